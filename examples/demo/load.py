@@ -1,0 +1,53 @@
+"""Other work on the machine: processes that burn CPU, switched on and off."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+BURN = "while True: pass"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A square wave of load: off for `off_s`, on for `on_s`, and so on."""
+
+    off_s: float
+    on_s: float
+
+    def on_at(self, time_s: float) -> bool:
+        """Whether the load is on, that many seconds after the start."""
+        return time_s % (self.off_s + self.on_s) >= self.off_s
+
+
+class Burners:
+    """Processes in a busy loop; stopped at first, and ended on leaving the with-block."""
+
+    def __init__(self, count: int) -> None:
+        self._processes = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(count)]
+        self._on = True
+        self.switch(on=False)
+
+    def switch(self, *, on: bool) -> None:
+        """Let them run, or hold them."""
+        if on == self._on:
+            return
+        self._on = on
+        for process in self._processes:
+            process.send_signal(signal.SIGCONT if on else signal.SIGSTOP)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            process.wait()

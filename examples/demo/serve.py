@@ -1,0 +1,147 @@
+"""Serves a stream of labelled requests under a load that comes and goes, and counts what happened."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from examples.demo.commands import Utterance
+from examples.demo.load import Burners, Schedule
+from gearshift.runtime import Engine
+
+DEADLINE_FACTOR = 2.5
+"""Deadline / median time of the largest subnet on the unloaded machine: with the machine to itself the
+largest keeps it with room to spare."""
+
+UTILISATION = 0.5
+"""Share of the time that the largest subnet would be busy with the stream on the unloaded machine."""
+
+BURNERS_PER_CPU = 2
+"""Busy processes per CPU while the load is on: fair scheduling then leaves us less than half of a CPU."""
+
+LOAD = Schedule(off_s=3.0, on_s=5.0)
+LEAST_DEADLINE_MS = 0.001
+"""Passed for a request whose deadline went by while it waited: the engine then takes the fastest."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is served; derived from the unloaded medians before anything is served."""
+
+    largest_ms: float
+    """Median time from text to answer of the largest subnet, unloaded."""
+    smallest_ms: float
+    deadline_ms: float
+    rate: float
+    """Requests a second, evenly spaced."""
+    burners: int
+    """Busy processes while the load is on."""
+    seconds: float
+    load: Schedule
+
+
+@dataclass(frozen=True)
+class Served:
+    """One request and how it went."""
+
+    arrived_s: float
+    """Seconds after the start of the stream."""
+    latency_ms: float
+    """From its arrival to its answer, waiting included."""
+    subnet: str
+    met: bool
+    right: bool
+    loaded: bool
+    slow_down: float
+
+
+def make_plan(engine: Engine, requests: Sequence[Utterance], *, seconds: float, cpus: int) -> Plan:
+    """Deadline, rate and load from the unloaded medians of the largest and the smallest subnet.
+
+    deadline = DEADLINE_FACTOR x largest; rate = UTILISATION / largest; burners = BURNERS_PER_CPU x CPUs.
+    """
+    largest, smallest = (_median_ms(engine, name, requests) for name in ends(engine))
+    return Plan(
+        largest_ms=largest,
+        smallest_ms=smallest,
+        deadline_ms=DEADLINE_FACTOR * largest,
+        rate=UTILISATION / largest * 1e3,
+        burners=BURNERS_PER_CPU * cpus,
+        seconds=seconds,
+        load=LOAD,
+    )
+
+
+def ends(engine: Engine) -> tuple[str, str]:
+    """The largest and the smallest subnet of the pool."""
+    ordered = sorted(engine.pool.values(), key=lambda entry: entry.macs)
+    return ordered[-1].name, ordered[0].name
+
+
+def _median_ms(engine: Engine, subnet: str, requests: Sequence[Utterance], *, runs: int = 200) -> float:
+    engine.pin(subnet)
+    times = [engine.run(requests[index % len(requests)].text).latency_ms for index in range(runs)]
+    engine.pin(None)
+    return statistics.median(times[runs // 10 :])  # the first ones warm up
+
+
+def serve(
+    engine: Engine, requests: Sequence[Utterance], plan: Plan, *, pin: str | None, live: Callable[[Served], None]
+) -> list[Served]:
+    """Serve the stream once, with one subnet pinned or with the engine choosing.
+
+    Requests arrive on a clock of their own, whether or not the one before is answered: one that waits
+    has less of its deadline left. Deadlines count from arrival.
+    """
+    engine.pin(pin)
+    served = []
+    with Burners(plan.burners) as burners:
+        start = time.perf_counter()
+        for arrived_s, request in _arrivals(requests, plan):
+            while (ahead := arrived_s - (time.perf_counter() - start)) > 0:
+                burners.switch(on=plan.load.on_at(time.perf_counter() - start))
+                time.sleep(min(ahead, 0.02))
+            burners.switch(on=plan.load.on_at(time.perf_counter() - start))
+            waited_ms = (time.perf_counter() - start - arrived_s) * 1e3
+            answer = engine.run(request.text, deadline_ms=max(plan.deadline_ms - waited_ms, LEAST_DEADLINE_MS))
+            latency_ms = (time.perf_counter() - start - arrived_s) * 1e3
+            one = Served(
+                arrived_s=arrived_s,
+                latency_ms=latency_ms,
+                subnet=answer.subnet,
+                met=latency_ms <= plan.deadline_ms,
+                right=answer.label == request.intent,
+                loaded=plan.load.on_at(arrived_s),
+                slow_down=engine.slow_down,
+            )
+            served.append(one)
+            live(one)
+    engine.pin(None)
+    return served
+
+
+def _arrivals(requests: Sequence[Utterance], plan: Plan) -> Iterator[tuple[float, Utterance]]:
+    for index in range(int(plan.seconds * plan.rate)):
+        yield index / plan.rate, requests[index % len(requests)]
+
+
+def summary(served: Sequence[Served]) -> dict[str, float | int]:
+    """Deadlines met, accuracy over all requests, latency percentiles, and switches of subnet."""
+    latencies = sorted(one.latency_ms for one in served)
+    return {
+        "requests": len(served),
+        "deadlines_met": sum(one.met for one in served) / len(served),
+        "deadlines_met_under_load": _share([one.met for one in served if one.loaded]),
+        "accuracy": sum(one.right for one in served) / len(served),
+        "goodput_accuracy": sum(one.right and one.met for one in served) / len(served),
+        "p50_ms": latencies[len(latencies) // 2],
+        "p95_ms": latencies[int(len(latencies) * 0.95)],
+        "switches": sum(a.subnet != b.subnet for a, b in itertools.pairwise(served)),
+    }
+
+
+def _share(flags: Sequence[bool]) -> float:
+    return sum(flags) / len(flags) if flags else 1.0

@@ -1,0 +1,50 @@
+"""The model card of a bundle: what it is, for the person who unpacks it."""
+
+from __future__ import annotations
+
+from gearshift.runtime.bundle import Manifest
+
+
+def model_card(manifest: Manifest) -> str:
+    """Markdown: task, labels, and a table of the pool."""
+    precisions = list(dict.fromkeys(entry.precision for entry in manifest.pool))
+    by_name: dict[str, dict[str, float]] = {}
+    for entry in manifest.pool:
+        by_name.setdefault(entry.name, {})[entry.precision] = entry.accuracy
+    sizes = {entry.name: (entry.parameters, entry.macs) for entry in manifest.pool}
+    header = [
+        "subnet",
+        "parameters",
+        f"MACs at {manifest.macs_tokens} tokens",
+        *(f"accuracy {p}" for p in precisions),
+    ]
+    rows = [
+        [
+            name,
+            f"{sizes[name][0] / 1e6:.1f} M",
+            f"{sizes[name][1] / 1e6:.0f} M",
+            *(f"{100 * accuracies[p]:.1f} %" if p in accuracies else "" for p in precisions),
+        ]
+        for name, accuracies in by_name.items()
+    ]
+    table = "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])
+    labels = ", ".join(manifest.labels)
+    return f"""# {manifest.name}
+
+A gearshift bundle: one {manifest.task} model with {len(by_name)} subnets in one graph.
+
+{len(manifest.labels)} labels: {labels}.
+
+Accuracy is the share of {manifest.accuracy_rows} held-out rows answered right, measured on the exported graphs.
+
+{table}
+
+Licence: {manifest.licence}. Made by {manifest.made_by}.
+
+```python
+from gearshift.runtime import Engine
+
+with Engine.load("{manifest.name}.gearshift") as engine:
+    print(engine.run("some text", deadline_ms=20))
+```
+"""

@@ -1,0 +1,122 @@
+"""Which operators a half-layer is made of, per precision: a table that a benchmark can rewrite.
+
+Chosen by measured time, with graph optimisation off, so that the library does not undo the choice. Each
+recipe takes the half-layer's input and gives the sum over its segments, with the output bias, without
+the residual. Plain `Add` and `LayerNormalization` follow: the fused `SkipLayerNormalization` is slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gearshift.export.builder import CONTRIB, Scope
+from gearshift.export.quantize import quantize
+from gearshift.export.segments import Array, HeadSegment, NeuronSegment
+
+Attention = Callable[[Scope, str, str, Sequence[HeadSegment], Array, str], list[str]]
+Ffn = Callable[[Scope, str, Sequence[NeuronSegment], Array, str], list[str]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one precision computes the two halves of a layer.
+
+    Each gives the names of values to be added up; the residual and the norm are the caller's.
+    """
+
+    attention: Attention
+    ffn: Ffn
+
+
+def _attention_fp32(
+    scope: Scope, hidden: str, mask: str, segments: Sequence[HeadSegment], bias: Array, bias_name: str
+) -> list[str]:
+    weight = scope.builder.weight
+    terms = []
+    for segment in segments:
+        context = scope.value(
+            "Attention",
+            [
+                hidden,
+                weight(f"{segment.name}.qkv", segment.qkv),
+                weight(f"{segment.name}.qkv_bias", segment.qkv_bias),
+                mask,
+            ],
+            domain=CONTRIB,
+            num_heads=segment.heads,
+        )
+        terms.append(scope.value("MatMul", [context, weight(f"{segment.name}.output", segment.output)]))
+    return [*terms, weight(bias_name, bias)]
+
+
+def _ffn_fp32(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array, bias_name: str) -> list[str]:
+    weight = scope.builder.weight
+    terms = []
+    for segment in segments:
+        inner = scope.value("MatMul", [hidden, weight(f"{segment.name}.in", segment.ffn_in)])
+        inner_bias = weight(f"{segment.name}.in_bias", segment.ffn_in_bias)
+        active = scope.value("BiasGelu", [inner, inner_bias], domain=CONTRIB)
+        terms.append(scope.value("MatMul", [active, weight(f"{segment.name}.out", segment.ffn_out)]))
+    return [*terms, weight(bias_name, bias)]
+
+
+def _quantized(scope: Scope, name: str, matrix: Array) -> tuple[str, str, str]:
+    """Names of values, scales and zero points of an int8 matrix."""
+    names = (name, f"{name}.scale", f"{name}.zero")
+    if not scope.builder.has_weight(name):  # every option of the stage asks for the same segments
+        packed = quantize(matrix)
+        for part, array in zip(names, (packed.values, packed.scales, packed.zero_points), strict=True):
+            scope.builder.weight(part, array)
+    return names
+
+
+def _attention_int8(
+    scope: Scope, hidden: str, mask: str, segments: Sequence[HeadSegment], bias: Array, bias_name: str
+) -> list[str]:
+    weight = scope.builder.weight
+    values, scale, zero = scope.node("DynamicQuantizeLinear", [hidden], outputs=3)
+    terms = []
+    for index, segment in enumerate(segments):
+        qkv, qkv_scale, qkv_zero = _quantized(scope, f"{segment.name}.qkv", segment.qkv)
+        qkv_bias = weight(f"{segment.name}.qkv_bias", segment.qkv_bias)
+        context = scope.value(
+            "QAttention",
+            [values, qkv, qkv_bias, scale, qkv_scale, mask, zero, qkv_zero],
+            domain=CONTRIB,
+            num_heads=segment.heads,
+        )
+        output = _quantized(scope, f"{segment.name}.output", segment.output)
+        terms.append(_dynamic_matmul(scope, context, output, weight(bias_name, bias) if index == 0 else ""))
+    return terms
+
+
+def _ffn_int8(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array, bias_name: str) -> list[str]:
+    weight = scope.builder.weight
+    values, scale, zero = scope.node("DynamicQuantizeLinear", [hidden], outputs=3)
+    terms = []
+    for index, segment in enumerate(segments):
+        into, into_scale, into_zero = _quantized(scope, f"{segment.name}.in", segment.ffn_in)
+        inner_bias = weight(f"{segment.name}.in_bias", segment.ffn_in_bias)
+        inner = scope.value(
+            "MatMulIntegerToFloat",
+            [values, into, scale, into_scale, zero, into_zero, inner_bias],
+            domain=CONTRIB,
+        )
+        active = scope.value("Gelu", [inner], domain=CONTRIB)
+        out = _quantized(scope, f"{segment.name}.out", segment.ffn_out)
+        terms.append(_dynamic_matmul(scope, active, out, weight(bias_name, bias) if index == 0 else ""))
+    return terms
+
+
+def _dynamic_matmul(scope: Scope, value: str, matrix: tuple[str, str, str], bias: str) -> str:
+    """Quantise a float input and multiply; the bias rides along with the first segment, which is always kept."""
+    values, scales, zeros = matrix
+    inputs = [value, values, scales, zeros, *([bias] if bias else [])]
+    return scope.value("DynamicQuantizeMatMul", inputs, domain=CONTRIB)
+
+
+RECIPES = {
+    "fp32": Recipe(_attention_fp32, _ffn_fp32),
+    "int8": Recipe(_attention_int8, _ffn_int8),
+}

@@ -1,0 +1,51 @@
+"""Runs a bundle on the device: `Engine.load(bundle).run(text, deadline_ms=15)`."""
+
+from gearshift.runtime.answers import Classification as Classification
+from gearshift.runtime.bundle import Bundle as Bundle
+from gearshift.runtime.bundle import Manifest as Manifest
+from gearshift.runtime.bundle import PoolEntry as PoolEntry
+from gearshift.runtime.bundle import open_bundle as open_bundle
+from gearshift.runtime.engine import Engine as Engine
+from gearshift.runtime.errors import BundleError as BundleError
+from gearshift.runtime.errors import EngineClosedError as EngineClosedError
+from gearshift.runtime.errors import GearshiftError as GearshiftError
+from gearshift.runtime.errors import InputError as InputError
+from gearshift.runtime.errors import IntegrityError as IntegrityError
+from gearshift.runtime.errors import ProfileError as ProfileError
+from gearshift.runtime.errors import SchemaError as SchemaError
+from gearshift.runtime.errors import SelfTestError as SelfTestError
+from gearshift.runtime.errors import StorageError as StorageError
+from gearshift.runtime.errors import UnknownSubnetError as UnknownSubnetError
+from gearshift.runtime.space import EncoderShape as EncoderShape
+from gearshift.runtime.space import Option as Option
+from gearshift.runtime.space import Space as Space
+from gearshift.runtime.space import Stage as Stage
+from gearshift.runtime.space import Subnet as Subnet
+from gearshift.runtime.space import layer_space as layer_space
+from gearshift.runtime.space import uniform_grid as uniform_grid
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "Classification",
+    "EncoderShape",
+    "Engine",
+    "EngineClosedError",
+    "GearshiftError",
+    "InputError",
+    "IntegrityError",
+    "Manifest",
+    "Option",
+    "PoolEntry",
+    "ProfileError",
+    "SchemaError",
+    "SelfTestError",
+    "Space",
+    "Stage",
+    "StorageError",
+    "Subnet",
+    "UnknownSubnetError",
+    "layer_space",
+    "open_bundle",
+    "uniform_grid",
+]

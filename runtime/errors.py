@@ -1,0 +1,80 @@
+"""Every error that gearshift raises on purpose, as one tree.
+
+    GearshiftError
+    ├── InputError            what the caller passed cannot be used (also a ValueError)
+    │   └── UnknownSubnetError    no such subnet in this bundle
+    ├── BundleError           a bundle that cannot be read
+    │   ├── IntegrityError        a file is missing, truncated or altered
+    │   ├── SchemaError           written in a form this version does not read
+    │   └── SelfTestError         a graph gives other numbers on this CPU than it must
+    ├── ProfileError          a device profile or latency table that cannot be used; `device_profiles` has
+    │                         its own, which the engine catches at its edge and raises again as this one
+    ├── DataError             a data set that cannot be read; names file and line
+    ├── ModelError            a model or checkpoint that is not supported
+    ├── ExportError           a graph that is not what it must be
+    ├── MissingExtraError     a package of an extra is not installed (also an ImportError)
+    ├── StorageError          a directory that could not be written; the old one is still there
+    └── EngineClosedError     a request to an engine after `close`
+
+Each message is one line: what was expected, what came, what to do.
+"""
+
+
+class GearshiftError(Exception):
+    """The base of all errors that gearshift raises on purpose."""
+
+
+class InputError(GearshiftError, ValueError):
+    """What the caller passed cannot be used."""
+
+
+class UnknownSubnetError(InputError):
+    """No such subnet in this bundle or space."""
+
+
+class BundleError(GearshiftError):
+    """A bundle that cannot be read."""
+
+
+class IntegrityError(BundleError):
+    """A file of a bundle is missing, truncated or altered."""
+
+
+class SchemaError(BundleError):
+    """A bundle written in a form that this version does not read."""
+
+
+class SelfTestError(BundleError):
+    """A graph gives other numbers on this CPU than its bundle says it must."""
+
+
+class ProfileError(GearshiftError):
+    """A device profile or latency table that cannot be used.
+
+    `gearshift.device_profiles` lies below this tree and raises its own `ProfileError(ValueError)`. Whoever
+    takes a profile from the caller raises this one from it, with the same message.
+    """
+
+
+class DataError(GearshiftError):
+    """A data set that cannot be read; the message names the file and the line."""
+
+
+class ModelError(GearshiftError):
+    """A model or checkpoint that is not supported."""
+
+
+class ExportError(GearshiftError):
+    """A graph that is not what it must be: other numbers than the model, or weights left unpacked."""
+
+
+class MissingExtraError(GearshiftError, ImportError):
+    """A package is not installed; the message names the command that installs it."""
+
+
+class StorageError(GearshiftError):
+    """A directory that could not be written; what stood there before still stands."""
+
+
+class EngineClosedError(GearshiftError):
+    """A request to an engine that was closed."""

@@ -1,0 +1,142 @@
+"""How long a subnet will take: the latency table x the slow-down that this model feels right now."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from statistics import NormalDist
+
+from gearshift.device_profiles.profile import LatencyTable
+from gearshift.runtime.errors import InputError
+
+PRIOR_DEVIATION = 0.25
+"""Spread of the log slow-down before anything was seen: within a third of the table, mostly."""
+
+DRIFT_PER_SECOND = 0.02
+"""Variance that the log slow-down gains in a second: after 10 idle seconds it may be off by half."""
+
+DRIFT_PER_UPDATE = 0.001
+"""Variance gained between two requests however close: the filter never stops listening."""
+
+LARGEST_VARIANCE = 1.0
+"""Variance of the log slow-down when nothing is known: a factor of e either way."""
+
+NOISE_RANGE = (0.02, 0.5)
+"""Bounds of the deviation of one observation: timers and caches jitter by 2 %, and a device on which runs
+differ by half is as noisy as a filter can use."""
+
+NOISE_MEMORY = 0.05
+"""Weight of the newest innovation in the running innovation variance: about the last 20 requests."""
+
+OUTLIER_DEVIATIONS = 3.0
+OUTLIERS_OF_A_STEP = 3
+"""Innovations beyond 3 deviations are clipped, but this many on the same side are a step of the load."""
+
+STATE_RANGE = (math.log(0.05), math.log(200.0))
+"""Bounds of the log slow-down: beyond them the table is of another device."""
+
+ADAPTATION = 0.1
+"""Step of the tail: one late request raises it by a tenth of a deviation x the target."""
+
+TAIL_RANGE = (0.5, 6.0)
+"""Bounds of the tail in deviations: never below the upper half, and not so far that nothing fits."""
+
+
+def predict(table: LatencyTable, name: str, length: int, batch: int = 1) -> float:
+    """Median time in ms of a subnet on the unloaded device, for texts padded to `length` tokens.
+
+    Straight lines between the measured lengths; the last one goes on beyond them, and below the shortest
+    the time stays that of the shortest. With one measured length, longer texts cost in proportion.
+    """
+    lengths, times = table.lengths, table.median_ms[name]
+    if length <= lengths[0]:
+        return batch * times[0]
+    if len(lengths) == 1:
+        return batch * times[0] * length / lengths[0]
+    right = min(bisect_left(lengths, length), len(lengths) - 1)
+    slope = (times[right] - times[right - 1]) / (lengths[right] - lengths[right - 1])
+    if length > lengths[-1]:
+        slope = max(slope, 0.0)
+    return batch * max(times[right - 1] + slope * (length - lengths[right - 1]), times[0])
+
+
+class SlowDown:
+    """Observed / expected latency: a filter in the log domain, with a tail that is calibrated online.
+
+    1. The state is the log slow-down (a Kalman filter of one number); its variance grows with time.
+    2. The noise of an observation is learnt from the innovations, as in ALERT (Wan et al. 2020).
+    3. An innovation is clipped at 3 deviations; the third in a row on one side is a step, and is followed
+       at once.
+    4. The tail, in deviations, is moved by adaptive conformal inference (Gibbs and Candes 2021, equation 2):
+       up when a request took longer than the tail, down a little when not, so that in the long run a share
+       `target` of all requests stays below it, whatever the true distribution is.
+
+    Not safe for several threads by itself; time is passed in, in seconds from any fixed moment.
+    """
+
+    def __init__(self, *, target: float = 0.95) -> None:
+        if isinstance(target, bool) or not isinstance(target, int | float) or not 0.5 <= target < 1:
+            raise InputError(f"target: expected a share of deadlines from 0.5 to below 1, got {target!r}")
+        self._target = target
+        self._state = 0.0
+        self._variance = PRIOR_DEVIATION**2
+        self._innovation_variance = PRIOR_DEVIATION**2
+        self._noise = NOISE_RANGE[0] ** 2 * 4
+        self._tail = NormalDist().inv_cdf(target)
+        self._outliers = 0
+        self._updated_at: float | None = None
+
+    @property
+    def value(self) -> float:
+        """The slow-down as it is believed to be: 1 is the unloaded device, 2 is half as fast."""
+        return math.exp(self._state)
+
+    def tail_factor(self, now: float) -> float:
+        """What a median is multiplied with to get the time that `target` of the requests stay under."""
+        return math.exp(self._state + self._tail * math.sqrt(self._variance_at(now) + self._noise))
+
+    def update(self, ratio: float, now: float) -> None:
+        """Take in one observed / expected latency; a ratio that is no positive finite number is ignored."""
+        if not (math.isfinite(ratio) and ratio > 0):
+            return
+        observed = math.log(ratio)
+        variance = self._variance_at(now)
+        deviation = math.sqrt(variance + self._noise)
+        self._adapt_tail(missed=observed > self._state + self._tail * deviation)
+        innovation = observed - self._state
+        limit = OUTLIER_DEVIATIONS * deviation
+        self._count_outlier(innovation, limit)
+        if abs(self._outliers) >= OUTLIERS_OF_A_STEP:
+            variance, self._outliers = LARGEST_VARIANCE, 0
+        else:
+            innovation = max(-limit, min(limit, innovation))
+            self._learn_noise(innovation, variance)
+        gain = variance / (variance + self._noise)
+        low, high = STATE_RANGE
+        self._state = max(low, min(high, self._state + gain * innovation))
+        self._variance = (1 - gain) * variance
+        self._updated_at = now
+
+    def _variance_at(self, now: float) -> float:
+        """Variance of the state for a request at `now`, grown since the last one."""
+        idle = 0.0 if self._updated_at is None else max(0.0, now - self._updated_at)
+        return min(self._variance + DRIFT_PER_UPDATE + DRIFT_PER_SECOND * idle, LARGEST_VARIANCE)
+
+    def _adapt_tail(self, *, missed: bool) -> None:
+        low, high = TAIL_RANGE
+        self._tail = max(low, min(high, self._tail + ADAPTATION * (missed - (1 - self._target))))
+
+    def _count_outlier(self, innovation: float, limit: float) -> None:
+        """Length of the present run of outliers, negative where they were too fast."""
+        if abs(innovation) <= limit:
+            self._outliers = 0
+        elif innovation > 0:
+            self._outliers = max(self._outliers, 0) + 1
+        else:
+            self._outliers = min(self._outliers, 0) - 1
+
+    def _learn_noise(self, innovation: float, variance: float) -> None:
+        """Innovations vary by the variance of the state plus that of the noise: what is left is noise."""
+        self._innovation_variance += NOISE_MEMORY * (innovation**2 - self._innovation_variance)
+        low, high = NOISE_RANGE
+        self._noise = max(low**2, min(high**2, self._innovation_variance - variance))

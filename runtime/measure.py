@@ -1,0 +1,118 @@
+"""Time the subnets of a bundle on this machine."""
+
+from __future__ import annotations
+
+import datetime
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gearshift.device_profiles.profile import LatencyTable
+from gearshift.runtime.bundle import Bundle
+from gearshift.runtime.errors import InputError
+from gearshift.runtime.session import ElasticSession
+
+RUNS = 5
+"""Timed runs of each subnet at each length: enough for a median that one disturbance does not move."""
+
+FEWEST_RUNS = 3
+BUDGET_S = 2.0
+"""Once this time is used, no further round begins after the first FEWEST_RUNS: a start-up has to be short."""
+
+METHOD = (
+    "wall clock of one call, batch 1, random token ids; one warm-up call per subnet and length, then rounds "
+    "in which every subnet and length runs once, in a new random order"
+)
+
+Inputs = dict[str, NDArray[np.int64]]
+
+
+def default_lengths(max_length: int) -> tuple[int, ...]:
+    """Token counts to measure: 8, 32, 128 and so on, and the longest that the bundle takes.
+
+    Time grows a little faster than linearly, so that lines between points a factor of 4 apart are at most
+    a few per cent too high, on the safe side.
+    """
+    lengths = []
+    length = 8
+    while length * 2 <= max_length:  # no point close below the longest
+        lengths.append(length)
+        length *= 4
+    return (*lengths, max_length)
+
+
+def measure_table(
+    session: ElasticSession,
+    bundle: Bundle,
+    *,
+    lengths: Sequence[int] | None = None,
+    runs: int = RUNS,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> LatencyTable:
+    """Median and 95th percentile in ms of every pool subnet at every length, each run `runs` times.
+
+    Without `lengths` they are `default_lengths`. The rounds stop early, after FEWEST_RUNS at least, once
+    BUDGET_S is used. `progress` is called with the rounds done and the rounds planned.
+    """
+    lengths = _checked_lengths(lengths, bundle)
+    if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
+        raise InputError(f"runs: expected a whole number of at least 1, got {runs!r}")
+    pool = bundle.pool(session.precision)
+    shuffle = random.Random(seed).shuffle
+    inputs = {length: random_inputs(bundle, length, seed) for length in lengths}
+    cells = [(name, length) for name in pool for length in lengths]
+    times: dict[tuple[str, int], list[float]] = {cell: [] for cell in cells}
+    began = time.perf_counter()
+    for name, length in cells:
+        session.run(inputs[length], pool[name].choice)
+    for done in range(runs):
+        if done >= FEWEST_RUNS and time.perf_counter() - began > BUDGET_S:
+            break
+        shuffle(cells)
+        for name, length in cells:
+            times[name, length].append(run_ms(session, inputs[length], pool[name].choice))
+        if progress is not None:
+            progress(done + 1, runs)
+    return LatencyTable(
+        bundle_hash=bundle.hash,
+        precision=session.precision,
+        provider=session.provider,
+        threads=session.threads,
+        lengths=lengths,
+        median_ms={name: tuple(statistics.median(times[name, length]) for length in lengths) for name in pool},
+        p95_ms={name: tuple(float(np.percentile(times[name, n], 95)) for n in lengths) for name in pool},
+        runs=len(times[cells[0]]),
+        method=METHOD,
+        date=datetime.date.today().isoformat(),
+    )
+
+
+def random_inputs(bundle: Bundle, length: int, seed: int = 0) -> Inputs:
+    """One text of that many random tokens, as arrays int64 (1, tokens) by name of the graph's input."""
+    ids = np.random.default_rng(seed).integers(0, bundle.manifest.space.shape.vocabulary, (1, length))
+    columns = {
+        "input_ids": ids.astype(np.int64),
+        "attention_mask": np.ones((1, length), dtype=np.int64),
+        "token_type_ids": np.zeros((1, length), dtype=np.int64),
+    }
+    return {name: columns[name] for name in bundle.manifest.inputs}
+
+
+def run_ms(session: ElasticSession, inputs: Inputs, choice: Sequence[int]) -> float:
+    """Milliseconds of one call of the graph."""
+    began = time.perf_counter_ns()
+    session.run(inputs, choice)
+    return (time.perf_counter_ns() - began) / 1e6
+
+
+def _checked_lengths(lengths: Sequence[int] | None, bundle: Bundle) -> tuple[int, ...]:
+    longest = bundle.manifest.max_length
+    chosen = default_lengths(longest) if lengths is None else tuple(sorted(set(lengths)))
+    if not chosen or not all(isinstance(n, int) and 1 <= n <= longest for n in chosen):
+        raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(lengths or ())}")
+    return chosen

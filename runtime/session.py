@@ -1,0 +1,197 @@
+"""One ONNX Runtime session over one elastic graph, and the test that its numbers are right on this CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from gearshift.runtime.bundle import SELF_TEST, Bundle
+from gearshift.runtime.errors import BundleError, InputError, SchemaError, SelfTestError
+
+CPU = ("CPUExecutionProvider",)
+
+OPTIMIZATION_KEY = "graph_optimization_level"
+"""The one entry of the manifest's session options that is no configuration entry of ONNX Runtime."""
+
+OPTIMIZATION_LEVELS = {
+    "disable": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+ERRORS_ONLY = 3
+"""Severity of ONNX Runtime's own log: 3 is errors."""
+
+FP32_TOLERANCE = 1e-3
+"""Largest difference of a logit. Other instruction sets add in another order: some 1e-6 a layer, so that
+a thousandth is far above rounding and far below what a wrong kernel gives."""
+
+INT8_ERROR = 0.1
+"""Mean difference of the logits over their standard deviation, for each subnet alone. Integer products
+are the same everywhere, but a last-bit difference before a quantization moves a value by a whole step
+(1/255 of the range), so bit equality cannot be asked for. A wrong branch shifts the logits by a good part
+of their spread. So do saturated products (x86 without VNNI, 8-bit weights): a single one was off by 0.5 %
+of the spread for Gaussian weights and 6 % for uniform ones, and a net has dozens; 7-bit weights by none."""
+
+INT8_AGREEMENT = 0.9
+"""Share of rows with the same best label, over all subnets together: the rest are rows where two labels
+are nearly equal, which one quantization step can turn."""
+
+
+class ElasticSession:
+    """A loaded elastic graph: `run` takes a choice with every call, so that switching loads nothing.
+
+    Raises BundleError where the graph cannot be loaded, SchemaError where this onnxruntime is too old.
+    """
+
+    def __init__(self, bundle: Bundle, precision: str, *, threads: int, providers: Sequence[str] = CPU) -> None:
+        files = {entry.file for entry in bundle.pool(precision).values()}
+        if len(files) != 1:
+            raise SchemaError(f"{bundle.path}: expected one {precision} graph, found {sorted(files)}; export again")
+        _check_version(bundle.manifest.minimum_onnxruntime)
+        path = bundle.path / files.pop()
+        options = _session_options(bundle.manifest.session_options, threads)
+        _check_providers(providers)
+        try:
+            session = ort.InferenceSession(str(path), options, providers=list(providers))
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load it ({_one_line(error)})") from error
+        _return_free_memory()
+        self.path = path
+        self.precision = precision
+        self.threads = threads
+        self.provider: str = session.get_providers()[0]
+        self._session = session
+
+    def run(self, inputs: Mapping[str, NDArray[np.int64]], choice: Sequence[int]) -> NDArray[np.float32]:
+        """Logits (batch, labels) of the subnet that `choice` makes, for inputs int64 (batch, tokens).
+
+        May be called from several threads at once; the interpreter lock is free while it computes.
+        Raises BundleError in one line where onnxruntime fails.
+        """
+        feeds = {**inputs, "choice": np.asarray(choice, dtype=np.int64)}
+        try:
+            (logits,) = self._session.run(["logits"], feeds)
+        except Exception as error:  # out of memory, or a graph that is not what its manifest says
+            raise BundleError(f"{self.path}: onnxruntime could not run it ({_one_line(error)})") from error
+        return logits  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Free the weights. The session cannot be used afterwards."""
+        self._session = None
+        _return_free_memory()
+
+
+def check_self_test(session: ElasticSession, bundle: Bundle) -> None:
+    """Run every pool subnet on the bundle's own inputs; raises SelfTestError with what was seen.
+
+    fp32: every logit within FP32_TOLERANCE. int8: mean difference of each subnet within INT8_ERROR of the
+    spread of its logits, and the best label the same on INT8_AGREEMENT of all rows.
+    """
+    same = total = 0
+    for name, expected, found in _self_test_runs(session, bundle):
+        error = np.abs(found - expected)
+        if session.precision == "fp32":
+            _require(error.max(), FP32_TOLERANCE, "largest difference of a logit", session, bundle, name)
+        else:
+            spread = max(float(expected.std()), FP32_TOLERANCE)
+            _require(error.mean() / spread, INT8_ERROR, "mean difference / spread", session, bundle, name)
+        same += int((found.argmax(-1) == expected.argmax(-1)).sum())
+        total += len(expected)
+    if same < INT8_AGREEMENT * total:
+        raise SelfTestError(
+            f"{bundle.path}: {session.precision} self-test: expected the same label on "
+            f"{INT8_AGREEMENT:.0%} of {total} rows, found {same}; use another precision on this CPU"
+        )
+
+
+def _self_test_runs(
+    session: ElasticSession, bundle: Bundle
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
+    """Name, expected and found logits (rows, labels) of every pool subnet."""
+    try:
+        with np.load(bundle.path / SELF_TEST, allow_pickle=False) as arrays:
+            inputs = {name: arrays[name] for name in bundle.manifest.inputs}
+            wanted = {name: arrays[f"logits.{session.precision}.{name}"] for name in bundle.pool(session.precision)}
+    except (OSError, KeyError, ValueError) as error:
+        raise SchemaError(
+            f"{bundle.path / SELF_TEST}: not readable ({_one_line(error)}); export the bundle again"
+        ) from error
+    for name, entry in bundle.pool(session.precision).items():
+        found = session.run(inputs, entry.choice)
+        if found.shape != wanted[name].shape:
+            raise SelfTestError(
+                f"{bundle.path}: {session.precision} subnet {name}: expected logits of shape "
+                f"{wanted[name].shape}, found {found.shape}; export the bundle again"
+            )
+        yield name, wanted[name], found
+
+
+def _require(value: float, limit: float, what: str, session: ElasticSession, bundle: Bundle, name: str) -> None:
+    if not value <= limit:  # also true for NaN
+        raise SelfTestError(
+            f"{bundle.path}: {session.precision} self-test, subnet {name}: {what}: expected at most "
+            f"{limit:g}, found {value:.3g}; use another precision on this CPU"
+        )
+
+
+def _session_options(entries: Mapping[str, str], threads: int) -> ort.SessionOptions:
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise InputError(f"threads: expected a whole number of at least 1, got {threads!r}")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = ERRORS_ONLY
+    level = entries.get(OPTIMIZATION_KEY, "disable")
+    if level not in OPTIMIZATION_LEVELS:
+        raise SchemaError(
+            f"manifest: {OPTIMIZATION_KEY} is {level!r}; expected one of {', '.join(OPTIMIZATION_LEVELS)}"
+        )
+    options.graph_optimization_level = OPTIMIZATION_LEVELS[level]
+    for key, value in {"session.intra_op.allow_spinning": "0", **entries}.items():
+        if key != OPTIMIZATION_KEY:
+            options.add_session_config_entry(key, value)
+    return options
+
+
+def _check_providers(providers: Sequence[str]) -> None:
+    available = ort.get_available_providers()
+    if isinstance(providers, str) or not providers or not set(providers) <= set(available):
+        raise InputError(f"providers: expected a list out of {', '.join(available)}, got {providers!r}")
+
+
+def _check_version(minimum: str) -> None:
+    if _version(ort.__version__) < _version(minimum):
+        raise SchemaError(
+            f"this bundle needs onnxruntime {minimum} or newer, found {ort.__version__}; "
+            f"pip install 'onnxruntime>={minimum}'"
+        )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: 1.23.2rc1 is (1, 23, 2)."""
+    found = re.match(r"\d+(\.\d+)*", text)
+    if found is None:
+        raise SchemaError(f"manifest: expected a version of onnxruntime such as 1.23, found {text!r}")
+    return tuple(int(part) for part in found[0].split("."))
+
+
+def _return_free_memory() -> None:
+    """Give what packing the weights left on the heap back to the system (glibc; elsewhere nothing)."""
+    if sys.platform != "linux":
+        return
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):  # another C library
+        return
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,102 @@
+"""From a bundle to a session that was tested on this CPU, and its latency table."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from gearshift.device_profiles.profile import LatencyTable
+from gearshift.runtime.bundle import Bundle
+from gearshift.runtime.errors import BundleError
+from gearshift.runtime.measure import measure_table, random_inputs, run_ms
+from gearshift.runtime.profiles import tables_for
+from gearshift.runtime.sensors import effective_cpus
+from gearshift.runtime.session import ElasticSession, check_self_test
+
+AUTO = "auto"
+
+COMPARED_TOKENS = 32
+COMPARED_RUNS = 7
+"""Precisions are compared on the largest subnet and a short text: they differ by far more than runs do."""
+
+logger = logging.getLogger(__name__)
+
+
+def default_threads() -> int:
+    """Half of the CPUs that we may use, at least one: the rest of the machine has work of its own."""
+    return max(1, int(effective_cpus()) // 2)
+
+
+def start(
+    bundle: Bundle, *, precision: str, threads: int, profile: str | Path | None, providers: Sequence[str]
+) -> tuple[ElasticSession, LatencyTable]:
+    """A session at `precision` that passed its self-test, and a table from `profile` or measured now.
+
+    `auto` takes the fastest precision that passes, by the profile's figures where there is one; a
+    precision that does not pass is left with a warning in the log. Raises BundleError, InputError or
+    ProfileError.
+    """
+    precisions = bundle.precisions if precision == AUTO else (precision,)
+    bundle.pool(precisions[0])  # says what there is where there is none
+    if profile is None:
+        session = _fastest(bundle, _tested(bundle, precisions, threads, providers))
+        return session, measure_table(session, bundle)
+    tables = tables_for(profile, bundle, precisions=precisions, threads=threads, provider=next(iter(providers), ""))
+    order = [table.precision for table in tables]
+    session = _tested(bundle, order, threads, providers, enough=1)[0]
+    return session, tables[order.index(session.precision)]
+
+
+def _tested(
+    bundle: Bundle,
+    precisions: Sequence[str],
+    threads: int,
+    providers: Sequence[str],
+    enough: int | None = None,
+) -> list[ElasticSession]:
+    """Sessions that passed, in this order, `enough` at most; raises the first error where none passes."""
+    passed: list[ElasticSession] = []
+    errors: list[BundleError] = []
+    for precision in precisions:
+        try:
+            passed.append(_open_tested(bundle, precision, threads, providers))
+        except BundleError as error:
+            errors.append(error)
+        if len(passed) == enough:
+            break
+    if not passed:
+        raise errors[0]
+    others = " or ".join(session.precision for session in passed)
+    for failure in errors:
+        logger.warning("%s; going on with %s", failure, others)
+    return passed
+
+
+def _open_tested(bundle: Bundle, precision: str, threads: int, providers: Sequence[str]) -> ElasticSession:
+    session = ElasticSession(bundle, precision, threads=threads, providers=providers)
+    try:
+        check_self_test(session, bundle)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _fastest(bundle: Bundle, sessions: list[ElasticSession]) -> ElasticSession:
+    """The session whose largest subnet is fastest, timed in turns; the others are closed."""
+    if len(sessions) == 1:
+        return sessions[0]
+    inputs = random_inputs(bundle, min(COMPARED_TOKENS, bundle.manifest.max_length))
+    times: list[list[float]] = [[] for _ in sessions]
+    for _ in range(COMPARED_RUNS):
+        for session, its_times in zip(sessions, times, strict=True):
+            largest = max(bundle.pool(session.precision).values(), key=lambda entry: entry.macs)
+            its_times.append(run_ms(session, inputs, largest.choice))
+    medians = [statistics.median(its_times) for its_times in times]
+    best = sessions[medians.index(min(medians))]
+    for session in sessions:
+        if session is not best:
+            session.close()
+    return best

@@ -1,0 +1,37 @@
+"""Bundles that are whole, but hold other things than they were exported with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gearshift.runtime.bundle import MANIFEST, SELF_TEST, Manifest, open_bundle, write_manifest
+
+
+def change_manifest(directory: Path, **fields: Any) -> None:
+    """Set fields of the manifest; sizes and hashes are those of the files as they are now."""
+    manifest = Manifest.from_dict(json.loads((directory / MANIFEST).read_bytes()))
+    write_manifest(directory, dataclasses.replace(manifest, **fields))
+
+
+def edit_manifest(directory: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edit the manifest's JSON, whatever comes out."""
+    raw = json.loads((directory / MANIFEST).read_bytes())
+    edit(raw)
+    (directory / MANIFEST).write_text(json.dumps(raw))
+
+
+def change_self_test(directory: Path, change: Callable[[str, NDArray[np.generic]], NDArray[np.generic] | None]) -> None:
+    """Replace each array of the self-test by what `change` makes of its name and it; None leaves it out."""
+    with np.load(directory / SELF_TEST, allow_pickle=False) as arrays:
+        changed = {name: change(name, arrays[name]) for name in arrays.files}
+    kept = {name: array for name, array in changed.items() if array is not None}
+    np.savez(directory / SELF_TEST, allow_pickle=False, **kept)
+    change_manifest(directory)
+    open_bundle(directory)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gearshift.runtime.answers import RunFacts, classification, probabilities
+
+FACTS = RunFacts(
+    subnet="w050-d100",
+    reason="fits",
+    latency_ms=3.5,
+    predicted_ms=4.0,
+    deadline_ms=10.0,
+    deadline_met=True,
+    tokens=6,
+    truncated=False,
+)
+
+
+def test_probabilities_are_the_softmax_of_each_row() -> None:
+    logits = np.array([[0.0, np.log(3.0)], [5.0, 5.0]], dtype=np.float32)
+    assert probabilities(logits) == pytest.approx(np.array([[0.25, 0.75], [0.5, 0.5]]))
+
+
+def test_large_logits_do_not_overflow() -> None:
+    logits = np.array([[3e38, -3e38, 0.0]], dtype=np.float32)
+    assert probabilities(logits).tolist() == [[1.0, 0.0, 0.0]]
+
+
+def test_the_answer_is_the_most_probable_label_with_the_facts_of_the_run() -> None:
+    answer = classification(np.array([0.125, 0.5, 0.375]), ("a", "b", "c"), FACTS)
+    assert (answer.label, answer.score) == ("b", 0.5)
+    assert answer.scores == {"a": 0.125, "b": 0.5, "c": 0.375}
+    for name, value in vars(FACTS).items():
+        assert getattr(answer, name) == value
+
+
+def test_labels_and_logits_must_agree_in_number() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        classification(np.array([0.5, 0.5]), ("a", "b", "c"), FACTS)

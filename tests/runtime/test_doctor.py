@@ -1,0 +1,223 @@
+"""The doctor on machines that are written to disk, with packages that are there, old, broken or missing."""
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gearshift.runtime.doctor import MINIMUM_PYTHON, MINIMUMS, Finding, Report, examine, exit_code
+from gearshift.runtime.sensors import Sensors
+from tests.device_profiles import CONTAINER, DRIVER, GOVERNOR, LAPTOP, RASPBERRY_PI, write_tree
+from tests.runtime.test_sensors import Machine
+
+PACKAGES: dict[str, Any] = {
+    "numpy": SimpleNamespace(__version__="2.0.1"),
+    "onnxruntime": SimpleNamespace(
+        __version__="1.31.1",
+        get_available_providers=lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    ),
+    "psutil": SimpleNamespace(__version__="7.0.0"),
+    "tokenizers": SimpleNamespace(__version__="0.22.1"),
+}
+
+
+def _load(packages: Mapping[str, Any]) -> Callable[[str], Any]:
+    def load(name: str) -> Any:
+        if name not in packages:
+            raise ModuleNotFoundError(f"No module named {name!r}")
+        if isinstance(packages[name], Exception):
+            raise packages[name]
+        return packages[name]
+
+    return load
+
+
+def _examine(
+    root: Path,
+    *,
+    packages: Mapping[str, Any] = PACKAGES,
+    machine: Any = None,
+    busy: float = 0.0,
+    cpus: int = 4,
+) -> Report:
+    machine = machine or Machine()
+    allowed = set(range(cpus))
+    return examine(
+        root=root,
+        load=_load(packages),
+        sensors=Sensors(clock=machine.clock, root=root, source=machine, cpus=lambda: allowed),
+        cpus=allowed,
+        sleep=lambda seconds: machine.run(seconds, busy={0: busy}),
+    )
+
+
+def _found(report: Report, subject: str) -> Finding:
+    return next(finding for finding in report.findings if finding.subject == subject)
+
+
+def test_a_good_laptop_has_nothing_to_complain_about(tmp_path: Path) -> None:
+    report = _examine(write_tree(tmp_path, LAPTOP), cpus=8, machine=Machine(cpus=8), busy=0.5)
+    assert [finding for finding in report.findings if finding.level != "ok"] == []
+    assert exit_code(report) == 0
+    assert _found(report, "providers").text == "CUDAExecutionProvider, CPUExecutionProvider"
+    assert _found(report, "cpus").text == "8 of 8 can be used"
+    assert _found(report, "others' cpu").text.startswith("25%")
+    assert _found(report, "cpu pressure").text == "2%"
+    assert report.device.versions["onnxruntime"] == "1.31.1"
+
+
+def test_a_raspberry_pi_4_is_told_about_its_governor_and_int8(tmp_path: Path) -> None:
+    report = _examine(write_tree(tmp_path, RASPBERRY_PI))
+    assert _found(report, "cpu").text == "Cortex-A72 (Raspberry Pi 4 Model B Rev 1.4), aarch64: asimd"
+    assert _found(report, "governor").level == "warning"
+    assert "no dot-product instructions" in _found(report, "int8").text
+    assert _found(report, "cpu pressure").text == "sensor not found"
+    assert exit_code(report) == 0
+
+
+def test_a_container_is_told_what_its_quota_leaves(tmp_path: Path) -> None:
+    report = _examine(write_tree(tmp_path, CONTAINER))
+    assert report.effective_cpus == 1.5
+    assert _found(report, "cpus") == Finding(
+        "note", "cpus", "1.5 of 8 can be used; affinity allows 4; cgroup quota allows 1.5"
+    )
+    assert _found(report, "memory limit").text == "512 MB for this cgroup"
+    assert _found(report, "memory").level == "warning"
+    assert _found(report, "memory").text == "162 MB available"
+
+
+def test_a_quota_below_one_cpu_is_a_warning(tmp_path: Path) -> None:
+    report = _examine(write_tree(tmp_path, {**CONTAINER, "sys/fs/cgroup/cpu.max": "50000 100000"}))
+    assert _found(report, "cpus").level == "warning"
+
+
+def test_a_bare_machine_loses_signals_and_no_more(tmp_path: Path) -> None:
+    machine = SimpleNamespace(clock=Machine().clock, run=lambda seconds, busy: None)  # no psutil functions at all
+    report = _examine(tmp_path, machine=machine)
+    assert exit_code(report) == 0
+    for subject in ("others' cpu", "cpu pressure", "memory"):
+        assert _found(report, subject).level == "note"
+        assert _found(report, subject).text == "sensor not found"
+    assert _found(report, "int8").text == "whether this CPU has int8 instructions could not be read"
+
+
+@pytest.mark.parametrize(
+    ("features", "level"),
+    [
+        ("lm sse4_1 avx2", "note"),
+        ("lm avx2 avx512f", "note"),
+        ("lm avx2 avx512f avx512_vnni", "ok"),
+        ("lm avx2 avx_vnni", "ok"),
+        ("lm avx2 amx_int8", "ok"),
+    ],
+)
+def test_x86_without_vnni_is_told_that_int8_can_saturate(features: str, level: str, tmp_path: Path) -> None:
+    cpuinfo = f"processor\t: 0\nmodel name\t: Some CPU\nflags\t: {features}\n"
+    finding = _found(_examine(write_tree(tmp_path, {"proc/cpuinfo": cpuinfo})), "int8")
+    assert finding.level == level
+    assert ("saturate" in finding.text) is (level == "note")
+
+
+def test_arm_with_dot_products_is_fine_for_int8(tmp_path: Path) -> None:
+    cpuinfo = RASPBERRY_PI["proc/cpuinfo"].replace("cpuid", "cpuid asimddp")
+    assert _found(_examine(write_tree(tmp_path, {"proc/cpuinfo": cpuinfo})), "int8").level == "ok"
+
+
+@pytest.mark.parametrize(
+    ("governor", "driver", "level"),
+    [
+        ("powersave", "acpi-cpufreq", "warning"),
+        ("powersave", "intel_pstate", "ok"),
+        ("powersave", "amd-pstate-epp", "ok"),
+        ("performance", "acpi-cpufreq", "ok"),
+        ("schedutil", "cpufreq-dt", "ok"),
+    ],
+)
+def test_powersave_is_a_warning_where_it_holds_the_frequency_down(
+    governor: str, driver: str, level: str, tmp_path: Path
+) -> None:
+    report = _examine(write_tree(tmp_path, {**LAPTOP, GOVERNOR: governor + "\n", DRIVER: driver + "\n"}))
+    assert _found(report, "governor").level == level
+
+
+@pytest.mark.parametrize("name", sorted(MINIMUMS))
+@pytest.mark.parametrize(
+    ("package", "text"),
+    [
+        (None, "not installed; expected {} or newer"),
+        (SimpleNamespace(__version__="0.1"), "0.1; expected {} or newer"),
+        (OSError("libc.so.6: version\nnot found"), "does not import (OSError: libc.so.6: version not found)"),
+    ],
+    ids=["missing", "old", "broken"],
+)
+def test_a_package_that_does_not_do_is_an_error_with_the_command_that_mends_it(
+    name: str, package: Any, text: str, tmp_path: Path
+) -> None:
+    packages = {key: value for key, value in PACKAGES.items() if key != name}
+    if package is not None:
+        packages[name] = package
+        if name == "onnxruntime" and not isinstance(package, Exception):
+            package.get_available_providers = lambda: ["CPUExecutionProvider"]
+    report = _examine(write_tree(tmp_path, LAPTOP), packages=packages)
+    finding = _found(report, name)
+    assert finding.text == text.format(MINIMUMS[name])
+    assert finding.advice.startswith(f'pip install "{name}>={MINIMUMS[name]}"')
+    optional = name == "psutil"  # without it the sensors are unknown, and bundles still run
+    assert finding.level == ("warning" if optional else "error")
+    assert exit_code(report) == (0 if optional else 1)
+    assert "\n" not in (report.problem or "")
+
+
+@pytest.mark.parametrize("version", ["1.31.1", "1.100.0", "2.0.0rc1", "1.23", "nightly"])
+def test_newer_and_unreadable_versions_pass(version: str, tmp_path: Path) -> None:
+    new = SimpleNamespace(__version__=version, get_available_providers=lambda: ["CPUExecutionProvider"])
+    report = _examine(write_tree(tmp_path, LAPTOP), packages={**PACKAGES, "onnxruntime": new})
+    assert _found(report, "onnxruntime") == Finding("ok", "onnxruntime", version)
+
+
+def test_an_onnxruntime_that_lists_no_providers_is_an_error(tmp_path: Path) -> None:
+    hollow = SimpleNamespace(__version__="1.31.1")  # what a folder of that name, or half an uninstall, gives
+    report = _examine(write_tree(tmp_path, LAPTOP), packages={**PACKAGES, "onnxruntime": hollow})
+    assert _found(report, "providers").level == "error"
+    assert exit_code(report) == 1
+
+
+def test_high_pressure_is_noted(tmp_path: Path) -> None:
+    report = _examine(write_tree(tmp_path, {**LAPTOP, "proc/pressure/cpu": "some avg10=42.00 total=1\n"}))
+    assert _found(report, "cpu pressure").level == "note"
+    assert _found(report, "cpu pressure").text == "42%: processes wait for CPUs"
+
+
+def test_the_minimums_are_those_of_the_package() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert sorted(f"{name}>={minimum}" for name, minimum in MINIMUMS.items()) == sorted(project["dependencies"])
+    assert project["requires-python"] == f">={'.'.join(map(str, MINIMUM_PYTHON))}"
+
+
+def test_a_report_is_plain_json(tmp_path: Path) -> None:
+    report = _examine(write_tree(tmp_path, CONTAINER))
+    raw = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert raw["ok"] is True
+    assert raw["effective_cpus"] == 1.5
+    assert raw["device"]["key"] == report.device.key
+    assert {tuple(sorted(finding)) for finding in raw["findings"]} == {("advice", "level", "subject", "text")}
+
+
+def test_every_finding_has_its_line_and_its_advice_another(tmp_path: Path) -> None:
+    report = _examine(write_tree(tmp_path, RASPBERRY_PI))
+    lines = report.lines()
+    advised = [finding for finding in report.findings if finding.advice]
+    assert len(lines) == len(report.findings) + len(advised)
+    assert sum("-> " in line for line in lines) == len(advised)
+    assert any(line.startswith("warning  governor") for line in lines)
+
+
+def test_this_machine_can_be_examined() -> None:
+    report = examine(sleep=lambda seconds: None)
+    assert exit_code(report) == 0
+    assert _found(report, "onnxruntime").level == "ok"
+    assert "CPUExecutionProvider" in _found(report, "providers").text

@@ -1,0 +1,421 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gearshift.device_profiles.profile import LatencyTable, load_profile
+from gearshift.runtime import Classification, Engine
+from gearshift.runtime.bundle import Bundle, open_bundle
+from gearshift.runtime.decision_log import DecisionLog
+from gearshift.runtime.errors import (
+    BundleError,
+    EngineClosedError,
+    InputError,
+    IntegrityError,
+    ProfileError,
+    SchemaError,
+    StorageError,
+    UnknownSubnetError,
+)
+from gearshift.runtime.session import CPU, ElasticSession
+from gearshift.runtime.text import Text
+from tests.runtime.altered import change_manifest
+
+TEXT = "turn the lights off"
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_bundle: Path) -> Iterator[Engine]:
+    """A real engine for what does not depend on how fast this machine is."""
+    with Engine.load(tiny_bundle, threads=1) as loaded:
+        yield loaded
+
+
+def _table(bundle: Bundle) -> LatencyTable:
+    """Every subnet a millisecond faster than the more accurate one before it, at every length."""
+    ranked = sorted(bundle.pool("fp32").values(), key=lambda entry: -entry.accuracy)
+    times: dict[str, tuple[float, ...]] = {
+        entry.name: (float(len(ranked) - rank),) * 2 for rank, entry in enumerate(ranked)
+    }
+    lengths = (8, bundle.manifest.max_length)
+    return LatencyTable(bundle.hash, "fp32", CPU[0], 1, lengths, times, times, 1, "by hand", "2026-01-31")
+
+
+def _stepping(step_ms: float) -> Callable[[], float]:
+    """A clock that goes on by this much whenever it is read: `run` reads it at its start, before the graph,
+    after it, when the answer is ready, and when it is noted."""
+    ticks = itertools.count()
+    return lambda: next(ticks) * step_ms / 1e3
+
+
+@pytest.fixture
+def timed(bundle: Bundle, session: ElasticSession) -> Callable[..., Engine]:
+    """Makes engines over the real graph with latencies and a clock that are made up."""
+
+    def make(step_ms: float = 0.0, **others: Any) -> Engine:
+        return Engine(bundle, session, _table(bundle), clock=_stepping(step_ms), **others)
+
+    return make
+
+
+def test_an_answer_is_a_label_of_the_bundle_with_the_facts_of_the_run(engine: Engine) -> None:
+    answer = engine.run(TEXT, deadline_ms=60_000)
+    assert isinstance(answer, Classification)
+    assert answer.label in engine.labels
+    assert tuple(answer.scores) == engine.labels
+    assert sum(answer.scores.values()) == pytest.approx(1)
+    assert answer.score == answer.scores[answer.label] == max(answer.scores.values())
+    assert answer.subnet == engine.ladder[0]
+    assert answer.reason == "fits"
+    assert answer.deadline_ms == 60_000
+    assert answer.deadline_met is True
+    assert answer.latency_ms > 0
+    assert answer.predicted_ms > 0
+    assert answer.tokens >= 4
+    assert answer.truncated is False
+
+
+def test_without_a_deadline_the_most_accurate_answers(engine: Engine) -> None:
+    answer = engine.run(TEXT)
+    assert (answer.subnet, answer.reason) == (engine.ladder[0], "no_deadline")
+    assert (answer.deadline_ms, answer.deadline_met) == (None, None)
+
+
+def test_a_deadline_that_nothing_keeps_gets_the_fastest_and_says_so(engine: Engine) -> None:
+    answer = engine.run(TEXT, deadline_ms=1e-6)
+    assert answer.reason == "best_effort"
+    assert answer.deadline_met is False
+
+
+def test_every_subnet_can_be_pinned_and_answers_with_its_own_logits(engine: Engine) -> None:
+    answers = {}
+    for name in engine.subnets:
+        engine.pin(name)
+        answer = engine.run(TEXT, deadline_ms=1e-6)
+        assert (answer.subnet, answer.reason) == (name, "pinned")
+        answers[name] = tuple(answer.scores.values())
+    engine.pin(None)
+    assert len(set(answers.values())) == len(engine.subnets) == 12
+    assert engine.run(TEXT).reason == "no_deadline"
+
+
+def test_an_unknown_subnet_is_not_pinned(engine: Engine) -> None:
+    with pytest.raises(UnknownSubnetError, match=r"unknown subnet 'huge'; this bundle has .*w100-d100"):
+        engine.pin("huge")
+    assert engine.run(TEXT).reason == "no_deadline"
+
+
+def test_a_list_gives_an_answer_for_each_text_in_order(engine: Engine) -> None:
+    texts: list[Text] = [TEXT, "play some music please", ("turn the lights off", "now")]
+    answers = engine.run(texts, deadline_ms=60_000)
+    assert len(answers) == 3
+    for text, answer in zip(texts, answers, strict=True):
+        alone = engine.run(text)
+        assert answer.tokens == alone.tokens
+        if engine.precision == "fp32":  # int8 quantizes a batch as a whole
+            assert answer.scores == pytest.approx(alone.scores, abs=1e-4)
+    assert len({(answer.subnet, answer.latency_ms, answer.deadline_met) for answer in answers}) == 1
+
+
+def test_a_list_of_one_gives_a_list(engine: Engine) -> None:
+    (answer,) = engine.run([TEXT])
+    assert answer.scores == pytest.approx(engine.run(TEXT).scores, abs=1e-6)
+
+
+def test_an_empty_list_gives_an_empty_list_and_is_no_request(engine: Engine) -> None:
+    before = engine.stats()
+    assert engine.run([]) == []
+    assert engine.stats() == before
+
+
+def test_100_000_characters_are_answered_and_said_to_be_truncated(engine: Engine) -> None:
+    answer = engine.run("turn the lights off " * 5000, deadline_ms=60_000)
+    assert answer.truncated is True
+    assert answer.tokens == engine.bundle.manifest.max_length
+
+
+@pytest.mark.parametrize("text", ["", "   ", 3, None, b"off", ("a",), ["a", ""], [["a"]], {"a": 1}])
+def test_what_is_no_text_is_refused_and_counts_as_no_request(engine: Engine, text: Any) -> None:
+    before = engine.stats()
+    with pytest.raises(InputError):
+        engine.run(text, deadline_ms=10)
+    assert engine.stats() == before
+
+
+@pytest.mark.parametrize("deadline", [0, -1, -0.5, float("nan"), float("inf"), True, "10", [10], 1j, 10**400])
+def test_a_deadline_that_is_no_positive_number_is_refused(engine: Engine, deadline: Any) -> None:
+    with pytest.raises(InputError, match="deadline_ms: expected a positive number of milliseconds or None, got"):
+        engine.run(TEXT, deadline_ms=deadline)
+
+
+@pytest.mark.parametrize("deadline", [60_000, 60_000.0, np.float32(60_000), np.int64(60_000)])
+def test_any_kind_of_number_is_a_deadline(engine: Engine, deadline: Any) -> None:
+    assert engine.run(TEXT, deadline_ms=deadline).deadline_ms == 60_000
+
+
+def test_the_ladder_falls_in_accuracy_and_in_time(engine: Engine) -> None:
+    assert set(engine.ladder) <= set(engine.subnets) == engine.pool.keys()
+    accuracies = [engine.pool[name].accuracy for name in engine.ladder]
+    times = [sum(engine.table.median_ms[name]) for name in engine.ladder]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert times == sorted(times, reverse=True)
+    assert max(entry.accuracy for entry in engine.pool.values()) == accuracies[0]
+
+
+def test_a_subnet_that_is_slower_and_not_more_accurate_is_not_on_the_ladder(
+    bundle: Bundle, session: ElasticSession
+) -> None:
+    table = _table(bundle)
+    names = list(table.median_ms)
+    most_accurate = max(names, key=lambda name: bundle.entry(name, "fp32").accuracy)
+    times = {name: (1.0, 1.0) if name == most_accurate else row for name, row in table.median_ms.items()}
+    engine = Engine(bundle, session, dataclasses.replace(table, median_ms=times))
+    assert engine.ladder == (most_accurate,)
+
+
+def test_a_longer_deadline_never_gives_a_less_accurate_subnet(timed: Callable[..., Engine]) -> None:
+    accuracies = []
+    names = set()
+    for deadline in (0.5, 2, 4, 6, 8, 10, 12, 15, 20, 40):
+        engine = timed()
+        answer = engine.run(TEXT, deadline_ms=deadline)
+        accuracies.append(engine.pool[answer.subnet].accuracy)
+        names.add(answer.subnet)
+        assert (answer.predicted_ms <= deadline) == (answer.reason == "fits")
+    assert accuracies == sorted(accuracies)
+    assert len(names) > 3
+
+
+def test_the_time_before_the_graph_is_taken_from_the_slack(timed: Callable[..., Engine]) -> None:
+    assert timed(step_ms=0.0).run(TEXT, deadline_ms=60).subnet == timed().ladder[0]
+    late = timed(step_ms=58.0).run(TEXT, deadline_ms=60)  # 58 of them gone in tokenizing
+    assert late.reason in ("fits", "best_effort")
+    assert late.subnet != timed().ladder[0]
+    assert late.predicted_ms < 4
+
+
+@pytest.mark.parametrize(("deadline", "met"), [(2.9, False), (3.1, True)])
+def test_a_deadline_is_met_when_the_answer_is_ready_in_time(
+    timed: Callable[..., Engine], deadline: float, met: bool
+) -> None:
+    answer = timed(step_ms=1.0).run(TEXT, deadline_ms=deadline)
+    assert answer.latency_ms == pytest.approx(3.0)
+    assert answer.deadline_met is met
+
+
+def test_the_slow_down_is_observed_over_expected_time_of_the_graph(timed: Callable[..., Engine]) -> None:
+    engine = timed(step_ms=36.0)
+    largest = engine.ladder[0]
+    engine.pin(largest)
+    for _ in range(20):
+        engine.run(TEXT)
+    assert engine.slow_down == pytest.approx(36.0 / engine.table.median_ms[largest][0], rel=0.05)
+
+
+class Loaded(ElasticSession):
+    """The real graph on a machine whose clock and load are made up."""
+
+    def __init__(self, bundle: Bundle, table: LatencyTable) -> None:
+        super().__init__(bundle, "fp32", threads=1)
+        self.load = 1.0
+        self.now = 0.0
+        self._seconds = {entry.choice: table.median_ms[name][0] / 1e3 for name, entry in bundle.pool("fp32").items()}
+
+    def run(self, inputs: Any, choice: Any) -> Any:
+        self.now += self.load * self._seconds[tuple(choice)]
+        return super().run(inputs, choice)
+
+
+def test_the_size_follows_the_load_down_and_up(bundle: Bundle) -> None:
+    table = _table(bundle)
+    machine = Loaded(bundle, table)
+    engine = Engine(bundle, machine, table, clock=lambda: machine.now)
+
+    def serve(load: float) -> list[Classification]:
+        machine.load = load
+        return [engine.run(TEXT, deadline_ms=20) for _ in range(25)]
+
+    quiet, busy, quiet_again = serve(1.0), serve(4.0), serve(1.0)
+    settled = [answers[10:] for answers in (quiet, busy, quiet_again)]
+    assert all(answer.deadline_met for answers in settled for answer in answers)
+    assert {answer.subnet for answer in settled[0] + settled[2]} == {engine.ladder[0]}
+    # Under that load 20 ms are worth 5: the subnets of up to 4 ms can be sure to fit.
+    assert max(table.median_ms[answer.subnet][0] for answer in settled[1]) <= 4.0
+    assert {answer.reason for answer in settled[1]} == {"fits"}
+    assert sum(answer.deadline_met is False for answer in busy) <= 3
+    assert engine.slow_down == pytest.approx(1.0, rel=0.1)
+
+
+def test_lists_do_not_teach_the_slow_down_of_single_texts(timed: Callable[..., Engine]) -> None:
+    engine = timed(step_ms=36.0)
+    for _ in range(5):
+        engine.run([TEXT, TEXT])
+    assert engine.slow_down == 1.0
+
+
+def test_the_statistics_count_requests_deadlines_and_switches(timed: Callable[..., Engine]) -> None:
+    engine = timed(step_ms=1.0)
+    large, small = engine.ladder[0], engine.ladder[-1]
+    for name, deadline in [(large, 10), (large, 2), (small, None), (large, 10)]:
+        engine.pin(name)
+        engine.run(TEXT, deadline_ms=deadline)
+    engine.run([TEXT, TEXT])
+    stats = engine.stats()
+    assert (stats["requests"], stats["met"], stats["missed"], stats["switches"]) == (5, 2, 1, 2)
+    assert stats["subnets"] == {**dict.fromkeys(engine.subnets, 0), large: 4, small: 1}
+
+
+def test_many_threads_get_the_answers_that_one_gets(timed: Callable[..., Engine]) -> None:
+    engine = timed(step_ms=0.1)
+    texts = [TEXT, "play some music please", "what is the weather", "set a timer for ten minutes"]
+    engine.pin(engine.ladder[0])
+    alone = {text: engine.run(text).scores for text in texts}
+    engine.pin(None)
+    failures: list[str] = []
+
+    def repeat(text: str) -> None:
+        for _ in range(15):
+            answer = engine.run(text, deadline_ms=60_000)
+            if answer.subnet != engine.ladder[0] or answer.scores != pytest.approx(alone[text], abs=1e-5):
+                failures.append(text)
+
+    workers = [threading.Thread(target=repeat, args=(text,)) for text in texts * 2]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert failures == []
+    stats = engine.stats()
+    assert stats["requests"] == 4 + 8 * 15
+    assert stats["met"] == 8 * 15
+    assert sum(stats["subnets"].values()) == stats["requests"]
+
+
+def test_closing_waits_for_the_running_request(bundle: Bundle) -> None:
+    started, proceed = threading.Event(), threading.Event()
+
+    class Waiting(ElasticSession):
+        def run(self, inputs: Any, choice: Any) -> Any:
+            started.set()
+            assert proceed.wait(30)
+            return super().run(inputs, choice)
+
+    engine = Engine(bundle, Waiting(bundle, "fp32", threads=1), _table(bundle))
+    answers: list[Classification] = []
+    request = threading.Thread(target=lambda: answers.append(engine.run(TEXT)))
+    request.start()
+    assert started.wait(30)
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    closing.join(0.05)
+    assert closing.is_alive()
+    proceed.set()
+    closing.join(30)
+    request.join(30)
+    assert len(answers) == 1
+
+
+def test_after_closing_nothing_runs(tiny_bundle: Path) -> None:
+    with Engine.load(tiny_bundle, threads=1, precision="fp32") as engine:
+        engine.run(TEXT)
+    engine.close()  # a second time does nothing
+    for text in (TEXT, [TEXT], []):
+        with pytest.raises(EngineClosedError, match="this engine is closed; load another one"):
+            engine.run(text)
+    assert engine.stats()["requests"] == 1
+
+
+def test_the_log_has_a_line_for_each_request(timed: Callable[..., Engine], tmp_path: Path) -> None:
+    log = DecisionLog(tmp_path / "log.jsonl")
+    engine = timed(step_ms=1.0, log=log)
+    answer = engine.run(TEXT, deadline_ms=40)
+    engine.run([TEXT, "play some music"])
+    log.close()
+    single, batch = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    for name in ("subnet", "reason", "latency_ms", "predicted_ms", "deadline_ms"):
+        assert single[name] == getattr(answer, name)
+    assert single["tokens"] == [answer.tokens]
+    assert single["slack_ms"] == pytest.approx(40 - 1 - 0.2)
+    assert single["run_ms"] == pytest.approx(1.0)
+    assert single["expected_ms"] == engine.table.median_ms[answer.subnet][0]
+    assert single["slow_down"] == pytest.approx(engine.slow_down)
+    assert (len(batch["tokens"]), batch["deadline_ms"], batch["slack_ms"]) == (2, None, None)
+
+
+def test_a_log_is_written_when_asked_for_at_loading(tiny_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    with Engine.load(tiny_bundle, threads=1, precision="fp32", log=path) as engine:
+        engine.run(TEXT)
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_a_log_that_cannot_be_written_is_said_at_loading(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="the decision log could not be opened"):
+        Engine.load(tiny_bundle, log=tmp_path)
+
+
+def test_a_saved_profile_replaces_the_measuring(tiny_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    with Engine.load(tiny_bundle, threads=1) as first:
+        first.save_profile(path)
+    assert load_profile(path).tables == (first.table,)
+    with Engine.load(tiny_bundle, threads=1, profile=path) as second:
+        assert second.table == first.table
+        assert second.precision == first.precision
+        assert second.run(TEXT).label in second.labels
+
+
+def test_a_profile_for_other_threads_is_refused_with_what_to_do(tiny_bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    with Engine.load(tiny_bundle, threads=1, precision="fp32") as engine:
+        engine.save_profile(path)
+    with pytest.raises(ProfileError, match="with 2 threads, found fp32 with 1 threads; load the engine without"):
+        Engine.load(tiny_bundle, threads=2, profile=path)
+
+
+def test_a_profile_of_another_bundle_is_refused(tiny_bundle: Path, bundle_copy: Path, tmp_path: Path) -> None:
+    path = tmp_path / "profile.json"
+    change_manifest(bundle_copy, made_by="somebody else")
+    with Engine.load(bundle_copy, threads=1, precision="fp32") as engine:
+        engine.save_profile(path)
+    with pytest.raises(ProfileError, match="found none of this bundle"):
+        Engine.load(tiny_bundle, threads=1, profile=path)
+
+
+def test_an_altered_bundle_is_not_loaded(bundle_copy: Path) -> None:
+    (bundle_copy / "fp32.weights").write_bytes(b"x")
+    with pytest.raises(IntegrityError, match=r"fp32\.weights: expected \d+ bytes, found 1"):
+        Engine.load(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"threads": 0}, InputError, "threads: expected a whole number"),
+        ({"threads": "2"}, InputError, "threads: expected a whole number"),
+        ({"precision": "int4"}, BundleError, "no int4 graph"),
+        ({"target": 1.0}, InputError, "target: expected a share"),
+        ({"providers": ["Nope"]}, InputError, "providers: expected a list"),
+        ({"profile": "no-such-file.json"}, ProfileError, "no-such-file.json"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(
+    tiny_bundle: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Engine.load(tiny_bundle, **options)
+
+
+def test_a_task_of_a_newer_version_is_refused(bundle_copy: Path, session: ElasticSession) -> None:
+    change_manifest(bundle_copy, task="tagging")
+    changed = open_bundle(bundle_copy)
+    with pytest.raises(SchemaError, match="expected a task out of classification, found 'tagging'"):
+        Engine(changed, session, _table(changed))

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from gearshift.device_profiles.profile import DeviceProfile, LatencyTable, load_profile
+from gearshift.device_profiles.profile import save_profile as write_profile
+from gearshift.runtime.bundle import Bundle
+from gearshift.runtime.errors import ProfileError
+from gearshift.runtime.profiles import save_table, tables_for, this_device
+from gearshift.runtime.session import CPU
+
+
+def _table(bundle: Bundle, *, precision: str = "fp32", threads: int = 1, largest_ms: float = 8.0) -> LatencyTable:
+    times: dict[str, tuple[float, ...]] = dict.fromkeys(bundle.pool(precision), (largest_ms,))
+    return LatencyTable(bundle.hash, precision, CPU[0], threads, (16,), times, times, 1, "by hand", "2026-01-31")
+
+
+def _tables(path: Path, bundle: Bundle, *, threads: int = 1) -> list[LatencyTable]:
+    return tables_for(path, bundle, precisions=bundle.precisions, threads=threads, provider=CPU[0])
+
+
+def test_a_saved_table_is_found_again(bundle: Bundle, tmp_path: Path) -> None:
+    save_table(tmp_path / "p.json", _table(bundle))
+    assert _tables(tmp_path / "p.json", bundle) == [_table(bundle)]
+    assert load_profile(tmp_path / "p.json").device == this_device()
+
+
+def test_the_fastest_precision_comes_first(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    save_table(path, _table(bundle, precision="fp32", largest_ms=8.0))
+    save_table(path, _table(bundle, precision="int8", largest_ms=3.0))
+    assert [table.precision for table in _tables(path, bundle)] == ["int8", "fp32"]
+
+
+def test_other_tables_of_this_device_stay_and_the_same_one_is_replaced(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    save_table(path, _table(bundle, threads=1))
+    save_table(path, _table(bundle, threads=2))
+    save_table(path, _table(bundle, threads=1, largest_ms=4.0))
+    assert load_profile(path).tables == (_table(bundle, threads=2), _table(bundle, largest_ms=4.0))
+
+
+@pytest.mark.parametrize("difference", ["device", "versions", "estimated"])
+def test_figures_of_another_device_are_dropped(bundle: Bundle, tmp_path: Path, difference: str) -> None:
+    path, device = tmp_path / "p.json", this_device()
+    if difference == "device":
+        device = dataclasses.replace(device, cores=device.cores + 1)
+    if difference == "versions":
+        device = dataclasses.replace(device, versions={"onnxruntime": "0.1"})
+    write_profile(path, DeviceProfile(device, difference == "estimated", (_table(bundle, threads=2),)))
+    save_table(path, _table(bundle))
+    assert load_profile(path).tables == (_table(bundle),)
+    assert load_profile(path).device == this_device()
+
+
+def test_a_profile_without_this_bundle_says_what_it_has_and_what_to_do(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    save_table(path, _table(bundle, threads=4))
+    message = (
+        r"expected a table of this bundle, fp32 or int8 with 1 threads, found fp32 with 4 threads; "
+        r"load the engine without a profile and call save_profile"
+    )
+    with pytest.raises(ProfileError, match=message):
+        _tables(path, bundle)
+    save_table(path, dataclasses.replace(_table(bundle, threads=4), bundle_hash="1" * 64))
+    with pytest.raises(ProfileError, match=r"2 threads, found fp32 with 4 threads"):
+        _tables(path, bundle, threads=2)
+
+
+def test_a_table_that_lacks_a_subnet_is_not_used(bundle: Bundle, tmp_path: Path) -> None:
+    whole = _table(bundle)
+    times = {name: row for name, row in whole.median_ms.items() if name != "w025-d050"}
+    save_table(tmp_path / "p.json", dataclasses.replace(whole, median_ms=times, p95_ms=times))
+    with pytest.raises(ProfileError, match="expected a table of this bundle"):
+        _tables(tmp_path / "p.json", bundle)
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", "{}"])
+def test_a_file_that_is_no_profile_is_named_in_one_line(bundle: Bundle, tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "p.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(ProfileError, match=r"p\.json: ") as caught:
+        _tables(path, bundle)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_profile_is_not_written_over(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("precious")
+    with pytest.raises(ProfileError, match=r"notes\.txt"):
+        save_table(tmp_path / "notes.txt", _table(bundle))
+    assert (tmp_path / "notes.txt").read_text() == "precious"

@@ -1,0 +1,444 @@
+"""Sensors on machines that are written to disk, with a clock and counters that the test moves."""
+
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from gearshift.runtime.sensors import (
+    LIMITS_LIFE_S,
+    MINIMUM_CPUS,
+    MINIMUM_INTERVAL_S,
+    UNKNOWN,
+    Sensors,
+    available_cpus,
+    effective_cpus,
+    find_cgroup,
+)
+from tests.device_profiles import CONTAINER, LAPTOP, OLD_CONTAINER, RASPBERRY_PI, write_tree
+
+
+class Machine:
+    """Counters as psutil gives them; `run` lets time pass."""
+
+    def __init__(self, cpus: int = 4) -> None:
+        self.now_s = 100.0
+        self.rows = [
+            SimpleNamespace(user=10.0, nice=0.0, system=5.0, idle=500.0, iowait=3.0, irq=0.0, softirq=0.0, steal=0.0)
+            for _ in range(cpus)
+        ]
+        self.own = SimpleNamespace(user=1.0, system=1.0, children_user=0.0, children_system=0.0)
+        self.available_bytes: float = 2e9
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def cpu_times(self, *, percpu: bool) -> list[SimpleNamespace]:
+        assert percpu
+        return [SimpleNamespace(**vars(row)) for row in self.rows]
+
+    def virtual_memory(self) -> SimpleNamespace:
+        return SimpleNamespace(available=self.available_bytes)
+
+    def Process(self) -> SimpleNamespace:  # noqa: N802 - psutil's name
+        return SimpleNamespace(cpu_times=lambda: SimpleNamespace(**vars(self.own)))
+
+    def run(self, seconds: float, *, busy: dict[int, float], own: float = 0.0, field: str = "user") -> None:
+        """Let `seconds` pass in which CPU -> `busy` seconds went to all, `own` of them to us."""
+        self.now_s += seconds
+        for cpu, spent in busy.items():
+            setattr(self.rows[cpu], field, getattr(self.rows[cpu], field) + spent)
+        self.own.user += own
+
+
+def _sensors(machine: Any, root: Path, *, cpus: Callable[[], set[int]] = lambda: {0, 1, 2, 3}) -> Sensors:
+    return Sensors(clock=machine.clock, root=root, source=machine, cpus=cpus)
+
+
+def test_the_first_read_knows_pressure_and_memory_but_not_the_others(tmp_path: Path) -> None:
+    snapshot = _sensors(Machine(), write_tree(tmp_path, LAPTOP)).read()
+    assert snapshot.others_cpu == UNKNOWN
+    assert snapshot.cpu_pressure.value == pytest.approx(0.025)
+    assert snapshot.memory_available_mb.value == 2000.0
+    assert snapshot.taken_s == 100.0
+
+
+def test_others_use_what_is_busy_and_not_ours(tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, tmp_path)
+    sensors.read()
+    machine.run(2.0, busy={0: 2.0, 1: 1.0}, own=1.0)
+    reading = sensors.read().others_cpu
+    assert reading.value == pytest.approx((3.0 - 1.0) / (2.0 * 4))
+    assert reading.age_s == 0.0
+
+
+@pytest.mark.parametrize("field", ["user", "nice", "system", "irq", "softirq", "steal"])
+def test_every_kind_of_work_counts_as_busy(field: str, tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, tmp_path)
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0}, field=field)
+    assert sensors.read().others_cpu.value == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("field", ["idle", "iowait"])
+def test_waiting_does_not_count_as_busy(field: str, tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, tmp_path)
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0}, field=field)
+    assert sensors.read().others_cpu.value == 0.0
+
+
+def test_only_the_cpus_we_may_run_on_count(tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, tmp_path, cpus=lambda: {2, 3})
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0, 1: 1.0, 2: 0.5})
+    assert sensors.read().others_cpu.value == pytest.approx(0.25)
+
+
+def test_the_quota_of_a_container_is_what_others_take_a_share_of(tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, write_tree(tmp_path, CONTAINER))
+    sensors.read()
+    machine.run(1.0, busy={0: 0.75})
+    assert sensors.read().others_cpu.value == pytest.approx(0.5)
+
+
+def test_the_share_is_at_most_one(tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, write_tree(tmp_path, CONTAINER))
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0, 1: 1.0, 2: 1.0})
+    assert sensors.read().others_cpu.value == 1.0
+
+
+def test_rounding_between_the_counters_is_no_negative_share(tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, tmp_path)
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0}, own=1.01)
+    assert sensors.read().others_cpu.value == 0.0
+
+
+def test_time_of_children_that_ended_is_ours(tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, tmp_path)
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0, 1: 1.0})
+    machine.own.children_user += 0.5
+    machine.own.children_system += 0.5
+    assert sensors.read().others_cpu.value == pytest.approx(0.25)
+
+
+def test_a_child_that_ends_with_more_than_the_interval_held_makes_one_reading_unknown(tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, tmp_path)
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0})
+    machine.own.children_user += 60.0
+    assert sensors.read().others_cpu == UNKNOWN
+    machine.run(1.0, busy={0: 1.0})
+    assert sensors.read().others_cpu.value == pytest.approx(0.25)
+
+
+def test_a_read_too_soon_gives_the_last_share_with_its_age(tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, tmp_path)
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0})
+    first = sensors.read().others_cpu
+    machine.run(MINIMUM_INTERVAL_S / 2, busy={1: 0.05})
+    second = sensors.read().others_cpu
+    assert second.value == first.value
+    assert second.age_s == pytest.approx(MINIMUM_INTERVAL_S / 2)
+
+
+def test_short_steps_add_up_to_an_interval(tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, tmp_path)
+    sensors.read()
+    known = []
+    for _ in range(6):
+        machine.run(MINIMUM_INTERVAL_S / 4, busy={0: MINIMUM_INTERVAL_S / 4})
+        known.append(sensors.read().others_cpu.known)
+    assert not any(known[:3])
+    assert known[-1]
+
+
+@pytest.mark.parametrize("step_s", [-50.0, math.nan], ids=["backwards", "nan"])
+def test_a_clock_that_jumps_makes_the_share_unknown_once(step_s: float, tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, tmp_path)
+    sensors.read()
+    before = machine.now_s
+    machine.now_s += step_s
+    assert sensors.read().others_cpu == UNKNOWN
+    machine.now_s = before + 1000.0
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0})
+    assert sensors.read().others_cpu.value == pytest.approx(0.25)
+
+
+def test_another_set_of_cpus_starts_anew(tmp_path: Path) -> None:
+    machine = Machine()
+    sets = [{0, 1}, {2, 3}, {2, 3}]
+    sensors = _sensors(machine, tmp_path, cpus=lambda: sets.pop(0))
+    shares = []
+    for _ in range(3):
+        shares.append(sensors.read().others_cpu.value)
+        machine.run(1.0, busy={2: 1.0})
+    assert shares == [None, None, pytest.approx(0.5)]
+
+
+def test_a_container_that_numbers_its_cpus_anew_is_read_whole(tmp_path: Path) -> None:
+    machine = Machine(cpus=2)
+    sensors = _sensors(machine, tmp_path, cpus=lambda: {6, 7})
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0})
+    assert sensors.read().others_cpu.value == pytest.approx(0.5)
+
+
+def test_cpus_that_the_counters_do_not_list_make_the_share_unknown(tmp_path: Path) -> None:
+    machine = Machine(cpus=2)
+    sensors = _sensors(machine, tmp_path, cpus=lambda: {5, 6, 7})
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0})
+    assert sensors.read().others_cpu == UNKNOWN
+
+
+def _forbidden(*_: object, **__: object) -> Any:
+    raise PermissionError(13, "Permission denied", "/proc/stat")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "no"), RuntimeError("odd"), AttributeError("gone")], ids=repr)
+@pytest.mark.parametrize(
+    ("broken", "lost"),
+    [
+        ("cpu_times", {"others_cpu"}),
+        ("Process", {"others_cpu"}),
+        ("virtual_memory", {"memory_available_mb"}),
+        ("cpus", {"others_cpu"}),
+        ("pressure", {"cpu_pressure"}),
+    ],
+)
+def test_one_source_that_fails_loses_its_own_signal_alone(
+    broken: str, lost: set[str], error: Exception, tmp_path: Path
+) -> None:
+    def fail(*_: object, **__: object) -> Any:
+        raise error
+
+    machine = Machine()
+    write_tree(tmp_path, LAPTOP)
+    if broken == "pressure":  # opening a folder as a file fails for every user
+        (tmp_path / "proc/pressure/cpu").unlink()
+        (tmp_path / "proc/pressure/cpu").mkdir()
+    if hasattr(machine, broken):
+        setattr(machine, broken, fail)
+    sensors = _sensors(machine, tmp_path, cpus=fail if broken == "cpus" else lambda: {0, 1, 2, 3})
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0})
+    snapshot = sensors.read()
+    signals = {"others_cpu", "cpu_pressure", "memory_available_mb"}
+    assert {name for name in signals if not getattr(snapshot, name).known} == lost
+
+
+def test_a_source_that_recovers_is_known_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, tmp_path)
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0})
+    with monkeypatch.context() as patch:
+        patch.setattr(machine, "cpu_times", _forbidden)
+        assert sensors.read().others_cpu == UNKNOWN
+    machine.run(1.0, busy={0: 1.0})
+    assert sensors.read().others_cpu == UNKNOWN
+    machine.run(1.0, busy={0: 1.0})
+    assert sensors.read().others_cpu.value == pytest.approx(0.25)
+
+
+def test_a_machine_without_psutil_and_proc_knows_nothing_and_raises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)  # makes `import psutil` fail
+    machine = Machine()
+    sensors = Sensors(clock=machine.clock, root=tmp_path)
+    for _ in range(2):
+        snapshot = sensors.read()
+        machine.now_s += 1.0
+        assert [snapshot.others_cpu, snapshot.cpu_pressure, snapshot.memory_available_mb] == [UNKNOWN] * 3
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1e9])
+def test_numbers_that_make_no_sense_are_unknown(value: float, tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, tmp_path)
+    sensors.read()
+    machine.run(1.0, busy={0: value})
+    machine.available_bytes = value
+    snapshot = sensors.read()
+    assert snapshot.others_cpu == UNKNOWN
+    assert snapshot.memory_available_mb == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "some",
+        "some avg10",
+        "some avg10=\n",
+        "some avg10=nan",
+        "some avg10=-1",
+        "full avg10=1.0\n",
+        "some avg60=1",
+        "\0",
+    ],
+)
+def test_pressure_that_cannot_be_read_is_unknown(content: str, tmp_path: Path) -> None:
+    sensors = _sensors(Machine(), write_tree(tmp_path, {"proc/pressure/cpu": content}))
+    assert sensors.read().cpu_pressure == UNKNOWN
+
+
+def test_a_raspberry_pi_without_pressure_still_knows_the_rest(tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, write_tree(tmp_path, RASPBERRY_PI))
+    sensors.read()
+    machine.run(1.0, busy={0: 2.0})
+    snapshot = sensors.read()
+    assert not snapshot.cpu_pressure.known
+    assert snapshot.others_cpu.value == pytest.approx(0.5)
+    assert snapshot.memory_available_mb.value == 2000.0
+
+
+def test_memory_is_what_the_container_has_left_with_its_cached_files(tmp_path: Path) -> None:
+    snapshot = _sensors(Machine(), write_tree(tmp_path, CONTAINER)).read()
+    assert snapshot.memory_available_mb.value == pytest.approx(512 - 400 + 50)
+
+
+def test_memory_of_an_old_container_counts_the_files_of_its_whole_group(tmp_path: Path) -> None:
+    snapshot = _sensors(Machine(), write_tree(tmp_path, OLD_CONTAINER)).read()
+    assert snapshot.memory_available_mb.value == pytest.approx(256 - 100 + 20)
+
+
+def test_memory_is_the_machine_s_where_that_is_less_than_the_container_may_take(tmp_path: Path) -> None:
+    machine = Machine()
+    machine.available_bytes = 7e6
+    assert _sensors(machine, write_tree(tmp_path, CONTAINER)).read().memory_available_mb.value == 7.0
+
+
+def test_a_quota_that_changes_is_seen_after_a_while(tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, write_tree(tmp_path, CONTAINER))
+    sensors.read()
+    write_tree(tmp_path, {"sys/fs/cgroup/cpu.max": "300000 100000\n"})
+    machine.run(1.0, busy={0: 0.75})
+    assert sensors.read().others_cpu.value == pytest.approx(0.5)
+    machine.run(LIMITS_LIFE_S, busy={0: LIMITS_LIFE_S})
+    assert sensors.read().others_cpu.value == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [({}, 8.0), (LAPTOP, 8.0), (RASPBERRY_PI, 8.0), (CONTAINER, 1.5), (OLD_CONTAINER, 2.0)],
+    ids=["bare", "laptop", "pi", "container", "old container"],
+)
+def test_effective_cpus_are_the_affinity_set_or_the_quota(
+    files: dict[str, str], expected: float, tmp_path: Path
+) -> None:
+    assert effective_cpus(root=write_tree(tmp_path, files), cpus=range(8)) == expected
+
+
+def test_an_affinity_set_smaller_than_the_quota_decides(tmp_path: Path) -> None:
+    assert effective_cpus(root=write_tree(tmp_path, CONTAINER), cpus={3}) == 1.0
+
+
+def test_the_tightest_of_the_groups_around_us_decides(tmp_path: Path) -> None:
+    files = {
+        "proc/self/cgroup": "0::/a/b\n",
+        "sys/fs/cgroup/a/cpu.max": "50000 100000",
+        "sys/fs/cgroup/a/b/cpu.max": "300000 100000",
+    }
+    assert effective_cpus(root=write_tree(tmp_path, files), cpus=range(8)) == 0.5
+
+
+def test_version_two_is_found_beside_version_one(tmp_path: Path) -> None:
+    files = {
+        "proc/self/cgroup": "2:cpuset:/\n0::/a\n",
+        "sys/fs/cgroup/unified/a/cpu.max": "50000 100000",
+    }
+    assert effective_cpus(root=write_tree(tmp_path, files), cpus=range(8)) == 0.5
+
+
+def test_a_quota_of_nearly_nothing_is_the_minimum(tmp_path: Path) -> None:
+    files = {"sys/fs/cgroup/cpu.max": "1 1000000"}
+    assert effective_cpus(root=write_tree(tmp_path, files), cpus=range(8)) == MINIMUM_CPUS
+
+
+@pytest.mark.parametrize("content", ["", "max", "max 100000", "-1 100000", "1 0", "a b", "1 2 3", "\0"])
+def test_a_quota_that_says_nothing_limits_nothing(content: str, tmp_path: Path) -> None:
+    assert effective_cpus(root=write_tree(tmp_path, {"sys/fs/cgroup/cpu.max": content}), cpus=range(8)) == 8.0
+
+
+@pytest.mark.parametrize("line", ["", ":", "::", "0::/..", "0::/../../x", "x", "1:cpu", "0::/a:b"])
+def test_a_strange_list_of_groups_raises_nothing(line: str, tmp_path: Path) -> None:
+    assert find_cgroup(write_tree(tmp_path, {"proc/self/cgroup": line})).limits().cpu_quota is None
+
+
+@pytest.mark.parametrize("limit", ["max", "9223372036854771712"])
+def test_memory_without_a_limit_has_none(limit: str, tmp_path: Path) -> None:
+    files = {"sys/fs/cgroup/memory.max": limit, "sys/fs/cgroup/memory.current": "1"}
+    assert find_cgroup(write_tree(tmp_path, files)).limits().memory_limit_bytes() is None
+
+
+def test_this_machine_has_at_least_one_cpu_for_us() -> None:
+    assert available_cpus()
+    assert MINIMUM_CPUS <= effective_cpus() <= len(available_cpus())
+
+
+def test_the_real_psutil_gives_a_share_and_memory() -> None:
+    machine = Machine()  # for its clock: the share is computed without waiting
+    sensors = Sensors(clock=machine.clock, source=psutil)
+    sensors.read()
+    machine.now_s += 1.0
+    snapshot = sensors.read()
+    assert snapshot.others_cpu.value is None or 0 <= snapshot.others_cpu.value <= 1
+    assert snapshot.memory_available_mb.value is not None
+    assert snapshot.memory_available_mb.value > 0
+
+
+def test_threads_read_one_after_the_other(tmp_path: Path) -> None:
+    machine = Machine()
+    inside: list[int] = []
+    together: list[int] = []
+
+    def cpu_times(*, percpu: bool) -> list[SimpleNamespace]:
+        inside.append(1)
+        time.sleep(0.001)  # lets another thread in, were it allowed
+        together.append(len(inside))
+        inside.pop()
+        return machine.rows
+
+    def work() -> None:
+        for _ in range(5):
+            machine.now_s += 1.0
+            sensors.read()
+
+    machine.cpu_times = cpu_times  # type: ignore[method-assign]
+    sensors = _sensors(machine, write_tree(tmp_path, LAPTOP))
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together
+    assert max(together) == 1

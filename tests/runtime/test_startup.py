@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gearshift.device_profiles.profile import LatencyTable
+from gearshift.runtime import startup
+from gearshift.runtime.bundle import Bundle, open_bundle
+from gearshift.runtime.errors import BundleError, ProfileError, SelfTestError
+from gearshift.runtime.profiles import save_table
+from gearshift.runtime.session import CPU, ElasticSession
+from gearshift.runtime.startup import default_threads, start
+from tests.runtime.altered import change_manifest, change_self_test
+
+
+def _start(
+    bundle: Bundle, precision: str = "auto", *, profile: Path | None = None
+) -> tuple[ElasticSession, LatencyTable]:
+    return start(bundle, precision=precision, threads=1, profile=profile, providers=CPU)
+
+
+def _with_wrong(directory: Path, *precisions: str) -> Bundle:
+    """The bundle with expected logits that no graph of these precisions gives."""
+    starts = tuple(f"logits.{precision}." for precision in precisions)
+    change_self_test(directory, lambda name, array: np.zeros_like(array) if name.startswith(starts) else array)
+    return open_bundle(directory)
+
+
+@pytest.mark.parametrize(("cpus", "threads"), [(0.5, 1), (1, 1), (2, 1), (3.9, 1), (4, 2), (8, 4), (64, 32)])
+def test_half_of_the_cpus_are_used(cpus: float, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "effective_cpus", lambda: cpus)
+    assert default_threads() == threads
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_named_precision_is_taken(bundle: Bundle, precision: str) -> None:
+    session, table = _start(bundle, precision)
+    assert session.precision == table.precision == precision
+    assert table.median_ms.keys() == bundle.pool(precision).keys()
+
+
+@pytest.mark.parametrize("faster", ["fp32", "int8"])
+def test_auto_takes_the_faster_precision_and_closes_the_other(
+    bundle: Bundle, faster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    close = ElasticSession.close
+
+    def closing(self: ElasticSession) -> None:
+        closed.append(self.precision)
+        close(self)
+
+    monkeypatch.setattr(ElasticSession, "close", closing)
+    monkeypatch.setattr(startup, "run_ms", lambda session, *_: 1.0 if session.precision == faster else 2.0)
+    session, table = _start(bundle)
+    assert session.precision == table.precision == faster
+    assert closed == [precision for precision in bundle.precisions if precision != faster]
+
+
+def test_auto_leaves_a_precision_that_is_wrong_on_this_cpu_with_a_warning(
+    bundle_copy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = _with_wrong(bundle_copy, "int8")
+    with caplog.at_level(logging.WARNING):
+        session, _ = _start(broken)
+    assert session.precision == "fp32"
+    (record,) = caplog.records
+    assert "int8 self-test, subnet" in record.getMessage()
+    assert record.getMessage().endswith("going on with fp32")
+
+
+def test_a_named_precision_that_is_wrong_on_this_cpu_is_an_error(bundle_copy: Path) -> None:
+    with pytest.raises(SelfTestError, match="int8 self-test, subnet w100-d100"):
+        _start(_with_wrong(bundle_copy, "int8"), "int8")
+
+
+def test_no_precision_that_is_right_is_an_error(bundle_copy: Path) -> None:
+    with pytest.raises(SelfTestError, match="fp32 self-test"):
+        _start(_with_wrong(bundle_copy, "fp32", "int8"))
+
+
+def test_a_graph_that_cannot_be_loaded_is_left_too(bundle_copy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (bundle_copy / "int8.onnx").write_bytes(b"no graph")
+    change_manifest(bundle_copy)
+    with caplog.at_level(logging.WARNING):
+        assert _start(open_bundle(bundle_copy))[0].precision == "fp32"
+    assert "cannot load it" in caplog.text
+
+
+def test_an_unknown_precision_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="no int4 graph in this bundle"):
+        _start(bundle, "int4")
+
+
+def _saved(bundle: Bundle, path: Path, **largest_ms: float) -> Path:
+    for precision, ms in largest_ms.items():
+        times: dict[str, tuple[float, ...]] = dict.fromkeys(bundle.pool(precision), (ms,))
+        save_table(
+            path,
+            LatencyTable(bundle.hash, precision, CPU[0], 1, (16,), times, times, 1, "by hand", "2026-01-31"),
+        )
+    return path
+
+
+def test_a_profile_is_used_instead_of_measuring(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*_: object, **__: object) -> None:
+        raise AssertionError("measured though there is a profile")
+
+    monkeypatch.setattr(startup, "measure_table", measured)
+    session, table = _start(bundle, profile=_saved(bundle, tmp_path / "p.json", fp32=2.0, int8=1.0))
+    assert session.precision == table.precision == "int8"
+    assert table.method == "by hand"
+
+
+def test_with_a_profile_the_next_precision_is_taken_where_the_fastest_is_wrong(
+    bundle_copy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = _with_wrong(bundle_copy, "int8")
+    profile = _saved(broken, tmp_path / "p.json", fp32=2.0, int8=1.0)
+    with caplog.at_level(logging.WARNING):
+        session, table = _start(broken, profile=profile)
+    assert session.precision == table.precision == "fp32"
+
+
+def test_a_profile_of_another_precision_does_not_help(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="int8 with 1 threads, found fp32 with 1 threads"):
+        _start(bundle, "int8", profile=_saved(bundle, tmp_path / "p.json", fp32=2.0))

@@ -1,0 +1,5 @@
+"""Makes the supernet: one trained encoder that holds subnets of many sizes. Needs `gearshift[train]`."""
+
+from gearshift.runtime.extras import require
+
+require("train", "torch", "transformers", "safetensors", "huggingface_hub", "platformdirs", "tqdm")

@@ -1,0 +1,200 @@
+"""DynaBERT: a teacher is fine-tuned, its heads and neurons are sorted, and two stages make it elastic.
+
+1. teacher: fine-tune the full encoder on labels, then rank and reorder heads and neurons.
+2. width: every width learns from the fine-tuned teacher.
+3. depth: every width x depth learns from the full net of the stage before.
+
+Each stage starts from the end of the one before, which is also its teacher. Per step the sandwich rule
+runs some of the subnets, gradients add up, and the optimizer steps once; the teacher runs once per batch.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from gearshift.runtime.errors import InputError, ModelError
+from gearshift.runtime.space import Subnet, kept_layers, uniform_grid
+from gearshift.runtime.storage import replace_file
+from gearshift.trainer.batches import Batch, EncodedRows, encode
+from gearshift.trainer.checkpoint import Checkpoint, Run, load_checkpoint, load_run, save_run
+from gearshift.trainer.data import DataSet
+from gearshift.trainer.evaluate import accuracies
+from gearshift.trainer.importance import measure_importance, reorder
+from gearshift.trainer.loop import STATE, StagePlan, Step, run_stage
+from gearshift.trainer.losses import hidden_loss, soft_cross_entropy
+from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.sampling import sandwich
+from gearshift.trainer.settings import Settings
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What the stages share."""
+
+    checkpoint: Checkpoint
+    settings: Settings
+    rows: EncodedRows
+    states: Path
+    """Directory of what an interrupted run goes on from."""
+
+    @property
+    def model(self) -> ElasticClassifier:
+        return self.checkpoint.model
+
+
+def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *, data_path: Path | None = None) -> Run:
+    """Train a supernet on the encoder in `source` and write the run directory `out`.
+
+    Interrupted, it goes on from the last saved state when called again with the same arguments.
+    Raises InputError where such a state was made with other settings.
+    """
+    torch.manual_seed(settings.seed)
+    checkpoint = load_checkpoint(source, data.labels)
+    _check(checkpoint, settings)
+    states = out.with_name(f"{out.name}.partial")
+    _claim(states, {"settings": settings.to_dict(), "source": str(source), "labels": list(checkpoint.labels)})
+    encoded = {
+        split: encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=settings.max_length)
+        for split, rows in data.splits.items()
+    }
+    training = _Training(checkpoint, settings, encoded["train"], states)
+    shape = checkpoint.model.shape
+    widths_only = list(uniform_grid(shape, settings.widths, (1.0,)).values())
+    grid = uniform_grid(shape, settings.widths, settings.depths)
+    _teacher_stage(training)
+    _distil(
+        training,
+        StagePlan("width", settings.width_epochs, settings.width_lr),
+        widths_only,
+        settings.width_hidden_weight,
+    )
+    _distil(
+        training,
+        StagePlan("depth", settings.depth_epochs, settings.depth_lr),
+        list(grid.values()),
+        settings.depth_hidden_weight,
+    )
+    test = encoded["test"]
+    measured = dict(
+        tqdm(
+            accuracies(checkpoint.model, grid, test),
+            total=len(grid),
+            desc="test",
+            unit="subnet",
+            disable=None,
+        )
+    )
+    facts: dict[str, Any] = {
+        "kept_layers": {str(depth): list(kept_layers(shape.layers, depth)) for depth in settings.depths},
+        "settings": settings.to_dict(),
+        "data": None if data_path is None else str(data_path.resolve()),
+        "rows": {split: len(rows) for split, rows in encoded.items()},
+        "truncated_rows": {split: rows.truncated for split, rows in encoded.items()},
+        "max_length": settings.max_length,
+    }
+    save_run(out, checkpoint, subnets=grid, accuracies=measured, facts=facts)
+    shutil.rmtree(states, ignore_errors=True)
+    return load_run(out)
+
+
+def _check(checkpoint: Checkpoint, settings: Settings) -> None:
+    if settings.max_length > checkpoint.model.shape.positions:
+        raise InputError(
+            f"settings: max_length {settings.max_length} is more than the model's "
+            f"{checkpoint.model.shape.positions} positions"
+        )
+    if settings.teacher_epochs == 0 and not checkpoint.has_classifier:
+        raise ModelError(
+            f"{checkpoint.source}: has no classifier for the labels {', '.join(checkpoint.labels)}; "
+            "set teacher_epochs above 0 to train one"
+        )
+
+
+def _claim(states: Path, identity: dict[str, Any]) -> None:
+    """Make the directory of states, or check that the one there is of the same training."""
+    description = states / "training.json"
+    # When to save decides nothing about what is trained.
+    identity["settings"] = {key: value for key, value in identity["settings"].items() if key != "save_every_s"}
+    content = json.dumps(identity, indent=1).encode()
+    if description.is_file():
+        if description.read_bytes() != content:
+            raise InputError(
+                f"{states}: holds an interrupted training with other settings; "
+                "repeat those, delete it, or name another output"
+            )
+        return
+    replace_file(description, content)
+
+
+def _teacher_stage(training: _Training) -> None:
+    """Fine-tune on labels, then sort heads and neurons by importance."""
+    if _finished(training, "teacher"):
+        return
+    model, settings = training.model, training.settings
+
+    def step(batch: Batch, index: int) -> float:
+        loss = F.cross_entropy(model(batch, model.full).logits, batch.labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    _run(training, StagePlan("teacher", settings.teacher_epochs, settings.teacher_lr), step)
+    count = -(-settings.importance_rows // settings.batch_size)
+    batches = itertools.islice(training.rows.batches(settings.batch_size, seed=settings.seed), count)
+    reorder(
+        model,
+        measure_importance(model, tqdm(batches, total=count, desc="importance", unit="batch", disable=None)),
+    )
+    _finish(training, "teacher")
+
+
+def _distil(training: _Training, plan: StagePlan, subnets: list[Subnet], hidden_weight: float) -> None:
+    """Train subnets on the answers and hidden states of the full net as it was before the stage."""
+    if _finished(training, plan.name):
+        return
+    model, settings = training.model, training.settings
+    teacher = copy.deepcopy(model).eval().requires_grad_(False)
+    ordered = sorted(subnets, key=lambda subnet: subnet.parameters(model.shape), reverse=True)
+
+    def step(batch: Batch, index: int) -> float:
+        target = teacher(batch, teacher.full)
+        total = 0.0
+        for subnet in sandwich(ordered, count=settings.random_subnets, seed=settings.seed, step=index):
+            student = model(batch, subnet)
+            loss = soft_cross_entropy(student.logits, target.logits)
+            loss = loss + hidden_weight * hidden_loss(student, target, subnet, batch.attention_mask)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        return total
+
+    _run(training, plan, step)
+    _finish(training, plan.name)
+
+
+def _run(training: _Training, plan: StagePlan, step: Step) -> None:
+    if plan.epochs > 0:
+        run_stage(training.model, training.rows, plan, training.settings, step, states=training.states)
+
+
+def _finished(training: _Training, stage: str) -> bool:
+    """Take the weights that an interrupted run had at the end of a stage, if it came so far."""
+    path = training.states / f"after-{stage}.safetensors"
+    if not path.is_file():
+        return False
+    training.model.load_state_dict(safetensors.torch.load_file(path))
+    return True
+
+
+def _finish(training: _Training, stage: str) -> None:
+    replace_file(training.states / f"after-{stage}.safetensors", safetensors.torch.save(training.model.state_dict()))
+    (training.states / STATE).unlink(missing_ok=True)

@@ -1,0 +1,76 @@
+"""Ranks heads and FFN neurons by what the task loses without them, and puts the important ones first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gearshift.trainer.batches import Batch
+from gearshift.trainer.model import ElasticClassifier, ElasticLayer
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Scores of one encoder; more is more important."""
+
+    heads: Tensor
+    """(layers, heads)"""
+    neurons: Tensor
+    """(layers, neurons)"""
+
+
+def measure_importance(model: ElasticClassifier, batches: Iterable[Batch]) -> Importance:
+    """First-order importance of every head and neuron for the task loss (DynaBERT, section 2.1).
+
+    Head: sum over batches of |dL/dxi|, xi = 1 multiplying the head's output. Neuron: sum over batches of
+    |W1 . dL/dW1 + b1 dL/db1| + |W2 . dL/dW2| over its incoming and outgoing weights. Gradients are
+    zeroed for every batch: the published code lets them pile up.
+    """
+    was_training = model.training
+    model.eval()
+    shape = model.shape
+    heads = torch.zeros(shape.layers, shape.heads)
+    neurons = torch.zeros(shape.layers, shape.neurons)
+    for batch in batches:
+        model.zero_grad()
+        gates = torch.ones(shape.layers, shape.heads, requires_grad=True)
+        F.cross_entropy(model(batch, model.full, gates).logits, batch.labels).backward()  # type: ignore[no-untyped-call]
+        assert gates.grad is not None
+        heads += gates.grad.abs()
+        for index, layer in enumerate(model.layers):
+            neurons[index] += _neuron_scores(cast(ElasticLayer, layer))
+    model.zero_grad()
+    model.train(was_training)
+    return Importance(heads, neurons)
+
+
+def _neuron_scores(layer: ElasticLayer) -> Tensor:
+    weight, bias, out = layer.ffn_in.weight, layer.ffn_in.bias, layer.ffn_out.weight
+    assert weight.grad is not None and bias.grad is not None and out.grad is not None
+    incoming = (weight * weight.grad).sum(1) + bias * bias.grad
+    outgoing = (out * out.grad).sum(0)
+    return (incoming.abs() + outgoing.abs()).detach()
+
+
+@torch.no_grad()
+def reorder(model: ElasticClassifier, importance: Importance) -> None:
+    """Permute heads and neurons of every layer, most important first; the outputs stay the same."""
+    for layer, heads, neurons in zip(model.layers, importance.heads, importance.neurons, strict=True):
+        _reorder_layer(cast(ElasticLayer, layer), heads.argsort(descending=True), neurons.argsort(descending=True))
+
+
+def _reorder_layer(layer: ElasticLayer, head_order: Tensor, neuron_order: Tensor) -> None:
+    size = layer.head_size
+    rows = (head_order[:, None] * size + torch.arange(size)).flatten()
+    for linear in (layer.query, layer.key, layer.value):
+        linear.weight.copy_(linear.weight[rows].clone())
+        linear.bias.copy_(linear.bias[rows].clone())
+    layer.attention_output.weight.copy_(layer.attention_output.weight[:, rows].clone())
+    layer.ffn_in.weight.copy_(layer.ffn_in.weight[neuron_order].clone())
+    layer.ffn_in.bias.copy_(layer.ffn_in.bias[neuron_order].clone())
+    layer.ffn_out.weight.copy_(layer.ffn_out.weight[:, neuron_order].clone())

@@ -1,0 +1,137 @@
+"""The elastic encoder: a BERT-class classifier that runs any subnet of itself.
+
+Heads and neurons are sorted by importance, so a subnet is a prefix of every weight matrix. The subnet
+is an argument of `forward`; nothing about it is stored in the model, so one model can run different
+subnets one after the other, and threads can share it.
+
+Layers are post-norm, as in BERT: h = norm(h + attention(h)); h = norm(h + ffn(h)).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gearshift.runtime.space import EncoderShape, Kept, Subnet
+from gearshift.trainer.batches import Batch
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Shares of values that are zeroed in training."""
+
+    hidden: float = 0.1
+    attention: float = 0.1
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a forward pass gives."""
+
+    logits: Tensor
+    """(batch, labels)"""
+    hidden: tuple[Tensor, ...]
+    """Embeddings, then the output of every kept layer, each (batch, tokens, hidden)."""
+
+
+class Embeddings(nn.Module):
+    """Word, position and token-type embeddings, summed and normalised."""
+
+    def __init__(self, shape: EncoderShape, norm_eps: float) -> None:
+        super().__init__()
+        self.word = nn.Embedding(shape.vocabulary, shape.hidden)
+        self.position = nn.Embedding(shape.positions, shape.hidden)
+        self.token_type = nn.Embedding(shape.types, shape.hidden)
+        self.norm = nn.LayerNorm(shape.hidden, eps=norm_eps)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
+        """(batch, tokens) ids -> (batch, tokens, hidden)."""
+        positions = self.position.weight[: input_ids.shape[1]]
+        summed = self.word(input_ids) + positions + self.token_type(token_type_ids)
+        normed: Tensor = self.norm(summed)
+        return normed
+
+
+class ElasticLayer(nn.Module):
+    """One transformer layer that can run with its first heads and its first neurons only."""
+
+    def __init__(self, shape: EncoderShape, dropout: Dropout, norm_eps: float) -> None:
+        super().__init__()
+        hidden = shape.hidden
+        self.head_size = shape.head_size
+        self.dropout = dropout
+        self.query = nn.Linear(hidden, hidden)
+        self.key = nn.Linear(hidden, hidden)
+        self.value = nn.Linear(hidden, hidden)
+        self.attention_output = nn.Linear(hidden, hidden)
+        self.attention_norm = nn.LayerNorm(hidden, eps=norm_eps)
+        self.ffn_in = nn.Linear(hidden, shape.neurons)
+        self.ffn_out = nn.Linear(shape.neurons, hidden)
+        self.ffn_norm = nn.LayerNorm(hidden, eps=norm_eps)
+
+    def forward(self, hidden: Tensor, mask: Tensor, kept: Kept, head_gate: Tensor | None) -> Tensor:
+        """(batch, tokens, hidden) -> the same; `mask` (batch, 1, 1, tokens) is true where a token is real."""
+        attended = self._attention(hidden, mask, kept.heads, head_gate)
+        hidden = self.attention_norm(hidden + self._drop(attended))
+        inner = F.gelu(F.linear(hidden, self.ffn_in.weight[: kept.neurons], self.ffn_in.bias[: kept.neurons]))
+        outer = F.linear(inner, self.ffn_out.weight[:, : kept.neurons], self.ffn_out.bias)
+        normed: Tensor = self.ffn_norm(hidden + self._drop(outer))
+        return normed
+
+    def _attention(self, hidden: Tensor, mask: Tensor, heads: int, head_gate: Tensor | None) -> Tensor:
+        inner = heads * self.head_size
+
+        def split(linear: nn.Linear) -> Tensor:  # (batch, heads, tokens, head_size)
+            projected = F.linear(hidden, linear.weight[:inner], linear.bias[:inner])
+            return projected.view(*projected.shape[:2], heads, self.head_size).transpose(1, 2)
+
+        dropout = self.dropout.attention if self.training else 0.0
+        context = F.scaled_dot_product_attention(
+            split(self.query), split(self.key), split(self.value), attn_mask=mask, dropout_p=dropout
+        )
+        if head_gate is not None:
+            context = context * head_gate[:heads, None, None]
+        merged = context.transpose(1, 2).flatten(2)  # (batch, tokens, inner)
+        return F.linear(merged, self.attention_output.weight[:, :inner], self.attention_output.bias)
+
+    def _drop(self, values: Tensor) -> Tensor:
+        return F.dropout(values, self.dropout.hidden, self.training)
+
+
+class ElasticClassifier(nn.Module):
+    """The encoder with BERT's pooler and a linear classifier over it."""
+
+    def __init__(
+        self, shape: EncoderShape, labels: int, *, dropout: Dropout | None = None, norm_eps: float = 1e-12
+    ) -> None:
+        super().__init__()
+        dropout = dropout or Dropout()
+        self.shape = shape
+        self.norm_eps = norm_eps
+        self.dropout = dropout
+        self.embeddings = Embeddings(shape, norm_eps)
+        self.layers = nn.ModuleList(ElasticLayer(shape, dropout, norm_eps) for _ in range(shape.layers))
+        self.pooler = nn.Linear(shape.hidden, shape.hidden)
+        self.classifier = nn.Linear(shape.hidden, labels)
+
+    @property
+    def full(self) -> Subnet:
+        """The subnet that keeps everything."""
+        return Subnet(((self.shape.heads, self.shape.neurons),) * self.shape.layers)
+
+    def forward(self, batch: Batch, subnet: Subnet, head_gates: Tensor | None = None) -> Output:
+        """Logits and hidden states of a subnet; `head_gates` (layers, heads) scale each head's output."""
+        drop = self.dropout.hidden
+        hidden = F.dropout(self.embeddings(batch.input_ids, batch.token_type_ids), drop, self.training)
+        mask = batch.attention_mask.bool()[:, None, None, :]
+        states = [hidden]
+        for kept in subnet.kept():
+            gate = None if head_gates is None else head_gates[kept.layer]
+            hidden = self.layers[kept.layer](hidden, mask, kept, gate)
+            states.append(hidden)
+        pooled = torch.tanh(self.pooler(hidden[:, 0]))
+        logits = self.classifier(F.dropout(pooled, drop, self.training))
+        return Output(logits, tuple(states))
