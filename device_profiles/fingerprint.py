@@ -72,6 +72,12 @@ class Fingerprint:
         decides = (self.cpu_model, self.cpu_features, self.cores, self.machine, self.system, self.governor)
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
 
+    @property
+    def int8_dot_product(self) -> bool:
+        """Whether the CPU multiplies and adds int8 in one instruction: int8 gains less without, and on x86 the
+        products of full-range int8 weights can saturate."""
+        return bool({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}.intersection(self.cpu_features))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
         return {

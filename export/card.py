@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gearshift.runtime.bundle import Manifest
+from gearshift.runtime.manifest import Manifest
 
 
 def model_card(manifest: Manifest) -> str:

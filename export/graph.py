@@ -1,4 +1,4 @@
-"""The elastic graph: every subnet of a space in one ONNX model (DESIGN of the format in docs/elastic-graph.md).
+"""The elastic graph: every subnet of a space in one ONNX model.
 
 1. Every weight is a root initializer, stored once, cut where the space cuts its layer.
 2. Each option of a stage is the `then` branch of an `If` in the root graph; `else` passes the running
@@ -16,7 +16,7 @@ import numpy as np
 from gearshift.export.builder import GraphBuilder, Scope
 from gearshift.export.operators import RECIPES, Recipe
 from gearshift.export.segments import Array, LayerSegments, Weights, cut_layer
-from gearshift.runtime.space import Space, Stage
+from gearshift.runtime.space import Option, Space, Stage
 
 CHOICE = "choice"
 LOGITS = "logits"
@@ -78,6 +78,8 @@ class _ElasticGraph:
 
     def _stage(self, index: int, stage: Stage, choice: str, hidden: str, mask: str) -> str:
         root = self.builder.root
+        if len(stage.options) == 1:  # nothing to switch: the layers run in the root graph
+            return self._option(root, stage, stage.options[0], hidden, mask)
         chosen = root.value("Gather", [choice, self._constant(f"stage{index}", index)])
         entry = hidden
         for number, option in enumerate(stage.options):
@@ -85,11 +87,14 @@ class _ElasticGraph:
                 continue
             condition = root.value("Equal", [chosen, self._constant(f"option{number}", number)])
             then = Scope(self.builder)
-            result = entry
-            for layer, (heads, neurons) in enumerate(option.layers, start=stage.first):
-                if heads:
-                    result = self._layer(then, self.layers[layer], result, mask, heads, neurons)
+            result = self._option(then, stage, option, entry, mask)
             hidden = self.builder.switch(condition, then, result, hidden)
+        return hidden
+
+    def _option(self, scope: Scope, stage: Stage, option: Option, hidden: str, mask: str) -> str:
+        for layer, (heads, neurons) in enumerate(option.layers, start=stage.first):
+            if heads:
+                hidden = self._layer(scope, self.layers[layer], hidden, mask, heads, neurons)
         return hidden
 
     def _layer(self, scope: Scope, layer: LayerSegments, hidden: str, mask: str, heads: int, neurons: int) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from gearshift.export.segments import Array
-from gearshift.runtime.bundle import Bundle, PoolEntry
+from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import ExportError
+from gearshift.runtime.manifest import PoolEntry
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.space import Subnet
 from gearshift.trainer.batches import Batch, EncodedRows

@@ -15,18 +15,9 @@ from gearshift.export.card import model_card
 from gearshift.export.graph import TOKEN_INPUTS, write_elastic_graph
 from gearshift.export.guard import check_packed
 from gearshift.export.parity import accuracy_losses, check_parity, measure_accuracy, torch_logits
-from gearshift.runtime.bundle import (
-    MANIFEST,
-    PRECISIONS,
-    SELF_TEST,
-    TOKENIZER,
-    Bundle,
-    Manifest,
-    PoolEntry,
-    open_bundle,
-    write_manifest,
-)
+from gearshift.runtime.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.errors import DataError, InputError
+from gearshift.runtime.manifest import MANIFEST, PRECISIONS, SELF_TEST, TOKENIZER, Manifest, PoolEntry
 from gearshift.runtime.session import ElasticSession, check_self_test
 from gearshift.runtime.space import Space, layer_space
 from gearshift.runtime.storage import replacing_directory
@@ -53,8 +44,8 @@ class ExportReport:
     """What an export measured."""
 
     bundle: Bundle
-    parity: float
-    """Largest difference of an fp32 logit from torch, over all pool subnets."""
+    parity: float | None
+    """Largest difference of an fp32 logit from torch, over all pool subnets; None where no fp32 graph was made."""
     packed_weights: dict[str, int]
     """Precision -> large weights, all of which were packed."""
     losses: dict[str, float]
@@ -102,8 +93,10 @@ def export_bundle(
 
 def _check_arguments(precisions: Sequence[str], rows: Sequence[Row]) -> None:
     unknown = [precision for precision in precisions if precision not in PRECISIONS]
-    if unknown or not precisions:
-        raise InputError(f"precisions: expected some of {', '.join(PRECISIONS)}, got {', '.join(precisions) or 'none'}")
+    if unknown or not precisions or len(set(precisions)) < len(precisions):
+        raise InputError(
+            f"precisions: expected some of {', '.join(PRECISIONS)}, each once, got {', '.join(precisions) or 'none'}"
+        )
     if not rows:
         raise DataError("export: no held-out rows to measure accuracy on; pass a data set with a test split")
 
@@ -182,12 +175,12 @@ def _measure(
     encoded: EncodedRows,
     precisions: Sequence[str],
     progress: Progress,
-) -> tuple[dict[str, dict[str, float]], float]:
+) -> tuple[dict[str, dict[str, float]], float | None]:
     """Accuracy per precision and subnet, and the fp32 parity; writes the self-test beside the graphs."""
     expected = torch_logits(run.checkpoint.model, run.subnets, sample)
     arrays = {name: getattr(sample, name).numpy() for name in bundle.manifest.inputs}
     accuracies: dict[str, dict[str, float]] = {}
-    parity = 0.0
+    parity: float | None = None
     threads = max(1, os.cpu_count() or 1)
     for precision in precisions:
         session = ElasticSession(bundle, precision, threads=threads)

@@ -2,8 +2,6 @@
 
 from gearshift.runtime.answers import Classification as Classification
 from gearshift.runtime.bundle import Bundle as Bundle
-from gearshift.runtime.bundle import Manifest as Manifest
-from gearshift.runtime.bundle import PoolEntry as PoolEntry
 from gearshift.runtime.bundle import open_bundle as open_bundle
 from gearshift.runtime.engine import Engine as Engine
 from gearshift.runtime.errors import BundleError as BundleError
@@ -16,6 +14,8 @@ from gearshift.runtime.errors import SchemaError as SchemaError
 from gearshift.runtime.errors import SelfTestError as SelfTestError
 from gearshift.runtime.errors import StorageError as StorageError
 from gearshift.runtime.errors import UnknownSubnetError as UnknownSubnetError
+from gearshift.runtime.manifest import Manifest as Manifest
+from gearshift.runtime.manifest import PoolEntry as PoolEntry
 from gearshift.runtime.space import EncoderShape as EncoderShape
 from gearshift.runtime.space import Option as Option
 from gearshift.runtime.space import Space as Space

@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from gearshift import __version__
 from gearshift.device_profiles import Fingerprint, read_fingerprint
-from gearshift.runtime.sensors import Sensors, Snapshot, available_cpus, effective_cpus, find_cgroup
+from gearshift.runtime.cgroup import find_cgroup
+from gearshift.runtime.sensors import Sensors, Snapshot, available_cpus, effective_cpus
 
 Level = Literal["ok", "note", "warning", "error"]
 
@@ -187,14 +188,14 @@ def _cpu(device: Fingerprint) -> Iterator[Finding]:
     )
     if not features:
         yield Finding("note", "int8", "whether this CPU has int8 instructions could not be read")
-    elif device.machine == "x86_64" and not features & {"avx512_vnni", "avx_vnni", "amx_int8"}:
+    elif device.machine == "x86_64" and not device.int8_dot_product:
         yield Finding(
             "note",
             "int8",
             "no VNNI: int8 gains less, and products of full-range int8 weights can saturate",
             "prefer fp32, or int8 with 7-bit weights; a bundle's self-test shows if its int8 is right here",
         )
-    elif device.machine == "aarch64" and "asimddp" not in features:
+    elif device.machine == "aarch64" and not device.int8_dot_product:
         yield Finding("note", "int8", "no dot-product instructions (asimddp): int8 gains less", "time both precisions")
     else:
         yield Finding("ok", "int8", "this CPU has int8 dot products")

@@ -16,11 +16,13 @@ from typing import Any, Self, overload
 
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.answers import Classification, RunFacts, classification, probabilities
-from gearshift.runtime.bundle import Bundle, PoolEntry, open_bundle
+from gearshift.runtime.backoff import Backoff
+from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.decision_log import DecisionLog
 from gearshift.runtime.errors import InputError, SchemaError
 from gearshift.runtime.gate import Gate
 from gearshift.runtime.latency import SlowDown, predict
+from gearshift.runtime.manifest import PoolEntry
 from gearshift.runtime.policy import Candidate, Decision, choose, pareto
 from gearshift.runtime.profiles import save_table
 from gearshift.runtime.session import CPU, ElasticSession
@@ -77,6 +79,7 @@ class Engine:
         self._lock = threading.Lock()
         # Lists have a slow-down of their own: several texts at once take less than n times one.
         self._slow_downs = {single: SlowDown(target=target) for single in (True, False)}
+        self._backoff = Backoff(len(self._ladder))
         self._last: str | None = None
         self._counts = Counter(requests=0, met=0, missed=0, switches=0)
         self._runs_of = Counter(dict.fromkeys(self._pool, 0))
@@ -179,7 +182,9 @@ class Engine:
         candidates = self._candidates(self._ladder if pinned is None else (pinned,), encoded.length, batch)
         with self._lock:
             factor = self._slow_downs[batch == 1].tail_factor(now)
-        decision = choose(candidates, slack_ms=slack_ms, factor=factor, pinned=pinned)
+            level = self._backoff.level(now)
+        cap = self._ladder[level] if slack_ms is not None and pinned is None else None
+        decision = choose(candidates, slack_ms=slack_ms, factor=factor, cap=cap, pinned=pinned)
         expected = next(candidate.expected_ms for candidate in candidates if candidate.name == decision.name)
         return decision, expected
 
@@ -191,7 +196,10 @@ class Engine:
 
     def _record(self, decision: Decision, met: bool | None, *, single: bool, ratio: float) -> None:
         with self._lock:
-            self._slow_downs[single].update(ratio, self._clock())
+            now = self._clock()
+            self._slow_downs[single].update(ratio, now)
+            if decision.reason == "fits" and met is not None:
+                self._backoff.record(self._ladder.index(decision.name), met=met, now=now)
             self._counts["requests"] += 1
             self._counts["met"] += met is True
             self._counts["missed"] += met is False

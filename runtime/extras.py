@@ -9,8 +9,15 @@ from gearshift.runtime.errors import MissingExtraError
 
 def require(extra: str, *packages: str) -> None:
     """Raise MissingExtraError in one line where one of the packages of an extra is not installed."""
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    missing = [package for package in packages if not _installed(package)]
     if missing:
         raise MissingExtraError(
             f"this needs {', '.join(missing)}, which is not installed; run: pip install 'gearshift[{extra}]'"
         )
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # an import hook that refuses it, or a module without a spec
+        return False

@@ -10,22 +10,18 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MINIMUM_CPUS = 0.01
-"""The least that `effective_cpus` says; the smallest quota in use is a hundredth of a CPU."""
+from gearshift.runtime.cgroup import Limits, find_cgroup, read_text
 
 MINIMUM_INTERVAL_S = 0.1
 """Kernels count CPU time in ticks of up to 10 ms: over less than ten of them a share is mostly rounding."""
 
 LIMITS_LIFE_S = 5.0
 """How long the limits of the cgroup are kept: they seldom change, and reading them costs the most."""
-
-_NO_LIMIT_BYTES = 2**60
-"""cgroup v1 writes a number near 2^63 where memory has no limit."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class Snapshot:
     """All signals of one moment."""
 
     others_cpu: Reading
-    """Share of our effective CPUs, 0 to 1, that processes other than ours use."""
+    """Share of our effective CPUs, 0 to 1, that processes other than ours take from us."""
     cpu_pressure: Reading
     """Share of the last 10 s, 0 to 1, that some process of the machine, even ours, waited for a CPU."""
     memory_available_mb: Reading
@@ -163,10 +159,12 @@ class _Counters:
 
 
 def others_share(before: _Counters, after: _Counters) -> float | None:
-    """Share of our effective CPUs that others used between the two, or None where that cannot be told.
+    """Share of our effective CPUs that others took from us between the two, or None where that cannot be told.
 
-    (busy - own) / (elapsed x effective CPUs). A child counts as another process until it ends, when all
-    its time joins ours at once; an interval in which that exceeds the busy time tells nothing.
+    With busy and own in CPUs: (busy - own - (allowed - effective)) / effective, from 0 to 1. Where a quota
+    lies below the CPUs of our affinity set, others can use the rest of the set without taking anything.
+    A child counts as another process until it ends, when all its time joins ours at once; an interval in
+    which that exceeds the busy time tells nothing.
     """
     elapsed = after.time_s - before.time_s
     busy, own = after.busy_s - before.busy_s, after.own_s - before.own_s
@@ -175,7 +173,8 @@ def others_share(before: _Counters, after: _Counters) -> float | None:
     # System and process counters are rounded apart: by up to a 10 ms tick per CPU.
     if own > busy + 0.02 * len(after.cpus):
         return None
-    share = (busy - own) / (elapsed * after.effective)
+    spare = len(after.cpus) - after.effective
+    share = ((busy - own) / elapsed - spare) / after.effective
     return min(max(share, 0.0), 1.0) if math.isfinite(share) else None
 
 
@@ -195,7 +194,7 @@ def _reading(read: Callable[[], float]) -> Reading:
 
 def _pressure(root: Path) -> float:
     """`some avg10` of /proc/pressure/cpu, as a share (Linux, Documentation/accounting/psi.rst)."""
-    for line in _text(root / "proc/pressure/cpu").splitlines():
+    for line in read_text(root / "proc/pressure/cpu").splitlines():
         kind, *fields = line.split()
         values = dict(field.split("=", 1) for field in fields)
         if kind == "some":
@@ -214,110 +213,3 @@ def available_cpus() -> frozenset[int]:
 def effective_cpus(*, root: Path = Path("/"), cpus: Collection[int] | None = None) -> float:
     """How many CPUs we can keep busy: those of our affinity set, or the cgroup's quota where it is less."""
     return find_cgroup(root).limits().effective_cpus(len(available_cpus() if cpus is None else cpus))
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What our control group, and those around it, allow."""
-
-    cpu_quota: float | None
-    """CPUs, by the tightest of the groups, or None where there is no limit."""
-    memory: tuple[tuple[Path, float], ...]
-    """Directory and limit in bytes of every group that has one."""
-
-    def effective_cpus(self, cpus: int) -> float:
-        """How many of so many CPUs we can keep busy."""
-        return max(float(cpus) if self.cpu_quota is None else min(float(cpus), self.cpu_quota), MINIMUM_CPUS)
-
-    def memory_limit_bytes(self) -> float | None:
-        """Bytes that the tightest of the groups allows, or None where there is no limit."""
-        return min((limit for _, limit in self.memory), default=None)
-
-    def memory_headroom_bytes(self) -> float | None:
-        """Bytes left now below the limits, or None where there is none; cached files count as free."""
-        left = (_memory_headroom(directory, limit) for directory, limit in self.memory)
-        return min((headroom for headroom in left if headroom is not None), default=None)
-
-
-@dataclass(frozen=True)
-class Cgroup:
-    """Where the limits of our control group, and of those around it, are written."""
-
-    cpu: tuple[Path, ...]
-    """Directories with `cpu.max` (v2) or `cpu.cfs_quota_us` (v1)."""
-    memory: tuple[Path, ...]
-    """Directories with `memory.max` (v2) or `memory.limit_in_bytes` (v1)."""
-
-    def limits(self) -> Limits:
-        """The limits as they are now; a file that cannot be read sets none."""
-        quotas = (quota for quota in map(_cpu_quota, self.cpu) if quota is not None)
-        limits = ((directory, _memory_limit(directory)) for directory in self.memory)
-        return Limits(
-            cpu_quota=min(quotas, default=None),
-            memory=tuple((directory, limit) for directory, limit in limits if limit is not None),
-        )
-
-
-def find_cgroup(root: Path) -> Cgroup:
-    """Our control group, from the innermost directory outwards; versions 1, 2 and both at once."""
-    return Cgroup(
-        cpu=tuple(_directories(root, "cpu", ("cpu.max", "cpu.cfs_quota_us"))),
-        memory=tuple(_directories(root, "memory", ("memory.max", "memory.limit_in_bytes"))),
-    )
-
-
-def _directories(root: Path, controller: str, files: tuple[str, ...]) -> Iterator[Path]:
-    base = root / "sys/fs/cgroup"
-    for line in (_text(root / "proc/self/cgroup") or "0::/").splitlines():
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if controllers and controller not in controllers.split(","):
-            continue
-        # Version 2 has one tree, beside the others ("unified") where both are mounted.
-        mounts = dict.fromkeys([base / controllers, base / controller] if controllers else [base, base / "unified"])
-        # Inside a container the path may be the host's: then only its upper end exists here.
-        parts = [part for part in path.split("/") if part not in ("", "..")]
-        for mount in mounts:
-            for depth in range(len(parts), -1, -1):
-                directory = mount.joinpath(*parts[:depth])
-                if any(_text(directory / file) for file in files):
-                    yield directory
-
-
-def _text(path: Path) -> str:
-    """What the file holds, up to 64 KiB; empty where it cannot be read."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)  # half the time of Path.read_text, and sensors read often
-        try:
-            return os.read(descriptor, 2**16).decode(errors="replace")
-        finally:
-            os.close(descriptor)
-    except (OSError, ValueError):
-        return ""
-
-
-def _numbers(directory: Path, *files: str) -> list[float]:
-    """All numbers that the files hold, in order; a word such as `max` is left out."""
-    words = " ".join(_text(directory / file) for file in files).split()
-    return [float(word) for word in words if word.lstrip("-").isdecimal()]
-
-
-def _cpu_quota(directory: Path) -> float | None:
-    """CPUs: microseconds of CPU time per period of so many microseconds."""
-    numbers = _numbers(directory, "cpu.max") or _numbers(directory, "cpu.cfs_quota_us", "cpu.cfs_period_us")
-    if len(numbers) != 2 or min(numbers) <= 0:  # "max 100000" in version 2, -1 in version 1: no limit
-        return None
-    return numbers[0] / numbers[1]
-
-
-def _memory_limit(directory: Path) -> float | None:
-    numbers = _numbers(directory, "memory.max") or _numbers(directory, "memory.limit_in_bytes")
-    return numbers[0] if numbers and 0 <= numbers[0] < _NO_LIMIT_BYTES else None
-
-
-def _memory_headroom(directory: Path, limit: float) -> float | None:
-    used = _numbers(directory, "memory.current") or _numbers(directory, "memory.usage_in_bytes")
-    if not used:
-        return None
-    stat = dict(line.split(" ", 1) for line in _text(directory / "memory.stat").splitlines() if " " in line)
-    cached = stat.get("total_inactive_file", stat.get("inactive_file", "0")).strip()
-    return max(limit - used[0] + (float(cached) if cached.isdecimal() else 0.0), 0.0)

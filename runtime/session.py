@@ -11,8 +11,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from gearshift.runtime.bundle import SELF_TEST, Bundle
+from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import BundleError, InputError, SchemaError, SelfTestError
+from gearshift.runtime.manifest import SELF_TEST
 
 CPU = ("CPUExecutionProvider",)
 

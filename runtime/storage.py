@@ -20,6 +20,20 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def require_replaceable(target: Path, *, marker: str | None = None) -> None:
+    """Raise StorageError where `replacing_directory` would refuse `target` for what stands there.
+
+    For work that takes long before it writes: a refusal at its end would come too late.
+    """
+    try:
+        if target.exists() and not target.is_dir():
+            raise FileExistsError(errno.EEXIST, "a file is in the way", str(target))
+        if marker is not None and target.is_dir() and any(target.iterdir()) and not (target / marker).exists():
+            raise FileExistsError(errno.EEXIST, f"the directory is not empty and has no {marker}", str(target))
+    except OSError as error:
+        raise _storage_error(target, error) from error
+
+
 @contextlib.contextmanager
 def replacing_directory(target: Path, *, marker: str | None = None) -> Iterator[Path]:
     """An empty directory to fill; on leaving it takes the place of `target`, on an error `target` stays.
@@ -31,12 +45,9 @@ def replacing_directory(target: Path, *, marker: str | None = None) -> Iterator[
     `marker` is a file that every such directory has: one that holds other things, but not this file, is
     somebody's, and is not replaced (StorageError).
     """
+    require_replaceable(target, marker=marker)
     target = target.resolve()  # a symbolic link stays one: what it points to is replaced
     try:
-        if target.exists() and not target.is_dir():
-            raise FileExistsError(errno.EEXIST, "a file is in the way", str(target))
-        if marker is not None and target.is_dir() and any(target.iterdir()) and not (target / marker).exists():
-            raise FileExistsError(errno.EEXIST, f"the directory is not empty and has no {marker}", str(target))
         target.parent.mkdir(parents=True, exist_ok=True)
         _recover(target)
         fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from gearshift.runtime.bundle import TOKENIZER, Bundle
+from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import InputError, SchemaError
+from gearshift.runtime.manifest import TOKENIZER
 
 Text = str | tuple[str, str]
 """One text, or a pair of texts that are judged together."""

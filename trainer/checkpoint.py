@@ -7,8 +7,7 @@ subnets, the layers of each depth, how it was trained) and `pool.json` (measured
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ from typing import Any
 
 import safetensors.torch
 import transformers
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from gearshift.runtime.errors import ModelError
 from gearshift.runtime.space import EncoderShape, Subnet
@@ -75,9 +76,7 @@ def load_checkpoint(path: Path, labels: Sequence[str]) -> Checkpoint:
     has_classifier = is_classifier and set(known) == set(labels)
     ordered = known if has_classifier else tuple(labels)
     with _quiet():
-        loaded = transformers.AutoModelForSequenceClassification.from_pretrained(
-            path, num_labels=len(ordered), local_files_only=True, ignore_mismatched_sizes=True
-        )
+        weights = _load_weights(path, config.model_type, len(ordered))
         tokenizer = _load_tokenizer(path)
     model = ElasticClassifier(
         _shape_of(config),
@@ -86,7 +85,7 @@ def load_checkpoint(path: Path, labels: Sequence[str]) -> Checkpoint:
         norm_eps=config.layer_norm_eps,
     )
     state = model.state_dict()
-    model.load_state_dict(from_checkpoint(loaded.state_dict(), list(state), config.model_type))
+    model.load_state_dict(from_checkpoint(weights, list(state), config.model_type))
     return Checkpoint(model, tokenizer, ordered, path, has_classifier)
 
 
@@ -133,7 +132,8 @@ def save_run(
 def _save_tokenizer(checkpoint: Checkpoint, target: Path) -> None:
     for name in TOKENIZER_FILES:
         if (checkpoint.source / name).is_file():
-            shutil.copyfile(checkpoint.source / name, target / name)
+            # Not `shutil.copyfile`, which names the source where the target's disk is full.
+            (target / name).write_bytes((checkpoint.source / name).read_bytes())
     (target / "tokenizer.json").write_text(checkpoint.tokenizer.to_str(), encoding="utf-8")
 
 
@@ -159,6 +159,8 @@ def load_run(path: Path) -> Run:
     if version != SCHEMA_VERSION:
         raise ModelError(f"{description}: expected schema version {SCHEMA_VERSION}, found {version!r}; train again")
     checkpoint = load_checkpoint(path, labels)
+    if not checkpoint.has_classifier:
+        raise ModelError(f"{description}: its labels are not those of the model beside it; train again")
     for name, subnet in subnets.items():
         if not subnet.fits(checkpoint.model.shape):
             raise ModelError(f"{description}: subnet {name} does not fit the model beside it; train again")
@@ -169,7 +171,7 @@ def _read_config(path: Path) -> Any:
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path}: no model that transformers can read ({str(error).splitlines()[0]})") from error
+        raise ModelError(f"{path}: no model that transformers can read ({_first_line(error)})") from error
     if config.model_type not in ARCHITECTURES:
         raise ModelError(
             f"{path}: architecture {config.model_type!r} is not supported; expected one of {', '.join(ARCHITECTURES)}"
@@ -193,14 +195,43 @@ def _shape_of(config: Any) -> EncoderShape:
     )
 
 
+def _load_weights(path: Path, model_type: str, labels: int) -> Mapping[str, Tensor]:
+    """The checkpoint's weights by its own names; a pooler and a classifier that it lacks are made at random."""
+    try:
+        loaded, report = transformers.AutoModelForSequenceClassification.from_pretrained(
+            path, num_labels=labels, local_files_only=True, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{path}: no weights that transformers can read ({_first_line(error)})") from error
+    names = ARCHITECTURES[model_type]
+    # Versions of transformers differ in whether a mismatch is a name, or a name with two shapes.
+    mismatched = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
+    made = [*report["missing_keys"], *mismatched]
+    random = sorted(name for name in made if not name.startswith((names["pooler"], names["classifier"])))
+    if random:
+        raise ModelError(
+            f"{path}: {len(random)} weights of the encoder are missing or of another shape ({random[0]}); "
+            "the weights do not belong to this config.json"
+        )
+    state: Mapping[str, Tensor] = loaded.state_dict()
+    return state
+
+
 def _load_tokenizer(path: Path) -> Tokenizer:
-    loaded = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, use_fast=True)
+    try:
+        loaded = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, use_fast=True)
+    except Exception as error:  # a damaged file raises whatever its parser does
+        raise ModelError(f"{path}: no tokenizer that transformers can read ({_first_line(error)})") from error
     if not loaded.is_fast:
         raise ModelError(f"{path}: no tokenizer.json, and none can be made of its tokenizer; add one")
     tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextmanager

@@ -1,32 +1,23 @@
-"""Labelled text-classification data from a folder or a file of TSV, CSV or JSONL.
+"""Labelled text-classification data from a folder or a file of TSV, CSV or JSONL (`formats` says what those are).
 
-1. TSV is UTF-8 with a header line and no quoting: a `"` is a plain character. CSV has a header line and
-   quotes as Python's `csv` reads them. JSONL is one object per line. Each may be xz-compressed.
-2. A folder holds `train`, and may hold `dev` (or `valid`, `validation`, `trial`) and `test`, each with one
+1. A folder holds `train`, and may hold `dev` (or `valid`, `validation`, `trial`) and `test`, each with one
    of the suffixes. The stem must match exactly: `train.fine.tsv` is another data set and is left alone.
-3. A missing dev split is held out of train; a missing test split is the dev split again, and a note says so.
+2. A missing dev split is held out of train; a missing test split is the dev split again, and a note says so.
    A single file is split into train, dev and test.
-4. Lines are counted from 1 and the header is line 1, as an editor shows them.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import logging
-import lzma
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.runtime.errors import DataError
+from gearshift.trainer.formats import SUFFIXES, listed, read_records
 
 _log = logging.getLogger(__name__)
-
-SUFFIXES = (".tsv", ".csv", ".jsonl", ".tsv.xz", ".csv.xz", ".jsonl.xz")
-"""What a data file may end in."""
 
 STEMS = {"train": ("train",), "dev": ("dev", "valid", "validation", "trial"), "test": ("test",)}
 """Split -> the names its file may have in a folder."""
@@ -98,14 +89,12 @@ class _Columns:
     pair: str | None
     label: str
 
-    def require(self, path: Path, line: int, found: Collection[str]) -> None:
-        """Raises DataError where a column that must be there is not among those found."""
-        wanted = [self.text, self.label]
-        if self.pair is not None and self.pair != DEFAULT_PAIR_COLUMN:
-            wanted.append(self.pair)
-        for name in wanted:
-            if name not in found:
-                raise DataError(f"{path}:{line}: no column {name!r}; found {_listed(found)}; name the column to use")
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The columns that every file must have."""
+        if self.pair is None or self.pair == DEFAULT_PAIR_COLUMN:
+            return (self.text, self.label)
+        return (self.text, self.label, self.pair)
 
 
 @dataclass(frozen=True)
@@ -132,7 +121,7 @@ def _read_folder(folder: Path, columns: _Columns) -> DataSet:
     files = {split: _split_path(folder, split) for split in STEMS}
     if files["train"] is None:
         found = sorted(entry.name for entry in folder.iterdir())
-        raise DataError(f"{folder}: no training file; expected train.tsv, .csv or .jsonl, found {_listed(found)}")
+        raise DataError(f"{folder}: no training file; expected train.tsv, .csv or .jsonl, found {listed(found)}")
     tables = {split: _read_table(path, columns) for split, path in files.items() if path is not None}
     train = tables["train"]
     labels = train.labels()
@@ -155,7 +144,7 @@ def _split_path(folder: Path, split: str) -> Path | None:
     names = [stem + suffix for stem in STEMS[split] for suffix in SUFFIXES]
     found = [folder / name for name in names if (folder / name).is_file()]
     if len(found) > 1:
-        both = _listed([path.name for path in found])
+        both = listed([path.name for path in found])
         raise DataError(f"{folder}: {both} could each be the {split} split; leave only one")
     return found[0] if found else None
 
@@ -163,7 +152,7 @@ def _split_path(folder: Path, split: str) -> Path | None:
 def _check_like_train(table: _Table, train: _Table, labels: set[str]) -> None:
     for row, line in zip(table.rows, table.lines, strict=True):
         if row.label not in labels:
-            known = f"{train.path.name}, which has {_listed(labels)}"
+            known = f"{train.path.name}, which has {listed(labels)}"
             raise DataError(f"{table.path}:{line}: label {row.label!r} is not in {known}")
     if (table.rows[0].pair is None) != (train.rows[0].pair is None):
         kinds = ["single texts" if rows[0].pair is None else "pairs" for rows in (table.rows, train.rows)]
@@ -207,17 +196,13 @@ def _hash(text: tuple[str, str | None]) -> bytes:
     return hashlib.sha256(repr(text).encode()).digest()
 
 
-# Files and formats
+# Rows
 
 
 def _read_table(path: Path, columns: _Columns) -> _Table:
-    suffix = next((suffix for suffix in reversed(SUFFIXES) if path.name.endswith(suffix)), None)
-    if suffix is None:
-        raise DataError(f"{path}: unknown suffix; expected {', '.join(SUFFIXES)}")
-    read = _READERS[suffix.removesuffix(".xz")]
     rows: list[Row] = []
     lines: list[int] = []
-    for line, values in read(path, _read_text(path), columns):
+    for line, values in read_records(path, columns.required):
         row = _row(f"{path}:{line}", values, columns)
         if rows and (row.pair is None) != (rows[0].pair is None):
             raise DataError(f"{path}:{line}: some rows have {columns.pair!r} and some do not; expected all or none")
@@ -226,92 +211,6 @@ def _read_table(path: Path, columns: _Columns) -> _Table:
     if not rows:
         raise DataError(f"{path}: no rows; expected one labelled text per line")
     return _Table(path, tuple(rows), tuple(lines))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-        if path.suffix == ".xz":
-            raw = lzma.decompress(raw)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except lzma.LZMAError as error:
-        raise DataError(f"{path}: not a whole xz file ({error}); copy it again") from error
-    try:
-        return raw.decode("utf-8-sig")  # spreadsheets begin a file with a byte-order mark
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: not UTF-8 ({error.reason}); save the file as UTF-8") from error
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Line number and line. Not `splitlines`, which also cuts at U+2028 and others that texts contain."""
-    lines = text.split("\n")
-    if not lines[-1]:
-        lines.pop()  # the last line break ends the last line, it begins none
-    for number, line in enumerate(lines, start=1):
-        yield number, line.removesuffix("\r")
-
-
-def _read_tsv(path: Path, text: str, columns: _Columns) -> Iterator[tuple[int, dict[str, object]]]:
-    return _with_header(path, ((number, line.split("\t")) for number, line in _lines(text)), columns)
-
-
-def _read_csv(path: Path, text: str, columns: _Columns) -> Iterator[tuple[int, dict[str, object]]]:
-    return _with_header(path, _csv_records(path, text), columns)
-
-
-def _csv_records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """The line on which each record begins, and its fields; a quoted field may hold line breaks."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataError(f"{path}:{line}: not CSV: {error}; check the quotes") from error
-        yield line, fields
-
-
-def _with_header(
-    path: Path, records: Iterator[tuple[int, list[str]]], columns: _Columns
-) -> Iterator[tuple[int, dict[str, object]]]:
-    _, header = next(records, (1, []))
-    if not any(header):
-        raise DataError(f"{path}:1: no header line; expected one with the names of the columns")
-    if len(set(header)) < len(header):
-        raise DataError(f"{path}:1: a column is named twice in {_listed(header)}; rename one")
-    columns.require(path, 1, header)
-    for line, fields in records:
-        if fields in ([], [""]):
-            raise DataError(f"{path}:{line}: empty row; expected {len(header)} fields; delete the line")
-        if len(fields) != len(header):
-            expected = f"expected {len(header)} fields ({_listed(header)})"
-            raise DataError(f"{path}:{line}: {expected}, got {len(fields)}; mend the line")
-        yield line, dict(zip(header, fields, strict=True))
-
-
-def _read_jsonl(path: Path, text: str, columns: _Columns) -> Iterator[tuple[int, dict[str, object]]]:
-    for line, content in _lines(text):
-        if not content.strip():
-            raise DataError(f"{path}:{line}: empty row; expected a JSON object; delete the line")
-        try:
-            values = json.loads(content)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{line}: not JSON: {error.msg} at column {error.colno}") from error
-        except (ValueError, RecursionError) as error:
-            # A number of thousands of digits, or thousands of brackets.
-            raise DataError(f"{path}:{line}: JSON that cannot be read: {error}") from error
-        if not isinstance(values, dict):
-            raise DataError(f"{path}:{line}: expected a JSON object, got {type(values).__name__}")
-        columns.require(path, line, values)
-        yield line, values
-
-
-_Reader = Callable[[Path, str, _Columns], Iterator[tuple[int, dict[str, object]]]]
-_READERS: Mapping[str, _Reader] = {".tsv": _read_tsv, ".csv": _read_csv, ".jsonl": _read_jsonl}
 
 
 def _row(where: str, values: Mapping[str, object], columns: _Columns) -> Row:
@@ -342,10 +241,3 @@ def _label(where: str, column: str, value: object) -> str:
     if not label:
         raise DataError(f"{where}: empty label in {column!r}; fill it in or delete the row")
     return label
-
-
-def _listed(names: Collection[str]) -> str:
-    """Names for a message, sorted where they come in no order, the first dozen of many."""
-    ordered = sorted(names) if isinstance(names, set) else list(names)
-    listed = ", ".join(ordered[:12]) or "nothing"
-    return f"{listed} and {len(ordered) - 12} more" if len(ordered) > 12 else listed

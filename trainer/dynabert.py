@@ -11,6 +11,7 @@ runs some of the subnets, gradients add up, and the optimizer steps once; the te
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
 import shutil
@@ -25,9 +26,9 @@ from tqdm import tqdm
 
 from gearshift.runtime.errors import InputError, ModelError
 from gearshift.runtime.space import Subnet, kept_layers, uniform_grid
-from gearshift.runtime.storage import replace_file
+from gearshift.runtime.storage import replace_file, require_replaceable
 from gearshift.trainer.batches import Batch, EncodedRows, encode
-from gearshift.trainer.checkpoint import Checkpoint, Run, load_checkpoint, load_run, save_run
+from gearshift.trainer.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_run, save_run
 from gearshift.trainer.data import DataSet
 from gearshift.trainer.evaluate import accuracies
 from gearshift.trainer.importance import measure_importance, reorder
@@ -57,21 +58,24 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     """Train a supernet on the encoder in `source` and write the run directory `out`.
 
     Interrupted, it goes on from the last saved state when called again with the same arguments.
-    Raises InputError where such a state was made with other settings.
+    Raises InputError where such a state was made with other settings or other rows, StorageError where
+    `out` cannot be written.
     """
+    require_replaceable(out, marker=SUPERNET)
     torch.manual_seed(settings.seed)
     checkpoint = load_checkpoint(source, data.labels)
     _check(checkpoint, settings)
-    states = out.with_name(f"{out.name}.partial")
-    _claim(states, {"settings": settings.to_dict(), "source": str(source), "labels": list(checkpoint.labels)})
+    checkpoint.model.embeddings.requires_grad_(not settings.freeze_embeddings)
     encoded = {
         split: encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=settings.max_length)
         for split, rows in data.splits.items()
     }
-    training = _Training(checkpoint, settings, encoded["train"], states)
     shape = checkpoint.model.shape
     widths_only = list(uniform_grid(shape, settings.widths, (1.0,)).values())
     grid = uniform_grid(shape, settings.widths, settings.depths)
+    states = out.resolve().with_name(f"{out.resolve().name}.partial")
+    _claim(states, _identity(source, checkpoint, data, settings))  # last, so that bad input leaves nothing behind
+    training = _Training(checkpoint, settings, encoded["train"], states)
     _teacher_stage(training)
     _distil(
         training,
@@ -121,17 +125,27 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
         )
 
 
+def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Settings) -> dict[str, Any]:
+    """What must be the same for an interrupted training to go on."""
+    decisive = settings.to_dict()
+    del decisive["save_every_s"]  # when to save decides nothing about what is trained
+    return {
+        "settings": decisive,
+        "source": str(source),
+        "labels": list(checkpoint.labels),
+        "rows": hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest(),
+    }
+
+
 def _claim(states: Path, identity: dict[str, Any]) -> None:
     """Make the directory of states, or check that the one there is of the same training."""
     description = states / "training.json"
-    # When to save decides nothing about what is trained.
-    identity["settings"] = {key: value for key, value in identity["settings"].items() if key != "save_every_s"}
     content = json.dumps(identity, indent=1).encode()
     if description.is_file():
         if description.read_bytes() != content:
             raise InputError(
-                f"{states}: holds an interrupted training with other settings; "
-                "repeat those, delete it, or name another output"
+                f"{states}: holds an interrupted training with other settings or rows; "
+                "repeat it as it was, delete it, or name another output"
             )
         return
     replace_file(description, content)
@@ -148,7 +162,8 @@ def _teacher_stage(training: _Training) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
-    _run(training, StagePlan("teacher", settings.teacher_epochs, settings.teacher_lr), step)
+    plan = StagePlan("teacher", settings.teacher_epochs, settings.teacher_lr, settings.head_lr_factor)
+    _run(training, plan, step)
     count = -(-settings.importance_rows // settings.batch_size)
     batches = itertools.islice(training.rows.batches(settings.batch_size, seed=settings.seed), count)
     reorder(

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from gearshift.runtime.errors import ModelError
 from gearshift.runtime.storage import replace_file
 from gearshift.trainer.batches import Batch, EncodedRows
+from gearshift.trainer.model import HEAD
 from gearshift.trainer.settings import Settings
 
 STATE = "state.pt"
@@ -34,6 +35,8 @@ class StagePlan:
     epochs: float
     lr: float
     """Peak learning rate."""
+    head_lr_factor: float = 1
+    """Learning rate of pooler and classifier / `lr`."""
 
 
 def run_stage(
@@ -51,7 +54,7 @@ def run_stage(
     with tqdm(total=total, initial=done, desc=plan.name, unit="step", disable=None) as bar:
         for index, batch in _from_step(rows, settings, done, total):
             for group in optimizer.param_groups:
-                group["lr"] = plan.lr * _schedule(index, total, settings.warmup)
+                group["lr"] = group["peak"] * _schedule(index, total, settings.warmup)
             loss = step(batch, index)
             if not math.isfinite(loss):
                 raise ModelError(f"stage {plan.name}: the loss became {loss} at step {index}; lower the learning rate")
@@ -86,14 +89,18 @@ def _schedule(step: int, total: int, warmup: float) -> float:
 
 
 def _optimizer(model: nn.Module, plan: StagePlan, settings: Settings) -> torch.optim.Optimizer:
-    """AdamW; biases and norms are not decayed."""
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+    """AdamW; biases and norms are not decayed, and the head may learn at another rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+        peak = plan.lr * (plan.head_lr_factor if name.startswith(HEAD) else 1)
+        groups.setdefault((decay, peak), []).append(parameter)
+    listed = [
+        {"params": parameters, "weight_decay": decay, "peak": peak} for (decay, peak), parameters in groups.items()
     ]
-    return torch.optim.AdamW(groups, lr=plan.lr, fused=True)
+    return torch.optim.AdamW(listed, lr=plan.lr, fused=True)
 
 
 def _save_state(path: Path, plan: StagePlan, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:

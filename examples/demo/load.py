@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-BURN = "while True: pass"
+BURN = """
+import os, sys
+while os.getppid() == int(sys.argv[1]):
+    for _ in range(100_000):
+        pass
+"""
+"""A busy loop, which ends by itself where the program that started it was killed."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,9 @@ class Burners:
     """Processes in a busy loop; stopped at first, and ended on leaving the with-block."""
 
     def __init__(self, count: int) -> None:
-        self._processes = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(count)]
+        command, silent = [sys.executable, "-c", BURN, str(os.getpid())], subprocess.DEVNULL
+        # Ctrl-C reaches them as well, and they have nothing to say about it.
+        self._processes = [subprocess.Popen(command, stdout=silent, stderr=silent) for _ in range(count)]
         self._on = True
         self.switch(on=False)
 
@@ -40,6 +49,11 @@ class Burners:
         self._on = on
         for process in self._processes:
             process.send_signal(signal.SIGCONT if on else signal.SIGSTOP)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process of each burner."""
+        return tuple(process.pid for process in self._processes)
 
     def __enter__(self) -> Self:
         return self

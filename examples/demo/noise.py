@@ -22,7 +22,7 @@ OPENERS = (*HESITATIONS, "well", "so", "you know", "so yeah", "oh", "ok", "right
 """Fillers that may stand first."""
 
 DROPPED = frozenset({
-    "a", "an", "the", "to", "at", "of", "my", "is", "are", "for", "me", "please", "this", "that",
+    "a", "an", "the", "to", "at", "of", "my", "is", "are", "for", "me", "please",
     "it's", "i'm", "there's",
 })  # fmt: skip
 """Short words that a recogniser misses."""

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.runtime.bundle import MANIFEST, SELF_TEST, Manifest, open_bundle, write_manifest
+from gearshift.runtime.bundle import open_bundle, write_manifest
+from gearshift.runtime.manifest import MANIFEST, SELF_TEST, Manifest
 
 
 def change_manifest(directory: Path, **fields: Any) -> None:
@@ -25,6 +26,18 @@ def edit_manifest(directory: Path, edit: Callable[[dict[str, Any]], object]) -> 
     raw = json.loads((directory / MANIFEST).read_bytes())
     edit(raw)
     (directory / MANIFEST).write_text(json.dumps(raw))
+
+
+def set_field(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:
+    """An edit that sets the field at that path of keys and places."""
+
+    def edit(raw: dict[str, Any]) -> None:
+        place: Any = raw
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = to
+
+    return edit
 
 
 def change_self_test(directory: Path, change: Callable[[str, NDArray[np.generic]], NDArray[np.generic] | None]) -> None:

@@ -239,11 +239,16 @@ def test_the_size_follows_the_load_down_and_up(bundle: Bundle) -> None:
     machine = Loaded(bundle, table)
     engine = Engine(bundle, machine, table, clock=lambda: machine.now)
 
-    def serve(load: float) -> list[Classification]:
+    def serve(load: float, *, pause_s: float = 0.0) -> list[Classification]:
         machine.load = load
-        return [engine.run(TEXT, deadline_ms=20) for _ in range(25)]
+        answers = []
+        for _ in range(25):
+            machine.now += pause_s
+            answers.append(engine.run(TEXT, deadline_ms=20))
+        return answers
 
-    quiet, busy, quiet_again = serve(1.0), serve(4.0), serve(1.0)
+    # The way up takes seconds, not requests: a size that failed is held back for a while.
+    quiet, busy, quiet_again = serve(1.0), serve(4.0), serve(1.0, pause_s=0.5)
     settled = [answers[10:] for answers in (quiet, busy, quiet_again)]
     assert all(answer.deadline_met for answers in settled for answer in answers)
     assert {answer.subnet for answer in settled[0] + settled[2]} == {engine.ladder[0]}

@@ -12,15 +12,14 @@ from typing import Any
 import psutil
 import pytest
 
+from gearshift.runtime.cgroup import MINIMUM_CPUS
 from gearshift.runtime.sensors import (
     LIMITS_LIFE_S,
-    MINIMUM_CPUS,
     MINIMUM_INTERVAL_S,
     UNKNOWN,
     Sensors,
     available_cpus,
     effective_cpus,
-    find_cgroup,
 )
 from tests.device_profiles import CONTAINER, LAPTOP, OLD_CONTAINER, RASPBERRY_PI, write_tree
 
@@ -106,19 +105,34 @@ def test_only_the_cpus_we_may_run_on_count(tmp_path: Path) -> None:
     assert sensors.read().others_cpu.value == pytest.approx(0.25)
 
 
-def test_the_quota_of_a_container_is_what_others_take_a_share_of(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("others", "share"),
+    [(0.0, 0.0), (2.0, 0.0), (2.5, 0.0), (3.25, 0.5), (4.0, 1.0)],
+)
+def test_under_a_quota_others_take_only_what_they_use_beyond_the_cpus_it_leaves_them(
+    others: float, share: float, tmp_path: Path
+) -> None:
+    """The container may use 1.5 of 4 CPUs, so that others can keep 2.5 busy without taking any of them."""
     machine = Machine()
     sensors = _sensors(machine, write_tree(tmp_path, CONTAINER))
     sensors.read()
-    machine.run(1.0, busy={0: 0.75})
-    assert sensors.read().others_cpu.value == pytest.approx(0.5)
+    machine.run(2.0, busy=dict.fromkeys(range(4), (others + 0.5) * 2.0 / 4), own=0.5 * 2.0)
+    assert sensors.read().others_cpu.value == pytest.approx(share)
+
+
+def test_a_quota_above_the_affinity_set_changes_nothing(tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, write_tree(tmp_path, CONTAINER), cpus=lambda: {2})
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0, 2: 0.25})
+    assert sensors.read().others_cpu.value == pytest.approx(0.25)
 
 
 def test_the_share_is_at_most_one(tmp_path: Path) -> None:
     machine = Machine()
     sensors = _sensors(machine, write_tree(tmp_path, CONTAINER))
     sensors.read()
-    machine.run(1.0, busy={0: 1.0, 1: 1.0, 2: 1.0})
+    machine.run(1.0, busy=dict.fromkeys(range(4), 1.01))  # counters are rounded
     assert sensors.read().others_cpu.value == 1.0
 
 
@@ -341,63 +355,10 @@ def test_a_quota_that_changes_is_seen_after_a_while(tmp_path: Path) -> None:
     sensors = _sensors(machine, write_tree(tmp_path, CONTAINER))
     sensors.read()
     write_tree(tmp_path, {"sys/fs/cgroup/cpu.max": "300000 100000\n"})
-    machine.run(1.0, busy={0: 0.75})
+    machine.run(1.0, busy=dict.fromkeys(range(4), 3.25 / 4))
     assert sensors.read().others_cpu.value == pytest.approx(0.5)
-    machine.run(LIMITS_LIFE_S, busy={0: LIMITS_LIFE_S})
+    machine.run(LIMITS_LIFE_S, busy=dict.fromkeys(range(4), LIMITS_LIFE_S / 2))
     assert sensors.read().others_cpu.value == pytest.approx(1 / 3)
-
-
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [({}, 8.0), (LAPTOP, 8.0), (RASPBERRY_PI, 8.0), (CONTAINER, 1.5), (OLD_CONTAINER, 2.0)],
-    ids=["bare", "laptop", "pi", "container", "old container"],
-)
-def test_effective_cpus_are_the_affinity_set_or_the_quota(
-    files: dict[str, str], expected: float, tmp_path: Path
-) -> None:
-    assert effective_cpus(root=write_tree(tmp_path, files), cpus=range(8)) == expected
-
-
-def test_an_affinity_set_smaller_than_the_quota_decides(tmp_path: Path) -> None:
-    assert effective_cpus(root=write_tree(tmp_path, CONTAINER), cpus={3}) == 1.0
-
-
-def test_the_tightest_of_the_groups_around_us_decides(tmp_path: Path) -> None:
-    files = {
-        "proc/self/cgroup": "0::/a/b\n",
-        "sys/fs/cgroup/a/cpu.max": "50000 100000",
-        "sys/fs/cgroup/a/b/cpu.max": "300000 100000",
-    }
-    assert effective_cpus(root=write_tree(tmp_path, files), cpus=range(8)) == 0.5
-
-
-def test_version_two_is_found_beside_version_one(tmp_path: Path) -> None:
-    files = {
-        "proc/self/cgroup": "2:cpuset:/\n0::/a\n",
-        "sys/fs/cgroup/unified/a/cpu.max": "50000 100000",
-    }
-    assert effective_cpus(root=write_tree(tmp_path, files), cpus=range(8)) == 0.5
-
-
-def test_a_quota_of_nearly_nothing_is_the_minimum(tmp_path: Path) -> None:
-    files = {"sys/fs/cgroup/cpu.max": "1 1000000"}
-    assert effective_cpus(root=write_tree(tmp_path, files), cpus=range(8)) == MINIMUM_CPUS
-
-
-@pytest.mark.parametrize("content", ["", "max", "max 100000", "-1 100000", "1 0", "a b", "1 2 3", "\0"])
-def test_a_quota_that_says_nothing_limits_nothing(content: str, tmp_path: Path) -> None:
-    assert effective_cpus(root=write_tree(tmp_path, {"sys/fs/cgroup/cpu.max": content}), cpus=range(8)) == 8.0
-
-
-@pytest.mark.parametrize("line", ["", ":", "::", "0::/..", "0::/../../x", "x", "1:cpu", "0::/a:b"])
-def test_a_strange_list_of_groups_raises_nothing(line: str, tmp_path: Path) -> None:
-    assert find_cgroup(write_tree(tmp_path, {"proc/self/cgroup": line})).limits().cpu_quota is None
-
-
-@pytest.mark.parametrize("limit", ["max", "9223372036854771712"])
-def test_memory_without_a_limit_has_none(limit: str, tmp_path: Path) -> None:
-    files = {"sys/fs/cgroup/memory.max": limit, "sys/fs/cgroup/memory.current": "1"}
-    assert find_cgroup(write_tree(tmp_path, files)).limits().memory_limit_bytes() is None
 
 
 def test_this_machine_has_at_least_one_cpu_for_us() -> None:
@@ -442,3 +403,12 @@ def test_threads_read_one_after_the_other(tmp_path: Path) -> None:
         thread.join()
     assert together
     assert max(together) == 1
+
+
+@pytest.mark.parametrize(
+    ("cpus", "expected"), [(range(8), 1.5), ({3}, 1.0)], ids=["the quota is less", "the set is less"]
+)
+def test_effective_cpus_are_the_quota_or_the_affinity_set(
+    cpus: range | set[int], expected: float, tmp_path: Path
+) -> None:
+    assert effective_cpus(root=write_tree(tmp_path, CONTAINER), cpus=cpus) == expected

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from gearshift.runtime import session as checked
-from gearshift.runtime.bundle import SELF_TEST, Bundle, open_bundle
+from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.errors import BundleError, InputError, SchemaError, SelfTestError
+from gearshift.runtime.manifest import SELF_TEST
 from gearshift.runtime.measure import random_inputs
 from gearshift.runtime.session import ElasticSession, check_self_test
 from tests.runtime.altered import change_manifest, change_self_test

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gearshift.runtime.errors import StorageError
-from gearshift.runtime.storage import replace_file, replacing_directory, sha256_of
+from gearshift.runtime.storage import replace_file, replacing_directory, require_replaceable, sha256_of
 
 
 def test_the_new_directory_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
@@ -150,6 +150,18 @@ def test_a_file_where_a_folder_is_expected_is_a_storage_error(tmp_path: Path) ->
     (tmp_path / "file").write_text("x")
     with pytest.raises(StorageError, match="could not be written"):
         replace_file(tmp_path / "file" / "x.json", b"new")
+
+
+def test_a_directory_that_would_be_refused_can_be_refused_beforehand(tmp_path: Path) -> None:
+    target = _old(tmp_path)
+    for allowed in (tmp_path / "nowhere", tmp_path):
+        require_replaceable(allowed)
+    require_replaceable(target, marker="old.txt")
+    with pytest.raises(StorageError, match=r"the directory is not empty and has no manifest\.json"):
+        require_replaceable(target, marker="manifest.json")
+    with pytest.raises(StorageError, match="a file is in the way"):
+        require_replaceable(target / "old.txt")
+    _assert_only_old(tmp_path)
 
 
 def test_the_hash_is_that_of_the_bytes(tmp_path: Path) -> None:

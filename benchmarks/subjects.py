@@ -1,0 +1,133 @@
+"""What is timed: one random encoder, as an elastic graph, as dedicated graphs of ours, and as optimum exports it.
+
+Weights are random: how long a product takes does not depend on its numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+import transformers
+
+from gearshift.device_profiles import read_fingerprint
+from gearshift.export.graph import TOKEN_INPUTS, write_elastic_graph
+from gearshift.export.segments import Array
+from gearshift.runtime.space import EncoderShape, Space, Subnet
+from gearshift.trainer.model import ElasticClassifier
+
+SHAPES = {
+    "minilm-l6": EncoderShape(6, 384, 12, 1536, 30522, 512, 2),
+    "bert-base": EncoderShape(12, 768, 12, 3072, 30522, 512, 2),
+}
+LABELS = 2
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Token inputs of one text."""
+
+    arrays: dict[str, Array]
+
+    @classmethod
+    def of_length(cls, shape: EncoderShape, tokens: int) -> Inputs:
+        """Random token ids, no padding, batch 1."""
+        ids = np.random.default_rng(tokens).integers(1, shape.vocabulary, (1, tokens))
+        return cls(dict(zip(TOKEN_INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True)))
+
+
+def random_weights(shape: EncoderShape) -> dict[str, Array]:
+    """Weights of a freshly made classifier."""
+    torch.manual_seed(0)
+    return {name: tensor.numpy() for name, tensor in ElasticClassifier(shape, LABELS).state_dict().items()}
+
+
+def write_graph(path: Path, weights: dict[str, Array], space: Space, precision: str) -> Path:
+    """Our graph of a space: elastic, or dedicated where the space is one subnet."""
+    write_elastic_graph(path, weights, space, precision=precision, norm_eps=1e-12)
+    return path
+
+
+def our_session(path: Path, threads: int = 1) -> ort.InferenceSession:
+    """A session with the options that the manifest names."""
+    return _session(path, ort.GraphOptimizationLevel.ORT_DISABLE_ALL, threads)
+
+
+def their_session(path: Path, threads: int = 1) -> ort.InferenceSession:
+    """A session as optimum's user has it: all optimisations on."""
+    return _session(path, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, threads)
+
+
+def _session(path: Path, level: ort.GraphOptimizationLevel, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = level
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def export_with_optimum(directory: Path, shape: EncoderShape, subnet: Subnet, precision: str) -> dict[str, Path]:
+    """The same subnet exported alone, as a user would today: optimum's graph, plain and fused.
+
+    int8: onnxruntime's dynamic quantization per channel, of both; 7-bit weights where the CPU has no
+    int8 dot product, as onnxruntime's own guide asks for (with 8 bits its products overflow there).
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.transformers.optimizer import optimize_model
+    from optimum.exporters.onnx import onnx_export_from_model
+
+    directory.mkdir(parents=True, exist_ok=True)
+    kept = subnet.kept()
+    heads = kept[0].heads
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        onnx_export_from_model(cut_model(shape, subnet), directory, task="text-classification", do_validation=False)
+        fused = optimize_model(
+            str(directory / "model.onnx"),
+            model_type="bert",
+            num_heads=heads,
+            hidden_size=heads * shape.head_size,
+            opt_level=1,
+        )
+    fused.save_model_to_file(str(directory / "fused.onnx"))
+    graphs = {"plain": directory / "model.onnx", "fused": directory / "fused.onnx"}
+    if precision == "fp32":
+        return graphs
+    for name, path in graphs.items():
+        quantize_dynamic(
+            path,
+            directory / f"{name}.int8.onnx",
+            per_channel=True,
+            reduce_range=not read_fingerprint({}).int8_dot_product,
+            weight_type=QuantType.QInt8,
+        )
+    return {name: directory / f"{name}.int8.onnx" for name in graphs}
+
+
+def cut_model(shape: EncoderShape, subnet: Subnet) -> transformers.PreTrainedModel:
+    """A transformers classifier of just this uniform subnet's size, with random weights."""
+    kept = subnet.kept()
+    config = transformers.BertConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        num_hidden_layers=len(kept),
+        num_attention_heads=shape.heads,
+        intermediate_size=kept[0].neurons,
+        max_position_embeddings=shape.positions,
+        num_labels=LABELS,
+        attn_implementation="eager",
+    )
+    model = transformers.BertForSequenceClassification(config).eval()
+    for index, layer in enumerate(kept):
+        dropped = list(range(layer.heads, shape.heads))
+        if dropped:
+            model.bert.encoder.layer[index].attention.prune_heads(dropped)
+    return model

@@ -1,0 +1,172 @@
+"""The manifest: what a bundle holds, as `manifest.json` says it.
+
+The dataclasses check their own fields, so that a manifest which can be made can be relied on; `bundle`
+checks that the manifest agrees with itself and with the files beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gearshift.runtime.errors import GearshiftError, InputError, SchemaError
+from gearshift.runtime.space import Space, Subnet
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+SELF_TEST = "selftest.npz"
+TOKENIZER = "tokenizer.json"
+PRECISIONS = ("fp32", "int8")
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""What a graph may take besides `choice`."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size and hash that a file of the bundle must have."""
+
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        _require(_whole(self.bytes), "bytes of a file", self.bytes)
+        _require(isinstance(self.sha256, str), "sha256 of a file", self.sha256)
+
+
+@dataclass(frozen=True)
+class PoolEntry:
+    """A subnet that ships measured, and how it is run."""
+
+    name: str
+    subnet: Subnet
+    executor: str
+    """`elastic`: the graph in `file` takes `choice` as an input."""
+    file: str
+    choice: tuple[int, ...]
+    precision: str
+    accuracy: float
+    """Share of held-out rows answered right, from 0 to 1, measured at this precision."""
+    parameters: int
+    macs: int
+    """Multiply-accumulates for a text of `Manifest.macs_tokens` tokens."""
+
+    def __post_init__(self) -> None:
+        for name in ("name", "executor", "file", "precision"):
+            _require(isinstance(getattr(self, name), str), f"{name} of a pool entry", getattr(self, name))
+        for name in ("parameters", "macs"):
+            _require(_whole(getattr(self, name)), f"{name} of {self.name}", getattr(self, name))
+        _require(all(map(_whole, self.choice)), f"choice of {self.name}", self.choice)
+        share = isinstance(self.accuracy, int | float) and 0 <= self.accuracy <= 1  # no NaN
+        _require(share, f"accuracy of {self.name} (a share from 0 to 1)", self.accuracy)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON."""
+        return {
+            **vars(self),
+            "subnet": [list(layer) for layer in self.subnet.layers],
+            "choice": list(self.choice),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> PoolEntry:
+        """The entry that `to_dict` wrote."""
+        subnet = Subnet(tuple((heads, neurons) for heads, neurons in raw["subnet"]))
+        return cls(**{**raw, "subnet": subnet, "choice": tuple(raw["choice"])})
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle holds."""
+
+    name: str
+    task: str
+    """`classification` so far."""
+    labels: tuple[str, ...]
+    max_length: int
+    """Tokens of a text, the special ones included; longer texts are cut."""
+    pad_id: int
+    inputs: tuple[str, ...]
+    """Names of the graph's token inputs, each int64 of shape (batch, tokens)."""
+    space: Space
+    pool: tuple[PoolEntry, ...]
+    macs_tokens: int
+    session_options: dict[str, str]
+    """Configuration entries that ONNX Runtime must be given for this graph."""
+    minimum_onnxruntime: str
+    accuracy_rows: int
+    """Held-out rows that the accuracies of the pool were measured on."""
+    licence: str
+    made_by: str
+    files: dict[str, FileEntry]
+
+    def __post_init__(self) -> None:
+        for name in ("name", "task", "minimum_onnxruntime", "licence", "made_by"):
+            _require(isinstance(getattr(self, name), str), name, getattr(self, name))
+        for name in ("max_length", "pad_id", "macs_tokens", "accuracy_rows"):
+            _require(_whole(getattr(self, name)), name, getattr(self, name))
+        _require(_texts(self.labels), "labels (different texts)", self.labels)
+        _require(_texts(self.inputs) and set(self.inputs) <= set(INPUTS), f"inputs (out of {INPUTS})", self.inputs)
+        options = self.session_options
+        whole = isinstance(options, dict) and all(isinstance(text, str) for pair in options.items() for text in pair)
+        _require(whole, "session_options (text by text)", options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **vars(self),
+            "labels": list(self.labels),
+            "inputs": list(self.inputs),
+            "space": self.space.to_dict(),
+            "pool": [entry.to_dict() for entry in self.pool],
+            "files": {name: vars(entry) for name, entry in sorted(self.files.items())},
+        }
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Manifest:
+        """The manifest that `to_dict` wrote; raises SchemaError where the form is another."""
+        version = raw.get("schema_version")
+        if not _whole(version) or version != SCHEMA_VERSION:
+            hint = (
+                "install a newer gearshift"
+                if isinstance(version, int) and version > SCHEMA_VERSION
+                else "export it again"
+            )
+            raise SchemaError(f"manifest: expected schema version {SCHEMA_VERSION}, found {version!r}; {hint}")
+        fields = {key: value for key, value in raw.items() if key != "schema_version"}
+        try:
+            return cls(
+                **{
+                    **fields,
+                    "labels": _tuple(fields["labels"]),
+                    "inputs": _tuple(fields["inputs"]),
+                    "space": Space.from_dict(fields["space"]),
+                    "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
+                    "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},
+                }
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, GearshiftError) as error:
+            raise SchemaError(
+                f"manifest: not of schema version {SCHEMA_VERSION} ({error}); export the bundle again"
+            ) from error
+
+
+def _require(holds: bool, what: str, found: object) -> None:
+    if not holds:
+        raise InputError(f"{what}: not usable: {found!r}")
+
+
+def _whole(value: object) -> bool:
+    """Whether this is a whole number from 0 on; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _texts(values: tuple[object, ...]) -> bool:
+    """Whether these are texts, one at least, none twice."""
+    return bool(values) and all(isinstance(value, str) for value in values) and len(set(values)) == len(values)
+
+
+def _tuple(raw: object) -> tuple[Any, ...]:
+    if not isinstance(raw, list):  # a text would fall into its letters
+        raise TypeError(f"expected a list, found {raw!r}")
+    return tuple(raw)

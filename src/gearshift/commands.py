@@ -1,0 +1,243 @@
+"""What each command does: call the libraries, and show what came out. Nothing is decided here."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gearshift.runtime import Bundle, Classification, Engine, GearshiftError, InputError, open_bundle
+from gearshift.runtime.session import ElasticSession, check_self_test
+
+if TYPE_CHECKING:
+    from gearshift.trainer.data import DataSet
+
+SHOWN_TOKENS = 128
+"""Length of text for which `train` counts multiply-accumulates; a bundle says its own."""
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train a supernet and show its subnets."""
+    from gearshift.trainer.dynabert import train_supernet
+    from gearshift.trainer.pretrained import find_model
+    from gearshift.trainer.settings import Settings
+
+    given = {field.name: getattr(options, field.name) for field in fields(Settings)}
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    data = _read_data(options, options.data)
+    run = train_supernet(find_model(options.model), data, settings, options.output, data_path=options.data)
+    shape = run.checkpoint.model.shape
+    rows = [
+        (name, subnet.parameters(shape), subnet.macs(shape, SHOWN_TOKENS), run.accuracies[name])
+        for name, subnet in run.subnets.items()
+    ]
+    result = {
+        "run": str(run.path),
+        "rows": run.facts["rows"],
+        "notes": list(data.notes),
+        "subnets": [dict(zip(("name", "parameters", "macs", "accuracy"), row, strict=True)) for row in rows],
+    }
+    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", "accuracy")
+    lines = [
+        *data.notes,
+        f"{run.path}: {len(rows)} subnets, accuracy on {run.facts['rows']['test']} test rows",
+        *_table(header, [(n, _millions(p), _millions(m), _percent(a)) for n, p, m, a in rows]),
+    ]
+    _print(options, result, lines)
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write a bundle and show what was measured on the way."""
+    from gearshift.export.pipeline import export_bundle
+    from gearshift.export.progress import progress_bar
+    from gearshift.trainer.checkpoint import load_run
+
+    run = load_run(options.run)
+    path = options.data or run.data_path
+    if path is None:
+        raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
+    data = _read_data(options, path)
+    with progress_bar() as progress:
+        report = export_bundle(
+            run,
+            options.output,
+            data.splits["test"],
+            precisions=options.precision,
+            licence=options.licence,
+            progress=progress,
+        )
+    parity = report.parity if "fp32" in options.precision else None  # int8 is not meant to give torch's logits
+    lines = [
+        *data.notes,
+        f"{options.output}: written and verified, {_megabytes(report.bundle)}",
+        *([] if parity is None else [f"fp32 logits within {parity:.1e} of torch over all subnets"]),
+        *(f"{precision}: all {count} large weights packed" for precision, count in report.packed_weights.items()),
+        *(f"int8 {name} loses {100 * loss:.1f} points against fp32" for name, loss in report.losses.items()),
+        *_pool_table(report.bundle),
+    ]
+    measured = {"parity": parity, "int8_losses": report.losses, "notes": list(data.notes)}
+    _print(options, {**_description(report.bundle), **measured}, lines)
+    return 0
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """Show what a bundle holds."""
+    bundle = open_bundle(options.bundle)
+    manifest = bundle.manifest
+    lines = [
+        f"{bundle.path}: {manifest.task}, {len(manifest.labels)} labels, {_megabytes(bundle)}, {bundle.hash[:12]}",
+        f"labels: {', '.join(manifest.labels)}",
+        f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
+        f"accuracy on {manifest.accuracy_rows} held-out rows",
+        *_pool_table(bundle),
+    ]
+    _print(options, _description(bundle), lines)
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Check every file, and the numbers of every subnet at every precision on this CPU."""
+    bundle = open_bundle(options.bundle)
+    for precision in bundle.precisions:
+        with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
+            check_self_test(session, bundle)
+    checked = ", ".join(
+        f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
+    )
+    lines = [f"{bundle.path}: {len(bundle.manifest.files)} files as they must be, {checked}"]
+    result = {
+        "bundle": str(bundle.path),
+        "hash": bundle.hash,
+        "verified": True,
+        "precisions": list(bundle.precisions),
+    }
+    _print(options, result, lines)
+    return 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer texts, each one as soon as it is read."""
+    answers: list[dict[str, Any]] = []
+    with Engine.load(
+        options.bundle,
+        threads=options.threads,
+        precision=options.precision,
+        profile=options.profile,
+        log=options.log,
+    ) as engine:
+        engine.pin(options.subnet)
+        if options.save_profile is not None:
+            engine.save_profile(options.save_profile)
+        try:
+            for text in _texts(options.texts):
+                answer = engine.run(text, deadline_ms=options.deadline_ms)
+                if options.json:
+                    answers.append({"text": text, **asdict(answer)})
+                else:
+                    print(_answer_line(answer), flush=True)
+        finally:  # a text that is refused takes no earlier answer with it
+            if options.json:
+                print(json.dumps({"precision": engine.precision, "threads": engine.threads, "answers": answers}))
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Show what this device has; fails where something keeps bundles from running here."""
+    from gearshift.runtime.doctor import examine
+
+    report = examine()
+    _print(options, report.to_dict(), report.lines())
+    if report.problem is not None:
+        raise GearshiftError(report.problem)
+    return 0
+
+
+def _read_data(options: argparse.Namespace, path: Path) -> DataSet:
+    from gearshift.trainer.data import read_data
+
+    return read_data(
+        path,
+        text_column=options.text_column,
+        pair_column=options.pair_column,
+        label_column=options.label_column,
+    )
+
+
+def _texts(given: Sequence[str]) -> Iterator[str]:
+    """The texts given; `-`, or none at all, stands for the lines of standard input that are not blank."""
+    for text in given or ("-",):
+        if text == "-":
+            yield from _lines_of_standard_input()
+        else:
+            yield text
+
+
+def _lines_of_standard_input() -> Iterator[str]:
+    if sys.stdin.isatty():
+        print("gearshift: type one text a line, and end with Ctrl-D", file=sys.stderr)
+    try:
+        yield from (line.strip() for line in sys.stdin if line.strip())
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input: expected {error.encoding} text, found {error.reason}; convert it") from error
+
+
+def _answer_line(answer: Classification) -> str:
+    late = "" if answer.deadline_met in (None, True) else "  late"
+    cut = "  truncated" if answer.truncated else ""
+    return (
+        f"{answer.label}  {answer.score:.2f}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"
+    )
+
+
+def _description(bundle: Bundle) -> dict[str, Any]:
+    return {"bundle": str(bundle.path), "hash": bundle.hash, **bundle.manifest.to_dict()}
+
+
+def _pool_table(bundle: Bundle) -> list[str]:
+    manifest = bundle.manifest
+    pools = {precision: bundle.pool(precision) for precision in bundle.precisions}
+    entries = {name: entry for pool in pools.values() for name, entry in pool.items()}
+    header = ("subnet", "parameters", f"MACs ({manifest.macs_tokens} tokens)", *(f"accuracy {p}" for p in pools))
+    rows = [
+        (
+            name,
+            _millions(entry.parameters),
+            _millions(entry.macs),
+            *(_percent(pool[name].accuracy) if name in pool else "" for pool in pools.values()),
+        )
+        for name, entry in entries.items()
+    ]
+    return _table(header, rows)
+
+
+def _megabytes(bundle: Bundle) -> str:
+    return f"{sum(file.bytes for file in bundle.manifest.files.values()) / 1e6:.1f} MB"
+
+
+def _millions(number: int) -> str:
+    return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number / 1e6:.3f} M"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, the first column to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in (header, *rows)
+    ]
+
+
+def _print(options: argparse.Namespace, result: dict[str, Any], lines: Sequence[str]) -> None:
+    print(json.dumps(result) if options.json else "\n".join(lines))

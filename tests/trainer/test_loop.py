@@ -1,0 +1,256 @@
+"""One stage of training on a model of a few numbers: steps, learning rate, states on disk, interruptions.
+
+Adam moves a parameter whose gradient stays the same by the learning rate with every step, so what the
+optimizer was told can be read off the parameters.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gearshift.runtime.errors import ModelError, StorageError
+from gearshift.trainer.batches import Batch
+from gearshift.trainer.loop import STATE, StagePlan, Step, run_stage
+from gearshift.trainer.settings import Settings
+from tests.trainer.full_disk import fill_disk, needs_full_device
+from tests.trainer.tiny import encoded_rows
+
+ROWS = encoded_rows(10)
+SETTINGS = Settings(batch_size=4, save_every_s=0, weight_decay=0, warmup=0)  # 3 steps an epoch
+LATER = 1e9
+
+
+class Numbers(nn.Module):
+    """A bias in the encoder, one in each part of the head, and a matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(2, 2)
+        self.pooler = nn.Linear(1, 1)
+        self.classifier = nn.Linear(1, 1)
+        for parameter in self.parameters():
+            nn.init.ones_(parameter)
+
+    def biases(self) -> tuple[float, float, float]:
+        linears = (self.encoder, self.pooler, self.classifier)
+        return tuple(float(linear.bias[0].detach()) for linear in linears)  # type: ignore[return-value]
+
+
+def pulling(model: nn.Module, strength: Callable[[int], float] = lambda index: 0.1) -> Step:
+    """A step that gives every bias the same gradient, and every matrix none."""
+
+    def step(batch: Batch, index: int) -> float:
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, strength(index) * (parameter.ndim == 1))
+        return 1.0
+
+    return step
+
+
+def watching(look: Callable[[Batch, int], object]) -> Step:
+    """A step that learns nothing and lets `look` see it."""
+
+    def step(batch: Batch, index: int) -> float:
+        look(batch, index)
+        return 1.0
+
+    return step
+
+
+def train(
+    model: nn.Module, step: Step, states: Path, *, plan: StagePlan | None = None, settings: Settings = SETTINGS
+) -> None:
+    run_stage(model, ROWS, plan or StagePlan("teacher", epochs=2, lr=0.01), settings, step, states=states)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 3), (2, 6), (0.1, 1), (1.5, 5), (1 / 3, 1)])
+def test_a_stage_takes_its_share_of_the_epochs_rounded_up(tmp_path: Path, epochs: float, steps: int) -> None:
+    seen: list[int] = []
+    train(Numbers(), watching(lambda batch, index: seen.append(index)), tmp_path, plan=StagePlan("width", epochs, 0.01))
+    assert seen == list(range(steps))
+
+
+def test_every_epoch_has_each_row_once_in_another_order(tmp_path: Path) -> None:
+    seen: list[int] = []
+    train(Numbers(), watching(lambda batch, index: seen.extend(batch.indices.tolist())), tmp_path)
+    first, second = seen[:10], seen[10:]
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+
+
+def learning_rates(settings: Settings, plan: StagePlan, states: Path) -> list[tuple[float, ...]]:
+    """How far the three biases moved in each step."""
+    model = Numbers()
+    places = [model.biases()]
+    pull = pulling(model)
+
+    def step(batch: Batch, index: int) -> float:
+        if index:
+            places.append(model.biases())
+        return pull(batch, index)
+
+    train(model, step, states, plan=plan, settings=settings)
+    places.append(model.biases())
+    return [tuple(old - new for old, new in zip(*pair, strict=True)) for pair in itertools.pairwise(places)]
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_zero_in_straight_lines(tmp_path: Path) -> None:
+    # 12 steps, of which a quarter rises.
+    factors = [1 / 3, 2 / 3, 1, 1, 8 / 9, 7 / 9, 6 / 9, 5 / 9, 4 / 9, 3 / 9, 2 / 9, 1 / 9]
+    settings = Settings(batch_size=4, warmup=0.25, save_every_s=LATER)
+    found = learning_rates(settings, StagePlan("teacher", 4, lr=0.06), tmp_path)
+    assert [moved for moved, _, _ in found] == pytest.approx([0.06 * factor for factor in factors], rel=1e-3)
+
+
+def test_the_head_learns_at_its_own_rate(tmp_path: Path) -> None:
+    for encoder, pooler, classifier in learning_rates(SETTINGS, StagePlan("teacher", 1, 0.01, 5), tmp_path):
+        assert pooler == classifier == pytest.approx(5 * encoder, rel=1e-3)
+
+
+def test_matrices_decay_and_biases_do_not(tmp_path: Path) -> None:
+    model = Numbers()
+    settings = Settings(batch_size=4, warmup=0, weight_decay=0.5, save_every_s=LATER)
+    train(model, pulling(model, lambda index: 0), tmp_path, plan=StagePlan("teacher", 1 / 3, 0.1), settings=settings)
+    assert model.encoder.weight.tolist() == [[pytest.approx(1 - 0.1 * 0.5)] * 2] * 2
+    assert model.biases() == (1, 1, 1)
+
+
+def test_a_large_gradient_is_clipped(tmp_path: Path) -> None:
+    moved = []
+    for number, strength in enumerate([1, 1000]):
+        model = Numbers()
+        # Clipped, the second gradient is as long as the first. Adam would follow a longer one.
+        pull = pulling(model, lambda index, strength=strength: strength if index else 1)  # type: ignore[misc]
+        train(model, pull, tmp_path / str(number), plan=StagePlan("teacher", 2 / 3, 0.01))
+        moved.append(model.biases())
+    assert moved[0] == pytest.approx(moved[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_no_number_stops_the_stage_before_the_weights_change(tmp_path: Path, loss: float) -> None:
+    model = Numbers()
+    pull = pulling(model)
+
+    def step(batch: Batch, index: int) -> float:
+        pull(batch, index)
+        return loss if index == 2 else 1.0
+
+    message = rf"^stage depth: the loss became {loss} at step 2; lower the learning rate$"
+    with pytest.raises(ModelError, match=message):
+        train(model, step, tmp_path, plan=StagePlan("depth", 2, 0.01))
+    assert all(0.97 < bias < 0.99 for bias in model.biases())  # two steps of .01 at most
+
+
+# Interruptions
+
+
+def noisy(model: Numbers, stop_at: int | None = None, seen: list[int] | None = None) -> Step:
+    """A step with random numbers in it, as dropout has."""
+
+    def step(batch: Batch, index: int) -> float:
+        if seen is not None:
+            seen.append(index)
+        loss: Tensor = (model.encoder(torch.rand(4, 2)) ** 2).mean() + (model.classifier.bias**2).sum()
+        loss = loss * (1 + batch.indices.float().mean())
+        loss.backward()  # type: ignore[no-untyped-call]
+        if index == stop_at:
+            raise KeyboardInterrupt
+        return loss.item()
+
+    return step
+
+
+def weights(model: nn.Module) -> list[list[float]]:
+    return [parameter.flatten().tolist() for parameter in model.parameters()]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[list[float]]:
+    model = Numbers()
+    train(model, noisy(model), tmp_path_factory.mktemp("whole"))
+    return weights(model)
+
+
+@pytest.mark.parametrize("stop_at", range(6))
+def test_a_stage_that_was_interrupted_ends_as_if_it_had_not_been(
+    tmp_path: Path, stop_at: int, uninterrupted: list[list[float]]
+) -> None:
+    model, seen = Numbers(), []  # type: ignore[var-annotated]
+    with pytest.raises(KeyboardInterrupt):
+        train(model, noisy(model, stop_at), tmp_path)
+    again = Numbers()
+    train(again, noisy(again, seen=seen), tmp_path)
+    assert seen == list(range(stop_at, 6))
+    assert weights(again) == uninterrupted
+
+
+def test_without_a_state_the_stage_starts_over(tmp_path: Path, uninterrupted: list[list[float]]) -> None:
+    settings = Settings(batch_size=4, save_every_s=LATER, weight_decay=0, warmup=0)
+    model, seen = Numbers(), []  # type: ignore[var-annotated]
+    with pytest.raises(KeyboardInterrupt):
+        train(model, noisy(model, 4), tmp_path, settings=settings)
+    assert not (tmp_path / STATE).exists()
+    again = Numbers()
+    train(again, noisy(again, seen=seen), tmp_path, settings=settings)
+    assert seen == list(range(6))
+    assert weights(again) == uninterrupted
+
+
+def test_the_state_of_another_stage_is_left_aside(tmp_path: Path, uninterrupted: list[list[float]]) -> None:
+    other = Numbers()
+    train(other, noisy(other), tmp_path, plan=StagePlan("width", 1, 0.01))
+    assert (tmp_path / STATE).is_file()
+    model = Numbers()
+    train(model, noisy(model), tmp_path)
+    assert weights(model) == uninterrupted
+
+
+def test_a_finished_stage_does_nothing_when_run_again(tmp_path: Path, uninterrupted: list[list[float]]) -> None:
+    model, seen = Numbers(), []  # type: ignore[var-annotated]
+    train(model, noisy(model), tmp_path)
+    again = Numbers()
+    train(again, noisy(again, seen=seen), tmp_path)
+    assert seen == []
+    assert weights(again) == uninterrupted
+
+
+def test_stages_and_seeds_have_random_numbers_of_their_own(tmp_path: Path) -> None:
+    found = []
+    for number, (name, seed) in enumerate([("teacher", 0), ("width", 0), ("teacher", 1)]):
+        drawn: list[float] = []
+        train(
+            Numbers(),
+            watching(lambda batch, index, drawn=drawn: drawn.append(float(torch.rand(())))),  # type: ignore[misc]
+            tmp_path / str(number),
+            plan=StagePlan(name, 1, 0.01),
+            settings=Settings(batch_size=4, save_every_s=LATER, seed=seed),
+        )
+        found.append(tuple(drawn))
+    assert len(set(found)) == 3
+
+
+@needs_full_device
+def test_a_full_disk_stops_the_stage_and_keeps_the_state_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: list[list[float]]
+) -> None:
+    model = Numbers()
+    step = noisy(model)
+
+    def until_full(batch: Batch, index: int) -> float:
+        if index == 3:
+            fill_disk(monkeypatch, STATE)
+        return step(batch, index)
+
+    with pytest.raises(StorageError, match=rf"{STATE}: could not be written \(No space left on device\)"):
+        train(model, until_full, tmp_path)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == [STATE]
+    again, seen = Numbers(), []  # type: ignore[var-annotated]
+    train(again, noisy(again, seen=seen), tmp_path)
+    assert seen == [3, 4, 5]
+    assert weights(again) == uninterrupted
