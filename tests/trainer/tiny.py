@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,10 +58,23 @@ def make_data(train: int = 24, test: int = 12, *, seed: int = 0) -> DataSet:
 
 
 def write_checkpoint(target: Path, labels: int = len(LABELS)) -> Path:
-    """A random tiny BERT with a tokenizer that knows the words above."""
+    """A random tiny BERT with a tokenizer that knows the words above; the same files whenever it is called."""
     texts = [" ".join((*FILLERS, *words)) for words in KEYWORDS.values()]
     make_checkpoint(target, texts, labels)
+    _settle_vocabulary(target)
     return target
+
+
+def _settle_vocabulary(target: Path) -> None:
+    """Give the tokenizer the words themselves: which pieces it learns of equally frequent ones is left to chance."""
+    raw = json.loads((target / "tokenizer.json").read_text())
+    special = [token["content"] for token in raw["added_tokens"]]
+    words = sorted({*FILLERS, *(word for group in KEYWORDS.values() for word in group)})
+    size = len(raw["model"]["vocab"])  # that of the embeddings
+    vocabulary = [*special, *words, *(f"[unused{number}]" for number in range(size))][:size]
+    raw["model"]["vocab"] = {word: number for number, word in enumerate(vocabulary)}
+    (target / "tokenizer.json").write_text(json.dumps(raw))
+    (target / "vocab.txt").write_text("".join(f"{word}\n" for word in vocabulary))
 
 
 def random_model(
@@ -68,7 +82,7 @@ def random_model(
 ) -> ElasticClassifier:
     """A model with weights large enough that every subnet answers something else; in eval mode."""
     torch.manual_seed(seed)
-    model = ElasticClassifier(shape, labels, dropout=Dropout(dropout, dropout))
+    model = ElasticClassifier(shape, labels, dropout=Dropout(0.1, 0.1))
     scatter(model)
     return model.eval()
 
