@@ -128,16 +128,16 @@ def test_rows_that_were_cut_are_counted(checkpoint_path: Path, tmp_path: Path) -
 def test_every_subnet_learns_a_task_that_can_be_learnt(checkpoint_path: Path, tmp_path: Path) -> None:
     settings = Settings(
         max_length=16,
-        batch_size=32,
-        teacher_epochs=10,
-        width_epochs=3,
-        depth_epochs=5,
-        teacher_lr=3e-3,
-        head_lr_factor=1,
-        width_lr=3e-3,
-        depth_lr=3e-3,
+        batch_size=10,
+        teacher_epochs=15,
+        width_epochs=2,
+        depth_epochs=3,
+        teacher_lr=1e-3,
+        head_lr_factor=10,
+        width_lr=2e-3,
+        depth_lr=2e-3,
     )
-    run = train_supernet(checkpoint_path, make_data(train=150, test=60), settings, tmp_path / "run")
+    run = train_supernet(checkpoint_path, make_data(train=120, test=60, longest=4), settings, tmp_path / "run")
     assert run.accuracies["w100-d100"] > 0.9
     assert min(run.accuracies.values()) > 0.8  # one in three by chance
     assert accuracy_of_untrained(checkpoint_path, 60) < 0.5

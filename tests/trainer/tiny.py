@@ -52,9 +52,9 @@ def make_rows(count: int, *, seed: int = 0, longest: int = 10) -> tuple[Row, ...
     return tuple(rows)
 
 
-def make_data(train: int = 24, test: int = 12, *, seed: int = 0) -> DataSet:
-    splits = {"train": make_rows(train, seed=seed), "dev": make_rows(6, seed=1), "test": make_rows(test, seed=2)}
-    return DataSet(LABELS, splits)
+def make_data(train: int = 24, test: int = 12, *, seed: int = 0, longest: int = 10) -> DataSet:
+    counts = {"train": (train, seed), "dev": (6, 1), "test": (test, 2)}
+    return DataSet(LABELS, {split: make_rows(n, seed=own, longest=longest) for split, (n, own) in counts.items()})
 
 
 def write_checkpoint(target: Path, labels: int = len(LABELS)) -> Path:
