@@ -21,8 +21,8 @@ def model_card(manifest: Manifest) -> str:
     rows = [
         [
             name,
-            f"{sizes[name][0] / 1e6:.1f} M",
-            f"{sizes[name][1] / 1e6:.0f} M",
+            _short(sizes[name][0]),
+            _short(sizes[name][1]),
             *(f"{100 * accuracies[p]:.1f} %" if p in accuracies else "" for p in precisions),
         ]
         for name, accuracies in by_name.items()
@@ -48,3 +48,8 @@ with Engine.load("{manifest.name}.gearshift") as engine:
     print(engine.run("some text", deadline_ms=20))
 ```
 """
+
+
+def _short(number: int) -> str:
+    """12.3 M or 45 k."""
+    return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number / 1e3:.0f} k"

@@ -84,7 +84,9 @@ def export_bundle(
         write_manifest(fresh, manifest)
         written = open_bundle(fresh)
         for precision in precisions:
-            check_self_test(ElasticSession(written, precision, threads=1), written)
+            session = ElasticSession(written, precision, threads=1)
+            check_self_test(session, written)
+            session.close()
     losses = {}
     if {"fp32", "int8"} <= set(precisions):
         losses = accuracy_losses(accuracies["fp32"], accuracies["int8"])
@@ -194,6 +196,7 @@ def _measure(
             arrays[f"logits.{precision}.{name}"] = logits
             accuracies[precision][name] = measure_accuracy(session, bundle.manifest.inputs, entry, encoded)
         progress(f"accuracy {precision}", len(entries), len(entries))
+        session.close()
     np.savez_compressed(bundle.path / SELF_TEST, **arrays)
     return accuracies, parity
 
