@@ -38,6 +38,8 @@ def plot_timeline(path: Path, served: Sequence[Served], plan: Plan, subnets: Seq
         )
     latency.axhline(plan.deadline_ms, color="black", linestyle="--", linewidth=1, label="deadline")
     latency.set_yscale("log")
+    for axis_formatter in (latency.yaxis.set_major_formatter, latency.yaxis.set_minor_formatter):
+        axis_formatter("{x:g}")  # 6, not 6 x 10^0
     latency.set_ylabel("latency, ms")
     latency.set_xlabel("seconds")
     latency.legend(loc="upper right", ncols=3)
