@@ -2,24 +2,29 @@
 
 1. Every weight is a root initializer, stored once, cut where the space cuts its layer.
 2. Each option of a stage is the `then` branch of an `If` in the root graph; `else` passes the running
-   value on. A stage's skipping option needs no branch.
+   value on. A stage's skipping option needs no branch. The last stage's branches end in logits, so that
+   what is passed on behind them is small.
 3. Never an `If` inside an `If`: ONNX Runtime packs root weights only for consumers at depth 0 or 1.
 4. Conditions (`choice[stage] == option`) are computed in the root graph.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from gearshift.export.builder import GraphBuilder, Scope
-from gearshift.export.operators import RECIPES, Recipe
-from gearshift.export.segments import Array, LayerSegments, Weights, cut_layer
-from gearshift.runtime.space import Option, Space, Stage
+from gearshift.export.operators import RECIPES, Recipe, Rows
+from gearshift.export.segments import Array, Weights, cut_layer
+from gearshift.runtime.space import Kept, Option, Space, Stage
 
 CHOICE = "choice"
 LOGITS = "logits"
+Body = Callable[[Scope, Stage, Option, str], str]
+"""Puts what one option of a stage does to a value into a scope, and gives the result."""
+
 TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -40,17 +45,20 @@ class _ElasticGraph:
         self.recipe = recipe
         self.norm_eps = norm_eps
         self.builder = GraphBuilder()
+        self.mask = ""
         self.layers = [cut_layer(weights, space, layer) for layer in range(space.shape.layers)]
 
     def build(self) -> GraphBuilder:
         builder = self.builder
         input_ids, attention_mask, token_types = (builder.input(name, ("batch", "tokens")) for name in TOKEN_INPUTS)
         choice = builder.input(CHOICE, (len(self.space.stages),))
-        mask = builder.root.value("Cast", [attention_mask], to=6)  # int32, as the attention operators want it
+        self.mask = builder.root.value("Cast", [attention_mask], to=6)  # int32, as the attention operators want it
         hidden = self._embed(input_ids, token_types)
-        for index, stage in enumerate(self.space.stages):
-            hidden = self._stage(index, stage, choice, hidden, mask)
-        builder.output(self._classify(hidden), LOGITS, ("batch", len(self.weights["classifier.bias"])))
+        *stages, last = enumerate(self.space.stages)
+        for index, stage in stages:
+            hidden = self._switch(index, stage, choice, hidden, self._layers, otherwise=hidden)
+        logits = self._switch(*last, choice, hidden, self._answer, otherwise=None)
+        builder.output(logits, LOGITS, ("batch", len(self.weights["classifier.bias"])))
         return builder
 
     def _weight(self, name: str) -> str:
@@ -76,43 +84,65 @@ class _ElasticGraph:
         )
         return scope.value("LayerNormalization", [value, scale, bias], axis=-1, epsilon=self.norm_eps)
 
-    def _stage(self, index: int, stage: Stage, choice: str, hidden: str, mask: str) -> str:
+    def _switch(self, index: int, stage: Stage, choice: str, hidden: str, body: Body, otherwise: str | None) -> str:
+        """What the chosen option's body makes of `hidden`; `otherwise`, or else NaN, where no option's branch runs."""
         root = self.builder.root
         if len(stage.options) == 1:  # nothing to switch: the layers run in the root graph
-            return self._option(root, stage, stage.options[0], hidden, mask)
+            return body(root, stage, stage.options[0], hidden)
+        if otherwise is None:  # what an option that does not exist gives: nothing that passes for an answer
+            otherwise = self.builder.weight("no_option", np.full((1, 1), np.nan, np.float32))
         chosen = root.value("Gather", [choice, self._constant(f"stage{index}", index)])
-        entry = hidden
         for number, option in enumerate(stage.options):
-            if option.skips:
-                continue
-            condition = root.value("Equal", [chosen, self._constant(f"option{number}", number)])
             then = Scope(self.builder)
-            result = self._option(then, stage, option, entry, mask)
-            hidden = self.builder.switch(condition, then, result, hidden)
-        return hidden
+            result = body(then, stage, option, hidden)
+            if then.nodes:  # an option that does nothing needs no branch
+                condition = root.value("Equal", [chosen, self._constant(f"option{number}", number)])
+                otherwise = self.builder.switch(condition, then, result, otherwise)
+        return otherwise
 
-    def _option(self, scope: Scope, stage: Stage, option: Option, hidden: str, mask: str) -> str:
+    def _layers(self, scope: Scope, stage: Stage, option: Option, hidden: str) -> str:
+        """(batch, tokens, hidden) after the layers that an option keeps."""
         for layer, (heads, neurons) in enumerate(option.layers, start=stage.first):
             if heads:
-                hidden = self._layer(scope, self.layers[layer], hidden, mask, heads, neurons)
+                hidden = self._layer(scope, Kept(layer, heads, neurons), hidden, _all_rows)
         return hidden
 
-    def _layer(self, scope: Scope, layer: LayerSegments, hidden: str, mask: str, heads: int, neurons: int) -> str:
-        kept_heads = [segment for segment in layer.heads if segment.end <= heads]
-        attention_bias = f"{layer.name}.attention_bias"
-        terms = self.recipe.attention(scope, hidden, mask, kept_heads, layer.attention_bias, attention_bias)
-        summed = scope.value("Sum", [*terms, hidden])
+    def _answer(self, scope: Scope, stage: Stage, option: Option, hidden: str) -> str:
+        """Logits (batch, labels) after the last stage: its layers, the pooler and the classifier.
+
+        Only the first token's state is classified, so the last layer computes nothing else behind its
+        attention: three quarters of its products fall away.
+        """
+        kept = [
+            Kept(layer, heads, neurons)
+            for layer, (heads, neurons) in enumerate(option.layers, start=stage.first)
+            if heads
+        ]
+        for layer in kept[:-1]:
+            hidden = self._layer(scope, layer, hidden, _all_rows)
+        first = self._layer(scope, kept[-1], hidden, self._first_row) if kept else self._first_row(scope, hidden)
+        pooled = scope.value("Tanh", [self._linear(scope, first, "pooler")])
+        return self._linear(scope, pooled, "classifier")
+
+    def _layer(self, scope: Scope, kept: Kept, hidden: str, rows: Rows) -> str:
+        layer = self.layers[kept.layer]
+        heads = [segment for segment in layer.heads if segment.end <= kept.heads]
+        bias_name = f"{layer.name}.attention_bias"
+        terms = self.recipe.attention(scope, hidden, self.mask, heads, layer.attention_bias, bias_name, rows)
+        summed = scope.value("Sum", [*terms, rows(scope, hidden)])
         hidden = self._norm(scope, summed, f"{layer.name}.attention_norm", layer.attention_norm)
-        kept_neurons = [segment for segment in layer.neurons if segment.end <= neurons]
-        terms = self.recipe.ffn(scope, hidden, kept_neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
+        neurons = [segment for segment in layer.neurons if segment.end <= kept.neurons]
+        terms = self.recipe.ffn(scope, hidden, neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
         summed = scope.value("Sum", [*terms, hidden])
         return self._norm(scope, summed, f"{layer.name}.ffn_norm", layer.ffn_norm)
 
-    def _classify(self, hidden: str) -> str:
-        root = self.builder.root
-        first = root.value("Gather", [hidden, self._constant("first_token", 0)], axis=1)  # (batch, hidden)
-        pooled = root.value("Tanh", [self._linear(root, first, "pooler")])
-        return self._linear(root, pooled, "classifier")
+    def _first_row(self, scope: Scope, value: str) -> str:
+        """(batch, tokens, width) -> (batch, width) of the first token."""
+        return scope.value("Gather", [value, self._constant("first_token", 0)], axis=1)
 
     def _linear(self, scope: Scope, value: str, name: str) -> str:
         return scope.value("Gemm", [value, self._weight(f"{name}.weight"), self._weight(f"{name}.bias")], transB=1)
+
+
+def _all_rows(scope: Scope, value: str) -> str:
+    return value

@@ -1,8 +1,9 @@
 """Which operators a half-layer is made of, per precision: a table that a benchmark can rewrite.
 
 Chosen by measured time, with graph optimisation off, so that the library does not undo the choice. Each
-recipe takes the half-layer's input and gives the sum over its segments, with the output bias, without
-the residual. Plain `Add` and `LayerNormalization` follow: the fused `SkipLayerNormalization` is slower.
+recipe takes the half-layer's input and gives the terms of a sum: one per segment, and the output bias
+where no operator takes it along. Plain `Sum` and `LayerNormalization` follow: the fused
+`SkipLayerNormalization` is slower.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from gearshift.export.builder import CONTRIB, Scope
 from gearshift.export.quantize import quantize
 from gearshift.export.segments import Array, HeadSegment, NeuronSegment
 
-Attention = Callable[[Scope, str, str, Sequence[HeadSegment], Array, str], list[str]]
+Attention = Callable[[Scope, str, str, Sequence[HeadSegment], Array, str, "Rows"], list[str]]
+Rows = Callable[[Scope, str], str]
+"""Picks the token rows that the rest of the net needs: all of them, or the first where only that is classified."""
 Ffn = Callable[[Scope, str, Sequence[NeuronSegment], Array, str], list[str]]
 
 
@@ -30,7 +33,7 @@ class Recipe:
 
 
 def _attention_fp32(
-    scope: Scope, hidden: str, mask: str, segments: Sequence[HeadSegment], bias: Array, bias_name: str
+    scope: Scope, hidden: str, mask: str, segments: Sequence[HeadSegment], bias: Array, bias_name: str, rows: Rows
 ) -> list[str]:
     weight = scope.builder.weight
     terms = []
@@ -46,7 +49,8 @@ def _attention_fp32(
             domain=CONTRIB,
             num_heads=segment.heads,
         )
-        terms.append(scope.value("MatMul", [context, weight(f"{segment.name}.output", segment.output)]))
+        output = weight(f"{segment.name}.output", segment.output)
+        terms.append(scope.value("MatMul", [rows(scope, context), output]))
     return [*terms, weight(bias_name, bias)]
 
 
@@ -72,7 +76,7 @@ def _quantized(scope: Scope, name: str, matrix: Array) -> tuple[str, str, str]:
 
 
 def _attention_int8(
-    scope: Scope, hidden: str, mask: str, segments: Sequence[HeadSegment], bias: Array, bias_name: str
+    scope: Scope, hidden: str, mask: str, segments: Sequence[HeadSegment], bias: Array, bias_name: str, rows: Rows
 ) -> list[str]:
     weight = scope.builder.weight
     values, scale, zero = scope.node("DynamicQuantizeLinear", [hidden], outputs=3)
@@ -87,7 +91,9 @@ def _attention_int8(
             num_heads=segment.heads,
         )
         output = _quantized(scope, f"{segment.name}.output", segment.output)
-        terms.append(_dynamic_matmul(scope, context, output, weight(bias_name, bias) if index == 0 else ""))
+        terms.append(
+            _dynamic_matmul(scope, rows(scope, context), output, weight(bias_name, bias) if index == 0 else "")
+        )
     return terms
 
 

@@ -19,7 +19,7 @@ from gearshift.runtime.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.errors import DataError, InputError
 from gearshift.runtime.manifest import MANIFEST, PRECISIONS, SELF_TEST, TOKENIZER, Manifest, PoolEntry
 from gearshift.runtime.session import ElasticSession, check_self_test
-from gearshift.runtime.space import Space, layer_space
+from gearshift.runtime.space import Space, cut_space
 from gearshift.runtime.storage import replacing_directory
 from gearshift.trainer.batches import Batch, EncodedRows, encode
 from gearshift.trainer.checkpoint import Run
@@ -58,10 +58,14 @@ def export_bundle(
     rows: Sequence[Row],
     *,
     precisions: Sequence[str] = PRECISIONS,
+    layers_per_stage: int = 1,
     licence: str = "unspecified",
     progress: Progress = lambda what, done, total: None,
 ) -> ExportReport:
     """Write the bundle of a supernet, whole or not at all, and check it.
+
+    `layers_per_stage`: how many layers are switched together. 1 lets any mix of the layers' options be chosen;
+    all of them in one stage list the subnets themselves, which runs fastest and loads slowest.
 
     `rows` are held-out rows: the accuracy of every pool subnet is measured on them at each precision.
     Raises ExportError where a graph differs from the model, StorageError where `out` cannot be written.
@@ -70,7 +74,8 @@ def export_bundle(
     checkpoint = run.checkpoint
     max_length = int(run.facts["max_length"])
     encoded = encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length)
-    space = layer_space(checkpoint.model.shape, list(run.subnets.values()))
+    shape = checkpoint.model.shape
+    space = cut_space(shape, list(run.subnets.values()), layers_per_stage)
     draft = _draft(run, space, out, precisions, len(rows), licence, encoded.pad_id, max_length)
     sample = _sample(encoded)
     with replacing_directory(out, marker=MANIFEST) as fresh:

@@ -279,13 +279,29 @@ class Space:
         return cls(EncoderShape(**raw["shape"]), stages)
 
 
-def layer_space(shape: EncoderShape, subnets: list[Subnet]) -> Space:
-    """One stage per layer, with the options that these subnets use, largest first."""
+def cut_space(shape: EncoderShape, subnets: list[Subnet], layers_per_stage: int) -> Space:
+    """Stages of that many layers, with the options that these subnets use, largest first.
+
+    1 is a stage per layer: every mix of the layers' options can be chosen. All layers in one stage list
+    the subnets themselves. A layer is cut only where one of the subnets cuts it.
+    """
+    if layers_per_stage < 1:
+        raise InputError(f"layers per stage: expected 1 or more, got {layers_per_stage}")
     stages = []
-    for layer in range(shape.layers):
-        used = sorted({subnet.layers[layer] for subnet in subnets}, reverse=True)
-        stages.append(Stage(layer, tuple(Option((pair,)) for pair in used)))
+    for first in range(0, shape.layers, layers_per_stage):
+        used = {subnet.layers[first : first + layers_per_stage] for subnet in subnets}
+        stages.append(Stage(first, tuple(Option(layers) for layers in sorted(used, reverse=True))))
     return Space(shape, tuple(stages))
+
+
+def layer_space(shape: EncoderShape, subnets: list[Subnet]) -> Space:
+    """One stage per layer, with the options that these subnets use."""
+    return cut_space(shape, subnets, 1)
+
+
+def pool_space(shape: EncoderShape, subnets: list[Subnet]) -> Space:
+    """One stage that lists the subnets."""
+    return cut_space(shape, subnets, shape.layers)
 
 
 def _pairs(raw: list[list[int]]) -> tuple[tuple[int, int], ...]:

@@ -609,6 +609,12 @@ def test_a_few_steps_of_training_become_a_bundle_that_switches_between_all_subne
     in_fp32 = {entry["name"]: entry["accuracy"] for entry in exported.json["pool"] if entry["precision"] == "fp32"}
     assert in_fp32 == pytest.approx({subnet["name"]: subnet["accuracy"] for subnet in trained.json["subnets"]})
 
+    whole = command(
+        "export", run, "-o", tmp_path / "w.gearshift", "--granularity", "pool", "--precision", "fp32", "--json"
+    )
+    assert [len(stage["options"]) for stage in whole.json["space"]["stages"]] == [12]
+    assert whole.json["parity"] < 1e-4
+
     assert command("verify", made).code == 0
     ended = command("run", made, *texts[:3], "--json", "--save-profile", tmp_path / "profile.json")
     assert [given["text"] for given in ended.json["answers"]] == texts[:3]

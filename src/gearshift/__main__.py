@@ -79,6 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--precision", type=_precisions, default=everything, metavar="P,P", help=f"some of {everything} (default: all)"
     )
+    export.add_argument(
+        "--granularity",
+        choices=["layer", "block", "pool"],
+        default="layer",
+        help="what is switched together: each layer alone, blocks of layers, or whole subnets (default: %(default)s)",
+    )
+    export.add_argument("--block-layers", type=int, default=2, metavar="N", help="layers of a block (default: 2)")
     export.add_argument("--licence", default="unspecified", help="licence of the model, for its manifest")
     _add_columns(export)
 

@@ -63,12 +63,14 @@ def export(options: argparse.Namespace) -> int:
     if path is None:
         raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
     data = _read_data(options, path)
+    layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
     with progress_bar() as progress:
         report = export_bundle(
             run,
             options.output,
             data.splits["test"],
             precisions=options.precision,
+            layers_per_stage=layers[options.granularity],
             licence=options.licence,
             progress=progress,
         )

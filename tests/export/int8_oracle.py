@@ -61,21 +61,28 @@ def _runs(cuts: Sequence[int], kept: int) -> list[slice]:
 def logits(
     weights: Mapping[str, Array], space: Space, subnet: Subnet, inputs: Mapping[str, Array], eps: float
 ) -> Array:
-    """Logits (batch, labels); a segment's weights have their own scales, and its inner values too."""
+    """Logits (batch, labels); a segment's weights have their own scales, and its inner values too.
+
+    A layer that is known to be the last one, since it lies in the last stage, goes on with the first token
+    alone behind its attention: only its values are in the ranges that activations are rounded by.
+    """
     arrays = {name: array.astype(np.float64) for name, array in weights.items()}
     ids, mask, types = (inputs[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
     embedded = arrays["embeddings.word.weight"][ids] + arrays["embeddings.token_type.weight"][types]
     embedded = embedded + arrays["embeddings.position.weight"][: ids.shape[1]]
     hidden = norm(embedded, arrays["embeddings.norm.weight"], arrays["embeddings.norm.bias"], eps)
     size = space.shape.head_size
+    last = subnet.kept()[-1]
     for kept in subnet.kept():
+        ends = kept == last and kept.layer >= space.stages[-1].first
         w = {name.split(".", 2)[2]: array for name, array in arrays.items() if name.startswith(f"layers.{kept.layer}.")}
-        total = hidden + w["attention_output.bias"]
+        total = (hidden[:, 0] if ends else hidden) + w["attention_output.bias"]
         for run in _runs(space.head_cuts(kept.layer), kept.heads):
             rows = slice(run.start * size, run.stop * size)
             qkv = np.concatenate([w[f"{part}.weight"][rows].T for part in ("query", "key", "value")], axis=1)
             bias = np.concatenate([w[f"{part}.bias"][rows] for part in ("query", "key", "value")])
             context = attention(hidden, mask, qkv, bias, size)
+            context = context[:, 0] if ends else context
             total = total + quantized_matmul(context, w["attention_output.weight"][:, rows].T)
         hidden = norm(total, w["attention_norm.weight"], w["attention_norm.bias"], eps)
         total = hidden + w["ffn_out.bias"]
@@ -83,6 +90,7 @@ def logits(
             inner = gelu(quantized_matmul(hidden, w["ffn_in.weight"][run].T) + w["ffn_in.bias"][run])
             total = total + quantized_matmul(inner, w["ffn_out.weight"][:, run].T)
         hidden = norm(total, w["ffn_norm.weight"], w["ffn_norm.bias"], eps)
-    pooled = np.tanh(hidden[:, 0] @ arrays["pooler.weight"].T + arrays["pooler.bias"])
+    first = hidden if hidden.ndim == 2 else hidden[:, 0]
+    pooled = np.tanh(first @ arrays["pooler.weight"].T + arrays["pooler.bias"])
     answer: Array = pooled @ arrays["classifier.weight"].T + arrays["classifier.bias"]
     return answer

@@ -195,10 +195,11 @@ def test_a_branch_holds_neither_weights_nor_another_if(model: onnx.ModelProto) -
         assert not {"If", "Loop", "Scan", "Constant"} & {node.op_type for node in branch.node}
 
 
-def test_there_is_one_switch_for_every_option_that_keeps_something(case: Case, model: onnx.ModelProto) -> None:
+def test_there_is_one_switch_for_every_option_that_does_something(case: Case, model: onnx.ModelProto) -> None:
     switches = [node for node in model.graph.node if node.op_type == "If"]
     switched = [stage for stage in case.space.stages if len(stage.options) > 1]
-    assert len(switches) == sum(not option.skips for stage in switched for option in stage.options)
+    last = case.space.stages[-1]  # whose options all end in logits, also the one that skips it
+    assert len(switches) == sum(stage is last or not option.skips for stage in switched for option in stage.options)
     for switch in switches:
         otherwise = next(attribute.g for attribute in switch.attribute if attribute.name == "else_branch")
         assert [node.op_type for node in otherwise.node] == ["Identity"]
@@ -241,7 +242,8 @@ def kept_parameters(case: Case) -> int:
 def test_every_weight_is_stored_exactly_once(case: Case) -> None:
     graph = onnx.load(case.path("fp32")).graph
     assert max(Counter(tensor.name for tensor in graph.initializer).values()) == 1
-    stored = [onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer]
+    weights = [tensor for tensor in graph.initializer if tensor.name != "no_option"]  # stands for logits
+    stored = [onnx.numpy_helper.to_array(tensor) for tensor in weights]
     floats = np.concatenate([array.ravel() for array in stored if array.dtype == np.float32])
     assert floats.size == kept_parameters(case)
     assert np.unique(floats).size > 0.99 * floats.size  # the weights are random: a second copy would show
@@ -292,6 +294,13 @@ def test_the_graph_takes_and_gives_what_the_bundle_says(case: Case, fp32: ort.In
     }
     (logits,) = fp32.get_outputs()
     assert (logits.name, logits.type, logits.shape) == ("logits", "tensor(float)", ["batch", 8])
+
+
+def test_a_choice_that_does_not_exist_gives_no_answer(case: Case, fp32: ort.InferenceSession) -> None:
+    batch = random_batch([7])
+    beyond = [len(stage.options) for stage in case.space.stages]
+    if len(case.space.stages[-1].options) > 1:
+        assert np.isnan(run(fp32, batch, beyond)).all()
 
 
 def test_a_weight_is_read_wherever_it_is_stored(model: onnx.ModelProto) -> None:

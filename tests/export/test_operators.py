@@ -35,7 +35,7 @@ def compute(path: Path, precision: str, half: str, layer: LayerSegments) -> Arra
     mask = root.value("Cast", [builder.input("mask", ("batch", "tokens"))], to=6)
     recipe = RECIPES[precision]
     if half == "attention":
-        terms = recipe.attention(root, hidden, mask, layer.heads, layer.attention_bias, "bias")
+        terms = recipe.attention(root, hidden, mask, layer.heads, layer.attention_bias, "bias", lambda _, value: value)
     else:
         terms = recipe.ffn(root, hidden, layer.neurons, layer.ffn_bias, "bias")
     builder.output(root.value("Sum", terms), "sum", ("batch", "tokens", SHAPE.hidden))

@@ -159,6 +159,19 @@ def test_progress_is_told_to_the_end_of_every_part(run: Run, rows: tuple[Row, ..
 # What cannot be exported
 
 
+@pytest.mark.parametrize("layers", [2, 4])
+def test_layers_can_be_switched_together_with_the_same_answers(
+    run: Run, rows: tuple[Row, ...], tmp_path: Path, exported: ExportReport, layers: int
+) -> None:
+    report = export_bundle(run, tmp_path / "out.gearshift", rows, precisions=["fp32"], layers_per_stage=layers)
+    manifest = report.bundle.manifest
+    assert [stage.length for stage in manifest.space.stages] == [layers] * (4 // layers)
+    alone = exported.bundle.pool("fp32")
+    assert {name: entry.accuracy for name, entry in report.bundle.pool("fp32").items()} == {
+        name: entry.accuracy for name, entry in alone.items()
+    }
+
+
 @pytest.mark.parametrize(
     ("precisions", "message"),
     [

@@ -14,8 +14,10 @@ from gearshift.runtime.space import (
     Space,
     Stage,
     Subnet,
+    cut_space,
     kept_layers,
     layer_space,
+    pool_space,
     uniform_grid,
     uniform_name,
     uniform_subnet,
@@ -202,3 +204,32 @@ def test_sizes_that_make_no_encoder_are_refused() -> None:
         EncoderShape(1, 10, 3, 4, 10, 10, 0)
     with pytest.raises(InputError, match="layers must be at least 1, got 0"):
         EncoderShape(0, 4, 2, 4, 10, 10, 0)
+
+
+@pytest.mark.parametrize("layers", range(1, 8))
+def test_every_subnet_has_a_choice_however_many_layers_are_switched_together(layers: int) -> None:
+    subnets = list(uniform_grid(MINILM).values())
+    space = cut_space(MINILM, subnets, layers)
+    assert [stage.length for stage in space.stages] == [min(layers, 6 - first) for first in range(0, 6, layers)]
+    choices = [space.choice(subnet) for subnet in subnets]
+    assert [space.subnet(choice) for choice in choices] == subnets
+    assert len(set(choices)) == len(subnets)
+
+
+def test_one_stage_lists_the_subnets_and_no_others() -> None:
+    subnets = list(uniform_grid(MINILM).values())
+    (stage,) = pool_space(MINILM, subnets).stages
+    assert {Subnet(option.layers) for option in stage.options} == set(subnets)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 6])
+def test_a_layer_is_cut_only_where_a_subnet_cuts_it(layers: int) -> None:
+    half = Subnet(((12, 1536),) * 3 + ((6, 768),) * 3)
+    space = cut_space(MINILM, [Subnet(((12, 1536),) * 6), half], layers)
+    assert [space.head_cuts(layer) for layer in range(6)] == [(12,)] * 3 + [(6, 12)] * 3
+    assert [space.neuron_cuts(layer) for layer in range(6)] == [(1536,)] * 3 + [(768, 1536)] * 3
+
+
+def test_a_stage_of_no_layers_is_refused() -> None:
+    with pytest.raises(InputError, match="layers per stage: expected 1 or more, got 0"):
+        cut_space(MINILM, [Subnet(((12, 1536),) * 6)], 0)
