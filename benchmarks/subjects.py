@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import torch
 import transformers
@@ -85,16 +86,14 @@ def export_with_optimum(directory: Path, shape: EncoderShape, subnet: Subnet, pr
     from optimum.exporters.onnx import onnx_export_from_model
 
     directory.mkdir(parents=True, exist_ok=True)
-    kept = subnet.kept()
-    heads = kept[0].heads
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         onnx_export_from_model(cut_model(shape, subnet), directory, task="text-classification", do_validation=False)
         fused = optimize_model(
             str(directory / "model.onnx"),
             model_type="bert",
-            num_heads=heads,
-            hidden_size=heads * shape.head_size,
+            num_heads=0,  # 0: found in the graph; a pruned layer's heads x head size is not its hidden size
+            hidden_size=0,
             opt_level=1,
         )
     fused.save_model_to_file(str(directory / "fused.onnx"))
@@ -108,6 +107,8 @@ def export_with_optimum(directory: Path, shape: EncoderShape, subnet: Subnet, pr
             per_channel=True,
             reduce_range=not read_fingerprint({}).int8_dot_product,
             weight_type=QuantType.QInt8,
+            # Behind a fused operator the type of a value is not known to it.
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
     return {name: directory / f"{name}.int8.onnx" for name in graphs}
 
