@@ -20,6 +20,7 @@ import transformers
 from gearshift.device_profiles import read_fingerprint
 from gearshift.export.graph import TOKEN_INPUTS, write_elastic_graph
 from gearshift.export.segments import Array
+from gearshift.runtime.session import ERRORS_ONLY
 from gearshift.runtime.space import EncoderShape, Space, Subnet
 from gearshift.trainer.model import ElasticClassifier
 
@@ -70,7 +71,7 @@ def _session(path: Path, level: ort.GraphOptimizationLevel, threads: int) -> ort
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.graph_optimization_level = level
-    options.log_severity_level = 3
+    options.log_severity_level = ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 

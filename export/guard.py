@@ -14,6 +14,7 @@ import onnx
 import onnxruntime as ort
 
 from gearshift.runtime.errors import ExportError
+from gearshift.runtime.session import ERRORS_ONLY
 
 PACKED_INPUTS = {
     "MatMul": 1,
@@ -65,7 +66,7 @@ def _packed(path: Path) -> set[str]:
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = 1
-        options.log_severity_level = 3  # errors
+        options.log_severity_level = ERRORS_ONLY
         options.optimized_model_filepath = str(saved)
         for key, value in {
             "session.optimized_model_external_initializers_file_name": "packed.weights",

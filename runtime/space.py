@@ -299,10 +299,5 @@ def layer_space(shape: EncoderShape, subnets: list[Subnet]) -> Space:
     return cut_space(shape, subnets, 1)
 
 
-def pool_space(shape: EncoderShape, subnets: list[Subnet]) -> Space:
-    """One stage that lists the subnets."""
-    return cut_space(shape, subnets, shape.layers)
-
-
 def _pairs(raw: list[list[int]]) -> tuple[tuple[int, int], ...]:
     return tuple((int(heads), int(neurons)) for heads, neurons in raw)

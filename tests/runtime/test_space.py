@@ -17,7 +17,6 @@ from gearshift.runtime.space import (
     cut_space,
     kept_layers,
     layer_space,
-    pool_space,
     uniform_grid,
     uniform_name,
     uniform_subnet,
@@ -218,7 +217,7 @@ def test_every_subnet_has_a_choice_however_many_layers_are_switched_together(lay
 
 def test_one_stage_lists_the_subnets_and_no_others() -> None:
     subnets = list(uniform_grid(MINILM).values())
-    (stage,) = pool_space(MINILM, subnets).stages
+    (stage,) = cut_space(MINILM, subnets, 6).stages
     assert {Subnet(option.layers) for option in stage.options} == set(subnets)
 
 
