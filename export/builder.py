@@ -83,6 +83,10 @@ class GraphBuilder:
             assert known.shape == array.shape, f"{name} is {known.shape}, and then {array.shape}"
         return name
 
+    def constant(self, name: str, values: int | list[int]) -> str:
+        """Store small whole numbers, such as an index or a shape, as an int64 root initializer."""
+        return self.weight(name, np.array(values, np.int64))
+
     def has_weight(self, name: str) -> bool:
         """Whether a weight of that name is stored already."""
         return name in self._weights

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from gearshift.export.builder import GraphBuilder, Scope
+from gearshift.export.embeddings import embed
+from gearshift.export.heads import classify, first_row
 from gearshift.export.operators import RECIPES, Recipe, Rows
 from gearshift.export.segments import Array, Weights, cut_layer
 from gearshift.runtime.space import Kept, Option, Space, Stage
@@ -53,30 +55,13 @@ class _ElasticGraph:
         input_ids, attention_mask, token_types = (builder.input(name, ("batch", "tokens")) for name in TOKEN_INPUTS)
         choice = builder.input(CHOICE, (len(self.space.stages),))
         self.mask = builder.root.value("Cast", [attention_mask], to=6)  # int32, as the attention operators want it
-        hidden = self._embed(input_ids, token_types)
+        hidden = embed(builder.root, self.weights, self.recipe, input_ids, token_types, self._norm)
         *stages, last = enumerate(self.space.stages)
         for index, stage in stages:
             hidden = self._switch(index, stage, choice, hidden, self._layers, otherwise=hidden)
         logits = self._switch(*last, choice, hidden, self._answer, otherwise=None)
         builder.output(logits, LOGITS, ("batch", len(self.weights["classifier.bias"])))
         return builder
-
-    def _weight(self, name: str) -> str:
-        return self.builder.weight(name, self.weights[name])
-
-    def _constant(self, name: str, values: int | list[int]) -> str:
-        return self.builder.weight(name, np.array(values, np.int64))
-
-    def _embed(self, input_ids: str, token_types: str) -> str:
-        root = self.builder.root
-        length = root.value("Shape", [input_ids], start=1, end=2)
-        position_table = self._weight("embeddings.position.weight")
-        positions = root.value("Slice", [position_table, self._constant("from_first", [0]), length])
-        words = root.value("Gather", [self._weight("embeddings.word.weight"), input_ids])
-        types = root.value("Gather", [self._weight("embeddings.token_type.weight"), token_types])
-        summed = root.value("Add", [root.value("Add", [words, types]), positions])
-        norm = (self.weights["embeddings.norm.weight"], self.weights["embeddings.norm.bias"])
-        return self._norm(root, summed, "embeddings.norm", norm)
 
     def _norm(self, scope: Scope, value: str, name: str, norm: tuple[Array, Array]) -> str:
         scale, bias = (
@@ -91,12 +76,12 @@ class _ElasticGraph:
             return body(root, stage, stage.options[0], hidden)
         if otherwise is None:  # what an option that does not exist gives: nothing that passes for an answer
             otherwise = self.builder.weight("no_option", np.full((1, 1), np.nan, np.float32))
-        chosen = root.value("Gather", [choice, self._constant(f"stage{index}", index)])
+        chosen = root.value("Gather", [choice, self.builder.constant(f"stage{index}", index)])
         for number, option in enumerate(stage.options):
             then = Scope(self.builder)
             result = body(then, stage, option, hidden)
             if then.nodes:  # an option that does nothing needs no branch
-                condition = root.value("Equal", [chosen, self._constant(f"option{number}", number)])
+                condition = root.value("Equal", [chosen, self.builder.constant(f"option{number}", number)])
                 otherwise = self.builder.switch(condition, then, result, otherwise)
         return otherwise
 
@@ -120,9 +105,8 @@ class _ElasticGraph:
         ]
         for layer in kept[:-1]:
             hidden = self._layer(scope, layer, hidden, _all_rows)
-        first = self._layer(scope, kept[-1], hidden, self._first_row) if kept else self._first_row(scope, hidden)
-        pooled = scope.value("Tanh", [self._linear(scope, first, "pooler")])
-        return self._linear(scope, pooled, "classifier")
+        first = self._layer(scope, kept[-1], hidden, first_row) if kept else first_row(scope, hidden)
+        return classify(scope, self.weights, first)
 
     def _layer(self, scope: Scope, kept: Kept, hidden: str, rows: Rows) -> str:
         layer = self.layers[kept.layer]
@@ -135,13 +119,6 @@ class _ElasticGraph:
         terms = self.recipe.ffn(scope, hidden, neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
         summed = scope.value("Sum", [*terms, hidden])
         return self._norm(scope, summed, f"{layer.name}.ffn_norm", layer.ffn_norm)
-
-    def _first_row(self, scope: Scope, value: str) -> str:
-        """(batch, tokens, width) -> (batch, width) of the first token."""
-        return scope.value("Gather", [value, self._constant("first_token", 0)], axis=1)
-
-    def _linear(self, scope: Scope, value: str, name: str) -> str:
-        return scope.value("Gemm", [value, self._weight(f"{name}.weight"), self._weight(f"{name}.bias")], transB=1)
 
 
 def _all_rows(scope: Scope, value: str) -> str:

@@ -18,6 +18,7 @@ from gearshift.export.segments import Array, HeadSegment, NeuronSegment
 Attention = Callable[[Scope, str, str, Sequence[HeadSegment], Array, str, "Rows"], list[str]]
 Rows = Callable[[Scope, str], str]
 """Picks the token rows that the rest of the net needs: all of them, or the first where only that is classified."""
+Lookup = Callable[[Scope, str, Array, str], str]
 Ffn = Callable[[Scope, str, Sequence[NeuronSegment], Array, str], list[str]]
 
 
@@ -30,6 +31,8 @@ class Recipe:
 
     attention: Attention
     ffn: Ffn
+    lookup: Lookup
+    """Rows of the word table."""
 
 
 def _attention_fp32(
@@ -63,6 +66,10 @@ def _ffn_fp32(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias
         active = scope.value("BiasGelu", [inner, inner_bias], domain=CONTRIB)
         terms.append(scope.value("MatMul", [active, weight(f"{segment.name}.out", segment.ffn_out)]))
     return [*terms, weight(bias_name, bias)]
+
+
+def _lookup_fp32(scope: Scope, name: str, table: Array, ids: str) -> str:
+    return scope.value("Gather", [scope.builder.weight(name, table), ids])
 
 
 def _quantized(scope: Scope, name: str, matrix: Array) -> tuple[str, str, str]:
@@ -123,6 +130,6 @@ def _dynamic_matmul(scope: Scope, value: str, matrix: tuple[str, str, str], bias
 
 
 RECIPES = {
-    "fp32": Recipe(_attention_fp32, _ffn_fp32),
-    "int8": Recipe(_attention_int8, _ffn_int8),
+    "fp32": Recipe(_attention_fp32, _ffn_fp32, _lookup_fp32),
+    "int8": Recipe(_attention_int8, _ffn_int8, _lookup_fp32),
 }

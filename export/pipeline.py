@@ -137,6 +137,7 @@ def _draft(
     return Manifest(
         name=out.name.removesuffix(".gearshift"),
         task="classification",
+        metric="accuracy",
         labels=run.checkpoint.labels,
         max_length=max_length,
         pad_id=pad_id,

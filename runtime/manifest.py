@@ -11,6 +11,7 @@ from typing import Any
 
 from gearshift.runtime.errors import GearshiftError, InputError, SchemaError
 from gearshift.runtime.space import Space, Subnet
+from gearshift.runtime.tasks import TASKS
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -45,7 +46,7 @@ class PoolEntry:
     choice: tuple[int, ...]
     precision: str
     accuracy: float
-    """Share of held-out rows answered right, from 0 to 1, measured at this precision."""
+    """The bundle's metric on held-out rows, from 0 to 1, measured at this precision; more is better."""
     parameters: int
     macs: int
     """Multiply-accumulates for a text of `Manifest.macs_tokens` tokens."""
@@ -80,8 +81,11 @@ class Manifest:
 
     name: str
     task: str
-    """`classification` so far."""
+    """Name of one of `tasks.TASKS`."""
+    metric: str
+    """What `PoolEntry.accuracy` is of this task, such as `accuracy` or `spearman`."""
     labels: tuple[str, ...]
+    """In the order of the logits; empty where the task has none."""
     max_length: int
     """Tokens of a text, the special ones included; longer texts are cut."""
     pad_id: int
@@ -100,11 +104,14 @@ class Manifest:
     files: dict[str, FileEntry]
 
     def __post_init__(self) -> None:
-        for name in ("name", "task", "minimum_onnxruntime", "licence", "made_by"):
+        for name in ("name", "task", "metric", "minimum_onnxruntime", "licence", "made_by"):
             _require(isinstance(getattr(self, name), str), name, getattr(self, name))
         for name in ("max_length", "pad_id", "macs_tokens", "accuracy_rows"):
             _require(_whole(getattr(self, name)), name, getattr(self, name))
-        _require(_texts(self.labels), "labels (different texts)", self.labels)
+        known = TASKS.get(self.task)
+        if known is not None:  # the engine refuses a task that it does not know, and says what to do
+            wanted = "different texts" if known.labelled else "none"
+            _require(_texts(self.labels) if known.labelled else not self.labels, f"labels ({wanted})", self.labels)
         _require(_texts(self.inputs) and set(self.inputs) <= set(INPUTS), f"inputs (out of {INPUTS})", self.inputs)
         options = self.session_options
         whole = isinstance(options, dict) and all(isinstance(text, str) for pair in options.items() for text in pair)

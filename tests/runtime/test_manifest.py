@@ -23,6 +23,7 @@ SPACE = layer_space(SHAPE, list(GRID.values()))
 MANIFEST_VALUE = Manifest(
     name="gölden",
     task="classification",
+    metric="accuracy",
     labels=("no", "yes"),
     max_length=32,
     pad_id=0,
