@@ -31,7 +31,13 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.elastic
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	for shape in minilm-l6 bert-base; do \
+	  $(BIN)/python -m benchmarks.elastic --shape $$shape --rounds 20 && \
+	  $(BIN)/python -m benchmarks.elastic --shape $$shape --pool halves --rivals dedicated --rounds 20 && \
+	  $(BIN)/python -m benchmarks.engines --shape $$shape --rounds 20 || exit 1; \
+	done
+	$(BIN)/python -m benchmarks.elastic --pool halves --rivals dedicated --threads 2 --rounds 20
 
 clean:
 	rm -rf $(VENV) build demo src/gearshift.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,4 +1,4 @@
-"""How everything here is timed: in one process, in turns, pinned to one core, medians and their ratios."""
+"""How everything here is timed: in one process, in turns, pinned to its cores, medians and their ratios."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Times:
     runs: int
 
 
-def pin_to_one_core() -> int:
-    """Keep this process on the last core that it may use; gives its number (-1 where that cannot be set)."""
+def pin(threads: int = 1) -> list[int]:
+    """Keep this process on as many of the last cores as it has threads; gives their numbers (none where it cannot)."""
     if not hasattr(os, "sched_setaffinity"):
-        return -1
-    core = max(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {core})
-    return core
+        return []
+    cores = sorted(os.sched_getaffinity(0))[-threads:]
+    os.sched_setaffinity(0, cores)
+    return cores
 
 
 def interleave(
