@@ -116,7 +116,7 @@ def _openvino(core: ov.Core, model: ov.Model) -> Prepared:
 
 
 def _quantized(model: ov.Model, shape: EncoderShape) -> ov.Model:
-    """NNCF's static int8 for transformers, calibrated on random texts: numbers do not change how long a product takes."""
+    """NNCF's static int8 for transformers. Random texts calibrate it: numbers do not change what a product takes."""
     import nncf
 
     lengths = np.random.default_rng(0).integers(16, 129, CALIBRATION_TEXTS).tolist()
