@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gearshift.export.builder import CONTRIB, Scope
-from gearshift.export.quantize import quantize
+from gearshift.export.quantize import TABLE_BITS, quantize
 from gearshift.export.segments import Array, HeadSegment, NeuronSegment
 
 Attention = Callable[[Scope, str, str, Sequence[HeadSegment], Array, str, "Rows"], list[str]]
@@ -82,6 +82,17 @@ def _quantized(scope: Scope, name: str, matrix: Array) -> tuple[str, str, str]:
     return names
 
 
+def _lookup_int8(scope: Scope, name: str, table: Array, ids: str) -> str:
+    """Rows of eight bits with a scale each: no product is made of them, so that nothing can overflow."""
+    rows, scales = f"{name}.rows", f"{name}.scales"
+    if not scope.builder.has_weight(rows):
+        packed = quantize(table.T, bits=TABLE_BITS)
+        scope.builder.weight(rows, packed.values.T)
+        scope.builder.weight(scales, packed.scales[:, None])
+    words = scope.value("Cast", [scope.value("Gather", [rows, ids])], to=1)  # float32
+    return scope.value("Mul", [words, scope.value("Gather", [scales, ids])])
+
+
 def _attention_int8(
     scope: Scope, hidden: str, mask: str, segments: Sequence[HeadSegment], bias: Array, bias_name: str, rows: Rows
 ) -> list[str]:
@@ -131,5 +142,5 @@ def _dynamic_matmul(scope: Scope, value: str, matrix: tuple[str, str, str], bias
 
 RECIPES = {
     "fp32": Recipe(_attention_fp32, _ffn_fp32, _lookup_fp32),
-    "int8": Recipe(_attention_int8, _ffn_int8, _lookup_fp32),
+    "int8": Recipe(_attention_int8, _ffn_int8, _lookup_int8),
 }

@@ -28,6 +28,13 @@ def quantized_matmul(value: Array, matrix: Array) -> Array:
     return product
 
 
+def rounded_rows(table: Array) -> Array:
+    """Each row of the word table on 255 steps of its own."""
+    scales = np.abs(table).max(axis=1, keepdims=True) / 127
+    rounded: Array = np.rint(table / scales) * scales
+    return rounded
+
+
 def norm(value: Array, scale: Array, shift: Array, eps: float) -> Array:
     centred = value - value.mean(-1, keepdims=True)
     normed: Array = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + eps) * scale + shift
@@ -68,7 +75,7 @@ def logits(
     """
     arrays = {name: array.astype(np.float64) for name, array in weights.items()}
     ids, mask, types = (inputs[name] for name in ("input_ids", "attention_mask", "token_type_ids"))
-    embedded = arrays["embeddings.word.weight"][ids] + arrays["embeddings.token_type.weight"][types]
+    embedded = rounded_rows(arrays["embeddings.word.weight"])[ids] + arrays["embeddings.token_type.weight"][types]
     embedded = embedded + arrays["embeddings.position.weight"][: ids.shape[1]]
     hidden = norm(embedded, arrays["embeddings.norm.weight"], arrays["embeddings.norm.bias"], eps)
     size = space.shape.head_size

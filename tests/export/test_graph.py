@@ -206,11 +206,12 @@ def test_there_is_one_switch_for_every_option_that_does_something(case: Case, mo
 
 
 def test_nothing_is_sliced_by_the_choice(model: onnx.ModelProto) -> None:
-    """Only the position table is cut at run time, to the length of the text."""
+    """Only the position table is cut at run time, to the length of the text; of the others, rows are looked up."""
     nodes = [*model.graph.node, *(node for branch in branches(model.graph) for node in branch.node)]
     assert [node.input[0] for node in nodes if node.op_type == "Slice"] == ["embeddings.position.weight"]
-    tables = {node.input[0] for node in nodes if node.op_type == "Gather"}
-    assert {name for name in tables if name.endswith("weight")} == {
+    matrices = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 2}
+    gathered = {node.input[0] for node in nodes if node.op_type == "Gather"} & matrices
+    assert {name.removesuffix(".rows").removesuffix(".scales") for name in gathered} == {
         "embeddings.word.weight",
         "embeddings.token_type.weight",
     }
@@ -255,6 +256,10 @@ def test_int8_stores_the_same_weights_in_a_byte_each(case: Case) -> None:
         precision: {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
         for precision, graph in graphs.items()
     }
+    words = arrays["int8"].pop("embeddings.word.weight.rows")
+    assert words.dtype == np.int8
+    back = words * arrays["int8"]["embeddings.word.weight.scales"]
+    assert np.corrcoef(back.ravel(), arrays["fp32"]["embeddings.word.weight"].ravel())[0, 1] > 0.9999
     bytes_each = {name: array for name, array in arrays["int8"].items() if array.ndim == 2 and array.dtype == np.int8}
     matrices = {name: array for name, array in arrays["fp32"].items() if name in bytes_each}
     assert sum(array.ndim == 2 and name.startswith("layer") for name, array in arrays["fp32"].items()) == len(

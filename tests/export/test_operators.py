@@ -91,3 +91,24 @@ def test_int8_is_not_fp32_under_another_name(tmp_path: Path, half: str) -> None:
     found = {precision: compute(tmp_path / f"{precision}.onnx", precision, half, layer) for precision in PRECISIONS}
     difference = np.abs(found["int8"] - found["fp32"]).mean() / found["fp32"].std()
     assert 0.002 < difference < 0.05
+
+
+def test_the_int8_word_table_is_stored_in_a_quarter_of_the_bytes_and_half_a_step_near(tmp_path: Path) -> None:
+    table = np.random.default_rng(0).normal(size=(50, 64)).astype(np.float32) * np.geomspace(1e-3, 1e3, 50)[:, None]
+    table = table.astype(np.float32)
+    table[7] = 0  # as the row of the padding may be
+    found = {}
+    for precision in PRECISIONS:
+        builder = GraphBuilder()
+        ids = builder.input("ids", ("batch", "tokens"))
+        value = RECIPES[precision].lookup(builder.root, "words", table, ids)
+        builder.output(value, "rows", ("batch", "tokens", 64))
+        builder.save(tmp_path / f"{precision}.onnx")
+        session = ort.InferenceSession(str(tmp_path / f"{precision}.onnx"), providers=["CPUExecutionProvider"])
+        (found[precision],) = session.run(None, {"ids": np.arange(50)[None]})
+    assert (found["fp32"][0] == table).all()
+    step = np.abs(table).max(axis=1, keepdims=True) / 127
+    assert (np.abs(found["int8"][0] - table) <= step * 0.5001).all()
+    assert (found["int8"] != found["fp32"]).any()
+    wide, narrow = ((tmp_path / f"{precision}.weights").stat().st_size for precision in ("fp32", "int8"))
+    assert narrow == 50 * 64 < wide / 3.9  # the scales of so small a table lie in the graph file
