@@ -59,9 +59,12 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
         for path in sorted(directory.iterdir())
         if path.name != MANIFEST
     }
-    complete = Manifest(**{**vars(manifest), "files": files})
-    text = json.dumps(complete.to_dict(), indent=1, ensure_ascii=False) + "\n"
-    replace_file(directory / MANIFEST, text.encode())
+    replace_file(directory / MANIFEST, manifest_content(Manifest(**{**vars(manifest), "files": files})))
+
+
+def manifest_content(manifest: Manifest) -> bytes:
+    """What a manifest's file holds."""
+    return (json.dumps(manifest.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def open_bundle(path: str | Path) -> Bundle:

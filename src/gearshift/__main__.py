@@ -89,6 +89,19 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--licence", default="unspecified", help="licence of the model, for its manifest")
     _add_columns(export)
 
+    trim = _command(listed, "trim", commands.trim, "write a smaller bundle with some of a bundle's subnets")
+    trim.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    trim.add_argument("-o", "--output", type=Path, required=True, metavar="SMALLER", help="bundle directory to write")
+    what = trim.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--max-mb",
+        type=float,
+        metavar="MB",
+        help="keep the most accurate subnet that fits, and as many others as fit beside it",
+    )
+    what.add_argument("--keep", type=_names, metavar="ID,ID", help="keep these subnets; `inspect` lists them")
+    trim.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions to keep (default: all)")
+
     inspect = _command(listed, "inspect", commands.inspect, "show what a bundle holds")
     inspect.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     verify = _command(listed, "verify", commands.verify, "check every file and the numbers of every subnet on this CPU")
@@ -148,6 +161,10 @@ def _precisions(text: str) -> tuple[str, ...]:
     if not set(names) <= set(PRECISIONS):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(PRECISIONS)}, got {text!r}")
     return names
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {

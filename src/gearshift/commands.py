@@ -88,6 +88,22 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
+def trim(options: argparse.Namespace) -> int:
+    """Write a smaller bundle and show what it holds."""
+    from gearshift.export.trim import trim_bundle
+
+    bundle = open_bundle(options.bundle)
+    smaller = trim_bundle(
+        bundle, options.output, keep=options.keep, max_mb=options.max_mb, precisions=options.precision
+    )
+    lines = [
+        f"{options.output}: written and verified, {_megabytes(smaller)} of {_megabytes(bundle)}",
+        *_pool_table(smaller),
+    ]
+    _print(options, _description(smaller), lines)
+    return 0
+
+
 def inspect(options: argparse.Namespace) -> int:
     """Show what a bundle holds."""
     bundle = open_bundle(options.bundle)
