@@ -33,12 +33,12 @@ from benchmarks.subjects import (
     their_session,
     write_graph,
 )
-from benchmarks.timing import Times, device, interleave, pin
 from gearshift.export.segments import Array
+from gearshift.runtime.profiles import this_device
 from gearshift.runtime.space import EncoderShape, Subnet, cut_space, uniform_grid
+from gearshift.runtime.timing import WARM_UP, Times, interleave, pin
 
 RESULTS = Path(__file__).parent / "results"
-WARM_UP = 3
 
 POOLS = {
     "uniform": {"widths": (1.0, 0.75, 0.5, 0.25), "depths": (1.0, 0.75, 0.5)},
@@ -107,7 +107,7 @@ def main() -> None:
             "command": f"python -m benchmarks.elastic --shape {options.shape} --pool {options.pool} "
             f"--rivals {options.rivals} --threads {options.threads} --precision {precision}",
             "date": datetime.date.today().isoformat(),
-            "device": device(),
+            "device": this_device().to_dict(),
             "cores": cores,
             "threads": options.threads,
             "batch": 1,
@@ -150,7 +150,8 @@ def measure(plan: Plan, precision: str, lengths: list[int]) -> list[Row]:
                     **{f"optimum {kind}": runner(session, inputs, ()) for kind, session in sessions.items()},
                 }
                 segments = _segments(subnet, elastic["layer"][0].head_cuts(0))
-                rows.append(Row(name, segments, tokens, interleave(runs, rounds=plan.rounds, warm_up=WARM_UP)))
+                times = {who: Times.of(values) for who, values in interleave(runs, rounds=plan.rounds).items()}
+                rows.append(Row(name, segments, tokens, times))
     return rows
 
 

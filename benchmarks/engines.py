@@ -26,11 +26,12 @@ import openvino as ov
 import torch
 from tqdm import tqdm
 
-from benchmarks.elastic import POOLS, RESULTS, WARM_UP, runner
+from benchmarks.elastic import POOLS, RESULTS, runner
 from benchmarks.subjects import SHAPES, Inputs, cut_model, export_with_optimum, our_session, random_weights, write_graph
-from benchmarks.timing import Times, device, interleave, pin
 from gearshift.export.segments import Array
+from gearshift.runtime.profiles import this_device
 from gearshift.runtime.space import EncoderShape, cut_space, uniform_grid
+from gearshift.runtime.timing import Times, interleave, pin
 
 Candidate = Callable[[], object]
 Prepared = Callable[[dict[str, Array]], Candidate]
@@ -55,11 +56,11 @@ def main() -> None:
         for tokens in tqdm([int(text) for text in options.lengths.split(",")], unit="length", disable=None):
             inputs = Inputs.of_length(shape, tokens).arrays
             runs = {name: engine(inputs) for name, engine in engines.items()}
-            found[tokens] = interleave(runs, rounds=options.rounds, warm_up=WARM_UP)
+            found[tokens] = {who: Times.of(values) for who, values in interleave(runs, rounds=options.rounds).items()}
     report = {
         "command": f"python -m benchmarks.engines --shape {options.shape}",
         "date": datetime.date.today().isoformat(),
-        "device": device(),
+        "device": this_device().to_dict(),
         "versions": {"openvino": ov.__version__, "torch": torch.__version__},
         "cores": cores,
         "threads": 1,

@@ -34,12 +34,7 @@ def with_nodes(
 
     `weights` are further initializers, or take the place of those of the same name.
     """
-    needed = {output.name for output in model.graph.output}
-    live = []
-    for node in reversed(nodes):
-        if needed & set(node.output):
-            live.append(node)
-            needed |= set(values_read(node))
+    alive, needed = live(nodes, {output.name for output in model.graph.output})
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     given = {tensor.name: tensor for tensor in weights}
@@ -47,9 +42,20 @@ def with_nodes(
     tensors = [given.get(tensor.name, tensor) for tensor in model.graph.initializer]
     tensors += [tensor for name, tensor in given.items() if name not in known]
     del changed.graph.node[:], changed.graph.initializer[:]
-    changed.graph.node.extend(reversed(live))
+    changed.graph.node.extend(alive)
     changed.graph.initializer.extend(tensor for tensor in tensors if tensor.name in needed)
     return changed
+
+
+def live(nodes: Sequence[onnx.NodeProto], outputs: Collection[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+    """The nodes that these outputs need, in order, and the names of all values that they and their branches read."""
+    needed = set(outputs)
+    alive = []
+    for node in reversed(nodes):
+        if needed & set(node.output):
+            alive.append(node)
+            needed |= set(values_read(node))
+    return alive[::-1], needed
 
 
 def values_read(node: onnx.NodeProto) -> Iterator[str]:

@@ -123,6 +123,20 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the latency table for --profile")
     run.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
 
+    bench = _command(listed, "bench", commands.bench, "time every subnet of a bundle on this device")
+    bench.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    bench.add_argument(
+        "--compare",
+        choices=["dedicated"],
+        help="beside a graph of the same operators for that subnet alone, unsegmented and without switches",
+    )
+    bench.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions to time (default: all)")
+    bench.add_argument("--lengths", type=_lengths, metavar="N,N", help="tokens of a text (default: 16,64,128)")
+    bench.add_argument("--rounds", type=int, default=20, metavar="N", help="timed calls of each (default: 20)")
+    bench.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="threads, each with a core of its own (default: 1)"
+    )
+
     _command(listed, "doctor", commands.doctor, "show what this device has, and what to change")
     return parser
 
@@ -161,6 +175,15 @@ def _precisions(text: str) -> tuple[str, ...]:
     if not set(names) <= set(PRECISIONS):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(PRECISIONS)}, got {text!r}")
     return names
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected whole numbers with commas between them, such as 16,64, got {text!r}"
+        ) from error
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -6,12 +6,13 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gearshift.runtime import Bundle, Classification, Engine, GearshiftError, InputError, open_bundle
+from gearshift.runtime.benchmark import BenchReport, granularity, run_bench
 from gearshift.runtime.session import ElasticSession, check_self_test
 
 if TYPE_CHECKING:
@@ -165,6 +166,28 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def bench(options: argparse.Namespace) -> int:
+    """Time every subnet on this device, alone or beside a dedicated graph."""
+    bundle = open_bundle(options.bundle)
+    rivals = None
+    if options.compare is not None:
+        from gearshift.export.dedicated import dedicated_graphs
+
+        rivals = dedicated_graphs(bundle)
+    with _progress_line() as progress:
+        report = run_bench(
+            bundle,
+            precisions=options.precision,
+            lengths=options.lengths,
+            rounds=options.rounds,
+            threads=options.threads,
+            rivals=rivals,
+            progress=progress,
+        )
+    _print(options, report.to_dict(), _bench_lines(report))
+    return 0
+
+
 def doctor(options: argparse.Namespace) -> int:
     """Show what this device has; fails where something keeps bundles from running here."""
     from gearshift.runtime.doctor import examine
@@ -232,6 +255,47 @@ def _pool_table(bundle: Bundle) -> list[str]:
         for name, entry in entries.items()
     ]
     return _table(header, rows)
+
+
+def _bench_lines(report: BenchReport) -> list[str]:
+    """A table per precision: median and 95th percentile, or median and ratio to the dedicated graph, by tokens."""
+    cores = ", ".join(map(str, report.cores)) or "not pinned"
+    lines = [
+        f"{report.bundle.path}: a stage per {granularity(report.bundle.manifest.space)}, {report.threads} threads "
+        f"(cores: {cores}), batch 1, {report.rounds} rounds"
+    ]
+    for precision in dict.fromkeys(row.precision for row in report.rows):
+        means = report.mean_ratios.get(precision)
+        second = "p95 ms" if means is None else "/ dedicated"
+        header = [precision, *(f"{cell}, {n}" for n in report.lengths for cell in ("p50 ms", second))]
+        by_subnet: dict[str, list[str]] = {}
+        for row in sorted((row for row in report.rows if row.precision == precision), key=lambda row: row.tokens):
+            other = f"{row.times.p95_ms:.2f}" if row.dedicated is None else f"{row.ratio:.2f}"
+            segments = "" if row.segments is None else f" ({row.segments} segments)"
+            by_subnet.setdefault(row.subnet + segments, []).extend([f"{row.times.median_ms:.2f}", other])
+        rows = [[name, *cells] for name, cells in by_subnet.items()]
+        if means is not None:
+            rows.append(["mean", *(cell for n in report.lengths for cell in ("", f"{means[n]:.2f}"))])
+        lines += ["", *_table(header, rows)]
+    return lines
+
+
+@contextlib.contextmanager
+def _progress_line() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows on a terminal how far something is, in one line of standard error that is gone at the end."""
+    shown = sys.stderr.isatty()
+
+    def show(what: str, done: int, planned: int) -> None:
+        if shown:
+            filled = 30 * done // planned
+            print(f"\r\x1b[K{what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{planned}", end="", file=sys.stderr)
+            sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _megabytes(bundle: Bundle) -> str:
