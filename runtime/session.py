@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import BundleError, InputError, SchemaError, SelfTestError
 from gearshift.runtime.manifest import SELF_TEST
-from gearshift.runtime.tasks import TASKS
+from gearshift.runtime.tasks import TASKS, Task
 
 CPU = ("CPUExecutionProvider",)
 
@@ -67,7 +67,7 @@ class ElasticSession:
             raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load it ({_one_line(error)})") from error
         _return_free_memory()
         self.path = path
-        self.task = TASKS[bundle.manifest.task]
+        self.task = _task(bundle)
         self.precision = precision
         self.threads = threads
         self.provider: str = session.get_providers()[0]
@@ -148,6 +148,16 @@ def _require(value: float, limit: float, what: str, session: ElasticSession, bun
             f"{bundle.path}: {session.precision} self-test, subnet {name}: {what}: expected at most "
             f"{limit:g}, found {value:.3g}; use another precision on this CPU"
         )
+
+
+def _task(bundle: Bundle) -> Task:
+    task = TASKS.get(bundle.manifest.task)
+    if task is None:
+        raise SchemaError(
+            f"{bundle.path}: expected a task out of {', '.join(TASKS)}, found {bundle.manifest.task!r}; "
+            "install a newer gearshift"
+        )
+    return task
 
 
 def _session_options(entries: Mapping[str, str], threads: int) -> ort.SessionOptions:
