@@ -18,8 +18,10 @@ import torch
 import transformers
 
 from gearshift.device_profiles import read_fingerprint
-from gearshift.export.graph import TOKEN_INPUTS, write_elastic_graph
+from gearshift.export.graph import write_elastic_graph
+from gearshift.export.portable import cut_encoder, write_static_graph
 from gearshift.export.segments import Array
+from gearshift.runtime.manifest import INPUTS
 from gearshift.runtime.session import ERRORS_ONLY
 from gearshift.runtime.space import EncoderShape, Space, Subnet
 from gearshift.trainer.model import ElasticClassifier
@@ -41,7 +43,7 @@ class Inputs:
     def of_length(cls, shape: EncoderShape, tokens: int) -> Inputs:
         """Random token ids, no padding, batch 1."""
         ids = np.random.default_rng(tokens).integers(1, shape.vocabulary, (1, tokens))
-        return cls(dict(zip(TOKEN_INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True)))
+        return cls(dict(zip(INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True)))
 
 
 def random_weights(shape: EncoderShape) -> dict[str, Array]:
@@ -84,12 +86,11 @@ def export_with_optimum(directory: Path, shape: EncoderShape, subnet: Subnet, pr
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.transformers.optimizer import optimize_model
-    from optimum.exporters.onnx import onnx_export_from_model
 
     directory.mkdir(parents=True, exist_ok=True)
+    write_static_graph(cut_model(shape, subnet), directory, "classification")
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        onnx_export_from_model(cut_model(shape, subnet), directory, task="text-classification", do_validation=False)
         fused = optimize_model(
             str(directory / "model.onnx"),
             model_type="bert",
@@ -115,21 +116,17 @@ def export_with_optimum(directory: Path, shape: EncoderShape, subnet: Subnet, pr
 
 
 def cut_model(shape: EncoderShape, subnet: Subnet) -> transformers.PreTrainedModel:
-    """A transformers classifier of just this uniform subnet's size, with random weights."""
-    kept = subnet.kept()
+    """A transformers classifier of just this subnet's size, with random weights."""
     config = transformers.BertConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
-        num_hidden_layers=len(kept),
+        num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        intermediate_size=kept[0].neurons,
+        intermediate_size=shape.neurons,
         max_position_embeddings=shape.positions,
         num_labels=LABELS,
         attn_implementation="eager",
     )
     model = transformers.BertForSequenceClassification(config).eval()
-    for index, layer in enumerate(kept):
-        dropped = list(range(layer.heads, shape.heads))
-        if dropped:
-            model.bert.encoder.layer[index].attention.prune_heads(dropped)
+    cut_encoder(model, subnet)
     return model

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from gearshift.export.graph import CHOICE
+from gearshift.runtime.manifest import CHOICE
 
 
 def prune_graph(model: onnx.ModelProto, kept: Sequence[Collection[int]]) -> onnx.ModelProto:

@@ -19,7 +19,9 @@ SELF_TEST = "selftest.npz"
 TOKENIZER = "tokenizer.json"
 PRECISIONS = ("fp32", "int8")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""What a graph may take besides `choice`."""
+"""What a graph may take besides CHOICE."""
+CHOICE = "choice"
+"""The graph's input that picks the subnet: int64, an option of each stage."""
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,12 @@ def _parser() -> argparse.ArgumentParser:
         help="what is switched together: each layer alone, blocks of layers, or whole subnets (default: %(default)s)",
     )
     export.add_argument("--block-layers", type=int, default=2, metavar="N", help="layers of a block (default: 2)")
+    export.add_argument(
+        "--portable",
+        type=_names,
+        metavar="ID,ID|all",
+        help="also write these subnets, or all, as static ONNX models of their own, into BUNDLE.portable/ID",
+    )
     export.add_argument("--licence", default="unspecified", help="licence of the model, for its manifest")
     _add_columns(export)
 
@@ -110,6 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     run = _command(listed, "run", commands.run, "answer texts with a bundle")
     run.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     run.add_argument("texts", nargs="*", metavar="TEXT", help="texts; - (or none) reads one a line from standard input")
+    run.add_argument(
+        "--pair", action="store_true", help="texts come two by two, or as lines with a tab; a question comes first"
+    )
     run.add_argument("--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)")
     run.add_argument("--subnet", metavar="ID", help="use this subnet whatever the deadline; `inspect` lists them")
     run.add_argument(

@@ -11,11 +11,20 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gearshift.runtime import Bundle, Classification, Engine, GearshiftError, InputError, open_bundle
+from gearshift.runtime import Bundle, Engine, GearshiftError, InputError, open_bundle
+from gearshift.runtime.answers import (
+    Answer,
+    Classification,
+    Embedding,
+    QuestionAnswering,
+    Regression,
+    TokenClassification,
+)
 from gearshift.runtime.benchmark import BenchReport, granularity, run_bench
 from gearshift.runtime.session import ElasticSession, check_self_test
 
 if TYPE_CHECKING:
+    from gearshift.trainer.checkpoint import Run
     from gearshift.trainer.data import DataSet
 
 SHOWN_TOKENS = 128
@@ -56,6 +65,7 @@ def train(options: argparse.Namespace) -> int:
 def export(options: argparse.Namespace) -> int:
     """Write a bundle and show what was measured on the way."""
     from gearshift.export.pipeline import export_bundle
+    from gearshift.export.portable import export_portable
     from gearshift.export.progress import progress_bar
     from gearshift.trainer.checkpoint import load_run
 
@@ -64,6 +74,7 @@ def export(options: argparse.Namespace) -> int:
     if path is None:
         raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
     data = _read_data(options, path)
+    names, portable = _portable(options, run)
     layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
     with progress_bar() as progress:
         report = export_bundle(
@@ -75,6 +86,7 @@ def export(options: argparse.Namespace) -> int:
             licence=options.licence,
             progress=progress,
         )
+        static = export_portable(run, portable, data.splits["test"], names, progress=progress) if names else {}
     parity = report.parity if "fp32" in options.precision else None  # int8 is not meant to give torch's logits
     lines = [
         *data.notes,
@@ -82,11 +94,29 @@ def export(options: argparse.Namespace) -> int:
         *([] if parity is None else [f"fp32 logits within {parity:.1e} of torch over all subnets"]),
         *(f"{precision}: all {count} large weights packed" for precision, count in report.packed_weights.items()),
         *(f"int8 {name} loses {100 * loss:.1f} points against fp32" for name, loss in report.losses.items()),
+        *([f"{portable}: {len(static)} static models, within {max(static.values()):.1e} of torch"] if static else []),
         *_pool_table(report.bundle),
     ]
-    measured = {"parity": parity, "int8_losses": report.losses, "notes": list(data.notes)}
+    measured = {
+        "parity": parity,
+        **({"portable": {"path": str(portable), "parity": static}} if static else {}),
+        "int8_losses": report.losses,
+        "notes": list(data.notes),
+    }
     _print(options, {**_description(report.bundle), **measured}, lines)
     return 0
+
+
+def _portable(options: argparse.Namespace, run: Run) -> tuple[tuple[str, ...], Path]:
+    """The subnets to write as static models, none by default, and where; a refusal comes before the long work."""
+    from gearshift.export.portable import checked_names, require_free
+
+    target = options.output.with_name(f"{options.output.name}.portable")
+    if options.portable is None:
+        return (), target
+    names = checked_names(run, None if options.portable == ("all",) else options.portable)
+    require_free(target)
+    return names, target
 
 
 def trim(options: argparse.Namespace) -> int:
@@ -111,9 +141,9 @@ def inspect(options: argparse.Namespace) -> int:
     manifest = bundle.manifest
     lines = [
         f"{bundle.path}: {manifest.task}, {len(manifest.labels)} labels, {_megabytes(bundle)}, {bundle.hash[:12]}",
-        f"labels: {', '.join(manifest.labels)}",
+        *([f"labels: {', '.join(manifest.labels)}"] if manifest.labels else []),
         f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
-        f"accuracy on {manifest.accuracy_rows} held-out rows",
+        f"{manifest.metric} on {manifest.accuracy_rows} held-out rows",
         *_pool_table(bundle),
     ]
     _print(options, _description(bundle), lines)
@@ -154,10 +184,10 @@ def run(options: argparse.Namespace) -> int:
         if options.save_profile is not None:
             engine.save_profile(options.save_profile)
         try:
-            for text in _texts(options.texts):
+            for text in _paired(options.texts) if options.pair else _texts(options.texts):
                 answer = engine.run(text, deadline_ms=options.deadline_ms)
                 if options.json:
-                    answers.append({"text": text, **asdict(answer)})
+                    answers.append({"text": text, **_plain(answer)})
                 else:
                     print(_answer_line(answer), flush=True)
         finally:  # a text that is refused takes no earlier answer with it
@@ -219,6 +249,20 @@ def _texts(given: Sequence[str]) -> Iterator[str]:
             yield text
 
 
+def _paired(given: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Two texts at a time, or of each line of standard input the two that a tab divides."""
+    if given and "-" not in given:
+        if len(given) % 2:
+            raise InputError(f"--pair: expected texts two by two, got {len(given)}")
+        yield from zip(given[::2], given[1::2], strict=True)
+        return
+    for line in _lines_of_standard_input():
+        first, tab, second = line.partition("\t")
+        if not tab:
+            raise InputError(f"--pair: expected two texts with a tab between them, got {line[:40]!r}")
+        yield first, second
+
+
 def _lines_of_standard_input() -> Iterator[str]:
     if sys.stdin.isatty():
         print("gearshift: type one text a line, and end with Ctrl-D", file=sys.stderr)
@@ -228,12 +272,31 @@ def _lines_of_standard_input() -> Iterator[str]:
         raise InputError(f"standard input: expected {error.encoding} text, found {error.reason}; convert it") from error
 
 
-def _answer_line(answer: Classification) -> str:
+def _plain(answer: Answer) -> dict[str, Any]:
+    """The answer as JSON can take it."""
+    fields = asdict(answer)
+    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
+
+
+def _shown(answer: Answer) -> str:
+    """The task's part of an answer on one line."""
+    match answer:
+        case Classification():
+            return f"{answer.label}  {answer.score:.2f}"
+        case Regression():
+            return f"{answer.value:.4g}"
+        case TokenClassification():
+            return ", ".join(f"{entity.text} ({entity.label})" for entity in answer.entities) or "no entity"
+        case QuestionAnswering():
+            return f"{answer.answer or 'no answer'}  {answer.score:.2f}"
+        case Embedding():
+            return f"[{', '.join(f'{number:.3f}' for number in answer.vector[:4])}, ...] of {len(answer.vector)}"
+
+
+def _answer_line(answer: Answer) -> str:
     late = "" if answer.deadline_met in (None, True) else "  late"
     cut = "  truncated" if answer.truncated else ""
-    return (
-        f"{answer.label}  {answer.score:.2f}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"
-    )
+    return f"{_shown(answer)}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"
 
 
 def _description(bundle: Bundle) -> dict[str, Any]:
