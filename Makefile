@@ -38,6 +38,8 @@ bench: $(STAMP)
 	  $(BIN)/python -m benchmarks.engines --shape $$shape --rounds 20 || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.elastic --pool halves --rivals dedicated --threads 2 --rounds 20
+	$(BIN)/python -m benchmarks.switch
+	$(BIN)/python -m benchmarks.exporting
 
 clean:
 	rm -rf $(VENV) build demo src/gearshift.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -11,8 +11,6 @@ graphs hold DynaBERT's twelve uniform subnets in one stage (four segments a laye
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -26,10 +24,10 @@ import openvino as ov
 import torch
 from tqdm import tqdm
 
-from benchmarks.elastic import POOLS, RESULTS, runner
+from benchmarks.elastic import POOLS, runner
+from benchmarks.report import save
 from benchmarks.subjects import SHAPES, Inputs, cut_model, export_with_optimum, our_session, random_weights, write_graph
 from gearshift.export.segments import Array
-from gearshift.runtime.profiles import this_device
 from gearshift.runtime.space import EncoderShape, cut_space, uniform_grid
 from gearshift.runtime.timing import Times, interleave, pin
 
@@ -57,21 +55,15 @@ def main() -> None:
             inputs = Inputs.of_length(shape, tokens).arrays
             runs = {name: engine(inputs) for name, engine in engines.items()}
             found[tokens] = {who: Times.of(values) for who, values in interleave(runs, rounds=options.rounds).items()}
-    report = {
+    facts = {
         "command": f"python -m benchmarks.engines --shape {options.shape}",
-        "date": datetime.date.today().isoformat(),
-        "device": this_device().to_dict(),
         "versions": {"openvino": ov.__version__, "torch": torch.__version__},
         "cores": cores,
         "threads": 1,
         "rounds": options.rounds,
         "times": {tokens: {name: asdict(value) for name, value in times.items()} for tokens, times in found.items()},
     }
-    lines = table(found, options.shape)
-    stem = RESULTS / f"engines-{options.shape}"
-    stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    stem.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    save(f"engines-{options.shape}", facts, table(found, options.shape))
 
 
 def prepare(shape: EncoderShape, folder: Path) -> dict[str, Prepared]:

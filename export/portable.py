@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -123,8 +124,12 @@ def write_static_graph(model: transformers.PreTrainedModel, directory: Path, tas
     """Write a transformers model as optimum does: `model.onnx` and `config.json`, any batch and length."""
     from optimum.exporters.onnx import onnx_export_from_model
 
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet():
+    log = logging.getLogger("optimum")
+    level = log.level
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet(), contextlib.ExitStack() as after:
         warnings.simplefilter("ignore")  # the tracer's own, about shapes that are constants here
+        log.setLevel(logging.ERROR)
+        after.callback(log.setLevel, level)
         onnx_export_from_model(model, directory, task=OPTIMUM_TASKS[task], do_validation=False)
 
 

@@ -610,11 +610,16 @@ def test_a_few_steps_of_training_become_a_bundle_that_switches_between_all_subne
     in_fp32 = {entry["name"]: entry["accuracy"] for entry in exported.json["pool"] if entry["precision"] == "fp32"}
     assert in_fp32 == pytest.approx({subnet["name"]: subnet["accuracy"] for subnet in trained.json["subnets"]})
 
-    whole = command(
-        "export", run, "-o", tmp_path / "w.gearshift", "--granularity", "pool", "--precision", "fp32", "--json"
-    )
+    given = ("--granularity", "pool", "--precision", "fp32", "--portable", "w025-d050", "--json")
+    whole = command("export", run, "-o", tmp_path / "w.gearshift", *given)
     assert [len(stage["options"]) for stage in whole.json["space"]["stages"]] == [12]
     assert whole.json["parity"] < 1e-4
+    static = tmp_path / "w.gearshift.portable"
+    assert whole.json["portable"] == {"path": str(static), "parity": {"w025-d050": pytest.approx(0, abs=1e-4)}}
+    assert (static / "w025-d050" / "model.onnx").is_file()
+    refused = command("export", run, "-o", tmp_path / "x.gearshift", "--portable", "w025-d050,huge").error
+    assert refused.startswith("portable: unknown subnet 'huge'; expected all, or some of w100-d100, w075-d100")
+    assert not (tmp_path / "x.gearshift").exists()
 
     assert command("verify", made).code == 0
     ended = command("run", made, *texts[:3], "--json", "--save-profile", tmp_path / "profile.json")

@@ -65,7 +65,6 @@ def train(options: argparse.Namespace) -> int:
 def export(options: argparse.Namespace) -> int:
     """Write a bundle and show what was measured on the way."""
     from gearshift.export.pipeline import export_bundle
-    from gearshift.export.portable import export_portable
     from gearshift.export.progress import progress_bar
     from gearshift.trainer.checkpoint import load_run
 
@@ -86,7 +85,11 @@ def export(options: argparse.Namespace) -> int:
             licence=options.licence,
             progress=progress,
         )
-        static = export_portable(run, portable, data.splits["test"], names, progress=progress) if names else {}
+        static: dict[str, float] = {}
+        if names:
+            from gearshift.export.portable import export_portable
+
+            static = export_portable(run, portable, data.splits["test"], names, progress=progress)
     parity = report.parity if "fp32" in options.precision else None  # int8 is not meant to give torch's logits
     lines = [
         *data.notes,
@@ -97,23 +100,20 @@ def export(options: argparse.Namespace) -> int:
         *([f"{portable}: {len(static)} static models, within {max(static.values()):.1e} of torch"] if static else []),
         *_pool_table(report.bundle),
     ]
-    measured = {
-        "parity": parity,
-        **({"portable": {"path": str(portable), "parity": static}} if static else {}),
-        "int8_losses": report.losses,
-        "notes": list(data.notes),
-    }
+    measured = {"parity": parity, "int8_losses": report.losses, "notes": list(data.notes)}
+    if static:
+        measured["portable"] = {"path": str(portable), "parity": static}
     _print(options, {**_description(report.bundle), **measured}, lines)
     return 0
 
 
 def _portable(options: argparse.Namespace, run: Run) -> tuple[tuple[str, ...], Path]:
     """The subnets to write as static models, none by default, and where; a refusal comes before the long work."""
-    from gearshift.export.portable import checked_names, require_free
-
     target = options.output.with_name(f"{options.output.name}.portable")
     if options.portable is None:
         return (), target
+    from gearshift.export.portable import checked_names, require_free
+
     names = checked_names(run, None if options.portable == ("all",) else options.portable)
     require_free(target)
     return names, target
