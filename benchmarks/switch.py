@@ -1,6 +1,6 @@
 """What it costs to answer with another subnet than the last: nothing is loaded, so it should be nothing.
 
-    python -m benchmarks.switch [--shape minilm-l6] [--lengths 16,64] [--rounds 1500]
+    python -m benchmarks.switch [--shape minilm-l6] [--lengths 16,64] [--rounds 1000]
 
 One session of the elastic graph with DynaBERT's twelve uniform subnets, all of them run before. Each round draws two
 subnets, runs one, then times two calls of the other: the first comes after another subnet, the second after the same.
@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.switch", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--shape", choices=SHAPES, default="minilm-l6")
     parser.add_argument("--lengths", default="16,64", help="tokens")
-    parser.add_argument("--rounds", type=int, default=1500)
+    parser.add_argument("--rounds", type=int, default=1000)
     options = parser.parse_args()
     cores = pin()
     shape, lengths = SHAPES[options.shape], [int(text) for text in options.lengths.split(",")]
@@ -101,8 +101,20 @@ def measure(shape: EncoderShape, precision: str, lengths: list[int], rounds: int
                 [time - usual[name] for name, times in found.items() for time in times] for found in (same, other)
             )
             first = statistics.mean(statistics.median(times) for times in other.values())
-            percentiles = [float(np.percentile(values, share)) for values in (quiet, switched) for share in (50, 99)]
-            rows.append(Row(granularity, precision, tokens, rounds, *percentiles, first, loading[tokens]))
+            rows.append(
+                Row(
+                    granularity,
+                    precision,
+                    tokens,
+                    rounds,
+                    same_p50=float(np.percentile(quiet, 50)),
+                    same_p99=float(np.percentile(quiet, 99)),
+                    other_p50=float(np.percentile(switched, 50)),
+                    other_p99=float(np.percentile(switched, 99)),
+                    first_answer=first,
+                    load_and_answer=loading[tokens],
+                )
+            )
     return rows
 
 

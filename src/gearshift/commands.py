@@ -100,7 +100,7 @@ def export(options: argparse.Namespace) -> int:
         *([f"{portable}: {len(static)} static models, within {max(static.values()):.1e} of torch"] if static else []),
         *_pool_table(report.bundle),
     ]
-    measured = {"parity": parity, "int8_losses": report.losses, "notes": list(data.notes)}
+    measured: dict[str, Any] = {"parity": parity, "int8_losses": report.losses, "notes": list(data.notes)}
     if static:
         measured["portable"] = {"path": str(portable), "parity": static}
     _print(options, {**_description(report.bundle), **measured}, lines)
