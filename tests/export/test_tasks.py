@@ -98,12 +98,12 @@ def write_bundle(folder: Path, encoder: str, head: HeadCase) -> Made:
         "made", head.task, "none", labels, 32, theirs.config.pad_token_id, token_inputs(model.shape), space, pool,
         128, SESSION_OPTIONS, MINIMUM_ONNXRUNTIME, 1, "none", f"gearshift {gearshift.__version__}", {},
     )  # fmt: skip
-    answers = {}
+    answers: dict[str, Array] = {}
     for precision in PRECISIONS:  # what this CPU gives is right by tests.export.test_encoders
         with contextlib.closing(ElasticSession(Bundle(bundle, manifest, hash=""), precision, threads=1)) as session:
             for name, subnet in subnets.items():
                 answers[f"logits.{precision}.{name}"] = session.run(arrays, space.choice(subnet))
-    np.savez_compressed(bundle / SELF_TEST, **arrays, **answers)
+    np.savez_compressed(bundle / SELF_TEST, allow_pickle=False, **arrays, **answers)
     write_manifest(bundle, manifest)
     return Made(bundle, model, tokenizer)
 
