@@ -4,8 +4,9 @@
 
 One session of the elastic graph with DynaBERT's twelve uniform subnets, all of them run before. Each round draws two
 subnets, runs one, then times two calls of the other: the first comes after another subnet, the second after the same.
-Excess is the time over that subnet's median when it follows itself. One core, one thread, batch 1. Beside it: what it
-takes to load a dedicated graph (from the page cache, packed at load) and get its first answer.
+Excess is the time over that subnet's median when it follows itself, in CPU time of the thread, so that no other process
+on the core counts. One core, one thread, batch 1. Beside it, in wall time: what it takes to load a dedicated graph
+(from the page cache, packed at load) and get its first answer.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ class Row:
     other_p99: float
     """Excess of calls after another subnet."""
     first_answer: float
-    """Median call after another subnet, over the subnets."""
+    """Call after another subnet: its median, mean over the subnets."""
     load_and_answer: float
-    """Median of loading the dedicated graph of a subnet and getting its first answer, over the subnets."""
+    """Loading the dedicated graph of a subnet and getting its first answer: its median, mean over the subnets."""
 
 
 def main() -> None:
@@ -121,7 +122,7 @@ def measure(shape: EncoderShape, precision: str, lengths: list[int], rounds: int
 def alternate(
     calls: Mapping[str, Callable[[], object]], rounds: int, what: str
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Milliseconds of calls of each subnet after itself, and after another."""
+    """CPU milliseconds of calls of each subnet after itself, and after another."""
     for call in calls.values():  # from here on all of them are resident
         for _ in range(WARM_UP):
             call()
@@ -131,16 +132,16 @@ def alternate(
     for _ in tqdm(range(rounds), desc=what, disable=None):
         before, name = source.sample(list(calls), 2)
         calls[before]()
-        other[name].append(timed(calls[name]))
-        same[name].append(timed(calls[name]))
+        other[name].append(timed(calls[name], time.thread_time_ns))
+        same[name].append(timed(calls[name], time.thread_time_ns))
     return same, other
 
 
-def timed(call: Callable[[], object]) -> float:
-    """Milliseconds of one call."""
-    began = time.perf_counter_ns()
+def timed(call: Callable[[], object], clock: Callable[[], int] = time.perf_counter_ns) -> float:
+    """Milliseconds of one call, by a clock of nanoseconds."""
+    began = clock()
     call()
-    return (time.perf_counter_ns() - began) / 1e6
+    return (clock() - began) / 1e6
 
 
 def load_and_answer(shape: EncoderShape, paths: Mapping[str, Path], tokens: int) -> float:
@@ -161,7 +162,7 @@ def load_and_answer(shape: EncoderShape, paths: Mapping[str, Path], tokens: int)
 def table(rows: list[Row], shape: str) -> list[str]:
     """Markdown: a row each, in ms."""
     lines = [
-        f"### {shape}: a call after another subnet against one after the same, ms",
+        f"### {shape}: a call after another subnet against one after the same, CPU ms",
         "",
         "| precision, stage, tokens | same: excess p50 / p99 | other: excess p50 / p99 | switch costs p50 / p99 "
         "| first answer after a switch | load a dedicated graph and answer |",

@@ -1,5 +1,7 @@
 """Joined segments: the graph of one subnet is the one that an export of that subnet alone would write."""
 
+import itertools
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from gearshift.export.dedicated import dedicated_graphs
 from gearshift.export.graph import write_elastic_graph
 from gearshift.export.guard import check_packed
 from gearshift.export.join import segments_run
+from gearshift.export.pipeline import export_bundle
 from gearshift.export.prune import branches
 from gearshift.export.segments import Array
 from gearshift.export.trim import Trimming
@@ -20,6 +23,7 @@ from gearshift.runtime.measure import random_inputs
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.space import cut_space, uniform_grid
 from gearshift.trainer.checkpoint import Run
+from gearshift.trainer.data import Row
 
 PRECISIONS = ("fp32", "int8")
 NAMES = ("w100-d100", "w075-d075", "w050-d050", "w025-d100")
@@ -105,6 +109,33 @@ def test_segments_are_counted_in_what_a_subnet_keeps(bundle_path: Path, run: Run
     counts = {name: segments_run(model, subnet.layers) for name, subnet in run.subnets.items()}
     expected = {"w100": 4, "w075": 3, "w050": 2, "w025": 1}
     assert counts == {name: expected[name[:4]] for name in uniform_grid(run.checkpoint.model.shape)}
+
+
+@pytest.mark.parametrize("layers", [1, 3, 4])
+def test_a_dedicated_graph_has_the_operators_of_an_export_of_that_subnet_alone(
+    run: Run, rows: tuple[Row, ...], layers: int, tmp_path: Path
+) -> None:
+    """Whatever was switched together in the bundle."""
+    bundle = export_bundle(run, tmp_path / "all.gearshift", rows, layers_per_stage=layers).bundle
+    model = run.checkpoint.model
+    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    rivals = dedicated_graphs(bundle)
+    for precision, name in itertools.product(PRECISIONS, NAMES):
+        fresh = tmp_path / f"{precision}.onnx"
+        alone = cut_space(model.shape, [run.subnets[name]], model.shape.layers)
+        write_elastic_graph(fresh, state, alone, precision=precision, norm_eps=model.norm_eps)
+        with rivals(precision, name, 1) as rival:
+            assert operators(rival.session.path) == operators(fresh), (precision, name)
+
+
+def operators(path: Path) -> Counter[tuple[str, int, tuple[int, ...]]]:
+    """How often each operator is there, with the sizes of the weights that it takes."""
+    graph = onnx.load(path, load_external_data=False).graph
+    sizes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    return Counter(
+        (node.op_type, len(node.input), tuple(n for name in node.input for n in sizes.get(name, ())))
+        for node in graph.node
+    )
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
