@@ -1,6 +1,6 @@
 """What it costs to answer with another subnet than the last: nothing is loaded, so it should be nothing.
 
-    python -m benchmarks.switch [--shape minilm-l6] [--lengths 16,64] [--rounds 1000]
+    python -m benchmarks.switch [--shape minilm-l6] [--lengths 16,64] [--rounds 2000]
 
 One session of the elastic graph with DynaBERT's twelve uniform subnets, all of them run before. Each round draws two
 subnets, runs one, then times two calls of the other: the first comes after another subnet, the second after the same.
@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.switch", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--shape", choices=SHAPES, default="minilm-l6")
     parser.add_argument("--lengths", default="16,64", help="tokens")
-    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=2000)
     options = parser.parse_args()
     cores = pin()
     shape, lengths = SHAPES[options.shape], [int(text) for text in options.lengths.split(",")]

@@ -18,6 +18,7 @@ from onnx import numpy_helper
 from gearshift.export.prune import branches, live, with_nodes
 from gearshift.export.quantize import quantize
 from gearshift.export.segments import Array
+from gearshift.runtime.errors import ExportError
 
 SEGMENT = re.compile(r"(?P<run>layer\d+\.(?:heads|neurons))(?P<start>\d+)\.(?P<part>.+)")
 """How the exporter names the weights of a segment."""
@@ -30,7 +31,10 @@ Segment = tuple[str, int]
 
 
 def join_segments(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
-    """The graph with neighbouring segments joined where every scope uses both or none; weights lie in `directory`."""
+    """The graph with neighbouring segments joined where every scope uses both or none; weights lie in `directory`.
+
+    Raises ExportError where heads are told apart by other operators than attention itself.
+    """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     weights: list[onnx.TensorProto] = []
     firsts: dict[Segment, Segment] = {}
@@ -40,6 +44,9 @@ def join_segments(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
         for part, array in _joined(arrays).items():
             weights.append(numpy_helper.from_array(array, _name(group[0], part)))
     heads = _heads(model.graph, firsts)
+    for first in set(firsts.values()) - heads.keys():
+        if first[0].endswith("heads"):
+            raise ExportError(f"{first[0]}: expected Attention or QAttention, whose heads can be joined; found neither")
     nodes = _without(model.graph.node, firsts, heads, {output.name for output in model.graph.output})
     return with_nodes(model, nodes, weights)
 

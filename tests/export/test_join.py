@@ -12,12 +12,13 @@ from onnx import numpy_helper
 from gearshift.export.dedicated import dedicated_graphs
 from gearshift.export.graph import write_elastic_graph
 from gearshift.export.guard import check_packed
-from gearshift.export.join import segments_run
+from gearshift.export.join import join_segments, segments_run
 from gearshift.export.pipeline import export_bundle
-from gearshift.export.prune import branches
+from gearshift.export.prune import branches, prune_graph
 from gearshift.export.segments import Array
 from gearshift.export.trim import Trimming
 from gearshift.runtime.bundle import Bundle, open_bundle
+from gearshift.runtime.errors import ExportError
 from gearshift.runtime.manifest import SELF_TEST
 from gearshift.runtime.measure import random_inputs
 from gearshift.runtime.session import ElasticSession
@@ -102,6 +103,16 @@ def test_a_cut_that_a_kept_subnet_makes_stays(bundle_path: Path, tmp_path: Path)
     joined = written(open_bundle(bundle_path), ("w100-d100", "w050-d100"), tmp_path / "joined")
     names = {name for name in weights_of(joined.path / "fp32.onnx") if name.startswith("layer0.")}
     assert {name for name in names if name.endswith(".qkv")} == {"layer0.heads0.qkv", "layer0.heads2.qkv"}
+
+
+def test_heads_that_another_operator_tells_apart_are_refused(bundle_path: Path) -> None:
+    model = onnx.load(bundle_path / "fp32.onnx", load_external_data=False)
+    pruned = prune_graph(model, [[0]] * 4)
+    for node in pruned.graph.node:
+        if "layer2.heads0.qkv" in node.input:
+            del node.attribute[:]
+    with pytest.raises(ExportError, match=r"layer2\.heads: expected Attention or QAttention"):
+        join_segments(pruned, bundle_path)
 
 
 def test_segments_are_counted_in_what_a_subnet_keeps(bundle_path: Path, run: Run) -> None:
