@@ -44,9 +44,6 @@ def join_segments(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
         for part, array in _joined(arrays).items():
             weights.append(numpy_helper.from_array(array, _name(group[0], part)))
     heads = _heads(model.graph, firsts)
-    for first in set(firsts.values()) - heads.keys():
-        if first[0].endswith("heads"):
-            raise ExportError(f"{first[0]}: expected Attention or QAttention, whose heads can be joined; found neither")
     nodes = _without(model.graph.node, firsts, heads, {output.name for output in model.graph.output})
     return with_nodes(model, nodes, weights)
 
@@ -123,6 +120,11 @@ def _heads(graph: onnx.GraphProto, firsts: Mapping[Segment, Segment]) -> dict[Se
             segment = _segment_of(node)
             if attribute.name == "num_heads" and segment is not None and segment in firsts:
                 heads[segment] = attribute.i
+    for segment in firsts:
+        if segment[0].endswith("heads") and segment not in heads:
+            raise ExportError(
+                f"{segment[0]}: expected Attention or QAttention, whose heads can be joined; found neither"
+            )
     totals: dict[Segment, int] = {}
     for segment, count in heads.items():
         totals[firsts[segment]] = totals.get(firsts[segment], 0) + count
