@@ -27,7 +27,7 @@ test-all: $(STAMP)
 # Emulated boards; downloads some 130 MB into build/arm64 once. Debian 12 has what it takes.
 test-arm64: $(STAMP)
 	$(BIN)/python -m tests.arm64.prepare
-	$(BIN)/python -m pytest -m arm64
+	$(BIN)/python -m pytest -m arm64 tests/arm64
 
 check: $(STAMP)
 	$(BIN)/ruff check .
