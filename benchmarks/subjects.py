@@ -18,8 +18,9 @@ import torch
 import transformers
 
 from gearshift.device_profiles import read_fingerprint
-from gearshift.export.graph import TOKEN_INPUTS, write_elastic_graph
+from gearshift.export.graph import write_elastic_graph
 from gearshift.export.segments import Array
+from gearshift.runtime.manifest import INPUTS
 from gearshift.runtime.session import ERRORS_ONLY
 from gearshift.runtime.space import EncoderShape, Space, Subnet
 from gearshift.trainer.model import ElasticClassifier
@@ -41,7 +42,7 @@ class Inputs:
     def of_length(cls, shape: EncoderShape, tokens: int) -> Inputs:
         """Random token ids, no padding, batch 1."""
         ids = np.random.default_rng(tokens).integers(1, shape.vocabulary, (1, tokens))
-        return cls(dict(zip(TOKEN_INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True)))
+        return cls(dict(zip(INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True)))
 
 
 def random_weights(shape: EncoderShape) -> dict[str, Array]:

@@ -2,8 +2,8 @@
 
 1. Every weight is a root initializer, stored once, cut where the space cuts its layer.
 2. Each option of a stage is the `then` branch of an `If` in the root graph; `else` passes the running
-   value on. A stage's skipping option needs no branch. The last stage's branches end in logits, so that
-   what is passed on behind them is small.
+   value on. A stage's skipping option needs no branch. The last stage's branches end in the answer, so
+   that what is passed on behind them is small.
 3. Never an `If` inside an `If`: ONNX Runtime packs root weights only for consumers at depth 0 or 1.
 4. Conditions (`choice[stage] == option`) are computed in the root graph.
 """
@@ -17,50 +17,62 @@ import numpy as np
 
 from gearshift.export.builder import GraphBuilder, Scope
 from gearshift.export.embeddings import embed
-from gearshift.export.heads import classify, first_row
+from gearshift.export.heads import answer, first_row, needs_first_only
 from gearshift.export.operators import RECIPES, Recipe, Rows
 from gearshift.export.segments import Array, Weights, cut_layer
-from gearshift.runtime.space import Kept, Option, Space, Stage
+from gearshift.runtime.manifest import INPUTS
+from gearshift.runtime.space import EncoderShape, Kept, Option, Space, Stage
+from gearshift.runtime.tasks import TASKS
+from gearshift.trainer.model import Head
 
 CHOICE = "choice"
-LOGITS = "logits"
 Body = Callable[[Scope, Stage, Option, str], str]
 """Puts what one option of a stage does to a value into a scope, and gives the result."""
 
-TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+def token_inputs(shape: EncoderShape) -> tuple[str, ...]:
+    """Names of what a graph takes besides `choice`."""
+    return tuple(name for name in INPUTS if shape.types or name != "token_type_ids")
 
 
-def write_elastic_graph(path: Path, weights: Weights, space: Space, *, precision: str, norm_eps: float) -> None:
+def write_elastic_graph(
+    path: Path, weights: Weights, space: Space, *, precision: str, norm_eps: float, head: Head | None = None
+) -> None:
     """Write the elastic graph of a space at one precision, and its weights file beside it.
 
-    Inputs `input_ids`, `attention_mask`, `token_type_ids` int64 (batch, tokens) and `choice`
-    int64 (stages,); output `logits` float32 (batch, labels).
+    Inputs `input_ids`, `attention_mask` and, where the model has token types, `token_type_ids`, all int64
+    (batch, tokens), and `choice` int64 (stages,); output float32, its name and form those of the head's task.
     """
-    graph = _ElasticGraph(weights, space, RECIPES[precision], norm_eps)
+    graph = _ElasticGraph(weights, space, RECIPES[precision], norm_eps, head or Head())
     graph.build().save(path)
 
 
 class _ElasticGraph:
-    def __init__(self, weights: Weights, space: Space, recipe: Recipe, norm_eps: float) -> None:
+    def __init__(self, weights: Weights, space: Space, recipe: Recipe, norm_eps: float, head: Head) -> None:
         self.weights = weights
         self.space = space
         self.recipe = recipe
         self.norm_eps = norm_eps
+        self.head = head
+        self.task = TASKS[head.task]
         self.builder = GraphBuilder()
         self.mask = ""
         self.layers = [cut_layer(weights, space, layer) for layer in range(space.shape.layers)]
 
     def build(self) -> GraphBuilder:
         builder = self.builder
-        input_ids, attention_mask, token_types = (builder.input(name, ("batch", "tokens")) for name in TOKEN_INPUTS)
+        names = token_inputs(self.space.shape)
+        input_ids, attention_mask, *token_types = (builder.input(name, ("batch", "tokens")) for name in names)
         choice = builder.input(CHOICE, (len(self.space.stages),))
         self.mask = builder.root.value("Cast", [attention_mask], to=6)  # int32, as the attention operators want it
-        hidden = embed(builder.root, self.weights, self.recipe, input_ids, token_types, self._norm)
+        hidden = embed(builder.root, self.weights, self.recipe, input_ids, next(iter(token_types), None), self._norm)
         *stages, last = enumerate(self.space.stages)
         for index, stage in stages:
             hidden = self._switch(index, stage, choice, hidden, self._layers, otherwise=hidden)
-        logits = self._switch(*last, choice, hidden, self._answer, otherwise=None)
-        builder.output(logits, LOGITS, ("batch", len(self.weights["classifier.bias"])))
+        answered = self._switch(*last, choice, hidden, self._answer, otherwise=None)
+        outputs = len(self.weights["classifier.bias"]) if "classifier.bias" in self.weights else self.space.shape.hidden
+        axes = ("batch", "tokens", outputs) if self.task.per_token else ("batch", outputs)
+        builder.output(answered, self.task.output, axes)
         return builder
 
     def _norm(self, scope: Scope, value: str, name: str, norm: tuple[Array, Array]) -> str:
@@ -75,7 +87,8 @@ class _ElasticGraph:
         if len(stage.options) == 1:  # nothing to switch: the layers run in the root graph
             return body(root, stage, stage.options[0], hidden)
         if otherwise is None:  # what an option that does not exist gives: nothing that passes for an answer
-            otherwise = self.builder.weight("no_option", np.full((1, 1), np.nan, np.float32))
+            ones = (1, 1, 1) if self.task.per_token else (1, 1)
+            otherwise = self.builder.weight("no_option", np.full(ones, np.nan, np.float32))
         chosen = root.value("Gather", [choice, self.builder.constant(f"stage{index}", index)])
         for number, option in enumerate(stage.options):
             then = Scope(self.builder)
@@ -93,9 +106,9 @@ class _ElasticGraph:
         return hidden
 
     def _answer(self, scope: Scope, stage: Stage, option: Option, hidden: str) -> str:
-        """Logits (batch, labels) after the last stage: its layers, the pooler and the classifier.
+        """The answer after the last stage: its layers and the head.
 
-        Only the first token's state is classified, so the last layer computes nothing else behind its
+        Where only the first token's state is needed, the last layer computes nothing else behind its
         attention: three quarters of its products fall away.
         """
         kept = [
@@ -105,8 +118,9 @@ class _ElasticGraph:
         ]
         for layer in kept[:-1]:
             hidden = self._layer(scope, layer, hidden, _all_rows)
-        first = self._layer(scope, kept[-1], hidden, first_row) if kept else first_row(scope, hidden)
-        return classify(scope, self.weights, first)
+        rows = first_row if needs_first_only(self.head) else _all_rows
+        states = self._layer(scope, kept[-1], hidden, rows) if kept else rows(scope, hidden)
+        return answer(scope, self.weights, self.head, states, INPUTS[1])
 
     def _layer(self, scope: Scope, kept: Kept, hidden: str, rows: Rows) -> str:
         layer = self.layers[kept.layer]

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from gearshift.export.builder import Scope
+import numpy as np
+
+from gearshift.export.builder import CONTRIB, Scope
 from gearshift.export.segments import Weights
+from gearshift.trainer.model import POOLED, Head
+
+EPSILON = 1e-12
+"""Least length that an embedding is divided by, as in torch's `normalize`."""
+
+_ACTIVATIONS = {"tanh": ("Tanh", ""), "gelu": ("Gelu", CONTRIB), "relu": ("Relu", "")}
 
 
-def classify(scope: Scope, weights: Weights, first: str) -> str:
-    """Logits (batch, labels) from the first token's state (batch, hidden): pooler, tanh, classifier."""
-    pooled = scope.value("Tanh", [_linear(scope, weights, first, "pooler")])
-    return _linear(scope, weights, pooled, "classifier")
+def needs_first_only(head: Head) -> bool:
+    """Whether the answer is made of the first token's state alone."""
+    return head.task in POOLED or (head.task == "embedding" and head.pooling == "first")
+
+
+def answer(scope: Scope, weights: Weights, head: Head, states: str, mask: str) -> str:
+    """The answer of a head from the last states: (batch, hidden) of the first token where that is all it needs,
+    else (batch, tokens, hidden). `mask` is the int64 attention mask (batch, tokens)."""
+    if head.task == "embedding":
+        return _normalised(scope, states if head.pooling == "first" else _mean(scope, states, mask))
+    if head.task in POOLED:
+        operator, domain = _ACTIVATIONS[head.activation]
+        pooled = scope.value(operator, [_gemm(scope, weights, states, "pooler")], domain=domain)
+        return _gemm(scope, weights, pooled, "classifier")
+    return linear(scope, weights, states, "classifier")
 
 
 def first_row(scope: Scope, value: str) -> str:
@@ -17,6 +36,28 @@ def first_row(scope: Scope, value: str) -> str:
     return scope.value("Gather", [value, scope.builder.constant("first_token", 0)], axis=1)
 
 
-def _linear(scope: Scope, weights: Weights, value: str, name: str) -> str:
+def linear(scope: Scope, weights: Weights, value: str, name: str) -> str:
+    """A linear layer over the last of three axes."""
+    matrix = scope.builder.weight(f"{name}.weight", weights[f"{name}.weight"].T)
+    product = scope.value("MatMul", [value, matrix])
+    return scope.value("Add", [product, scope.builder.weight(f"{name}.bias", weights[f"{name}.bias"])])
+
+
+def _gemm(scope: Scope, weights: Weights, value: str, name: str) -> str:
     weight, bias = (scope.builder.weight(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias"))
     return scope.value("Gemm", [value, weight, bias], transB=1)
+
+
+def _mean(scope: Scope, states: str, mask: str) -> str:
+    """(batch, hidden): the mean over the real tokens."""
+    tokens = scope.builder.constant("token_axis", [1])
+    real = scope.value("Unsqueeze", [scope.value("Cast", [mask], to=1), scope.builder.constant("last_axis", [2])])
+    total = scope.value("ReduceSum", [scope.value("Mul", [states, real]), tokens], keepdims=0)
+    return scope.value("Div", [total, scope.value("ReduceSum", [real, tokens], keepdims=0)])
+
+
+def _normalised(scope: Scope, value: str) -> str:
+    """(batch, hidden) rows of length 1."""
+    length = scope.value("ReduceL2", [value, scope.builder.constant("token_axis", [1])], keepdims=1)
+    least = scope.builder.weight("least_length", np.array(EPSILON, np.float32))
+    return scope.value("Div", [value, scope.value("Max", [length, least])])

@@ -12,7 +12,7 @@ import numpy as np
 
 import gearshift
 from gearshift.export.card import model_card
-from gearshift.export.graph import TOKEN_INPUTS, write_elastic_graph
+from gearshift.export.graph import token_inputs, write_elastic_graph
 from gearshift.export.guard import check_packed
 from gearshift.export.parity import accuracy_losses, check_parity, measure_accuracy, torch_logits
 from gearshift.runtime.bundle import Bundle, open_bundle, write_manifest
@@ -136,12 +136,12 @@ def _draft(
     )
     return Manifest(
         name=out.name.removesuffix(".gearshift"),
-        task="classification",
+        task=run.checkpoint.task,
         metric="accuracy",
         labels=run.checkpoint.labels,
         max_length=max_length,
         pad_id=pad_id,
-        inputs=TOKEN_INPUTS,
+        inputs=token_inputs(space.shape),
         space=space,
         pool=pool,
         macs_tokens=MACS_TOKENS,
@@ -170,7 +170,7 @@ def _write_graphs(
     for index, precision in enumerate(precisions):
         progress("graphs", index, len(precisions))
         path = bundle.path / f"{precision}.onnx"
-        write_elastic_graph(path, weights, space, precision=precision, norm_eps=model.norm_eps)
+        write_elastic_graph(path, weights, space, precision=precision, norm_eps=model.norm_eps, head=model.head)
         packed[precision] = check_packed(path)
     progress("graphs", len(precisions), len(precisions))
     return packed

@@ -14,12 +14,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gearshift.device_profiles.profile import LatencyTable
-from gearshift.runtime.answers import Classification, RunFacts, classification, probabilities
+from gearshift.runtime.answers import Answer, RunFacts, read_answer
 from gearshift.runtime.backoff import Backoff
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.decision_log import DecisionLog
-from gearshift.runtime.errors import InputError, SchemaError
+from gearshift.runtime.errors import InputError
 from gearshift.runtime.gate import Gate
 from gearshift.runtime.latency import SlowDown, predict
 from gearshift.runtime.manifest import PoolEntry
@@ -35,8 +38,6 @@ and the graph took 0.15 ms (median; 0.3 ms at the 95th percentile) on a busy two
 
 KEPT_SHAPES = 1024
 """Shapes of texts (length and batch) whose medians are kept: a decision then takes a quarter of the time."""
-
-TASKS = ("classification",)
 
 
 class Engine:
@@ -60,11 +61,6 @@ class Engine:
         log: DecisionLog | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if bundle.manifest.task not in TASKS:
-            raise SchemaError(
-                f"{bundle.path}: expected a task out of {', '.join(TASKS)}, found {bundle.manifest.task!r}; "
-                "install a newer gearshift"
-            )
         self._bundle = bundle
         self._session = session
         self._table = table
@@ -125,13 +121,16 @@ class Engine:
         return engine
 
     @overload
-    def run(self, text: Text, *, deadline_ms: float | None = None) -> Classification: ...
+    def run(self, text: Text, *, deadline_ms: float | None = None) -> Any: ...
     @overload
     def run(
         self, text: list[str] | list[tuple[str, str]] | list[Text], *, deadline_ms: float | None = None
-    ) -> list[Classification]: ...
-    def run(self, text: Any, *, deadline_ms: float | None = None) -> Classification | list[Classification]:
+    ) -> list[Any]: ...
+    def run(self, text: Any, *, deadline_ms: float | None = None) -> Any:
         """The answer for a text or a pair (a tuple of two texts), or the answers for a list of those.
+
+        An answer is a Classification, Regression, TokenClassification, QuestionAnswering or Embedding, as the
+        bundle's task is (`answers`). A question and the text to find its answer in are a pair.
 
         A list runs as one batch, padded to its longest text, and its deadline holds for all of it. The time
         counts from this call. A deadline that no subnet keeps gets the fastest, and `reason` says
@@ -144,23 +143,21 @@ class Engine:
                 return self._answers(text, deadline, began) if text else []
             return self._answers([text], deadline, began)[0]
 
-    def _answers(self, texts: Sequence[Text], deadline: float | None, began: float) -> list[Classification]:
+    def _answers(self, texts: Sequence[Text], deadline: float | None, began: float) -> list[Answer]:
         encoded = self._encoder.encode(texts)
         started = self._clock()
         slack = None if deadline is None else deadline - (started - began) * 1e3 - FINISH_MS
         decision, expected_ms = self._decide(encoded, slack, started)
-        logits = self._session.run(encoded.inputs, self._pool[decision.name].choice)
+        outputs = self._session.run(encoded.inputs, self._pool[decision.name].choice)
         run_ms = (self._clock() - started) * 1e3
-        rows = probabilities(logits)
+        finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
         latency_ms = (self._clock() - began) * 1e3
         met = None if deadline is None else latency_ms <= deadline
         self._record(decision, met, single=len(texts) == 1, ratio=run_ms / expected_ms)
         if self._log is not None:
             self._write_log(encoded, decision, deadline, slack, expected_ms, run_ms, latency_ms)
         return [
-            classification(
-                row,
-                self.labels,
+            finish(
                 RunFacts(
                     subnet=decision.name,
                     reason=decision.reason,
@@ -170,10 +167,18 @@ class Engine:
                     deadline_met=met,
                     tokens=tokens,
                     truncated=truncated,
-                ),
+                )
             )
-            for row, tokens, truncated in zip(rows, encoded.tokens, encoded.truncated, strict=True)
+            for finish, tokens, truncated in zip(finished, encoded.tokens, encoded.truncated, strict=True)
         ]
+
+    def _read(self, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[[RunFacts], Answer]:
+        """The answer for one text of a batch, but for the facts of its run."""
+        if self._session.task.per_token:
+            output = output[: encoded.tokens[row]]
+        return read_answer(
+            self._session.task.name, output, encoded.encodings[row], encoded.parts[row], self._bundle.manifest.labels
+        )
 
     def _decide(self, encoded: Encoded, slack_ms: float | None, now: float) -> tuple[Decision, float]:
         """The decision, and the median that the table has for it."""
@@ -245,7 +250,7 @@ class Engine:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What a text can be classified as."""
+        """What a text, or a word of it, can be classified as; empty where the task has no labels."""
         return self._bundle.manifest.labels
 
     @property

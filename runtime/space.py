@@ -34,6 +34,8 @@ class EncoderShape:
     positions: int
     types: int
     """Rows of the token-type table; 0 where the model has none."""
+    embedding: int = 0
+    """Width of the embeddings where a projection makes them as wide as the layers (ELECTRA); 0 where they are."""
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "heads", "neurons", "vocabulary", "positions"):
@@ -49,7 +51,10 @@ class EncoderShape:
 
     def to_dict(self) -> dict[str, int]:
         """Plain integers by name, for JSON."""
-        return dict(vars(self))
+        sizes = dict(vars(self))
+        if not self.embedding:
+            del sizes["embedding"]
+        return sizes
 
 
 @dataclass(frozen=True)
@@ -90,9 +95,9 @@ class Subnet:
     def parameters(self, shape: EncoderShape) -> int:
         """Parameters of the encoder with its embeddings, without the task head."""
         embedding_rows = shape.vocabulary + shape.positions + shape.types + 2  # and LayerNorm's two
-        return shape.hidden * embedding_rows + sum(
-            _layer_parameters(shape, kept.heads, kept.neurons) for kept in self.kept()
-        )
+        projection = (shape.embedding + 1) * shape.hidden if shape.embedding else 0
+        embeddings = embedding_rows * (shape.embedding or shape.hidden) + projection
+        return embeddings + sum(_layer_parameters(shape, kept.heads, kept.neurons) for kept in self.kept())
 
     def macs(self, shape: EncoderShape, tokens: int) -> int:
         """Multiply-accumulates of the encoder's matrix products for one text of that many tokens."""

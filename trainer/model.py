@@ -1,4 +1,4 @@
-"""The elastic encoder: a BERT-class classifier that runs any subnet of itself.
+"""The elastic encoder: a BERT-class model that runs any subnet of itself.
 
 Heads and neurons are sorted by importance, so a subnet is a prefix of every weight matrix. The subnet
 is an argument of `forward`; nothing about it is stored in the model, so one model can run different
@@ -9,6 +9,7 @@ Layers are post-norm, as in BERT: h = norm(h + attention(h)); h = norm(h + ffn(h
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,9 @@ from gearshift.trainer.batches import Batch
 HEAD = ("pooler.", "classifier.")
 """How the names of the task head's parameters start."""
 
+POOLED = ("classification", "regression")
+"""Tasks that are answered from the first token alone, by way of the pooler."""
+
 
 @dataclass(frozen=True)
 class Dropout:
@@ -30,32 +34,51 @@ class Dropout:
     attention: float = 0.1
 
 
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "gelu": F.gelu, "relu": F.relu}
+
+
+@dataclass(frozen=True)
+class Head:
+    """What turns the last layer's states into the answer."""
+
+    task: str = "classification"
+    """Name of one of `tasks.TASKS`."""
+    activation: str = "tanh"
+    """Of the pooler, where whole texts are classified: one of ACTIVATIONS."""
+    pooling: str = "first"
+    """For `embedding`: the state of the first token, or the `mean` of all."""
+
+
 @dataclass(frozen=True)
 class Output:
     """What a forward pass gives."""
 
     logits: Tensor
-    """(batch, labels)"""
+    """(batch, labels); (batch, tokens, labels) where every token gets an answer; an embedding (batch, hidden)."""
     hidden: tuple[Tensor, ...]
     """Embeddings, then the output of every kept layer, each (batch, tokens, hidden)."""
 
 
 class Embeddings(nn.Module):
-    """Word, position and token-type embeddings, summed and normalised."""
+    """Word, position and token-type embeddings, summed, normalised and, where they are narrower, projected."""
 
     def __init__(self, shape: EncoderShape, norm_eps: float) -> None:
         super().__init__()
-        self.word = nn.Embedding(shape.vocabulary, shape.hidden)
-        self.position = nn.Embedding(shape.positions, shape.hidden)
-        self.token_type = nn.Embedding(shape.types, shape.hidden)
-        self.norm = nn.LayerNorm(shape.hidden, eps=norm_eps)
+        width = shape.embedding or shape.hidden
+        self.word = nn.Embedding(shape.vocabulary, width)
+        self.position = nn.Embedding(shape.positions, width)
+        self.token_type = nn.Embedding(shape.types, width) if shape.types else None
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.project = nn.Linear(width, shape.hidden) if shape.embedding else None
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
         """(batch, tokens) ids -> (batch, tokens, hidden)."""
         positions = self.position.weight[: input_ids.shape[1]]
-        summed = self.word(input_ids) + positions + self.token_type(token_type_ids)
+        summed = self.word(input_ids) + positions
+        if self.token_type is not None:
+            summed = summed + self.token_type(token_type_ids)
         normed: Tensor = self.norm(summed)
-        return normed
+        return normed if self.project is None else self.project(normed)
 
 
 class ElasticLayer(nn.Module):
@@ -105,20 +128,29 @@ class ElasticLayer(nn.Module):
 
 
 class ElasticClassifier(nn.Module):
-    """The encoder with BERT's pooler and a linear classifier over it."""
+    """The encoder with a task head over it; for whole texts BERT's pooler and a linear classifier."""
 
     def __init__(
-        self, shape: EncoderShape, labels: int, *, dropout: Dropout | None = None, norm_eps: float = 1e-12
+        self,
+        shape: EncoderShape,
+        labels: int,
+        *,
+        head: Head | None = None,
+        dropout: Dropout | None = None,
+        norm_eps: float = 1e-12,
     ) -> None:
         super().__init__()
         dropout = dropout or Dropout()
         self.shape = shape
         self.norm_eps = norm_eps
+        self.head = head or Head()
         self.dropout = dropout
         self.embeddings = Embeddings(shape, norm_eps)
         self.layers = nn.ModuleList(ElasticLayer(shape, dropout, norm_eps) for _ in range(shape.layers))
-        self.pooler = nn.Linear(shape.hidden, shape.hidden)
-        self.classifier = nn.Linear(shape.hidden, labels)
+        if self.head.task in POOLED:
+            self.pooler = nn.Linear(shape.hidden, shape.hidden)
+        if self.head.task != "embedding":
+            self.classifier = nn.Linear(shape.hidden, labels)
 
     @property
     def full(self) -> Subnet:
@@ -135,6 +167,19 @@ class ElasticClassifier(nn.Module):
             gate = None if head_gates is None else head_gates[kept.layer]
             hidden = self.layers[kept.layer](hidden, mask, kept, gate)
             states.append(hidden)
-        pooled = torch.tanh(self.pooler(hidden[:, 0]))
-        logits = self.classifier(F.dropout(pooled, drop, self.training))
-        return Output(logits, tuple(states))
+        return Output(self._answer(hidden, batch.attention_mask), tuple(states))
+
+    def _answer(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """What the head makes of the last states (batch, tokens, hidden)."""
+        if self.head.task == "embedding":
+            return F.normalize(_mean(hidden, mask) if self.head.pooling == "mean" else hidden[:, 0], dim=-1)
+        if self.head.task in POOLED:
+            hidden = ACTIVATIONS[self.head.activation](self.pooler(hidden[:, 0]))
+        answer: Tensor = self.classifier(F.dropout(hidden, self.dropout.hidden, self.training))
+        return answer
+
+
+def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """(batch, hidden): the mean over the real tokens."""
+    real = mask[:, :, None].to(hidden.dtype)
+    return (hidden * real).sum(1) / real.sum(1)

@@ -97,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
     run = _command(listed, "run", commands.run, "answer texts with a bundle")
     run.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     run.add_argument("texts", nargs="*", metavar="TEXT", help="texts; - (or none) reads one a line from standard input")
+    run.add_argument(
+        "--pair", action="store_true", help="texts come two by two, or as lines with a tab; a question comes first"
+    )
     run.add_argument("--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)")
     run.add_argument("--subnet", metavar="ID", help="use this subnet whatever the deadline; `inspect` lists them")
     run.add_argument(

@@ -11,7 +11,15 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gearshift.runtime import Bundle, Classification, Engine, GearshiftError, InputError, open_bundle
+from gearshift.runtime import Bundle, Engine, GearshiftError, InputError, open_bundle
+from gearshift.runtime.answers import (
+    Answer,
+    Classification,
+    Embedding,
+    QuestionAnswering,
+    Regression,
+    TokenClassification,
+)
 from gearshift.runtime.session import ElasticSession, check_self_test
 
 if TYPE_CHECKING:
@@ -94,9 +102,9 @@ def inspect(options: argparse.Namespace) -> int:
     manifest = bundle.manifest
     lines = [
         f"{bundle.path}: {manifest.task}, {len(manifest.labels)} labels, {_megabytes(bundle)}, {bundle.hash[:12]}",
-        f"labels: {', '.join(manifest.labels)}",
+        *([f"labels: {', '.join(manifest.labels)}"] if manifest.labels else []),
         f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
-        f"accuracy on {manifest.accuracy_rows} held-out rows",
+        f"{manifest.metric} on {manifest.accuracy_rows} held-out rows",
         *_pool_table(bundle),
     ]
     _print(options, _description(bundle), lines)
@@ -137,10 +145,10 @@ def run(options: argparse.Namespace) -> int:
         if options.save_profile is not None:
             engine.save_profile(options.save_profile)
         try:
-            for text in _texts(options.texts):
+            for text in _paired(options.texts) if options.pair else _texts(options.texts):
                 answer = engine.run(text, deadline_ms=options.deadline_ms)
                 if options.json:
-                    answers.append({"text": text, **asdict(answer)})
+                    answers.append({"text": text, **_plain(answer)})
                 else:
                     print(_answer_line(answer), flush=True)
         finally:  # a text that is refused takes no earlier answer with it
@@ -180,6 +188,20 @@ def _texts(given: Sequence[str]) -> Iterator[str]:
             yield text
 
 
+def _paired(given: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Two texts at a time, or of each line of standard input the two that a tab divides."""
+    if given and "-" not in given:
+        if len(given) % 2:
+            raise InputError(f"--pair: expected texts two by two, got {len(given)}")
+        yield from zip(given[::2], given[1::2], strict=True)
+        return
+    for line in _lines_of_standard_input():
+        first, tab, second = line.partition("\t")
+        if not tab:
+            raise InputError(f"--pair: expected two texts with a tab between them, got {line[:40]!r}")
+        yield first, second
+
+
 def _lines_of_standard_input() -> Iterator[str]:
     if sys.stdin.isatty():
         print("gearshift: type one text a line, and end with Ctrl-D", file=sys.stderr)
@@ -189,12 +211,31 @@ def _lines_of_standard_input() -> Iterator[str]:
         raise InputError(f"standard input: expected {error.encoding} text, found {error.reason}; convert it") from error
 
 
-def _answer_line(answer: Classification) -> str:
+def _plain(answer: Answer) -> dict[str, Any]:
+    """The answer as JSON can take it."""
+    fields = asdict(answer)
+    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
+
+
+def _shown(answer: Answer) -> str:
+    """The task's part of an answer on one line."""
+    match answer:
+        case Classification():
+            return f"{answer.label}  {answer.score:.2f}"
+        case Regression():
+            return f"{answer.value:.4g}"
+        case TokenClassification():
+            return ", ".join(f"{entity.text} ({entity.label})" for entity in answer.entities) or "no entity"
+        case QuestionAnswering():
+            return f"{answer.answer or 'no answer'}  {answer.score:.2f}"
+        case Embedding():
+            return f"[{', '.join(f'{number:.3f}' for number in answer.vector[:4])}, ...] of {len(answer.vector)}"
+
+
+def _answer_line(answer: Answer) -> str:
     late = "" if answer.deadline_met in (None, True) else "  late"
     cut = "  truncated" if answer.truncated else ""
-    return (
-        f"{answer.label}  {answer.score:.2f}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"
-    )
+    return f"{_shown(answer)}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"
 
 
 def _description(bundle: Bundle) -> dict[str, Any]:

@@ -6,18 +6,22 @@ import pytest
 import torch
 import transformers
 
-from gearshift.trainer.names import ARCHITECTURES, CLASSES, from_checkpoint, to_checkpoint
+from gearshift.runtime.tasks import TASKS
+from gearshift.trainer.names import ARCHITECTURES, CLASS_SUFFIXES, from_checkpoint, to_checkpoint
 from tests.trainer.tiny import random_model
 
 
-def test_every_architecture_has_the_class_that_loads_it() -> None:
-    assert set(CLASSES) == set(ARCHITECTURES)
-    assert all(hasattr(transformers, name) for name in CLASSES.values())
-
-
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
-def test_no_two_of_our_weights_have_the_same_name_in_a_checkpoint(model_type: str) -> None:
-    names = ARCHITECTURES[model_type].values()
+def test_every_architecture_has_a_class_for_every_task(model_type: str, task: str) -> None:
+    assert set(CLASS_SUFFIXES) == set(TASKS)
+    assert hasattr(transformers, ARCHITECTURES[model_type].class_name(task))
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("model_type", ARCHITECTURES)
+def test_no_two_of_our_weights_have_the_same_name_in_a_checkpoint(model_type: str, task: str) -> None:
+    names = ARCHITECTURES[model_type].names(task).values()
     assert len(set(names)) == len(names)
 
 

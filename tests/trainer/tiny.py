@@ -109,7 +109,7 @@ def random_batch(
     size = (len(lengths), max(lengths))
     mask = (torch.arange(size[1])[None, :] < torch.tensor(lengths)[:, None]).long()
     ids = torch.randint(1, shape.vocabulary, size, generator=source) * mask + pad_id * (1 - mask)
-    types = torch.randint(0, shape.types, size, generator=source) * mask
+    types = torch.randint(0, max(1, shape.types), size, generator=source) * mask
     answers = torch.randint(0, labels, (len(lengths),), generator=source)
     return Batch(ids, mask, types, answers, torch.arange(len(lengths)))
 

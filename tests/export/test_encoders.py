@@ -1,0 +1,104 @@
+"""Every encoder with every head: what torch answers, the elastic graph answers, for every subnet."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+
+from gearshift.export.graph import token_inputs, write_elastic_graph
+from gearshift.export.guard import check_packed
+from gearshift.export.segments import Array
+from gearshift.runtime.manifest import PRECISIONS
+from gearshift.runtime.space import Space, Subnet, layer_space, uniform_grid
+from gearshift.runtime.tasks import TASKS
+from gearshift.trainer.batches import Batch
+from gearshift.trainer.huggingface import load_model, read_config
+from gearshift.trainer.model import ElasticClassifier
+from tests.trainer.encoders import ENCODERS, HEADS, POSITIONS, HeadCase, batch_for, write_model
+
+TOLERANCE = 1e-4
+LENGTHS = ([1], [2], [17], [POSITIONS], [17] * 4, [17, 1, POSITIONS, 2])
+
+
+@dataclass(frozen=True)
+class Case:
+    head: HeadCase
+    theirs: Any
+    model: ElasticClassifier
+    space: Space
+    subnets: list[Subnet]
+    folder: Path
+
+    def session(self, precision: str) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.intra_op_num_threads = 1
+        path = self.folder / f"{precision}.onnx"
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(self, session: ort.InferenceSession, batch: Batch, subnet: Subnet) -> Array:
+        """The answer, of real tokens only where every token gets one."""
+        feeds = {name: getattr(batch, name).numpy() for name in token_inputs(self.space.shape)}
+        feeds["choice"] = np.array(self.space.choice(subnet), np.int64)
+        (answer,) = session.run([TASKS[self.head.task].output], feeds)
+        return self.real(batch, np.asarray(answer))
+
+    @torch.no_grad()
+    def expected(self, batch: Batch, subnet: Subnet) -> Array:
+        return self.real(batch, self.model(batch, subnet).logits.numpy())
+
+    def real(self, batch: Batch, answer: Array) -> Array:
+        return answer[batch.attention_mask.numpy().astype(bool)] if TASKS[self.head.task].per_token else answer
+
+
+@pytest.fixture(scope="module", params=itertools.product(ENCODERS, HEADS), ids=", ".join)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    encoder, head = request.param[0], HEADS[request.param[1]]
+    folder = tmp_path_factory.mktemp("encoder")
+    theirs = write_model(folder, encoder, head)
+    model = load_model(folder, read_config(folder), head.task, head.outputs).eval()
+    subnets = list(uniform_grid(model.shape, (1.0, 0.5), (1.0, 0.5)).values())
+    space = layer_space(model.shape, subnets)
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    for precision in PRECISIONS:
+        path = folder / f"{precision}.onnx"
+        write_elastic_graph(path, weights, space, precision=precision, norm_eps=model.norm_eps, head=model.head)
+    return Case(head, theirs, model, space, subnets, folder)
+
+
+def test_every_subnet_answers_as_torch_does(case: Case) -> None:
+    session = case.session("fp32")
+    apart = dict.fromkeys(itertools.combinations(range(len(case.subnets)), 2), 0.0)
+    for lengths in LENGTHS:
+        batch = batch_for(case.theirs, case.model.shape, lengths)
+        expected = [case.expected(batch, subnet) for subnet in case.subnets]
+        for one, other in apart:
+            apart[one, other] = max(apart[one, other], np.abs(expected[one] - expected[other]).max())
+        for subnet, wanted in zip(case.subnets, expected, strict=True):
+            found = case.run(session, batch, subnet)
+            assert found.shape == wanted.shape
+            assert np.abs(found - wanted).max() < TOLERANCE, (lengths, subnet)
+    assert min(apart.values()) > 100 * TOLERANCE  # inputs that could not tell subnets apart prove nothing
+
+
+def test_int8_stays_near_fp32(case: Case) -> None:
+    """Twice the bound that tests.export.test_graph derives: a head of one output has few numbers to average over."""
+    session = case.session("int8")
+    batches = [batch_for(case.theirs, case.model.shape, lengths) for lengths in LENGTHS]
+    pairs = [
+        (case.run(session, batch, subnet).ravel(), case.expected(batch, subnet).ravel())
+        for batch in batches
+        for subnet in case.subnets
+    ]
+    found, expected = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    assert 0 < np.abs(found - expected).mean() / expected.std() < 0.08
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_every_large_weight_is_packed(case: Case, precision: str) -> None:
+    assert check_packed(case.folder / f"{precision}.onnx") > 0

@@ -1,0 +1,122 @@
+"""Tiny random models of every supported encoder and head, as transformers writes them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from gearshift.trainer.batches import Batch
+from gearshift.trainer.huggingface import write_pooling
+from gearshift.trainer.names import ARCHITECTURES
+from tests.trainer.tiny import random_batch
+
+VOCABULARY = 60
+POSITIONS = 32
+
+_SIZES = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": POSITIONS,
+}
+_ROBERTA = {**_SIZES, "max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1, "pad_token_id": 1}
+_DISTILBERT = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": POSITIONS}
+
+ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "BERT": ("bert", _SIZES),
+    "MiniLM": ("bert", {**_SIZES, "hidden_size": 48, "num_attention_heads": 12}),
+    "RoBERTa": ("roberta", _ROBERTA),
+    "RoBERTa with token types": ("roberta", {**_ROBERTA, "type_vocab_size": 2}),
+    "XLM-R": ("xlm-roberta", _ROBERTA),
+    "ELECTRA": ("electra", {**_SIZES, "embedding_size": 16}),
+    "ELECTRA of one width": ("electra", {**_SIZES, "embedding_size": 32}),
+    "DistilBERT": ("distilbert", _DISTILBERT),
+}
+"""Name -> `model_type` and what its config sets."""
+
+
+@dataclass(frozen=True)
+class HeadCase:
+    """A task with the size of its answer."""
+
+    task: str
+    outputs: int
+    pooling: str = "first"
+
+
+HEADS = {
+    "classification": HeadCase("classification", 3),
+    "regression": HeadCase("regression", 1),
+    "token classification": HeadCase("token-classification", 5),
+    "question answering": HeadCase("question-answering", 2),
+    "embedding, mean": HeadCase("embedding", 0, "mean"),
+    "embedding, first token": HeadCase("embedding", 0, "first"),
+}
+
+
+def write_model(target: Path, encoder: str, head: HeadCase) -> Any:
+    """Write a random model, and give it as transformers has it, in eval mode."""
+    model_type, settings = ENCODERS[encoder]
+    labels = {} if head.task == "embedding" else {"num_labels": head.outputs}
+    config = transformers.AutoConfig.for_model(model_type, vocab_size=VOCABULARY, **settings, **labels)
+    torch.manual_seed(0)
+    model = getattr(transformers, ARCHITECTURES[model_type].class_name(head.task))(config)
+    _scatter(model)
+    model.save_pretrained(target)
+    if head.task == "embedding":
+        write_pooling(target, head.pooling, config.hidden_size)
+    return model.eval()
+
+
+def add_tokenizer(target: Path, source: Path) -> None:
+    """Put the tokenizer of another checkpoint beside a model."""
+    shutil.copy(source / "tokenizer.json", target)
+    (target / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+
+
+@torch.no_grad()
+def _scatter(model: torch.nn.Module) -> None:
+    """Weights that keep values at their size from layer to layer, no two alike."""
+    for name, parameter in model.named_parameters():
+        if "norm.weight" in name.lower():
+            parameter.normal_(1, 0.2)
+        elif "embeddings." in name:
+            parameter.normal_(0, 1)
+        elif parameter.ndim == 1:
+            parameter.normal_(0, 0.3)
+        else:
+            parameter.normal_(0, parameter.shape[1] ** -0.5)
+
+
+def batch_for(model: Any, shape: Any, lengths: list[int]) -> Batch:
+    """Random rows of these lengths, padded as the model wants it."""
+    pad_id = model.config.pad_token_id
+    batch = random_batch(lengths, shape, pad_id=pad_id)
+    # The id of the padding is no word: RoBERTa counts its positions by it.
+    ids = torch.where(batch.attention_mask.bool() & (batch.input_ids == pad_id), 5, batch.input_ids)
+    return Batch(ids, batch.attention_mask, batch.token_type_ids, batch.labels, batch.indices)
+
+
+@torch.no_grad()
+def answer_of(model: Any, batch: Batch, head: HeadCase) -> torch.Tensor:
+    """What transformers' own model answers."""
+    types = {} if model.config.model_type == "distilbert" else {"token_type_ids": batch.token_type_ids}
+    found = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **types)
+    if head.task == "question-answering":
+        return torch.stack([found.start_logits, found.end_logits], dim=-1)
+    if head.task != "embedding":
+        logits: torch.Tensor = found.logits
+        return logits
+    states = found.last_hidden_state
+    rows = [
+        state[0] if head.pooling == "first" else state[: int(mask.sum())].mean(0)
+        for state, mask in zip(states, batch.attention_mask, strict=True)
+    ]
+    return torch.stack([row / row.norm() for row in rows])
