@@ -122,9 +122,7 @@ def _heads(graph: onnx.GraphProto, firsts: Mapping[Segment, Segment]) -> dict[Se
                 heads[segment] = attribute.i
     for segment in firsts:
         if segment[0].endswith("heads") and segment not in heads:
-            raise ExportError(
-                f"{segment[0]}: expected Attention or QAttention, whose heads can be joined; found neither"
-            )
+            raise ExportError(f"{segment[0]}: expected heads of Attention or QAttention to join, found neither")
     totals: dict[Segment, int] = {}
     for segment, count in heads.items():
         totals[firsts[segment]] = totals.get(firsts[segment], 0) + count
