@@ -438,6 +438,11 @@ EXTRAS = ("torch", "transformers", "safetensors", "huggingface_hub", "platformdi
         (["torch"], ["train", "--data", "x", "-o", "y"], "this needs torch, which is not installed; run: pip install"),
         (EXTRAS, ["train", "--data", "x", "-o", "y"], "'gearshift[train]'"),
         (["onnx"], ["export", "x", "-o", "y"], "this needs onnx, which is not installed; run: pip install"),
+        (
+            ["onnx"],
+            ["trim", "x", "-o", "y", "--keep", "z"],
+            "this needs onnx, which is not installed; run: pip install",
+        ),
         (EXTRAS, ["export", "x", "-o", "y"], "'gearshift[export]'"),
     ],
 )
