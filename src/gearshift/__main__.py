@@ -130,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--threads", type=int, metavar="N", help="threads of one call (default: half of the CPUs)")
     run.add_argument("--profile", type=Path, metavar="FILE", help="latency table to use instead of measuring one")
     run.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the latency table for --profile")
+    run.add_argument(
+        "--no-cache", action="store_false", dest="cache", help="neither use nor make packed weights on disk"
+    )
     run.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
 
     bench = _command(listed, "bench", commands.bench, "time every subnet of a bundle on this device")
@@ -146,7 +149,10 @@ def _parser() -> argparse.ArgumentParser:
         "--threads", type=int, default=1, metavar="N", help="threads, each with a core of its own (default: 1)"
     )
 
-    _command(listed, "doctor", commands.doctor, "show what this device has, and what to change")
+    doctor = _command(listed, "doctor", commands.doctor, "show what this device has, and what to change")
+    doctor.add_argument(
+        "--clear-cache", action="store_true", help="remove the packed weights that `run` and the engine keep on disk"
+    )
     return parser
 
 

@@ -179,6 +179,7 @@ def run(options: argparse.Namespace) -> int:
         precision=options.precision,
         profile=options.profile,
         log=options.log,
+        cache=options.cache,
     ) as engine:
         engine.pin(options.subnet)
         if options.save_profile is not None:
@@ -221,7 +222,11 @@ def bench(options: argparse.Namespace) -> int:
 def doctor(options: argparse.Namespace) -> int:
     """Show what this device has; fails where something keeps bundles from running here."""
     from gearshift.runtime.doctor import examine
+    from gearshift.runtime.packed import PackedCache
 
+    if options.clear_cache:
+        cache = PackedCache()
+        print(f"gearshift: {cache.directory}: {cache.clear() / 1e6:.0f} MB freed", file=sys.stderr)
     report = examine()
     _print(options, report.to_dict(), report.lines())
     if report.problem is not None:
