@@ -40,7 +40,8 @@ bench: $(STAMP)
 	for shape in minilm-l6 bert-base; do \
 	  $(BIN)/python -m benchmarks.elastic --shape $$shape --rounds 20 && \
 	  $(BIN)/python -m benchmarks.elastic --shape $$shape --pool halves --rivals dedicated --rounds 20 && \
-	  $(BIN)/python -m benchmarks.engines --shape $$shape --rounds 20 || exit 1; \
+	  $(BIN)/python -m benchmarks.engines --shape $$shape --rounds 20 && \
+	  $(BIN)/python -m benchmarks.memory --shape $$shape || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.elastic --pool halves --rivals dedicated --threads 2 --rounds 20
 	$(BIN)/python -m benchmarks.switch

@@ -23,11 +23,11 @@ import onnxruntime as ort
 from tqdm import tqdm
 
 from benchmarks.report import save
+from benchmarks.sessions import our_session
 from benchmarks.subjects import (
     SHAPES,
     Inputs,
     export_with_optimum,
-    our_session,
     random_weights,
     their_session,
     write_graph,

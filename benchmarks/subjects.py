@@ -58,11 +58,6 @@ def write_graph(path: Path, weights: dict[str, Array], space: Space, precision: 
     return path
 
 
-def our_session(path: Path, threads: int = 1) -> ort.InferenceSession:
-    """A session with the options that the manifest names."""
-    return _session(path, ort.GraphOptimizationLevel.ORT_DISABLE_ALL, threads)
-
-
 def their_session(path: Path, threads: int = 1) -> ort.InferenceSession:
     """A session as optimum's user has it: all optimisations on."""
     return _session(path, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, threads)

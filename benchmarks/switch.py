@@ -26,7 +26,8 @@ from tqdm import tqdm
 
 from benchmarks.elastic import POOLS, runner
 from benchmarks.report import save
-from benchmarks.subjects import SHAPES, Inputs, our_session, random_weights, write_graph
+from benchmarks.sessions import our_session
+from benchmarks.subjects import SHAPES, Inputs, random_weights, write_graph
 from gearshift.export.segments import Array
 from gearshift.runtime.space import EncoderShape, cut_space, uniform_grid
 from gearshift.runtime.timing import WARM_UP, pin

@@ -70,10 +70,12 @@ class PackedCache:
         An entry was self-tested when it was made, and is not tested again.
         """
         try:
-            return self._found(bundle, precision, threads) or self._made(bundle, precision, threads)
+            session = self._found(bundle, precision, threads) or self._made(bundle, precision, threads)
         except (OSError, BundleError) as error:
             logger.warning("%s: packed weights not kept (%s); loading the bundle itself", self.directory, error)
             return None
+        session.release_pages()  # packing has read all of the file; what a subnet needs comes back when it runs
+        return session
 
     def entries(self) -> dict[Path, int]:
         """Directory -> bytes of every entry, the one used last first."""
