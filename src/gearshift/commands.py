@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gearshift.runtime import Bundle, Classification, Engine, GearshiftError, InputError, open_bundle
+from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.session import ElasticSession, check_self_test
 
 if TYPE_CHECKING:
@@ -64,26 +65,32 @@ def export(options: argparse.Namespace) -> int:
         raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
     data = _read_data(options, path)
     layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
+    precisions = options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",))
     with progress_bar() as progress:
         report = export_bundle(
             run,
             options.output,
             data.splits["test"],
-            precisions=options.precision,
+            precisions=precisions,
+            operators=options.operators,
+            int8_tolerance=options.int8_tolerance,
+            wider=options.wider,
             layers_per_stage=layers[options.granularity],
             licence=options.licence,
             progress=progress,
         )
-    parity = report.parity if "fp32" in options.precision else None  # int8 is not meant to give torch's logits
+    parity = report.parity
     lines = [
         *data.notes,
         f"{options.output}: written and verified, {_megabytes(report.bundle)}",
         *([] if parity is None else [f"fp32 logits within {parity:.1e} of torch over all subnets"]),
         *(f"{precision}: all {count} large weights packed" for precision, count in report.packed_weights.items()),
+        *(f"int8: layer {layer} is computed in fp32" for layer in report.wide_layers),
         *(f"int8 {name} loses {100 * loss:.1f} points against fp32" for name, loss in report.losses.items()),
         *_pool_table(report.bundle),
     ]
-    measured = {"parity": parity, "int8_losses": report.losses, "notes": list(data.notes)}
+    wide = list(report.wide_layers)
+    measured = {"parity": parity, "int8_losses": report.losses, "wide_layers": wide, "notes": list(data.notes)}
     _print(options, {**_description(report.bundle), **measured}, lines)
     return 0
 
