@@ -5,7 +5,7 @@
 Every case runs in a process of its own. PSS and anonymous memory are the process's (smaps_rollup) less those of
 the same process before the graph was loaded, when Python and onnxruntime are there; the peak is the largest
 resident set, bare process included. `load`: from the call to a session that answers. The graphs come from random
-weights, one core, granularity `pool`.
+weights, one core.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import argparse
 import ctypes
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -42,6 +41,12 @@ def memory_mb() -> dict[str, float]:
     return {"pss": kilobytes["Pss"] * 1.024e-3, "anonymous": kilobytes["Anonymous"] * 1.024e-3}
 
 
+def peak_mb() -> float:
+    """The largest resident set so far, in 10^6 bytes. Not `getrusage`, which counts what ran before `exec`."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1.024e-3
+
+
 def inputs(choice: list[int]) -> dict[str, Any]:
     """One text of TOKENS tokens."""
     ids = np.ones((1, TOKENS), np.int64)
@@ -57,7 +62,7 @@ def measure(graphs: list[Path], choices: list[list[int]], *, mapped: bool) -> di
     ctypes.CDLL(None).malloc_trim(0)
     if mapped:  # as the cache does: packing has touched all of it
         release(graphs[0].with_suffix(".weights"))
-    steps: dict[str, Any] = {"bare": bare, "load_ms": load_ms, "loaded": _above(bare)}
+    steps: dict[str, Any] = {"bare": bare, "load_ms": load_ms, "peak_mb": peak_mb(), "loaded": _above(bare)}
     smallest, largest = (sessions[-1], choices[-1]), (sessions[0], choices[0])
     for name, (session, choice) in (("smallest", smallest), ("largest", largest)):
         steps[f"first_{name}_ms"] = _run_ms(session, choice)
@@ -76,7 +81,6 @@ def measure(graphs: list[Path], choices: list[list[int]], *, mapped: bool) -> di
         with weights.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         steps["largest_from_disk_ms"] = _run_ms(*largest)
-    steps["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3
     return steps
 
 
@@ -97,17 +101,22 @@ def build(folder: Path, shape_name: str, precision: str) -> dict[str, dict[str, 
     shape = SHAPES[shape_name]
     weights = random_weights(shape)
     grid = list(uniform_grid(shape).values())
-    space = cut_space(shape, grid, shape.layers)
+    space, by_layer = cut_space(shape, grid, shape.layers), cut_space(shape, grid, 1)
     elastic = write_graph(folder / "elastic.onnx", weights, space, precision)
+    layers = write_graph(folder / "layers.onnx", weights, by_layer, precision)
     save_packed(elastic, folder / "packed.onnx", {})
+    save_packed(layers, folder / "packed-layers.onnx", {})
     alone = []
     for number, subnet in enumerate(grid):
         stages = (Stage(0, (Option(subnet.layers),)),)
         alone.append(write_graph(folder / f"alone{number}.onnx", weights, Space(shape, stages), precision))
-    choices = [list(space.choice(subnet)) for subnet in (grid[0], min(grid, key=lambda one: one.parameters(shape)))]
+    ends = (grid[0], min(grid, key=lambda one: one.parameters(shape)))
+    choices, layer_choices = ([list(each.choice(subnet)) for subnet in ends] for each in (space, by_layer))
     return {
-        "elastic": {"graphs": [elastic], "choices": choices, "mapped": False},
-        "elastic, cache": {"graphs": [folder / "packed.onnx"], "choices": choices, "mapped": True},
+        "elastic, pool": {"graphs": [elastic], "choices": choices, "mapped": False},
+        "elastic, pool, cache": {"graphs": [folder / "packed.onnx"], "choices": choices, "mapped": True},
+        "elastic, layer": {"graphs": [layers], "choices": layer_choices, "mapped": False},
+        "elastic, layer, cache": {"graphs": [folder / "packed-layers.onnx"], "choices": layer_choices, "mapped": True},
         "largest alone": {"graphs": alone[:1], "choices": [[0], [0]], "mapped": False},
         "twelve alone": {"graphs": alone, "choices": [[0], [0]], "mapped": False},
     }
@@ -125,12 +134,19 @@ def run_case(case: dict[str, Any], core: int) -> dict[str, Any]:
 
 def table(results: dict[str, dict[str, Any]]) -> list[str]:
     """One row a case."""
-    rows = ["| | load ms | PSS loaded | smallest ran | largest ran | anonymous | given back | peak |", "|---" * 8 + "|"]
+    rows = [
+        "| | load ms | peak of load | PSS loaded | smallest ran | largest ran | anonymous | given back, smallest ran | "
+        "largest from page cache, from disk, again (ms) |",
+        "|---" * 9 + "|",
+    ]
     for name, steps in results.items():
         pss = [steps[key]["pss"] if key in steps else None for key in ("loaded", "smallest", "largest")]
         back = steps["released, smallest"]["pss"] if "released, smallest" in steps else None
-        cells = [steps["load_ms"], *pss, steps["largest"]["anonymous"], back, steps["peak_mb"]]
-        rows.append(f"| {name} | " + " | ".join("" if cell is None else f"{cell:.0f}" for cell in cells) + " |")
+        cells = [steps["load_ms"], steps["peak_mb"], *pss, steps["largest"]["anonymous"], back]
+        keys = ("largest_from_page_cache_ms", "largest_from_disk_ms", "again_largest_ms")
+        touched = ", ".join(f"{steps[key]:.0f}" for key in keys) if keys[0] in steps else ""
+        shown = " | ".join("" if cell is None else f"{cell:.0f}" for cell in cells)
+        rows.append(f"| {name} | {shown} | {touched} |")
     return rows
 
 
@@ -158,10 +174,8 @@ def main() -> None:
             name: sorted(each, key=lambda steps: float(steps["load_ms"]))[len(each) // 2] for name, each in runs.items()
         }
         kept[precision] = middle
-        print(
-            f"\n{options.shape} {precision}, MB above the bare process ({middle['elastic']['bare']['pss']:.0f} MB PSS)"
-        )
-        print("\n".join(table(middle)))
+        bare = middle["elastic, pool"]["bare"]["pss"]
+        lines += [f"{options.shape} {precision}, MB above the bare process ({bare:.0f} MB PSS)", "", *table(middle), ""]
     save(f"memory-{options.shape}", kept, lines)
 
 

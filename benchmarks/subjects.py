@@ -17,12 +17,12 @@ import onnxruntime as ort
 import torch
 import transformers
 
+from benchmarks.sessions import plain_session
 from gearshift.device_profiles import read_fingerprint
 from gearshift.export.graph import write_elastic_graph
 from gearshift.export.portable import cut_encoder, write_static_graph
 from gearshift.export.segments import Array
 from gearshift.runtime.manifest import INPUTS
-from gearshift.runtime.session import ERRORS_ONLY
 from gearshift.runtime.space import EncoderShape, Space, Subnet
 from gearshift.trainer.model import ElasticClassifier
 
@@ -60,17 +60,7 @@ def write_graph(path: Path, weights: dict[str, Array], space: Space, precision: 
 
 def their_session(path: Path, threads: int = 1) -> ort.InferenceSession:
     """A session as optimum's user has it: all optimisations on."""
-    return _session(path, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, threads)
-
-
-def _session(path: Path, level: ort.GraphOptimizationLevel, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = level
-    options.log_severity_level = ERRORS_ONLY
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return plain_session(path, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, threads)
 
 
 def export_with_optimum(directory: Path, shape: EncoderShape, subnet: Subnet, precision: str) -> dict[str, Path]:

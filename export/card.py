@@ -29,6 +29,7 @@ def model_card(manifest: Manifest) -> str:
     ]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])
     labels = ", ".join(manifest.labels)
+    table = "\n\n".join([table, *_about_int8(manifest)])
     return f"""# {manifest.name}
 
 A gearshift bundle: one {manifest.task} model with {len(by_name)} subnets in one graph.
@@ -48,6 +49,15 @@ with Engine.load("{manifest.name}.gearshift") as engine:
     print(engine.run("some text", deadline_ms=20))
 ```
 """
+
+
+def _about_int8(manifest: Manifest) -> list[str]:
+    """What int8 costs where it costs much, and which layers are spared for it."""
+    layers = ", ".join(str(layer) for layer in manifest.wide_layers)
+    losses = ", ".join(f"{name} {100 * loss:.1f} points" for name, loss in manifest.losses.items())
+    said = [f"The int8 graph computes these layers (counted from 0) in fp32, as they lost too much in int8: {layers}."]
+    lost = [f"In int8 these lose more accuracy against fp32 than the export allowed: {losses}."]
+    return [*(said if layers else []), *(lost if losses else [])]
 
 
 def _short(number: int) -> str:

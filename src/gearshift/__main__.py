@@ -13,7 +13,7 @@ from typing import Any
 import gearshift
 from gearshift import commands
 from gearshift.runtime.errors import GearshiftError, MissingExtraError
-from gearshift.runtime.manifest import PRECISIONS
+from gearshift.runtime.manifest import CPU_PRECISIONS, PRECISIONS
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -75,9 +75,28 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle directory to write")
     export.add_argument("--data", type=Path, metavar="DATA", help="held-out rows (default: the data it was trained on)")
-    everything = ",".join(PRECISIONS)
     export.add_argument(
-        "--precision", type=_precisions, default=everything, metavar="P,P", help=f"some of {everything} (default: all)"
+        "--precision",
+        type=_precisions,
+        metavar="P,P",
+        help=f"some of {','.join(PRECISIONS)}; fp16 is for GPUs (default: {','.join(CPU_PRECISIONS)}; "
+        "of standard operators fp32)",
+    )
+    export.add_argument(
+        "--operators",
+        choices=["fast", "standard"],
+        default="fast",
+        help="fast (default): with the library's own; standard: those of ONNX alone, for other engines",
+    )
+    export.add_argument(
+        "--int8-tolerance",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="accuracy that a size may lose in int8 against fp32 before it is said (default: 0.01, a point)",
+    )
+    export.add_argument(
+        "--wider", action="store_true", help="keep layers in fp32 within the int8 graph where it would lose more"
     )
     export.add_argument(
         "--granularity",

@@ -21,6 +21,7 @@ from gearshift.runtime.answers import (
     TokenClassification,
 )
 from gearshift.runtime.benchmark import BenchReport, granularity, run_bench
+from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.session import ElasticSession, check_self_test
 
 if TYPE_CHECKING:
@@ -75,12 +76,16 @@ def export(options: argparse.Namespace) -> int:
     data = _read_data(options, path)
     names, portable = _portable(options, run)
     layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
+    precisions = options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",))
     with progress_bar() as progress:
         report = export_bundle(
             run,
             options.output,
             data.splits["test"],
-            precisions=options.precision,
+            precisions=precisions,
+            operators=options.operators,
+            int8_tolerance=options.int8_tolerance,
+            wider=options.wider,
             layers_per_stage=layers[options.granularity],
             licence=options.licence,
             progress=progress,
@@ -90,17 +95,23 @@ def export(options: argparse.Namespace) -> int:
             from gearshift.export.portable import export_portable
 
             static = export_portable(run, portable, data.splits["test"], names, progress=progress)
-    parity = report.parity if "fp32" in options.precision else None  # int8 is not meant to give torch's logits
+    parity = report.parity
     lines = [
         *data.notes,
         f"{options.output}: written and verified, {_megabytes(report.bundle)}",
         *([] if parity is None else [f"fp32 logits within {parity:.1e} of torch over all subnets"]),
         *(f"{precision}: all {count} large weights packed" for precision, count in report.packed_weights.items()),
+        *(f"int8: layer {layer} is computed in fp32" for layer in report.wide_layers),
         *(f"int8 {name} loses {100 * loss:.1f} points against fp32" for name, loss in report.losses.items()),
         *([f"{portable}: {len(static)} static models, within {max(static.values()):.1e} of torch"] if static else []),
         *_pool_table(report.bundle),
     ]
-    measured: dict[str, Any] = {"parity": parity, "int8_losses": report.losses, "notes": list(data.notes)}
+    measured: dict[str, Any] = {
+        "parity": parity,
+        "int8_losses": report.losses,
+        "wide_layers": list(report.wide_layers),
+        "notes": list(data.notes),
+    }
     if static:
         measured["portable"] = {"path": str(portable), "parity": static}
     _print(options, {**_description(report.bundle), **measured}, lines)
