@@ -24,22 +24,27 @@ def choose_wide(
     expected: Mapping[str, Array],
     losses: Callable[[ElasticSession], Mapping[str, float]],
 ) -> frozenset[int]:
-    """The layers to keep in fp32 so that none of these subnets loses too much; none, where no choice helps.
+    """The layers to keep in fp32 so that these subnets lose least, as few as do it; none, where no choice helps.
 
-    `entries` are the subnets that do, `expected` their logits from the model for `inputs`, and `losses` measures
-    what is still lost above the tolerance. Greedy: each round adds the layer after which the logits are nearest.
+    `entries` are the subnets that lose too much, `expected` their logits from the model for `inputs`, and `losses`
+    measures what a session still loses above the tolerance. Greedy: each round adds the layer after which the
+    logits are nearest, until nothing is lost.
     """
     wide: frozenset[int] = frozenset()
+    lost = {wide: _lost(open_graph, wide, losses)}
     candidates = {layer for entry in entries.values() for layer, (heads, _) in enumerate(entry.subnet.layers) if heads}
-    while len(wide) < min(MAX_WIDE, len(candidates)):
+    while lost[wide] and len(wide) < min(MAX_WIDE, len(candidates)):
         errors = {layer: _error(open_graph, wide | {layer}, entries, inputs, expected) for layer in candidates - wide}
         wide |= {min(errors, key=lambda layer: (errors[layer], layer))}
-        session = open_graph(wide)
-        still = losses(session)
-        session.close()
-        if not still:
-            return wide
-    return frozenset()
+        lost[wide] = _lost(open_graph, wide, losses)
+    return min(lost, key=lambda layers: (lost[layers], len(layers)))
+
+
+def _lost(open_graph: Open, wide: frozenset[int], losses: Callable[[ElasticSession], Mapping[str, float]]) -> float:
+    session = open_graph(wide)
+    still = sum(losses(session).values())
+    session.close()
+    return still
 
 
 def _error(

@@ -130,7 +130,7 @@ def _verify_references(directory: Path, manifest: Manifest) -> None:
     for entry in manifest.pool:
         if entry.precision not in PRECISIONS:
             raise SchemaError(
-                f"{directory}: {entry.name}: expected precision {' or '.join(PRECISIONS)}, "
+                f"{directory}: {entry.name}: expected a precision out of {', '.join(PRECISIONS)}, "
                 f"found {entry.precision!r}; install a newer gearshift"
             )
         if (entry.name, entry.precision) in seen:

@@ -30,7 +30,8 @@ from gearshift.runtime.manifest import PoolEntry
 from gearshift.runtime.packed import PackedCache
 from gearshift.runtime.policy import Candidate, Decision, choose, pareto
 from gearshift.runtime.profiles import save_table
-from gearshift.runtime.session import CPU, ElasticSession
+from gearshift.runtime.providers import CPU
+from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.startup import AUTO, default_threads, start
 from gearshift.runtime.text import Encoded, Text, TextEncoder
 

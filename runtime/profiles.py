@@ -36,7 +36,7 @@ def tables_for(
     tables = [profile.table_for(bundle.hash, precision, threads, provider=provider) for precision in precisions]
     usable = [table for table in tables if table is not None and _covers(table, bundle)]
     if not usable:
-        raise ProfileError(_nothing_usable(Path(path), profile, bundle, precisions, threads))
+        raise ProfileError(_nothing_usable(Path(path), profile, bundle, precisions, threads, provider))
     return sorted(usable, key=lambda table: max(times[-1] for times in table.median_ms.values()))
 
 
@@ -68,11 +68,17 @@ def _conditions(table: files.LatencyTable) -> tuple[str, str, int, str]:
 
 
 def _nothing_usable(
-    path: Path, profile: files.DeviceProfile, bundle: Bundle, precisions: Collection[str], threads: int
+    path: Path,
+    profile: files.DeviceProfile,
+    bundle: Bundle,
+    precisions: Collection[str],
+    threads: int,
+    provider: str,
 ) -> str:
     same = [table for table in profile.tables if table.bundle_hash == bundle.hash]
-    found = ", ".join(f"{table.precision} with {table.threads} threads" for table in same)
+    found = ", ".join(f"{table.precision} with {table.threads} threads on {table.provider}" for table in same)
     return (
-        f"{path}: expected a table of this bundle, {' or '.join(precisions)} with {threads} threads, found "
+        f"{path}: expected a table of this bundle, {' or '.join(precisions)} with {threads} threads "
+        f"on {provider}, found "
         f"{found or 'none of this bundle'}; load the engine without a profile and call save_profile"
     )

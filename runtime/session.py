@@ -16,9 +16,8 @@ from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import BundleError, InputError, SchemaError, SelfTestError
 from gearshift.runtime.manifest import SELF_TEST
 from gearshift.runtime.pages import release
+from gearshift.runtime.providers import CPU, check_providers, check_started
 from gearshift.runtime.tasks import TASKS, Task
-
-CPU = ("CPUExecutionProvider",)
 
 OPTIMIZATION_KEY = "graph_optimization_level"
 """The one entry of the manifest's session options that is no configuration entry of ONNX Runtime."""
@@ -77,11 +76,12 @@ class ElasticSession:
         _check_version(bundle.manifest.minimum_onnxruntime)
         path = bundle.path / files.pop() if graph is None else graph
         options = _session_options(bundle.manifest.session_options, threads)
-        _check_providers(providers)
+        check_providers(providers)
         try:
             session = ort.InferenceSession(str(path), options, providers=list(providers))
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load it ({_one_line(error)})") from error
+        check_started(session, providers)
         _return_free_memory()
         self.path = path
         self._packed = graph is not None
@@ -226,12 +226,6 @@ def _session_options(entries: Mapping[str, str], threads: int) -> ort.SessionOpt
         if key != OPTIMIZATION_KEY:
             options.add_session_config_entry(key, value)
     return options
-
-
-def _check_providers(providers: Sequence[str]) -> None:
-    available = ort.get_available_providers()
-    if isinstance(providers, str) or not providers or not set(providers) <= set(available):
-        raise InputError(f"providers: expected a list out of {', '.join(available)}, got {providers!r}")
 
 
 def _check_version(minimum: str) -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import BundleError
+from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.measure import measure_table, random_inputs, run_ms
 from gearshift.runtime.packed import PackedCache
 from gearshift.runtime.profiles import tables_for
+from gearshift.runtime.providers import CPU
 from gearshift.runtime.sensors import effective_cpus
-from gearshift.runtime.session import CPU, ElasticSession, check_self_test
+from gearshift.runtime.session import ElasticSession, check_self_test
 
 AUTO = "auto"
 
@@ -42,10 +44,10 @@ def start(
     """A session at `precision` that passed its self-test, and a table from `profile` or measured now.
 
     `auto` takes the fastest precision that passes, by the profile's figures where there is one; a
-    precision that does not pass is left with a warning in the log. `cache` keeps packed weights. Raises
-    BundleError, InputError or ProfileError.
+    precision that does not pass is left with a warning in the log, and fp16 is for other providers than the
+    CPU's. `cache` keeps packed weights. Raises BundleError, InputError or ProfileError.
     """
-    precisions = bundle.precisions if precision == AUTO else (precision,)
+    precisions = _eligible(bundle, providers) if precision == AUTO else (precision,)
     bundle.pool(precisions[0])  # says what there is where there is none
     if profile is None:
         session = _fastest(bundle, _tested(bundle, precisions, threads, providers, cache))
@@ -54,6 +56,19 @@ def start(
     order = [table.precision for table in tables]
     session = _tested(bundle, order, threads, providers, cache, enough=1)[0]
     return session, tables[order.index(session.precision)]
+
+
+def _eligible(bundle: Bundle, providers: Sequence[str]) -> tuple[str, ...]:
+    """The precisions that `auto` may take; raises BundleError where there is none for a CPU."""
+    if tuple(providers) != CPU:
+        return bundle.precisions
+    found = tuple(precision for precision in bundle.precisions if precision in CPU_PRECISIONS)
+    if not found:
+        raise BundleError(
+            f"{bundle.path}: expected {' or '.join(CPU_PRECISIONS)} for a CPU, found {', '.join(bundle.precisions)}; "
+            "export one of these too, or load it with a GPU's provider"
+        )
+    return found
 
 
 def _tested(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from tokenizers import Tokenizer
@@ -283,3 +284,55 @@ def test_an_interruption_leaves_the_old_bundle(
         export_bundle(run, old_bundle, rows[:9], progress=interrupt)
     assert contents(old_bundle) == before
     assert [path.name for path in old_bundle.parent.iterdir()] == ["old.gearshift"]
+
+
+# fp16, and standard operators
+
+
+def test_fp16_is_exported_on_request_in_half_the_bytes_with_the_same_answers(
+    run: Run, rows: tuple[Row, ...], tmp_path: Path
+) -> None:
+    report = export_bundle(run, tmp_path / "half.gearshift", rows, precisions=["fp16", "fp32"])
+    bundle = open_bundle(report.bundle.path)
+    assert bundle.precisions == ("fp32", "fp16")
+    assert set(report.packed_weights) == {"fp32"}  # a GPU packs nothing
+    for name, entry in bundle.pool("fp16").items():
+        assert abs(entry.accuracy - bundle.entry(name, "fp32").accuracy) < 0.05
+    wide, half = ((bundle.path / f"{precision}.weights").stat().st_size for precision in ("fp32", "fp16"))
+    assert half < 0.52 * wide
+
+
+def test_an_activation_that_overflows_fp16_is_found(run: Run, rows: tuple[Row, ...], tmp_path: Path) -> None:
+    large = with_weights(run, layers__1__ffn_out__weight=60000)  # a weight fits; sums of such products do not
+    with pytest.raises(ExportError, match=r"fp16\.onnx: subnet .* expected logits within 0\.02 of their spread"):
+        export_bundle(large, tmp_path / "b.gearshift", rows, precisions=["fp16"])
+
+
+def test_standard_operators_are_exported_with_optimisation_on(run: Run, rows: tuple[Row, ...], tmp_path: Path) -> None:
+    report = export_bundle(run, tmp_path / "std.gearshift", rows, precisions=["fp32"], operators="standard")
+    bundle = open_bundle(report.bundle.path)
+    assert bundle.manifest.session_options["graph_optimization_level"] == "all"
+    assert report.parity is not None
+    assert report.parity < 1e-5
+    graph = onnx.load(bundle.path / "fp32.onnx", load_external_data=False)
+    assert [opset.domain for opset in graph.opset_import] == [""]
+
+
+def test_what_standard_operators_have_not_is_refused(run: Run, rows: tuple[Row, ...], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"precisions of standard operators: expected some of fp32, fp16, .* got int8"):
+        export_bundle(run, tmp_path / "b.gearshift", rows, precisions=["int8"], operators="standard")
+    with pytest.raises(InputError, match="operators: expected fast or standard, got 'fused'"):
+        export_bundle(run, tmp_path / "b.gearshift", rows, operators="fused")
+
+
+def test_subnets_that_differ_little_are_compared_as_much_closer(
+    run: Run, rows: tuple[Row, ...], tmp_path: Path
+) -> None:
+    """Logits so small that no input separates the subnets by a hundred tolerances: a hundredth is asked for."""
+    quiet = copy.deepcopy(run.checkpoint.model)
+    with torch.no_grad():
+        quiet.classifier.weight.mul_(1e-3)
+    faint = dataclasses.replace(run, checkpoint=dataclasses.replace(run.checkpoint, model=quiet))
+    report = export_bundle(faint, tmp_path / "b.gearshift", rows, precisions=["fp32"])
+    assert report.parity is not None
+    assert report.parity < 1e-7

@@ -10,7 +10,7 @@ from gearshift.device_profiles.profile import save_profile as write_profile
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import ProfileError
 from gearshift.runtime.profiles import save_table, tables_for, this_device
-from gearshift.runtime.session import CPU
+from gearshift.runtime.providers import CPU
 
 
 def _table(bundle: Bundle, *, precision: str = "fp32", threads: int = 1, largest_ms: float = 8.0) -> LatencyTable:
@@ -60,13 +60,14 @@ def test_a_profile_without_this_bundle_says_what_it_has_and_what_to_do(bundle: B
     path = tmp_path / "p.json"
     save_table(path, _table(bundle, threads=4))
     message = (
-        r"expected a table of this bundle, fp32 or int8 with 1 threads, found fp32 with 4 threads; "
+        r"expected a table of this bundle, fp32 or int8 with 1 threads on CPUExecutionProvider, "
+        r"found fp32 with 4 threads on CPUExecutionProvider; "
         r"load the engine without a profile and call save_profile"
     )
     with pytest.raises(ProfileError, match=message):
         _tables(path, bundle)
     save_table(path, dataclasses.replace(_table(bundle, threads=4), bundle_hash="1" * 64))
-    with pytest.raises(ProfileError, match=r"2 threads, found fp32 with 4 threads"):
+    with pytest.raises(ProfileError, match=r"2 threads on CPUExecutionProvider, found fp32 with 4 threads"):
         _tables(path, bundle, threads=2)
 
 

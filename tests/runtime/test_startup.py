@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime import startup
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.errors import BundleError, ProfileError, SelfTestError
+from gearshift.runtime.manifest import SELF_TEST
 from gearshift.runtime.profiles import save_table
-from gearshift.runtime.session import CPU, ElasticSession
+from gearshift.runtime.providers import CPU
+from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.startup import default_threads, start
 from tests.runtime.altered import change_manifest, change_self_test
 
@@ -128,5 +131,47 @@ def test_with_a_profile_the_next_precision_is_taken_where_the_fastest_is_wrong(
 
 
 def test_a_profile_of_another_precision_does_not_help(bundle: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="int8 with 1 threads, found fp32 with 1 threads"):
+    with pytest.raises(ProfileError, match="int8 with 1 threads on CPUExecutionProvider, found fp32 with 1 threads"):
         _start(bundle, "int8", profile=_saved(bundle, tmp_path / "p.json", fp32=2.0))
+
+
+def _with_fp16(directory: Path, *, alone: bool = False) -> Bundle:
+    """The bundle with a pool at fp16 too, which is the fp32 graph under that name."""
+    bundle = open_bundle(directory)
+    entries = bundle.pool("fp32").values()
+    half = tuple(dataclasses.replace(entry, precision="fp16") for entry in entries)
+    with np.load(directory / SELF_TEST) as arrays:
+        logits = {name: arrays[name] for name in arrays.files}
+    logits |= {name.replace(".fp32.", ".fp16."): array for name, array in logits.items() if ".fp32." in name}
+    np.savez(directory / SELF_TEST, allow_pickle=False, **logits)
+    change_manifest(directory, pool=half if alone else (*bundle.manifest.pool, *half))
+    return open_bundle(directory)
+
+
+def test_auto_leaves_fp16_to_other_providers_than_the_cpus(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_fp16 = _with_fp16(bundle_copy)
+    assert with_fp16.precisions == ("fp32", "int8", "fp16")
+    monkeypatch.setattr(startup, "run_ms", lambda session, *_: 0.1 if session.precision == "fp16" else 1.0)
+    assert _start(with_fp16)[0].precision != "fp16"
+    assert _start(with_fp16, "fp16")[0].precision == "fp16"  # for those who ask for it
+
+
+def test_auto_takes_fp16_where_it_is_the_fastest_on_another_provider(bundle_copy: Path) -> None:
+    with_fp16 = _with_fp16(bundle_copy)
+    assert startup._eligible(with_fp16, ("CUDAExecutionProvider", *CPU)) == ("fp32", "int8", "fp16")
+
+
+def test_a_bundle_of_fp16_alone_says_what_a_cpu_needs(bundle_copy: Path) -> None:
+    only = _with_fp16(bundle_copy, alone=True)
+    with pytest.raises(BundleError, match="expected fp32 or int8 for a CPU, found fp16; export one of these too"):
+        _start(only)
+
+
+def test_a_profile_of_another_provider_is_not_used(bundle: Bundle, tmp_path: Path) -> None:
+    _, table = _start(bundle, "fp32")
+    save_table(tmp_path / "gpu.json", dataclasses.replace(table, provider="CUDAExecutionProvider"))
+    message = r"with 1 threads on CPUExecutionProvider, found fp32 with 1 threads on CUDAExecutionProvider"
+    with pytest.raises(ProfileError, match=message):
+        _start(bundle, "fp32", profile=tmp_path / "gpu.json")
+    save_table(tmp_path / "gpu.json", table)  # beside the other
+    assert _start(bundle, "fp32", profile=tmp_path / "gpu.json")[1] == table
