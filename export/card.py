@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gearshift.runtime.manifest import Manifest
+from gearshift.trainer.tasks import OBJECTIVES
 
 
 def model_card(manifest: Manifest) -> str:
@@ -16,7 +17,7 @@ def model_card(manifest: Manifest) -> str:
         "subnet",
         "parameters",
         f"MACs at {manifest.macs_tokens} tokens",
-        *(f"accuracy {p}" for p in precisions),
+        *(f"{manifest.metric} {p}" for p in precisions),
     ]
     rows = [
         [
@@ -28,14 +29,14 @@ def model_card(manifest: Manifest) -> str:
         for name, accuracies in by_name.items()
     ]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])
-    labels = ", ".join(manifest.labels)
+    labels = f"{len(manifest.labels)} labels: {', '.join(manifest.labels)}.\n\n" if manifest.labels else ""
+    meaning = OBJECTIVES[manifest.task].meaning.format(rows=manifest.accuracy_rows)
+    asked = '("a question", "a text with its answer")' if manifest.task == "question-answering" else '"some text"'
     return f"""# {manifest.name}
 
 A gearshift bundle: one {manifest.task} model with {len(by_name)} subnets in one graph.
 
-{len(manifest.labels)} labels: {labels}.
-
-Accuracy is the share of {manifest.accuracy_rows} held-out rows answered right, measured on the exported graphs.
+{labels}{meaning}, measured on the exported graphs.
 
 {table}
 
@@ -45,7 +46,7 @@ Licence: {manifest.licence}. Made by {manifest.made_by}.
 from gearshift.runtime import Engine
 
 with Engine.load("{manifest.name}.gearshift") as engine:
-    print(engine.run("some text", deadline_ms=20))
+    print(engine.run({asked}, deadline_ms=20))
 ```
 """
 

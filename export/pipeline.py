@@ -23,7 +23,9 @@ from gearshift.runtime.space import Space, cut_space
 from gearshift.runtime.storage import replacing_directory
 from gearshift.trainer.batches import Batch, EncodedRows, encode
 from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.data import Row
+from gearshift.trainer.evaluate import with_reference
+from gearshift.trainer.rows import Row
+from gearshift.trainer.tasks import OBJECTIVES
 
 MACS_TOKENS = 128
 """Length of text for which the manifest counts multiply-accumulates, as the papers do."""
@@ -67,13 +69,14 @@ def export_bundle(
     `layers_per_stage`: how many layers are switched together. 1 lets any mix of the layers' options be chosen;
     all of them in one stage list the subnets themselves, which runs fastest and loads slowest.
 
-    `rows` are held-out rows: the accuracy of every pool subnet is measured on them at each precision.
+    `rows` are held-out rows: the metric of every pool subnet is measured on them at each precision.
     Raises ExportError where a graph differs from the model, StorageError where `out` cannot be written.
     """
     _check_arguments(precisions, rows)
     checkpoint = run.checkpoint
     max_length = int(run.facts["max_length"])
-    encoded = encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length)
+    encoded = encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
+    encoded = with_reference(checkpoint.model, encoded)
     shape = checkpoint.model.shape
     space = cut_space(shape, list(run.subnets.values()), layers_per_stage)
     draft = _draft(run, space, out, precisions, len(rows), licence, encoded.pad_id, max_length)
@@ -137,7 +140,7 @@ def _draft(
     return Manifest(
         name=out.name.removesuffix(".gearshift"),
         task=run.checkpoint.task,
-        metric="accuracy",
+        metric=OBJECTIVES[run.checkpoint.task].metric,
         labels=run.checkpoint.labels,
         max_length=max_length,
         pad_id=pad_id,
