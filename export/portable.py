@@ -34,10 +34,10 @@ from gearshift.runtime.storage import replacing_directory, require_replaceable
 from gearshift.runtime.tasks import TASKS
 from gearshift.trainer.batches import Batch, encode
 from gearshift.trainer.checkpoint import Run, save_tokenizer
-from gearshift.trainer.data import Row
 from gearshift.trainer.huggingface import quiet, write_pooling
 from gearshift.trainer.model import Head
 from gearshift.trainer.names import ARCHITECTURES
+from gearshift.trainer.rows import Row
 
 require("export", "optimum.exporters.onnx")
 

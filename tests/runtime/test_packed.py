@@ -24,7 +24,8 @@ from gearshift.runtime.errors import SelfTestError
 from gearshift.runtime.measure import random_inputs
 from gearshift.runtime.packed import ABANDONED_S, GRAPH, KEPT_ENTRIES, MARKER, PackedCache
 from gearshift.runtime.pages import resident_bytes
-from gearshift.runtime.session import CPU, ElasticSession
+from gearshift.runtime.providers import CPU
+from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.startup import start
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="pages are counted in /proc")
