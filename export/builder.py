@@ -40,6 +40,7 @@ class Scope:
     ) -> list[str]:
         """Append a node and give the names of its outputs; an empty input name leaves an optional input out."""
         names = [self.builder.fresh(operator) for _ in range(outputs)]
+        self.builder.uses(domain)
         self.nodes.append(helper.make_node(operator, list(inputs), names, domain=domain, **attributes))
         return names
 
@@ -54,6 +55,7 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.root = Scope(self)
         self._weights: dict[str, Array] = {}
+        self._domains: set[str] = set()
         self._counters: dict[str, int] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
@@ -63,6 +65,10 @@ class GraphBuilder:
         number = self._counters.get(stem, 0)
         self._counters[stem] = number + 1
         return f"{stem}_{number}"
+
+    def uses(self, domain: str) -> None:
+        """Note that a node is of this domain, which the model must then import."""
+        self._domains.add(domain)
 
     def input(self, name: str, shape: Sequence[str | int]) -> str:
         """Declare an int64 input of the model."""
@@ -91,7 +97,9 @@ class GraphBuilder:
         """Whether a weight of that name is stored already."""
         return name in self._weights
 
-    def switch(self, condition: str, then: Scope, result: str, otherwise: str) -> str:
+    def switch(
+        self, condition: str, then: Scope, result: str, otherwise: str, floats: type[np.floating] = np.float32
+    ) -> str:
         """An `If` in the root graph: `result` of the branch `then`, or `otherwise` passed on unchanged."""
         name = self.fresh("If")
         # A branch may not give out a value of the root itself, hence the Identity.
@@ -102,8 +110,8 @@ class GraphBuilder:
                 "If",
                 [condition],
                 [name],
-                then_branch=helper.make_graph(then.nodes, f"{name}_then", [], [_branch_output(result)]),
-                else_branch=helper.make_graph([identity], f"{name}_else", [], [_branch_output(passed)]),
+                then_branch=helper.make_graph(then.nodes, f"{name}_then", [], [_branch_output(result, floats)]),
+                else_branch=helper.make_graph([identity], f"{name}_else", [], [_branch_output(passed, floats)]),
             )
         )
         return name
@@ -114,7 +122,7 @@ class GraphBuilder:
         with path.with_name(weights_name).open("wb") as file:
             initializers = [self._store(file, weights_name, name, array) for name, array in self._weights.items()]
         graph = helper.make_graph(self.root.nodes, "gearshift", self._inputs, self._outputs, initializers)
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB, 1)]
+        opsets = [helper.make_opsetid("", OPSET), *(helper.make_opsetid(d, 1) for d in sorted(self._domains - {""}))]
         model = helper.make_model(graph, producer_name="gearshift", opset_imports=opsets, ir_version=IR_VERSION)
         path.write_bytes(model.SerializeToString(deterministic=True))
 
@@ -130,5 +138,5 @@ class GraphBuilder:
         return tensor
 
 
-def _branch_output(name: str) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+def _branch_output(name: str, floats: type[np.floating]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(floats)), None)

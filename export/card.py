@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from gearshift.runtime.manifest import Manifest
-from gearshift.trainer.tasks import OBJECTIVES
+
+MEANINGS = {
+    "accuracy": "Accuracy is the share of {rows} held-out rows answered right",
+    "spearman": "Spearman is the rank correlation with the numbers of {rows} held-out rows",
+    "entity_f1": "Entity F1 is that of whole entities in {rows} held-out rows",
+    "answer_f1": "Answer F1 is that of the answers' words, the mean over {rows} held-out questions",
+    "cosine": "Cosine is the mean one with the vectors of the full-size net in torch, over {rows} held-out texts",
+}
+"""Metric -> what it is, of so many held-out rows. Here, as a card is also written where there is no torch."""
 
 
 def model_card(manifest: Manifest) -> str:
@@ -30,8 +38,10 @@ def model_card(manifest: Manifest) -> str:
     ]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])
     labels = f"{len(manifest.labels)} labels: {', '.join(manifest.labels)}.\n\n" if manifest.labels else ""
-    meaning = OBJECTIVES[manifest.task].meaning.format(rows=manifest.accuracy_rows)
+    said = MEANINGS.get(manifest.metric, f"The metric is {manifest.metric}, of {{rows}} held-out rows")
+    meaning = said.format(rows=manifest.accuracy_rows)
     asked = '("a question", "a text with its answer")' if manifest.task == "question-answering" else '"some text"'
+    table = "\n\n".join([table, *_about_int8(manifest)])
     return f"""# {manifest.name}
 
 A gearshift bundle: one {manifest.task} model with {len(by_name)} subnets in one graph.
@@ -49,6 +59,15 @@ with Engine.load("{manifest.name}.gearshift") as engine:
     print(engine.run({asked}, deadline_ms=20))
 ```
 """
+
+
+def _about_int8(manifest: Manifest) -> list[str]:
+    """What int8 costs where it costs much, and which layers are spared for it."""
+    layers = ", ".join(str(layer) for layer in manifest.wide_layers)
+    losses = ", ".join(f"{name} {100 * loss:.1f} points" for name, loss in manifest.losses.items())
+    said = [f"The int8 graph computes these layers (counted from 0) in fp32, as they lost too much in int8: {layers}."]
+    lost = [f"In int8 these lose more accuracy against fp32 than the export allowed: {losses}."]
+    return [*(said if layers else []), *(lost if losses else [])]
 
 
 def _short(number: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gearshift.export.builder import Scope
 from gearshift.export.heads import linear
-from gearshift.export.operators import Recipe
+from gearshift.export.recipe import Recipe
 from gearshift.export.segments import Array, Weights
 
 Norm = Callable[[Scope, str, str, tuple[Array, Array]], str]

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +18,15 @@ import numpy as np
 from gearshift.export.builder import GraphBuilder, Scope
 from gearshift.export.embeddings import embed
 from gearshift.export.heads import answer, first_row, needs_first_only
-from gearshift.export.operators import RECIPES, Recipe, Rows
+from gearshift.export.operators import OPERATORS
+from gearshift.export.recipe import Recipe, Rows
 from gearshift.export.segments import Array, Weights, cut_layer
-from gearshift.runtime.manifest import INPUTS
+from gearshift.runtime.errors import ExportError
+from gearshift.runtime.manifest import CHOICE, INPUTS
 from gearshift.runtime.space import EncoderShape, Kept, Option, Space, Stage
 from gearshift.runtime.tasks import TASKS
 from gearshift.trainer.model import Head
 
-CHOICE = "choice"
 Body = Callable[[Scope, Stage, Option, str], str]
 """Puts what one option of a stage does to a value into a scope, and gives the result."""
 
@@ -36,22 +37,57 @@ def token_inputs(shape: EncoderShape) -> tuple[str, ...]:
 
 
 def write_elastic_graph(
-    path: Path, weights: Weights, space: Space, *, precision: str, norm_eps: float, head: Head | None = None
+    path: Path,
+    weights: Weights,
+    space: Space,
+    *,
+    precision: str,
+    norm_eps: float,
+    head: Head | None = None,
+    operators: str = "fast",
+    wide: Collection[int] = (),
 ) -> None:
     """Write the elastic graph of a space at one precision, and its weights file beside it.
+
+    `operators`: a key of `OPERATORS`. `wide`: layers that are computed in fp32 whatever the precision (of int8).
 
     Inputs `input_ids`, `attention_mask` and, where the model has token types, `token_type_ids`, all int64
     (batch, tokens), and `choice` int64 (stages,); output float32, its name and form those of the head's task.
     """
-    graph = _ElasticGraph(weights, space, RECIPES[precision], norm_eps, head or Head())
+    recipe = OPERATORS[operators][precision]
+    recipes = [OPERATORS[operators]["fp32"] if layer in wide else recipe for layer in range(space.shape.layers)]
+    graph = _ElasticGraph(as_floats(weights, recipe.floats), space, recipe, recipes, norm_eps, head or Head())
     graph.build().save(path)
 
 
+def as_floats(weights: Weights, floats: type[np.floating]) -> Weights:
+    """The weights in that float type; raises ExportError where one is too large for it."""
+    if floats is np.float32:
+        return weights
+    limit = np.finfo(floats).max
+    for name, array in weights.items():
+        if (largest := np.abs(array).max()) > limit:
+            raise ExportError(
+                f"{name}: expected weights of at most {limit:g}, as {floats.__name__} can hold, found {largest:g}; "
+                "export another precision"
+            )
+    return {name: array.astype(floats) for name, array in weights.items()}
+
+
 class _ElasticGraph:
-    def __init__(self, weights: Weights, space: Space, recipe: Recipe, norm_eps: float, head: Head) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        space: Space,
+        recipe: Recipe,
+        recipes: Sequence[Recipe],
+        norm_eps: float,
+        head: Head,
+    ) -> None:
         self.weights = weights
         self.space = space
         self.recipe = recipe
+        self.recipes = recipes  # of each layer
         self.norm_eps = norm_eps
         self.head = head
         self.task = TASKS[head.task]
@@ -64,7 +100,7 @@ class _ElasticGraph:
         names = token_inputs(self.space.shape)
         input_ids, attention_mask, *token_types = (builder.input(name, ("batch", "tokens")) for name in names)
         choice = builder.input(CHOICE, (len(self.space.stages),))
-        self.mask = builder.root.value("Cast", [attention_mask], to=6)  # int32, as the attention operators want it
+        self.mask = self.recipe.mask(builder.root, attention_mask)
         hidden = embed(builder.root, self.weights, self.recipe, input_ids, next(iter(token_types), None), self._norm)
         *stages, last = enumerate(self.space.stages)
         for index, stage in stages:
@@ -86,6 +122,7 @@ class _ElasticGraph:
         root = self.builder.root
         if len(stage.options) == 1:  # nothing to switch: the layers run in the root graph
             return body(root, stage, stage.options[0], hidden)
+        floats = np.float32 if otherwise is None else self.recipe.floats
         if otherwise is None:  # what an option that does not exist gives: nothing that passes for an answer
             ones = (1, 1, 1) if self.task.per_token else (1, 1)
             otherwise = self.builder.weight("no_option", np.full(ones, np.nan, np.float32))
@@ -95,7 +132,7 @@ class _ElasticGraph:
             result = body(then, stage, option, hidden)
             if then.nodes:  # an option that does nothing needs no branch
                 condition = root.value("Equal", [chosen, self.builder.constant(f"option{number}", number)])
-                otherwise = self.builder.switch(condition, then, result, otherwise)
+                otherwise = self.builder.switch(condition, then, result, otherwise, floats)
         return otherwise
 
     def _layers(self, scope: Scope, stage: Stage, option: Option, hidden: str) -> str:
@@ -120,17 +157,17 @@ class _ElasticGraph:
             hidden = self._layer(scope, layer, hidden, _all_rows)
         rows = first_row if needs_first_only(self.head) else _all_rows
         states = self._layer(scope, kept[-1], hidden, rows) if kept else rows(scope, hidden)
-        return answer(scope, self.weights, self.head, states, INPUTS[1])
+        return answer(scope, self.weights, self.head, self.recipe, states, INPUTS[1])
 
     def _layer(self, scope: Scope, kept: Kept, hidden: str, rows: Rows) -> str:
-        layer = self.layers[kept.layer]
+        layer, recipe = self.layers[kept.layer], self.recipes[kept.layer]
         heads = [segment for segment in layer.heads if segment.end <= kept.heads]
         bias_name = f"{layer.name}.attention_bias"
-        terms = self.recipe.attention(scope, hidden, self.mask, heads, layer.attention_bias, bias_name, rows)
+        terms = recipe.attention(scope, hidden, self.mask, heads, layer.attention_bias, bias_name, rows)
         summed = scope.value("Sum", [*terms, rows(scope, hidden)])
         hidden = self._norm(scope, summed, f"{layer.name}.attention_norm", layer.attention_norm)
         neurons = [segment for segment in layer.neurons if segment.end <= kept.neurons]
-        terms = self.recipe.ffn(scope, hidden, neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
+        terms = recipe.ffn(scope, hidden, neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
         summed = scope.value("Sum", [*terms, hidden])
         return self._norm(scope, summed, f"{layer.name}.ffn_norm", layer.ffn_norm)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from gearshift.export.builder import CONTRIB, Scope
+from gearshift.export.builder import Scope
+from gearshift.export.recipe import Recipe
 from gearshift.export.segments import Weights
 from gearshift.trainer.model import POOLED, Head
 
 EPSILON = 1e-12
 """Least length that an embedding is divided by, as in torch's `normalize`."""
 
-_ACTIVATIONS = {"tanh": ("Tanh", ""), "gelu": ("Gelu", CONTRIB), "relu": ("Relu", "")}
+_ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
 
 
 def needs_first_only(head: Head) -> bool:
@@ -19,16 +20,22 @@ def needs_first_only(head: Head) -> bool:
     return head.task in POOLED or (head.task == "embedding" and head.pooling == "first")
 
 
-def answer(scope: Scope, weights: Weights, head: Head, states: str, mask: str) -> str:
-    """The answer of a head from the last states: (batch, hidden) of the first token where that is all it needs,
-    else (batch, tokens, hidden). `mask` is the int64 attention mask (batch, tokens)."""
+def answer(scope: Scope, weights: Weights, head: Head, recipe: Recipe, states: str, mask: str) -> str:
+    """The answer of a head, in float32, from the last states: (batch, hidden) of the first token where that is all
+    it needs, else (batch, tokens, hidden). `mask` is the int64 attention mask (batch, tokens)."""
     if head.task == "embedding":
+        states = recipe.to_float32(scope, states)  # float16 has no room for the square of a length, nor for EPSILON
         return _normalised(scope, states if head.pooling == "first" else _mean(scope, states, mask))
     if head.task in POOLED:
-        operator, domain = _ACTIVATIONS[head.activation]
-        pooled = scope.value(operator, [_gemm(scope, weights, states, "pooler")], domain=domain)
-        return _gemm(scope, weights, pooled, "classifier")
-    return linear(scope, weights, states, "classifier")
+        pooled = _activated(scope, head, recipe, _gemm(scope, weights, states, "pooler"))
+        return recipe.to_float32(scope, _gemm(scope, weights, pooled, "classifier"))
+    return recipe.to_float32(scope, linear(scope, weights, states, "classifier"))
+
+
+def _activated(scope: Scope, head: Head, recipe: Recipe, value: str) -> str:
+    if head.activation == "gelu":
+        return recipe.gelu(scope, value)
+    return scope.value(_ACTIVATIONS[head.activation], [value])
 
 
 def first_row(scope: Scope, value: str) -> str:

@@ -1,4 +1,4 @@
-"""Which operators a half-layer is made of, per precision: a table that a benchmark can rewrite.
+"""Which operators a half-layer is made of, per precision: tables that a benchmark can rewrite.
 
 Chosen by measured time, with graph optimisation off, so that the library does not undo the choice. Each
 recipe takes the half-layer's input and gives the terms of a sum: one per segment, and the output bias
@@ -8,34 +8,19 @@ where no operator takes it along. Plain `Sum` and `LayerNormalization` follow: t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from onnx import TensorProto
 
 from gearshift.export.builder import CONTRIB, Scope
 from gearshift.export.quantize import TABLE_BITS, quantize
+from gearshift.export.recipe import Recipe, Rows
 from gearshift.export.segments import Array, HeadSegment, NeuronSegment
-
-Attention = Callable[[Scope, str, str, Sequence[HeadSegment], Array, str, "Rows"], list[str]]
-Rows = Callable[[Scope, str], str]
-"""Picks the token rows that the rest of the net needs: all of them, or the first where only that is classified."""
-Lookup = Callable[[Scope, str, Array, str], str]
-Ffn = Callable[[Scope, str, Sequence[NeuronSegment], Array, str], list[str]]
+from gearshift.export.standard import standard_recipe
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How one precision computes the two halves of a layer.
-
-    Each gives the names of values to be added up; the residual and the norm are the caller's.
-    """
-
-    attention: Attention
-    ffn: Ffn
-    lookup: Lookup
-    """Rows of the word table."""
-
-
-def _attention_fp32(
+def _attention_float(
     scope: Scope, hidden: str, mask: str, segments: Sequence[HeadSegment], bias: Array, bias_name: str, rows: Rows
 ) -> list[str]:
     weight = scope.builder.weight
@@ -57,7 +42,7 @@ def _attention_fp32(
     return [*terms, weight(bias_name, bias)]
 
 
-def _ffn_fp32(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array, bias_name: str) -> list[str]:
+def _ffn_float(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array, bias_name: str) -> list[str]:
     weight = scope.builder.weight
     terms = []
     for segment in segments:
@@ -68,7 +53,7 @@ def _ffn_fp32(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias
     return [*terms, weight(bias_name, bias)]
 
 
-def _lookup_fp32(scope: Scope, name: str, table: Array, ids: str) -> str:
+def _lookup_float(scope: Scope, name: str, table: Array, ids: str) -> str:
     return scope.value("Gather", [scope.builder.weight(name, table), ids])
 
 
@@ -89,7 +74,7 @@ def _lookup_int8(scope: Scope, name: str, table: Array, ids: str) -> str:
         packed = quantize(table.T, bits=TABLE_BITS)
         scope.builder.weight(rows, packed.values.T)
         scope.builder.weight(scales, packed.scales[:, None])
-    words = scope.value("Cast", [scope.value("Gather", [rows, ids])], to=1)  # float32
+    words = scope.value("Cast", [scope.value("Gather", [rows, ids])], to=TensorProto.FLOAT)
     return scope.value("Mul", [words, scope.value("Gather", [scales, ids])])
 
 
@@ -140,7 +125,24 @@ def _dynamic_matmul(scope: Scope, value: str, matrix: tuple[str, str, str], bias
     return scope.value("DynamicQuantizeMatMul", inputs, domain=CONTRIB)
 
 
+def _mask(scope: Scope, given: str) -> str:
+    """int32, as the attention operators want it."""
+    return scope.value("Cast", [given], to=TensorProto.INT32)
+
+
+def _gelu(scope: Scope, value: str) -> str:
+    return scope.value("Gelu", [value], domain=CONTRIB)
+
+
 RECIPES = {
-    "fp32": Recipe(_attention_fp32, _ffn_fp32, _lookup_fp32),
-    "int8": Recipe(_attention_int8, _ffn_int8, _lookup_int8),
+    "fp32": Recipe(_attention_float, _ffn_float, _lookup_float, _mask, _gelu),
+    "int8": Recipe(_attention_int8, _ffn_int8, _lookup_int8, _mask, _gelu),
+    "fp16": Recipe(_attention_float, _ffn_float, _lookup_float, _mask, _gelu, np.float16),
 }
+"""Precision -> the fastest operators. Those of fp16 have kernels on GPUs; a CPU runs them in float32."""
+
+OPERATORS: Mapping[str, Mapping[str, Recipe]] = {
+    "fast": RECIPES,
+    "standard": {"fp32": standard_recipe(np.float32), "fp16": standard_recipe(np.float16)},
+}
+"""`standard`: without the library's own operators, for other engines."""

@@ -21,11 +21,13 @@ from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.answers import Answer, RunFacts, read_answer
 from gearshift.runtime.backoff import Backoff
 from gearshift.runtime.bundle import Bundle, open_bundle
+from gearshift.runtime.cache import HashMemory
 from gearshift.runtime.decision_log import DecisionLog
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.gate import Gate
 from gearshift.runtime.latency import SlowDown, predict
 from gearshift.runtime.manifest import PoolEntry
+from gearshift.runtime.packed import PackedCache
 from gearshift.runtime.policy import Candidate, Decision, choose, pareto
 from gearshift.runtime.profiles import save_table
 from gearshift.runtime.session import CPU, ElasticSession
@@ -91,6 +93,7 @@ class Engine:
         target: float = 0.95,
         log: str | Path | None = None,
         providers: Sequence[str] = CPU,
+        cache: bool = True,
     ) -> Self:
         """An engine for the bundle in directory `path`, verified, self-tested and timed on this machine.
 
@@ -98,11 +101,12 @@ class Engine:
         fastest that is right on this CPU. `profile`: a file that `save_profile` wrote; without it every
         subnet is timed now, for a second or two. `target`: share of deadlines to keep. `log`: a file that
         gets one line of JSON for each request. `providers`: as in onnxruntime.
+        `cache`: keep packed weights, and hashes of files that did not change, in the user's cache directory.
 
         Raises BundleError (IntegrityError, SchemaError, SelfTestError), ProfileError, InputError or
         StorageError.
         """
-        bundle = open_bundle(path)
+        bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
         SlowDown(target=target)  # refuses a wrong target before the slow part
         with contextlib.ExitStack() as undo:
             decisions = None if log is None else DecisionLog(log)
@@ -114,6 +118,7 @@ class Engine:
                 threads=default_threads() if threads is None else threads,
                 profile=profile,
                 providers=providers,
+                cache=PackedCache() if cache else None,
             )
             undo.callback(session.close)
             engine = cls(bundle, session, table, target=target, log=decisions)
@@ -247,6 +252,15 @@ class Engine:
         if name is not None:
             self._bundle.entry(name, self.precision)
         self._pinned = name
+
+    def release_pages(self) -> int:
+        """Give back the memory of weights that requests have touched so far; gives the bytes freed.
+
+        For an engine that settled on a small subnet, or a device that runs short. Works with the packed-weight
+        cache alone; what is needed again comes back from the file, which makes the first answer slower.
+        """
+        with self._gate.request():
+            return self._session.release_pages()
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ checks that the manifest agrees with itself and with the files beside it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from gearshift.runtime.errors import GearshiftError, InputError, SchemaError
@@ -17,9 +17,13 @@ SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 SELF_TEST = "selftest.npz"
 TOKENIZER = "tokenizer.json"
-PRECISIONS = ("fp32", "int8")
+CPU_PRECISIONS = ("fp32", "int8")
+PRECISIONS = (*CPU_PRECISIONS, "fp16")
+"""fp16 is for GPUs: CPUs have no kernels for it, so that the library would turn every value back into fp32."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""What a graph may take besides `choice`."""
+"""What a graph may take besides CHOICE."""
+CHOICE = "choice"
+"""The graph's input that picks the subnet: int64, an option of each stage."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,10 @@ class Manifest:
     licence: str
     made_by: str
     files: dict[str, FileEntry]
+    losses: dict[str, float] = field(default_factory=dict)
+    """Accuracy that subnets lose in int8 against fp32, where that is more than the export allowed."""
+    wide_layers: tuple[int, ...] = ()
+    """Layers that the int8 graph computes in fp32, as the export was asked to where int8 loses too much."""
 
     def __post_init__(self) -> None:
         for name in ("name", "task", "metric", "minimum_onnxruntime", "licence", "made_by"):
@@ -116,12 +124,19 @@ class Manifest:
         options = self.session_options
         whole = isinstance(options, dict) and all(isinstance(text, str) for pair in options.items() for text in pair)
         _require(whole, "session_options (text by text)", options)
+        shares = isinstance(self.losses, dict) and all(
+            isinstance(name, str) and isinstance(loss, float) and 0 <= loss <= 1 for name, loss in self.losses.items()
+        )
+        _require(shares, "losses (shares of 1 by subnet)", self.losses)
+        _require(all(map(_whole, self.wide_layers)), "wide_layers", self.wide_layers)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Plain values by name, for JSON; what is seldom there only where it is."""
+        seldom = {"losses": self.losses, "wide_layers": list(self.wide_layers)}
         return {
             "schema_version": SCHEMA_VERSION,
-            **vars(self),
+            **{name: value for name, value in vars(self).items() if name not in seldom},
+            **{name: value for name, value in seldom.items() if value},
             "labels": list(self.labels),
             "inputs": list(self.inputs),
             "space": self.space.to_dict(),
@@ -147,6 +162,7 @@ class Manifest:
                     **fields,
                     "labels": _tuple(fields["labels"]),
                     "inputs": _tuple(fields["inputs"]),
+                    "wide_layers": _tuple(fields.get("wide_layers", [])),
                     "space": Space.from_dict(fields["space"]),
                     "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
                     "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},

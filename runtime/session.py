@@ -6,6 +6,7 @@ import ctypes
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import BundleError, InputError, SchemaError, SelfTestError
 from gearshift.runtime.manifest import SELF_TEST
+from gearshift.runtime.pages import release
 from gearshift.runtime.tasks import TASKS, Task
 
 CPU = ("CPUExecutionProvider",)
@@ -27,6 +29,9 @@ OPTIMIZATION_LEVELS = {
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
+
+PACKED_FROM_BYTES = 1024
+"""Weights below this stay inside a graph that is saved with packed weights."""
 
 ERRORS_ONLY = 3
 """Severity of ONNX Runtime's own log: 3 is errors."""
@@ -42,6 +47,9 @@ are the same everywhere, but a last-bit difference before a quantization moves a
 of their spread. So do saturated products (x86 without VNNI, 8-bit weights): a single one was off by 0.5 %
 of the spread for Gaussian weights and 6 % for uniform ones, and a net has dozens; 7-bit weights by none."""
 
+FP16_ERROR = 0.02
+"""The same of fp16. Devices round in other places: 2**-12 of each value, .003 of the spread after twelve layers."""
+
 INT8_AGREEMENT = 0.9
 """Share of rows with the same best label, over all subnets together: the rest are rows where two labels
 are nearly equal, which one quantization step can turn."""
@@ -50,15 +58,24 @@ are nearly equal, which one quantization step can turn."""
 class ElasticSession:
     """A loaded elastic graph: `run` takes a choice with every call, so that switching loads nothing.
 
+    `graph` is a file to load in place of the bundle's own: the same graph with its weights packed (`packed`).
     Raises BundleError where the graph cannot be loaded, SchemaError where this onnxruntime is too old.
     """
 
-    def __init__(self, bundle: Bundle, precision: str, *, threads: int, providers: Sequence[str] = CPU) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        precision: str,
+        *,
+        threads: int,
+        providers: Sequence[str] = CPU,
+        graph: Path | None = None,
+    ) -> None:
         files = {entry.file for entry in bundle.pool(precision).values()}
         if len(files) != 1:
             raise SchemaError(f"{bundle.path}: expected one {precision} graph, found {sorted(files)}; export again")
         _check_version(bundle.manifest.minimum_onnxruntime)
-        path = bundle.path / files.pop()
+        path = bundle.path / files.pop() if graph is None else graph
         options = _session_options(bundle.manifest.session_options, threads)
         _check_providers(providers)
         try:
@@ -67,6 +84,7 @@ class ElasticSession:
             raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load it ({_one_line(error)})") from error
         _return_free_memory()
         self.path = path
+        self._packed = graph is not None
         self.task = _task(bundle)
         self.precision = precision
         self.threads = threads
@@ -89,17 +107,47 @@ class ElasticSession:
             raise BundleError(f"{self.path}: onnxruntime could not run it ({_one_line(error)})") from error
         return answer  # type: ignore[no-any-return]
 
+    def release_pages(self) -> int:
+        """Give back the memory of weights that come from the packed-weight cache; gives the bytes freed.
+
+        Their next use brings them back, at the price of a page fault each. Without the cache: nothing, 0.
+        """
+        if not self._packed:
+            return 0
+        return release(self.path.with_suffix(".weights"))
+
     def close(self) -> None:
         """Free the weights. The session cannot be used afterwards."""
         self._session = None
         _return_free_memory()
 
 
+def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
+    """Save a graph as ONNX Runtime holds it, its weights as they are and packed, in `target` and a file beside it.
+
+    `entries` are the session options of its manifest. Raises BundleError.
+    """
+    options = _session_options(entries, threads=1)
+    options.optimized_model_filepath = str(target)
+    for key, value in {
+        "session.optimized_model_external_initializers_file_name": target.with_suffix(".weights").name,
+        "session.optimized_model_external_initializers_min_size_in_bytes": str(PACKED_FROM_BYTES),
+        "session.save_external_prepacked_constant_initializers": "1",
+    }.items():
+        options.add_session_config_entry(key, value)
+    try:
+        ort.InferenceSession(str(graph), options, providers=list(CPU))
+    except Exception as error:  # a full disk among others
+        raise BundleError(f"{target}: onnxruntime could not save it ({_one_line(error)})") from error
+    _return_free_memory()
+
+
 def check_self_test(session: ElasticSession, bundle: Bundle) -> None:
     """Run every pool subnet on the bundle's own inputs; raises SelfTestError with what was seen.
 
-    fp32: every logit within FP32_TOLERANCE. int8: mean difference of each subnet within INT8_ERROR of the
-    spread of its logits, and, where there are labels, the best one the same on INT8_AGREEMENT of all rows.
+    fp32: every logit within FP32_TOLERANCE. int8, fp16: mean difference of each subnet within INT8_ERROR,
+    FP16_ERROR of the spread of its logits, and, where there are labels, the best one the same on
+    INT8_AGREEMENT of all rows.
     """
     same = total = 0
     for name, expected, found in _self_test_runs(session, bundle):
@@ -108,7 +156,8 @@ def check_self_test(session: ElasticSession, bundle: Bundle) -> None:
             _require(error.max(), FP32_TOLERANCE, "largest difference of a logit", session, bundle, name)
         else:
             spread = max(float(expected.std()), FP32_TOLERANCE)
-            _require(error.mean() / spread, INT8_ERROR, "mean difference / spread", session, bundle, name)
+            limit = FP16_ERROR if session.precision == "fp16" else INT8_ERROR
+            _require(error.mean() / spread, limit, "mean difference / spread", session, bundle, name)
         if session.task.labelled:
             same += int((found.argmax(-1) == expected.argmax(-1)).sum())
             total += len(expected)

@@ -20,9 +20,7 @@ class Objective:
     distillation: Callable[[Tensor, Tensor, Batch], Tensor]
     """Of what a subnet and the teacher give for a batch."""
     metric: str
-    """Its name."""
-    meaning: str
-    """What the metric is, for a sentence that begins with it, about held-out rows."""
+    """Its name, as in the manifest; `export.card.MEANINGS` says what it is."""
     score: Callable[[Sequence[metrics.Array], EncodedRows], float]
     taught: bool = True
     """Whether there are labels to fine-tune a teacher on."""
@@ -33,35 +31,30 @@ OBJECTIVES = {
         losses.label_loss,
         losses.label_distillation,
         "accuracy",
-        "Accuracy is the share of {rows} held-out rows answered right",
         metrics.accuracy,
     ),
     "regression": Objective(
         losses.number_loss,
         losses.number_distillation,
         "spearman",
-        "Spearman is the rank correlation with the numbers of {rows} held-out rows",
         metrics.spearman,
     ),
     "token-classification": Objective(
         losses.token_loss,
         losses.token_distillation,
         "entity_f1",
-        "Entity F1 is that of whole entities in {rows} held-out rows",
         metrics.entity_f1,
     ),
     "question-answering": Objective(
         losses.span_loss,
         losses.span_distillation,
         "answer_f1",
-        "Answer F1 is that of the answers' words, the mean over {rows} held-out questions",
         metrics.answer_f1,
     ),
     "embedding": Objective(
         losses.direction_loss,
         losses.vector_distillation,
         "cosine",
-        "Cosine is the mean one with the vectors that the full-size net gives in torch, over {rows} held-out texts",
         metrics.cosine,
         taught=False,
     ),

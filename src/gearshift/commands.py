@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,12 @@ from gearshift.runtime.answers import (
     Regression,
     TokenClassification,
 )
+from gearshift.runtime.benchmark import BenchReport, granularity, run_bench
+from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.session import ElasticSession, check_self_test
 
 if TYPE_CHECKING:
+    from gearshift.trainer.checkpoint import Run
     from gearshift.trainer.data import DataSet
 
 SHOWN_TOKENS = 128
@@ -77,28 +80,75 @@ def export(options: argparse.Namespace) -> int:
     if path is None:
         raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
     data = _read_data(options, path, run.checkpoint.task)
+    names, portable = _portable(options, run)
     layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
+    precisions = options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",))
     with progress_bar() as progress:
         report = export_bundle(
             run,
             options.output,
             data.splits["test"],
-            precisions=options.precision,
+            precisions=precisions,
+            operators=options.operators,
+            int8_tolerance=options.int8_tolerance,
+            wider=options.wider,
             layers_per_stage=layers[options.granularity],
             licence=options.licence,
             progress=progress,
         )
-    parity = report.parity if "fp32" in options.precision else None  # int8 is not meant to give torch's logits
+        static: dict[str, float] = {}
+        if names:
+            from gearshift.export.portable import export_portable
+
+            static = export_portable(run, portable, data.splits["test"], names, progress=progress)
+    parity = report.parity
     lines = [
         *data.notes,
         f"{options.output}: written and verified, {_megabytes(report.bundle)}",
         *([] if parity is None else [f"fp32 logits within {parity:.1e} of torch over all subnets"]),
         *(f"{precision}: all {count} large weights packed" for precision, count in report.packed_weights.items()),
+        *(f"int8: layer {layer} is computed in fp32" for layer in report.wide_layers),
         *(f"int8 {name} loses {100 * loss:.1f} points against fp32" for name, loss in report.losses.items()),
+        *([f"{portable}: {len(static)} static models, within {max(static.values()):.1e} of torch"] if static else []),
         *_pool_table(report.bundle),
     ]
-    measured = {"parity": parity, "int8_losses": report.losses, "notes": list(data.notes)}
+    measured: dict[str, Any] = {
+        "parity": parity,
+        "int8_losses": report.losses,
+        "wide_layers": list(report.wide_layers),
+        "notes": list(data.notes),
+    }
+    if static:
+        measured["portable"] = {"path": str(portable), "parity": static}
     _print(options, {**_description(report.bundle), **measured}, lines)
+    return 0
+
+
+def _portable(options: argparse.Namespace, run: Run) -> tuple[tuple[str, ...], Path]:
+    """The subnets to write as static models, none by default, and where; a refusal comes before the long work."""
+    target = options.output.with_name(f"{options.output.name}.portable")
+    if options.portable is None:
+        return (), target
+    from gearshift.export.portable import checked_names, require_free
+
+    names = checked_names(run, None if options.portable == ("all",) else options.portable)
+    require_free(target)
+    return names, target
+
+
+def trim(options: argparse.Namespace) -> int:
+    """Write a smaller bundle and show what it holds."""
+    from gearshift.export.trim import trim_bundle
+
+    bundle = open_bundle(options.bundle)
+    smaller = trim_bundle(
+        bundle, options.output, keep=options.keep, max_mb=options.max_mb, precisions=options.precision
+    )
+    lines = [
+        f"{options.output}: written and verified, {_megabytes(smaller)} of {_megabytes(bundle)}",
+        *_pool_table(smaller),
+    ]
+    _print(options, _description(smaller), lines)
     return 0
 
 
@@ -147,6 +197,7 @@ def run(options: argparse.Namespace) -> int:
         precision=options.precision,
         profile=options.profile,
         log=options.log,
+        cache=options.cache,
     ) as engine:
         engine.pin(options.subnet)
         if options.save_profile is not None:
@@ -164,10 +215,36 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def bench(options: argparse.Namespace) -> int:
+    """Time every subnet on this device, alone or beside a dedicated graph."""
+    bundle = open_bundle(options.bundle)
+    rivals = None
+    if options.compare is not None:
+        from gearshift.export.dedicated import dedicated_graphs
+
+        rivals = dedicated_graphs(bundle)
+    with _progress_line() as progress:
+        report = run_bench(
+            bundle,
+            precisions=options.precision,
+            lengths=options.lengths,
+            rounds=options.rounds,
+            threads=options.threads,
+            rivals=rivals,
+            progress=progress,
+        )
+    _print(options, report.to_dict(), _bench_lines(report))
+    return 0
+
+
 def doctor(options: argparse.Namespace) -> int:
     """Show what this device has; fails where something keeps bundles from running here."""
     from gearshift.runtime.doctor import examine
+    from gearshift.runtime.packed import PackedCache
 
+    if options.clear_cache:
+        cache = PackedCache()
+        print(f"gearshift: {cache.directory}: {cache.clear() / 1e6:.0f} MB freed", file=sys.stderr)
     report = examine()
     _print(options, report.to_dict(), report.lines())
     if report.problem is not None:
@@ -270,6 +347,47 @@ def _pool_table(bundle: Bundle) -> list[str]:
         for name, entry in entries.items()
     ]
     return _table(header, rows)
+
+
+def _bench_lines(report: BenchReport) -> list[str]:
+    """A table per precision: median and 95th percentile, or median and ratio to the dedicated graph, by tokens."""
+    cores = ", ".join(map(str, report.cores)) or "not pinned"
+    lines = [
+        f"{report.bundle.path}: a stage per {granularity(report.bundle.manifest.space)}, {report.threads} threads "
+        f"(cores: {cores}), batch 1, {report.rounds} rounds"
+    ]
+    for precision in dict.fromkeys(row.precision for row in report.rows):
+        means = report.mean_ratios.get(precision)
+        second = "p95 ms" if means is None else "/ dedicated"
+        header = [precision, *(f"{cell}, {n}" for n in report.lengths for cell in ("p50 ms", second))]
+        by_subnet: dict[str, list[str]] = {}
+        for row in sorted((row for row in report.rows if row.precision == precision), key=lambda row: row.tokens):
+            other = f"{row.times.p95_ms:.2f}" if row.dedicated is None else f"{row.ratio:.2f}"
+            segments = "" if row.segments is None else f" ({row.segments} segments)"
+            by_subnet.setdefault(row.subnet + segments, []).extend([f"{row.times.median_ms:.2f}", other])
+        rows = [[name, *cells] for name, cells in by_subnet.items()]
+        if means is not None:
+            rows.append(["mean", *(cell for n in report.lengths for cell in ("", f"{means[n]:.2f}"))])
+        lines += ["", *_table(header, rows)]
+    return lines
+
+
+@contextlib.contextmanager
+def _progress_line() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows on a terminal how far something is, in one line of standard error that is gone at the end."""
+    shown = sys.stderr.isatty()
+
+    def show(what: str, done: int, planned: int) -> None:
+        if shown:
+            filled = 30 * done // planned
+            print(f"\r\x1b[K{what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{planned}", end="", file=sys.stderr)
+            sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _megabytes(bundle: Bundle) -> str:

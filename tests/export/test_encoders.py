@@ -13,7 +13,7 @@ import torch
 from gearshift.export.graph import token_inputs, write_elastic_graph
 from gearshift.export.guard import check_packed
 from gearshift.export.segments import Array
-from gearshift.runtime.manifest import PRECISIONS
+from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.space import Space, Subnet, layer_space, uniform_grid
 from gearshift.runtime.tasks import TASKS
 from gearshift.trainer.batches import Batch
@@ -65,7 +65,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     subnets = list(uniform_grid(model.shape, (1.0, 0.5), (1.0, 0.5)).values())
     space = layer_space(model.shape, subnets)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    for precision in PRECISIONS:
+    for precision in CPU_PRECISIONS:
         path = folder / f"{precision}.onnx"
         write_elastic_graph(path, weights, space, precision=precision, norm_eps=model.norm_eps, head=model.head)
     return Case(head, theirs, model, space, subnets, folder)
@@ -99,6 +99,6 @@ def test_int8_stays_near_fp32(case: Case) -> None:
     assert 0 < np.abs(found - expected).mean() / expected.std() < 0.08
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", CPU_PRECISIONS)
 def test_every_large_weight_is_packed(case: Case, precision: str) -> None:
     assert check_packed(case.folder / f"{precision}.onnx") > 0

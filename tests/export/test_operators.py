@@ -9,7 +9,7 @@ import pytest
 from gearshift.export.builder import GraphBuilder
 from gearshift.export.operators import RECIPES
 from gearshift.export.segments import Array, LayerSegments, cut_layer
-from gearshift.runtime.manifest import PRECISIONS
+from gearshift.runtime.manifest import CPU_PRECISIONS, PRECISIONS
 from gearshift.runtime.space import Option, Space, Stage
 from tests.export.int8_oracle import attention, gelu, quantized_matmul
 from tests.trainer.tiny import SHAPE, random_model
@@ -72,7 +72,7 @@ def test_there_is_a_recipe_for_every_precision() -> None:
 
 @pytest.mark.parametrize("segments", SPACES)
 @pytest.mark.parametrize("half", ["attention", "ffn"])
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", CPU_PRECISIONS)
 def test_a_half_layer_computes_its_formula(tmp_path: Path, precision: str, half: str, segments: int) -> None:
     layer = cut_layer(WEIGHTS, SPACES[segments], 2)
     assert len(layer.heads) == len(layer.neurons) == segments
@@ -88,7 +88,7 @@ def test_a_half_layer_computes_its_formula(tmp_path: Path, precision: str, half:
 @pytest.mark.parametrize("half", ["attention", "ffn"])
 def test_int8_is_not_fp32_under_another_name(tmp_path: Path, half: str) -> None:
     layer = cut_layer(WEIGHTS, SPACES[1], 2)
-    found = {precision: compute(tmp_path / f"{precision}.onnx", precision, half, layer) for precision in PRECISIONS}
+    found = {precision: compute(tmp_path / f"{precision}.onnx", precision, half, layer) for precision in CPU_PRECISIONS}
     difference = np.abs(found["int8"] - found["fp32"]).mean() / found["fp32"].std()
     assert 0.002 < difference < 0.05
 
@@ -98,7 +98,7 @@ def test_the_int8_word_table_is_stored_in_a_quarter_of_the_bytes_and_half_a_step
     table = table.astype(np.float32)
     table[7] = 0  # as the row of the padding may be
     found = {}
-    for precision in PRECISIONS:
+    for precision in CPU_PRECISIONS:
         builder = GraphBuilder()
         ids = builder.input("ids", ("batch", "tokens"))
         value = RECIPES[precision].lookup(builder.root, "words", table, ids)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from gearshift.__main__ import main
+from gearshift.export.card import MEANINGS
 from gearshift.runtime import Embedding, Engine, QuestionAnswering, Regression, TokenClassification
 from gearshift.runtime.answers import Answer
 from gearshift.runtime.bundle import open_bundle
@@ -45,6 +46,10 @@ def check_answer(answer: Answer, logits: Array, encoding: object, row: Row, labe
             pytest.fail(f"{answer}")
 
 
+def test_the_card_knows_every_metric() -> None:
+    assert {objective.metric for objective in OBJECTIVES.values()} == set(MEANINGS)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_is_trained_exported_and_answered_as_torch_does(
     task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -75,7 +80,7 @@ def test_a_task_is_trained_exported_and_answered_as_torch_does(
     fp32 = {name: entry.accuracy for name, entry in bundle.pool("fp32").items()}
     assert fp32 == pytest.approx(measured, abs=1e-5)
     assert set(bundle.pool("int8")) == set(fp32)
-    meaning = OBJECTIVES[task].meaning.format(rows=12)
+    meaning = MEANINGS[metric].format(rows=12)
     assert meaning in (made / "README.md").read_text()
 
     with Engine.load(made, precision="fp32", threads=1) as engine:

@@ -150,7 +150,7 @@ WRONG_REFERENCES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "listed twice": (lambda raw: raw["pool"].append(raw["pool"][0]), r" at (fp32|int8) twice"),
     "unknown precision": (
         set_field("pool", 0, "precision", to="fp4"),
-        "expected precision fp32 or int8, found 'fp4'",
+        "expected precision fp32 or int8 or fp16, found 'fp4'",
     ),
 }
 

@@ -1,0 +1,56 @@
+"""Which layers of an int8 graph must stay in fp32, where int8 costs a subnet more accuracy than is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import numpy as np
+
+from gearshift.export.segments import Array
+from gearshift.runtime.manifest import PoolEntry
+from gearshift.runtime.session import ElasticSession
+
+MAX_WIDE = 3
+"""Layers that may be kept in fp32; with more, the fp32 graph is the better choice."""
+
+Open = Callable[[frozenset[int]], ElasticSession]
+"""Writes the int8 graph with these layers in fp32, and opens it."""
+
+
+def choose_wide(
+    open_graph: Open,
+    entries: Mapping[str, PoolEntry],
+    inputs: Mapping[str, Array],
+    expected: Mapping[str, Array],
+    losses: Callable[[ElasticSession], Mapping[str, float]],
+) -> frozenset[int]:
+    """The layers to keep in fp32 so that none of these subnets loses too much; none, where no choice helps.
+
+    `entries` are the subnets that do, `expected` their logits from the model for `inputs`, and `losses` measures
+    what is still lost above the tolerance. Greedy: each round adds the layer after which the logits are nearest.
+    """
+    wide: frozenset[int] = frozenset()
+    candidates = {layer for entry in entries.values() for layer, (heads, _) in enumerate(entry.subnet.layers) if heads}
+    while len(wide) < min(MAX_WIDE, len(candidates)):
+        errors = {layer: _error(open_graph, wide | {layer}, entries, inputs, expected) for layer in candidates - wide}
+        wide |= {min(errors, key=lambda layer: (errors[layer], layer))}
+        session = open_graph(wide)
+        still = losses(session)
+        session.close()
+        if not still:
+            return wide
+    return frozenset()
+
+
+def _error(
+    open_graph: Open,
+    wide: Collection[int],
+    entries: Mapping[str, PoolEntry],
+    inputs: Mapping[str, Array],
+    expected: Mapping[str, Array],
+) -> float:
+    """Mean difference of the logits from the model's, over all the subnets."""
+    session = open_graph(frozenset(wide))
+    errors = [np.abs(session.run(inputs, entry.choice) - expected[name]).mean() for name, entry in entries.items()]
+    session.close()
+    return float(np.mean(errors))
