@@ -137,7 +137,9 @@ def _compared(run: Run, rows: Sequence[Row]) -> Batch:
     """A few rows, the shorter ones padded."""
     checkpoint = run.checkpoint
     length = int(run.facts["max_length"])
-    encoded = encode(rows[:COMPARED_ROWS], checkpoint.labels, checkpoint.tokenizer, max_length=length)
+    encoded = encode(
+        rows[:COMPARED_ROWS], checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task
+    )
     return encoded.select(range(len(encoded)))
 
 

@@ -46,6 +46,10 @@ def check_answer(answer: Answer, logits: Array, encoding: object, row: Row, labe
             pytest.fail(f"{answer}")
 
 
+def test_the_card_knows_every_metric() -> None:
+    assert {objective.metric for objective in OBJECTIVES.values()} == set(MEANINGS)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_task_is_trained_exported_and_answered_as_torch_does(
     task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
