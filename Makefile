@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Only missing pieces are installed: the stamp is older than what decides the installation.
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all check bench clean
+.PHONY: setup demo test test-all test-arm64 check bench clean
 
 setup: $(STAMP)
 
@@ -19,10 +19,15 @@ demo: $(STAMP)
 	$(BIN)/python -m examples.demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not arm64'
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not arm64'
+
+# Emulated boards; downloads some 130 MB into build/arm64 once. Debian 12 has what it takes.
+test-arm64: $(STAMP)
+	$(BIN)/python -m tests.arm64.prepare
+	$(BIN)/python -m pytest -m arm64 tests/arm64
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -35,9 +40,12 @@ bench: $(STAMP)
 	for shape in minilm-l6 bert-base; do \
 	  $(BIN)/python -m benchmarks.elastic --shape $$shape --rounds 20 && \
 	  $(BIN)/python -m benchmarks.elastic --shape $$shape --pool halves --rivals dedicated --rounds 20 && \
-	  $(BIN)/python -m benchmarks.engines --shape $$shape --rounds 20 || exit 1; \
+	  $(BIN)/python -m benchmarks.engines --shape $$shape --rounds 20 && \
+	  $(BIN)/python -m benchmarks.memory --shape $$shape || exit 1; \
 	done
 	$(BIN)/python -m benchmarks.elastic --pool halves --rivals dedicated --threads 2 --rounds 20
+	$(BIN)/python -m benchmarks.switch
+	$(BIN)/python -m benchmarks.exporting
 
 clean:
 	rm -rf $(VENV) build demo src/gearshift.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -12,8 +12,6 @@ written to `benchmarks/results/`.
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -24,21 +22,19 @@ import numpy as np
 import onnxruntime as ort
 from tqdm import tqdm
 
+from benchmarks.report import save
+from benchmarks.sessions import our_session
 from benchmarks.subjects import (
     SHAPES,
     Inputs,
     export_with_optimum,
-    our_session,
     random_weights,
     their_session,
     write_graph,
 )
-from benchmarks.timing import Times, device, interleave, pin
 from gearshift.export.segments import Array
 from gearshift.runtime.space import EncoderShape, Subnet, cut_space, uniform_grid
-
-RESULTS = Path(__file__).parent / "results"
-WARM_UP = 3
+from gearshift.runtime.timing import WARM_UP, Times, interleave, pin
 
 POOLS = {
     "uniform": {"widths": (1.0, 0.75, 0.5, 0.25), "depths": (1.0, 0.75, 0.5)},
@@ -97,17 +93,14 @@ def main() -> None:
     options = parser.parse_args()
     cores = pin(options.threads)
     lengths = [int(text) for text in options.lengths.split(",")]
-    RESULTS.mkdir(exist_ok=True)
     for precision in options.precision.split(","):
         plan = Plan(SHAPES[options.shape], options.pool, options.threads, "optimum" in options.rivals, options.rounds)
         rows = measure(plan, precision, lengths)
         name = f"{options.shape}-{options.pool}-{precision}" + ("-threads2" if options.threads > 1 else "")
         lines = table(rows, lengths, name.replace("-", " "), plan.columns)
-        report = {
+        facts = {
             "command": f"python -m benchmarks.elastic --shape {options.shape} --pool {options.pool} "
             f"--rivals {options.rivals} --threads {options.threads} --precision {precision}",
-            "date": datetime.date.today().isoformat(),
-            "device": device(),
             "cores": cores,
             "threads": options.threads,
             "batch": 1,
@@ -115,10 +108,7 @@ def main() -> None:
             "warm_up": WARM_UP,
             "rows": [asdict(row) for row in rows],
         }
-        stem = RESULTS / f"elastic-{name}"
-        stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        stem.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        print("\n".join(["", *lines]))
+        save(f"elastic-{name}", facts, lines)
 
 
 def measure(plan: Plan, precision: str, lengths: list[int]) -> list[Row]:
@@ -150,7 +140,8 @@ def measure(plan: Plan, precision: str, lengths: list[int]) -> list[Row]:
                     **{f"optimum {kind}": runner(session, inputs, ()) for kind, session in sessions.items()},
                 }
                 segments = _segments(subnet, elastic["layer"][0].head_cuts(0))
-                rows.append(Row(name, segments, tokens, interleave(runs, rounds=plan.rounds, warm_up=WARM_UP)))
+                times = {who: Times.of(values) for who, values in interleave(runs, rounds=plan.rounds).items()}
+                rows.append(Row(name, segments, tokens, times))
     return rows
 
 

@@ -11,8 +11,6 @@ graphs hold DynaBERT's twelve uniform subnets in one stage (four segments a laye
 from __future__ import annotations
 
 import argparse
-import datetime
-import json
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -26,11 +24,13 @@ import openvino as ov
 import torch
 from tqdm import tqdm
 
-from benchmarks.elastic import POOLS, RESULTS, WARM_UP, runner
-from benchmarks.subjects import SHAPES, Inputs, cut_model, export_with_optimum, our_session, random_weights, write_graph
-from benchmarks.timing import Times, device, interleave, pin
+from benchmarks.elastic import POOLS, runner
+from benchmarks.report import save
+from benchmarks.sessions import our_session
+from benchmarks.subjects import SHAPES, Inputs, cut_model, export_with_optimum, random_weights, write_graph
 from gearshift.export.segments import Array
 from gearshift.runtime.space import EncoderShape, cut_space, uniform_grid
+from gearshift.runtime.timing import Times, interleave, pin
 
 Candidate = Callable[[], object]
 Prepared = Callable[[dict[str, Array]], Candidate]
@@ -55,22 +55,16 @@ def main() -> None:
         for tokens in tqdm([int(text) for text in options.lengths.split(",")], unit="length", disable=None):
             inputs = Inputs.of_length(shape, tokens).arrays
             runs = {name: engine(inputs) for name, engine in engines.items()}
-            found[tokens] = interleave(runs, rounds=options.rounds, warm_up=WARM_UP)
-    report = {
+            found[tokens] = {who: Times.of(values) for who, values in interleave(runs, rounds=options.rounds).items()}
+    facts = {
         "command": f"python -m benchmarks.engines --shape {options.shape}",
-        "date": datetime.date.today().isoformat(),
-        "device": device(),
         "versions": {"openvino": ov.__version__, "torch": torch.__version__},
         "cores": cores,
         "threads": 1,
         "rounds": options.rounds,
         "times": {tokens: {name: asdict(value) for name, value in times.items()} for tokens, times in found.items()},
     }
-    lines = table(found, options.shape)
-    stem = RESULTS / f"engines-{options.shape}"
-    stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    stem.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+    save(f"engines-{options.shape}", facts, table(found, options.shape))
 
 
 def prepare(shape: EncoderShape, folder: Path) -> dict[str, Prepared]:

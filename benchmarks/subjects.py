@@ -17,11 +17,12 @@ import onnxruntime as ort
 import torch
 import transformers
 
+from benchmarks.sessions import plain_session
 from gearshift.device_profiles import read_fingerprint
 from gearshift.export.graph import write_elastic_graph
+from gearshift.export.portable import cut_encoder, write_static_graph
 from gearshift.export.segments import Array
 from gearshift.runtime.manifest import INPUTS
-from gearshift.runtime.session import ERRORS_ONLY
 from gearshift.runtime.space import EncoderShape, Space, Subnet
 from gearshift.trainer.model import ElasticClassifier
 
@@ -57,24 +58,9 @@ def write_graph(path: Path, weights: dict[str, Array], space: Space, precision: 
     return path
 
 
-def our_session(path: Path, threads: int = 1) -> ort.InferenceSession:
-    """A session with the options that the manifest names."""
-    return _session(path, ort.GraphOptimizationLevel.ORT_DISABLE_ALL, threads)
-
-
 def their_session(path: Path, threads: int = 1) -> ort.InferenceSession:
     """A session as optimum's user has it: all optimisations on."""
-    return _session(path, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, threads)
-
-
-def _session(path: Path, level: ort.GraphOptimizationLevel, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = level
-    options.log_severity_level = ERRORS_ONLY
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return plain_session(path, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, threads)
 
 
 def export_with_optimum(directory: Path, shape: EncoderShape, subnet: Subnet, precision: str) -> dict[str, Path]:
@@ -85,12 +71,11 @@ def export_with_optimum(directory: Path, shape: EncoderShape, subnet: Subnet, pr
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.transformers.optimizer import optimize_model
-    from optimum.exporters.onnx import onnx_export_from_model
 
     directory.mkdir(parents=True, exist_ok=True)
+    write_static_graph(cut_model(shape, subnet), directory, "classification")
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        onnx_export_from_model(cut_model(shape, subnet), directory, task="text-classification", do_validation=False)
         fused = optimize_model(
             str(directory / "model.onnx"),
             model_type="bert",
@@ -116,21 +101,17 @@ def export_with_optimum(directory: Path, shape: EncoderShape, subnet: Subnet, pr
 
 
 def cut_model(shape: EncoderShape, subnet: Subnet) -> transformers.PreTrainedModel:
-    """A transformers classifier of just this uniform subnet's size, with random weights."""
-    kept = subnet.kept()
+    """A transformers classifier of just this subnet's size, with random weights."""
     config = transformers.BertConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,
-        num_hidden_layers=len(kept),
+        num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        intermediate_size=kept[0].neurons,
+        intermediate_size=shape.neurons,
         max_position_embeddings=shape.positions,
         num_labels=LABELS,
         attn_implementation="eager",
     )
     model = transformers.BertForSequenceClassification(config).eval()
-    for index, layer in enumerate(kept):
-        dropped = list(range(layer.heads, shape.heads))
-        if dropped:
-            model.bert.encoder.layer[index].attention.prune_heads(dropped)
+    cut_encoder(model, subnet)
     return model

@@ -22,12 +22,11 @@ from gearshift.export.operators import OPERATORS
 from gearshift.export.recipe import Recipe, Rows
 from gearshift.export.segments import Array, Weights, cut_layer
 from gearshift.runtime.errors import ExportError
-from gearshift.runtime.manifest import INPUTS
+from gearshift.runtime.manifest import CHOICE, INPUTS
 from gearshift.runtime.space import EncoderShape, Kept, Option, Space, Stage
 from gearshift.runtime.tasks import TASKS
 from gearshift.trainer.model import Head
 
-CHOICE = "choice"
 Body = Callable[[Scope, Stage, Option, str], str]
 """Puts what one option of a stage does to a value into a scope, and gives the result."""
 

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
-import onnxruntime as ort
 
 from gearshift.runtime.errors import ExportError
-from gearshift.runtime.session import ERRORS_ONLY
+from gearshift.runtime.session import PACKED_FROM_BYTES, save_packed
 
 PACKED_INPUTS = {
     "MatMul": 1,
@@ -26,7 +25,7 @@ PACKED_INPUTS = {
 }
 """Operator -> which of its inputs is packed where it is a constant."""
 
-LARGE_BYTES = 1024
+LARGE_BYTES = PACKED_FROM_BYTES
 """Weights below this stay inline when a model is saved; packing them would change nothing."""
 
 
@@ -63,18 +62,7 @@ def _packed(path: Path) -> set[str]:
     """Names of the weights that ONNX Runtime saves in packed form."""
     with tempfile.TemporaryDirectory() as directory:
         saved = Path(directory) / "packed.onnx"
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.intra_op_num_threads = 1
-        options.log_severity_level = ERRORS_ONLY
-        options.optimized_model_filepath = str(saved)
-        for key, value in {
-            "session.optimized_model_external_initializers_file_name": "packed.weights",
-            "session.optimized_model_external_initializers_min_size_in_bytes": str(LARGE_BYTES),
-            "session.save_external_prepacked_constant_initializers": "1",
-        }.items():
-            options.add_session_config_entry(key, value)
-        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        save_packed(path, saved, {})
         model = onnx.load(saved, load_external_data=False)
     return {
         tensor.name

@@ -1,6 +1,10 @@
 """Runs a bundle on the device: `Engine.load(bundle).run(text, deadline_ms=15)`."""
 
 from gearshift.runtime.answers import Classification as Classification
+from gearshift.runtime.answers import Embedding as Embedding
+from gearshift.runtime.answers import QuestionAnswering as QuestionAnswering
+from gearshift.runtime.answers import Regression as Regression
+from gearshift.runtime.answers import TokenClassification as TokenClassification
 from gearshift.runtime.bundle import Bundle as Bundle
 from gearshift.runtime.bundle import open_bundle as open_bundle
 from gearshift.runtime.engine import Engine as Engine
@@ -23,14 +27,18 @@ from gearshift.runtime.space import Stage as Stage
 from gearshift.runtime.space import Subnet as Subnet
 from gearshift.runtime.space import layer_space as layer_space
 from gearshift.runtime.space import uniform_grid as uniform_grid
+from gearshift.runtime.spans import Entity as Entity
+from gearshift.runtime.spans import Word as Word
 
 __all__ = [
     "Bundle",
     "BundleError",
     "Classification",
+    "Embedding",
     "EncoderShape",
     "Engine",
     "EngineClosedError",
+    "Entity",
     "GearshiftError",
     "InputError",
     "IntegrityError",
@@ -38,13 +46,17 @@ __all__ = [
     "Option",
     "PoolEntry",
     "ProfileError",
+    "QuestionAnswering",
+    "Regression",
     "SchemaError",
     "SelfTestError",
     "Space",
     "Stage",
     "StorageError",
     "Subnet",
+    "TokenClassification",
     "UnknownSubnetError",
+    "Word",
     "layer_space",
     "open_bundle",
     "uniform_grid",

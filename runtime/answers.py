@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Encoding
+
+from gearshift.runtime.spans import Entity, Word, best_span, entities, first_tokens
+
+Output = NDArray[np.float32]
+"""What the graph gave for one text, without padding: (outputs,), or (tokens, outputs) for tasks per token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +48,103 @@ class Classification(RunFacts):
     """Probability of every label; they add up to 1."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Regression(RunFacts):
+    """A number for one text, in the unit that the model was trained on."""
+
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenClassification(RunFacts):
+    """A label for each word of one text, and the entities that they make up."""
+
+    words: tuple[Word, ...]
+    entities: tuple[Entity, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionAnswering(RunFacts):
+    """The part of the second text of a pair that answers the first, the question."""
+
+    answer: str
+    """Empty where the text has no room for one, such as after truncation."""
+    start: int
+    """Place in the second text, in characters, where the answer begins; `end` is the place behind it."""
+    end: int
+    score: float
+    """Probability of this first token times that of this last one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding(RunFacts):
+    """A vector for one text; the dot product of two is their cosine similarity."""
+
+    vector: NDArray[np.float32]
+    """(hidden,), of length 1."""
+
+
+Answer = Classification | Regression | TokenClassification | QuestionAnswering | Embedding
+
+
 def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Softmax over the labels of logits (batch, labels)."""
+    """Softmax over the last axis."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     exponents = np.exp(shifted)
     return exponents / exponents.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def classification(row: NDArray[np.float64], labels: Sequence[str], facts: RunFacts) -> Classification:
-    """The answer for one text from its probabilities (labels,)."""
+def _classification(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    row = probabilities(output)
     best = int(row.argmax())
     scores = dict(zip(labels, row.tolist(), strict=True))
-    return Classification(**vars(facts), label=labels[best], score=float(row[best]), scores=scores)
+    return {"label": labels[best], "score": float(row[best]), "scores": scores}
+
+
+def _regression(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    return {"value": float(output[0])}
+
+
+def _token_classification(
+    output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
+) -> dict[str, Any]:
+    rows = probabilities(output)
+    words = []
+    for token, text, start, end in first_tokens(encoding, parts[0]):
+        best = int(rows[token].argmax())
+        words.append(Word(text, start, end, labels[best], float(rows[token, best])))
+    return {"words": tuple(words), "entities": tuple(entities(words, parts[0]))}
+
+
+def _question_answering(
+    output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
+) -> dict[str, Any]:
+    start, end, score = best_span(output, encoding)
+    return {"answer": parts[-1][start:end], "start": start, "end": end, "score": score}
+
+
+def _embedding(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    return {"vector": output.copy()}  # not a view that keeps the whole batch
+
+
+_Reader = Callable[[Output, Encoding, Sequence[str], Sequence[str]], dict[str, Any]]
+
+_ANSWERS: Mapping[str, tuple[Callable[..., Answer], _Reader]] = {
+    "classification": (Classification, _classification),
+    "regression": (Regression, _regression),
+    "token-classification": (TokenClassification, _token_classification),
+    "question-answering": (QuestionAnswering, _question_answering),
+    "embedding": (Embedding, _embedding),
+}
+
+
+def read_answer(
+    task: str, output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
+) -> Callable[[RunFacts], Answer]:
+    """The answer of a task for one text, complete but for the facts of its run, which are not all known yet.
+
+    `parts` are the one or two texts that `encoding` was made of; its offsets point into them.
+    """
+    kind, reader = _ANSWERS[task]
+    fields = reader(output, encoding, parts, labels)
+    return lambda facts: kind(**vars(facts), **fields)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,27 +60,33 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
         for path in sorted(directory.iterdir())
         if path.name != MANIFEST
     }
-    complete = Manifest(**{**vars(manifest), "files": files})
-    text = json.dumps(complete.to_dict(), indent=1, ensure_ascii=False) + "\n"
-    replace_file(directory / MANIFEST, text.encode())
+    replace_file(directory / MANIFEST, manifest_content(Manifest(**{**vars(manifest), "files": files})))
 
 
-def open_bundle(path: str | Path) -> Bundle:
-    """The bundle in a directory, every file checked by name, size and sha256; raises a BundleError."""
+def manifest_content(manifest: Manifest) -> bytes:
+    """What a manifest's file holds."""
+    return (json.dumps(manifest.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of) -> Bundle:
+    """The bundle in a directory, every file checked by name, size and sha256; raises a BundleError.
+
+    `sha256` gives the hash of a file: taken now, or remembered (`cache.HashMemory`).
+    """
     directory = Path(path)
     manifest_path = directory / MANIFEST
     if not manifest_path.is_file():
         found = "no such directory" if not directory.exists() else f"no {MANIFEST} in it"
         raise BundleError(f"{directory}: expected a bundle directory, found {found}; make one with `gearshift export`")
     try:
-        return _open_verified(directory)
+        return _open_verified(directory, sha256)
     except OSError as error:
         raise BundleError(
             f"{directory}: could not be read ({error.strerror or error}); check its permissions"
         ) from error
 
 
-def _open_verified(directory: Path) -> Bundle:
+def _open_verified(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
     manifest_path = directory / MANIFEST
     content = manifest_path.read_bytes()
     try:
@@ -92,12 +99,12 @@ def _open_verified(directory: Path) -> Bundle:
         )
     manifest = Manifest.from_dict(raw)
     for name, entry in manifest.files.items():
-        _verify_file(directory, name, entry)
+        _verify_file(directory, name, entry, sha256)
     _verify_references(directory, manifest)
     return Bundle(directory, manifest, hashlib.sha256(content).hexdigest())
 
 
-def _verify_file(directory: Path, name: str, expected: FileEntry) -> None:
+def _verify_file(directory: Path, name: str, expected: FileEntry, sha256: Callable[[Path], str]) -> None:
     if name != Path(name).name or name in {"", ".", ".."} or "\\" in name:
         raise IntegrityError(f"{directory}: the manifest names {name!r}; expected a plain file name inside the bundle")
     path = directory / name
@@ -108,7 +115,7 @@ def _verify_file(directory: Path, name: str, expected: FileEntry) -> None:
     size = path.stat().st_size
     if size != expected.bytes:
         raise IntegrityError(f"{path}: expected {expected.bytes} bytes, found {size}; copy the bundle again")
-    found = sha256_of(path)
+    found = sha256(path)
     if found != expected.sha256:
         raise IntegrityError(f"{path}: expected sha256 {expected.sha256}, found {found}; copy the bundle again")
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from gearshift import __version__
 from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.runtime.cgroup import find_cgroup
+from gearshift.runtime.packed import PackedCache
 from gearshift.runtime.sensors import Sensors, Snapshot, available_cpus, effective_cpus
 
 Level = Literal["ok", "note", "warning", "error"]
@@ -91,6 +92,7 @@ def examine(
     load: Callable[[str], Any] = importlib.import_module,
     sensors: Sensors | None = None,
     cpus: Collection[int] | None = None,
+    cache: PackedCache | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Report:
     """Look at this device; takes a quarter of a second, because a load is seen between two readings.
@@ -112,6 +114,7 @@ def examine(
         *_limits(device, len(allowed), effective, root),
         *_governor(device, root),
         *_signals(sensors.read()),
+        _packed(cache or PackedCache()),
     )
     return Report(findings, device, effective)
 
@@ -260,6 +263,12 @@ def _signals(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding("warning", "memory", text, f"a BERT-base-sized bundle wants about {LOW_MEMORY_MB} MB")
     else:
         yield Finding("ok", "memory", f"{memory.value:.0f} MB available")
+
+
+def _packed(cache: PackedCache) -> Finding:
+    entries = cache.entries()
+    held = f"{len(entries)} bundles, {sum(entries.values()) / 1e6:.0f} MB" if entries else "empty"
+    return Finding("ok", "packed weights", f"{cache.directory}: {held}")
 
 
 def _missing(subject: str, advice: str) -> Finding:

@@ -14,15 +14,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gearshift.device_profiles.profile import LatencyTable
-from gearshift.runtime.answers import Classification, RunFacts, classification, probabilities
+from gearshift.runtime.answers import Answer, RunFacts, read_answer
 from gearshift.runtime.backoff import Backoff
 from gearshift.runtime.bundle import Bundle, open_bundle
+from gearshift.runtime.cache import HashMemory
 from gearshift.runtime.decision_log import DecisionLog
-from gearshift.runtime.errors import InputError, SchemaError
+from gearshift.runtime.errors import InputError
 from gearshift.runtime.gate import Gate
 from gearshift.runtime.latency import SlowDown, predict
 from gearshift.runtime.manifest import PoolEntry
+from gearshift.runtime.packed import PackedCache
 from gearshift.runtime.policy import Candidate, Decision, choose, pareto
 from gearshift.runtime.profiles import save_table
 from gearshift.runtime.providers import CPU
@@ -36,8 +41,6 @@ and the graph took 0.15 ms (median; 0.3 ms at the 95th percentile) on a busy two
 
 KEPT_SHAPES = 1024
 """Shapes of texts (length and batch) whose medians are kept: a decision then takes a quarter of the time."""
-
-TASKS = ("classification",)
 
 
 class Engine:
@@ -61,11 +64,6 @@ class Engine:
         log: DecisionLog | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if bundle.manifest.task not in TASKS:
-            raise SchemaError(
-                f"{bundle.path}: expected a task out of {', '.join(TASKS)}, found {bundle.manifest.task!r}; "
-                "install a newer gearshift"
-            )
         self._bundle = bundle
         self._session = session
         self._table = table
@@ -96,6 +94,7 @@ class Engine:
         target: float = 0.95,
         log: str | Path | None = None,
         providers: Sequence[str] = CPU,
+        cache: bool = True,
     ) -> Self:
         """An engine for the bundle in directory `path`, verified, self-tested and timed on this machine.
 
@@ -103,11 +102,12 @@ class Engine:
         fastest that is right on this CPU. `profile`: a file that `save_profile` wrote; without it every
         subnet is timed now, for a second or two. `target`: share of deadlines to keep. `log`: a file that
         gets one line of JSON for each request. `providers`: as in onnxruntime.
+        `cache`: keep packed weights, and hashes of files that did not change, in the user's cache directory.
 
         Raises BundleError (IntegrityError, SchemaError, SelfTestError), ProfileError, InputError or
         StorageError.
         """
-        bundle = open_bundle(path)
+        bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
         SlowDown(target=target)  # refuses a wrong target before the slow part
         with contextlib.ExitStack() as undo:
             decisions = None if log is None else DecisionLog(log)
@@ -119,6 +119,7 @@ class Engine:
                 threads=default_threads() if threads is None else threads,
                 profile=profile,
                 providers=providers,
+                cache=PackedCache() if cache else None,
             )
             undo.callback(session.close)
             engine = cls(bundle, session, table, target=target, log=decisions)
@@ -126,13 +127,16 @@ class Engine:
         return engine
 
     @overload
-    def run(self, text: Text, *, deadline_ms: float | None = None) -> Classification: ...
+    def run(self, text: Text, *, deadline_ms: float | None = None) -> Any: ...
     @overload
     def run(
         self, text: list[str] | list[tuple[str, str]] | list[Text], *, deadline_ms: float | None = None
-    ) -> list[Classification]: ...
-    def run(self, text: Any, *, deadline_ms: float | None = None) -> Classification | list[Classification]:
+    ) -> list[Any]: ...
+    def run(self, text: Any, *, deadline_ms: float | None = None) -> Any:
         """The answer for a text or a pair (a tuple of two texts), or the answers for a list of those.
+
+        An answer is a Classification, Regression, TokenClassification, QuestionAnswering or Embedding, as the
+        bundle's task is (`answers`). A question and the text to find its answer in are a pair.
 
         A list runs as one batch, padded to its longest text, and its deadline holds for all of it. The time
         counts from this call. A deadline that no subnet keeps gets the fastest, and `reason` says
@@ -145,23 +149,21 @@ class Engine:
                 return self._answers(text, deadline, began) if text else []
             return self._answers([text], deadline, began)[0]
 
-    def _answers(self, texts: Sequence[Text], deadline: float | None, began: float) -> list[Classification]:
+    def _answers(self, texts: Sequence[Text], deadline: float | None, began: float) -> list[Answer]:
         encoded = self._encoder.encode(texts)
         started = self._clock()
         slack = None if deadline is None else deadline - (started - began) * 1e3 - FINISH_MS
         decision, expected_ms = self._decide(encoded, slack, started)
-        logits = self._session.run(encoded.inputs, self._pool[decision.name].choice)
+        outputs = self._session.run(encoded.inputs, self._pool[decision.name].choice)
         run_ms = (self._clock() - started) * 1e3
-        rows = probabilities(logits)
+        finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
         latency_ms = (self._clock() - began) * 1e3
         met = None if deadline is None else latency_ms <= deadline
         self._record(decision, met, single=len(texts) == 1, ratio=run_ms / expected_ms)
         if self._log is not None:
             self._write_log(encoded, decision, deadline, slack, expected_ms, run_ms, latency_ms)
         return [
-            classification(
-                row,
-                self.labels,
+            finish(
                 RunFacts(
                     subnet=decision.name,
                     reason=decision.reason,
@@ -171,10 +173,18 @@ class Engine:
                     deadline_met=met,
                     tokens=tokens,
                     truncated=truncated,
-                ),
+                )
             )
-            for row, tokens, truncated in zip(rows, encoded.tokens, encoded.truncated, strict=True)
+            for finish, tokens, truncated in zip(finished, encoded.tokens, encoded.truncated, strict=True)
         ]
+
+    def _read(self, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[[RunFacts], Answer]:
+        """The answer for one text of a batch, but for the facts of its run."""
+        if self._session.task.per_token:
+            output = output[: encoded.tokens[row]]
+        return read_answer(
+            self._session.task.name, output, encoded.encodings[row], encoded.parts[row], self._bundle.manifest.labels
+        )
 
     def _decide(self, encoded: Encoded, slack_ms: float | None, now: float) -> tuple[Decision, float]:
         """The decision, and the median that the table has for it."""
@@ -244,9 +254,18 @@ class Engine:
             self._bundle.entry(name, self.precision)
         self._pinned = name
 
+    def release_pages(self) -> int:
+        """Give back the memory of weights that requests have touched so far; gives the bytes freed.
+
+        For an engine that settled on a small subnet, or a device that runs short. Works with the packed-weight
+        cache alone; what is needed again comes back from the file, which makes the first answer slower.
+        """
+        with self._gate.request():
+            return self._session.release_pages()
+
     @property
     def labels(self) -> tuple[str, ...]:
-        """What a text can be classified as."""
+        """What a text, or a word of it, can be classified as; empty where the task has no labels."""
         return self._bundle.manifest.labels
 
     @property

@@ -21,7 +21,9 @@ CPU_PRECISIONS = ("fp32", "int8")
 PRECISIONS = (*CPU_PRECISIONS, "fp16")
 """fp16 is for GPUs: CPUs have no kernels for it, so that the library would turn every value back into fp32."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""What a graph may take besides `choice`."""
+"""What a graph may take besides CHOICE."""
+CHOICE = "choice"
+"""The graph's input that picks the subnet: int64, an option of each stage."""
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import random
-import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.session import ElasticSession
+from gearshift.runtime.timing import Times, interleave
 
 RUNS = 5
 """Timed runs of each subnet at each length: enough for a median that one disturbance does not move."""
@@ -63,30 +63,27 @@ def measure_table(
     if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
         raise InputError(f"runs: expected a whole number of at least 1, got {runs!r}")
     pool = bundle.pool(session.precision)
-    shuffle = random.Random(seed).shuffle
     inputs = {length: random_inputs(bundle, length, seed) for length in lengths}
-    cells = [(name, length) for name in pool for length in lengths]
-    times: dict[tuple[str, int], list[float]] = {cell: [] for cell in cells}
+    calls = {(name, n): partial(session.run, inputs[n], entry.choice) for name, entry in pool.items() for n in lengths}
     began = time.perf_counter()
-    for name, length in cells:
-        session.run(inputs[length], pool[name].choice)
-    for done in range(runs):
-        if done >= FEWEST_RUNS and time.perf_counter() - began > BUDGET_S:
-            break
-        shuffle(cells)
-        for name, length in cells:
-            times[name, length].append(run_ms(session, inputs[length], pool[name].choice))
-        if progress is not None:
-            progress(done + 1, runs)
+    raw = interleave(
+        calls,
+        rounds=runs,
+        warm_up=1,
+        seed=seed,
+        enough=lambda done: done >= FEWEST_RUNS and time.perf_counter() - began > BUDGET_S,
+        progress=progress,
+    )
+    times = {cell: Times.of(values) for cell, values in raw.items()}
     return LatencyTable(
         bundle_hash=bundle.hash,
         precision=session.precision,
         provider=session.provider,
         threads=session.threads,
         lengths=lengths,
-        median_ms={name: tuple(statistics.median(times[name, length]) for length in lengths) for name in pool},
-        p95_ms={name: tuple(float(np.percentile(times[name, n], 95)) for n in lengths) for name in pool},
-        runs=len(times[cells[0]]),
+        median_ms={name: tuple(times[name, length].median_ms for length in lengths) for name in pool},
+        p95_ms={name: tuple(times[name, length].p95_ms for length in lengths) for name in pool},
+        runs=min(cell.runs for cell in times.values()),
         method=METHOD,
         date=datetime.date.today().isoformat(),
     )

@@ -6,6 +6,7 @@ import ctypes
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import BundleError, InputError, SchemaError, SelfTestError
 from gearshift.runtime.manifest import SELF_TEST
+from gearshift.runtime.pages import release
 from gearshift.runtime.providers import CPU, check_providers, check_started
-from gearshift.runtime.tasks import TASKS
+from gearshift.runtime.tasks import TASKS, Task
 
 OPTIMIZATION_KEY = "graph_optimization_level"
 """The one entry of the manifest's session options that is no configuration entry of ONNX Runtime."""
@@ -26,6 +28,9 @@ OPTIMIZATION_LEVELS = {
     "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
+
+PACKED_FROM_BYTES = 1024
+"""Weights below this stay inside a graph that is saved with packed weights."""
 
 ERRORS_ONLY = 3
 """Severity of ONNX Runtime's own log: 3 is errors."""
@@ -52,15 +57,24 @@ are nearly equal, which one quantization step can turn."""
 class ElasticSession:
     """A loaded elastic graph: `run` takes a choice with every call, so that switching loads nothing.
 
+    `graph` is a file to load in place of the bundle's own: the same graph with its weights packed (`packed`).
     Raises BundleError where the graph cannot be loaded, SchemaError where this onnxruntime is too old.
     """
 
-    def __init__(self, bundle: Bundle, precision: str, *, threads: int, providers: Sequence[str] = CPU) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        precision: str,
+        *,
+        threads: int,
+        providers: Sequence[str] = CPU,
+        graph: Path | None = None,
+    ) -> None:
         files = {entry.file for entry in bundle.pool(precision).values()}
         if len(files) != 1:
             raise SchemaError(f"{bundle.path}: expected one {precision} graph, found {sorted(files)}; export again")
         _check_version(bundle.manifest.minimum_onnxruntime)
-        path = bundle.path / files.pop()
+        path = bundle.path / files.pop() if graph is None else graph
         options = _session_options(bundle.manifest.session_options, threads)
         check_providers(providers)
         try:
@@ -70,7 +84,8 @@ class ElasticSession:
         check_started(session, providers)
         _return_free_memory()
         self.path = path
-        self.task = TASKS[bundle.manifest.task]
+        self._packed = graph is not None
+        self.task = _task(bundle)
         self.precision = precision
         self.threads = threads
         self.provider: str = session.get_providers()[0]
@@ -92,10 +107,39 @@ class ElasticSession:
             raise BundleError(f"{self.path}: onnxruntime could not run it ({_one_line(error)})") from error
         return answer  # type: ignore[no-any-return]
 
+    def release_pages(self) -> int:
+        """Give back the memory of weights that come from the packed-weight cache; gives the bytes freed.
+
+        Their next use brings them back, at the price of a page fault each. Without the cache: nothing, 0.
+        """
+        if not self._packed:
+            return 0
+        return release(self.path.with_suffix(".weights"))
+
     def close(self) -> None:
         """Free the weights. The session cannot be used afterwards."""
         self._session = None
         _return_free_memory()
+
+
+def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
+    """Save a graph as ONNX Runtime holds it, its weights as they are and packed, in `target` and a file beside it.
+
+    `entries` are the session options of its manifest. Raises BundleError.
+    """
+    options = _session_options(entries, threads=1)
+    options.optimized_model_filepath = str(target)
+    for key, value in {
+        "session.optimized_model_external_initializers_file_name": target.with_suffix(".weights").name,
+        "session.optimized_model_external_initializers_min_size_in_bytes": str(PACKED_FROM_BYTES),
+        "session.save_external_prepacked_constant_initializers": "1",
+    }.items():
+        options.add_session_config_entry(key, value)
+    try:
+        ort.InferenceSession(str(graph), options, providers=list(CPU))
+    except Exception as error:  # a full disk among others
+        raise BundleError(f"{target}: onnxruntime could not save it ({_one_line(error)})") from error
+    _return_free_memory()
 
 
 def check_self_test(session: ElasticSession, bundle: Bundle) -> None:
@@ -153,6 +197,16 @@ def _require(value: float, limit: float, what: str, session: ElasticSession, bun
             f"{bundle.path}: {session.precision} self-test, subnet {name}: {what}: expected at most "
             f"{limit:g}, found {value:.3g}; use another precision on this CPU"
         )
+
+
+def _task(bundle: Bundle) -> Task:
+    task = TASKS.get(bundle.manifest.task)
+    if task is None:
+        raise SchemaError(
+            f"{bundle.path}: expected a task out of {', '.join(TASKS)}, found {bundle.manifest.task!r}; "
+            "install a newer gearshift"
+        )
+    return task
 
 
 def _session_options(entries: Mapping[str, str], threads: int) -> ort.SessionOptions:

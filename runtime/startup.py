@@ -12,6 +12,7 @@ from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import BundleError
 from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.measure import measure_table, random_inputs, run_ms
+from gearshift.runtime.packed import PackedCache
 from gearshift.runtime.profiles import tables_for
 from gearshift.runtime.providers import CPU
 from gearshift.runtime.sensors import effective_cpus
@@ -32,23 +33,28 @@ def default_threads() -> int:
 
 
 def start(
-    bundle: Bundle, *, precision: str, threads: int, profile: str | Path | None, providers: Sequence[str]
+    bundle: Bundle,
+    *,
+    precision: str,
+    threads: int,
+    profile: str | Path | None,
+    providers: Sequence[str],
+    cache: PackedCache | None = None,
 ) -> tuple[ElasticSession, LatencyTable]:
     """A session at `precision` that passed its self-test, and a table from `profile` or measured now.
 
     `auto` takes the fastest precision that passes, by the profile's figures where there is one; a
     precision that does not pass is left with a warning in the log, and fp16 is for other providers than the
-    CPU's. Raises BundleError, InputError or
-    ProfileError.
+    CPU's. `cache` keeps packed weights. Raises BundleError, InputError or ProfileError.
     """
     precisions = _eligible(bundle, providers) if precision == AUTO else (precision,)
     bundle.pool(precisions[0])  # says what there is where there is none
     if profile is None:
-        session = _fastest(bundle, _tested(bundle, precisions, threads, providers))
+        session = _fastest(bundle, _tested(bundle, precisions, threads, providers, cache))
         return session, measure_table(session, bundle)
     tables = tables_for(profile, bundle, precisions=precisions, threads=threads, provider=next(iter(providers), ""))
     order = [table.precision for table in tables]
-    session = _tested(bundle, order, threads, providers, enough=1)[0]
+    session = _tested(bundle, order, threads, providers, cache, enough=1)[0]
     return session, tables[order.index(session.precision)]
 
 
@@ -70,6 +76,7 @@ def _tested(
     precisions: Sequence[str],
     threads: int,
     providers: Sequence[str],
+    cache: PackedCache | None,
     enough: int | None = None,
 ) -> list[ElasticSession]:
     """Sessions that passed, in this order, `enough` at most; raises the first error where none passes."""
@@ -77,7 +84,7 @@ def _tested(
     errors: list[BundleError] = []
     for precision in precisions:
         try:
-            passed.append(_open_tested(bundle, precision, threads, providers))
+            passed.append(_open_tested(bundle, precision, threads, providers, cache))
         except BundleError as error:
             errors.append(error)
         if len(passed) == enough:
@@ -90,7 +97,13 @@ def _tested(
     return passed
 
 
-def _open_tested(bundle: Bundle, precision: str, threads: int, providers: Sequence[str]) -> ElasticSession:
+def _open_tested(
+    bundle: Bundle, precision: str, threads: int, providers: Sequence[str], cache: PackedCache | None
+) -> ElasticSession:
+    if cache is not None and tuple(providers) == CPU:
+        kept = cache.open(bundle, precision, threads=threads)
+        if kept is not None:
+            return kept
     session = ElasticSession(bundle, precision, threads=threads, providers=providers)
     try:
         check_self_test(session, bundle)

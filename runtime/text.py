@@ -12,6 +12,7 @@ from tokenizers import Encoding, Tokenizer
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import InputError, SchemaError
 from gearshift.runtime.manifest import TOKENIZER
+from gearshift.runtime.tasks import TASKS
 
 Text = str | tuple[str, str]
 """One text, or a pair of texts that are judged together."""
@@ -31,6 +32,10 @@ class Encoded:
     """Tokens of each text, the special ones included, without padding."""
     truncated: tuple[bool, ...]
     """Whether the end of each text was cut off."""
+    parts: tuple[tuple[str, ...], ...]
+    """The one or two texts of each row, as they were tokenized."""
+    encodings: tuple[Encoding, ...]
+    """The tokens of each row with their places in its parts."""
 
     @property
     def length(self) -> int:
@@ -51,6 +56,8 @@ class TextEncoder:
         self._tokenizer.enable_truncation(bundle.manifest.max_length)
         self._names = bundle.manifest.inputs
         self._pad_id = bundle.manifest.pad_id
+        task = TASKS.get(bundle.manifest.task)
+        self._keeps_places = task is not None and task.per_token
         self._characters = bundle.manifest.max_length * CHARACTERS_PER_TOKEN
 
     def encode(self, texts: Sequence[Text]) -> Encoded:
@@ -58,12 +65,13 @@ class TextEncoder:
 
         One text after the other: the tokenizer's own batches would use every core of the device.
         """
-        encodings, truncated = [], []
+        encodings, truncated, kept = [], [], []
         for index, text in enumerate(texts):
             where = f"text {index}: " if len(texts) > 1 else ""
             parts = [self._shortened(part) for part in _parts(text, where)]
             encoding = self._encode_one([part for part, _ in parts], where)
             encodings.append(encoding)
+            kept.append(tuple(part for part, _ in parts))
             truncated.append(bool(encoding.overflowing) or any(cut for _, cut in parts))
         lengths = tuple(len(encoding.ids) for encoding in encodings)
         columns = {
@@ -72,7 +80,7 @@ class TextEncoder:
             "token_type_ids": ([encoding.type_ids for encoding in encodings], 0),
         }
         inputs = {name: _padded(*columns[name], max(lengths)) for name in self._names}
-        return Encoded(inputs, lengths, tuple(truncated))
+        return Encoded(inputs, lengths, tuple(truncated), tuple(kept), tuple(encodings))
 
     def _encode_one(self, parts: list[str], where: str) -> Encoding:
         try:
@@ -84,7 +92,8 @@ class TextEncoder:
         """The text, or the part of it that can matter, and whether that is a part."""
         if len(text) <= self._characters:
             return text, False
-        text = " ".join(text.split())  # so that a run of blanks does not use up the characters
+        if not self._keeps_places:
+            text = " ".join(text.split())  # so that a run of blanks does not use up the characters
         return text[: self._characters], len(text) > self._characters
 
 

@@ -343,7 +343,7 @@ def test_a_truncated_file_is_named_with_both_sizes(
         ([TEXT, "--deadline-ms", "0"], "deadline_ms: expected a positive number"),
         (["  "], "empty text; expected at least one word"),
         (["\udcff"], "not valid Unicode"),
-        ([TEXT, "--threads", "7"], "expected a table of this bundle, fp32 or int8 with 7 threads, found fp32 with 1"),
+        ([TEXT, "--threads", "7"], "expected a table of this bundle, fp32 or int8 with 7 threads on CPUEx"),
         ([TEXT, "--profile", "nowhere.json"], "nowhere.json: could not be read (No such file or directory)"),
         ([TEXT, "--log", "no/such/folder.jsonl"], "the decision log could not be opened (No such file or directory)"),
         ([TEXT, "--save-profile", "no/such/p.json"], "no/such/p.json: could not be written"),
@@ -390,7 +390,8 @@ def test_an_unknown_architecture_is_answered_with_those_that_are_known(
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "gpt2"}')
     error = command("train", "--data", small_data, "--model", tmp_path / "model", "-o", tmp_path / "run").error
-    assert error == f"{tmp_path}/model: architecture 'gpt2' is not supported; expected one of bert"
+    known = "bert, roberta, xlm-roberta, electra, distilbert"
+    assert error == f"{tmp_path}/model: architecture 'gpt2' is not supported; expected one of {known}"
 
 
 def test_a_directory_of_somebody_else_is_refused_before_training(
@@ -437,6 +438,11 @@ EXTRAS = ("torch", "transformers", "safetensors", "huggingface_hub", "platformdi
         (["torch"], ["train", "--data", "x", "-o", "y"], "this needs torch, which is not installed; run: pip install"),
         (EXTRAS, ["train", "--data", "x", "-o", "y"], "'gearshift[train]'"),
         (["onnx"], ["export", "x", "-o", "y"], "this needs onnx, which is not installed; run: pip install"),
+        (
+            ["onnx"],
+            ["trim", "x", "-o", "y", "--keep", "z"],
+            "this needs onnx, which is not installed; run: pip install",
+        ),
         (EXTRAS, ["export", "x", "-o", "y"], "'gearshift[export]'"),
     ],
 )
@@ -475,8 +481,8 @@ def test_what_a_device_needs_works_without_any_extra(tiny_bundle: Path, profile:
         ),
         (["train", "--data", "a", "-o", "b", "--depths", "1,,0.5"], "argument --depths: expected numbers with commas"),
         (["train", "--data", "a", "-o", "b", "--task", "poetry"], "invalid choice: 'poetry'"),
-        (["export", "a", "-o", "b", "--precision", "fp4"], "--precision: expected some of fp32,int8, got 'fp4'"),
-        (["export", "a", "-o", "b", "--precision", ""], "--precision: expected some of fp32,int8, got ''"),
+        (["export", "a", "-o", "b", "--precision", "fp4"], "--precision: expected some of fp32,int8,fp16, got 'fp4'"),
+        (["export", "a", "-o", "b", "--precision", ""], "--precision: expected some of fp32,int8,fp16, got ''"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_why(command: Command, arguments: list[str], message: str) -> None:
@@ -488,7 +494,7 @@ def test_wrong_usage_ends_with_2_and_says_why(command: Command, arguments: list[
 
 def test_precisions_may_have_blanks_and_repeat() -> None:
     assert parse(["export", "a", "-o", "b", "--precision", "int8, fp32,int8"]).precision == ("int8", "fp32")
-    assert parse(["export", "a", "-o", "b"]).precision == ("fp32", "int8")
+    assert parse(["export", "a", "-o", "b"]).precision is None  # all that the operators have on a CPU
 
 
 def test_multipliers_are_numbers_with_commas() -> None:
@@ -609,11 +615,16 @@ def test_a_few_steps_of_training_become_a_bundle_that_switches_between_all_subne
     in_fp32 = {entry["name"]: entry["accuracy"] for entry in exported.json["pool"] if entry["precision"] == "fp32"}
     assert in_fp32 == pytest.approx({subnet["name"]: subnet["accuracy"] for subnet in trained.json["subnets"]})
 
-    whole = command(
-        "export", run, "-o", tmp_path / "w.gearshift", "--granularity", "pool", "--precision", "fp32", "--json"
-    )
+    given = ("--granularity", "pool", "--precision", "fp32", "--portable", "w025-d050", "--json")
+    whole = command("export", run, "-o", tmp_path / "w.gearshift", *given)
     assert [len(stage["options"]) for stage in whole.json["space"]["stages"]] == [12]
     assert whole.json["parity"] < 1e-4
+    static = tmp_path / "w.gearshift.portable"
+    assert whole.json["portable"] == {"path": str(static), "parity": {"w025-d050": pytest.approx(0, abs=1e-4)}}
+    assert (static / "w025-d050" / "model.onnx").is_file()
+    refused = command("export", run, "-o", tmp_path / "x.gearshift", "--portable", "w025-d050,huge").error
+    assert refused.startswith("portable: unknown subnet 'huge'; expected all, or some of w100-d100, w075-d100")
+    assert not (tmp_path / "x.gearshift").exists()
 
     assert command("verify", made).code == 0
     ended = command("run", made, *texts[:3], "--json", "--save-profile", tmp_path / "profile.json")
@@ -627,3 +638,99 @@ def test_a_few_steps_of_training_become_a_bundle_that_switches_between_all_subne
             assert scores.setdefault(name, given.scores) == given.scores
         assert engine.stats()["switches"] == 22
     assert len({tuple(values.values()) for values in scores.values()}) == 12
+
+
+# A smaller bundle
+
+
+def test_trim_writes_a_bundle_that_verifies_and_answers(command: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "smaller.gearshift"
+    ended = command("trim", tiny_bundle, "-o", out, "--keep", "w025-d050, w050-d050", "--precision", "int8")
+    assert (ended.code, ended.err) == (0, "")
+    assert re.match(rf"{re.escape(str(out))}: written and verified, 0\.\d MB of 0\.5 MB\n", ended.out)
+    assert [line.split()[0] for line in ended.out.splitlines()[2:]] == ["w050-d050", "w025-d050"]
+    verified = command("verify", out)
+    assert verified.out == f"{out}: 5 files as they must be, 2 subnets right at int8\n"
+    ran = command("run", out, "--threads", 1, "--subnet", "w025-d050", TEXT)
+    assert (ran.code, ran.out.split()[0]) == (0, "lights_off")
+
+
+def test_trim_to_a_size_as_json_describes_what_was_written(command: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "smaller.gearshift"
+    ended = command("trim", tiny_bundle, "-o", out, "--max-mb", 0.3, "--json")
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.json["hash"] == open_bundle(out).hash
+    assert sum(path.stat().st_size for path in out.iterdir()) <= 300_000
+
+
+def test_trim_to_a_size_that_nothing_has_ends_in_one_line(command: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "smaller.gearshift"
+    error = command("trim", tiny_bundle, "-o", out, "--max-mb", 0.001).error
+    assert error.startswith("trim: no subnet fits into 0.001 MB; expected 0.")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("given", [(), ("--keep", "w050-d050", "--max-mb", "1"), ("--max-mb", "much")])
+def test_trim_wants_either_names_or_a_size(
+    command: Command, tiny_bundle: Path, tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    ended = command("trim", tiny_bundle, "-o", tmp_path / "out", *given)
+    assert ended.code == 2
+    assert "--max-mb" in ended.err
+
+
+# Benchmarks
+
+
+def test_bench_shows_a_table_per_precision(command: Command, tiny_bundle: Path) -> None:
+    ended = command("bench", tiny_bundle, "--rounds", 2, "--lengths", "4,9")
+    assert (ended.code, ended.err) == (0, "")
+    first, *lines = ended.out.splitlines()
+    assert first.startswith(f"{tiny_bundle}: a stage per layer, 1 threads (cores: ")
+    headers = [line.split()[0] for line in lines if "p50 ms, 4" in line and "p95 ms, 9" in line]
+    assert headers == ["fp32", "int8"]
+    assert len([line for line in lines if re.fullmatch(r"w\d+-d\d+( +\d+\.\d\d){4}", line)]) == 24
+
+
+def test_bench_beside_dedicated_graphs_gives_ratios(command: Command, tiny_bundle: Path) -> None:
+    given = ("bench", tiny_bundle, "--rounds", 1, "--lengths", "4", "--precision", "int8", "--compare", "dedicated")
+    ended = command(*given, "--json")
+    assert (ended.code, ended.err) == (0, "")
+    rows = {row["subnet"]: row for row in ended.json["rows"]}
+    assert len(rows) == 12
+    for row in rows.values():
+        assert row["ratio"] == pytest.approx(row["median_ms"] / row["dedicated"]["median_ms"])
+    mean = sum(row["ratio"] for row in rows.values()) / 12
+    assert ended.json["mean_ratios"] == {"int8": {"4": pytest.approx(mean)}}
+    assert [rows[name]["segments"] for name in ("w100-d100", "w075-d050", "w025-d075")] == [4, 3, 1]
+    assert ended.json["granularity"] == "layer"
+    assert ended.json["device"]["cores"] >= 1
+    shown = command(*given).out
+    assert re.search(r"^w100-d100 \(4 segments\) +\d+\.\d\d +\d+\.\d\d$", shown, re.M)
+    assert re.search(r"^mean +\d+\.\d\d$", shown, re.M)
+
+
+def test_bench_beside_dedicated_graphs_names_the_package_that_is_missing(
+    command: Command, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("gearshift.export")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr("gearshift.runtime.extras._installed", lambda package: package != "onnx")
+    error = command("bench", tiny_bundle, "--compare", "dedicated").error
+    assert error == "this needs onnx, which is not installed; run: pip install 'gearshift[export]'"
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        ("--lengths", "0", "lengths: expected numbers of tokens from 1 to 32, got [0]"),
+        ("--lengths", "16,64", "lengths: expected numbers of tokens from 1 to 32, got [16, 64]"),
+        ("--rounds", "0", "rounds: expected a whole number of at least 1, got 0"),
+        ("--threads", "0", "threads: expected 1 to "),
+        ("--threads", "9999", "threads: expected 1 to "),
+    ],
+)
+def test_bench_refuses_what_cannot_be_timed(
+    command: Command, tiny_bundle: Path, flag: str, value: str, message: str
+) -> None:
+    assert command("bench", tiny_bundle, flag, value).error.startswith(message)

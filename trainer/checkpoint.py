@@ -121,7 +121,7 @@ def save_run(
         (fresh / "model.safetensors").write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
         if checkpoint.task == "embedding":
             write_pooling(fresh, checkpoint.model.head.pooling, shape.hidden)
-        _save_tokenizer(checkpoint, fresh)
+        save_tokenizer(checkpoint, fresh)
         for name, content in ((SUPERNET, supernet), (POOL, pool)):
             (fresh / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -140,7 +140,8 @@ def _config_of(checkpoint: Checkpoint) -> Any:
     return config
 
 
-def _save_tokenizer(checkpoint: Checkpoint, target: Path) -> None:
+def save_tokenizer(checkpoint: Checkpoint, target: Path) -> None:
+    """Write the files of a tokenizer as transformers reads them."""
     for name in TOKENIZER_FILES:
         if (checkpoint.source / name).is_file():
             # Not `shutil.copyfile`, which names the source where the target's disk is full.

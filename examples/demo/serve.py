@@ -101,7 +101,7 @@ def ends(engine: Engine) -> tuple[str, str]:
 
 def _median_ms(engine: Engine, subnet: str, requests: Sequence[Utterance], *, runs: int = 200) -> float:
     engine.pin(subnet)
-    times = [engine.run(requests[index % len(requests)].text).latency_ms for index in range(runs)]
+    times: list[float] = [engine.run(requests[index % len(requests)].text).latency_ms for index in range(runs)]
     engine.pin(None)
     return statistics.median(times[runs // 10 :])  # the first ones warm up
 

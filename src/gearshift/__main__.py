@@ -105,8 +105,27 @@ def _parser() -> argparse.ArgumentParser:
         help="what is switched together: each layer alone, blocks of layers, or whole subnets (default: %(default)s)",
     )
     export.add_argument("--block-layers", type=int, default=2, metavar="N", help="layers of a block (default: 2)")
+    export.add_argument(
+        "--portable",
+        type=_names,
+        metavar="ID,ID|all",
+        help="also write these subnets, or all, as static ONNX models of their own, into BUNDLE.portable/ID",
+    )
     export.add_argument("--licence", default="unspecified", help="licence of the model, for its manifest")
     _add_columns(export)
+
+    trim = _command(listed, "trim", commands.trim, "write a smaller bundle with some of a bundle's subnets")
+    trim.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    trim.add_argument("-o", "--output", type=Path, required=True, metavar="SMALLER", help="bundle directory to write")
+    what = trim.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--max-mb",
+        type=float,
+        metavar="MB",
+        help="keep the most accurate subnet that fits, and as many others as fit beside it",
+    )
+    what.add_argument("--keep", type=_names, metavar="ID,ID", help="keep these subnets; `inspect` lists them")
+    trim.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions to keep (default: all)")
 
     inspect = _command(listed, "inspect", commands.inspect, "show what a bundle holds")
     inspect.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
@@ -116,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     run = _command(listed, "run", commands.run, "answer texts with a bundle")
     run.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     run.add_argument("texts", nargs="*", metavar="TEXT", help="texts; - (or none) reads one a line from standard input")
+    run.add_argument(
+        "--pair", action="store_true", help="texts come two by two, or as lines with a tab; a question comes first"
+    )
     run.add_argument("--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)")
     run.add_argument("--subnet", metavar="ID", help="use this subnet whatever the deadline; `inspect` lists them")
     run.add_argument(
@@ -127,9 +149,29 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--threads", type=int, metavar="N", help="threads of one call (default: half of the CPUs)")
     run.add_argument("--profile", type=Path, metavar="FILE", help="latency table to use instead of measuring one")
     run.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the latency table for --profile")
+    run.add_argument(
+        "--no-cache", action="store_false", dest="cache", help="neither use nor make packed weights on disk"
+    )
     run.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
 
-    _command(listed, "doctor", commands.doctor, "show what this device has, and what to change")
+    bench = _command(listed, "bench", commands.bench, "time every subnet of a bundle on this device")
+    bench.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    bench.add_argument(
+        "--compare",
+        choices=["dedicated"],
+        help="beside a graph of the same operators for that subnet alone, unsegmented and without switches",
+    )
+    bench.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions to time (default: all)")
+    bench.add_argument("--lengths", type=_lengths, metavar="N,N", help="tokens of a text (default: 16,64,128)")
+    bench.add_argument("--rounds", type=int, default=20, metavar="N", help="timed calls of each (default: 20)")
+    bench.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="threads, each with a core of its own (default: 1)"
+    )
+
+    doctor = _command(listed, "doctor", commands.doctor, "show what this device has, and what to change")
+    doctor.add_argument(
+        "--clear-cache", action="store_true", help="remove the packed weights that `run` and the engine keep on disk"
+    )
     return parser
 
 
@@ -167,6 +209,19 @@ def _precisions(text: str) -> tuple[str, ...]:
     if not set(names) <= set(PRECISIONS):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(PRECISIONS)}, got {text!r}")
     return names
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"expected whole numbers with commas between them, such as 16,64, got {text!r}"
+        ) from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {

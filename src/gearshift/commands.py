@@ -6,16 +6,26 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gearshift.runtime import Bundle, Classification, Engine, GearshiftError, InputError, open_bundle
+from gearshift.runtime import Bundle, Engine, GearshiftError, InputError, open_bundle
+from gearshift.runtime.answers import (
+    Answer,
+    Classification,
+    Embedding,
+    QuestionAnswering,
+    Regression,
+    TokenClassification,
+)
+from gearshift.runtime.benchmark import BenchReport, granularity, run_bench
 from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.session import ElasticSession, check_self_test
 
 if TYPE_CHECKING:
+    from gearshift.trainer.checkpoint import Run
     from gearshift.trainer.data import DataSet
 
 SHOWN_TOKENS = 128
@@ -64,6 +74,7 @@ def export(options: argparse.Namespace) -> int:
     if path is None:
         raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
     data = _read_data(options, path)
+    names, portable = _portable(options, run)
     layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
     precisions = options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",))
     with progress_bar() as progress:
@@ -79,6 +90,11 @@ def export(options: argparse.Namespace) -> int:
             licence=options.licence,
             progress=progress,
         )
+        static: dict[str, float] = {}
+        if names:
+            from gearshift.export.portable import export_portable
+
+            static = export_portable(run, portable, data.splits["test"], names, progress=progress)
     parity = report.parity
     lines = [
         *data.notes,
@@ -87,11 +103,46 @@ def export(options: argparse.Namespace) -> int:
         *(f"{precision}: all {count} large weights packed" for precision, count in report.packed_weights.items()),
         *(f"int8: layer {layer} is computed in fp32" for layer in report.wide_layers),
         *(f"int8 {name} loses {100 * loss:.1f} points against fp32" for name, loss in report.losses.items()),
+        *([f"{portable}: {len(static)} static models, within {max(static.values()):.1e} of torch"] if static else []),
         *_pool_table(report.bundle),
     ]
-    wide = list(report.wide_layers)
-    measured = {"parity": parity, "int8_losses": report.losses, "wide_layers": wide, "notes": list(data.notes)}
+    measured: dict[str, Any] = {
+        "parity": parity,
+        "int8_losses": report.losses,
+        "wide_layers": list(report.wide_layers),
+        "notes": list(data.notes),
+    }
+    if static:
+        measured["portable"] = {"path": str(portable), "parity": static}
     _print(options, {**_description(report.bundle), **measured}, lines)
+    return 0
+
+
+def _portable(options: argparse.Namespace, run: Run) -> tuple[tuple[str, ...], Path]:
+    """The subnets to write as static models, none by default, and where; a refusal comes before the long work."""
+    target = options.output.with_name(f"{options.output.name}.portable")
+    if options.portable is None:
+        return (), target
+    from gearshift.export.portable import checked_names, require_free
+
+    names = checked_names(run, None if options.portable == ("all",) else options.portable)
+    require_free(target)
+    return names, target
+
+
+def trim(options: argparse.Namespace) -> int:
+    """Write a smaller bundle and show what it holds."""
+    from gearshift.export.trim import trim_bundle
+
+    bundle = open_bundle(options.bundle)
+    smaller = trim_bundle(
+        bundle, options.output, keep=options.keep, max_mb=options.max_mb, precisions=options.precision
+    )
+    lines = [
+        f"{options.output}: written and verified, {_megabytes(smaller)} of {_megabytes(bundle)}",
+        *_pool_table(smaller),
+    ]
+    _print(options, _description(smaller), lines)
     return 0
 
 
@@ -101,9 +152,9 @@ def inspect(options: argparse.Namespace) -> int:
     manifest = bundle.manifest
     lines = [
         f"{bundle.path}: {manifest.task}, {len(manifest.labels)} labels, {_megabytes(bundle)}, {bundle.hash[:12]}",
-        f"labels: {', '.join(manifest.labels)}",
+        *([f"labels: {', '.join(manifest.labels)}"] if manifest.labels else []),
         f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
-        f"accuracy on {manifest.accuracy_rows} held-out rows",
+        f"{manifest.metric} on {manifest.accuracy_rows} held-out rows",
         *_pool_table(bundle),
     ]
     _print(options, _description(bundle), lines)
@@ -139,15 +190,16 @@ def run(options: argparse.Namespace) -> int:
         precision=options.precision,
         profile=options.profile,
         log=options.log,
+        cache=options.cache,
     ) as engine:
         engine.pin(options.subnet)
         if options.save_profile is not None:
             engine.save_profile(options.save_profile)
         try:
-            for text in _texts(options.texts):
+            for text in _paired(options.texts) if options.pair else _texts(options.texts):
                 answer = engine.run(text, deadline_ms=options.deadline_ms)
                 if options.json:
-                    answers.append({"text": text, **asdict(answer)})
+                    answers.append({"text": text, **_plain(answer)})
                 else:
                     print(_answer_line(answer), flush=True)
         finally:  # a text that is refused takes no earlier answer with it
@@ -156,10 +208,36 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def bench(options: argparse.Namespace) -> int:
+    """Time every subnet on this device, alone or beside a dedicated graph."""
+    bundle = open_bundle(options.bundle)
+    rivals = None
+    if options.compare is not None:
+        from gearshift.export.dedicated import dedicated_graphs
+
+        rivals = dedicated_graphs(bundle)
+    with _progress_line() as progress:
+        report = run_bench(
+            bundle,
+            precisions=options.precision,
+            lengths=options.lengths,
+            rounds=options.rounds,
+            threads=options.threads,
+            rivals=rivals,
+            progress=progress,
+        )
+    _print(options, report.to_dict(), _bench_lines(report))
+    return 0
+
+
 def doctor(options: argparse.Namespace) -> int:
     """Show what this device has; fails where something keeps bundles from running here."""
     from gearshift.runtime.doctor import examine
+    from gearshift.runtime.packed import PackedCache
 
+    if options.clear_cache:
+        cache = PackedCache()
+        print(f"gearshift: {cache.directory}: {cache.clear() / 1e6:.0f} MB freed", file=sys.stderr)
     report = examine()
     _print(options, report.to_dict(), report.lines())
     if report.problem is not None:
@@ -187,6 +265,20 @@ def _texts(given: Sequence[str]) -> Iterator[str]:
             yield text
 
 
+def _paired(given: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Two texts at a time, or of each line of standard input the two that a tab divides."""
+    if given and "-" not in given:
+        if len(given) % 2:
+            raise InputError(f"--pair: expected texts two by two, got {len(given)}")
+        yield from zip(given[::2], given[1::2], strict=True)
+        return
+    for line in _lines_of_standard_input():
+        first, tab, second = line.partition("\t")
+        if not tab:
+            raise InputError(f"--pair: expected two texts with a tab between them, got {line[:40]!r}")
+        yield first, second
+
+
 def _lines_of_standard_input() -> Iterator[str]:
     if sys.stdin.isatty():
         print("gearshift: type one text a line, and end with Ctrl-D", file=sys.stderr)
@@ -196,12 +288,31 @@ def _lines_of_standard_input() -> Iterator[str]:
         raise InputError(f"standard input: expected {error.encoding} text, found {error.reason}; convert it") from error
 
 
-def _answer_line(answer: Classification) -> str:
+def _plain(answer: Answer) -> dict[str, Any]:
+    """The answer as JSON can take it."""
+    fields = asdict(answer)
+    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
+
+
+def _shown(answer: Answer) -> str:
+    """The task's part of an answer on one line."""
+    match answer:
+        case Classification():
+            return f"{answer.label}  {answer.score:.2f}"
+        case Regression():
+            return f"{answer.value:.4g}"
+        case TokenClassification():
+            return ", ".join(f"{entity.text} ({entity.label})" for entity in answer.entities) or "no entity"
+        case QuestionAnswering():
+            return f"{answer.answer or 'no answer'}  {answer.score:.2f}"
+        case Embedding():
+            return f"[{', '.join(f'{number:.3f}' for number in answer.vector[:4])}, ...] of {len(answer.vector)}"
+
+
+def _answer_line(answer: Answer) -> str:
     late = "" if answer.deadline_met in (None, True) else "  late"
     cut = "  truncated" if answer.truncated else ""
-    return (
-        f"{answer.label}  {answer.score:.2f}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"
-    )
+    return f"{_shown(answer)}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"
 
 
 def _description(bundle: Bundle) -> dict[str, Any]:
@@ -223,6 +334,47 @@ def _pool_table(bundle: Bundle) -> list[str]:
         for name, entry in entries.items()
     ]
     return _table(header, rows)
+
+
+def _bench_lines(report: BenchReport) -> list[str]:
+    """A table per precision: median and 95th percentile, or median and ratio to the dedicated graph, by tokens."""
+    cores = ", ".join(map(str, report.cores)) or "not pinned"
+    lines = [
+        f"{report.bundle.path}: a stage per {granularity(report.bundle.manifest.space)}, {report.threads} threads "
+        f"(cores: {cores}), batch 1, {report.rounds} rounds"
+    ]
+    for precision in dict.fromkeys(row.precision for row in report.rows):
+        means = report.mean_ratios.get(precision)
+        second = "p95 ms" if means is None else "/ dedicated"
+        header = [precision, *(f"{cell}, {n}" for n in report.lengths for cell in ("p50 ms", second))]
+        by_subnet: dict[str, list[str]] = {}
+        for row in sorted((row for row in report.rows if row.precision == precision), key=lambda row: row.tokens):
+            other = f"{row.times.p95_ms:.2f}" if row.dedicated is None else f"{row.ratio:.2f}"
+            segments = "" if row.segments is None else f" ({row.segments} segments)"
+            by_subnet.setdefault(row.subnet + segments, []).extend([f"{row.times.median_ms:.2f}", other])
+        rows = [[name, *cells] for name, cells in by_subnet.items()]
+        if means is not None:
+            rows.append(["mean", *(cell for n in report.lengths for cell in ("", f"{means[n]:.2f}"))])
+        lines += ["", *_table(header, rows)]
+    return lines
+
+
+@contextlib.contextmanager
+def _progress_line() -> Iterator[Callable[[str, int, int], None]]:
+    """Shows on a terminal how far something is, in one line of standard error that is gone at the end."""
+    shown = sys.stderr.isatty()
+
+    def show(what: str, done: int, planned: int) -> None:
+        if shown:
+            filled = 30 * done // planned
+            print(f"\r\x1b[K{what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{planned}", end="", file=sys.stderr)
+            sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _megabytes(bundle: Bundle) -> str:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models
 
-from gearshift.runtime.answers import RunFacts, classification, probabilities
+from gearshift.runtime.answers import Classification, RunFacts, probabilities, read_answer
 
+ENCODING = Tokenizer(models.WordLevel({"text": 0}, unk_token="text")).encode("text")
 FACTS = RunFacts(
     subnet="w050-d100",
     reason="fits",
@@ -28,13 +30,16 @@ def test_large_logits_do_not_overflow() -> None:
 
 
 def test_the_answer_is_the_most_probable_label_with_the_facts_of_the_run() -> None:
-    answer = classification(np.array([0.125, 0.5, 0.375]), ("a", "b", "c"), FACTS)
-    assert (answer.label, answer.score) == ("b", 0.5)
-    assert answer.scores == {"a": 0.125, "b": 0.5, "c": 0.375}
+    logits = np.log(np.array([0.125, 0.5, 0.375], np.float32))
+    answer = read_answer("classification", logits, ENCODING, ("text",), ("a", "b", "c"))(FACTS)
+    assert isinstance(answer, Classification)
+    assert answer.label == "b"
+    assert answer.score == pytest.approx(0.5)
+    assert answer.scores == pytest.approx({"a": 0.125, "b": 0.5, "c": 0.375})
     for name, value in vars(FACTS).items():
         assert getattr(answer, name) == value
 
 
 def test_labels_and_logits_must_agree_in_number() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        classification(np.array([0.5, 0.5]), ("a", "b", "c"), FACTS)
+        read_answer("classification", np.zeros(2, np.float32), ENCODING, ("text",), ("a", "b", "c"))

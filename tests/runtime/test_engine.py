@@ -383,9 +383,8 @@ def test_a_profile_for_other_threads_is_refused_with_what_to_do(tiny_bundle: Pat
     path = tmp_path / "profile.json"
     with Engine.load(tiny_bundle, threads=1, precision="fp32") as engine:
         engine.save_profile(path)
-    with pytest.raises(
-        ProfileError, match="with 2 threads on .*, found fp32 with 1 threads on .*; load the engine without"
-    ):
+    message = r"with 2 threads on .*, found fp32 with 1 threads on .*; load the engine without"
+    with pytest.raises(ProfileError, match=message):
         Engine.load(tiny_bundle, threads=2, profile=path)
 
 
@@ -422,8 +421,8 @@ def test_an_option_that_cannot_be_is_refused(
         Engine.load(tiny_bundle, **options)
 
 
-def test_a_task_of_a_newer_version_is_refused(bundle_copy: Path, session: ElasticSession) -> None:
+def test_a_task_of_a_newer_version_is_refused(bundle_copy: Path) -> None:
     change_manifest(bundle_copy, task="tagging")
     changed = open_bundle(bundle_copy)
-    with pytest.raises(SchemaError, match="expected a task out of classification, found 'tagging'"):
-        Engine(changed, session, _table(changed))
+    with pytest.raises(SchemaError, match=r"expected a task out of classification, .*embedding, found 'tagging'"):
+        ElasticSession(changed, "fp32", threads=1)

@@ -1,0 +1,21 @@
+"""Where results go: what was measured as JSON, and the table of it as Markdown, under one name."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gearshift.runtime.profiles import this_device
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def save(name: str, facts: Mapping[str, object], lines: Sequence[str]) -> None:
+    """Write both, with date and device, and print the table."""
+    RESULTS.mkdir(exist_ok=True)
+    report = {"date": datetime.date.today().isoformat(), "device": this_device().to_dict(), **facts}
+    (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(["", *lines]))

@@ -1,0 +1,25 @@
+"""A session over one of our graphs, as the runtime makes it; free of torch, so that memory can be measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime as ort
+
+from gearshift.runtime.session import ERRORS_ONLY
+
+
+def our_session(path: Path, threads: int = 1) -> ort.InferenceSession:
+    """A session with the options that the manifest names."""
+    return plain_session(path, ort.GraphOptimizationLevel.ORT_DISABLE_ALL, threads)
+
+
+def plain_session(path: Path, level: ort.GraphOptimizationLevel, threads: int) -> ort.InferenceSession:
+    """A session of that optimisation level, no thread of which spins."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = level
+    options.log_severity_level = ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,35 @@
+"""A dedicated graph of one subnet of a bundle: the same operators, without switches and in one segment a layer."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+
+from gearshift.export.join import segments_run
+from gearshift.export.trim import Trimming
+from gearshift.runtime.benchmark import Rival, Rivals
+from gearshift.runtime.bundle import Bundle, open_bundle
+from gearshift.runtime.session import ElasticSession, check_self_test
+
+
+def dedicated_graphs(bundle: Bundle) -> Rivals:
+    """Makes the dedicated graph of a subnet of this bundle, loaded; in fp32 it is checked to give its answers."""
+
+    @contextlib.contextmanager
+    def rival(precision: str, name: str, threads: int) -> Iterator[Rival]:
+        entry = bundle.entry(name, precision)
+        model = onnx.load(bundle.path / entry.file, load_external_data=False)
+        with tempfile.TemporaryDirectory(prefix="gearshift-") as scratch:
+            Trimming(bundle, [precision]).of([name], joined=True).write(Path(scratch), bundle.path)
+            alone = open_bundle(scratch)
+            with contextlib.closing(ElasticSession(alone, precision, threads=threads)) as session:
+                if precision == "fp32":  # in int8 it is another rounding of the same weights
+                    check_self_test(session, alone)
+                choice = alone.entry(name, precision).choice
+                yield Rival(session, choice, segments_run(model, entry.subnet.layers))
+
+    return rival

@@ -1,0 +1,184 @@
+"""Single subnets as static ONNX models, through optimum: for `ORTModelFor...`, and for engines that refuse `If`.
+
+    OUT.portable/
+      portable.json            subnets, and how near each model is to torch
+      NAME/  model.onnx  config.json  tokenizer.json ...
+
+The layers are cut in a transformers model before it is exported: its config has no way to say what each layer keeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+import transformers
+from transformers.pytorch_utils import prune_linear_layer
+
+from gearshift.export.parity import FP32_TOLERANCE, torch_logits
+from gearshift.export.segments import Array
+from gearshift.runtime.errors import ExportError, UnknownSubnetError
+from gearshift.runtime.extras import require
+from gearshift.runtime.session import ERRORS_ONLY
+from gearshift.runtime.space import Subnet
+from gearshift.runtime.storage import replacing_directory, require_replaceable
+from gearshift.runtime.tasks import TASKS
+from gearshift.trainer.batches import Batch, encode
+from gearshift.trainer.checkpoint import Run, save_tokenizer
+from gearshift.trainer.data import Row
+from gearshift.trainer.huggingface import quiet, write_pooling
+from gearshift.trainer.model import Head
+from gearshift.trainer.names import ARCHITECTURES
+
+require("export", "optimum.exporters.onnx")
+
+PORTABLE = "portable.json"
+"""The file that every such directory has."""
+
+MODEL = "model.onnx"
+COMPARED_ROWS = 8
+
+OPTIMUM_TASKS = {
+    "classification": "text-classification",
+    "regression": "text-classification",
+    "token-classification": "token-classification",
+    "question-answering": "question-answering",
+    "embedding": "feature-extraction",
+}
+"""Our tasks by the names that optimum has for them."""
+
+
+def checked_names(run: Run, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The subnets named, None for all, in the run's order; raises UnknownSubnetError, which lists those there are."""
+    unknown = [name for name in names or () if name not in run.subnets]
+    if unknown or (names is not None and not names):
+        found = f"unknown subnet {unknown[0]!r}" if unknown else "no subnet named"
+        raise UnknownSubnetError(f"portable: {found}; expected all, or some of {', '.join(run.subnets)}")
+    return tuple(name for name in run.subnets if names is None or name in names)
+
+
+def require_free(out: Path) -> None:
+    """Raise StorageError where `export_portable` would refuse to write to `out`."""
+    require_replaceable(out, marker=PORTABLE)
+
+
+def export_portable(
+    run: Run,
+    out: Path,
+    rows: Sequence[Row],
+    names: Sequence[str] | None = None,
+    *,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> dict[str, float]:
+    """Write a directory with a model of each named subnet (None: of all), whole or not at all.
+
+    Gives each one's largest difference from torch on a few of the held-out rows, in fp32. Raises ExportError above
+    the tolerance of an elastic graph, UnknownSubnetError, StorageError.
+    """
+    chosen = checked_names(run, names)
+    batch = _compared(run, rows)
+    expected = torch_logits(run.checkpoint.model, {name: run.subnets[name] for name in chosen}, batch)
+    parity: dict[str, float] = {}
+    with replacing_directory(out, marker=PORTABLE) as fresh:
+        for done, name in enumerate(chosen):
+            progress("portable", done, len(chosen))
+            _write(run, run.subnets[name], fresh / name)
+            parity[name] = _check(fresh / name / MODEL, run.checkpoint.model.head, batch, expected[name])
+        progress("portable", len(chosen), len(chosen))
+        facts = {name: {"layers": list(map(list, run.subnets[name].layers)), "parity": parity[name]} for name in chosen}
+        content = {"task": run.checkpoint.task, "subnets": facts}
+        (fresh / PORTABLE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return parity
+
+
+def cut_encoder(model: transformers.PreTrainedModel, subnet: Subnet) -> None:
+    """Cut a full-size transformers model of a supported architecture down to a subnet, in place."""
+    encoder, names = model.base_model, ARCHITECTURES[model.config.model_type].encoder
+    layers = encoder.get_submodule(names["layers.{}.query"].split(".{}")[0])
+    heads = model.config.num_attention_heads
+    for kept in subnet.kept():
+        dropped = set(range(kept.heads, heads))
+        if dropped:
+            layers[kept.layer].attention.prune_heads(dropped)
+        for part, dimension in (("ffn_in", 0), ("ffn_out", 1)):
+            holder, _, leaf = names[f"layers.{{}}.{part}"].format(kept.layer).rpartition(".")
+            parent = encoder.get_submodule(holder)
+            setattr(parent, leaf, prune_linear_layer(getattr(parent, leaf), torch.arange(kept.neurons), dim=dimension))
+    for index, (kept_heads, _) in reversed(list(enumerate(subnet.layers))):
+        if not kept_heads:
+            del layers[index]
+    model.config.num_hidden_layers = len(layers)
+    model.config.gearshift_subnet = [[kept.heads, kept.neurons] for kept in subnet.kept()]
+
+
+def write_static_graph(model: transformers.PreTrainedModel, directory: Path, task: str) -> None:
+    """Write a transformers model as optimum does: `model.onnx` and `config.json`, any batch and length."""
+    from optimum.exporters.onnx import onnx_export_from_model
+
+    log = logging.getLogger("optimum")
+    level = log.level
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet(), contextlib.ExitStack() as after:
+        warnings.simplefilter("ignore")  # the tracer's own, about shapes that are constants here
+        log.setLevel(logging.ERROR)
+        after.callback(log.setLevel, level)
+        onnx_export_from_model(model, directory, task=OPTIMUM_TASKS[task], do_validation=False)
+
+
+def _compared(run: Run, rows: Sequence[Row]) -> Batch:
+    """A few rows, the shorter ones padded."""
+    checkpoint = run.checkpoint
+    length = int(run.facts["max_length"])
+    encoded = encode(rows[:COMPARED_ROWS], checkpoint.labels, checkpoint.tokenizer, max_length=length)
+    return encoded.select(range(len(encoded)))
+
+
+def _write(run: Run, subnet: Subnet, directory: Path) -> None:
+    checkpoint = run.checkpoint
+    config = transformers.AutoConfig.from_pretrained(run.path, local_files_only=True)
+    loader = getattr(transformers, ARCHITECTURES[config.model_type].class_name(checkpoint.task))
+    with quiet():
+        model = loader.from_pretrained(run.path, local_files_only=True, attn_implementation="eager").eval()
+    cut_encoder(model, subnet)
+    directory.mkdir()
+    write_static_graph(model, directory, checkpoint.task)
+    save_tokenizer(checkpoint, directory)
+    if checkpoint.task == "embedding":
+        write_pooling(directory, checkpoint.model.head.pooling, checkpoint.model.shape.hidden)
+
+
+def _check(path: Path, head: Head, batch: Batch, expected: Array) -> float:
+    """The largest difference of an answer from torch's; raises ExportError above the tolerance."""
+    options = ort.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    feeds = {each.name: getattr(batch, each.name).numpy() for each in session.get_inputs()}
+    mask = batch.attention_mask.numpy().astype(bool)
+    found = _answer(session.run(None, feeds), head, mask)
+    if TASKS[head.task].per_token:  # what stands at padding is nobody's answer
+        found, expected = found[mask], expected[mask]
+    difference = float(np.abs(found - expected).max())
+    if not difference <= FP32_TOLERANCE:
+        raise ExportError(
+            f"{path.parent.name}: expected a static model within {FP32_TOLERANCE:g} of torch, off by {difference:.2g}"
+        )
+    return difference
+
+
+def _answer(outputs: list[Any], head: Head, mask: Array) -> Array:
+    """What the outputs of an exported model say, in the form of an elastic model's answer."""
+    if head.task == "question-answering":
+        return np.stack(outputs, axis=-1)
+    if head.task != "embedding":
+        return np.asarray(outputs[0])
+    states = np.asarray(outputs[0])
+    pooled = states[:, 0] if head.pooling == "first" else (states * mask[:, :, None]).sum(1) / mask.sum(1)[:, None]
+    return np.asarray(pooled / np.linalg.norm(pooled, axis=-1, keepdims=True))

@@ -1,0 +1,210 @@
+"""A smaller bundle out of a bundle: only the subnets that a class of devices needs, and what they use.
+
+Needs no checkpoint and no torch. The graphs lose the options, layers and segments that no kept subnet uses; the
+operators and weights that are left stay as they were, so that every kept subnet gives the very same answers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from gearshift.export.card import model_card
+from gearshift.export.first_token import pick_first_early
+from gearshift.export.guard import check_packed
+from gearshift.export.join import join_segments
+from gearshift.export.prune import prune_graph
+from gearshift.export.weights_file import LaidOut, lay_out, weights_location
+from gearshift.runtime.bundle import Bundle, manifest_content, open_bundle, write_manifest
+from gearshift.runtime.errors import InputError
+from gearshift.runtime.manifest import CPU_PRECISIONS, MANIFEST, SELF_TEST, FileEntry, Manifest, PoolEntry
+from gearshift.runtime.session import ElasticSession, check_self_test
+from gearshift.runtime.space import Space, Stage
+from gearshift.runtime.storage import replacing_directory
+
+MEGABYTE = 1_000_000
+CARD = "README.md"
+UNKNOWN_HASH = "0" * 64
+"""As long as a sha256, so that the size of the manifest is known before the files are."""
+
+
+def trim_bundle(
+    bundle: Bundle,
+    out: Path,
+    *,
+    keep: Sequence[str] | None = None,
+    max_mb: float | None = None,
+    precisions: Sequence[str] | None = None,
+) -> Bundle:
+    """Write the bundle of the kept subnets, whole or not at all, check it, and give it.
+
+    Either `keep` names the subnets, or they are those of `fitting` for `max_mb` (of 1,000,000 bytes, over all
+    files). `precisions`: those to keep; None keeps all. Raises UnknownSubnetError, InputError where the size
+    cannot be reached, StorageError where `out` cannot be written.
+    """
+    if (keep is None) == (max_mb is None):
+        raise InputError("trim: expected either names of subnets to keep or a largest size")
+    trimming = Trimming(bundle, precisions)
+    names = trimming.checked(keep) if keep is not None else trimming.fitting(max_mb or 0)
+    trimmed = trimming.of(names, out.name.removesuffix(".gearshift"))
+    with replacing_directory(out, marker=MANIFEST) as fresh:
+        trimmed.write(fresh, bundle.path)
+        written = open_bundle(fresh)
+        for precision in written.precisions:
+            if precision in CPU_PRECISIONS:  # on a GPU nothing is packed
+                check_packed(fresh / next(iter(written.pool(precision).values())).file)
+            session = ElasticSession(written, precision, threads=1)
+            check_self_test(session, written)
+            session.close()
+    return dataclasses.replace(written, path=out)
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """A smaller bundle before it is written."""
+
+    manifest: Manifest
+    """Its `files` with their sizes, and hashes that are not known yet."""
+    graphs: dict[str, LaidOut]
+    others: dict[str, bytes]
+    """Name -> content of the files that are no graphs."""
+
+    @property
+    def bytes(self) -> int:
+        """Of all files together, the manifest included."""
+        return len(manifest_content(self.manifest)) + sum(file.bytes for file in self.manifest.files.values())
+
+    def write(self, directory: Path, old: Path) -> None:
+        """Fill an empty directory, with weights out of the old bundle."""
+        for name, graph in self.graphs.items():
+            graph.write(directory / name, old)
+        for name, content in self.others.items():
+            (directory / name).write_bytes(content)
+        write_manifest(directory, self.manifest)
+
+
+class Trimming:
+    """Makes smaller bundles out of one."""
+
+    def __init__(self, bundle: Bundle, precisions: Sequence[str] | None = None) -> None:
+        self.bundle = bundle
+        chosen = bundle.precisions if precisions is None else precisions
+        self.entries = {precision: bundle.pool(precision) for precision in bundle.precisions if precision in chosen}
+        for precision in chosen:
+            bundle.pool(precision)  # says so where the bundle has none
+        if not self.entries:
+            raise InputError(f"precisions: expected some of {', '.join(bundle.precisions)}, got none")
+        self.names = tuple(dict.fromkeys(name for pool in self.entries.values() for name in pool))
+
+    def checked(self, names: Sequence[str]) -> tuple[str, ...]:
+        """The names in the bundle's order; raises UnknownSubnetError, which lists those there are."""
+        if not names:
+            raise InputError(f"trim: no subnet to keep; this bundle has {', '.join(self.names)}")
+        for name in names:
+            if name not in self.names:
+                self.bundle.entry(name, next(iter(self.entries)))
+        return tuple(name for name in self.names if name in names)
+
+    def fitting(self, max_mb: float) -> tuple[str, ...]:
+        """The subnets of the best bundle of at most that size.
+
+        The most accurate subnet that fits comes first. The others are tried in the order of what they add to its
+        bundle, least first and the more accurate of equals first, and kept while they fit: what lies within a kept
+        subnet adds a branch and no weights. Raises InputError with the smallest size where not even one fits.
+        """
+        limit = max_mb * MEGABYTE
+        alone = {name: self.of([name]).bytes for name in self.names}
+        affordable = [name for name in self.names if alone[name] <= limit]
+        if not affordable:
+            smallest = min(alone, key=lambda name: alone[name])
+            raise InputError(
+                f"trim: no subnet fits into {max_mb:g} MB; expected {-(-alone[smallest] // 1000) / 1000:.3f} MB or "
+                f"more, the size of {smallest} alone at {' and '.join(self.entries)}"
+            )
+        kept = [min(affordable, key=lambda name: (-self._accuracy(name), alone[name]))]
+        added = {name: self.of([*kept, name]).bytes for name in affordable if name not in kept}
+        for name in sorted(added, key=lambda name: (added[name], -self._accuracy(name))):
+            if self.of([*kept, name]).bytes <= limit:
+                kept.append(name)
+        return self.checked(kept)
+
+    def _accuracy(self, name: str) -> float:
+        """At the kept precision at which it answers best."""
+        return max(pool[name].accuracy for pool in self.entries.values() if name in pool)
+
+    def of(self, names: Sequence[str], title: str | None = None, *, joined: bool = False) -> Trimmed:
+        """The bundle of these subnets, named like the old one if not otherwise.
+
+        `joined`: neighbouring segments that no kept subnet tells apart are joined, and the first token is picked as
+        early as it can be: faster, but in fp32 it adds in another order, and in int8 it rounds otherwise.
+        """
+        old = self.bundle.manifest
+        entries = [entry for pool in self.entries.values() for name, entry in pool.items() if name in names]
+        options = [sorted(set(places)) for places in zip(*(entry.choice for entry in entries), strict=True)]
+        space = _thinned(old.space, options)
+        pool = tuple(dataclasses.replace(entry, choice=space.choice(entry.subnet)) for entry in entries)
+        int8 = "int8" in self.entries
+        manifest = dataclasses.replace(
+            old,
+            name=title or old.name,
+            space=space,
+            pool=pool,
+            files={},
+            losses={name: loss for name, loss in old.losses.items() if int8 and name in names},
+            wide_layers=old.wide_layers if int8 else (),
+        )
+        graphs = {
+            name: lay_out(self._graph(name, options, joined)) for name in sorted({entry.file for entry in entries})
+        }
+        others = {**self._copied, SELF_TEST: self._self_test(pool)}
+        if CARD in others:
+            others[CARD] = model_card(manifest).encode()
+        sizes = {name: len(content) for name, content in others.items()}
+        for name, graph in graphs.items():
+            sizes |= graph.sizes(name)
+        files = {name: FileEntry(size, UNKNOWN_HASH) for name, size in sorted(sizes.items())}
+        return Trimmed(dataclasses.replace(manifest, files=files), graphs, others)
+
+    def _graph(self, name: str, options: Sequence[Sequence[int]], joined: bool) -> onnx.ModelProto:
+        pruned = prune_graph(self._models[name], options)
+        return pick_first_early(join_segments(pruned, self.bundle.path)) if joined else pruned
+
+    @cached_property
+    def _models(self) -> dict[str, onnx.ModelProto]:
+        """Every graph of the old bundle by its file, its weights left on disk."""
+        files = {entry.file for entry in self.bundle.manifest.pool}
+        return {name: onnx.load(self.bundle.path / name, load_external_data=False) for name in files}
+
+    @cached_property
+    def _copied(self) -> dict[str, bytes]:
+        """Files that belong to no graph."""
+        weights = {weights_location(model) for model in self._models.values()}
+        names = self.bundle.manifest.files.keys() - self._models.keys() - weights
+        return {name: (self.bundle.path / name).read_bytes() for name in names}
+
+    def _self_test(self, pool: Sequence[PoolEntry]) -> bytes:
+        """The self-test without the answers of subnets that are gone."""
+        kept = {(entry.precision, entry.name) for entry in pool}
+        gone = [(entry.precision, entry.name) for entry in self.bundle.manifest.pool]
+        endings = tuple(f".{precision}.{name}" for precision, name in gone if (precision, name) not in kept)
+        with np.load(io.BytesIO(self._copied[SELF_TEST]), allow_pickle=False) as arrays:
+            left = {name: arrays[name] for name in arrays.files if not name.endswith(endings)}
+        content = io.BytesIO()
+        np.savez_compressed(content, allow_pickle=False, **left)
+        return content.getvalue()
+
+
+def _thinned(space: Space, options: Sequence[Sequence[int]]) -> Space:
+    """The space with only these options of each stage."""
+    stages = (
+        Stage(stage.first, tuple(stage.options[number] for number in numbers))
+        for stage, numbers in zip(space.stages, options, strict=True)
+    )
+    return Space(space.shape, tuple(stages))

@@ -1,0 +1,195 @@
+"""How fast every subnet of a bundle runs on this device, alone or beside a rival that computes the same."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from gearshift.runtime.bundle import Bundle
+from gearshift.runtime.errors import InputError
+from gearshift.runtime.measure import random_inputs
+from gearshift.runtime.profiles import this_device
+from gearshift.runtime.session import ElasticSession
+from gearshift.runtime.space import Space
+from gearshift.runtime.timing import WARM_UP, Times, interleave, pinned
+
+LENGTHS = (16, 64, 128)
+"""Tokens of a text, where nothing else is asked for and the bundle takes texts as long."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A dedicated graph of one subnet: the same operators without switches, one segment a layer."""
+
+    session: ElasticSession
+    choice: tuple[int, ...]
+    segments: int
+    """Into how many segments the bundle's own graph cuts the layer that it cuts most, of what the subnet keeps."""
+
+
+Rivals = Callable[[str, str, int], contextlib.AbstractContextManager[Rival]]
+"""Precision, subnet and threads -> its rival, open for as long as the context is."""
+Progress = Callable[[str, int, int], None]
+"""Called with what is timed, and how many parts of it are done and planned."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One subnet at one precision and length."""
+
+    subnet: str
+    precision: str
+    tokens: int
+    times: Times
+    dedicated: Times | None = None
+    segments: int | None = None
+    """As in `Rival`; None without one."""
+
+    @property
+    def ratio(self) -> float:
+        """Median / median of the dedicated graph."""
+        assert self.dedicated is not None
+        return self.times.median_ms / self.dedicated.median_ms
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON; times in ms."""
+        facts = {"subnet": self.subnet, "precision": self.precision, "tokens": self.tokens, **asdict(self.times)}
+        if self.dedicated is None:
+            return facts
+        return {**facts, "segments": self.segments, "dedicated": asdict(self.dedicated), "ratio": self.ratio}
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What was measured, and how."""
+
+    bundle: Bundle
+    lengths: tuple[int, ...]
+    rounds: int
+    threads: int
+    cores: list[int]
+    """That the process was kept on; empty where the system cannot do that."""
+    rows: tuple[Row, ...]
+
+    @property
+    def mean_ratios(self) -> dict[str, dict[int, float]]:
+        """Precision -> tokens -> mean over the subnets."""
+        compared = [row for row in self.rows if row.dedicated is not None]
+        return {
+            precision: {
+                tokens: statistics.mean(r.ratio for r in compared if (r.precision, r.tokens) == (precision, tokens))
+                for tokens in self.lengths
+            }
+            for precision in dict.fromkeys(row.precision for row in compared)
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON; times in ms."""
+        facts = {
+            "bundle": str(self.bundle.path),
+            "hash": self.bundle.hash,
+            "granularity": granularity(self.bundle.manifest.space),
+            "date": datetime.date.today().isoformat(),
+            "device": this_device().to_dict(),
+            "threads": self.threads,
+            "cores": self.cores,
+            "batch": 1,
+            "rounds": self.rounds,
+            "warm_up": WARM_UP,
+            "rows": [row.to_dict() for row in self.rows],
+        }
+        means = self.mean_ratios
+        return {**facts, "mean_ratios": means} if means else facts
+
+
+def run_bench(
+    bundle: Bundle,
+    *,
+    precisions: Sequence[str] | None = None,
+    lengths: Sequence[int] | None = None,
+    rounds: int = 20,
+    threads: int = 1,
+    rivals: Rivals | None = None,
+    progress: Progress = lambda what, done, planned: None,
+) -> BenchReport:
+    """Time every subnet at every precision and length, batch 1, random tokens, on as many cores as threads.
+
+    Without rivals all subnets of a precision run in turns. With them, each subnet runs in turns with its rival.
+    Raises InputError for lengths that the bundle does not take, and threads that this process has no CPUs for.
+    """
+    chosen = _checked(lengths, bundle)
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+        raise InputError(f"rounds: expected a whole number of at least 1, got {rounds!r}")
+    rows: list[Row] = []
+    with pinned(threads) as cores:
+        for precision in precisions or bundle.precisions:
+            bundle.pool(precision)
+            with contextlib.closing(ElasticSession(bundle, precision, threads=threads)) as session:
+                bench = _Bench(bundle, session, chosen, rounds, progress)
+                rows += bench.alone() if rivals is None else bench.beside(rivals)
+    return BenchReport(bundle, chosen, rounds, threads, cores, tuple(rows))
+
+
+def granularity(space: Space) -> str:
+    """What is switched together: each `layer` alone, the whole `pool` in one stage, or a `block`."""
+    if all(stage.length == 1 for stage in space.stages):
+        return "layer"
+    return "pool" if len(space.stages) == 1 else "block"
+
+
+@dataclass(frozen=True)
+class _Bench:
+    bundle: Bundle
+    session: ElasticSession
+    lengths: tuple[int, ...]
+    rounds: int
+    progress: Progress
+
+    def alone(self) -> list[Row]:
+        precision, pool = self.session.precision, self.bundle.pool(self.session.precision)
+        calls = {
+            (name, tokens): call
+            for name, entry in pool.items()
+            for tokens, call in self._calls(self.session, entry.choice).items()
+        }
+        times = interleave(calls, rounds=self.rounds, progress=partial(self.progress, f"{precision}, rounds"))
+        return [Row(name, precision, tokens, Times.of(values)) for (name, tokens), values in times.items()]
+
+    def beside(self, rivals: Rivals) -> list[Row]:
+        precision, pool = self.session.precision, self.bundle.pool(self.session.precision)
+        rows = []
+        for done, (name, entry) in enumerate(pool.items()):
+            self.progress(f"{precision}, subnets", done, len(pool))
+            with rivals(precision, name, self.session.threads) as rival:
+                mine, its = self._calls(self.session, entry.choice), self._calls(rival.session, rival.choice)
+                calls = {
+                    (whose, tokens): whose_calls[tokens]
+                    for whose, whose_calls in (("mine", mine), ("its", its))
+                    for tokens in self.lengths
+                }
+                raw = interleave(calls, rounds=self.rounds)
+            times = {key: Times.of(values) for key, values in raw.items()}
+            rows += [
+                Row(name, precision, tokens, times["mine", tokens], times["its", tokens], rival.segments)
+                for tokens in self.lengths
+            ]
+        self.progress(f"{precision}, subnets", len(pool), len(pool))
+        return rows
+
+    def _calls(self, session: ElasticSession, choice: Sequence[int]) -> dict[int, Callable[[], object]]:
+        """Tokens -> one call of that subnet on a text as long."""
+        return {tokens: partial(session.run, random_inputs(self.bundle, tokens), choice) for tokens in self.lengths}
+
+
+def _checked(lengths: Sequence[int] | None, bundle: Bundle) -> tuple[int, ...]:
+    longest = bundle.manifest.max_length
+    if lengths is None:
+        return tuple(tokens for tokens in LENGTHS if tokens <= longest) or (longest,)
+    if not lengths or not all(1 <= tokens <= longest for tokens in lengths):
+        raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(lengths)}")
+    return tuple(sorted(set(lengths)))

@@ -1,0 +1,184 @@
+"""The packed-weight cache: a graph saved as ONNX Runtime laid its weights out for this CPU.
+
+Mapped from the file, weights take memory only when a subnet touches them, processes share them, and the kernel
+may take them back. An entry holds all weights twice, as they were and packed, and is good for one bundle, one
+version of ONNX Runtime and one kind of CPU. ONNX Runtime packs at every load all the same, to find out
+whether the saved form is the right one, and then drops its own copy: memory is saved, and not all of the time.
+
+An entry is made in a directory of its own and renamed when it is whole and passed the bundle's self-test, so
+that processes which start at once each find a whole entry or none. Whatever goes wrong, the bundle itself is
+loaded, and one line of the log says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import onnxruntime as ort
+
+from gearshift.device_profiles import Fingerprint, read_fingerprint
+from gearshift.runtime.bundle import Bundle
+from gearshift.runtime.cache import cache_directory
+from gearshift.runtime.errors import BundleError
+from gearshift.runtime.session import ElasticSession, check_self_test, save_packed
+
+GRAPH = "graph.onnx"
+MARKER = "entry.json"
+"""Written last: names the other files with their sizes."""
+
+KEPT_ENTRIES = 8
+"""Entries that stay; making one more removes the one that was not used for longest."""
+
+ABANDONED_S = 3600.0
+"""Age at which a directory that never became an entry is removed: its process is gone."""
+
+SIZE_FACTOR = 2.2
+"""An entry in bytes / the weights file of the bundle: everything twice, and some padding."""
+
+RESERVED_BYTES = 1_000_000_000
+"""What must be left free on the disk beside an entry."""
+
+logger = logging.getLogger(__name__)
+
+
+class PackedCache:
+    """The entries of one directory."""
+
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        device: Fingerprint | None = None,
+        free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+    ) -> None:
+        self.directory = directory or cache_directory() / "packed"
+        self._device = device
+        self._free_bytes = free_bytes
+
+    def open(self, bundle: Bundle, precision: str, *, threads: int) -> ElasticSession | None:
+        """A session over the entry of a bundle, made now where there is none; None where that cannot be.
+
+        An entry was self-tested when it was made, and is not tested again.
+        """
+        try:
+            session = self._found(bundle, precision, threads) or self._made(bundle, precision, threads)
+        except (OSError, BundleError) as error:
+            logger.warning("%s: packed weights not kept (%s); loading the bundle itself", self.directory, error)
+            return None
+        session.release_pages()  # packing has read all of the file; what a subnet needs comes back when it runs
+        return session
+
+    def entries(self) -> dict[Path, int]:
+        """Directory -> bytes of every entry, the one used last first."""
+        markers = [path for path in self.directory.glob(f"*/{MARKER}") if not path.parent.name.startswith(".")]
+        with contextlib.suppress(OSError):  # another process may remove one meanwhile
+            markers.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        return {marker.parent: _bytes_in(marker.parent) for marker in markers}
+
+    def clear(self) -> int:
+        """Remove every entry; gives the bytes that were freed. Processes that use one keep it until they end."""
+        freed = sum(self.entries().values())
+        shutil.rmtree(self.directory, ignore_errors=True)
+        return freed
+
+    def _place(self, bundle: Bundle, precision: str) -> Path:
+        device = self._device or read_fingerprint({})
+        kind = [device.cpu_model, *device.cpu_features, device.machine, device.system]
+        named = json.dumps([bundle.hash, precision, ort.__version__, kind])
+        return self.directory / hashlib.sha256(named.encode()).hexdigest()[:32]
+
+    def _found(self, bundle: Bundle, precision: str, threads: int) -> ElasticSession | None:
+        place = self._place(bundle, precision)
+        if not place.exists():
+            return None
+        if not _is_whole(place):
+            logger.warning("%s: packed weights are damaged; making them anew", place)
+            shutil.rmtree(place, ignore_errors=True)
+            return None
+        try:
+            session = ElasticSession(bundle, precision, threads=threads, graph=place / GRAPH)
+        except BundleError as error:
+            logger.warning("%s; making the packed weights anew", error)
+            shutil.rmtree(place, ignore_errors=True)
+            return None
+        with contextlib.suppress(OSError):  # a cache that may be read alone
+            os.utime(place / MARKER)
+        return session
+
+    def _made(self, bundle: Bundle, precision: str, threads: int) -> ElasticSession:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._tidy()
+        self._require_room(bundle, precision)
+        place = self._place(bundle, precision)
+        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self.directory))
+        try:
+            source = bundle.path / next(iter(bundle.pool(precision).values())).file
+            save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
+            session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
+            try:
+                check_self_test(session, bundle)
+                sizes = {path.name: path.stat().st_size for path in fresh.iterdir()}
+                (fresh / MARKER).write_text(json.dumps({"bundle": str(bundle.path), "files": sizes}))
+                with contextlib.suppress(FileExistsError, NotADirectoryError):
+                    _rename(fresh, place)
+            except BaseException:
+                session.close()
+                raise
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)  # gone already where it became the entry
+        return session
+
+    def _require_room(self, bundle: Bundle, precision: str) -> None:
+        graph = Path(next(iter(bundle.pool(precision).values())).file)
+        stored = bundle.manifest.files
+        weights = sum(entry.bytes for name, entry in stored.items() if Path(name).stem == graph.stem)
+        needed, free = int(SIZE_FACTOR * weights) + RESERVED_BYTES, self._free_bytes(self.directory)
+        if free < needed:
+            raise OSError(f"expected {needed / 1e6:.0f} MB free, found {free / 1e6:.0f} MB")
+
+    def _tidy(self) -> None:
+        """Make room for one more entry, and remove what interrupted processes left."""
+        for place in list(self.entries())[KEPT_ENTRIES - 1 :]:
+            shutil.rmtree(place, ignore_errors=True)
+        for place in self.directory.glob(".new-*"):
+            with contextlib.suppress(OSError):
+                if time.time() - place.stat().st_mtime > ABANDONED_S:
+                    shutil.rmtree(place, ignore_errors=True)
+
+
+def _rename(fresh: Path, place: Path) -> None:
+    """Give an entry its name; raises FileExistsError where another process was first."""
+    try:
+        fresh.rename(place)
+    except OSError as error:
+        if place.is_dir():
+            raise FileExistsError(error.errno, error.strerror, str(place)) from error
+        raise
+
+
+def _is_whole(place: Path) -> bool:
+    """Whether an entry is ours and has every file at its size."""
+    try:
+        marker = json.loads((place / MARKER).read_text())
+        found = {path.name: path.lstat() for path in place.iterdir() if path.name != MARKER}
+        sizes = {name: status.st_size for name, status in found.items()}
+        ours = not hasattr(os, "getuid") or all(status.st_uid == os.getuid() for status in found.values())
+        return bool(ours and GRAPH in sizes and sizes == marker["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _bytes_in(place: Path) -> int:
+    total = 0
+    with contextlib.suppress(OSError):
+        total = sum(path.stat().st_size for path in place.iterdir())
+    return total

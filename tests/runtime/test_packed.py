@@ -1,0 +1,363 @@
+"""The packed-weight cache: the same answers, and never a reason why a bundle does not load."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gearshift.device_profiles import read_fingerprint
+from gearshift.runtime.bundle import Bundle, open_bundle
+from gearshift.runtime.cache import SETTLED_S, HashMemory, cache_directory
+from gearshift.runtime.engine import Engine
+from gearshift.runtime.errors import SelfTestError
+from gearshift.runtime.measure import random_inputs
+from gearshift.runtime.packed import ABANDONED_S, GRAPH, KEPT_ENTRIES, MARKER, PackedCache
+from gearshift.runtime.pages import resident_bytes
+from gearshift.runtime.providers import CPU
+from gearshift.runtime.session import ElasticSession
+from gearshift.runtime.startup import start
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="pages are counted in /proc")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> PackedCache:
+    return PackedCache(tmp_path / "packed")
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.WARNING, logger="gearshift"):
+        yield
+
+
+def opened(cache: PackedCache, bundle: Bundle, precision: str = "fp32") -> ElasticSession:
+    session = cache.open(bundle, precision, threads=1)
+    assert session is not None
+    return session
+
+
+def answers(session: ElasticSession, bundle: Bundle) -> list[np.ndarray]:
+    inputs = random_inputs(bundle, 9)
+    return [session.run(inputs, entry.choice) for entry in bundle.pool(session.precision).values()]
+
+
+def only(cache: PackedCache) -> Path:
+    (entry,) = cache.entries()
+    return entry
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_every_subnet_gives_the_same_numbers_made_and_found(
+    cache: PackedCache, bundle: Bundle, precision: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = answers(ElasticSession(bundle, precision, threads=1), bundle)
+    made = opened(cache, bundle, precision)
+    before = (only(cache) / GRAPH).stat().st_ino
+    found = opened(cache, bundle, precision)
+    assert (only(cache) / GRAPH).stat().st_ino == before
+    for session in (made, found):
+        assert session.path.suffix == ".onnx"
+        for mine, its in zip(answers(session, bundle), plain, strict=True):
+            assert np.array_equal(mine, its)
+    assert not caplog.records
+
+
+def test_precisions_and_bundles_have_entries_of_their_own(
+    cache: PackedCache, bundle: Bundle, bundle_copy: Path
+) -> None:
+    other = open_bundle(bundle_copy)
+    renamed = dataclasses.replace(other, hash="0" * 64)
+    for one, precision in ((bundle, "fp32"), (bundle, "int8"), (renamed, "fp32"), (other, "fp32")):
+        opened(cache, one, precision)
+    assert len(cache.entries()) == 3  # a copy has the hash of what it was copied from
+
+
+def test_another_cpu_has_an_entry_of_its_own(bundle: Bundle, tmp_path: Path) -> None:
+    device = read_fingerprint({})
+    opened(PackedCache(tmp_path, device=device), bundle)
+    for changes in ({"cpu_model": "another"}, {"cpu_features": ("avx",)}):
+        other = PackedCache(tmp_path, device=dataclasses.replace(device, **changes))
+        before = len(other.entries())
+        opened(other, bundle)
+        assert len(other.entries()) == before + 1
+
+
+@pytest.mark.parametrize("name", [GRAPH, "graph.weights", MARKER])
+@pytest.mark.parametrize("damage", ["deleted", "truncated"])
+def test_a_damaged_entry_is_made_anew(
+    cache: PackedCache, bundle: Bundle, name: str, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = answers(opened(cache, bundle), bundle)
+    entry = only(cache)
+    if damage == "deleted":
+        (entry / name).unlink()
+    else:
+        os.truncate(entry / name, (entry / name).stat().st_size // 2)
+    assert all(map(np.array_equal, answers(opened(cache, bundle), bundle), plain))
+    assert only(cache) == entry
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{entry}: packed weights are damaged; making them anew"
+    ]
+    opened(cache, bundle)
+    assert len(caplog.records) == 1
+
+
+def test_a_graph_that_cannot_be_read_is_made_anew(
+    cache: PackedCache, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened(cache, bundle)
+    graph = only(cache) / GRAPH
+    graph.write_bytes(b"\xff" * graph.stat().st_size)
+    opened(cache, bundle)
+    assert len(caplog.records) == 1
+    assert "making the packed weights anew" in caplog.text
+
+
+def test_an_entry_that_somebody_else_made_is_not_used(
+    cache: PackedCache, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(cache, bundle)
+    before = (only(cache) / GRAPH).stat().st_ctime_ns
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    opened(cache, bundle)
+    assert (only(cache) / GRAPH).stat().st_ctime_ns != before
+
+
+def test_a_place_that_cannot_be_written_loads_the_bundle_and_says_so(
+    bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    blocked = PackedCache(tmp_path / "file" / "packed")
+    assert blocked.open(bundle, "fp32", threads=1) is None
+    (record,) = caplog.records
+    assert "packed weights not kept" in record.getMessage()
+    session, _ = start(bundle, precision="fp32", threads=1, profile=None, providers=CPU, cache=blocked)
+    assert session.path == bundle.path / "fp32.onnx"
+
+
+@pytest.fixture
+def open_to_all(bundle: Bundle) -> Iterator[Path]:
+    """A directory with a copy of the bundle that every user may read; pytest's own are private."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        shutil.copytree(bundle.path, directory / "bundle")
+        (directory / "packed").mkdir(mode=0o755)
+        yield directory
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs users as Unix has them")
+def test_a_directory_that_may_only_be_read_takes_nothing_new(open_to_all: Path) -> None:
+    """As a user who does not own it: root writes wherever it likes."""
+    code = (
+        f"import os; from pathlib import Path; root = Path({str(open_to_all)!r});"
+        "from gearshift.runtime.packed import PackedCache; from gearshift.runtime import open_bundle;"
+        "os.geteuid() or os.setuid(65534); os.access(root / 'packed', os.W_OK) and (root / 'packed').chmod(0o555);"
+        "print(PackedCache(root / 'packed').open(open_bundle(root / 'bundle'), 'fp32', threads=1))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "None", done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if "packed" in line)
+    assert "packed weights not kept ([Errno 13] Permission denied" in line
+    assert list((open_to_all / "packed").iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_behind(bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    full = PackedCache(tmp_path / "packed", free_bytes=lambda path: 500_000_000)
+    assert full.open(bundle, "fp32", threads=1) is None
+    assert "MB free, found 500 MB" in caplog.text
+    assert list(full.directory.iterdir()) == []
+
+
+def test_an_entry_that_fails_the_self_test_is_not_kept(
+    cache: PackedCache, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(session: ElasticSession, bundle: Bundle) -> None:
+        raise SelfTestError("wrong numbers")
+
+    monkeypatch.setattr("gearshift.runtime.packed.check_self_test", failing)
+    assert cache.open(bundle, "fp32", threads=1) is None
+    assert "wrong numbers" in caplog.text
+    assert list(cache.directory.iterdir()) == []
+
+
+def test_two_processes_at_once_leave_one_entry_and_both_answer(bundle: Bundle, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from gearshift.runtime import open_bundle;"
+        "from gearshift.runtime.packed import PackedCache;"
+        f"bundle = open_bundle({str(bundle.path)!r}); sys.stdin.readline();"
+        f"session = PackedCache(Path({str(tmp_path / 'packed')!r})).open(bundle, 'fp32', threads=1);"
+        "from gearshift.runtime.session import check_self_test; check_self_test(session, bundle); print('right')"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    assert [process.communicate()[0].strip() for process in processes] == ["right"] * 3
+    cache = PackedCache(tmp_path / "packed")
+    assert sorted(path.name for path in cache.directory.iterdir()) == [only(cache).name]
+
+
+def test_an_entry_of_another_process_is_taken_as_it_is(cache: PackedCache, bundle: Bundle) -> None:
+    """Which comes to be between our look for it and our rename."""
+    opened(cache, bundle)
+    entry = only(cache)
+    before = (entry / GRAPH).stat().st_ino
+    cache._made(bundle, "fp32", threads=1)
+    assert (entry / GRAPH).stat().st_ino == before
+    assert [path.name for path in cache.directory.iterdir()] == [entry.name]
+
+
+def test_the_entry_that_was_not_used_for_longest_goes_first(cache: PackedCache, bundle: Bundle) -> None:
+    opened(cache, bundle)
+    first = only(cache)
+    for number in range(KEPT_ENTRIES - 1):
+        shutil.copytree(first, cache.directory / f"copy{number}")
+        os.utime(cache.directory / f"copy{number}" / MARKER, (1000 + number, 1000 + number))
+    opened(cache, bundle, "int8")
+    names = {path.name for path in cache.entries()}
+    assert len(names) == KEPT_ENTRIES
+    assert "copy0" not in names
+    assert first.name in names
+
+
+def test_what_an_interrupted_process_left_goes_after_a_while(cache: PackedCache, bundle: Bundle) -> None:
+    for name, age in ((".new-old", ABANDONED_S + 60), (".new-running", 10.0)):
+        (cache.directory / name).mkdir(parents=True)
+        then = (cache.directory / name).stat().st_mtime - age
+        os.utime(cache.directory / name, (then, then))
+    opened(cache, bundle)
+    assert sorted(path.name for path in cache.directory.glob(".new-*")) == [".new-running"]
+
+
+def test_clearing_removes_all_and_says_how_much(cache: PackedCache, bundle: Bundle) -> None:
+    session = opened(cache, bundle)
+    size = sum(path.stat().st_size for path in only(cache).iterdir())
+    assert cache.clear() == size
+    assert not cache.entries()
+    assert len(answers(session, bundle)) == len(bundle.pool("fp32"))  # whoever uses it goes on
+
+
+@linux
+def test_pages_that_were_given_back_come_again(cache: PackedCache, bundle: Bundle) -> None:
+    opened(cache, bundle)
+    session = opened(cache, bundle)
+    expected = answers(session, bundle)
+    weights = session.path.with_suffix(".weights")
+    held = resident_bytes(weights)
+    assert held > 0
+    assert session.release_pages() >= held // 2
+    assert resident_bytes(weights) <= held // 2
+    assert all(map(np.array_equal, answers(session, bundle), expected))
+    assert resident_bytes(weights) > 0
+
+
+@linux
+def test_a_small_subnet_touches_less_than_a_large_one(cache: PackedCache, bundle: Bundle) -> None:
+    opened(cache, bundle)
+    session = opened(cache, bundle)
+    pool = sorted(bundle.pool("fp32").values(), key=lambda entry: entry.macs)
+    held = []
+    for entry in (pool[0], pool[-1]):
+        session.release_pages()
+        session.run(random_inputs(bundle, 5), entry.choice)
+        held.append(resident_bytes(session.path.with_suffix(".weights")))
+    assert held[0] <= held[1]
+
+
+def test_without_the_cache_nothing_is_given_back(bundle: Bundle) -> None:
+    assert ElasticSession(bundle, "fp32", threads=1).release_pages() == 0
+
+
+def test_the_engine_uses_the_cache_unless_told_not_to(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEARSHIFT_CACHE_DIR", str(tmp_path))
+    with Engine.load(tiny_bundle, precision="fp32", threads=1, cache=False):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with Engine.load(tiny_bundle, precision="fp32", threads=1) as engine:
+        assert engine.release_pages() >= 0
+    assert len(PackedCache().entries()) == 1
+
+
+# Hashes
+
+
+def test_a_file_that_did_not_change_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_text("content")
+    monkeypatch.setattr("gearshift.runtime.cache.time.time", lambda: file.stat().st_ctime + SETTLED_S + 1)
+    memory = HashMemory(tmp_path / "cache")
+    expected = memory.sha256_of(file)
+    monkeypatch.setattr("gearshift.runtime.cache.sha256_of", lambda path: pytest.fail("hashed again"))
+    assert memory.sha256_of(file) == HashMemory(tmp_path / "cache").sha256_of(file) == expected
+
+
+@pytest.mark.parametrize("how", ["in place", "replaced", "with the old times"])
+def test_a_file_that_changed_is_hashed_again(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_text("content")
+    monkeypatch.setattr("gearshift.runtime.cache.time.time", lambda: file.stat().st_ctime + SETTLED_S + 1)
+    memory = HashMemory(tmp_path / "cache")
+    first, times = memory.sha256_of(file), file.stat()
+    if how == "replaced":
+        (tmp_path / "new").write_text("another")
+        (tmp_path / "new").rename(file)
+    else:
+        file.write_text("another")
+    if how == "with the old times":
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert memory.sha256_of(file) != first
+
+
+def test_a_file_that_changed_just_now_is_not_remembered(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    HashMemory(tmp_path / "cache").sha256_of(tmp_path / "file")
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"x": 3}', "null", "\x00"])
+def test_a_damaged_memory_is_no_memory(content: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    (tmp_path / "hashes.json").write_text(content)
+    assert len(HashMemory(tmp_path).sha256_of(tmp_path / "file")) == 64
+
+
+def test_a_memory_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    file.write_text("content")
+    monkeypatch.setattr("gearshift.runtime.cache.time.time", lambda: file.stat().st_ctime + SETTLED_S + 1)
+    assert len(HashMemory(file / "below").sha256_of(file)) == 64
+
+
+def test_the_cache_directory_is_the_one_that_was_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GEARSHIFT_CACHE_DIR", str(tmp_path))
+    assert cache_directory() == tmp_path
+    monkeypatch.delenv("GEARSHIFT_CACHE_DIR")
+    if sys.platform == "linux":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+        assert cache_directory() == tmp_path / "xdg" / "gearshift"
+
+
+def test_a_marker_is_readable(cache: PackedCache, bundle: Bundle) -> None:
+    opened(cache, bundle)
+    marker = json.loads((only(cache) / MARKER).read_text())
+    assert marker["bundle"] == str(bundle.path)
+    assert set(marker["files"]) == {GRAPH, "graph.weights"}
