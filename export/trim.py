@@ -24,7 +24,7 @@ from gearshift.export.prune import prune_graph
 from gearshift.export.weights_file import LaidOut, lay_out, weights_location
 from gearshift.runtime.bundle import Bundle, manifest_content, open_bundle, write_manifest
 from gearshift.runtime.errors import InputError
-from gearshift.runtime.manifest import MANIFEST, SELF_TEST, FileEntry, Manifest, PoolEntry
+from gearshift.runtime.manifest import CPU_PRECISIONS, MANIFEST, SELF_TEST, FileEntry, Manifest, PoolEntry
 from gearshift.runtime.session import ElasticSession, check_self_test
 from gearshift.runtime.space import Space, Stage
 from gearshift.runtime.storage import replacing_directory
@@ -58,7 +58,8 @@ def trim_bundle(
         trimmed.write(fresh, bundle.path)
         written = open_bundle(fresh)
         for precision in written.precisions:
-            check_packed(fresh / next(iter(written.pool(precision).values())).file)
+            if precision in CPU_PRECISIONS:  # on a GPU nothing is packed
+                check_packed(fresh / next(iter(written.pool(precision).values())).file)
             session = ElasticSession(written, precision, threads=1)
             check_self_test(session, written)
             session.close()
@@ -149,7 +150,16 @@ class Trimming:
         options = [sorted(set(places)) for places in zip(*(entry.choice for entry in entries), strict=True)]
         space = _thinned(old.space, options)
         pool = tuple(dataclasses.replace(entry, choice=space.choice(entry.subnet)) for entry in entries)
-        manifest = dataclasses.replace(old, name=title or old.name, space=space, pool=pool, files={})
+        int8 = "int8" in self.entries
+        manifest = dataclasses.replace(
+            old,
+            name=title or old.name,
+            space=space,
+            pool=pool,
+            files={},
+            losses={name: loss for name, loss in old.losses.items() if int8 and name in names},
+            wide_layers=old.wide_layers if int8 else (),
+        )
         graphs = {
             name: lay_out(self._graph(name, options, joined)) for name in sorted({entry.file for entry in entries})
         }

@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 import gearshift
@@ -628,6 +629,19 @@ def test_a_few_steps_of_training_become_a_bundle_that_switches_between_all_subne
     refused = command("export", run, "-o", tmp_path / "x.gearshift", "--portable", "w025-d050,huge").error
     assert refused.startswith("portable: unknown subnet 'huge'; expected all, or some of w100-d100, w075-d100")
     assert not (tmp_path / "x.gearshift").exists()
+
+    standard = command("export", run, "-o", tmp_path / "s.gearshift", "--operators", "standard", "--json")
+    assert {entry["precision"] for entry in standard.json["pool"]} == {"fp32"}
+    model = onnx.load(tmp_path / "s.gearshift" / "fp32.onnx", load_external_data=False)
+    assert [opset.domain for opset in model.opset_import] == [""]
+    strict = ("--int8-tolerance", 0, "--wider", "--precision", "fp32,int8,fp16")
+    mixed = command("export", run, "-o", tmp_path / "m.gearshift", *strict, "--json").json
+    in_int8 = [entry for entry in mixed["pool"] if entry["precision"] == "int8"]
+    lost = {entry["name"]: in_fp32[entry["name"]] - entry["accuracy"] for entry in in_int8}
+    assert mixed["int8_losses"] == {name: pytest.approx(loss) for name, loss in lost.items() if loss > 1e-6}
+    assert {entry["precision"] for entry in mixed["pool"]} == {"fp32", "int8", "fp16"}
+    refused = command("export", run, "-o", tmp_path / "x.gearshift", "--int8-tolerance", 2).error
+    assert refused == "int8 tolerance: expected a share of 1, such as 0.01, got 2.0"
 
     assert command("verify", made).code == 0
     ended = command("run", made, *texts[:3], "--json", "--save-profile", tmp_path / "profile.json")

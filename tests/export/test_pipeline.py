@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from gearshift.export.pipeline import ExportReport, export_bundle
 from gearshift.export.samples import SAMPLE_ROWS
 from gearshift.export.segments import Array
+from gearshift.export.trim import trim_bundle
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.errors import DataError, ExportError, InputError, StorageError
 from gearshift.runtime.manifest import MANIFEST, SELF_TEST, TOKENIZER
@@ -300,6 +301,8 @@ def test_fp16_is_exported_on_request_in_half_the_bytes_with_the_same_answers(
         assert abs(entry.accuracy - bundle.entry(name, "fp32").accuracy) < 0.05
     wide, half = ((bundle.path / f"{precision}.weights").stat().st_size for precision in ("fp32", "fp16"))
     assert half < 0.52 * wide
+    trimmed = trim_bundle(bundle, tmp_path / "smaller.gearshift", keep=["w050-d050"], precisions=["fp16"])
+    assert trimmed.precisions == ("fp16",)
 
 
 def test_an_activation_that_overflows_fp16_is_found(run: Run, rows: tuple[Row, ...], tmp_path: Path) -> None:

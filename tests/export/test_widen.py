@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gearshift.export.pipeline import export_bundle
+from gearshift.export.trim import trim_bundle
 from gearshift.export.widen import MAX_WIDE
 from gearshift.runtime.bundle import open_bundle
 from gearshift.runtime.errors import InputError
@@ -103,6 +104,12 @@ def test_where_few_layers_are_not_enough_the_export_says_what_is_still_lost(
     assert len(report.wide_layers) <= MAX_WIDE
     assert 0.01 < sum(report.losses.values()) <= sum(plain.losses.values())
     assert report.bundle.manifest.losses == report.losses
+    lost = max(report.losses, key=lambda name: report.losses[name])
+    trimmed = trim_bundle(open_bundle(report.bundle.path), tmp_path / "s.gearshift", keep=[lost])
+    assert trimmed.manifest.losses == {lost: report.losses[lost]}
+    assert trimmed.manifest.wide_layers == report.wide_layers
+    alone = trim_bundle(open_bundle(report.bundle.path), tmp_path / "f.gearshift", keep=[lost], precisions=["fp32"])
+    assert (alone.manifest.losses, alone.manifest.wide_layers) == ({}, ())
 
 
 @pytest.mark.parametrize("tolerance", [-0.1, 1.5, np.nan])
