@@ -24,8 +24,8 @@ from gearshift.export.pipeline import export_bundle
 from gearshift.runtime.space import EncoderShape, uniform_grid
 from gearshift.runtime.timing import pin
 from gearshift.trainer.checkpoint import Checkpoint, Run
-from gearshift.trainer.data import Row
 from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.rows import Row
 
 WORDS_OF_A_ROW = (8, 40)
 

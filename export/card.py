@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from gearshift.runtime.manifest import Manifest
 
+MEANINGS = {
+    "classification": "Accuracy is the share of {rows} held-out rows answered right",
+    "regression": "Spearman is the rank correlation with the numbers of {rows} held-out rows",
+    "token-classification": "Entity F1 is that of whole entities in {rows} held-out rows",
+    "question-answering": "Answer F1 is that of the answers' words, the mean over {rows} held-out questions",
+    "embedding": "Cosine is the mean one with the full-size net's vectors in torch, over {rows} held-out texts",
+}
+"""What the metric of a task is, about held-out rows: a sentence without its end."""
+
 
 def model_card(manifest: Manifest) -> str:
     """Markdown: task, labels, and a table of the pool."""
@@ -16,7 +25,7 @@ def model_card(manifest: Manifest) -> str:
         "subnet",
         "parameters",
         f"MACs at {manifest.macs_tokens} tokens",
-        *(f"accuracy {p}" for p in precisions),
+        *(f"{manifest.metric} {p}" for p in precisions),
     ]
     rows = [
         [
@@ -28,15 +37,15 @@ def model_card(manifest: Manifest) -> str:
         for name, accuracies in by_name.items()
     ]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])
-    labels = ", ".join(manifest.labels)
     table = "\n\n".join([table, *_about_int8(manifest)])
+    labels = f"{len(manifest.labels)} labels: {', '.join(manifest.labels)}.\n\n" if manifest.labels else ""
+    meaning = MEANINGS[manifest.task].format(rows=manifest.accuracy_rows)
+    asked = '("a question", "a text with its answer")' if manifest.task == "question-answering" else '"some text"'
     return f"""# {manifest.name}
 
 A gearshift bundle: one {manifest.task} model with {len(by_name)} subnets in one graph.
 
-{len(manifest.labels)} labels: {labels}.
-
-Accuracy is the share of {manifest.accuracy_rows} held-out rows answered right, measured on the exported graphs.
+{labels}{meaning}, measured on the exported graphs.
 
 {table}
 
@@ -46,7 +55,7 @@ Licence: {manifest.licence}. Made by {manifest.made_by}.
 from gearshift.runtime import Engine
 
 with Engine.load("{manifest.name}.gearshift") as engine:
-    print(engine.run("some text", deadline_ms=20))
+    print(engine.run({asked}, deadline_ms=20))
 ```
 """
 

@@ -15,6 +15,7 @@ from gearshift.runtime.manifest import PoolEntry
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.space import Subnet
 from gearshift.trainer.batches import Batch, EncodedRows
+from gearshift.trainer.evaluate import measure
 from gearshift.trainer.model import ElasticClassifier
 
 FP32_TOLERANCE = 1e-4
@@ -28,7 +29,7 @@ FP16_TOLERANCE = 0.02
 is off by 2**-12 of itself; the some 150 roundings of twelve layers in a row add up to .003."""
 
 INT8_TOLERANCE = 0.01
-"""Largest loss of accuracy of an int8 subnet against fp32, where nothing else is asked for: one point."""
+"""Largest loss of an int8 subnet against fp32 in the metric of its task, where nothing else is asked for: a point."""
 
 
 @torch.no_grad()
@@ -110,12 +111,8 @@ def measure_accuracy(
     *,
     batch_size: int = 32,
 ) -> float:
-    """Share of rows that the graph answers right with one subnet."""
-    right = 0
-    for batch in rows.batches(batch_size):
-        logits = session.run(graph_inputs(batch, inputs), entry.choice)
-        right += int((logits.argmax(-1) == batch.labels.numpy()).sum())
-    return right / len(rows)
+    """The metric of the graph with one subnet, from 0 to 1."""
+    return measure(lambda batch: session.run(graph_inputs(batch, inputs), entry.choice), rows, batch_size=batch_size)
 
 
 def accuracy_losses(

@@ -37,7 +37,9 @@ from gearshift.runtime.space import Space, cut_space
 from gearshift.runtime.storage import replacing_directory
 from gearshift.trainer.batches import Batch, EncodedRows, encode
 from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.data import Row
+from gearshift.trainer.evaluate import with_reference
+from gearshift.trainer.rows import Row
+from gearshift.trainer.tasks import OBJECTIVES
 
 MACS_TOKENS = 128
 """Length of text for which the manifest counts multiply-accumulates, as the papers do."""
@@ -116,14 +118,15 @@ def export_bundle(
     subnet may lose in int8, as a share of 1; the manifest names those that lose more, or, with `wider`, the layers
     at fault are kept in fp32 within the int8 graph, where a few are enough.
 
-    `rows` are held-out rows: the accuracy of every pool subnet is measured on them at each precision.
+    `rows` are held-out rows: the metric of every pool subnet is measured on them at each precision.
     Raises ExportError where a graph differs from the model, StorageError where `out` cannot be written.
     """
     _check_arguments(precisions, operators, int8_tolerance, rows)
     ordered = tuple(precision for precision in PRECISIONS if precision in precisions)
     checkpoint = run.checkpoint
     max_length = int(run.facts["max_length"])
-    encoded = encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length)
+    encoded = encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
+    encoded = with_reference(checkpoint.model, encoded)
     space = cut_space(checkpoint.model.shape, list(run.subnets.values()), layers_per_stage)
     plan = _Plan(run, space, encoded, ordered, operators, int8_tolerance, wider, progress)
     draft = _draft(plan, out, licence, max_length)
@@ -182,7 +185,7 @@ def _draft(plan: _Plan, out: Path, licence: str, max_length: int) -> Manifest:
     return Manifest(
         name=out.name.removesuffix(".gearshift"),
         task=run.checkpoint.task,
-        metric="accuracy",
+        metric=OBJECTIVES[run.checkpoint.task].metric,
         labels=run.checkpoint.labels,
         max_length=max_length,
         pad_id=plan.encoded.pad_id,

@@ -34,10 +34,10 @@ from gearshift.runtime.storage import replacing_directory, require_replaceable
 from gearshift.runtime.tasks import TASKS
 from gearshift.trainer.batches import Batch, encode
 from gearshift.trainer.checkpoint import Run, save_tokenizer
-from gearshift.trainer.data import Row
 from gearshift.trainer.huggingface import quiet, write_pooling
 from gearshift.trainer.model import Head
 from gearshift.trainer.names import ARCHITECTURES
+from gearshift.trainer.rows import Row
 
 require("export", "optimum.exporters.onnx")
 
@@ -137,7 +137,9 @@ def _compared(run: Run, rows: Sequence[Row]) -> Batch:
     """A few rows, the shorter ones padded."""
     checkpoint = run.checkpoint
     length = int(run.facts["max_length"])
-    encoded = encode(rows[:COMPARED_ROWS], checkpoint.labels, checkpoint.tokenizer, max_length=length)
+    encoded = encode(
+        rows[:COMPARED_ROWS], checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task
+    )
     return encoded.select(range(len(encoded)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,17 @@ def _entity(run: Sequence[Word], text: str) -> Entity:
     return Entity(text[start:end], start, end, _kind(run[0].label), sum(word.score for word in run) / len(run))
 
 
-def best_span(logits: NDArray[np.float32], encoding: Encoding) -> tuple[int, int, float]:
+class Placed(Protocol):
+    """Tokens that know their places, such as `tokenizers.Encoding`."""
+
+    @property
+    def sequence_ids(self) -> Sequence[int | None]: ...
+
+    @property
+    def offsets(self) -> Sequence[tuple[int, int]]: ...
+
+
+def best_span(logits: NDArray[np.float32], encoding: Placed) -> tuple[int, int, float]:
     """(start, end, probability) of the answer in the second text; (0, 0, 0) where it has no tokens.
 
     `logits` (tokens, 2): of a token being the first and the last of the answer. The answer ends where it begins

@@ -343,7 +343,10 @@ def test_a_truncated_file_is_named_with_both_sizes(
         ([TEXT, "--deadline-ms", "0"], "deadline_ms: expected a positive number"),
         (["  "], "empty text; expected at least one word"),
         (["\udcff"], "not valid Unicode"),
-        ([TEXT, "--threads", "7"], "expected a table of this bundle, fp32 or int8 with 7 threads, found fp32 with 1"),
+        (
+            [TEXT, "--threads", "7"],
+            "expected a table of this bundle, fp32 or int8 with 7 threads on CPUExecutionProvider, found fp32 with 1",
+        ),
         ([TEXT, "--profile", "nowhere.json"], "nowhere.json: could not be read (No such file or directory)"),
         ([TEXT, "--log", "no/such/folder.jsonl"], "the decision log could not be opened (No such file or directory)"),
         ([TEXT, "--save-profile", "no/such/p.json"], "no/such/p.json: could not be written"),

@@ -2,4 +2,4 @@
 
 from gearshift.runtime.extras import require
 
-require("train", "torch", "transformers", "safetensors", "huggingface_hub", "platformdirs", "tqdm")
+require("train", "torch", "transformers", "safetensors", "huggingface_hub", "platformdirs", "tqdm", "scipy", "seqeval")

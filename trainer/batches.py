@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from gearshift.runtime.errors import DataError, InputError
-from gearshift.trainer.data import Row
+from gearshift.trainer.rows import Row
+from gearshift.trainer.targets import IGNORED, Target, target_reader
 
 _CHUNK_BATCHES = 50
 """Batches whose rows are sorted by length together: enough to waste little padding."""
@@ -32,7 +33,7 @@ _PAD_TOKENS = ("[PAD]", "<pad>")
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Rows padded to the longest of them, all int64."""
+    """Rows padded to the longest of them, int64 but for labels that are numbers."""
 
     input_ids: torch.Tensor
     """(batch, tokens); the pad id after the end of each row."""
@@ -41,7 +42,9 @@ class Batch:
     token_type_ids: torch.Tensor
     """(batch, tokens); 1 for the tokens of the second text of a pair, where the tokenizer marks them."""
     labels: torch.Tensor
-    """(batch,); the place of each row's label among the labels."""
+    """What is to be learnt, as `targets` has it for each row: (batch,) of classification and float32 of regression;
+    (batch, tokens) of token classification, with IGNORED where there is nothing to learn; (batch, 2) of question
+    answering; for an embedding (batch, 0), or float32 vectors (batch, hidden) to be compared with."""
     indices: torch.Tensor
     """(batch,); the place of each row among the encoded rows, to bring results back in their order."""
 
@@ -58,12 +61,21 @@ class EncodedRows:
     """Token ids of each row, (tokens,), with the special tokens and without padding."""
     type_ids: tuple[NDArray[np.int8], ...]
     """Token types of each row, (tokens,)."""
-    labels: NDArray[np.int64]
-    """(rows,); the place of each row's label among the labels."""
+    labels: NDArray[Any] | tuple[NDArray[np.int64], ...]
+    """As `Batch.labels` has them, (rows, ...); an array (tokens,) for each row of token classification."""
     pad_id: int
     pad_type_id: int
     truncated: int
     """How many rows were cut to the maximum length."""
+    task: str = "classification"
+    names: tuple[str, ...] = ()
+    """The names of the labels."""
+    rows: tuple[Row, ...] = ()
+    """What the tokens were made of."""
+    places: tuple[NDArray[np.int32], ...] = ()
+    """Where each row's answer lies, as `targets.Target` has it."""
+    dropped: int = 0
+    """How many rows were left out because their answer is cut off."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -120,8 +132,16 @@ class EncodedRows:
             input_ids[place, :length] = self.ids[row]
             type_ids[place, :length] = self.type_ids[row]
             mask[place, :length] = 1
-        arrays = (input_ids, mask, type_ids, self.labels[rows], rows)
+        arrays = (input_ids, mask, type_ids, self._labels_of(rows, tokens), rows)
         return Batch(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
+
+    def _labels_of(self, rows: NDArray[np.int64], tokens: int) -> NDArray[Any]:
+        if not isinstance(self.labels, tuple):
+            return self.labels[rows]
+        padded = np.full((len(rows), tokens), IGNORED, dtype=np.int64)
+        for place, row in enumerate(rows):
+            padded[place, : len(self.labels[row])] = self.labels[row]
+        return padded
 
 
 def encode(
@@ -130,38 +150,49 @@ def encode(
     tokenizer: Tokenizer,
     *,
     max_length: int,
+    task: str = "classification",
     pad_id: int | None = None,
+    drop_cut: bool = False,
 ) -> EncodedRows:
-    """The rows as token ids, cut to `max_length` tokens, special tokens included.
+    """The rows of a task as token ids, cut to `max_length` tokens, special tokens included.
 
-    A row's label becomes its place in `labels`; of a pair the longer text is cut first. The tokenizer is not
+    A label becomes its place in `labels`; of a pair the longer text is cut first. The tokenizer is not
     changed: its own padding and truncation are put aside in a copy. `pad_id` is the tokenizer's unless given.
-    Raises DataError for a label that is not among `labels` and for a row without tokens, InputError for a
-    maximum length that has no room for text and for a tokenizer without a pad token.
+    `drop_cut` leaves out the questions whose answer is cut off: there is nothing to learn from them.
+    Raises DataError for a label that is not among `labels`, for a row without tokens and where all rows are left
+    out, InputError for a maximum length that has no room for text and for a tokenizer without a pad token.
     """
-    places = {label: place for place, label in enumerate(labels)}
-    for number, row in enumerate(rows):
-        if row.label not in places:
-            raise DataError(f"row {number}: label {row.label!r} is not among {', '.join(labels)}")
+    read_target = target_reader(task, labels)
     cutting = _truncating(tokenizer, max_length, paired=any(row.pair is not None for row in rows))
-    ids: list[NDArray[np.int32]] = []
-    type_ids: list[NDArray[np.int8]] = []
+    kept: list[tuple[Row, NDArray[np.int32], NDArray[np.int8], Target]] = []
     truncated = 0
     for start in range(0, len(rows), _ROWS_AT_ONCE):
-        texts = [row.text if row.pair is None else (row.text, row.pair) for row in rows[start : start + _ROWS_AT_ONCE]]
-        for encoding in cutting.encode_batch(texts):
+        part = rows[start : start + _ROWS_AT_ONCE]
+        encodings = cutting.encode_batch([row.text if row.pair is None else (row.text, row.pair) for row in part])
+        for number, (row, encoding) in enumerate(zip(part, encodings, strict=True), start=start):
             if not encoding.ids:
-                raise DataError(f"row {len(ids)}: the tokenizer finds no tokens in its text; remove the row")
-            ids.append(np.array(encoding.ids, dtype=np.int32))
-            type_ids.append(np.array(encoding.type_ids, dtype=np.int8))
+                raise DataError(f"row {number}: the tokenizer finds no tokens in its text; remove the row")
             truncated += bool(encoding.overflowing)
+            target = read_target(f"row {number}", row, encoding)
+            if not (drop_cut and target.cut):
+                ids, type_ids = np.array(encoding.ids, dtype=np.int32), np.array(encoding.type_ids, dtype=np.int8)
+                kept.append((row, ids, type_ids, target))
+    if rows and not kept:
+        raise DataError(f"the answers of all {len(rows)} rows are cut off at {max_length} tokens; raise max_length")
+    per_token = task == "token-classification"
+    values = [target.values for *_, target in kept]
     return EncodedRows(
-        tuple(ids),
-        tuple(type_ids),
-        np.array([places[row.label] for row in rows], dtype=np.int64),
+        tuple(ids for _, ids, _, _ in kept),
+        tuple(type_ids for _, _, type_ids, _ in kept),
+        tuple(values) if per_token else np.array(values),
         _pad_id(tokenizer) if pad_id is None else pad_id,
         int((tokenizer.padding or {}).get("pad_type_id", 0)),
         truncated,
+        task,
+        tuple(labels),
+        tuple(row for row, *_ in kept),
+        tuple(target.places for *_, target in kept),
+        len(rows) - len(kept),
     )
 
 

@@ -1,6 +1,6 @@
 """DynaBERT: a teacher is fine-tuned, its heads and neurons are sorted, and two stages make it elastic.
 
-1. teacher: fine-tune the full encoder on labels, then rank and reorder heads and neurons.
+1. teacher: fine-tune the full encoder on labels, where the task has any, then rank and reorder heads and neurons.
 2. width: every width learns from the fine-tuned teacher.
 3. depth: every width x depth learns from the full net of the stage before.
 
@@ -21,7 +21,6 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch.nn import functional as F
 from tqdm import tqdm
 
 from gearshift.runtime.errors import InputError, ModelError
@@ -30,13 +29,14 @@ from gearshift.runtime.storage import replace_file, require_replaceable
 from gearshift.trainer.batches import Batch, EncodedRows, encode
 from gearshift.trainer.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_run, save_run
 from gearshift.trainer.data import DataSet
-from gearshift.trainer.evaluate import accuracies
+from gearshift.trainer.evaluate import accuracies, with_reference
 from gearshift.trainer.importance import measure_importance, reorder
 from gearshift.trainer.loop import STATE, StagePlan, Step, run_stage
-from gearshift.trainer.losses import hidden_loss, soft_cross_entropy
+from gearshift.trainer.losses import hidden_loss
 from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.sampling import sandwich
 from gearshift.trainer.settings import Settings
+from gearshift.trainer.tasks import OBJECTIVES, Objective
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ class _Training:
     def model(self) -> ElasticClassifier:
         return self.checkpoint.model
 
+    @property
+    def objective(self) -> Objective:
+        return OBJECTIVES[self.checkpoint.task]
+
 
 def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *, data_path: Path | None = None) -> Run:
     """Train a supernet on the encoder in `source` and write the run directory `out`.
@@ -63,11 +67,18 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     """
     require_replaceable(out, marker=SUPERNET)
     torch.manual_seed(settings.seed)
-    checkpoint = load_checkpoint(source, data.labels)
+    checkpoint = load_checkpoint(source, data.labels, task=data.task)
     _check(checkpoint, settings)
     checkpoint.model.embeddings.requires_grad_(not settings.freeze_embeddings)
     encoded = {
-        split: encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=settings.max_length)
+        split: encode(
+            rows,
+            checkpoint.labels,
+            checkpoint.tokenizer,
+            max_length=settings.max_length,
+            task=data.task,
+            drop_cut=split == "train",
+        )
         for split, rows in data.splits.items()
     }
     shape = checkpoint.model.shape
@@ -89,7 +100,7 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
         list(grid.values()),
         settings.depth_hidden_weight,
     )
-    test = encoded["test"]
+    test = with_reference(checkpoint.model, encoded["test"])
     measured = dict(
         tqdm(
             accuracies(checkpoint.model, grid, test),
@@ -105,6 +116,7 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
         "data": None if data_path is None else str(data_path.resolve()),
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "truncated_rows": {split: rows.truncated for split, rows in encoded.items()},
+        "dropped_rows": encoded["train"].dropped,
         "max_length": settings.max_length,
     }
     save_run(out, checkpoint, subnets=grid, accuracies=measured, facts=facts)
@@ -119,10 +131,9 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
             f"{checkpoint.model.shape.positions} positions"
         )
     if settings.teacher_epochs == 0 and not checkpoint.has_classifier:
-        raise ModelError(
-            f"{checkpoint.source}: has no classifier for the labels {', '.join(checkpoint.labels)}; "
-            "set teacher_epochs above 0 to train one"
-        )
+        labels = ", ".join(checkpoint.labels)
+        lacking = f"classifier for the labels {labels}" if labels else f"head for {checkpoint.task}"
+        raise ModelError(f"{checkpoint.source}: has no {lacking}; set teacher_epochs above 0 to train one")
 
 
 def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Settings) -> dict[str, Any]:
@@ -132,6 +143,7 @@ def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Set
     return {
         "settings": decisive,
         "source": str(source),
+        "task": data.task,
         "labels": list(checkpoint.labels),
         "rows": hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest(),
     }
@@ -152,18 +164,19 @@ def _claim(states: Path, identity: dict[str, Any]) -> None:
 
 
 def _teacher_stage(training: _Training) -> None:
-    """Fine-tune on labels, then sort heads and neurons by importance."""
+    """Fine-tune on labels, if any, then sort heads and neurons by importance."""
     if _finished(training, "teacher"):
         return
     model, settings = training.model, training.settings
 
     def step(batch: Batch, index: int) -> float:
-        loss = F.cross_entropy(model(batch, model.full).logits, batch.labels)
+        loss = training.objective.loss(model(batch, model.full).logits, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
     plan = StagePlan("teacher", settings.teacher_epochs, settings.teacher_lr, settings.head_lr_factor)
-    _run(training, plan, step)
+    if training.objective.taught:
+        _run(training, plan, step)
     count = -(-settings.importance_rows // settings.batch_size)
     batches = itertools.islice(training.rows.batches(settings.batch_size, seed=settings.seed), count)
     reorder(
@@ -186,7 +199,7 @@ def _distil(training: _Training, plan: StagePlan, subnets: list[Subnet], hidden_
         total = 0.0
         for subnet in sandwich(ordered, count=settings.random_subnets, seed=settings.seed, step=index):
             student = model(batch, subnet)
-            loss = soft_cross_entropy(student.logits, target.logits)
+            loss = training.objective.distillation(student.logits, target.logits, batch)
             loss = loss + hidden_weight * hidden_loss(student, target, subnet, batch.attention_mask)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()

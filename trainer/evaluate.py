@@ -1,31 +1,60 @@
-"""How accurate every subnet is."""
+"""How good every subnet is, by the metric of its task."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 import torch
 
 from gearshift.runtime.space import Subnet
-from gearshift.trainer.batches import EncodedRows
+from gearshift.runtime.tasks import TASKS
+from gearshift.trainer.batches import Batch, EncodedRows
+from gearshift.trainer.metrics import Array
 from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.tasks import OBJECTIVES
+
+
+def measure(answer: Callable[[Batch], Array], rows: EncodedRows, *, batch_size: int) -> float:
+    """The metric, from 0 to 1, of whatever gives the answers to a batch, (batch, ...)."""
+    return OBJECTIVES[rows.task].score(_outputs(answer, rows, batch_size), rows)
 
 
 @torch.no_grad()
 def accuracy(model: ElasticClassifier, subnet: Subnet, rows: EncodedRows, *, batch_size: int = 64) -> float:
-    """Share of rows that a subnet answers right, from 0 to 1."""
+    """The metric of a subnet; rows of an embedding task must have their reference."""
     was_training = model.training
     model.eval()
-    right = sum(
-        int((model(batch, subnet).logits.argmax(-1) == batch.labels).sum()) for batch in rows.batches(batch_size)
-    )
+    found = measure(lambda batch: model(batch, subnet).logits.numpy(), rows, batch_size=batch_size)
     model.train(was_training)
-    return right / len(rows)
+    return found
 
 
 def accuracies(
     model: ElasticClassifier, subnets: Mapping[str, Subnet], rows: EncodedRows
 ) -> Iterator[tuple[str, float]]:
-    """Name and accuracy of each subnet, one after the other, so that a caller can show progress."""
+    """Name and metric of each subnet, one after the other, so that a caller can show progress."""
     for name, subnet in subnets.items():
         yield name, accuracy(model, subnet, rows)
+
+
+@torch.no_grad()
+def with_reference(model: ElasticClassifier, rows: EncodedRows, *, batch_size: int = 64) -> EncodedRows:
+    """Rows of an embedding task with the full net's vectors as labels; those of other tasks as they are."""
+    if rows.task != "embedding":
+        return rows
+    was_training = model.training
+    model.eval()
+    vectors = _outputs(lambda batch: model(batch, model.full).logits.numpy(), rows, batch_size)
+    model.train(was_training)
+    return dataclasses.replace(rows, labels=np.stack(vectors))
+
+
+def _outputs(answer: Callable[[Batch], Array], rows: EncodedRows, batch_size: int) -> list[Array]:
+    """What is answered to each row, in their order and without padding."""
+    outputs: dict[int, Array] = {}
+    for batch in rows.batches(batch_size):
+        for row, output in zip(batch.indices.tolist(), answer(batch), strict=True):
+            outputs[row] = output[: len(rows.ids[row])] if TASKS[rows.task].per_token else output
+    return [outputs[row] for row in range(len(rows))]

@@ -1,7 +1,8 @@
 """Data files as records: the line on which each one begins, and its values by column.
 
 1. TSV is UTF-8 with a header line and no quoting: a `"` is a plain character. CSV has a header line and
-   quotes as Python's `csv` reads them. JSONL is one object per line. Each may be xz-compressed.
+   quotes as Python's `csv` reads them. JSONL is one object per line. Plain text has one text per line, and blank
+   lines are left out. Each may be xz-compressed.
 2. Lines are counted from 1 and the header is line 1, as an editor shows them.
 """
 
@@ -11,7 +12,7 @@ import csv
 import io
 import json
 import lzma
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gearshift.runtime.errors import DataError
@@ -19,18 +20,26 @@ from gearshift.runtime.errors import DataError
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".tsv.xz", ".csv.xz", ".jsonl.xz")
 """What a data file may end in."""
 
+PLAIN_SUFFIXES = (".txt", ".txt.xz")
+"""What a file may also end in where nothing but a text is asked for."""
+
 Record = tuple[int, dict[str, object]]
 """The line on which a record begins, and its values by column. Those of TSV and CSV are strings."""
 
 
-def read_records(path: Path, required: Collection[str]) -> Iterator[Record]:
+Required = Sequence[str | tuple[str, ...]]
+"""Columns that must be there; of a tuple one is enough."""
+
+
+def read_records(path: Path, required: Required) -> Iterator[Record]:
     """The records of a file, whose format its suffix says; each has the required columns, and may have more.
 
     Raises DataError, one line that names the file and, where there is one, the line.
     """
-    suffix = next((suffix for suffix in reversed(SUFFIXES) if path.name.endswith(suffix)), None)
+    known = (*SUFFIXES, *(PLAIN_SUFFIXES if len(required) == 1 else ()))
+    suffix = next((suffix for suffix in reversed(known) if path.name.endswith(suffix)), None)
     if suffix is None:
-        raise DataError(f"{path}: unknown suffix; expected {', '.join(SUFFIXES)}")
+        raise DataError(f"{path}: unknown suffix; expected {', '.join(known)}")
     return _READERS[suffix.removesuffix(".xz")](path, _read_text(path), required)
 
 
@@ -41,10 +50,12 @@ def listed(names: Collection[str]) -> str:
     return f"{shown} and {len(ordered) - 12} more" if len(ordered) > 12 else shown
 
 
-def _require(path: Path, line: int, found: Collection[str], required: Collection[str]) -> None:
-    for name in required:
-        if name not in found:
-            raise DataError(f"{path}:{line}: no column {name!r}; found {listed(found)}; name the column to use")
+def _require(path: Path, line: int, found: Collection[str], required: Required) -> None:
+    for names in required:
+        allowed = (names,) if isinstance(names, str) else names
+        if not any(name in found for name in allowed):
+            wanted = " or ".join(map(repr, allowed))
+            raise DataError(f"{path}:{line}: no column {wanted}; found {listed(found)}; name the column to use")
 
 
 def _read_text(path: Path) -> str:
@@ -72,11 +83,11 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         yield number, line.removesuffix("\r")
 
 
-def _read_tsv(path: Path, text: str, required: Collection[str]) -> Iterator[Record]:
+def _read_tsv(path: Path, text: str, required: Required) -> Iterator[Record]:
     return _with_header(path, ((number, line.split("\t")) for number, line in _lines(text)), required)
 
 
-def _read_csv(path: Path, text: str, required: Collection[str]) -> Iterator[Record]:
+def _read_csv(path: Path, text: str, required: Required) -> Iterator[Record]:
     return _with_header(path, _csv_records(path, text), required)
 
 
@@ -94,7 +105,7 @@ def _csv_records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         yield line, fields
 
 
-def _with_header(path: Path, records: Iterator[tuple[int, list[str]]], required: Collection[str]) -> Iterator[Record]:
+def _with_header(path: Path, records: Iterator[tuple[int, list[str]]], required: Required) -> Iterator[Record]:
     _, header = next(records, (1, []))
     if not any(header):
         raise DataError(f"{path}:1: no header line; expected one with the names of the columns")
@@ -110,7 +121,7 @@ def _with_header(path: Path, records: Iterator[tuple[int, list[str]]], required:
         yield line, dict(zip(header, fields, strict=True))
 
 
-def _read_jsonl(path: Path, text: str, required: Collection[str]) -> Iterator[Record]:
+def _read_jsonl(path: Path, text: str, required: Required) -> Iterator[Record]:
     for line, content in _lines(text):
         if not content.strip():
             raise DataError(f"{path}:{line}: empty row; expected a JSON object; delete the line")
@@ -127,5 +138,14 @@ def _read_jsonl(path: Path, text: str, required: Collection[str]) -> Iterator[Re
         yield line, values
 
 
-_Reader = Callable[[Path, str, Collection[str]], Iterator[Record]]
-_READERS: Mapping[str, _Reader] = {".tsv": _read_tsv, ".csv": _read_csv, ".jsonl": _read_jsonl}
+def _read_plain(path: Path, text: str, required: Required) -> Iterator[Record]:
+    """Every line that is not blank is a text; it stands under the one column that is asked for."""
+    (column,) = required
+    assert isinstance(column, str)
+    for line, content in _lines(text):
+        if content.strip():
+            yield line, {column: content}
+
+
+_Reader = Callable[[Path, str, Required], Iterator[Record]]
+_READERS: Mapping[str, _Reader] = {".tsv": _read_tsv, ".csv": _read_csv, ".jsonl": _read_jsonl, ".txt": _read_plain}

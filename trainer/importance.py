@@ -8,10 +8,10 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gearshift.trainer.batches import Batch
 from gearshift.trainer.model import ElasticClassifier, ElasticLayer
+from gearshift.trainer.tasks import OBJECTIVES
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,19 @@ def measure_importance(model: ElasticClassifier, batches: Iterable[Batch]) -> Im
 
     Head: sum over batches of |dL/dxi|, xi = 1 multiplying the head's output. Neuron: sum over batches of
     |W1 . dL/dW1 + b1 dL/db1| + |W2 . dL/dW2| over its incoming and outgoing weights. Gradients are
-    zeroed for every batch: the published code lets them pile up.
+    zeroed for every batch: the published code lets them pile up. Embeddings have no labels: for them it is how far
+    the vectors move (`losses.direction_loss`).
     """
     was_training = model.training
     model.eval()
     shape = model.shape
+    loss = OBJECTIVES[model.head.task].loss
     heads = torch.zeros(shape.layers, shape.heads)
     neurons = torch.zeros(shape.layers, shape.neurons)
     for batch in batches:
         model.zero_grad()
         gates = torch.ones(shape.layers, shape.heads, requires_grad=True)
-        F.cross_entropy(model(batch, model.full, gates).logits, batch.labels).backward()  # type: ignore[no-untyped-call]
+        loss(model(batch, model.full, gates).logits, batch).backward()  # type: ignore[no-untyped-call]
         assert gates.grad is not None
         heads += gates.grad.abs()
         for index, layer in enumerate(model.layers):

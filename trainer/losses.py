@@ -1,18 +1,21 @@
-"""What a subnet learns from its teacher."""
+"""What the full net learns from labels, and a subnet from its teacher."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from gearshift.runtime.space import Subnet
+from gearshift.trainer.batches import Batch
 from gearshift.trainer.model import Output
+from gearshift.trainer.targets import IGNORED
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean cross-entropy of the student's answers under the teacher's: -sum softmax(t) log_softmax(s).
 
-    Both (batch, labels). DynaBERT, section 2.2, temperature 1.
+    Both (..., labels). DynaBERT, section 2.2, temperature 1.
     """
     return -(F.softmax(teacher, -1) * F.log_softmax(student, -1)).sum(-1).mean()
 
@@ -31,3 +34,78 @@ def hidden_loss(student: Output, teacher: Output, subnet: Subnet, attention_mask
     for mine, target in zip(student.hidden, targets, strict=True):
         total = total + F.mse_loss(mine[real], target[real])
     return total
+
+
+# On labels: what the model gives, and the batch that it was given for
+
+
+def label_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Mean cross entropy; logits (batch, labels)."""
+    return F.cross_entropy(logits, batch.labels)
+
+
+def number_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Mean squared error; logits (batch, 1)."""
+    return F.mse_loss(logits[:, 0], batch.labels)
+
+
+def token_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Mean cross entropy over the tokens that have a label; logits (batch, tokens, labels)."""
+    return _mean_cross_entropy(logits.transpose(1, 2), batch.labels)
+
+
+def span_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Mean cross entropy of the first and of the last token over the real tokens; logits (batch, tokens, 2)."""
+    return _mean_cross_entropy(_real_only(logits, batch.attention_mask), batch.labels)
+
+
+def direction_loss(vectors: Tensor, batch: Batch) -> Tensor:
+    """The mean product of vectors (batch, hidden) with random signs, the same for the same rows.
+
+    Nothing to minimise: its gradient says how far the vectors move with a head or a neuron. Along a random
+    direction a gradient's expected square is the sum of the squares over all directions (Hutchinson's estimator).
+    """
+    source = torch.Generator().manual_seed(int(batch.indices[0]))
+    signs = torch.randint(0, 2, vectors.shape, generator=source).to(vectors) * 2 - 1
+    return (vectors * signs).sum(-1).mean()
+
+
+def _mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Over all that is not IGNORED; 0 where all is. Logits (batch, classes, n), labels (batch, n)."""
+    total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    return total / (labels != IGNORED).sum().clamp(min=1)
+
+
+# On the teacher's answers
+
+
+def label_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+    """Soft cross entropy; both (batch, labels)."""
+    return soft_cross_entropy(student, teacher)
+
+
+def number_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+    """Mean squared error; both (batch, 1)."""
+    return F.mse_loss(student, teacher)
+
+
+def token_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+    """Soft cross entropy over the real tokens; both (batch, tokens, labels)."""
+    real = batch.attention_mask.bool()
+    return soft_cross_entropy(student[real], teacher[real])
+
+
+def span_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+    """Soft cross entropy of the first and of the last token over the real tokens; both (batch, tokens, 2)."""
+    mine, theirs = (_real_only(logits, batch.attention_mask).transpose(1, 2) for logits in (student, teacher))
+    return soft_cross_entropy(mine, theirs)
+
+
+def vector_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+    """Mean of 1 - cosine; both (batch, hidden), of length 1."""
+    return (1 - (student * teacher).sum(-1)).mean()
+
+
+def _real_only(logits: Tensor, attention_mask: Tensor) -> Tensor:
+    """Logits (batch, tokens, n) that give padding no probability. Not -inf, which times 0 is no number."""
+    return logits.masked_fill(attention_mask[:, :, None] == 0, torch.finfo(logits.dtype).min)

@@ -14,6 +14,7 @@ import gearshift
 from gearshift import commands
 from gearshift.runtime.errors import GearshiftError, MissingExtraError
 from gearshift.runtime.manifest import CPU_PRECISIONS, PRECISIONS
+from gearshift.runtime.tasks import TASKS
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -63,9 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     listed = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = _command(listed, "train", commands.train, "train a supernet on your data")
-    train.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder or file of TSV, CSV or JSONL")
+    train.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DATA",
+        help="folder or file of TSV, CSV or JSONL, or of plain text for embedding",
+    )
     train.add_argument("--model", help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2)")
-    train.add_argument("--task", choices=["classification"], default="classification", help="(default: %(default)s)")
+    train.add_argument("--task", choices=list(TASKS), default="classification", help="(default: %(default)s)")
     train.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run directory to write")
     train.set_defaults(when_interrupted="; the same command goes on from where it last saved")
     _add_columns(train)
@@ -101,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--granularity",
         choices=["layer", "block", "pool"],
-        default="layer",
+        default="pool",
         help="what is switched together: each layer alone, blocks of layers, or whole subnets (default: %(default)s)",
     )
     export.add_argument("--block-layers", type=int, default=2, metavar="N", help="layers of a block (default: 2)")
@@ -187,12 +194,12 @@ def _command(
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
-    for name, default, text in (
-        ("text", "sentence", "column of the text"),
-        ("pair", "sentence2", "column of the second text of a pair, read where it is there"),
-        ("label", "label", "column of the label"),
+    for name, text in (
+        ("text", "column of the text (default: sentence; the words: tokens; the question: question)"),
+        ("pair", "column of the second text, read where it is there (default: sentence2; the context: context)"),
+        ("label", "column of the label (default: label; numbers: label or score; ner_tags or tags; answers)"),
     ):
-        parser.add_argument(f"--{name}-column", default=default, metavar="NAME", help=f"{text} (default: {default})")
+        parser.add_argument(f"--{name}-column", default="", metavar="NAME", help=text)
 
 
 def _multipliers(text: str) -> tuple[float, ...]:
@@ -231,7 +238,7 @@ SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
     "batch_size": (int, "rows of a training step"),
     "teacher_epochs": (
         float,
-        "epochs of the teacher stage: the full encoder learns the task; 0 keeps the classifier that it brings",
+        "epochs of the teacher stage: the full encoder learns the task; 0 keeps its head; none for embedding",
     ),
     "width_epochs": (float, "epochs of the width stage: every width learns from the teacher"),
     "depth_epochs": (float, "epochs of the depth stage: every width x depth does"),

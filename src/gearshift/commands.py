@@ -37,26 +37,32 @@ def train(options: argparse.Namespace) -> int:
     from gearshift.trainer.dynabert import train_supernet
     from gearshift.trainer.pretrained import find_model
     from gearshift.trainer.settings import Settings
+    from gearshift.trainer.tasks import OBJECTIVES
 
     given = {field.name: getattr(options, field.name) for field in fields(Settings)}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
-    data = _read_data(options, options.data)
+    data = _read_data(options, options.data, options.task)
     run = train_supernet(find_model(options.model), data, settings, options.output, data_path=options.data)
     shape = run.checkpoint.model.shape
     rows = [
         (name, subnet.parameters(shape), subnet.macs(shape, SHOWN_TOKENS), run.accuracies[name])
         for name, subnet in run.subnets.items()
     ]
+    metric, dropped = OBJECTIVES[data.task].metric, run.facts["dropped_rows"]
     result = {
         "run": str(run.path),
+        "task": data.task,
+        "metric": metric,
         "rows": run.facts["rows"],
+        "dropped_rows": run.facts["dropped_rows"],
         "notes": list(data.notes),
         "subnets": [dict(zip(("name", "parameters", "macs", "accuracy"), row, strict=True)) for row in rows],
     }
-    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", "accuracy")
+    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", metric)
     lines = [
         *data.notes,
-        f"{run.path}: {len(rows)} subnets, accuracy on {run.facts['rows']['test']} test rows",
+        *([f"{dropped} training rows left out: their answers are cut off; raise --max-length"] if dropped else []),
+        f"{run.path}: {len(rows)} subnets, {metric} on {run.facts['rows']['test']} test rows",
         *_table(header, [(n, _millions(p), _millions(m), _percent(a)) for n, p, m, a in rows]),
     ]
     _print(options, result, lines)
@@ -73,7 +79,7 @@ def export(options: argparse.Namespace) -> int:
     path = options.data or run.data_path
     if path is None:
         raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
-    data = _read_data(options, path)
+    data = _read_data(options, path, run.checkpoint.task)
     names, portable = _portable(options, run)
     layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
     precisions = options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",))
@@ -150,8 +156,9 @@ def inspect(options: argparse.Namespace) -> int:
     """Show what a bundle holds."""
     bundle = open_bundle(options.bundle)
     manifest = bundle.manifest
+    counted = f"{len(manifest.labels)} labels, " if manifest.labels else ""
     lines = [
-        f"{bundle.path}: {manifest.task}, {len(manifest.labels)} labels, {_megabytes(bundle)}, {bundle.hash[:12]}",
+        f"{bundle.path}: {manifest.task}, {counted}{_megabytes(bundle)}, {bundle.hash[:12]}",
         *([f"labels: {', '.join(manifest.labels)}"] if manifest.labels else []),
         f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
         f"{manifest.metric} on {manifest.accuracy_rows} held-out rows",
@@ -245,11 +252,12 @@ def doctor(options: argparse.Namespace) -> int:
     return 0
 
 
-def _read_data(options: argparse.Namespace, path: Path) -> DataSet:
+def _read_data(options: argparse.Namespace, path: Path, task: str) -> DataSet:
     from gearshift.trainer.data import read_data
 
     return read_data(
         path,
+        task=task,
         text_column=options.text_column,
         pair_column=options.pair_column,
         label_column=options.label_column,
@@ -323,7 +331,12 @@ def _pool_table(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
     pools = {precision: bundle.pool(precision) for precision in bundle.precisions}
     entries = {name: entry for pool in pools.values() for name, entry in pool.items()}
-    header = ("subnet", "parameters", f"MACs ({manifest.macs_tokens} tokens)", *(f"accuracy {p}" for p in pools))
+    header = (
+        "subnet",
+        "parameters",
+        f"MACs ({manifest.macs_tokens} tokens)",
+        *(f"{manifest.metric} {p}" for p in pools),
+    )
     rows = [
         (
             name,

@@ -12,7 +12,7 @@ from gearshift.export.pipeline import ExportReport, export_bundle
 from gearshift.runtime.space import uniform_grid
 from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import Checkpoint, Run, load_checkpoint, load_run, save_run
-from gearshift.trainer.data import Row
+from gearshift.trainer.rows import Row
 from tests.trainer.tiny import LABELS, make_rows, scatter, write_checkpoint
 
 

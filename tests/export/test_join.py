@@ -24,7 +24,7 @@ from gearshift.runtime.measure import random_inputs
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.space import cut_space, uniform_grid
 from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.data import Row
+from gearshift.trainer.rows import Row
 
 PRECISIONS = ("fp32", "int8")
 NAMES = ("w100-d100", "w075-d075", "w050-d050", "w025-d100")

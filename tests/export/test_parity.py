@@ -22,8 +22,8 @@ from gearshift.runtime.errors import ExportError
 from gearshift.runtime.session import ElasticSession
 from gearshift.trainer.batches import Batch, encode
 from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.data import Row
 from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.rows import Row
 from tests.trainer.tiny import random_batch
 
 

@@ -20,7 +20,7 @@ from gearshift.runtime.manifest import MANIFEST, SELF_TEST, TOKENIZER
 from gearshift.runtime.session import ElasticSession, check_self_test
 from gearshift.trainer.batches import Batch
 from gearshift.trainer.checkpoint import Checkpoint, Run
-from gearshift.trainer.data import Row
+from gearshift.trainer.rows import Row
 from tests.trainer.full_disk import fill_disk, needs_full_device
 
 PRECISIONS = ("fp32", "int8")

@@ -20,9 +20,9 @@ from gearshift.export.segments import Array
 from gearshift.runtime.errors import ExportError, StorageError, UnknownSubnetError
 from gearshift.runtime.space import Subnet
 from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.data import Row
 from gearshift.trainer.huggingface import load_model, read_config
 from gearshift.trainer.names import ARCHITECTURES
+from gearshift.trainer.rows import Row
 from tests.trainer.encoders import ENCODERS, HEADS, HeadCase, batch_for, write_model
 from tests.trainer.full_disk import fill_disk, needs_full_device
 

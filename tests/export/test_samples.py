@@ -10,8 +10,8 @@ from gearshift.export.parity import SEPARATION, closest, torch_logits
 from gearshift.export.samples import SAMPLE_ROWS, telling_sample
 from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.data import Row
 from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.rows import Row
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from gearshift.runtime.measure import Inputs, random_inputs
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.space import Subnet
 from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.data import Row
+from gearshift.trainer.rows import Row
 from tests.trainer.full_disk import fill_disk, needs_full_device
 
 PRECISIONS = ("fp32", "int8")

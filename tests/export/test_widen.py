@@ -16,7 +16,7 @@ from gearshift.runtime.errors import InputError
 from gearshift.runtime.session import ElasticSession, check_self_test
 from gearshift.trainer.batches import encode
 from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.data import Row
+from gearshift.trainer.rows import Row
 from tests.export.cases import branches
 
 POOL = ("w100-d100", "w050-d050")

@@ -384,7 +384,7 @@ def test_a_profile_for_other_threads_is_refused_with_what_to_do(tiny_bundle: Pat
     with Engine.load(tiny_bundle, threads=1, precision="fp32") as engine:
         engine.save_profile(path)
     with pytest.raises(
-        ProfileError, match="with 2 threads on .*, found fp32 with 1 threads on .*; load the engine without"
+        ProfileError, match=r"with 2 threads on .*, found fp32 with 1 threads on .*; load the engine without"
     ):
         Engine.load(tiny_bundle, threads=2, profile=path)
 

@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
@@ -13,7 +14,7 @@ from tokenizers.processors import TemplateProcessing
 
 from gearshift.runtime.errors import DataError, InputError
 from gearshift.trainer.batches import Batch, EncodedRows, encode
-from gearshift.trainer.data import Row
+from gearshift.trainer.rows import Row
 
 # The pad id is not 0, so a batch that is padded with zeros shows.
 VOCABULARY = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[PAD]": 3} | {f"w{number}": 4 + number for number in range(20)}
@@ -98,7 +99,7 @@ def test_more_rows_than_one_tokenizer_call_takes_keep_their_order() -> None:
     rows = [Row(words(1 + number % 7), None, LABELS[number % 3]) for number in range(2100)]
     encoded = encode(rows, LABELS, make_tokenizer(), max_length=64)
     assert [len(ids) for ids in encoded.ids] == [3 + number % 7 for number in range(2100)]
-    assert encoded.labels.tolist() == [number % 3 for number in range(2100)]
+    assert np.asarray(encoded.labels).tolist() == [number % 3 for number in range(2100)]
 
 
 @pytest.mark.parametrize("seed", [None, 0, 1, 17])
@@ -142,7 +143,7 @@ def test_without_a_seed_rows_come_in_order_of_length_and_their_own_order_can_be_
     restored = torch.empty(len(encoded), dtype=torch.int64)
     for batch in batches:
         restored[batch.indices] = batch.labels
-    assert restored.tolist() == encoded.labels.tolist()
+    assert restored.tolist() == np.asarray(encoded.labels).tolist()
 
 
 def test_shuffled_batches_come_in_no_order_of_length() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from gearshift.runtime.errors import DataError
-from gearshift.trainer.data import STEMS, DataSet, Row, read_data
+from gearshift.trainer.data import STEMS, DataSet, read_data
 from gearshift.trainer.formats import SUFFIXES
+from gearshift.trainer.rows import Row
 from tests.trainer.test_formats import render as render_table
 
 ROWS = (
@@ -23,8 +24,8 @@ HEADER = "sentence\tlabel\n"
 def render(rows: tuple[Row, ...], suffix: str) -> bytes:
     """The rows as a file of that suffix."""
     if rows[0].pair is None:
-        return render_table(("sentence", "label"), [(row.text, row.label) for row in rows], suffix)
-    table = [(row.text, row.pair or "", row.label) for row in rows]
+        return render_table(("sentence", "label"), [(row.text, str(row.label)) for row in rows], suffix)
+    table = [(row.text, row.pair or "", str(row.label)) for row in rows]
     return render_table(("sentence", "sentence2", "label"), table, suffix)
 
 

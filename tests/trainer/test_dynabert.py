@@ -16,13 +16,14 @@ from gearshift.runtime.storage import replace_file
 from gearshift.trainer import dynabert
 from gearshift.trainer.batches import encode
 from gearshift.trainer.checkpoint import POOL, SUPERNET, Run, load_checkpoint, load_run, save_run
-from gearshift.trainer.data import DataSet, Row
+from gearshift.trainer.data import DataSet
 from gearshift.trainer.dynabert import train_supernet
 from gearshift.trainer.evaluate import accuracy
 from gearshift.trainer.importance import measure_importance
 from gearshift.trainer.loop import STATE
 from gearshift.trainer.losses import hidden_loss, soft_cross_entropy
 from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.rows import Row
 from gearshift.trainer.settings import Settings
 from tests.trainer.full_disk import fill_disk, needs_full_device
 from tests.trainer.tiny import LABELS, SETTINGS, SHAPE, make_data, scatter

@@ -11,8 +11,9 @@ import torch
 
 from gearshift.runtime.space import EncoderShape
 from gearshift.trainer.batches import Batch, EncodedRows
-from gearshift.trainer.data import DataSet, Row
+from gearshift.trainer.data import DataSet
 from gearshift.trainer.model import Dropout, ElasticClassifier
+from gearshift.trainer.rows import Row
 from gearshift.trainer.settings import Settings
 from tests.data.make_tiny_bundle import make_checkpoint
 

@@ -1,0 +1,86 @@
+"""The metric of each task, against examples that were worked out by hand."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from seqeval.metrics.sequence_labeling import get_entities
+
+from gearshift.runtime.spans import Word, entities
+from gearshift.trainer.batches import EncodedRows
+from gearshift.trainer.metrics import Array, accuracy, answer_f1, cosine, entity_f1, spearman
+from gearshift.trainer.rows import Row, Span, Tags
+
+
+def rows_of(task: str, labels: object, rows: Sequence[Row] = (), places: Sequence[object] = ()) -> EncodedRows:
+    count = len(labels)  # type: ignore[arg-type]
+    ids, types = (np.zeros(4, np.int32),) * count, (np.zeros(4, np.int8),) * count
+    arrays = tuple(np.array(one, dtype=np.int32) for one in places)
+    return EncodedRows(ids, types, np.array(labels), 0, 0, 0, task, ("O", "B-x", "I-x"), tuple(rows), arrays)
+
+
+def one_hot(*places: int) -> Array:
+    """Logits (tokens, 3) that choose these labels."""
+    return np.eye(3, dtype=np.float32)[list(places)]
+
+
+def test_accuracy_is_the_share_of_right_labels() -> None:
+    assert accuracy(list(one_hot(0, 1, 2, 2)), rows_of("classification", [0, 1, 2, 0])) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ((10, 20, 30, 40), 1.0),  # the ranks alone count
+        ((1, 3, 2, 4), 1 - 6 * 2 / (4 * 15)),  # 1 - 6 sum d**2 / n(n**2 - 1)
+        ((4, 3, 2, 1), 0.0),
+        ((5, 5, 5, 5), 0.0),
+    ],
+)
+def test_spearman_is_the_correlation_of_ranks(numbers: Sequence[float], expected: float) -> None:
+    outputs = [np.array([number], dtype=np.float32) for number in numbers]
+    assert spearman(outputs, rows_of("regression", [0.1, 0.2, 0.3, 9.0])) == pytest.approx(expected)
+
+
+def test_an_entity_counts_where_it_is_right_from_end_to_end() -> None:
+    rows = [
+        Row("a b c", None, Tags((0, 2, 4), ("B-x", "I-x", "O"))),
+        Row("a b", None, Tags((0, 2), ("O", "B-x"))),
+        Row("a b", None, Tags((0, 2), ("O", "B-x"))),
+    ]
+    places = [[0, 2, 3], [0, 1], [0, -1]]
+    encoded = rows_of("token-classification", [0, 0, 0], rows, places)
+    # Whole; one too long; and one word of which is cut off. 1 right of 2 found and 3 expected.
+    outputs = [one_hot(1, 0, 2, 0), one_hot(1, 2), one_hot(0, 1)]
+    assert entity_f1(outputs, encoded) == pytest.approx(2 * (1 / 2) * (1 / 3) / (1 / 2 + 1 / 3))
+    assert entity_f1([one_hot(0, 0, 0, 0)] * 3, encoded) == 0
+
+
+def test_entities_are_those_of_the_runtime_for_every_short_row_of_tags() -> None:
+    tags = ("O", "B-x", "I-x", "I-y", "B-y")
+    for chosen in itertools.product(tags, repeat=4):
+        words = [Word("w", 2 * number, 2 * number + 1, tag, 1.0) for number, tag in enumerate(chosen)]
+        found = [(one.label, one.start // 2, one.end // 2) for one in entities(words, "w w w w")]
+        assert found == get_entities(list(chosen)), chosen
+
+
+def test_an_answer_is_worth_the_words_that_it_shares_with_the_nearest_right_one() -> None:
+    context = "the snow fell late"
+    row = Row("what", context, (Span(0, "the snow"), Span(9, "fell late")))
+    places = [[-1, -1], [4, 8], [9, 13], [14, 18]]
+    right, half, wrong = np.zeros((3, 4, 2), np.float32)
+    right[1] = 9  # "snow": articles do not count
+    half[1, 0], half[2, 1] = 9, 9  # "snow fell": one of two words, and one of one
+    wrong[0] = 99  # the question's token is no answer; what is likeliest of the others is the first
+    wrong[3] = 9  # "late"
+    encoded = rows_of("question-answering", [[0, 0]], [row], [places])
+    assert answer_f1([right], encoded) == 1
+    assert answer_f1([half], encoded) == pytest.approx(2 / 3)
+    assert answer_f1([wrong], encoded) == pytest.approx(2 / 3)
+
+
+def test_cosine_is_the_mean_and_never_below_0() -> None:
+    encoded = rows_of("embedding", np.array([[1.0, 0], [0, 1]]))
+    assert cosine([np.array([1, 0], np.float32), np.array([0.8, 0.6], np.float32)], encoded) == pytest.approx(0.8)
+    assert cosine([np.array([-1, 0], np.float32)] * 2, encoded) == 0
