@@ -25,10 +25,20 @@ REMEMBERED = 256
 
 
 def cache_directory() -> Path:
-    """The user's cache directory for gearshift: $GEARSHIFT_CACHE_DIR, or where this system keeps caches."""
+    """The user's cache directory for gearshift: $GEARSHIFT_CACHE_DIR, or where this system keeps caches.
+
+    Raises StorageError where the user has no home, as in a container that runs as a number without a name.
+    """
     named = os.environ.get(VARIABLE)
     if named:
         return Path(named)
+    try:
+        return _cache_of_user()
+    except RuntimeError as error:
+        raise StorageError(f"no home directory to keep a cache in; set {VARIABLE} to a directory") from error
+
+
+def _cache_of_user() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "gearshift" / "Cache"
     if sys.platform == "darwin":
@@ -43,7 +53,7 @@ class HashMemory:
     """
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._path = (directory or cache_directory()) / "hashes.json"
+        self._directory = directory
 
     def sha256_of(self, path: Path) -> str:
         """The sha256 of a file, remembered or taken now; raises OSError."""
@@ -59,17 +69,20 @@ class HashMemory:
             self._write(known)
         return found
 
+    def _path(self) -> Path:
+        return (self._directory or cache_directory()) / "hashes.json"
+
     def _read(self) -> dict[str, object]:
         try:
-            raw = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            raw = json.loads(self._path().read_text(encoding="utf-8"))
+        except (OSError, ValueError, StorageError):
             return {}
         return raw if isinstance(raw, dict) else {}
 
     def _write(self, known: dict[str, object]) -> None:
         kept = dict(list(known.items())[-REMEMBERED:])
         with contextlib.suppress(StorageError):  # then it is hashed again the next time
-            replace_file(self._path, json.dumps(kept).encode())
+            replace_file(self._path(), json.dumps(kept).encode())
 
 
 def _state(path: Path) -> list[int]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from gearshift import __version__
 from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.runtime.cgroup import find_cgroup
+from gearshift.runtime.errors import StorageError
 from gearshift.runtime.packed import PackedCache
 from gearshift.runtime.sensors import Sensors, Snapshot, available_cpus, effective_cpus
 
@@ -266,7 +267,10 @@ def _signals(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _packed(cache: PackedCache) -> Finding:
-    entries = cache.entries()
+    try:
+        entries = cache.entries()
+    except StorageError as error:
+        return Finding("note", "packed weights", str(error))
     held = f"{len(entries)} bundles, {sum(entries.values()) / 1e6:.0f} MB" if entries else "empty"
     return Finding("ok", "packed weights", f"{cache.directory}: {held}")
 

@@ -2,8 +2,8 @@
 
 Mapped from the file, weights take memory only when a subnet touches them, processes share them, and the kernel
 may take them back. An entry holds all weights twice, as they were and packed, and is good for one bundle, one
-version of ONNX Runtime and one kind of CPU. ONNX Runtime packs at every load all the same, to find out
-whether the saved form is the right one, and then drops its own copy: memory is saved, and not all of the time.
+version of ONNX Runtime and one kind of CPU. ONNX Runtime packs at every load all the same, once for every branch
+that uses a weight, compares with the saved form, and then drops its own copy: memory is saved, and not the time.
 
 An entry is made in a directory of its own and renamed when it is whole and passed the bundle's self-test, so
 that processes which start at once each find a whole entry or none. Whatever goes wrong, the bundle itself is
@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,12 +29,19 @@ import onnxruntime as ort
 from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.cache import cache_directory
-from gearshift.runtime.errors import BundleError
+from gearshift.runtime.errors import BundleError, StorageError
 from gearshift.runtime.session import ElasticSession, check_self_test, save_packed
+from gearshift.runtime.storage import flush
 
 GRAPH = "graph.onnx"
 MARKER = "entry.json"
-"""Written last: names the other files with their sizes."""
+"""Written last: names the other files with their sizes and times of change."""
+
+UNFINISHED = ".new-"
+"""How the name of a directory starts that is not an entry yet."""
+
+PRIVATE = 0o700
+"""Permissions of an entry, as `mkdtemp` gives them."""
 
 KEPT_ENTRIES = 8
 """Entries that stay; making one more removes the one that was not used for longest."""
@@ -60,9 +68,14 @@ class PackedCache:
         device: Fingerprint | None = None,
         free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
     ) -> None:
-        self.directory = directory or cache_directory() / "packed"
+        self._directory = directory
         self._device = device
         self._free_bytes = free_bytes
+
+    @property
+    def directory(self) -> Path:
+        """Where the entries are; raises StorageError where the user has no such place."""
+        return self._directory or cache_directory() / "packed"
 
     def open(self, bundle: Bundle, precision: str, *, threads: int) -> ElasticSession | None:
         """A session over the entry of a bundle, made now where there is none; None where that cannot be.
@@ -71,8 +84,8 @@ class PackedCache:
         """
         try:
             session = self._found(bundle, precision, threads) or self._made(bundle, precision, threads)
-        except (OSError, BundleError) as error:
-            logger.warning("%s: packed weights not kept (%s); loading the bundle itself", self.directory, error)
+        except (OSError, BundleError, StorageError) as error:
+            logger.warning("%s: packed weights not kept (%s); loading the bundle itself", bundle.path, error)
             return None
         session.release_pages()  # packing has read all of the file; what a subnet needs comes back when it runs
         return session
@@ -85,10 +98,16 @@ class PackedCache:
         return {marker.parent: _bytes_in(marker.parent) for marker in markers}
 
     def clear(self) -> int:
-        """Remove every entry; gives the bytes that were freed. Processes that use one keep it until they end."""
-        freed = sum(self.entries().values())
-        shutil.rmtree(self.directory, ignore_errors=True)
-        return freed
+        """Remove every entry; gives the bytes that were freed. Processes that use one keep it until they end.
+
+        Whatever else lies in the directory stays: it may be one that the user named for other things too.
+        """
+        before = sum(self.entries().values())
+        for place in (*self.entries(), *self.directory.glob(f"{UNFINISHED}*")):
+            shutil.rmtree(place, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not there, or not empty
+            self.directory.rmdir()
+        return before - sum(self.entries().values())
 
     def _place(self, bundle: Bundle, precision: str) -> Path:
         device = self._device or read_fingerprint({})
@@ -102,13 +121,13 @@ class PackedCache:
             return None
         if not _is_whole(place):
             logger.warning("%s: packed weights are damaged; making them anew", place)
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(place)
             return None
         try:
             session = ElasticSession(bundle, precision, threads=threads, graph=place / GRAPH)
         except BundleError as error:
             logger.warning("%s; making the packed weights anew", error)
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(place)
             return None
         with contextlib.suppress(OSError):  # a cache that may be read alone
             os.utime(place / MARKER)
@@ -119,20 +138,26 @@ class PackedCache:
         self._tidy()
         self._require_room(bundle, precision)
         place = self._place(bundle, precision)
-        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self.directory))
+        fresh = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.directory))
         try:
             source = bundle.path / next(iter(bundle.pool(precision).values())).file
             save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
             session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
             try:
                 check_self_test(session, bundle)
-                sizes = {path.name: path.stat().st_size for path in fresh.iterdir()}
-                (fresh / MARKER).write_text(json.dumps({"bundle": str(bundle.path), "files": sizes}))
-                with contextlib.suppress(FileExistsError, NotADirectoryError):
-                    _rename(fresh, place)
+                flush(fresh)  # else a power cut could leave a marker that names bytes which never came to the disk
+                files = {path.name: _state(path) for path in fresh.iterdir()}
+                (fresh / MARKER).write_text(json.dumps({"bundle": str(bundle.path), "files": files}))
+                _rename(fresh, place)
+                session.path = place / GRAPH
             except BaseException:
                 session.close()
                 raise
+        except FileExistsError:
+            found = self._found(bundle, precision, threads)
+            if found is None:
+                raise
+            return found
         finally:
             shutil.rmtree(fresh, ignore_errors=True)  # gone already where it became the entry
         return session
@@ -149,7 +174,7 @@ class PackedCache:
         """Make room for one more entry, and remove what interrupted processes left."""
         for place in list(self.entries())[KEPT_ENTRIES - 1 :]:
             shutil.rmtree(place, ignore_errors=True)
-        for place in self.directory.glob(".new-*"):
+        for place in self.directory.glob(f"{UNFINISHED}*"):
             with contextlib.suppress(OSError):
                 if time.time() - place.stat().st_mtime > ABANDONED_S:
                     shutil.rmtree(place, ignore_errors=True)
@@ -166,15 +191,26 @@ def _rename(fresh: Path, place: Path) -> None:
 
 
 def _is_whole(place: Path) -> bool:
-    """Whether an entry is ours and has every file at its size."""
+    """Whether an entry is ours alone to write, and has every file as it was when the entry was made."""
     try:
         marker = json.loads((place / MARKER).read_text())
-        found = {path.name: path.lstat() for path in place.iterdir() if path.name != MARKER}
-        sizes = {name: status.st_size for name, status in found.items()}
-        ours = not hasattr(os, "getuid") or all(status.st_uid == os.getuid() for status in found.values())
-        return bool(ours and GRAPH in sizes and sizes == marker["files"])
+        files = {path.name: _state(path) for path in place.iterdir() if path.name != MARKER}
+        return bool(_is_ours(place) and GRAPH in files and files == marker["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _state(path: Path) -> list[int]:
+    status = path.lstat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether nobody else could have put other files into an entry (users as Unix has them; elsewhere True)."""
+    if not hasattr(os, "getuid"):
+        return True
+    statuses = [path.lstat() for path in (place, *place.iterdir())]
+    return stat.S_IMODE(statuses[0].st_mode) == PRIVATE and all(status.st_uid == os.getuid() for status in statuses)
 
 
 def _bytes_in(place: Path) -> int:

@@ -21,7 +21,7 @@ def resident_bytes(path: Path) -> int:
         for line in lines:
             head, _, rest = line.partition(" ")
             if not head.endswith(":"):  # the first line of a mapping
-                inside = line.rstrip("\n").endswith(str(path))
+                inside = _is_of(line, path)
             elif inside and head == "Rss:":
                 total += int(rest.split()[0]) * 1024
     return total
@@ -47,7 +47,13 @@ def release(path: Path) -> int:
 def _mappings(path: Path) -> Iterator[tuple[int, int]]:
     """Start and end of every mapping of a file."""
     text = MAPS.read_text(encoding="utf-8", errors="replace")
-    found = [line.split()[0] for line in text.splitlines() if line.endswith(str(path))]
+    found = [line.split()[0] for line in text.splitlines() if _is_of(line, path)]
     for extent in found:
         start, end = extent.split("-")
         yield int(start, 16), int(end, 16)
+
+
+def _is_of(line: str, path: Path) -> bool:
+    """Whether a mapping's line names a file, also one that was removed since: its pages are still held."""
+    fields = line.rstrip("\n").split(maxsplit=5)
+    return len(fields) == 6 and fields[5] in (str(path), f"{path} (deleted)")

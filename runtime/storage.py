@@ -61,7 +61,7 @@ def replacing_directory(target: Path, *, marker: str | None = None) -> Iterator[
         raise _storage_error(target, error) from error
     else:
         try:
-            _flush(fresh)
+            flush(fresh)
             fresh.chmod(0o755)  # mkdtemp makes it private
             _swap(fresh, target)
         except OSError as error:
@@ -130,7 +130,8 @@ def _recover(target: Path) -> None:
         backup.rename(target)
 
 
-def _flush(directory: Path) -> None:
+def flush(directory: Path) -> None:
+    """Wait until every file of a directory is on the disk; raises OSError."""
     for path in directory.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

@@ -221,3 +221,15 @@ def test_this_machine_can_be_examined() -> None:
     assert exit_code(report) == 0
     assert _found(report, "onnxruntime").level == "ok"
     assert "CPUExecutionProvider" in _found(report, "providers").text
+
+
+def test_a_user_without_a_home_is_told_how_to_have_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("GEARSHIFT_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    report = _examine(write_tree(tmp_path, LAPTOP))
+    assert "set GEARSHIFT_CACHE_DIR" in _found(report, "packed weights").text
+    assert exit_code(report) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import mmap
 import os
 import shutil
 import subprocess
@@ -95,7 +96,7 @@ def test_another_cpu_has_an_entry_of_its_own(bundle: Bundle, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", [GRAPH, "graph.weights", MARKER])
-@pytest.mark.parametrize("damage", ["deleted", "truncated"])
+@pytest.mark.parametrize("damage", ["deleted", "truncated", "overwritten"])
 def test_a_damaged_entry_is_made_anew(
     cache: PackedCache, bundle: Bundle, name: str, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -103,6 +104,8 @@ def test_a_damaged_entry_is_made_anew(
     entry = only(cache)
     if damage == "deleted":
         (entry / name).unlink()
+    elif damage == "overwritten":  # at the same size
+        (entry / name).write_bytes(bytes((entry / name).stat().st_size))
     else:
         os.truncate(entry / name, (entry / name).stat().st_size // 2)
     assert all(map(np.array_equal, answers(opened(cache, bundle), bundle), plain))
@@ -119,7 +122,9 @@ def test_a_graph_that_cannot_be_read_is_made_anew(
 ) -> None:
     opened(cache, bundle)
     graph = only(cache) / GRAPH
-    graph.write_bytes(b"\xff" * graph.stat().st_size)
+    times = graph.stat()
+    graph.write_bytes(b"\xff" * times.st_size)
+    os.utime(graph, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a disk that fails does it: no write is seen
     opened(cache, bundle)
     assert len(caplog.records) == 1
     assert "making the packed weights anew" in caplog.text
@@ -133,6 +138,32 @@ def test_an_entry_that_somebody_else_made_is_not_used(
     monkeypatch.setattr(os, "getuid", lambda: 12345)
     opened(cache, bundle)
     assert (only(cache) / GRAPH).stat().st_ctime_ns != before
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs users as Unix has them")
+def test_an_entry_that_others_may_write_to_is_not_used(
+    cache: PackedCache, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened(cache, bundle)
+    only(cache).chmod(0o770)
+    opened(cache, bundle)
+    assert "making them anew" in caplog.text
+    assert only(cache).stat().st_mode & 0o777 == 0o700
+
+
+def test_a_user_without_a_home_has_no_cache(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("GEARSHIFT_CACHE_DIR", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with Engine.load(tiny_bundle, precision="fp32", threads=1) as engine:
+        assert engine.release_pages() == 0
+    (record,) = caplog.records
+    assert "no home directory to keep a cache in; set GEARSHIFT_CACHE_DIR" in record.getMessage()
 
 
 def test_a_place_that_cannot_be_written_loads_the_bundle_and_says_so(
@@ -246,11 +277,21 @@ def test_what_an_interrupted_process_left_goes_after_a_while(cache: PackedCache,
     assert sorted(path.name for path in cache.directory.glob(".new-*")) == [".new-running"]
 
 
+def test_clearing_leaves_what_is_not_the_caches(cache: PackedCache, bundle: Bundle) -> None:
+    opened(cache, bundle)
+    (cache.directory / ".new-interrupted").mkdir()
+    (cache.directory / "letters").mkdir()
+    (cache.directory / "letters" / "one").write_text("dear")
+    cache.clear()
+    assert [path.name for path in cache.directory.iterdir()] == ["letters"]
+    assert (cache.directory / "letters" / "one").read_text() == "dear"
+
+
 def test_clearing_removes_all_and_says_how_much(cache: PackedCache, bundle: Bundle) -> None:
     session = opened(cache, bundle)
     size = sum(path.stat().st_size for path in only(cache).iterdir())
     assert cache.clear() == size
-    assert not cache.entries()
+    assert not cache.directory.exists()
     assert len(answers(session, bundle)) == len(bundle.pool("fp32"))  # whoever uses it goes on
 
 
@@ -266,6 +307,32 @@ def test_pages_that_were_given_back_come_again(cache: PackedCache, bundle: Bundl
     assert resident_bytes(weights) <= held // 2
     assert all(map(np.array_equal, answers(session, bundle), expected))
     assert resident_bytes(weights) > 0
+
+
+@linux
+@pytest.mark.parametrize("how", ["just made", "of another process", "cleared meanwhile"])
+def test_pages_are_given_back_however_the_entry_came_to_be(cache: PackedCache, bundle: Bundle, how: str) -> None:
+    session = opened(cache, bundle)
+    if how == "of another process":
+        session = cache._made(bundle, "fp32", threads=1)
+    elif how == "cleared meanwhile":
+        cache.clear()
+    answers(session, bundle)
+    weights = session.path.with_suffix(".weights")
+    held = resident_bytes(weights)
+    assert held > 0
+    assert session.release_pages() >= held // 2
+    assert resident_bytes(weights) <= held // 2
+
+
+@linux
+def test_a_file_whose_path_ends_alike_is_another(tmp_path: Path) -> None:
+    file = tmp_path / "graph.weights"
+    file.write_bytes(bytes(8192))
+    with file.open("rb") as opened_file, mmap.mmap(opened_file.fileno(), 0, access=mmap.ACCESS_READ) as held:
+        assert held[0] == held[4096] == 0
+        assert resident_bytes(file) == 8192
+        assert resident_bytes(Path(f"/{file.name}")) == 0
 
 
 @linux
