@@ -5,13 +5,13 @@ from __future__ import annotations
 from gearshift.runtime.manifest import Manifest
 
 MEANINGS = {
-    "classification": "Accuracy is the share of {rows} held-out rows answered right",
-    "regression": "Spearman is the rank correlation with the numbers of {rows} held-out rows",
-    "token-classification": "Entity F1 is that of whole entities in {rows} held-out rows",
-    "question-answering": "Answer F1 is that of the answers' words, the mean over {rows} held-out questions",
-    "embedding": "Cosine is the mean one with the full-size net's vectors in torch, over {rows} held-out texts",
+    "accuracy": "Accuracy is the share of {rows} held-out rows answered right",
+    "spearman": "Spearman is the rank correlation with the numbers of {rows} held-out rows",
+    "entity_f1": "Entity F1 is that of whole entities in {rows} held-out rows",
+    "answer_f1": "Answer F1 is that of the answers' words, the mean over {rows} held-out questions",
+    "cosine": "Cosine is the mean one with the full-size net's vectors in torch, over {rows} held-out texts",
 }
-"""What the metric of a task is, about held-out rows: a sentence without its end."""
+"""Metric -> what it is, of so many held-out rows. Here, as a card is also written where there is no torch."""
 
 
 def model_card(manifest: Manifest) -> str:
@@ -39,7 +39,9 @@ def model_card(manifest: Manifest) -> str:
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])
     table = "\n\n".join([table, *_about_int8(manifest)])
     labels = f"{len(manifest.labels)} labels: {', '.join(manifest.labels)}.\n\n" if manifest.labels else ""
-    meaning = MEANINGS[manifest.task].format(rows=manifest.accuracy_rows)
+    meaning = MEANINGS.get(manifest.metric, f"{manifest.metric} is that of {{rows}} held-out rows").format(
+        rows=manifest.accuracy_rows
+    )
     asked = '("a question", "a text with its answer")' if manifest.task == "question-answering" else '"some text"'
     return f"""# {manifest.name}
 

@@ -80,7 +80,7 @@ def test_a_task_is_trained_exported_and_answered_as_torch_does(
     fp32 = {name: entry.accuracy for name, entry in bundle.pool("fp32").items()}
     assert fp32 == pytest.approx(measured, abs=1e-5)
     assert set(bundle.pool("int8")) == set(fp32)
-    meaning = MEANINGS[task].format(rows=12)
+    meaning = MEANINGS[OBJECTIVES[task].metric].format(rows=12)
     assert meaning in (made / "README.md").read_text()
 
     with Engine.load(made, precision="fp32", threads=1) as engine:
