@@ -20,7 +20,7 @@ from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.answers import Answer, RunFacts, read_answer
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.cache import HashMemory
-from gearshift.runtime.controller import Controller
+from gearshift.runtime.controller import Controller, Steering
 from gearshift.runtime.decision_log import DecisionLog
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.gate import Gate
@@ -56,7 +56,7 @@ class Engine:
         session: ElasticSession,
         table: LatencyTable,
         *,
-        target: float = 0.95,
+        target: float = 0.99,
         log: DecisionLog | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -68,7 +68,7 @@ class Engine:
         self._encoder = TextEncoder(bundle)
         self._pool = bundle.pool(session.precision)
         accuracies = {name: entry.accuracy for name, entry in self._pool.items()}
-        self._controller = Controller(accuracies, table, target=target)
+        self._controller = Controller(accuracies, table, Steering(target=target))
         self._pinned: str | None = None
         self._gate = Gate()
         self._lock = threading.Lock()
@@ -84,7 +84,7 @@ class Engine:
         threads: int | None = None,
         precision: str = AUTO,
         profile: str | Path | None = None,
-        target: float = 0.95,
+        target: float = 0.99,
         log: str | Path | None = None,
         providers: Sequence[str] = CPU,
         cache: bool = True,
