@@ -44,6 +44,7 @@ class Ours:
             now=turn.now,
             caps=self._caps[turn.cap],
             backlog=turn.backlog,
+            deadline_ms=turn.deadline_ms,
         )
         self._decision = decision
         return self._rungs[decision.name], decision.predicted_ms

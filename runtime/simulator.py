@@ -12,11 +12,13 @@ The machine, as every policy, counts in rungs of the ladder: 0 is the most accur
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gearshift.device_profiles.profile import LatencyTable
+from gearshift.runtime.controller import ladder_of
 from gearshift.runtime.latency import IDLE_S, predict
 from gearshift.runtime.sensors import Snapshot
 from gearshift.runtime.traces import Trace
@@ -37,6 +39,12 @@ class Ladder:
     accuracies: tuple[float, ...]
     table: LatencyTable
 
+    @classmethod
+    def of(cls, accuracies: Mapping[str, float], table: LatencyTable) -> Ladder:
+        """The ladder that the controller climbs, over a pool of these accuracies."""
+        names = ladder_of(accuracies, table)
+        return cls(names, tuple(accuracies[name] for name in names), table)
+
     def costs(self, length: int) -> tuple[float, ...]:
         """Median ms of each rung for one text of that length."""
         return tuple(predict(self.table, name, length) for name in self.names)
@@ -51,6 +59,7 @@ class Turn:
     costs: tuple[float, ...]
     """Median ms of each rung for this request."""
     slack_ms: float
+    deadline_ms: float
     now: float
     cap: int
     """First rung that may be used."""
@@ -109,7 +118,7 @@ class Outcome:
     def switches_per_minute(self) -> float:
         """Changes of the rung between two runs."""
         ran = [self.rungs[i] for i in self.order]
-        changes = sum(a != b for a, b in zip(ran, ran[1:], strict=False))
+        changes = sum(a != b for a, b in itertools.pairwise(ran))
         return 60 * changes / self.trace.duration_s
 
 
@@ -169,6 +178,7 @@ def simulate(policy: Policy, machine: Machine) -> Outcome:
             lengths[index],
             machine.costs(index),
             (end - now) * 1e3,
+            deadlines[index],
             now,
             min(trace.cap(now), len(machine.ladder.names) - 1),
             [other for _, other in behind],
