@@ -24,6 +24,10 @@ KEPT_SHAPES = 1024
 RECENT = 8
 """So many requests stand for those that may come while one runs."""
 
+RATE_MEMORY = 0.99
+WAITED_MS = 0.05
+"""What a request takes of the counts behind the rate at which others come during runs, and the least wait."""
+
 GAP_MEMORY = 0.1
 """Weight of the newest pause between two requests in the mean that a share of the CPU is worked out from."""
 
@@ -94,6 +98,7 @@ class Controller:
         self._biases = Biases(len(self._ladder))
         self._backoff = Backoff()
         self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
+        self._waited = self._busy_ms = 0.0
         self._gap_s: float | None = None
         self._decided_at: float | None = None
 
@@ -127,12 +132,11 @@ class Controller:
 
         `backlog`: (length, slack in ms) of the most urgent requests that wait behind this one, earliest
         deadline first; the subnet is one with which these can be answered in time as well, where one is.
-        `deadline_ms`: what the request had when it came, by default the slack.
+        `deadline_ms`: the slack it had when it came; by default it has not waited.
         """
         slow_down = self._slow_downs[batch == 1]
-        before = slow_down.updated_at
-        idle = 1.0 if before is None else self._biases.idle_factor(now - before)
-        factor = slow_down.tail_factor(now, self._ahead.ahead) * idle
+        first_call = self._biases.idle_factor(_gap(slow_down, now))
+        factor = slow_down.tail_factor(now, self._ahead.ahead) * first_call
         costs, factors = self._costs(length, batch), self._biases.factors
         self._note_pause(now)
         if pinned is not None:
@@ -142,7 +146,9 @@ class Controller:
             rung, reason = self._without_deadline(costs, first)
         else:
             held = self._held[batch == 1].at(factor, now)
-            self._recent.append((deadline_ms or slack_ms, costs[self._last_rung]))
+            given = slack_ms if deadline_ms is None else deadline_ms
+            self._recent.append((given, costs[self._last_rung]))
+            self._waited = self._waited * RATE_MEMORY + (given - slack_ms > WAITED_MS)
             rung, reason = self._within(slack_ms, costs, first, held, now, backlog, batch, slow_down.value)
             if reason != "fits":
                 rung = min(range(first, self._last_rung + 1), key=lambda one: costs[one] * factors[one])
@@ -189,17 +195,18 @@ class Controller:
     def _made_late(self, run_ms: float, usual: float) -> float:
         """How many requests are expected to come during such a run so early in it that they will be late.
 
-        One with deadline d that itself takes f is late if it comes in the first run_ms + f - d of the run; those
-        of late are taken as examples, and their rate from the mean pause.
+        One with deadline d that itself takes f is late if it comes in the first run_ms + f - d of the run; the
+        last ones are taken as examples, and their rate is that at which requests came during runs so far: none
+        where callers wait for one answer before they ask again.
         """
-        if not self._gap_s:
+        if not self._busy_ms or self._waited < 0.5:
             return 0.0
         late_ms = 0.0
         for deadline, fastest in self._recent:
             over = run_ms + fastest * usual - deadline
-            if over > 0:
-                late_ms += min(run_ms, over)
-        return late_ms / (len(self._recent) * self._gap_s * 1e3)
+            if 0 < over < run_ms:  # else it is in time, or late in any case
+                late_ms += over
+        return late_ms / len(self._recent) * self._waited / self._busy_ms
 
     def _without_deadline(self, costs: Sequence[float], first: int) -> tuple[int, str]:
         steering = self._steering
@@ -231,12 +238,13 @@ class Controller:
             return
         slow_down = self._slow_downs[batch == 1]
         rung = self._rungs.get(decision.name)
-        gap = 0.0 if slow_down.updated_at is None else now - slow_down.updated_at
+        gap = _gap(slow_down, now - run_ms / 1e3)
         known = self._biases.idle_factor(gap) * (1.0 if rung is None else self._biases.factors[rung])
         ahead = self._ahead.ahead
         innovation = math.log(ratio / known / slow_down.value) - ahead
         slow_down.update(ratio / known, now, ahead=ahead, late=run_ms > decision.predicted_ms)
         self._ahead.learn(innovation)
+        self._busy_ms = self._busy_ms * RATE_MEMORY + run_ms
         if rung is not None:
             self._biases.learn(rung, innovation, gap)
         if decision.reason == "fits" and met is not None:
@@ -245,6 +253,11 @@ class Controller:
     def _priced(self, length: int, batch: int) -> tuple[float, ...]:
         """Median ms of each rung for such texts."""
         return tuple(predict(self._table, name, length, batch) for name in self._ladder)
+
+
+def _gap(slow_down: SlowDown, now: float) -> float:
+    """Seconds since the last request; endless before the first."""
+    return math.inf if slow_down.updated_at is None else now - slow_down.updated_at
 
 
 class _Held:

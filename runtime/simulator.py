@@ -5,7 +5,7 @@ has passed before its turn is dropped, under every policy. A run takes
 
     table median (subnet, length) x slow-down at its start x noise of the request x first-call factor
 
-where a subnet's first call takes FIRST_OF_SUBNET times as long and any call after a pause FIRST_AFTER_PAUSE.
+where the first call, and any after a pause, takes FIRST_CALL times as long.
 The machine, as every policy, counts in rungs of the ladder: 0 is the most accurate.
 """
 
@@ -23,8 +23,7 @@ from gearshift.runtime.latency import IDLE_S, predict
 from gearshift.runtime.sensors import Snapshot
 from gearshift.runtime.traces import Trace
 
-FIRST_OF_SUBNET = 1.2
-FIRST_AFTER_PAUSE = 1.15
+FIRST_CALL = 1.15
 MOST_URGENT = 8
 """So many of those that wait does a policy get to see."""
 
@@ -128,23 +127,19 @@ class Machine:
     def __init__(self, trace: Trace, ladder: Ladder) -> None:
         self.trace, self.ladder = trace, ladder
         self._costs = {length: ladder.costs(length) for length in set(trace.lengths)}
-        self._fresh = [True] * len(ladder.names)
         self._free_at = -IDLE_S
 
     def costs(self, index: int) -> tuple[float, ...]:
         """Median ms of each rung for a request of the trace."""
         return self._costs[self.trace.lengths[index]]
 
-    def factor(self, rung: int, now: float) -> float:
+    def factor(self, now: float) -> float:
         """True time / median at that moment, but for the noise of the request."""
-        first = FIRST_OF_SUBNET if self._fresh[rung] else 1.0
-        pause = FIRST_AFTER_PAUSE if now - self._free_at >= IDLE_S else 1.0
-        return self.trace.level(now) * first * pause
+        return self.trace.level(now) * (FIRST_CALL if now - self._free_at >= IDLE_S else 1.0)
 
     def run(self, index: int, rung: int, now: float) -> float:
         """Milliseconds of a run that begins now."""
-        took = self.costs(index)[rung] * self.factor(rung, now) * self.trace.noises[index]
-        self._fresh[rung] = False
+        took = self.costs(index)[rung] * self.factor(now) * self.trace.noises[index]
         self._free_at = now + took / 1e3
         return took
 

