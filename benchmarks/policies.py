@@ -27,15 +27,15 @@ from gearshift.runtime.traces import TRACES, Scale, Trace, make_trace
 
 SUBJECTS = (("snips", "fp32"), ("snips", "int8"), ("sst2", "fp32"))
 SEEDS, TUNING_SEEDS = (1, 2, 3), (101, 102)
-DURATION_S, TUNING_DURATION_S = 240.0, 60.0
+DURATION_S, TUNING_DURATION_S = 120.0, 60.0
 TUNED = Path(__file__).parent / "policies-tuned.json"
 OURS, PRESENT, FUTURE, BEST_STATIC = "gearshift", "oracle-present", "oracle-future", "static-best"
 
 GRIDS: dict[str, dict[str, Sequence[float]]] = {
     OURS: {"adaptation": (0.05, 0.1, 0.2, 0.3), "margin": (0.8, 0.9)},
-    "cpu-stepper": {"window": (5, 20), "high": (0.5, 0.7), "low": (0.2, 0.4)},
-    "schmitt": {"on": (1.3, 1.6, 2.0, 2.5), "votes": (3, 10)},
-    "slackfit": {"safety": (1.0, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5)},
+    "cpu-stepper": {"window": (3, 6), "high": (0.3, 0.5), "low": (0.1, 0.2)},
+    "schmitt": {"on": (1.5, 1.6, 1.75, 2.0), "votes": (3, 10)},
+    "slackfit": {"safety": (1.1, 1.35, 1.75, 2.5, 3.0, 3.5, 4.0, 5.0)},
     "kalman": {"noise": (1e-3, 3e-3, 1e-2, 3e-2), "memory": (0.1, 0.3)},
 }
 """Eight settings for each policy that has any."""
@@ -101,7 +101,7 @@ def tune() -> dict[str, dict[str, float]]:
             cases.append((make_trace(name, scale), ladder))
     chosen = {}
     for policy, grid in GRIDS.items():
-        scores = {}
+        scores: dict[tuple[float, ...], float] = {}
         for values in itertools.product(*grid.values()):
             settings = dict(zip(grid, values, strict=True))
             found = [play(policy, trace, ladder, settings).goodput_accuracy for trace, ladder in cases]

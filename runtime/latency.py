@@ -38,7 +38,7 @@ NOISE_RANGE = (0.02, 0.5)
 differ by half is as noisy as a filter can use."""
 
 NOISE_MEMORY = 0.05
-"""Weight of the newest innovation in the running innovation variance: about the last 20 requests."""
+"""Weight of the newest request in the variance of the noise: about the last 20 requests."""
 
 OUTLIER_DEVIATIONS = 3.0
 OUTLIERS_OF_A_STEP = 3
@@ -79,7 +79,7 @@ class SlowDown:
        follows from the innovations: those of the best filter are uncorrelated (Mehra 1970), so that two on the
        same side ask for more agility and two on opposite sides for less, as do innovations
        smaller than expected. In pauses the full drift holds.
-    2. The noise of an observation is learnt from the innovations, as in ALERT (Wan et al. 2020).
+    2. The noise of an observation is learnt from the differences of those that follow each other.
     3. An innovation is clipped at 3 deviations; the third in a row on one side is a step, and is followed
        at once. Until it is known which of both a slow one was, the tail covers a step to it.
     4. The tail, in deviations, is moved by adaptive conformal inference (Gibbs and Candes 2021, equation 2):
@@ -95,10 +95,9 @@ class SlowDown:
         self._target = target
         self._state = 0.0
         self._variance = PRIOR_DEVIATION**2
-        self._innovation_variance = PRIOR_DEVIATION**2
+        self._last_observed: float | None = None
         self._noise = NOISE_RANGE[0] ** 2 * 4
         self._tail = NormalDist().inv_cdf(target)
-        self._settled_variance = PRIOR_DEVIATION**2
         self._adaptation = adaptation
         self._agility = 1.0
         self._last_innovation = 0.0
@@ -144,14 +143,11 @@ class SlowDown:
         self._suspected = -math.inf
         if abs(self._outliers) >= OUTLIERS_OF_A_STEP:
             variance, self._outliers, self._last_innovation = LARGEST_VARIANCE, 0, 0.0
-            self._innovation_variance = self._settled_variance  # the outliers were no noise after all
         else:
             if self._outliers > 0:
                 self._suspected = min(observed, STATE_RANGE[1]) + self._tail * math.sqrt(self._noise)
-            if not self._outliers:
-                self._settled_variance = self._innovation_variance
             innovation = max(-limit, min(limit, innovation))
-            self._learn_noise(innovation, variance)
+            self._learn_noise(observed)
             self._learn_agility(innovation, deviation)
         gain = variance / (variance + self._noise)
         low, high = STATE_RANGE
@@ -179,11 +175,14 @@ class SlowDown:
         else:
             self._outliers = min(self._outliers, 0) - 1
 
-    def _learn_noise(self, innovation: float, variance: float) -> None:
-        """Innovations vary by the variance of the state plus that of the noise: what is left is noise."""
-        self._innovation_variance += NOISE_MEMORY * (innovation**2 - self._innovation_variance)
-        low, high = NOISE_RANGE
-        self._noise = max(low**2, min(high**2, self._innovation_variance - variance))
+    def _learn_noise(self, observed: float) -> None:
+        """Half the square of the difference of two in a row is the noise, wherever the state is (von Neumann 1941)."""
+        if self._last_observed is not None:
+            square = (observed - self._last_observed) ** 2 / 2
+            self._noise += NOISE_MEMORY * (min(square, OUTLIER_DEVIATIONS**2 * self._noise) - self._noise)
+            low, high = NOISE_RANGE
+            self._noise = max(low**2, min(high**2, self._noise))
+        self._last_observed = observed
 
     def _learn_agility(self, innovation: float, deviation: float) -> None:
         correlation = innovation * self._last_innovation / deviation**2
