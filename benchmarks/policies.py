@@ -107,7 +107,8 @@ def tune() -> dict[str, dict[str, float]]:
             found = [play(policy, trace, ladder, settings).goodput_accuracy for trace, ladder in cases]
             scores[values] = statistics.mean(found)
             print(policy, settings, f"{100 * scores[values]:.3f}")
-        chosen[policy] = dict(zip(grid, max(scores, key=lambda one: scores[one]), strict=True))
+        best = max(scores, key=lambda one: scores[one])
+        chosen[policy] = dict(zip(grid, best, strict=True))
     return chosen
 
 

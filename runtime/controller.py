@@ -270,8 +270,9 @@ class _Held:
 
     def at(self, factor: float, now: float) -> float:
         if factor >= self._factor * self._margin:
+            if self._factor:  # the caution of the first decision ends with the first request
+                self._above_at = now
             self._factor = max(factor, self._factor)
-            self._above_at = now
         elif now - self._above_at >= self._dwell_s:
             self._factor = factor
             self._above_at = now

@@ -287,7 +287,7 @@ def make_trace(name: str, scale: Scale) -> Trace:
 
 
 def read_log(path: Path) -> Trace:
-    """The requests of a decision log that had deadlines, single texts only, as a trace.
+    """The requests of a decision log that had deadlines and were answered, single texts only, as a trace.
 
     What each took beyond its table is laid on the request itself. Raises InputError, which names the line.
     """
@@ -299,7 +299,9 @@ def read_log(path: Path) -> Trace:
     for number, line in enumerate(lines, 1):
         try:
             raw = json.loads(line)
-            if raw["deadline_ms"] is not None and len(raw["tokens"]) == 1:
+            if number == 1 and "schema_version" in raw:
+                continue
+            if raw["deadline_ms"] is not None and len(raw["tokens"]) == 1 and raw["run_ms"] is not None:
                 arrival = float(raw["time"]) - float(raw["latency_ms"]) / 1e3
                 ratio = float(raw["run_ms"]) / float(raw["expected_ms"])
                 rows.append((arrival, int(raw["tokens"][0]), float(raw["deadline_ms"]), ratio))

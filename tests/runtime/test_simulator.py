@@ -103,7 +103,8 @@ def test_a_decision_log_is_replayed(tmp_path: Path) -> None:
     row = {"tokens": [16], "deadline_ms": 30.0, "run_ms": 12.0, "expected_ms": 8.0, "latency_ms": 100.0}
     others = [{**row, "time": 6.0, "deadline_ms": None}, {**row, "time": 7.0, "tokens": [9, 9]}]
     rows = [{**row, "time": 5.5}, {**row, "time": 5.0}, *others]
-    log.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    shed = {**row, "time": 8.0, "run_ms": None}
+    log.write_text("".join(json.dumps(one) + "\n" for one in [{"schema_version": 1}, *rows, shed]))
     trace = read_log(log)
     assert trace.arrivals == pytest.approx([0.0, 0.5])
     assert (trace.lengths, trace.deadlines_ms, trace.noises) == ([16, 16], [30.0, 30.0], [1.5, 1.5])
