@@ -46,7 +46,7 @@ def test_what_a_change_costs_is_learnt(effect: float) -> None:
         felt = effect * math.log(2) * (1 if busy else -1) if second else 0.0
         ahead.learn(felt - ahead.ahead)
         busy = not busy
-    ahead.sense(snapshot(Reading(0.5 if busy else 0.0, 0.0)), 121.0, 118.5)
+    ahead.sense(snapshot(Reading(0.5 if busy else 0.0, 0.0)), 120.0, 118.5)
     assert ahead.ahead == pytest.approx(effect * math.log(2) * (1 if busy else -1), abs=0.05)
 
 
