@@ -118,8 +118,8 @@ def _memory_limit(directory: Path) -> float | None:
 
 def _memory_headroom(directory: Path, limit: float) -> float | None:
     used = _numbers(directory, "memory.current") or _numbers(directory, "memory.usage_in_bytes")
-    if not used:
+    if not used or not 0 <= used[0] < _NO_LIMIT_BYTES:
         return None
     stat = dict(line.split(" ", 1) for line in read_text(directory / "memory.stat").splitlines() if " " in line)
     cached = stat.get("total_inactive_file", stat.get("inactive_file", "0")).strip()
-    return max(limit - used[0] + (float(cached) if cached.isdecimal() else 0.0), 0.0)
+    return min(max(limit - used[0] + (float(cached) if cached.isdecimal() else 0.0), 0.0), limit)

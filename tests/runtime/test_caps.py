@@ -10,7 +10,7 @@ CAPS = st.builds(Caps, st.integers(0, 50), st.lists(st.sampled_from("abc"), uniq
 
 
 def test_no_caps_allow_the_whole_ladder() -> None:
-    assert NO_CAPS == Caps(largest=0, reasons=())
+    assert Caps(largest=0, reasons=()) == NO_CAPS
     assert NO_CAPS.rung(5) == 0
 
 

@@ -13,14 +13,9 @@ import psutil
 import pytest
 
 from gearshift.runtime.cgroup import MINIMUM_CPUS
-from gearshift.runtime.sensors import (
-    LIMITS_LIFE_S,
-    MINIMUM_INTERVAL_S,
-    UNKNOWN,
-    Sensors,
-    available_cpus,
-    effective_cpus,
-)
+from gearshift.runtime.cpu_use import MINIMUM_INTERVAL_S
+from gearshift.runtime.reading import UNKNOWN
+from gearshift.runtime.sensors import LIMITS_LIFE_S, Sensors, available_cpus, effective_cpus
 from tests.device_profiles import CONTAINER, LAPTOP, OLD_CONTAINER, RASPBERRY_PI, write_tree
 
 
@@ -205,7 +200,7 @@ def test_a_clock_that_jumps_makes_the_share_unknown_once(step_s: float, tmp_path
 
 def test_another_set_of_cpus_starts_anew(tmp_path: Path) -> None:
     machine = Machine()
-    sets = [{0, 1}, {2, 3}, {2, 3}]
+    sets = [{0, 1}, {0, 1}, {2, 3}, {2, 3}]  # the first one when the sensors are made
     sensors = _sensors(machine, tmp_path, cpus=lambda: sets.pop(0))
     shares = []
     for _ in range(3):
