@@ -145,7 +145,7 @@ class EnergyMeter:
         spent, over_s = self._totals.get(kind, (0.0, 0.0))
         before = self._before.get(kind)
         self._before[kind] = now, values
-        if before is not None and 0 < now - before[0] <= LONGEST_GAP_S[kind]:
+        if before is not None and 0 < now - before[0] < math.inf and now - before[0] <= LONGEST_GAP_S[kind]:
             step_s = now - before[0]
             step = self._step(kind, before[1], values, step_s)
             if step is not None and 0 <= step <= MOST_WATTS * step_s:

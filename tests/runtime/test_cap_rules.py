@@ -1,5 +1,6 @@
 """From the history of the signals to caps: rules on histories that are made up, and on a model of a device."""
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.runtime.cap_rules import OLDEST_S, START, Rules, State, advance
+from gearshift.runtime.cap_rules import DEFAULT_RULES, OLDEST_S, START, Rules, State, advance
 from gearshift.runtime.caps import NO_CAPS
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.forecast import forecast_c
@@ -21,13 +22,13 @@ RUNGS = 7
 PERIOD_S = 0.5
 
 
-def snapshot(now: float, *, energies: tuple[Energy, ...] = (), **values: float) -> Snapshot:
+def snapshot(now: float, **values: float) -> Snapshot:
     """A snapshot in which only the named signals are known."""
-    empty = Snapshot(UNKNOWN, UNKNOWN, UNKNOWN, now, energies=energies)
-    return replace(empty, **{name: Reading(value, 0.0) for name, value in values.items()})
+    readings: dict[str, Any] = {name: Reading(value, 0.0) for name, value in values.items()}
+    return replace(Snapshot(UNKNOWN, UNKNOWN, UNKNOWN, now), **readings)
 
 
-def _hold(state: State, seconds: float, rules: Rules = Rules(), **values: float) -> State:  # noqa: B008 (frozen)
+def _hold(state: State, seconds: float, rules: Rules = DEFAULT_RULES, /, **values: float) -> State:
     """The same signals for a while."""
     now = max(state.now_s, 0.0)
     for step in range(1, int(seconds / PERIOD_S) + 1):
@@ -128,7 +129,7 @@ def test_each_failed_try_waits_twice_as_long() -> None:
         state = advance(state, seen, now, rungs=RUNGS)
         if state.caps.largest < before:
             raised.append(now)
-    gaps = [after - before for before, after in zip(raised, raised[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(raised)]
     assert gaps[:3] == sorted(gaps[:3])
     assert gaps[-1] >= LONGEST_HOLD_S
 
@@ -200,7 +201,7 @@ def _spend(rules: Rules, kind: Any, rates: tuple[float, ...], seconds: float = 1
     state, spent, levels = START, 0.0, []
     for step in range(int(seconds / PERIOD_S)):
         now = step * PERIOD_S
-        seen = snapshot(now, energies=(Energy(kind, spent, now),))
+        seen = replace(snapshot(now), energies=(Energy(kind, spent, now),))
         state = advance(state, seen, now, rungs=len(rates), rules=rules)
         spent += rates[state.caps.largest] * PERIOD_S
         levels.append(state.caps.largest)
@@ -233,7 +234,7 @@ def test_several_reasons_take_the_strictest_and_name_all() -> None:
 
 
 def test_a_reading_older_than_two_seconds_is_unknown() -> None:
-    hot = {"temperature_c": Reading(99.0, OLDEST_S + 0.1), "temperature_limit_c": Reading(80.0, 0.0)}
+    hot: dict[str, Any] = {"temperature_c": Reading(99.0, OLDEST_S + 0.1), "temperature_limit_c": Reading(80.0, 0.0)}
     old = replace(snapshot(10.0), **hot)
     assert advance(START, old, 10.0, rungs=RUNGS).caps == NO_CAPS
     stale = snapshot(10.0, temperature_c=99.0, temperature_limit_c=80.0)
@@ -300,8 +301,8 @@ def test_no_signal_and_no_clock_make_the_rules_raise_or_leave_the_ladder(
         now = now + elapsed if math.isfinite(now + elapsed) else elapsed
         seen = None
         if signals is not None:
-            readings = {name: Reading(*pair) for name, pair in signals.items()}
-            seen = replace(snapshot(now, energies=(Energy("cpu", *spent),)), **readings)
+            readings: dict[str, Any] = {name: Reading(*pair) for name, pair in signals.items()}
+            seen = replace(snapshot(now), energies=(Energy("cpu", *spent),), **readings)
         state = advance(state, seen, now, rungs=rungs, rules=rules, can_release=True)
         assert 0 <= state.caps.largest < rungs
         assert bool(state.caps.largest) == bool(state.caps.reasons)

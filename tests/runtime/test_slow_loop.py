@@ -1,5 +1,6 @@
 """The slow loop on a clock that the test moves, and its thread once for real."""
 
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -89,7 +90,7 @@ def test_it_never_looks_more_than_twice_a_second_whenever_requests_come() -> Non
 
     world.during_sleep = sleep
     loop.run()
-    gaps = [after - before for before, after in zip(world.looks, world.looks[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(world.looks)]
     assert min(gaps) >= INTERVAL_S >= 0.5
 
 
