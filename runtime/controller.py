@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,13 @@ from gearshift.runtime.sensors import Snapshot
 
 KEPT_SHAPES = 1024
 """Shapes of texts (length and batch) whose medians are kept: a decision then takes a quarter of the time."""
+
+RECENT = 8
+"""So many requests stand for those that may come while one runs."""
+
+RATE_MEMORY = 0.99
+WAITED_MS = 0.05
+"""What a request takes of the counts behind the rate at which others come during runs, and the least wait."""
 
 GAP_MEMORY = 0.1
 """Weight of the newest pause between two requests in the mean that a share of the CPU is worked out from."""
@@ -76,7 +84,8 @@ class Controller:
         self._table = table
         self._steering = steering
         self._cpus = cpus
-        self._ladder = _ladder(self._accuracies, table)
+        self._ladder = ladder_of(self._accuracies, table)
+        self._values = [self._accuracies[name] for name in self._ladder]
         self._rungs = {name: rung for rung, name in enumerate(self._ladder)}
         self._last_rung = _floor(self._accuracies, self._ladder, steering.min_accuracy)
         self._costs = functools.lru_cache(KEPT_SHAPES)(self._priced)
@@ -88,6 +97,8 @@ class Controller:
         self._ahead = FeedForward()
         self._biases = Biases(len(self._ladder))
         self._backoff = Backoff()
+        self._recent: deque[tuple[float, float]] = deque(maxlen=RECENT)
+        self._waited = self._busy_ms = 0.0
         self._gap_s: float | None = None
         self._decided_at: float | None = None
 
@@ -115,16 +126,17 @@ class Controller:
         caps: Caps = NO_CAPS,
         pinned: str | None = None,
         backlog: Sequence[tuple[int, float]] = (),
+        deadline_ms: float | None = None,
     ) -> Decision:
         """The subnet for `batch` texts padded to `length` tokens that have `slack_ms` left (None: no deadline).
 
         `backlog`: (length, slack in ms) of the most urgent requests that wait behind this one, earliest
         deadline first; the subnet is one with which these can be answered in time as well, where one is.
+        `deadline_ms`: the slack it had when it came; by default it has not waited.
         """
         slow_down = self._slow_downs[batch == 1]
-        before = slow_down.updated_at
-        idle = 1.0 if before is None else self._biases.idle_factor(now - before)
-        factor = slow_down.tail_factor(now, self._ahead.ahead) * idle
+        first_call = self._biases.idle_factor(_gap(slow_down, now))
+        factor = slow_down.tail_factor(now, self._ahead.ahead) * first_call
         costs, factors = self._costs(length, batch), self._biases.factors
         self._note_pause(now)
         if pinned is not None:
@@ -134,6 +146,9 @@ class Controller:
             rung, reason = self._without_deadline(costs, first)
         else:
             held = self._held[batch == 1].at(factor, now)
+            given = slack_ms if deadline_ms is None else deadline_ms
+            self._recent.append((given, costs[self._last_rung]))
+            self._waited = self._waited * RATE_MEMORY + (given - slack_ms > WAITED_MS)
             rung, reason = self._within(slack_ms, costs, first, held, now, backlog, batch, slow_down.value)
             if reason != "fits":
                 rung = min(range(first, self._last_rung + 1), key=lambda one: costs[one] * factors[one])
@@ -153,7 +168,11 @@ class Controller:
         batch: int,
         usual: float,
     ) -> tuple[int, str]:
-        """The most accurate rung that keeps this deadline, and those behind it, with its reason."""
+        """The best rung that keeps this deadline, and those behind it, with its reason.
+
+        The best is the most accurate, less what it is expected to cost those that come while it runs.
+        """
+        best, chosen = -math.inf, None
         limit_ms = self._backoff.limit_ms(now)
         factors, last = self._biases.factors, self._last_rung
         behind = [(self._costs(length, batch), slack) for length, slack in backlog]
@@ -161,9 +180,33 @@ class Controller:
             cost = costs[rung]
             if cost * factors[rung] * factor > slack_ms or (cost >= limit_ms and rung != last):
                 continue
-            if not behind or clears(behind, rung, last, costs, factor, usual):
-                return rung, "fits"
+            if behind and not clears(behind, rung, last, costs, factor, usual):
+                continue
+            made_late = self._made_late(cost * usual, usual)
+            value = self._values[rung] - made_late * self._values[last]
+            if value > best:
+                best, chosen = value, rung
+            if made_late == 0:  # the next ones are faster and less accurate
+                break
+        if chosen is not None:
+            return chosen, "fits"
         return last, "rejected" if self._steering.reject else "best_effort"
+
+    def _made_late(self, run_ms: float, usual: float) -> float:
+        """How many requests are expected to come during such a run so early in it that they will be late.
+
+        One with deadline d that itself takes f is late if it comes in the first run_ms + f - d of the run; the
+        last ones are taken as examples, and their rate is that at which requests came during runs so far: none
+        where callers wait for one answer before they ask again.
+        """
+        if not self._busy_ms or self._waited < 0.5:
+            return 0.0
+        late_ms = 0.0
+        for deadline, fastest in self._recent:
+            over = run_ms + fastest * usual - deadline
+            if 0 < over < run_ms:  # else it is in time, or late in any case
+                late_ms += over
+        return late_ms / len(self._recent) * self._waited / self._busy_ms
 
     def _without_deadline(self, costs: Sequence[float], first: int) -> tuple[int, str]:
         steering = self._steering
@@ -195,12 +238,13 @@ class Controller:
             return
         slow_down = self._slow_downs[batch == 1]
         rung = self._rungs.get(decision.name)
-        gap = 0.0 if slow_down.updated_at is None else now - slow_down.updated_at
+        gap = _gap(slow_down, now - run_ms / 1e3)
         known = self._biases.idle_factor(gap) * (1.0 if rung is None else self._biases.factors[rung])
         ahead = self._ahead.ahead
         innovation = math.log(ratio / known / slow_down.value) - ahead
         slow_down.update(ratio / known, now, ahead=ahead, late=run_ms > decision.predicted_ms)
         self._ahead.learn(innovation)
+        self._busy_ms = self._busy_ms * RATE_MEMORY + run_ms
         if rung is not None:
             self._biases.learn(rung, innovation, gap)
         if decision.reason == "fits" and met is not None:
@@ -209,6 +253,11 @@ class Controller:
     def _priced(self, length: int, batch: int) -> tuple[float, ...]:
         """Median ms of each rung for such texts."""
         return tuple(predict(self._table, name, length, batch) for name in self._ladder)
+
+
+def _gap(slow_down: SlowDown, now: float) -> float:
+    """Seconds since the last request; endless before the first."""
+    return math.inf if slow_down.updated_at is None else now - slow_down.updated_at
 
 
 class _Held:
@@ -250,8 +299,8 @@ def clears(
     return True
 
 
-def _ladder(accuracies: Mapping[str, float], table: LatencyTable) -> tuple[str, ...]:
-    """The Pareto front of accuracy and of median time, taken over the measured lengths."""
+def ladder_of(accuracies: Mapping[str, float], table: LatencyTable) -> tuple[str, ...]:
+    """The subnets worth switching between: the Pareto front of accuracy and of median time over the lengths."""
     front = pareto(Candidate(name, accuracy, sum(table.median_ms[name])) for name, accuracy in accuracies.items())
     return tuple(candidate.name for candidate in front)
 

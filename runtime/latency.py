@@ -22,6 +22,11 @@ AGILITY_RANGE = (0.01, 10.0)
 AGILITY_STEP = 0.05
 """Bounds of the factor on both drifts that the innovations set, and its largest change by one request."""
 
+CLIPPED_SQUARE = 3.0
+MEAN_CLIPPED_SQUARE = 0.858
+EXCESS_WEIGHT = 0.3
+"""Squares of standard innovations count up to the first, which gives them the second as their mean; their weight."""
+
 IDLE_S = 1.0
 """A pause from which on the machine may be another: caches, clocks and neighbours have had time to change."""
 
@@ -72,7 +77,8 @@ class SlowDown:
 
     1. The state is the log slow-down (a Kalman filter of one number); its variance grows with time. How fast
        follows from the innovations: those of the best filter are uncorrelated (Mehra 1970), so that two on the
-       same side ask for more agility and two on opposite sides for less. In pauses the full drift holds.
+       same side ask for more agility and two on opposite sides for less, as do innovations
+       smaller than expected. In pauses the full drift holds.
     2. The noise of an observation is learnt from the innovations, as in ALERT (Wan et al. 2020).
     3. An innovation is clipped at 3 deviations; the third in a row on one side is a step, and is followed
        at once. Until it is known which of both a slow one was, the tail covers a step to it.
@@ -92,6 +98,7 @@ class SlowDown:
         self._innovation_variance = PRIOR_DEVIATION**2
         self._noise = NOISE_RANGE[0] ** 2 * 4
         self._tail = NormalDist().inv_cdf(target)
+        self._settled_variance = PRIOR_DEVIATION**2
         self._adaptation = adaptation
         self._agility = 1.0
         self._last_innovation = 0.0
@@ -137,9 +144,12 @@ class SlowDown:
         self._suspected = -math.inf
         if abs(self._outliers) >= OUTLIERS_OF_A_STEP:
             variance, self._outliers, self._last_innovation = LARGEST_VARIANCE, 0, 0.0
+            self._innovation_variance = self._settled_variance  # the outliers were no noise after all
         else:
             if self._outliers > 0:
                 self._suspected = min(observed, STATE_RANGE[1]) + self._tail * math.sqrt(self._noise)
+            if not self._outliers:
+                self._settled_variance = self._innovation_variance
             innovation = max(-limit, min(limit, innovation))
             self._learn_noise(innovation, variance)
             self._learn_agility(innovation, deviation)
@@ -177,7 +187,8 @@ class SlowDown:
 
     def _learn_agility(self, innovation: float, deviation: float) -> None:
         correlation = innovation * self._last_innovation / deviation**2
+        excess = min(innovation**2 / deviation**2, CLIPPED_SQUARE) / MEAN_CLIPPED_SQUARE - 1
         low, high = AGILITY_RANGE
-        self._agility *= math.exp(AGILITY_STEP * max(-1.0, min(1.0, correlation)))
+        self._agility *= math.exp(AGILITY_STEP * max(-1.0, min(1.0, correlation + EXCESS_WEIGHT * excess)))
         self._agility = max(low, min(high, self._agility))
         self._last_innovation = innovation

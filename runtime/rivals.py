@@ -44,6 +44,7 @@ class Ours:
             now=turn.now,
             caps=self._caps[turn.cap],
             backlog=turn.backlog,
+            deadline_ms=turn.deadline_ms,
         )
         self._decision = decision
         return self._rungs[decision.name], decision.predicted_ms
@@ -195,7 +196,7 @@ class Present(Rival):
 
     def decide(self, turn: Turn) -> tuple[int, float]:
         rung = self.pick(turn)
-        return rung, turn.costs[rung] * self.machine.factor(rung, turn.now) * self.tail
+        return rung, turn.costs[rung] * self.machine.factor(turn.now) * self.tail
 
     def pick(self, turn: Turn) -> int:
         usual = self.machine.trace.level(turn.now)
@@ -203,7 +204,7 @@ class Present(Rival):
             (self.machine.costs(other), slack) for other, (_, slack) in zip(turn.waiting, turn.backlog, strict=True)
         ]
         for rung in range(turn.cap, self.last):
-            factor = self.machine.factor(rung, turn.now) * self.tail
+            factor = self.machine.factor(turn.now) * self.tail
             if turn.costs[rung] * factor <= turn.slack_ms and clears(
                 behind, rung, self.last, turn.costs, factor, usual
             ):
@@ -226,7 +227,7 @@ class Future(Rival):
         nexts = [*turn.waiting, *range(arrived, min(len(trace.arrivals), arrived + self.ahead))]
 
         def on_time(rung: int) -> list[bool]:
-            now = turn.now + turn.costs[rung] * machine.factor(rung, turn.now) * noise / 1e3
+            now = turn.now + turn.costs[rung] * machine.factor(turn.now) * noise / 1e3
             found = [now <= turn.now + turn.slack_ms / 1e3]
             for other in nexts:
                 began = max(now, trace.arrivals[other])

@@ -5,24 +5,25 @@ has passed before its turn is dropped, under every policy. A run takes
 
     table median (subnet, length) x slow-down at its start x noise of the request x first-call factor
 
-where a subnet's first call takes FIRST_OF_SUBNET times as long and any call after a pause FIRST_AFTER_PAUSE.
+where the first call, and any after a pause, takes FIRST_CALL times as long.
 The machine, as every policy, counts in rungs of the ladder: 0 is the most accurate.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from gearshift.device_profiles.profile import LatencyTable
+from gearshift.runtime.controller import ladder_of
 from gearshift.runtime.latency import IDLE_S, predict
 from gearshift.runtime.sensors import Snapshot
 from gearshift.runtime.traces import Trace
 
-FIRST_OF_SUBNET = 1.2
-FIRST_AFTER_PAUSE = 1.15
+FIRST_CALL = 1.15
 MOST_URGENT = 8
 """So many of those that wait does a policy get to see."""
 
@@ -36,6 +37,12 @@ class Ladder:
     names: tuple[str, ...]
     accuracies: tuple[float, ...]
     table: LatencyTable
+
+    @classmethod
+    def of(cls, accuracies: Mapping[str, float], table: LatencyTable) -> Ladder:
+        """The ladder that the controller climbs, over a pool of these accuracies."""
+        names = ladder_of(accuracies, table)
+        return cls(names, tuple(accuracies[name] for name in names), table)
 
     def costs(self, length: int) -> tuple[float, ...]:
         """Median ms of each rung for one text of that length."""
@@ -51,6 +58,7 @@ class Turn:
     costs: tuple[float, ...]
     """Median ms of each rung for this request."""
     slack_ms: float
+    deadline_ms: float
     now: float
     cap: int
     """First rung that may be used."""
@@ -109,7 +117,7 @@ class Outcome:
     def switches_per_minute(self) -> float:
         """Changes of the rung between two runs."""
         ran = [self.rungs[i] for i in self.order]
-        changes = sum(a != b for a, b in zip(ran, ran[1:], strict=False))
+        changes = sum(a != b for a, b in itertools.pairwise(ran))
         return 60 * changes / self.trace.duration_s
 
 
@@ -119,23 +127,19 @@ class Machine:
     def __init__(self, trace: Trace, ladder: Ladder) -> None:
         self.trace, self.ladder = trace, ladder
         self._costs = {length: ladder.costs(length) for length in set(trace.lengths)}
-        self._fresh = [True] * len(ladder.names)
         self._free_at = -IDLE_S
 
     def costs(self, index: int) -> tuple[float, ...]:
         """Median ms of each rung for a request of the trace."""
         return self._costs[self.trace.lengths[index]]
 
-    def factor(self, rung: int, now: float) -> float:
+    def factor(self, now: float) -> float:
         """True time / median at that moment, but for the noise of the request."""
-        first = FIRST_OF_SUBNET if self._fresh[rung] else 1.0
-        pause = FIRST_AFTER_PAUSE if now - self._free_at >= IDLE_S else 1.0
-        return self.trace.level(now) * first * pause
+        return self.trace.level(now) * (FIRST_CALL if now - self._free_at >= IDLE_S else 1.0)
 
     def run(self, index: int, rung: int, now: float) -> float:
         """Milliseconds of a run that begins now."""
-        took = self.costs(index)[rung] * self.factor(rung, now) * self.trace.noises[index]
-        self._fresh[rung] = False
+        took = self.costs(index)[rung] * self.factor(now) * self.trace.noises[index]
         self._free_at = now + took / 1e3
         return took
 
@@ -169,6 +173,7 @@ def simulate(policy: Policy, machine: Machine) -> Outcome:
             lengths[index],
             machine.costs(index),
             (end - now) * 1e3,
+            deadlines[index],
             now,
             min(trace.cap(now), len(machine.ladder.names) - 1),
             [other for _, other in behind],

@@ -148,9 +148,10 @@ def _toggled(rng: np.random.Generator, duration_s: float, shortest: float, longe
 
 
 def steady(scale: Scale, rng: np.random.Generator) -> Trace:
-    """Poisson at 30 % of the largest, one length, nothing else on the machine."""
-    rate = 300 / scale.cost_ms(FIXED)
-    return _trace("steady", scale, rng, _poisson(scale, rng, lambda _: rate, rate), lengths=FIXED)
+    """Requests like a clock at 30 % of the largest, one length, a deadline near what the largest needs."""
+    pause = scale.cost_ms(FIXED) / 300
+    arrivals = [number * pause for number in range(int(scale.duration_s / pause))]
+    return _trace("steady", scale, rng, arrivals, lengths=FIXED, multiples=(1.2,))
 
 
 def poisson(scale: Scale, rng: np.random.Generator) -> Trace:
