@@ -3,8 +3,8 @@
     python -m benchmarks.engine BUNDLE --rows FILE [--seconds 300] [--slice 30] [--seed 0]
 
 Rows with labels are sent as requests: Poisson arrivals that would keep the largest subnet busy for half of the time on
-the free machine, each with a deadline of twice the largest subnet's median from text to answer. Processor and memory hogs,
-one per CPU, are switched on and off at random times of 1 to 30 seconds. The stream is cut into slices; every policy
+the free machine, each with a deadline of twice the largest subnet's median from text to answer. Processor hogs and memory
+hogs, one per CPU, are switched on and off at random times of 1 to 30 seconds. The stream is cut into slices; every policy
 serves a slice, in random order, before any serves the next one, so that all meet the same machine. A policy lives on
 from slice to slice. All run through the same engine: tokenizing, graph and answer are the same, only the choice
 differs.
@@ -129,7 +129,7 @@ def read_rows(path: Path) -> list[tuple[str, str]]:
 def median_ms(engine: Engine, subnet: str, rows: Sequence[tuple[str, str]]) -> float:
     """From text to answer on the free machine."""
     engine.pin(subnet)
-    times = [engine.run(text).latency_ms for text, _ in itertools.islice(itertools.cycle(rows), 300)]
+    times: list[float] = [engine.run(text).latency_ms for text, _ in itertools.islice(itertools.cycle(rows), 300)]
     engine.pin(None)
     return statistics.median(times[30:])
 
