@@ -2,12 +2,12 @@
 
     python -m benchmarks.engine BUNDLE --rows FILE [--seconds 300] [--slice 30] [--seed 0]
 
-Rows with labels are sent as requests: Poisson arrivals that would keep the largest subnet busy for half of the time on
-the free machine, each with a deadline of twice the largest subnet's median from text to answer. Processor hogs and memory
-hogs, one per CPU, are switched on and off at random times of 1 to 30 seconds. The stream is cut into slices; every policy
-serves a slice, in random order, before any serves the next one, so that all meet the same machine. A policy lives on
-from slice to slice. All run through the same engine: tokenizing, graph and answer are the same, only the choice
-differs.
+Rows with labels are sent as requests: Poisson arrivals that would keep the largest subnet busy for half of the time
+on the free machine, each with a deadline of twice the largest subnet's median from text to answer. Processor hogs and
+memory hogs, one per CPU, are switched on and off at random times of 1 to 30 seconds. The stream is cut into slices;
+every policy serves a slice, in random order, before any serves the next one, so that all meet the same machine. A
+policy lives on from slice to slice. All run through the same engine: tokenizing, graph and answer are the same, only
+the choice differs.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def serve(
         if now - sensed_s >= SENSE_EVERY_S:
             sensed, sensed_s = sensors.read(), now
         slack_ms = max(deadline_ms - (time.perf_counter() - began - request.arrives_s) * 1e3, LEAST_DEADLINE_MS)
-        policy.before(request.tokens, slack_ms, now, sensed)
+        policy.before(request.tokens, slack_ms, deadline_ms, now, sensed)
         answer = engine.run(request.text, deadline_ms=slack_ms)
         done = time.perf_counter()
         latency_ms = (done - began - request.arrives_s) * 1e3

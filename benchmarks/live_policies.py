@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.policies import TUNED
 from gearshift.runtime import Engine
 from gearshift.runtime.rivals import POLICIES
 from gearshift.runtime.sensors import Snapshot
 from gearshift.runtime.simulator import Ladder, Turn
-
-TUNED: dict[str, dict[str, float]] = {}
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,21 @@ class Rival:
         self._ladder = ladder_of(engine)
         self._index = 0
 
-    def before(self, length: int, slack_ms: float, now: float, sensed: Snapshot | None) -> None:
+    def before(self, length: int, slack_ms: float, deadline_ms: float, now: float, sensed: Snapshot | None) -> None:
         """Pick for a request of that many tokens."""
         if sensed is not None:
             self._policy.sense(sensed, now)
-        self._turn = Turn(self._index, length, self._ladder.costs(length), slack_ms, now, 0, (), ())
+        self._turn = Turn(
+            index=self._index,
+            length=length,
+            costs=self._ladder.costs(length),
+            slack_ms=slack_ms,
+            deadline_ms=deadline_ms,
+            now=now,
+            cap=0,
+            waiting=(),
+            backlog=(),
+        )
         self._rung, _ = self._policy.decide(self._turn)
         self._engine.pin(self._ladder.names[self._rung])
 
@@ -48,7 +58,7 @@ class Ours:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def before(self, length: int, slack_ms: float, now: float, sensed: Snapshot | None) -> None:
+    def before(self, length: int, slack_ms: float, deadline_ms: float, now: float, sensed: Snapshot | None) -> None:
         """The engine decides."""
         self._engine.pin(None)
 
@@ -65,8 +75,9 @@ def ladder_of(engine: Engine) -> Ladder:
 def policies(engine: Engine) -> dict[str, Ours | Rival]:
     """The engine, and every rival that needs to know nothing that only a simulator knows, as they were tuned."""
     ladder = ladder_of(engine)
+    tuned = json.loads(TUNED.read_text())
     rivals = {name: make for name, make in POLICIES.items() if name != "gearshift" and not name.startswith("oracle")}
     return {
         "gearshift": Ours(engine),
-        **{name: Rival(engine, make(Frame(ladder), **TUNED.get(name, {}))) for name, make in rivals.items()},
+        **{name: Rival(engine, make(Frame(ladder), **tuned.get(name, {}))) for name, make in rivals.items()},
     }
