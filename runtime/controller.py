@@ -35,6 +35,7 @@ class Controller:
         # Lists have a slow-down of their own: several texts at once take less than n times one.
         self._slow_downs = {single: SlowDown(target=target) for single in (True, False)}
         self._backoff = Backoff(len(self._ladder))
+        self._level = 0
 
     @property
     def ladder(self) -> tuple[str, ...]:
@@ -45,6 +46,11 @@ class Controller:
     def slow_down(self) -> float:
         """Observed / expected latency of single texts: 1 is the machine as it was when it was timed."""
         return self._slow_downs[True].value
+
+    @property
+    def level(self) -> int:
+        """First rung of the ladder that caps and back-off left to the last decision."""
+        return self._level
 
     def decide(
         self,
@@ -63,6 +69,7 @@ class Controller:
         level = caps.rung(len(self._ladder))
         if slack_ms is not None:
             level = max(level, self._backoff.level(now))
+        self._level = level
         cap = self._ladder[level] if pinned is None else None
         return choose(candidates, slack_ms=slack_ms, factor=factor, cap=cap, pinned=pinned)
 

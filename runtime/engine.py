@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import numbers
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,10 +26,13 @@ from gearshift.runtime.errors import InputError
 from gearshift.runtime.gate import Gate
 from gearshift.runtime.latency import SlowDown
 from gearshift.runtime.manifest import PoolEntry
+from gearshift.runtime.metrics import Metrics
+from gearshift.runtime.metrics_server import MetricsServer, check_port
 from gearshift.runtime.packed import PackedCache
 from gearshift.runtime.policy import Decision
 from gearshift.runtime.profiles import save_table
 from gearshift.runtime.providers import CPU
+from gearshift.runtime.record import LogHeader, RequestRecord
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.startup import AUTO, default_threads, start
 from gearshift.runtime.text import Encoded, Text, TextEncoder
@@ -72,9 +75,12 @@ class Engine:
         self._pinned: str | None = None
         self._gate = Gate()
         self._lock = threading.Lock()
-        self._last: str | None = None
-        self._counts = Counter(requests=0, met=0, missed=0, switches=0)
-        self._runs_of = Counter(dict.fromkeys(self._pool, 0))
+        self._metrics = Metrics(accuracies)
+        self._metrics_server: MetricsServer | None = None
+        if log is not None:
+            log.write(
+                LogHeader(time=time.time(), target=target, ladder=self.ladder, accuracies=accuracies, table=table)
+            )
 
     @classmethod
     def load(
@@ -88,6 +94,7 @@ class Engine:
         log: str | Path | None = None,
         providers: Sequence[str] = CPU,
         cache: bool = True,
+        metrics_port: int | None = None,
     ) -> Self:
         """An engine for the bundle in directory `path`, verified, self-tested and timed on this machine.
 
@@ -96,12 +103,15 @@ class Engine:
         subnet is timed now, for a second or two. `target`: share of deadlines to keep. `log`: a file that
         gets one line of JSON for each request. `providers`: as in onnxruntime.
         `cache`: keep packed weights, and hashes of files that did not change, in the user's cache directory.
+        `metrics_port`: serve counters on this port of 127.0.0.1, as `serve_metrics` does.
 
         Raises BundleError (IntegrityError, SchemaError, SelfTestError), ProfileError, InputError or
         StorageError.
         """
         bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
         SlowDown(target=target)  # refuses a wrong target before the slow part
+        if metrics_port is not None:
+            check_port(metrics_port)
         with contextlib.ExitStack() as undo:
             decisions = None if log is None else DecisionLog(log)
             if decisions is not None:
@@ -116,6 +126,8 @@ class Engine:
             )
             undo.callback(session.close)
             engine = cls(bundle, session, table, target=target, log=decisions)
+            if metrics_port is not None:
+                engine.serve_metrics(metrics_port)
             undo.pop_all()
         return engine
 
@@ -146,15 +158,33 @@ class Engine:
         encoded = self._encoder.encode(texts)
         started = self._clock()
         slack = None if deadline is None else deadline - (started - began) * 1e3 - FINISH_MS
-        decision = self._decide(encoded, slack, started)
-        outputs = self._session.run(encoded.inputs, self._pool[decision.name].choice)
+        decision, level = self._decide(encoded, slack, started)
+        record = functools.partial(
+            RequestRecord,
+            arrival_s=began,
+            tokens=encoded.tokens,
+            length=encoded.length,
+            deadline_ms=deadline,
+            slack_ms=slack,
+            tokenizing_ms=(started - began) * 1e3,
+            subnet=decision.name,
+            reason=decision.reason,
+            expected_ms=decision.expected_ms,
+            predicted_ms=decision.predicted_ms,
+            factor=decision.predicted_ms / decision.expected_ms,
+            level=level,
+        )
+        try:
+            outputs = self._session.run(encoded.inputs, self._pool[decision.name].choice)
+        except Exception as error:
+            self._note(record(time=time.time(), error=type(error).__name__))
+            raise
         run_ms = (self._clock() - started) * 1e3
         finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
         latency_ms = (self._clock() - began) * 1e3
         met = None if deadline is None else latency_ms <= deadline
-        self._record(decision, met, len(texts), run_ms)
-        if self._log is not None:
-            self._write_log(encoded, decision, deadline, slack, run_ms, latency_ms)
+        slow_down = self._learn(decision, met, len(texts), run_ms)
+        self._note(record(time=time.time(), run_ms=run_ms, latency_ms=latency_ms, met=met, slow_down=slow_down))
         return [
             finish(
                 RunFacts(
@@ -179,48 +209,25 @@ class Engine:
             self._session.task.name, output, encoded.encodings[row], encoded.parts[row], self._bundle.manifest.labels
         )
 
-    def _decide(self, encoded: Encoded, slack_ms: float | None, now: float) -> Decision:
+    def _decide(self, encoded: Encoded, slack_ms: float | None, now: float) -> tuple[Decision, int]:
+        """The decision, and the first rung of the ladder that was left to it."""
         batch, pinned = len(encoded.tokens), self._pinned
         with self._lock:
-            return self._controller.decide(
+            decision = self._controller.decide(
                 length=encoded.length, batch=batch, slack_ms=slack_ms, now=now, pinned=pinned
             )
+            return decision, self._controller.level
 
-    def _record(self, decision: Decision, met: bool | None, batch: int, run_ms: float) -> None:
+    def _learn(self, decision: Decision, met: bool | None, batch: int, run_ms: float) -> float:
+        """Take in how a request went; gives the slow-down after it."""
         with self._lock:
             self._controller.record(decision, run_ms=run_ms, met=met, now=self._clock(), batch=batch)
-            self._counts["requests"] += 1
-            self._counts["met"] += met is True
-            self._counts["missed"] += met is False
-            self._counts["switches"] += self._last not in (None, decision.name)
-            self._runs_of[decision.name] += 1
-            self._last = decision.name
+            return self._controller.slow_down
 
-    def _write_log(
-        self,
-        encoded: Encoded,
-        decision: Decision,
-        deadline_ms: float | None,
-        slack_ms: float | None,
-        run_ms: float,
-        latency_ms: float,
-    ) -> None:
-        assert self._log is not None
-        self._log.write(
-            {
-                "time": time.time(),
-                "tokens": list(encoded.tokens),
-                "deadline_ms": deadline_ms,
-                "slack_ms": slack_ms,
-                "subnet": decision.name,
-                "reason": decision.reason,
-                "expected_ms": decision.expected_ms,
-                "predicted_ms": decision.predicted_ms,
-                "run_ms": run_ms,
-                "latency_ms": latency_ms,
-                "slow_down": self.slow_down,
-            }
-        )
+    def _note(self, record: RequestRecord) -> None:
+        self._metrics.note(record)
+        if self._log is not None:
+            self._log.write(record)
 
     def pin(self, name: str | None) -> None:
         """Use this subnet for every request, whatever its deadline; None goes back to choosing.
@@ -287,10 +294,25 @@ class Engine:
             return self._controller.slow_down
 
     def stats(self) -> dict[str, Any]:
-        """Counts since loading: `requests` (a list is one), deadlines `met` and `missed`, `switches` from one
-        subnet to another between two requests, and under `subnets` the requests that each one ran."""
-        with self._lock:
-            return {**self._counts, "subnets": dict(self._runs_of)}
+        """Counts since loading: `requests` that were answered (a list is one) and those that `failed`, deadlines
+        `met` and `missed`, `switches` from one subnet to another between two requests, and under `subnets` the
+        requests that each one ran."""
+        return self._metrics.stats()
+
+    def metrics(self) -> str:
+        """Counters and histograms since loading as Prometheus text, exposition format 0.0.4."""
+        return self._metrics.text()
+
+    def serve_metrics(self, port: int) -> int:
+        """Serve `metrics()` at http://127.0.0.1:port/metrics until `close`; 0 takes any free port. Gives the port.
+
+        To this machine alone, whoever runs on it. Raises InputError for a port that is taken, or a second one.
+        """
+        with self._gate.request():
+            if self._metrics_server is not None:
+                raise InputError(f"metrics_port: this engine serves them on {self._metrics_server.port} already")
+            self._metrics_server = MetricsServer(port, self.metrics)
+            return self._metrics_server.port
 
     def save_profile(self, path: str | Path) -> None:
         """Keep the latency table in a device profile, for `load(..., profile=path)`; raises ProfileError.
@@ -303,6 +325,8 @@ class Engine:
         """Wait for the requests that are running, then free the weights. A second call does nothing."""
         if self._gate.close():
             self._session.close()
+            if self._metrics_server is not None:
+                self._metrics_server.close()
             if self._log is not None:
                 self._log.close()
 
