@@ -183,8 +183,12 @@ class Engine:
         finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
         latency_ms = (self._clock() - began) * 1e3
         met = None if deadline is None else latency_ms <= deadline
-        slow_down = self._learn(decision, met, len(texts), run_ms)
-        self._note(record(time=time.time(), run_ms=run_ms, latency_ms=latency_ms, met=met, slow_down=slow_down))
+        learnt_s, slow_down = self._learn(decision, met, len(texts), run_ms)
+        self._note(
+            record(
+                time=time.time(), run_ms=run_ms, latency_ms=latency_ms, met=met, learnt_s=learnt_s, slow_down=slow_down
+            )
+        )
         return [
             finish(
                 RunFacts(
@@ -218,11 +222,12 @@ class Engine:
             )
             return decision, self._controller.level
 
-    def _learn(self, decision: Decision, met: bool | None, batch: int, run_ms: float) -> float:
-        """Take in how a request went; gives the slow-down after it."""
+    def _learn(self, decision: Decision, met: bool | None, batch: int, run_ms: float) -> tuple[float, float]:
+        """Take in how a request went; gives when that was, and the slow-down after it."""
         with self._lock:
-            self._controller.record(decision, run_ms=run_ms, met=met, now=self._clock(), batch=batch)
-            return self._controller.slow_down
+            now = self._clock()
+            self._controller.record(decision, run_ms=run_ms, met=met, now=now, batch=batch)
+            return now, self._controller.slow_down
 
     def _note(self, record: RequestRecord) -> None:
         self._metrics.note(record)

@@ -55,6 +55,8 @@ class RequestRecord:
     """From the arrival to the finished answer."""
     met: bool | None = None
     """Whether the answer came by the deadline; None without a deadline or an answer."""
+    learnt_s: float | None = None
+    """When the controller took in how it went, on the same clock as `arrival_s`."""
     slow_down: float | None = None
     """The slow-down as it was believed to be after this request."""
     level: int = 0
@@ -214,6 +216,7 @@ _PLAIN_KINDS: dict[str, Any] = {
     "run_ms": _optional_number,
     "latency_ms": _optional_number,
     "met": _optional_truth,
+    "learnt_s": _optional_number,
     "slow_down": _optional_number,
     "level": _whole,
     "error": _optional_name,

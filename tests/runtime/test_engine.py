@@ -399,13 +399,12 @@ def test_the_log_alone_gives_the_same_decisions_again(timed: Callable[..., Engin
     controller = Controller(header.accuracies, header.table, target=header.target)
     assert controller.ladder == header.ladder
     for record in logged.records:
-        assert record.run_ms is not None and record.latency_ms is not None
+        assert record.run_ms is not None and record.learnt_s is not None
         decided_s = record.arrival_s + (record.waited_ms + record.tokenizing_ms) / 1e3
         decision = controller.decide(length=record.length, batch=record.batch, slack_ms=record.slack_ms, now=decided_s)
         assert (decision.name, decision.reason) == (record.subnet, record.reason)
-        assert decision.predicted_ms == pytest.approx(record.predicted_ms, rel=1e-3)
-        noted_s = record.arrival_s + record.latency_ms / 1e3
-        controller.record(decision, run_ms=record.run_ms, met=record.met, now=noted_s)
+        assert decision.predicted_ms == pytest.approx(record.predicted_ms, rel=1e-9)
+        controller.record(decision, run_ms=record.run_ms, met=record.met, now=record.learnt_s)
     assert len({record.subnet for record in logged.records}) > 1
 
 
