@@ -1,13 +1,15 @@
 """From n-gram keys to rows of an embedding table, without a dictionary: three arrays' worth of look-up, memory-mapped.
 
-Rows are sorted by key. The upper half of a key picks a bucket, `starts[bucket]` is the bucket's first row, and the lower half is
-compared with the prints of the next `widest` rows. Nothing is padded: a row costs 4 bytes of print and about 2 of `starts`.
+Rows are sorted by key. The upper half of a key picks a bucket, `starts[bucket]` is the bucket's first row, and the lower
+half is compared with the prints of the next `widest` rows. Nothing is padded: a row costs 4 bytes
+of print and 2 to 4 of `starts`.
 A key that is not in the table passes for one that is with a chance of about widest / 2**32.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,15 +40,16 @@ class NgramIndex:
         )
         if not whole:
             raise IntegrityError(
-                f"n-gram index: expected rising starts from 0 to {len(self.prints)}, found others; copy the bundle again"
+                f"n-gram index: expected rising starts from 0 to {len(self.prints)}, found others; copy it again"
             )
-        object.__setattr__(self, "_shift", np.uint64(64 - (buckets.bit_length() - 1)))
-        object.__setattr__(self, "_steps", np.arange(int(np.diff(starts).max()), dtype=np.int64))
-        object.__setattr__(self, "_last", len(self.prints) - 1)
 
-    _shift: np.uint64 = np.uint64(0)
-    _steps: NDArray[np.int64] = None  # type: ignore[assignment]  # set above, from the arrays
-    _last: int = 0
+    @cached_property
+    def _shift(self) -> np.uint64:
+        return np.uint64(64 - ((len(self.starts) - 1).bit_length() - 1))
+
+    @cached_property
+    def _steps(self) -> NDArray[np.int64]:
+        return np.arange(int(np.diff(self.starts).max()), dtype=np.int64)
 
     def rows(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Row of each key that the table has, in the order of the keys; the others are left out."""
@@ -54,7 +57,7 @@ class NgramIndex:
             return np.empty(0, np.int64)
         first = self.starts[(keys >> self._shift).astype(np.int64)].astype(np.int64)
         candidates = first[:, None] + self._steps
-        np.minimum(candidates, self._last, out=candidates)
+        np.minimum(candidates, len(self.prints) - 1, out=candidates)
         same = self.prints[candidates] == (keys & _LOWER).astype(np.uint32)[:, None]
         which = same.ravel().nonzero()[0]
         found: NDArray[np.int64] = candidates.ravel()[which]

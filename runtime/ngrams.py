@@ -1,8 +1,8 @@
 """The n-grams of a text as 64-bit keys: what a DAN counts, trains on and looks up.
 
 The trainer and the device both call `keys`, so that they cannot disagree. No dictionary of words is needed:
-a word is the crc32 of its UTF-8 bytes, an n-gram a polynomial in its words, mixed so that every bit of the key is uniform
-(the index of `dan_index` relies on that).
+a word is the crc32 of its UTF-8 bytes, an n-gram a polynomial in its words, mixed so that every bit of the key is
+uniform (the index of `dan_index` relies on that).
 """
 
 from __future__ import annotations

@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from gearshift.runtime.errors import IntegrityError
 from gearshift.runtime.storage import replace_file
 
-_TYPES = {"F32": np.dtype("<f4"), "I8": np.dtype("i1"), "U32": np.dtype("<u4"), "U64": np.dtype("<u8")}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"),
+    "I8": np.dtype("i1"),
+    "U32": np.dtype("<u4"),
+    "U64": np.dtype("<u8"),
+}
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
 _LENGTH = 8  # bytes of the header's length, which comes first
 _MOST_HEADER = 1 << 20  # what we write has a few hundred bytes
@@ -72,7 +77,8 @@ def _array(content: mmap.mmap, start: int, entry: dict[str, Any]) -> NDArray[Any
     count = int(np.prod(shape, dtype=np.int64))
     if first < 0 or last - first != count * dtype.itemsize:
         raise ValueError(f"{last - first} bytes for an array {shape} of {dtype}")
-    return np.frombuffer(content, dtype, count, start + first).reshape(shape)
+    array: NDArray[Any] = np.frombuffer(content, dtype, count, start + first).reshape(shape)
+    return array
 
 
 def _unreadable(path: Path, why: str) -> IntegrityError:

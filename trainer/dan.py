@@ -1,4 +1,4 @@
-"""DAN: a student of n-gram embeddings that is distilled from a transformer (Sparse Distillation, NAACL 2022, section 4).
+"""DAN: a student of n-gram embeddings that is distilled from a transformer (Sparse Distillation, NAACL 2022).
 
 The table is updated sparsely: a step touches the rows of its n-grams alone, each with one number of optimizer state
 (`RowwiseAdagrad`), so that a table of a hundred million numbers trains on two cores.
@@ -83,7 +83,7 @@ class DanSettings:
 class RowwiseAdagrad:
     """Adagrad with one number of state per row of a table with sparse gradients: its mean squared gradient, summed."""
 
-    def __init__(self, table: nn.Parameter, lr: float) -> None:
+    def __init__(self, table: Tensor, lr: float) -> None:
         self.table, self.lr = table, lr
         self.state = torch.zeros(len(table))
 

@@ -27,8 +27,8 @@ def teacher_logits(
 ) -> Floats:
     """Logits (texts, labels) of a classifier's directory: a run's full-size subnet or any of Hugging Face.
 
-    The file in the folder `cache` is named by texts, teacher and length, and read where it is there. Raises ModelError where the
-    teacher tells other labels apart.
+    The file in the folder `cache` is named by texts, teacher and length, and read where it is there.
+    Raises ModelError where the teacher tells other labels apart.
     """
     path = cache / f"logits-{_name(teacher, texts, labels, max_length)}.npy"
     if path.is_file():

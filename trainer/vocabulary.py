@@ -21,8 +21,8 @@ _AT_ONCE = 4_000_000
 def most_frequent(texts: Iterable[str], *, longest: int, size: int, most_distinct: int = MOST_DISTINCT) -> Keys:
     """At most `size` keys, the most frequent first, equal ones by key; raises DataError where no text has a word.
 
-    Where there are more different n-grams than `most_distinct`, those seen once so far are forgotten: the counts of rare
-    ones are then too low, those of frequent ones are not.
+    Where there are more different n-grams than `most_distinct`, those seen once so far are forgotten: the counts of
+    rare ones are then too low, those of frequent ones are not.
     """
     known, counts = np.empty(0, np.uint64), np.empty(0, np.int64)
     for part in _parts(texts, longest):

@@ -40,7 +40,8 @@ def _by_hand(text: str | tuple[str, str]) -> Floats:
     known, table, dense = _parts(paired=paired)
 
     def mean(part: str) -> Floats:
-        return table[[known[key] for key in keys(part, 4).tolist() if key in known]].mean(0)
+        found: Floats = table[[known[key] for key in keys(part, 4).tolist() if key in known]].mean(0)
+        return found
 
     if isinstance(text, str):
         inputs = mean(text)
@@ -49,7 +50,8 @@ def _by_hand(text: str | tuple[str, str]) -> Floats:
         inputs = np.concatenate([one, two, one * two, np.abs(one - two)])
     assert dense.hidden_weight is not None
     hidden = np.maximum(dense.hidden_weight @ inputs + dense.hidden_bias, 0)
-    return dense.output_weight @ hidden + dense.output_bias
+    logits: Floats = dense.output_weight @ hidden + dense.output_bias
+    return logits
 
 
 @pytest.mark.parametrize("folded", [False, True])

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from gearshift.runtime.tensor_file import map_tensors, write_tensors
 
-ARRAYS = {"a": np.arange(3, dtype=np.int8), "b": np.eye(2, dtype=np.float32), "c": np.arange(5, dtype=np.uint64)}
+ARRAYS: dict[str, NDArray[Any]] = {
+    "a": np.arange(3, dtype=np.int8),
+    "b": np.eye(2, dtype=np.float32),
+    "c": np.arange(5, dtype=np.uint64),
+}
 
 
 def test_the_safetensors_package_reads_what_was_written(tmp_path: Path) -> None:
