@@ -78,6 +78,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_columns(train)
     _add_settings(train)
 
+    student = _command(listed, "train-dan", commands.train_dan, "distil a classifier into a DAN, the smallest gear")
+    student.add_argument("--teacher", type=Path, required=True, metavar="RUN", help="run, or Hugging Face directory")
+    student.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder or file of TSV, CSV or JSONL")
+    student.add_argument("--unlabelled", type=Path, metavar="FILE", help="text file, one text a line, for the teacher")
+    student.add_argument("-o", "--output", type=Path, required=True, metavar="DANRUN", help="run directory to write")
+    student.set_defaults(when_interrupted="; the same command goes on from where it last saved")
+    _add_columns(student)
+    for name, (kind, text) in DAN_SETTINGS.items():
+        student.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
+
     export = _command(listed, "export", commands.export, "write a trained supernet as a bundle")
     export.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle directory to write")
@@ -118,6 +128,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ID,ID|all",
         help="also write these subnets, or all, as static ONNX models of their own, into BUNDLE.portable/ID",
     )
+    export.add_argument("--dan", type=Path, metavar="DANRUN", help="add this DAN of `train-dan` as the smallest gear")
+    export.add_argument("--dan-mb", type=float, default=30, metavar="MB", help="most megabytes of it (default: 30)")
     export.add_argument("--licence", default="unspecified", help="licence of the model, for its manifest")
     _add_columns(export)
 
@@ -278,6 +290,24 @@ SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
     "seed": (int, "what all random numbers follow from"),
 }
 """Field of `trainer.settings.Settings` -> how its flag is read, and what it says."""
+
+
+DAN_SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
+    "table_parameters": (int, "most numbers of the table, up to 1000000000"),
+    "width": (int, "numbers of an embedding"),
+    "hidden": (int, "neurons of the hidden layer"),
+    "longest": (int, "words of the longest n-gram, 1 to 4"),
+    "epochs": (float, "epochs of distillation, over labelled and unlabelled texts"),
+    "finetune_epochs": (float, "epochs on the labels afterwards"),
+    "batch_size": (int, "texts of a training step"),
+    "table_lr": (float, "learning rate of the table"),
+    "lr": (float, "learning rate of the layers"),
+    "dropout": (float, "share of dropped features"),
+    "max_length": (int, "tokens that the teacher reads of a text"),
+    "save_every_s": (float, "seconds that an interruption loses at most"),
+    "seed": (int, "what all random numbers follow from"),
+}
+"""Field of `trainer.dan.DanSettings` -> how its flag is read, and what it says."""
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -71,6 +72,22 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+def train_dan(options: argparse.Namespace) -> int:
+    """Distil a classifier into a DAN and show what it is."""
+    from gearshift.trainer.dan import DanSettings, train_dan
+    from gearshift.trainer.formats import read_texts
+
+    given = {field.name: getattr(options, field.name) for field in fields(DanSettings)}
+    settings = DanSettings(**{name: value for name, value in given.items() if value is not None})
+    print(f"training needs about {settings.memory_bytes() / 1e9:.1f} GB of memory at most", file=sys.stderr)
+    data = _read_data(options, options.data, "classification")
+    unlabelled = read_texts(options.unlabelled) if options.unlabelled else ()
+    run = train_dan(options.teacher, data, settings, options.output, unlabelled=unlabelled)
+    result = {"run": str(run.path), "ngrams": len(run.ngrams), "width": run.table.shape[1], "rows": run.facts["rows"]}
+    _print(options, result, [f"{run.path}: a DAN of {len(run.ngrams)} n-grams, {_millions(run.table.size)} numbers"])
+    return 0
+
+
 def export(options: argparse.Namespace) -> int:
     """Write a bundle and show what was measured on the way."""
     from gearshift.export.pipeline import export_bundle
@@ -103,6 +120,12 @@ def export(options: argparse.Namespace) -> int:
             from gearshift.export.portable import export_portable
 
             static = export_portable(run, portable, data.splits["test"], names, progress=progress)
+    if options.dan is not None:
+        from gearshift.export.dan import add_dan
+        from gearshift.trainer.dan import load_dan_run
+
+        with_dan = add_dan(report.bundle, load_dan_run(options.dan), data.splits["test"], max_mb=options.dan_mb)
+        report = dataclasses.replace(report, bundle=with_dan)
     parity = report.parity
     lines = [
         *data.notes,
