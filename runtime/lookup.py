@@ -130,11 +130,11 @@ class _Prepared:
 def _prepare(problem: Problem) -> _Prepared | None:
     """The problem in its normal form; None where one of the limits alone cannot be met."""
     room = problem.limits - problem.least()
-    allowed = np.abs(problem.limits) * ROUNDING
+    spans = np.sum([np.ptp(costs, axis=0) for costs in problem.costs], axis=0)
+    allowed = ROUNDING * np.maximum(np.abs(problem.limits), spans)
     if (room < -allowed).any():
         return None
-    scale = np.maximum(room, allowed)
-    scale = np.where(scale > 0, scale, 1.0)
+    scale = np.where(room > allowed, room, np.where(allowed > 0, allowed, 1.0))
     order = sorted(range(len(problem.losses)), key=lambda stage: -float(np.ptp(problem.losses[stage])))
     losses, costs, options = [], [], []
     for stage in order:
