@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import numbers
 import threading
@@ -19,16 +18,16 @@ from numpy.typing import NDArray
 
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.answers import Answer, RunFacts, read_answer
-from gearshift.runtime.backoff import Backoff
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.cache import HashMemory
+from gearshift.runtime.controller import Controller, Steering
 from gearshift.runtime.decision_log import DecisionLog
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.gate import Gate
-from gearshift.runtime.latency import SlowDown, predict
+from gearshift.runtime.latency import SlowDown
 from gearshift.runtime.manifest import PoolEntry
 from gearshift.runtime.packed import PackedCache
-from gearshift.runtime.policy import Candidate, Decision, choose, pareto
+from gearshift.runtime.policy import Decision
 from gearshift.runtime.profiles import save_table
 from gearshift.runtime.providers import CPU
 from gearshift.runtime.session import ElasticSession
@@ -38,9 +37,6 @@ from gearshift.runtime.text import Encoded, Text, TextEncoder
 FINISH_MS = 0.2
 """Kept back from the slack for what follows the graph: softmax and the answer. All but tokenizing
 and the graph took 0.15 ms (median; 0.3 ms at the 95th percentile) on a busy two-core x86 machine."""
-
-KEPT_SHAPES = 1024
-"""Shapes of texts (length and batch) whose medians are kept: a decision then takes a quarter of the time."""
 
 
 class Engine:
@@ -60,7 +56,7 @@ class Engine:
         session: ElasticSession,
         table: LatencyTable,
         *,
-        target: float = 0.95,
+        target: float = 0.99,
         log: DecisionLog | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -71,14 +67,11 @@ class Engine:
         self._clock = clock
         self._encoder = TextEncoder(bundle)
         self._pool = bundle.pool(session.precision)
-        self._ladder = _ladder(self._pool, table)
-        self._candidates = functools.lru_cache(KEPT_SHAPES)(self._priced)
+        accuracies = {name: entry.accuracy for name, entry in self._pool.items()}
+        self._controller = Controller(accuracies, table, Steering(target=target))
         self._pinned: str | None = None
         self._gate = Gate()
         self._lock = threading.Lock()
-        # Lists have a slow-down of their own: several texts at once take less than n times one.
-        self._slow_downs = {single: SlowDown(target=target) for single in (True, False)}
-        self._backoff = Backoff(len(self._ladder))
         self._last: str | None = None
         self._counts = Counter(requests=0, met=0, missed=0, switches=0)
         self._runs_of = Counter(dict.fromkeys(self._pool, 0))
@@ -91,7 +84,7 @@ class Engine:
         threads: int | None = None,
         precision: str = AUTO,
         profile: str | Path | None = None,
-        target: float = 0.95,
+        target: float = 0.99,
         log: str | Path | None = None,
         providers: Sequence[str] = CPU,
         cache: bool = True,
@@ -153,15 +146,15 @@ class Engine:
         encoded = self._encoder.encode(texts)
         started = self._clock()
         slack = None if deadline is None else deadline - (started - began) * 1e3 - FINISH_MS
-        decision, expected_ms = self._decide(encoded, slack, started)
+        decision = self._decide(encoded, slack, started)
         outputs = self._session.run(encoded.inputs, self._pool[decision.name].choice)
         run_ms = (self._clock() - started) * 1e3
         finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
         latency_ms = (self._clock() - began) * 1e3
         met = None if deadline is None else latency_ms <= deadline
-        self._record(decision, met, single=len(texts) == 1, ratio=run_ms / expected_ms)
+        self._record(decision, met, len(texts), run_ms)
         if self._log is not None:
-            self._write_log(encoded, decision, deadline, slack, expected_ms, run_ms, latency_ms)
+            self._write_log(encoded, decision, deadline, slack, run_ms, latency_ms)
         return [
             finish(
                 RunFacts(
@@ -186,31 +179,16 @@ class Engine:
             self._session.task.name, output, encoded.encodings[row], encoded.parts[row], self._bundle.manifest.labels
         )
 
-    def _decide(self, encoded: Encoded, slack_ms: float | None, now: float) -> tuple[Decision, float]:
-        """The decision, and the median that the table has for it."""
-        batch = len(encoded.tokens)
-        pinned = self._pinned
-        candidates = self._candidates(self._ladder if pinned is None else (pinned,), encoded.length, batch)
+    def _decide(self, encoded: Encoded, slack_ms: float | None, now: float) -> Decision:
+        batch, pinned = len(encoded.tokens), self._pinned
         with self._lock:
-            factor = self._slow_downs[batch == 1].tail_factor(now)
-            level = self._backoff.level(now)
-        cap = self._ladder[level] if slack_ms is not None and pinned is None else None
-        decision = choose(candidates, slack_ms=slack_ms, factor=factor, cap=cap, pinned=pinned)
-        expected = next(candidate.expected_ms for candidate in candidates if candidate.name == decision.name)
-        return decision, expected
+            return self._controller.decide(
+                length=encoded.length, batch=batch, slack_ms=slack_ms, now=now, pinned=pinned
+            )
 
-    def _priced(self, names: tuple[str, ...], length: int, batch: int) -> tuple[Candidate, ...]:
-        """The subnets of those names with their medians for such texts."""
-        return tuple(
-            Candidate(name, self._pool[name].accuracy, predict(self._table, name, length, batch)) for name in names
-        )
-
-    def _record(self, decision: Decision, met: bool | None, *, single: bool, ratio: float) -> None:
+    def _record(self, decision: Decision, met: bool | None, batch: int, run_ms: float) -> None:
         with self._lock:
-            now = self._clock()
-            self._slow_downs[single].update(ratio, now)
-            if decision.reason == "fits" and met is not None:
-                self._backoff.record(self._ladder.index(decision.name), met=met, now=now)
+            self._controller.record(decision, run_ms=run_ms, met=met, now=self._clock(), batch=batch)
             self._counts["requests"] += 1
             self._counts["met"] += met is True
             self._counts["missed"] += met is False
@@ -224,7 +202,6 @@ class Engine:
         decision: Decision,
         deadline_ms: float | None,
         slack_ms: float | None,
-        expected_ms: float,
         run_ms: float,
         latency_ms: float,
     ) -> None:
@@ -237,7 +214,7 @@ class Engine:
                 "slack_ms": slack_ms,
                 "subnet": decision.name,
                 "reason": decision.reason,
-                "expected_ms": expected_ms,
+                "expected_ms": decision.expected_ms,
                 "predicted_ms": decision.predicted_ms,
                 "run_ms": run_ms,
                 "latency_ms": latency_ms,
@@ -281,7 +258,7 @@ class Engine:
     @property
     def ladder(self) -> tuple[str, ...]:
         """Names of the subnets that are worth switching between on this device, the most accurate first."""
-        return self._ladder
+        return self._controller.ladder
 
     @property
     def bundle(self) -> Bundle:
@@ -307,7 +284,7 @@ class Engine:
     def slow_down(self) -> float:
         """Observed / expected latency of single texts: 1 is the machine as it was when it was timed."""
         with self._lock:
-            return self._slow_downs[True].value
+            return self._controller.slow_down
 
     def stats(self) -> dict[str, Any]:
         """Counts since loading: `requests` (a list is one), deadlines `met` and `missed`, `switches` from one
@@ -336,16 +313,6 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _ladder(pool: dict[str, PoolEntry], table: LatencyTable) -> tuple[str, ...]:
-    """The Pareto front of accuracy and of median time, taken over the measured lengths."""
-    return tuple(
-        candidate.name
-        for candidate in pareto(
-            Candidate(name, entry.accuracy, sum(table.median_ms[name])) for name, entry in pool.items()
-        )
-    )
 
 
 def _checked_deadline(deadline_ms: object) -> float | None:
