@@ -1,4 +1,4 @@
-"""Search to engine: tables and pool of a tiny supernet, from training to an engine that takes the ladder of its device."""
+"""Tables and pool of a tiny supernet, from training to an engine that answers with every subnet."""
 
 from __future__ import annotations
 
