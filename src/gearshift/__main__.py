@@ -88,6 +88,22 @@ def _parser() -> argparse.ArgumentParser:
     for name, (kind, text) in DAN_SETTINGS.items():
         student.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
 
+    search = _command(listed, "search", commands.search, "measure the block tables of a supernet and choose its pool")
+    search.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
+    search.add_argument("--data", type=Path, metavar="DATA", help="held-out rows (default: the data it was trained on)")
+    search.add_argument(
+        "--stages", choices=["layer", "block"], default="layer", help="what an option is of (default: %(default)s)"
+    )
+    search.add_argument("--block-layers", type=int, default=2, metavar="N", help="layers of a block (default: 2)")
+    search.add_argument(
+        "--widths", type=_multipliers, metavar="M,M", help="widths of a layer (default: those it was trained with)"
+    )
+    search.add_argument("--pool", type=int, default=50, metavar="N", help="subnets to choose (default: 50)")
+    search.add_argument(
+        "--rescored", type=int, default=200, metavar="N", help="candidates whose real loss is measured (default: 200)"
+    )
+    _add_columns(search)
+
     export = _command(listed, "export", commands.export, "write a trained supernet as a bundle")
     export.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle directory to write")
@@ -118,8 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--granularity",
         choices=["layer", "block", "pool"],
-        default="pool",
-        help="what is switched together: each layer alone, blocks of layers, or whole subnets (default: %(default)s)",
+        help="what is switched together: each layer alone, blocks of layers, or whole subnets (default: whole subnets, "
+        f"and of more than {commands.LISTED_SUBNETS} each layer)",
     )
     export.add_argument("--block-layers", type=int, default=2, metavar="N", help="layers of a block (default: 2)")
     export.add_argument(

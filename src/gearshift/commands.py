@@ -21,7 +21,8 @@ from gearshift.runtime.answers import (
     Regression,
     TokenClassification,
 )
-from gearshift.runtime.benchmark import BenchReport, granularity, run_bench
+from gearshift.runtime.benchmark import BenchReport, run_bench
+from gearshift.runtime.benchmark import granularity as stage_size
 from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.profiles import tables_for
 from gearshift.runtime.providers import CPU
@@ -30,6 +31,9 @@ from gearshift.runtime.session import ElasticSession, check_self_test
 if TYPE_CHECKING:
     from gearshift.trainer.checkpoint import Run
     from gearshift.trainer.data import DataSet
+
+LISTED_SUBNETS = 16
+"""Largest pool that one stage lists whole unless asked to: its graph loads in a time that grows with the pool."""
 
 SHOWN_TOKENS = 128
 """Length of text for which `train` counts multiply-accumulates; a bundle says its own."""
@@ -88,6 +92,45 @@ def train_dan(options: argparse.Namespace) -> int:
     return 0
 
 
+def search(options: argparse.Namespace) -> int:
+    """Write the block tables and the pool of a supernet, and show the pool."""
+    from gearshift.trainer.checkpoint import load_run
+    from gearshift.trainer.search import search_run
+
+    run = load_run(options.run)
+    path = options.data or run.data_path
+    if path is None:
+        raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
+    data = _read_data(options, path, run.checkpoint.task)
+    layers = 1 if options.stages == "layer" else options.block_layers
+    report = search_run(
+        run, data, widths=options.widths, layers_per_stage=layers, pool=options.pool, rescored=options.rescored
+    )
+    header = ("subnet", "parameters", f"MACs ({report.tables.macs_tokens} tokens)", "loss", "summed", report.metric)
+    rows = [
+        (
+            m.name,
+            _millions(m.parameters),
+            _millions(m.macs),
+            f"{m.loss:.4f}",
+            f"{m.summed_loss:.4f}",
+            _percent(m.accuracy),
+        )
+        for m in report.pool
+    ]
+    notes = [*data.notes, *report.notes]
+    lines = [
+        *notes,
+        f"{run.path}: {len(report.pool)} subnets chosen on {report.tables.loss_rows} dev rows, "
+        f"{report.metric} on {report.test_rows} test rows",
+        f"{report.evaluations} losses measured; summed against measured loss: Spearman {report.spearman:.3f} "
+        f"over {report.compared} subnets",
+        *_table(header, rows),
+    ]
+    _print(options, {"run": str(run.path), "notes": notes, **report.to_dict()}, lines)
+    return 0
+
+
 def export(options: argparse.Namespace) -> int:
     """Write a bundle and show what was measured on the way."""
     from gearshift.export.pipeline import export_bundle
@@ -101,6 +144,7 @@ def export(options: argparse.Namespace) -> int:
     data = _read_data(options, path, run.checkpoint.task)
     names, portable = _portable(options, run)
     layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
+    granularity = options.granularity or ("pool" if len(run.subnets) <= LISTED_SUBNETS else "layer")
     precisions = options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",))
     with progress_bar() as progress:
         report = export_bundle(
@@ -111,7 +155,7 @@ def export(options: argparse.Namespace) -> int:
             operators=options.operators,
             int8_tolerance=options.int8_tolerance,
             wider=options.wider,
-            layers_per_stage=layers[options.granularity],
+            layers_per_stage=layers[granularity],
             licence=options.licence,
             progress=progress,
         )
@@ -432,7 +476,7 @@ def _bench_lines(report: BenchReport) -> list[str]:
     """A table per precision: median and 95th percentile, or median and ratio to the dedicated graph, by tokens."""
     cores = ", ".join(map(str, report.cores)) or "not pinned"
     lines = [
-        f"{report.bundle.path}: a stage per {granularity(report.bundle.manifest.space)}, {report.threads} threads "
+        f"{report.bundle.path}: a stage per {stage_size(report.bundle.manifest.space)}, {report.threads} threads "
         f"(cores: {cores}), batch 1, {report.rounds} rounds"
     ]
     for precision in dict.fromkeys(row.precision for row in report.rows):
