@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Only missing pieces are installed: the stamp is older than what decides the installation.
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all test-arm64 check bench clean
+.PHONY: setup demo test test-all test-arm64 check bench bench-engine clean
 
 setup: $(STAMP)
 
@@ -46,6 +46,10 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.elastic --pool halves --rivals dedicated --threads 2 --rounds 20
 	$(BIN)/python -m benchmarks.switch
 	$(BIN)/python -m benchmarks.exporting
+
+# The simulator's table and plot; minutes on one core, no training and no device needed.
+bench-engine: $(STAMP)
+	$(BIN)/python -m benchmarks.policies
 
 clean:
 	rm -rf $(VENV) build demo src/gearshift.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

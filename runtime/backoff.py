@@ -1,41 +1,56 @@
-"""Holds subnets back for a while after one of their size missed a deadline that it was expected to keep."""
+"""Holds back work of a size that missed deadlines which it was expected to keep."""
 
 from __future__ import annotations
+
+import math
 
 FIRST_HOLD_S = 0.5
 LONGEST_HOLD_S = 4.0
 """Each failed try doubles the time to the next one, up to the longest: what is left of a load that stays is one
 or two late answers every few seconds, and what a load that went away costs is at most this long."""
 
+MISSES_TOGETHER_S = 0.5
+"""One miss is what the target allows; a second one within this time is none of chance."""
+
 
 class Backoff:
-    """Down at once, up one try at a time, and later after each try that failed.
+    """Down at the second miss, up one try at a time, and later after each try that failed.
 
     The latency model multiplies: a slow-down learnt on small subnets is too hopeful for large ones where
     the machine takes the processor away in slices, since only a long run is interrupted. Whatever the
-    reason, a rung of the ladder that just failed is not tried again at once. Rungs are counted from 0, the
-    slowest. Not safe for several threads by itself; time is passed in, in seconds from any fixed moment.
+    reason, work as long as that which just failed is not tried again at once. Work is measured by its
+    expected time on the unloaded device, so that texts of all lengths share what was learnt.
+    Not safe for several threads by itself; time is passed in, in seconds from any fixed moment.
     """
 
-    def __init__(self, rungs: int) -> None:
-        self._last = rungs - 1
-        self._level = 0
+    def __init__(self) -> None:
+        self._limit_ms = math.inf
+        self._top_ms = 0.0
         self._hold_s = FIRST_HOLD_S
-        self._until = 0.0
+        self._until = -math.inf
+        self._missed_at = -math.inf
 
-    def level(self, now: float) -> int:
-        """The slowest rung that may be used; half of the way up is given back each time a hold ends."""
-        if self._level and now >= self._until:
-            self._level //= 2
+    def limit_ms(self, now: float) -> float:
+        """Work of this expected time and longer is held back; the limit doubles each time a hold ends."""
+        if self._limit_ms < math.inf and now >= self._until:
+            self._limit_ms *= 2
+            if self._limit_ms > self._top_ms:
+                self._limit_ms = math.inf
             self._until = now + FIRST_HOLD_S  # on trial: a miss until then is a failed try
-        return self._level
+        return self._limit_ms
 
-    def record(self, rung: int, *, met: bool, now: float) -> None:
-        """Take in whether a rung that was expected to keep its deadline kept it."""
-        if met or rung < self._level:  # a request from before the last step down tells nothing new
+    def record(self, expected_ms: float, *, met: bool, now: float) -> None:
+        """Take in whether work that was expected to keep its deadline kept it."""
+        if met or expected_ms >= self._limit_ms:  # from before the last step down: it tells nothing new
             return
-        if now >= self._until:
+        on_trial = now < self._until
+        together = 0 <= now - self._missed_at <= MISSES_TOGETHER_S
+        self._missed_at = now
+        if not (on_trial or together):
+            return
+        if not on_trial:
             self._hold_s = FIRST_HOLD_S
-        self._level = min(rung + 1, self._last)
+            self._top_ms = 0.0
+        self._limit_ms, self._top_ms = expected_ms, max(self._top_ms, expected_ms)
         self._until = now + self._hold_s
         self._hold_s = min(2 * self._hold_s, LONGEST_HOLD_S)

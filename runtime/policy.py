@@ -23,6 +23,8 @@ class Decision:
     """The subnet for a request, and why."""
 
     name: str
+    expected_ms: float
+    """Median time of the graph on the unloaded device, as the table has it."""
     predicted_ms: float
     """Time that the graph is to stay under with the target's probability: expected_ms x tail factor."""
     reason: str
@@ -70,7 +72,7 @@ def pareto(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
 
 
 def _decision(candidate: Candidate, factor: float, reason: str) -> Decision:
-    return Decision(candidate.name, candidate.expected_ms * factor, reason)
+    return Decision(candidate.name, candidate.expected_ms, candidate.expected_ms * factor, reason)
 
 
 def _most_accurate(candidates: Sequence[Candidate]) -> Candidate:

@@ -1,3 +1,9 @@
 """gearshift: one trained model, many sizes inside it, and a runtime that changes size between two requests."""
 
+import os
+
 __version__ = "0.1.0"
+
+# From 1.29 on, onnxruntime reports each session to Microsoft and keeps an id of the device in the user's cache. It
+# decides on its own import, by this variable alone: its Python call comes too late. A value that is set already stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

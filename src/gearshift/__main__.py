@@ -187,6 +187,26 @@ def _parser() -> argparse.ArgumentParser:
         "--threads", type=int, default=1, metavar="N", help="threads, each with a core of its own (default: 1)"
     )
 
+    simulate = _command(
+        listed, "simulate", commands.simulate, "try policies on made-up or logged requests, with measured latencies"
+    )
+    simulate.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    simulate.add_argument(
+        "--profile", type=Path, required=True, metavar="FILE", help="what `run --save-profile` wrote on the device"
+    )
+    simulate.add_argument(
+        "--trace", required=True, metavar="TRACE", help="a decision log, or a name such as contention or bursts-4"
+    )
+    simulate.add_argument(
+        "--policy", type=_names, default=("gearshift",), metavar="NAME,NAME", help="policies (default: gearshift)"
+    )
+    simulate.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions (default: the fastest)")
+    simulate.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the table (default: 1)")
+    simulate.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="another trace for another seed (default: 0)"
+    )
+    simulate.add_argument("--seconds", type=float, default=120.0, metavar="S", help="length (default: 120)")
+
     doctor = _command(listed, "doctor", commands.doctor, "show what this device has, and what to change")
     doctor.add_argument(
         "--clear-cache", action="store_true", help="remove the packed weights that `run` and the engine keep on disk"

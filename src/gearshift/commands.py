@@ -23,6 +23,8 @@ from gearshift.runtime.answers import (
 )
 from gearshift.runtime.benchmark import BenchReport, granularity, run_bench
 from gearshift.runtime.manifest import CPU_PRECISIONS
+from gearshift.runtime.profiles import tables_for
+from gearshift.runtime.providers import CPU
 from gearshift.runtime.session import ElasticSession, check_self_test
 
 if TYPE_CHECKING:
@@ -257,6 +259,60 @@ def bench(options: argparse.Namespace) -> int:
             progress=progress,
         )
     _print(options, report.to_dict(), _bench_lines(report))
+    return 0
+
+
+def simulate(options: argparse.Namespace) -> int:
+    """Run traces, or a decision log, through policies on this device's latency table; nothing runs really."""
+    from gearshift.runtime.rivals import POLICIES
+    from gearshift.runtime.simulator import Ladder, Machine
+    from gearshift.runtime.simulator import simulate as play
+    from gearshift.runtime.traces import Scale, make_trace, read_log
+
+    unknown = [name for name in options.policy if name not in POLICIES]
+    if unknown:
+        raise InputError(f"--policy: expected some of {', '.join(POLICIES)}, got {', '.join(unknown)}")
+    bundle = open_bundle(options.bundle)
+    table = tables_for(
+        options.profile,
+        bundle,
+        precisions=bundle.precisions if options.precision is None else options.precision,
+        threads=options.threads,
+        provider=CPU[0],
+    )[0]
+    ladder = Ladder.of({name: entry.accuracy for name, entry in bundle.pool(table.precision).items()}, table)
+    if Path(options.trace).exists():
+        trace = read_log(Path(options.trace))
+    else:
+        trace = make_trace(options.trace, Scale(table, ladder.names[0], options.seed, options.seconds))
+    machines = {name: Machine(trace, ladder) for name in ("static-small", *options.policy)}
+    outcomes = {name: play(POLICIES[name](machine), machine) for name, machine in machines.items()}
+    smallest = outcomes["static-small"]
+    found = {
+        name: {
+            "deadlines_met": sum(outcomes[name].met) / len(trace.arrivals),
+            "met_where_smallest_does": outcomes[name].met_where(smallest),
+            "goodput_accuracy": outcomes[name].goodput_accuracy,
+            "switches_per_minute": outcomes[name].switches_per_minute,
+        }
+        for name in options.policy
+    }
+    result = {
+        "bundle": str(bundle.path),
+        "precision": table.precision,
+        "trace": trace.name,
+        "seed": options.seed,
+        "requests": len(trace.arrivals),
+        "ladder": list(ladder.names),
+        "policies": found,
+    }
+    header = ("policy", "deadlines met", "where smallest does", "goodput-accuracy", "switches a minute")
+    rows = [
+        (name, *(_percent(value) for value in list(measures.values())[:3]), f"{measures['switches_per_minute']:.0f}")
+        for name, measures in found.items()
+    ]
+    lines = [f"{trace.name}: {len(trace.arrivals)} requests, {table.precision}, {len(ladder.names)} subnets"]
+    _print(options, result, [*lines, *_table(header, rows)])
     return 0
 
 

@@ -1,75 +1,68 @@
-"""Down at once, up one try at a time, later after each failed try."""
+"""Down at the second miss, up one try at a time, later after each failed try."""
+
+import math
 
 import pytest
 
-from gearshift.runtime.backoff import FIRST_HOLD_S, LONGEST_HOLD_S, Backoff
+from gearshift.runtime.backoff import FIRST_HOLD_S, LONGEST_HOLD_S, MISSES_TOGETHER_S, Backoff
+
+
+def _fail(backoff: Backoff, expected_ms: float, now: float) -> None:
+    for _ in range(2):
+        backoff.record(expected_ms, met=False, now=now)
 
 
 def test_nothing_is_held_back_while_deadlines_are_met() -> None:
-    backoff = Backoff(7)
+    backoff = Backoff()
     for second in range(5):
-        backoff.record(0, met=True, now=second)
-        assert backoff.level(second) == 0
+        backoff.record(8.0, met=True, now=second)
+        assert backoff.limit_ms(second) == math.inf
 
 
-@pytest.mark.parametrize("rung", range(7))
-def test_a_miss_holds_back_its_own_rung_and_all_slower_ones_at_once(rung: int) -> None:
-    backoff = Backoff(7)
-    backoff.record(rung, met=False, now=0.0)
-    assert backoff.level(0.0) == min(rung + 1, 6)  # the fastest rung is never held back
+def test_one_miss_is_chance_and_a_second_soon_after_is_not() -> None:
+    backoff = Backoff()
+    backoff.record(8.0, met=False, now=0.0)
+    backoff.record(8.0, met=False, now=MISSES_TOGETHER_S + 0.01)
+    assert backoff.limit_ms(MISSES_TOGETHER_S + 0.01) == math.inf
+    backoff.record(8.0, met=False, now=2 * MISSES_TOGETHER_S)
+    assert backoff.limit_ms(2 * MISSES_TOGETHER_S) == 8.0
 
 
-def test_a_miss_of_a_rung_that_is_held_back_already_changes_nothing() -> None:
-    backoff = Backoff(7)
-    backoff.record(3, met=False, now=0.0)
-    backoff.record(1, met=False, now=0.1)  # a slower request that was on its way
-    assert backoff.level(FIRST_HOLD_S - 0.01) == 4
-    assert backoff.level(FIRST_HOLD_S) == 2
+def test_a_miss_of_work_that_is_held_back_already_changes_nothing() -> None:
+    backoff = Backoff()
+    _fail(backoff, 4.0, 0.0)
+    _fail(backoff, 9.0, 0.1)
+    assert backoff.limit_ms(FIRST_HOLD_S - 0.01) == 4.0
 
 
-def test_the_level_comes_back_by_halves_when_a_hold_ends() -> None:
-    backoff = Backoff(9)
-    backoff.record(7, met=False, now=0.0)
+def test_the_limit_doubles_when_a_hold_ends_until_all_may_run() -> None:
+    backoff = Backoff()
+    _fail(backoff, 8.0, 0.0)
+    _fail(backoff, 2.0, 0.0)
     now, seen = 0.0, []
-    while backoff.level(now):
-        seen.append(backoff.level(now))
-        now += FIRST_HOLD_S
-    assert seen == [8, 4, 2, 1]
+    while backoff.limit_ms(now) < math.inf:
+        seen.append(backoff.limit_ms(now))
+        now += LONGEST_HOLD_S
+    assert seen == [2.0, 4.0, 8.0]
 
 
 def test_each_failed_try_doubles_the_hold_up_to_the_longest() -> None:
-    backoff, now, holds = Backoff(2), 0.0, []
+    backoff, now, holds = Backoff(), 0.0, []
+    backoff.record(8.0, met=False, now=now)
     for _ in range(6):
-        backoff.record(0, met=False, now=now)
+        backoff.record(8.0, met=False, now=now)
         began = now
-        while backoff.level(now):
+        while backoff.limit_ms(now) <= 8.0:
             now += FIRST_HOLD_S / 4
         holds.append(now - began)
     assert holds == [FIRST_HOLD_S * factor for factor in (1, 2, 4, 8, 8, 8)]
     assert max(holds) == LONGEST_HOLD_S
 
 
-def test_a_miss_long_after_the_last_one_starts_again_with_the_shortest_hold() -> None:
-    backoff = Backoff(2)
-    for now in (0.0, FIRST_HOLD_S, 3 * FIRST_HOLD_S):
-        assert backoff.level(now) == 0
-        backoff.record(0, met=False, now=now)
-    assert backoff.level(100.0) == 0
-    backoff.record(0, met=False, now=200.0)
-    assert backoff.level(200.0 + FIRST_HOLD_S) == 0
-
-
-def test_a_load_that_stays_costs_fewer_tries_than_a_try_after_every_hold() -> None:
-    backoff, tries = Backoff(3), 0
-    for tick in range(1000):  # 20 seconds of requests at 50 a second; only the fastest keeps its deadline
-        now = tick / 50
-        level = backoff.level(now)
-        tries += level < 2
-        backoff.record(level, met=level == 2, now=now)
-    assert 1 <= tries <= 20 / FIRST_HOLD_S
-
-
-def test_a_single_rung_is_never_held_back() -> None:
-    backoff = Backoff(1)
-    backoff.record(0, met=False, now=0.0)
-    assert backoff.level(0.0) == 0
+@pytest.mark.parametrize("pause_s", [FIRST_HOLD_S * 4, 100.0])
+def test_a_failure_long_after_the_last_one_starts_again_with_the_shortest_hold(pause_s: float) -> None:
+    backoff = Backoff()
+    _fail(backoff, 8.0, 0.0)
+    assert backoff.limit_ms(FIRST_HOLD_S) == math.inf
+    _fail(backoff, 8.0, FIRST_HOLD_S + pause_s)
+    assert backoff.limit_ms(2 * FIRST_HOLD_S + pause_s) == math.inf

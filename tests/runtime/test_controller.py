@@ -1,0 +1,187 @@
+"""The controller alone: the same decisions as the engine makes, without one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gearshift.device_profiles.profile import LatencyTable
+from gearshift.runtime.caps import Caps
+from gearshift.runtime.controller import Controller, Steering
+from gearshift.runtime.errors import InputError
+from gearshift.runtime.sensors import UNKNOWN, Reading, Snapshot
+
+ACCURACIES = {"large": 0.95, "middle": 0.9, "small": 0.8, "dominated": 0.7}
+TIMES: dict[str, tuple[float, ...]] = {
+    "large": (4.0, 16.0),
+    "middle": (2.0, 8.0),
+    "small": (1.0, 4.0),
+    "dominated": (2.0, 9.0),
+}
+
+
+def table() -> LatencyTable:
+    return LatencyTable("0" * 64, "fp32", "CPUExecutionProvider", 1, (16, 64), TIMES, TIMES, 1, "by hand", "2026-01-31")
+
+
+def controller() -> Controller:
+    return Controller(ACCURACIES, table())
+
+
+def test_the_ladder_holds_what_nothing_dominates() -> None:
+    assert controller().ladder == ("large", "middle", "small")
+
+
+@pytest.mark.parametrize(("rung", "name"), [(0, "large"), (1, "middle"), (2, "small"), (9, "small")])
+@pytest.mark.parametrize("slack_ms", [100.0, None])
+def test_nothing_above_the_cap_is_used(rung: int, name: str, slack_ms: float | None) -> None:
+    decision = controller().decide(length=16, slack_ms=slack_ms, now=0.0, caps=Caps(rung, ("battery",)))
+    assert decision.name == name
+
+
+def test_what_is_pinned_is_used_even_if_capped_or_not_on_the_ladder() -> None:
+    decision = controller().decide(length=16, slack_ms=0.1, now=0.0, caps=Caps(2), pinned="dominated")
+    assert (decision.name, decision.reason, decision.expected_ms) == ("dominated", "pinned", 2.0)
+
+
+def test_longer_texts_get_a_smaller_subnet_within_the_same_time() -> None:
+    names = [controller().decide(length=length, slack_ms=11.0, now=0.0).name for length in (16, 40, 64)]
+    assert names == ["large", "middle", "small"]
+
+
+def test_a_slow_machine_gets_a_smaller_subnet() -> None:
+    loaded = controller()
+    for request in range(20):
+        decision = loaded.decide(length=16, slack_ms=10.0, now=request / 10)
+        loaded.record(decision, run_ms=4 * decision.expected_ms, met=True, now=request / 10 + 0.01)
+    assert loaded.slow_down == pytest.approx(4.0, rel=0.05)
+    assert loaded.decide(length=16, slack_ms=15.9, now=2.0).name == "middle"
+
+
+# A history: (pause in s, slack in ms, length, observed / expected, share that others take)
+histories = st.lists(
+    st.tuples(
+        st.floats(0, 20),
+        st.floats(-5, 60),
+        st.sampled_from([8, 16, 40, 64, 200]),
+        st.floats(0.2, 20),
+        st.none() | st.floats(-1, 2),
+    ),
+    max_size=30,
+)
+slacks = st.floats(-10, 300)
+backlogs = st.lists(st.tuples(st.sampled_from([16, 64]), st.floats(-10, 100)), max_size=8)
+
+
+def lived(history: list[tuple[float, float, int, float, float | None]]) -> tuple[Controller, float]:
+    """A controller after a history, and the time then."""
+    made, now = controller(), 0.0
+    for pause, slack, length, ratio, share in history:
+        now += pause
+        made.sense(Snapshot(Reading(share, 0.0), UNKNOWN, UNKNOWN, now), now)
+        decision = made.decide(length=length, slack_ms=slack, now=now)
+        run_ms = ratio * decision.expected_ms
+        made.record(decision, run_ms=run_ms, met=run_ms <= slack, now=now + run_ms / 1e3)
+    return made, now
+
+
+@given(histories, slacks, slacks, st.integers(0, 4), backlogs)
+def test_more_slack_never_gives_a_less_accurate_subnet(
+    history: list[tuple[float, float, int, float, float | None]],
+    one: float,
+    other: float,
+    cap: int,
+    backlog: list[tuple[int, float]],
+) -> None:
+    picked = []
+    for slack in sorted((one, other)):
+        made, now = lived(history)
+        decision = made.decide(
+            length=16, slack_ms=slack, now=now + 0.1, caps=Caps(cap), backlog=backlog, deadline_ms=50.0
+        )
+        picked.append(ACCURACIES[decision.name])
+    assert picked == sorted(picked)
+
+
+@given(histories, slacks, st.integers(0, 4), backlogs)
+def test_where_a_subnet_fits_one_that_fits_is_taken(
+    history: list[tuple[float, float, int, float, float | None]],
+    slack: float,
+    cap: int,
+    backlog: list[tuple[int, float]],
+) -> None:
+    made, now = lived(history)
+    decision = made.decide(length=16, slack_ms=slack, now=now + 0.1, caps=Caps(cap), backlog=backlog)
+    allowed = made.ladder[Caps(cap).rung(len(made.ladder)) :]
+    assert decision.name in allowed
+    predicted = {}
+    for name in allowed:
+        again, now = lived(history)
+        predicted[name] = again.decide(length=16, slack_ms=slack, now=now + 0.1, pinned=name).predicted_ms
+    assert (decision.reason == "fits") == (min(predicted.values()) <= slack)
+    assert decision.predicted_ms == pytest.approx(predicted[decision.name])
+    assert (decision.predicted_ms <= slack) == (decision.reason == "fits")
+
+
+def test_those_that_wait_are_left_enough_time() -> None:
+    alone = controller().decide(length=16, slack_ms=50.0, now=0.0)
+    followed = controller().decide(length=16, slack_ms=50.0, now=0.0, backlog=[(16, 9.0), (16, 12.0)])
+    hopeless = controller().decide(length=16, slack_ms=50.0, now=0.0, backlog=[(16, 0.5)])
+    assert (alone.name, followed.name, hopeless.name) == ("large", "middle", "large")
+
+
+@pytest.mark.parametrize(("waited_ms", "name"), [(0.0, "large"), (2.0, "middle")])
+def test_those_that_may_come_meanwhile_are_thought_of_where_some_came_before(waited_ms: float, name: str) -> None:
+    made = controller()
+    for number in range(100):
+        decision = made.decide(length=16, slack_ms=4.6 - waited_ms, now=number / 50, deadline_ms=4.6)
+        made.record(decision, run_ms=decision.expected_ms, met=True, now=number / 50 + 0.004)
+    assert made.decide(length=16, slack_ms=9.0, now=2.01).name == name
+
+
+def test_a_signal_makes_it_careful_before_a_request_was_slow() -> None:
+    made = controller()
+    for tick in range(40):
+        made.sense(Snapshot(Reading(0.0, 0.0), UNKNOWN, UNKNOWN, tick / 4), tick / 4)
+        decision = made.decide(length=16, slack_ms=100.0, now=tick / 4)
+        made.record(decision, run_ms=decision.expected_ms, met=True, now=tick / 4 + 0.004)
+    before = made.decide(length=16, slack_ms=100.0, now=10.4).predicted_ms
+    made.sense(Snapshot(Reading(0.75, 0.0), UNKNOWN, UNKNOWN, 10.4), 10.4)
+    assert made.decide(length=16, slack_ms=100.0, now=10.4).predicted_ms > 1.5 * before
+
+
+def test_an_accuracy_floor_holds_with_and_without_a_deadline() -> None:
+    made = Controller(ACCURACIES, table(), Steering(min_accuracy=0.85))
+    assert made.decide(length=16, slack_ms=0.1, now=0.0).name == "middle"
+    free = made.decide(length=16, slack_ms=None, now=0.0)
+    assert (free.name, free.reason) == ("middle", "accuracy_floor")
+
+
+@pytest.mark.parametrize(("pause_s", "name"), [(0.1, "large"), (0.01, "middle"), (0.004, "small")])
+def test_a_share_of_the_cpu_is_kept_without_a_deadline(pause_s: float, name: str) -> None:
+    made = Controller(ACCURACIES, table(), Steering(max_cpu_share=0.3))
+    for number in range(50):
+        decision = made.decide(length=16, slack_ms=None, now=number * pause_s)
+    assert (decision.name, decision.reason) == (name, "cpu_share")
+
+
+def test_what_nothing_fits_can_be_rejected() -> None:
+    made = Controller(ACCURACIES, table(), Steering(reject=True))
+    assert made.decide(length=16, slack_ms=0.1, now=0.0).reason == "rejected"
+    assert made.decide(length=16, slack_ms=50.0, now=0.0).reason == "fits"
+
+
+@pytest.mark.parametrize("share", [0, -1, 1.1, float("nan")])
+@pytest.mark.parametrize("name", ["min_accuracy", "max_cpu_share"])
+def test_a_share_that_is_none_is_refused(name: str, share: float) -> None:
+    wrong: dict[str, Any] = {name: share}
+    with pytest.raises(InputError, match=f"{name}: expected a share"):
+        Steering(**wrong)
+
+
+def test_a_floor_above_the_best_is_refused() -> None:
+    with pytest.raises(InputError, match=r"min_accuracy: expected at most 0\.95"):
+        Controller(ACCURACIES, table(), Steering(min_accuracy=0.99))
