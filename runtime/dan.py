@@ -2,7 +2,7 @@
 
 Sparse Distillation (NAACL 2022), section 4: h = mean of the embeddings of a text's n-grams, repeats kept;
 z = W2 relu(W1 h + b1) + b2; of a pair [h1, h2, h1 * h2, |h1 - h2|] stands for h.
-n-grams that the table lacks are left out; a text without a known one has h = 0, so that its logits depend on the biases alone.
+n-grams that the table lacks are left out; a text without a known one has h = 0: its logits depend on the biases alone.
 
 Of single texts W1 h is itself a mean, of the embeddings times W1: such a table holds those
 products and W1 is not stored (`fold`), which saves a matrix product per text and often most of a row.
@@ -34,7 +34,7 @@ class Dense:
     """The layers after the mean."""
 
     hidden_weight: Floats | None
-    """W1, (hidden, inputs), inputs the table's width, of a pair four times that; None where the table has its products."""
+    """W1, (hidden, inputs), inputs the table's width, of a pair four times that; None: the table has its products."""
     hidden_bias: Floats
     """b1, (hidden,)."""
     output_weight: Floats

@@ -1,7 +1,7 @@
-"""From n-gram keys to rows of an embedding table, without a dictionary: three arrays' worth of look-up, memory-mapped.
+"""From n-gram keys to rows of an embedding table, without a dictionary: arrays that are memory-mapped.
 
-Rows are sorted by key. The upper half of a key picks a bucket, `starts[bucket]` is the bucket's first row, and the lower
-half is compared with the prints of the next `widest` rows. Nothing is padded: a row costs 4 bytes
+Rows are sorted by key. The upper half of a key picks a bucket, `starts[bucket]` is the bucket's first row, and the
+lower half is compared with the prints of the next `widest` rows. Nothing is padded: a row costs 4 bytes
 of print and 2 to 4 of `starts`.
 A key that is not in the table passes for one that is with a chance of about widest / 2**32.
 """

@@ -80,7 +80,8 @@ class Subnet:
                     f"subnet: layer {index} keeps ({heads}, {neurons}) heads and neurons; "
                     "expected both positive, or (0, 0) for a skipped layer"
                 )
-        if not any(heads for heads, _ in self.layers):
+        # No layers at all: what is no encoder, such as a DAN.
+        if self.layers and not any(heads for heads, _ in self.layers):
             raise InputError("subnet: every layer is skipped; at least one must be kept")
 
     def kept(self) -> tuple[Kept, ...]:
