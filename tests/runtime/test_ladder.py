@@ -28,7 +28,7 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 def ladder_of(bundle: Bundle, *, attention_ms: float, neuron_ms: float) -> tuple[str, ...]:
     """What the engine switches between where the attention of a layer, however narrow, and a neuron take so long."""
-    times = {
+    times: dict[str, tuple[float, ...]] = {
         name: (sum((attention_ms + neuron_ms * kept.neurons for kept in entry.subnet.kept()), 0.0),)
         for name, entry in bundle.pool("fp32").items()
     }
