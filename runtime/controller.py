@@ -38,7 +38,7 @@ class Steering:
 
     target: float = 0.99
     """Share of the requests that take no longer than predicted."""
-    margin: float = 0.85
+    margin: float = 0.8
     dwell_s: float = 0.2
     """The factor that subnets are chosen with rises with the predicted one at once, and falls to it where that
     has stayed below margin x the factor for so long: what flickers around a threshold switches nothing."""
