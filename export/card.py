@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gearshift.runtime.manifest import Manifest
+from gearshift.runtime.manifest import DAN_EXECUTOR, Manifest
 
 MEANINGS = {
     "accuracy": "Accuracy is the share of {rows} held-out rows answered right",
@@ -21,6 +21,8 @@ def model_card(manifest: Manifest) -> str:
     for entry in manifest.pool:
         by_name.setdefault(entry.name, {})[entry.precision] = entry.accuracy
     sizes = {entry.name: (entry.parameters, entry.macs) for entry in manifest.pool}
+    graph = {entry.name for entry in manifest.pool if entry.executor != DAN_EXECUTOR}
+    beside = " and a DAN (n-gram embeddings) below them" if len(graph) < len(by_name) else ""
     header = [
         "subnet",
         "parameters",
@@ -45,7 +47,7 @@ def model_card(manifest: Manifest) -> str:
     asked = '("a question", "a text with its answer")' if manifest.task == "question-answering" else '"some text"'
     return f"""# {manifest.name}
 
-A gearshift bundle: one {manifest.task} model with {len(by_name)} subnets in one graph.
+A gearshift bundle: one {manifest.task} model with {len(graph)} subnets in one graph{beside}.
 
 {labels}{meaning}, measured on the exported graphs.
 

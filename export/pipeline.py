@@ -34,9 +34,10 @@ from gearshift.runtime.errors import DataError, InputError
 from gearshift.runtime.manifest import CPU_PRECISIONS, MANIFEST, PRECISIONS, SELF_TEST, TOKENIZER, Manifest, PoolEntry
 from gearshift.runtime.session import ElasticSession, check_self_test
 from gearshift.runtime.space import Space, cut_space
-from gearshift.runtime.storage import replacing_directory
+from gearshift.runtime.storage import replacing_directory, sha256_of
+from gearshift.runtime.tables import TABLES, BlockTables, load_tables, save_tables
 from gearshift.trainer.batches import Batch, EncodedRows, encode
-from gearshift.trainer.checkpoint import Run
+from gearshift.trainer.checkpoint import WEIGHTS, Run
 from gearshift.trainer.evaluate import with_reference
 from gearshift.trainer.rows import Row
 from gearshift.trainer.tasks import OBJECTIVES
@@ -127,6 +128,7 @@ def export_bundle(
     max_length = int(run.facts["max_length"])
     encoded = encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
     encoded = with_reference(checkpoint.model, encoded)
+    tables = _tables(run)
     space = cut_space(checkpoint.model.shape, list(run.subnets.values()), layers_per_stage)
     plan = _Plan(run, space, encoded, ordered, operators, int8_tolerance, wider, progress)
     draft = _draft(plan, out, licence, max_length)
@@ -135,6 +137,8 @@ def export_bundle(
         bundle = Bundle(fresh, draft, hash="")
         packed = _write_graphs(bundle, plan)
         (fresh / TOKENIZER).write_text(checkpoint.tokenizer.to_str(), encoding="utf-8")
+        if tables is not None:
+            save_tables(fresh / TABLES, tables)
         measured = _measure(bundle, plan, sample, packed)
         pool = tuple(dataclasses.replace(e, accuracy=measured.accuracies[e.precision][e.name]) for e in draft.pool)
         wide = tuple(sorted(measured.wide))
@@ -147,6 +151,14 @@ def export_bundle(
             check_self_test(session, written)
             session.close()
     return ExportReport(dataclasses.replace(written, path=out), measured.parity, measured.packed, measured.losses, wide)
+
+
+def _tables(run: Run) -> BlockTables | None:
+    """The block tables of a run that was searched; raises SchemaError where they are another's."""
+    path = run.path / TABLES
+    if not path.is_file():
+        return None
+    return load_tables(path, shape=run.checkpoint.model.shape, supernet=sha256_of(run.path / WEIGHTS))
 
 
 def _check_arguments(precisions: Sequence[str], operators: str, int8_tolerance: float, rows: Sequence[Row]) -> None:

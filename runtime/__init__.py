@@ -9,11 +9,13 @@ from gearshift.runtime.bundle import Bundle as Bundle
 from gearshift.runtime.bundle import open_bundle as open_bundle
 from gearshift.runtime.engine import Engine as Engine
 from gearshift.runtime.errors import BundleError as BundleError
+from gearshift.runtime.errors import DeadlinePassedError as DeadlinePassedError
 from gearshift.runtime.errors import EngineClosedError as EngineClosedError
 from gearshift.runtime.errors import GearshiftError as GearshiftError
 from gearshift.runtime.errors import InputError as InputError
 from gearshift.runtime.errors import IntegrityError as IntegrityError
 from gearshift.runtime.errors import ProfileError as ProfileError
+from gearshift.runtime.errors import QueueFullError as QueueFullError
 from gearshift.runtime.errors import SchemaError as SchemaError
 from gearshift.runtime.errors import SelfTestError as SelfTestError
 from gearshift.runtime.errors import StorageError as StorageError
@@ -34,6 +36,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "Classification",
+    "DeadlinePassedError",
     "Embedding",
     "EncoderShape",
     "Engine",
@@ -47,6 +50,7 @@ __all__ = [
     "PoolEntry",
     "ProfileError",
     "QuestionAnswering",
+    "QueueFullError",
     "Regression",
     "SchemaError",
     "SelfTestError",

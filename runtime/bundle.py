@@ -19,7 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.runtime.errors import BundleError, GearshiftError, IntegrityError, SchemaError, UnknownSubnetError
-from gearshift.runtime.manifest import MANIFEST, PRECISIONS, SELF_TEST, TOKENIZER, FileEntry, Manifest, PoolEntry
+from gearshift.runtime.manifest import (
+    DAN_EXECUTOR,
+    MANIFEST,
+    PRECISIONS,
+    SELF_TEST,
+    TOKENIZER,
+    FileEntry,
+    Manifest,
+    PoolEntry,
+)
 from gearshift.runtime.storage import replace_file, sha256_of
 
 
@@ -34,16 +43,25 @@ class Bundle:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Precisions that the pool has, in the order of PRECISIONS."""
-        found = {entry.precision for entry in self.manifest.pool}
+        """Precisions that there are graphs of, in the order of PRECISIONS."""
+        found = {entry.precision for entry in self.manifest.pool if entry.executor != DAN_EXECUTOR}
         return tuple(precision for precision in PRECISIONS if precision in found)
 
     def pool(self, precision: str) -> dict[str, PoolEntry]:
-        """Name -> pool entry at one precision; raises BundleError where the bundle has none."""
-        entries = {entry.name: entry for entry in self.manifest.pool if entry.precision == precision}
+        """Name -> pool entry of the graph of one precision; raises BundleError where the bundle has none."""
+        entries = {
+            entry.name: entry
+            for entry in self.manifest.pool
+            if entry.precision == precision and entry.executor != DAN_EXECUTOR
+        }
         if not entries:
             raise BundleError(f"{self.path}: no {precision} graph in this bundle; it has {', '.join(self.precisions)}")
         return entries
+
+    @property
+    def dan(self) -> PoolEntry | None:
+        """The gear below the graph's subnets, where the bundle has one: any precision of the graph goes with it."""
+        return next((entry for entry in self.manifest.pool if entry.executor == DAN_EXECUTOR), None)
 
     def entry(self, name: str, precision: str) -> PoolEntry:
         """One pool entry by name; raises UnknownSubnetError that lists the names there are."""
@@ -138,6 +156,10 @@ def _verify_references(directory: Path, manifest: Manifest) -> None:
                 f"{directory}: the pool lists {entry.name} at {entry.precision} twice; export the bundle again"
             )
         seen.add((entry.name, entry.precision))
+        if entry.executor == DAN_EXECUTOR:
+            if entry.choice or entry.subnet.layers:
+                raise SchemaError(f"{directory}: {entry.name}: a DAN has no layers to choose; export the bundle again")
+            continue
         try:
             made = manifest.space.subnet(entry.choice)
         except GearshiftError as error:

@@ -38,7 +38,7 @@ class Steering:
 
     target: float = 0.99
     """Share of the requests that take no longer than predicted."""
-    margin: float = 0.85
+    margin: float = 0.8
     dwell_s: float = 0.2
     """The factor that subnets are chosen with rises with the predicted one at once, and falls to it where that
     has stayed below margin x the factor for so long: what flickers around a threshold switches nothing."""
@@ -101,6 +101,7 @@ class Controller:
         self._waited = self._busy_ms = 0.0
         self._gap_s: float | None = None
         self._decided_at: float | None = None
+        self._level = 0
 
     @property
     def ladder(self) -> tuple[str, ...]:
@@ -111,6 +112,11 @@ class Controller:
     def slow_down(self) -> float:
         """Observed / expected latency of single texts: 1 is the machine as it was when it was timed."""
         return self._slow_downs[True].value
+
+    @property
+    def level(self) -> int:
+        """First rung of the ladder that caps and back-off left to the last decision."""
+        return self._level
 
     def sense(self, snapshot: Snapshot, now: float) -> None:
         """Take in the signals of the machine, as often as they are read."""
@@ -141,7 +147,7 @@ class Controller:
         self._note_pause(now)
         if pinned is not None:
             return self._pinned(pinned, length, batch, factor)
-        first = min(caps.rung(len(costs)), self._last_rung)
+        self._level = first = min(caps.rung(len(costs)), self._last_rung)
         if slack_ms is None:
             rung, reason = self._without_deadline(costs, first)
         else:
@@ -175,6 +181,7 @@ class Controller:
         best, chosen = -math.inf, None
         limit_ms = self._backoff.limit_ms(now)
         factors, last = self._biases.factors, self._last_rung
+        self._level = next((rung for rung in range(first, last) if costs[rung] < limit_ms), last)
         behind = [(self._costs(length, batch), slack) for length, slack in backlog]
         for rung in range(first, last + 1):
             cost = costs[rung]

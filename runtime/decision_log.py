@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gearshift.runtime.errors import StorageError
+from gearshift.runtime.errors import DataError, StorageError
+from gearshift.runtime.record import LogHeader, RequestRecord
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +28,19 @@ class DecisionLog:
         self._lock = threading.Lock()
         try:
             self._file: Any = self._path.open("ab", buffering=0)  # each line is there at once, and whole
+            cut = _ends_within_a_line(self._path)
         except OSError as error:
             raise StorageError(
                 f"{path}: the decision log could not be opened ({error.strerror}); name another file"
             ) from error
+        if cut:  # the program before us was killed while it wrote
+            self._append(b"\n")
 
-    def write(self, line: dict[str, Any]) -> None:
-        """Append one object."""
-        content = (json.dumps(line, ensure_ascii=False) + "\n").encode()
+    def write(self, entry: LogHeader | RequestRecord) -> None:
+        """Append one line. An engine writes its header first, and then a record for each request."""
+        self._append((json.dumps(entry.to_dict(), ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+    def _append(self, content: bytes) -> None:
         with self._lock:
             if self._file is None:
                 return
@@ -49,3 +57,69 @@ class DecisionLog:
             if self._file is not None:
                 self._file.close()
                 self._file = None
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """What one engine wrote: its header, and its requests in the order in which they ended."""
+
+    header: LogHeader
+    records: tuple[RequestRecord, ...]
+
+
+def read_log(path: str | Path) -> tuple[LoggedRun, ...]:
+    """The runs of a decision log: one for each engine that wrote to the file, the first one first.
+
+    A line that was cut off, because its program was killed (the last one of a run), is left out. Raises DataError
+    with file and line for anything else that a log does not have, and where there is no header at all.
+    """
+    headers: list[LogHeader] = []
+    records: list[list[RequestRecord]] = []
+    cut: int | None = None
+    for number, line in enumerate(_lines(Path(path)), start=1):
+        try:
+            raw = json.loads(line)
+        except ValueError:  # also bytes that are no text, a character that was cut in two
+            if cut is not None:
+                raise _unreadable(path, cut) from None
+            cut = number
+            continue
+        kind = raw.get("kind") if isinstance(raw, dict) else None
+        if kind not in ("header", "request"):
+            raise DataError(f"{path}, line {number}: expected a header or a request of a decision log, found another")
+        if cut is not None and kind == "request":
+            raise _unreadable(path, cut)
+        cut = None
+        try:
+            if kind == "header":
+                headers.append(LogHeader.from_dict(raw))
+                records.append([])
+            elif headers:
+                records[-1].append(RequestRecord.from_dict(raw))
+            else:
+                raise DataError("expected the header of a decision log first, found a request")
+        except DataError as error:
+            raise DataError(f"{path}, line {number}: {error}") from error
+    if not headers:
+        raise DataError(f"{path}: expected a decision log, found no header in it; `gearshift run --log` writes one")
+    return tuple(LoggedRun(header, tuple(its)) for header, its in zip(headers, records, strict=True))
+
+
+def _unreadable(path: str | Path, number: int) -> DataError:
+    return DataError(f"{path}, line {number}: expected one JSON object, found something else; this is no decision log")
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: the decision log could not be read ({error.strerror}); name another file") from error
+
+
+def _ends_within_a_line(path: Path) -> bool:
+    """Whether something follows the last line end; never of what is no plain file, such as a pipe."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import math
 import numbers
+import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,17 +24,23 @@ from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.cache import HashMemory
 from gearshift.runtime.controller import Controller, Steering
 from gearshift.runtime.decision_log import DecisionLog
-from gearshift.runtime.errors import InputError
+from gearshift.runtime.errors import EngineClosedError, InputError
 from gearshift.runtime.gate import Gate
 from gearshift.runtime.latency import SlowDown
 from gearshift.runtime.manifest import PoolEntry
+from gearshift.runtime.measure import random_inputs
+from gearshift.runtime.metrics import Metrics
+from gearshift.runtime.metrics_server import MetricsServer, check_port
 from gearshift.runtime.packed import PackedCache
 from gearshift.runtime.policy import Decision
 from gearshift.runtime.profiles import save_table
 from gearshift.runtime.providers import CPU
+from gearshift.runtime.queue import LIMIT
+from gearshift.runtime.record import LogHeader, RequestRecord
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.startup import AUTO, default_threads, start
 from gearshift.runtime.text import Encoded, Text, TextEncoder
+from gearshift.runtime.worker import AnswerFuture, Backlog, Pending, Worker
 
 FINISH_MS = 0.2
 """Kept back from the slack for what follows the graph: softmax and the answer. All but tokenizing
@@ -58,6 +66,7 @@ class Engine:
         *,
         target: float = 0.99,
         log: DecisionLog | None = None,
+        queue_limit: int = LIMIT,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._bundle = bundle
@@ -71,10 +80,15 @@ class Engine:
         self._controller = Controller(accuracies, table, Steering(target=target))
         self._pinned: str | None = None
         self._gate = Gate()
+        self._process = os.getpid()
+        self._worker = Worker(self._answer_pending, self._note_shed, clock, queue_limit)
         self._lock = threading.Lock()
-        self._last: str | None = None
-        self._counts = Counter(requests=0, met=0, missed=0, switches=0)
-        self._runs_of = Counter(dict.fromkeys(self._pool, 0))
+        self._metrics = Metrics(accuracies)
+        self._metrics_server: MetricsServer | None = None
+        if log is not None:
+            log.write(
+                LogHeader(time=time.time(), target=target, ladder=self.ladder, accuracies=accuracies, table=table)
+            )
 
     @classmethod
     def load(
@@ -88,6 +102,8 @@ class Engine:
         log: str | Path | None = None,
         providers: Sequence[str] = CPU,
         cache: bool = True,
+        metrics_port: int | None = None,
+        queue_limit: int = LIMIT,
     ) -> Self:
         """An engine for the bundle in directory `path`, verified, self-tested and timed on this machine.
 
@@ -96,12 +112,16 @@ class Engine:
         subnet is timed now, for a second or two. `target`: share of deadlines to keep. `log`: a file that
         gets one line of JSON for each request. `providers`: as in onnxruntime.
         `cache`: keep packed weights, and hashes of files that did not change, in the user's cache directory.
+        `queue_limit`: requests that may wait after `submit`.
+        `metrics_port`: serve counters on this port of 127.0.0.1, as `serve_metrics` does.
 
         Raises BundleError (IntegrityError, SchemaError, SelfTestError), ProfileError, InputError or
         StorageError.
         """
         bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
         SlowDown(target=target)  # refuses a wrong target before the slow part
+        if metrics_port is not None:
+            check_port(metrics_port)
         with contextlib.ExitStack() as undo:
             decisions = None if log is None else DecisionLog(log)
             if decisions is not None:
@@ -115,7 +135,9 @@ class Engine:
                 cache=PackedCache() if cache else None,
             )
             undo.callback(session.close)
-            engine = cls(bundle, session, table, target=target, log=decisions)
+            engine = cls(bundle, session, table, target=target, log=decisions, queue_limit=queue_limit)
+            if metrics_port is not None:
+                engine.serve_metrics(metrics_port)
             undo.pop_all()
         return engine
 
@@ -136,25 +158,132 @@ class Engine:
         `best_effort`. Raises InputError, or EngineClosedError after `close`.
         """
         began = self._clock()
+        self._check_process()
         with self._gate.request():
             deadline = _checked_deadline(deadline_ms)
             if isinstance(text, list):
-                return self._answers(text, deadline, began) if text else []
-            return self._answers([text], deadline, began)[0]
+                if not text:
+                    return []
+                encoded = self._encoder.encode(text)
+                return self._answers(encoded, deadline, began, self._clock())
+            encoded = self._encoder.encode([text])
+            return self._answers(encoded, deadline, began, self._clock())[0]
 
-    def _answers(self, texts: Sequence[Text], deadline: float | None, began: float) -> list[Answer]:
-        encoded = self._encoder.encode(texts)
-        started = self._clock()
+    def submit(self, text: Any, *, deadline_ms: float | None = None) -> AnswerFuture:
+        """A Future of what `run` gives for the same arguments; the text waits for its turn, the others do not.
+
+        Requests are answered one after another, the earliest deadline first; the time in the queue counts, and a
+        subnet is picked so that those behind can be answered in time too. One whose deadline goes by before its turn
+        is dropped: its Future raises DeadlinePassedError. `cancel` takes a request back, also while it runs.
+        Raises InputError, EngineClosedError, or QueueFullError where `queue_limit` requests wait already.
+        """
+        began = self._clock()
+        self._check_process()
+        deadline = _checked_deadline(deadline_ms)
+        if text == []:
+            done = AnswerFuture()
+            done.set_result([])
+            return done
+        single = not isinstance(text, list)
+        encoded = self._encoder.encode([text] if single else text)
+        return self._worker.submit(Pending(encoded, single, began, self._clock(), deadline))
+
+    async def arun(self, text: Any, *, deadline_ms: float | None = None) -> Any:
+        """What `run` gives, for programs with an event loop; as `submit`, and cancelled with its task."""
+        return await asyncio.wrap_future(self.submit(text, deadline_ms=deadline_ms))
+
+    def _answer_pending(self, pending: Pending, backlog: Backlog) -> Any:
+        with self._gate.request():
+            answers = self._answers(
+                pending.encoded, pending.deadline_ms, pending.arrival_s, pending.tokenized_s, backlog, pending.future
+            )
+        return answers[0] if pending.single else answers
+
+    def _note_shed(self, pending: Pending) -> None:
+        self._note(
+            RequestRecord(
+                time=time.time(),
+                arrival_s=pending.arrival_s,
+                tokens=pending.encoded.tokens,
+                length=pending.encoded.length,
+                deadline_ms=pending.deadline_ms,
+                waited_ms=(self._clock() - pending.tokenized_s) * 1e3,
+                tokenizing_ms=(pending.tokenized_s - pending.arrival_s) * 1e3,
+                error="shed",
+            )
+        )
+
+    def warm_up(self, lengths: Sequence[int] | None = None, *, budget_s: float = 1.0) -> int:
+        """Run the subnets of the ladder once for each length (by default those of the table), the largest first.
+
+        A first call is slower than others: memory is taken, and pages of weights are read. Ends after `budget_s`
+        seconds; gives the number of calls. Raises InputError for a length that the bundle does not take.
+        """
+        longest = self._bundle.manifest.max_length
+        chosen = self._table.lengths if lengths is None else tuple(lengths)
+        if not all(isinstance(length, int) and 1 <= length <= longest for length in chosen):
+            raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(chosen)}")
+        began, calls = time.perf_counter(), 0
+        with self._gate.request():
+            for name in self.ladder:
+                for length in chosen:
+                    if time.perf_counter() - began >= budget_s:
+                        return calls
+                    self._session.run(random_inputs(self._bundle, length), self._pool[name].choice)
+                    calls += 1
+        return calls
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise EngineClosedError(
+                f"this engine was loaded by process {self._process}, of which this one ({os.getpid()}) is a fork; "
+                "threads and locks do not survive that: load an engine after the fork"
+            )
+
+    def _answers(
+        self,
+        encoded: Encoded,
+        deadline: float | None,
+        began: float,
+        tokenized: float,
+        backlog: Backlog = (),
+        future: AnswerFuture | None = None,
+    ) -> list[Answer]:
+        started = tokenized if future is None else self._clock()
         slack = None if deadline is None else deadline - (started - began) * 1e3 - FINISH_MS
-        decision = self._decide(encoded, slack, started)
-        outputs = self._session.run(encoded.inputs, self._pool[decision.name].choice)
+        decision, level = self._decide(encoded, slack, started, backlog, None if future is None else deadline)
+        record = functools.partial(
+            RequestRecord,
+            arrival_s=began,
+            tokens=encoded.tokens,
+            length=encoded.length,
+            deadline_ms=deadline,
+            slack_ms=slack,
+            waited_ms=(started - tokenized) * 1e3,
+            tokenizing_ms=(tokenized - began) * 1e3,
+            subnet=decision.name,
+            reason=decision.reason,
+            expected_ms=decision.expected_ms,
+            predicted_ms=decision.predicted_ms,
+            factor=decision.predicted_ms / decision.expected_ms,
+            level=level,
+        )
+        try:
+            choice = self._pool[decision.name].choice
+            outputs = self._session.run(encoded.inputs, choice, None if future is None else future.run_options)
+        except Exception as error:
+            self._note(record(time=time.time(), error=type(error).__name__))
+            raise
         run_ms = (self._clock() - started) * 1e3
         finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
         latency_ms = (self._clock() - began) * 1e3
         met = None if deadline is None else latency_ms <= deadline
-        self._record(decision, met, len(texts), run_ms)
-        if self._log is not None:
-            self._write_log(encoded, decision, deadline, slack, run_ms, latency_ms)
+        learnt_s, slow_down = self._learn(decision, met, len(encoded.tokens), run_ms)
+        self._note(
+            record(
+                time=time.time(), run_ms=run_ms, latency_ms=latency_ms, met=met, learnt_s=learnt_s, slow_down=slow_down
+            )
+        )
         return [
             finish(
                 RunFacts(
@@ -179,48 +308,34 @@ class Engine:
             self._session.task.name, output, encoded.encodings[row], encoded.parts[row], self._bundle.manifest.labels
         )
 
-    def _decide(self, encoded: Encoded, slack_ms: float | None, now: float) -> Decision:
+    def _decide(
+        self, encoded: Encoded, slack_ms: float | None, now: float, backlog: Backlog, deadline_ms: float | None
+    ) -> tuple[Decision, int]:
+        """The decision, and the first rung of the ladder that was left to it."""
         batch, pinned = len(encoded.tokens), self._pinned
         with self._lock:
-            return self._controller.decide(
-                length=encoded.length, batch=batch, slack_ms=slack_ms, now=now, pinned=pinned
+            decision = self._controller.decide(
+                length=encoded.length,
+                batch=batch,
+                slack_ms=slack_ms,
+                now=now,
+                pinned=pinned,
+                backlog=backlog,
+                deadline_ms=deadline_ms,
             )
+            return decision, self._controller.level
 
-    def _record(self, decision: Decision, met: bool | None, batch: int, run_ms: float) -> None:
+    def _learn(self, decision: Decision, met: bool | None, batch: int, run_ms: float) -> tuple[float, float]:
+        """Take in how a request went; gives when that was, and the slow-down after it."""
         with self._lock:
-            self._controller.record(decision, run_ms=run_ms, met=met, now=self._clock(), batch=batch)
-            self._counts["requests"] += 1
-            self._counts["met"] += met is True
-            self._counts["missed"] += met is False
-            self._counts["switches"] += self._last not in (None, decision.name)
-            self._runs_of[decision.name] += 1
-            self._last = decision.name
+            now = self._clock()
+            self._controller.record(decision, run_ms=run_ms, met=met, now=now, batch=batch)
+            return now, self._controller.slow_down
 
-    def _write_log(
-        self,
-        encoded: Encoded,
-        decision: Decision,
-        deadline_ms: float | None,
-        slack_ms: float | None,
-        run_ms: float,
-        latency_ms: float,
-    ) -> None:
-        assert self._log is not None
-        self._log.write(
-            {
-                "time": time.time(),
-                "tokens": list(encoded.tokens),
-                "deadline_ms": deadline_ms,
-                "slack_ms": slack_ms,
-                "subnet": decision.name,
-                "reason": decision.reason,
-                "expected_ms": decision.expected_ms,
-                "predicted_ms": decision.predicted_ms,
-                "run_ms": run_ms,
-                "latency_ms": latency_ms,
-                "slow_down": self.slow_down,
-            }
-        )
+    def _note(self, record: RequestRecord) -> None:
+        self._metrics.note(record)
+        if self._log is not None:
+            self._log.write(record)
 
     def pin(self, name: str | None) -> None:
         """Use this subnet for every request, whatever its deadline; None goes back to choosing.
@@ -287,10 +402,25 @@ class Engine:
             return self._controller.slow_down
 
     def stats(self) -> dict[str, Any]:
-        """Counts since loading: `requests` (a list is one), deadlines `met` and `missed`, `switches` from one
-        subnet to another between two requests, and under `subnets` the requests that each one ran."""
-        with self._lock:
-            return {**self._counts, "subnets": dict(self._runs_of)}
+        """Counts since loading: `requests` that were answered (a list is one) and those that `failed`, deadlines
+        `met` and `missed`, `switches` from one subnet to another between two requests, and under `subnets` the
+        requests that each one ran."""
+        return self._metrics.stats()
+
+    def metrics(self) -> str:
+        """Counters and histograms since loading as Prometheus text, exposition format 0.0.4."""
+        return self._metrics.text()
+
+    def serve_metrics(self, port: int) -> int:
+        """Serve `metrics()` at http://127.0.0.1:port/metrics until `close`; 0 takes any free port. Gives the port.
+
+        To this machine alone, whoever runs on it. Raises InputError for a port that is taken, or a second one.
+        """
+        with self._gate.request():
+            if self._metrics_server is not None:
+                raise InputError(f"metrics_port: this engine serves them on {self._metrics_server.port} already")
+            self._metrics_server = MetricsServer(port, self.metrics)
+            return self._metrics_server.port
 
     def save_profile(self, path: str | Path) -> None:
         """Keep the latency table in a device profile, for `load(..., profile=path)`; raises ProfileError.
@@ -300,9 +430,15 @@ class Engine:
         save_table(path, self._table)
 
     def close(self) -> None:
-        """Wait for the requests that are running, then free the weights. A second call does nothing."""
+        """Wait for the requests that are running, then free the weights; those in the queue get EngineClosedError.
+
+        A second call does nothing.
+        """
+        self._worker.close()
         if self._gate.close():
             self._session.close()
+            if self._metrics_server is not None:
+                self._metrics_server.close()
             if self._log is not None:
                 self._log.close()
 

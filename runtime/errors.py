@@ -78,3 +78,11 @@ class StorageError(GearshiftError):
 
 class EngineClosedError(GearshiftError):
     """A request to an engine that was closed."""
+
+
+class QueueFullError(GearshiftError):
+    """More requests wait than there is room for: this one was not taken."""
+
+
+class DeadlinePassedError(GearshiftError):
+    """The deadline of a request went by before its turn: it was dropped, so that later ones can be answered."""

@@ -22,6 +22,7 @@ PRECISIONS = (*CPU_PRECISIONS, "fp16")
 """fp16 is for GPUs: CPUs have no kernels for it, so that the library would turn every value back into fp32."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """What a graph may take besides CHOICE."""
+DAN_EXECUTOR = "dan"
 CHOICE = "choice"
 """The graph's input that picks the subnet: int64, an option of each stage."""
 
@@ -45,7 +46,8 @@ class PoolEntry:
     name: str
     subnet: Subnet
     executor: str
-    """`elastic`: the graph in `file` takes `choice` as an input."""
+    """`elastic`: the graph in `file` takes `choice` as an input. DAN_EXECUTOR: `file` is a DAN (`runtime.dan`), of no
+    layers and without a choice."""
     file: str
     choice: tuple[int, ...]
     precision: str

@@ -185,3 +185,13 @@ def available_cpus() -> frozenset[int]:
 def effective_cpus(*, root: Path = Path("/"), cpus: Collection[int] | None = None) -> float:
     """How many CPUs we can keep busy: those of our affinity set, or the cgroup's quota where it is less."""
     return find_cgroup(root).limits().effective_cpus(len(available_cpus() if cpus is None else cpus))
+
+
+def resident_bytes() -> int | None:
+    """Memory of this process that is in RAM, or None where that is unknown."""
+    try:
+        import psutil
+
+        return int(psutil.Process().memory_info().rss)
+    except Exception:
+        return None

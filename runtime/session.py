@@ -91,18 +91,24 @@ class ElasticSession:
         self.provider: str = session.get_providers()[0]
         self._session = session
 
-    def run(self, inputs: Mapping[str, NDArray[np.int64]], choice: Sequence[int]) -> NDArray[np.float32]:
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[np.int64]],
+        choice: Sequence[int],
+        options: ort.RunOptions | None = None,
+    ) -> NDArray[np.float32]:
         """The answer of the subnet that `choice` makes, for inputs int64 (batch, tokens).
 
         Logits (batch, labels), or (batch, tokens, labels) where the task is answered for every token; for
         `embedding` rows (batch, hidden) of length 1.
 
+        `options.terminate` ends the call from another thread, with BundleError.
         May be called from several threads at once; the interpreter lock is free while it computes.
         Raises BundleError in one line where onnxruntime fails.
         """
         feeds = {**inputs, "choice": np.asarray(choice, dtype=np.int64)}
         try:
-            (answer,) = self._session.run([self.task.output], feeds)
+            (answer,) = self._session.run([self.task.output], feeds, options)
         except Exception as error:  # out of memory, or a graph that is not what its manifest says
             raise BundleError(f"{self.path}: onnxruntime could not run it ({_one_line(error)})") from error
         return answer  # type: ignore[no-any-return]

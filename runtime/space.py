@@ -7,6 +7,7 @@ the exporter and the counters all call it.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,7 +80,8 @@ class Subnet:
                     f"subnet: layer {index} keeps ({heads}, {neurons}) heads and neurons; "
                     "expected both positive, or (0, 0) for a skipped layer"
                 )
-        if not any(heads for heads, _ in self.layers):
+        # No layers at all: what is no encoder, such as a DAN.
+        if self.layers and not any(heads for heads, _ in self.layers):
             raise InputError("subnet: every layer is skipped; at least one must be kept")
 
     def kept(self) -> tuple[Kept, ...]:
@@ -94,26 +96,60 @@ class Subnet:
 
     def parameters(self, shape: EncoderShape) -> int:
         """Parameters of the encoder with its embeddings, without the task head."""
-        embedding_rows = shape.vocabulary + shape.positions + shape.types + 2  # and LayerNorm's two
-        projection = (shape.embedding + 1) * shape.hidden if shape.embedding else 0
-        embeddings = embedding_rows * (shape.embedding or shape.hidden) + projection
-        return embeddings + sum(_layer_parameters(shape, kept.heads, kept.neurons) for kept in self.kept())
+        return embedding_parameters(shape) + sum(
+            layer_parameters(shape, kept.heads, kept.neurons) for kept in self.kept()
+        )
 
     def macs(self, shape: EncoderShape, tokens: int) -> int:
         """Multiply-accumulates of the encoder's matrix products for one text of that many tokens."""
-        total = 0
-        for kept in self.kept():
-            inner = kept.heads * shape.head_size
-            weights = 4 * shape.hidden * inner + 2 * shape.hidden * kept.neurons
-            total += tokens * weights + 2 * tokens * tokens * inner
-        return total
+        return sum(layer_macs(shape, kept.heads, kept.neurons, tokens) for kept in self.kept())
 
 
-def _layer_parameters(shape: EncoderShape, heads: int, neurons: int) -> int:
+def embedding_parameters(shape: EncoderShape) -> int:
+    """Parameters of the embeddings, with their LayerNorm and their projection where there is one."""
+    rows = shape.vocabulary + shape.positions + shape.types + 2  # and LayerNorm's two
+    projection = (shape.embedding + 1) * shape.hidden if shape.embedding else 0
+    return rows * (shape.embedding or shape.hidden) + projection
+
+
+def layer_parameters(shape: EncoderShape, heads: int, neurons: int) -> int:
+    """Parameters of a layer with so many heads and neurons; none of (0, 0)."""
+    if not heads:
+        return 0
     inner = heads * shape.head_size
     attention = 4 * shape.hidden * inner + 3 * inner + shape.hidden
     ffn = 2 * shape.hidden * neurons + neurons + shape.hidden
     return attention + ffn + 4 * shape.hidden  # two LayerNorms
+
+
+def layer_macs(shape: EncoderShape, heads: int, neurons: int, tokens: int) -> int:
+    """Multiply-accumulates of a layer's matrix products for one text; none of (0, 0)."""
+    inner = heads * shape.head_size
+    weights = 4 * shape.hidden * inner + 2 * shape.hidden * neurons
+    return tokens * weights + 2 * tokens * tokens * inner
+
+
+def layer_bytes(shape: EncoderShape, heads: int, neurons: int, precision: str) -> int:
+    """Bytes of a layer's weights at `fp32`, `fp16` or `int8`, in one segment; none of (0, 0).
+
+    int8: a byte for each weight of a matrix, 5 for its columns' scales and zero points, fp32 for all else.
+    """
+    parameters = layer_parameters(shape, heads, neurons)
+    if precision != "int8" or not heads:
+        return parameters * {"fp32": 4, "fp16": 2, "int8": 4}[precision]
+    inner = heads * shape.head_size
+    matrices = 4 * shape.hidden * inner + 2 * shape.hidden * neurons
+    columns = 3 * inner + neurons + 2 * shape.hidden
+    return matrices + 5 * columns + 4 * (parameters - matrices)
+
+
+def embedding_bytes(shape: EncoderShape, precision: str) -> int:
+    """Bytes of the embeddings at a precision; int8: the word table in bytes, with 5 for each of its rows."""
+    parameters = embedding_parameters(shape)
+    if precision != "int8":
+        return parameters * {"fp32": 4, "fp16": 2}[precision]
+    words = shape.vocabulary * (shape.embedding or shape.hidden)
+    return words + 5 * shape.vocabulary + 4 * (parameters - words)
 
 
 def kept_layers(layers: int, depth: float) -> tuple[int, ...]:
@@ -157,6 +193,20 @@ def uniform_grid(
         if subnet not in grid.values():
             grid[uniform_name(width, depth)] = subnet
     return grid
+
+
+def subnet_name(shape: EncoderShape, subnet: Subnet) -> str:
+    """A name for any subnet: that of the uniform grid where it is in it, else `m042-1f3a9c`.
+
+    42 is the share of the full encoder's weights that its layers keep, in per cent; the rest is a hash of what is
+    kept.
+    """
+    for name, uniform in uniform_grid(shape).items():
+        if uniform == subnet:
+            return name
+    full = shape.layers * layer_parameters(shape, shape.heads, shape.neurons)
+    share = (subnet.parameters(shape) - embedding_parameters(shape)) / full
+    return f"m{round(100 * share):03d}-{hashlib.sha256(repr(subnet.layers).encode()).hexdigest()[:6]}"
 
 
 @dataclass(frozen=True)

@@ -307,7 +307,8 @@ def test_a_saved_profile_is_used_instead_of_measuring(
 def test_the_log_has_one_line_of_json_for_each_request(answer: Command, tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     ended = answer(TEXT, "again", "--json", "--deadline-ms", 5000, "--log", log)
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    header, *lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert header["kind"] == "header"
     assert [line["subnet"] for line in lines] == [given["subnet"] for given in ended.json["answers"]]
     assert all(line["deadline_ms"] == 5000 for line in lines)
 

@@ -1,7 +1,8 @@
 """Checkpoints: a Hugging Face model in, a run directory out, and back.
 
 A run directory is a plain Hugging Face checkpoint of the full-size net plus `supernet.json` (the
-subnets, the layers of each depth, how it was trained) and `pool.json` (measured subnets).
+subnets, the layers of each depth, how it was trained) and `pool.json` (measured subnets). A search adds
+`tables.json`, and writes into `pool.json` subnets of its own choice.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gearshift.trainer.names import ARCHITECTURES, CLASS_SUFFIXES
 
 SUPERNET = "supernet.json"
 POOL = "pool.json"
+WEIGHTS = "model.safetensors"
 SCHEMA_VERSION = 1
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
 """What a tokenizer has beside tokenizer.json; whichever of them are there are taken along."""
@@ -56,7 +58,7 @@ class Run:
     path: Path
     checkpoint: Checkpoint
     subnets: dict[str, Subnet]
-    """Name -> subnet, largest first."""
+    """Name -> subnet, largest first: those that were trained, or the pool that a search chose."""
     accuracies: dict[str, float]
     """Name -> share of test rows answered right, as training measured it."""
     facts: dict[str, Any]
@@ -118,7 +120,7 @@ def save_run(
         config.save_pretrained(fresh)
         state = checkpoint_state(checkpoint.model, config)
         # As bytes, so that a full disk is an OSError like everywhere else.
-        (fresh / "model.safetensors").write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
+        (fresh / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
         if checkpoint.task == "embedding":
             write_pooling(fresh, checkpoint.model.head.pooling, shape.hidden)
         save_tokenizer(checkpoint, fresh)
@@ -166,6 +168,8 @@ def load_run(path: Path) -> Run:
         labels = facts["labels"]
         task = TASKS[facts.get("task", "classification")].name
         pool = json.loads((path / POOL).read_text(encoding="utf-8"))
+        if any("subnet" in entry for entry in pool):  # that a search chose
+            subnets = {e["name"]: Subnet(tuple((heads, neurons) for heads, neurons in e["subnet"])) for e in pool}
         accuracies = {entry["name"]: float(entry["accuracy"]) for entry in pool}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{description}: not readable ({error}); train again") from error

@@ -149,3 +149,12 @@ def _read_plain(path: Path, text: str, required: Required) -> Iterator[Record]:
 
 _Reader = Callable[[Path, str, Required], Iterator[Record]]
 _READERS: Mapping[str, _Reader] = {".tsv": _read_tsv, ".csv": _read_csv, ".jsonl": _read_jsonl, ".txt": _read_plain}
+
+
+def read_texts(path: Path) -> tuple[str, ...]:
+    """The texts of a plain file, one a line, empty lines left out; raises DataError that names the file."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: expected UTF-8 text, one text a line ({error})") from error
+    return tuple(line.strip() for line in lines if line.strip())

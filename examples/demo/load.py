@@ -33,10 +33,13 @@ class Schedule:
 
 
 class Burners:
-    """Processes in a busy loop; stopped at first, and ended on leaving the with-block."""
+    """Processes in a busy loop; stopped at first, and ended on leaving the with-block.
 
-    def __init__(self, count: int) -> None:
-        command, silent = [sys.executable, "-c", BURN, str(os.getpid())], subprocess.DEVNULL
+    `program`: Python that runs until the process whose number it is given is no longer its parent.
+    """
+
+    def __init__(self, count: int, program: str = BURN) -> None:
+        command, silent = [sys.executable, "-c", program, str(os.getpid())], subprocess.DEVNULL
         # Ctrl-C reaches them as well, and they have nothing to say about it.
         self._processes = [subprocess.Popen(command, stdout=silent, stderr=silent) for _ in range(count)]
         self._on = True

@@ -78,6 +78,32 @@ def _parser() -> argparse.ArgumentParser:
     _add_columns(train)
     _add_settings(train)
 
+    student = _command(listed, "train-dan", commands.train_dan, "distil a classifier into a DAN, the smallest gear")
+    student.add_argument("--teacher", type=Path, required=True, metavar="RUN", help="run, or Hugging Face directory")
+    student.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder or file of TSV, CSV or JSONL")
+    student.add_argument("--unlabelled", type=Path, metavar="FILE", help="text file, one text a line, for the teacher")
+    student.add_argument("-o", "--output", type=Path, required=True, metavar="DANRUN", help="run directory to write")
+    student.set_defaults(when_interrupted="; the same command goes on from where it last saved")
+    _add_columns(student)
+    for name, (kind, text) in DAN_SETTINGS.items():
+        student.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
+
+    search = _command(listed, "search", commands.search, "measure the block tables of a supernet and choose its pool")
+    search.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
+    search.add_argument("--data", type=Path, metavar="DATA", help="held-out rows (default: the data it was trained on)")
+    search.add_argument(
+        "--stages", choices=["layer", "block"], default="layer", help="what an option is of (default: %(default)s)"
+    )
+    search.add_argument("--block-layers", type=int, default=2, metavar="N", help="layers of a block (default: 2)")
+    search.add_argument(
+        "--widths", type=_multipliers, metavar="M,M", help="widths of a layer (default: those it was trained with)"
+    )
+    search.add_argument("--pool", type=int, default=50, metavar="N", help="subnets to choose (default: 50)")
+    search.add_argument(
+        "--rescored", type=int, default=200, metavar="N", help="candidates whose real loss is measured (default: 200)"
+    )
+    _add_columns(search)
+
     export = _command(listed, "export", commands.export, "write a trained supernet as a bundle")
     export.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle directory to write")
@@ -108,8 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--granularity",
         choices=["layer", "block", "pool"],
-        default="pool",
-        help="what is switched together: each layer alone, blocks of layers, or whole subnets (default: %(default)s)",
+        help="what is switched together: each layer alone, blocks of layers, or whole subnets (default: whole subnets, "
+        f"and of more than {commands.LISTED_SUBNETS} each layer)",
     )
     export.add_argument("--block-layers", type=int, default=2, metavar="N", help="layers of a block (default: 2)")
     export.add_argument(
@@ -118,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ID,ID|all",
         help="also write these subnets, or all, as static ONNX models of their own, into BUNDLE.portable/ID",
     )
+    export.add_argument("--dan", type=Path, metavar="DANRUN", help="add this DAN of `train-dan` as the smallest gear")
+    export.add_argument("--dan-mb", type=float, default=30, metavar="MB", help="most megabytes of it (default: 30)")
     export.add_argument("--licence", default="unspecified", help="licence of the model, for its manifest")
     _add_columns(export)
 
@@ -278,6 +306,24 @@ SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
     "seed": (int, "what all random numbers follow from"),
 }
 """Field of `trainer.settings.Settings` -> how its flag is read, and what it says."""
+
+
+DAN_SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
+    "table_parameters": (int, "most numbers of the table, up to 1000000000"),
+    "width": (int, "numbers of an embedding"),
+    "hidden": (int, "neurons of the hidden layer"),
+    "longest": (int, "words of the longest n-gram, 1 to 4"),
+    "epochs": (float, "epochs of distillation, over labelled and unlabelled texts"),
+    "finetune_epochs": (float, "epochs on the labels afterwards"),
+    "batch_size": (int, "texts of a training step"),
+    "table_lr": (float, "learning rate of the table"),
+    "lr": (float, "learning rate of the layers"),
+    "dropout": (float, "share of dropped features"),
+    "max_length": (int, "tokens that the teacher reads of a text"),
+    "save_every_s": (float, "seconds that an interruption loses at most"),
+    "seed": (int, "what all random numbers follow from"),
+}
+"""Field of `trainer.dan.DanSettings` -> how its flag is read, and what it says."""
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,8 @@ from gearshift.runtime.answers import (
     Regression,
     TokenClassification,
 )
-from gearshift.runtime.benchmark import BenchReport, granularity, run_bench
+from gearshift.runtime.benchmark import BenchReport, run_bench
+from gearshift.runtime.benchmark import granularity as stage_size
 from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.profiles import tables_for
 from gearshift.runtime.providers import CPU
@@ -29,6 +31,9 @@ from gearshift.runtime.session import ElasticSession, check_self_test
 if TYPE_CHECKING:
     from gearshift.trainer.checkpoint import Run
     from gearshift.trainer.data import DataSet
+
+LISTED_SUBNETS = 16
+"""Largest pool that one stage lists whole unless asked to: its graph loads in a time that grows with the pool."""
 
 SHOWN_TOKENS = 128
 """Length of text for which `train` counts multiply-accumulates; a bundle says its own."""
@@ -71,6 +76,61 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+def train_dan(options: argparse.Namespace) -> int:
+    """Distil a classifier into a DAN and show what it is."""
+    from gearshift.trainer.dan import DanSettings, train_dan
+    from gearshift.trainer.formats import read_texts
+
+    given = {field.name: getattr(options, field.name) for field in fields(DanSettings)}
+    settings = DanSettings(**{name: value for name, value in given.items() if value is not None})
+    print(f"training needs about {settings.memory_bytes() / 1e9:.1f} GB of memory at most", file=sys.stderr)
+    data = _read_data(options, options.data, "classification")
+    unlabelled = read_texts(options.unlabelled) if options.unlabelled else ()
+    run = train_dan(options.teacher, data, settings, options.output, unlabelled=unlabelled)
+    result = {"run": str(run.path), "ngrams": len(run.ngrams), "width": run.table.shape[1], "rows": run.facts["rows"]}
+    _print(options, result, [f"{run.path}: a DAN of {len(run.ngrams)} n-grams, {_millions(run.table.size)} numbers"])
+    return 0
+
+
+def search(options: argparse.Namespace) -> int:
+    """Write the block tables and the pool of a supernet, and show the pool."""
+    from gearshift.trainer.checkpoint import load_run
+    from gearshift.trainer.search import search_run
+
+    run = load_run(options.run)
+    path = options.data or run.data_path
+    if path is None:
+        raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
+    data = _read_data(options, path, run.checkpoint.task)
+    layers = 1 if options.stages == "layer" else options.block_layers
+    report = search_run(
+        run, data, widths=options.widths, layers_per_stage=layers, pool=options.pool, rescored=options.rescored
+    )
+    header = ("subnet", "parameters", f"MACs ({report.tables.macs_tokens} tokens)", "loss", "summed", report.metric)
+    rows = [
+        (
+            m.name,
+            _millions(m.parameters),
+            _millions(m.macs),
+            f"{m.loss:.4f}",
+            f"{m.summed_loss:.4f}",
+            _percent(m.accuracy),
+        )
+        for m in report.pool
+    ]
+    notes = [*data.notes, *report.notes]
+    lines = [
+        *notes,
+        f"{run.path}: {len(report.pool)} subnets chosen on {report.tables.loss_rows} dev rows, "
+        f"{report.metric} on {report.test_rows} test rows",
+        f"{report.evaluations} losses measured; summed against measured loss: Spearman {report.spearman:.3f} "
+        f"over {report.compared} subnets",
+        *_table(header, rows),
+    ]
+    _print(options, {"run": str(run.path), "notes": notes, **report.to_dict()}, lines)
+    return 0
+
+
 def export(options: argparse.Namespace) -> int:
     """Write a bundle and show what was measured on the way."""
     from gearshift.export.pipeline import export_bundle
@@ -84,6 +144,7 @@ def export(options: argparse.Namespace) -> int:
     data = _read_data(options, path, run.checkpoint.task)
     names, portable = _portable(options, run)
     layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
+    granularity = options.granularity or ("pool" if len(run.subnets) <= LISTED_SUBNETS else "layer")
     precisions = options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",))
     with progress_bar() as progress:
         report = export_bundle(
@@ -94,7 +155,7 @@ def export(options: argparse.Namespace) -> int:
             operators=options.operators,
             int8_tolerance=options.int8_tolerance,
             wider=options.wider,
-            layers_per_stage=layers[options.granularity],
+            layers_per_stage=layers[granularity],
             licence=options.licence,
             progress=progress,
         )
@@ -103,6 +164,12 @@ def export(options: argparse.Namespace) -> int:
             from gearshift.export.portable import export_portable
 
             static = export_portable(run, portable, data.splits["test"], names, progress=progress)
+    if options.dan is not None:
+        from gearshift.export.dan import add_dan
+        from gearshift.trainer.dan import load_dan_run
+
+        with_dan = add_dan(report.bundle, load_dan_run(options.dan), data.splits["test"], max_mb=options.dan_mb)
+        report = dataclasses.replace(report, bundle=with_dan)
     parity = report.parity
     lines = [
         *data.notes,
@@ -409,7 +476,7 @@ def _bench_lines(report: BenchReport) -> list[str]:
     """A table per precision: median and 95th percentile, or median and ratio to the dedicated graph, by tokens."""
     cores = ", ".join(map(str, report.cores)) or "not pinned"
     lines = [
-        f"{report.bundle.path}: a stage per {granularity(report.bundle.manifest.space)}, {report.threads} threads "
+        f"{report.bundle.path}: a stage per {stage_size(report.bundle.manifest.space)}, {report.threads} threads "
         f"(cores: {cores}), batch 1, {report.rounds} rounds"
     ]
     for precision in dict.fromkeys(row.precision for row in report.rows):

@@ -87,7 +87,7 @@ class Deaf(ElasticSession):
         vars(self).update(vars(session))
         self.logits = logits
 
-    def run(self, inputs: Mapping[str, Array], choice: object) -> Array:
+    def run(self, inputs: Mapping[str, Array], choice: object, options: object = None) -> Array:
         return self.logits
 
 

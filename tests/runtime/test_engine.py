@@ -14,7 +14,8 @@ import pytest
 from gearshift.device_profiles.profile import LatencyTable, load_profile
 from gearshift.runtime import Classification, Engine
 from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.decision_log import DecisionLog
+from gearshift.runtime.controller import Controller, Steering
+from gearshift.runtime.decision_log import DecisionLog, read_log
 from gearshift.runtime.errors import (
     BundleError,
     EngineClosedError,
@@ -230,9 +231,9 @@ class Loaded(ElasticSession):
         self.now = 0.0
         self._seconds = {entry.choice: table.median_ms[name][0] / 1e3 for name, entry in bundle.pool("fp32").items()}
 
-    def run(self, inputs: Any, choice: Any) -> Any:
+    def run(self, inputs: Any, choice: Any, options: Any = None) -> Any:
         self.now += self.load * self._seconds[tuple(choice)]
-        return super().run(inputs, choice)
+        return super().run(inputs, choice, options)
 
 
 def test_the_size_follows_the_load_down_and_up(bundle: Bundle) -> None:
@@ -309,10 +310,10 @@ def test_closing_waits_for_the_running_request(bundle: Bundle) -> None:
     started, proceed = threading.Event(), threading.Event()
 
     class Waiting(ElasticSession):
-        def run(self, inputs: Any, choice: Any) -> Any:
+        def run(self, inputs: Any, choice: Any, options: Any = None) -> Any:
             started.set()
             assert proceed.wait(30)
-            return super().run(inputs, choice)
+            return super().run(inputs, choice, options)
 
     engine = Engine(bundle, Waiting(bundle, "fp32", threads=1), _table(bundle))
     answers: list[Classification] = []
@@ -345,11 +346,15 @@ def test_the_log_has_a_line_for_each_request(timed: Callable[..., Engine], tmp_p
     answer = engine.run(TEXT, deadline_ms=40)
     engine.run([TEXT, "play some music"])
     log.close()
-    single, batch = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    header, single, batch = map(json.loads, (tmp_path / "log.jsonl").read_text().splitlines())
+    assert (header["ladder"], header["table"]) == (list(engine.ladder), engine.table.to_dict())
     for name in ("subnet", "reason", "latency_ms", "predicted_ms", "deadline_ms"):
         assert single[name] == getattr(answer, name)
     assert single["tokens"] == [answer.tokens]
     assert single["slack_ms"] == pytest.approx(40 - 1 - 0.2)
+    assert single["tokenizing_ms"] == pytest.approx(1.0)
+    assert single["predicted_ms"] == pytest.approx(single["expected_ms"] * single["factor"])
+    assert (single["met"], single["error"], single["level"]) == (True, None, 0)
     assert single["run_ms"] == pytest.approx(1.0)
     assert single["expected_ms"] == engine.table.median_ms[answer.subnet][0]
     assert single["slow_down"] == pytest.approx(engine.slow_down)
@@ -360,7 +365,47 @@ def test_a_log_is_written_when_asked_for_at_loading(tiny_bundle: Path, tmp_path:
     path = tmp_path / "log.jsonl"
     with Engine.load(tiny_bundle, threads=1, precision="fp32", log=path) as engine:
         engine.run(TEXT)
-    assert len(path.read_text().splitlines()) == 1
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_graph_that_throws_is_counted_and_logged(
+    timed: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = DecisionLog(tmp_path / "log.jsonl")
+    engine = timed(step_ms=1.0, log=log)
+
+    def throw(*_: object) -> None:
+        raise RuntimeError("no memory")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="no memory"):
+        patch.setattr(ElasticSession, "run", throw)
+        engine.run(TEXT, deadline_ms=40)
+    engine.run(TEXT)
+    log.close()
+    ((failed, answered),) = (run.records for run in read_log(tmp_path / "log.jsonl"))
+    assert (failed.error, failed.met, failed.run_ms) == ("RuntimeError", None, None)
+    assert (answered.error, answered.outcome) == (None, "no_deadline")
+    assert (engine.stats()["failed"], engine.stats()["requests"]) == (1, 1)
+
+
+def test_the_log_alone_gives_the_same_decisions_again(timed: Callable[..., Engine], tmp_path: Path) -> None:
+    log = DecisionLog(tmp_path / "log.jsonl")
+    engine = timed(step_ms=4.0, log=log)
+    for number in range(40):
+        engine.run(TEXT, deadline_ms=13.0 + number)
+    log.close()
+    (logged,) = read_log(tmp_path / "log.jsonl")
+    header = logged.header
+    controller = Controller(header.accuracies, header.table, Steering(target=header.target))
+    assert controller.ladder == header.ladder
+    for record in logged.records:
+        assert record.run_ms is not None and record.learnt_s is not None
+        decided_s = record.arrival_s + (record.waited_ms + record.tokenizing_ms) / 1e3
+        decision = controller.decide(length=record.length, batch=record.batch, slack_ms=record.slack_ms, now=decided_s)
+        assert (decision.name, decision.reason) == (record.subnet, record.reason)
+        assert decision.predicted_ms == pytest.approx(record.predicted_ms, rel=1e-9)
+        controller.record(decision, run_ms=record.run_ms, met=record.met, now=record.learnt_s)
+    assert len({record.subnet for record in logged.records}) > 1
 
 
 def test_a_log_that_cannot_be_written_is_said_at_loading(tiny_bundle: Path, tmp_path: Path) -> None:

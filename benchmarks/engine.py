@@ -1,0 +1,275 @@
+"""The engine against other ways to pick a size, on this machine, while other work comes and goes.
+
+    python -m benchmarks.engine BUNDLE --rows FILE [--seconds 300] [--slice 30] [--seed 0]
+
+Rows with labels are sent as requests: Poisson arrivals that would keep the largest subnet busy for half of the time
+on the free machine, each with a deadline of twice the largest subnet's median from text to answer. Processor hogs and
+memory hogs, one per CPU, are switched on and off at random times of 1 to 30 seconds. The stream is cut into slices;
+every policy serves a slice, in random order, before any serves the next one, so that all meet the same machine. A
+policy lives on from slice to slice. All run through the same engine: tokenizing, graph and answer are the same, only
+the choice differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import itertools
+import math
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # a file, no window
+
+import numpy as np
+from matplotlib import pyplot as plt
+from tqdm import tqdm
+
+from benchmarks.contention import STATES, Hogs, Spell, random_spells, state_at
+from benchmarks.live_policies import Ours, Rival, policies
+from benchmarks.report import RESULTS, save
+from gearshift.runtime import Engine
+from gearshift.runtime.sensors import Sensors, available_cpus
+
+UTILISATION = 0.5
+DEADLINE_FACTOR = 2.0
+SENSE_EVERY_S = 0.5
+LEAST_DEADLINE_MS = 0.001
+"""For a request whose deadline went by while it waited: the fastest subnet then answers it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A labelled text and when it comes, in seconds after the start of the stream."""
+
+    arrives_s: float
+    text: str
+    label: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Served:
+    """One request and how it went."""
+
+    arrives_s: float
+    latency_ms: float
+    """From its arrival to its answer, waiting included."""
+    subnet: str
+    met: bool
+    right: bool
+    state: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came of a stream under one policy; shares are of all requests."""
+
+    policy: str
+    requests: int
+    met: float
+    right: float
+    goodput: float
+    """Right and in time."""
+    goodput_of: dict[str, float]
+    """The same for the requests that came in each state of the other work."""
+    p50_ms: float
+    p99_ms: float
+    switches_per_minute: float
+
+
+def main() -> None:
+    """Measure and save."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--rows", type=Path, required=True, help="TSV with the columns sentence and label")
+    parser.add_argument("--seconds", type=float, default=300, help="length of the stream, for each policy")
+    parser.add_argument("--slice", type=float, default=30, help="seconds that a policy serves at a stretch")
+    parser.add_argument("--target", type=float, default=0.99, help="share of deadlines that policies steer by")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    labelled = read_rows(options.rows)
+    spells = random_spells(options.seconds, seed=options.seed)
+    with Engine.load(options.bundle, target=options.target) as engine:
+        largest_ms = median_ms(engine, max(engine.pool.values(), key=lambda entry: entry.macs).name, labelled)
+        deadline_ms = DEADLINE_FACTOR * largest_ms
+        rows = [(text, label, engine.run(text).tokens) for text, label in labelled]
+        requests = arrivals(rows, options.seconds, UTILISATION / largest_ms * 1e3, options.seed)
+        served = serve_all(engine, policies(engine), requests, spells, deadline_ms, options)
+        facts = {"precision": engine.precision, "threads": engine.threads, "bundle": options.bundle.name}
+    results = [row(name, ones, options.seconds) for name, ones in served.items()]
+    results.sort(key=lambda one: -one.goodput)
+    name = f"engine-{options.bundle.name.removesuffix('.gearshift')}"
+    command = (
+        f"python -m benchmarks.engine {options.bundle.name} --rows {options.rows.name} --seconds {options.seconds:g}"
+    )
+    facts |= {"command": command, "deadline_ms": deadline_ms, "largest_ms": largest_ms, "requests": len(requests)}
+    facts |= {"spells": [asdict(spell) for spell in spells], "rows": [asdict(one) for one in results]}
+    save(name, facts, table(results, deadline_ms, options.seconds))
+    plot(RESULTS / f"{name}.png", served, spells, deadline_ms, options.seconds)
+
+
+def read_rows(path: Path) -> list[tuple[str, str]]:
+    """Text and label of each row."""
+    if not path.exists():
+        sys.exit(f"{path}: expected labelled rows as TSV; name a file with the columns sentence and label")
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    names = header.split("\t")
+    columns = names.index("sentence"), names.index("label")
+    return [(cells[columns[0]], cells[columns[1]]) for cells in (line.split("\t") for line in lines)]
+
+
+def median_ms(engine: Engine, subnet: str, rows: Sequence[tuple[str, str]]) -> float:
+    """From text to answer on the free machine."""
+    engine.pin(subnet)
+    times: list[float] = [engine.run(text).latency_ms for text, _ in itertools.islice(itertools.cycle(rows), 300)]
+    engine.pin(None)
+    return statistics.median(times[30:])
+
+
+def arrivals(rows: Sequence[tuple[str, str, int]], seconds: float, rate: float, seed: int) -> list[Request]:
+    """A Poisson stream of that many requests a second, of rows drawn at random."""
+    draw = random.Random(seed)
+    requests, at = [], draw.expovariate(rate)
+    while at < seconds:
+        requests.append(Request(at, *draw.choice(rows)))
+        at += draw.expovariate(rate)
+    return requests
+
+
+def serve_all(
+    engine: Engine,
+    chosen: Mapping[str, Ours | Rival],
+    requests: Sequence[Request],
+    spells: tuple[Spell, ...],
+    deadline_ms: float,
+    options: argparse.Namespace,
+) -> dict[str, list[Served]]:
+    """Every request under every policy, slice by slice."""
+    served: dict[str, list[Served]] = collections.defaultdict(list)
+    shuffle = random.Random(options.seed).shuffle
+    starts = np.arange(0, options.seconds, options.slice)
+    turns = [(start, name) for start in starts for name in _shuffled(list(chosen), shuffle)]
+    with Hogs(len(available_cpus())) as hogs:
+        for start, name in tqdm(turns, unit="slice", disable=None):
+            part = [one for one in requests if start <= one.arrives_s < start + options.slice]
+            served[name] += serve(engine, chosen[name], part, float(start), spells, deadline_ms, hogs)
+            hogs.set(STATES[0])
+    return served
+
+
+def _shuffled(names: list[str], shuffle: Callable[[list[str]], None]) -> list[str]:
+    shuffle(names)
+    return names
+
+
+def serve(
+    engine: Engine,
+    policy: Ours | Rival,
+    part: Sequence[Request],
+    start_s: float,
+    spells: tuple[Spell, ...],
+    deadline_ms: float,
+    hogs: Hogs,
+) -> list[Served]:
+    """One slice: requests come on a clock of their own, and wait while the one before is answered."""
+    served: list[Served] = []
+    sensors, sensed_s, sensed = Sensors(), -math.inf, None
+    began = time.perf_counter() - start_s
+    for request in part:
+        while (ahead := request.arrives_s - (time.perf_counter() - began)) > 0:
+            hogs.set(state_at(spells, time.perf_counter() - began))
+            time.sleep(min(ahead, 0.02))
+        now = time.perf_counter()
+        hogs.set(state_at(spells, now - began))
+        if now - sensed_s >= SENSE_EVERY_S:
+            sensed, sensed_s = sensors.read(), now
+        slack_ms = max(deadline_ms - (time.perf_counter() - began - request.arrives_s) * 1e3, LEAST_DEADLINE_MS)
+        policy.before(request.tokens, slack_ms, deadline_ms, now, sensed)
+        answer = engine.run(request.text, deadline_ms=slack_ms)
+        done = time.perf_counter()
+        latency_ms = (done - began - request.arrives_s) * 1e3
+        policy.after(answer.latency_ms, latency_ms <= deadline_ms, done)
+        state = state_at(spells, request.arrives_s)
+        right = answer.label == request.label
+        served.append(Served(request.arrives_s, latency_ms, answer.subnet, latency_ms <= deadline_ms, right, state))
+    return served
+
+
+def row(policy: str, served: Sequence[Served], seconds: float) -> Row:
+    """What came of it."""
+    latencies = [one.latency_ms for one in served]
+    in_state = {state: [one for one in served if one.state == state] for state in STATES}
+    return Row(
+        policy=policy,
+        requests=len(served),
+        met=statistics.mean(one.met for one in served),
+        right=statistics.mean(one.right for one in served),
+        goodput=statistics.mean(one.met and one.right for one in served),
+        goodput_of={
+            state: statistics.mean(one.met and one.right for one in ones) for state, ones in in_state.items() if ones
+        },
+        p50_ms=float(np.percentile(latencies, 50)),
+        p99_ms=float(np.percentile(latencies, 99)),
+        switches_per_minute=60 * sum(a.subnet != b.subnet for a, b in itertools.pairwise(served)) / seconds,
+    )
+
+
+def table(rows: Sequence[Row], deadline_ms: float, seconds: float) -> list[str]:
+    """Markdown: a row per policy, the best first."""
+    states = [state for state in STATES if state in rows[0].goodput_of]
+    lines = [
+        f"### deadline {deadline_ms:.1f} ms, {rows[0].requests} requests in {seconds:g} s under each policy",
+        "",
+        f"| policy | right and in time | in time | right | {' | '.join(states)} | p50 ms | p99 ms | switches / min |",
+        "|---" * (7 + len(states)) + "|",
+    ]
+    for one in rows:
+        shares = [one.goodput, one.met, one.right, *(one.goodput_of[state] for state in states)]
+        cells = [f"{100 * share:.1f} %" for share in shares]
+        cells += [f"{one.p50_ms:.1f}", f"{one.p99_ms:.1f}", f"{one.switches_per_minute:.0f}"]
+        lines.append(f"| {one.policy} | {' | '.join(cells)} |")
+    return [*lines, "", "The columns by state of the other work give what was right and in time."]
+
+
+def plot(
+    path: Path, served: Mapping[str, Sequence[Served]], spells: tuple[Spell, ...], deadline_ms: float, seconds: float
+) -> None:
+    """Right and in time so far, by policy, over the states of the machine; and the latencies under the engine."""
+    figure, (shares, latency) = plt.subplots(2, 1, sharex=True, figsize=(11, 8), layout="constrained")
+    ends = [*(spell.start_s for spell in spells[1:]), seconds]
+    colours = dict(zip(STATES, ("white", "tab:orange", "tab:blue", "tab:red"), strict=True))
+    for axes in (shares, latency):
+        for spell, end in zip(spells, ends, strict=True):
+            axes.axvspan(spell.start_s, end, color=colours[spell.state], alpha=0.12, linewidth=0)
+        axes.grid(alpha=0.3)
+    for name, ones in served.items():
+        good = np.cumsum([one.met and one.right for one in ones]) / np.arange(1, len(ones) + 1)
+        wide = 2.5 if name == "gearshift" else 1
+        shares.plot([one.arrives_s for one in ones], 100 * good, label=name, linewidth=wide)
+    shares.set_ylabel("right and in time so far, %")
+    shares.set_ylim(bottom=0)
+    shares.legend(ncols=4, loc="lower left")
+    shares.set_title("white: machine free, orange: processor hogs, blue: memory hogs, red: both")
+    ours = served["gearshift"]
+    for met, colour, label in ((True, "tab:green", "in time"), (False, "tab:red", "late")):
+        points = [one for one in ours if one.met == met]
+        latency.scatter([o.arrives_s for o in points], [o.latency_ms for o in points], s=4, color=colour, label=label)
+    latency.axhline(deadline_ms, color="black", linestyle="--", linewidth=1, label="deadline")
+    latency.set_yscale("log")
+    latency.set_ylabel("latency under gearshift, ms")
+    latency.set_xlabel("seconds")
+    latency.legend(loc="upper right", ncols=3)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

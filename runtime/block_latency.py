@@ -1,0 +1,142 @@
+"""The latency of a layer of any size on one device, fitted to measured subnets, so that that of a subnet is a sum."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gearshift.device_profiles.profile import LatencyTable
+from gearshift.runtime.errors import ProfileError
+from gearshift.runtime.space import EncoderShape, Subnet
+
+Size = tuple[int, int]
+
+FEWEST_SUBNETS = 6
+"""Measured subnets that a fit needs: the plane through them has four numbers."""
+
+DEVIATION = 0.05
+"""How far a layer's time is expected to lie off the plane over heads and neurons, as a share of the full layer's:
+with many measured subnets the fit follows what was measured, with few it stays near the plane."""
+
+NOISE = 0.02
+"""Relative error of a measured median."""
+
+
+@dataclass(frozen=True)
+class BlockLatency:
+    """Milliseconds of a layer by its size. Layers of one shape cost the same wherever they are."""
+
+    shape: EncoderShape
+    precision: str
+    provider: str
+    threads: int
+    lengths: tuple[int, ...]
+    fixed_ms: tuple[float, ...]
+    """What no layer costs, for each length: embeddings, head and the call itself."""
+    plane_ms: tuple[tuple[float, float, float], ...]
+    """For each length: of a layer that runs, of a head and of a neuron."""
+    corrections_ms: Mapping[Size, tuple[float, ...]]
+    """`(heads, neurons)` that were measured -> what is to be added to the plane, for each length."""
+
+    def fixed(self, length: int) -> float:
+        """Milliseconds of what is in every subnet."""
+        return max(0.0, _between(self.lengths, self.fixed_ms, length))
+
+    def part(self, layers: tuple[Size, ...], length: int, shape: EncoderShape) -> float:
+        """Milliseconds of layers of these sizes; raises ProfileError where they are another encoder's."""
+        if shape != self.shape:
+            raise ProfileError(
+                f"latencies of another space: expected an encoder of {shape.layers} layers, hidden {shape.hidden}, "
+                f"found {self.shape.layers}, hidden {self.shape.hidden}; fit them to this bundle"
+            )
+        return sum(max(0.0, _between(self.lengths, self._layer(size), length)) for size in layers if size[0])
+
+    def predict(self, subnet: Subnet, length: int) -> float:
+        """Milliseconds of a subnet for a text of that many tokens: straight lines between the measured lengths."""
+        return self.fixed(length) + self.part(subnet.layers, length, self.shape)
+
+    def _layer(self, size: Size) -> tuple[float, ...]:
+        corrections = self.corrections_ms.get(size, (0.0,) * len(self.lengths))
+        return tuple(
+            layer + size[0] * head + size[1] * neuron + own
+            for (layer, head, neuron), own in zip(self.plane_ms, corrections, strict=True)
+        )
+
+
+def fit_block_latency(
+    shape: EncoderShape,
+    subnets: Mapping[str, Subnet],
+    table: LatencyTable,
+    *,
+    only: Collection[str] | None = None,
+) -> BlockLatency:
+    """Least squares of relative errors over the measured subnets, `only` these of them where given.
+
+    The time of a layer is a plane over heads and neurons, plus an own number for each size that was measured, which
+    is held near 0. Raises ProfileError where the table is not of these subnets, or has too few.
+    """
+    names = [name for name in table.median_ms if only is None or name in only]
+    strange = sorted(set(names) - subnets.keys())
+    if strange:
+        raise ProfileError(f"latency table of another space: no subnet {strange[0]!r} here; measure this bundle")
+    if len(names) < FEWEST_SUBNETS:
+        raise ProfileError(f"latency table: expected {FEWEST_SUBNETS} measured subnets or more, found {len(names)}")
+    sizes = sorted({size for name in names for size in subnets[name].layers if size[0]})
+    features = np.array([_features(subnets[name], sizes) for name in names])
+    solutions = [
+        _solve(features, np.array([table.median_ms[name][place] for name in names]), shape)
+        for place in range(len(table.lengths))
+    ]
+    return BlockLatency(
+        shape,
+        table.precision,
+        table.provider,
+        table.threads,
+        table.lengths,
+        tuple(float(solution[0]) for solution in solutions),
+        tuple((float(s[1]), float(s[2]), float(s[3])) for s in solutions),
+        {size: tuple(float(s[4 + place]) for s in solutions) for place, size in enumerate(sizes)},
+    )
+
+
+def relative_errors(
+    fitted: BlockLatency, subnets: Mapping[str, Subnet], table: LatencyTable, names: Collection[str]
+) -> list[float]:
+    """|predicted / measured - 1| of these subnets at every length of the table."""
+    return [
+        abs(fitted.predict(subnets[name], length) / measured - 1)
+        for name in names
+        for length, measured in zip(table.lengths, table.median_ms[name], strict=True)
+    ]
+
+
+def _features(subnet: Subnet, sizes: list[Size]) -> list[float]:
+    kept = subnet.kept()
+    counts = [sum((one.heads, one.neurons) == size for one in kept) for size in sizes]
+    plane = [1, len(kept), sum(one.heads for one in kept), sum(one.neurons for one in kept)]
+    return [float(number) for number in (*plane, *counts)]
+
+
+def _solve(features: NDArray[np.float64], times: NDArray[np.float64], shape: EncoderShape) -> NDArray[np.float64]:
+    """Ridge regression: only the corrections are held near 0, by NOISE / DEVIATION of a full layer's share."""
+    layer = float(times.max()) / shape.layers
+    count = features.shape[1]
+    held = np.eye(count)[4:] * NOISE / (DEVIATION * layer)
+    matrix = np.vstack([features / times[:, None], held])
+    target = np.concatenate([np.ones(len(times)), np.zeros(len(held))])
+    scale = np.maximum(np.abs(matrix).max(axis=0), 1e-30)
+    solution: NDArray[np.float64] = np.linalg.lstsq(matrix / scale, target, rcond=None)[0] / scale
+    return solution
+
+
+def _between(lengths: tuple[int, ...], times: tuple[float, ...], length: int) -> float:
+    """Straight lines between the lengths, the first and the last of which go on."""
+    if len(lengths) == 1:
+        return times[0] * max(1.0, length / lengths[0])
+    right = min(max(bisect_left(lengths, length), 1), len(lengths) - 1)
+    slope = (times[right] - times[right - 1]) / (lengths[right] - lengths[right - 1])
+    return times[right - 1] + slope * (max(length, lengths[0]) - lengths[right - 1])

@@ -1,0 +1,83 @@
+"""A DAN beside a bundle's graph: train, export, open, answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gearshift.__main__ import main
+from gearshift.export.dan import FILE, NAME, add_dan, dan_accuracy, pruned_dan
+from gearshift.runtime import Engine
+from gearshift.runtime.bundle import open_bundle
+from gearshift.runtime.dan import open_dan, save_dan
+from gearshift.runtime.errors import ExportError, InputError, IntegrityError
+from gearshift.trainer.checkpoint import Run
+from gearshift.trainer.dan import DanRun, DanSettings, load_dan_run, train_dan
+from gearshift.trainer.rows import Row
+from tests.trainer.tiny import make_data
+
+SETTINGS = DanSettings(table_parameters=8000, width=8, hidden=4, longest=2, epochs=1, batch_size=8)
+DATA = make_data(train=60, test=30)
+
+
+@pytest.fixture(scope="module")
+def dan_run(run: Run, tmp_path_factory: pytest.TempPathFactory) -> DanRun:
+    """A DAN of the tiny supernet's full subnet."""
+    return train_dan(run.path, DATA, SETTINGS, tmp_path_factory.mktemp("dan") / "run")
+
+
+def test_the_bundle_has_a_measured_gear_below_its_graph(
+    dan_run: DanRun, bundle_path: Path, rows: tuple[Row, ...], tmp_path: Path
+) -> None:
+    shutil.copytree(bundle_path, tmp_path / "b.gearshift")
+    add_dan(open_bundle(tmp_path / "b.gearshift"), dan_run, rows, max_mb=0.03)
+    bundle = open_bundle(tmp_path / "b.gearshift")
+    dan = open_dan(bundle.path / FILE)
+    entry = bundle.dan
+    assert entry is not None and (entry.name, entry.precision) == (NAME, "int8")
+    assert entry.accuracy == dan_accuracy(dan, bundle.manifest.labels, rows)
+    assert NAME not in bundle.pool("int8") and bundle.precisions == ("fp32", "int8")
+    assert "and a DAN" in (bundle.path / "README.md").read_text(encoding="utf-8")
+    with Engine.load(bundle.path) as engine:
+        assert engine.run("snow").label in bundle.manifest.labels
+    (bundle.path / FILE).write_bytes((bundle.path / FILE).read_bytes()[:-1])
+    with pytest.raises(IntegrityError, match=r"expected .* bytes"):
+        open_bundle(bundle.path)
+
+
+@pytest.mark.parametrize("max_mb", [0.006, 0.008, 0.02])
+def test_a_pruned_table_fits(dan_run: DanRun, tmp_path: Path, max_mb: float) -> None:
+    dan = pruned_dan(dan_run, max_mb=max_mb)
+    save_dan(tmp_path / "dan", dan)
+    assert (tmp_path / "dan").stat().st_size <= max_mb * 1e6
+    assert len(dan.rows) <= len(dan_run.ngrams)
+
+
+def test_a_size_without_room_is_refused(dan_run: DanRun) -> None:
+    with pytest.raises(ExportError, match="nothing fits"):
+        pruned_dan(dan_run, max_mb=0.001)
+
+
+def test_a_dan_of_other_labels_is_refused(dan_run: DanRun, bundle_path: Path, rows: tuple[Row, ...]) -> None:
+    with pytest.raises(InputError, match="expected a DAN of the labels"):
+        add_dan(open_bundle(bundle_path), dataclasses.replace(dan_run, labels=("a", "b", "c")), rows, max_mb=1)
+
+
+def test_the_command_line_trains_and_exports_one(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["sentence\tlabel", *(f"{row.text}\t{row.label}" for row in DATA.splits["train"])]
+    (tmp_path / "data.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "more.txt").write_text("ice and sun\n\nspring\n", encoding="utf-8")
+    teacher, data, out = str(run.path), str(tmp_path / "data.tsv"), tmp_path / "dan"
+    sizes = ["--table-parameters", "800", "--width", "8", "--hidden", "4", "--epochs", "1"]
+    more = ["--unlabelled", str(tmp_path / "more.txt")]
+    assert main(["train-dan", "--json", "--teacher", teacher, "--data", data, "-o", str(out), *more, *sizes]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["rows"]["unlabelled"] == 2 and "GB of memory" in said.err
+    assert load_dan_run(out).table.shape == (100, 8)
+    bundle = tmp_path / "b.gearshift"
+    assert main(["export", teacher, "--data", data, "--dan", str(out), "-o", str(bundle)]) == 0
+    assert open_bundle(bundle).dan is not None

@@ -1,0 +1,128 @@
+"""Tables and pool of a tiny supernet, from training to an engine that answers with every subnet."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+
+from gearshift.export.pipeline import export_bundle
+from gearshift.runtime import Engine
+from gearshift.runtime.bundle import open_bundle
+from gearshift.runtime.errors import InputError, SchemaError
+from gearshift.runtime.space import Subnet
+from gearshift.runtime.tables import Limits, load_tables
+from gearshift.trainer.checkpoint import Run, load_run
+from gearshift.trainer.dynabert import train_supernet
+from gearshift.trainer.search import Scorer, SearchReport, search_run, search_space
+from tests.trainer.tiny import SETTINGS, SHAPE, encoded_rows, make_data, random_model, write_checkpoint
+
+DATA = make_data(train=48, test=24)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, SearchReport]:
+    folder = tmp_path_factory.mktemp("search")
+    run = train_supernet(write_checkpoint(folder / "tiny"), DATA, SETTINGS, folder / "run")
+    report = search_run(run, DATA, pool=20, rescored=60)
+    return load_run(run.path), report
+
+
+def test_options_of_a_stage_run_its_first_layers_at_one_width() -> None:
+    space = search_space(SHAPE, (1.0, 0.5), 2)
+    assert [len(stage.options) for stage in space.stages] == [5, 5]
+    assert [option.layers for option in space.stages[0].options] == [
+        ((4, 64), (4, 64)),
+        ((2, 32), (2, 32)),
+        ((4, 64), (0, 0)),
+        ((2, 32), (0, 0)),
+        ((0, 0), (0, 0)),
+    ]
+    with pytest.raises(InputError, match="expected 1 among them"):
+        search_space(SHAPE, (0.5,), 1)
+
+
+def test_the_loss_of_the_full_net_is_the_least() -> None:
+    model = random_model()
+    scorer = Scorer(model, encoded_rows(40))
+    full = scorer(model.full)
+    for sizes in itertools.product([(4, 64), (1, 16)], repeat=SHAPE.layers):
+        assert scorer(Subnet(sizes)) >= full
+    assert len(scorer.known) == 2**SHAPE.layers
+
+
+def test_a_row_of_the_tables_is_the_loss_with_that_stage_alone_changed(searched: tuple[Run, SearchReport]) -> None:
+    run, report = searched
+    tables = load_tables(run.path / "tables.json", shape=run.checkpoint.model.shape)
+    assert tables == report.tables
+    for stage in range(4):
+        assert tables.rows[stage][0].loss == pytest.approx(0, abs=1e-6)
+        assert len(tables.rows[stage]) == 5
+
+
+def test_the_pool_is_what_the_run_has_from_then_on(searched: tuple[Run, SearchReport]) -> None:
+    run, report = searched
+    assert list(run.subnets) == [member.name for member in report.pool]
+    assert run.subnets == {member.name: member.subnet for member in report.pool}
+    assert len(run.subnets) == 20
+    assert run.checkpoint.model.full in run.subnets.values()
+    sizes = [subnet.parameters(run.checkpoint.model.shape) for subnet in run.subnets.values()]
+    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) > 8
+    uneven = [s for s in run.subnets.values() if len({layer for layer in s.layers if layer[0]}) > 1]
+    assert uneven
+
+
+def test_the_same_search_writes_the_same_files(searched: tuple[Run, SearchReport]) -> None:
+    run, _ = searched
+    before = [(run.path / name).read_bytes() for name in ("tables.json", "pool.json")]
+    search_run(run, DATA, pool=20, rescored=60)
+    assert [(run.path / name).read_bytes() for name in ("tables.json", "pool.json")] == before
+
+
+def test_a_pool_chosen_on_its_own_test_rows_is_told(searched: tuple[Run, SearchReport]) -> None:
+    assert searched[1].notes == ()
+    same = DATA.__class__(DATA.labels, {**DATA.splits, "test": DATA.splits["dev"]})
+    run, _ = searched
+    assert "flatters" in search_run(run, same, pool=20, rescored=60).notes[0]
+    search_run(run, DATA, pool=20, rescored=60)
+
+
+def test_more_than_are_scored_cannot_be_chosen(searched: tuple[Run, SearchReport]) -> None:
+    with pytest.raises(InputError, match="expected 1 to 10 subnets"):
+        search_run(searched[0], DATA, pool=11, rescored=10)
+
+
+def test_tables_of_another_supernet_are_not_exported(searched: tuple[Run, SearchReport], tmp_path: Path) -> None:
+    run, _ = searched
+    path = run.path / "tables.json"
+    content = path.read_text()
+    path.write_text(json.dumps({**json.loads(content), "supernet": "00" * 32}))
+    with pytest.raises(SchemaError, match="another supernet"):
+        export_bundle(run, tmp_path / "x.gearshift", DATA.splits["test"])
+    path.write_text(content)
+
+
+def test_a_searched_run_is_exported_and_answers(searched: tuple[Run, SearchReport], tmp_path: Path) -> None:
+    run, report = searched
+    target = tmp_path / "searched.gearshift"
+    export_bundle(run, target, DATA.splits["test"], precisions=("fp32",), layers_per_stage=1)
+    bundle = open_bundle(target)
+    assert {name: entry.subnet for name, entry in bundle.pool("fp32").items()} == run.subnets
+    for member in report.pool:
+        assert bundle.entry(member.name, "fp32").accuracy == pytest.approx(member.accuracy)
+    tables = load_tables(target / "tables.json", shape=bundle.manifest.space.shape)
+    best = tables.best(Limits(parameters=run.subnets["w100-d100"].parameters(tables.space.shape)))[0]
+    assert best.subnet == run.checkpoint.model.full
+    with Engine.load(target, threads=1, cache=False) as engine:
+        answers = {}
+        for name in run.subnets:
+            engine.pin(name)
+            answers[name] = engine.run("the winter was full of snow").subnet
+        assert answers == {name: name for name in run.subnets}
+
+
+def test_a_stage_that_covers_the_whole_net_cannot_be_skipped(searched: tuple[Run, SearchReport]) -> None:
+    with pytest.raises(InputError, match="whole net"):
+        search_run(searched[0], DATA, pool=2, rescored=8, layers_per_stage=4)

@@ -1,0 +1,136 @@
+"""Training of a DAN from a tiny teacher."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gearshift.runtime.dan import Floats, Text, fold, open_dan, pack, save_dan
+from gearshift.runtime.errors import InputError, ModelError
+from gearshift.trainer import dan as dan_module
+from gearshift.trainer.dan import DanRun, DanSettings, RowwiseAdagrad, load_dan_run, text_of, train_dan
+from gearshift.trainer.data import DataSet
+from tests.trainer.tiny import KEYWORDS, LABELS, make_data
+
+SETTINGS = DanSettings(
+    table_parameters=16_000, width=16, hidden=8, longest=2, epochs=8, batch_size=8, table_lr=0.3, lr=0.02, dropout=0.0
+)
+DATA = make_data(train=300, test=60)
+
+
+def _known(texts: list[Text], labels: tuple[str, ...] = LABELS) -> Floats:
+    """A teacher that reads the keyword of a row."""
+    said = [
+        [float(any(w in " ".join([t] if isinstance(t, str) else t).split() for w in KEYWORDS[n])) for n in labels]
+        for t in texts
+    ]
+    return np.array(said, np.float32) * 6
+
+
+@pytest.fixture(autouse=True)
+def _teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training is tested apart from the teacher, which has its own tests."""
+    monkeypatch.setattr(dan_module, "teacher_logits", lambda path, texts, labels, **rest: _known(texts, labels))
+
+
+def _train(out: Path, data: DataSet = DATA, settings: DanSettings = SETTINGS) -> DanRun:
+    return train_dan(Path("teacher"), data, settings, out)
+
+
+def _accuracy(run: DanRun, path: Path, data: DataSet, precision: str = "int8") -> float:
+    table, dense = (run.table, run.dense) if run.paired else fold(run.table, run.dense)
+    save_dan(path, pack(run.ngrams, table, dense, precision=precision, longest=SETTINGS.longest, paired=run.paired))
+    rows = data.splits["test"]
+    best = open_dan(path).run([text_of(row) for row in rows]).argmax(1)
+    return float(np.mean([run.labels[place] == row.label for place, row in zip(best, rows, strict=True)]))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_it_learns_what_the_teacher_knows_and_the_device_answers_it(tmp_path: Path, precision: str) -> None:
+    assert _accuracy(_train(tmp_path / "run"), tmp_path / "dan", DATA, precision) >= 0.9
+
+
+def test_pairs_are_learnt(tmp_path: Path) -> None:
+    splits = {
+        name: tuple(dataclasses.replace(row, pair="the day") for row in rows) for name, rows in DATA.splits.items()
+    }
+    data = dataclasses.replace(DATA, splits=splits)
+    assert _accuracy(_train(tmp_path / "run", data), tmp_path / "dan", data) >= 0.9
+
+
+def test_labels_alone_teach_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dan_module, "teacher_logits", lambda path, texts, labels, **rest: _known(texts) * 0)
+    settings = dataclasses.replace(SETTINGS, epochs=0.1, finetune_epochs=8)
+    assert _accuracy(_train(tmp_path / "run", settings=settings), tmp_path / "dan", DATA) >= 0.9
+
+
+def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
+    run = _train(tmp_path / "run")
+    read = load_dan_run(tmp_path / "run")
+    assert (read.labels, read.paired, read.facts) == (run.labels, run.paired, run.facts)
+    np.testing.assert_array_equal(read.table, run.table)
+    np.testing.assert_array_equal(read.ngrams, run.ngrams)
+    assert not (tmp_path / ".run.training").exists()
+
+
+def test_an_interrupted_training_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = dataclasses.replace(SETTINGS, save_every_s=0, dropout=0.2, finetune_epochs=1, epochs=2)
+    whole = _train(tmp_path / "whole", settings=settings)
+    step, calls = RowwiseAdagrad.step, []
+
+    def interrupted(self: RowwiseAdagrad, factor: float) -> None:
+        calls.append(factor)
+        if len(calls) == STOPPED:
+            raise KeyboardInterrupt
+        step(self, factor)
+
+    for STOPPED in (5, 100):  # in either stage; 76 steps and 38  # noqa: N806
+        calls.clear()
+        out = tmp_path / f"run{STOPPED}"
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(RowwiseAdagrad, "step", interrupted)
+            _train(out, settings=settings)
+        assert not out.exists()
+        np.testing.assert_array_equal(_train(out, settings=settings).table, whole.table)
+
+
+def test_only_touched_rows_change() -> None:
+    bag = torch.nn.EmbeddingBag(5, 3, mode="mean", sparse=True)
+    before = bag.weight.detach().clone()
+    bag(torch.tensor([1, 3, 3]), torch.tensor([0])).pow(2).sum().backward()
+    RowwiseAdagrad(bag.weight, 0.1).step(1)
+    assert (bag.weight != before).any(1).tolist() == [False, True, False, True, False]
+
+
+def test_a_table_has_at_most_the_parameters_asked_for(tmp_path: Path) -> None:
+    run = _train(tmp_path / "run", settings=dataclasses.replace(SETTINGS, table_parameters=170, epochs=0.1))
+    assert run.table.shape == (10, 16)
+
+
+def test_a_billion_parameters_need_twelve_gigabytes() -> None:
+    assert DanSettings(table_parameters=10**9).memory_bytes() == pytest.approx(12e9, rel=0.01)
+
+
+@pytest.mark.parametrize("wrong", [{"table_parameters": 10}, {"table_parameters": 10**10}, {"longest": 5}, {"lr": 0}])
+def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="expected"):
+        DanSettings(**wrong)
+
+
+def test_unlabelled_texts_of_another_form_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unlabelled texts"):
+        train_dan(Path("teacher"), DATA, SETTINGS, tmp_path / "run", unlabelled=[("a", "b")])
+
+
+def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="train-dan"):
+        load_dan_run(tmp_path)
+    _train(tmp_path / "run", settings=dataclasses.replace(SETTINGS, epochs=0.1))
+    (tmp_path / "run" / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(ModelError, match="not a whole DAN run"):
+        load_dan_run(tmp_path / "run")

@@ -1,0 +1,45 @@
+"""Logits of a teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import transformers
+
+from gearshift.runtime.errors import ModelError
+from gearshift.trainer.teacher_logits import teacher_logits
+from tests.data.make_tiny_bundle import make_checkpoint
+
+TEXTS = ["snow and ice all day", "sun", "a mild breeze"]
+
+
+def _teacher(path: Path) -> Path:
+    make_checkpoint(path, TEXTS * 9, 2)
+    return path
+
+
+def _asked(teacher: Path, cache: Path, labels: tuple[str, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return teacher_logits(teacher, TEXTS, labels, cache=cache, max_length=16, batch_size=2)
+
+
+def test_logits_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = _teacher(tmp_path / "teacher")
+    first = _asked(teacher, tmp_path / "cache", ("LABEL_0", "LABEL_1"))
+    assert first.shape == (3, 2) and len({*first[:, 0].tolist()}) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(transformers.AutoModelForSequenceClassification, "from_pretrained", None)
+        np.testing.assert_array_equal(_asked(teacher, tmp_path / "cache", ("LABEL_0", "LABEL_1")), first)
+    swapped = _asked(teacher, tmp_path / "cache", ("LABEL_1", "LABEL_0"))
+    np.testing.assert_allclose(swapped, first[:, ::-1], rtol=1e-6)
+
+
+def test_a_teacher_of_other_labels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="expected a teacher of the labels a, b, found LABEL_0, LABEL_1"):
+        _asked(_teacher(tmp_path / "teacher"), tmp_path, ("a", "b"))
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no classifier"):
+        _asked(tmp_path, tmp_path, ("a", "b"))

@@ -1,0 +1,134 @@
+"""Which subnets ship: near the Pareto front on devices of several kinds, few cuts, spread over sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from gearshift.runtime.block_latency import BlockLatency
+from gearshift.runtime.errors import InputError
+from gearshift.runtime.space import EncoderShape, Option, Space, Stage, Subnet, layer_macs
+from gearshift.runtime.tables import BlockTables, Estimate, Limits
+
+TOKENS = 64
+"""Length of text that the devices are imagined with."""
+
+KINDS = {"even": (1.0, 1.0, 0.0), "slow attention": (4.0, 1.0, 0.0), "slow feed-forward": (1.0, 4.0, 0.0),
+         "slow call": (1.0, 1.0, 0.5)}  # fmt: skip
+"""Kind of device -> time of a MAC in attention, of one in the FFN, and of a layer whatever its size, as a share of
+what the full layer's MACs take. Which of them a device is like is found out there."""
+
+LEVELS = 40
+RANKS = (1, 3, 10)
+"""Candidates are the best at so many sizes on each kind of device; where these are too few, the best 3, then 10."""
+
+CUT_TOLERANCE = 0.05
+"""Cuts are left out as long as the mean loss increase of the best subnets rises by no more than this share."""
+
+CUT_LEVELS = 8
+"""Sizes at which cuts are judged."""
+
+
+def kinds_of_device(shape: EncoderShape) -> dict[str, BlockLatency]:
+    """Imagined devices on which subnets rank differently; times in billions of MACs."""
+    head = layer_macs(shape, 1, 0, TOKENS) / 1e9
+    neuron = layer_macs(shape, 0, 1, TOKENS) / 1e9
+    layer = shape.heads * head + shape.neurons * neuron
+    return {
+        name: BlockLatency(
+            shape, "fp32", "imagined", 1, (TOKENS,), (0.0,), ((layer * call, head * attention, neuron * ffn),), {}
+        )
+        for name, (attention, ffn, call) in KINDS.items()
+    }
+
+
+def best_by_size(tables: BlockTables, device: BlockLatency, levels: int, *, each: int = 1) -> list[Estimate]:
+    """The `each` subnets of least summed loss at `levels` latencies from the smallest subnet's to the largest's."""
+    shape = tables.space.shape
+    times = [[device.part(option.layers, TOKENS, shape) for option in stage.options] for stage in tables.space.stages]
+    full = sum(map(max, times))
+    smallest = min(time for stage in times for time in stage if time > 0)
+    least = max(sum(map(min, times)), smallest)
+    limits = np.geomspace(least * (1 + 1e-6), full * (1 + 1e-6), levels)
+    found = (tables.best(Limits(latency_ms=float(limit), length=TOKENS), device, count=each) for limit in limits)
+    return [one for several in found for one in several]
+
+
+def few_cuts(tables: BlockTables, *, tolerance: float = CUT_TOLERANCE) -> BlockTables:
+    """The tables without the options whose absence costs little: each cut of a layer is paid for in every call.
+
+    One by one, the least needed first, while the mean loss increase of the best subnets rises by `tolerance` at
+    most. The largest option of a stage and the one that skips it, which cuts nothing, always stay.
+    """
+    device = kinds_of_device(tables.space.shape)["even"]
+
+    def loss(tried: BlockTables) -> float:
+        found = best_by_size(tried, device, CUT_LEVELS)
+        return float(np.mean([one.loss for one in found])) - tables.fixed.loss
+
+    options = [
+        (place, option)
+        for place, stage in enumerate(tables.space.stages)
+        for option in stage.options[1:]
+        if not option.skips
+    ]
+    allowed = loss(tables) * (1 + tolerance)
+    for place, option in sorted(options, key=lambda one: loss(_without(tables, *one))):
+        tried = _without(tables, place, option)
+        if loss(tried) <= allowed:
+            tables = tried
+    return tables
+
+
+def candidates(tables: BlockTables, count: int) -> dict[Subnet, Estimate]:
+    """`count` subnets that are among the best at some size on some kind of device; fewer where there are no more."""
+    if count < 1:
+        raise InputError(f"candidates: expected at least 1, got {count}")
+    found: dict[Subnet, Estimate] = {}
+    for each in RANKS:
+        for device in kinds_of_device(tables.space.shape).values():
+            ranked = best_by_size(tables, device, max(2, min(LEVELS, count // len(KINDS))), each=each)
+            found |= {one.subnet: one for one in ranked if one.subnet not in found}
+        if len(found) >= count:
+            break
+    return dict(list(found.items())[:count])
+
+
+def choose_pool(shape: EncoderShape, losses: Mapping[Subnet, float], size: int) -> list[Subnet]:
+    """`size` of the subnets, by measured loss: the Pareto front on every kind of device, then the next one, and so on.
+
+    Where a front has more than there is room for, those are taken that lie evenly along it. Largest first.
+    """
+    chosen: list[Subnet] = []
+    left = dict.fromkeys(losses)
+    while left and len(chosen) < size:
+        layer: dict[Subnet, None] = {}
+        for device in kinds_of_device(shape).values():
+            costs = {one: device.predict(one, TOKENS) for one in left}
+            layer |= dict.fromkeys(_front(costs, losses))
+        ordered = sorted(layer, key=lambda one: (one.parameters(shape), one.layers))
+        room = min(size - len(chosen), len(ordered))
+        chosen += [ordered[place] for place in np.linspace(0, len(ordered) - 1, room).round().astype(int)]
+        left = dict.fromkeys(one for one in left if one not in layer)
+    return sorted(chosen, key=lambda one: (-one.parameters(shape), one.layers))
+
+
+def _front(costs: Mapping[Subnet, float], losses: Mapping[Subnet, float]) -> list[Subnet]:
+    """Those that no other beats in cost and loss, the cheapest first."""
+    front: list[Subnet] = []
+    for one in sorted(costs, key=lambda one: (costs[one], losses[one])):
+        if not front or losses[one] < losses[front[-1]]:
+            front.append(one)
+    return front
+
+
+def _without(tables: BlockTables, place: int, option: Option) -> BlockTables:
+    """The tables without one option of one stage."""
+    old = tables.space.stages[place]
+    kept = [index for index, one in enumerate(old.options) if one != option]
+    stages = list(tables.space.stages)
+    stages[place] = Stage(old.first, tuple(old.options[index] for index in kept))
+    rows = list(tables.rows)
+    rows[place] = tuple(tables.rows[place][index] for index in kept)
+    return BlockTables(**{**vars(tables), "space": Space(tables.space.shape, tuple(stages)), "rows": tuple(rows)})
