@@ -74,6 +74,7 @@ class Rules:
 
 
 DEFAULT_RULES = Rules()
+UNCAPPED = Stepper()
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,9 @@ class State:
     now_s: float = -math.inf
     history: tuple[Snapshot, ...] = ()
     """Of the last WINDOW_S, oldest first."""
-    heat: Stepper = Stepper()
-    memory: Stepper = Stepper()
-    power: Stepper = Stepper()
+    heat: Stepper = UNCAPPED
+    memory: Stepper = UNCAPPED
+    power: Stepper = UNCAPPED
     battery: int = 0
     """Rungs left out for the battery."""
     released_s: float = -math.inf

@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from gearshift import __version__
 from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.runtime.cgroup import find_cgroup
 from gearshift.runtime.errors import StorageError
+from gearshift.runtime.findings import Finding, Level
 from gearshift.runtime.packed import PackedCache
-from gearshift.runtime.sensors import Sensors, Snapshot, available_cpus, effective_cpus
-
-Level = Literal["ok", "note", "warning", "error"]
+from gearshift.runtime.sensors import Sensors, available_cpus, effective_cpus
+from gearshift.runtime.signal_findings import signal_findings
 
 MINIMUM_PYTHON = (3, 11)
 MINIMUMS = {"numpy": "1.26", "onnxruntime": "1.23", "psutil": "5.9", "tokenizers": "0.20"}
@@ -28,24 +28,7 @@ MINIMUMS = {"numpy": "1.26", "onnxruntime": "1.23", "psutil": "5.9", "tokenizers
 WITHOUT = {"psutil"}
 """Packages that the runtime can do without: sensors are unknown then."""
 
-LOW_MEMORY_MB = 400
-"""One fp32 session of a BERT-base-sized bundle takes about 390 MB."""
-
-HIGH_PRESSURE = 0.1
-"""Share of the time that some process waits for a CPU from which latencies are seldom the unloaded ones."""
-
 SENSOR_INTERVAL_S = 0.25
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One fact about the device, and what to do about it."""
-
-    level: Level
-    subject: str
-    text: str
-    advice: str = ""
-    """Empty where there is nothing to do."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +97,7 @@ def examine(
         *_cpu(device),
         *_limits(device, len(allowed), effective, root),
         *_governor(device, root),
-        *_signals(sensors.read()),
+        *signal_findings(sensors.read()),
         _packed(cache or PackedCache()),
     )
     return Report(findings, device, effective)
@@ -245,27 +228,6 @@ def _scales_by_itself(root: Path) -> bool:
     return driver in {"intel_pstate", "amd-pstate-epp"}
 
 
-def _signals(snapshot: Snapshot) -> Iterator[Finding]:
-    others, pressure, memory = snapshot.others_cpu, snapshot.cpu_pressure, snapshot.memory_available_mb
-    if others.value is None:
-        yield _missing("others' cpu", "the engine learns the load from its own latencies alone")
-    else:
-        yield Finding("ok", "others' cpu", f"{others.value:.0%} of the CPUs that can be used")
-    if pressure.value is None:
-        yield _missing("cpu pressure", "Linux 4.20 or newer has it, if started with psi=1")
-    elif pressure.value >= HIGH_PRESSURE:
-        yield Finding("note", "cpu pressure", f"{pressure.value:.0%}: processes wait for CPUs", "expect slower answers")
-    else:
-        yield Finding("ok", "cpu pressure", f"{pressure.value:.0%}")
-    if memory.value is None:
-        yield _missing("memory", "the engine cannot see when memory runs short")
-    elif memory.value < LOW_MEMORY_MB:
-        text = f"{memory.value:.0f} MB available"
-        yield Finding("warning", "memory", text, f"a BERT-base-sized bundle wants about {LOW_MEMORY_MB} MB")
-    else:
-        yield Finding("ok", "memory", f"{memory.value:.0f} MB available")
-
-
 def _packed(cache: PackedCache) -> Finding:
     try:
         entries = cache.entries()
@@ -273,7 +235,3 @@ def _packed(cache: PackedCache) -> Finding:
         return Finding("note", "packed weights", str(error))
     held = f"{len(entries)} bundles, {sum(entries.values()) / 1e6:.0f} MB" if entries else "empty"
     return Finding("ok", "packed weights", f"{cache.directory}: {held}")
-
-
-def _missing(subject: str, advice: str) -> Finding:
-    return Finding("note", subject, "sensor not found", advice)

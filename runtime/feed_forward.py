@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from gearshift.runtime.sensors import Reading, Snapshot
+from gearshift.runtime.reading import Reading
+from gearshift.runtime.sensors import Snapshot
 
 SIGNALS = ("others_cpu", "cpu_pressure")
 """Signals that are a share of the CPU time, 0 to 1, which others take or processes wait for."""

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.latency import predict
-from gearshift.runtime.sensors import UNKNOWN, Reading, Snapshot
+from gearshift.runtime.reading import UNKNOWN, Reading
+from gearshift.runtime.sensors import Snapshot
 
 NOISE = 0.06
 """Deviation of the log of one run, and below the share of runs that take much longer, with no cause, and how much."""

@@ -12,7 +12,8 @@ from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.caps import Caps
 from gearshift.runtime.controller import Controller, Steering
 from gearshift.runtime.errors import InputError
-from gearshift.runtime.sensors import UNKNOWN, Reading, Snapshot
+from gearshift.runtime.reading import UNKNOWN, Reading
+from gearshift.runtime.sensors import Snapshot
 
 ACCURACIES = {"large": 0.95, "middle": 0.9, "small": 0.8, "dominated": 0.7}
 TIMES: dict[str, tuple[float, ...]] = {

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from gearshift.runtime.doctor import MINIMUM_PYTHON, MINIMUMS, Finding, Report, examine, exit_code
+from gearshift.runtime.doctor import MINIMUM_PYTHON, MINIMUMS, Report, examine, exit_code
+from gearshift.runtime.findings import Finding
 from gearshift.runtime.sensors import Sensors
 from tests.device_profiles import CONTAINER, DRIVER, GOVERNOR, LAPTOP, RASPBERRY_PI, write_tree
+from tests.runtime.test_power import battery
 from tests.runtime.test_sensors import Machine
+from tests.runtime.test_thermal import FLAGS, policy, zone
 
 PACKAGES: dict[str, Any] = {
     "numpy": SimpleNamespace(__version__="2.0.1"),
@@ -233,3 +236,49 @@ def test_a_user_without_a_home_is_told_how_to_have_a_cache(tmp_path: Path, monke
     report = _examine(write_tree(tmp_path, LAPTOP))
     assert "set GEARSHIFT_CACHE_DIR" in _found(report, "packed weights").text
     assert exit_code(report) == 0
+
+
+def test_a_device_with_every_sensor_shows_each(tmp_path: Path) -> None:
+    files = {
+        **LAPTOP,
+        **zone(0, "cpu-thermal", 51000, passive=75),
+        **policy(0, 600, 1500),
+        **battery(capacity=80, status="Discharging", power_now=4_000_000),
+        FLAGS: "0",
+        "proc/pressure/memory": "some avg10=1.00 total=1\n",
+    }
+    report = _examine(write_tree(tmp_path, files))
+    assert _found(report, "temperature") == Finding("ok", "temperature", "51 C; the device slows down from 75 C")
+    assert _found(report, "clock").text == "40% of the highest, low also when idle"
+    assert _found(report, "throttling").text == "none now"
+    assert _found(report, "battery").text == "80%, on battery"
+    assert _found(report, "energy").text == "counted in joules by fuel_gauge"
+    assert _found(report, "memory pressure").text == "1%"
+    assert _found(report, "not here").text == "quota stalls"
+
+
+def test_a_hot_device_that_is_held_down_is_warned_about(tmp_path: Path) -> None:
+    files = {
+        **CONTAINER,
+        **zone(0, "cpu-thermal", 76000, passive=75),
+        FLAGS: "4",
+        "proc/pressure/memory": "some avg10=50.00 total=1\n",
+        "sys/fs/cgroup/cpu.stat": "nr_periods 0\nnr_throttled 0\n",
+    }
+    machine = Machine()
+    root = write_tree(tmp_path, files)
+    allowed = set(range(4))
+
+    def pass_time(seconds: float) -> None:
+        write_tree(root, {"sys/fs/cgroup/cpu.stat": "nr_periods 4\nnr_throttled 2\n"})
+
+    report = examine(
+        root=root,
+        load=_load(PACKAGES),
+        sensors=Sensors(clock=machine.clock, root=root, source=machine, cpus=lambda: allowed),
+        cpus=allowed,
+        sleep=pass_time,
+    )
+    for subject in ("temperature", "throttling", "memory pressure", "quota stalls"):
+        assert _found(report, subject).level == "warning"
+    assert _found(report, "quota stalls").text == "50% of the periods of the CPU quota ran out"

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearshift.runtime.feed_forward import OLDEST_S, FeedForward
-from gearshift.runtime.sensors import UNKNOWN, Reading, Snapshot
+from gearshift.runtime.reading import UNKNOWN, Reading
+from gearshift.runtime.sensors import Snapshot
 
 
 def snapshot(share: Reading, pressure: Reading = UNKNOWN) -> Snapshot:

@@ -15,8 +15,10 @@ import pytest
 from gearshift.runtime.cgroup import MINIMUM_CPUS
 from gearshift.runtime.cpu_use import MINIMUM_INTERVAL_S
 from gearshift.runtime.reading import UNKNOWN
-from gearshift.runtime.sensors import LIMITS_LIFE_S, Sensors, available_cpus, effective_cpus
+from gearshift.runtime.sensors import LIMITS_LIFE_S, Sensors, Snapshot, available_cpus, effective_cpus
 from tests.device_profiles import CONTAINER, LAPTOP, OLD_CONTAINER, RASPBERRY_PI, write_tree
+from tests.runtime.test_power import battery, rapl
+from tests.runtime.test_thermal import FLAGS, policy, zone
 
 
 class Machine:
@@ -407,3 +409,89 @@ def test_effective_cpus_are_the_quota_or_the_affinity_set(
     cpus: range | set[int], expected: float, tmp_path: Path
 ) -> None:
     assert effective_cpus(root=write_tree(tmp_path, CONTAINER), cpus=cpus) == expected
+
+
+FULL = {
+    **CONTAINER,
+    **zone(0, "cpu-thermal", 51000, passive=75),
+    **policy(0, 600, 1500, "0 1 2 3"),
+    **battery(capacity=80, status="Discharging", power_now=4_000_000),
+    **rapl(5_000_000),
+    FLAGS: "0",
+    "proc/pressure/memory": "some avg10=1.00 total=1\n",
+    "sys/fs/cgroup/cpu.stat": "nr_periods 10\nnr_throttled 5\n",
+}
+"""A device that has every sensor."""
+
+
+def _twice(root: Path, machine: Machine) -> Snapshot:
+    sensors = Sensors(
+        clock=machine.clock, root=root, source=machine, cpus=lambda: {0, 1, 2, 3}, cpu_seconds=lambda: 1.0
+    )
+    sensors.read()
+    machine.run(1.0, busy={0: 1.0})
+    return sensors.read()
+
+
+def _unknown(snapshot: Snapshot) -> set[str]:
+    return {name for name, value in vars(snapshot).items() if value == UNKNOWN}
+
+
+def test_a_device_with_every_sensor_knows_every_signal(tmp_path: Path) -> None:
+    snapshot = _twice(write_tree(tmp_path, FULL), Machine())
+    assert _unknown(snapshot) == set()
+    assert snapshot.memory_pressure.value == pytest.approx(0.01)
+    assert snapshot.cgroup_headroom_mb.value == pytest.approx(162.0)
+    assert snapshot.quota_stalls.value == 0.0
+    assert snapshot.frequency.value == pytest.approx(0.4)
+    assert (snapshot.temperature_c.value, snapshot.temperature_limit_c.value) == (51.0, 75.0)
+    assert (snapshot.throttled.value, snapshot.battery.value, snapshot.plugged.value) == (0.0, 0.8, 0.0)
+    assert [energy.kind for energy in snapshot.energies] == ["rapl", "fuel_gauge", "cpu"]
+
+
+def test_the_battery_is_asked_seldom_and_says_how_old_it_is(tmp_path: Path) -> None:
+    machine = Machine()
+    sensors = _sensors(machine, write_tree(tmp_path, FULL))
+    sensors.read()
+    write_tree(tmp_path, battery(capacity=10, status="Discharging"))
+    machine.now_s += 0.5
+    reading = sensors.read().battery
+    assert (reading.value, reading.age_s) == (0.8, 0.5)
+    machine.now_s += 0.5
+    reading = sensors.read().battery
+    assert (reading.value, reading.age_s) == (0.1, 0.0)
+
+
+def _break(path: Path, how: str) -> None:
+    path.unlink()
+    if how == "directory":
+        path.mkdir()
+    elif how == "loop":
+        path.symlink_to(path)
+    elif how != "missing":
+        path.write_bytes({"huge": b"9" * 70_000, "bytes": b"\xff\x00\xfe"}.get(how, how.encode()))
+
+
+@pytest.mark.parametrize(
+    "how", ["missing", "directory", "loop", "huge", "bytes", "", "nan", "-1", "inf", "some avg10=nan", "0x", "9" * 400]
+)
+@pytest.mark.parametrize("name", sorted(FULL))
+def test_no_file_makes_a_read_raise_or_give_a_number_that_is_none(name: str, how: str, tmp_path: Path) -> None:
+    """Broken before the sensors are made, and broken between two reads."""
+    write_tree(tmp_path, FULL)
+    early = _sensors(Machine(), tmp_path)
+    early.read()
+    _break(tmp_path / name, how)
+    for snapshot in (early.read(), _twice(tmp_path, Machine())):
+        for value in vars(snapshot).values():
+            assert value == UNKNOWN or not hasattr(value, "known") or math.isfinite(value.value)
+        assert all(math.isfinite(energy.spent) and energy.spent >= 0 for energy in snapshot.energies)
+
+
+def test_when_every_file_is_gone_everything_of_the_files_is_unknown(tmp_path: Path) -> None:
+    assert _unknown(_twice(tmp_path, Machine())) == set(vars(_twice(tmp_path, Machine()))) - {
+        "others_cpu",
+        "memory_available_mb",
+        "taken_s",
+        "energies",
+    }
