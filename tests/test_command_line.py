@@ -787,3 +787,49 @@ def test_a_trace_or_policy_that_there_is_not_is_one_line(
         engine.save_profile(profile)
     assert main(["simulate", str(tiny_bundle), "--profile", str(profile), *arguments]) == 1
     assert re.search(message, capsys.readouterr().err)
+
+
+# What a log shows
+
+
+def test_a_log_of_run_is_drawn(answer: Command, command: Command, tmp_path: Path) -> None:
+    log, picture = tmp_path / "log.jsonl", tmp_path / "plot.svg"
+    assert answer("--log", log, "--deadline-ms", 5000, "--", TEXT, "play some music").code == 0
+    ended = command("plot", log, "-o", picture)
+    assert (ended.code, ended.out, ended.err) == (0, f"{picture}: 2 requests\n", "")
+    assert "<svg" in picture.read_text()
+    assert command("plot", log, "-o", picture, "--json").json == {"plot": str(picture), "requests": 2}
+
+
+def test_what_is_no_log_or_no_picture_is_one_line(command: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+    assert "no decision log" in command("plot", tiny_bundle / "manifest.json", "-o", tmp_path / "a.png").error
+    assert "could not be read" in command("plot", tmp_path / "none.jsonl", "-o", tmp_path / "a.png").error
+
+
+def test_plotting_without_matplotlib_names_the_command(tiny_bundle: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        f"from gearshift.__main__ import main; sys.exit(main(['plot', 'log', '-o', {str(tmp_path / 'a.png')!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "gearshift: this needs matplotlib, which is not installed; run: pip install 'gearshift[plot]'\n"
+    )
+
+
+def test_a_live_view_that_is_piped_changes_nothing(answer: Command) -> None:
+    ended = answer("--live", TEXT)
+    assert (ended.code, ended.err, len(ended.out.splitlines())) == (0, "", 1)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_live_view_on_a_terminal_stands_in_for_the_answers(
+    answer: Command, monkeypatch: pytest.MonkeyPatch, both: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: both)
+    ended = answer("--live", TEXT, TEXT)
+    assert ended.code == 0
+    assert "2 requests" in ended.err
+    assert len(ended.out.splitlines()) == (0 if both else 2)

@@ -188,6 +188,13 @@ def _parser() -> argparse.ArgumentParser:
         "--no-cache", action="store_false", dest="cache", help="neither use nor make packed weights on disk"
     )
     run.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
+    run.add_argument(
+        "--live", action="store_true", help="on a terminal: show rate, latency, deadlines, subnets and load as it goes"
+    )
+
+    plot = _command(listed, "plot", commands.plot, "draw a decision log: latency, deadlines, subnet and load over time")
+    plot.add_argument("log", type=Path, metavar="LOG", help="what `run --log` wrote")
+    plot.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="picture to write, .png or .svg")
 
     bench = _command(listed, "bench", commands.bench, "time every subnet of a bundle on this device")
     bench.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")

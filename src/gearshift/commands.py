@@ -23,6 +23,8 @@ from gearshift.runtime.answers import (
 )
 from gearshift.runtime.benchmark import BenchReport, run_bench
 from gearshift.runtime.benchmark import granularity as stage_size
+from gearshift.runtime.decision_log import read_log
+from gearshift.runtime.live import LiveView
 from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.profiles import tables_for
 from gearshift.runtime.providers import CPU
@@ -271,16 +273,32 @@ def run(options: argparse.Namespace) -> int:
         engine.pin(options.subnet)
         if options.save_profile is not None:
             engine.save_profile(options.save_profile)
+        view = LiveView(sys.stderr) if options.live else None
+        # On a terminal the view stands where the answers would; into a file or a pipe they go as ever.
+        hidden = view is not None and view.shown and sys.stdout.isatty()
         try:
             for text in _paired(options.texts) if options.pair else _texts(options.texts):
                 answer = engine.run(text, deadline_ms=options.deadline_ms)
+                if view is not None:
+                    view.add(answer, engine.slow_down)
                 if options.json:
                     answers.append({"text": text, **_plain(answer)})
-                else:
+                elif not hidden:
                     print(_answer_line(answer), flush=True)
         finally:  # a text that is refused takes no earlier answer with it
+            if view is not None:
+                view.finish(engine.slow_down)
             if options.json:
                 print(json.dumps({"precision": engine.precision, "threads": engine.threads, "answers": answers}))
+    return 0
+
+
+def plot(options: argparse.Namespace) -> int:
+    """Draw a decision log."""
+    from gearshift.plot import plot_log
+
+    requests = plot_log(read_log(options.log), options.output)
+    _print(options, {"plot": str(options.output), "requests": requests}, [f"{options.output}: {requests} requests"])
     return 0
 
 
