@@ -36,9 +36,9 @@ class SlowLoop:
         loop.caps         # what the request may use: an attribute, computed elsewhere
         loop.close()
 
-    `signals` holds those that the last look knew, by name. `rungs`: of the ladder. `release`: gives pages of weights back. `sense`: takes each snapshot, such as a
-    controller that reacts to it. `clock` is that of the sensors. No exception of any of them ends the loop.
-    After a fork the child has the caps of that moment: threads do not follow.
+    `signals` holds those that the last look knew, by name. `rungs`: of the ladder. `release`: gives pages of
+    weights back. `sense`: takes each snapshot, such as a controller that reacts to it. `clock` is that of the
+    sensors. No exception of any of them ends the loop. Threads do not follow a fork.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ def test_heat_caps_the_subnet_and_the_log_says_why(watched: Callable[..., Engine
     assert engine.run(TEXT, deadline_ms=1e6).subnet == engine.ladder[engine.caps.largest]
     _end(engine)
     log.close()
-    record = read_log(tmp_path / "log").records[-1]
+    record = read_log(tmp_path / "log")[-1].records[-1]
     assert record.caps == engine.caps
     assert record.signals["temperature_c"] == 90.0
     assert record.level == engine.caps.largest
