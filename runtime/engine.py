@@ -84,7 +84,8 @@ class Engine:
         self._encoder = TextEncoder(bundle)
         self._pool = bundle.pool(session.precision)
         accuracies = {name: entry.accuracy for name, entry in self._pool.items()}
-        self._controller = Controller(accuracies, table, Steering(target=target))
+        steering = Steering(target=target)
+        self._controller = Controller(accuracies, table, steering)
         self._pinned: str | None = None
         self._gate = Gate()
         self._process = os.getpid()
@@ -95,7 +96,7 @@ class Engine:
         self._slow_loop = None if sensors is None else self._watch(sensors, rules)
         if log is not None:
             log.write(
-                LogHeader(time=time.time(), target=target, ladder=self.ladder, accuracies=accuracies, table=table)
+                LogHeader(time=time.time(), steering=steering, ladder=self.ladder, accuracies=accuracies, table=table)
             )
 
     @classmethod
@@ -286,6 +287,8 @@ class Engine:
             deadline_ms=deadline,
             slack_ms=slack,
             waited_ms=(started - tokenized) * 1e3,
+            queued=future is not None,
+            backlog=tuple(backlog),
             tokenizing_ms=(tokenized - began) * 1e3,
             subnet=decision.name,
             reason=decision.reason,

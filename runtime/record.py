@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from gearshift.device_profiles.profile import LatencyTable, ProfileError
 from gearshift.runtime.caps import NO_CAPS, Caps
+from gearshift.runtime.controller import Steering
 from gearshift.runtime.errors import DataError
 
 SCHEMA_VERSION = 1
@@ -38,7 +39,11 @@ class RequestRecord:
     slack_ms: float | None = None
     """What was left for the graph when the subnet was picked."""
     waited_ms: float = 0.0
-    """From the arrival to the start of the work: in a queue, or behind other requests."""
+    """In the queue of `submit`."""
+    queued: bool = False
+    """Whether it came by `submit` and could wait."""
+    backlog: tuple[tuple[int, float], ...] = ()
+    """(length, slack in ms) of those that waited behind it when the subnet was picked; endless without deadline."""
     tokenizing_ms: float = 0.0
     subnet: str | None = None
     reason: str | None = None
@@ -91,6 +96,7 @@ class RequestRecord:
             "kind": "request",
             **{name: _plain(getattr(self, name)) for name in _NUMBERS_AND_NAMES},
             "tokens": list(self.tokens),
+            "backlog": [[length, _plain(slack)] for length, slack in self.backlog],
             "caps": {"largest": self.caps.largest, "reasons": list(self.caps.reasons)},
             "signals": {name: value for name, value in self.signals.items() if math.isfinite(value)},
         }
@@ -102,11 +108,14 @@ class RequestRecord:
         try:
             caps = Caps(largest=_whole(values["caps"]["largest"]), reasons=tuple(map(str, values["caps"]["reasons"])))
             tokens = tuple(map(_whole, values["tokens"]))
+            backlog = tuple(
+                (_whole(n), math.inf if slack is None else _number(slack)) for n, slack in values["backlog"]
+            )
             signals = {str(name): _number(value) for name, value in values["signals"].items()}
             plain = {name: _PLAIN_KINDS[name](values[name]) for name in _NUMBERS_AND_NAMES}
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise DataError(f"a request that cannot be used ({error})") from error
-        return cls(**{**plain, "tokens": tokens, "caps": caps, "signals": signals})
+        return cls(**{**plain, "tokens": tokens, "backlog": backlog, "caps": caps, "signals": signals})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +124,8 @@ class LogHeader:
 
     time: float
     """When the engine was ready, in seconds since 1970."""
-    target: float
-    """Share of deadlines to keep."""
+    steering: Steering
+    """What was asked of the engine, such as the share of deadlines to keep."""
     ladder: tuple[str, ...]
     """Subnets that were switched between, the most accurate first."""
     accuracies: Mapping[str, float]
@@ -130,7 +139,7 @@ class LogHeader:
             "kind": "header",
             "schema_version": SCHEMA_VERSION,
             "time": self.time,
-            "target": self.target,
+            "steering": asdict(self.steering),
             "ladder": list(self.ladder),
             "accuracies": dict(self.accuracies),
             "table": self.table.to_dict(),
@@ -146,7 +155,7 @@ class LogHeader:
         try:
             header = cls(
                 time=_number(values["time"]),
-                target=_number(values["target"]),
+                steering=Steering(**values["steering"]),
                 ladder=tuple(map(str, values["ladder"])),
                 accuracies={str(name): _number(value) for name, value in values["accuracies"].items()},
                 table=LatencyTable.from_dict(values["table"]),
@@ -194,10 +203,14 @@ def _optional_name(value: Any) -> str | None:
     return value
 
 
-def _optional_truth(value: Any) -> bool | None:
-    if value is not None and not isinstance(value, bool):
-        raise ValueError(f"expected true, false or null, found {value!r}")
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"expected true or false, found {value!r}")
     return value
+
+
+def _optional_truth(value: Any) -> bool | None:
+    return None if value is None else _truth(value)
 
 
 _PLAIN_KINDS: dict[str, Any] = {
@@ -208,6 +221,7 @@ _PLAIN_KINDS: dict[str, Any] = {
     "slack_ms": _optional_number,
     "waited_ms": _number,
     "tokenizing_ms": _number,
+    "queued": _truth,
     "subnet": _optional_name,
     "reason": _optional_name,
     "expected_ms": _optional_number,

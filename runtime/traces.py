@@ -300,7 +300,7 @@ def read_log(path: Path) -> Trace:
     for number, line in enumerate(lines, 1):
         try:
             raw = json.loads(line)
-            if number == 1 and "schema_version" in raw:
+            if "schema_version" in raw:  # the header; one more for each engine that wrote to the file
                 continue
             if raw["deadline_ms"] is not None and len(raw["tokens"]) == 1 and raw["run_ms"] is not None:
                 arrival = float(raw["time"]) - float(raw["latency_ms"]) / 1e3

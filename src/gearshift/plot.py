@@ -19,6 +19,7 @@ import matplotlib  # noqa: E402
 matplotlib.use("Agg")  # a file, no window
 
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.ticker import LogLocator, NullFormatter  # noqa: E402
 
 FORMATS = (".png", ".svg")
 BINS = 40
@@ -54,7 +55,7 @@ def plot_log(runs: Sequence[LoggedRun], path: Path) -> int:
     _draw_subnets(subnet, answered, start, _by_accuracy(runs))
     _draw_load(load, answered, start)
     _draw_distribution(figure.add_subplot(grid[4]), answered)
-    latency.set_title(f"{len(records)} requests")
+    latency.set_title(f"{len(records)} requests", loc="left")
     load.set_xlabel("seconds")
     for axes in figure.axes:
         axes.grid(alpha=0.3)
@@ -102,7 +103,7 @@ def _draw_latency(axes: Any, records: Sequence[RequestRecord], start: float) -> 
         axes.plot(times, deadlines, color="black", linestyle="--", linewidth=1, label="deadline")
     _milliseconds(axes.yaxis, axes.set_yscale)
     axes.set_ylabel("latency, ms")
-    axes.legend(loc="upper right", ncols=3)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)  # above: late ones stay in sight
 
 
 def _draw_met(axes: Any, records: Sequence[RequestRecord], start: float) -> None:
@@ -151,8 +152,9 @@ def _draw_distribution(axes: Any, records: Sequence[RequestRecord]) -> None:
 def _milliseconds(axis: Any, set_scale: Any) -> None:
     """A logarithmic axis with numbers as one writes them: 6, not 6 x 10^0."""
     set_scale("log")
-    for set_formatter in (axis.set_major_formatter, axis.set_minor_formatter):
-        set_formatter("{x:g}")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _with_gaps(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

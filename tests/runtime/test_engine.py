@@ -14,7 +14,6 @@ import pytest
 from gearshift.device_profiles.profile import LatencyTable, load_profile
 from gearshift.runtime import Classification, Engine
 from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.controller import Controller, Steering
 from gearshift.runtime.decision_log import DecisionLog, read_log
 from gearshift.runtime.errors import (
     BundleError,
@@ -30,6 +29,7 @@ from gearshift.runtime.providers import CPU
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.text import Text
 from tests.runtime.altered import change_manifest
+from tests.runtime.replay import replay
 
 TEXT = "turn the lights off"
 
@@ -395,16 +395,9 @@ def test_the_log_alone_gives_the_same_decisions_again(timed: Callable[..., Engin
         engine.run(TEXT, deadline_ms=13.0 + number)
     log.close()
     (logged,) = read_log(tmp_path / "log.jsonl")
-    header = logged.header
-    controller = Controller(header.accuracies, header.table, Steering(target=header.target))
-    assert controller.ladder == header.ladder
-    for record in logged.records:
-        assert record.run_ms is not None and record.learnt_s is not None
-        decided_s = record.arrival_s + (record.waited_ms + record.tokenizing_ms) / 1e3
-        decision = controller.decide(length=record.length, batch=record.batch, slack_ms=record.slack_ms, now=decided_s)
+    for record, decision, _ in replay(logged):
         assert (decision.name, decision.reason) == (record.subnet, record.reason)
         assert decision.predicted_ms == pytest.approx(record.predicted_ms, rel=1e-9)
-        controller.record(decision, run_ms=record.run_ms, met=record.met, now=record.learnt_s)
     assert len({record.subnet for record in logged.records}) > 1
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.caps import Caps
+from gearshift.runtime.controller import Steering
 from gearshift.runtime.errors import DataError
 from gearshift.runtime.record import LogHeader, RequestRecord
 
@@ -26,7 +27,13 @@ TABLE = LatencyTable(
     "by hand",
     "2026-01-31",
 )
-HEADER = LogHeader(time=1e9, target=0.95, ladder=("big", "small"), accuracies={"big": 0.9, "small": 0.8}, table=TABLE)
+HEADER = LogHeader(
+    time=1e9,
+    steering=Steering(target=0.95, max_cpu_share=0.3),
+    ladder=("big", "small"),
+    accuracies={"big": 0.9, "small": 0.8},
+    table=TABLE,
+)
 ANSWERED = RequestRecord(
     time=1e9,
     arrival_s=12.5,
@@ -35,6 +42,8 @@ ANSWERED = RequestRecord(
     deadline_ms=20.0,
     slack_ms=18.5,
     waited_ms=1.0,
+    queued=True,
+    backlog=((16, 12.0), (8, math.inf)),
     tokenizing_ms=0.3,
     subnet="big",
     reason="fits",
@@ -63,6 +72,8 @@ records = st.builds(
     deadline_ms=st.none() | numbers,
     slack_ms=st.none() | numbers,
     waited_ms=numbers,
+    queued=st.booleans(),
+    backlog=st.lists(st.tuples(st.integers(0, 512), numbers | st.just(math.inf))).map(tuple),
     tokenizing_ms=numbers,
     subnet=st.none() | names,
     reason=st.none() | names,
@@ -132,6 +143,9 @@ def test_batch_and_ratio_follow_from_the_rest() -> None:
         ("slack_ms", "1"),
         ("caps", {"largest": 0}),
         ("caps", None),
+        ("queued", None),
+        ("backlog", [[1]]),
+        ("backlog", [[1, "soon"]]),
         ("signals", [1]),
         ("signals", {"others_cpu": "high"}),
     ],
@@ -157,6 +171,12 @@ def test_another_schema_version_is_refused() -> None:
 def test_a_ladder_needs_accuracies_and_times(ladder: list[str]) -> None:
     with pytest.raises(DataError, match="ladder"):
         LogHeader.from_dict({**HEADER.to_dict(), "ladder": ladder})
+
+
+@pytest.mark.parametrize("steering", [{"targets": 0.9}, {"min_accuracy": 2.0}, None])
+def test_a_steering_that_cannot_be_used_is_refused(steering: object) -> None:
+    with pytest.raises(DataError, match="a header that cannot be used"):
+        LogHeader.from_dict({**HEADER.to_dict(), "steering": steering})
 
 
 def test_a_table_that_cannot_be_used_is_refused() -> None:

@@ -104,7 +104,9 @@ def test_a_decision_log_is_replayed(tmp_path: Path) -> None:
     others = [{**row, "time": 6.0, "deadline_ms": None}, {**row, "time": 7.0, "tokens": [9, 9]}]
     rows = [{**row, "time": 5.5}, {**row, "time": 5.0}, *others]
     shed = {**row, "time": 8.0, "run_ms": None}
-    log.write_text("".join(json.dumps(one) + "\n" for one in [{"schema_version": 1}, *rows, shed]))
+    log.write_text(
+        "".join(json.dumps(one) + "\n" for one in [{"schema_version": 1}, *rows, {"schema_version": 1}, shed])
+    )
     trace = read_log(log)
     assert trace.arrivals == pytest.approx([0.0, 0.5])
     assert (trace.lengths, trace.deadlines_ms, trace.noises) == ([16, 16], [30.0, 30.0], [1.5, 1.5])

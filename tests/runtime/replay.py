@@ -1,0 +1,35 @@
+"""Decides again what an engine decided, from its log alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gearshift.runtime.controller import Controller
+from gearshift.runtime.decision_log import LoggedRun
+from gearshift.runtime.policy import Decision
+from gearshift.runtime.record import RequestRecord
+
+
+def replay(run: LoggedRun) -> Iterator[tuple[RequestRecord, Decision, Controller]]:
+    """Each request with the decision of a new controller, and that controller right after it decided.
+
+    For requests that came one after another, by an engine without sensors.
+    """
+    header = run.header
+    controller = Controller(header.accuracies, header.table, header.steering)
+    assert controller.ladder == header.ladder
+    for record in run.records:
+        decision = controller.decide(
+            length=record.length,
+            batch=record.batch,
+            slack_ms=record.slack_ms,
+            now=record.arrival_s + (record.tokenizing_ms + record.waited_ms) / 1e3,
+            caps=record.caps,
+            pinned=record.subnet if record.reason == "pinned" else None,
+            backlog=record.backlog,
+            deadline_ms=record.deadline_ms if record.queued else None,
+        )
+        yield record, decision, controller
+        if record.error is None:
+            assert record.run_ms is not None and record.learnt_s is not None
+            controller.record(decision, run_ms=record.run_ms, met=record.met, now=record.learnt_s, batch=record.batch)
