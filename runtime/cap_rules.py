@@ -148,7 +148,7 @@ def _heat(state: State, seen: Snapshot | None, last: int, rules: Rules) -> Stepp
     if seen is not None:
         limit_c = rules.limit_c or known(seen.temperature_limit_c, seen, state.now_s)
         throttled = bool(known(seen.throttled, seen, state.now_s))
-        samples = _temperatures(state.history, since_s=state.heat.changed_s)
+        samples = _temperatures(state.history)
         if known(seen.temperature_c, seen, state.now_s) is None:
             samples = []
         ahead_c = forecast_c(samples)
@@ -160,9 +160,9 @@ def _heat(state: State, seen: Snapshot | None, last: int, rules: Rules) -> Stepp
     return state.heat.next(pressed=pressed, calm=calm, now=state.now_s, last=last, pause_s=HEAT_PAUSE_S)
 
 
-def _temperatures(history: Sequence[Snapshot], *, since_s: float) -> list[tuple[float, float]]:
-    """(seconds, degrees) of what is known, from the last change of the cap on: before, the slope was another."""
-    found = [(one.taken_s, known(one.temperature_c, one, one.taken_s)) for one in history if one.taken_s >= since_s]
+def _temperatures(history: Sequence[Snapshot]) -> list[tuple[float, float]]:
+    """(seconds, degrees) of what is known."""
+    found = [(one.taken_s, known(one.temperature_c, one, one.taken_s)) for one in history]
     return [(taken_s, degrees) for taken_s, degrees in found if degrees is not None]
 
 

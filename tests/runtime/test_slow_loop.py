@@ -198,3 +198,20 @@ def test_close_ends_the_thread_awake_or_asleep(asleep: bool) -> None:
 
 def test_close_before_start_does_nothing() -> None:
     World().loop().close()
+
+
+def test_a_stop_just_before_the_flag_of_requests_is_cleared_is_seen_before_the_sleep() -> None:
+    world = World()
+
+    class Stopping:
+        """Stops in the look before the sleep, and wakes nobody: that was cleared."""
+
+        def read(self) -> Snapshot:
+            if len(world.looks) == QUIET_LOOKS - 1:
+                loop._stopped.set()
+            return world.read()
+
+    loop = SlowLoop(Stopping(), 7, clock=world.clock, wait=world.wait)
+    loop.run()
+    assert world.sleeps == 0
+    assert len(world.looks) == QUIET_LOOKS
