@@ -7,6 +7,8 @@ from gearshift.runtime.answers import Regression as Regression
 from gearshift.runtime.answers import TokenClassification as TokenClassification
 from gearshift.runtime.bundle import Bundle as Bundle
 from gearshift.runtime.bundle import open_bundle as open_bundle
+from gearshift.runtime.cap_rules import Rules as Rules
+from gearshift.runtime.caps import Caps as Caps
 from gearshift.runtime.engine import Engine as Engine
 from gearshift.runtime.errors import BundleError as BundleError
 from gearshift.runtime.errors import DeadlinePassedError as DeadlinePassedError
@@ -22,6 +24,7 @@ from gearshift.runtime.errors import StorageError as StorageError
 from gearshift.runtime.errors import UnknownSubnetError as UnknownSubnetError
 from gearshift.runtime.manifest import Manifest as Manifest
 from gearshift.runtime.manifest import PoolEntry as PoolEntry
+from gearshift.runtime.sensors import Sensors as Sensors
 from gearshift.runtime.space import EncoderShape as EncoderShape
 from gearshift.runtime.space import Option as Option
 from gearshift.runtime.space import Space as Space
@@ -35,6 +38,7 @@ from gearshift.runtime.spans import Word as Word
 __all__ = [
     "Bundle",
     "BundleError",
+    "Caps",
     "Classification",
     "DeadlinePassedError",
     "Embedding",
@@ -52,8 +56,10 @@ __all__ = [
     "QuestionAnswering",
     "QueueFullError",
     "Regression",
+    "Rules",
     "SchemaError",
     "SelfTestError",
+    "Sensors",
     "Space",
     "Stage",
     "StorageError",

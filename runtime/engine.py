@@ -10,7 +10,8 @@ import numbers
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
@@ -22,6 +23,8 @@ from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.answers import Answer, RunFacts, read_answer
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.cache import HashMemory
+from gearshift.runtime.cap_rules import DEFAULT_RULES, Rules
+from gearshift.runtime.caps import NO_CAPS, Caps
 from gearshift.runtime.controller import Controller, Steering
 from gearshift.runtime.decision_log import DecisionLog
 from gearshift.runtime.errors import EngineClosedError, InputError
@@ -37,7 +40,9 @@ from gearshift.runtime.profiles import save_table
 from gearshift.runtime.providers import CPU
 from gearshift.runtime.queue import LIMIT
 from gearshift.runtime.record import LogHeader, RequestRecord
+from gearshift.runtime.sensors import Sensors, Snapshot
 from gearshift.runtime.session import ElasticSession
+from gearshift.runtime.slow_loop import SlowLoop
 from gearshift.runtime.startup import AUTO, default_threads, start
 from gearshift.runtime.text import Encoded, Text, TextEncoder
 from gearshift.runtime.worker import AnswerFuture, Backlog, Pending, Worker
@@ -67,6 +72,8 @@ class Engine:
         target: float = 0.99,
         log: DecisionLog | None = None,
         queue_limit: int = LIMIT,
+        sensors: Sensors | None = None,
+        rules: Rules = DEFAULT_RULES,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._bundle = bundle
@@ -86,6 +93,7 @@ class Engine:
         self._lock = threading.Lock()
         self._metrics = Metrics(accuracies)
         self._metrics_server: MetricsServer | None = None
+        self._slow_loop = None if sensors is None else self._watch(sensors, rules)
         if log is not None:
             log.write(
                 LogHeader(time=time.time(), steering=steering, ladder=self.ladder, accuracies=accuracies, table=table)
@@ -105,6 +113,8 @@ class Engine:
         cache: bool = True,
         metrics_port: int | None = None,
         queue_limit: int = LIMIT,
+        sensors: bool | Sensors = True,
+        rules: Rules = DEFAULT_RULES,
     ) -> Self:
         """An engine for the bundle in directory `path`, verified, self-tested and timed on this machine.
 
@@ -114,12 +124,16 @@ class Engine:
         gets one line of JSON for each request. `providers`: as in onnxruntime.
         `cache`: keep packed weights, and hashes of files that did not change, in the user's cache directory.
         `queue_limit`: requests that may wait after `submit`.
+        `sensors`: watch load, heat, battery, memory and power on a thread of its own, and use no larger a subnet
+        than `rules` let it; False: steer by the latencies alone.
         `metrics_port`: serve counters on this port of 127.0.0.1, as `serve_metrics` does.
 
         Raises BundleError (IntegrityError, SchemaError, SelfTestError), ProfileError, InputError or
         StorageError.
         """
         bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
+        if not isinstance(sensors, bool | Sensors):
+            raise InputError(f"sensors: expected True, False or Sensors, got {sensors!r}")
         SlowDown(target=target)  # refuses a wrong target before the slow part
         if metrics_port is not None:
             check_port(metrics_port)
@@ -136,7 +150,18 @@ class Engine:
                 cache=PackedCache() if cache else None,
             )
             undo.callback(session.close)
-            engine = cls(bundle, session, table, target=target, log=decisions, queue_limit=queue_limit)
+            engine = cls(
+                bundle,
+                session,
+                table,
+                target=target,
+                log=decisions,
+                queue_limit=queue_limit,
+                sensors=Sensors(clock=time.perf_counter) if sensors is True else sensors or None,
+                rules=rules,
+            )
+            if engine._slow_loop is not None:
+                undo.callback(engine._slow_loop.close)
             if metrics_port is not None:
                 engine.serve_metrics(metrics_port)
             undo.pop_all()
@@ -252,7 +277,8 @@ class Engine:
     ) -> list[Answer]:
         started = tokenized if future is None else self._clock()
         slack = None if deadline is None else deadline - (started - began) * 1e3 - FINISH_MS
-        decision, level = self._decide(encoded, slack, started, backlog, None if future is None else deadline)
+        caps, signals = self._sensed()
+        decision, level = self._decide(encoded, slack, started, backlog, None if future is None else deadline, caps)
         record = functools.partial(
             RequestRecord,
             arrival_s=began,
@@ -270,6 +296,8 @@ class Engine:
             predicted_ms=decision.predicted_ms,
             factor=decision.predicted_ms / decision.expected_ms,
             level=level,
+            caps=caps,
+            signals=signals,
         )
         try:
             choice = self._pool[decision.name].choice
@@ -312,7 +340,13 @@ class Engine:
         )
 
     def _decide(
-        self, encoded: Encoded, slack_ms: float | None, now: float, backlog: Backlog, deadline_ms: float | None
+        self,
+        encoded: Encoded,
+        slack_ms: float | None,
+        now: float,
+        backlog: Backlog,
+        deadline_ms: float | None,
+        caps: Caps,
     ) -> tuple[Decision, int]:
         """The decision, and the first rung of the ladder that was left to it."""
         batch, pinned = len(encoded.tokens), self._pinned
@@ -322,11 +356,38 @@ class Engine:
                 batch=batch,
                 slack_ms=slack_ms,
                 now=now,
+                caps=caps,
                 pinned=pinned,
                 backlog=backlog,
                 deadline_ms=deadline_ms,
             )
             return decision, self._controller.level
+
+    def _watch(self, sensors: Sensors, rules: Rules) -> SlowLoop:
+        """The slow loop of this engine, running; it ends with `close`, or when nobody holds the engine any more."""
+        engine = weakref.proxy(self)
+        loop = SlowLoop(
+            sensors,
+            len(self.ladder),
+            rules=rules,
+            release=(lambda: engine.release_pages()) if self._session.packed else None,
+            sense=lambda snapshot: engine._sense(snapshot),
+            clock=sensors.clock,
+        )
+        weakref.finalize(self, loop.stop)
+        loop.start()
+        return loop
+
+    def _sense(self, snapshot: Snapshot) -> None:
+        with self._lock:
+            self._controller.sense(snapshot, self._clock())
+
+    def _sensed(self) -> tuple[Caps, Mapping[str, float]]:
+        """Caps and signals of the slow loop's last look."""
+        if self._slow_loop is None:
+            return NO_CAPS, {}
+        self._slow_loop.touch()
+        return self._slow_loop.caps, self._slow_loop.signals
 
     def _learn(self, decision: Decision, met: bool | None, batch: int, run_ms: float) -> tuple[float, float]:
         """Take in how a request went; gives when that was, and the slow-down after it."""
@@ -399,6 +460,11 @@ class Engine:
         return self._session.threads
 
     @property
+    def caps(self) -> Caps:
+        """The largest subnet that heat, battery, memory and power let requests use, and why."""
+        return NO_CAPS if self._slow_loop is None else self._slow_loop.caps
+
+    @property
     def slow_down(self) -> float:
         """Observed / expected latency of single texts: 1 is the machine as it was when it was timed."""
         with self._lock:
@@ -437,6 +503,8 @@ class Engine:
 
         A second call does nothing.
         """
+        if self._slow_loop is not None:
+            self._slow_loop.close()
         self._worker.close()
         if self._gate.close():
             self._session.close()

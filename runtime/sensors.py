@@ -70,6 +70,11 @@ class Snapshot:
     energies: tuple[Energy, ...] = ()
     """What was spent since the first read, joules before CPU-seconds."""
 
+    def known(self) -> dict[str, float]:
+        """Name -> value of the signals that are known."""
+        readings = ((name, value) for name, value in vars(self).items() if isinstance(value, Reading))
+        return {name: reading.value for name, reading in readings if reading.value is not None}
+
 
 class Sensors:
     """Reads the signals; one per engine, safe to call from several threads.
@@ -105,6 +110,11 @@ class Sensors:
         self._throttling = Throttling(root, ours)
         self._meter = EnergyMeter(root, cpu_seconds=cpu_seconds)
         self._lock = threading.Lock()
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """What `taken_s` of the snapshots is read from, in seconds."""
+        return self._clock
 
     def read(self) -> Snapshot:
         """The signals now. The first read knows no `others_cpu`: it takes two to see a difference."""

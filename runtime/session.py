@@ -113,6 +113,11 @@ class ElasticSession:
             raise BundleError(f"{self.path}: onnxruntime could not run it ({_one_line(error)})") from error
         return answer  # type: ignore[no-any-return]
 
+    @property
+    def packed(self) -> bool:
+        """Whether weights come from the packed-weight cache, so that `release_pages` has some to give."""
+        return self._packed
+
     def release_pages(self) -> int:
         """Give back the memory of weights that come from the packed-weight cache; gives the bytes freed.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from gearshift.runtime.cap_rules import DEFAULT_RULES, START, Rules, advance
@@ -36,9 +36,9 @@ class SlowLoop:
         loop.caps         # what the request may use: an attribute, computed elsewhere
         loop.close()
 
-    `rungs`: of the ladder. `release`: gives pages of weights back. `sense`: takes each snapshot, such as a
-    controller that reacts to it. `clock` is that of the sensors. No exception of any of them ends the loop.
-    After a fork the child has the caps of that moment: threads do not follow.
+    `signals` holds those that the last look knew, by name. `rungs`: of the ladder. `release`: gives pages of
+    weights back. `sense`: takes each snapshot, such as a controller that reacts to it. `clock` is that of the
+    sensors. No exception of any of them ends the loop. Threads do not follow a fork.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class SlowLoop:
         wait: Wait = threading.Event.wait,
     ) -> None:
         self.caps: Caps = NO_CAPS
+        self.signals: Mapping[str, float] = {}
         self._sensors = sensors
         self._rungs = rungs
         self._rules = rules
@@ -74,10 +75,14 @@ class SlowLoop:
         if not self._requested.is_set():
             self._requested.set()
 
+    def stop(self) -> None:
+        """Let the thread end, without waiting for it."""
+        self._stopped.set()  # first: see `run`
+        self._requested.set()
+
     def close(self) -> None:
         """Stop, and wait for the thread. A second call does nothing, nor does one before `start`."""
-        self._stopped.set()
-        self._requested.set()
+        self.stop()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -90,7 +95,7 @@ class SlowLoop:
             # Before any sleep, so that requests which come and go cannot make it look more often.
             self._wait(self._stopped, INTERVAL_S)
             quiet = 0 if self._requested.is_set() else quiet + 1
-            # `close` sets stopped first: whoever is not seen here wakes the wait below.
+            # `stop` sets stopped first: whoever is not seen here wakes the wait below.
             if quiet >= QUIET_LOOKS and not self._stopped.is_set():
                 self._wait(self._requested, None)
                 quiet = 0
@@ -100,6 +105,8 @@ class SlowLoop:
         snapshot = None
         with contextlib.suppress(Exception):
             snapshot = self._sensors.read()
+        with contextlib.suppress(Exception):
+            self.signals = {} if snapshot is None else snapshot.known()
         with contextlib.suppress(Exception):
             self._state = advance(
                 self._state,

@@ -162,7 +162,8 @@ def test_what_makes_models_says_in_one_line_which_extra_it_needs(
 
 
 def test_the_tests_of_runtime_and_device_profiles_pass_on_a_device(device: Device) -> None:
-    succeed(device.python, "-m", "pip", "install", "--quiet", "pytest", "hypothesis", cwd=device.place)
+    tools = ("pytest", "hypothesis", "prometheus_client", "safetensors")
+    succeed(device.python, "-m", "pip", "install", "--quiet", *tools, cwd=device.place)
     tests = device.place / "tests"
     tests.mkdir()
     for name in ("__init__.py", "conftest.py"):

@@ -79,7 +79,7 @@ def test_every_command_of_the_readme_parses(words: list[str]) -> None:
     assert callable(parse(words).command)
 
 
-@pytest.mark.parametrize("name", re.findall(r"^\| `gearshift (\w+)` \|", TEXT, re.M))
+@pytest.mark.parametrize("name", re.findall(r"^\| `gearshift ([\w-]+)` \|", TEXT, re.M))
 def test_every_command_of_the_table_exists(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse([name, "--help"])
@@ -90,8 +90,8 @@ def test_every_command_of_the_table_exists(name: str, capsys: pytest.CaptureFixt
 def test_the_table_of_commands_is_complete(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["--help"])
-    helped = re.findall(r"^    (\w+)\s{2,}\S", capsys.readouterr().out, re.M)
-    assert re.findall(r"^\| `gearshift (\w+)` \|", TEXT, re.M) == helped
+    helped = re.findall(r"^    ([\w-]+)\s{2,}\S", capsys.readouterr().out, re.M)
+    assert re.findall(r"^\| `gearshift ([\w-]+)` \|", TEXT, re.M) == helped
 
 
 def test_the_table_of_folders_is_that_of_the_repository() -> None:

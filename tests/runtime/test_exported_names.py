@@ -8,6 +8,7 @@ import gearshift.runtime
 NAMES = [
     "Bundle",
     "BundleError",
+    "Caps",
     "Classification",
     "DeadlinePassedError",
     "Embedding",
@@ -25,8 +26,10 @@ NAMES = [
     "QuestionAnswering",
     "QueueFullError",
     "Regression",
+    "Rules",
     "SchemaError",
     "SelfTestError",
+    "Sensors",
     "Space",
     "Stage",
     "StorageError",

@@ -1,0 +1,131 @@
+"""The engine with the slow loop: what the signals ask for reaches the decision, and the thread ends."""
+
+import dataclasses
+import gc
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gearshift.runtime import Engine
+from gearshift.runtime.bundle import Bundle
+from gearshift.runtime.cap_rules import Rules
+from gearshift.runtime.caps import NO_CAPS
+from gearshift.runtime.decision_log import DecisionLog, read_log
+from gearshift.runtime.errors import InputError
+from gearshift.runtime.sensors import Sensors
+from gearshift.runtime.session import ElasticSession
+from tests.device_profiles import write_tree
+from tests.runtime.test_engine import TEXT, _table
+from tests.runtime.test_sensors import FULL, Machine
+from tests.runtime.test_thermal import zone
+
+NAME = "gearshift-slow-loop"
+
+
+@pytest.fixture
+def watched(bundle: Bundle, session: ElasticSession) -> Callable[..., Engine]:
+    """Makes engines on a device that is written to disk."""
+
+    def make(root: Path, **others: Any) -> Engine:
+        machine = Machine()
+        sensors = Sensors(clock=machine.clock, root=root, source=machine, cpus=lambda: {0})
+        return Engine(bundle, session, _table(bundle), sensors=sensors, **others)
+
+    return make
+
+
+def _until(condition: Callable[[], object]) -> None:
+    """Wait for the thread; a failure costs ten seconds, a success one look."""
+    give_up = time.monotonic() + 10
+    while not condition() and time.monotonic() < give_up:
+        time.sleep(0.002)
+    assert condition()
+
+
+def _threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == NAME]
+
+
+def _end(engine: Engine) -> None:
+    """Ends the loop, and leaves the session to the other tests."""
+    assert engine._slow_loop is not None
+    engine._slow_loop.close()
+
+
+def test_heat_caps_the_subnet_and_the_log_says_why(watched: Callable[..., Engine], tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "device", {**FULL, **zone(0, "cpu-thermal", 90000, passive=75)})
+    log = DecisionLog(tmp_path / "log")
+    engine = watched(root, log=log, rules=Rules(battery=()))
+    _until(lambda: engine.caps.largest)
+    assert engine.caps.reasons == ("temperature",)
+    assert engine.run(TEXT).subnet == engine.ladder[engine.caps.largest]
+    assert engine.run(TEXT, deadline_ms=1e6).subnet == engine.ladder[engine.caps.largest]
+    _end(engine)
+    log.close()
+    record = read_log(tmp_path / "log")[-1].records[-1]
+    assert record.caps == engine.caps
+    assert record.signals["temperature_c"] == 90.0
+    assert record.level == engine.caps.largest
+
+
+def test_the_most_accurate_answers_where_nothing_asks_for_less(watched: Callable[..., Engine], tmp_path: Path) -> None:
+    engine = watched(write_tree(tmp_path, FULL), rules=Rules(battery=()))
+    _until(lambda: engine._slow_loop is not None and engine._slow_loop.signals)
+    assert engine.caps == NO_CAPS
+    assert engine.run(TEXT).subnet == engine.ladder[0]
+    _end(engine)
+
+
+def test_a_pinned_subnet_goes_before_the_caps(watched: Callable[..., Engine], tmp_path: Path) -> None:
+    engine = watched(write_tree(tmp_path, {**FULL, **zone(0, "cpu-thermal", 90000, passive=75)}))
+    _until(lambda: engine.caps.largest)
+    engine.pin(engine.ladder[0])
+    assert engine.run(TEXT).subnet == engine.ladder[0]
+    _end(engine)
+
+
+def test_the_signals_reach_the_controller(watched: Callable[..., Engine], tmp_path: Path) -> None:
+    engine = watched(write_tree(tmp_path, FULL))
+    sensed: list[float] = []
+    engine._controller.sense = lambda snapshot, now: sensed.append(snapshot.taken_s)  # type: ignore[method-assign]
+    _until(lambda: sensed or engine.run(TEXT) is None)
+    _end(engine)
+
+
+def test_without_sensors_there_is_no_thread(tiny_bundle: Path) -> None:
+    before = _threads()
+    with Engine.load(tiny_bundle, threads=1, precision="fp32", sensors=False) as engine:
+        assert engine.caps == NO_CAPS
+        assert engine.run(TEXT).subnet
+        assert _threads() == before
+
+
+def test_a_loaded_engine_watches_and_closing_ends_the_thread(tiny_bundle: Path) -> None:
+    before = len(_threads())
+    with Engine.load(tiny_bundle, threads=1, precision="fp32"):
+        assert len(_threads()) == before + 1
+    assert len(_threads()) == before
+
+
+def test_an_engine_that_nobody_holds_leaves_no_thread(watched: Callable[..., Engine], tmp_path: Path) -> None:
+    engine = watched(write_tree(tmp_path, FULL))
+    assert engine._slow_loop is not None
+    thread = engine._slow_loop._thread
+    del engine
+    gc.collect()
+    _until(lambda: not thread.is_alive())
+
+
+@pytest.mark.parametrize("wrong", [None, 1, "yes"])
+def test_sensors_that_are_none_are_refused(tiny_bundle: Path, wrong: Any) -> None:
+    with pytest.raises(InputError, match="sensors: expected True, False or Sensors"):
+        Engine.load(tiny_bundle, sensors=wrong)
+
+
+def test_rules_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Rules().limit_c = 3.0  # type: ignore[misc]
