@@ -15,7 +15,8 @@ from gearshift.runtime.errors import DataError, ExportError, InputError
 from gearshift.runtime.manifest import DAN_EXECUTOR, MANIFEST, PoolEntry
 from gearshift.runtime.space import Subnet
 from gearshift.runtime.storage import replacing_directory
-from gearshift.trainer.dan import DanRun, text_of
+from gearshift.trainer.dan import text_of
+from gearshift.trainer.dan_run import DanRun
 from gearshift.trainer.rows import Row
 
 NAME = "dan"
@@ -38,8 +39,7 @@ def pruned_dan(run: DanRun, *, max_mb: float, precision: str = "int8") -> Dan:
     table = run.table[:room]  # the most frequent come first
     if folding:
         table, dense = fold(table, dense)
-    longest = int(run.facts["settings"]["longest"])
-    return pack(run.ngrams[:room], table, dense, precision=precision, longest=longest, paired=run.paired)
+    return pack(run.ngrams[:room], table, dense, precision=precision, longest=run.longest, paired=run.paired)
 
 
 _HEADER = 4096  # bytes of the file's header, and more than it takes

@@ -108,10 +108,11 @@ def test_a_corrupt_index_names_the_file(tmp_path: Path) -> None:
     dan = _made("int8")
     save_dan(tmp_path / "dan", dan)
     content = (tmp_path / "dan").read_bytes()
-    place = content.index(dan.index.starts.tobytes())
-    (tmp_path / "dan").write_bytes(content[:place] + b"\xff\xff\xff\x7f" + content[place + 4 :])
-    with pytest.raises(IntegrityError, match=r"dan: not a whole DAN .*rising starts"):
-        open_dan(tmp_path / "dan")
+    for array in (dan.index.displacements, dan.index.prints):
+        place = content.index(array.tobytes())
+        (tmp_path / "dan").write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(IntegrityError, match=r"dan: not a whole DAN .*index was altered"):
+            open_dan(tmp_path / "dan")
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
