@@ -19,6 +19,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from gearshift.runtime.cascade import Calibration
 from gearshift.runtime.dan_index import NgramIndex, build_index
 from gearshift.runtime.errors import GearshiftError, InputError, IntegrityError
 from gearshift.runtime.ngrams import LONGEST, keys
@@ -61,6 +62,8 @@ class Dan:
     longest: int
     """Words of the longest n-gram."""
     paired: bool
+    calibration: Calibration | None = None
+    """Where it differs from the transformer beside it, where that was measured."""
 
     def __post_init__(self) -> None:
         count, width = len(self.index.prints), self.rows.shape[1] if self.rows.ndim == 2 else -1
@@ -154,13 +157,16 @@ def save_dan(path: Path, dan: Dan, about: dict[str, Any] | None = None) -> None:
         "scales": dan.scales,
         **dan.dense.arrays(),
     }
-    facts = {
+    facts: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "longest": dan.longest,
         "paired": dan.paired,
         "index_crc32": _checksum(dan.index),
     }
+    if dan.calibration is not None:
+        tensors["disagreements"] = dan.calibration.disagreements
+        facts["calibration_rows"] = dan.calibration.rows
     write_tensors(path, tensors, {**(about or {}), **facts})
 
 
@@ -178,7 +184,9 @@ def open_dan(path: Path) -> Dan:
         index = NgramIndex(tensors["displacements"], tensors["prints"])
         if _checksum(index) != facts["index_crc32"]:
             raise IntegrityError("its n-gram index was altered")
-        return Dan(index, tensors["rows"], tensors["scales"], dense, facts["longest"], facts["paired"])
+        rows = facts.get("calibration_rows")
+        calibration = None if rows is None else Calibration(rows, tensors["disagreements"])
+        return Dan(index, tensors["rows"], tensors["scales"], dense, facts["longest"], facts["paired"], calibration)
     except (KeyError, TypeError, IndexError, GearshiftError) as error:
         raise IntegrityError(f"{path}: not a whole DAN ({error}); copy it again") from error
 
