@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gearshift.runtime.answering import FINISH_MS
 from gearshift.runtime.controller import Controller
 from gearshift.runtime.decision_log import LoggedRun, read_log
-from gearshift.runtime.engine import FINISH_MS
 from gearshift.runtime.latency import predict
 from gearshift.runtime.policy import Decision
 from gearshift.runtime.record import RequestRecord
@@ -29,35 +29,39 @@ class Followed:
     before: RequestRecord
     record: RequestRecord
     decision: Decision
-    held: float
-    """The factor that subnets were compared with."""
     biases: list[float]
     """By rung."""
     limit_ms: float
     """Of back-off."""
 
     @property
+    def factor(self) -> float:
+        """What medians and biases were multiplied with."""
+        rung = self.run.header.ladder.index(self.decision.name)
+        return self.decision.predicted_ms / self.decision.expected_ms / self.biases[rung]
+
+    @property
     def rows(self) -> Iterator[tuple[str, float, float, float]]:
         """Rung by rung: name, accuracy, median in ms, and the time in ms that it is to stay under."""
         header = self.run.header
         for name, bias in zip(header.ladder, self.biases, strict=True):
-            median_ms = predict(header.table, name, self.record.length)
-            yield name, header.accuracies[name], median_ms, median_ms * bias * self.held
+            median_ms = predict(header.table, name, self.record.tokens[0])
+            yield name, header.accuracies[name], median_ms, median_ms * bias * self.factor
 
 
 @pytest.fixture(scope="module")
 def followed() -> Followed:
     (run,) = read_log(LOG)
     *_, (record, decision, controller) = (_at_decision(*step) for step in replay(run))
-    held, biases, limit_ms = controller
-    return Followed(run, run.records[-2], record, decision, held, biases, limit_ms)
+    biases, limit_ms = controller
+    return Followed(run, run.records[-2], record, decision, biases, limit_ms)
 
 
 def _at_decision(
     record: RequestRecord, decision: Decision, controller: Controller
-) -> tuple[RequestRecord, Decision, tuple[float, list[float], float]]:
+) -> tuple[RequestRecord, Decision, tuple[list[float], float]]:
     decided_s = record.arrival_s + record.tokenizing_ms / 1e3
-    state = controller._held[True]._factor, list(controller._biases.factors), controller._backoff.limit_ms(decided_s)
+    state = list(controller._biases.factors), controller._backoff.limit_ms(decided_s)
     return record, decision, state
 
 
@@ -88,8 +92,8 @@ def factor_lines(followed: Followed) -> list[str]:
     before = followed.before
     return [
         f"    slow-down believed in  {before.slow_down:6.3f}",
-        f"  x tail                   {followed.held / (before.slow_down or 1):6.3f}",
-        f"  = factor                 {followed.held:6.3f}",
+        f"  x tail                   {followed.factor / (before.slow_down or 1):6.3f}",
+        f"  = factor                 {followed.factor:6.3f}",
     ]
 
 
