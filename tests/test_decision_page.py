@@ -29,6 +29,10 @@ class Followed:
     before: RequestRecord
     record: RequestRecord
     decision: Decision
+    usual: float
+    """What medians and biases would be multiplied with, had the request before been no outlier."""
+    suspected: float
+    """What covers a step to that request."""
     biases: list[float]
     """By rung."""
     limit_ms: float
@@ -37,8 +41,7 @@ class Followed:
     @property
     def factor(self) -> float:
         """What medians and biases were multiplied with."""
-        rung = self.run.header.ladder.index(self.decision.name)
-        return self.decision.predicted_ms / self.decision.expected_ms / self.biases[rung]
+        return max(self.usual, self.suspected)
 
     @property
     def rows(self) -> Iterator[tuple[str, float, float, float]]:
@@ -53,16 +56,23 @@ class Followed:
 def followed() -> Followed:
     (run,) = read_log(LOG)
     *_, (record, decision, controller) = (_at_decision(*step) for step in replay(run))
-    biases, limit_ms = controller
-    return Followed(run, run.records[-2], record, decision, biases, limit_ms)
+    return Followed(run, run.records[-2], record, decision, *controller)
 
 
 def _at_decision(
     record: RequestRecord, decision: Decision, controller: Controller
-) -> tuple[RequestRecord, Decision, tuple[list[float], float]]:
+) -> tuple[RequestRecord, Decision, tuple[float, float, list[float], float]]:
     decided_s = record.arrival_s + record.tokenizing_ms / 1e3
-    state = list(controller._biases.factors), controller._backoff.limit_ms(decided_s)
-    return record, decision, state
+    return (
+        record,
+        decision,
+        (
+            controller._hysteresis[True]._factor,
+            controller._slow_downs[True].suspected,
+            list(controller._biases.factors),
+            controller._backoff.limit_ms(decided_s),
+        ),
+    )
 
 
 def slack_lines(followed: Followed) -> list[str]:
@@ -91,9 +101,10 @@ def signal_lines(followed: Followed) -> list[str]:
 def factor_lines(followed: Followed) -> list[str]:
     before = followed.before
     return [
-        f"    slow-down believed in  {before.slow_down:6.3f}",
-        f"  x tail                   {followed.factor / (before.slow_down or 1):6.3f}",
-        f"  = factor                 {followed.factor:6.3f}",
+        f"    slow-down believed in               {before.slow_down:6.3f}",
+        f"    with its tail                       {followed.usual:6.3f}",
+        f"    the request before, with its noise  {followed.suspected:6.3f}",
+        f"    factor, the larger of both          {followed.factor:6.3f}",
     ]
 
 
