@@ -31,16 +31,17 @@ from gearshift.trainer.checkpoint import SUPERNET, Checkpoint, Run, load_checkpo
 from gearshift.trainer.data import DataSet
 from gearshift.trainer.evaluate import accuracies, with_reference
 from gearshift.trainer.importance import measure_importance, reorder
-from gearshift.trainer.loop import STATE, StagePlan, Step, run_stage
+from gearshift.trainer.loop import STATE, Constraint, StagePlan, Step, run_stage
 from gearshift.trainer.losses import hidden_loss
 from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.sampling import sandwich
-from gearshift.trainer.settings import Settings
+from gearshift.trainer.settings import STAGES, Settings
+from gearshift.trainer.sparsity import Pruner, prunable, sparsity_of
 from gearshift.trainer.tasks import OBJECTIVES, Objective
 
 
 @dataclass(frozen=True)
-class _Training:
+class Training:
     """What the stages share."""
 
     checkpoint: Checkpoint
@@ -85,20 +86,22 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     widths_only = list(uniform_grid(shape, settings.widths, (1.0,)).values())
     grid = uniform_grid(shape, settings.widths, settings.depths)
     states = out.resolve().with_name(f"{out.resolve().name}.partial")
-    _claim(states, _identity(source, checkpoint, data, settings))  # last, so that bad input leaves nothing behind
-    training = _Training(checkpoint, settings, encoded["train"], states)
+    claim_states(states, _identity(source, checkpoint, data, settings))  # last, so that bad input leaves nothing behind
+    training = Training(checkpoint, settings, encoded["train"], states)
     _teacher_stage(training)
-    _distil(
+    distil(
         training,
         StagePlan("width", settings.width_epochs, settings.width_lr),
         widths_only,
         settings.width_hidden_weight,
+        _pruner(training, "width"),
     )
-    _distil(
+    distil(
         training,
         StagePlan("depth", settings.depth_epochs, settings.depth_lr),
         list(grid.values()),
         settings.depth_hidden_weight,
+        _pruner(training, "depth"),
     )
     test = with_reference(checkpoint.model, encoded["test"])
     measured = dict(
@@ -119,6 +122,9 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
         "dropped_rows": encoded["train"].dropped,
         "max_length": settings.max_length,
     }
+    if settings.pruning is not None:
+        weights = prunable(checkpoint.model, embeddings=settings.pruning.embeddings)
+        facts["sparsity"] = sparsity_of(weights)
     save_run(out, checkpoint, subnets=grid, accuracies=measured, facts=facts)
     shutil.rmtree(states, ignore_errors=True)
     return load_run(out)
@@ -130,6 +136,8 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
             f"settings: max_length {settings.max_length} is more than the model's "
             f"{checkpoint.model.shape.positions} positions"
         )
+    if settings.pruning is not None and settings.prune_stage == "teacher" and not OBJECTIVES[checkpoint.task].taught:
+        raise InputError(f"settings: {checkpoint.task} has no teacher stage to prune in; expected width or depth")
     if settings.teacher_epochs == 0 and not checkpoint.has_classifier:
         labels = ", ".join(checkpoint.labels)
         lacking = f"classifier for the labels {labels}" if labels else f"head for {checkpoint.task}"
@@ -149,7 +157,7 @@ def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Set
     }
 
 
-def _claim(states: Path, identity: dict[str, Any]) -> None:
+def claim_states(states: Path, identity: dict[str, Any]) -> None:
     """Make the directory of states, or check that the one there is of the same training."""
     description = states / "training.json"
     content = json.dumps(identity, indent=1).encode()
@@ -163,7 +171,7 @@ def _claim(states: Path, identity: dict[str, Any]) -> None:
     replace_file(description, content)
 
 
-def _teacher_stage(training: _Training) -> None:
+def _teacher_stage(training: Training) -> None:
     """Fine-tune on labels, if any, then sort heads and neurons by importance."""
     if _finished(training, "teacher"):
         return
@@ -176,7 +184,7 @@ def _teacher_stage(training: _Training) -> None:
 
     plan = StagePlan("teacher", settings.teacher_epochs, settings.teacher_lr, settings.head_lr_factor)
     if training.objective.taught:
-        _run(training, plan, step)
+        _run(training, plan, step, _pruner(training, plan.name))
     count = -(-settings.importance_rows // settings.batch_size)
     batches = itertools.islice(training.rows.batches(settings.batch_size, seed=settings.seed), count)
     reorder(
@@ -186,7 +194,13 @@ def _teacher_stage(training: _Training) -> None:
     _finish(training, "teacher")
 
 
-def _distil(training: _Training, plan: StagePlan, subnets: list[Subnet], hidden_weight: float) -> None:
+def distil(
+    training: Training,
+    plan: StagePlan,
+    subnets: list[Subnet],
+    hidden_weight: float,
+    constraint: Constraint | None = None,
+) -> None:
     """Train subnets on the answers and hidden states of the full net as it was before the stage."""
     if _finished(training, plan.name):
         return
@@ -205,16 +219,32 @@ def _distil(training: _Training, plan: StagePlan, subnets: list[Subnet], hidden_
             total += loss.item()
         return total
 
-    _run(training, plan, step)
+    _run(training, plan, step, constraint)
     _finish(training, plan.name)
 
 
-def _run(training: _Training, plan: StagePlan, step: Step) -> None:
+def _run(training: Training, plan: StagePlan, step: Step, constraint: Constraint | None) -> None:
     if plan.epochs > 0:
-        run_stage(training.model, training.rows, plan, training.settings, step, states=training.states)
+        run_stage(
+            training.model,
+            training.rows,
+            plan,
+            training.settings,
+            step,
+            states=training.states,
+            constraint=constraint,
+        )
 
 
-def _finished(training: _Training, stage: str) -> bool:
+def _pruner(training: Training, stage: str) -> Pruner | None:
+    """What prunes in a stage: more and more where the settings say so, and from then on what is zero stays zero."""
+    pruning, first = training.settings.pruning, training.settings.prune_stage
+    if pruning is None or STAGES.index(stage) < STAGES.index(first):
+        return None
+    return Pruner(training.model, pruning, ramp=stage == first)
+
+
+def _finished(training: Training, stage: str) -> bool:
     """Take the weights that an interrupted run had at the end of a stage, if it came so far."""
     path = training.states / f"after-{stage}.safetensors"
     if not path.is_file():
@@ -223,6 +253,6 @@ def _finished(training: _Training, stage: str) -> bool:
     return True
 
 
-def _finish(training: _Training, stage: str) -> None:
+def _finish(training: Training, stage: str) -> None:
     replace_file(training.states / f"after-{stage}.safetensors", safetensors.torch.save(training.model.state_dict()))
     (training.states / STATE).unlink(missing_ok=True)

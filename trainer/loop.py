@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -39,8 +39,25 @@ class StagePlan:
     """Learning rate of pooler and classifier / `lr`."""
 
 
+class Constraint(Protocol):
+    """What weights must keep to while they learn, such as zeros that stay zeros."""
+
+    def begin(self) -> None:
+        """Called once, when the weights of an interrupted stage are back."""
+
+    def after_step(self, step: int, total: int) -> None:
+        """Called when the optimizer has made a step, counted from 0, out of `total`."""
+
+
 def run_stage(
-    model: nn.Module, rows: EncodedRows, plan: StagePlan, settings: Settings, step: Step, *, states: Path
+    model: nn.Module,
+    rows: EncodedRows,
+    plan: StagePlan,
+    settings: Settings,
+    step: Step,
+    *,
+    states: Path,
+    constraint: Constraint | None = None,
 ) -> None:
     """Train a model for one stage, from the state in the directory `states` if there is one of this stage."""
     per_epoch = rows.batch_count(settings.batch_size)
@@ -49,6 +66,8 @@ def run_stage(
     # Each stage has random numbers of its own, so that it can be repeated without the ones before it.
     torch.manual_seed(zlib.crc32(f"{settings.seed}/{plan.name}".encode()))
     done = _load_state(states / STATE, plan, model, optimizer)
+    if constraint is not None:
+        constraint.begin()
     saved_at = time.monotonic()
     model.train()
     with tqdm(total=total, initial=done, desc=plan.name, unit="step", disable=None) as bar:
@@ -60,6 +79,8 @@ def run_stage(
                 raise ModelError(f"stage {plan.name}: the loss became {loss} at step {index}; lower the learning rate")
             nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
             optimizer.step()
+            if constraint is not None:
+                constraint.after_step(index, total)
             optimizer.zero_grad(set_to_none=True)
             bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             bar.update()

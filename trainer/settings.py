@@ -8,6 +8,10 @@ from typing import Any
 
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.space import DEPTHS, WIDTHS
+from gearshift.trainer.sparsity import Pruning
+
+STAGES = ("teacher", "width", "depth")
+"""Of a training, in order."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,16 @@ class Settings:
     """Sandwich rule: each step trains the largest, the smallest and this many random subnets."""
     importance_rows: int = 1024
     """Training rows on which heads and neurons are ranked."""
+    sparsity: float = 0
+    """Share of the weights that become zeros, for a smaller download: 0.3 to 0.4 costs little (Gordon et al.)."""
+    prune_stage: str = "width"
+    """The stage in which they do: one of STAGES. In later ones they stay zeros."""
+    prune_scope: str = "matrix"
+    """`Pruning.scope`"""
+    prune_embeddings: bool = False
+    """`Pruning.embeddings`"""
+    prune_ramp: float = 0.5
+    """`Pruning.ramp`"""
     save_every_s: float = 60
     """Seconds between two states on disk: what an interruption loses at most."""
     seed: int = 0
@@ -75,6 +89,17 @@ class Settings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise InputError(f"settings: {name} must be 0 or more, got {value}")
+
+        if self.prune_stage not in STAGES:
+            raise InputError(f"settings: prune_stage: expected one of {', '.join(STAGES)}, got {self.prune_stage!r}")
+        if self.pruning is not None and getattr(self, f"{self.prune_stage}_epochs") == 0:
+            raise InputError(f"settings: expected {self.prune_stage}_epochs above 0, as its stage is to prune, got 0")
+
+    @property
+    def pruning(self) -> Pruning | None:
+        """What is pruned, if anything; raises InputError for what cannot be."""
+        pruning = Pruning(self.sparsity, self.prune_scope, self.prune_embeddings, self.prune_ramp)
+        return pruning if pruning.sparsity else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""

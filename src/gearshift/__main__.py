@@ -88,6 +88,30 @@ def _parser() -> argparse.ArgumentParser:
     for name, (kind, text) in DAN_SETTINGS.items():
         student.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
 
+    prune = _command(listed, "prune", commands.prune, "make weights of a supernet zeros, for a smaller download")
+    prune.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
+    prune.add_argument("-o", "--output", type=Path, required=True, metavar="PRUNED", help="run directory to write")
+    prune.add_argument(
+        "--data", type=Path, metavar="DATA", help="rows to learn from (default: those it was trained on)"
+    )
+    prune.add_argument(
+        "--sparsity", type=float, required=True, metavar="SHARE", help="share of the weights; 0.3 to 0.4 costs little"
+    )
+    prune.add_argument(
+        "--scope",
+        choices=["matrix", "global"],
+        default="matrix",
+        help="matrix (default): that share of each matrix; global: the smallest of all together",
+    )
+    prune.add_argument("--embeddings", action="store_true", help="prune the word table too")
+    prune.add_argument(
+        "--ramp", type=float, default=0.5, metavar="SHARE", help="share of the steps that prune (default: %(default)g)"
+    )
+    prune.set_defaults(when_interrupted="; the same command goes on from where it last saved")
+    _add_columns(prune)
+    for name, (kind, text) in RECOVERY.items():
+        prune.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
+
     search = _command(listed, "search", commands.search, "measure the block tables of a supernet and choose its pool")
     search.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
     search.add_argument("--data", type=Path, metavar="DATA", help="held-out rows (default: the data it was trained on)")
@@ -309,10 +333,27 @@ SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
     "freeze_embeddings": (bool, "leave the embeddings as they were pretrained, which takes less time"),
     "random_subnets": (int, "subnets of a step besides the largest and the smallest"),
     "importance_rows": (int, "training rows on which heads and neurons are ranked"),
+    "sparsity": (float, "share of the weights that become zeros, for `export --compress`; .3 to .4 costs little"),
+    "prune_stage": (str, "stage in which they do: teacher, width or depth"),
+    "prune_scope": (str, "matrix: that share of each; global: the smallest of all"),
+    "prune_embeddings": (bool, "the word table too"),
+    "prune_ramp": (float, "share of the stage's steps in which zeros become more"),
     "save_every_s": (float, "seconds that an interruption loses at most"),
     "seed": (int, "what all random numbers follow from"),
 }
 """Field of `trainer.settings.Settings` -> how its flag is read, and what it says."""
+
+
+RECOVERY: dict[str, tuple[Callable[[str], object], str]] = {
+    "epochs": (float, "epochs in which every subnet learns from the full net as it was (default: 1)"),
+    "lr": (float, "peak learning rate"),
+    "batch_size": (int, "rows of a training step"),
+    "random_subnets": (int, "subnets of a step besides the largest and the smallest"),
+    "hidden_weight": (float, "weight of the hidden-state loss beside the logit loss"),
+    "save_every_s": (float, "seconds that an interruption loses at most"),
+    "seed": (int, "what all random numbers follow from"),
+}
+"""Field of `trainer.prune.Recovery` -> how its flag is read, and what it says."""
 
 
 DAN_SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
@@ -347,7 +388,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         if kind is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=_with_default(text, default))
         else:
-            shape = "M,M" if kind is _multipliers else "N"
+            shape = {_multipliers: "M,M", str: "NAME"}.get(kind, "N")
             group.add_argument(flag, type=kind, metavar=shape, help=_with_default(text, default))
 
 
@@ -357,6 +398,8 @@ def _with_default(text: str, default: Any) -> str:
         return text
     if isinstance(default, bool):
         return f"{text} (default: {'yes' if default else 'no'})"
+    if isinstance(default, str):
+        return f"{text} (default: {default})"
     shown = ",".join(f"{part:g}" for part in default) if isinstance(default, tuple) else f"{default:g}"
     return f"{text} (default: {shown})"
 

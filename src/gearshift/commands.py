@@ -94,16 +94,44 @@ def train_dan(options: argparse.Namespace) -> int:
     return 0
 
 
+def prune(options: argparse.Namespace) -> int:
+    """Prune a supernet and show its subnets."""
+    from gearshift.trainer.checkpoint import load_run
+    from gearshift.trainer.prune import Recovery, prune_run
+    from gearshift.trainer.sparsity import Pruning
+    from gearshift.trainer.tasks import OBJECTIVES
+
+    pruning = Pruning(options.sparsity, options.scope, options.embeddings, options.ramp)
+    given = {field.name: getattr(options, field.name) for field in fields(Recovery)}
+    recovery = Recovery(**{name: value for name, value in given.items() if value is not None})
+    run = load_run(options.run)
+    data = _read_data(options, _data_path(options, run), run.checkpoint.task)
+    pruned = prune_run(run, data, pruning, recovery, options.output)
+    metric, zeros = OBJECTIVES[data.task].metric, pruned.facts["sparsity"]
+    result = {
+        "run": str(pruned.path),
+        "sparsity": zeros,
+        "metric": metric,
+        "notes": list(data.notes),
+        "subnets": [{"name": name, "accuracy": pruned.accuracies[name]} for name in pruned.subnets],
+    }
+    rows = [(name, _percent(run.accuracies[name]), _percent(pruned.accuracies[name])) for name in pruned.subnets]
+    lines = [
+        *data.notes,
+        f"{pruned.path}: {_percent(zeros)} of the weights are zeros; {metric} on {len(data.splits['test'])} test rows",
+        *_table(("subnet", "before", "pruned"), rows),
+    ]
+    _print(options, result, lines)
+    return 0
+
+
 def search(options: argparse.Namespace) -> int:
     """Write the block tables and the pool of a supernet, and show the pool."""
     from gearshift.trainer.checkpoint import load_run
     from gearshift.trainer.search import search_run
 
     run = load_run(options.run)
-    path = options.data or run.data_path
-    if path is None:
-        raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
-    data = _read_data(options, path, run.checkpoint.task)
+    data = _read_data(options, _data_path(options, run), run.checkpoint.task)
     layers = 1 if options.stages == "layer" else options.block_layers
     report = search_run(
         run, data, widths=options.widths, layers_per_stage=layers, pool=options.pool, rescored=options.rescored
@@ -140,10 +168,7 @@ def export(options: argparse.Namespace) -> int:
     from gearshift.trainer.checkpoint import load_run
 
     run = load_run(options.run)
-    path = options.data or run.data_path
-    if path is None:
-        raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
-    data = _read_data(options, path, run.checkpoint.task)
+    data = _read_data(options, _data_path(options, run), run.checkpoint.task)
     names, portable = _portable(options, run)
     layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
     granularity = options.granularity or ("pool" if len(run.subnets) <= LISTED_SUBNETS else "layer")
@@ -193,6 +218,16 @@ def export(options: argparse.Namespace) -> int:
         measured["portable"] = {"path": str(portable), "parity": static}
     _print(options, {**_description(report.bundle), **measured}, lines)
     return 0
+
+
+def _data_path(options: argparse.Namespace, run: Run) -> Path:
+    """The data that was named, or else what a run was trained on."""
+    path: Path | None = options.data or run.data_path
+    if path is None:
+        raise InputError(
+            f"{options.run}: does not say what it was trained on; pass its data or held-out rows with --data"
+        )
+    return path
 
 
 def _portable(options: argparse.Namespace, run: Run) -> tuple[tuple[str, ...], Path]:
