@@ -35,6 +35,7 @@ from gearshift.runtime.manifest import (
     Manifest,
     PoolEntry,
 )
+from gearshift.runtime.space import Subnet
 from gearshift.runtime.storage import replace_file, sha256_of
 
 logger = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ def _verify_references(directory: Path, manifest: Manifest) -> None:
             )
         seen.add((entry.name, entry.precision))
         if entry.executor == DAN_EXECUTOR:
-            if entry.choice or entry.subnet.layers:
+            if entry.choice or entry.subnet != Subnet(()):
                 raise SchemaError(f"{directory}: {entry.name}: a DAN has no layers to choose; export the bundle again")
             continue
         try:
