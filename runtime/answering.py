@@ -16,6 +16,7 @@ from gearshift.runtime.caps import NO_CAPS, Caps
 from gearshift.runtime.controller import Controller
 from gearshift.runtime.decision_log import DecisionLog
 from gearshift.runtime.errors import DeadlineTooShortError
+from gearshift.runtime.executors import executors
 from gearshift.runtime.metrics import Metrics
 from gearshift.runtime.policy import REJECTED, Decision
 from gearshift.runtime.record import RequestRecord, SteeringChange
@@ -49,7 +50,7 @@ class Answering:
     ) -> None:
         self._bundle, self._session, self._controller = bundle, session, controller
         self._metrics, self._log, self._clock = metrics, log, clock
-        self._pool = bundle.pool(session.precision)
+        self._executors = executors(bundle, session)
         self._lock = threading.Lock()
         self.pinned: str | None = None
         self.slow_loop: SlowLoop | None = None
@@ -96,7 +97,7 @@ class Answering:
                     f"refused: {slack:.1f} ms are left of its deadline, and the fastest subnet may take "
                     f"{decision.predicted_ms:.1f} ms now; give it more time, or load with on_miss='best_effort'"
                 )
-            outputs = self._run(encoded, decision, future)
+            outputs = self._executors[decision.name](encoded, None if future is None else future.run_options)
         except Exception as error:
             self.note(record(time=time.time(), error=REJECTED if decision.reason == REJECTED else type(error).__name__))
             raise
@@ -171,15 +172,6 @@ class Answering:
         self._metrics.note(record)
         if self._log is not None:
             self._log.write(record)
-
-    def _run(self, encoded: Encoded, decision: Decision, future: AnswerFuture | None) -> list[NDArray[np.float32]]:
-        """The outputs of each text, in order."""
-        choice = self._pool[decision.name].choice
-        options = None if future is None else future.run_options
-        outputs: dict[int, NDArray[np.float32]] = {}
-        for call in encoded.calls:
-            outputs.update(zip(call.rows, self._session.run(call.inputs, choice, options), strict=True))
-        return [outputs[row] for row in range(len(encoded.tokens))]
 
     def _read(self, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[[RunFacts], Answer]:
         """The answer for one text, but for the facts of its run."""

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from gearshift.runtime.bundle import open_bundle
 from gearshift.runtime.dan import Floats, Text
 from gearshift.runtime.errors import ModelError
+from gearshift.runtime.executors import executors
 from gearshift.runtime.manifest import MANIFEST
 from gearshift.runtime.session import ElasticSession, check_self_test
 from gearshift.runtime.text import TextEncoder
@@ -126,13 +127,14 @@ class _Bundled:
         bundle = open_bundle(path)
         precision = "int8" if "int8" in bundle.precisions else "fp32"
         self.labels = bundle.manifest.labels
-        self._session = ElasticSession(bundle, precision, threads=torch.get_num_threads())
-        check_self_test(self._session, bundle)
-        self._choice = max(bundle.pool(precision).values(), key=lambda entry: (entry.accuracy, entry.macs)).choice
+        session = ElasticSession(bundle, precision, threads=torch.get_num_threads())
+        check_self_test(session, bundle)
+        best = max(bundle.pool(precision).values(), key=lambda entry: (entry.accuracy, entry.macs))
+        self._executor = executors(bundle, session)[best.name]
         self._encoder = TextEncoder(bundle)
 
     def logits(self, texts: Sequence[Text]) -> Floats:
-        return self._session.run(self._encoder.encode(texts).inputs, self._choice)
+        return np.stack(self._executor(self._encoder.encode(texts), None))
 
 
 def _trained_length(path: Path) -> int:

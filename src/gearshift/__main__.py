@@ -383,7 +383,7 @@ DAN_SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
     "save_every_s": (float, "seconds that an interruption loses at most"),
     "seed": (int, "what all random numbers follow from"),
 }
-"""Field of `trainer.dan.DanSettings` -> how its flag is read, and what it says."""
+"""Field of `trainer.dan_settings.DanSettings` -> how its flag is read, and what it says."""
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -398,10 +398,10 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_dan_settings(parser: argparse.ArgumentParser) -> None:
-    """Those of `trainer.dan`."""
+    """Those of `trainer.dan_settings`."""
 
     def defaults() -> dict[str, Any]:
-        from gearshift.trainer.dan import DanSettings
+        from gearshift.trainer.dan_settings import DanSettings
 
         return vars(DanSettings())
 

@@ -26,6 +26,7 @@ from gearshift.runtime.benchmark import granularity as stage_size
 from gearshift.runtime.compressed import open_compressed, unpacked_entries
 from gearshift.runtime.compressed import unpack as write_unpacked
 from gearshift.runtime.decision_log import read_log
+from gearshift.runtime.executors import check_dan
 from gearshift.runtime.live import LiveView
 from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.profiles import tables_for
@@ -82,7 +83,8 @@ def train(options: argparse.Namespace) -> int:
 
 def train_dan(options: argparse.Namespace) -> int:
     """Distil a classifier into a DAN and show what it is."""
-    from gearshift.trainer.dan import DanSettings, train_dan
+    from gearshift.trainer.dan import train_dan
+    from gearshift.trainer.dan_settings import DanSettings
     from gearshift.trainer.formats import read_texts
 
     given = {field.name: getattr(options, field.name) for field in fields(DanSettings)}
@@ -207,7 +209,13 @@ def export(options: argparse.Namespace) -> int:
         from gearshift.export.dan import add_dan
         from gearshift.trainer.dan_run import load_dan_run
 
-        with_dan = add_dan(report.bundle, load_dan_run(options.dan), data.splits["test"], max_mb=options.dan_mb)
+        with_dan = add_dan(
+            report.bundle,
+            load_dan_run(options.dan),
+            data.splits["test"],
+            max_mb=options.dan_mb,
+            held_out=data.splits["dev"],
+        )
         report = dataclasses.replace(report, bundle=with_dan)
     if options.compress:
         report = dataclasses.replace(report, bundle=_compressed(report.bundle))
@@ -305,10 +313,12 @@ def verify(options: argparse.Namespace) -> int:
     for precision in bundle.precisions:
         with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
             check_self_test(session, bundle)
+    check_dan(bundle)
     checked = ", ".join(
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
-    lines = [f"{bundle.origin}: {len(bundle.manifest.files)} files as they must be, {checked}"]
+    dan = "" if bundle.dan is None else f", {bundle.dan.name} right"
+    lines = [f"{bundle.origin}: {len(bundle.manifest.files)} files as they must be, {checked}{dan}"]
     result = {
         "bundle": str(bundle.origin),
         "hash": bundle.hash,
@@ -402,7 +412,7 @@ def simulate(options: argparse.Namespace) -> int:
         threads=options.threads,
         provider=CPU[0],
     )[0]
-    ladder = Ladder.of({name: entry.accuracy for name, entry in bundle.pool(table.precision).items()}, table)
+    ladder = Ladder.of({name: entry.accuracy for name, entry in bundle.gears(table.precision).items()}, table)
     if Path(options.trace).exists():
         trace = read_log(Path(options.trace))
     else:
@@ -540,7 +550,7 @@ def _description(bundle: Bundle) -> dict[str, Any]:
 
 def _pool_table(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
-    pools = {precision: bundle.pool(precision) for precision in bundle.precisions}
+    pools = {precision: bundle.gears(precision) for precision in bundle.precisions}
     entries = {name: entry for pool in pools.values() for name, entry in pool.items()}
     header = (
         "subnet",

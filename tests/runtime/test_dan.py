@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gearshift.runtime.cascade import Calibration
 from gearshift.runtime.dan import Dan, Dense, Floats, fold, open_dan, pack, save_dan
 from gearshift.runtime.errors import InputError, IntegrityError
 from gearshift.runtime.ngrams import keys
@@ -119,6 +121,15 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     known, table, dense = _parts()
     with pytest.raises(IntegrityError, match="shapes"):
         pack(np.array(list(known), np.uint64), table[:, 1:], dense, precision="int8", longest=4, paired=False)
+
+
+@pytest.mark.parametrize("sure", [[], [0.9, 0.6]])
+def test_a_calibration_is_kept(tmp_path: Path, sure: list[float]) -> None:
+    calibration = Calibration(50, np.array(sure, np.float32))
+    save_dan(tmp_path / "dan", dataclasses.replace(_made("int8"), calibration=calibration))
+    found = open_dan(tmp_path / "dan").calibration
+    assert found is not None and found.rows == 50
+    np.testing.assert_array_equal(found.disagreements, calibration.disagreements)
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ import torch
 from gearshift.runtime.dan import Floats, Text, fold, open_dan, pack, save_dan
 from gearshift.runtime.errors import InputError, ModelError
 from gearshift.trainer import dan as dan_module
-from gearshift.trainer.dan import DanSettings, text_of, train_dan
+from gearshift.trainer.dan import text_of, train_dan
 from gearshift.trainer.dan_run import DanRun, load_dan_run
+from gearshift.trainer.dan_settings import DanSettings
 from gearshift.trainer.dan_student import RowwiseAdagrad
 from gearshift.trainer.data import DataSet
 from tests.trainer.tiny import KEYWORDS, LABELS, make_data
