@@ -157,6 +157,11 @@ class ElasticClassifier(nn.Module):
         """The subnet that keeps everything."""
         return Subnet(((self.shape.heads, self.shape.neurons),) * self.shape.layers)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.embeddings.norm.weight.device
+
     def forward(self, batch: Batch, subnet: Subnet, head_gates: Tensor | None = None) -> Output:
         """Logits and hidden states of a subnet; `head_gates` (layers, heads) scale each head's output."""
         drop = self.dropout.hidden
