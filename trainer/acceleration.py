@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 
 from gearshift.runtime.errors import InputError
+from gearshift.runtime.extras import require
 from gearshift.trainer.batches import Batch, Counts
 
 PRECISIONS = ("", "no", "bf16", "fp16", "auto")
@@ -25,17 +26,26 @@ PRECISIONS = ("", "no", "bf16", "fp16", "auto")
 def make_accelerator(precision: str = "", *, whole: bool = True, log_to: Path | None = None) -> Accelerator:
     """The accelerator of a training; `log_to` is a directory for TensorBoard. Raises InputError.
 
-    `whole`: whether the last subnet of every step has all layers, so that every weight has a gradient. The precision holds for the whole process: two trainings in one process need the same.
+    `whole`: whether the last subnet of every step has all layers, so that every weight has a gradient. The precision
+    holds for the whole process: two trainings in one process need the same.
     """
     if precision not in PRECISIONS:
         raise InputError(f"settings: mixed_precision must be one of {', '.join(PRECISIONS[1:])}, got {precision!r}")
     chosen = ("bf16" if computes_in_bf16() else "no") if precision == "auto" else precision
     handlers = [DistributedDataParallelKwargs(find_unused_parameters=not whole)]
-    tracking: dict[str, Any] = {} if log_to is None else {"log_with": "tensorboard", "project_dir": log_to}
+    tracking: dict[str, Any] = {}
+    if log_to is not None:
+        require("tensorboard", "tensorboard")
+        tracking = {"log_with": "tensorboard", "project_dir": log_to}
     try:
         return Accelerator(cpu=_without_gpu(), mixed_precision=chosen or None, kwargs_handlers=handlers, **tracking)
     except ValueError as error:  # fp16 without a GPU, or another precision than this process began with
         raise InputError(f"settings: mixed_precision {chosen!r} cannot be had here ({error})") from error
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes and prints."""
+    return bool(PartialState(cpu=_without_gpu()).is_main_process)
 
 
 def _without_gpu() -> bool:

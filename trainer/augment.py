@@ -30,8 +30,8 @@ SHARE = 0.4
 CANDIDATES = 15
 
 _LETTERS = r"[^\W\d_]{3,}"
-_WORD = re.compile(rf"""(?<![^\s"'(\[-]){_LETTERS}(?![^\s.,;:!?"')\]-])(?!\S*[/@#])""")
-"""Letters between blanks or marks of punctuation: no part of an address, and no `t` of `don't`."""
+_WORD = re.compile(rf"""(?<![^\s"'(\[-]){_LETTERS}(?![^\s.,;:!?"')\]-]|'[^\W_])(?!\S*[/@#])""")
+"""Letters between blanks or marks of punctuation: no part of an address or of `don't`."""
 _AT_ONCE = 1024
 
 Candidates = Callable[[str, str, int], Sequence[str]]

@@ -37,6 +37,7 @@ from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.rows import Row
 from gearshift.trainer.settings import Settings
 from gearshift.trainer.stages import Training, distil_stage, final_stage, teacher_stage
+from gearshift.trainer.tasks import OBJECTIVES
 
 
 def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *, data_path: Path | None = None) -> Run:
@@ -166,6 +167,8 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
             f"settings: max_length {settings.max_length} is more than the model's "
             f"{checkpoint.model.shape.positions} positions"
         )
+    if settings.final_epochs and not OBJECTIVES[checkpoint.task].taught:
+        raise InputError("settings: final_epochs: an embedding has no labels to learn from; set it to 0")
     if settings.teacher_epochs == 0 and not checkpoint.has_classifier:
         labels = ", ".join(checkpoint.labels)
         lacking = f"classifier for the labels {labels}" if labels else f"head for {checkpoint.task}"

@@ -4,6 +4,8 @@ Adam moves a parameter whose gradient stays the same by the learning rate with e
 optimizer was told can be read off the parameters.
 """
 
+import contextlib
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -147,6 +149,110 @@ def test_a_loss_that_is_no_number_stops_the_stage_before_the_weights_change(tmp_
     with pytest.raises(ModelError, match=message):
         train(model, losses, tmp_path, plan=StagePlan("depth", 2, 0.01))
     assert all(0.97 < bias < 0.99 for bias in model.biases())  # two steps of .01 at most
+
+
+def test_a_step_in_parts_moves_as_one_over_all_rows(tmp_path: Path) -> None:
+    def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        assert isinstance(model, Numbers)
+        sizes.append(len(batch.indices))
+        return [lambda: (model.encoder.bias.sum() * batch.indices.sum()) / batch.counts.rows]
+
+    moved = []
+    for micro, expected in ((0, [4, 4, 2]), (3, [3, 1, 3, 1, 2]), (1, [1] * 10)):
+        sizes: list[int] = []
+        model = Numbers()
+        settings = Settings(batch_size=4, micro_batch=micro, weight_decay=0, warmup=0, clip=1e9, save_every_s=LATER)
+        train(model, losses, tmp_path / str(micro), plan=StagePlan("width", 1, 0.01), settings=settings)
+        assert sorted(sizes) == sorted(expected)
+        moved.append(model.biases())
+    assert moved[1] == pytest.approx(moved[0], rel=1e-6)
+    assert moved[2] == pytest.approx(moved[0], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "message", ["CUDA out of memory. Tried to allocate 2 GiB", "DefaultCPUAllocator: can't allocate"]
+)
+def test_running_out_of_memory_says_what_to_lower(tmp_path: Path, message: str) -> None:
+    def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        if index:
+            raise RuntimeError(f"{message} memory")
+        return list(pulling()(model, batch, index))
+
+    expected = (
+        r"^stage width: out of memory with 4 rows of \d+ tokens a step; lower micro_batch \(now all rows at once\)"
+    )
+    with pytest.raises(ModelError, match=expected):
+        train(Numbers(), losses, tmp_path, plan=StagePlan("width", 1, 0.01))
+
+
+def test_another_error_passes_through(tmp_path: Path) -> None:
+    def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        train(Numbers(), losses, tmp_path)
+
+
+# Held-out rows
+
+
+def scored(
+    scores: Sequence[float], patience: int = 0, stop_at: int | None = None
+) -> Callable[[Path], tuple[Numbers, int]]:
+    """Train six steps with an evaluation after each; gives the model and how many evaluations there were."""
+
+    def run(states: Path) -> tuple[Numbers, int]:
+        model, left = Numbers(), list(scores)
+        settings = dataclasses.replace(SETTINGS, evaluate_every=1 / 3, patience=patience)
+        run_stage(
+            model,
+            ROWS,
+            StagePlan("width", 2, 0.01),
+            settings,
+            pulling(),
+            states=states,
+            score=lambda: left.pop(0),
+        )
+        return model, len(scores) - len(left)
+
+    return run
+
+
+def steps_taken(model: Numbers) -> int:
+    """How many of six steps its weights have learnt, the first at a rate of .01 and the last at a fifth of it."""
+    rates = [0.01 * (6 - step) / 5 for step in range(1, 6)]
+    places = list(itertools.accumulate([0.01, *rates]))
+    return 1 + min(range(6), key=lambda step: abs(1 - places[step] - model.biases()[0]))
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"), [([1, 5, 3, 4, 2, 1], 2), ([1, 2, 3, 3, 2, 2], 4), ([1, 2, 3, 4, 5, 6], 6)]
+)
+def test_a_stage_ends_with_its_best_weights_of_equal_ones_the_later(
+    tmp_path: Path, scores: list[float], best: int
+) -> None:
+    model, evaluations = scored(scores)(tmp_path)
+    assert (steps_taken(model), evaluations) == (best, 6)
+
+
+@pytest.mark.parametrize(("patience", "evaluations"), [(1, 3), (2, 4), (3, 6)])
+def test_a_stage_ends_early_after_evaluations_without_gain(tmp_path: Path, patience: int, evaluations: int) -> None:
+    model, made = scored([1, 5, 4, 3, 6, 2], patience)(tmp_path)
+    assert made == evaluations
+    assert steps_taken(model) == (2 if patience < 3 else 5)
+
+
+def test_the_best_weights_outlive_an_interruption(tmp_path: Path) -> None:
+    def broken() -> float:
+        raise KeyboardInterrupt
+
+    settings = dataclasses.replace(SETTINGS, evaluate_every=1 / 3)
+    for number, score in enumerate((lambda: 5.0, broken, lambda: 4.0)):
+        model = Numbers()
+        plan = StagePlan("width", 2 if number else 1 / 3, 0.01)
+        with contextlib.suppress(KeyboardInterrupt):
+            run_stage(model, ROWS, plan, settings, pulling(), states=tmp_path, score=score)
+    assert model.biases()[0] == pytest.approx(0.99)  # after the first step
 
 
 # Interruptions
