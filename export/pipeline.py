@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 import gearshift
 from gearshift.export.card import model_card
-from gearshift.export.graph import token_inputs, write_elastic_graph
+from gearshift.export.graph import write_elastic_graph
 from gearshift.export.guard import check_packed
 from gearshift.export.operators import OPERATORS
 from gearshift.export.parity import (
@@ -28,17 +28,20 @@ from gearshift.export.parity import (
 )
 from gearshift.export.samples import telling_sample
 from gearshift.export.segments import Array
+from gearshift.export.switched import token_inputs
 from gearshift.export.widen import choose_wide
 from gearshift.runtime.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.errors import DataError, InputError
 from gearshift.runtime.manifest import CPU_PRECISIONS, MANIFEST, PRECISIONS, SELF_TEST, TOKENIZER, Manifest, PoolEntry
+from gearshift.runtime.mixed import MixedSpace
 from gearshift.runtime.session import ElasticSession, check_self_test
 from gearshift.runtime.space import Space, cut_space
 from gearshift.runtime.storage import replacing_directory, sha256_of
 from gearshift.runtime.tables import TABLES, BlockTables, load_tables, save_tables
 from gearshift.trainer.batches import Batch, EncodedRows, encode
-from gearshift.trainer.checkpoint import WEIGHTS, Run
+from gearshift.trainer.checkpoint import WEIGHTS
 from gearshift.trainer.evaluate import with_reference
+from gearshift.trainer.nasbert.run import AnyRun, MixedRun
 from gearshift.trainer.rows import Row
 from gearshift.trainer.tasks import OBJECTIVES
 
@@ -76,8 +79,8 @@ class ExportReport:
 class _Plan:
     """What to write, and on what to measure it."""
 
-    run: Run
-    space: Space
+    run: AnyRun
+    space: Space | MixedSpace
     encoded: EncodedRows
     precisions: tuple[str, ...]
     operators: str
@@ -98,7 +101,7 @@ class _Measured:
 
 
 def export_bundle(
-    run: Run,
+    run: AnyRun,
     out: Path,
     rows: Sequence[Row],
     *,
@@ -113,7 +116,8 @@ def export_bundle(
     """Write the bundle of a supernet, whole or not at all, and check it.
 
     `layers_per_stage`: how many layers are switched together. 1 lets any mix of the layers' options be chosen;
-    all of them in one stage list the subnets themselves, which runs fastest and loads slowest.
+    all of them in one stage list the subnets themselves, which runs fastest and loads slowest. A net of mixed
+    operations has the stages that it was made with.
 
     `operators`: `fast`, or `standard` for a graph that other engines can run. `int8_tolerance`: accuracy that a
     subnet may lose in int8, as a share of 1; the manifest names those that lose more, or, with `wider`, the layers
@@ -129,7 +133,7 @@ def export_bundle(
     encoded = encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
     encoded = with_reference(checkpoint.model, encoded)
     tables = _tables(run)
-    space = cut_space(checkpoint.model.shape, list(run.subnets.values()), layers_per_stage)
+    space = _space(run, layers_per_stage)
     plan = _Plan(run, space, encoded, ordered, operators, int8_tolerance, wider, progress)
     draft = _draft(plan, out, licence, max_length)
     sample = telling_sample(checkpoint.model, run.subnets, encoded, max_length)
@@ -153,10 +157,16 @@ def export_bundle(
     return ExportReport(dataclasses.replace(written, path=out), measured.parity, measured.packed, measured.losses, wide)
 
 
-def _tables(run: Run) -> BlockTables | None:
+def _space(run: AnyRun, layers_per_stage: int) -> Space | MixedSpace:
+    if isinstance(run, MixedRun):
+        return run.checkpoint.model.space
+    return cut_space(run.checkpoint.model.shape, list(run.subnets.values()), layers_per_stage)
+
+
+def _tables(run: AnyRun) -> BlockTables | None:
     """The block tables of a run that was searched; raises SchemaError where they are another's."""
     path = run.path / TABLES
-    if not path.is_file():
+    if isinstance(run, MixedRun) or not path.is_file():
         return None
     return load_tables(path, shape=run.checkpoint.model.shape, supernet=sha256_of(run.path / WEIGHTS))
 
@@ -179,6 +189,7 @@ def _check_arguments(precisions: Sequence[str], operators: str, int8_tolerance: 
 def _draft(plan: _Plan, out: Path, licence: str, max_length: int) -> Manifest:
     """The manifest before anything was measured."""
     run, space = plan.run, plan.space
+    subnets: Mapping[str, Any] = run.subnets
     pool = tuple(
         PoolEntry(
             name=name,
@@ -192,7 +203,7 @@ def _draft(plan: _Plan, out: Path, licence: str, max_length: int) -> Manifest:
             macs=subnet.macs(space.shape, MACS_TOKENS),
         )
         for precision in plan.precisions
-        for name, subnet in run.subnets.items()
+        for name, subnet in subnets.items()
     )
     return Manifest(
         name=out.name.removesuffix(".gearshift"),

@@ -23,14 +23,13 @@ from gearshift.export.join import join_segments
 from gearshift.export.prune import prune_graph
 from gearshift.export.weights_file import LaidOut, lay_out, weights_location
 from gearshift.runtime.bundle import Bundle, manifest_content, open_bundle, write_manifest
+from gearshift.runtime.compressed import CARD
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.manifest import CPU_PRECISIONS, MANIFEST, SELF_TEST, FileEntry, Manifest, PoolEntry
 from gearshift.runtime.session import ElasticSession, check_self_test
-from gearshift.runtime.space import Space, Stage
 from gearshift.runtime.storage import replacing_directory
 
 MEGABYTE = 1_000_000
-CARD = "README.md"
 UNKNOWN_HASH = "0" * 64
 """As long as a sha256, so that the size of the manifest is known before the files are."""
 
@@ -148,7 +147,7 @@ class Trimming:
         old = self.bundle.manifest
         entries = [entry for pool in self.entries.values() for name, entry in pool.items() if name in names]
         options = [sorted(set(places)) for places in zip(*(entry.choice for entry in entries), strict=True)]
-        space = _thinned(old.space, options)
+        space = old.space.thinned(options)
         pool = tuple(dataclasses.replace(entry, choice=space.choice(entry.subnet)) for entry in entries)
         int8 = "int8" in self.entries
         manifest = dataclasses.replace(
@@ -199,12 +198,3 @@ class Trimming:
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **left)
         return content.getvalue()
-
-
-def _thinned(space: Space, options: Sequence[Sequence[int]]) -> Space:
-    """The space with only these options of each stage."""
-    stages = (
-        Stage(stage.first, tuple(stage.options[number] for number in numbers))
-        for stage, numbers in zip(space.stages, options, strict=True)
-    )
-    return Space(space.shape, tuple(stages))

@@ -13,6 +13,7 @@ from typing import Any
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.measure import random_inputs
+from gearshift.runtime.mixed import MixedSpace
 from gearshift.runtime.profiles import this_device
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.space import Space
@@ -135,9 +136,9 @@ def run_bench(
     return BenchReport(bundle, chosen, rounds, threads, cores, tuple(rows))
 
 
-def granularity(space: Space) -> str:
+def granularity(space: Space | MixedSpace) -> str:
     """What is switched together: each `layer` alone, the whole `pool` in one stage, or a `block`."""
-    if all(stage.length == 1 for stage in space.stages):
+    if isinstance(space, Space) and all(stage.length == 1 for stage in space.stages):
         return "layer"
     return "pool" if len(space.stages) == 1 else "block"
 

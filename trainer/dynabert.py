@@ -36,7 +36,8 @@ from gearshift.trainer.loop import StagePlan
 from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.rows import Row
 from gearshift.trainer.settings import Settings
-from gearshift.trainer.stages import Training, distil_stage, final_stage, teacher_stage
+from gearshift.trainer.sparsity import prunable, sparsity_of
+from gearshift.trainer.stages import Training, distil_stage, final_stage, pruner, teacher_stage
 from gearshift.trainer.tasks import OBJECTIVES
 
 
@@ -62,22 +63,24 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     grid = uniform_grid(shape, settings.widths, settings.depths)
     states = out.with_name(f"{out.name}.partial")
     with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
-        _claim(states, _identity(source, checkpoint, data, settings))
+        claim_states(states, _identity(source, checkpoint, data, settings))
     if log_to is not None:
         accelerator.init_trackers("gearshift")
     training = Training(
         checkpoint,
         settings,
-        accelerator,
         encoded["train"],
-        encoded["dev"],
-        _augmented(checkpoint, settings, data.splits["train"], encoded["train"]),
         states,
+        accelerator=accelerator,
+        dev=encoded["dev"],
+        augmented=_augmented(checkpoint, settings, data.splits["train"], encoded["train"]),
     )
     _stages(training, grid)
     if accelerator.is_main_process:
         measured = _measured(checkpoint.model, grid, encoded["test"])
         facts = _facts(settings, encoded, shape.layers, data_path)
+        if settings.pruning is not None:
+            facts["sparsity"] = sparsity_of(prunable(checkpoint.model, embeddings=settings.prune_embeddings))
         save_run(out, checkpoint, subnets=grid, accuracies=measured, facts=facts)
         shutil.rmtree(states, ignore_errors=True)
     accelerator.wait_for_everyone()
@@ -107,7 +110,7 @@ def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
             grid,
         ),
     ):
-        distil_stage(training, plan, list(subnets.values()), hidden_weight)
+        distil_stage(training, plan, list(subnets.values()), hidden_weight, pruner(training, plan.name))
     final_stage(training, list(grid.values()))
 
 
@@ -167,6 +170,8 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
             f"settings: max_length {settings.max_length} is more than the model's "
             f"{checkpoint.model.shape.positions} positions"
         )
+    if settings.pruning is not None and settings.prune_stage == "teacher" and not OBJECTIVES[checkpoint.task].taught:
+        raise InputError(f"settings: {checkpoint.task} has no teacher stage to prune in; expected width or depth")
     if settings.final_epochs and not OBJECTIVES[checkpoint.task].taught:
         raise InputError("settings: final_epochs: an embedding has no labels to learn from; set it to 0")
     if settings.teacher_epochs == 0 and not checkpoint.has_classifier:
@@ -188,7 +193,7 @@ def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Set
     }
 
 
-def _claim(states: Path, identity: dict[str, Any]) -> None:
+def claim_states(states: Path, identity: dict[str, Any]) -> None:
     """Make the directory of states, or check that the one there is of the same training."""
     description = states / "training.json"
     content = json.dumps(identity, indent=1).encode()

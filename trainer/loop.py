@@ -107,6 +107,8 @@ def run_stage(
                 saved_at = time.monotonic()
     if best.weights:
         model.load_state_dict(best.weights)
+        if constraint is not None:
+            constraint.after_step(total - 1, total)
 
 
 class _Stepper:

@@ -8,6 +8,10 @@ from typing import Any
 
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.space import DEPTHS, WIDTHS
+from gearshift.trainer.sparsity import Pruning
+
+STAGES = ("teacher", "width", "depth")
+"""In which weights may be pruned."""
 
 _LEAST = {"max_length": 1, "batch_size": 1, "importance_rows": 1}
 """Whole numbers that 0 makes no sense for."""
@@ -69,6 +73,16 @@ class Settings:
     """Whether every layer of a random subnet has a width of its own, which `gearshift search` profits from."""
     importance_rows: int = 1024
     """Training rows on which heads and neurons are ranked."""
+    sparsity: float = 0
+    """Share of the weights that become zeros, for a smaller download: 0.3 to 0.4 costs little (Gordon et al.)."""
+    prune_stage: str = "width"
+    """The stage in which they do: one of STAGES. In later ones they stay zeros."""
+    prune_scope: str = "matrix"
+    """`Pruning.scope`"""
+    prune_embeddings: bool = False
+    """`Pruning.embeddings`"""
+    prune_ramp: float = 0.5
+    """`Pruning.ramp`"""
     augment: int = 0
     """Copies of each training row, with words replaced, that distillation has beside the row itself (DynaBERT: 10 to
     30). Epochs of the stages that distil are over all of them."""
@@ -95,8 +109,19 @@ class Settings:
             value, least = getattr(self, field.name), _LEAST.get(field.name, 0)
             if field.type == "int" and value < least:
                 raise InputError(f"settings: {field.name} must be at least {least}, got {value}")
-            if field.type == "float" and not (math.isfinite(value) and value >= 0):
+            own = field.name == "sparsity" or field.name.startswith("prune_")  # Pruning says what they must be
+            if field.type == "float" and not own and not (math.isfinite(value) and value >= 0):
                 raise InputError(f"settings: {field.name} must be 0 or more, got {value}")
+        if self.prune_stage not in STAGES:
+            raise InputError(f"settings: prune_stage: expected one of {', '.join(STAGES)}, got {self.prune_stage!r}")
+        if self.pruning is not None and getattr(self, f"{self.prune_stage}_epochs") == 0:
+            raise InputError(f"settings: expected {self.prune_stage}_epochs above 0, as its stage is to prune, got 0")
+
+    @property
+    def pruning(self) -> Pruning | None:
+        """What is pruned, if anything; raises InputError for what cannot be."""
+        pruning = Pruning(self.sparsity, self.prune_scope, self.prune_embeddings, self.prune_ramp)
+        return pruning if pruning.sparsity else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -15,17 +15,22 @@ from tqdm import tqdm
 
 from gearshift.runtime.space import Subnet
 from gearshift.runtime.storage import replace_file
+from gearshift.trainer.acceleration import make_accelerator
 from gearshift.trainer.batches import Batch, EncodedRows
 from gearshift.trainer.checkpoint import Checkpoint
 from gearshift.trainer.distillation import Teacher, distill_loss
 from gearshift.trainer.evaluate import accuracy, with_reference
 from gearshift.trainer.importance import measure_importance, reorder
-from gearshift.trainer.loop import Losses, StagePlan, run_stage
+from gearshift.trainer.loop import Constraint, Losses, Score, StagePlan, run_stage
 from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.sampling import Sampler
 from gearshift.trainer.settings import Settings
+from gearshift.trainer.sparsity import Pruner
 from gearshift.trainer.stage_state import STATE
 from gearshift.trainer.tasks import OBJECTIVES, Objective
+
+ORDER = ("teacher", "width", "depth-only", "depth", "final")
+"""All stages by name."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +39,14 @@ class Training:
 
     checkpoint: Checkpoint
     settings: Settings
-    accelerator: Accelerator
     rows: EncodedRows
-    dev: EncodedRows
-    augmented: Callable[[], EncodedRows]
-    """The training rows with their augmented copies; made when first asked for."""
     states: Path
     """Directory of what an interrupted run goes on from."""
+    accelerator: Accelerator = field(default_factory=make_accelerator)
+    dev: EncodedRows | None = None
+    """What the best weights of a stage are chosen on; without them a stage ends with its last."""
+    augmented: Callable[[], EncodedRows] | None = None
+    """Gives the training rows with their augmented copies; None: there are none."""
 
     @property
     def model(self) -> ElasticClassifier:
@@ -63,7 +69,8 @@ def teacher_stage(training: Training) -> None:
     model, settings = training.model, training.settings
     plan = StagePlan("teacher", settings.teacher_epochs, settings.teacher_lr, settings.head_lr_factor)
     if training.objective.taught:
-        _run(training, plan, training.rows, _label_losses(training, lambda index: [model.full]), [model.full])
+        losses = _label_losses(training, lambda index: [model.full])
+        _run(training, plan, training.rows, losses, [model.full], constraint=pruner(training, plan.name))
     size = settings.batch_size * training.accelerator.num_processes
     count = -(-settings.importance_rows // size)
     batches = itertools.islice(training.rows.batches(size, seed=settings.seed), count)
@@ -72,7 +79,13 @@ def teacher_stage(training: Training) -> None:
     _finish(training, "teacher")
 
 
-def distil_stage(training: Training, plan: StagePlan, subnets: Sequence[Subnet], hidden_weight: float) -> None:
+def distil_stage(
+    training: Training,
+    plan: StagePlan,
+    subnets: Sequence[Subnet],
+    hidden_weight: float,
+    constraint: Constraint | None = None,
+) -> None:
     """Train subnets on the answers and hidden states of the full net as it was before the stage."""
     if plan.epochs == 0 or _finished(training, plan.name):
         return
@@ -98,7 +111,8 @@ def distil_stage(training: Training, plan: StagePlan, subnets: Sequence[Subnet],
         # The largest comes last: it has a gradient for every weight, which is when processes exchange theirs.
         return [partial(loss_of, subnet) for subnet in reversed(sampler.draw(index))]
 
-    _run(training, plan, training.augmented(), losses, sampler.subnets, teacher.model)
+    rows = training.rows if training.augmented is None else training.augmented()
+    _run(training, plan, rows, losses, sampler.subnets, reference=teacher.model, constraint=constraint)
     _finish(training, plan.name)
 
 
@@ -109,7 +123,8 @@ def final_stage(training: Training, subnets: Sequence[Subnet]) -> None:
         return
     sampler = _sampler(training, subnets)
     plan = StagePlan("final", settings.final_epochs, settings.final_lr)
-    _run(training, plan, training.rows, _label_losses(training, sampler.draw), sampler.subnets)
+    losses = _label_losses(training, sampler.draw)
+    _run(training, plan, training.rows, losses, sampler.subnets, constraint=pruner(training, plan.name))
     _finish(training, "final")
 
 
@@ -139,22 +154,37 @@ def _run(
     rows: EncodedRows,
     losses: Losses,
     subnets: Sequence[Subnet],
+    *,
     reference: ElasticClassifier | None = None,
+    constraint: Constraint | None = None,
 ) -> None:
     """Run a stage; its score is the sum of the subnets' metrics on the dev rows, as in DynaBERT."""
     if plan.epochs == 0:
         return
-    dev = training.dev if reference is None else with_reference(reference, training.dev)
+    model, dev = training.model, training.dev
+    score: Score | None = None
+    if dev is not None and training.settings.evaluate_every:
+        held_out = dev if reference is None else with_reference(reference, dev)
+        score = lambda: sum(accuracy(model, subnet, held_out) for subnet in subnets)  # noqa: E731
     run_stage(
-        training.model,
+        model,
         rows,
         plan,
         training.settings,
         losses,
         states=training.states,
         accelerator=training.accelerator,
-        score=lambda: sum(accuracy(training.model, subnet, dev) for subnet in subnets),
+        score=score,
+        constraint=constraint,
     )
+
+
+def pruner(training: Training, stage: str) -> Pruner | None:
+    """What prunes in a stage: more and more where the settings say so, and from then on what is zero stays zero."""
+    pruning, first = training.settings.pruning, training.settings.prune_stage
+    if pruning is None or ORDER.index(stage) < ORDER.index(first):
+        return None
+    return Pruner(training.model, pruning, ramp=stage == first)
 
 
 def _finished(training: Training, stage: str) -> bool:

@@ -88,6 +88,30 @@ def _parser() -> argparse.ArgumentParser:
     for name, (kind, text) in DAN_SETTINGS.items():
         student.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
 
+    prune = _command(listed, "prune", commands.prune, "make weights of a supernet zeros, for a smaller download")
+    prune.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
+    prune.add_argument("-o", "--output", type=Path, required=True, metavar="PRUNED", help="run directory to write")
+    prune.add_argument(
+        "--data", type=Path, metavar="DATA", help="rows to learn from (default: those it was trained on)"
+    )
+    prune.add_argument(
+        "--sparsity", type=float, required=True, metavar="SHARE", help="share of the weights; 0.3 to 0.4 costs little"
+    )
+    prune.add_argument(
+        "--scope",
+        choices=["matrix", "global"],
+        default="matrix",
+        help="matrix (default): that share of each matrix; global: the smallest of all together",
+    )
+    prune.add_argument("--embeddings", action="store_true", help="prune the word table too")
+    prune.add_argument(
+        "--ramp", type=float, default=0.5, metavar="SHARE", help="share of the steps that prune (default: %(default)g)"
+    )
+    prune.set_defaults(when_interrupted="; the same command goes on from where it last saved")
+    _add_columns(prune)
+    for name, (kind, text) in RECOVERY.items():
+        prune.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
+
     search = _command(listed, "search", commands.search, "measure the block tables of a supernet and choose its pool")
     search.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
     search.add_argument("--data", type=Path, metavar="DATA", help="held-out rows (default: the data it was trained on)")
@@ -146,6 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--dan", type=Path, metavar="DANRUN", help="add this DAN of `train-dan` as the smallest gear")
     export.add_argument("--dan-mb", type=float, default=30, metavar="MB", help="most megabytes of it (default: 30)")
+    export.add_argument(
+        "--compress", action="store_true", help="write it for the download: weights without their zeros, all deflated"
+    )
     export.add_argument("--licence", default="unspecified", help="licence of the model, for its manifest")
     _add_columns(export)
 
@@ -161,6 +188,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--keep", type=_names, metavar="ID,ID", help="keep these subnets; `inspect` lists them")
     trim.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions to keep (default: all)")
+
+    trim.add_argument("--compress", action="store_true", help="write it for the download; --max-mb is of it unpacked")
+
+    unpack = _command(listed, "unpack", commands.unpack, "write what a compressed bundle holds as a plain one")
+    unpack.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory of `export --compress`")
+    unpack.add_argument("-o", "--output", type=Path, required=True, metavar="PLAIN", help="bundle directory to write")
 
     inspect = _command(listed, "inspect", commands.inspect, "show what a bundle holds")
     inspect.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
@@ -231,9 +264,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seconds", type=float, default=120.0, metavar="S", help="length (default: 120)")
 
     doctor = _command(listed, "doctor", commands.doctor, "show what this device has, and what to change")
-    doctor.add_argument(
-        "--clear-cache", action="store_true", help="remove the packed weights that `run` and the engine keep on disk"
-    )
+    doctor.add_argument("--clear-cache", action="store_true", help="remove what `run` and the engine keep on disk")
     return parser
 
 
@@ -318,15 +349,32 @@ SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
     "mixed_widths": (bool, "every layer of a random subnet has a width of its own, which `search` profits from"),
     "importance_rows": (int, "training rows on which heads and neurons are ranked"),
     "augment": (int, "changed copies of each training row that distillation has beside it"),
-    "masked_lm": (str, "masked language model that proposes their words (default: neighbours in the word table)"),
+    "masked_lm": (str, "masked language model that proposes their words, in place of neighbours in the word table"),
     "evaluate_every": (float, "epochs between evaluations on dev rows, whose best weights are kept; 0 for never"),
     "patience": (int, "evaluations without gain that end a stage early; 0 for never"),
-    "mixed_precision": (str, "no, bf16, fp16, or auto (default: what `accelerate launch` says, else no)"),
+    "mixed_precision": (str, "no, bf16, fp16 or auto, in place of what `accelerate launch` says"),
     "tensorboard": (bool, "write losses and scores for TensorBoard into RUN.tensorboard"),
+    "sparsity": (float, "share of the weights that become zeros, for `export --compress`; .3 to .4 costs little"),
+    "prune_stage": (str, "stage in which they do: teacher, width or depth"),
+    "prune_scope": (str, "matrix: that share of each; global: the smallest of all"),
+    "prune_embeddings": (bool, "the word table too"),
+    "prune_ramp": (float, "share of the stage's steps in which zeros become more"),
     "save_every_s": (float, "seconds that an interruption loses at most"),
     "seed": (int, "what all random numbers follow from"),
 }
 """Field of `trainer.settings.Settings` -> how its flag is read, and what it says."""
+
+
+RECOVERY: dict[str, tuple[Callable[[str], object], str]] = {
+    "epochs": (float, "epochs in which every subnet learns from the full net as it was (default: 1)"),
+    "lr": (float, "peak learning rate"),
+    "batch_size": (int, "rows of a training step"),
+    "random_subnets": (int, "subnets of a step besides the largest and the smallest"),
+    "hidden_weight": (float, "weight of the hidden-state loss beside the logit loss"),
+    "save_every_s": (float, "seconds that an interruption loses at most"),
+    "seed": (int, "what all random numbers follow from"),
+}
+"""Field of `trainer.prune.Recovery` -> how its flag is read, and what it says."""
 
 
 DAN_SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {

@@ -23,6 +23,8 @@ from gearshift.runtime.answers import (
 )
 from gearshift.runtime.benchmark import BenchReport, run_bench
 from gearshift.runtime.benchmark import granularity as stage_size
+from gearshift.runtime.compressed import open_compressed, unpacked_entries
+from gearshift.runtime.compressed import unpack as write_unpacked
 from gearshift.runtime.decision_log import read_log
 from gearshift.runtime.live import LiveView
 from gearshift.runtime.manifest import CPU_PRECISIONS
@@ -97,16 +99,44 @@ def train_dan(options: argparse.Namespace) -> int:
     return 0
 
 
+def prune(options: argparse.Namespace) -> int:
+    """Prune a supernet and show its subnets."""
+    from gearshift.trainer.checkpoint import load_run
+    from gearshift.trainer.prune import Recovery, prune_run
+    from gearshift.trainer.sparsity import Pruning
+    from gearshift.trainer.tasks import OBJECTIVES
+
+    pruning = Pruning(options.sparsity, options.scope, options.embeddings, options.ramp)
+    given = {field.name: getattr(options, field.name) for field in fields(Recovery)}
+    recovery = Recovery(**{name: value for name, value in given.items() if value is not None})
+    run = load_run(options.run)
+    data = _read_data(options, _data_path(options, run), run.checkpoint.task)
+    pruned = prune_run(run, data, pruning, recovery, options.output)
+    metric, zeros = OBJECTIVES[data.task].metric, pruned.facts["sparsity"]
+    result = {
+        "run": str(pruned.path),
+        "sparsity": zeros,
+        "metric": metric,
+        "notes": list(data.notes),
+        "subnets": [{"name": name, "accuracy": pruned.accuracies[name]} for name in pruned.subnets],
+    }
+    rows = [(name, _percent(run.accuracies[name]), _percent(pruned.accuracies[name])) for name in pruned.subnets]
+    lines = [
+        *data.notes,
+        f"{pruned.path}: {_percent(zeros)} of the weights are zeros; {metric} on {len(data.splits['test'])} test rows",
+        *_table(("subnet", "before", "pruned"), rows),
+    ]
+    _print(options, result, lines)
+    return 0
+
+
 def search(options: argparse.Namespace) -> int:
     """Write the block tables and the pool of a supernet, and show the pool."""
     from gearshift.trainer.checkpoint import load_run
     from gearshift.trainer.search import search_run
 
     run = load_run(options.run)
-    path = options.data or run.data_path
-    if path is None:
-        raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
-    data = _read_data(options, path, run.checkpoint.task)
+    data = _read_data(options, _data_path(options, run), run.checkpoint.task)
     layers = 1 if options.stages == "layer" else options.block_layers
     report = search_run(
         run, data, widths=options.widths, layers_per_stage=layers, pool=options.pool, rescored=options.rescored
@@ -143,10 +173,7 @@ def export(options: argparse.Namespace) -> int:
     from gearshift.trainer.checkpoint import load_run
 
     run = load_run(options.run)
-    path = options.data or run.data_path
-    if path is None:
-        raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
-    data = _read_data(options, path, run.checkpoint.task)
+    data = _read_data(options, _data_path(options, run), run.checkpoint.task)
     names, portable = _portable(options, run)
     layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
     granularity = options.granularity or ("pool" if len(run.subnets) <= LISTED_SUBNETS else "layer")
@@ -175,6 +202,8 @@ def export(options: argparse.Namespace) -> int:
 
         with_dan = add_dan(report.bundle, load_dan_run(options.dan), data.splits["test"], max_mb=options.dan_mb)
         report = dataclasses.replace(report, bundle=with_dan)
+    if options.compress:
+        report = dataclasses.replace(report, bundle=_compressed(report.bundle))
     parity = report.parity
     lines = [
         *data.notes,
@@ -198,6 +227,16 @@ def export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _data_path(options: argparse.Namespace, run: Run) -> Path:
+    """The data that was named, or else what a run was trained on."""
+    path: Path | None = options.data or run.data_path
+    if path is None:
+        raise InputError(
+            f"{options.run}: does not say what it was trained on; pass its data or held-out rows with --data"
+        )
+    return path
+
+
 def _portable(options: argparse.Namespace, run: Run) -> tuple[tuple[str, ...], Path]:
     """The subnets to write as static models, none by default, and where; a refusal comes before the long work."""
     target = options.output.with_name(f"{options.output.name}.portable")
@@ -218,11 +257,22 @@ def trim(options: argparse.Namespace) -> int:
     smaller = trim_bundle(
         bundle, options.output, keep=options.keep, max_mb=options.max_mb, precisions=options.precision
     )
+    smaller = _compressed(smaller) if options.compress else smaller
     lines = [
         f"{options.output}: written and verified, {_megabytes(smaller)} of {_megabytes(bundle)}",
         *_pool_table(smaller),
     ]
     _print(options, _description(smaller), lines)
+    return 0
+
+
+def unpack(options: argparse.Namespace) -> int:
+    """Write the dense bundle of a compressed one to a directory."""
+    compressed = open_compressed(options.bundle)
+    write_unpacked(compressed, options.output)
+    bundle = open_bundle(options.output)
+    lines = [f"{options.output}: written and verified, {_megabytes(bundle)} out of {compressed.bytes / 1e6:.1f} MB"]
+    _print(options, _description(bundle), lines)
     return 0
 
 
@@ -232,7 +282,7 @@ def inspect(options: argparse.Namespace) -> int:
     manifest = bundle.manifest
     counted = f"{len(manifest.labels)} labels, " if manifest.labels else ""
     lines = [
-        f"{bundle.path}: {manifest.task}, {counted}{_megabytes(bundle)}, {bundle.hash[:12]}",
+        f"{bundle.origin}: {manifest.task}, {counted}{_megabytes(bundle)}, {bundle.hash[:12]}",
         *([f"labels: {', '.join(manifest.labels)}"] if manifest.labels else []),
         f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
         f"{manifest.metric} on {manifest.accuracy_rows} held-out rows",
@@ -251,9 +301,9 @@ def verify(options: argparse.Namespace) -> int:
     checked = ", ".join(
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
-    lines = [f"{bundle.path}: {len(bundle.manifest.files)} files as they must be, {checked}"]
+    lines = [f"{bundle.origin}: {len(bundle.manifest.files)} files as they must be, {checked}"]
     result = {
-        "bundle": str(bundle.path),
+        "bundle": str(bundle.origin),
         "hash": bundle.hash,
         "verified": True,
         "precisions": list(bundle.precisions),
@@ -388,7 +438,9 @@ def doctor(options: argparse.Namespace) -> int:
 
     if options.clear_cache:
         cache = PackedCache()
-        print(f"gearshift: {cache.directory}: {cache.clear() / 1e6:.0f} MB freed", file=sys.stderr)
+        unpacked = unpacked_entries()
+        for directory, freed in ((cache.directory, cache.clear()), (unpacked.directory, unpacked.clear())):
+            print(f"gearshift: {directory}: {freed / 1e6:.0f} MB freed", file=sys.stderr)
     report = examine()
     _print(options, report.to_dict(), report.lines())
     if report.problem is not None:
@@ -467,8 +519,16 @@ def _answer_line(answer: Answer) -> str:
     return f"{_shown(answer)}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"
 
 
+def _compressed(bundle: Bundle) -> Bundle:
+    """The bundle, written again for the download in place of what stood there."""
+    from gearshift.export.compress import compress_bundle
+
+    return dataclasses.replace(bundle, compressed=compress_bundle(bundle, bundle.path))
+
+
 def _description(bundle: Bundle) -> dict[str, Any]:
-    return {"bundle": str(bundle.path), "hash": bundle.hash, **bundle.manifest.to_dict()}
+    download = {} if bundle.compressed is None else {"compressed_bytes": bundle.compressed.bytes}
+    return {"bundle": str(bundle.origin), "hash": bundle.hash, **download, **bundle.manifest.to_dict()}
 
 
 def _pool_table(bundle: Bundle) -> list[str]:
@@ -535,7 +595,10 @@ def _progress_line() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _megabytes(bundle: Bundle) -> str:
-    return f"{sum(file.bytes for file in bundle.manifest.files.values()) / 1e6:.1f} MB"
+    dense = f"{sum(file.bytes for file in bundle.manifest.files.values()) / 1e6:.1f} MB"
+    return (
+        dense if bundle.compressed is None else f"{bundle.compressed.bytes / 1e6:.1f} MB compressed, {dense} unpacked"
+    )
 
 
 def _millions(number: int) -> str:

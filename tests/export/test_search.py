@@ -112,7 +112,7 @@ def test_a_searched_run_is_exported_and_answers(searched: tuple[Run, SearchRepor
     assert {name: entry.subnet for name, entry in bundle.pool("fp32").items()} == run.subnets
     for member in report.pool:
         assert bundle.entry(member.name, "fp32").accuracy == pytest.approx(member.accuracy)
-    tables = load_tables(target / "tables.json", shape=bundle.manifest.space.shape)
+    tables = load_tables(target / "tables.json", shape=run.checkpoint.model.shape)
     best = tables.best(Limits(parameters=run.subnets["w100-d100"].parameters(tables.space.shape)))[0]
     assert best.subnet == run.checkpoint.model.full
     with Engine.load(target, threads=1, cache=False) as engine:
