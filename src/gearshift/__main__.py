@@ -171,6 +171,13 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--dan", type=Path, metavar="DANRUN", help="add this DAN of `train-dan` as the smallest gear")
     export.add_argument("--dan-mb", type=float, default=30, metavar="MB", help="most megabytes of it (default: 30)")
     export.add_argument(
+        "--vocabulary",
+        type=_names,
+        metavar="FILE,FILE|train",
+        help="keep the pieces of these texts, one a line, or of the training rows; other words are spelt by smaller "
+        "pieces (default: keep all)",
+    )
+    export.add_argument(
         "--compress", action="store_true", help="write it for the download: weights without their zeros, all deflated"
     )
     export.add_argument("--licence", default="unspecified", help="licence of the model, for its manifest")
