@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.runtime.answers import Answer, RunFacts, read_answer
+from gearshift.runtime.answers import Answer, read_answer
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.caps import NO_CAPS, Caps
 from gearshift.runtime.controller import Controller
@@ -72,8 +71,7 @@ class Answering:
         slack = None if deadline is None else deadline - (started - began) * 1e3 - FINISH_MS
         caps, signals = self._sensed()
         decision, level = self._decide(encoded, slack, started, backlog, None if future is None else deadline, caps)
-        record = functools.partial(
-            RequestRecord,
+        record = RequestRecord(
             arrival_s=began,
             tokens=encoded.tokens,
             deadline_ms=deadline,
@@ -99,30 +97,25 @@ class Answering:
                 )
             outputs = self._executors[decision.name](encoded, None if future is None else future.run_options)
         except Exception as error:
-            self.note(record(time=time.time(), error=REJECTED if decision.reason == REJECTED else type(error).__name__))
+            record.error = REJECTED if decision.reason == REJECTED else type(error).__name__
+            self._note(record)
             raise
-        run_ms = (self._clock() - started) * 1e3
+        record.run_ms = (self._clock() - started) * 1e3
         finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
-        latency_ms = (self._clock() - began) * 1e3
-        met = None if deadline is None else latency_ms <= deadline
-        learnt_s, slow_down = self._learn(decision, met, len(encoded.tokens) == 1, run_ms)
-        self.note(
-            record(
-                time=time.time(), run_ms=run_ms, latency_ms=latency_ms, met=met, learnt_s=learnt_s, slow_down=slow_down
-            )
-        )
+        record.latency_ms = latency_ms = (self._clock() - began) * 1e3
+        record.met = met = None if deadline is None else latency_ms <= deadline
+        self._learn(decision, record)
+        self._note(record)
         return [
             finish(
-                RunFacts(
-                    subnet=decision.name,
-                    reason=decision.reason,
-                    latency_ms=latency_ms,
-                    predicted_ms=decision.predicted_ms,
-                    deadline_ms=deadline,
-                    deadline_met=met,
-                    tokens=tokens,
-                    truncated=truncated,
-                )
+                subnet=decision.name,
+                reason=decision.reason,
+                latency_ms=latency_ms,
+                predicted_ms=decision.predicted_ms,
+                deadline_ms=deadline,
+                deadline_met=met,
+                tokens=tokens,
+                truncated=truncated,
             )
             for finish, tokens, truncated in zip(finished, encoded.tokens, encoded.truncated, strict=True)
         ]
@@ -135,9 +128,8 @@ class Answering:
                 self._controller.shed(
                     work=pending.encoded.work, arrival_s=pending.arrival_s, deadline_ms=pending.deadline_ms
                 )
-        self.note(
+        self._note(
             RequestRecord(
-                time=time.time(),
                 arrival_s=pending.arrival_s,
                 tokens=pending.encoded.tokens,
                 deadline_ms=pending.deadline_ms,
@@ -167,13 +159,14 @@ class Answering:
         with self._lock:
             return self._controller.slow_down
 
-    def note(self, record: RequestRecord) -> None:
-        """Count a request, and log it."""
+    def _note(self, record: RequestRecord) -> None:
+        """Count a request that has ended, and log it."""
+        record.time = time.time()
         self._metrics.note(record)
         if self._log is not None:
             self._log.write(record)
 
-    def _read(self, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[[RunFacts], Answer]:
+    def _read(self, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[..., Answer]:
         """The answer for one text, but for the facts of its run."""
         if self._session.task.per_token:
             output = output[: encoded.tokens[row]]
@@ -211,9 +204,11 @@ class Answering:
         self.slow_loop.touch()
         return self.slow_loop.caps, self.slow_loop.signals
 
-    def _learn(self, decision: Decision, met: bool | None, single: bool, run_ms: float) -> tuple[float, float]:
-        """Take in how a request went; gives when that was, and the slow-down after it."""
+    def _learn(self, decision: Decision, record: RequestRecord) -> None:
+        """Take in how a request went."""
+        assert record.run_ms is not None
         with self._lock:
-            now = self._clock()
-            self._controller.record(decision, run_ms=run_ms, met=met, now=now, single=single)
-            return now, self._controller.slow_down
+            record.learnt_s = now = self._clock()
+            single = len(record.tokens) == 1
+            self._controller.record(decision, run_ms=record.run_ms, met=record.met, now=now, single=single)
+            record.slow_down = self._controller.slow_down

@@ -29,6 +29,8 @@ def group(lengths: Sequence[int]) -> tuple[tuple[int, ...], ...]:
 
     In a group at most MOST_PADDING of the tokens are padding, and there are no more than MOST_TOKENS of them.
     """
+    if len(lengths) == 1:  # the usual case, and on the path of every request
+        return ((0,),)
     groups: list[list[int]] = []
     own = 0
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
@@ -44,4 +46,6 @@ def group(lengths: Sequence[int]) -> tuple[tuple[int, ...], ...]:
 
 def work_of(lengths: Sequence[int]) -> Work:
     """What texts of so many tokens ask of the graph."""
+    if len(lengths) == 1:
+        return one(lengths[0])
     return tuple((max(lengths[row] for row in rows), len(rows)) for rows in group(lengths))

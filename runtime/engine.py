@@ -191,7 +191,7 @@ class Engine:
         """
         began = self._clock()
         self._check_process()
-        with self._gate.request():
+        with self._gate:
             deadline = _checked_deadline(deadline_ms)
             if isinstance(text, list):
                 if not text:
@@ -225,7 +225,7 @@ class Engine:
         return await asyncio.wrap_future(self.submit(text, deadline_ms=deadline_ms))
 
     def _answer_pending(self, pending: Pending, backlog: Backlog) -> Any:
-        with self._gate.request():
+        with self._gate:
             answers = self._answering.answers(
                 pending.encoded, pending.deadline_ms, pending.arrival_s, pending.tokenized_s, backlog, pending.future
             )
@@ -243,7 +243,7 @@ class Engine:
             raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(chosen)}")
         began, calls = time.perf_counter(), 0
         run = executors(self._bundle, self._session)
-        with self._gate.request():
+        with self._gate:
             for name in self.ladder:
                 for length in chosen:
                     if time.perf_counter() - began >= budget_s:
@@ -312,7 +312,7 @@ class Engine:
         For an engine that settled on a small subnet, or a device that runs short. Works with the packed-weight
         cache alone; what is needed again comes back from the file, which makes the first answer slower.
         """
-        with self._gate.request():
+        with self._gate:
             return self._session.release_pages()
 
     @property
@@ -380,7 +380,7 @@ class Engine:
 
         To this machine alone, whoever runs on it. Raises InputError for a port that is taken, or a second one.
         """
-        with self._gate.request():
+        with self._gate:
             if self._metrics_server is not None:
                 raise InputError(f"metrics_port: this engine serves them on {self._metrics_server.port} already")
             self._metrics_server = MetricsServer(port, self.metrics)
@@ -424,8 +424,8 @@ def _rejects(on_miss: object) -> bool:
 
 
 def _checked_deadline(deadline_ms: object) -> float | None:
-    if deadline_ms is None:
-        return None
+    if deadline_ms is None or (type(deadline_ms) is float and 0 < deadline_ms < math.inf):  # at once: the usual ones
+        return deadline_ms
     # A bool is a number in Python, but no deadline. A NaN compares as false.
     if isinstance(deadline_ms, numbers.Real) and not isinstance(deadline_ms, bool):
         with contextlib.suppress(OverflowError):  # an integer too large for a float

@@ -38,9 +38,11 @@ class _Elastic:
     """One choice of an elastic graph."""
 
     def __init__(self, session: ElasticSession, entry: PoolEntry) -> None:
-        self._session, self._choice = session, entry.choice
+        self._session, self._choice = session, np.asarray(entry.choice, dtype=np.int64)
 
     def __call__(self, encoded: Encoded, options: ort.RunOptions | None) -> Outputs:
+        if len(encoded.tokens) == 1:
+            return list(self._session.run(encoded.calls[0].inputs, self._choice, options))
         outputs: dict[int, NDArray[np.float32]] = {}
         for call in encoded.calls:
             outputs.update(zip(call.rows, self._session.run(call.inputs, self._choice, options), strict=True))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.device_profiles.profile import LatencyTable
+from gearshift.runtime.batches import one
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.executors import executors, sample_text
@@ -95,7 +96,7 @@ def measure_table(
 def random_text(bundle: Bundle, length: int, seed: int = 0) -> Encoded:
     """One text of that many random tokens; where there is a DAN, with words of its self-test for it to read."""
     text = "" if bundle.dan is None else sample_text(bundle, TextEncoder(bundle), length)
-    return Encoded((Call((0,), random_inputs(bundle, length, seed)),), (length,), (False,), ((text,),), ())
+    return Encoded((Call((0,), random_inputs(bundle, length, seed)),), (length,), (False,), ((text,),), (), one(length))
 
 
 def random_inputs(bundle: Bundle, length: int, seed: int = 0) -> Inputs:

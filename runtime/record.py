@@ -20,17 +20,17 @@ IN_TIME, LATE, NO_DEADLINE = "in_time", "late", "no_deadline"
 """How a request that was answered ended; one that was not ends as its `error`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class RequestRecord:
     """One request (a list of texts is one): what was known, what was decided, and how it went.
 
     What never came to pass is None: a request that was shed has no subnet, one without deadline no slack.
     """
 
-    time: float
-    """When it was noted, in seconds since 1970."""
     arrival_s: float
     """When it arrived, in seconds on the engine's clock: only differences mean something."""
+    time: float = 0.0
+    """When it was noted, in seconds since 1970."""
     tokens: tuple[int, ...] = ()
     """Tokens of each text, without padding; empty where it was not tokenized."""
     deadline_ms: float | None = None

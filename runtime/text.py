@@ -47,11 +47,8 @@ class Encoded:
     """The one or two texts of each row, as they were tokenized."""
     encodings: tuple[Encoding, ...]
     """The tokens of each row with their places in its parts."""
-
-    @property
-    def work(self) -> Work:
-        """What they ask of the graph."""
-        return work_of(self.tokens)
+    work: Work
+    """What they ask of the graph."""
 
 
 class TextEncoder:
@@ -86,7 +83,7 @@ class TextEncoder:
             truncated.append(bool(encoding.overflowing) or any(cut for _, cut in parts))
         lengths = tuple(len(encoding.ids) for encoding in encodings)
         calls = tuple(Call(rows, self._inputs([encodings[row] for row in rows])) for rows in group(lengths))
-        return Encoded(calls, lengths, tuple(truncated), tuple(kept), tuple(encodings))
+        return Encoded(calls, lengths, tuple(truncated), tuple(kept), tuple(encodings), work_of(lengths))
 
     def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, NDArray[np.int64]]:
         columns = {

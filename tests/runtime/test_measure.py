@@ -52,7 +52,7 @@ def test_every_round_has_an_order_of_its_own(
     ran: list[tuple[int, ...]] = []
 
     def noting(inputs: Inputs, choice: tuple[int, ...], options: object) -> list[int]:
-        ran.append(choice)
+        ran.append(tuple(choice))
         return [0]
 
     monkeypatch.setattr(session, "run", noting)
