@@ -1,6 +1,6 @@
 """A DAN against its teacher and the smallest subnet, on the same texts, tokenising included, on one core.
 
-    OMP_NUM_THREADS=1 taskset -c 0 python -m benchmarks.dan_speed NAME --bundle BUNDLE --run RUN --data DATA [--texts 100]
+    OMP_NUM_THREADS=1 taskset -c 0 python -m benchmarks.dan_speed NAME --bundle BUNDLE --run RUN --data DATA
 
 RUN is the supernet that BUNDLE was exported from, with a DAN: PyTorch runs it as Hugging Face loads it. Texts are
 spread over the test rows. Each candidate answers all of them one after another, the candidates in turns, in a new order
@@ -152,8 +152,8 @@ def _lines(name: str, facts: Mapping[str, Any]) -> list[str]:
     return [
         f"### Speed of a DAN on {name}",
         "",
-        f"Microseconds a text, tokenising included; {facts['texts']} test texts of {facts['words']:.0f} words and marks "
-        f"on average, {facts['rounds']} rounds in turns; the transformer reads {facts['max_length']} tokens at most, "
+        f"Microseconds a text, tokenising included; {facts['texts']} test texts of {facts['words']:.0f} words and "
+        f"marks on average, {facts['rounds']} rounds in turns; the transformer reads {facts['max_length']} tokens at most, "
         f"the DAN ({facts['dan_bytes'] / 1e6:.1f} MB) all of the text. One core, one thread, batch 1.",
         "",
         *markdown(["", "median", "p95", "mean", "mean / DAN's"], rows),
