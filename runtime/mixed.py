@@ -134,10 +134,8 @@ def projection_part(inputs: int, outputs: int) -> Part:
 
 
 def block_parts(shape: MixedShape, block: Block) -> list[Part]:
-    """A block with its projections from and to the bridge, where there is one."""
-    bridge = shape.bridge or block.hidden
-    operations = [operation_part(shape, block.hidden, one) for one in block.operations]
-    return [projection_part(bridge, block.hidden), *operations, projection_part(block.hidden, bridge)]
+    """The operations of a block."""
+    return [operation_part(shape, block.hidden, one) for one in block.operations]
 
 
 @dataclass(frozen=True)
@@ -155,15 +153,17 @@ class MixedSubnet:
         """The names of its blocks, such as `128MF-64S3M`."""
         return "-".join(block.name for block in self.blocks)
 
-    def passing(self, shape: MixedShape) -> list[int]:
-        """The width that each block is given; behind a bridge the block's own projection makes it narrower."""
-        return [shape.bridge or block.hidden for block in self.blocks]
+    def projections(self, shape: MixedShape) -> list[tuple[int, int]]:
+        """The widths (from, to) that lead from the embeddings to the last block's states; equal ones need nothing."""
+        if shape.bridge:
+            around = [pair for b in self.blocks for pair in ((shape.bridge, b.hidden), (b.hidden, shape.bridge))]
+            return [(shape.embedding, shape.bridge), *around]
+        return list(itertools.pairwise([shape.embedding, *(block.hidden for block in self.blocks)]))
 
     def parts(self, shape: MixedShape) -> list[Part]:
-        """Everything but the embeddings and the task head."""
-        widths = [shape.embedding, *self.passing(shape)]
-        between = [projection_part(one, other) for one, other in itertools.pairwise(widths)]
-        return [*between, *(part for block in self.blocks for part in block_parts(shape, block))]
+        """Everything but the embedding tables and the task head."""
+        operations = [part for block in self.blocks for part in block_parts(shape, block)]
+        return [*(projection_part(*pair) for pair in self.projections(shape)), *operations]
 
     def parameters(self, shape: MixedShape) -> int:
         """Parameters with the embeddings, without the task head."""

@@ -153,8 +153,13 @@ def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Set
         "source": str(source),
         "task": data.task,
         "labels": list(checkpoint.labels),
-        "rows": hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest(),
+        "rows": data_hash(data),
     }
+
+
+def data_hash(data: DataSet) -> str:
+    """Names the rows of a data set."""
+    return hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest()
 
 
 def claim_states(states: Path, identity: dict[str, Any]) -> None:

@@ -20,7 +20,6 @@ from gearshift.runtime.errors import ModelError
 from gearshift.runtime.storage import replace_file
 from gearshift.trainer.batches import Batch, EncodedRows
 from gearshift.trainer.model import HEAD
-from gearshift.trainer.settings import Settings
 
 STATE = "state.pt"
 Step = Callable[[Batch, int], float]
@@ -39,6 +38,34 @@ class StagePlan:
     """Learning rate of pooler and classifier / `lr`."""
 
 
+class LoopSettings(Protocol):
+    """What the loop must be told, as the settings of every training have it."""
+
+    @property
+    def batch_size(self) -> int:
+        """Rows of a step."""
+
+    @property
+    def warmup(self) -> float:
+        """Share of the steps in which the learning rate rises."""
+
+    @property
+    def weight_decay(self) -> float:
+        """Of AdamW."""
+
+    @property
+    def clip(self) -> float:
+        """Largest norm of a step's gradient."""
+
+    @property
+    def save_every_s(self) -> float:
+        """Seconds between two states on disk."""
+
+    @property
+    def seed(self) -> int:
+        """What all random numbers follow from."""
+
+
 class Constraint(Protocol):
     """What weights must keep to while they learn, such as zeros that stay zeros."""
 
@@ -53,7 +80,7 @@ def run_stage(
     model: nn.Module,
     rows: EncodedRows,
     plan: StagePlan,
-    settings: Settings,
+    settings: LoopSettings,
     step: Step,
     *,
     states: Path,
@@ -89,7 +116,7 @@ def run_stage(
                 saved_at = time.monotonic()
 
 
-def _from_step(rows: EncodedRows, settings: Settings, first: int, total: int) -> Iterator[tuple[int, Batch]]:
+def _from_step(rows: EncodedRows, settings: LoopSettings, first: int, total: int) -> Iterator[tuple[int, Batch]]:
     """(step, batch) from step `first` to the last: every epoch in its own order, the same in a resumed run."""
     per_epoch = rows.batch_count(settings.batch_size)
     for epoch in itertools.count(first // per_epoch):
@@ -109,7 +136,7 @@ def _schedule(step: int, total: int, warmup: float) -> float:
     return max(0.0, (total - step) / max(1, total - rising))
 
 
-def _optimizer(model: nn.Module, plan: StagePlan, settings: Settings) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, plan: StagePlan, settings: LoopSettings) -> torch.optim.Optimizer:
     """AdamW; biases and norms are not decayed, and the head may learn at another rate."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
