@@ -9,6 +9,7 @@ Gelu (as in Microsoft's port, ML.NET).
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -185,6 +186,22 @@ class MixedSubnet:
     def from_dict(cls, raw: dict[str, Any]) -> MixedSubnet:
         """The subnet that `to_dict` wrote."""
         return cls(tuple(Block.from_dict(block) for block in raw["blocks"]))
+
+
+def parse_subnet(name: str) -> MixedSubnet:
+    """The subnet of a name such as `128MF-64S3M`; raises InputError."""
+    known = {letter: operation for operation, letter in LETTERS.items()}
+    blocks = []
+    for part in name.split("-"):
+        found = re.fullmatch(r"(\d+)((?:M|F|S3|S5|S7)+)", part)
+        if found is None:
+            raise InputError(
+                f"net {name!r}: expected blocks such as 128MFS3 with - between them, of "
+                f"{', '.join(f'{letter} ({operation})' for letter, operation in known.items())}; got {part!r}"
+            )
+        letters = re.findall(r"M|F|S\d", found[2])
+        blocks.append(Block(int(found[1]), tuple(known[letter] for letter in letters)))
+    return MixedSubnet(tuple(blocks))
 
 
 def table_parameters(shape: MixedShape) -> int:

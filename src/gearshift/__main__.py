@@ -12,6 +12,7 @@ from typing import Any
 
 import gearshift
 from gearshift import commands
+from gearshift.nas_arguments import add_nas
 from gearshift.runtime.errors import GearshiftError, MissingExtraError
 from gearshift.runtime.manifest import CPU_PRECISIONS, PRECISIONS
 from gearshift.runtime.tasks import TASKS
@@ -87,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_columns(student)
     for name, (kind, text) in DAN_SETTINGS.items():
         student.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
+
+    add_nas(listed, _command, _add_columns)
 
     prune = _command(listed, "prune", commands.prune, "make weights of a supernet zeros, for a smaller download")
     prune.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")

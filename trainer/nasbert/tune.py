@@ -115,11 +115,14 @@ def _check(net: MixedRun, teacher: Run | None, data: DataSet, settings: TuneSett
         raise InputError(f"{data.task}: there are no labels to tune a net for; expected another task")
     if len(net.subnets) != 1:
         raise ModelError(f"{net.path}: expected the run of one net, found {len(net.subnets)}; train one of them first")
+    if settings.distillation_weight > 0:
+        _check_teacher(net, teacher, data)
     if settings.max_length > net.checkpoint.model.shape.positions:
         positions = net.checkpoint.model.shape.positions
         raise InputError(f"settings: max_length {settings.max_length} is more than the net's {positions} positions")
-    if settings.distillation_weight == 0:
-        return
+
+
+def _check_teacher(net: MixedRun, teacher: Run | None, data: DataSet) -> None:
     if teacher is None:
         raise InputError("tuning learns from a teacher too: pass a run of `gearshift train`, or distillation_weight 0")
     found = (teacher.checkpoint.task, teacher.checkpoint.labels)
