@@ -23,13 +23,13 @@ from gearshift.export.join import join_segments
 from gearshift.export.prune import prune_graph
 from gearshift.export.weights_file import LaidOut, lay_out, weights_location
 from gearshift.runtime.bundle import Bundle, manifest_content, open_bundle, write_manifest
+from gearshift.runtime.compressed import CARD
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.manifest import CPU_PRECISIONS, MANIFEST, SELF_TEST, FileEntry, Manifest, PoolEntry
 from gearshift.runtime.session import ElasticSession, check_self_test
 from gearshift.runtime.storage import replacing_directory
 
 MEGABYTE = 1_000_000
-CARD = "README.md"
 UNKNOWN_HASH = "0" * 64
 """As long as a sha256, so that the size of the manifest is known before the files are."""
 

@@ -15,6 +15,8 @@ from typing import Any
 from gearshift import __version__
 from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.runtime.cgroup import find_cgroup
+from gearshift.runtime.compressed import unpacked_entries
+from gearshift.runtime.entries import Entries
 from gearshift.runtime.errors import StorageError
 from gearshift.runtime.findings import Finding, Level
 from gearshift.runtime.packed import PackedCache
@@ -98,7 +100,7 @@ def examine(
         *_limits(device, len(allowed), effective, root),
         *_governor(device, root),
         *signal_findings(sensors.read()),
-        _packed(cache or PackedCache()),
+        *_kept(cache or PackedCache()),
     )
     return Report(findings, device, effective)
 
@@ -228,10 +230,18 @@ def _scales_by_itself(root: Path) -> bool:
     return driver in {"intel_pstate", "amd-pstate-epp"}
 
 
-def _packed(cache: PackedCache) -> Finding:
-    try:
-        entries = cache.entries()
-    except StorageError as error:
-        return Finding("note", "packed weights", str(error))
-    held = f"{len(entries)} bundles, {sum(entries.values()) / 1e6:.0f} MB" if entries else "empty"
-    return Finding("ok", "packed weights", f"{cache.directory}: {held}")
+def _kept(cache: PackedCache) -> Iterator[Finding]:
+    """What is kept between runs."""
+    places: dict[str, Callable[[], Entries]] = {
+        "packed weights": lambda: cache.kept,
+        "unpacked bundles": unpacked_entries,
+    }
+    for subject, find in places.items():
+        try:
+            kept = find()
+            entries = kept.listed()
+        except StorageError as error:
+            yield Finding("note", subject, str(error))
+            continue
+        held = f"{len(entries)} bundles, {sum(entries.values()) / 1e6:.0f} MB" if entries else "empty"
+        yield Finding("ok", subject, f"{kept.directory}: {held}")

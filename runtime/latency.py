@@ -7,7 +7,6 @@ from bisect import bisect_left
 from statistics import NormalDist
 
 from gearshift.device_profiles.profile import LatencyTable
-from gearshift.runtime.errors import InputError
 
 PRIOR_DEVIATION = 0.25
 """Spread of the log slow-down before anything was seen: within a third of the table, mostly."""
@@ -37,12 +36,17 @@ NOISE_RANGE = (0.02, 0.5)
 """Bounds of the deviation of one observation: timers and caches jitter by 2 %, and a device on which runs
 differ by half is as noisy as a filter can use."""
 
+CALM_MEMORY = 0.2
 NOISE_MEMORY = 0.05
 """Weight of the newest request in the variance of the noise: about the last 20 requests."""
 
 OUTLIER_DEVIATIONS = 3.0
 OUTLIERS_OF_A_STEP = 3
 """Innovations beyond 3 deviations are clipped, but this many on the same side are a step of the load."""
+
+ALARMS_FADE_S = 120.0
+LEAST_TRUST = 0.3
+"""A lone outlier is taken for the first of a step unless fewer than this share of those of the last minute were."""
 
 STATE_RANGE = (math.log(0.05), math.log(200.0))
 """Bounds of the log slow-down: beyond them the table is of another device."""
@@ -90,8 +94,6 @@ class SlowDown:
     """
 
     def __init__(self, *, target: float = 0.99, adaptation: float = ADAPTATION) -> None:
-        if isinstance(target, bool) or not isinstance(target, int | float) or not 0.5 <= target < 1:
-            raise InputError(f"target: expected a share of deadlines from 0.5 to below 1, got {target!r}")
         self._target = target
         self._state = 0.0
         self._variance = PRIOR_DEVIATION**2
@@ -103,7 +105,15 @@ class SlowDown:
         self._last_innovation = 0.0
         self._suspected = -math.inf
         self._outliers = 0
+        self._alarms = _Alarms()
         self._updated_at: float | None = None
+
+    def aim(self, target: float, *, adaptation: float) -> None:
+        """Cover another share of the requests from now on; what was learnt of the distribution stays."""
+        quantile = NormalDist().inv_cdf
+        low, high = TAIL_RANGE
+        self._tail = max(low, min(high, self._tail + quantile(target) - quantile(self._target)))
+        self._target, self._adaptation = target, adaptation
 
     @property
     def value(self) -> float:
@@ -121,7 +131,12 @@ class SlowDown:
         `ahead` is what is known of the log slow-down beside the past requests (`FeedForward`).
         """
         spread = math.sqrt(self._variance_at(now) + self._noise)
-        return math.exp(max(self._state + ahead + self._tail * spread, self._suspected))
+        return math.exp(self._state + ahead + self._tail * spread)
+
+    @property
+    def suspected(self) -> float:
+        """The factor that covers a step to the last request, where that was so slow that it may be one; else 0."""
+        return math.exp(self._suspected)
 
     def update(self, ratio: float, now: float, *, ahead: float = 0.0, late: bool | None = None) -> None:
         """Take in one observed / expected latency; a ratio that is no positive finite number is ignored.
@@ -141,10 +156,11 @@ class SlowDown:
         limit = OUTLIER_DEVIATIONS * deviation
         self._count_outlier(innovation, limit)
         self._suspected = -math.inf
+        self._alarms.note(self._outliers, now)
         if abs(self._outliers) >= OUTLIERS_OF_A_STEP:
             variance, self._outliers, self._last_innovation = LARGEST_VARIANCE, 0, 0.0
         else:
-            if self._outliers > 0:
+            if self._outliers > 1 or (self._outliers == 1 and self._alarms.trust >= LEAST_TRUST):
                 self._suspected = min(observed, STATE_RANGE[1]) + self._tail * math.sqrt(self._noise)
             innovation = max(-limit, min(limit, innovation))
             self._learn_noise(observed)
@@ -179,7 +195,8 @@ class SlowDown:
         """Half the square of the difference of two in a row is the noise, wherever the state is (von Neumann 1941)."""
         if self._last_observed is not None:
             square = (observed - self._last_observed) ** 2 / 2
-            self._noise += NOISE_MEMORY * (min(square, OUTLIER_DEVIATIONS**2 * self._noise) - self._noise)
+            memory = NOISE_MEMORY * max(CALM_MEMORY, min(1.0, self._agility))
+            self._noise += memory * (min(square, OUTLIER_DEVIATIONS**2 * self._noise) - self._noise)
             low, high = NOISE_RANGE
             self._noise = max(low**2, min(high**2, self._noise))
         self._last_observed = observed
@@ -191,3 +208,30 @@ class SlowDown:
         self._agility *= math.exp(AGILITY_STEP * max(-1.0, min(1.0, correlation + EXCESS_WEIGHT * excess)))
         self._agility = max(low, min(high, self._agility))
         self._last_innovation = innovation
+
+
+class _Alarms:
+    """How often an outlier was the first of a step of late, rather than one slow request."""
+
+    def __init__(self) -> None:
+        self._lone = self._followed = 0.0
+        self._open = False
+        self._at = 0.0
+
+    @property
+    def trust(self) -> float:
+        """Share of the alarms that were followed by another outlier (Laplace's rule of succession)."""
+        return (self._followed + 1) / (self._lone + self._followed + 3)
+
+    def note(self, outliers: int, now: float) -> None:
+        """Take in the length of the present run of slow outliers."""
+        fading = math.exp(-max(0.0, now - self._at) / ALARMS_FADE_S)
+        self._at = now
+        self._lone *= fading
+        self._followed *= fading
+        if self._open:
+            if outliers > 1:
+                self._followed += 1
+            else:
+                self._lone += 1
+        self._open = outliers == 1

@@ -6,10 +6,12 @@ checks that the manifest agrees with itself and with the files beside it.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from gearshift.runtime.errors import GearshiftError, InputError, SchemaError
+from gearshift.runtime.errors import GearshiftError, InputError, IntegrityError, SchemaError
 from gearshift.runtime.mixed import KIND, MixedSpace, MixedSubnet
 from gearshift.runtime.space import Space, Subnet
 from gearshift.runtime.tasks import TASKS
@@ -146,6 +148,17 @@ class Manifest:
             "pool": [entry.to_dict() for entry in self.pool],
             "files": {name: vars(entry) for name, entry in sorted(self.files.items())},
         }
+
+    @classmethod
+    def from_content(cls, content: bytes, path: Path) -> Manifest:
+        """The manifest that a file holds; raises IntegrityError or SchemaError, which name the file."""
+        try:
+            raw = json.loads(content)
+        except ValueError as error:
+            raise IntegrityError(f"{path}: not readable as JSON ({error}); copy the bundle again") from error
+        if not isinstance(raw, dict):
+            raise SchemaError(f"{path}: expected a JSON object, found a {type(raw).__name__}; export the bundle again")
+        return cls.from_dict(raw)
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Manifest:

@@ -71,6 +71,16 @@ def map_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         raise _unreadable(path, str(error)) from error
 
 
+def tensor_places(path: Path) -> list[tuple[int, int, int]]:
+    """Where each array of a file begins, its bytes, and those of an item; raises IntegrityError."""
+    arrays, _ = map_tensors(path)
+    places, end = [], path.stat().st_size
+    for array in reversed(arrays.values()):  # they lie one behind the other, up to the end, as they were written
+        end -= array.nbytes
+        places.append((end, array.nbytes, array.itemsize))
+    return places[::-1]
+
+
 def _array(content: mmap.mmap, start: int, entry: dict[str, Any]) -> NDArray[Any]:
     first, last = entry["data_offsets"]
     dtype, shape = _TYPES[entry["dtype"]], tuple(entry["shape"])

@@ -16,6 +16,7 @@ from typing import Any
 
 import onnxruntime as ort
 
+from gearshift.runtime.batches import Work
 from gearshift.runtime.errors import DeadlinePassedError, EngineClosedError
 from gearshift.runtime.queue import DeadlineQueue
 from gearshift.runtime.text import Encoded
@@ -61,8 +62,8 @@ class Pending:
         return math.inf if self.deadline_ms is None else self.arrival_s + self.deadline_ms / 1e3
 
 
-Backlog = Sequence[tuple[int, float]]
-"""Length in tokens and slack in ms of those behind a request, earliest deadline first."""
+Backlog = Sequence[tuple[Work, float]]
+"""Work and slack in ms of those behind a request, earliest deadline first."""
 
 
 class Worker:
@@ -124,7 +125,7 @@ class Worker:
                 pending = self._queue.pop().item
                 now = self._clock()
                 behind = [waiting.item for waiting in self._queue.most_urgent(MOST_URGENT)]
-            backlog = [(one.encoded.length, (one.due_s - now) * 1e3) for one in behind if one.due_s < math.inf]
+            backlog = [(one.encoded.work, (one.due_s - now) * 1e3) for one in behind if one.due_s < math.inf]
             self._finish(pending, now, backlog)
 
     def _finish(self, pending: Pending, now: float, backlog: Backlog) -> None:

@@ -173,6 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--dan", type=Path, metavar="DANRUN", help="add this DAN of `train-dan` as the smallest gear")
     export.add_argument("--dan-mb", type=float, default=30, metavar="MB", help="most megabytes of it (default: 30)")
+    export.add_argument(
+        "--compress", action="store_true", help="write it for the download: weights without their zeros, all deflated"
+    )
     export.add_argument("--licence", default="unspecified", help="licence of the model, for its manifest")
     _add_columns(export)
 
@@ -188,6 +191,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--keep", type=_names, metavar="ID,ID", help="keep these subnets; `inspect` lists them")
     trim.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions to keep (default: all)")
+
+    trim.add_argument("--compress", action="store_true", help="write it for the download; --max-mb is of it unpacked")
+
+    unpack = _command(listed, "unpack", commands.unpack, "write what a compressed bundle holds as a plain one")
+    unpack.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory of `export --compress`")
+    unpack.add_argument("-o", "--output", type=Path, required=True, metavar="PLAIN", help="bundle directory to write")
 
     inspect = _command(listed, "inspect", commands.inspect, "show what a bundle holds")
     inspect.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
@@ -258,9 +267,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seconds", type=float, default=120.0, metavar="S", help="length (default: 120)")
 
     doctor = _command(listed, "doctor", commands.doctor, "show what this device has, and what to change")
-    doctor.add_argument(
-        "--clear-cache", action="store_true", help="remove the packed weights that `run` and the engine keep on disk"
-    )
+    doctor.add_argument("--clear-cache", action="store_true", help="remove what `run` and the engine keep on disk")
     return parser
 
 

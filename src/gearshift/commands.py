@@ -23,6 +23,8 @@ from gearshift.runtime.answers import (
 )
 from gearshift.runtime.benchmark import BenchReport, run_bench
 from gearshift.runtime.benchmark import granularity as stage_size
+from gearshift.runtime.compressed import open_compressed, unpacked_entries
+from gearshift.runtime.compressed import unpack as write_unpacked
 from gearshift.runtime.decision_log import read_log
 from gearshift.runtime.live import LiveView
 from gearshift.runtime.manifest import CPU_PRECISIONS
@@ -200,6 +202,8 @@ def export(options: argparse.Namespace) -> int:
 
         with_dan = add_dan(report.bundle, load_dan_run(options.dan), data.splits["test"], max_mb=options.dan_mb)
         report = dataclasses.replace(report, bundle=with_dan)
+    if options.compress:
+        report = dataclasses.replace(report, bundle=_compressed(report.bundle))
     parity = report.parity
     lines = [
         *data.notes,
@@ -269,11 +273,22 @@ def trim(options: argparse.Namespace) -> int:
     smaller = trim_bundle(
         bundle, options.output, keep=options.keep, max_mb=options.max_mb, precisions=options.precision
     )
+    smaller = _compressed(smaller) if options.compress else smaller
     lines = [
         f"{options.output}: written and verified, {_megabytes(smaller)} of {_megabytes(bundle)}",
         *_pool_table(smaller),
     ]
     _print(options, _description(smaller), lines)
+    return 0
+
+
+def unpack(options: argparse.Namespace) -> int:
+    """Write the dense bundle of a compressed one to a directory."""
+    compressed = open_compressed(options.bundle)
+    write_unpacked(compressed, options.output)
+    bundle = open_bundle(options.output)
+    lines = [f"{options.output}: written and verified, {_megabytes(bundle)} out of {compressed.bytes / 1e6:.1f} MB"]
+    _print(options, _description(bundle), lines)
     return 0
 
 
@@ -283,7 +298,7 @@ def inspect(options: argparse.Namespace) -> int:
     manifest = bundle.manifest
     counted = f"{len(manifest.labels)} labels, " if manifest.labels else ""
     lines = [
-        f"{bundle.path}: {manifest.task}, {counted}{_megabytes(bundle)}, {bundle.hash[:12]}",
+        f"{bundle.origin}: {manifest.task}, {counted}{_megabytes(bundle)}, {bundle.hash[:12]}",
         *([f"labels: {', '.join(manifest.labels)}"] if manifest.labels else []),
         f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
         f"{manifest.metric} on {manifest.accuracy_rows} held-out rows",
@@ -302,9 +317,9 @@ def verify(options: argparse.Namespace) -> int:
     checked = ", ".join(
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
-    lines = [f"{bundle.path}: {len(bundle.manifest.files)} files as they must be, {checked}"]
+    lines = [f"{bundle.origin}: {len(bundle.manifest.files)} files as they must be, {checked}"]
     result = {
-        "bundle": str(bundle.path),
+        "bundle": str(bundle.origin),
         "hash": bundle.hash,
         "verified": True,
         "precisions": list(bundle.precisions),
@@ -439,7 +454,9 @@ def doctor(options: argparse.Namespace) -> int:
 
     if options.clear_cache:
         cache = PackedCache()
-        print(f"gearshift: {cache.directory}: {cache.clear() / 1e6:.0f} MB freed", file=sys.stderr)
+        unpacked = unpacked_entries()
+        for directory, freed in ((cache.directory, cache.clear()), (unpacked.directory, unpacked.clear())):
+            print(f"gearshift: {directory}: {freed / 1e6:.0f} MB freed", file=sys.stderr)
     report = examine()
     _print(options, report.to_dict(), report.lines())
     if report.problem is not None:
@@ -506,8 +523,16 @@ def _answer_line(answer: Answer) -> str:
     return f"{_shown(answer)}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"
 
 
+def _compressed(bundle: Bundle) -> Bundle:
+    """The bundle, written again for the download in place of what stood there."""
+    from gearshift.export.compress import compress_bundle
+
+    return dataclasses.replace(bundle, compressed=compress_bundle(bundle, bundle.path))
+
+
 def _description(bundle: Bundle) -> dict[str, Any]:
-    return {"bundle": str(bundle.path), "hash": bundle.hash, **bundle.manifest.to_dict()}
+    download = {} if bundle.compressed is None else {"compressed_bytes": bundle.compressed.bytes}
+    return {"bundle": str(bundle.origin), "hash": bundle.hash, **download, **bundle.manifest.to_dict()}
 
 
 def _pool_table(bundle: Bundle) -> list[str]:
@@ -574,4 +599,7 @@ def _progress_line() -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _megabytes(bundle: Bundle) -> str:
-    return f"{sum(file.bytes for file in bundle.manifest.files.values()) / 1e6:.1f} MB"
+    dense = f"{sum(file.bytes for file in bundle.manifest.files.values()) / 1e6:.1f} MB"
+    return (
+        dense if bundle.compressed is None else f"{bundle.compressed.bytes / 1e6:.1f} MB compressed, {dense} unpacked"
+    )
