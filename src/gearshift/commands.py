@@ -38,6 +38,8 @@ from gearshift.show import table as _table
 from gearshift.task_data import read_task_data as _read_data
 
 if TYPE_CHECKING:
+    from gearshift.export.vocabulary import VocabularyReport
+    from gearshift.trainer.data import DataSet
     from gearshift.trainer.nasbert.run import AnyRun
 
 LISTED_SUBNETS = 16
@@ -49,6 +51,7 @@ SHOWN_TOKENS = 128
 
 def train(options: argparse.Namespace) -> int:
     """Train a supernet and show its subnets."""
+    from gearshift.trainer.acceleration import is_main_process
     from gearshift.trainer.dynabert import train_supernet
     from gearshift.trainer.pretrained import find_model
     from gearshift.trainer.settings import Settings
@@ -58,6 +61,8 @@ def train(options: argparse.Namespace) -> int:
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     data = _read_data(options, options.data, options.task)
     run = train_supernet(find_model(options.model), data, settings, options.output, data_path=options.data)
+    if not is_main_process():
+        return 0
     shape = run.checkpoint.model.shape
     rows = [
         (name, subnet.parameters(shape), subnet.macs(shape, SHOWN_TOKENS), run.accuracies[name])
@@ -188,6 +193,7 @@ def export(options: argparse.Namespace) -> int:
             int8_tolerance=options.int8_tolerance,
             wider=options.wider,
             layers_per_stage=_layers_per_stage(options, run),
+            vocabulary=_vocabulary(options.vocabulary, data),
             licence=options.licence,
             progress=progress,
         )
@@ -202,6 +208,7 @@ def export(options: argparse.Namespace) -> int:
 
         with_dan = add_dan(report.bundle, load_dan_run(options.dan), data.splits["test"], max_mb=options.dan_mb)
         report = dataclasses.replace(report, bundle=with_dan)
+    spelling = report.vocabulary
     if options.compress:
         report = dataclasses.replace(report, bundle=_compressed(report.bundle))
     parity = report.parity
@@ -210,6 +217,7 @@ def export(options: argparse.Namespace) -> int:
         f"{options.output}: written and verified, {_megabytes(report.bundle)}",
         *([] if parity is None else [f"fp32 logits within {parity:.1e} of torch over all subnets"]),
         *(f"{precision}: all {count} large weights packed" for precision, count in report.packed_weights.items()),
+        *([] if spelling is None else [_spelling_line(spelling)]),
         *(f"int8: layer {layer} is computed in fp32" for layer in report.wide_layers),
         *(f"int8 {name} loses {100 * loss:.1f} points against fp32" for name, loss in report.losses.items()),
         *([f"{portable}: {len(static)} static models, within {max(static.values()):.1e} of torch"] if static else []),
@@ -221,10 +229,33 @@ def export(options: argparse.Namespace) -> int:
         "wide_layers": list(report.wide_layers),
         "notes": list(data.notes),
     }
+    if spelling is not None:
+        measured["vocabulary"] = asdict(spelling)
     if static:
         measured["portable"] = {"path": str(portable), "parity": static}
     _print(options, {**_description(report.bundle), **measured}, lines)
     return 0
+
+
+def _vocabulary(asked: Sequence[str] | None, data: DataSet) -> list[str] | None:
+    """The texts whose pieces are to stay: those of the training rows for `train`, or the lines of files."""
+    if asked is None:
+        return None
+    from gearshift.export.vocabulary import texts_of
+    from gearshift.trainer.formats import read_texts
+
+    return [
+        text
+        for name in asked
+        for text in (texts_of(data.splits["train"]) if name == "train" else read_texts(Path(name)))
+    ]
+
+
+def _spelling_line(spelling: VocabularyReport) -> str:
+    return (
+        f"vocabulary: {spelling.kept} of {spelling.of} pieces; {spelling.respelt} of {spelling.texts} held-out texts "
+        "are spelt otherwise"
+    )
 
 
 def _data_path(options: argparse.Namespace, run: AnyRun) -> Path:

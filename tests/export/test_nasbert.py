@@ -19,7 +19,7 @@ from gearshift.runtime.mixed import MixedSubnet, parse_subnet
 from tests.trainer.nasbert.tiny import write_text
 from tests.trainer.tiny import LABELS, make_data, write_checkpoint
 
-DATA = make_data(train=90, test=30)
+DATA = make_data(train=240, test=30)
 TEXT = ["--max-length", "16", "--tokens", "600", "--dev-tokens", "150"]
 BATCH = ["--batch-size", "16"]
 
@@ -55,9 +55,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             gearshift("nas-train", top / "nas", "--parameters", 9000, "--top", 5, "-o", top / "net", *BATCH, *net)
         )
     )
-    stages = ["--teacher-epochs", 15, "--teacher-lr", 3e-3, "--width-epochs", 0, "--depth-epochs", 0]
+    stages = [
+        "--teacher-epochs",
+        15,
+        "--teacher-lr",
+        2e-3,
+        "--head-lr-factor",
+        4,
+        "--width-epochs",
+        0,
+        "--depth-epochs",
+        0,
+    ]
     gearshift("train", "--model", model, "--data", data, "-o", top / "teacher", "--max-length", 16, *BATCH, *stages)
-    tune = ["--epochs", 30, "--lr", 1e-2, "--max-length", 16]
+    tune = ["--epochs", 40, "--lr", 1e-3, "--head-lr-factor", 1, "--max-length", 16]
     tuned = gearshift(
         "nas-tune", top / "net", "--data", data, "--teacher", top / "teacher", "-o", top / "tuned", *BATCH, *tune
     )

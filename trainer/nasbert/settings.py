@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from gearshift.runtime.errors import InputError
 
@@ -12,8 +12,16 @@ SHRINKS = ("architectures", "operations", "none")
 BUCKETS = ("quantile", "fixed")
 
 
+class Whole:
+    """What `loop.run_stage` can do and these trainings do not: parts of batches, evaluations, an early end."""
+
+    micro_batch: ClassVar[int] = 0
+    evaluate_every: ClassVar[float] = 0
+    patience: ClassVar[int] = 0
+
+
 @dataclass(frozen=True)
-class SearchSettings:
+class SearchSettings(Whole):
     """Settings of a search; the paper's, where it has them, in brackets.
 
     The defaults are scaled to a teacher of six layers and two CPU cores.
@@ -102,7 +110,7 @@ OBJECTIVES = ("hidden", "masked")
 
 
 @dataclass(frozen=True)
-class NetSettings:
+class NetSettings(Whole):
     """Settings of the training of one net on text, before it is tuned for a task; the paper's in brackets."""
 
     embedding: int = 128
@@ -159,7 +167,7 @@ class NetSettings:
 
 
 @dataclass(frozen=True)
-class TuneSettings:
+class TuneSettings(Whole):
     """Settings of the tuning of a net for a task; the paper's in brackets."""
 
     distillation_weight: float = 0.5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
+from torch import Tensor, nn
 
 from gearshift.runtime.mixed import Block, MixedShape, MixedStage, block_parts
 from gearshift.runtime.storage import replace_file
 from gearshift.trainer.batches import Batch
-from gearshift.trainer.loop import STATE, StagePlan, run_stage
+from gearshift.trainer.loop import StagePlan, run_stage
 from gearshift.trainer.model import Dropout
 from gearshift.trainer.nasbert.buckets import Floats, fixed_buckets, quantile_buckets
 from gearshift.trainer.nasbert.model import MixedStageModel
@@ -24,6 +25,7 @@ from gearshift.trainer.nasbert.scoring import block_losses
 from gearshift.trainer.nasbert.settings import SearchSettings
 from gearshift.trainer.nasbert.shrinking import Population, rounds_needed
 from gearshift.trainer.nasbert.text import Text
+from gearshift.trainer.stage_state import STATE
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ class StageSearch:
             self.begin()
         else:
             plan = StagePlan(self.name, self.epochs, self.settings.lr)
-            run_stage(self.model, self.train.rows, plan, self.settings, self._step, states=self.folder, constraint=self)
+            run_stage(
+                self.model, self.train.rows, plan, self.settings, self._losses, states=self.folder, constraint=self
+            )
             replace_file(finished, safetensors.torch.save(self.model.state_dict()))
             (self.folder / STATE).unlink(missing_ok=True)
         return self._result()
@@ -125,16 +129,18 @@ class StageSearch:
         content = json.dumps([numbers.tolist() for numbers in self.alive])
         replace_file(self._history, content.encode())
 
-    def _step(self, batch: Batch, index: int) -> float:
+    def _losses(self, model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
         """One random block learns. Which one depends on the step alone, so that a resumed search draws the same."""
         epoch = index // self.train.rows.batch_count(self.settings.batch_size)
         self.population.alive = self.alive[min(max(0, epoch - self.settings.warm_epochs + 1), len(self.alive) - 1)]
         block = self.population.draw(np.random.default_rng((self.settings.seed, self.number, 1, index)))
         lesson = self.train.lesson(self.number, batch)
-        hidden = self.model.run(self.model.enter(lesson.given, block.hidden), lesson.mask, block)
-        loss = lesson.loss(self.model, hidden, block.hidden)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
+
+        def loss() -> Tensor:
+            hidden = self.model.run(self.model.enter(lesson.given, block.hidden), lesson.mask, block)
+            return lesson.loss(self.model, hidden, block.hidden)
+
+        return [loss]
 
     @property
     def _history(self) -> Path:

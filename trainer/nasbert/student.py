@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,20 +92,19 @@ def train_net(
     )
     torch.manual_seed(settings.seed)
     student = _make(subnet, teacher, settings)
-    partial = out.resolve().with_name(f"{out.resolve().name}.partial")
-    claim_states(partial, _identity(subnet, teacher, corpus, settings))
+    interrupted = out.resolve().with_name(f"{out.resolve().name}.partial")
+    claim_states(interrupted, _identity(subnet, teacher, corpus, settings))
     if settings.objective == "hidden":
-        train_loss, dev_loss = _hidden_losses(student, teacher, corpus, settings, states or partial / "states")
+        train_loss, dev_loss = _hidden_losses(student, teacher, corpus, settings, states or interrupted / "states")
     else:
         train_loss = dev_loss = _masked_loss(student, teacher, settings)
 
-    def step(batch: Batch, index: int) -> float:
-        loss = train_loss(batch, index)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
+    def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        return [partial(train_loss, batch, index)]
 
     if settings.epochs > 0:
-        run_stage(student, corpus.train, StagePlan("net", settings.epochs, settings.lr), settings, step, states=partial)
+        plan = StagePlan("net", settings.epochs, settings.lr)
+        run_stage(student, corpus.train, plan, settings, losses, states=interrupted)
     facts = {
         "settings": settings.to_dict(),
         "teacher": str(teacher.checkpoint.source.resolve()),
@@ -118,7 +118,7 @@ def train_net(
     net.dropout = teacher.checkpoint.model.dropout
     checkpoint = MixedCheckpoint(net, teacher.checkpoint.tokenizer, (), teacher.checkpoint.source)
     save_mixed_run(out, checkpoint, subnets={subnet.name: subnet}, accuracies={}, facts=facts)
-    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(interrupted, ignore_errors=True)
     return load_mixed_run(out)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from gearshift.runtime.errors import InputError, ModelError
 from gearshift.runtime.storage import require_replaceable
@@ -85,16 +86,18 @@ def tune_net(
     (name, subnet), *_ = net.subnets.items()
     answers = Answers(teacher, encoded["train"]) if teacher is not None and weight > 0 else None
 
-    def step(batch: Batch, index: int) -> float:
-        logits = model(batch, subnet).logits
-        loss = (1 - weight) * objective.loss(logits, batch)
-        if answers is not None:
-            loss = loss + weight * objective.distillation(logits, answers.of(batch), batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
+    def losses(wrapped: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        def loss() -> Tensor:
+            logits = wrapped(batch, subnet).logits
+            both = (1 - weight) * objective.loss(logits, batch)
+            if answers is not None:
+                both = both + weight * objective.distillation(logits, answers.of(batch), batch)
+            return both
+
+        return [loss]
 
     plan = StagePlan("tune", settings.epochs, settings.lr, settings.head_lr_factor)
-    run_stage(model, encoded["train"], plan, settings, step, states=partial)
+    run_stage(model, encoded["train"], plan, settings, losses, states=partial)
     facts: dict[str, Any] = {
         "settings": settings.to_dict(),
         "net": dict(net.facts),

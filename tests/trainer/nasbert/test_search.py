@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from gearshift.runtime.errors import InputError, ModelError, SchemaError, StorageError
 from gearshift.runtime.tables import Limits
+from gearshift.trainer.batches import Batch
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks
 from gearshift.trainer.nasbert.stage import StageSearch
 from gearshift.trainer.nasbert.teacher import Teacher
@@ -56,17 +59,17 @@ def test_an_interrupted_search_gives_the_same_tables(
     searched: Searched, teacher: Teacher, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is stopped twice in the first stage, and in the second."""
-    real_step = StageSearch._step
+    real_step = StageSearch._losses
     stops = iter((7, 12, 20))
     left = [next(stops)]
 
-    def step(self: StageSearch, batch: object, index: int) -> float:
+    def stopping(self: StageSearch, model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
         left[0] -= 1
         if left[0] < 0:
             raise KeyboardInterrupt
-        return real_step(self, batch, index)  # type: ignore[arg-type]
+        return real_step(self, model, batch, index)
 
-    monkeypatch.setattr(StageSearch, "_step", step)
+    monkeypatch.setattr(StageSearch, "_losses", stopping)
     interruptions = 0
     while True:
         try:

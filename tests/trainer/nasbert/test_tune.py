@@ -21,7 +21,7 @@ from tests.trainer.nasbert.tiny import NET, TUNE
 from tests.trainer.tasks import make_task_data
 from tests.trainer.tiny import LABELS, SETTINGS, make_data
 
-DATA = make_data(train=120, test=30)
+DATA = make_data(train=300, test=30)
 SUBNET = MixedSubnet((Block(16, ("attention", "conv3")), Block(24, ("ffn",))))
 ALONE = dataclasses.replace(TUNE, distillation_weight=0)
 
@@ -35,7 +35,14 @@ def net(teacher: Teacher, text: Path, tmp_path_factory: pytest.TempPathFactory) 
 def run(teacher: Teacher, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The teacher, tuned for the task."""
     settings = dataclasses.replace(
-        SETTINGS, teacher_epochs=12, teacher_lr=3e-3, width_epochs=0, depth_epochs=0, save_every_s=60
+        SETTINGS,
+        teacher_epochs=15,
+        teacher_lr=2e-3,
+        head_lr_factor=4,
+        batch_size=16,
+        width_epochs=0,
+        depth_epochs=0,
+        save_every_s=60,
     )
     return train_supernet(teacher.checkpoint.source, DATA, settings, tmp_path_factory.mktemp("run") / "run")
 

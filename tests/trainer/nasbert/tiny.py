@@ -37,7 +37,7 @@ NET = NetSettings(
     embedding=16, block_layers=2, max_length=16, tokens=600, dev_tokens=150, batch_size=16, epochs=2, lr=3e-3
 )
 
-TUNE = TuneSettings(max_length=16, batch_size=16, epochs=25, lr=1e-2)
+TUNE = TuneSettings(max_length=16, batch_size=16, epochs=30, lr=1e-3, head_lr_factor=1)
 
 
 def mixed_shape(*, embedding: int = 32, bridge: int = 0) -> MixedShape:
