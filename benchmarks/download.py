@@ -1,6 +1,6 @@
 """What an int8 bundle of a MiniLM supernet takes to download, and what each step to make it smaller costs in accuracy.
 
-    python -m benchmarks.download SNIPS=runs/snips --pruned runs/pruned/SNIPS-matrix-embeddings-0.4-100 --work runs/small
+    python -m benchmarks.download SNIPS=runs/snips --pruned runs/pruned/SNIPS-matrix-embeddings-0.4-100 --work runs/b
 
 Accuracy is that of the exported int8 graphs on the test rows. The words kept are those of the training rows. Each
 compressed bundle is unpacked as a device does it, and answers every test row with every subnet; logits are compared

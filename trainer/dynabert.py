@@ -241,7 +241,7 @@ def _pruner(training: Training, stage: str) -> Pruner | None:
     pruning, first = training.settings.pruning, training.settings.prune_stage
     if pruning is None or STAGES.index(stage) < STAGES.index(first):
         return None
-    return Pruner(training.model, pruning, ramp=stage == first)
+    return Pruner(training.model, pruning)
 
 
 def _finished(training: Training, stage: str) -> bool:
