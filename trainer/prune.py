@@ -20,11 +20,12 @@ from gearshift.runtime.storage import require_replaceable, sha256_of
 from gearshift.trainer.batches import encode
 from gearshift.trainer.checkpoint import SUPERNET, WEIGHTS, Run, load_run, save_run
 from gearshift.trainer.data import DataSet
-from gearshift.trainer.dynabert import Training, claim_states, distil
+from gearshift.trainer.dynabert import claim_states
 from gearshift.trainer.evaluate import accuracies, with_reference
 from gearshift.trainer.loop import StagePlan
 from gearshift.trainer.settings import Settings
 from gearshift.trainer.sparsity import Pruner, Pruning, prunable, sparsity_of
+from gearshift.trainer.stages import Training, distil_stage
 
 STAGE = "prune"
 
@@ -88,7 +89,7 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
     claim_states(states, _identity(run, data, pruning, recovery))
     training = Training(checkpoint, settings, encoded["train"], states)
     checkpoint.model.embeddings.requires_grad_(not run.facts.get("settings", {}).get("freeze_embeddings", False))
-    distil(
+    distil_stage(
         training,
         StagePlan(STAGE, recovery.epochs, recovery.lr),
         list(run.subnets.values()),

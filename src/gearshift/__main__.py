@@ -328,25 +328,39 @@ SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
     "widths": (_multipliers, "width multipliers"),
     "depths": (_multipliers, "depth multipliers"),
     "max_length": (int, "tokens of a text; longer ones are cut"),
-    "batch_size": (int, "rows of a training step"),
+    "batch_size": (int, "rows of a training step, of each process"),
+    "micro_batch": (int, "rows that are computed at once where memory is short, 0 for all of a step"),
     "teacher_epochs": (
         float,
         "epochs of the teacher stage: the full encoder learns the task; 0 keeps its head; none for embedding",
     ),
     "width_epochs": (float, "epochs of the width stage: every width learns from the teacher"),
+    "depth_only_epochs": (float, "epochs of a stage between, of every depth at full width (progressive shrinking)"),
     "depth_epochs": (float, "epochs of the depth stage: every width x depth does"),
+    "final_epochs": (float, "epochs of a last stage, in which every width x depth learns from the labels"),
     "teacher_lr": (float, "peak learning rate of the teacher stage"),
     "head_lr_factor": (float, "learning rate of the task head / that of the encoder, in the teacher stage"),
     "width_lr": (float, "peak learning rate of the width stage"),
-    "depth_lr": (float, "peak learning rate of the depth stage"),
+    "depth_lr": (float, "peak learning rate of the stages with depths"),
+    "final_lr": (float, "peak learning rate of the last stage"),
     "warmup": (float, "share of a stage's steps in which the learning rate rises"),
     "weight_decay": (float, "weight decay of AdamW"),
     "clip": (float, "largest norm of a step's gradient"),
-    "width_hidden_weight": (float, "weight of the hidden-state loss beside the logit loss, in the width stage"),
+    "logit_weight": (float, "weight of the loss on the teacher's answers"),
+    "width_hidden_weight": (float, "weight of the hidden-state loss beside it, in the width stage"),
     "depth_hidden_weight": (float, "the same in the depth stage"),
+    "same_width_teacher": (bool, "a subnet learns from the full-depth net of its own width, rather than the full net"),
     "freeze_embeddings": (bool, "leave the embeddings as they were pretrained, which takes less time"),
-    "random_subnets": (int, "subnets of a step besides the largest and the smallest"),
+    "sampling": (str, "subnets of a step: sandwich (largest, smallest, some random ones), all, or random"),
+    "random_subnets": (int, "random subnets of a step, of sandwich and random"),
+    "mixed_widths": (bool, "every layer of a random subnet has a width of its own, which `search` profits from"),
     "importance_rows": (int, "training rows on which heads and neurons are ranked"),
+    "augment": (int, "changed copies of each training row that distillation has beside it"),
+    "masked_lm": (str, "masked language model that proposes their words, in place of neighbours in the word table"),
+    "evaluate_every": (float, "epochs between evaluations on dev rows, whose best weights are kept; 0 for never"),
+    "patience": (int, "evaluations without gain that end a stage early; 0 for never"),
+    "mixed_precision": (str, "no, bf16, fp16 or auto, in place of what `accelerate launch` says"),
+    "tensorboard": (bool, "write losses and scores for TensorBoard into RUN.tensorboard"),
     "sparsity": (float, "share of the weights that become zeros, for `export --compress`; .3 to .4 costs little"),
     "prune_stage": (str, "stage in which they do: teacher, width or depth"),
     "prune_scope": (str, "matrix: that share of each; global: the smallest of all"),
@@ -402,7 +416,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         if kind is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=_with_default(text, default))
         else:
-            shape = {_multipliers: "M,M", str: "NAME"}.get(kind, "N")
+            shape = "M,M" if kind is _multipliers else "NAME" if kind is str else "N"
             group.add_argument(flag, type=kind, metavar=shape, help=_with_default(text, default))
 
 
@@ -413,7 +427,7 @@ def _with_default(text: str, default: Any) -> str:
     if isinstance(default, bool):
         return f"{text} (default: {'yes' if default else 'no'})"
     if isinstance(default, str):
-        return f"{text} (default: {default})"
+        return f"{text} (default: {default})" if default else text
     shown = ",".join(f"{part:g}" for part in default) if isinstance(default, tuple) else f"{default:g}"
     return f"{text} (default: {shown})"
 

@@ -46,6 +46,7 @@ SHOWN_TOKENS = 128
 
 def train(options: argparse.Namespace) -> int:
     """Train a supernet and show its subnets."""
+    from gearshift.trainer.acceleration import is_main_process
     from gearshift.trainer.dynabert import train_supernet
     from gearshift.trainer.pretrained import find_model
     from gearshift.trainer.settings import Settings
@@ -55,6 +56,8 @@ def train(options: argparse.Namespace) -> int:
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     data = _read_data(options, options.data, options.task)
     run = train_supernet(find_model(options.model), data, settings, options.output, data_path=options.data)
+    if not is_main_process():
+        return 0
     shape = run.checkpoint.model.shape
     rows = [
         (name, subnet.parameters(shape), subnet.macs(shape, SHOWN_TOKENS), run.accuracies[name])
