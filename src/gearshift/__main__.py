@@ -382,6 +382,7 @@ RECOVERY: dict[str, tuple[Callable[[str], object], str]] = {
     "batch_size": (int, "rows of a training step"),
     "random_subnets": (int, "subnets of a step besides the largest and the smallest"),
     "hidden_weight": (float, "weight of the hidden-state loss beside the logit loss"),
+    "mixed_precision": (str, "no, bf16, fp16 or auto, in place of what `accelerate launch` says"),
     "save_every_s": (float, "seconds that an interruption loses at most"),
     "seed": (int, "what all random numbers follow from"),
 }
