@@ -460,7 +460,7 @@ def simulate(options: argparse.Namespace) -> int:
         for name in options.policy
     }
     result = {
-        "bundle": str(bundle.path),
+        "bundle": str(bundle.origin),
         "precision": table.precision,
         "trace": trace.name,
         "seed": options.seed,
@@ -604,7 +604,7 @@ def _bench_lines(report: BenchReport) -> list[str]:
     """A table per precision: median and 95th percentile, or median and ratio to the dedicated graph, by tokens."""
     cores = ", ".join(map(str, report.cores)) or "not pinned"
     lines = [
-        f"{report.bundle.path}: a stage per {stage_size(report.bundle.manifest.space)}, {report.threads} threads "
+        f"{report.bundle.origin}: a stage per {stage_size(report.bundle.manifest.space)}, {report.threads} threads "
         f"(cores: {cores}), batch 1, {report.rounds} rounds"
     ]
     for precision in dict.fromkeys(row.precision for row in report.rows):
