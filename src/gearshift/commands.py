@@ -26,6 +26,7 @@ from gearshift.runtime.benchmark import granularity as stage_size
 from gearshift.runtime.compressed import open_compressed, unpacked_entries
 from gearshift.runtime.compressed import unpack as write_unpacked
 from gearshift.runtime.decision_log import read_log
+from gearshift.runtime.executors import check_dan
 from gearshift.runtime.live import LiveView
 from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.profiles import tables_for
@@ -91,17 +92,28 @@ def train(options: argparse.Namespace) -> int:
 
 def train_dan(options: argparse.Namespace) -> int:
     """Distil a classifier into a DAN and show what it is."""
-    from gearshift.trainer.dan import DanSettings, train_dan
+    from gearshift.trainer.dan import train_dan
+    from gearshift.trainer.dan_settings import DanSettings
     from gearshift.trainer.formats import read_texts
 
     given = {field.name: getattr(options, field.name) for field in fields(DanSettings)}
     settings = DanSettings(**{name: value for name, value in given.items() if value is not None})
-    print(f"training needs about {settings.memory_bytes() / 1e9:.1f} GB of memory at most", file=sys.stderr)
     data = _read_data(options, options.data, "classification")
     unlabelled = read_texts(options.unlabelled) if options.unlabelled else ()
-    run = train_dan(options.teacher, data, settings, options.output, unlabelled=unlabelled)
-    result = {"run": str(run.path), "ngrams": len(run.ngrams), "width": run.table.shape[1], "rows": run.facts["rows"]}
-    _print(options, result, [f"{run.path}: a DAN of {len(run.ngrams)} n-grams, {_millions(run.table.size)} numbers"])
+    characters = sum(map(len, unlabelled)) + sum(len(row.text) + len(row.pair or "") for row in data.splits["train"])
+    needed = settings.memory_bytes(characters)
+    print(f"training needs about {needed / 1e9:.1f} GB of memory at most", file=sys.stderr)
+    run = train_dan(options.teacher, data, settings, options.output, unlabelled=unlabelled, logits=options.logits)
+    result = {"run": str(run.path), "ngrams": len(run.ngrams), "width": run.table.shape[1], **run.facts}
+    measured = run.facts["held_out"]["test"]
+    lines = [
+        *data.notes,
+        f"{run.path}: a DAN of {len(run.ngrams)} n-grams, {_millions(run.table.size)} numbers",
+        f"accuracy on {measured['rows']} test rows: {_percent(measured['accuracy'])}, "
+        f"{_percent(measured['accuracy'] / max(measured['teacher'], 1e-9))} of the teacher's "
+        f"{_percent(measured['teacher'])}; the same answer on {_percent(measured['agreement'])}",
+    ]
+    _print(options, {**result, "notes": list(data.notes)}, lines)
     return 0
 
 
@@ -204,9 +216,15 @@ def export(options: argparse.Namespace) -> int:
             static = export_portable(run, portable, data.splits["test"], names, progress=progress)
     if options.dan is not None:
         from gearshift.export.dan import add_dan
-        from gearshift.trainer.dan import load_dan_run
+        from gearshift.trainer.dan_run import load_dan_run
 
-        with_dan = add_dan(report.bundle, load_dan_run(options.dan), data.splits["test"], max_mb=options.dan_mb)
+        with_dan = add_dan(
+            report.bundle,
+            load_dan_run(options.dan),
+            data.splits["test"],
+            max_mb=options.dan_mb,
+            held_out=data.splits["dev"],
+        )
         report = dataclasses.replace(report, bundle=with_dan)
     spelling = report.vocabulary
     if options.compress:
@@ -345,10 +363,12 @@ def verify(options: argparse.Namespace) -> int:
     for precision in bundle.precisions:
         with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
             check_self_test(session, bundle)
+    check_dan(bundle)
     checked = ", ".join(
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
-    lines = [f"{bundle.origin}: {len(bundle.manifest.files)} files as they must be, {checked}"]
+    dan = "" if bundle.dan is None else f", {bundle.dan.name} right"
+    lines = [f"{bundle.origin}: {len(bundle.manifest.files)} files as they must be, {checked}{dan}"]
     result = {
         "bundle": str(bundle.origin),
         "hash": bundle.hash,
@@ -442,7 +462,7 @@ def simulate(options: argparse.Namespace) -> int:
         threads=options.threads,
         provider=CPU[0],
     )[0]
-    ladder = Ladder.of({name: entry.accuracy for name, entry in bundle.pool(table.precision).items()}, table)
+    ladder = Ladder.of({name: entry.accuracy for name, entry in bundle.gears(table.precision).items()}, table)
     if Path(options.trace).exists():
         trace = read_log(Path(options.trace))
     else:
@@ -460,7 +480,7 @@ def simulate(options: argparse.Namespace) -> int:
         for name in options.policy
     }
     result = {
-        "bundle": str(bundle.path),
+        "bundle": str(bundle.origin),
         "precision": table.precision,
         "trace": trace.name,
         "seed": options.seed,
@@ -568,7 +588,7 @@ def _description(bundle: Bundle) -> dict[str, Any]:
 
 def _pool_table(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
-    pools = {precision: bundle.pool(precision) for precision in bundle.precisions}
+    pools = {precision: bundle.gears(precision) for precision in bundle.precisions}
     entries = {name: entry for pool in pools.values() for name, entry in pool.items()}
     header = (
         "subnet",
@@ -592,7 +612,7 @@ def _bench_lines(report: BenchReport) -> list[str]:
     """A table per precision: median and 95th percentile, or median and ratio to the dedicated graph, by tokens."""
     cores = ", ".join(map(str, report.cores)) or "not pinned"
     lines = [
-        f"{report.bundle.path}: a stage per {stage_size(report.bundle.manifest.space)}, {report.threads} threads "
+        f"{report.bundle.origin}: a stage per {stage_size(report.bundle.manifest.space)}, {report.threads} threads "
         f"(cores: {cores}), batch 1, {report.rounds} rounds"
     ]
     for precision in dict.fromkeys(row.precision for row in report.rows):
