@@ -93,7 +93,7 @@ class BenchReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON; times in ms."""
         facts = {
-            "bundle": str(self.bundle.path),
+            "bundle": str(self.bundle.origin),
             "hash": self.bundle.hash,
             "granularity": granularity(self.bundle.manifest.space),
             "date": datetime.date.today().isoformat(),

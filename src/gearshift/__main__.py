@@ -12,6 +12,7 @@ from typing import Any
 
 import gearshift
 from gearshift import commands
+from gearshift.nas_arguments import add_nas
 from gearshift.runtime.errors import GearshiftError, MissingExtraError
 from gearshift.runtime.manifest import CPU_PRECISIONS, PRECISIONS
 from gearshift.runtime.tasks import TASKS
@@ -91,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         "--logits", type=Path, metavar="FOLDER", help="keep the teacher's answers, for other trainings"
     )
     _add_dan_settings(student)
+
+    add_nas(listed, _command, _add_columns)
 
     prune = _command(listed, "prune", commands.prune, "make weights of a supernet zeros, for a smaller download")
     prune.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
@@ -382,6 +385,7 @@ RECOVERY: dict[str, tuple[Callable[[str], object], str]] = {
     "batch_size": (int, "rows of a training step"),
     "random_subnets": (int, "subnets of a step besides the largest and the smallest"),
     "hidden_weight": (float, "weight of the hidden-state loss beside the logit loss"),
+    "mixed_precision": (str, "no, bf16, fp16 or auto, in place of what `accelerate launch` says"),
     "save_every_s": (float, "seconds that an interruption loses at most"),
     "seed": (int, "what all random numbers follow from"),
 }

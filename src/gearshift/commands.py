@@ -32,11 +32,16 @@ from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.profiles import tables_for
 from gearshift.runtime.providers import CPU
 from gearshift.runtime.session import ElasticSession, check_self_test
+from gearshift.show import millions as _millions
+from gearshift.show import percent as _percent
+from gearshift.show import show as _print
+from gearshift.show import table as _table
+from gearshift.task_data import read_task_data as _read_data
 
 if TYPE_CHECKING:
     from gearshift.export.vocabulary import VocabularyReport
-    from gearshift.trainer.checkpoint import Run
     from gearshift.trainer.data import DataSet
+    from gearshift.trainer.nasbert.run import AnyRun
 
 LISTED_SUBNETS = 16
 """Largest pool that one stage lists whole unless asked to: its graph loads in a time that grows with the pool."""
@@ -183,13 +188,12 @@ def export(options: argparse.Namespace) -> int:
     """Write a bundle and show what was measured on the way."""
     from gearshift.export.pipeline import export_bundle
     from gearshift.export.progress import progress_bar
-    from gearshift.trainer.checkpoint import load_run
+    from gearshift.trainer.checkpoint import Run
+    from gearshift.trainer.nasbert.run import load_any_run
 
-    run = load_run(options.run)
+    run = load_any_run(options.run)
     data = _read_data(options, _data_path(options, run), run.checkpoint.task)
     names, portable = _portable(options, run)
-    layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
-    granularity = options.granularity or ("pool" if len(run.subnets) <= LISTED_SUBNETS else "layer")
     precisions = options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",))
     with progress_bar() as progress:
         report = export_bundle(
@@ -200,13 +204,13 @@ def export(options: argparse.Namespace) -> int:
             operators=options.operators,
             int8_tolerance=options.int8_tolerance,
             wider=options.wider,
-            layers_per_stage=layers[granularity],
+            layers_per_stage=_layers_per_stage(options, run),
             vocabulary=_vocabulary(options.vocabulary, data),
             licence=options.licence,
             progress=progress,
         )
         static: dict[str, float] = {}
-        if names:
+        if names and isinstance(run, Run):
             from gearshift.export.portable import export_portable
 
             static = export_portable(run, portable, data.splits["test"], names, progress=progress)
@@ -272,7 +276,7 @@ def _spelling_line(spelling: VocabularyReport) -> str:
     )
 
 
-def _data_path(options: argparse.Namespace, run: Run) -> Path:
+def _data_path(options: argparse.Namespace, run: AnyRun) -> Path:
     """The data that was named, or else what a run was trained on."""
     path: Path | None = options.data or run.data_path
     if path is None:
@@ -282,11 +286,27 @@ def _data_path(options: argparse.Namespace, run: Run) -> Path:
     return path
 
 
-def _portable(options: argparse.Namespace, run: Run) -> tuple[tuple[str, ...], Path]:
+def _layers_per_stage(options: argparse.Namespace, run: AnyRun) -> int:
+    """How many layers are switched together; blocks of mixed operations are stages already."""
+    from gearshift.trainer.checkpoint import Run
+
+    if not isinstance(run, Run):
+        return 1
+    granularity = options.granularity or ("pool" if len(run.subnets) <= LISTED_SUBNETS else "layer")
+    return {"layer": 1, "block": int(options.block_layers), "pool": run.checkpoint.model.shape.layers}[granularity]
+
+
+def _portable(options: argparse.Namespace, run: AnyRun) -> tuple[tuple[str, ...], Path]:
     """The subnets to write as static models, none by default, and where; a refusal comes before the long work."""
     target = options.output.with_name(f"{options.output.name}.portable")
     if options.portable is None:
         return (), target
+    from gearshift.trainer.checkpoint import Run
+
+    if not isinstance(run, Run):
+        raise InputError(
+            f"{run.path}: transformers has no form for mixed operations; leave --portable, or take --operators standard"
+        )
     from gearshift.export.portable import checked_names, require_free
 
     names = checked_names(run, None if options.portable == ("all",) else options.portable)
@@ -460,7 +480,7 @@ def simulate(options: argparse.Namespace) -> int:
         for name in options.policy
     }
     result = {
-        "bundle": str(bundle.path),
+        "bundle": str(bundle.origin),
         "precision": table.precision,
         "trace": trace.name,
         "seed": options.seed,
@@ -493,18 +513,6 @@ def doctor(options: argparse.Namespace) -> int:
     if report.problem is not None:
         raise GearshiftError(report.problem)
     return 0
-
-
-def _read_data(options: argparse.Namespace, path: Path, task: str) -> DataSet:
-    from gearshift.trainer.data import read_data
-
-    return read_data(
-        path,
-        task=task,
-        text_column=options.text_column,
-        pair_column=options.pair_column,
-        label_column=options.label_column,
-    )
 
 
 def _texts(given: Sequence[str]) -> Iterator[str]:
@@ -604,7 +612,7 @@ def _bench_lines(report: BenchReport) -> list[str]:
     """A table per precision: median and 95th percentile, or median and ratio to the dedicated graph, by tokens."""
     cores = ", ".join(map(str, report.cores)) or "not pinned"
     lines = [
-        f"{report.bundle.path}: a stage per {stage_size(report.bundle.manifest.space)}, {report.threads} threads "
+        f"{report.bundle.origin}: a stage per {stage_size(report.bundle.manifest.space)}, {report.threads} threads "
         f"(cores: {cores}), batch 1, {report.rounds} rounds"
     ]
     for precision in dict.fromkeys(row.precision for row in report.rows):
@@ -646,26 +654,3 @@ def _megabytes(bundle: Bundle) -> str:
     return (
         dense if bundle.compressed is None else f"{bundle.compressed.bytes / 1e6:.1f} MB compressed, {dense} unpacked"
     )
-
-
-def _millions(number: int) -> str:
-    return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number / 1e6:.3f} M"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, the first column to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in (header, *rows)
-    ]
-
-
-def _print(options: argparse.Namespace, result: dict[str, Any], lines: Sequence[str]) -> None:
-    print(json.dumps(result) if options.json else "\n".join(lines))
