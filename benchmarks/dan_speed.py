@@ -153,8 +153,8 @@ def _lines(name: str, facts: Mapping[str, Any]) -> list[str]:
         f"### Speed of a DAN on {name}",
         "",
         f"Microseconds a text, tokenising included; {facts['texts']} test texts of {facts['words']:.0f} words and "
-        f"marks on average, {facts['rounds']} rounds in turns; the transformer reads {facts['max_length']} tokens at most, "
-        f"the DAN ({facts['dan_bytes'] / 1e6:.1f} MB) all of the text. One core, one thread, batch 1.",
+        f"marks on average, {facts['rounds']} rounds in turns; the transformer reads {facts['max_length']} tokens at "
+        f"most, the DAN ({facts['dan_bytes'] / 1e6:.1f} MB) all of the text. One core, one thread, batch 1.",
         "",
         *markdown(["", "median", "p95", "mean", "mean / DAN's"], rows),
         "",

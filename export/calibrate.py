@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.answers import probabilities
-from gearshift.runtime.cascade import Calibration
+from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.dan import Dan, Floats, Text
 from gearshift.runtime.errors import DataError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -18,7 +19,7 @@ from gearshift.runtime.errors import InputError, UnknownSubnetError
 from gearshift.runtime.feed_forward import FeedForward
 from gearshift.runtime.hysteresis import Hysteresis
 from gearshift.runtime.latency import IDLE_S, SlowDown, predict
-from gearshift.runtime.policy import REJECTED, Candidate, Decision, pareto
+from gearshift.runtime.policy import CONFIDENT, REJECTED, Candidate, Decision, pareto
 from gearshift.runtime.sensors import Snapshot
 from gearshift.runtime.steering import DEFAULT_STEERING, Steering
 
@@ -208,6 +209,12 @@ class Controller:
             self._gap_s = gap if self._gap_s is None else self._gap_s + GAP_MEMORY * (gap - self._gap_s)
         self._decided_at = now
 
+    def confident(self, name: str, work: Work, now: float) -> Decision:
+        """That a DAN was sure and has answered already, with the time that it was to take."""
+        slow_down = self._slow_downs[is_single(work)]
+        found = self._pinned(name, work, slow_down.tail_factor(now, self._ahead.ahead))
+        return dataclasses.replace(found, reason=CONFIDENT)
+
     def _pinned(self, name: str, work: Work, factor: float) -> Decision:
         if name not in self._accuracies:
             raise UnknownSubnetError(f"unknown subnet {name!r}; expected one of {', '.join(self._accuracies)}")
@@ -227,7 +234,7 @@ class Controller:
             return
         if decision.reason == "fits" and met is not None:
             self._backoff.record(decision.expected_ms, met=met, now=now)
-        if decision.name in self._mute:
+        if decision.name in self._mute or decision.reason == CONFIDENT:
             return
         slow_down = self._slow_downs[single]
         rung = self._rungs.get(decision.name)

@@ -19,7 +19,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.runtime.cascade import Calibration
+from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.dan_index import NgramIndex, build_index
 from gearshift.runtime.errors import GearshiftError, InputError, IntegrityError
 from gearshift.runtime.ngrams import LONGEST, keys

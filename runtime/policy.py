@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gearshift.runtime.errors import UnknownSubnetError
 
 REJECTED = "rejected"
+CONFIDENT = "confident"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Decision:
     """`fits`: the most accurate that keeps the deadline. `best_effort`: none keeps it, this is the fastest.
     `rejected`: none keeps it, and such requests are to be refused. `no_deadline`: the most accurate.
     `accuracy_floor`: the fastest that is accurate enough. `cpu_share`: the most accurate within the share of the
-    CPUs. `pinned`: the caller named it."""
+    CPUs. `pinned`: the caller named it. `confident`: of a cascade, the DAN was sure."""
 
 
 def choose(

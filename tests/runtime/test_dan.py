@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.runtime.cascade import Calibration
+from gearshift.runtime.calibration import Calibration
 from gearshift.runtime.dan import Dan, Dense, Floats, fold, open_dan, pack, save_dan
 from gearshift.runtime.errors import InputError, IntegrityError
 from gearshift.runtime.ngrams import keys
