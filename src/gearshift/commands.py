@@ -389,6 +389,7 @@ def run(options: argparse.Namespace) -> int:
         profile=options.profile,
         log=options.log,
         cache=options.cache,
+        cascade=options.cascade,
     ) as engine:
         engine.pin(options.subnet)
         if options.save_profile is not None:
