@@ -7,11 +7,12 @@ import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gearshift.output import show, table_lines
 from gearshift.runtime import Bundle, Engine, GearshiftError, InputError, open_bundle
 from gearshift.runtime.answers import (
     Answer,
@@ -21,8 +22,6 @@ from gearshift.runtime.answers import (
     Regression,
     TokenClassification,
 )
-from gearshift.runtime.benchmark import BenchReport, run_bench
-from gearshift.runtime.benchmark import granularity as stage_size
 from gearshift.runtime.decision_log import read_log
 from gearshift.runtime.live import LiveView
 from gearshift.runtime.manifest import CPU_PRECISIONS
@@ -72,9 +71,9 @@ def train(options: argparse.Namespace) -> int:
         *data.notes,
         *([f"{dropped} training rows left out: their answers are cut off; raise --max-length"] if dropped else []),
         f"{run.path}: {len(rows)} subnets, {metric} on {run.facts['rows']['test']} test rows",
-        *_table(header, [(n, _millions(p), _millions(m), _percent(a)) for n, p, m, a in rows]),
+        *table_lines(header, [(n, _millions(p), _millions(m), _percent(a)) for n, p, m, a in rows]),
     ]
-    _print(options, result, lines)
+    show(options, result, lines)
     return 0
 
 
@@ -90,7 +89,7 @@ def train_dan(options: argparse.Namespace) -> int:
     unlabelled = read_texts(options.unlabelled) if options.unlabelled else ()
     run = train_dan(options.teacher, data, settings, options.output, unlabelled=unlabelled)
     result = {"run": str(run.path), "ngrams": len(run.ngrams), "width": run.table.shape[1], "rows": run.facts["rows"]}
-    _print(options, result, [f"{run.path}: a DAN of {len(run.ngrams)} n-grams, {_millions(run.table.size)} numbers"])
+    show(options, result, [f"{run.path}: a DAN of {len(run.ngrams)} n-grams, {_millions(run.table.size)} numbers"])
     return 0
 
 
@@ -127,9 +126,9 @@ def search(options: argparse.Namespace) -> int:
         f"{report.metric} on {report.test_rows} test rows",
         f"{report.evaluations} losses measured; summed against measured loss: Spearman {report.spearman:.3f} "
         f"over {report.compared} subnets",
-        *_table(header, rows),
+        *table_lines(header, rows),
     ]
-    _print(options, {"run": str(run.path), "notes": notes, **report.to_dict()}, lines)
+    show(options, {"run": str(run.path), "notes": notes, **report.to_dict()}, lines)
     return 0
 
 
@@ -191,7 +190,7 @@ def export(options: argparse.Namespace) -> int:
     }
     if static:
         measured["portable"] = {"path": str(portable), "parity": static}
-    _print(options, {**_description(report.bundle), **measured}, lines)
+    show(options, {**_description(report.bundle), **measured}, lines)
     return 0
 
 
@@ -219,7 +218,7 @@ def trim(options: argparse.Namespace) -> int:
         f"{options.output}: written and verified, {_megabytes(smaller)} of {_megabytes(bundle)}",
         *_pool_table(smaller),
     ]
-    _print(options, _description(smaller), lines)
+    show(options, _description(smaller), lines)
     return 0
 
 
@@ -235,7 +234,7 @@ def inspect(options: argparse.Namespace) -> int:
         f"{manifest.metric} on {manifest.accuracy_rows} held-out rows",
         *_pool_table(bundle),
     ]
-    _print(options, _description(bundle), lines)
+    show(options, _description(bundle), lines)
     return 0
 
 
@@ -255,7 +254,7 @@ def verify(options: argparse.Namespace) -> int:
         "verified": True,
         "precisions": list(bundle.precisions),
     }
-    _print(options, result, lines)
+    show(options, result, lines)
     return 0
 
 
@@ -298,29 +297,7 @@ def plot(options: argparse.Namespace) -> int:
     from gearshift.plot import plot_log
 
     requests = plot_log(read_log(options.log), options.output)
-    _print(options, {"plot": str(options.output), "requests": requests}, [f"{options.output}: {requests} requests"])
-    return 0
-
-
-def bench(options: argparse.Namespace) -> int:
-    """Time every subnet on this device, alone or beside a dedicated graph."""
-    bundle = open_bundle(options.bundle)
-    rivals = None
-    if options.compare is not None:
-        from gearshift.export.dedicated import dedicated_graphs
-
-        rivals = dedicated_graphs(bundle)
-    with _progress_line() as progress:
-        report = run_bench(
-            bundle,
-            precisions=options.precision,
-            lengths=options.lengths,
-            rounds=options.rounds,
-            threads=options.threads,
-            rivals=rivals,
-            progress=progress,
-        )
-    _print(options, report.to_dict(), _bench_lines(report))
+    show(options, {"plot": str(options.output), "requests": requests}, [f"{options.output}: {requests} requests"])
     return 0
 
 
@@ -374,23 +351,23 @@ def simulate(options: argparse.Namespace) -> int:
         for name, measures in found.items()
     ]
     lines = [f"{trace.name}: {len(trace.arrivals)} requests, {table.precision}, {len(ladder.names)} subnets"]
-    _print(options, result, [*lines, *_table(header, rows)])
+    show(options, result, [*lines, *table_lines(header, rows)])
     return 0
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Show what this device has; fails where something keeps bundles from running here."""
-    from gearshift.runtime.doctor import examine
+    """Show what this device has; its exit code is by the worst of what was found."""
+    from gearshift.runtime.doctor import examine, exit_code
     from gearshift.runtime.packed import PackedCache
 
     if options.clear_cache:
         cache = PackedCache()
         print(f"gearshift: {cache.directory}: {cache.clear() / 1e6:.0f} MB freed", file=sys.stderr)
     report = examine()
-    _print(options, report.to_dict(), report.lines())
+    show(options, report.to_dict(), report.lines())
     if report.problem is not None:
         raise GearshiftError(report.problem)
-    return 0
+    return exit_code(report)
 
 
 def _read_data(options: argparse.Namespace, path: Path, task: str) -> DataSet:
@@ -487,48 +464,7 @@ def _pool_table(bundle: Bundle) -> list[str]:
         )
         for name, entry in entries.items()
     ]
-    return _table(header, rows)
-
-
-def _bench_lines(report: BenchReport) -> list[str]:
-    """A table per precision: median and 95th percentile, or median and ratio to the dedicated graph, by tokens."""
-    cores = ", ".join(map(str, report.cores)) or "not pinned"
-    lines = [
-        f"{report.bundle.path}: a stage per {stage_size(report.bundle.manifest.space)}, {report.threads} threads "
-        f"(cores: {cores}), batch 1, {report.rounds} rounds"
-    ]
-    for precision in dict.fromkeys(row.precision for row in report.rows):
-        means = report.mean_ratios.get(precision)
-        second = "p95 ms" if means is None else "/ dedicated"
-        header = [precision, *(f"{cell}, {n}" for n in report.lengths for cell in ("p50 ms", second))]
-        by_subnet: dict[str, list[str]] = {}
-        for row in sorted((row for row in report.rows if row.precision == precision), key=lambda row: row.tokens):
-            other = f"{row.times.p95_ms:.2f}" if row.dedicated is None else f"{row.ratio:.2f}"
-            segments = "" if row.segments is None else f" ({row.segments} segments)"
-            by_subnet.setdefault(row.subnet + segments, []).extend([f"{row.times.median_ms:.2f}", other])
-        rows = [[name, *cells] for name, cells in by_subnet.items()]
-        if means is not None:
-            rows.append(["mean", *(cell for n in report.lengths for cell in ("", f"{means[n]:.2f}"))])
-        lines += ["", *_table(header, rows)]
-    return lines
-
-
-@contextlib.contextmanager
-def _progress_line() -> Iterator[Callable[[str, int, int], None]]:
-    """Shows on a terminal how far something is, in one line of standard error that is gone at the end."""
-    shown = sys.stderr.isatty()
-
-    def show(what: str, done: int, planned: int) -> None:
-        if shown:
-            filled = 30 * done // planned
-            print(f"\r\x1b[K{what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{planned}", end="", file=sys.stderr)
-            sys.stderr.flush()
-
-    try:
-        yield show
-    finally:
-        if shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    return table_lines(header, rows)
 
 
 def _megabytes(bundle: Bundle) -> str:
@@ -541,18 +477,3 @@ def _millions(number: int) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, the first column to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in (header, *rows)
-    ]
-
-
-def _print(options: argparse.Namespace, result: dict[str, Any], lines: Sequence[str]) -> None:
-    print(json.dumps(result) if options.json else "\n".join(lines))
