@@ -14,6 +14,8 @@ LENGTHS = (16, 64, 128)
 
 BUDGET_S = 60.0
 
+CHECKED = 30
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -25,6 +27,8 @@ class Plan:
     batch: int = 1
     budget_s: float = BUDGET_S
     seed: int = 0
+    checked: int = CHECKED
+    """Most subnets x lengths that the prediction is checked with."""
 
     def __post_init__(self) -> None:
         if not 0 < self.budget_s < float("inf"):
@@ -43,13 +47,14 @@ class Plan:
         batch: int = 1,
         budget_s: float = BUDGET_S,
         seed: int = 0,
+        checked: int = CHECKED,
     ) -> Plan:
         """LENGTHS, 1, 2, 4 ... threads up to the effective CPUs, and all precisions of the bundle, unless asked for
         others. Raises InputError, or BundleError for a precision that the bundle lacks."""
         for precision in precisions or ():
             bundle.pool(precision)
         chosen = tuple(precisions or bundle.precisions)
-        return cls(checked_lengths(bundle, lengths), _threads(threads), chosen, batch, budget_s, seed)
+        return cls(checked_lengths(bundle, lengths), _threads(threads), chosen, batch, budget_s, seed, checked)
 
 
 def checked_lengths(bundle: Bundle, given: Sequence[int] | None) -> tuple[int, ...]:

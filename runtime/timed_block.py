@@ -12,7 +12,7 @@ from functools import partial
 
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.calibrated import Checked, Conditions, Measured
-from gearshift.runtime.calibration_plan import Plan
+from gearshift.runtime.calibration_plan import CHECKED, Plan
 from gearshift.runtime.contention import Contention
 from gearshift.runtime.design import Choice, designed_choices, random_choices
 from gearshift.runtime.effects import GapEffect, Memory, gap_effects, read_memory
@@ -32,11 +32,10 @@ MOST_ROUNDS = 800
 """More calls tell nothing new: the error that is left is that of adding up."""
 
 CHECK_EVERY = 3
-"""One check for so many calls of the fit."""
+"""One check for so many calls of the fit; one for each where more than usual is to be checked."""
 
 CHECK_CALLS = 5
-MOST_CHECKED = 30
-"""Calls of each subnet and length that a prediction is checked with, and the most subnets and lengths."""
+"""Calls of each subnet and length that a prediction is checked with."""
 
 LEAST_CLEAN = 0.6
 """Share of undisturbed calls below which figures of several threads are refused: those that are left are the lucky
@@ -75,6 +74,7 @@ class TimedBlock:
         self._gaps: dict[str, tuple[GapEffect, ...]] = {}
         self._inputs = {n: random_inputs(bundle, n, batch=plan.batch) for n in (*plan.lengths, *between(plan.lengths))}
         self._cost_ms: dict[tuple[str, int], float] = {}
+        self._check_every = CHECK_EVERY if plan.checked <= CHECKED else 1
         self._checks: dict[tuple[str, int, Choice], list[float]] = {}
         self._calls = self._disturbed = 0
         for precision in plan.precisions:
@@ -114,7 +114,7 @@ class TimedBlock:
     def needed_s(self, lengths: Sequence[int]) -> float:
         """Seconds that the fewest calls and their checks take at these lengths."""
         round_ms = sum(self._cost_ms[precision, length] for precision in self._sessions for length in lengths)
-        return round_ms * MEAN_COST * FEWEST_CALLS * (1 + 1 / CHECK_EVERY) / 1e3
+        return round_ms * MEAN_COST * FEWEST_CALLS * (1 + 1 / self._check_every) / 1e3
 
     def time(self, until: float, at_most: float, progress: Callable[[], None]) -> None:
         """Rounds in which every precision and length gets a call, and in some a check, in random order.
@@ -127,8 +127,8 @@ class TimedBlock:
             if self._clock() >= (until if number >= FEWEST_CALLS else at_most):
                 break
             todo: list[tuple[_Group, int, Choice | None]] = [(group, group.length, None) for group in groups]
-            if number % CHECK_EVERY == CHECK_EVERY - 1:
-                length, checked = unseen[(number // CHECK_EVERY) % len(unseen)]
+            if number % self._check_every == self._check_every - 1:
+                length, checked = unseen[(number // self._check_every) % len(unseen)]
                 todo += [(group, length, checked) for group in groups if group.length == self.lengths[0]]
             self._draw.shuffle(todo)
             for group, length, checked_choice in todo:
@@ -148,7 +148,8 @@ class TimedBlock:
     def _unseen(self, until: float) -> list[tuple[int, Choice]]:
         """Lengths and subnets for checks: as many as there is time to call CHECK_CALLS times."""
         rounds = FEWEST_CALLS * (until - self._clock()) / self.needed_s(self.lengths)
-        count = max(3, min(MOST_CHECKED, int(min(rounds, MOST_ROUNDS) / CHECK_EVERY / CHECK_CALLS)))
+        enough = int(min(rounds, MOST_ROUNDS) / self._check_every / CHECK_CALLS)
+        count = max(3, min(self._plan.checked, enough))
         pool = [entry.choice for entry in self._bundle.pool(self._plan.precisions[0]).values()]
         # Of a single stage every option is fitted: there, calls and lengths are new, and the subnets are not.
         choices = random_choices(self._bundle.manifest.space, count, self._plan.seed + 17, pool) or pool
