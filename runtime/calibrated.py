@@ -126,9 +126,13 @@ class Measured:
             median_ms=medians,
             p95_ms={name: tuple(m * t for m, t in zip(row, tails, strict=True)) for name, row in medians.items()},
             runs=self.stages.calls,
-            method=f"{METHOD}; batch {self.conditions.batch}",
+            method=f"{METHOD}; batch {self.conditions.batch}{self._others()}",
             date=date,
         )
+
+    def _others(self) -> str:
+        """What a table has to say of others, where there were any."""
+        return f"; others used {self.contention.others_cpus:.1f} CPUs meanwhile" if self.contention.busy else ""
 
     def to_dict(self, bundle: Bundle) -> dict[str, Any]:
         """Plain values by name, for JSON; times in ms."""

@@ -55,15 +55,16 @@ def calibrate(
     progress: Progress = lambda what, done, planned: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Calibration:
-    """Measure what the plan asks for, as far as its budget goes; `operators`: those of the probe too.
+    """Measure what the plan asks for, as far as its budget goes; `operators`: those of the probe too, on real CPUs.
 
     Raises InputError where the budget is too short for anything, and BundleError where a graph does not load.
     """
-    run = _Run(bundle, plan, operators and plan.batch == 1, progress, clock)
+    device = this_device()
+    run = _Run(bundle, plan, operators and plan.batch == 1 and device.emulator is None, progress, clock)
     run.measure()
     return Calibration(
         bundle=bundle,
-        device=this_device(),
+        device=device,
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         budget_s=plan.budget_s,
         seconds=clock() - run.began,

@@ -140,5 +140,5 @@ def _nothing_usable(
     return (
         f"{path}: expected a table of this bundle, {' or '.join(precisions)} with {threads} threads "
         f"on {provider}, found "
-        f"{found or 'none of this bundle'}; run `gearshift bench` on it, or load the engine without a profile"
+        f"{found or 'none of this bundle'}; load the engine without a profile, or run `gearshift bench` on it"
     )

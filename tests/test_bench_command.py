@@ -13,6 +13,7 @@ import pytest
 from gearshift.__main__ import parse
 from gearshift.bench import seconds
 from gearshift.device_profiles import load_profile
+from gearshift.export.trim import trim_bundle
 from gearshift.runtime import Bundle, Engine, open_bundle
 from gearshift.runtime.own_profile import own_path
 from gearshift.runtime.profiles import this_device
@@ -141,6 +142,16 @@ def test_a_batch_is_measured_and_kept_out_of_the_profile(
     assert {condition["batch"] for condition in ended.json["conditions"]} == {4}
     assert ended.json["profile"] is None
     assert not profiles.exists()
+
+
+def test_a_bundle_with_one_subnet_is_measured_as_it_is(command: Command, bundle: Bundle, tmp_path: Path) -> None:
+    single = trim_bundle(bundle, tmp_path / "single.gearshift", keep=("w050-d050",))
+    ended = command("bench", single.path, *QUICK, "--report", tmp_path / "r.html", "--json")
+    assert (ended.code, ended.err) == (0, "")
+    for condition in ended.json["conditions"]:
+        (row,) = condition["subnets"]
+        assert row["subnet"] == "w050-d050" and row["times"][0]["p50"] > 0
+        assert condition["check"]["median_error"] < 1
 
 
 def test_beside_dedicated_graphs_it_gives_ratios(command: Command, bundle: Bundle) -> None:

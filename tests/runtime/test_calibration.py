@@ -177,18 +177,6 @@ def test_one_thread_beside_a_hog_is_measured_without_the_waiting_and_says_so(bun
     assert others is None or any("others used" in line for line in beside.warnings)
 
 
-def test_a_bundle_with_one_subnet_is_measured_as_it_is(bundle_copy: Any, bundle: Bundle) -> None:
-    from gearshift.export.trim import trim_bundle
-
-    single = trim_bundle(bundle, bundle_copy.with_name("single.gearshift"), keep=("w050-d050",))
-    plan = Plan.of(single, lengths=(4,), threads=(1,), precisions=("fp32",), budget_s=1.0)
-    found = calibrate(single, plan, operators=False)
-    (measured,) = found.measured
-    assert {choice for choice, _, _ in measured.calls} == {single.entry("w050-d050", "fp32").choice}
-    assert measured.subnet_ms(single.entry("w050-d050", "fp32"))[0] > 0
-    assert measured.error_median < 1
-
-
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

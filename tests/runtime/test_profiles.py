@@ -73,7 +73,7 @@ def test_a_profile_without_this_bundle_says_what_it_has_and_what_to_do(bundle: B
     message = (
         r"expected a table of this bundle, fp32 or int8 with 1 threads on CPUExecutionProvider, "
         r"found fp32 with 4 threads on CPUExecutionProvider; "
-        r"run `gearshift bench` on it, or load the engine without a profile"
+        r"load the engine without a profile, or run `gearshift bench` on it"
     )
     with pytest.raises(ProfileError, match=message):
         _tables(path, bundle)
