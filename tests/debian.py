@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 APT = """\
@@ -16,6 +19,8 @@ Acquire::Languages "none";
 #clear APT::Update::Post-Invoke-Success;
 """
 """Keeps apt-get out of the system's own lists, and its hooks from being run."""
+
+ROOT = Path(__file__).parents[1]
 
 INSTALLED = Path("/var/lib/dpkg/status")
 """What this machine has installed."""
@@ -58,3 +63,15 @@ def run(purpose: str, *command: str, cwd: Path | None = None) -> str:
         complaint = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
         raise PrepareError(f"{purpose}: {command[0]}: {complaint[-1]}; expected Debian 12 and its package index")
     return done.stdout
+
+
+def prepared(name: str, build: Path, prepare: Callable[[], None]) -> int:
+    """Run what fills `build`: 0, or 1 and one line that says what is missing."""
+    began = time.perf_counter()
+    try:
+        prepare()
+    except (PrepareError, OSError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    print(f"{name}: {build.relative_to(ROOT)} is ready ({time.perf_counter() - began:.0f} s)")
+    return 0

@@ -14,11 +14,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 from pathlib import Path
 
-from tests.debian import PrepareError, private_apt, run
+from tests.debian import prepared, private_apt, run
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "arm64"
@@ -101,14 +100,7 @@ def _step(text: str) -> None:
 
 def main() -> int:
     """0, or 1 and one line that says what is missing."""
-    began = time.perf_counter()
-    try:
-        prepare()
-    except (PrepareError, OSError) as error:
-        print(f"arm64: {error}", file=sys.stderr)
-        return 1
-    print(f"arm64: {BUILD.relative_to(HERE.parents[1])} is ready ({time.perf_counter() - began:.0f} s)")
-    return 0
+    return prepared("arm64", BUILD, lambda: prepare())
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
-import time
 from pathlib import Path
 
-from tests.debian import INSTALLED, PrepareError, private_apt, run
+from tests.debian import INSTALLED, prepared, private_apt, run
 
 BUILD = Path(__file__).parents[2] / "build" / "browser"
 
@@ -57,14 +56,7 @@ def _step(text: str) -> None:
 
 def main() -> int:
     """0, or 1 and one line that says what is missing."""
-    began = time.perf_counter()
-    try:
-        prepare()
-    except (PrepareError, OSError) as error:
-        print(f"browser: {error}", file=sys.stderr)
-        return 1
-    print(f"browser: {BUILD.relative_to(Path(__file__).parents[2])} is ready ({time.perf_counter() - began:.0f} s)")
-    return 0
+    return prepared("browser", BUILD, lambda: prepare())
 
 
 if __name__ == "__main__":
