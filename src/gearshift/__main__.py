@@ -129,6 +129,14 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--widths", type=_multipliers, metavar="M,M", help="widths of a layer (default: those it was trained with)"
     )
+    search.add_argument("--separate", action="store_true", help="heads and neurons of a layer at widths of their own")
+    search.add_argument(
+        "--profile", type=Path, metavar="FILE", help="choose the pool for this device (default: for several kinds)"
+    )
+    search.add_argument(
+        "--measured", type=Path, metavar="BUNDLE", help="bundle that the profile was measured with, of this encoder"
+    )
+    search.add_argument("--plot", type=Path, metavar="FILE", help="picture of losses and sizes to write, .png or .svg")
     search.add_argument("--pool", type=int, default=50, metavar="N", help="subnets to choose (default: 50)")
     search.add_argument(
         "--rescored", type=int, default=200, metavar="N", help="candidates whose real loss is measured (default: 200)"

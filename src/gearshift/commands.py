@@ -23,13 +23,14 @@ from gearshift.runtime.answers import (
 )
 from gearshift.runtime.benchmark import BenchReport, run_bench
 from gearshift.runtime.benchmark import granularity as stage_size
+from gearshift.runtime.block_latency import BlockLatency
 from gearshift.runtime.compressed import open_compressed, unpacked_entries
 from gearshift.runtime.compressed import unpack as write_unpacked
 from gearshift.runtime.decision_log import read_log
 from gearshift.runtime.executors import check_dan
 from gearshift.runtime.live import LiveView
 from gearshift.runtime.manifest import CPU_PRECISIONS
-from gearshift.runtime.profiles import tables_for
+from gearshift.runtime.profiles import block_latencies, tables_for
 from gearshift.runtime.providers import CPU
 from gearshift.runtime.session import ElasticSession, check_self_test
 from gearshift.show import millions as _millions
@@ -153,12 +154,24 @@ def search(options: argparse.Namespace) -> int:
     from gearshift.trainer.checkpoint import load_run
     from gearshift.trainer.search import search_run
 
+    if options.plot is not None:  # a name that cannot be written is found before the long work
+        from gearshift.plot_search import check_format, plot_search
+
+        check_format(options.plot)
     run = load_run(options.run)
     data = _read_data(options, _data_path(options, run), run.checkpoint.task)
-    layers = 1 if options.stages == "layer" else options.block_layers
     report = search_run(
-        run, data, widths=options.widths, layers_per_stage=layers, pool=options.pool, rescored=options.rescored
+        run,
+        data,
+        widths=options.widths,
+        layers_per_stage=1 if options.stages == "layer" else options.block_layers,
+        separate=options.separate,
+        pool=options.pool,
+        rescored=options.rescored,
+        devices=_devices(options),
     )
+    if options.plot is not None:
+        plot_search(report, options.plot)
     header = ("subnet", "parameters", f"MACs ({report.tables.macs_tokens} tokens)", "loss", "summed", report.metric)
     rows = [
         (
@@ -166,7 +179,7 @@ def search(options: argparse.Namespace) -> int:
             _millions(m.parameters),
             _millions(m.macs),
             f"{m.loss:.4f}",
-            f"{m.summed_loss:.4f}",
+            "" if m.summed_loss is None else f"{m.summed_loss:.4f}",
             _percent(m.accuracy),
         )
         for m in report.pool
@@ -284,6 +297,15 @@ def _data_path(options: argparse.Namespace, run: AnyRun) -> Path:
             f"{options.run}: does not say what it was trained on; pass its data or held-out rows with --data"
         )
     return path
+
+
+def _devices(options: argparse.Namespace) -> dict[str, BlockLatency] | None:
+    """The device that a pool is for, where one was measured."""
+    if options.profile is None and options.measured is None:
+        return None
+    if options.profile is None or options.measured is None:
+        raise InputError("search: expected both --profile and --measured, the bundle that it was measured with")
+    return block_latencies(options.profile, open_bundle(options.measured))
 
 
 def _layers_per_stage(options: argparse.Namespace, run: AnyRun) -> int:

@@ -95,6 +95,7 @@ def add_nas(listed: Any, add: Adder, add_columns: Callable[[argparse.ArgumentPar
     )
     _add_text(search)
     search.add_argument("-o", "--output", type=Path, required=True, metavar="NAS", help="directory to write")
+    search.add_argument("--plot", type=Path, metavar="FILE", help="picture of buckets and blocks, .png or .svg")
     search.set_defaults(when_interrupted=GOES_ON)
     _add_flags(search, SEARCH, "SearchSettings")
 

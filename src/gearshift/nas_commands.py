@@ -26,10 +26,16 @@ def search(options: argparse.Namespace) -> int:
     from gearshift.trainer.nasbert.teacher import load_teacher
     from gearshift.trainer.pretrained import find_model
 
+    if options.plot is not None:  # a name that cannot be written is found before the long work
+        from gearshift.plot_search import check_format, plot_blocks
+
+        check_format(options.plot)
     teacher = load_teacher(find_model(options.model))
     searched = search_blocks(
         teacher, options.text, SearchSettings(**_given(options, SearchSettings)), options.output, states=options.states
     )
+    if options.plot is not None:
+        plot_blocks(searched, options.plot)
     tables, facts = searched.tables, searched.run.facts
     left = [len(rows) for rows in tables.rows]
     lines = [
