@@ -34,7 +34,7 @@ TUNED = Path(__file__).parent / "policies-tuned.json"
 OURS, PRESENT, FUTURE, BEST_STATIC = "gearshift", "oracle-present", "oracle-future", "static-best"
 
 GRIDS: dict[str, dict[str, Sequence[float]]] = {
-    OURS: {"adaptation": (0.05, 0.1, 0.15, 0.2), "tolerance": (1.06, 1.1)},
+    OURS: {"adaptation": (0.1, 0.15, 0.2, 0.3), "tolerance": (1.06, 1.1)},
     "cpu-stepper": {"window": (2, 4), "high": (0.15, 0.3), "low": (0.05, 0.1)},
     "schmitt": {"on": (1.5, 1.6, 1.75, 2.0), "votes": (3, 10)},
     "slackfit": {"safety": (1.1, 1.35, 1.75, 2.5, 3.0, 3.5, 4.0, 5.0)},
