@@ -53,8 +53,8 @@ LEAST_TRUST = 0.3
 STATE_RANGE = (math.log(0.05), math.log(200.0))
 """Bounds of the log slow-down: beyond them the table is of another device."""
 
-ADAPTATION = 0.1
-"""Step of the tail: one late request raises it by a tenth of a deviation x the target."""
+ADAPTATION = 0.3
+"""Largest step of the tail: one late request raises it by so many deviations x the target."""
 
 TAIL_RANGE = (0.5, 6.0)
 """Bounds of the tail in deviations: never below the upper half, and not so far that nothing fits."""
