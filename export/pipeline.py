@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,14 @@ from gearshift.export.parity import (
 from gearshift.export.samples import telling_sample
 from gearshift.export.segments import Array
 from gearshift.export.switched import token_inputs
+from gearshift.export.vocabulary import VocabularyReport, prune_vocabulary
 from gearshift.export.widen import choose_wide
 from gearshift.runtime.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.errors import DataError, InputError
 from gearshift.runtime.manifest import CPU_PRECISIONS, MANIFEST, PRECISIONS, SELF_TEST, TOKENIZER, Manifest, PoolEntry
 from gearshift.runtime.mixed import MixedSpace
 from gearshift.runtime.session import ElasticSession, check_self_test
-from gearshift.runtime.space import Space, cut_space
+from gearshift.runtime.space import EncoderShape, Space, cut_space
 from gearshift.runtime.storage import replacing_directory, sha256_of
 from gearshift.runtime.tables import TABLES, BlockTables, load_tables, save_tables
 from gearshift.trainer.batches import Batch, EncodedRows, encode
@@ -73,6 +74,8 @@ class ExportReport:
     """Subnets that lose more than the tolerance in int8, with the loss as a share of 1."""
     wide_layers: tuple[int, ...] = ()
     """Layers that the int8 graph computes in fp32."""
+    vocabulary: VocabularyReport | None = None
+    """What became of the vocabulary, where it was pruned."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def export_bundle(
     operators: str = "fast",
     int8_tolerance: float = INT8_TOLERANCE,
     wider: bool = False,
+    vocabulary: Collection[str] | None = None,
     licence: str = "unspecified",
     progress: Progress = lambda what, done, total: None,
 ) -> ExportReport:
@@ -123,16 +127,16 @@ def export_bundle(
     subnet may lose in int8, as a share of 1; the manifest names those that lose more, or, with `wider`, the layers
     at fault are kept in fp32 within the int8 graph, where a few are enough.
 
+    `vocabulary`: texts whose pieces stay in the word table; others are spelt by smaller pieces. None keeps all.
+
     `rows` are held-out rows: the metric of every pool subnet is measured on them at each precision.
     Raises ExportError where a graph differs from the model, StorageError where `out` cannot be written.
     """
+    _check_run(run)
     _check_arguments(precisions, operators, int8_tolerance, rows)
     ordered = tuple(precision for precision in PRECISIONS if precision in precisions)
-    checkpoint = run.checkpoint
-    max_length = int(run.facts["max_length"])
-    encoded = encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
-    encoded = with_reference(checkpoint.model, encoded)
-    tables = _tables(run)
+    run, encoded, tables, spelling = _prepared(run, rows, vocabulary)
+    checkpoint, max_length = run.checkpoint, int(run.facts["max_length"])
     space = _space(run, layers_per_stage)
     plan = _Plan(run, space, encoded, ordered, operators, int8_tolerance, wider, progress)
     draft = _draft(plan, out, licence, max_length)
@@ -154,7 +158,30 @@ def export_bundle(
             session = ElasticSession(written, precision, threads=1)
             check_self_test(session, written)
             session.close()
-    return ExportReport(dataclasses.replace(written, path=out), measured.parity, measured.packed, measured.losses, wide)
+    written = dataclasses.replace(written, path=out)
+    return ExportReport(written, measured.parity, measured.packed, measured.losses, wide, spelling)
+
+
+def _prepared(
+    run: AnyRun, rows: Sequence[Row], vocabulary: Collection[str] | None
+) -> tuple[AnyRun, EncodedRows, BlockTables | None, VocabularyReport | None]:
+    """The run with the vocabulary that was asked for, the rows in its tokens, and its block tables."""
+    encoded, tables = with_reference(run.checkpoint.model, _encoded(run, rows)), _tables(run)
+    if vocabulary is None:
+        return run, encoded, tables, None
+    pruned, report = prune_vocabulary(run, vocabulary, rows)
+    respelt = _encoded(pruned, rows)
+    if encoded.task == "embedding":  # vectors are compared with those of the net as it was
+        respelt = dataclasses.replace(respelt, labels=encoded.labels)
+    shape = pruned.checkpoint.model.shape
+    if tables is not None and isinstance(shape, EncoderShape):
+        tables = tables.with_embeddings(shape)
+    return pruned, respelt, tables, report
+
+
+def _encoded(run: AnyRun, rows: Sequence[Row]) -> EncodedRows:
+    checkpoint, max_length = run.checkpoint, int(run.facts["max_length"])
+    return encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
 
 
 def _space(run: AnyRun, layers_per_stage: int) -> Space | MixedSpace:
@@ -169,6 +196,11 @@ def _tables(run: AnyRun) -> BlockTables | None:
     if isinstance(run, MixedRun) or not path.is_file():
         return None
     return load_tables(path, shape=run.checkpoint.model.shape, supernet=sha256_of(run.path / WEIGHTS))
+
+
+def _check_run(run: AnyRun) -> None:
+    if isinstance(run, MixedRun) and not run.accuracies:
+        raise InputError(f"{run.path}: expected a net that was tuned for a task; tune it with `gearshift nas-tune`")
 
 
 def _check_arguments(precisions: Sequence[str], operators: str, int8_tolerance: float, rows: Sequence[Row]) -> None:

@@ -60,7 +60,7 @@ def save_table(path: str | Path, table: files.LatencyTable) -> None:
 
 
 def _covers(table: files.LatencyTable, bundle: Bundle) -> bool:
-    return bundle.pool(table.precision).keys() <= table.median_ms.keys()
+    return bundle.gears(table.precision).keys() <= table.median_ms.keys()
 
 
 def _conditions(table: files.LatencyTable) -> tuple[str, str, int, str]:

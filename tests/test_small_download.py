@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from examples.demo.commands import generate, write
 from gearshift.runtime.bundle import open_bundle
 from gearshift.runtime.compressed import COMPRESSED, SUFFIX, write_compressed
 from tests import test_command_line
+from tests.data.make_tiny_bundle import make_checkpoint
 from tests.test_command_line import TEXT, Command
 
 command = test_command_line.command
@@ -20,6 +22,49 @@ def small(tiny_bundle: Path, tmp_path: Path) -> Path:
     out.mkdir()
     write_compressed(tiny_bundle, open_bundle(tiny_bundle).manifest.files, out, {})
     return out
+
+
+FEW_STEPS = ["--max-length", 32, "--importance-rows", 32, "--widths", "1,.5", "--depths", "1,.5"]
+FEW_STEPS += ["--teacher-epochs", 1, "--width-epochs", 1, "--depth-epochs", 1]
+
+
+def test_a_training_becomes_a_pruned_bundle_with_few_words_for_the_download(command: Command, tmp_path: Path) -> None:
+    """Train, prune, export, verify, inspect, run, trim and unpack, as one would type it."""
+    texts = [row.text for row in generate(train=300, dev=30, test=60)["train"]]
+    make_checkpoint(tmp_path / "model", texts, labels=30)
+    splits = generate(train=60, dev=30, test=30)
+    write(tmp_path / "data", splits)
+    (tmp_path / "kept.txt").write_text("\n".join(row.text for row in splits["dev"]))
+    run, pruned, small, plain = (tmp_path / name for name in ("run", "pruned", "small.gearshift", "plain.gearshift"))
+    given = ("--data", tmp_path / "data", "--model", tmp_path / "model", "-o", run)
+    trained = command("train", *given, *FEW_STEPS)
+    assert trained.code == 0, trained.err
+    found = command("prune", run, "-o", pruned, "--sparsity", 0.5, "--embeddings", "--epochs", 1, "--json")
+    assert found.code == 0, found.err
+    assert found.json["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert [subnet["name"] for subnet in found.json["subnets"]] == ["w100-d100", "w050-d100", "w100-d050", "w050-d050"]
+
+    asked = ("--precision", "int8", "--vocabulary", f"train,{tmp_path / 'kept.txt'}", "--compress", "--json")
+    exported = command("export", pruned, "-o", small, *asked)
+    assert exported.code == 0, exported.err
+    spelling = exported.json["vocabulary"]
+    assert spelling["kept"] < spelling["of"] and spelling["texts"] == 30
+    assert exported.json["space"]["shape"]["vocabulary"] == spelling["kept"]
+    assert exported.json["compressed_bytes"] == sum(path.stat().st_size for path in small.iterdir())
+
+    assert command("verify", small).code == 0
+    assert " MB compressed, " in command("inspect", small).out
+    assert command("unpack", small, "-o", plain).code == 0
+    assert open_bundle(plain).hash == open_bundle(small).hash
+    assert exported.json["compressed_bytes"] < 0.8 * sum(path.stat().st_size for path in plain.iterdir())
+    wanted = ("--subnet", "w050-d050", "--threads", 1, "--json", *texts[:5])
+    answers = [
+        [(answer["label"], answer["scores"]) for answer in command("run", bundle, *wanted).json["answers"]]
+        for bundle in (plain, small)
+    ]
+    assert answers[0] == answers[1]
+    assert command("trim", small, "-o", tmp_path / "tiny.gearshift", "--keep", "w050-d050", "--compress").code == 0
+    assert command("verify", tmp_path / "tiny.gearshift").code == 0
 
 
 def test_a_compressed_bundle_is_inspected_verified_and_run(command: Command, small: Path, tiny_bundle: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ def accuracy(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size:
     """The metric of a subnet; rows of an embedding task must have their reference."""
     was_training = model.training
     model.eval()
-    found = measure(lambda batch: model(batch, subnet).logits.numpy(), rows, batch_size=batch_size)
+    found = measure(partial(_answer, model, subnet), rows, batch_size=batch_size)
     model.train(was_training)
     return found
 
@@ -43,9 +44,15 @@ def with_reference(model: TaskModel, rows: EncodedRows, *, batch_size: int = 64)
         return rows
     was_training = model.training
     model.eval()
-    vectors = _outputs(lambda batch: model(batch, model.full).logits.numpy(), rows, batch_size)
+    vectors = _outputs(partial(_answer, model, model.full), rows, batch_size)
     model.train(was_training)
     return dataclasses.replace(rows, labels=np.stack(vectors))
+
+
+def _answer(model: TaskModel, subnet: object, batch: Batch) -> Array:
+    """The subnet's answers on the model's own device, as fp32 here."""
+    answers: Array = model(batch.to(model.device), subnet).logits.float().cpu().numpy()
+    return answers
 
 
 def _outputs(answer: Callable[[Batch], Array], rows: EncodedRows, batch_size: int) -> list[Array]:

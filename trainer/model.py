@@ -137,6 +137,11 @@ class TaskModel(nn.Module):
         self.head = head or Head()
         self.dropout = dropout or Dropout()
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
     def add_head(self, hidden: int, labels: int) -> None:
         """Make the head's weights for states that are `hidden` wide; called once, when all else is made."""
         if self.head.task in POOLED:

@@ -69,7 +69,7 @@ def test_the_pool_is_what_the_run_has_from_then_on(searched: tuple[Run, SearchRe
     assert len(run.subnets) == 20
     assert run.checkpoint.model.full in run.subnets.values()
     sizes = [subnet.parameters(run.checkpoint.model.shape) for subnet in run.subnets.values()]
-    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) > 8
+    assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) > 5
     uneven = [s for s in run.subnets.values() if len({layer for layer in s.layers if layer[0]}) > 1]
     assert uneven
 

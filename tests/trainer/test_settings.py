@@ -12,11 +12,13 @@ from gearshift.runtime.errors import InputError
 from gearshift.trainer.settings import Settings
 from gearshift.trainer.sparsity import Pruning
 
-LEAST = {"max_length": 1, "batch_size": 1, "importance_rows": 1, "random_subnets": 0, "seed": 0}
-OTHERS = {"widths", "depths", "freeze_embeddings", "sparsity"}
-RATES = sorted(
-    {field.name for field in fields(Settings) if not field.name.startswith("prune_")} - LEAST.keys() - OTHERS
-)
+LEAST = {field.name: 0 for field in fields(Settings) if field.type == "int"}
+LEAST |= {"max_length": 1, "batch_size": 1, "importance_rows": 1}
+RATES = sorted({field.name for field in fields(Settings) if field.type == "float"} - {"sparsity", "prune_ramp"})
+
+
+def test_the_kinds_of_settings_are_known_here() -> None:
+    assert {field.type for field in fields(Settings)} == {"int", "float", "bool", "str", "tuple[float, ...]"}
 
 
 def make(**values: Any) -> Settings:
