@@ -229,6 +229,13 @@ def _parser() -> argparse.ArgumentParser:
         "--pair", action="store_true", help="texts come two by two, or as lines with a tab; a question comes first"
     )
     run.add_argument("--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)")
+    run.add_argument(
+        "--target", type=float, default=0.99, metavar="SHARE", help="share of deadlines to keep (default: .99)"
+    )
+    run.add_argument("--min-accuracy", type=float, metavar="A", help="use no subnet that is less accurate")
+    run.add_argument(
+        "--max-cpu-share", type=float, metavar="SHARE", help="without a deadline: share of the CPUs to take on average"
+    )
     run.add_argument("--subnet", metavar="ID", help="use this subnet whatever the deadline; `inspect` lists them")
     run.add_argument(
         "--precision",

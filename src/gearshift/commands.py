@@ -409,6 +409,9 @@ def run(options: argparse.Namespace) -> int:
         threads=options.threads,
         precision=options.precision,
         profile=options.profile,
+        target=options.target,
+        min_accuracy=options.min_accuracy,
+        max_cpu_share=options.max_cpu_share,
         log=options.log,
         cache=options.cache,
     ) as engine:
