@@ -6,19 +6,22 @@ Rows with labels are sent as requests: Poisson arrivals that would keep the larg
 on the free machine, each with a deadline of twice the largest subnet's median from text to answer. Processor hogs and
 memory hogs, one per CPU, are switched on and off at random times of 1 to 30 seconds. The stream is cut into slices;
 every policy serves a slice, in random order, before any serves the next one, so that all meet the same machine. A
-policy lives on from slice to slice. All run through the same engine: tokenizing, graph and answer are the same, only
-the choice differs.
+policy lives on from slice to slice. Ours is `Engine.submit`; the others pin the subnet of another engine over the same
+bundle, one request after another, so that neither learns from the other's turns. Under all of them a request whose
+deadline went by while it waited is dropped.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import functools
 import itertools
 import math
 import random
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -33,16 +36,17 @@ from matplotlib import pyplot as plt
 from tqdm import tqdm
 
 from benchmarks.contention import STATES, Hogs, Spell, random_spells, state_at
-from benchmarks.live_policies import Ours, Rival, policies
+from benchmarks.live_policies import Rival, rivals
+from benchmarks.policies import OURS
 from benchmarks.report import RESULTS, save
-from gearshift.runtime import Engine
+from gearshift.runtime import AnswerFuture, Classification, DeadlinePassedError, Engine
 from gearshift.runtime.sensors import Sensors, available_cpus
 
 UTILISATION = 0.5
 DEADLINE_FACTOR = 2.0
 SENSE_EVERY_S = 0.5
-LEAST_DEADLINE_MS = 0.001
-"""For a request whose deadline went by while it waited: the fastest subnet then answers it."""
+DROPPED = ""
+"""Stands for the subnet of a request whose deadline went by while it waited."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class Served:
 
     arrives_s: float
     latency_ms: float
-    """From its arrival to its answer, waiting included."""
+    """From its arrival to its answer, waiting included; endless where it was dropped."""
     subnet: str
     met: bool
     right: bool
@@ -80,7 +84,9 @@ class Row:
     """Right and in time."""
     goodput_of: dict[str, float]
     """The same for the requests that came in each state of the other work."""
+    dropped: float
     p50_ms: float
+    """Of those that were answered, as the next."""
     p99_ms: float
     switches_per_minute: float
 
@@ -92,23 +98,34 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, required=True, help="TSV with the columns sentence and label")
     parser.add_argument("--seconds", type=float, default=300, help="length of the stream, for each policy")
     parser.add_argument("--slice", type=float, default=30, help="seconds that a policy serves at a stretch")
+    parser.add_argument("--precision", default="auto", help="fp32, int8, or the faster one")
     parser.add_argument("--target", type=float, default=0.99, help="share of deadlines that policies steer by")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     labelled = read_rows(options.rows)
     spells = random_spells(options.seconds, seed=options.seed)
-    with Engine.load(options.bundle, target=options.target) as engine:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Engine.load(options.bundle, target=options.target, precision=options.precision) as engine,
+    ):
+        profile = Path(folder) / "profile.json"
+        engine.save_profile(profile)  # all steer by the same latency table
+        pinned = Engine.load(
+            options.bundle, sensors=False, precision=engine.precision, threads=engine.threads, profile=profile
+        )
         largest_ms = median_ms(engine, max(engine.pool.values(), key=lambda entry: entry.macs).name, labelled)
         deadline_ms = DEADLINE_FACTOR * largest_ms
         rows = [(text, label, engine.run(text).tokens) for text, label in labelled]
         requests = arrivals(rows, options.seconds, UTILISATION / largest_ms * 1e3, options.seed)
-        served = serve_all(engine, policies(engine), requests, spells, deadline_ms, options)
+        with pinned:
+            served = serve_all({OURS: engine, **rivals(pinned)}, requests, spells, deadline_ms, options)
         facts = {"precision": engine.precision, "threads": engine.threads, "bundle": options.bundle.name}
     results = [row(name, ones, options.seconds) for name, ones in served.items()]
     results.sort(key=lambda one: -one.goodput)
     name = f"engine-{options.bundle.name.removesuffix('.gearshift')}"
     command = (
-        f"python -m benchmarks.engine {options.bundle.name} --rows {options.rows.name} --seconds {options.seconds:g}"
+        f"python -m benchmarks.engine {options.bundle.name} --rows {options.rows.name} --seconds {options.seconds:g} "
+        f"--precision {options.precision}"
     )
     facts |= {"command": command, "deadline_ms": deadline_ms, "largest_ms": largest_ms, "requests": len(requests)}
     facts |= {"spells": [asdict(spell) for spell in spells], "rows": [asdict(one) for one in results]}
@@ -145,8 +162,7 @@ def arrivals(rows: Sequence[tuple[str, str, int]], seconds: float, rate: float, 
 
 
 def serve_all(
-    engine: Engine,
-    chosen: Mapping[str, Ours | Rival],
+    chosen: Mapping[str, Engine | Rival],
     requests: Sequence[Request],
     spells: tuple[Spell, ...],
     deadline_ms: float,
@@ -160,7 +176,8 @@ def serve_all(
     with Hogs(len(available_cpus())) as hogs:
         for start, name in tqdm(turns, unit="slice", disable=None):
             part = [one for one in requests if start <= one.arrives_s < start + options.slice]
-            served[name] += serve(engine, chosen[name], part, float(start), spells, deadline_ms, hogs)
+            one, stage = chosen[name], Stage(float(start), spells, deadline_ms, hogs)
+            served[name] += serve_submitted(one, part, stage) if isinstance(one, Engine) else serve(one, part, stage)
             hogs.set(STATES[0])
     return served
 
@@ -170,42 +187,84 @@ def _shuffled(names: list[str], shuffle: Callable[[list[str]], None]) -> list[st
     return names
 
 
-def serve(
-    engine: Engine,
-    policy: Ours | Rival,
-    part: Sequence[Request],
-    start_s: float,
-    spells: tuple[Spell, ...],
-    deadline_ms: float,
-    hogs: Hogs,
-) -> list[Served]:
-    """One slice: requests come on a clock of their own, and wait while the one before is answered."""
+class Stage:
+    """One slice of the stream: its clock, and the other work that goes with it."""
+
+    def __init__(self, start_s: float, spells: tuple[Spell, ...], deadline_ms: float, hogs: Hogs) -> None:
+        self.deadline_ms = deadline_ms
+        self._spells, self._hogs = spells, hogs
+        self._began = time.perf_counter() - start_s
+
+    def now(self) -> float:
+        """Seconds since the start of the stream."""
+        return time.perf_counter() - self._began
+
+    def wait_for(self, request: Request) -> None:
+        """Return when it comes; the other work is switched meanwhile."""
+        while (ahead := request.arrives_s - self.now()) > 0:
+            self._hogs.set(state_at(self._spells, self.now()))
+            time.sleep(min(ahead, 0.02))
+        self._hogs.set(state_at(self._spells, self.now()))
+
+    def left_ms(self, request: Request) -> float:
+        """What is left of its deadline."""
+        return self.deadline_ms - (self.now() - request.arrives_s) * 1e3
+
+    def served(self, request: Request, answer: Classification | None, done_s: float) -> Served:
+        """How it went; no answer: it was dropped."""
+        state = state_at(self._spells, request.arrives_s)
+        if answer is None:
+            return Served(request.arrives_s, math.inf, DROPPED, met=False, right=False, state=state)
+        latency_ms = (done_s - request.arrives_s) * 1e3
+        met, right = latency_ms <= self.deadline_ms, answer.label == request.label
+        return Served(request.arrives_s, latency_ms, answer.subnet, met, right, state)
+
+
+def serve(policy: Rival, part: Sequence[Request], stage: Stage) -> list[Served]:
+    """A slice under a rival: a request waits while the one before is answered."""
     served: list[Served] = []
     sensors, sensed_s, sensed = Sensors(), -math.inf, None
-    began = time.perf_counter() - start_s
     for request in part:
-        while (ahead := request.arrives_s - (time.perf_counter() - began)) > 0:
-            hogs.set(state_at(spells, time.perf_counter() - began))
-            time.sleep(min(ahead, 0.02))
-        now = time.perf_counter()
-        hogs.set(state_at(spells, now - began))
-        if now - sensed_s >= SENSE_EVERY_S:
-            sensed, sensed_s = sensors.read(), now
-        slack_ms = max(deadline_ms - (time.perf_counter() - began - request.arrives_s) * 1e3, LEAST_DEADLINE_MS)
-        policy.before(request.tokens, slack_ms, deadline_ms, now, sensed)
-        answer = engine.run(request.text, deadline_ms=slack_ms)
-        done = time.perf_counter()
-        latency_ms = (done - began - request.arrives_s) * 1e3
-        policy.after(answer.latency_ms, latency_ms <= deadline_ms, done)
-        state = state_at(spells, request.arrives_s)
-        right = answer.label == request.label
-        served.append(Served(request.arrives_s, latency_ms, answer.subnet, latency_ms <= deadline_ms, right, state))
+        stage.wait_for(request)
+        if stage.now() - sensed_s >= SENSE_EVERY_S:
+            sensed, sensed_s = sensors.read(), stage.now()
+        if (left_ms := stage.left_ms(request)) <= 0:
+            served.append(stage.served(request, None, stage.now()))
+            continue
+        answer = policy.run(request.text, request.tokens, left_ms, stage.deadline_ms, sensed)
+        served.append(stage.served(request, answer, stage.now()))
     return served
+
+
+def serve_submitted(engine: Engine, part: Sequence[Request], stage: Stage) -> list[Served]:
+    """A slice under the engine: requests are submitted as they come."""
+    answered: list[tuple[Request, AnswerFuture | None, list[float]]] = []
+    for request in part:
+        stage.wait_for(request)
+        done: list[float] = []
+        left_ms = stage.left_ms(request)
+        future = engine.submit(request.text, deadline_ms=left_ms) if left_ms > 0 else None
+        if future is not None:
+            future.add_done_callback(functools.partial(_note, done, stage))
+        answered.append((request, future, done))
+    served = []
+    for request, future, done in answered:
+        try:
+            answer = None if future is None else future.result()
+        except DeadlinePassedError:
+            answer = None
+        served.append(stage.served(request, answer, done[0] if answer is not None else math.inf))
+    return served
+
+
+def _note(done: list[float], stage: Stage, _: object) -> None:
+    done.append(stage.now())
 
 
 def row(policy: str, served: Sequence[Served], seconds: float) -> Row:
     """What came of it."""
-    latencies = [one.latency_ms for one in served]
+    answered = [one for one in served if one.subnet != DROPPED]
+    latencies = [one.latency_ms for one in answered]
     in_state = {state: [one for one in served if one.state == state] for state in STATES}
     return Row(
         policy=policy,
@@ -216,9 +275,10 @@ def row(policy: str, served: Sequence[Served], seconds: float) -> Row:
         goodput_of={
             state: statistics.mean(one.met and one.right for one in ones) for state, ones in in_state.items() if ones
         },
+        dropped=1 - len(answered) / len(served),
         p50_ms=float(np.percentile(latencies, 50)),
         p99_ms=float(np.percentile(latencies, 99)),
-        switches_per_minute=60 * sum(a.subnet != b.subnet for a, b in itertools.pairwise(served)) / seconds,
+        switches_per_minute=60 * sum(a.subnet != b.subnet for a, b in itertools.pairwise(answered)) / seconds,
     )
 
 
@@ -228,11 +288,12 @@ def table(rows: Sequence[Row], deadline_ms: float, seconds: float) -> list[str]:
     lines = [
         f"### deadline {deadline_ms:.1f} ms, {rows[0].requests} requests in {seconds:g} s under each policy",
         "",
-        f"| policy | right and in time | in time | right | {' | '.join(states)} | p50 ms | p99 ms | switches / min |",
-        "|---" * (7 + len(states)) + "|",
+        f"| policy | right and in time | in time | right | dropped | {' | '.join(states)} | p50 ms | p99 ms "
+        "| switches / min |",
+        "|---" * (8 + len(states)) + "|",
     ]
     for one in rows:
-        shares = [one.goodput, one.met, one.right, *(one.goodput_of[state] for state in states)]
+        shares = [one.goodput, one.met, one.right, one.dropped, *(one.goodput_of[state] for state in states)]
         cells = [f"{100 * share:.1f} %" for share in shares]
         cells += [f"{one.p50_ms:.1f}", f"{one.p99_ms:.1f}", f"{one.switches_per_minute:.0f}"]
         lines.append(f"| {one.policy} | {' | '.join(cells)} |")
@@ -252,15 +313,15 @@ def plot(
         axes.grid(alpha=0.3)
     for name, ones in served.items():
         good = np.cumsum([one.met and one.right for one in ones]) / np.arange(1, len(ones) + 1)
-        wide = 2.5 if name == "gearshift" else 1
+        wide = 2.5 if name == OURS else 1
         shares.plot([one.arrives_s for one in ones], 100 * good, label=name, linewidth=wide)
     shares.set_ylabel("right and in time so far, %")
     shares.set_ylim(bottom=0)
     shares.legend(ncols=4, loc="lower left")
     shares.set_title("white: machine free, orange: processor hogs, blue: memory hogs, red: both")
-    ours = served["gearshift"]
+    ours = served[OURS]
     for met, colour, label in ((True, "tab:green", "in time"), (False, "tab:red", "late")):
-        points = [one for one in ours if one.met == met]
+        points = [one for one in ours if one.met == met and one.subnet != DROPPED]
         latency.scatter([o.arrives_s for o in points], [o.latency_ms for o in points], s=4, color=colour, label=label)
     latency.axhline(deadline_ms, color="black", linestyle="--", linewidth=1, label="deadline")
     latency.set_yscale("log")

@@ -1,16 +1,18 @@
-"""The engine, and the simulator's rivals in its place, for requests that are really run."""
+"""The simulator's rivals in the engine's place, for requests that are really run."""
 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from benchmarks.policies import TUNED
-from gearshift.runtime import Engine
-from gearshift.runtime.rivals import POLICIES
+from benchmarks.policies import OURS, TUNED
+from gearshift.runtime import Classification, Engine
+from gearshift.runtime.batches import one
+from gearshift.runtime.rivals import POLICIES, Static
 from gearshift.runtime.sensors import Snapshot
-from gearshift.runtime.simulator import Ladder, Turn
+from gearshift.runtime.simulator import Ladder, Machine, Turn
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,16 @@ class Rival:
         self._ladder = ladder_of(engine)
         self._index = 0
 
-    def before(self, length: int, slack_ms: float, deadline_ms: float, now: float, sensed: Snapshot | None) -> None:
-        """Pick for a request of that many tokens."""
+    def run(
+        self, text: str, length: int, slack_ms: float, deadline_ms: float, sensed: Snapshot | None
+    ) -> Classification:
+        """The answer for a text of `length` tokens with `slack_ms` left of its deadline."""
+        now = time.perf_counter()
         if sensed is not None:
             self._policy.sense(sensed, now)
-        self._turn = Turn(
+        turn = Turn(
             index=self._index,
-            length=length,
+            work=one(length),
             costs=self._ladder.costs(length),
             slack_ms=slack_ms,
             deadline_ms=deadline_ms,
@@ -43,27 +48,12 @@ class Rival:
             waiting=(),
             backlog=(),
         )
-        self._rung, _ = self._policy.decide(self._turn)
-        self._engine.pin(self._ladder.names[self._rung])
-
-    def after(self, took_ms: float, met: bool, now: float) -> None:
-        """Learn from how it went."""
+        rung, _ = self._policy.decide(turn)
+        self._engine.pin(self._ladder.names[rung])
+        answer: Classification = self._engine.run(text, deadline_ms=slack_ms)
         self._index += 1
-        self._policy.record(self._turn, self._rung, took_ms, met, now)
-
-
-class Ours:
-    """The engine itself."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def before(self, length: int, slack_ms: float, deadline_ms: float, now: float, sensed: Snapshot | None) -> None:
-        """The engine decides."""
-        self._engine.pin(None)
-
-    def after(self, took_ms: float, met: bool, now: float) -> None:
-        """The engine has learnt already."""
+        self._policy.record(turn, rung, answer.latency_ms, answer.deadline_met, time.perf_counter())
+        return answer
 
 
 def ladder_of(engine: Engine) -> Ladder:
@@ -72,12 +62,16 @@ def ladder_of(engine: Engine) -> Ladder:
     return Ladder(engine.ladder, accuracies, engine.table)
 
 
-def policies(engine: Engine) -> dict[str, Ours | Rival]:
-    """The engine, and every rival that needs to know nothing that only a simulator knows, as they were tuned."""
-    ladder = ladder_of(engine)
+def rivals(engine: Engine) -> dict[str, Rival]:
+    """Every rung of the ladder alone, and every rival that needs to know nothing that only a simulator knows, as they
+    were tuned."""
+    frame = Frame(ladder_of(engine))
     tuned = json.loads(TUNED.read_text())
-    rivals = {name: make for name, make in POLICIES.items() if name != "gearshift" and not name.startswith("oracle")}
-    return {
-        "gearshift": Ours(engine),
-        **{name: Rival(engine, make(Frame(ladder), **tuned.get(name, {}))) for name, make in rivals.items()},
+    found = {
+        f"static {name}": Rival(engine, Static(cast(Machine, frame), rung=rung))
+        for rung, name in enumerate(engine.ladder)
     }
+    for name, make in POLICIES.items():
+        if name != OURS and not name.startswith(("oracle", "static")):
+            found[name] = Rival(engine, make(frame, **tuned.get(name, {})))
+    return found

@@ -14,6 +14,7 @@ from gearshift.export.trim import Trimming
 from gearshift.runtime.benchmark import Rival, Rivals
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.session import ElasticSession, check_self_test
+from gearshift.runtime.space import Subnet
 
 
 def dedicated_graphs(bundle: Bundle) -> Rivals:
@@ -30,6 +31,7 @@ def dedicated_graphs(bundle: Bundle) -> Rivals:
                 if precision == "fp32":  # in int8 it is another rounding of the same weights
                     check_self_test(session, alone)
                 choice = alone.entry(name, precision).choice
-                yield Rival(session, choice, segments_run(model, entry.subnet.layers))
+                segments = segments_run(model, entry.subnet.layers) if isinstance(entry.subnet, Subnet) else 1
+                yield Rival(session, choice, segments)
 
     return rival

@@ -17,7 +17,7 @@ from gearshift.export.builder import CONTRIB, Scope
 from gearshift.export.quantize import TABLE_BITS, quantize
 from gearshift.export.recipe import Recipe, Rows
 from gearshift.export.segments import Array, HeadSegment, NeuronSegment
-from gearshift.export.standard import standard_recipe
+from gearshift.export.standard import linear, standard_recipe
 
 
 def _attention_float(
@@ -118,6 +118,10 @@ def _ffn_int8(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias
     return terms
 
 
+def _linear_int8(scope: Scope, value: str, name: str, matrix: Array, bias: Array) -> str:
+    return _dynamic_matmul(scope, value, _quantized(scope, name, matrix), scope.builder.weight(f"{name}_bias", bias))
+
+
 def _dynamic_matmul(scope: Scope, value: str, matrix: tuple[str, str, str], bias: str) -> str:
     """Quantise a float input and multiply; the bias rides along with the first segment, which is always kept."""
     values, scales, zeros = matrix
@@ -135,9 +139,9 @@ def _gelu(scope: Scope, value: str) -> str:
 
 
 RECIPES = {
-    "fp32": Recipe(_attention_float, _ffn_float, _lookup_float, _mask, _gelu),
-    "int8": Recipe(_attention_int8, _ffn_int8, _lookup_int8, _mask, _gelu),
-    "fp16": Recipe(_attention_float, _ffn_float, _lookup_float, _mask, _gelu, np.float16),
+    "fp32": Recipe(_attention_float, _ffn_float, linear, _lookup_float, _mask, _gelu),
+    "int8": Recipe(_attention_int8, _ffn_int8, _linear_int8, _lookup_int8, _mask, _gelu),
+    "fp16": Recipe(_attention_float, _ffn_float, linear, _lookup_float, _mask, _gelu, np.float16),
 }
 """Precision -> the fastest operators. Those of fp16 have kernels on GPUs; a CPU runs them in float32."""
 

@@ -13,10 +13,9 @@ from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import ExportError
 from gearshift.runtime.manifest import PoolEntry
 from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.space import Subnet
 from gearshift.trainer.batches import Batch, EncodedRows
 from gearshift.trainer.evaluate import measure
-from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.nasbert.run import AnyModel
 
 FP32_TOLERANCE = 1e-4
 """Largest difference of an fp32 logit between the graph and torch."""
@@ -33,7 +32,7 @@ INT8_TOLERANCE = 0.01
 
 
 @torch.no_grad()
-def torch_logits(model: ElasticClassifier, subnets: Mapping[str, Subnet], batch: Batch) -> dict[str, Array]:
+def torch_logits(model: AnyModel, subnets: Mapping[str, object], batch: Batch) -> dict[str, Array]:
     """Name -> logits (batch, labels) of each subnet, from the trained model."""
     model.eval()
     return {name: model(batch, subnet).logits.numpy() for name, subnet in subnets.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 import gearshift
 from gearshift.export.card import model_card
-from gearshift.export.graph import token_inputs, write_elastic_graph
+from gearshift.export.graph import write_elastic_graph
 from gearshift.export.guard import check_packed
 from gearshift.export.operators import OPERATORS
 from gearshift.export.parity import (
@@ -28,17 +28,21 @@ from gearshift.export.parity import (
 )
 from gearshift.export.samples import telling_sample
 from gearshift.export.segments import Array
+from gearshift.export.switched import token_inputs
+from gearshift.export.vocabulary import VocabularyReport, prune_vocabulary
 from gearshift.export.widen import choose_wide
 from gearshift.runtime.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.errors import DataError, InputError
 from gearshift.runtime.manifest import CPU_PRECISIONS, MANIFEST, PRECISIONS, SELF_TEST, TOKENIZER, Manifest, PoolEntry
+from gearshift.runtime.mixed import MixedSpace
 from gearshift.runtime.session import ElasticSession, check_self_test
-from gearshift.runtime.space import Space, cut_space
+from gearshift.runtime.space import EncoderShape, Space, cut_space
 from gearshift.runtime.storage import replacing_directory, sha256_of
 from gearshift.runtime.tables import TABLES, BlockTables, load_tables, save_tables
 from gearshift.trainer.batches import Batch, EncodedRows, encode
-from gearshift.trainer.checkpoint import WEIGHTS, Run
+from gearshift.trainer.checkpoint import WEIGHTS
 from gearshift.trainer.evaluate import with_reference
+from gearshift.trainer.nasbert.run import AnyRun, MixedRun
 from gearshift.trainer.rows import Row
 from gearshift.trainer.tasks import OBJECTIVES
 
@@ -70,14 +74,16 @@ class ExportReport:
     """Subnets that lose more than the tolerance in int8, with the loss as a share of 1."""
     wide_layers: tuple[int, ...] = ()
     """Layers that the int8 graph computes in fp32."""
+    vocabulary: VocabularyReport | None = None
+    """What became of the vocabulary, where it was pruned."""
 
 
 @dataclass(frozen=True)
 class _Plan:
     """What to write, and on what to measure it."""
 
-    run: Run
-    space: Space
+    run: AnyRun
+    space: Space | MixedSpace
     encoded: EncodedRows
     precisions: tuple[str, ...]
     operators: str
@@ -98,7 +104,7 @@ class _Measured:
 
 
 def export_bundle(
-    run: Run,
+    run: AnyRun,
     out: Path,
     rows: Sequence[Row],
     *,
@@ -107,29 +113,31 @@ def export_bundle(
     operators: str = "fast",
     int8_tolerance: float = INT8_TOLERANCE,
     wider: bool = False,
+    vocabulary: Collection[str] | None = None,
     licence: str = "unspecified",
     progress: Progress = lambda what, done, total: None,
 ) -> ExportReport:
     """Write the bundle of a supernet, whole or not at all, and check it.
 
     `layers_per_stage`: how many layers are switched together. 1 lets any mix of the layers' options be chosen;
-    all of them in one stage list the subnets themselves, which runs fastest and loads slowest.
+    all of them in one stage list the subnets themselves, which runs fastest and loads slowest. A net of mixed
+    operations has the stages that it was made with.
 
     `operators`: `fast`, or `standard` for a graph that other engines can run. `int8_tolerance`: accuracy that a
     subnet may lose in int8, as a share of 1; the manifest names those that lose more, or, with `wider`, the layers
     at fault are kept in fp32 within the int8 graph, where a few are enough.
 
+    `vocabulary`: texts whose pieces stay in the word table; others are spelt by smaller pieces. None keeps all.
+
     `rows` are held-out rows: the metric of every pool subnet is measured on them at each precision.
     Raises ExportError where a graph differs from the model, StorageError where `out` cannot be written.
     """
+    _check_run(run)
     _check_arguments(precisions, operators, int8_tolerance, rows)
     ordered = tuple(precision for precision in PRECISIONS if precision in precisions)
-    checkpoint = run.checkpoint
-    max_length = int(run.facts["max_length"])
-    encoded = encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
-    encoded = with_reference(checkpoint.model, encoded)
-    tables = _tables(run)
-    space = cut_space(checkpoint.model.shape, list(run.subnets.values()), layers_per_stage)
+    run, encoded, tables, spelling = _prepared(run, rows, vocabulary)
+    checkpoint, max_length = run.checkpoint, int(run.facts["max_length"])
+    space = _space(run, layers_per_stage)
     plan = _Plan(run, space, encoded, ordered, operators, int8_tolerance, wider, progress)
     draft = _draft(plan, out, licence, max_length)
     sample = telling_sample(checkpoint.model, run.subnets, encoded, max_length)
@@ -150,15 +158,49 @@ def export_bundle(
             session = ElasticSession(written, precision, threads=1)
             check_self_test(session, written)
             session.close()
-    return ExportReport(dataclasses.replace(written, path=out), measured.parity, measured.packed, measured.losses, wide)
+    written = dataclasses.replace(written, path=out)
+    return ExportReport(written, measured.parity, measured.packed, measured.losses, wide, spelling)
 
 
-def _tables(run: Run) -> BlockTables | None:
+def _prepared(
+    run: AnyRun, rows: Sequence[Row], vocabulary: Collection[str] | None
+) -> tuple[AnyRun, EncodedRows, BlockTables | None, VocabularyReport | None]:
+    """The run with the vocabulary that was asked for, the rows in its tokens, and its block tables."""
+    encoded, tables = with_reference(run.checkpoint.model, _encoded(run, rows)), _tables(run)
+    if vocabulary is None:
+        return run, encoded, tables, None
+    pruned, report = prune_vocabulary(run, vocabulary, rows)
+    respelt = _encoded(pruned, rows)
+    if encoded.task == "embedding":  # vectors are compared with those of the net as it was
+        respelt = dataclasses.replace(respelt, labels=encoded.labels)
+    shape = pruned.checkpoint.model.shape
+    if tables is not None and isinstance(shape, EncoderShape):
+        tables = tables.with_embeddings(shape)
+    return pruned, respelt, tables, report
+
+
+def _encoded(run: AnyRun, rows: Sequence[Row]) -> EncodedRows:
+    checkpoint, max_length = run.checkpoint, int(run.facts["max_length"])
+    return encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
+
+
+def _space(run: AnyRun, layers_per_stage: int) -> Space | MixedSpace:
+    if isinstance(run, MixedRun):
+        return run.checkpoint.model.space
+    return cut_space(run.checkpoint.model.shape, list(run.subnets.values()), layers_per_stage)
+
+
+def _tables(run: AnyRun) -> BlockTables | None:
     """The block tables of a run that was searched; raises SchemaError where they are another's."""
     path = run.path / TABLES
-    if not path.is_file():
+    if isinstance(run, MixedRun) or not path.is_file():
         return None
     return load_tables(path, shape=run.checkpoint.model.shape, supernet=sha256_of(run.path / WEIGHTS))
+
+
+def _check_run(run: AnyRun) -> None:
+    if isinstance(run, MixedRun) and not run.accuracies:
+        raise InputError(f"{run.path}: expected a net that was tuned for a task; tune it with `gearshift nas-tune`")
 
 
 def _check_arguments(precisions: Sequence[str], operators: str, int8_tolerance: float, rows: Sequence[Row]) -> None:
@@ -179,6 +221,7 @@ def _check_arguments(precisions: Sequence[str], operators: str, int8_tolerance: 
 def _draft(plan: _Plan, out: Path, licence: str, max_length: int) -> Manifest:
     """The manifest before anything was measured."""
     run, space = plan.run, plan.space
+    subnets: Mapping[str, Any] = run.subnets
     pool = tuple(
         PoolEntry(
             name=name,
@@ -192,7 +235,7 @@ def _draft(plan: _Plan, out: Path, licence: str, max_length: int) -> Manifest:
             macs=subnet.macs(space.shape, MACS_TOKENS),
         )
         for precision in plan.precisions
-        for name, subnet in run.subnets.items()
+        for name, subnet in subnets.items()
     )
     return Manifest(
         name=out.name.removesuffix(".gearshift"),

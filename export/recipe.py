@@ -15,6 +15,8 @@ Rows = Callable[[Scope, str], str]
 """Picks the token rows that the rest of the net needs: all of them, or the first where only that is classified."""
 Attention = Callable[[Scope, str, str, Sequence[HeadSegment], Array, str, Rows], list[str]]
 Ffn = Callable[[Scope, str, Sequence[NeuronSegment], Array, str], list[str]]
+Linear = Callable[[Scope, str, str, Array, Array], str]
+"""A value times a matrix (inputs, outputs) of a name, plus a bias; of a layer of its own, not of a segment."""
 Lookup = Callable[[Scope, str, Array, str], str]
 Operator = Callable[[Scope, str], str]
 """One value in, one value out."""
@@ -22,19 +24,20 @@ Operator = Callable[[Scope, str], str]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one precision computes the two halves of a layer.
+    """How one precision computes what nets are made of.
 
-    Each gives the names of values to be added up; the residual and the norm are the caller's.
+    Attention and FFN give the names of values to be added up; the residual and the norm are the caller's.
     """
 
     attention: Attention
     ffn: Ffn
+    linear: Linear
     lookup: Lookup
     """Rows of the word table."""
     mask: Operator
     """What `attention` takes, of the int64 mask (batch, tokens); put into the root graph once."""
     gelu: Operator
-    """Gelu of a head."""
+    """Gelu by itself."""
     floats: type[np.floating] = np.float32
     """What float weights and values are held in."""
 

@@ -10,18 +10,15 @@ import numpy as np
 
 from gearshift.export.parity import SEPARATION, closest, torch_logits
 from gearshift.export.segments import Array
-from gearshift.runtime.space import Subnet
 from gearshift.trainer.batches import Batch, EncodedRows
-from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.nasbert.run import AnyModel
 
 SAMPLE_ROWS = 8
 SEARCHED_ROWS = 64
 """Held-out rows, and as many of random tokens, that are searched where the sample does not tell subnets apart."""
 
 
-def telling_sample(
-    model: ElasticClassifier, subnets: Mapping[str, Subnet], encoded: EncodedRows, max_length: int
-) -> Batch:
+def telling_sample(model: AnyModel, subnets: Mapping[str, object], encoded: EncodedRows, max_length: int) -> Batch:
     """SAMPLE_ROWS held-out rows of different lengths in one batch, so that all but the longest are padded.
 
     Where they separate two subnets by less than SEPARATION, the row that separates these most is added: a
@@ -45,8 +42,8 @@ def telling_sample(
 
 
 def _separating(
-    model: ElasticClassifier,
-    subnets: Mapping[str, Subnet],
+    model: AnyModel,
+    subnets: Mapping[str, object],
     rows: EncodedRows,
     chosen: Sequence[int],
     candidates: Sequence[int],
@@ -64,9 +61,7 @@ def _separating(
     return found
 
 
-def _distances(
-    model: ElasticClassifier, subnets: Mapping[str, Subnet], rows: EncodedRows, places: Sequence[int]
-) -> Array:
+def _distances(model: AnyModel, subnets: Mapping[str, object], rows: EncodedRows, places: Sequence[int]) -> Array:
     """(pairs of subnets, rows): the largest difference of a logit."""
     batch = rows.select(list(places))
     logits = torch_logits(model, subnets, batch)

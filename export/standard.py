@@ -41,12 +41,12 @@ def standard_recipe(floats: type[np.floating]) -> Recipe:
     def ffn(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array, bias_name: str) -> list[str]:
         terms = []
         for segment in segments:
-            inner = _linear(scope, hidden, f"{segment.name}.in", segment.ffn_in, segment.ffn_in_bias)
+            inner = linear(scope, hidden, f"{segment.name}.in", segment.ffn_in, segment.ffn_in_bias)
             out = scope.builder.weight(f"{segment.name}.out", segment.ffn_out)
             terms.append(scope.value("MatMul", [gelu(scope, inner), out]))
         return [*terms, scope.builder.weight(bias_name, bias)]
 
-    return Recipe(_attention, ffn, _lookup, mask, gelu, floats)
+    return Recipe(_attention, ffn, linear, _lookup, mask, gelu, floats)
 
 
 def _attention(
@@ -63,7 +63,7 @@ def _attention(
 def _context(scope: Scope, hidden: str, mask: str, segment: HeadSegment) -> str:
     """(batch, tokens, heads * head_size): softmax(q k / sqrt(head_size) + mask) v of a segment's heads."""
     size = len(segment.output) // segment.heads
-    qkv = _linear(scope, hidden, f"{segment.name}.qkv", segment.qkv, segment.qkv_bias)
+    qkv = linear(scope, hidden, f"{segment.name}.qkv", segment.qkv, segment.qkv_bias)
     apart = scope.builder.constant(f"split_{segment.heads}_heads", [0, 0, segment.heads, size])
     query, key, value = (
         scope.value("Transpose", [scope.value("Reshape", [part, apart])], perm=order)
@@ -82,7 +82,8 @@ def _context(scope: Scope, hidden: str, mask: str, segment: HeadSegment) -> str:
     return scope.value("Reshape", [context, together])
 
 
-def _linear(scope: Scope, value: str, name: str, matrix: Array, bias: Array) -> str:
+def linear(scope: Scope, value: str, name: str, matrix: Array, bias: Array) -> str:
+    """A product and a sum, in any float type."""
     product = scope.value("MatMul", [value, scope.builder.weight(name, matrix)])
     return scope.value("Add", [product, scope.builder.weight(f"{name}_bias", bias)])
 

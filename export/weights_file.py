@@ -75,9 +75,15 @@ def weights_location(model: onnx.ModelProto) -> str:
     return found[0]
 
 
+def external_place(tensor: TensorProto) -> tuple[int, int]:
+    """Where a tensor begins in its weights file, and its bytes."""
+    return int(_entry(tensor, "offset")), int(_entry(tensor, "length"))
+
+
 def _piece(tensor: TensorProto, start: int) -> Piece:
     if tensor.data_location == TensorProto.EXTERNAL:
-        return Piece(start, int(_entry(tensor, "length")), int(_entry(tensor, "offset")))
+        offset, length = external_place(tensor)
+        return Piece(start, length, offset)
     return Piece(start, len(tensor.raw_data), tensor.raw_data)
 
 

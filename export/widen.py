@@ -8,7 +8,9 @@ import numpy as np
 
 from gearshift.export.segments import Array
 from gearshift.runtime.manifest import PoolEntry
+from gearshift.runtime.mixed import MixedSubnet
 from gearshift.runtime.session import ElasticSession
+from gearshift.runtime.space import Subnet
 
 MAX_WIDE = 3
 """Layers that may be kept in fp32; with more, the fp32 graph is the better choice."""
@@ -32,12 +34,17 @@ def choose_wide(
     """
     wide: frozenset[int] = frozenset()
     lost = {wide: _lost(open_graph, wide, losses)}
-    candidates = {layer for entry in entries.values() for layer, (heads, _) in enumerate(entry.subnet.layers) if heads}
+    candidates = {part for entry in entries.values() for part in _parts(entry.subnet)}
     while lost[wide] and len(wide) < min(MAX_WIDE, len(candidates)):
         errors = {layer: _error(open_graph, wide | {layer}, entries, inputs, expected) for layer in candidates - wide}
         wide |= {min(errors, key=lambda layer: (errors[layer], layer))}
         lost[wide] = _lost(open_graph, wide, losses)
     return min(lost, key=lambda layers: (lost[layers], len(layers)))
+
+
+def _parts(subnet: Subnet | MixedSubnet) -> range | list[int]:
+    """The layers that run, or the stages of mixed operations."""
+    return range(len(subnet.blocks)) if isinstance(subnet, MixedSubnet) else [kept.layer for kept in subnet.kept()]
 
 
 def _lost(open_graph: Open, wide: frozenset[int], losses: Callable[[ElasticSession], Mapping[str, float]]) -> float:

@@ -11,7 +11,9 @@ from gearshift.runtime.cap_rules import Rules as Rules
 from gearshift.runtime.caps import Caps as Caps
 from gearshift.runtime.engine import Engine as Engine
 from gearshift.runtime.errors import BundleError as BundleError
+from gearshift.runtime.errors import DeadlineError as DeadlineError
 from gearshift.runtime.errors import DeadlinePassedError as DeadlinePassedError
+from gearshift.runtime.errors import DeadlineTooShortError as DeadlineTooShortError
 from gearshift.runtime.errors import EngineClosedError as EngineClosedError
 from gearshift.runtime.errors import GearshiftError as GearshiftError
 from gearshift.runtime.errors import InputError as InputError
@@ -34,13 +36,18 @@ from gearshift.runtime.space import layer_space as layer_space
 from gearshift.runtime.space import uniform_grid as uniform_grid
 from gearshift.runtime.spans import Entity as Entity
 from gearshift.runtime.spans import Word as Word
+from gearshift.runtime.steering import Steering as Steering
+from gearshift.runtime.worker import AnswerFuture as AnswerFuture
 
 __all__ = [
+    "AnswerFuture",
     "Bundle",
     "BundleError",
     "Caps",
     "Classification",
+    "DeadlineError",
     "DeadlinePassedError",
+    "DeadlineTooShortError",
     "Embedding",
     "EncoderShape",
     "Engine",
@@ -62,6 +69,7 @@ __all__ = [
     "Sensors",
     "Space",
     "Stage",
+    "Steering",
     "StorageError",
     "Subnet",
     "TokenClassification",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,10 +97,13 @@ def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _classification(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
-    row = probabilities(output)
-    best = int(row.argmax())
-    scores = dict(zip(labels, row.tolist(), strict=True))
-    return {"label": labels[best], "score": float(row[best]), "scores": scores}
+    logits = output.tolist()  # a few numbers: numpy's calls would cost more than all else
+    highest = max(logits)
+    exponents = [math.exp(logit - highest) for logit in logits]
+    total = sum(exponents)
+    scores = dict(zip(labels, [exponent / total for exponent in exponents], strict=True))
+    label = labels[logits.index(highest)]
+    return {"label": label, "score": scores[label], "scores": scores}
 
 
 def _regression(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
@@ -140,11 +145,10 @@ _ANSWERS: Mapping[str, tuple[Callable[..., Answer], _Reader]] = {
 
 def read_answer(
     task: str, output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
-) -> Callable[[RunFacts], Answer]:
-    """The answer of a task for one text, complete but for the facts of its run, which are not all known yet.
+) -> Callable[..., Answer]:
+    """The answer of a task for one text, complete but for the fields of `RunFacts`, which are not all known yet.
 
     `parts` are the one or two texts that `encoding` was made of; its offsets point into them.
     """
     kind, reader = _ANSWERS[task]
-    fields = reader(output, encoding, parts, labels)
-    return lambda facts: kind(**vars(facts), **fields)
+    return functools.partial(kind, **reader(output, encoding, parts, labels))

@@ -14,6 +14,7 @@ from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.calibration_plan import checked_lengths
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.measure import random_inputs
+from gearshift.runtime.mixed import MixedSpace
 from gearshift.runtime.profiles import this_device
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.space import Space
@@ -85,7 +86,7 @@ class BenchReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON; times in ms."""
         facts = {
-            "bundle": str(self.bundle.path),
+            "bundle": str(self.bundle.origin),
             "hash": self.bundle.hash,
             "granularity": granularity(self.bundle.manifest.space),
             "date": datetime.date.today().isoformat(),
@@ -126,9 +127,9 @@ def run_bench(
     return BenchReport(bundle, chosen, rounds, threads, cores, tuple(rows))
 
 
-def granularity(space: Space) -> str:
+def granularity(space: Space | MixedSpace) -> str:
     """What is switched together: each `layer` alone, the whole `pool` in one stage, or a `block`."""
-    if all(stage.length == 1 for stage in space.stages):
+    if isinstance(space, Space) and all(stage.length == 1 for stage in space.stages):
         return "layer"
     return "pool" if len(space.stages) == 1 else "block"
 

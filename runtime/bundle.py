@@ -7,18 +7,24 @@
       selftest.npz     a few inputs and the logits that every pool subnet must give for them
 
 The reader owns the format: the exporter writes through `write_manifest`. Nothing is parsed before its
-size and hash were checked, except the manifest itself, and nothing is ever unpickled.
+size and hash were checked, except the manifest itself, and nothing is ever unpickled. `compressed` has the form in
+which a bundle is downloaded.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gearshift.runtime.errors import BundleError, GearshiftError, IntegrityError, SchemaError, UnknownSubnetError
+from gearshift.runtime.compressed import Compressed, is_compressed, open_compressed, unpack_into_cache, unpacked_entries
+from gearshift.runtime.errors import BundleError, GearshiftError, SchemaError, UnknownSubnetError
+from gearshift.runtime.integrity import check_file
 from gearshift.runtime.manifest import (
     DAN_EXECUTOR,
     MANIFEST,
@@ -29,7 +35,10 @@ from gearshift.runtime.manifest import (
     Manifest,
     PoolEntry,
 )
+from gearshift.runtime.space import Subnet
 from gearshift.runtime.storage import replace_file, sha256_of
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,13 @@ class Bundle:
     manifest: Manifest
     hash: str
     """sha256 of the manifest, which holds the hashes of all other files: names these exact contents."""
+    compressed: Compressed | None = None
+    """What it was unpacked from, if it was; `path` is where to."""
+
+    @property
+    def origin(self) -> Path:
+        """The directory that was opened."""
+        return self.path if self.compressed is None else self.compressed.path
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -58,6 +74,11 @@ class Bundle:
             raise BundleError(f"{self.path}: no {precision} graph in this bundle; it has {', '.join(self.precisions)}")
         return entries
 
+    def gears(self, precision: str) -> dict[str, PoolEntry]:
+        """Name -> pool entry of all that an engine may switch between: the graph of one precision, and a DAN below."""
+        dan = self.dan
+        return self.pool(precision) if dan is None else {**self.pool(precision), dan.name: dan}
+
     @property
     def dan(self) -> PoolEntry | None:
         """The gear below the graph's subnets, where the bundle has one: any precision of the graph goes with it."""
@@ -65,7 +86,7 @@ class Bundle:
 
     def entry(self, name: str, precision: str) -> PoolEntry:
         """One pool entry by name; raises UnknownSubnetError that lists the names there are."""
-        entries = self.pool(precision)
+        entries = self.gears(precision)
         if name not in entries:
             raise UnknownSubnetError(f"unknown subnet {name!r}; this bundle has {', '.join(entries)}")
         return entries[name]
@@ -89,53 +110,41 @@ def manifest_content(manifest: Manifest) -> bytes:
 def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of) -> Bundle:
     """The bundle in a directory, every file checked by name, size and sha256; raises a BundleError.
 
-    `sha256` gives the hash of a file: taken now, or remembered (`cache.HashMemory`).
+    A compressed bundle is unpacked into the user's cache directory, where it is not there yet; StorageError where it
+    cannot be. `sha256` gives the hash of a file: taken now, or remembered (`cache.HashMemory`).
     """
     directory = Path(path)
-    manifest_path = directory / MANIFEST
-    if not manifest_path.is_file():
+    if not (directory / MANIFEST).is_file():
         found = "no such directory" if not directory.exists() else f"no {MANIFEST} in it"
         raise BundleError(f"{directory}: expected a bundle directory, found {found}; make one with `gearshift export`")
     try:
-        return _open_verified(directory, sha256)
+        return _open_unpacked(directory, sha256) if is_compressed(directory) else _open_verified(directory, sha256)
     except OSError as error:
         raise BundleError(
             f"{directory}: could not be read ({error.strerror or error}); check its permissions"
         ) from error
 
 
-def _open_verified(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
-    manifest_path = directory / MANIFEST
-    content = manifest_path.read_bytes()
+def _open_unpacked(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
+    compressed = open_compressed(directory, sha256)
+    entries = unpacked_entries()
+    place = unpack_into_cache(compressed, entries)
     try:
-        raw = json.loads(content)
-    except ValueError as error:
-        raise IntegrityError(f"{manifest_path}: not readable as JSON ({error}); copy the bundle again") from error
-    if not isinstance(raw, dict):
-        raise SchemaError(
-            f"{manifest_path}: expected a JSON object, found a {type(raw).__name__}; export the bundle again"
-        )
-    manifest = Manifest.from_dict(raw)
+        opened = _open_verified(place, sha256)
+    except (BundleError, OSError) as error:
+        logger.warning("%s; unpacking %s anew", error, directory)
+        shutil.rmtree(place, ignore_errors=True)
+        opened = _open_verified(unpack_into_cache(compressed, entries), sha256)
+    return dataclasses.replace(opened, compressed=compressed)
+
+
+def _open_verified(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
+    content = (directory / MANIFEST).read_bytes()
+    manifest = Manifest.from_content(content, directory / MANIFEST)
     for name, entry in manifest.files.items():
-        _verify_file(directory, name, entry, sha256)
+        check_file(directory, name, entry, sha256)
     _verify_references(directory, manifest)
     return Bundle(directory, manifest, hashlib.sha256(content).hexdigest())
-
-
-def _verify_file(directory: Path, name: str, expected: FileEntry, sha256: Callable[[Path], str]) -> None:
-    if name != Path(name).name or name in {"", ".", ".."} or "\\" in name:
-        raise IntegrityError(f"{directory}: the manifest names {name!r}; expected a plain file name inside the bundle")
-    path = directory / name
-    if path.is_symlink():
-        raise IntegrityError(f"{path}: expected a file, found a symbolic link; copy the bundle with its files")
-    if not path.is_file():
-        raise IntegrityError(f"{path}: missing; copy the bundle again")
-    size = path.stat().st_size
-    if size != expected.bytes:
-        raise IntegrityError(f"{path}: expected {expected.bytes} bytes, found {size}; copy the bundle again")
-    found = sha256(path)
-    if found != expected.sha256:
-        raise IntegrityError(f"{path}: expected sha256 {expected.sha256}, found {found}; copy the bundle again")
 
 
 def _verify_references(directory: Path, manifest: Manifest) -> None:
@@ -157,7 +166,7 @@ def _verify_references(directory: Path, manifest: Manifest) -> None:
             )
         seen.add((entry.name, entry.precision))
         if entry.executor == DAN_EXECUTOR:
-            if entry.choice or entry.subnet.layers:
+            if entry.choice or entry.subnet != Subnet(()):
                 raise SchemaError(f"{directory}: {entry.name}: a DAN has no layers to choose; export the bundle again")
             continue
         try:

@@ -57,6 +57,16 @@ class Checked:
 
 
 @dataclass(frozen=True)
+class Gear:
+    """One thing that the engine may switch to, and what it takes here."""
+
+    name: str
+    accuracy: float
+    ms: dict[int, tuple[float, ...]]
+    """Percentile, 50 among them -> milliseconds at each length."""
+
+
+@dataclass(frozen=True)
 class Measured:
     """One precision, number of threads and batch."""
 
@@ -78,6 +88,8 @@ class Measured:
     """What the session took once its largest subnet had run."""
     gaps: tuple[GapEffect, ...] = ()
     """Calls after pauses, where they were timed."""
+    dan: tuple[dict[int, float], ...] = ()
+    """Of the bundle's DAN, where it has one: percentile (50 too) -> milliseconds, for each length."""
 
     @property
     def error_median(self) -> float:
@@ -112,19 +124,33 @@ class Measured:
             corrected.append(milliseconds * math.exp(weight * statistics.median(own)) if own else milliseconds)
         return tuple(corrected)
 
+    def gears(self, bundle: Bundle) -> dict[str, Gear]:
+        """Name -> what is known of every gear: the subnets of the pool, and the DAN where there is one."""
+        lengths = self.stages.lengths
+        found = {}
+        for name, entry in bundle.pool(self.conditions.precision).items():
+            medians = self.subnet_ms(entry)
+            tails = {
+                p: tuple(ms * self.stages.tail(p, length) for ms, length in zip(medians, lengths, strict=True))
+                for p in PERCENTILES
+            }
+            found[name] = Gear(name, entry.accuracy, {50: medians, **tails})
+        if bundle.dan is not None and len(self.dan) == len(lengths):
+            times = {p: tuple(row[p] for row in self.dan) for p in (50, *PERCENTILES)}
+            found[bundle.dan.name] = Gear(bundle.dan.name, bundle.dan.accuracy, times)
+        return found
+
     def table(self, bundle: Bundle, date: str) -> LatencyTable:
-        """The latency table of the bundle's pool under these conditions."""
-        pool = bundle.pool(self.conditions.precision)
-        medians = {name: self.subnet_ms(entry) for name, entry in pool.items()}
-        tails = [self.stages.tail(95, length) for length in self.stages.lengths]
+        """The latency table of the bundle's gears under these conditions."""
+        gears = self.gears(bundle)
         return LatencyTable(
             bundle_hash=bundle.hash,
             precision=self.conditions.precision,
             provider=CPU_PROVIDER,
             threads=self.conditions.threads,
             lengths=self.stages.lengths,
-            median_ms=medians,
-            p95_ms={name: tuple(m * t for m, t in zip(row, tails, strict=True)) for name, row in medians.items()},
+            median_ms={name: gear.ms[50] for name, gear in gears.items()},
+            p95_ms={name: gear.ms[95] for name, gear in gears.items()},
             runs=self.stages.calls,
             method=f"{METHOD}; batch {self.conditions.batch}{self._others()}",
             date=date,
@@ -153,15 +179,15 @@ class Measured:
                 "p95_error": none_for_nan(self.error_p95),
                 "cells": [{**vars(one), "error": one.error} for one in self.checked],
             },
-            "subnets": [self._subnet(name, entry) for name, entry in bundle.pool(self.conditions.precision).items()],
+            "subnets": [self._plain(gear) for gear in self.gears(bundle).values()],
         }
 
-    def _subnet(self, name: str, entry: PoolEntry) -> dict[str, Any]:
+    def _plain(self, gear: Gear) -> dict[str, Any]:
         times = [
-            {"tokens": length, "p50": ms, **{f"p{p}": ms * self.stages.tail(p, length) for p in PERCENTILES}}
-            for length, ms in zip(self.stages.lengths, self.subnet_ms(entry), strict=True)
+            {"tokens": length, **{f"p{p}": column[place] for p, column in gear.ms.items()}}
+            for place, length in enumerate(self.stages.lengths)
         ]
-        return {"subnet": name, "accuracy": entry.accuracy, "times": times}
+        return {"subnet": gear.name, "accuracy": gear.accuracy, "times": times}
 
 
 @dataclass(frozen=True)

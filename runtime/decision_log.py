@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gearshift.runtime.errors import DataError, StorageError
-from gearshift.runtime.record import LogHeader, RequestRecord
+from gearshift.runtime.record import LogHeader, RequestRecord, SteeringChange
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class DecisionLog:
         if cut:  # the program before us was killed while it wrote
             self._append(b"\n")
 
-    def write(self, entry: LogHeader | RequestRecord) -> None:
+    def write(self, entry: LogHeader | RequestRecord | SteeringChange) -> None:
         """Append one line. An engine writes its header first, and then a record for each request."""
         self._append((json.dumps(entry.to_dict(), ensure_ascii=False, allow_nan=False) + "\n").encode())
 
@@ -65,6 +65,8 @@ class LoggedRun:
 
     header: LogHeader
     records: tuple[RequestRecord, ...]
+    changes: tuple[tuple[int, SteeringChange], ...] = ()
+    """Changes of the steering, each with the number of requests that had ended before it."""
 
 
 def read_log(path: str | Path) -> tuple[LoggedRun, ...]:
@@ -75,6 +77,7 @@ def read_log(path: str | Path) -> tuple[LoggedRun, ...]:
     """
     headers: list[LogHeader] = []
     records: list[list[RequestRecord]] = []
+    changes: list[list[tuple[int, SteeringChange]]] = []
     cut: int | None = None
     for number, line in enumerate(_lines(Path(path)), start=1):
         try:
@@ -85,24 +88,30 @@ def read_log(path: str | Path) -> tuple[LoggedRun, ...]:
             cut = number
             continue
         kind = raw.get("kind") if isinstance(raw, dict) else None
-        if kind not in ("header", "request"):
+        if kind not in ("header", "request", "steering"):
             raise DataError(f"{path}, line {number}: expected a header or a request of a decision log, found another")
-        if cut is not None and kind == "request":
+        if cut is not None and kind != "header":
             raise _unreadable(path, cut)
         cut = None
         try:
             if kind == "header":
                 headers.append(LogHeader.from_dict(raw))
                 records.append([])
-            elif headers:
+                changes.append([])
+            elif headers and kind == "request":
                 records[-1].append(RequestRecord.from_dict(raw))
+            elif headers:
+                changes[-1].append((len(records[-1]), SteeringChange.from_dict(raw)))
             else:
                 raise DataError("expected the header of a decision log first, found a request")
         except DataError as error:
             raise DataError(f"{path}, line {number}: {error}") from error
     if not headers:
         raise DataError(f"{path}: expected a decision log, found no header in it; `gearshift run --log` writes one")
-    return tuple(LoggedRun(header, tuple(its)) for header, its in zip(headers, records, strict=True))
+    return tuple(
+        LoggedRun(header, tuple(its), tuple(its_changes))
+        for header, its, its_changes in zip(headers, records, changes, strict=True)
+    )
 
 
 def _unreadable(path: str | Path, number: int) -> DataError:

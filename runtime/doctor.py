@@ -15,6 +15,8 @@ from typing import Any
 from gearshift import __version__
 from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.runtime.cgroup import find_cgroup
+from gearshift.runtime.compressed import unpacked_entries
+from gearshift.runtime.entries import Entries
 from gearshift.runtime.errors import StorageError
 from gearshift.runtime.findings import Finding, Level
 from gearshift.runtime.own_profile import find_profile
@@ -105,7 +107,7 @@ def examine(
         *_limits(device, len(allowed), effective, root),
         *_governor(device, root),
         *signal_findings(sensors.read()),
-        _packed(cache or PackedCache()),
+        *_kept(cache or PackedCache()),
         *_profile(device),
     )
     return Report(findings, device, effective)
@@ -253,10 +255,18 @@ def _profile(device: Fingerprint) -> Iterator[Finding]:
         yield Finding("ok", "profile", held)
 
 
-def _packed(cache: PackedCache) -> Finding:
-    try:
-        entries = cache.entries()
-    except StorageError as error:
-        return Finding("note", "packed weights", str(error))
-    held = f"{len(entries)} bundles, {sum(entries.values()) / 1e6:.0f} MB" if entries else "empty"
-    return Finding("ok", "packed weights", f"{cache.directory}: {held}")
+def _kept(cache: PackedCache) -> Iterator[Finding]:
+    """What is kept between runs."""
+    places: dict[str, Callable[[], Entries]] = {
+        "packed weights": lambda: cache.kept,
+        "unpacked bundles": unpacked_entries,
+    }
+    for subject, find in places.items():
+        try:
+            kept = find()
+            entries = kept.listed()
+        except StorageError as error:
+            yield Finding("note", subject, str(error))
+            continue
+        held = f"{len(entries)} bundles, {sum(entries.values()) / 1e6:.0f} MB" if entries else "empty"
+        yield Finding("ok", subject, f"{kept.directory}: {held}")

@@ -4,52 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import math
 import numbers
 import os
-import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gearshift.device_profiles.profile import LatencyTable
-from gearshift.runtime.answers import Answer, RunFacts, read_answer
+from gearshift.runtime.answering import Answering
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.cache import HashMemory
 from gearshift.runtime.cap_rules import DEFAULT_RULES, Rules
 from gearshift.runtime.caps import NO_CAPS, Caps
-from gearshift.runtime.controller import Controller, Steering
+from gearshift.runtime.controller import Controller
 from gearshift.runtime.decision_log import DecisionLog
 from gearshift.runtime.errors import EngineClosedError, InputError
+from gearshift.runtime.executors import executors
 from gearshift.runtime.gate import Gate
-from gearshift.runtime.latency import SlowDown
 from gearshift.runtime.manifest import PoolEntry
-from gearshift.runtime.measure import random_inputs
+from gearshift.runtime.measure import random_text
 from gearshift.runtime.metrics import Metrics
 from gearshift.runtime.metrics_server import MetricsServer, check_port
 from gearshift.runtime.packed import PackedCache
-from gearshift.runtime.policy import Decision
 from gearshift.runtime.profiles import save_table
 from gearshift.runtime.providers import CPU
 from gearshift.runtime.queue import LIMIT
-from gearshift.runtime.record import LogHeader, RequestRecord
-from gearshift.runtime.sensors import Sensors, Snapshot
+from gearshift.runtime.record import LogHeader
+from gearshift.runtime.sensors import Sensors, effective_cpus
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.slow_loop import SlowLoop
 from gearshift.runtime.startup import AUTO, default_threads, start
-from gearshift.runtime.text import Encoded, Text, TextEncoder
+from gearshift.runtime.steering import DEFAULT_STEERING, Steering
+from gearshift.runtime.text import Text, TextEncoder
 from gearshift.runtime.worker import AnswerFuture, Backlog, Pending, Worker
 
-FINISH_MS = 0.2
-"""Kept back from the slack for what follows the graph: softmax and the answer. All but tokenizing
-and the graph took 0.15 ms (median; 0.3 ms at the 95th percentile) on a busy two-core x86 machine."""
+ON_MISS = ("best_effort", "reject")
+
+KEEP: Any = object()
+"""Leaves a setting as it is."""
 
 
 class Engine:
@@ -69,7 +66,7 @@ class Engine:
         session: ElasticSession,
         table: LatencyTable,
         *,
-        target: float = 0.99,
+        steering: Steering = DEFAULT_STEERING,
         log: DecisionLog | None = None,
         queue_limit: int = LIMIT,
         sensors: Sensors | None = None,
@@ -82,18 +79,18 @@ class Engine:
         self._log = log
         self._clock = clock
         self._encoder = TextEncoder(bundle)
-        self._pool = bundle.pool(session.precision)
+        self._pool = bundle.gears(session.precision)
         accuracies = {name: entry.accuracy for name, entry in self._pool.items()}
-        steering = Steering(target=target)
-        self._controller = Controller(accuracies, table, steering)
-        self._pinned: str | None = None
+        cpus = max(1.0, effective_cpus() / session.threads)
+        self._controller = Controller(accuracies, table, steering, cpus=cpus)
+        self._metrics = Metrics(accuracies)
+        self._answering = Answering(bundle, session, self._controller, self._metrics, log, clock)
         self._gate = Gate()
         self._process = os.getpid()
-        self._worker = Worker(self._answer_pending, self._note_shed, clock, queue_limit)
-        self._lock = threading.Lock()
-        self._metrics = Metrics(accuracies)
+        self._worker = Worker(self._answer_pending, self._answering.shed, clock, queue_limit)
         self._metrics_server: MetricsServer | None = None
         self._slow_loop = None if sensors is None else self._watch(sensors, rules)
+        self._answering.slow_loop = self._slow_loop
         if log is not None:
             log.write(
                 LogHeader(time=time.time(), steering=steering, ladder=self.ladder, accuracies=accuracies, table=table)
@@ -108,6 +105,9 @@ class Engine:
         precision: str = AUTO,
         profile: str | Path | None = None,
         target: float = 0.99,
+        min_accuracy: float | None = None,
+        max_cpu_share: float | None = None,
+        on_miss: str = "best_effort",
         log: str | Path | None = None,
         providers: Sequence[str] = CPU,
         cache: bool = True,
@@ -120,8 +120,11 @@ class Engine:
 
         `threads` of one call: by default half of the CPUs. `precision`: `fp32`, `int8`, or `auto` for the
         fastest that is right on this CPU. `profile`: a file that `save_profile` wrote; without it every
-        subnet is timed now, for a second or two. `target`: share of deadlines to keep. `log`: a file that
-        gets one line of JSON for each request. `providers`: as in onnxruntime.
+        subnet is timed now, for a second or two. `target`: share of deadlines to keep. `min_accuracy`: no less
+        accurate subnet answers; without a deadline, the fastest from there on. `max_cpu_share`: share of the CPUs that
+        requests without a deadline may take on average. `on_miss`: where no subnet keeps a deadline, answer as
+        fast as can be (`best_effort`) or raise DeadlineTooShortError (`reject`). `steer` changes these four later.
+        `log`: a file that gets one line of JSON for each request. `providers`: as in onnxruntime.
         `cache`: keep packed weights, and hashes of files that did not change, in the user's cache directory.
         `queue_limit`: requests that may wait after `submit`.
         `sensors`: watch load, heat, battery, memory and power on a thread of its own, and use no larger a subnet
@@ -134,7 +137,9 @@ class Engine:
         bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
         if not isinstance(sensors, bool | Sensors):
             raise InputError(f"sensors: expected True, False or Sensors, got {sensors!r}")
-        SlowDown(target=target)  # refuses a wrong target before the slow part
+        steering = Steering(
+            target=target, min_accuracy=min_accuracy, max_cpu_share=max_cpu_share, reject=_rejects(on_miss)
+        )
         if metrics_port is not None:
             check_port(metrics_port)
         with contextlib.ExitStack() as undo:
@@ -154,7 +159,7 @@ class Engine:
                 bundle,
                 session,
                 table,
-                target=target,
+                steering=steering,
                 log=decisions,
                 queue_limit=queue_limit,
                 sensors=Sensors(clock=time.perf_counter) if sensors is True else sensors or None,
@@ -179,21 +184,22 @@ class Engine:
         An answer is a Classification, Regression, TokenClassification, QuestionAnswering or Embedding, as the
         bundle's task is (`answers`). A question and the text to find its answer in are a pair.
 
-        A list runs as one batch, padded to its longest text, and its deadline holds for all of it. The time
+        A list runs on one subnet, texts of like length together, and its deadline holds for all of it. The time
         counts from this call. A deadline that no subnet keeps gets the fastest, and `reason` says
-        `best_effort`. Raises InputError, or EngineClosedError after `close`.
+        `best_effort`; with `on_miss="reject"` it raises DeadlineTooShortError, unless nothing was tried for a second.
+        Raises InputError, or EngineClosedError after `close`.
         """
         began = self._clock()
         self._check_process()
-        with self._gate.request():
+        with self._gate:
             deadline = _checked_deadline(deadline_ms)
             if isinstance(text, list):
                 if not text:
                     return []
                 encoded = self._encoder.encode(text)
-                return self._answers(encoded, deadline, began, self._clock())
+                return self._answering.answers(encoded, deadline, began, self._clock())
             encoded = self._encoder.encode([text])
-            return self._answers(encoded, deadline, began, self._clock())[0]
+            return self._answering.answers(encoded, deadline, began, self._clock())[0]
 
     def submit(self, text: Any, *, deadline_ms: float | None = None) -> AnswerFuture:
         """A Future of what `run` gives for the same arguments; the text waits for its turn, the others do not.
@@ -219,25 +225,11 @@ class Engine:
         return await asyncio.wrap_future(self.submit(text, deadline_ms=deadline_ms))
 
     def _answer_pending(self, pending: Pending, backlog: Backlog) -> Any:
-        with self._gate.request():
-            answers = self._answers(
+        with self._gate:
+            answers = self._answering.answers(
                 pending.encoded, pending.deadline_ms, pending.arrival_s, pending.tokenized_s, backlog, pending.future
             )
         return answers[0] if pending.single else answers
-
-    def _note_shed(self, pending: Pending) -> None:
-        self._note(
-            RequestRecord(
-                time=time.time(),
-                arrival_s=pending.arrival_s,
-                tokens=pending.encoded.tokens,
-                length=pending.encoded.length,
-                deadline_ms=pending.deadline_ms,
-                waited_ms=(self._clock() - pending.tokenized_s) * 1e3,
-                tokenizing_ms=(pending.tokenized_s - pending.arrival_s) * 1e3,
-                error="shed",
-            )
-        )
 
     def warm_up(self, lengths: Sequence[int] | None = None, *, budget_s: float = 1.0) -> int:
         """Run the subnets of the ladder once for each length (by default those of the table), the largest first.
@@ -250,12 +242,13 @@ class Engine:
         if not all(isinstance(length, int) and 1 <= length <= longest for length in chosen):
             raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(chosen)}")
         began, calls = time.perf_counter(), 0
-        with self._gate.request():
+        run = executors(self._bundle, self._session)
+        with self._gate:
             for name in self.ladder:
                 for length in chosen:
                     if time.perf_counter() - began >= budget_s:
                         return calls
-                    self._session.run(random_inputs(self._bundle, length), self._pool[name].choice)
+                    run[name](random_text(self._bundle, length), None)
                     calls += 1
         return calls
 
@@ -266,103 +259,6 @@ class Engine:
                 "threads and locks do not survive that: load an engine after the fork"
             )
 
-    def _answers(
-        self,
-        encoded: Encoded,
-        deadline: float | None,
-        began: float,
-        tokenized: float,
-        backlog: Backlog = (),
-        future: AnswerFuture | None = None,
-    ) -> list[Answer]:
-        started = tokenized if future is None else self._clock()
-        slack = None if deadline is None else deadline - (started - began) * 1e3 - FINISH_MS
-        caps, signals = self._sensed()
-        decision, level = self._decide(encoded, slack, started, backlog, None if future is None else deadline, caps)
-        record = functools.partial(
-            RequestRecord,
-            arrival_s=began,
-            tokens=encoded.tokens,
-            length=encoded.length,
-            deadline_ms=deadline,
-            slack_ms=slack,
-            waited_ms=(started - tokenized) * 1e3,
-            queued=future is not None,
-            backlog=tuple(backlog),
-            tokenizing_ms=(tokenized - began) * 1e3,
-            subnet=decision.name,
-            reason=decision.reason,
-            expected_ms=decision.expected_ms,
-            predicted_ms=decision.predicted_ms,
-            factor=decision.predicted_ms / decision.expected_ms,
-            level=level,
-            caps=caps,
-            signals=signals,
-        )
-        try:
-            choice = self._pool[decision.name].choice
-            outputs = self._session.run(encoded.inputs, choice, None if future is None else future.run_options)
-        except Exception as error:
-            self._note(record(time=time.time(), error=type(error).__name__))
-            raise
-        run_ms = (self._clock() - started) * 1e3
-        finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
-        latency_ms = (self._clock() - began) * 1e3
-        met = None if deadline is None else latency_ms <= deadline
-        learnt_s, slow_down = self._learn(decision, met, len(encoded.tokens), run_ms)
-        self._note(
-            record(
-                time=time.time(), run_ms=run_ms, latency_ms=latency_ms, met=met, learnt_s=learnt_s, slow_down=slow_down
-            )
-        )
-        return [
-            finish(
-                RunFacts(
-                    subnet=decision.name,
-                    reason=decision.reason,
-                    latency_ms=latency_ms,
-                    predicted_ms=decision.predicted_ms,
-                    deadline_ms=deadline,
-                    deadline_met=met,
-                    tokens=tokens,
-                    truncated=truncated,
-                )
-            )
-            for finish, tokens, truncated in zip(finished, encoded.tokens, encoded.truncated, strict=True)
-        ]
-
-    def _read(self, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[[RunFacts], Answer]:
-        """The answer for one text of a batch, but for the facts of its run."""
-        if self._session.task.per_token:
-            output = output[: encoded.tokens[row]]
-        return read_answer(
-            self._session.task.name, output, encoded.encodings[row], encoded.parts[row], self._bundle.manifest.labels
-        )
-
-    def _decide(
-        self,
-        encoded: Encoded,
-        slack_ms: float | None,
-        now: float,
-        backlog: Backlog,
-        deadline_ms: float | None,
-        caps: Caps,
-    ) -> tuple[Decision, int]:
-        """The decision, and the first rung of the ladder that was left to it."""
-        batch, pinned = len(encoded.tokens), self._pinned
-        with self._lock:
-            decision = self._controller.decide(
-                length=encoded.length,
-                batch=batch,
-                slack_ms=slack_ms,
-                now=now,
-                caps=caps,
-                pinned=pinned,
-                backlog=backlog,
-                deadline_ms=deadline_ms,
-            )
-            return decision, self._controller.level
-
     def _watch(self, sensors: Sensors, rules: Rules) -> SlowLoop:
         """The slow loop of this engine, running; it ends with `close`, or when nobody holds the engine any more."""
         engine = weakref.proxy(self)
@@ -371,35 +267,12 @@ class Engine:
             len(self.ladder),
             rules=rules,
             release=(lambda: engine.release_pages()) if self._session.packed else None,
-            sense=lambda snapshot: engine._sense(snapshot),
+            sense=lambda snapshot: engine._answering.sense(snapshot),
             clock=sensors.clock,
         )
         weakref.finalize(self, loop.stop)
         loop.start()
         return loop
-
-    def _sense(self, snapshot: Snapshot) -> None:
-        with self._lock:
-            self._controller.sense(snapshot, self._clock())
-
-    def _sensed(self) -> tuple[Caps, Mapping[str, float]]:
-        """Caps and signals of the slow loop's last look."""
-        if self._slow_loop is None:
-            return NO_CAPS, {}
-        self._slow_loop.touch()
-        return self._slow_loop.caps, self._slow_loop.signals
-
-    def _learn(self, decision: Decision, met: bool | None, batch: int, run_ms: float) -> tuple[float, float]:
-        """Take in how a request went; gives when that was, and the slow-down after it."""
-        with self._lock:
-            now = self._clock()
-            self._controller.record(decision, run_ms=run_ms, met=met, now=now, batch=batch)
-            return now, self._controller.slow_down
-
-    def _note(self, record: RequestRecord) -> None:
-        self._metrics.note(record)
-        if self._log is not None:
-            self._log.write(record)
 
     def pin(self, name: str | None) -> None:
         """Use this subnet for every request, whatever its deadline; None goes back to choosing.
@@ -408,7 +281,30 @@ class Engine:
         """
         if name is not None:
             self._bundle.entry(name, self.precision)
-        self._pinned = name
+        self._answering.pinned = name
+
+    @property
+    def steering(self) -> Steering:
+        """What the engine steers by now."""
+        return self._controller.steering
+
+    def steer(
+        self,
+        *,
+        target: float = KEEP,
+        min_accuracy: float | None = KEEP,
+        max_cpu_share: float | None = KEEP,
+        on_miss: str = KEEP,
+    ) -> None:
+        """Steer by something else from the next request on; what is not named stays. As in `load`.
+
+        Raises InputError, and then nothing changes.
+        """
+        given = {"target": target, "min_accuracy": min_accuracy, "max_cpu_share": max_cpu_share}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not KEEP}
+        if on_miss is not KEEP:
+            changes["reject"] = _rejects(on_miss)
+        self._answering.steer(replace(self.steering, **changes))
 
     def release_pages(self) -> int:
         """Give back the memory of weights that requests have touched so far; gives the bytes freed.
@@ -416,7 +312,7 @@ class Engine:
         For an engine that settled on a small subnet, or a device that runs short. Works with the packed-weight
         cache alone; what is needed again comes back from the file, which makes the first answer slower.
         """
-        with self._gate.request():
+        with self._gate:
             return self._session.release_pages()
 
     @property
@@ -467,8 +363,7 @@ class Engine:
     @property
     def slow_down(self) -> float:
         """Observed / expected latency of single texts: 1 is the machine as it was when it was timed."""
-        with self._lock:
-            return self._controller.slow_down
+        return self._answering.slow_down
 
     def stats(self) -> dict[str, Any]:
         """Counts since loading: `requests` that were answered (a list is one) and those that `failed`, deadlines
@@ -485,7 +380,7 @@ class Engine:
 
         To this machine alone, whoever runs on it. Raises InputError for a port that is taken, or a second one.
         """
-        with self._gate.request():
+        with self._gate:
             if self._metrics_server is not None:
                 raise InputError(f"metrics_port: this engine serves them on {self._metrics_server.port} already")
             self._metrics_server = MetricsServer(port, self.metrics)
@@ -522,9 +417,15 @@ class Engine:
         self.close()
 
 
+def _rejects(on_miss: object) -> bool:
+    if on_miss not in ON_MISS:
+        raise InputError(f"on_miss: expected {' or '.join(ON_MISS)}, got {on_miss!r}")
+    return on_miss == "reject"
+
+
 def _checked_deadline(deadline_ms: object) -> float | None:
-    if deadline_ms is None:
-        return None
+    if deadline_ms is None or (type(deadline_ms) is float and 0 < deadline_ms < math.inf):  # at once: the usual ones
+        return deadline_ms
     # A bool is a number in Python, but no deadline. A NaN compares as false.
     if isinstance(deadline_ms, numbers.Real) and not isinstance(deadline_ms, bool):
         with contextlib.suppress(OverflowError):  # an integer too large for a float

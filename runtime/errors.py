@@ -14,7 +14,11 @@
     ├── ExportError           a graph that is not what it must be
     ├── MissingExtraError     a package of an extra is not installed (also an ImportError)
     ├── StorageError          a directory that could not be written; the old one is still there
-    └── EngineClosedError     a request to an engine after `close`
+    ├── EngineClosedError     a request to an engine after `close`
+    ├── QueueFullError        more requests wait than there is room for
+    └── DeadlineError         a deadline that cannot be kept
+        ├── DeadlinePassedError   it went by while the request waited
+        └── DeadlineTooShortError nothing fits it, and that is to be refused
 
 Each message is one line: what was expected, what came, what to do.
 """
@@ -84,5 +88,13 @@ class QueueFullError(GearshiftError):
     """More requests wait than there is room for: this one was not taken."""
 
 
-class DeadlinePassedError(GearshiftError):
+class DeadlineError(GearshiftError):
+    """A deadline that cannot be kept."""
+
+
+class DeadlinePassedError(DeadlineError):
     """The deadline of a request went by before its turn: it was dropped, so that later ones can be answered."""
+
+
+class DeadlineTooShortError(DeadlineError):
+    """No subnet keeps the deadline, and the engine was asked to refuse such requests."""

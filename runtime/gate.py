@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Iterator
 
 from gearshift.runtime.errors import EngineClosedError
 
 
 class Gate:
-    """Counts the requests that are inside, and lets none in after it was closed."""
+    """Counts those inside, each for the time of a `with gate:`; raises EngineClosedError after it was closed."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._inside = 0
         self._closed = False
 
-    @contextlib.contextmanager
-    def request(self) -> Iterator[None]:
-        """Be inside for the time of a with-block; raises EngineClosedError."""
-        with self._changed:
+    def __enter__(self) -> None:
+        with self._lock:
             if self._closed:
                 raise EngineClosedError("this engine is closed; load another one")
             self._inside += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._inside -= 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._closed:
                 self._changed.notify_all()
 
     def close(self) -> bool:

@@ -6,10 +6,13 @@ checks that the manifest agrees with itself and with the files beside it.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from gearshift.runtime.errors import GearshiftError, InputError, SchemaError
+from gearshift.runtime.errors import GearshiftError, InputError, IntegrityError, SchemaError
+from gearshift.runtime.mixed import KIND, MixedSpace, MixedSubnet
 from gearshift.runtime.space import Space, Subnet
 from gearshift.runtime.tasks import TASKS
 
@@ -44,7 +47,7 @@ class PoolEntry:
     """A subnet that ships measured, and how it is run."""
 
     name: str
-    subnet: Subnet
+    subnet: Subnet | MixedSubnet
     executor: str
     """`elastic`: the graph in `file` takes `choice` as an input. DAN_EXECUTOR: `file` is a DAN (`runtime.dan`), of no
     layers and without a choice."""
@@ -70,15 +73,14 @@ class PoolEntry:
         """Plain values by name, for JSON."""
         return {
             **vars(self),
-            "subnet": [list(layer) for layer in self.subnet.layers],
+            "subnet": _plain_subnet(self.subnet),
             "choice": list(self.choice),
         }
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> PoolEntry:
         """The entry that `to_dict` wrote."""
-        subnet = Subnet(tuple((heads, neurons) for heads, neurons in raw["subnet"]))
-        return cls(**{**raw, "subnet": subnet, "choice": tuple(raw["choice"])})
+        return cls(**{**raw, "subnet": _subnet(raw["subnet"]), "choice": tuple(raw["choice"])})
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Manifest:
     pad_id: int
     inputs: tuple[str, ...]
     """Names of the graph's token inputs, each int64 of shape (batch, tokens)."""
-    space: Space
+    space: Space | MixedSpace
     pool: tuple[PoolEntry, ...]
     macs_tokens: int
     session_options: dict[str, str]
@@ -111,7 +113,8 @@ class Manifest:
     losses: dict[str, float] = field(default_factory=dict)
     """Accuracy that subnets lose in int8 against fp32, where that is more than the export allowed."""
     wide_layers: tuple[int, ...] = ()
-    """Layers that the int8 graph computes in fp32, as the export was asked to where int8 loses too much."""
+    """Layers that the int8 graph computes in fp32, as the export was asked to where int8 loses too much; of mixed
+    operations whole stages."""
 
     def __post_init__(self) -> None:
         for name in ("name", "task", "metric", "minimum_onnxruntime", "licence", "made_by"):
@@ -147,6 +150,17 @@ class Manifest:
         }
 
     @classmethod
+    def from_content(cls, content: bytes, path: Path) -> Manifest:
+        """The manifest that a file holds; raises IntegrityError or SchemaError, which name the file."""
+        try:
+            raw = json.loads(content)
+        except ValueError as error:
+            raise IntegrityError(f"{path}: not readable as JSON ({error}); copy the bundle again") from error
+        if not isinstance(raw, dict):
+            raise SchemaError(f"{path}: expected a JSON object, found a {type(raw).__name__}; export the bundle again")
+        return cls.from_dict(raw)
+
+    @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Manifest:
         """The manifest that `to_dict` wrote; raises SchemaError where the form is another."""
         version = raw.get("schema_version")
@@ -165,7 +179,7 @@ class Manifest:
                     "labels": _tuple(fields["labels"]),
                     "inputs": _tuple(fields["inputs"]),
                     "wide_layers": _tuple(fields.get("wide_layers", [])),
-                    "space": Space.from_dict(fields["space"]),
+                    "space": _space(fields["space"]),
                     "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
                     "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},
                 }
@@ -174,6 +188,21 @@ class Manifest:
             raise SchemaError(
                 f"manifest: not of schema version {SCHEMA_VERSION} ({error}); export the bundle again"
             ) from error
+
+
+def _plain_subnet(subnet: Subnet | MixedSubnet) -> Any:
+    """What is kept layer by layer, or the blocks."""
+    return subnet.to_dict() if isinstance(subnet, MixedSubnet) else [list(layer) for layer in subnet.layers]
+
+
+def _subnet(raw: Any) -> Subnet | MixedSubnet:
+    if isinstance(raw, dict):
+        return MixedSubnet.from_dict(raw)
+    return Subnet(tuple((heads, neurons) for heads, neurons in raw))
+
+
+def _space(raw: dict[str, Any]) -> Space | MixedSpace:
+    return MixedSpace.from_dict(raw) if raw.get("kind") == KIND else Space.from_dict(raw)
 
 
 def _require(holds: bool, what: str, found: object) -> None:

@@ -11,7 +11,7 @@ from gearshift.device_profiles import OperatorCosts
 from gearshift.device_profiles.latency_table import CPU_PROVIDER
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.calibrated import Measured
-from gearshift.runtime.design import random_choices
+from gearshift.runtime.design import Switches, random_choices
 from gearshift.runtime.operator_fit import fit_operator_costs
 from gearshift.runtime.operator_trace import trace
 from gearshift.runtime.probe import time_probe
@@ -28,7 +28,7 @@ def profile_operators(bundle: Bundle, measured: Measured, *, seconds: float) -> 
     calls = time_probe(conditions.precision, threads=conditions.threads, seconds=seconds)
     costs = fit_operator_costs(calls, precision=conditions.precision, provider=CPU_PROVIDER, threads=conditions.threads)
     pool = [entry.choice for entry in bundle.pool(conditions.precision).values()]
-    choices = pool[:CHECKED_SUBNETS] + random_choices(bundle.manifest.space, CHECKED_SUBNETS, 23, pool)
+    choices = pool[:CHECKED_SUBNETS] + random_choices(Switches.of(bundle.manifest.space), CHECKED_SUBNETS, 23, pool)
     cells = [(choice, length) for choice in choices for length in measured.stages.lengths]
     errors = [
         abs(costs.predict_ms(one.operator for one in call) / measured.stages.predict(*cell) - 1)

@@ -9,7 +9,7 @@ import contextlib
 import json
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from gearshift.runtime.session import ElasticSession
 Cell = tuple[Choice, int]
 """A choice, and the tokens of a text."""
 Shape = tuple[int, ...]
+HeadSize = Callable[[int], int]
+"""Hidden size of a layer -> dimensions of one head."""
 
 PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
 ATTENTIONS = ("Attention", "QAttention")
@@ -59,14 +61,14 @@ def trace(
                 for choice, length in cells:
                     session.run(inputs[length], choice)
             path = session.end_trace()
-        calls = list(read_calls(path, {shape.hidden: shape.head_size}))
+        calls = list(read_calls(path, lambda hidden: shape.head_size))
     if len(calls) != (rounds + warm_up) * len(cells):
         raise BundleError(f"{bundle.path}: traced {(rounds + warm_up) * len(cells)} calls, found {len(calls)}")
     return [calls[warm_up * len(cells) + place :: len(cells)] for place in range(len(cells))]
 
 
-def read_calls(path: Path, head_sizes: Mapping[int, int]) -> Iterator[list[Traced]]:
-    """The operators of every call in a file of the profiler's events; size of a head by hidden size.
+def read_calls(path: Path, head_size: HeadSize) -> Iterator[list[Traced]]:
+    """The operators of every call in a file of the profiler's events; of a head by hidden size.
 
     Of an operator that holds others (`If`), the time is what the others leave.
     """
@@ -75,7 +77,7 @@ def read_calls(path: Path, head_sizes: Mapping[int, int]) -> Iterator[list[Trace
         if event.get("cat") == "Node":
             facts, start, took = event["args"], float(event["ts"]), float(event["dur"])
             inputs, outputs = (_shapes(facts[f"{side}_type_shape"]) for side in ("input", "output"))
-            operator = operator_of(facts["op_name"], inputs, outputs, head_sizes)
+            operator = operator_of(facts["op_name"], inputs, outputs, head_size)
             if operator.kind in CONTAINERS:
                 took -= sum(one.microseconds for began, one in call if began >= start)
             call.append((start, Traced(operator, max(took, 0.0))))
@@ -89,9 +91,7 @@ def _shapes(raw: list[dict[str, list[int]]]) -> list[Shape]:
     return [tuple(shape) for value in raw for shape in value.values()]
 
 
-def operator_of(
-    kind: str, inputs: Sequence[Shape], outputs: Sequence[Shape], head_sizes: Mapping[int, int]
-) -> Operator:
+def operator_of(kind: str, inputs: Sequence[Shape], outputs: Sequence[Shape], head_size: HeadSize) -> Operator:
     """What an operator with these inputs and outputs computes and moves.
 
     A product of (rows, inner) with a constant (inner, columns): the constant is seldom among the inputs, because it
@@ -107,7 +107,7 @@ def operator_of(
     if kind in ATTENTIONS and len(inputs[0]) == 3:
         (batch, tokens, hidden), width = inputs[0], outputs[0][-1]
         projections = batch * tokens * hidden * 3 * width
-        scores = batch * tokens * tokens * max(1, width // head_sizes[hidden])
+        scores = batch * tokens * tokens * max(1, width // head_size(hidden))
         moved = batch * tokens * (hidden + width)
         return Operator(kind, projections + 2 * batch * tokens * tokens * width, 3 * hidden * width, moved, scores)
     if kind in CONTAINERS:

@@ -12,15 +12,12 @@ loaded, and one line of the log says why.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
 import shutil
 import stat
-import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +26,7 @@ import onnxruntime as ort
 from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.cache import cache_directory
+from gearshift.runtime.entries import PRIVATE, Entries, become
 from gearshift.runtime.errors import BundleError, StorageError
 from gearshift.runtime.session import ElasticSession, check_self_test, save_packed
 from gearshift.runtime.storage import flush
@@ -36,18 +34,6 @@ from gearshift.runtime.storage import flush
 GRAPH = "graph.onnx"
 MARKER = "entry.json"
 """Written last: names the other files with their sizes and times of change."""
-
-UNFINISHED = ".new-"
-"""How the name of a directory starts that is not an entry yet."""
-
-PRIVATE = 0o700
-"""Permissions of an entry, as `mkdtemp` gives them."""
-
-KEPT_ENTRIES = 8
-"""Entries that stay; making one more removes the one that was not used for longest."""
-
-ABANDONED_S = 3600.0
-"""Age at which a directory that never became an entry is removed: its process is gone."""
 
 SIZE_FACTOR = 2.2
 """An entry in bytes / the weights file of the bundle: everything twice, and some padding."""
@@ -90,24 +76,18 @@ class PackedCache:
         session.release_pages()  # packing has read all of the file; what a subnet needs comes back when it runs
         return session
 
+    @property
+    def kept(self) -> Entries:
+        """All entries; raises StorageError as `directory` does."""
+        return Entries(self.directory, MARKER)
+
     def entries(self) -> dict[Path, int]:
         """Directory -> bytes of every entry, the one used last first."""
-        markers = [path for path in self.directory.glob(f"*/{MARKER}") if not path.parent.name.startswith(".")]
-        with contextlib.suppress(OSError):  # another process may remove one meanwhile
-            markers.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        return {marker.parent: _bytes_in(marker.parent) for marker in markers}
+        return self.kept.listed()
 
     def clear(self) -> int:
-        """Remove every entry; gives the bytes that were freed. Processes that use one keep it until they end.
-
-        Whatever else lies in the directory stays: it may be one that the user named for other things too.
-        """
-        before = sum(self.entries().values())
-        for place in (*self.entries(), *self.directory.glob(f"{UNFINISHED}*")):
-            shutil.rmtree(place, ignore_errors=True)
-        with contextlib.suppress(OSError):  # not there, or not empty
-            self.directory.rmdir()
-        return before - sum(self.entries().values())
+        """Remove every entry, as `Entries.clear`."""
+        return self.kept.clear()
 
     def _place(self, bundle: Bundle, precision: str) -> Path:
         device = self._device or read_fingerprint({})
@@ -129,16 +109,14 @@ class PackedCache:
             logger.warning("%s; making the packed weights anew", error)
             shutil.rmtree(place)
             return None
-        with contextlib.suppress(OSError):  # a cache that may be read alone
-            os.utime(place / MARKER)
+        self.kept.used(place)
         return session
 
     def _made(self, bundle: Bundle, precision: str, threads: int) -> ElasticSession:
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._tidy()
+        self.kept.prepare()
         self._require_room(bundle, precision)
         place = self._place(bundle, precision)
-        fresh = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.directory))
+        fresh = self.kept.fresh()
         try:
             source = bundle.path / next(iter(bundle.pool(precision).values())).file
             save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
@@ -148,7 +126,7 @@ class PackedCache:
                 flush(fresh)  # else a power cut could leave a marker that names bytes which never came to the disk
                 files = {path.name: _state(path) for path in fresh.iterdir()}
                 (fresh / MARKER).write_text(json.dumps({"bundle": str(bundle.path), "files": files}))
-                _rename(fresh, place)
+                become(fresh, place)
                 session.path = place / GRAPH
             except BaseException:
                 session.close()
@@ -169,25 +147,6 @@ class PackedCache:
         needed, free = int(SIZE_FACTOR * weights) + RESERVED_BYTES, self._free_bytes(self.directory)
         if free < needed:
             raise OSError(f"expected {needed / 1e6:.0f} MB free, found {free / 1e6:.0f} MB")
-
-    def _tidy(self) -> None:
-        """Make room for one more entry, and remove what interrupted processes left."""
-        for place in list(self.entries())[KEPT_ENTRIES - 1 :]:
-            shutil.rmtree(place, ignore_errors=True)
-        for place in self.directory.glob(f"{UNFINISHED}*"):
-            with contextlib.suppress(OSError):
-                if time.time() - place.stat().st_mtime > ABANDONED_S:
-                    shutil.rmtree(place, ignore_errors=True)
-
-
-def _rename(fresh: Path, place: Path) -> None:
-    """Give an entry its name; raises FileExistsError where another process was first."""
-    try:
-        fresh.rename(place)
-    except OSError as error:
-        if place.is_dir():
-            raise FileExistsError(error.errno, error.strerror, str(place)) from error
-        raise
 
 
 def _is_whole(place: Path) -> bool:
@@ -211,10 +170,3 @@ def _is_ours(place: Path) -> bool:
         return True
     statuses = [path.lstat() for path in (place, *place.iterdir())]
     return stat.S_IMODE(statuses[0].st_mode) == PRIVATE and all(status.st_uid == os.getuid() for status in statuses)
-
-
-def _bytes_in(place: Path) -> int:
-    total = 0
-    with contextlib.suppress(OSError):
-        total = sum(path.stat().st_size for path in place.iterdir())
-    return total

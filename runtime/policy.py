@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from gearshift.runtime.errors import UnknownSubnetError
 
+REJECTED = "rejected"
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -29,7 +31,9 @@ class Decision:
     """Time that the graph is to stay under with the target's probability: expected_ms x tail factor."""
     reason: str
     """`fits`: the most accurate that keeps the deadline. `best_effort`: none keeps it, this is the fastest.
-    `no_deadline`: the most accurate. `pinned`: the caller named it."""
+    `rejected`: none keeps it, and such requests are to be refused. `no_deadline`: the most accurate.
+    `accuracy_floor`: the fastest that is accurate enough. `cpu_share`: the most accurate within the share of the
+    CPUs. `pinned`: the caller named it."""
 
 
 def choose(

@@ -73,7 +73,7 @@ def time_probe(precision: str, *, threads: int, seconds: float) -> list[tuple[li
         traced = session_options(OPTIONS, threads, trace=Path(scratch))
         session = ort.InferenceSession(str(probe.graph), traced, providers=list(CPU))
         order = [case for case, _ in _rounds(session, seconds / 2)]
-        calls = list(read_calls(Path(session.end_profiling()), probe.head_sizes))[-len(order) :]
+        calls = list(read_calls(Path(session.end_profiling()), probe.head_sizes.__getitem__))[-len(order) :]
     return [(call, whole[case]) for call, case in zip(calls, order, strict=True)]
 
 

@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from gearshift.device_profiles.profile import LatencyTable, ProfileError
+from gearshift.runtime.batches import Work, work_of
 from gearshift.runtime.caps import NO_CAPS, Caps
-from gearshift.runtime.controller import Steering
 from gearshift.runtime.errors import DataError
+from gearshift.runtime.steering import Steering
 
 SCHEMA_VERSION = 1
 """Of the lines of a log. The header names it; a reader of another version refuses the whole log."""
@@ -19,21 +20,19 @@ IN_TIME, LATE, NO_DEADLINE = "in_time", "late", "no_deadline"
 """How a request that was answered ended; one that was not ends as its `error`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class RequestRecord:
     """One request (a list of texts is one): what was known, what was decided, and how it went.
 
     What never came to pass is None: a request that was shed has no subnet, one without deadline no slack.
     """
 
-    time: float
-    """When it was noted, in seconds since 1970."""
     arrival_s: float
     """When it arrived, in seconds on the engine's clock: only differences mean something."""
+    time: float = 0.0
+    """When it was noted, in seconds since 1970."""
     tokens: tuple[int, ...] = ()
     """Tokens of each text, without padding; empty where it was not tokenized."""
-    length: int = 0
-    """Tokens that each text was padded to."""
     deadline_ms: float | None = None
     """From the arrival on."""
     slack_ms: float | None = None
@@ -42,8 +41,8 @@ class RequestRecord:
     """In the queue of `submit`."""
     queued: bool = False
     """Whether it came by `submit` and could wait."""
-    backlog: tuple[tuple[int, float], ...] = ()
-    """(length, slack in ms) of those that waited behind it when the subnet was picked; endless without deadline."""
+    backlog: tuple[tuple[Work, float], ...] = ()
+    """(work, slack in ms) of those that waited behind it when the subnet was picked; endless without deadline."""
     tokenizing_ms: float = 0.0
     subnet: str | None = None
     reason: str | None = None
@@ -74,9 +73,9 @@ class RequestRecord:
     """Kind of the failure where there was no answer, such as `shed` or `cancelled`."""
 
     @property
-    def batch(self) -> int:
-        """Number of texts."""
-        return len(self.tokens)
+    def work(self) -> Work:
+        """What its texts ask of the graph."""
+        return work_of(self.tokens)
 
     @property
     def ratio(self) -> float | None:
@@ -96,7 +95,7 @@ class RequestRecord:
             "kind": "request",
             **{name: _plain(getattr(self, name)) for name in _NUMBERS_AND_NAMES},
             "tokens": list(self.tokens),
-            "backlog": [[length, _plain(slack)] for length, slack in self.backlog],
+            "backlog": [[list(map(list, work)), _plain(slack)] for work, slack in self.backlog],
             "caps": {"largest": self.caps.largest, "reasons": list(self.caps.reasons)},
             "signals": {name: value for name, value in self.signals.items() if math.isfinite(value)},
         }
@@ -109,7 +108,7 @@ class RequestRecord:
             caps = Caps(largest=_whole(values["caps"]["largest"]), reasons=tuple(map(str, values["caps"]["reasons"])))
             tokens = tuple(map(_whole, values["tokens"]))
             backlog = tuple(
-                (_whole(n), math.inf if slack is None else _number(slack)) for n, slack in values["backlog"]
+                (_work(work), math.inf if slack is None else _number(slack)) for work, slack in values["backlog"]
             )
             signals = {str(name): _number(value) for name, value in values["signals"].items()}
             plain = {name: _PLAIN_KINDS[name](values[name]) for name in _NUMBERS_AND_NAMES}
@@ -168,6 +167,28 @@ class LogHeader:
         return header
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteeringChange:
+    """What is asked of the engine from then on."""
+
+    time: float
+    """When it changed, in seconds since 1970."""
+    steering: Steering
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON."""
+        return {"kind": "steering", "time": self.time, "steering": asdict(self.steering)}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> SteeringChange:
+        """The change that `to_dict` wrote; raises DataError that says what is wrong with it."""
+        values = _named_fields("change of the steering", raw, {one.name for one in fields(cls)})
+        try:
+            return cls(time=_number(values["time"]), steering=Steering(**values["steering"]))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"a change of the steering that cannot be used ({error})") from error
+
+
 def _named_fields(what: str, raw: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
     """The values but for `kind`, exactly those that are expected."""
     found = set(raw) - {"kind"}
@@ -193,6 +214,10 @@ def _whole(value: Any) -> int:
     return value
 
 
+def _work(value: Any) -> Work:
+    return tuple((_whole(length), _whole(count)) for length, count in value)
+
+
 def _optional_number(value: Any) -> float | None:
     return None if value is None else _number(value)
 
@@ -216,7 +241,6 @@ def _optional_truth(value: Any) -> bool | None:
 _PLAIN_KINDS: dict[str, Any] = {
     "time": _number,
     "arrival_s": _number,
-    "length": _whole,
     "deadline_ms": _optional_number,
     "slack_ms": _optional_number,
     "waited_ms": _number,

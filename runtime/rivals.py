@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from statistics import NormalDist
 from typing import Any
 
+from gearshift.runtime.batches import Work
 from gearshift.runtime.caps import Caps
-from gearshift.runtime.controller import Controller, Steering, clears
+from gearshift.runtime.controller import Controller, clears
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.policy import Decision
 from gearshift.runtime.sensors import Snapshot
 from gearshift.runtime.simulator import Ladder, Machine, Turn
+from gearshift.runtime.steering import Steering
 
 NORMAL = NormalDist()
 
@@ -39,7 +41,7 @@ class Ours:
 
     def decide(self, turn: Turn) -> tuple[int, float]:
         decision = self.controller.decide(
-            length=turn.length,
+            work=turn.work,
             slack_ms=turn.slack_ms,
             now=turn.now,
             caps=self._caps[turn.cap],
@@ -48,6 +50,9 @@ class Ours:
         )
         self._decision = decision
         return self._rungs[decision.name], decision.predicted_ms
+
+    def shed(self, work: Work, arrival_s: float, deadline_ms: float) -> None:
+        self.controller.shed(work=work, arrival_s=arrival_s, deadline_ms=deadline_ms)
 
     def record(self, turn: Turn, rung: int, run_ms: float, met: bool, now: float) -> None:
         assert self._decision is not None
@@ -63,6 +68,9 @@ class Rival:
         self.last = len(machine.ladder.names) - 1
 
     def sense(self, snapshot: Snapshot, now: float) -> None:
+        """Nothing."""
+
+    def shed(self, work: Work, arrival_s: float, deadline_ms: float) -> None:
         """Nothing."""
 
     def record(self, turn: Turn, rung: int, run_ms: float, met: bool, now: float) -> None:

@@ -96,7 +96,7 @@ class ElasticSession:
     def run(
         self,
         inputs: Mapping[str, NDArray[np.int64]],
-        choice: Sequence[int],
+        choice: Sequence[int] | NDArray[np.int64],
         options: ort.RunOptions | None = None,
     ) -> NDArray[np.float32]:
         """The answer of the subnet that `choice` makes, for inputs int64 (batch, tokens).

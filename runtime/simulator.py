@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gearshift.device_profiles.profile import LatencyTable
+from gearshift.runtime.batches import Work, one
 from gearshift.runtime.controller import ladder_of
 from gearshift.runtime.latency import IDLE_S, predict
 from gearshift.runtime.sensors import Snapshot
@@ -54,7 +55,7 @@ class Turn:
     """What a policy is asked: the request whose turn it is, and those behind it, earliest deadline first."""
 
     index: int
-    length: int
+    work: Work
     costs: tuple[float, ...]
     """Median ms of each rung for this request."""
     slack_ms: float
@@ -64,8 +65,8 @@ class Turn:
     """First rung that may be used."""
     waiting: Sequence[int]
     """Indices of those behind."""
-    backlog: Sequence[tuple[int, float]]
-    """Their lengths and slacks in ms."""
+    backlog: Sequence[tuple[Work, float]]
+    """Their works and slacks in ms."""
 
 
 class Policy(Protocol):
@@ -79,6 +80,9 @@ class Policy(Protocol):
 
     def record(self, turn: Turn, rung: int, run_ms: float, met: bool, now: float) -> None:
         """Take in how long the request took."""
+
+    def shed(self, work: Work, arrival_s: float, deadline_ms: float) -> None:
+        """Take in a request that was dropped."""
 
 
 @dataclass
@@ -149,6 +153,7 @@ def simulate(policy: Policy, machine: Machine) -> Outcome:
     trace = machine.trace
     count = len(trace.arrivals)
     arrivals, lengths, deadlines = trace.arrivals, trace.lengths, trace.deadlines_ms
+    works = {length: one(length) for length in set(lengths)}
     due = [arrival + deadline / 1e3 for arrival, deadline in zip(arrivals, deadlines, strict=True)]
     outcome = Outcome(
         trace, machine.ladder, [DROPPED] * count, [False] * count, [0.0] * count, [float("nan")] * count, []
@@ -163,6 +168,7 @@ def simulate(policy: Policy, machine: Machine) -> Outcome:
             arrived += 1
         end, index = heapq.heappop(waiting)
         if end <= now:
+            policy.shed(works[lengths[index]], arrivals[index], deadlines[index])
             continue
         while sensed < len(senses) and senses[sensed][0] <= now:
             policy.sense(senses[sensed][1], senses[sensed][0])
@@ -170,14 +176,14 @@ def simulate(policy: Policy, machine: Machine) -> Outcome:
         behind = heapq.nsmallest(MOST_URGENT, waiting) if waiting else ()
         turn = Turn(
             index,
-            lengths[index],
+            works[lengths[index]],
             machine.costs(index),
             (end - now) * 1e3,
             deadlines[index],
             now,
             min(trace.cap(now), len(machine.ladder.names) - 1),
             [other for _, other in behind],
-            [(lengths[other], (its_end - now) * 1e3) for its_end, other in behind],
+            [(works[lengths[other]], (its_end - now) * 1e3) for its_end, other in behind],
         )
         rung, outcome.predicted_ms[index] = policy.decide(turn)
         took = machine.run(index, rung, now)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -272,8 +272,10 @@ class Space:
                             f"({self.shape.heads}, {self.shape.neurons}) heads and neurons"
                         )
 
-    def choice(self, subnet: Subnet) -> tuple[int, ...]:
+    def choice(self, subnet: object) -> tuple[int, ...]:
         """The option index of each stage that makes this subnet; raises UnknownSubnetError."""
+        if not isinstance(subnet, Subnet):
+            raise UnknownSubnetError(f"expected a subnet of {self.shape.layers} layers, got {subnet!r}")
         indices = []
         for stage in self.stages:
             part = Option(subnet.layers[stage.first : stage.first + stage.length])
@@ -296,6 +298,14 @@ class Space:
                 )
             layers.extend(stage.options[index].layers)
         return Subnet(tuple(layers))
+
+    def thinned(self, options: Sequence[Sequence[int]]) -> Space:
+        """The space with only these options of each stage."""
+        stages = (
+            Stage(stage.first, tuple(stage.options[number] for number in numbers))
+            for stage, numbers in zip(self.stages, options, strict=True)
+        )
+        return Space(self.shape, tuple(stages))
 
     def options_of(self, layer: int) -> Iterator[tuple[int, int]]:
         """`(heads, neurons)` of every option of one layer."""

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.block_latency import between
-from gearshift.runtime.design import Choice
+from gearshift.runtime.design import Choice, Switches
 from gearshift.runtime.errors import ProfileError
-from gearshift.runtime.space import Space
 
 Array = NDArray[np.float64]
 
@@ -67,7 +66,7 @@ class StageLatency:
         return {**vars(self), "tails": {f"p{percentile}": list(values) for percentile, values in self.tails.items()}}
 
 
-def fit_stage_latency(space: Space, calls: Sequence[tuple[Choice, int, float]]) -> StageLatency:
+def fit_stage_latency(space: Switches, calls: Sequence[tuple[Choice, int, float]]) -> StageLatency:
     """The fit to calls `(choice, length, milliseconds)`.
 
     For each length, options that keep the same of a stage as long share a cost, and each differs from it by a number
@@ -86,10 +85,7 @@ def fit_stage_latency(space: Space, calls: Sequence[tuple[Choice, int, float]]) 
         solution = _robust(features, times, held=1 + columns.shared, stages=len(space.stages))
         fixed.append(float(solution[0]))
         options.append(
-            [
-                [_cost(solution, columns, s, o) for o in range(len(stage.options))]
-                for s, stage in enumerate(space.stages)
-            ]
+            [[_cost(solution, columns, s, o) for o in range(len(stage))] for s, stage in enumerate(space.stages)]
         )
         ratios = times / np.maximum(features @ solution, LEAST_MS)
         tails.append([float(np.percentile(ratios, percentile)) for percentile in PERCENTILES])
@@ -98,7 +94,7 @@ def fit_stage_latency(space: Space, calls: Sequence[tuple[Choice, int, float]]) 
         lengths,
         tuple(fixed),
         tuple(
-            tuple(tuple(options[place][s][o] for place in range(len(lengths))) for o in range(len(stage.options)))
+            tuple(tuple(options[place][s][o] for place in range(len(lengths))) for o in range(len(stage)))
             for s, stage in enumerate(space.stages)
         ),
         {percentile: tuple(row[place] for row in tails) for place, percentile in enumerate(PERCENTILES)},
@@ -119,20 +115,20 @@ class _Columns:
         return 1 + self.shared + len(self.own)
 
 
-def _columns(space: Space) -> _Columns:
+def _columns(space: Switches) -> _Columns:
     kinds: dict[Any, int] = {}
     common: dict[tuple[int, int], int] = {}
     last = len(space.stages) - 1
     for s, stage in enumerate(space.stages):
-        for o, option in enumerate(stage.options):
-            if option.skips:  # its cost is that of the graph without the stage, which is in what is fixed
+        for o, option in enumerate(stage):
+            if option is None:  # its cost is that of the graph without the stage, which is in what is fixed
                 continue
-            common[s, o] = 1 + kinds.setdefault((option.layers, s == last), len(kinds))
+            common[s, o] = 1 + kinds.setdefault((option, s == last), len(kinds))
     own = {key: 1 + len(kinds) + place for place, key in enumerate(common)}
     return _Columns(common, own, len(kinds))
 
 
-def _row(space: Space, columns: _Columns, choice: Choice) -> list[float]:
+def _row(space: Switches, columns: _Columns, choice: Choice) -> list[float]:
     row = [0.0] * columns.count
     row[0] = 1.0
     for key in enumerate(choice):

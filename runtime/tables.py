@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,14 @@ class BlockTables:
         found, expected = [len(rows) for rows in self.rows], [len(stage.options) for stage in self.space.stages]
         if found != expected:
             raise InputError(f"block tables: expected {expected} rows, one for each option, found {found}")
+
+    def with_embeddings(self, shape: EncoderShape) -> BlockTables:
+        """The tables of the same net with other embeddings, such as those of fewer words."""
+        return replace(
+            self,
+            space=replace(self.space, shape=shape),
+            fixed=_embeddings(self.fixed.loss, shape),
+        )
 
     def estimate(self, choice: Choice, limits: Limits | None = None, latency: BlockLatency | None = None) -> Estimate:
         """The sums of a choice; latency, and bytes of a precision, as `limits` ask for them."""
@@ -250,9 +258,13 @@ def make_tables(
         )
         for stage, of_stage in zip(space.stages, losses, strict=True)
     )
-    embeddings = {name: embedding_bytes(shape, name) for name in PRECISIONS}
-    fixed = BlockRow(full_loss, embedding_parameters(shape), 0, embeddings)
-    return BlockTables(supernet, space, fixed, rows, macs_tokens, loss_rows, date)
+    return BlockTables(supernet, space, _embeddings(full_loss, shape), rows, macs_tokens, loss_rows, date)
+
+
+def _embeddings(full_loss: float, shape: EncoderShape) -> BlockRow:
+    """What all subnets have in common."""
+    stored = {name: embedding_bytes(shape, name) for name in PRECISIONS}
+    return BlockRow(full_loss, embedding_parameters(shape), 0, stored)
 
 
 def save_tables(path: Path, tables: BlockTables) -> None:

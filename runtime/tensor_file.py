@@ -21,6 +21,7 @@ from gearshift.runtime.storage import replace_file
 _TYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "I8": np.dtype("i1"),
+    "U16": np.dtype("<u2"),
     "U32": np.dtype("<u4"),
     "U64": np.dtype("<u8"),
 }
@@ -69,6 +70,16 @@ def map_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         return {name: _array(content, start, entry) for name, entry in header.items()}, description
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise _unreadable(path, str(error)) from error
+
+
+def tensor_places(path: Path) -> list[tuple[int, int, int]]:
+    """Where each array of a file begins, its bytes, and those of an item; raises IntegrityError."""
+    arrays, _ = map_tensors(path)
+    places, end = [], path.stat().st_size
+    for array in reversed(arrays.values()):  # they lie one behind the other, up to the end, as they were written
+        end -= array.nbytes
+        places.append((end, array.nbytes, array.itemsize))
+    return places[::-1]
 
 
 def _array(content: mmap.mmap, start: int, entry: dict[str, Any]) -> NDArray[Any]:

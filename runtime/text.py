@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from gearshift.runtime.batches import Work, group, work_of
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import InputError, SchemaError
 from gearshift.runtime.manifest import TOKENIZER
@@ -23,11 +24,21 @@ English has 4 to 5 characters in a token; 32 leaves room for text that is mostly
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A batch of texts as the graph takes them."""
+class Call:
+    """Texts that run together."""
 
+    rows: tuple[int, ...]
+    """Which texts, in the order of the inputs."""
     inputs: dict[str, NDArray[np.int64]]
-    """By name of the graph's input, each (batch, tokens), padded to the longest text."""
+    """By name of the graph's input, each (rows, tokens), padded to the longest of these texts."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One or more texts as the graph takes them."""
+
+    calls: tuple[Call, ...]
+    """Those of like length together, so that little is padded (`batches`)."""
     tokens: tuple[int, ...]
     """Tokens of each text, the special ones included, without padding."""
     truncated: tuple[bool, ...]
@@ -36,11 +47,8 @@ class Encoded:
     """The one or two texts of each row, as they were tokenized."""
     encodings: tuple[Encoding, ...]
     """The tokens of each row with their places in its parts."""
-
-    @property
-    def length(self) -> int:
-        """Tokens of the longest text: what all of them cost."""
-        return max(self.tokens)
+    work: Work
+    """What they ask of the graph."""
 
 
 class TextEncoder:
@@ -74,13 +82,17 @@ class TextEncoder:
             kept.append(tuple(part for part, _ in parts))
             truncated.append(bool(encoding.overflowing) or any(cut for _, cut in parts))
         lengths = tuple(len(encoding.ids) for encoding in encodings)
+        calls = tuple(Call(rows, self._inputs([encodings[row] for row in rows])) for rows in group(lengths))
+        return Encoded(calls, lengths, tuple(truncated), tuple(kept), tuple(encodings), work_of(lengths))
+
+    def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, NDArray[np.int64]]:
         columns = {
             "input_ids": ([encoding.ids for encoding in encodings], self._pad_id),
             "attention_mask": ([encoding.attention_mask for encoding in encodings], 0),
             "token_type_ids": ([encoding.type_ids for encoding in encodings], 0),
         }
-        inputs = {name: _padded(*columns[name], max(lengths)) for name in self._names}
-        return Encoded(inputs, lengths, tuple(truncated), tuple(kept), tuple(encodings))
+        longest = max(len(encoding.ids) for encoding in encodings)
+        return {name: _padded(*columns[name], longest) for name in self._names}
 
     def _encode_one(self, parts: list[str], where: str) -> Encoding:
         try:

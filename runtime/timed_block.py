@@ -10,15 +10,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
+
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.calibrated import Checked, Conditions, Measured
 from gearshift.runtime.calibration_plan import CHECKED, Plan
 from gearshift.runtime.contention import Contention
-from gearshift.runtime.design import Choice, designed_choices, random_choices
+from gearshift.runtime.dan import open_dan
+from gearshift.runtime.design import Choice, Switches, designed_choices, random_choices
 from gearshift.runtime.effects import GapEffect, Memory, gap_effects, read_memory
-from gearshift.runtime.measure import random_inputs
+from gearshift.runtime.executors import DanExecutor
+from gearshift.runtime.measure import random_inputs, random_text
 from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.stage_latency import fit_stage_latency
+from gearshift.runtime.stage_latency import PERCENTILES, fit_stage_latency
 from gearshift.runtime.stopwatch import Sample, Stopwatch
 from gearshift.runtime.timing import WARM_UP
 
@@ -67,6 +71,9 @@ class TimedBlock:
         self.threads, self.lengths = threads, plan.lengths
         self._bundle, self._plan, self._clock, self._cores = bundle, plan, clock, tuple(cores)
         self._draw = random.Random(f"{plan.seed} {threads}")
+        self._switches = Switches.of(bundle.manifest.space)
+        self._dan = dan_calls(bundle, plan.lengths) if plan.batch == 1 else {}
+        self._dan_ms: dict[int, list[float]] = {length: [] for length in self._dan}
         self._sessions: dict[str, ElasticSession] = {}
         self._load_ms: dict[str, float] = {}
         self._first_ratio: dict[str, float] = {}
@@ -107,9 +114,7 @@ class TimedBlock:
 
     def _group(self, precision: str, length: int) -> _Group:
         pool = [entry.choice for entry in self._bundle.pool(precision).values()]
-        return _Group(
-            precision, length, designed_choices(self._bundle.manifest.space, pool, self._draw.randrange(2**30))
-        )
+        return _Group(precision, length, designed_choices(self._switches, pool, self._draw.randrange(2**30)))
 
     def needed_s(self, lengths: Sequence[int]) -> float:
         """Seconds that the fewest calls and their checks take at these lengths."""
@@ -130,6 +135,8 @@ class TimedBlock:
             if number % self._check_every == self._check_every - 1:
                 length, checked = unseen[(number // self._check_every) % len(unseen)]
                 todo += [(group, length, checked) for group in groups if group.length == self.lengths[0]]
+            for length, dan_call in self._dan.items():
+                self._dan_ms[length].append(self._watch.time(dan_call).wall_ms)
             self._draw.shuffle(todo)
             for group, length, checked_choice in todo:
                 self._note(group, length, checked_choice)
@@ -152,7 +159,7 @@ class TimedBlock:
         count = max(3, min(self._plan.checked, enough))
         pool = [entry.choice for entry in self._bundle.pool(self._plan.precisions[0]).values()]
         # Of a single stage every option is fitted: there, calls and lengths are new, and the subnets are not.
-        choices = random_choices(self._bundle.manifest.space, count, self._plan.seed + 17, pool) or pool
+        choices = random_choices(self._switches, count, self._plan.seed + 17, pool) or pool
         lengths = itertools.cycle((*self.lengths, *between(self.lengths)))
         return [(next(lengths), choices[place % len(choices)]) for place in range(count)]
 
@@ -203,7 +210,7 @@ class TimedBlock:
     def _fit(self, precision: str, contention: Contention) -> Measured:
         groups = [group for group in self._groups if group.precision == precision and group.length in self.lengths]
         calls = tuple((choice, group.length, ms) for group in groups for choice, ms in group.calls)
-        stages = fit_stage_latency(self._bundle.manifest.space, calls)
+        stages = fit_stage_latency(self._switches, calls)
         return Measured(
             conditions=Conditions(precision, self.threads, self._plan.batch),
             cores=self._cores,
@@ -220,7 +227,21 @@ class TimedBlock:
             first_call_ratio=self._first_ratio[precision],
             memory=self._memory[precision],
             gaps=self._gaps.get(precision, ()),
+            dan=tuple(_times(self._dan_ms[length]) for length in self.lengths if length in self._dan_ms),
         )
+
+
+def dan_calls(bundle: Bundle, lengths: Sequence[int]) -> dict[int, Callable[[], object]]:
+    """Length -> one call of a bundle's DAN on a text as long; none where it has no DAN."""
+    if bundle.dan is None:
+        return {}
+    run = DanExecutor(open_dan(bundle.path / bundle.dan.file))
+    return {length: partial(run, random_text(bundle, length), None) for length in lengths}
+
+
+def _times(milliseconds: Sequence[float]) -> dict[int, float]:
+    """Percentile -> milliseconds."""
+    return {percentile: float(np.percentile(milliseconds, percentile)) for percentile in (50, *PERCENTILES)}
 
 
 def between(lengths: Sequence[int]) -> tuple[int, ...]:

@@ -16,9 +16,13 @@ from typing import Any
 
 import onnxruntime as ort
 
+from gearshift.runtime.batches import Work
 from gearshift.runtime.errors import DeadlinePassedError, EngineClosedError
 from gearshift.runtime.queue import DeadlineQueue
 from gearshift.runtime.text import Encoded
+
+FATAL_ONLY = 4
+"""Severity for onnxruntime's own log: what goes wrong is raised as well."""
 
 MOST_URGENT = 8
 """So many of those that wait are looked at when a subnet is picked, so that they can be answered in time too."""
@@ -34,6 +38,7 @@ class AnswerFuture(Future[Any]):
     def __init__(self) -> None:
         super().__init__()
         self.run_options = ort.RunOptions()
+        self.run_options.log_severity_level = FATAL_ONLY  # a call that was ended is no error of its own
 
     def cancel(self) -> bool:
         """Take the request back."""
@@ -61,8 +66,8 @@ class Pending:
         return math.inf if self.deadline_ms is None else self.arrival_s + self.deadline_ms / 1e3
 
 
-Backlog = Sequence[tuple[int, float]]
-"""Length in tokens and slack in ms of those behind a request, earliest deadline first."""
+Backlog = Sequence[tuple[Work, float]]
+"""Work and slack in ms of those behind a request, earliest deadline first."""
 
 
 class Worker:
@@ -124,7 +129,7 @@ class Worker:
                 pending = self._queue.pop().item
                 now = self._clock()
                 behind = [waiting.item for waiting in self._queue.most_urgent(MOST_URGENT)]
-            backlog = [(one.encoded.length, (one.due_s - now) * 1e3) for one in behind if one.due_s < math.inf]
+            backlog = [(one.encoded.work, (one.due_s - now) * 1e3) for one in behind if one.due_s < math.inf]
             self._finish(pending, now, backlog)
 
     def _finish(self, pending: Pending, now: float, backlog: Backlog) -> None:

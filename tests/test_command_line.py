@@ -373,6 +373,17 @@ def test_a_run_that_is_none_cannot_be_exported(command: Command, tmp_path: Path)
     assert "expected a run directory with supernet.json, found none; make one with `gearshift train`" in error
 
 
+def test_what_is_asked_of_the_engine_can_be_said(answer: Command, bundle: Bundle) -> None:
+    pool = bundle.pool("fp32")
+    floor = max(entry.accuracy for entry in pool.values())
+    (found,) = answer(TEXT, "--precision", "fp32", "--min-accuracy", floor, "--json").json["answers"]
+    assert (found["reason"], pool[found["subnet"]].accuracy) == ("accuracy_floor", floor)
+    (found,) = answer(TEXT, "--max-cpu-share", 0.5, "--target", 0.9, "--json").json["answers"]
+    assert found["reason"] == "cpu_share"
+    assert "max_cpu_share: expected a share above 0 and up to 1, got 3.0" in answer(TEXT, "--max-cpu-share", 3).error
+    assert "target: expected a share of deadlines" in answer(TEXT, "--target", 2).error
+
+
 BLOCKED = """
 import sys
 
@@ -471,6 +482,9 @@ def test_every_setting_of_training_has_a_flag_whose_shown_default_is_the_default
     described = " ".join(command("train", "--help").out.split()).partition("settings: ")[2]
     for name, value in Settings().to_dict().items():
         flag = f"--{name.replace('_', '-')}"
+        if value == "":  # what is left out has no default to show
+            assert f" {flag} NAME " in described
+            continue
         found = re.search(rf"{flag}[ ,].*?\(default: (.*?)\)", described)
         assert found, name
         shown = found[1].replace(" ", "")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from gearshift.runtime.answering import FINISH_MS
 from gearshift.runtime.controller import Controller
 from gearshift.runtime.decision_log import LoggedRun, read_log
-from gearshift.runtime.engine import FINISH_MS
 from gearshift.runtime.latency import predict
 from gearshift.runtime.policy import Decision
 from gearshift.runtime.record import RequestRecord
@@ -29,36 +29,50 @@ class Followed:
     before: RequestRecord
     record: RequestRecord
     decision: Decision
-    held: float
-    """The factor that subnets were compared with."""
+    usual: float
+    """What medians and biases would be multiplied with, had the request before been no outlier."""
+    suspected: float
+    """What covers a step to that request."""
     biases: list[float]
     """By rung."""
     limit_ms: float
     """Of back-off."""
 
     @property
+    def factor(self) -> float:
+        """What medians and biases were multiplied with."""
+        return max(self.usual, self.suspected)
+
+    @property
     def rows(self) -> Iterator[tuple[str, float, float, float]]:
         """Rung by rung: name, accuracy, median in ms, and the time in ms that it is to stay under."""
         header = self.run.header
         for name, bias in zip(header.ladder, self.biases, strict=True):
-            median_ms = predict(header.table, name, self.record.length)
-            yield name, header.accuracies[name], median_ms, median_ms * bias * self.held
+            median_ms = predict(header.table, name, self.record.tokens[0])
+            yield name, header.accuracies[name], median_ms, median_ms * bias * self.factor
 
 
 @pytest.fixture(scope="module")
 def followed() -> Followed:
     (run,) = read_log(LOG)
     *_, (record, decision, controller) = (_at_decision(*step) for step in replay(run))
-    held, biases, limit_ms = controller
-    return Followed(run, run.records[-2], record, decision, held, biases, limit_ms)
+    return Followed(run, run.records[-2], record, decision, *controller)
 
 
 def _at_decision(
     record: RequestRecord, decision: Decision, controller: Controller
-) -> tuple[RequestRecord, Decision, tuple[float, list[float], float]]:
+) -> tuple[RequestRecord, Decision, tuple[float, float, list[float], float]]:
     decided_s = record.arrival_s + record.tokenizing_ms / 1e3
-    state = controller._held[True]._factor, list(controller._biases.factors), controller._backoff.limit_ms(decided_s)
-    return record, decision, state
+    return (
+        record,
+        decision,
+        (
+            controller._hysteresis[True]._factor,
+            controller._slow_downs[True].suspected,
+            list(controller._biases.factors),
+            controller._backoff.limit_ms(decided_s),
+        ),
+    )
 
 
 def slack_lines(followed: Followed) -> list[str]:
@@ -87,9 +101,10 @@ def signal_lines(followed: Followed) -> list[str]:
 def factor_lines(followed: Followed) -> list[str]:
     before = followed.before
     return [
-        f"    slow-down believed in  {before.slow_down:6.3f}",
-        f"  x tail                   {followed.held / (before.slow_down or 1):6.3f}",
-        f"  = factor                 {followed.held:6.3f}",
+        f"    slow-down believed in               {before.slow_down:6.3f}",
+        f"    with its tail                       {followed.usual:6.3f}",
+        f"    the request before, with its noise  {followed.suspected:6.3f}",
+        f"    factor, the larger of both          {followed.factor:6.3f}",
     ]
 
 

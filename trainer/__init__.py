@@ -2,4 +2,16 @@
 
 from gearshift.runtime.extras import require
 
-require("train", "torch", "transformers", "safetensors", "huggingface_hub", "platformdirs", "tqdm", "scipy", "seqeval")
+require(
+    "train",
+    "torch",
+    "transformers",
+    "safetensors",
+    "huggingface_hub",
+    "platformdirs",
+    "tqdm",
+    "scipy",
+    "seqeval",
+    "sklearn",
+    "accelerate",
+)

@@ -5,8 +5,8 @@ The tokenizer is a `tokenizers.Tokenizer`, the library that the device uses, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,17 @@ _PAD_TOKENS = ("[PAD]", "<pad>")
 """BERT's and RoBERTa's, for a tokenizer whose file sets no padding."""
 
 
+@dataclass(frozen=True)
+class Counts:
+    """How many there are of what losses are means over."""
+
+    rows: float
+    tokens: float
+    """Real ones, without the padding."""
+    labels: float
+    """Those that are not IGNORED."""
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Rows padded to the longest of them, int64 but for labels that are numbers."""
@@ -47,10 +58,29 @@ class Batch:
     answering; for an embedding (batch, 0), or float32 vectors (batch, hidden) to be compared with."""
     indices: torch.Tensor
     """(batch,); the place of each row among the encoded rows, to bring results back in their order."""
+    mean_over: Counts | None = None
+    """Of a part of a batch: the counts of the whole, so that the losses of its parts add up to that of the whole."""
+
+    @property
+    def counts(self) -> Counts:
+        """What losses divide their sums by."""
+        if self.mean_over is not None:
+            return self.mean_over
+        known = self.labels != IGNORED
+        return Counts(len(self.indices), int(self.attention_mask.sum()), max(1, int(known.sum())))
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        return self._map(lambda tensor: tensor.to(device))
+
+    def part(self, start: int, stop: int, mean_over: Counts) -> Batch:
+        """Some of its rows, with the padding that they have here."""
+        return replace(self._map(lambda tensor: tensor[start:stop]), mean_over=mean_over)
+
+    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        tensors = (self.input_ids, self.attention_mask, self.token_type_ids, self.labels, self.indices)
+        ids, mask, types, labels, indices = map(change, tensors)
+        return Batch(ids, mask, types, labels, indices, self.mean_over)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +163,8 @@ class EncodedRows:
             type_ids[place, :length] = self.type_ids[row]
             mask[place, :length] = 1
         arrays = (input_ids, mask, type_ids, self._labels_of(rows, tokens), rows)
-        return Batch(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays))
+        ids, mask_, types, labels, indices = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+        return Batch(ids, mask_, types, labels, indices)
 
     def _labels_of(self, rows: NDArray[np.int64], tokens: int) -> NDArray[Any]:
         if not isinstance(self.labels, tuple):
@@ -185,7 +216,7 @@ def encode(
         tuple(ids for _, ids, _, _ in kept),
         tuple(type_ids for _, _, type_ids, _ in kept),
         tuple(values) if per_token else np.array(values),
-        _pad_id(tokenizer) if pad_id is None else pad_id,
+        pad_id_of(tokenizer) if pad_id is None else pad_id,
         int((tokenizer.padding or {}).get("pad_type_id", 0)),
         truncated,
         task,
@@ -208,7 +239,8 @@ def _truncating(tokenizer: Tokenizer, max_length: int, *, paired: bool) -> Any:
     return copy
 
 
-def _pad_id(tokenizer: Tokenizer) -> int:
+def pad_id_of(tokenizer: Tokenizer) -> int:
+    """The id that rows are padded with; raises InputError for a tokenizer that has none."""
     if tokenizer.padding is not None:
         return int(tokenizer.padding["pad_id"])
     for token in _PAD_TOKENS:

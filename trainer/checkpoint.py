@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import safetensors.torch
 import transformers
@@ -87,7 +87,7 @@ def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "clas
     ordered = known if has_head and wanted.labelled else tuple(labels)
     model = load_model(path, config, task, outputs)
     with quiet():
-        tokenizer = _load_tokenizer(path)
+        tokenizer = load_tokenizer(path)
     return Checkpoint(model, tokenizer, ordered, path, has_head)
 
 
@@ -142,7 +142,17 @@ def _config_of(checkpoint: Checkpoint) -> Any:
     return config
 
 
-def save_tokenizer(checkpoint: Checkpoint, target: Path) -> None:
+class Tokenized(Protocol):
+    """What has a tokenizer, whose files lie in the directory `source`."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def source(self) -> Path: ...
+
+
+def save_tokenizer(checkpoint: Tokenized, target: Path) -> None:
     """Write the files of a tokenizer as transformers reads them."""
     for name in TOKENIZER_FILES:
         if (checkpoint.source / name).is_file():
@@ -184,7 +194,8 @@ def load_run(path: Path) -> Run:
     return Run(path, checkpoint, subnets, accuracies, facts)
 
 
-def _load_tokenizer(path: Path) -> Tokenizer:
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a checkpoint, without padding and truncation; raises ModelError."""
     try:
         loaded = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, use_fast=True)
     except Exception as error:  # a damaged file raises whatever its parser does

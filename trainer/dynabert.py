@@ -4,114 +4,158 @@
 2. width: every width learns from the fine-tuned teacher.
 3. depth: every width x depth learns from the full net of the stage before.
 
-Each stage starts from the end of the one before, which is also its teacher. Per step the sandwich rule
-runs some of the subnets, gradients add up, and the optimizer steps once; the teacher runs once per batch.
+4. final, where asked for: every width x depth learns from the labels.
+
+Each stage starts from the end of the one before, which is also its teacher. Per step some of the subnets run, gradients
+add up, and the optimizer steps once; the teacher runs once per batch.
 """
 
 from __future__ import annotations
 
-import copy
+import functools
 import hashlib
-import itertools
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from tqdm import tqdm
 
 from gearshift.runtime.errors import InputError, ModelError
 from gearshift.runtime.space import Subnet, kept_layers, uniform_grid
 from gearshift.runtime.storage import replace_file, require_replaceable
-from gearshift.trainer.batches import Batch, EncodedRows, encode
+from gearshift.trainer.acceleration import make_accelerator
+from gearshift.trainer.augment import augment, near_words
+from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_run, save_run
 from gearshift.trainer.data import DataSet
 from gearshift.trainer.evaluate import accuracies, with_reference
-from gearshift.trainer.importance import measure_importance, reorder
-from gearshift.trainer.loop import STATE, StagePlan, Step, run_stage
-from gearshift.trainer.losses import hidden_loss
+from gearshift.trainer.loop import StagePlan
 from gearshift.trainer.model import ElasticClassifier
-from gearshift.trainer.sampling import sandwich
+from gearshift.trainer.rows import Row
 from gearshift.trainer.settings import Settings
-from gearshift.trainer.tasks import OBJECTIVES, Objective
-
-
-@dataclass(frozen=True)
-class _Training:
-    """What the stages share."""
-
-    checkpoint: Checkpoint
-    settings: Settings
-    rows: EncodedRows
-    states: Path
-    """Directory of what an interrupted run goes on from."""
-
-    @property
-    def model(self) -> ElasticClassifier:
-        return self.checkpoint.model
-
-    @property
-    def objective(self) -> Objective:
-        return OBJECTIVES[self.checkpoint.task]
+from gearshift.trainer.sparsity import prunable, sparsity_of
+from gearshift.trainer.stages import Training, distil_stage, final_stage, pruner, teacher_stage
+from gearshift.trainer.tasks import OBJECTIVES
 
 
 def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *, data_path: Path | None = None) -> Run:
     """Train a supernet on the encoder in `source` and write the run directory `out`.
 
-    Interrupted, it goes on from the last saved state when called again with the same arguments.
+    Interrupted, it goes on from the last saved state when called again with the same arguments. Under `accelerate
+    launch` all processes call it.
     Raises InputError where such a state was made with other settings or other rows, StorageError where
     `out` cannot be written.
     """
     require_replaceable(out, marker=SUPERNET)
+    out = out.resolve()
+    log_to = out.with_name(f"{out.name}.tensorboard") if settings.tensorboard else None
+    whole = settings.sampling != "random" and max(settings.depths) == 1
+    accelerator = make_accelerator(settings.mixed_precision, whole=whole, log_to=log_to)
     torch.manual_seed(settings.seed)
     checkpoint = load_checkpoint(source, data.labels, task=data.task)
     _check(checkpoint, settings)
     checkpoint.model.embeddings.requires_grad_(not settings.freeze_embeddings)
-    encoded = {
-        split: encode(
-            rows,
-            checkpoint.labels,
-            checkpoint.tokenizer,
-            max_length=settings.max_length,
-            task=data.task,
-            drop_cut=split == "train",
-        )
-        for split, rows in data.splits.items()
-    }
+    encoded = {split: encode_split(checkpoint, settings, rows, split) for split, rows in data.splits.items()}
     shape = checkpoint.model.shape
-    widths_only = list(uniform_grid(shape, settings.widths, (1.0,)).values())
     grid = uniform_grid(shape, settings.widths, settings.depths)
-    states = out.resolve().with_name(f"{out.resolve().name}.partial")
-    _claim(states, _identity(source, checkpoint, data, settings))  # last, so that bad input leaves nothing behind
-    training = _Training(checkpoint, settings, encoded["train"], states)
-    _teacher_stage(training)
-    _distil(
-        training,
-        StagePlan("width", settings.width_epochs, settings.width_lr),
-        widths_only,
-        settings.width_hidden_weight,
+    states = out.with_name(f"{out.name}.partial")
+    with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
+        claim_states(states, _identity(source, checkpoint, data, settings))
+    if log_to is not None:
+        accelerator.init_trackers("gearshift")
+    training = Training(
+        checkpoint,
+        settings,
+        encoded["train"],
+        states,
+        accelerator=accelerator,
+        dev=encoded["dev"],
+        augmented=_augmented(checkpoint, settings, data.splits["train"], encoded["train"]),
     )
-    _distil(
-        training,
-        StagePlan("depth", settings.depth_epochs, settings.depth_lr),
-        list(grid.values()),
-        settings.depth_hidden_weight,
+    _stages(training, grid)
+    if accelerator.is_main_process:
+        measured = _measured(checkpoint.model, grid, encoded["test"])
+        facts = _facts(settings, encoded, shape.layers, data_path)
+        if settings.pruning is not None:
+            facts["sparsity"] = sparsity_of(prunable(checkpoint.model, embeddings=settings.prune_embeddings))
+        save_run(out, checkpoint, subnets=grid, accuracies=measured, facts=facts)
+        shutil.rmtree(states, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return load_run(out)
+
+
+def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
+    """All stages in order, those of no epochs left out."""
+    settings, shape = training.settings, training.model.shape
+    teacher_stage(training)
+    widths, depths = settings.widths, settings.depths
+    for plan, hidden_weight, subnets in (
+        (
+            StagePlan("width", settings.width_epochs, settings.width_lr),
+            settings.width_hidden_weight,
+            uniform_grid(shape, widths, (1.0,)),
+        ),
+        (
+            StagePlan("depth-only", settings.depth_only_epochs, settings.depth_lr),
+            settings.depth_hidden_weight,
+            uniform_grid(shape, (1.0,), depths),
+        ),
+        (
+            StagePlan("depth", settings.depth_epochs, settings.depth_lr),
+            settings.depth_hidden_weight,
+            grid,
+        ),
+    ):
+        distil_stage(training, plan, list(subnets.values()), hidden_weight, pruner(training, plan.name))
+    final_stage(training, list(grid.values()))
+
+
+def encode_split(checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row], split: str) -> EncodedRows:
+    """Rows in tokens; of those to learn from, without the ones whose answer is cut off."""
+    return encode(
+        rows,
+        checkpoint.labels,
+        checkpoint.tokenizer,
+        max_length=settings.max_length,
+        task=checkpoint.task,
+        drop_cut=split == "train",
     )
-    test = with_reference(checkpoint.model, encoded["test"])
-    measured = dict(
-        tqdm(
-            accuracies(checkpoint.model, grid, test),
-            total=len(grid),
-            desc="test",
-            unit="subnet",
-            disable=None,
-        )
-    )
-    facts: dict[str, Any] = {
-        "kept_layers": {str(depth): list(kept_layers(shape.layers, depth)) for depth in settings.depths},
+
+
+def _augmented(
+    checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row], encoded: EncodedRows
+) -> Callable[[], EncodedRows]:
+    """The training rows with `settings.augment` changed copies of each, made when first asked for."""
+    if not settings.augment:
+        return lambda: encoded
+    words = checkpoint.model.embeddings.word.weight.clone()  # as pretrained, in a resumed run too
+
+    @functools.cache
+    def made() -> EncodedRows:
+        candidates = near_words(rows, checkpoint.tokenizer, words)
+        copies = augment(rows, candidates, copies=settings.augment, seed=settings.seed)
+        return encode_split(checkpoint, settings, [*rows, *copies], "train")
+
+    return made
+
+
+def _measured(model: ElasticClassifier, grid: Mapping[str, Subnet], test: EncodedRows) -> dict[str, float]:
+    """The metric of every subnet on the test rows."""
+    rows = with_reference(model, test)
+    shown = tqdm(accuracies(model, grid, rows), total=len(grid), desc="test", unit="subnet", disable=None)
+    return dict(shown)
+
+
+def _facts(
+    settings: Settings, encoded: Mapping[str, EncodedRows], layers: int, data_path: Path | None
+) -> dict[str, Any]:
+    """What a run says about how it was made."""
+    return {
+        "kept_layers": {str(depth): list(kept_layers(layers, depth)) for depth in settings.depths},
         "settings": settings.to_dict(),
         "data": None if data_path is None else str(data_path.resolve()),
         "rows": {split: len(rows) for split, rows in encoded.items()},
@@ -119,9 +163,6 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
         "dropped_rows": encoded["train"].dropped,
         "max_length": settings.max_length,
     }
-    save_run(out, checkpoint, subnets=grid, accuracies=measured, facts=facts)
-    shutil.rmtree(states, ignore_errors=True)
-    return load_run(out)
 
 
 def _check(checkpoint: Checkpoint, settings: Settings) -> None:
@@ -130,6 +171,10 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
             f"settings: max_length {settings.max_length} is more than the model's "
             f"{checkpoint.model.shape.positions} positions"
         )
+    if settings.pruning is not None and settings.prune_stage == "teacher" and not OBJECTIVES[checkpoint.task].taught:
+        raise InputError(f"settings: {checkpoint.task} has no teacher stage to prune in; expected width or depth")
+    if settings.final_epochs and not OBJECTIVES[checkpoint.task].taught:
+        raise InputError("settings: final_epochs: an embedding has no labels to learn from; set it to 0")
     if settings.teacher_epochs == 0 and not checkpoint.has_classifier:
         labels = ", ".join(checkpoint.labels)
         lacking = f"classifier for the labels {labels}" if labels else f"head for {checkpoint.task}"
@@ -145,11 +190,16 @@ def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Set
         "source": str(source),
         "task": data.task,
         "labels": list(checkpoint.labels),
-        "rows": hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest(),
+        "rows": data_hash(data),
     }
 
 
-def _claim(states: Path, identity: dict[str, Any]) -> None:
+def data_hash(data: DataSet) -> str:
+    """Names the rows of a data set."""
+    return hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest()
+
+
+def claim_states(states: Path, identity: dict[str, Any]) -> None:
     """Make the directory of states, or check that the one there is of the same training."""
     description = states / "training.json"
     content = json.dumps(identity, indent=1).encode()
@@ -161,68 +211,3 @@ def _claim(states: Path, identity: dict[str, Any]) -> None:
             )
         return
     replace_file(description, content)
-
-
-def _teacher_stage(training: _Training) -> None:
-    """Fine-tune on labels, if any, then sort heads and neurons by importance."""
-    if _finished(training, "teacher"):
-        return
-    model, settings = training.model, training.settings
-
-    def step(batch: Batch, index: int) -> float:
-        loss = training.objective.loss(model(batch, model.full).logits, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.item()
-
-    plan = StagePlan("teacher", settings.teacher_epochs, settings.teacher_lr, settings.head_lr_factor)
-    if training.objective.taught:
-        _run(training, plan, step)
-    count = -(-settings.importance_rows // settings.batch_size)
-    batches = itertools.islice(training.rows.batches(settings.batch_size, seed=settings.seed), count)
-    reorder(
-        model,
-        measure_importance(model, tqdm(batches, total=count, desc="importance", unit="batch", disable=None)),
-    )
-    _finish(training, "teacher")
-
-
-def _distil(training: _Training, plan: StagePlan, subnets: list[Subnet], hidden_weight: float) -> None:
-    """Train subnets on the answers and hidden states of the full net as it was before the stage."""
-    if _finished(training, plan.name):
-        return
-    model, settings = training.model, training.settings
-    teacher = copy.deepcopy(model).eval().requires_grad_(False)
-    ordered = sorted(subnets, key=lambda subnet: subnet.parameters(model.shape), reverse=True)
-
-    def step(batch: Batch, index: int) -> float:
-        target = teacher(batch, teacher.full)
-        total = 0.0
-        for subnet in sandwich(ordered, count=settings.random_subnets, seed=settings.seed, step=index):
-            student = model(batch, subnet)
-            loss = training.objective.distillation(student.logits, target.logits, batch)
-            loss = loss + hidden_weight * hidden_loss(student, target, subnet, batch.attention_mask)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
-        return total
-
-    _run(training, plan, step)
-    _finish(training, plan.name)
-
-
-def _run(training: _Training, plan: StagePlan, step: Step) -> None:
-    if plan.epochs > 0:
-        run_stage(training.model, training.rows, plan, training.settings, step, states=training.states)
-
-
-def _finished(training: _Training, stage: str) -> bool:
-    """Take the weights that an interrupted run had at the end of a stage, if it came so far."""
-    path = training.states / f"after-{stage}.safetensors"
-    if not path.is_file():
-        return False
-    training.model.load_state_dict(safetensors.torch.load_file(path))
-    return True
-
-
-def _finish(training: _Training, stage: str) -> None:
-    replace_file(training.states / f"after-{stage}.safetensors", safetensors.torch.save(training.model.state_dict()))
-    (training.states / STATE).unlink(missing_ok=True)

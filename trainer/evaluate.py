@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 import torch
 
-from gearshift.runtime.space import Subnet
 from gearshift.runtime.tasks import TASKS
 from gearshift.trainer.batches import Batch, EncodedRows
 from gearshift.trainer.metrics import Array
-from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.model import TaskModel
 from gearshift.trainer.tasks import OBJECTIVES
 
 
@@ -22,33 +22,37 @@ def measure(answer: Callable[[Batch], Array], rows: EncodedRows, *, batch_size: 
 
 
 @torch.no_grad()
-def accuracy(model: ElasticClassifier, subnet: Subnet, rows: EncodedRows, *, batch_size: int = 64) -> float:
+def accuracy(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> float:
     """The metric of a subnet; rows of an embedding task must have their reference."""
     was_training = model.training
     model.eval()
-    found = measure(lambda batch: model(batch, subnet).logits.numpy(), rows, batch_size=batch_size)
+    found = measure(partial(_answer, model, subnet), rows, batch_size=batch_size)
     model.train(was_training)
     return found
 
 
-def accuracies(
-    model: ElasticClassifier, subnets: Mapping[str, Subnet], rows: EncodedRows
-) -> Iterator[tuple[str, float]]:
+def accuracies(model: TaskModel, subnets: Mapping[str, object], rows: EncodedRows) -> Iterator[tuple[str, float]]:
     """Name and metric of each subnet, one after the other, so that a caller can show progress."""
     for name, subnet in subnets.items():
         yield name, accuracy(model, subnet, rows)
 
 
 @torch.no_grad()
-def with_reference(model: ElasticClassifier, rows: EncodedRows, *, batch_size: int = 64) -> EncodedRows:
+def with_reference(model: TaskModel, rows: EncodedRows, *, batch_size: int = 64) -> EncodedRows:
     """Rows of an embedding task with the full net's vectors as labels; those of other tasks as they are."""
     if rows.task != "embedding":
         return rows
     was_training = model.training
     model.eval()
-    vectors = _outputs(lambda batch: model(batch, model.full).logits.numpy(), rows, batch_size)
+    vectors = _outputs(partial(_answer, model, model.full), rows, batch_size)
     model.train(was_training)
     return dataclasses.replace(rows, labels=np.stack(vectors))
+
+
+def _answer(model: TaskModel, subnet: object, batch: Batch) -> Array:
+    """The subnet's answers on the model's own device, as fp32 here."""
+    answers: Array = model(batch.to(model.device), subnet).logits.float().cpu().numpy()
+    return answers
 
 
 def _outputs(answer: Callable[[Batch], Array], rows: EncodedRows, batch_size: int) -> list[Array]:

@@ -36,11 +36,12 @@ def measure_importance(model: ElasticClassifier, batches: Iterable[Batch]) -> Im
     model.eval()
     shape = model.shape
     loss = OBJECTIVES[model.head.task].loss
-    heads = torch.zeros(shape.layers, shape.heads)
-    neurons = torch.zeros(shape.layers, shape.neurons)
-    for batch in batches:
+    device = model.device
+    heads = torch.zeros(shape.layers, shape.heads, device=device)
+    neurons = torch.zeros(shape.layers, shape.neurons, device=device)
+    for batch in (each.to(device) for each in batches):
         model.zero_grad()
-        gates = torch.ones(shape.layers, shape.heads, requires_grad=True)
+        gates = torch.ones(shape.layers, shape.heads, requires_grad=True, device=device)
         loss(model(batch, model.full, gates).logits, batch).backward()  # type: ignore[no-untyped-call]
         assert gates.grad is not None
         heads += gates.grad.abs()
@@ -68,7 +69,7 @@ def reorder(model: ElasticClassifier, importance: Importance) -> None:
 
 def _reorder_layer(layer: ElasticLayer, head_order: Tensor, neuron_order: Tensor) -> None:
     size = layer.head_size
-    rows = (head_order[:, None] * size + torch.arange(size)).flatten()
+    rows = (head_order[:, None] * size + torch.arange(size, device=head_order.device)).flatten()
     for linear in (layer.query, layer.key, layer.value):
         linear.weight.copy_(linear.weight[rows].clone())
         linear.bias.copy_(linear.bias[rows].clone())

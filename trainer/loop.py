@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 import itertools
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
-from torch import nn
+from accelerate import Accelerator
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from gearshift.runtime.errors import ModelError
-from gearshift.runtime.storage import replace_file
+from gearshift.trainer.acceleration import parts_of
 from gearshift.trainer.batches import Batch, EncodedRows
 from gearshift.trainer.model import HEAD
-from gearshift.trainer.settings import Settings
+from gearshift.trainer.stage_state import STATE, Best, load_state, save_state
 
-STATE = "state.pt"
-Step = Callable[[Batch, int], float]
-"""Runs forward and backward of one step, numbered from 0, and gives its loss."""
+Losses = Callable[[nn.Module, Batch, int], Sequence[Callable[[], Tensor]]]
+"""What a step, numbered from 0, adds up over a batch: each is computed and sent backward before the next one is."""
+
+Score = Callable[[], float]
+"""How good the model is just now on held-out rows; more is better."""
 
 
 @dataclass(frozen=True)
@@ -39,40 +42,179 @@ class StagePlan:
     """Learning rate of pooler and classifier / `lr`."""
 
 
+class LoopSettings(Protocol):
+    """What the loop must be told; `settings.Settings` says what each is."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def micro_batch(self) -> int: ...
+    @property
+    def warmup(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def evaluate_every(self) -> float: ...
+    @property
+    def patience(self) -> int: ...
+    @property
+    def save_every_s(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class Constraint(Protocol):
+    """What weights must keep to while they learn, such as zeros that stay zeros."""
+
+    def begin(self) -> None:
+        """Called once, when the weights of an interrupted stage are back."""
+
+    def after_step(self, step: int, total: int) -> None:
+        """Called when the optimizer has made a step, counted from 0, out of `total`."""
+
+
 def run_stage(
-    model: nn.Module, rows: EncodedRows, plan: StagePlan, settings: Settings, step: Step, *, states: Path
+    model: nn.Module,
+    rows: EncodedRows,
+    plan: StagePlan,
+    settings: LoopSettings,
+    losses: Losses,
+    *,
+    states: Path,
+    accelerator: Accelerator | None = None,
+    score: Score | None = None,
+    constraint: Constraint | None = None,
 ) -> None:
-    """Train a model for one stage, from the state in the directory `states` if there is one of this stage."""
-    per_epoch = rows.batch_count(settings.batch_size)
+    """Train a model for one stage, from the state in the directory `states` if there is one of this stage.
+
+    With a `score`, the model ends with the weights that were best by it, and early where `settings.patience` says so.
+    Raises ModelError where the loss is no number any more, or memory runs out.
+    """
+    accelerator = accelerator or Accelerator()
+    world = accelerator.num_processes
+    per_epoch = rows.batch_count(settings.batch_size * world)
     total = math.ceil(plan.epochs * per_epoch)
+    model.to(accelerator.device)
     optimizer = _optimizer(model, plan, settings)
-    # Each stage has random numbers of its own, so that it can be repeated without the ones before it.
-    torch.manual_seed(zlib.crc32(f"{settings.seed}/{plan.name}".encode()))
-    done = _load_state(states / STATE, plan, model, optimizer)
+    best = Best()
+    done = load_state(states / STATE, plan.name, model, optimizer, best)
+    if constraint is not None:
+        constraint.begin()
+    stepper = _Stepper(accelerator, model, optimizer, losses, plan, settings)
+    every = max(1, round(settings.evaluate_every * per_epoch)) if score is not None and settings.evaluate_every else 0
     saved_at = time.monotonic()
-    model.train()
-    with tqdm(total=total, initial=done, desc=plan.name, unit="step", disable=None) as bar:
-        for index, batch in _from_step(rows, settings, done, total):
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * _schedule(index, total, settings.warmup)
-            loss = step(batch, index)
-            if not math.isfinite(loss):
-                raise ModelError(f"stage {plan.name}: the loss became {loss} at step {index}; lower the learning rate")
-            nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+    main = accelerator.is_main_process
+    with (
+        contextlib.closing(stepper),
+        tqdm(total=total, initial=done, desc=plan.name, unit="step", disable=None if main else True) as bar,
+    ):
+        for index, batch in _from_step(rows, settings, world, done, total):
+            if settings.patience and best.worse >= settings.patience:
+                break
+            loss = stepper.step(batch, index, total)
+            if constraint is not None:
+                constraint.after_step(index, total)
+            if score is not None and every and ((index + 1) % every == 0 or index + 1 == total):
+                best.see(score(), index + 1, model)
+                model.train()
+                accelerator.log({f"{plan.name}/score": best.score}, step=index + 1)
+            accelerator.log({f"{plan.name}/loss": loss, f"{plan.name}/lr": stepper.lr}, step=index + 1)
+            shown = {"best": f"{best.score:.3f}"} if best.weights else {}
+            bar.set_postfix({"loss": f"{loss:.3f}", **shown}, refresh=False)
             bar.update()
-            if time.monotonic() - saved_at >= settings.save_every_s:
-                _save_state(states / STATE, plan, model, optimizer, index + 1)
+            if main and time.monotonic() - saved_at >= settings.save_every_s:
+                save_state(states / STATE, plan.name, model, optimizer, index + 1, best)
                 saved_at = time.monotonic()
+    if best.weights:
+        model.load_state_dict(best.weights)
+        if constraint is not None:
+            constraint.after_step(total - 1, total)
 
 
-def _from_step(rows: EncodedRows, settings: Settings, first: int, total: int) -> Iterator[tuple[int, Batch]]:
+class _Stepper:
+    """Forward, backward and update of one step, with `accelerate` around the model while it lives."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        losses: Losses,
+        plan: StagePlan,
+        settings: LoopSettings,
+    ) -> None:
+        self._accelerator, self._losses, self._plan, self._settings = accelerator, losses, plan, settings
+        self._wrapped, self._optimizer = accelerator.prepare(model.train(), optimizer)
+        self.lr = 0.0
+
+    def close(self) -> None:
+        """Take what `accelerate` put around the model away again."""
+        self._accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
+        self._accelerator.free_memory()
+
+    def step(self, batch: Batch, index: int, total: int) -> float:
+        """One step; gives the loss, averaged over the processes."""
+        accelerator, settings, plan = self._accelerator, self._settings, self._plan
+        factor = _schedule(index, total, settings.warmup)
+        self.lr = plan.lr * factor
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        # Every step has random numbers of its own, so that a resumed stage has those of one that was not interrupted.
+        torch.manual_seed(zlib.crc32(f"{settings.seed}/{plan.name}/{index}/{accelerator.process_index}".encode()))
+        try:
+            loss = self._backward(batch, index)
+        except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            rows, tokens = batch.input_ids.shape
+            raise ModelError(
+                f"stage {plan.name}: out of memory with {rows} rows of {tokens} tokens a step; "
+                f"lower micro_batch ({settings.micro_batch or 'now all rows at once'}), batch_size or max_length"
+            ) from error
+        if not math.isfinite(loss):
+            raise ModelError(f"stage {plan.name}: the loss became {loss} at step {index}; lower the learning rate")
+        accelerator.clip_grad_norm_(self._wrapped.parameters(), settings.clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    def _backward(self, batch: Batch, index: int) -> float:
+        """Add up the gradients of all losses of all parts; the processes exchange them with the last."""
+        accelerator, total = self._accelerator, torch.zeros((), device=self._accelerator.device)
+        parts = list(parts_of(batch, accelerator, self._settings.micro_batch))
+        for number, part in enumerate(parts, start=1):
+            losses = self._losses(self._wrapped, part, index)
+            for place, compute in enumerate(losses, start=1):
+                last = number == len(parts) and place == len(losses)
+                with contextlib.nullcontext() if last else accelerator.no_sync(self._wrapped):
+                    loss = compute()
+                    accelerator.backward(loss)
+                total += loss.detach()
+        if accelerator.num_processes > 1:
+            total = accelerator.reduce(total, "mean")
+        return float(total)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    said = str(error).lower()
+    return (
+        not isinstance(error, RuntimeError)
+        or "out of memory" in said
+        or "not enough memory" in said
+        or ("can't allocate memory" in said)
+    )
+
+
+def _from_step(
+    rows: EncodedRows, settings: LoopSettings, world: int, first: int, total: int
+) -> Iterator[tuple[int, Batch]]:
     """(step, batch) from step `first` to the last: every epoch in its own order, the same in a resumed run."""
-    per_epoch = rows.batch_count(settings.batch_size)
+    size = settings.batch_size * world
+    per_epoch = rows.batch_count(size)
     for epoch in itertools.count(first // per_epoch):
-        batches = rows.batches(settings.batch_size, seed=settings.seed * 1000 + epoch)
+        batches = rows.batches(size, seed=settings.seed * 1000 + epoch)
         for index, batch in enumerate(batches, start=epoch * per_epoch):
             if index >= total:
                 return
@@ -88,7 +230,7 @@ def _schedule(step: int, total: int, warmup: float) -> float:
     return max(0.0, (total - step) / max(1, total - rising))
 
 
-def _optimizer(model: nn.Module, plan: StagePlan, settings: Settings) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, plan: StagePlan, settings: LoopSettings) -> torch.optim.Optimizer:
     """AdamW; biases and norms are not decayed, and the head may learn at another rate."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -101,29 +243,3 @@ def _optimizer(model: nn.Module, plan: StagePlan, settings: Settings) -> torch.o
         {"params": parameters, "weight_decay": decay, "peak": peak} for (decay, peak), parameters in groups.items()
     ]
     return torch.optim.AdamW(listed, lr=plan.lr, fused=True)
-
-
-def _save_state(path: Path, plan: StagePlan, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    buffer = io.BytesIO()
-    state = {
-        "stage": plan.name,
-        "step": step,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "rng": torch.get_rng_state(),
-    }
-    torch.save(state, buffer)
-    replace_file(path, buffer.getvalue())
-
-
-def _load_state(path: Path, plan: StagePlan, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Put back what an interrupted run saved in this stage; gives how many steps it had done, 0 for none."""
-    if not path.is_file():
-        return 0
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    if state["stage"] != plan.name:
-        return 0
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    torch.set_rng_state(state["rng"])
-    return int(state["step"])

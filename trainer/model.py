@@ -62,14 +62,15 @@ class Output:
 class Embeddings(nn.Module):
     """Word, position and token-type embeddings, summed, normalised and, where they are narrower, projected."""
 
-    def __init__(self, shape: EncoderShape, norm_eps: float) -> None:
+    def __init__(
+        self, *, vocabulary: int, positions: int, types: int, width: int, hidden: int, norm_eps: float
+    ) -> None:
         super().__init__()
-        width = shape.embedding or shape.hidden
-        self.word = nn.Embedding(shape.vocabulary, width)
-        self.position = nn.Embedding(shape.positions, width)
-        self.token_type = nn.Embedding(shape.types, width) if shape.types else None
+        self.word = nn.Embedding(vocabulary, width)
+        self.position = nn.Embedding(positions, width)
+        self.token_type = nn.Embedding(types, width) if types else None
         self.norm = nn.LayerNorm(width, eps=norm_eps)
-        self.project = nn.Linear(width, shape.hidden) if shape.embedding else None
+        self.project = nn.Linear(width, hidden) if width != hidden else None
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
         """(batch, tokens) ids -> (batch, tokens, hidden)."""
@@ -127,8 +128,39 @@ class ElasticLayer(nn.Module):
         return F.dropout(values, self.dropout.hidden, self.training)
 
 
-class ElasticClassifier(nn.Module):
-    """The encoder with a task head over it; for whole texts BERT's pooler and a linear classifier."""
+class TaskModel(nn.Module):
+    """What has a task head over its last states; for whole texts BERT's pooler and a linear classifier."""
+
+    def __init__(self, *, head: Head | None, dropout: Dropout | None, norm_eps: float) -> None:
+        super().__init__()
+        self.norm_eps = norm_eps
+        self.head = head or Head()
+        self.dropout = dropout or Dropout()
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+    def add_head(self, hidden: int, labels: int) -> None:
+        """Make the head's weights for states that are `hidden` wide; called once, when all else is made."""
+        if self.head.task in POOLED:
+            self.pooler = nn.Linear(hidden, hidden)
+        if self.head.task != "embedding":
+            self.classifier = nn.Linear(hidden, labels)
+
+    def answer(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """What the head makes of the last states (batch, tokens, hidden); mask (batch, tokens)."""
+        if self.head.task == "embedding":
+            return F.normalize(_mean(hidden, mask) if self.head.pooling == "mean" else hidden[:, 0], dim=-1)
+        if self.head.task in POOLED:
+            hidden = ACTIVATIONS[self.head.activation](self.pooler(hidden[:, 0]))
+        answer: Tensor = self.classifier(F.dropout(hidden, self.dropout.hidden, self.training))
+        return answer
+
+
+class ElasticClassifier(TaskModel):
+    """The encoder with a task head over it."""
 
     def __init__(
         self,
@@ -139,18 +171,18 @@ class ElasticClassifier(nn.Module):
         dropout: Dropout | None = None,
         norm_eps: float = 1e-12,
     ) -> None:
-        super().__init__()
-        dropout = dropout or Dropout()
+        super().__init__(head=head, dropout=dropout, norm_eps=norm_eps)
         self.shape = shape
-        self.norm_eps = norm_eps
-        self.head = head or Head()
-        self.dropout = dropout
-        self.embeddings = Embeddings(shape, norm_eps)
-        self.layers = nn.ModuleList(ElasticLayer(shape, dropout, norm_eps) for _ in range(shape.layers))
-        if self.head.task in POOLED:
-            self.pooler = nn.Linear(shape.hidden, shape.hidden)
-        if self.head.task != "embedding":
-            self.classifier = nn.Linear(shape.hidden, labels)
+        self.embeddings = Embeddings(
+            vocabulary=shape.vocabulary,
+            positions=shape.positions,
+            types=shape.types,
+            width=shape.embedding or shape.hidden,
+            hidden=shape.hidden,
+            norm_eps=norm_eps,
+        )
+        self.layers = nn.ModuleList(ElasticLayer(shape, self.dropout, norm_eps) for _ in range(shape.layers))
+        self.add_head(shape.hidden, labels)
 
     @property
     def full(self) -> Subnet:
@@ -167,16 +199,7 @@ class ElasticClassifier(nn.Module):
             gate = None if head_gates is None else head_gates[kept.layer]
             hidden = self.layers[kept.layer](hidden, mask, kept, gate)
             states.append(hidden)
-        return Output(self._answer(hidden, batch.attention_mask), tuple(states))
-
-    def _answer(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """What the head makes of the last states (batch, tokens, hidden)."""
-        if self.head.task == "embedding":
-            return F.normalize(_mean(hidden, mask) if self.head.pooling == "mean" else hidden[:, 0], dim=-1)
-        if self.head.task in POOLED:
-            hidden = ACTIVATIONS[self.head.activation](self.pooler(hidden[:, 0]))
-        answer: Tensor = self.classifier(F.dropout(hidden, self.dropout.hidden, self.training))
-        return answer
+        return Output(self.answer(hidden, batch.attention_mask), tuple(states))
 
 
 def _mean(hidden: Tensor, mask: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import Any
 
 import gearshift
 from gearshift import bench, commands
+from gearshift.nas_arguments import add_nas
 from gearshift.runtime.calibration_plan import BUDGET_S
 from gearshift.runtime.errors import GearshiftError, MissingExtraError
 from gearshift.runtime.manifest import CPU_PRECISIONS, PRECISIONS
@@ -81,14 +82,44 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(train)
 
     student = _command(listed, "train-dan", commands.train_dan, "distil a classifier into a DAN, the smallest gear")
-    student.add_argument("--teacher", type=Path, required=True, metavar="RUN", help="run, or Hugging Face directory")
+    student.add_argument(
+        "--teacher", type=Path, required=True, metavar="PATH", help="bundle (fastest), run or Hugging Face directory"
+    )
     student.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder or file of TSV, CSV or JSONL")
     student.add_argument("--unlabelled", type=Path, metavar="FILE", help="text file, one text a line, for the teacher")
     student.add_argument("-o", "--output", type=Path, required=True, metavar="DANRUN", help="run directory to write")
     student.set_defaults(when_interrupted="; the same command goes on from where it last saved")
     _add_columns(student)
-    for name, (kind, text) in DAN_SETTINGS.items():
-        student.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
+    student.add_argument(
+        "--logits", type=Path, metavar="FOLDER", help="keep the teacher's answers, for other trainings"
+    )
+    _add_dan_settings(student)
+
+    add_nas(listed, _command, _add_columns)
+
+    prune = _command(listed, "prune", commands.prune, "make weights of a supernet zeros, for a smaller download")
+    prune.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
+    prune.add_argument("-o", "--output", type=Path, required=True, metavar="PRUNED", help="run directory to write")
+    prune.add_argument(
+        "--data", type=Path, metavar="DATA", help="rows to learn from (default: those it was trained on)"
+    )
+    prune.add_argument(
+        "--sparsity", type=float, required=True, metavar="SHARE", help="share of the weights; 0.3 to 0.4 costs little"
+    )
+    prune.add_argument(
+        "--scope",
+        choices=["matrix", "global"],
+        default="matrix",
+        help="matrix (default): that share of each matrix; global: the smallest of all together",
+    )
+    prune.add_argument("--embeddings", action="store_true", help="prune the word table too")
+    prune.add_argument(
+        "--ramp", type=float, default=0.5, metavar="SHARE", help="share of the steps that prune (default: %(default)g)"
+    )
+    prune.set_defaults(when_interrupted="; the same command goes on from where it last saved")
+    _add_columns(prune)
+    for name, (kind, text) in RECOVERY.items():
+        prune.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
 
     search = _command(listed, "search", commands.search, "measure the block tables of a supernet and choose its pool")
     search.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
@@ -100,6 +131,14 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--widths", type=_multipliers, metavar="M,M", help="widths of a layer (default: those it was trained with)"
     )
+    search.add_argument("--separate", action="store_true", help="heads and neurons of a layer at widths of their own")
+    search.add_argument(
+        "--profile", type=Path, metavar="FILE", help="choose the pool for this device (default: for several kinds)"
+    )
+    search.add_argument(
+        "--measured", type=Path, metavar="BUNDLE", help="bundle that the profile was measured with, of this encoder"
+    )
+    search.add_argument("--plot", type=Path, metavar="FILE", help="picture of losses and sizes to write, .png or .svg")
     search.add_argument("--pool", type=int, default=50, metavar="N", help="subnets to choose (default: 50)")
     search.add_argument(
         "--rescored", type=int, default=200, metavar="N", help="candidates whose real loss is measured (default: 200)"
@@ -148,6 +187,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     export.add_argument("--dan", type=Path, metavar="DANRUN", help="add this DAN of `train-dan` as the smallest gear")
     export.add_argument("--dan-mb", type=float, default=30, metavar="MB", help="most megabytes of it (default: 30)")
+    export.add_argument(
+        "--vocabulary",
+        type=_names,
+        metavar="FILE,FILE|train",
+        help="keep the pieces of these texts, one a line, or of the training rows; other words are spelt by smaller "
+        "pieces (default: keep all)",
+    )
+    export.add_argument(
+        "--compress", action="store_true", help="write it for the download: weights without their zeros, all deflated"
+    )
     export.add_argument("--licence", default="unspecified", help="licence of the model, for its manifest")
     _add_columns(export)
 
@@ -164,6 +213,12 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--keep", type=_names, metavar="ID,ID", help="keep these subnets; `inspect` lists them")
     trim.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions to keep (default: all)")
 
+    trim.add_argument("--compress", action="store_true", help="write it for the download; --max-mb is of it unpacked")
+
+    unpack = _command(listed, "unpack", commands.unpack, "write what a compressed bundle holds as a plain one")
+    unpack.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory of `export --compress`")
+    unpack.add_argument("-o", "--output", type=Path, required=True, metavar="PLAIN", help="bundle directory to write")
+
     inspect = _command(listed, "inspect", commands.inspect, "show what a bundle holds")
     inspect.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     verify = _command(listed, "verify", commands.verify, "check every file and the numbers of every subnet on this CPU")
@@ -176,6 +231,13 @@ def _parser() -> argparse.ArgumentParser:
         "--pair", action="store_true", help="texts come two by two, or as lines with a tab; a question comes first"
     )
     run.add_argument("--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)")
+    run.add_argument(
+        "--target", type=float, default=0.99, metavar="SHARE", help="share of deadlines to keep (default: .99)"
+    )
+    run.add_argument("--min-accuracy", type=float, metavar="A", help="use no subnet that is less accurate")
+    run.add_argument(
+        "--max-cpu-share", type=float, metavar="SHARE", help="without a deadline: share of the CPUs to take on average"
+    )
     run.add_argument("--subnet", metavar="ID", help="use this subnet whatever the deadline; `inspect` lists them")
     run.add_argument(
         "--precision",
@@ -222,9 +284,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seconds", type=float, default=120.0, metavar="S", help="length (default: 120)")
 
     doctor = _command(listed, "doctor", commands.doctor, "show what this device has, and what to change")
-    doctor.add_argument(
-        "--clear-cache", action="store_true", help="remove the packed weights that `run` and the engine keep on disk"
-    )
+    doctor.add_argument("--clear-cache", action="store_true", help="remove what `run` and the engine keep on disk")
     return parser
 
 
@@ -318,29 +378,61 @@ SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
     "widths": (_multipliers, "width multipliers"),
     "depths": (_multipliers, "depth multipliers"),
     "max_length": (int, "tokens of a text; longer ones are cut"),
-    "batch_size": (int, "rows of a training step"),
+    "batch_size": (int, "rows of a training step, of each process"),
+    "micro_batch": (int, "rows that are computed at once where memory is short, 0 for all of a step"),
     "teacher_epochs": (
         float,
         "epochs of the teacher stage: the full encoder learns the task; 0 keeps its head; none for embedding",
     ),
     "width_epochs": (float, "epochs of the width stage: every width learns from the teacher"),
+    "depth_only_epochs": (float, "epochs of a stage between, of every depth at full width (progressive shrinking)"),
     "depth_epochs": (float, "epochs of the depth stage: every width x depth does"),
+    "final_epochs": (float, "epochs of a last stage, in which every width x depth learns from the labels"),
     "teacher_lr": (float, "peak learning rate of the teacher stage"),
     "head_lr_factor": (float, "learning rate of the task head / that of the encoder, in the teacher stage"),
     "width_lr": (float, "peak learning rate of the width stage"),
-    "depth_lr": (float, "peak learning rate of the depth stage"),
+    "depth_lr": (float, "peak learning rate of the stages with depths"),
+    "final_lr": (float, "peak learning rate of the last stage"),
     "warmup": (float, "share of a stage's steps in which the learning rate rises"),
     "weight_decay": (float, "weight decay of AdamW"),
     "clip": (float, "largest norm of a step's gradient"),
-    "width_hidden_weight": (float, "weight of the hidden-state loss beside the logit loss, in the width stage"),
+    "logit_weight": (float, "weight of the loss on the teacher's answers"),
+    "width_hidden_weight": (float, "weight of the hidden-state loss beside it, in the width stage"),
     "depth_hidden_weight": (float, "the same in the depth stage"),
+    "same_width_teacher": (bool, "a subnet learns from the full-depth net of its own width, rather than the full net"),
     "freeze_embeddings": (bool, "leave the embeddings as they were pretrained, which takes less time"),
-    "random_subnets": (int, "subnets of a step besides the largest and the smallest"),
+    "sampling": (str, "subnets of a step: sandwich (largest, smallest, some random ones), all, or random"),
+    "random_subnets": (int, "random subnets of a step, of sandwich and random"),
+    "mixed_widths": (bool, "every layer of a random subnet has a width of its own, which `search` profits from"),
     "importance_rows": (int, "training rows on which heads and neurons are ranked"),
+    "augment": (int, "changed copies of each training row that distillation has beside it"),
+    "masked_lm": (str, "masked language model that proposes their words, in place of neighbours in the word table"),
+    "evaluate_every": (float, "epochs between evaluations on dev rows, whose best weights are kept; 0 for never"),
+    "patience": (int, "evaluations without gain that end a stage early; 0 for never"),
+    "mixed_precision": (str, "no, bf16, fp16 or auto, in place of what `accelerate launch` says"),
+    "tensorboard": (bool, "write losses and scores for TensorBoard into RUN.tensorboard"),
+    "sparsity": (float, "share of the weights that become zeros, for `export --compress`; .3 to .4 costs little"),
+    "prune_stage": (str, "stage in which they do: teacher, width or depth"),
+    "prune_scope": (str, "matrix: that share of each; global: the smallest of all"),
+    "prune_embeddings": (bool, "the word table too"),
+    "prune_ramp": (float, "share of the stage's steps in which zeros become more"),
     "save_every_s": (float, "seconds that an interruption loses at most"),
     "seed": (int, "what all random numbers follow from"),
 }
 """Field of `trainer.settings.Settings` -> how its flag is read, and what it says."""
+
+
+RECOVERY: dict[str, tuple[Callable[[str], object], str]] = {
+    "epochs": (float, "epochs in which every subnet learns from the full net as it was (default: 1)"),
+    "lr": (float, "peak learning rate"),
+    "batch_size": (int, "rows of a training step"),
+    "random_subnets": (int, "subnets of a step besides the largest and the smallest"),
+    "hidden_weight": (float, "weight of the hidden-state loss beside the logit loss"),
+    "mixed_precision": (str, "no, bf16, fp16 or auto, in place of what `accelerate launch` says"),
+    "save_every_s": (float, "seconds that an interruption loses at most"),
+    "seed": (int, "what all random numbers follow from"),
+}
+"""Field of `trainer.prune.Recovery` -> how its flag is read, and what it says."""
 
 
 DAN_SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
@@ -350,32 +442,55 @@ DAN_SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
     "longest": (int, "words of the longest n-gram, 1 to 4"),
     "epochs": (float, "epochs of distillation, over labelled and unlabelled texts"),
     "finetune_epochs": (float, "epochs on the labels afterwards"),
+    "unlabelled_only": (bool, "learn from the unlabelled texts alone, not from the rows of the data"),
     "batch_size": (int, "texts of a training step"),
     "table_lr": (float, "learning rate of the table"),
     "lr": (float, "learning rate of the layers"),
     "dropout": (float, "share of dropped features"),
-    "max_length": (int, "tokens that the teacher reads of a text"),
+    "max_length": (int, "tokens that the teacher reads of a text (default: as it was trained; a bundle's own)"),
     "save_every_s": (float, "seconds that an interruption loses at most"),
     "seed": (int, "what all random numbers follow from"),
 }
-"""Field of `trainer.dan.DanSettings` -> how its flag is read, and what it says."""
+"""Field of `trainer.dan_settings.DanSettings` -> how its flag is read, and what it says."""
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """One flag for every setting; the defaults stay in `trainer.settings`, and are shown where that is installed."""
-    try:
+    """Those of `trainer.settings`."""
+
+    def defaults() -> dict[str, Any]:
         from gearshift.trainer.settings import Settings
 
-        defaults = Settings().to_dict()
+        return Settings().to_dict()
+
+    _add_flags(parser, SETTINGS, defaults)
+
+
+def _add_dan_settings(parser: argparse.ArgumentParser) -> None:
+    """Those of `trainer.dan_settings`."""
+
+    def defaults() -> dict[str, Any]:
+        from gearshift.trainer.dan_settings import DanSettings
+
+        return vars(DanSettings())
+
+    _add_flags(parser, DAN_SETTINGS, defaults)
+
+
+def _add_flags(
+    parser: argparse.ArgumentParser, flags: dict[str, tuple[Callable[[str], object], str]], read: Callable[[], Any]
+) -> None:
+    """One flag for every setting; the defaults stay in the trainer, and are shown where that is installed."""
+    try:
+        defaults = read()
     except MissingExtraError:
         defaults = {}
     group = parser.add_argument_group("settings")
-    for name, (kind, text) in SETTINGS.items():
+    for name, (kind, text) in flags.items():
         flag, default = f"--{name.replace('_', '-')}", defaults.get(name)
         if kind is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=_with_default(text, default))
         else:
-            shape = "M,M" if kind is _multipliers else "N"
+            shape = "M,M" if kind is _multipliers else "NAME" if kind is str else "N"
             group.add_argument(flag, type=kind, metavar=shape, help=_with_default(text, default))
 
 
@@ -385,6 +500,8 @@ def _with_default(text: str, default: Any) -> str:
         return text
     if isinstance(default, bool):
         return f"{text} (default: {'yes' if default else 'no'})"
+    if isinstance(default, str):
+        return f"{text} (default: {default})" if default else text
     shown = ",".join(f"{part:g}" for part in default) if isinstance(default, tuple) else f"{default:g}"
     return f"{text} (default: {shown})"
 

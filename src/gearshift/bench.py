@@ -15,9 +15,9 @@ from gearshift import bench_tables as tables
 from gearshift.bench_charts import charts
 from gearshift.bench_tables import Table, threads_text
 from gearshift.charts import Chart, svg_file
-from gearshift.output import progress_line, show, table_lines
+from gearshift.progress_line import progress_line
 from gearshift.report import emulated_text, html_report
-from gearshift.runtime import Bundle, InputError, StorageError, open_bundle
+from gearshift.runtime import Bundle, InputError, StorageError, UnknownSubnetError, open_bundle
 from gearshift.runtime.benchmark import BenchReport, run_bench
 from gearshift.runtime.benchmark import granularity as stage_size
 from gearshift.runtime.calibrated import Calibration, Measured
@@ -34,6 +34,8 @@ from gearshift.runtime.soak import Soak, soak
 from gearshift.runtime.startup import default_threads
 from gearshift.runtime.storage import replace_file
 from gearshift.runtime.timing import pinned
+from gearshift.show import show
+from gearshift.show import table as table_lines
 
 DEDICATED = "dedicated"
 """What `--compare` calls a graph of one subnet alone."""
@@ -184,7 +186,7 @@ def _lines(options: argparse.Namespace, found: _Found) -> list[str]:
     calibration = found.calibration
     device = calibration.device
     lines = [
-        f"{calibration.bundle.path}: a stage per {stage_size(calibration.bundle.manifest.space)}, "
+        f"{calibration.bundle.origin}: a stage per {stage_size(calibration.bundle.manifest.space)}, "
         f"on {device.cpu_model}, {calibration.seconds:.0f} s"
     ]
     lines += [] if device.emulator is None else [f"note: {emulated_text(device.emulator)}"]
@@ -201,19 +203,29 @@ def _soak(
     options: argparse.Namespace, bundle: Bundle, plan: Plan, threads: int, progress: Callable[[str, float, float], None]
 ) -> Soak:
     precision = plan.precisions[-1]
-    subnet = options.subnet or max(bundle.pool(precision).values(), key=lambda entry: entry.macs).name
-    choice = bundle.entry(subnet, precision).choice
+    subnet = _subnet(options, bundle, precision)
+    choice = bundle.pool(precision)[subnet].choice
     with pinned(threads), contextlib.closing(ElasticSession(bundle, precision, threads=threads)) as session:
         call = partial(session.run, random_inputs(bundle, plan.lengths[-1]), choice)
         what = f"{subnet} {precision}, lasting load"
         return soak(call, options.soak, progress=lambda done, planned: progress(what, done, planned))
 
 
+def _subnet(options: argparse.Namespace, bundle: Bundle, precision: str) -> str:
+    """The subnet that was asked for, by default the largest; of those that the graph makes."""
+    pool = bundle.pool(precision)
+    if options.subnet is None:
+        return max(pool.values(), key=lambda entry: entry.macs).name
+    if options.subnet not in pool:
+        raise UnknownSubnetError(f"unknown subnet {options.subnet!r}; the graph of this bundle has {', '.join(pool)}")
+    return str(options.subnet)
+
+
 def _scenario(options: argparse.Namespace, bundle: Bundle) -> int:
     plan = Plan.of(bundle, lengths=options.lengths, threads=options.threads, precisions=options.precision)
     threads = options.threads[0] if options.threads else default_threads()
     precision = plan.precisions[-1]
-    subnet = options.subnet or max(bundle.pool(precision).values(), key=lambda entry: entry.macs).name
+    subnet = _subnet(options, bundle, precision)
     with (
         pinned(threads),
         contextlib.closing(ElasticSession(bundle, precision, threads=threads)) as session,
@@ -221,7 +233,7 @@ def _scenario(options: argparse.Namespace, bundle: Bundle) -> int:
     ):
         result = run_scenario(
             options.scenario,
-            Case(bundle, session, bundle.entry(subnet, precision).name, plan.lengths[len(plan.lengths) // 2]),
+            Case(bundle, session, subnet, plan.lengths[len(plan.lengths) // 2]),
             seconds=options.budget,
             bound_ms=options.deadline_ms,
             **({"batch": options.batch} if options.batch > 1 else {}),
@@ -255,7 +267,7 @@ def _dedicated_lines(report: BenchReport) -> list[str]:
     """A table per precision: median and ratio to the dedicated graph, by tokens."""
     cores = ", ".join(map(str, report.cores)) or "not pinned"
     lines = [
-        f"{report.bundle.path}: a stage per {stage_size(report.bundle.manifest.space)}, "
+        f"{report.bundle.origin}: a stage per {stage_size(report.bundle.manifest.space)}, "
         f"{threads_text(report.threads)} (cores: {cores}), batch 1, {report.rounds} rounds"
     ]
     for precision in dict.fromkeys(row.precision for row in report.rows):

@@ -48,19 +48,13 @@ def percent(share: float | None, digits: int = 1) -> str:
 def subnet_table(calibration: Calibration, measured: Measured, *, front: bool = False) -> Table:
     """Median and 95th percentile of the pool, or of its ladder alone, by tokens."""
     conditions, stages = measured.conditions, measured.stages
-    pool = calibration.bundle.pool(conditions.precision)
-    names = (
-        [name for name, _, _ in ladder(calibration, measured, len(stages.lengths) // 2)][::-1] if front else list(pool)
-    )
+    gears = measured.gears(calibration.bundle)
+    best = [name for name, _, _ in ladder(calibration, measured, len(stages.lengths) // 2)]
     rows = []
-    for name in names:
-        times = measured.subnet_ms(pool[name])
-        cells = [
-            cell
-            for length, ms in zip(stages.lengths, times, strict=True)
-            for cell in (milliseconds(ms), milliseconds(ms * stages.tail(95, length)))
-        ]
-        rows.append((name, percent(pool[name].accuracy), *cells))
+    for name in best[::-1] if front else gears:
+        columns = zip(gears[name].ms[50], gears[name].ms[95], strict=True)
+        cells = [milliseconds(ms) for pair in columns for ms in pair]
+        rows.append((name, percent(gears[name].accuracy), *cells))
     batch = "" if conditions.batch == 1 else f", batch {conditions.batch}"
     header = [conditions.precision, calibration.bundle.manifest.metric]
     header += [f"{what}, {length}" for length in stages.lengths for what in ("p50 ms", "p95")]
@@ -135,10 +129,10 @@ def deadline_table(calibration: Calibration, threads: int, deadline_ms: float | 
 
 def _best(calibration: Calibration, shown: Sequence[Measured], place: int, deadline: float) -> str:
     fitting = [
-        (entry.accuracy, -ms, name, m.conditions.precision)
+        (gear.accuracy, -gear.ms[50][place], gear.name, m.conditions.precision)
         for m in shown
-        for name, entry in calibration.bundle.pool(m.conditions.precision).items()
-        if (ms := m.subnet_ms(entry)[place]) * m.stages.tail(95, m.stages.lengths[place]) <= deadline
+        for gear in m.gears(calibration.bundle).values()
+        if gear.ms[95][place] <= deadline
     ]
     if not fitting:
         return "none"
@@ -155,7 +149,8 @@ def compare_table(
     pool = calibration.bundle.pool(precision)
     names = list(pool)
     if mine is not None:
-        names = spread(ladder(calibration, mine, mine.stages.lengths.index(tokens)), COMPARED)[::-1]
+        front = [gear for gear in ladder(calibration, mine, mine.stages.lengths.index(tokens)) if gear[0] in pool]
+        names = spread(front, COMPARED)[::-1]
     lines = []
     if mine is not None:
         times = [mine.subnet_ms(pool[name])[mine.stages.lengths.index(tokens)] for name in names]

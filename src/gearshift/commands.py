@@ -12,7 +12,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gearshift.output import show, table_lines
 from gearshift.runtime import Bundle, Engine, GearshiftError, InputError, open_bundle
 from gearshift.runtime.answers import (
     Answer,
@@ -22,16 +21,26 @@ from gearshift.runtime.answers import (
     Regression,
     TokenClassification,
 )
+from gearshift.runtime.block_latency import BlockLatency
+from gearshift.runtime.compressed import open_compressed, unpacked_entries
+from gearshift.runtime.compressed import unpack as write_unpacked
 from gearshift.runtime.decision_log import read_log
+from gearshift.runtime.executors import check_dan
 from gearshift.runtime.live import LiveView
 from gearshift.runtime.manifest import CPU_PRECISIONS
-from gearshift.runtime.profiles import tables_for
+from gearshift.runtime.profiles import block_latencies, tables_for
 from gearshift.runtime.providers import CPU
 from gearshift.runtime.session import ElasticSession, check_self_test
+from gearshift.show import millions as _millions
+from gearshift.show import percent as _percent
+from gearshift.show import show as _print
+from gearshift.show import table as _table
+from gearshift.task_data import read_task_data as _read_data
 
 if TYPE_CHECKING:
-    from gearshift.trainer.checkpoint import Run
+    from gearshift.export.vocabulary import VocabularyReport
     from gearshift.trainer.data import DataSet
+    from gearshift.trainer.nasbert.run import AnyRun
 
 LISTED_SUBNETS = 16
 """Largest pool that one stage lists whole unless asked to: its graph loads in a time that grows with the pool."""
@@ -42,6 +51,7 @@ SHOWN_TOKENS = 128
 
 def train(options: argparse.Namespace) -> int:
     """Train a supernet and show its subnets."""
+    from gearshift.trainer.acceleration import is_main_process
     from gearshift.trainer.dynabert import train_supernet
     from gearshift.trainer.pretrained import find_model
     from gearshift.trainer.settings import Settings
@@ -51,6 +61,8 @@ def train(options: argparse.Namespace) -> int:
     settings = Settings(**{name: value for name, value in given.items() if value is not None})
     data = _read_data(options, options.data, options.task)
     run = train_supernet(find_model(options.model), data, settings, options.output, data_path=options.data)
+    if not is_main_process():
+        return 0
     shape = run.checkpoint.model.shape
     rows = [
         (name, subnet.parameters(shape), subnet.macs(shape, SHOWN_TOKENS), run.accuracies[name])
@@ -71,25 +83,67 @@ def train(options: argparse.Namespace) -> int:
         *data.notes,
         *([f"{dropped} training rows left out: their answers are cut off; raise --max-length"] if dropped else []),
         f"{run.path}: {len(rows)} subnets, {metric} on {run.facts['rows']['test']} test rows",
-        *table_lines(header, [(n, _millions(p), _millions(m), _percent(a)) for n, p, m, a in rows]),
+        *_table(header, [(n, _millions(p), _millions(m), _percent(a)) for n, p, m, a in rows]),
     ]
-    show(options, result, lines)
+    _print(options, result, lines)
     return 0
 
 
 def train_dan(options: argparse.Namespace) -> int:
     """Distil a classifier into a DAN and show what it is."""
-    from gearshift.trainer.dan import DanSettings, train_dan
+    from gearshift.trainer.dan import train_dan
+    from gearshift.trainer.dan_settings import DanSettings
     from gearshift.trainer.formats import read_texts
 
     given = {field.name: getattr(options, field.name) for field in fields(DanSettings)}
     settings = DanSettings(**{name: value for name, value in given.items() if value is not None})
-    print(f"training needs about {settings.memory_bytes() / 1e9:.1f} GB of memory at most", file=sys.stderr)
     data = _read_data(options, options.data, "classification")
     unlabelled = read_texts(options.unlabelled) if options.unlabelled else ()
-    run = train_dan(options.teacher, data, settings, options.output, unlabelled=unlabelled)
-    result = {"run": str(run.path), "ngrams": len(run.ngrams), "width": run.table.shape[1], "rows": run.facts["rows"]}
-    show(options, result, [f"{run.path}: a DAN of {len(run.ngrams)} n-grams, {_millions(run.table.size)} numbers"])
+    characters = sum(map(len, unlabelled)) + sum(len(row.text) + len(row.pair or "") for row in data.splits["train"])
+    needed = settings.memory_bytes(characters)
+    print(f"training needs about {needed / 1e9:.1f} GB of memory at most", file=sys.stderr)
+    run = train_dan(options.teacher, data, settings, options.output, unlabelled=unlabelled, logits=options.logits)
+    result = {"run": str(run.path), "ngrams": len(run.ngrams), "width": run.table.shape[1], **run.facts}
+    measured = run.facts["held_out"]["test"]
+    lines = [
+        *data.notes,
+        f"{run.path}: a DAN of {len(run.ngrams)} n-grams, {_millions(run.table.size)} numbers",
+        f"accuracy on {measured['rows']} test rows: {_percent(measured['accuracy'])}, "
+        f"{_percent(measured['accuracy'] / max(measured['teacher'], 1e-9))} of the teacher's "
+        f"{_percent(measured['teacher'])}; the same answer on {_percent(measured['agreement'])}",
+    ]
+    _print(options, {**result, "notes": list(data.notes)}, lines)
+    return 0
+
+
+def prune(options: argparse.Namespace) -> int:
+    """Prune a supernet and show its subnets."""
+    from gearshift.trainer.checkpoint import load_run
+    from gearshift.trainer.prune import Recovery, prune_run
+    from gearshift.trainer.sparsity import Pruning
+    from gearshift.trainer.tasks import OBJECTIVES
+
+    pruning = Pruning(options.sparsity, options.scope, options.embeddings, options.ramp)
+    given = {field.name: getattr(options, field.name) for field in fields(Recovery)}
+    recovery = Recovery(**{name: value for name, value in given.items() if value is not None})
+    run = load_run(options.run)
+    data = _read_data(options, _data_path(options, run), run.checkpoint.task)
+    pruned = prune_run(run, data, pruning, recovery, options.output)
+    metric, zeros = OBJECTIVES[data.task].metric, pruned.facts["sparsity"]
+    result = {
+        "run": str(pruned.path),
+        "sparsity": zeros,
+        "metric": metric,
+        "notes": list(data.notes),
+        "subnets": [{"name": name, "accuracy": pruned.accuracies[name]} for name in pruned.subnets],
+    }
+    rows = [(name, _percent(run.accuracies[name]), _percent(pruned.accuracies[name])) for name in pruned.subnets]
+    lines = [
+        *data.notes,
+        f"{pruned.path}: {_percent(zeros)} of the weights are zeros; {metric} on {len(data.splits['test'])} test rows",
+        *_table(("subnet", "before", "pruned"), rows),
+    ]
+    _print(options, result, lines)
     return 0
 
 
@@ -98,15 +152,24 @@ def search(options: argparse.Namespace) -> int:
     from gearshift.trainer.checkpoint import load_run
     from gearshift.trainer.search import search_run
 
+    if options.plot is not None:  # a name that cannot be written is found before the long work
+        from gearshift.plot_search import check_format, plot_search
+
+        check_format(options.plot)
     run = load_run(options.run)
-    path = options.data or run.data_path
-    if path is None:
-        raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
-    data = _read_data(options, path, run.checkpoint.task)
-    layers = 1 if options.stages == "layer" else options.block_layers
+    data = _read_data(options, _data_path(options, run), run.checkpoint.task)
     report = search_run(
-        run, data, widths=options.widths, layers_per_stage=layers, pool=options.pool, rescored=options.rescored
+        run,
+        data,
+        widths=options.widths,
+        layers_per_stage=1 if options.stages == "layer" else options.block_layers,
+        separate=options.separate,
+        pool=options.pool,
+        rescored=options.rescored,
+        devices=_devices(options),
     )
+    if options.plot is not None:
+        plot_search(report, options.plot)
     header = ("subnet", "parameters", f"MACs ({report.tables.macs_tokens} tokens)", "loss", "summed", report.metric)
     rows = [
         (
@@ -114,7 +177,7 @@ def search(options: argparse.Namespace) -> int:
             _millions(m.parameters),
             _millions(m.macs),
             f"{m.loss:.4f}",
-            f"{m.summed_loss:.4f}",
+            "" if m.summed_loss is None else f"{m.summed_loss:.4f}",
             _percent(m.accuracy),
         )
         for m in report.pool
@@ -126,9 +189,9 @@ def search(options: argparse.Namespace) -> int:
         f"{report.metric} on {report.test_rows} test rows",
         f"{report.evaluations} losses measured; summed against measured loss: Spearman {report.spearman:.3f} "
         f"over {report.compared} subnets",
-        *table_lines(header, rows),
+        *_table(header, rows),
     ]
-    show(options, {"run": str(run.path), "notes": notes, **report.to_dict()}, lines)
+    _print(options, {"run": str(run.path), "notes": notes, **report.to_dict()}, lines)
     return 0
 
 
@@ -136,16 +199,12 @@ def export(options: argparse.Namespace) -> int:
     """Write a bundle and show what was measured on the way."""
     from gearshift.export.pipeline import export_bundle
     from gearshift.export.progress import progress_bar
-    from gearshift.trainer.checkpoint import load_run
+    from gearshift.trainer.checkpoint import Run
+    from gearshift.trainer.nasbert.run import load_any_run
 
-    run = load_run(options.run)
-    path = options.data or run.data_path
-    if path is None:
-        raise InputError(f"{options.run}: does not say what it was trained on; pass held-out rows with --data")
-    data = _read_data(options, path, run.checkpoint.task)
+    run = load_any_run(options.run)
+    data = _read_data(options, _data_path(options, run), run.checkpoint.task)
     names, portable = _portable(options, run)
-    layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
-    granularity = options.granularity or ("pool" if len(run.subnets) <= LISTED_SUBNETS else "layer")
     precisions = options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",))
     with progress_bar() as progress:
         report = export_bundle(
@@ -156,27 +215,38 @@ def export(options: argparse.Namespace) -> int:
             operators=options.operators,
             int8_tolerance=options.int8_tolerance,
             wider=options.wider,
-            layers_per_stage=layers[granularity],
+            layers_per_stage=_layers_per_stage(options, run),
+            vocabulary=_vocabulary(options.vocabulary, data),
             licence=options.licence,
             progress=progress,
         )
         static: dict[str, float] = {}
-        if names:
+        if names and isinstance(run, Run):
             from gearshift.export.portable import export_portable
 
             static = export_portable(run, portable, data.splits["test"], names, progress=progress)
     if options.dan is not None:
         from gearshift.export.dan import add_dan
-        from gearshift.trainer.dan import load_dan_run
+        from gearshift.trainer.dan_run import load_dan_run
 
-        with_dan = add_dan(report.bundle, load_dan_run(options.dan), data.splits["test"], max_mb=options.dan_mb)
+        with_dan = add_dan(
+            report.bundle,
+            load_dan_run(options.dan),
+            data.splits["test"],
+            max_mb=options.dan_mb,
+            held_out=data.splits["dev"],
+        )
         report = dataclasses.replace(report, bundle=with_dan)
+    spelling = report.vocabulary
+    if options.compress:
+        report = dataclasses.replace(report, bundle=_compressed(report.bundle))
     parity = report.parity
     lines = [
         *data.notes,
         f"{options.output}: written and verified, {_megabytes(report.bundle)}",
         *([] if parity is None else [f"fp32 logits within {parity:.1e} of torch over all subnets"]),
         *(f"{precision}: all {count} large weights packed" for precision, count in report.packed_weights.items()),
+        *([] if spelling is None else [_spelling_line(spelling)]),
         *(f"int8: layer {layer} is computed in fp32" for layer in report.wide_layers),
         *(f"int8 {name} loses {100 * loss:.1f} points against fp32" for name, loss in report.losses.items()),
         *([f"{portable}: {len(static)} static models, within {max(static.values()):.1e} of torch"] if static else []),
@@ -188,17 +258,75 @@ def export(options: argparse.Namespace) -> int:
         "wide_layers": list(report.wide_layers),
         "notes": list(data.notes),
     }
+    if spelling is not None:
+        measured["vocabulary"] = asdict(spelling)
     if static:
         measured["portable"] = {"path": str(portable), "parity": static}
-    show(options, {**_description(report.bundle), **measured}, lines)
+    _print(options, {**_description(report.bundle), **measured}, lines)
     return 0
 
 
-def _portable(options: argparse.Namespace, run: Run) -> tuple[tuple[str, ...], Path]:
+def _vocabulary(asked: Sequence[str] | None, data: DataSet) -> list[str] | None:
+    """The texts whose pieces are to stay: those of the training rows for `train`, or the lines of files."""
+    if asked is None:
+        return None
+    from gearshift.export.vocabulary import texts_of
+    from gearshift.trainer.formats import read_texts
+
+    return [
+        text
+        for name in asked
+        for text in (texts_of(data.splits["train"]) if name == "train" else read_texts(Path(name)))
+    ]
+
+
+def _spelling_line(spelling: VocabularyReport) -> str:
+    return (
+        f"vocabulary: {spelling.kept} of {spelling.of} pieces; {spelling.respelt} of {spelling.texts} held-out texts "
+        "are spelt otherwise"
+    )
+
+
+def _data_path(options: argparse.Namespace, run: AnyRun) -> Path:
+    """The data that was named, or else what a run was trained on."""
+    path: Path | None = options.data or run.data_path
+    if path is None:
+        raise InputError(
+            f"{options.run}: does not say what it was trained on; pass its data or held-out rows with --data"
+        )
+    return path
+
+
+def _devices(options: argparse.Namespace) -> dict[str, BlockLatency] | None:
+    """The device that a pool is for, where one was measured."""
+    if options.profile is None and options.measured is None:
+        return None
+    if options.profile is None or options.measured is None:
+        raise InputError("search: expected both --profile and --measured, the bundle that it was measured with")
+    return block_latencies(options.profile, open_bundle(options.measured))
+
+
+def _layers_per_stage(options: argparse.Namespace, run: AnyRun) -> int:
+    """How many layers are switched together; blocks of mixed operations are stages already."""
+    from gearshift.trainer.checkpoint import Run
+
+    if not isinstance(run, Run):
+        return 1
+    granularity = options.granularity or ("pool" if len(run.subnets) <= LISTED_SUBNETS else "layer")
+    return {"layer": 1, "block": int(options.block_layers), "pool": run.checkpoint.model.shape.layers}[granularity]
+
+
+def _portable(options: argparse.Namespace, run: AnyRun) -> tuple[tuple[str, ...], Path]:
     """The subnets to write as static models, none by default, and where; a refusal comes before the long work."""
     target = options.output.with_name(f"{options.output.name}.portable")
     if options.portable is None:
         return (), target
+    from gearshift.trainer.checkpoint import Run
+
+    if not isinstance(run, Run):
+        raise InputError(
+            f"{run.path}: transformers has no form for mixed operations; leave --portable, or take --operators standard"
+        )
     from gearshift.export.portable import checked_names, require_free
 
     names = checked_names(run, None if options.portable == ("all",) else options.portable)
@@ -214,11 +342,22 @@ def trim(options: argparse.Namespace) -> int:
     smaller = trim_bundle(
         bundle, options.output, keep=options.keep, max_mb=options.max_mb, precisions=options.precision
     )
+    smaller = _compressed(smaller) if options.compress else smaller
     lines = [
         f"{options.output}: written and verified, {_megabytes(smaller)} of {_megabytes(bundle)}",
         *_pool_table(smaller),
     ]
-    show(options, _description(smaller), lines)
+    _print(options, _description(smaller), lines)
+    return 0
+
+
+def unpack(options: argparse.Namespace) -> int:
+    """Write the dense bundle of a compressed one to a directory."""
+    compressed = open_compressed(options.bundle)
+    write_unpacked(compressed, options.output)
+    bundle = open_bundle(options.output)
+    lines = [f"{options.output}: written and verified, {_megabytes(bundle)} out of {compressed.bytes / 1e6:.1f} MB"]
+    _print(options, _description(bundle), lines)
     return 0
 
 
@@ -228,13 +367,13 @@ def inspect(options: argparse.Namespace) -> int:
     manifest = bundle.manifest
     counted = f"{len(manifest.labels)} labels, " if manifest.labels else ""
     lines = [
-        f"{bundle.path}: {manifest.task}, {counted}{_megabytes(bundle)}, {bundle.hash[:12]}",
+        f"{bundle.origin}: {manifest.task}, {counted}{_megabytes(bundle)}, {bundle.hash[:12]}",
         *([f"labels: {', '.join(manifest.labels)}"] if manifest.labels else []),
         f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
         f"{manifest.metric} on {manifest.accuracy_rows} held-out rows",
         *_pool_table(bundle),
     ]
-    show(options, _description(bundle), lines)
+    _print(options, _description(bundle), lines)
     return 0
 
 
@@ -244,17 +383,19 @@ def verify(options: argparse.Namespace) -> int:
     for precision in bundle.precisions:
         with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
             check_self_test(session, bundle)
+    check_dan(bundle)
     checked = ", ".join(
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
-    lines = [f"{bundle.path}: {len(bundle.manifest.files)} files as they must be, {checked}"]
+    dan = "" if bundle.dan is None else f", {bundle.dan.name} right"
+    lines = [f"{bundle.origin}: {len(bundle.manifest.files)} files as they must be, {checked}{dan}"]
     result = {
-        "bundle": str(bundle.path),
+        "bundle": str(bundle.origin),
         "hash": bundle.hash,
         "verified": True,
         "precisions": list(bundle.precisions),
     }
-    show(options, result, lines)
+    _print(options, result, lines)
     return 0
 
 
@@ -266,6 +407,9 @@ def run(options: argparse.Namespace) -> int:
         threads=options.threads,
         precision=options.precision,
         profile=options.profile,
+        target=options.target,
+        min_accuracy=options.min_accuracy,
+        max_cpu_share=options.max_cpu_share,
         log=options.log,
         cache=options.cache,
     ) as engine:
@@ -297,7 +441,7 @@ def plot(options: argparse.Namespace) -> int:
     from gearshift.plot import plot_log
 
     requests = plot_log(read_log(options.log), options.output)
-    show(options, {"plot": str(options.output), "requests": requests}, [f"{options.output}: {requests} requests"])
+    _print(options, {"plot": str(options.output), "requests": requests}, [f"{options.output}: {requests} requests"])
     return 0
 
 
@@ -319,7 +463,7 @@ def simulate(options: argparse.Namespace) -> int:
         threads=options.threads,
         provider=CPU[0],
     )[0]
-    ladder = Ladder.of({name: entry.accuracy for name, entry in bundle.pool(table.precision).items()}, table)
+    ladder = Ladder.of({name: entry.accuracy for name, entry in bundle.gears(table.precision).items()}, table)
     if Path(options.trace).exists():
         trace = read_log(Path(options.trace))
     else:
@@ -337,7 +481,7 @@ def simulate(options: argparse.Namespace) -> int:
         for name in options.policy
     }
     result = {
-        "bundle": str(bundle.path),
+        "bundle": str(bundle.origin),
         "precision": table.precision,
         "trace": trace.name,
         "seed": options.seed,
@@ -351,7 +495,7 @@ def simulate(options: argparse.Namespace) -> int:
         for name, measures in found.items()
     ]
     lines = [f"{trace.name}: {len(trace.arrivals)} requests, {table.precision}, {len(ladder.names)} subnets"]
-    show(options, result, [*lines, *table_lines(header, rows)])
+    _print(options, result, [*lines, *_table(header, rows)])
     return 0
 
 
@@ -362,24 +506,14 @@ def doctor(options: argparse.Namespace) -> int:
 
     if options.clear_cache:
         cache = PackedCache()
-        print(f"gearshift: {cache.directory}: {cache.clear() / 1e6:.0f} MB freed", file=sys.stderr)
+        unpacked = unpacked_entries()
+        for directory, freed in ((cache.directory, cache.clear()), (unpacked.directory, unpacked.clear())):
+            print(f"gearshift: {directory}: {freed / 1e6:.0f} MB freed", file=sys.stderr)
     report = examine()
-    show(options, report.to_dict(), report.lines())
+    _print(options, report.to_dict(), report.lines())
     if report.problem is not None:
         raise GearshiftError(report.problem)
     return exit_code(report)
-
-
-def _read_data(options: argparse.Namespace, path: Path, task: str) -> DataSet:
-    from gearshift.trainer.data import read_data
-
-    return read_data(
-        path,
-        task=task,
-        text_column=options.text_column,
-        pair_column=options.pair_column,
-        label_column=options.label_column,
-    )
 
 
 def _texts(given: Sequence[str]) -> Iterator[str]:
@@ -441,13 +575,21 @@ def _answer_line(answer: Answer) -> str:
     return f"{_shown(answer)}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"
 
 
+def _compressed(bundle: Bundle) -> Bundle:
+    """The bundle, written again for the download in place of what stood there."""
+    from gearshift.export.compress import compress_bundle
+
+    return dataclasses.replace(bundle, compressed=compress_bundle(bundle, bundle.path))
+
+
 def _description(bundle: Bundle) -> dict[str, Any]:
-    return {"bundle": str(bundle.path), "hash": bundle.hash, **bundle.manifest.to_dict()}
+    download = {} if bundle.compressed is None else {"compressed_bytes": bundle.compressed.bytes}
+    return {"bundle": str(bundle.origin), "hash": bundle.hash, **download, **bundle.manifest.to_dict()}
 
 
 def _pool_table(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
-    pools = {precision: bundle.pool(precision) for precision in bundle.precisions}
+    pools = {precision: bundle.gears(precision) for precision in bundle.precisions}
     entries = {name: entry for pool in pools.values() for name, entry in pool.items()}
     header = (
         "subnet",
@@ -464,16 +606,11 @@ def _pool_table(bundle: Bundle) -> list[str]:
         )
         for name, entry in entries.items()
     ]
-    return table_lines(header, rows)
+    return _table(header, rows)
 
 
 def _megabytes(bundle: Bundle) -> str:
-    return f"{sum(file.bytes for file in bundle.manifest.files.values()) / 1e6:.1f} MB"
-
-
-def _millions(number: int) -> str:
-    return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number / 1e6:.3f} M"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    dense = f"{sum(file.bytes for file in bundle.manifest.files.values()) / 1e6:.1f} MB"
+    return (
+        dense if bundle.compressed is None else f"{bundle.compressed.bytes / 1e6:.1f} MB compressed, {dense} unpacked"
+    )

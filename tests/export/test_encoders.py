@@ -10,9 +10,10 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from gearshift.export.graph import token_inputs, write_elastic_graph
+from gearshift.export.graph import write_elastic_graph
 from gearshift.export.guard import check_packed
 from gearshift.export.segments import Array
+from gearshift.export.switched import token_inputs
 from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.space import Space, Subnet, layer_space, uniform_grid
 from gearshift.runtime.tasks import TASKS

@@ -22,7 +22,7 @@ from gearshift.runtime.errors import ExportError
 from gearshift.runtime.manifest import SELF_TEST
 from gearshift.runtime.measure import random_inputs
 from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.space import cut_space, uniform_grid
+from gearshift.runtime.space import Subnet, cut_space, uniform_grid
 from gearshift.trainer.checkpoint import Run
 from gearshift.trainer.rows import Row
 
@@ -156,6 +156,7 @@ def test_a_dedicated_graph_has_no_switches_and_one_segment_a_layer(bundle_path: 
     bundle = open_bundle(bundle_path)
     rivals = dedicated_graphs(bundle)
     for name, entry in bundle.pool(precision).items():
+        assert isinstance(entry.subnet, Subnet)
         with rivals(precision, name, 1) as rival:
             model = onnx.load(rival.session.path, load_external_data=False)
             assert not [node for node in model.graph.node if branches(node)]

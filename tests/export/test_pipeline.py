@@ -19,6 +19,7 @@ from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.errors import DataError, ExportError, InputError, StorageError
 from gearshift.runtime.manifest import MANIFEST, SELF_TEST, TOKENIZER
 from gearshift.runtime.session import ElasticSession, check_self_test
+from gearshift.runtime.space import Space, Subnet
 from gearshift.trainer.batches import Batch
 from gearshift.trainer.checkpoint import Checkpoint, Run
 from gearshift.trainer.rows import Row
@@ -61,6 +62,7 @@ def test_the_manifest_says_what_was_exported(run: Run, bundle_path: Path) -> Non
         entries = [entry for entry in manifest.pool if entry.precision == precision]
         assert {entry.name: entry.subnet for entry in entries} == run.subnets
         for entry in entries:
+            assert isinstance(entry.subnet, Subnet)
             assert manifest.space.subnet(entry.choice) == entry.subnet
             assert entry.parameters == entry.subnet.parameters(shape)
             assert entry.macs == entry.subnet.macs(shape, 128)
@@ -170,6 +172,7 @@ def test_layers_can_be_switched_together_with_the_same_answers(
 ) -> None:
     report = export_bundle(run, tmp_path / "out.gearshift", rows, precisions=["fp32"], layers_per_stage=layers)
     manifest = report.bundle.manifest
+    assert isinstance(manifest.space, Space)
     assert [stage.length for stage in manifest.space.stages] == [layers] * (4 // layers)
     alone = exported.bundle.pool("fp32")
     assert {name: entry.accuracy for name, entry in report.bundle.pool("fp32").items()} == {

@@ -9,10 +9,11 @@ import onnxruntime as ort
 import pytest
 
 from gearshift.export.first_token import pick_first_early
-from gearshift.export.graph import token_inputs, write_elastic_graph
+from gearshift.export.graph import write_elastic_graph
 from gearshift.export.join import join_segments
 from gearshift.export.prune import branches, live, prune_graph, values_read
 from gearshift.export.segments import Array
+from gearshift.export.switched import token_inputs
 from gearshift.export.weights_file import lay_out
 from gearshift.runtime.space import cut_space, uniform_grid
 from gearshift.trainer.batches import Batch

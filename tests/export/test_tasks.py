@@ -13,9 +13,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 import gearshift
 from gearshift.__main__ import main
-from gearshift.export.graph import token_inputs, write_elastic_graph
+from gearshift.export.graph import write_elastic_graph
 from gearshift.export.pipeline import MINIMUM_ONNXRUNTIME, SESSION_OPTIONS
 from gearshift.export.segments import Array
+from gearshift.export.switched import token_inputs
 from gearshift.runtime import Embedding, Engine, QuestionAnswering, Regression, TokenClassification
 from gearshift.runtime.bundle import Bundle, write_manifest
 from gearshift.runtime.manifest import PRECISIONS, SELF_TEST, TOKENIZER, Manifest, PoolEntry

@@ -21,7 +21,7 @@ from gearshift.runtime.errors import BundleError, InputError, StorageError, Unkn
 from gearshift.runtime.manifest import SELF_TEST
 from gearshift.runtime.measure import Inputs, random_inputs
 from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.space import Subnet
+from gearshift.runtime.space import Space, Subnet
 from gearshift.trainer.checkpoint import Run
 from gearshift.trainer.rows import Row
 from tests.trainer.full_disk import fill_disk, needs_full_device
@@ -86,6 +86,7 @@ def test_every_kept_set_answers_bit_for_bit_as_before(bundle: Bundle, keep: tupl
 def test_only_what_a_kept_subnet_uses_is_left(bundle: Bundle, keep: tuple[str, ...], tmp_path: Path) -> None:
     smaller = trim_bundle(bundle, tmp_path / "smaller.gearshift", keep=keep)
     subnets = [UNEVEN[name] for name in keep]
+    assert isinstance(bundle.manifest.space, Space)
     for precision in PRECISIONS:
         model = onnx.load(smaller.path / f"{precision}.onnx")  # with its weights: every place is right
         names = {tensor.name for tensor in model.graph.initializer}

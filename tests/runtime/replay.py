@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gearshift.runtime.batches import is_single
 from gearshift.runtime.controller import Controller
 from gearshift.runtime.decision_log import LoggedRun
 from gearshift.runtime.policy import Decision
@@ -18,10 +19,15 @@ def replay(run: LoggedRun) -> Iterator[tuple[RequestRecord, Decision, Controller
     header = run.header
     controller = Controller(header.accuracies, header.table, header.steering)
     assert controller.ladder == header.ladder
-    for record in run.records:
+    changes = dict(run.changes)
+    for number, record in enumerate(run.records):
+        if number in changes:
+            controller.steer(changes[number].steering)
+        if record.error == "shed":
+            controller.shed(work=record.work, arrival_s=record.arrival_s, deadline_ms=record.deadline_ms or 0.0)
+            continue
         decision = controller.decide(
-            length=record.length,
-            batch=record.batch,
+            work=record.work,
             slack_ms=record.slack_ms,
             now=record.arrival_s + (record.tokenizing_ms + record.waited_ms) / 1e3,
             caps=record.caps,
@@ -32,4 +38,6 @@ def replay(run: LoggedRun) -> Iterator[tuple[RequestRecord, Decision, Controller
         yield record, decision, controller
         if record.error is None:
             assert record.run_ms is not None and record.learnt_s is not None
-            controller.record(decision, run_ms=record.run_ms, met=record.met, now=record.learnt_s, batch=record.batch)
+            controller.record(
+                decision, run_ms=record.run_ms, met=record.met, now=record.learnt_s, single=is_single(record.work)
+            )

@@ -31,7 +31,7 @@ def test_large_logits_do_not_overflow() -> None:
 
 def test_the_answer_is_the_most_probable_label_with_the_facts_of_the_run() -> None:
     logits = np.log(np.array([0.125, 0.5, 0.375], np.float32))
-    answer = read_answer("classification", logits, ENCODING, ("text",), ("a", "b", "c"))(FACTS)
+    answer = read_answer("classification", logits, ENCODING, ("text",), ("a", "b", "c"))(**vars(FACTS))
     assert isinstance(answer, Classification)
     assert answer.label == "b"
     assert answer.score == pytest.approx(0.5)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -17,6 +18,7 @@ from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.decision_log import DecisionLog, read_log
 from gearshift.runtime.errors import (
     BundleError,
+    DeadlineTooShortError,
     EngineClosedError,
     InputError,
     IntegrityError,
@@ -27,6 +29,7 @@ from gearshift.runtime.errors import (
 )
 from gearshift.runtime.providers import CPU
 from gearshift.runtime.session import ElasticSession
+from gearshift.runtime.steering import Steering
 from gearshift.runtime.text import Text
 from tests.runtime.altered import change_manifest
 from tests.runtime.replay import replay
@@ -125,6 +128,17 @@ def test_a_list_gives_an_answer_for_each_text_in_order(engine: Engine) -> None:
         if engine.precision == "fp32":  # int8 quantizes a batch as a whole
             assert answer.scores == pytest.approx(alone.scores, abs=1e-4)
     assert len({(answer.subnet, answer.latency_ms, answer.deadline_met) for answer in answers}) == 1
+
+
+def test_a_list_of_texts_of_all_lengths_gets_the_answers_of_its_texts_alone(engine: Engine) -> None:
+    texts = ["off", "off " * 9, "turn the lights off", "on", "please turn the lights in the hall off", "on " * 8]
+    answers = engine.run([*texts], deadline_ms=60_000)
+    assert len({answer.subnet for answer in answers}) == 1
+    for text, answer in zip(texts, answers, strict=True):
+        alone = engine.run(text, deadline_ms=60_000)
+        assert (answer.label, answer.tokens) == (alone.label, alone.tokens)
+        # int8 scales are those of a call: scores of one text were .012 apart.
+        assert answer.scores == pytest.approx(alone.scores, abs=1e-4 if engine.precision == "fp32" else 3e-2)
 
 
 def test_a_list_of_one_gives_a_list(engine: Engine) -> None:
@@ -368,6 +382,41 @@ def test_a_log_is_written_when_asked_for_at_loading(tiny_bundle: Path, tmp_path:
     assert len(path.read_text().splitlines()) == 2
 
 
+def test_what_nothing_fits_is_refused_where_that_was_asked_for(timed: Callable[..., Engine], tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    with contextlib.closing(DecisionLog(path)) as log:
+        engine = timed(step_ms=12, steering=Steering(reject=True), log=log)
+        engine.run(TEXT, deadline_ms=60_000)
+        with pytest.raises(DeadlineTooShortError, match=r"refused: 0\.\d ms are left of its deadline, and the fastest"):
+            engine.run(TEXT, deadline_ms=12.5)
+        engine.steer(on_miss="best_effort")
+        assert engine.run(TEXT, deadline_ms=12.5).reason == "best_effort"
+    assert engine.stats()["failed"] == 1
+    (run,) = read_log(path)
+    assert [one.outcome for one in run.records] == ["in_time", "rejected", "late"]
+
+
+def test_what_is_asked_can_change_while_requests_come_and_a_replay_knows_it(
+    timed: Callable[..., Engine], tmp_path: Path
+) -> None:
+    path = tmp_path / "log.jsonl"
+    with contextlib.closing(DecisionLog(path)) as log:
+        engine = timed(step_ms=0.01, log=log)
+        ladder, floor = engine.ladder, engine.pool[engine.ladder[1]].accuracy
+        assert engine.run(TEXT).subnet == ladder[0]
+        engine.steer(min_accuracy=floor, target=0.9)
+        assert engine.run(TEXT).subnet == ladder[1]
+        assert engine.steering == Steering(target=0.9, min_accuracy=floor)
+        engine.steer(min_accuracy=None)
+        assert engine.steering == Steering(target=0.9)
+        assert engine.run(TEXT).subnet == ladder[0]
+        with pytest.raises(InputError, match="target"):
+            engine.steer(target=2)
+    (run,) = read_log(path)
+    assert [after for after, _ in run.changes] == [1, 2]
+    assert [decision.name for _, decision, _ in replay(run)] == [record.subnet for record in run.records]
+
+
 def test_a_graph_that_throws_is_counted_and_logged(
     timed: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -449,6 +498,9 @@ def test_an_altered_bundle_is_not_loaded(bundle_copy: Path) -> None:
         ({"threads": "2"}, InputError, "threads: expected a whole number"),
         ({"precision": "int4"}, BundleError, "no int4 graph"),
         ({"target": 1.0}, InputError, "target: expected a share"),
+        ({"min_accuracy": 1.5}, InputError, "min_accuracy: expected a share"),
+        ({"max_cpu_share": 0}, InputError, "max_cpu_share: expected a share"),
+        ({"on_miss": "cry"}, InputError, "on_miss: expected best_effort or reject, got 'cry'"),
         ({"providers": ["Nope"]}, InputError, "providers: expected a list"),
         ({"profile": "no-such-file.json"}, ProfileError, "no-such-file.json"),
     ],

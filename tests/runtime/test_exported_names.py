@@ -6,11 +6,14 @@ import sys
 import gearshift.runtime
 
 NAMES = [
+    "AnswerFuture",
     "Bundle",
     "BundleError",
     "Caps",
     "Classification",
+    "DeadlineError",
     "DeadlinePassedError",
+    "DeadlineTooShortError",
     "Embedding",
     "EncoderShape",
     "Engine",
@@ -32,6 +35,7 @@ NAMES = [
     "Sensors",
     "Space",
     "Stage",
+    "Steering",
     "StorageError",
     "Subnet",
     "TokenClassification",

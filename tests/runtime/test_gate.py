@@ -12,7 +12,7 @@ def test_closing_waits_for_those_inside() -> None:
     gate, entered, leave, closed = Gate(), threading.Event(), threading.Event(), threading.Event()
 
     def request() -> None:
-        with gate.request():
+        with gate:
             entered.set()
             leave.wait(30)
 
@@ -34,7 +34,7 @@ def test_closing_waits_for_those_inside() -> None:
 def test_nobody_enters_after_it_was_closed() -> None:
     gate = Gate()
     gate.close()
-    with pytest.raises(EngineClosedError, match="this engine is closed"), gate.request():
+    with pytest.raises(EngineClosedError, match="this engine is closed"), gate:
         pass
 
 
@@ -45,6 +45,6 @@ def test_only_the_first_to_close_is_told_so() -> None:
 
 def test_a_request_that_fails_is_out() -> None:
     gate = Gate()
-    with pytest.raises(ValueError, match="inside"), gate.request():
+    with pytest.raises(ValueError, match="inside"), gate:
         raise ValueError("inside")
     assert gate.close()

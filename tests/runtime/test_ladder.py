@@ -11,6 +11,7 @@ from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.engine import Engine
 from gearshift.runtime.session import ElasticSession
+from gearshift.runtime.space import Subnet
 
 NARROW_AND_SHALLOW = ("w100-d100", "w050-d100", "w100-d050", "w025-d100", "w050-d050")
 
@@ -28,10 +29,10 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 def ladder_of(bundle: Bundle, *, attention_ms: float, neuron_ms: float) -> tuple[str, ...]:
     """What the engine switches between where the attention of a layer, however narrow, and a neuron take so long."""
-    times: dict[str, tuple[float, ...]] = {
-        name: (sum((attention_ms + neuron_ms * kept.neurons for kept in entry.subnet.kept()), 0.0),)
-        for name, entry in bundle.pool("fp32").items()
-    }
+    times: dict[str, tuple[float, ...]] = {}
+    for name, entry in bundle.pool("fp32").items():
+        assert isinstance(entry.subnet, Subnet)
+        times[name] = (sum((attention_ms + neuron_ms * kept.neurons for kept in entry.subnet.kept()), 0.0),)
     table = LatencyTable(
         bundle.hash, "fp32", "CPUExecutionProvider", 1, (16,), times, times, 5, "made up", "2026-01-31"
     )

@@ -3,14 +3,12 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gearshift.device_profiles.profile import LatencyTable
-from gearshift.runtime.errors import InputError
 from gearshift.runtime.latency import STATE_RANGE, SlowDown, predict
 
 
@@ -176,7 +174,37 @@ def test_it_stays_finite_and_in_bounds_whatever_it_is_fed(updates: list[tuple[fl
     assert 0 < slow_down.tail_factor(now) < math.inf
 
 
-@pytest.mark.parametrize("target", [0, 1, 1.5, 0.2, -1, math.nan, "0.95", None, True])
-def test_a_target_that_is_no_share_is_refused(target: Any) -> None:
-    with pytest.raises(InputError, match=r"target: expected a share of deadlines from 0\.5 to below 1"):
-        SlowDown(target=target)
+def test_a_lone_outlier_is_covered_until_the_next_request() -> None:
+    slow_down, now = SlowDown(), 0.0
+    for _ in range(50):
+        now += 0.1
+        slow_down.update(1.0, now)
+    slow_down.update(3.0, now + 0.1)
+    assert slow_down.suspected > 3.0 > slow_down.tail_factor(now + 0.1)
+    slow_down.update(1.0, now + 0.2)
+    assert slow_down.suspected == 0.0
+
+
+def test_outliers_that_never_were_a_step_are_taken_for_one_no_more() -> None:
+    slow_down, now = SlowDown(), 0.0
+    covered = []
+    for number in range(400):
+        now += 0.1
+        slow_down.update(3.0 if number % 40 == 39 else 1.0 + 0.02 * (number % 2), now)
+        if number % 40 == 39:
+            covered.append(slow_down.suspected > 0)
+    assert covered[0]
+    assert not any(covered[3:])
+
+
+def test_another_target_moves_the_tail_and_keeps_what_was_learnt() -> None:
+    slow_down, now = SlowDown(target=0.9), 0.0
+    for number in range(200):
+        now += 0.1
+        slow_down.update(2.0 * math.exp(0.05 * math.sin(number)), now)
+    value, before = slow_down.value, slow_down.tail_factor(now)
+    slow_down.aim(0.99, adaptation=0.1)
+    assert slow_down.value == value
+    assert slow_down.tail_factor(now) > before
+    slow_down.aim(0.9, adaptation=0.1)
+    assert slow_down.tail_factor(now) == pytest.approx(before)

@@ -15,7 +15,7 @@ from gearshift.device_profiles.operators import ANY, Operator
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.operator_fit import fit_operator_costs, non_negative
 from gearshift.runtime.operator_trace import Traced, operator_of, trace
-from gearshift.runtime.space import layer_macs
+from gearshift.runtime.space import EncoderShape, layer_macs
 
 TOKENS = 8
 
@@ -28,6 +28,7 @@ def macs(call: Sequence[Traced]) -> int:
 def test_the_products_of_a_subnet_are_those_of_its_layers(bundle: Bundle, precision: str) -> None:
     """But for the last layer, which computes less, and the head: the differences between subnets are whole layers."""
     shape = bundle.manifest.space.shape
+    assert isinstance(shape, EncoderShape)
     pool = bundle.pool(precision)
     cells = [(pool[name].choice, TOKENS) for name in ("w100-d100", "w100-d075", "w050-d100", "w050-d075")]
     full, fewer, half, half_fewer = (call for (call,) in trace(bundle, precision, cells, warm_up=False))
@@ -80,7 +81,7 @@ def test_what_holds_others_takes_what_they_leave(bundle: Bundle) -> None:
 def test_an_operator_is_what_it_computes_and_moves(
     kind: str, inputs: list[tuple[int, ...]], outputs: list[tuple[int, ...]], expected: Operator
 ) -> None:
-    assert operator_of(kind, inputs, outputs, {384: 32}) == expected
+    assert operator_of(kind, inputs, outputs, {384: 32}.__getitem__) == expected
 
 
 def made_up(costs_us: tuple[float, ...], *, extra_us: float) -> list[tuple[list[Traced], float]]:

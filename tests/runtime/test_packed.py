@@ -21,9 +21,10 @@ from gearshift.device_profiles import read_fingerprint
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.cache import SETTLED_S, HashMemory, cache_directory
 from gearshift.runtime.engine import Engine
+from gearshift.runtime.entries import ABANDONED_S, KEPT_ENTRIES
 from gearshift.runtime.errors import SelfTestError
 from gearshift.runtime.measure import random_inputs
-from gearshift.runtime.packed import ABANDONED_S, GRAPH, KEPT_ENTRIES, MARKER, PackedCache
+from gearshift.runtime.packed import GRAPH, MARKER, PackedCache
 from gearshift.runtime.pages import resident_bytes
 from gearshift.runtime.providers import CPU
 from gearshift.runtime.session import ElasticSession

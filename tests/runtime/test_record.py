@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.caps import Caps
-from gearshift.runtime.controller import Steering
 from gearshift.runtime.errors import DataError
-from gearshift.runtime.record import LogHeader, RequestRecord
+from gearshift.runtime.record import LogHeader, RequestRecord, SteeringChange
+from gearshift.runtime.steering import Steering
 
 TABLE = LatencyTable(
     "ab" * 32,
@@ -38,12 +38,11 @@ ANSWERED = RequestRecord(
     time=1e9,
     arrival_s=12.5,
     tokens=(5, 7),
-    length=7,
     deadline_ms=20.0,
     slack_ms=18.5,
     waited_ms=1.0,
     queued=True,
-    backlog=((16, 12.0), (8, math.inf)),
+    backlog=((((16, 1),), 12.0), (((8, 2), (40, 1)), math.inf)),
     tokenizing_ms=0.3,
     subnet="big",
     reason="fits",
@@ -63,17 +62,17 @@ SHED = RequestRecord(time=1e9, arrival_s=12.5, deadline_ms=20.0, error="shed")
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 names = st.text()
+works = st.lists(st.tuples(st.integers(0, 512), st.integers(0, 99))).map(tuple)
 records = st.builds(
     RequestRecord,
     time=numbers,
     arrival_s=numbers,
     tokens=st.lists(st.integers(0, 512)).map(tuple),
-    length=st.integers(0, 512),
     deadline_ms=st.none() | numbers,
     slack_ms=st.none() | numbers,
     waited_ms=numbers,
     queued=st.booleans(),
-    backlog=st.lists(st.tuples(st.integers(0, 512), numbers | st.just(math.inf))).map(tuple),
+    backlog=st.lists(st.tuples(works, numbers | st.just(math.inf))).map(tuple),
     tokenizing_ms=numbers,
     subnet=st.none() | names,
     reason=st.none() | names,
@@ -101,6 +100,13 @@ def test_the_property_above_fills_every_field() -> None:
     assert set(ANSWERED.to_dict()) == {"kind", *(field.name for field in fields(RequestRecord))}
 
 
+def test_a_change_of_the_steering_survives_json() -> None:
+    change = SteeringChange(time=1e9, steering=Steering(target=0.9, min_accuracy=0.5))
+    assert SteeringChange.from_dict(json.loads(json.dumps(change.to_dict(), allow_nan=False))) == change
+    with pytest.raises(DataError, match="a change of the steering that cannot be used"):
+        SteeringChange.from_dict({"time": 1.0, "steering": {"target": 7}})
+
+
 def test_a_header_survives_json() -> None:
     assert LogHeader.from_dict(json.loads(json.dumps(HEADER.to_dict(), allow_nan=False))) == HEADER
 
@@ -124,9 +130,9 @@ def test_a_request_ends_in_one_way(record: RequestRecord, outcome: str) -> None:
     assert record.outcome == outcome
 
 
-def test_batch_and_ratio_follow_from_the_rest() -> None:
-    assert (ANSWERED.batch, ANSWERED.ratio) == (2, 5.0 / 4.0)
-    assert (SHED.batch, SHED.ratio) == (0, None)
+def test_work_and_ratio_follow_from_the_rest() -> None:
+    assert (ANSWERED.work, ANSWERED.ratio) == (((7, 2),), 5.0 / 4.0)
+    assert (SHED.work, SHED.ratio) == ((), None)
 
 
 @pytest.mark.parametrize(
@@ -137,15 +143,15 @@ def test_batch_and_ratio_follow_from_the_rest() -> None:
         ("arrival_s", True),
         ("tokens", 3),
         ("tokens", [1.5]),
-        ("length", -1),
         ("subnet", 4),
         ("met", "yes"),
         ("slack_ms", "1"),
         ("caps", {"largest": 0}),
         ("caps", None),
         ("queued", None),
-        ("backlog", [[1]]),
-        ("backlog", [[1, "soon"]]),
+        ("backlog", [[[[8, 1]]]]),
+        ("backlog", [[[[8, 1]], "soon"]]),
+        ("backlog", [[[8], 1.0]]),
         ("signals", [1]),
         ("signals", {"others_cpu": "high"}),
     ],

@@ -6,21 +6,23 @@ import random
 
 import pytest
 
-from gearshift.runtime.design import Choice, designed_choices, random_choices
+from gearshift.runtime.design import Choice, Switches, designed_choices, random_choices
 from gearshift.runtime.errors import ProfileError
+from gearshift.runtime.mixed import MixedShape, mixed_space, parse_subnet
 from gearshift.runtime.space import EncoderShape, cut_space, uniform_grid
 from gearshift.runtime.stage_latency import StageLatency, fit_stage_latency
 
 SHAPE = EncoderShape(layers=6, hidden=64, heads=4, neurons=64, vocabulary=100, positions=64, types=2)
-SPACE = cut_space(SHAPE, list(uniform_grid(SHAPE).values()), 1)
-POOL = [SPACE.choice(subnet) for subnet in uniform_grid(SHAPE).values()]
+ELASTIC = cut_space(SHAPE, list(uniform_grid(SHAPE).values()), 1)
+SPACE = Switches.of(ELASTIC)
+POOL = [ELASTIC.choice(subnet) for subnet in uniform_grid(SHAPE).values()]
 LENGTHS = (16, 64)
 
 
 def true_ms(choice: Choice, length: int) -> float:
     """A call that takes what its stages take: wider ones more, the last one half."""
     total = 0.3 + 0.002 * length
-    for place, (stage, option) in enumerate(zip(SPACE.stages, choice, strict=True)):
+    for place, (stage, option) in enumerate(zip(ELASTIC.stages, choice, strict=True)):
         heads, neurons = stage.options[option].layers[0]
         own = 1 + 0.02 * place  # a stage is not quite as the next one
         total += length * (0.004 * heads + 0.0002 * neurons) * own * (0.5 if place == 5 else 1.0)
@@ -74,7 +76,7 @@ def test_tails_are_those_of_the_scatter() -> None:
 
 
 def test_a_single_stage_is_a_table_of_its_options() -> None:
-    space = cut_space(SHAPE, list(uniform_grid(SHAPE).values()), 6)
+    space = Switches.of(cut_space(SHAPE, list(uniform_grid(SHAPE).values()), 6))
     seen = [((option,), 16, 1.0 + option) for option in range(12) for _ in range(5)]
     fitted = fit_stage_latency(space, seen)
     expected = [1.0 + option for option in range(12)]
@@ -95,7 +97,7 @@ def test_a_choice_of_another_space_is_refused() -> None:
 def test_the_design_has_every_option_about_equally_often_and_never_nothing(layers: int) -> None:
     space = cut_space(SHAPE, list(uniform_grid(SHAPE).values()), layers)
     pool = [space.choice(subnet) for subnet in uniform_grid(SHAPE).values()]
-    design = designed_choices(space, pool, 3)
+    design = designed_choices(Switches.of(space), pool, 3)
     chosen = [next(design) for _ in range(400)]
     assert {choice for choice in chosen if choice in set(pool)} == set(pool)
     for place, stage in enumerate(space.stages):
@@ -113,4 +115,22 @@ def test_unseen_choices_are_different_and_none_of_the_pool() -> None:
 def test_there_are_no_more_unseen_choices_than_there_are() -> None:
     small = cut_space(SHAPE, list(uniform_grid(SHAPE).values()), 6)
     pool = [small.choice(subnet) for subnet in uniform_grid(SHAPE).values()]
-    assert random_choices(small, 5, 1, pool) == []
+    assert random_choices(Switches.of(small), 5, 1, pool) == []
+
+
+def test_a_space_of_mixed_operations_is_designed_and_fitted_alike() -> None:
+    shape = MixedShape(vocabulary=100, positions=32, types=2, embedding=32, head_size=16)
+    nets = [parse_subnet(name) for name in ("32MF-32S3F", "32FF-32MF", "32M-32S5")]
+    space = mixed_space(shape, nets)
+    switches, pool = Switches.of(space), [space.choice(net) for net in nets]
+    design = designed_choices(switches, pool, 0)
+    cost = {block: 1.0 + place for place, block in enumerate(b for stage in space.stages for b in stage.options)}
+    seen = []
+    for _ in range(60):
+        choice = next(design)
+        blocks = space.subnet(choice).blocks
+        seen.append((choice, 16, 0.5 + sum(cost[block] for block in blocks)))
+    fitted = fit_stage_latency(switches, seen)
+    for choice in random_choices(switches, 6, 1, pool):
+        expected = 0.5 + sum(cost[block] for block in space.subnet(choice).blocks)
+        assert fitted.predict(choice, 16) == pytest.approx(expected, rel=0.03)

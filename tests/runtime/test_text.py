@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
+from gearshift.runtime.batches import group, work_of
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.errors import InputError, SchemaError
 from gearshift.runtime.text import CHARACTERS_PER_TOKEN, TextEncoder
@@ -20,32 +21,37 @@ def encoder(bundle: Bundle) -> TextEncoder:
 
 def test_a_text_becomes_integer_arrays_of_one_row(encoder: TextEncoder, bundle: Bundle) -> None:
     encoded = encoder.encode(["turn the lights off"])
-    assert set(encoded.inputs) == set(bundle.manifest.inputs)
-    for array in encoded.inputs.values():
+    assert set(encoded.calls[0].inputs) == set(bundle.manifest.inputs)
+    (call,) = encoded.calls
+    for array in call.inputs.values():
         assert array.dtype == np.int64
-        assert array.shape == (1, encoded.length)
-    assert encoded.inputs["attention_mask"].tolist() == [[1] * encoded.length]
-    assert encoded.tokens == (encoded.length,)
+        assert array.shape == (1, encoded.tokens[0])
+    assert call.inputs["attention_mask"].tolist() == [[1] * encoded.tokens[0]]
+    assert encoded.work == ((encoded.tokens[0], 1),)
     assert encoded.truncated == (False,)
 
 
-def test_a_batch_is_padded_to_its_longest_text(encoder: TextEncoder, bundle: Bundle) -> None:
-    texts = ["off", "turn the lights off please", "the lights"]
+def test_texts_of_like_length_run_together_padded_to_the_longest_of_them(encoder: TextEncoder, bundle: Bundle) -> None:
+    texts = ["off " * 9, "turn the lights off please", "the lights", "off " * 8, "off"]
     encoded = encoder.encode(texts)
-    assert encoded.length == max(encoded.tokens)
-    for row, text in enumerate(texts):
-        alone = encoder.encode([text])
-        tokens = encoded.tokens[row]
-        assert alone.tokens == (tokens,)
-        ids, mask = encoded.inputs["input_ids"][row], encoded.inputs["attention_mask"][row]
-        assert ids[:tokens].tolist() == alone.inputs["input_ids"][0].tolist()
-        assert (ids[tokens:] == bundle.manifest.pad_id).all()
-        assert mask.tolist() == [1] * tokens + [0] * (encoded.length - tokens)
+    assert [call.rows for call in encoded.calls] == [*map(tuple, group(encoded.tokens))]
+    assert len(encoded.calls) > 1
+    assert encoded.work == work_of(encoded.tokens)
+    for call, (longest, count) in zip(encoded.calls, encoded.work, strict=True):
+        assert len(call.rows) == count
+        for place, row in enumerate(call.rows):
+            alone = encoder.encode([texts[row]])
+            tokens = encoded.tokens[row]
+            assert alone.tokens == (tokens,)
+            ids, mask = call.inputs["input_ids"][place], call.inputs["attention_mask"][place]
+            assert ids[:tokens].tolist() == alone.calls[0].inputs["input_ids"][0].tolist()
+            assert (ids[tokens:] == bundle.manifest.pad_id).all()
+            assert mask.tolist() == [1] * tokens + [0] * (longest - tokens)
 
 
 def test_a_pair_is_one_row_of_two_types(encoder: TextEncoder) -> None:
     encoded = encoder.encode([("turn the lights off", "now")])
-    types = encoded.inputs["token_type_ids"][0]
+    types = encoded.calls[0].inputs["token_type_ids"][0]
     assert types[0] == 0
     assert types[-1] == 1
     assert (np.diff(types) >= 0).all()
@@ -54,7 +60,7 @@ def test_a_pair_is_one_row_of_two_types(encoder: TextEncoder) -> None:
 def test_only_the_inputs_of_the_graph_are_given(bundle_copy: Path) -> None:
     change_manifest(bundle_copy, inputs=("input_ids", "attention_mask"))
     encoded = TextEncoder(open_bundle(bundle_copy)).encode(["the lights"])
-    assert set(encoded.inputs) == {"input_ids", "attention_mask"}
+    assert set(encoded.calls[0].inputs) == {"input_ids", "attention_mask"}
 
 
 def test_a_long_text_is_cut_to_the_longest_that_the_graph_takes(encoder: TextEncoder, bundle: Bundle) -> None:
@@ -64,7 +70,7 @@ def test_a_long_text_is_cut_to_the_longest_that_the_graph_takes(encoder: TextEnc
 
 
 def test_a_text_that_just_fits_is_not_cut(encoder: TextEncoder, bundle: Bundle) -> None:
-    special = encoder.encode(["a"]).length - 1
+    special = encoder.encode(["a"]).tokens[0] - 1
     longest = bundle.manifest.max_length - special
     assert encoder.encode([" ".join("a" * longest)]).truncated == (False,)
     assert encoder.encode([" ".join("a" * (longest + 1))]).truncated == (True,)
@@ -75,21 +81,24 @@ def test_100_000_characters_give_the_tokens_of_their_beginning(encoder: TextEnco
     assert len(long) == 100_000
     encoded = encoder.encode([long])
     beginning = encoder.encode([long[: bundle.manifest.max_length * CHARACTERS_PER_TOKEN]])
-    assert encoded.inputs["input_ids"].tolist() == beginning.inputs["input_ids"].tolist()
+    assert encoded.calls[0].inputs["input_ids"].tolist() == beginning.calls[0].inputs["input_ids"].tolist()
     assert encoded.truncated == (True,)
 
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "\u00e4" * 100_000, "\U0001f600" * 100_000, "?!" * 50_000])
 def test_100_000_characters_of_any_kind_are_taken(encoder: TextEncoder, bundle: Bundle, text: str) -> None:
     encoded = encoder.encode([text])
-    assert 0 < encoded.length <= bundle.manifest.max_length
+    assert 0 < encoded.tokens[0] <= bundle.manifest.max_length
     assert encoded.truncated == (True,)
 
 
 def test_blanks_do_not_push_the_words_out(encoder: TextEncoder) -> None:
     spread = "turn the" + " " * 50_000 + "lights off"
     encoded = encoder.encode([" " * 100_000 + spread])
-    assert encoded.inputs["input_ids"].tolist() == encoder.encode(["turn the lights off"]).inputs["input_ids"].tolist()
+    assert (
+        encoded.calls[0].inputs["input_ids"].tolist()
+        == encoder.encode(["turn the lights off"]).calls[0].inputs["input_ids"].tolist()
+    )
     assert encoded.truncated == (False,)
 
 
@@ -132,8 +141,8 @@ def test_padding_and_truncation_that_the_tokenizer_brings_along_do_not_count(bun
     change_manifest(bundle_copy)
     opened = open_bundle(bundle_copy)
     encoder = TextEncoder(opened)
-    assert encoder.encode(["a"]).length < 5
-    assert encoder.encode(["a " * 100]).length == opened.manifest.max_length
+    assert encoder.encode(["a"]).tokens[0] < 5
+    assert encoder.encode(["a " * 100]).tokens[0] == opened.manifest.max_length
 
 
 def test_a_tokenizer_that_cannot_be_read_is_named(bundle_copy: Path) -> None:

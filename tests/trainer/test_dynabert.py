@@ -13,18 +13,18 @@ import torch
 from gearshift.runtime.errors import DataError, InputError, ModelError, StorageError
 from gearshift.runtime.space import DEPTHS, uniform_grid
 from gearshift.runtime.storage import replace_file
-from gearshift.trainer import dynabert
+from gearshift.trainer import stages
 from gearshift.trainer.batches import encode
 from gearshift.trainer.checkpoint import POOL, SUPERNET, Run, load_checkpoint, load_run, save_run
 from gearshift.trainer.data import DataSet
 from gearshift.trainer.dynabert import train_supernet
 from gearshift.trainer.evaluate import accuracy
 from gearshift.trainer.importance import measure_importance
-from gearshift.trainer.loop import STATE
 from gearshift.trainer.losses import hidden_loss, soft_cross_entropy
 from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.rows import Row
 from gearshift.trainer.settings import Settings
+from gearshift.trainer.stage_state import STATE
 from tests.trainer.full_disk import fill_disk, needs_full_device
 from tests.trainer.tiny import LABELS, SETTINGS, SHAPE, make_data, scatter
 
@@ -168,7 +168,7 @@ def test_distillation_brings_the_subnets_nearer_to_the_full_net_before_it(
         for subnet in uniform_grid(SHAPE, depths=(1.0,) if stage == "width" else DEPTHS).values():
             student = run.checkpoint.model.eval()(batch, subnet)
             total += float(soft_cross_entropy(student.logits, target.logits)) - least
-            total += hidden_weight * float(hidden_loss(student, target, subnet, batch.attention_mask))
+            total += hidden_weight * float(hidden_loss(student, target, subnet, batch))
         return total
 
     assert distance(after) < 0.8 * distance(before)
@@ -276,7 +276,7 @@ def test_an_interruption_between_stages_changes_nothing(
         if ends:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(dynabert, "replace_file", replace)
+    monkeypatch.setattr(stages, "replace_file", replace)
     with pytest.raises(KeyboardInterrupt):
         train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
     monkeypatch.undo()

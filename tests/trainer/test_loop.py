@@ -4,9 +4,11 @@ Adam moves a parameter whose gradient stays the same by the learning rate with e
 optimizer was told can be read off the parameters.
 """
 
+import contextlib
+import dataclasses
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,9 @@ from torch import Tensor, nn
 
 from gearshift.runtime.errors import ModelError, StorageError
 from gearshift.trainer.batches import Batch
-from gearshift.trainer.loop import STATE, StagePlan, Step, run_stage
+from gearshift.trainer.loop import Losses, StagePlan, run_stage
 from gearshift.trainer.settings import Settings
+from gearshift.trainer.stage_state import STATE
 from tests.trainer.full_disk import fill_disk, needs_full_device
 from tests.trainer.tiny import encoded_rows
 
@@ -41,31 +44,35 @@ class Numbers(nn.Module):
         return tuple(float(linear.bias[0].detach()) for linear in linears)  # type: ignore[return-value]
 
 
-def pulling(model: nn.Module, strength: Callable[[int], float] = lambda index: 0.1) -> Step:
-    """A step that gives every bias the same gradient, and every matrix none."""
+def pulling(strength: Callable[[int], float] = lambda index: 0.1) -> Losses:
+    """A loss that gives every bias the same gradient, and every matrix none."""
 
-    def step(batch: Batch, index: int) -> float:
-        for parameter in model.parameters():
-            parameter.grad = torch.full_like(parameter, strength(index) * (parameter.ndim == 1))
-        return 1.0
+    def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        def loss() -> Tensor:
+            total = torch.zeros(())
+            for parameter in model.parameters():
+                total = total + parameter.sum() * (strength(index) if parameter.ndim == 1 else 0.0)
+            return total
 
-    return step
+        return [loss]
+
+    return losses
 
 
-def watching(look: Callable[[Batch, int], object]) -> Step:
-    """A step that learns nothing and lets `look` see it."""
+def watching(look: Callable[[Batch, int], object]) -> Losses:
+    """A loss that teaches nothing and lets `look` see the step."""
 
-    def step(batch: Batch, index: int) -> float:
+    def losses(model: nn.Module, batch: Batch, index: int) -> Sequence[Callable[[], Tensor]]:
         look(batch, index)
-        return 1.0
+        return pulling(lambda index: 0)(model, batch, index)
 
-    return step
+    return losses
 
 
 def train(
-    model: nn.Module, step: Step, states: Path, *, plan: StagePlan | None = None, settings: Settings = SETTINGS
+    model: nn.Module, losses: Losses, states: Path, *, plan: StagePlan | None = None, settings: Settings = SETTINGS
 ) -> None:
-    run_stage(model, ROWS, plan or StagePlan("teacher", epochs=2, lr=0.01), settings, step, states=states)
+    run_stage(model, ROWS, plan or StagePlan("teacher", epochs=2, lr=0.01), settings, losses, states=states)
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 3), (2, 6), (0.1, 1), (1.5, 5), (1 / 3, 1)])
@@ -87,14 +94,13 @@ def learning_rates(settings: Settings, plan: StagePlan, states: Path) -> list[tu
     """How far the three biases moved in each step."""
     model = Numbers()
     places = [model.biases()]
-    pull = pulling(model)
 
-    def step(batch: Batch, index: int) -> float:
+    def losses(wrapped: nn.Module, batch: Batch, index: int) -> Sequence[Callable[[], Tensor]]:
         if index:
             places.append(model.biases())
-        return pull(batch, index)
+        return pulling()(wrapped, batch, index)
 
-    train(model, step, states, plan=plan, settings=settings)
+    train(model, losses, states, plan=plan, settings=settings)
     places.append(model.biases())
     return [tuple(old - new for old, new in zip(*pair, strict=True)) for pair in itertools.pairwise(places)]
 
@@ -115,7 +121,7 @@ def test_the_head_learns_at_its_own_rate(tmp_path: Path) -> None:
 def test_matrices_decay_and_biases_do_not(tmp_path: Path) -> None:
     model = Numbers()
     settings = Settings(batch_size=4, warmup=0, weight_decay=0.5, save_every_s=LATER)
-    train(model, pulling(model, lambda index: 0), tmp_path, plan=StagePlan("teacher", 1 / 3, 0.1), settings=settings)
+    train(model, pulling(lambda index: 0), tmp_path, plan=StagePlan("teacher", 1 / 3, 0.1), settings=settings)
     assert model.encoder.weight.tolist() == [[pytest.approx(1 - 0.1 * 0.5)] * 2] * 2
     assert model.biases() == (1, 1, 1)
 
@@ -125,7 +131,7 @@ def test_a_large_gradient_is_clipped(tmp_path: Path) -> None:
     for number, strength in enumerate([1, 1000]):
         model = Numbers()
         # Clipped, the second gradient is as long as the first. Adam would follow a longer one.
-        pull = pulling(model, lambda index, strength=strength: strength if index else 1)  # type: ignore[misc]
+        pull = pulling(lambda index, strength=strength: strength if index else 1)  # type: ignore[misc]
         train(model, pull, tmp_path / str(number), plan=StagePlan("teacher", 2 / 3, 0.01))
         moved.append(model.biases())
     assert moved[0] == pytest.approx(moved[1], rel=1e-6)
@@ -134,35 +140,141 @@ def test_a_large_gradient_is_clipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_no_number_stops_the_stage_before_the_weights_change(tmp_path: Path, loss: float) -> None:
     model = Numbers()
-    pull = pulling(model)
 
-    def step(batch: Batch, index: int) -> float:
-        pull(batch, index)
-        return loss if index == 2 else 1.0
+    def losses(wrapped: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        (pull,) = pulling()(wrapped, batch, index)
+        return [lambda: pull() + (loss if index == 2 else 0)]
 
     message = rf"^stage depth: the loss became {loss} at step 2; lower the learning rate$"
     with pytest.raises(ModelError, match=message):
-        train(model, step, tmp_path, plan=StagePlan("depth", 2, 0.01))
+        train(model, losses, tmp_path, plan=StagePlan("depth", 2, 0.01))
     assert all(0.97 < bias < 0.99 for bias in model.biases())  # two steps of .01 at most
+
+
+def test_a_step_in_parts_moves_as_one_over_all_rows(tmp_path: Path) -> None:
+    def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        assert isinstance(model, Numbers)
+        sizes.append(len(batch.indices))
+        return [lambda: (model.encoder.bias.sum() * batch.indices.sum()) / batch.counts.rows]
+
+    moved = []
+    for micro, expected in ((0, [4, 4, 2]), (3, [3, 1, 3, 1, 2]), (1, [1] * 10)):
+        sizes: list[int] = []
+        model = Numbers()
+        settings = Settings(batch_size=4, micro_batch=micro, weight_decay=0, warmup=0, clip=1e9, save_every_s=LATER)
+        train(model, losses, tmp_path / str(micro), plan=StagePlan("width", 1, 0.01), settings=settings)
+        assert sorted(sizes) == sorted(expected)
+        moved.append(model.biases())
+    assert moved[1] == pytest.approx(moved[0], rel=1e-6)
+    assert moved[2] == pytest.approx(moved[0], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "message", ["CUDA out of memory. Tried to allocate 2 GiB", "DefaultCPUAllocator: can't allocate"]
+)
+def test_running_out_of_memory_says_what_to_lower(tmp_path: Path, message: str) -> None:
+    def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        if index:
+            raise RuntimeError(f"{message} memory")
+        return list(pulling()(model, batch, index))
+
+    expected = (
+        r"^stage width: out of memory with 4 rows of \d+ tokens a step; lower micro_batch \(now all rows at once\)"
+    )
+    with pytest.raises(ModelError, match=expected):
+        train(Numbers(), losses, tmp_path, plan=StagePlan("width", 1, 0.01))
+
+
+def test_another_error_passes_through(tmp_path: Path) -> None:
+    def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        train(Numbers(), losses, tmp_path)
+
+
+# Held-out rows
+
+
+def scored(
+    scores: Sequence[float], patience: int = 0, stop_at: int | None = None
+) -> Callable[[Path], tuple[Numbers, int]]:
+    """Train six steps with an evaluation after each; gives the model and how many evaluations there were."""
+
+    def run(states: Path) -> tuple[Numbers, int]:
+        model, left = Numbers(), list(scores)
+        settings = dataclasses.replace(SETTINGS, evaluate_every=1 / 3, patience=patience)
+        run_stage(
+            model,
+            ROWS,
+            StagePlan("width", 2, 0.01),
+            settings,
+            pulling(),
+            states=states,
+            score=lambda: left.pop(0),
+        )
+        return model, len(scores) - len(left)
+
+    return run
+
+
+def steps_taken(model: Numbers) -> int:
+    """How many of six steps its weights have learnt, the first at a rate of .01 and the last at a fifth of it."""
+    rates = [0.01 * (6 - step) / 5 for step in range(1, 6)]
+    places = list(itertools.accumulate([0.01, *rates]))
+    return 1 + min(range(6), key=lambda step: abs(1 - places[step] - model.biases()[0]))
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"), [([1, 5, 3, 4, 2, 1], 2), ([1, 2, 3, 3, 2, 2], 4), ([1, 2, 3, 4, 5, 6], 6)]
+)
+def test_a_stage_ends_with_its_best_weights_of_equal_ones_the_later(
+    tmp_path: Path, scores: list[float], best: int
+) -> None:
+    model, evaluations = scored(scores)(tmp_path)
+    assert (steps_taken(model), evaluations) == (best, 6)
+
+
+@pytest.mark.parametrize(("patience", "evaluations"), [(1, 3), (2, 4), (3, 6)])
+def test_a_stage_ends_early_after_evaluations_without_gain(tmp_path: Path, patience: int, evaluations: int) -> None:
+    model, made = scored([1, 5, 4, 3, 6, 2], patience)(tmp_path)
+    assert made == evaluations
+    assert steps_taken(model) == (2 if patience < 3 else 5)
+
+
+def test_the_best_weights_outlive_an_interruption(tmp_path: Path) -> None:
+    def broken() -> float:
+        raise KeyboardInterrupt
+
+    settings = dataclasses.replace(SETTINGS, evaluate_every=1 / 3)
+    for number, score in enumerate((lambda: 5.0, broken, lambda: 4.0)):
+        model = Numbers()
+        plan = StagePlan("width", 2 if number else 1 / 3, 0.01)
+        with contextlib.suppress(KeyboardInterrupt):
+            run_stage(model, ROWS, plan, settings, pulling(), states=tmp_path, score=score)
+    assert model.biases()[0] == pytest.approx(0.99)  # after the first step
 
 
 # Interruptions
 
 
-def noisy(model: Numbers, stop_at: int | None = None, seen: list[int] | None = None) -> Step:
-    """A step with random numbers in it, as dropout has."""
+def noisy(stop_at: int | None = None, seen: list[int] | None = None) -> Losses:
+    """A loss with random numbers in it, as dropout has."""
 
-    def step(batch: Batch, index: int) -> float:
+    def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        assert isinstance(model, Numbers)
         if seen is not None:
             seen.append(index)
-        loss: Tensor = (model.encoder(torch.rand(4, 2)) ** 2).mean() + (model.classifier.bias**2).sum()
-        loss = loss * (1 + batch.indices.float().mean())
-        loss.backward()  # type: ignore[no-untyped-call]
-        if index == stop_at:
-            raise KeyboardInterrupt
-        return loss.item()
 
-    return step
+        def loss() -> Tensor:
+            if index == stop_at:
+                raise KeyboardInterrupt
+            total: Tensor = (model.encoder(torch.rand(4, 2)) ** 2).mean() + (model.classifier.bias**2).sum()
+            return total * (1 + batch.indices.float().mean())
+
+        return [loss, loss]
+
+    return losses
 
 
 def weights(model: nn.Module) -> list[list[float]]:
@@ -172,7 +284,7 @@ def weights(model: nn.Module) -> list[list[float]]:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[list[float]]:
     model = Numbers()
-    train(model, noisy(model), tmp_path_factory.mktemp("whole"))
+    train(model, noisy(), tmp_path_factory.mktemp("whole"))
     return weights(model)
 
 
@@ -182,9 +294,9 @@ def test_a_stage_that_was_interrupted_ends_as_if_it_had_not_been(
 ) -> None:
     model, seen = Numbers(), []  # type: ignore[var-annotated]
     with pytest.raises(KeyboardInterrupt):
-        train(model, noisy(model, stop_at), tmp_path)
+        train(model, noisy(stop_at), tmp_path)
     again = Numbers()
-    train(again, noisy(again, seen=seen), tmp_path)
+    train(again, noisy(seen=seen), tmp_path)
     assert seen == list(range(stop_at, 6))
     assert weights(again) == uninterrupted
 
@@ -193,28 +305,28 @@ def test_without_a_state_the_stage_starts_over(tmp_path: Path, uninterrupted: li
     settings = Settings(batch_size=4, save_every_s=LATER, weight_decay=0, warmup=0)
     model, seen = Numbers(), []  # type: ignore[var-annotated]
     with pytest.raises(KeyboardInterrupt):
-        train(model, noisy(model, 4), tmp_path, settings=settings)
+        train(model, noisy(4), tmp_path, settings=settings)
     assert not (tmp_path / STATE).exists()
     again = Numbers()
-    train(again, noisy(again, seen=seen), tmp_path, settings=settings)
+    train(again, noisy(seen=seen), tmp_path, settings=settings)
     assert seen == list(range(6))
     assert weights(again) == uninterrupted
 
 
 def test_the_state_of_another_stage_is_left_aside(tmp_path: Path, uninterrupted: list[list[float]]) -> None:
     other = Numbers()
-    train(other, noisy(other), tmp_path, plan=StagePlan("width", 1, 0.01))
+    train(other, noisy(), tmp_path, plan=StagePlan("width", 1, 0.01))
     assert (tmp_path / STATE).is_file()
     model = Numbers()
-    train(model, noisy(model), tmp_path)
+    train(model, noisy(), tmp_path)
     assert weights(model) == uninterrupted
 
 
 def test_a_finished_stage_does_nothing_when_run_again(tmp_path: Path, uninterrupted: list[list[float]]) -> None:
     model, seen = Numbers(), []  # type: ignore[var-annotated]
-    train(model, noisy(model), tmp_path)
+    train(model, noisy(), tmp_path)
     again = Numbers()
-    train(again, noisy(again, seen=seen), tmp_path)
+    train(again, noisy(seen=seen), tmp_path)
     assert seen == []
     assert weights(again) == uninterrupted
 
@@ -239,18 +351,17 @@ def test_a_full_disk_stops_the_stage_and_keeps_the_state_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uninterrupted: list[list[float]]
 ) -> None:
     model = Numbers()
-    step = noisy(model)
 
-    def until_full(batch: Batch, index: int) -> float:
+    def until_full(wrapped: nn.Module, batch: Batch, index: int) -> Sequence[Callable[[], Tensor]]:
         if index == 3:
             fill_disk(monkeypatch, STATE)
-        return step(batch, index)
+        return noisy()(wrapped, batch, index)
 
     with pytest.raises(StorageError, match=rf"{STATE}: could not be written \(No space left on device\)"):
         train(model, until_full, tmp_path)
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == [STATE]
     again, seen = Numbers(), []  # type: ignore[var-annotated]
-    train(again, noisy(again, seen=seen), tmp_path)
+    train(again, noisy(seen=seen), tmp_path)
     assert seen == [3, 4, 5]
     assert weights(again) == uninterrupted

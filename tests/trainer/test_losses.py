@@ -26,6 +26,7 @@ from gearshift.trainer.model import Output
 
 LOGITS = torch.zeros(2, 3)
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0]])
+BATCH = Batch(MASK, MASK, MASK, torch.zeros(2, dtype=torch.int64), torch.arange(2))
 FOUR_LAYERS = Subnet(((1, 1),) * 4)
 
 
@@ -65,23 +66,23 @@ def test_a_student_that_answers_as_its_teacher_has_nothing_to_learn() -> None:
 def test_the_hidden_loss_adds_up_the_layers_and_averages_over_values() -> None:
     student = Output(LOGITS, states(0, 1, 2, 3, 4))
     teacher = Output(LOGITS, states(1, 1, 0, 3, 7))
-    assert hidden_loss(student, teacher, FOUR_LAYERS, MASK).item() == pytest.approx(1 + 0 + 4 + 0 + 9)
+    assert hidden_loss(student, teacher, FOUR_LAYERS, BATCH).item() == pytest.approx(1 + 0 + 4 + 0 + 9)
 
 
 def test_the_hidden_loss_of_the_full_net_against_itself_is_zero() -> None:
     hidden = tuple(torch.randn(2, 3, 5) for _ in range(5))
-    assert hidden_loss(Output(LOGITS, hidden), Output(LOGITS, hidden), FOUR_LAYERS, MASK).item() == 0
+    assert hidden_loss(Output(LOGITS, hidden), Output(LOGITS, hidden), FOUR_LAYERS, BATCH).item() == 0
 
 
 def test_the_hidden_loss_pays_no_heed_to_padding() -> None:
     teacher = Output(LOGITS, tuple(torch.randn(2, 3, 5) for _ in range(5)))
     hidden = tuple(torch.randn(2, 3, 5) for _ in range(5))
-    plain = hidden_loss(Output(LOGITS, hidden), teacher, FOUR_LAYERS, MASK)
+    plain = hidden_loss(Output(LOGITS, hidden), teacher, FOUR_LAYERS, BATCH)
     for state in hidden:
         state[1, 1:] = 1e6
-    assert torch.equal(hidden_loss(Output(LOGITS, hidden), teacher, FOUR_LAYERS, MASK), plain)
+    assert torch.equal(hidden_loss(Output(LOGITS, hidden), teacher, FOUR_LAYERS, BATCH), plain)
     hidden[2][1, 0] += 1
-    assert not torch.equal(hidden_loss(Output(LOGITS, hidden), teacher, FOUR_LAYERS, MASK), plain)
+    assert not torch.equal(hidden_loss(Output(LOGITS, hidden), teacher, FOUR_LAYERS, BATCH), plain)
 
 
 @pytest.mark.parametrize(
@@ -101,10 +102,10 @@ def test_a_kept_layer_learns_from_its_own_and_the_last_from_the_last(
 ) -> None:
     subnet = Subnet(tuple((1, 1) if layer in kept else (0, 0) for layer in range(4)))
     teacher = Output(LOGITS, states(10, 11, 12, 13, 14))
-    assert hidden_loss(Output(LOGITS, states(*targets)), teacher, subnet, MASK).item() == 0
+    assert hidden_loss(Output(LOGITS, states(*targets)), teacher, subnet, BATCH).item() == 0
     for place in range(len(targets)):
         off = [value + (index == place) for index, value in enumerate(targets)]
-        assert hidden_loss(Output(LOGITS, states(*off)), teacher, subnet, MASK).item() == pytest.approx(1)
+        assert hidden_loss(Output(LOGITS, states(*off)), teacher, subnet, BATCH).item() == pytest.approx(1)
 
 
 # Each task's own: three rows of 4, 2 and 1 tokens, against the formulas in numpy

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import fields
 from typing import Any
 
@@ -9,9 +10,15 @@ import pytest
 
 from gearshift.runtime.errors import InputError
 from gearshift.trainer.settings import Settings
+from gearshift.trainer.sparsity import Pruning
 
-LEAST = {"max_length": 1, "batch_size": 1, "importance_rows": 1, "random_subnets": 0, "seed": 0}
-RATES = sorted({field.name for field in fields(Settings)} - LEAST.keys() - {"widths", "depths", "freeze_embeddings"})
+LEAST = {field.name: 0 for field in fields(Settings) if field.type == "int"}
+LEAST |= {"max_length": 1, "batch_size": 1, "importance_rows": 1}
+RATES = sorted({field.name for field in fields(Settings) if field.type == "float"} - {"sparsity", "prune_ramp"})
+
+
+def test_the_kinds_of_settings_are_known_here() -> None:
+    assert {field.type for field in fields(Settings)} == {"int", "float", "bool", "str", "tuple[float, ...]"}
 
 
 def make(**values: Any) -> Settings:
@@ -37,6 +44,30 @@ def test_a_rate_is_a_number_of_zero_or_more(name: str, value: float) -> None:
 def test_multipliers_cannot_be_left_out(name: str) -> None:
     with pytest.raises(InputError, match="widths and depths must each name one multiplier"):
         make(**{name: ()})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sparsity": 1.0}, "sparsity: expected a share from 0 to below 1, such as 0.4, got 1"),
+        ({"sparsity": math.nan}, "sparsity: expected a share from 0 to below 1, such as 0.4, got nan"),
+        ({"prune_scope": "row"}, "pruning scope: expected matrix or global, got 'row'"),
+        ({"prune_ramp": 1.5}, "pruning ramp: expected a share of the steps from 0 to 1, got 1.5"),
+        ({"prune_stage": "end"}, "settings: prune_stage: expected one of teacher, width, depth, got 'end'"),
+        (
+            {"sparsity": 0.4, "prune_stage": "depth", "depth_epochs": 0},
+            "settings: expected depth_epochs above 0, as its stage is to prune, got 0",
+        ),
+    ],
+)
+def test_pruning_that_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        make(**values)
+
+
+def test_nothing_is_pruned_unless_asked_for() -> None:
+    assert make().pruning is None
+    assert make(sparsity=0.3, prune_ramp=0).pruning == Pruning(0.3, "matrix", embeddings=False, ramp=0)
 
 
 def test_all_settings_can_be_written_as_json_and_read_again() -> None:

@@ -12,7 +12,7 @@ import torch
 from gearshift.runtime.space import EncoderShape
 from gearshift.trainer.batches import Batch, EncodedRows
 from gearshift.trainer.data import DataSet
-from gearshift.trainer.model import Dropout, ElasticClassifier
+from gearshift.trainer.model import Dropout, ElasticClassifier, TaskModel
 from gearshift.trainer.rows import Row
 from gearshift.trainer.settings import Settings
 from tests.data.make_tiny_bundle import make_checkpoint
@@ -89,7 +89,7 @@ def random_model(
 
 
 @torch.no_grad()
-def scatter(model: ElasticClassifier) -> None:
+def scatter(model: TaskModel) -> None:
     """Draw every weight anew so that values keep their size from layer to layer, and no two are alike."""
     for name, parameter in model.named_parameters():
         if "norm.weight" in name:

@@ -1,0 +1,79 @@
+"""A supernet with the word embeddings that some texts need: of a small subnet they are most of the bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gearshift.export.pieces import respelt, shrink, used_pieces
+from gearshift.runtime.errors import DataError, ExportError
+from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.nasbert.model import MixedModel
+from gearshift.trainer.nasbert.run import AnyModel, AnyRun
+from gearshift.trainer.rows import Row
+
+
+@dataclass(frozen=True)
+class VocabularyReport:
+    """What became of the vocabulary."""
+
+    kept: int
+    """Pieces that are left."""
+    of: int
+    """Pieces that there were."""
+    respelt: int
+    """Held-out texts that are cut into other pieces than before."""
+    texts: int
+    """Held-out texts."""
+
+
+def texts_of(rows: Sequence[Row]) -> list[str]:
+    """Both texts of every row."""
+    return [text for row in rows for text in (row.text, row.pair) if text is not None]
+
+
+def prune_vocabulary(run: AnyRun, texts: Collection[str], held_out: Sequence[Row]) -> tuple[AnyRun, VocabularyReport]:
+    """The run with the pieces of these texts, and those that spell all others; the given one stays as it is.
+
+    Position embeddings behind the longest text that there can be go too. `held_out` rows only count. Raises DataError
+    where there is no text, ExportError for a tokenizer that cannot be shrunk.
+    """
+    if not texts:
+        raise DataError("vocabulary: no text to keep the pieces of; name a file with one text a line")
+    checkpoint = run.checkpoint
+    old = checkpoint.tokenizer
+    small = shrink(old, used_pieces(old, texts))
+    if (changed := respelt(old, small.tokenizer, texts)) > 0:
+        raise ExportError(f"vocabulary: {changed} of {len(texts)} texts would be cut into other pieces; export without")
+    kept, shape = small.kept, checkpoint.model.shape
+    if kept[-1] >= shape.vocabulary:
+        raise ExportError(f"vocabulary: the tokenizer has an id {kept[-1]}, the word table {shape.vocabulary} rows")
+    model = _with_rows(checkpoint.model, kept, min(int(run.facts["max_length"]), shape.positions))
+    tested = texts_of(held_out)
+    report = VocabularyReport(len(kept), shape.vocabulary, respelt(old, small.tokenizer, tested), len(tested))
+    parts: dict[str, Any] = {"tokenizer": small.tokenizer, "model": model}
+    changed_run: dict[str, Any] = {"checkpoint": dataclasses.replace(checkpoint, **parts)}
+    return dataclasses.replace(run, **changed_run), report
+
+
+@torch.no_grad()
+def _with_rows(old: AnyModel, kept: Sequence[int], positions: int) -> AnyModel:
+    """The model with these rows of its word table, and so many positions."""
+    state = old.state_dict()
+    word, position = "embeddings.word.weight", "embeddings.position.weight"
+    state[word], state[position] = state[word][list(kept)], state[position][:positions]
+    outputs = len(state["classifier.bias"]) if "classifier.bias" in state else 0
+    sizes = {"vocabulary": len(kept), "positions": positions}
+    built: dict[str, Any] = {"head": old.head, "dropout": old.dropout, "norm_eps": old.norm_eps}
+    model: AnyModel
+    if isinstance(old, MixedModel):
+        space = dataclasses.replace(old.space, shape=dataclasses.replace(old.shape, **sizes))
+        model = MixedModel(space, outputs, **built)
+    else:
+        model = ElasticClassifier(dataclasses.replace(old.shape, **sizes), outputs, **built)
+    model.load_state_dict(state)
+    return model

@@ -1,0 +1,61 @@
+"""Keeps what flickers around a threshold from switching subnets."""
+
+from __future__ import annotations
+
+import math
+
+from gearshift.runtime.latency import IDLE_S
+
+FIRST_REQUESTS = 8
+"""At first, and after a pause, the tail is wide and narrows with each request: so many follow it as it is."""
+
+DWELL_S = 0.2
+"""A fall that is no flicker has lasted so long."""
+
+STILL = 1.03
+PERIOD_S = 2.0
+"""The mean of a period counts where it is further off than this."""
+
+
+class Hysteresis:
+    """A tail factor without its flicker.
+
+    1. Up at once: it is the tail factor where that is more than `tolerance` times it.
+    2. Down after a dwell: it is the tail factor where that has stayed below `margin` times it for DWELL_S.
+    3. In between it moves to the mean of each period of PERIOD_S, where that is off by more than STILL.
+    4. At first and after a pause it is the tail factor.
+
+    Not safe for several threads by itself; time is passed in, in seconds from any fixed moment.
+    """
+
+    def __init__(self, *, margin: float, tolerance: float) -> None:
+        self.set(margin=margin, tolerance=tolerance)
+        self._factor = self._sum = 0.0
+        self._high_at = self._at = self._period_at = -math.inf
+        self._seen = self._count = 0
+
+    def set(self, *, margin: float, tolerance: float) -> None:
+        """From now on."""
+        self._margin, self._tolerance = margin, tolerance
+
+    def smooth(self, factor: float, now: float) -> float:
+        """What to use for a tail factor of that moment."""
+        self._seen = 0 if now - self._at >= IDLE_S else self._seen + 1
+        self._at = now
+        self._sum, self._count = self._sum + factor, self._count + 1
+        low = factor < self._factor * self._margin
+        if self._seen < FIRST_REQUESTS or factor > self._factor * self._tolerance:  # rules 4 and 1
+            self._move(factor, now)
+        elif low and now - self._high_at >= DWELL_S:  # rule 2
+            self._move(factor, now)
+            low = False
+        elif not low and now - self._period_at >= PERIOD_S:  # rule 3
+            mean = self._sum / self._count
+            self._move(mean if max(mean / self._factor, self._factor / mean) > STILL else self._factor, now)
+        if not low:
+            self._high_at = now
+        return self._factor
+
+    def _move(self, factor: float, now: float) -> None:
+        self._factor, self._period_at = factor, now
+        self._sum, self._count = 0.0, 0

@@ -1,0 +1,74 @@
+"""Processes, devices and precision of a training, all of them `accelerate`'s.
+
+A batch is shared by the processes, and each may compute its share in smaller parts; the losses of all parts are
+divided by the counts of the whole batch, so that their gradients add up to those of one process with that batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+
+from gearshift.runtime.errors import InputError
+from gearshift.runtime.extras import require
+from gearshift.trainer.batches import Batch, Counts
+
+PRECISIONS = ("", "no", "bf16", "fp16", "auto")
+"""Mixed precisions. "": what `accelerate launch` was told, else none; `auto`: bf16 where the device computes in it."""
+
+
+def make_accelerator(precision: str = "", *, whole: bool = True, log_to: Path | None = None) -> Accelerator:
+    """The accelerator of a training; `log_to` is a directory for TensorBoard. Raises InputError.
+
+    `whole`: whether the last subnet of every step has all layers, so that every weight has a gradient. The precision
+    holds for the whole process: two trainings in one process need the same.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"settings: mixed_precision must be one of {', '.join(PRECISIONS[1:])}, got {precision!r}")
+    chosen = ("bf16" if computes_in_bf16() else "no") if precision == "auto" else precision
+    handlers = [DistributedDataParallelKwargs(find_unused_parameters=not whole)]
+    tracking: dict[str, Any] = {}
+    if log_to is not None:
+        require("tensorboard", "tensorboard")
+        tracking = {"log_with": "tensorboard", "project_dir": log_to}
+    try:
+        return Accelerator(cpu=_without_gpu(), mixed_precision=chosen or None, kwargs_handlers=handlers, **tracking)
+    except ValueError as error:  # fp16 without a GPU, or another precision than this process began with
+        raise InputError(f"settings: mixed_precision {chosen!r} cannot be had here ({error})") from error
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes and prints."""
+    return bool(PartialState(cpu=_without_gpu()).is_main_process)
+
+
+def _without_gpu() -> bool:
+    """Several processes on CPUs find each other only where accelerate is told that they are on CPUs."""
+    return not (torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
+def computes_in_bf16() -> bool:
+    """Whether the GPU, or without one the CPU, has instructions for bf16, rather than imitating it."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def parts_of(batch: Batch, accelerator: Accelerator, micro_batch: int) -> Iterator[Batch]:
+    """This process's share of a batch, on its device, in parts of up to `micro_batch` rows (0: in one)."""
+    world, own = accelerator.num_processes, accelerator.process_index
+    rows = len(batch.indices)
+    # Gradients are averaged over the processes, so each divides by its share of the counts.
+    counts = Counts(*(count / world for count in dataclasses.astuple(batch.counts)))
+    start, stop = rows * own // world, rows * (own + 1) // world
+    if start == stop:  # fewer rows than processes: all must go the same way, this one with nothing to say
+        start, stop, counts = 0, 1, Counts(math.inf, math.inf, math.inf)
+    size = micro_batch or rows
+    for first in range(start, stop, size):
+        yield batch.part(first, min(first + size, stop), counts).to(accelerator.device)

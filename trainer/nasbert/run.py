@@ -1,0 +1,136 @@
+"""Run directories of nets of mixed operations, which Hugging Face's checkpoints cannot express.
+
+mixed.json           space, subnets, task, labels, how it was trained
+model.safetensors    the weights under the names of `nasbert.model.MixedModel`
+pool.json            name, accuracy and parameters of each subnet
+tokenizer.json ...   as in a Hugging Face checkpoint
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+
+from gearshift.runtime.errors import GearshiftError, ModelError
+from gearshift.runtime.mixed import MixedSpace, MixedSubnet
+from gearshift.runtime.storage import replacing_directory
+from gearshift.trainer.checkpoint import POOL, WEIGHTS, Run, load_run, load_tokenizer, save_tokenizer
+from gearshift.trainer.model import Dropout, ElasticClassifier, Head
+from gearshift.trainer.nasbert.model import MixedModel
+
+MIXED = "mixed.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class MixedCheckpoint:
+    """A net of mixed operations with what belongs to it; the fields of `checkpoint.Checkpoint`."""
+
+    model: MixedModel
+    tokenizer: Tokenizer
+    labels: tuple[str, ...]
+    source: Path
+    """Where the tokenizer's files are."""
+
+    @property
+    def task(self) -> str:
+        """Name of one of `tasks.TASKS`; `embedding` before a net was tuned for one."""
+        return self.model.head.task
+
+
+@dataclass(frozen=True)
+class MixedRun:
+    """A net of mixed operations as it lies in a run directory; the fields of `checkpoint.Run`."""
+
+    path: Path
+    checkpoint: MixedCheckpoint
+    subnets: dict[str, MixedSubnet]
+    accuracies: dict[str, float]
+    """Name -> the task's metric on the test rows; empty before a net was tuned for a task."""
+    facts: dict[str, Any]
+
+    @property
+    def data_path(self) -> Path | None:
+        """The data that it was tuned on, where that is known and still there."""
+        path = self.facts.get("data")
+        return Path(path) if path is not None and Path(path).exists() else None
+
+
+AnyRun = Run | MixedRun
+AnyModel = ElasticClassifier | MixedModel
+
+
+def save_mixed_run(
+    target: Path,
+    checkpoint: MixedCheckpoint,
+    *,
+    subnets: Mapping[str, MixedSubnet],
+    accuracies: Mapping[str, float],
+    facts: Mapping[str, Any],
+) -> None:
+    """Write a run directory, whole or not at all; raises StorageError."""
+    model = checkpoint.model
+    description = {
+        "schema_version": SCHEMA_VERSION,
+        "space": model.space.to_dict(),
+        "subnets": {name: subnet.to_dict() for name, subnet in subnets.items()},
+        "head": asdict(model.head),
+        "dropout": asdict(model.dropout),
+        "norm_eps": model.norm_eps,
+        "labels": list(checkpoint.labels),
+        "facts": dict(facts),
+    }
+    pool = [
+        {"name": name, "accuracy": accuracies[name], "parameters": subnet.parameters(model.shape)}
+        for name, subnet in subnets.items()
+        if name in accuracies
+    ]
+    with replacing_directory(target, marker=MIXED) as fresh:
+        # As bytes, so that a full disk is an OSError like everywhere else.
+        (fresh / WEIGHTS).write_bytes(safetensors.torch.save(model.state_dict()))
+        save_tokenizer(checkpoint, fresh)
+        for name, content in ((MIXED, description), (POOL, pool)):
+            (fresh / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_mixed_run(path: Path) -> MixedRun:
+    """The net in a run directory; raises ModelError where it is none."""
+    if not (path / MIXED).is_file():
+        raise ModelError(f"{path}: expected a run directory with {MIXED}, found none; make one with `gearshift nas`")
+    try:
+        raw = json.loads((path / MIXED).read_text(encoding="utf-8"))
+        if raw["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"expected schema version {SCHEMA_VERSION}, found {raw['schema_version']!r}")
+        labels = tuple(raw["labels"])
+        state = safetensors.torch.load_file(path / WEIGHTS)
+        outputs = len(state["classifier.bias"]) if "classifier.bias" in state else 0
+        model = MixedModel(
+            MixedSpace.from_dict(raw["space"]),
+            outputs,
+            head=Head(**raw["head"]),
+            dropout=Dropout(**raw["dropout"]),
+            norm_eps=float(raw["norm_eps"]),
+        )
+        model.load_state_dict(state)
+        subnets = {name: MixedSubnet.from_dict(subnet) for name, subnet in raw["subnets"].items()}
+        pool = json.loads((path / POOL).read_text(encoding="utf-8"))
+        accuracies = {entry["name"]: float(entry["accuracy"]) for entry in pool}
+        facts = dict(raw["facts"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{path}: not a whole run of mixed operations ({error}); train again") from error
+    except GearshiftError as error:
+        raise ModelError(f"{path / MIXED}: {error}; train again") from error
+    checkpoint = MixedCheckpoint(model, load_tokenizer(path), labels, path)
+    return MixedRun(path, checkpoint, subnets, accuracies, facts)
+
+
+def load_any_run(path: Path) -> AnyRun:
+    """The supernet, or the net of mixed operations, in a run directory; raises ModelError."""
+    return load_mixed_run(path) if (path / MIXED).is_file() else load_run(path)
