@@ -17,6 +17,8 @@ from gearshift.device_profiles.fingerprint import Fingerprint, read_fingerprint
 from gearshift.runtime.block_latency import BlockLatency, fit_block_latency
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import ProfileError
+from gearshift.runtime.mixed import MixedSpace, MixedSubnet
+from gearshift.runtime.operation_latency import OperationLatency, fit_operation_latency
 from gearshift.runtime.own_profile import find_profile
 from gearshift.runtime.space import Space, Subnet
 
@@ -69,27 +71,47 @@ def block_latencies(path: str | Path, bundle: Bundle) -> dict[str, BlockLatency]
 
     Raises ProfileError where the file cannot be read, holds no table of this bundle, or too few of its subnets.
     """
+    space = bundle.manifest.space
+    if not isinstance(space, Space):
+        raise ProfileError(f"{bundle.path}: expected a bundle of a supernet, found one of mixed operations")
+    found = {}
+    for table in _tables_of(path, bundle):
+        pool = {name: entry.subnet for name, entry in bundle.pool(table.precision).items()}
+        subnets = {name: subnet for name, subnet in pool.items() if isinstance(subnet, Subnet)}
+        found[_name(table)] = fit_block_latency(space.shape, subnets, table, only=subnets)
+    return found
+
+
+def operation_latency(path: str | Path, bundle: Bundle, precision: str) -> OperationLatency:
+    """What operations take on a profile's device at a precision, fitted to a bundle of them that was measured there.
+
+    Of several numbers of threads the fewest. Raises ProfileError where the file cannot be read, or holds no such table.
+    """
+    space = bundle.manifest.space
+    if not isinstance(space, MixedSpace):
+        raise ProfileError(f"{bundle.path}: expected a bundle of `gearshift nas-operations`, found one of a supernet")
+    tables = [table for table in _tables_of(path, bundle) if table.precision == precision]
+    if not tables:
+        raise ProfileError(f"{path}: expected a {precision} table of {bundle.path}, found none; measure it there")
+    pool = {name: entry.subnet for name, entry in bundle.pool(precision).items()}
+    subnets = {name: subnet for name, subnet in pool.items() if isinstance(subnet, MixedSubnet)}
+    return fit_operation_latency(space.shape, subnets, min(tables, key=lambda table: table.threads))
+
+
+def _tables_of(path: str | Path, bundle: Bundle) -> list[files.LatencyTable]:
+    """All tables of a bundle in a profile file; raises ProfileError where there are none."""
     try:
         profile = files.load_profile(Path(path))
     except files.ProfileError as error:
         raise ProfileError(str(error)) from error
     tables = [table for table in profile.tables if table.bundle_hash == bundle.hash]
-    space = bundle.manifest.space
-    if not tables or not isinstance(space, Space):
+    if not tables:
         raise ProfileError(f"{path}: expected a table of {bundle.path}, found none; measure that bundle on the device")
-    return {
-        f"{table.precision}, {table.threads} threads, {table.provider}": fit_block_latency(
-            space.shape,
-            {
-                name: entry.subnet
-                for name, entry in bundle.pool(table.precision).items()
-                if isinstance(entry.subnet, Subnet)
-            },
-            table,
-            only=bundle.pool(table.precision),
-        )
-        for table in tables
-    }
+    return tables
+
+
+def _name(table: files.LatencyTable) -> str:
+    return f"{table.precision}, {table.threads} threads, {table.provider}"
 
 
 def save_table(path: str | Path, table: files.LatencyTable) -> None:
