@@ -13,15 +13,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import functools
 import itertools
 import random
 import statistics
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +28,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from benchmarks.report import RESULTS, markdown, save
-from gearshift.runtime import Classification, Engine, GearshiftError
+from examples.demo.overload import Asked, Phase, arrivals, capacity, serve
+from gearshift.runtime import Engine
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.manifest import DAN_EXECUTOR
 from gearshift.runtime.providers import CPU
@@ -44,30 +40,9 @@ from gearshift.trainer.data import read_data
 UTILISATION = 0.5
 DEADLINE_FACTOR = 2.0
 TRIED = 200
-"""Requests behind the medians that rates and deadline follow from."""
-PHASES = (("before", 5.0), ("overload", 10.0), ("after", 5.0))
+"""Requests behind the median that the deadline follows from."""
+SECONDS = {"before": 5.0, "overload": 10.0, "after": 5.0}
 WITH, WITHOUT = "with the DAN", "without"
-
-
-@dataclass(frozen=True)
-class Request:
-    """A labelled text and when it comes, in seconds after the start."""
-
-    arrives_s: float
-    text: str
-    label: str
-    phase: str
-
-
-@dataclass
-class Served:
-    """One request and how it went."""
-
-    request: Request
-    latency_ms: float = float("inf")
-    subnet: str = ""
-    met: bool = False
-    right: bool = False
 
 
 def main() -> None:
@@ -85,19 +60,21 @@ def main() -> None:
         engines = _engines(open_bundle(options.bundle), stack)
         pool = sorted(engines[WITHOUT].pool.values(), key=lambda entry: entry.macs)
         largest_ms = _median_ms(engines[WITHOUT], pool[-1].name, rows)
-        capacity = _capacity(engines[WITHOUT], pool[0].name, rows)
-        rates = {"before": UTILISATION / largest_ms * 1e3, "overload": options.overload * capacity}
+        served_most = capacity(engines[WITHOUT], pool[0].name, [text for text, _ in rows])
+        rates = {"before": UTILISATION / largest_ms * 1e3, "overload": options.overload * served_most}
         rates["after"] = rates["before"]
         deadline_ms = DEADLINE_FACTOR * largest_ms
-        served: dict[str, list[Served]] = {name: [] for name in engines}
+        phases = [Phase(name, seconds, rates[name]) for name, seconds in SECONDS.items()]
+        served: dict[str, list[Asked]] = {name: [] for name in engines}
         for turn in range(options.rounds):
-            requests = list(_arrivals(rows, rates, seed=turn))
             for name in engines if turn % 2 else reversed(engines):
-                served[name] += _serve(engines[name], requests, deadline_ms)
+                asked = list(arrivals(rows, phases, seed=turn))
+                serve(engines[name], asked, deadline_ms)
+                served[name] += asked
         facts = {
             "precision": engines[WITH].precision,
             "smallest": pool[0].name,
-            "capacity": capacity,
+            "capacity": served_most,
             "largest_ms": largest_ms,
             "deadline_ms": deadline_ms,
             "rates": rates,
@@ -106,7 +83,7 @@ def main() -> None:
             "ladder": list(engines[WITH].ladder),
             "accuracies": {name: entry.accuracy for name, entry in engines[WITH].pool.items()},
         }
-    results = {name: {phase: _row(ones, phase) for phase, _ in PHASES} for name, ones in served.items()}
+    results = {name: {phase: _row(ones, phase) for phase in SECONDS} for name, ones in served.items()}
     facts["results"] = results
     save(f"dan-overload-{options.name}", facts, _lines(options.name, facts, results))
     _plot(RESULTS / f"dan-overload-{options.name}.png", served, facts)
@@ -133,58 +110,9 @@ def _median_ms(engine: Engine, subnet: str, rows: Sequence[tuple[str, str]]) -> 
     return statistics.median(times[TRIED // 10 :])
 
 
-def _capacity(engine: Engine, subnet: str, rows: Sequence[tuple[str, str]]) -> float:
-    """Requests a second that a subnet answers where they come all at once."""
-    engine.pin(subnet)
-    began = time.perf_counter()
-    for future in [engine.submit(text) for text, _ in itertools.islice(itertools.cycle(rows), TRIED)]:
-        future.result()
-    engine.pin(None)
-    return TRIED / (time.perf_counter() - began)
-
-
-def _arrivals(rows: Sequence[tuple[str, str]], rates: dict[str, float], seed: int) -> Iterator[Request]:
-    source, now, end = np.random.default_rng(seed), 0.0, 0.0
-    texts = itertools.cycle(rows)
-    for phase, seconds in PHASES:
-        now, end = end, end + seconds
-        while (now := now + source.exponential(1 / rates[phase])) < end:
-            yield Request(now, *next(texts), phase)
-
-
-def _serve(engine: Engine, requests: Sequence[Request], deadline_ms: float) -> list[Served]:
-    """Send every request when its time has come, whatever became of those before."""
-    served = [Served(request) for request in requests]
-    left = threading.Semaphore(0)
-    start = time.perf_counter()
-    for one in served:
-        due = start + one.request.arrives_s
-        while (ahead := due - time.perf_counter()) > 0:
-            time.sleep(ahead)
-        waited_ms = (time.perf_counter() - due) * 1e3
-        try:
-            future = engine.submit(one.request.text, deadline_ms=max(deadline_ms - waited_ms, 1e-3))
-        except GearshiftError:  # the queue is full
-            left.release()
-            continue
-        future.add_done_callback(functools.partial(_note, one, due, deadline_ms, left))
-    for _ in served:
-        left.acquire()
-    return served
-
-
-def _note(one: Served, due: float, deadline_ms: float, left: threading.Semaphore, done: Future[Any]) -> None:
-    if done.exception() is None:
-        answer: Classification = done.result()
-        one.latency_ms = (time.perf_counter() - due) * 1e3
-        one.subnet, one.met = answer.subnet, one.latency_ms <= deadline_ms
-        one.right = answer.label == one.request.label
-    left.release()
-
-
-def _row(served: Sequence[Served], phase: str) -> dict[str, float]:
+def _row(served: Sequence[Asked], phase: str) -> dict[str, float]:
     """What came of the requests of a phase; shares of all of them."""
-    ones = [one for one in served if one.request.phase == phase]
+    ones = [one for one in served if one.phase == phase]
     latencies = [one.latency_ms for one in ones if one.subnet]
     return {
         "requests": len(ones),
@@ -222,7 +150,7 @@ def _lines(name: str, facts: dict[str, Any], results: dict[str, dict[str, dict[s
         f"{facts['precision']}; a deadline of {facts['deadline_ms']:.1f} ms; {rates['before']:.0f} requests a second, "
         f"in the overload {rates['overload']:.0f}, {facts['overload']:g} times what {facts['smallest']} serves "
         f"({facts['capacity']:.0f}). {facts['rounds']} rounds of "
-        f"{' + '.join(f'{seconds:g}' for _, seconds in PHASES)} s in turns. Shares in per cent of all requests of a "
+        f"{' + '.join(f'{seconds:g}' for seconds in SECONDS.values())} s in turns. Shares in per cent of all requests of a "
         "phase: deadlines met, right answers in time, right ones at all, those by the DAN; "
         "one that was dropped or refused is late and not right.",
         "",
@@ -230,19 +158,19 @@ def _lines(name: str, facts: dict[str, Any], results: dict[str, dict[str, dict[s
     ]
 
 
-def _plot(path: Path, served: dict[str, list[Served]], facts: dict[str, Any]) -> None:
+def _plot(path: Path, served: dict[str, list[Asked]], facts: dict[str, Any]) -> None:
     """Share of deadlines met and of right answers in time, by half second, mean over the rounds."""
     figure, axes = plt.subplots(2, 1, sharex=True, figsize=(9, 6), layout="constrained")
-    edges = np.arange(0, sum(seconds for _, seconds in PHASES) + 0.5, 0.5)
+    edges = np.arange(0, sum(SECONDS.values()) + 0.5, 0.5)
     for place, (policy, ones) in enumerate(served.items()):
-        times = np.array([one.request.arrives_s for one in ones])
+        times = np.array([one.arrives_s for one in ones])
         counts = np.histogram(times, edges)[0]
         for row, flags in zip(axes, ([one.met for one in ones], [one.met and one.right for one in ones]), strict=True):
             shares = 100 * np.histogram(times, edges, weights=np.array(flags, float))[0] / np.maximum(counts, 1)
             row.plot((edges[:-1] + edges[1:]) / 2, shares, f"C{place}", label=policy)
-    begin = PHASES[0][1]
+    begin = SECONDS["before"]
     for row, title in zip(axes, ("deadlines met, %", "right and in time, %"), strict=True):
-        row.axvspan(begin, begin + PHASES[1][1], color="tab:orange", alpha=0.15, linewidth=0)
+        row.axvspan(begin, begin + SECONDS["overload"], color="tab:orange", alpha=0.15, linewidth=0)
         row.set_ylabel(title)
         row.set_ylim(0, 102)
         row.grid(alpha=0.3)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import gearshift
-from gearshift import commands
+from gearshift import bench, commands
 from gearshift.nas_arguments import add_nas
+from gearshift.runtime.calibration_plan import BUDGET_S
 from gearshift.runtime.errors import GearshiftError, MissingExtraError
 from gearshift.runtime.manifest import CPU_PRECISIONS, PRECISIONS
+from gearshift.runtime.scenarios import SCENARIOS
 from gearshift.runtime.tasks import TASKS
 
 INTERRUPTED = 130
@@ -129,6 +131,14 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--widths", type=_multipliers, metavar="M,M", help="widths of a layer (default: those it was trained with)"
     )
+    search.add_argument("--separate", action="store_true", help="heads and neurons of a layer at widths of their own")
+    search.add_argument(
+        "--profile", type=Path, metavar="FILE", help="choose the pool for this device (default: for several kinds)"
+    )
+    search.add_argument(
+        "--measured", type=Path, metavar="BUNDLE", help="bundle that the profile was measured with, of this encoder"
+    )
+    search.add_argument("--plot", type=Path, metavar="FILE", help="picture of losses and sizes to write, .png or .svg")
     search.add_argument("--pool", type=int, default=50, metavar="N", help="subnets to choose (default: 50)")
     search.add_argument(
         "--rescored", type=int, default=200, metavar="N", help="candidates whose real loss is measured (default: 200)"
@@ -221,6 +231,13 @@ def _parser() -> argparse.ArgumentParser:
         "--pair", action="store_true", help="texts come two by two, or as lines with a tab; a question comes first"
     )
     run.add_argument("--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)")
+    run.add_argument(
+        "--target", type=float, default=0.99, metavar="SHARE", help="share of deadlines to keep (default: .99)"
+    )
+    run.add_argument("--min-accuracy", type=float, metavar="A", help="use no subnet that is less accurate")
+    run.add_argument(
+        "--max-cpu-share", type=float, metavar="SHARE", help="without a deadline: share of the CPUs to take on average"
+    )
     run.add_argument("--subnet", metavar="ID", help="use this subnet whatever the deadline; `inspect` lists them")
     run.add_argument(
         "--precision",
@@ -249,19 +266,8 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("log", type=Path, metavar="LOG", help="what `run --log` wrote")
     plot.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="picture to write, .png or .svg")
 
-    bench = _command(listed, "bench", commands.bench, "time every subnet of a bundle on this device")
-    bench.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
-    bench.add_argument(
-        "--compare",
-        choices=["dedicated"],
-        help="beside a graph of the same operators for that subnet alone, unsegmented and without switches",
-    )
-    bench.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions to time (default: all)")
-    bench.add_argument("--lengths", type=_lengths, metavar="N,N", help="tokens of a text (default: 16,64,128)")
-    bench.add_argument("--rounds", type=int, default=20, metavar="N", help="timed calls of each (default: 20)")
-    bench.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="threads, each with a core of its own (default: 1)"
-    )
+    bench_command = _command(listed, "bench", bench.bench, "measure this device, and predict every subnet of a bundle")
+    _add_bench(bench_command)
 
     simulate = _command(
         listed, "simulate", commands.simulate, "try policies on made-up or logged requests, with measured latencies"
@@ -299,6 +305,43 @@ def _command(
     return parser
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PROFILE", help="profile to write (default: where the engine finds it)"
+    )
+    parser.add_argument(
+        "--budget", type=bench.seconds, default=BUDGET_S, metavar="TIME", help="time for it all (default: 60s)"
+    )
+    parser.add_argument(
+        "--lengths", "--seq", type=_whole_numbers, metavar="N,N", help="tokens of a text (default: 16,64,128)"
+    )
+    parser.add_argument(
+        "--threads", type=_whole_numbers, metavar="N,N", help="threads (default: 1, 2, 4 ... up to the CPUs)"
+    )
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="texts of a call (default: 1)")
+    parser.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions to time (default: all)")
+    parser.add_argument("--deadline-ms", type=float, metavar="MS", help="deadline to look at, and a server's bound")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="page to write, HTML with everything in it")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="pictures to write, .svg or (needs matplotlib) .png")
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        default=[],
+        metavar="DEVICE",
+        help="side by side with devices: profile files, names of boards, or `boards` for all that ship, which are "
+        f"estimated; or `{bench.DEDICATED}`: with a graph of the same operators for each subnet alone",
+    )
+    parser.add_argument(
+        "--scenario", choices=SCENARIOS, help="run one subnet under a load as MLPerf defines it, instead"
+    )
+    parser.add_argument("--soak", type=bench.seconds, metavar="TIME", help="then run one subnet for so long, as 30m")
+    parser.add_argument("--subnet", metavar="ID", help="subnet of --scenario and --soak (default: the largest)")
+    parser.add_argument(
+        "--rounds", type=int, default=20, metavar="N", help=f"timed calls of --compare {bench.DEDICATED} (default: 20)"
+    )
+
+
 def _add_columns(parser: argparse.ArgumentParser) -> None:
     for name, text in (
         ("text", "column of the text (default: sentence; the words: tokens; the question: question)"),
@@ -324,7 +367,7 @@ def _precisions(text: str) -> tuple[str, ...]:
     return names
 
 
-def _lengths(text: str) -> tuple[int, ...]:
+def _whole_numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:

@@ -15,7 +15,7 @@ import pytest
 from gearshift.runtime import Engine
 from gearshift.runtime.answers import probabilities
 from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.calibration import Calibration
+from gearshift.runtime.dan_calibration import DanCalibration
 from gearshift.runtime.decision_log import DecisionLog, read_log
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.session import ElasticSession
@@ -29,7 +29,7 @@ ROWS = 99
 def _bundle(source: Path, out: Path, *disagreements: float, calibrated: bool = True) -> Bundle:
     path = shutil.copytree(source, out)
     dan = made_dan(len(open_bundle(path).manifest.labels))
-    calibration = Calibration(ROWS, np.array(disagreements, np.float32)) if calibrated else None
+    calibration = DanCalibration(ROWS, np.array(disagreements, np.float32)) if calibrated else None
     add_dan(path, dataclasses.replace(dan, calibration=calibration), TEXTS, accuracy=0.01)
     return open_bundle(path)
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gearshift.plot_search import plot_blocks
 from gearshift.runtime.errors import InputError, ModelError, SchemaError, StorageError
 from gearshift.runtime.tables import Limits
 from gearshift.trainer.batches import Batch
@@ -53,6 +54,11 @@ def test_a_search_is_read_as_it_was_written(searched: Searched) -> None:
     again = load_searched(searched.run.path)
     assert again.tables == searched.tables and again.history == searched.history
     assert again.tables.best(Limits(parameters=20_000), embedding=16)[0].parameters <= 20_000
+
+
+def test_a_picture_shows_buckets_and_blocks(searched: Searched, tmp_path: Path) -> None:
+    plot_blocks(searched, tmp_path / "blocks.svg")
+    assert b"<svg" in (tmp_path / "blocks.svg").read_bytes()
 
 
 def test_an_interrupted_search_gives_the_same_tables(
