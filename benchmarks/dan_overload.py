@@ -150,8 +150,8 @@ def _lines(name: str, facts: dict[str, Any], results: dict[str, dict[str, dict[s
         f"{facts['precision']}; a deadline of {facts['deadline_ms']:.1f} ms; {rates['before']:.0f} requests a second, "
         f"in the overload {rates['overload']:.0f}, {facts['overload']:g} times what {facts['smallest']} serves "
         f"({facts['capacity']:.0f}). {facts['rounds']} rounds of "
-        f"{' + '.join(f'{seconds:g}' for seconds in SECONDS.values())} s in turns. Shares in per cent of all requests of a "
-        "phase: deadlines met, right answers in time, right ones at all, those by the DAN; "
+        f"{' + '.join(f'{seconds:g}' for seconds in SECONDS.values())} s in turns. Shares in per cent of all requests "
+        "of a phase: deadlines met, right answers in time, right ones at all, those by the DAN; "
         "one that was dropped or refused is late and not right.",
         "",
         *markdown(header, rows),

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.answers import probabilities
-from gearshift.runtime.dan_calibration import DanCalibration
 from gearshift.runtime.dan import Dan, Floats, Text
+from gearshift.runtime.dan_calibration import DanCalibration
 from gearshift.runtime.errors import DataError
 
 SHARPEST, FLATTEST = 0.05, 20.0

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.runtime.dan_calibration import DanCalibration
 from gearshift.runtime.dan import Dan, Dense, Floats, fold, open_dan, pack, save_dan
+from gearshift.runtime.dan_calibration import DanCalibration
 from gearshift.runtime.errors import InputError, IntegrityError
 from gearshift.runtime.ngrams import keys
 
