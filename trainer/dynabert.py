@@ -95,17 +95,17 @@ def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
     widths, depths = settings.widths, settings.depths
     for plan, hidden_weight, subnets in (
         (
-            StagePlan("width", settings.width_epochs, settings.width_lr),
+            StagePlan("width", settings.width_epochs, settings.width_lr, dropout=settings.distil_dropout),
             settings.width_hidden_weight,
             uniform_grid(shape, widths, (1.0,)),
         ),
         (
-            StagePlan("depth-only", settings.depth_only_epochs, settings.depth_lr),
+            StagePlan("depth-only", settings.depth_only_epochs, settings.depth_lr, dropout=settings.distil_dropout),
             settings.depth_hidden_weight,
             uniform_grid(shape, (1.0,), depths),
         ),
         (
-            StagePlan("depth", settings.depth_epochs, settings.depth_lr),
+            StagePlan("depth", settings.depth_epochs, settings.depth_lr, dropout=settings.distil_dropout),
             settings.depth_hidden_weight,
             grid,
         ),

@@ -41,6 +41,7 @@ class StagePlan:
     """Peak learning rate."""
     head_lr_factor: float = 1
     """Learning rate of pooler and classifier / `lr`."""
+    dropout: bool = True
 
 
 class Constraint(Protocol):
@@ -96,7 +97,7 @@ def run_stage(
                 constraint.after_step(index, total)
             if score is not None and every and ((index + 1) % every == 0 or index + 1 == total):
                 best.see(score(), index + 1, model)
-                model.train()
+                model.train(plan.dropout)
                 accelerator.log({f"{plan.name}/score": best.score}, step=index + 1)
             accelerator.log({f"{plan.name}/loss": loss, f"{plan.name}/lr": stepper.lr}, step=index + 1)
             shown = {"best": f"{best.score:.3f}"} if best.weights else {}
@@ -124,7 +125,7 @@ class _Stepper:
         settings: Settings,
     ) -> None:
         self._accelerator, self._losses, self._plan, self._settings = accelerator, losses, plan, settings
-        self._wrapped, self._optimizer = accelerator.prepare(model.train(), optimizer)
+        self._wrapped, self._optimizer = accelerator.prepare(model.train(plan.dropout), optimizer)
         self.lr = 0.0
 
     def close(self) -> None:

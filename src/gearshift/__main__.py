@@ -350,6 +350,7 @@ SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
     "width_hidden_weight": (float, "weight of the hidden-state loss beside it, in the width stage"),
     "depth_hidden_weight": (float, "the same in the depth stage"),
     "same_width_teacher": (bool, "a subnet learns from the full-depth net of its own width, rather than the full net"),
+    "distil_dropout": (bool, "subnets have dropout while they are distilled"),
     "freeze_embeddings": (bool, "leave the embeddings as they were pretrained, which takes less time"),
     "sampling": (str, "subnets of a step: sandwich (largest, smallest, some random ones), all, or random"),
     "random_subnets": (int, "random subnets of a step, of sandwich and random"),
