@@ -29,6 +29,8 @@ SUPERNET = "supernet.json"
 POOL = "pool.json"
 WEIGHTS = "model.safetensors"
 SCHEMA_VERSION = 1
+PROBLEM_TYPES = {"regression": "regression", "multi-label-classification": "multi_label_classification"}
+"""Task -> what the config of a sequence classifier calls it."""
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
 """What a tokenizer has beside tokenizer.json; whichever of them are there are taken along."""
 
@@ -60,7 +62,7 @@ class Run:
     subnets: dict[str, Subnet]
     """Name -> subnet, largest first: those that were trained, or the pool that a search chose."""
     accuracies: dict[str, float]
-    """Name -> share of test rows answered right, as training measured it."""
+    """Name -> metric on the test rows, of those that were measured."""
     facts: dict[str, Any]
     """All of supernet.json."""
 
@@ -112,7 +114,7 @@ def save_run(
         **facts,
     }
     pool = [
-        {"name": name, "accuracy": accuracies[name], "parameters": subnet.parameters(shape)}
+        {"name": name, "accuracy": accuracies.get(name), "parameters": subnet.parameters(shape)}
         for name, subnet in subnets.items()
     ]
     with replacing_directory(target, marker=SUPERNET) as fresh, quiet():
@@ -137,8 +139,8 @@ def _config_of(checkpoint: Checkpoint) -> Any:
         checkpoint.source, local_files_only=True, **(labels if names else {})
     )
     config.architectures = [ARCHITECTURES[config.model_type].class_name(task.name)]
-    if task.name == "regression":
-        config.problem_type = "regression"
+    if task.name in PROBLEM_TYPES:
+        config.problem_type = PROBLEM_TYPES[task.name]
     return config
 
 
@@ -180,7 +182,7 @@ def load_run(path: Path) -> Run:
         pool = json.loads((path / POOL).read_text(encoding="utf-8"))
         if any("subnet" in entry for entry in pool):  # that a search chose
             subnets = {e["name"]: Subnet(tuple((heads, neurons) for heads, neurons in e["subnet"])) for e in pool}
-        accuracies = {entry["name"]: float(entry["accuracy"]) for entry in pool}
+        accuracies = {entry["name"]: float(entry["accuracy"]) for entry in pool if entry["accuracy"] is not None}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{description}: not readable ({error}); train again") from error
     if version != SCHEMA_VERSION:

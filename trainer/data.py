@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gearshift.runtime.errors import DataError
 from gearshift.trainer.formats import PLAIN_SUFFIXES, SUFFIXES, listed, read_records
-from gearshift.trainer.rows import Columns, Row, Tags, choose_columns, read_rows
+from gearshift.trainer.rows import Columns, Row, Several, Tags, choose_columns, read_rows
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +98,10 @@ class _Table:
         """The sorted labels, of a task that has them; raises DataError where all rows have the same."""
         found = {label for row in self.rows for label in _labels_of(row)}
         numbers = {row.label for row in self.rows if isinstance(row.label, float)}
-        if len(found) == 1:
+        several = isinstance(self.rows[0].label, Several)
+        if several and not found:
+            raise DataError(f"{self.path}: no row has a label; expected some")
+        if len(found) == 1 and not several:
             raise DataError(f"{self.path}: every row has the label {found.pop()!r}; expected two labels or more")
         if len(numbers) == 1:
             raise DataError(f"{self.path}: every row has the number {numbers.pop():g}; expected different ones")
@@ -108,6 +111,8 @@ class _Table:
 def _labels_of(row: Row) -> tuple[str, ...]:
     if isinstance(row.label, Tags):
         return row.label.tags
+    if isinstance(row.label, Several):
+        return row.label.labels
     return (row.label,) if isinstance(row.label, str) else ()
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import sklearn.metrics
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from seqeval.metrics import f1_score
@@ -25,6 +26,12 @@ def accuracy(outputs: Sequence[Array], rows: EncodedRows) -> float:
     """Share of rows whose largest logit, of (labels,), is that of their label."""
     right = sum(int(output.argmax()) == int(label) for output, label in zip(outputs, rows.labels, strict=True))
     return right / len(rows)
+
+
+def micro_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """F1 of all labels of all rows together, a label being given from a probability of 1/2 on; logits (labels,)."""
+    found = np.stack([output > 0 for output in outputs])
+    return float(sklearn.metrics.f1_score(np.asarray(rows.labels) > 0, found, average="micro", zero_division=0))
 
 
 def spearman(outputs: Sequence[Array], rows: EncodedRows) -> float:

@@ -33,6 +33,12 @@ OBJECTIVES = {
         "accuracy",
         metrics.accuracy,
     ),
+    "multi-label-classification": Objective(
+        losses.labels_loss,
+        losses.labels_distillation,
+        "micro_f1",
+        metrics.micro_f1,
+    ),
     "regression": Objective(
         losses.number_loss,
         losses.number_distillation,

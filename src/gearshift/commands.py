@@ -17,6 +17,7 @@ from gearshift.runtime.answers import (
     Answer,
     Classification,
     Embedding,
+    MultiLabelClassification,
     QuestionAnswering,
     Regression,
     TokenClassification,
@@ -530,6 +531,8 @@ def _shown(answer: Answer) -> str:
     match answer:
         case Classification():
             return f"{answer.label}  {answer.score:.2f}"
+        case MultiLabelClassification():
+            return ", ".join(f"{label}  {answer.scores[label]:.2f}" for label in answer.labels) or "no label"
         case Regression():
             return f"{answer.value:.4g}"
         case TokenClassification():
