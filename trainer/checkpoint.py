@@ -8,7 +8,7 @@ subnets, the layers of each depth, how it was trained) and `pool.json` (measured
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from gearshift.runtime.errors import ModelError
 from gearshift.runtime.space import Subnet
 from gearshift.runtime.storage import replacing_directory
 from gearshift.runtime.tasks import TASKS
+from gearshift.trainer.hub import is_hub_name
 from gearshift.trainer.huggingface import checkpoint_state, first_line, load_model, quiet, read_config, write_pooling
 from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.names import ARCHITECTURES, CLASS_SUFFIXES
@@ -70,7 +71,7 @@ class Run:
     def data_path(self) -> Path | None:
         """The data that it was trained on, where that is known and still there."""
         path = self.facts.get("data")
-        return Path(path) if path is not None and Path(path).exists() else None
+        return Path(path) if path is not None and (is_hub_name(path) or Path(path).exists()) else None
 
 
 def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "classification") -> Checkpoint:
@@ -100,8 +101,9 @@ def save_run(
     subnets: dict[str, Subnet],
     accuracies: dict[str, float],
     facts: dict[str, Any],
+    files: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a run directory, whole or not at all; raises StorageError.
+    """Write a run directory, whole or not at all; raises StorageError. `files`: name -> text of what else is kept.
 
     The `AutoModel` of its task (`AutoModelForSequenceClassification` ...) loads the full-size net from it.
     """
@@ -126,6 +128,8 @@ def save_run(
         if checkpoint.task == "embedding":
             write_pooling(fresh, checkpoint.model.head.pooling, shape.hidden)
         save_tokenizer(checkpoint, fresh)
+        for name, text in (files or {}).items():
+            (fresh / name).write_text(text, encoding="utf-8")
         for name, content in ((SUPERNET, supernet), (POOL, pool)):
             (fresh / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -30,8 +30,10 @@ from gearshift.trainer.acceleration import make_accelerator
 from gearshift.trainer.augment import augment, near_words
 from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_run, save_run
+from gearshift.trainer.configuration import SETTINGS_FILE, settings_text
 from gearshift.trainer.data import DataSet
-from gearshift.trainer.evaluate import accuracies, with_reference
+from gearshift.trainer.evaluate import measurements, with_reference
+from gearshift.trainer.hub import is_hub_name
 from gearshift.trainer.loop import StagePlan
 from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.rows import Row
@@ -77,11 +79,13 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     )
     _stages(training, grid)
     if accelerator.is_main_process:
-        measured = _measured(checkpoint.model, grid, encoded["test"])
-        facts = _facts(settings, encoded, shape.layers, data_path)
+        metrics = _measured(checkpoint.model, grid, encoded["test"])
+        facts = {**_facts(settings, encoded, shape.layers, data_path), "metrics": metrics}
         if settings.pruning is not None:
             facts["sparsity"] = sparsity_of(prunable(checkpoint.model, embeddings=settings.prune_embeddings))
-        save_run(out, checkpoint, subnets=grid, accuracies=measured, facts=facts)
+        main = {name: each[OBJECTIVES[data.task].metric] for name, each in metrics.items()}
+        files = {SETTINGS_FILE: settings_text(settings)}
+        save_run(out, checkpoint, subnets=grid, accuracies=main, facts=facts, files=files)
         shutil.rmtree(states, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -142,11 +146,11 @@ def _augmented(
     return made
 
 
-def _measured(model: ElasticClassifier, grid: Mapping[str, Subnet], test: EncodedRows) -> dict[str, float]:
-    """The metric of every subnet on the test rows."""
+def _measured(model: ElasticClassifier, grid: Mapping[str, Subnet], test: EncodedRows) -> dict[str, dict[str, float]]:
+    """Name -> all metrics of every subnet on the test rows."""
     rows = with_reference(model, test)
-    shown = tqdm(accuracies(model, grid, rows), total=len(grid), desc="test", unit="subnet", disable=None)
-    return dict(shown)
+    shown = tqdm(grid.items(), desc="test", unit="subnet", disable=None)
+    return {name: measurements(model, subnet, rows) for name, subnet in shown}
 
 
 def _facts(
@@ -156,12 +160,17 @@ def _facts(
     return {
         "kept_layers": {str(depth): list(kept_layers(layers, depth)) for depth in settings.depths},
         "settings": settings.to_dict(),
-        "data": None if data_path is None else str(data_path.resolve()),
+        "data": None if data_path is None else _place(data_path),
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "truncated_rows": {split: rows.truncated for split, rows in encoded.items()},
         "dropped_rows": encoded["train"].dropped,
         "max_length": settings.max_length,
     }
+
+
+def _place(data_path: Path) -> str:
+    """What names the data from any directory."""
+    return str(data_path if is_hub_name(str(data_path)) else data_path.resolve())
 
 
 def _check(checkpoint: Checkpoint, settings: Settings) -> None:

@@ -69,11 +69,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="DATA",
-        help="folder or file of TSV, CSV or JSONL, or of plain text for embedding",
+        help="folder or file of TSV, CSV or JSONL, or of plain text for embedding; hub:OWNER/NAME; glue/TASK",
     )
     train.add_argument("--model", help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2)")
     train.add_argument("--task", choices=list(TASKS), default="classification", help="(default: %(default)s)")
     train.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run directory to write")
+    train.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags go before it")
     train.set_defaults(when_interrupted="; the same command goes on from where it last saved")
     _add_columns(train)
     _add_settings(train)

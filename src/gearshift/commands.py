@@ -48,13 +48,15 @@ SHOWN_TOKENS = 128
 def train(options: argparse.Namespace) -> int:
     """Train a supernet and show its subnets."""
     from gearshift.trainer.acceleration import is_main_process
+    from gearshift.trainer.configuration import read_settings
     from gearshift.trainer.dynabert import train_supernet
     from gearshift.trainer.pretrained import find_model
     from gearshift.trainer.settings import Settings
     from gearshift.trainer.tasks import OBJECTIVES
 
     given = {field.name: getattr(options, field.name) for field in fields(Settings)}
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = Settings(**given) if options.config is None else read_settings(options.config, given)
     data = _read_data(options, options.data, options.task)
     run = train_supernet(find_model(options.model), data, settings, options.output, data_path=options.data)
     if not is_main_process():
@@ -64,7 +66,7 @@ def train(options: argparse.Namespace) -> int:
         (name, subnet.parameters(shape), subnet.macs(shape, SHOWN_TOKENS), run.accuracies[name])
         for name, subnet in run.subnets.items()
     ]
-    metric, dropped = OBJECTIVES[data.task].metric, run.facts["dropped_rows"]
+    metric, dropped, metrics = OBJECTIVES[data.task].metric, run.facts["dropped_rows"], run.facts["metrics"]
     result = {
         "run": str(run.path),
         "task": data.task,
@@ -72,14 +74,24 @@ def train(options: argparse.Namespace) -> int:
         "rows": run.facts["rows"],
         "dropped_rows": run.facts["dropped_rows"],
         "notes": list(data.notes),
-        "subnets": [dict(zip(("name", "parameters", "macs", "accuracy"), row, strict=True)) for row in rows],
+        "subnets": [
+            {**dict(zip(("name", "parameters", "macs", "accuracy"), row, strict=True)), "metrics": metrics[row[0]]}
+            for row in rows
+        ],
     }
-    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", metric)
+    others = list(OBJECTIVES[data.task].others)
+    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", metric, *others)
     lines = [
         *data.notes,
         *([f"{dropped} training rows left out: their answers are cut off; raise --max-length"] if dropped else []),
         f"{run.path}: {len(rows)} subnets, {metric} on {run.facts['rows']['test']} test rows",
-        *_table(header, [(n, _millions(p), _millions(m), _percent(a)) for n, p, m, a in rows]),
+        *_table(
+            header,
+            [
+                (n, _millions(p), _millions(m), _percent(a), *(_percent(metrics[n][other]) for other in others))
+                for n, p, m, a in rows
+            ],
+        ),
     ]
     _print(options, result, lines)
     return 0
