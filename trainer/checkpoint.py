@@ -122,7 +122,7 @@ def save_run(
     with replacing_directory(target, marker=SUPERNET) as fresh, quiet():
         config = _config_of(checkpoint)
         config.save_pretrained(fresh)
-        state = checkpoint_state(checkpoint.model, config)
+        state = checkpoint_state(checkpoint.model.state_dict(), config, checkpoint.task)
         # As bytes, so that a full disk is an OSError like everywhere else.
         (fresh / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
         if checkpoint.task == "embedding":

@@ -116,10 +116,10 @@ def elastic_model(
     return model
 
 
-def checkpoint_state(model: ElasticClassifier, config: Any) -> dict[str, Tensor]:
-    """The weights of an elastic model as the checkpoint of that config has them."""
-    state = to_checkpoint(model.state_dict(), config.model_type, model.head.task)
-    names = ARCHITECTURES[config.model_type].names(model.head.task)
+def checkpoint_state(weights: Mapping[str, Tensor], config: Any, task: str) -> dict[str, Tensor]:
+    """Weights named as those of an elastic model, in the form of the checkpoint of that config."""
+    state = to_checkpoint(weights, config.model_type, task)
+    names = ARCHITECTURES[config.model_type].names(task)
     position = f"{names['embeddings.position']}.weight"
     unused = _unused_positions(config)
     state[position] = torch.cat([torch.zeros_like(state[position][:unused]), state[position]])

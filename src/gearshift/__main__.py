@@ -132,6 +132,11 @@ def _parser() -> argparse.ArgumentParser:
     export = _command(listed, "export", commands.export, "write a trained supernet as a bundle")
     export.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle directory to write")
+    export.add_argument(
+        "--checkpoint",
+        metavar="ID",
+        help="instead of a bundle, write this subnet as a Hugging Face model of its own size into the directory",
+    )
     export.add_argument("--data", type=Path, metavar="DATA", help="held-out rows (default: the data it was trained on)")
     export.add_argument(
         "--precision",

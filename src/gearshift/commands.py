@@ -187,6 +187,8 @@ def export(options: argparse.Namespace) -> int:
     from gearshift.trainer.checkpoint import load_run
 
     run = load_run(options.run)
+    if options.checkpoint is not None:
+        return _extract(options, run)
     data = _read_data(options, _data_path(options, run), run.checkpoint.task)
     names, portable = _portable(options, run)
     layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
@@ -275,6 +277,22 @@ def _data_path(options: argparse.Namespace, run: Run) -> Path:
             f"{options.run}: does not say what it was trained on; pass its data or held-out rows with --data"
         )
     return path
+
+
+def _extract(options: argparse.Namespace, run: Run) -> int:
+    """Write one subnet as a Hugging Face model."""
+    from gearshift.export.extract import PRUNED_NOTE, extract_subnet, named_subnet
+
+    name = options.checkpoint
+    made = extract_subnet(run, name, named_subnet(run, name), options.output)
+    checked = "not loaded here" if made.parity is None else f"within {made.parity:.1e} of the supernet"
+    lines = [
+        f"{made.path}: {name} as a Hugging Face model of {_millions(made.parameters)} parameters, {checked}",
+        *([PRUNED_NOTE] if made.prunes_heads else []),
+    ]
+    result = {"checkpoint": str(made.path), "subnet": name, **dataclasses.asdict(made), "path": str(made.path)}
+    _print(options, result, lines)
+    return 0
 
 
 def _portable(options: argparse.Namespace, run: Run) -> tuple[tuple[str, ...], Path]:
