@@ -35,7 +35,9 @@ from gearshift.trainer.data import DataSet
 from gearshift.trainer.evaluate import measurements, with_reference
 from gearshift.trainer.hub import is_hub_name
 from gearshift.trainer.loop import StagePlan
+from gearshift.trainer.masked_words import masked_words
 from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.pretrained import find_model
 from gearshift.trainer.rows import Row
 from gearshift.trainer.settings import Settings
 from gearshift.trainer.sparsity import prunable, sparsity_of
@@ -136,10 +138,11 @@ def _augmented(
     if not settings.augment:
         return lambda: encoded
     words = checkpoint.model.embeddings.word.weight.clone()  # as pretrained, in a resumed run too
+    masked = find_model(settings.masked_lm) if settings.masked_lm else None
 
     @functools.cache
     def made() -> EncodedRows:
-        candidates = near_words(rows, checkpoint.tokenizer, words)
+        candidates = masked_words(masked) if masked else near_words(rows, checkpoint.tokenizer, words)
         copies = augment(rows, candidates, copies=settings.augment, seed=settings.seed)
         return _encode(checkpoint, settings, [*rows, *copies], "train")
 
