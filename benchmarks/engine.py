@@ -21,6 +21,7 @@ import math
 import random
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -97,26 +98,34 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, required=True, help="TSV with the columns sentence and label")
     parser.add_argument("--seconds", type=float, default=300, help="length of the stream, for each policy")
     parser.add_argument("--slice", type=float, default=30, help="seconds that a policy serves at a stretch")
+    parser.add_argument("--precision", default="auto", help="fp32, int8, or the faster one")
     parser.add_argument("--target", type=float, default=0.99, help="share of deadlines that policies steer by")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     labelled = read_rows(options.rows)
     spells = random_spells(options.seconds, seed=options.seed)
     with (
-        Engine.load(options.bundle, target=options.target) as engine,
-        Engine.load(options.bundle, sensors=False, precision=engine.precision, threads=engine.threads) as pinned,
+        tempfile.TemporaryDirectory() as folder,
+        Engine.load(options.bundle, target=options.target, precision=options.precision) as engine,
     ):
+        profile = Path(folder) / "profile.json"
+        engine.save_profile(profile)  # all steer by the same latency table
+        pinned = Engine.load(
+            options.bundle, sensors=False, precision=engine.precision, threads=engine.threads, profile=profile
+        )
         largest_ms = median_ms(engine, max(engine.pool.values(), key=lambda entry: entry.macs).name, labelled)
         deadline_ms = DEADLINE_FACTOR * largest_ms
         rows = [(text, label, engine.run(text).tokens) for text, label in labelled]
         requests = arrivals(rows, options.seconds, UTILISATION / largest_ms * 1e3, options.seed)
-        served = serve_all({OURS: engine, **rivals(pinned)}, requests, spells, deadline_ms, options)
+        with pinned:
+            served = serve_all({OURS: engine, **rivals(pinned)}, requests, spells, deadline_ms, options)
         facts = {"precision": engine.precision, "threads": engine.threads, "bundle": options.bundle.name}
     results = [row(name, ones, options.seconds) for name, ones in served.items()]
     results.sort(key=lambda one: -one.goodput)
     name = f"engine-{options.bundle.name.removesuffix('.gearshift')}"
     command = (
-        f"python -m benchmarks.engine {options.bundle.name} --rows {options.rows.name} --seconds {options.seconds:g}"
+        f"python -m benchmarks.engine {options.bundle.name} --rows {options.rows.name} --seconds {options.seconds:g} "
+        f"--precision {options.precision}"
     )
     facts |= {"command": command, "deadline_ms": deadline_ms, "largest_ms": largest_ms, "requests": len(requests)}
     facts |= {"spells": [asdict(spell) for spell in spells], "rows": [asdict(one) for one in results]}

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.policies import OURS, TUNED
 from gearshift.runtime import Classification, Engine
 from gearshift.runtime.batches import one
-from gearshift.runtime.rivals import POLICIES
+from gearshift.runtime.rivals import POLICIES, Static
 from gearshift.runtime.sensors import Snapshot
-from gearshift.runtime.simulator import Ladder, Turn
+from gearshift.runtime.simulator import Ladder, Machine, Turn
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,15 @@ def ladder_of(engine: Engine) -> Ladder:
 
 
 def rivals(engine: Engine) -> dict[str, Rival]:
-    """Every rival that needs to know nothing that only a simulator knows, as they were tuned."""
-    ladder = ladder_of(engine)
+    """Every rung of the ladder alone, and every rival that needs to know nothing that only a simulator knows, as they
+    were tuned."""
+    frame = Frame(ladder_of(engine))
     tuned = json.loads(TUNED.read_text())
-    chosen = {name: make for name, make in POLICIES.items() if name != OURS and not name.startswith("oracle")}
-    return {name: Rival(engine, make(Frame(ladder), **tuned.get(name, {}))) for name, make in chosen.items()}
+    found = {
+        f"static {name}": Rival(engine, Static(cast(Machine, frame), rung=rung))
+        for rung, name in enumerate(engine.ladder)
+    }
+    for name, make in POLICIES.items():
+        if name != OURS and not name.startswith(("oracle", "static")):
+            found[name] = Rival(engine, make(frame, **tuned.get(name, {})))
+    return found

@@ -23,6 +23,7 @@ from gearshift.trainer.sparsity import SCOPES, Pruning
 
 SPARSITIES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SHOWN = ("w100-d100", "w050-d050")
+BATCH_SIZE = 32
 
 
 def main() -> None:
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--scope", choices=SCOPES, default="matrix")
     parser.add_argument("--embeddings", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--sparsities", default=",".join(map(str, SPARSITIES)))
+    parser.add_argument("--mixed-precision", default="no", help="of the recovery; accuracy is measured in fp32")
     parser.add_argument("--name", default="pruning", help="of the results")
     options = parser.parse_args()
     sparsities = [float(part) for part in options.sparsities.split(",")]
@@ -45,24 +47,29 @@ def main() -> None:
         after = {}
         for sparsity in sparsities:
             kind = f"{name}-{options.scope}{'-embeddings' if options.embeddings else ''}-{sparsity:g}-{options.steps}"
-            after[f"{sparsity:g}"] = _pruned(
-                Path(run), options.work / kind, Pruning(sparsity, options.scope, options.embeddings), options.steps
-            )
+            pruning = Pruning(sparsity, options.scope, options.embeddings)
+            target = options.work / kind
+            after[f"{sparsity:g}"] = _pruned(Path(run), target, pruning, options.steps, options.mixed_precision)
         found[name] = {"rows": facts["rows"], "settings": facts["settings"], "before": before, "pruned": after}
-    settings = {"steps": options.steps, "scope": options.scope, "embeddings": options.embeddings, "batch_size": 32}
+    settings = {
+        "steps": options.steps,
+        "scope": options.scope,
+        "embeddings": options.embeddings,
+        "batch_size": BATCH_SIZE,
+        "mixed_precision": options.mixed_precision,
+    }
     save(options.name, {**settings, "data": found}, _lines(settings, found, sparsities))
     _plot(RESULTS / f"{options.name}.png", found, sparsities)
 
 
-def _pruned(source: Path, target: Path, pruning: Pruning, steps: int) -> dict[str, float]:
+def _pruned(source: Path, target: Path, pruning: Pruning, steps: int, precision: str) -> dict[str, float]:
     """Accuracies of the run pruned, by subnet."""
     if not (target / POOL).is_file():
         run = load_run(source)
         assert run.data_path is not None, f"{source}: its data are gone"
         data = read_data(run.data_path, task=run.checkpoint.task)
-        recovery = Recovery()
-        per_epoch = -(-len(data.splits["train"]) // recovery.batch_size)
-        prune_run(run, data, pruning, Recovery(epochs=steps / per_epoch), target)
+        per_epoch = -(-len(data.splits["train"]) // BATCH_SIZE)
+        prune_run(run, data, pruning, Recovery(epochs=steps / per_epoch, mixed_precision=precision), target)
     return _accuracies(target)
 
 
@@ -82,8 +89,9 @@ def _lines(settings: dict[str, Any], found: dict[str, Any], sparsities: Sequence
     return [
         f"### Weight pruning of MiniLM-L6 supernets, {settings['scope']}, {word_table}",
         "",
-        f"Accuracy in fp32 on the test rows ({tested}) after {settings['steps']} steps of distilled recovery, half of "
-        "which prune more; 0 % learns as many steps without pruning. One seed.",
+        f"Accuracy in fp32 on the test rows ({tested}) after {settings['steps']} steps of distilled recovery (mixed "
+        f"precision: {settings['mixed_precision']}), half of which prune more; 0 % learns as many without pruning. "
+        "One seed.",
         "",
         *("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]),
     ]

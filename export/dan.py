@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
 
+from gearshift.export.calibrate import calibrated
 from gearshift.export.card import model_card
 from gearshift.runtime.bundle import Bundle, open_bundle, write_manifest
-from gearshift.runtime.dan import Dan, Text, bytes_per_ngram, fold, open_dan, pack, save_dan
+from gearshift.runtime.compressed import CARD
+from gearshift.runtime.dan import Dan, Floats, Text, bytes_per_ngram, fold, open_dan, pack, save_dan
 from gearshift.runtime.errors import DataError, ExportError, InputError
-from gearshift.runtime.manifest import DAN_EXECUTOR, MANIFEST, PoolEntry
+from gearshift.runtime.executors import check_dan, self_test_names
+from gearshift.runtime.manifest import DAN_EXECUTOR, MANIFEST, SELF_TEST, PoolEntry
 from gearshift.runtime.space import Subnet
 from gearshift.runtime.storage import replacing_directory
-from gearshift.trainer.dan import DanRun, text_of
+from gearshift.trainer.dan import text_of
+from gearshift.trainer.dan_run import DanRun
 from gearshift.trainer.rows import Row
+from gearshift.trainer.teacher_logits import open_teacher
 
 NAME = "dan"
 FILE = "dan.safetensors"
+SELF_TEST_ROWS = 8
+AT_ONCE = 16
+"""Texts of a call of the graph."""
 
 
 def pruned_dan(run: DanRun, *, max_mb: float, precision: str = "int8") -> Dan:
@@ -38,8 +50,7 @@ def pruned_dan(run: DanRun, *, max_mb: float, precision: str = "int8") -> Dan:
     table = run.table[:room]  # the most frequent come first
     if folding:
         table, dense = fold(table, dense)
-    longest = int(run.facts["settings"]["longest"])
-    return pack(run.ngrams[:room], table, dense, precision=precision, longest=longest, paired=run.paired)
+    return pack(run.ngrams[:room], table, dense, precision=precision, longest=run.longest, paired=run.paired)
 
 
 _HEADER = 4096  # bytes of the file's header, and more than it takes
@@ -47,15 +58,16 @@ _HEADER = 4096  # bytes of the file's header, and more than it takes
 
 def dan_accuracy(dan: Dan, labels: Sequence[str], rows: Sequence[Row]) -> float:
     """Share of rows that a DAN answers right."""
-    texts: list[Text] = [text_of(row) for row in rows]
-    best = dan.run(texts).argmax(1)
-    return float(np.mean([labels[place] == row.label for place, row in zip(best, rows, strict=True)]))
+    return float(np.mean(dan.run([text_of(row) for row in rows]).argmax(1) == _classes(labels, rows)))
 
 
-def add_dan(bundle: Bundle, run: DanRun, rows: Sequence[Row], *, max_mb: float) -> Bundle:
+def add_dan(
+    bundle: Bundle, run: DanRun, rows: Sequence[Row], *, max_mb: float, held_out: Sequence[Row] | None = None
+) -> Bundle:
     """The bundle written again with the run's DAN as a gear, measured on held-out rows; whole or not at all.
 
-    Raises InputError where the two answer different questions.
+    `held_out`: other rows, on which it is calibrated against the graph's most accurate subnet; None leaves that out,
+    and a cascade cannot be switched on then. Raises InputError where the two answer different questions.
     """
     manifest = bundle.manifest
     if run.labels != manifest.labels or manifest.task != "classification":
@@ -64,6 +76,9 @@ def add_dan(bundle: Bundle, run: DanRun, rows: Sequence[Row], *, max_mb: float) 
     if not rows:
         raise DataError("export: no held-out rows to measure the DAN on; pass a data set with a test split")
     dan = pruned_dan(run, max_mb=max_mb)
+    if held_out is not None:
+        texts = [text_of(row) for row in held_out]
+        dan = calibrated(dan, texts, _classes(run.labels, held_out), _transformer(bundle, texts))
     with replacing_directory(bundle.path, marker=MANIFEST) as fresh:
         for name in manifest.files:
             shutil.copyfile(bundle.path / name, fresh / name)
@@ -72,7 +87,32 @@ def add_dan(bundle: Bundle, run: DanRun, rows: Sequence[Row], *, max_mb: float) 
         entry = PoolEntry(NAME, Subnet(()), DAN_EXECUTOR, FILE, (), dan.precision, accuracy, dan.parameters, dan.macs)
         others = tuple(found for found in manifest.pool if found.executor != DAN_EXECUTOR)
         manifest = dataclasses.replace(manifest, pool=(*others, entry))
-        (fresh / "README.md").write_text(model_card(manifest), encoding="utf-8")
+        _write_self_test(fresh / SELF_TEST, dan, entry, [text_of(row) for row in rows[:SELF_TEST_ROWS]])
+        (fresh / CARD).write_text(model_card(manifest), encoding="utf-8")
         write_manifest(fresh, manifest)
         written = open_bundle(fresh)
+        check_dan(written)
     return dataclasses.replace(written, path=bundle.path)
+
+
+def _classes(labels: Sequence[str], rows: Sequence[Row]) -> NDArray[np.int64]:
+    return np.array([labels.index(str(row.label)) for row in rows])
+
+
+def _transformer(bundle: Bundle, texts: Sequence[Text]) -> Floats:
+    """Logits of the graph's most accurate subnet."""
+    teacher = open_teacher(bundle.path)
+    shown = tqdm(range(0, len(texts), AT_ONCE), desc="calibration", unit="batch", disable=None)
+    return np.concatenate([teacher.logits(texts[start : start + AT_ONCE]) for start in shown])
+
+
+def _write_self_test(path: Path, dan: Dan, entry: PoolEntry, texts: Sequence[Text]) -> None:
+    """Texts and the logits that every device must give for them, beside those of the graph."""
+    with np.load(path, allow_pickle=False) as arrays:
+        kept = {name: arrays[name] for name in arrays.files}
+    of_texts, of_logits = self_test_names(entry)
+    kept[of_texts] = np.array([[text] if isinstance(text, str) else text for text in texts])
+    kept[of_logits] = dan.run(texts)
+    content = io.BytesIO()
+    np.savez_compressed(content, allow_pickle=False, **kept)
+    path.write_bytes(content.getvalue())

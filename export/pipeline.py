@@ -132,6 +132,7 @@ def export_bundle(
     `rows` are held-out rows: the metric of every pool subnet is measured on them at each precision.
     Raises ExportError where a graph differs from the model, StorageError where `out` cannot be written.
     """
+    _check_run(run)
     _check_arguments(precisions, operators, int8_tolerance, rows)
     ordered = tuple(precision for precision in PRECISIONS if precision in precisions)
     run, encoded, tables, spelling = _prepared(run, rows, vocabulary)
@@ -195,6 +196,11 @@ def _tables(run: AnyRun) -> BlockTables | None:
     if isinstance(run, MixedRun) or not path.is_file():
         return None
     return load_tables(path, shape=run.checkpoint.model.shape, supernet=sha256_of(run.path / WEIGHTS))
+
+
+def _check_run(run: AnyRun) -> None:
+    if isinstance(run, MixedRun) and not run.accuracies:
+        raise InputError(f"{run.path}: expected a net that was tuned for a task; tune it with `gearshift nas-tune`")
 
 
 def _check_arguments(precisions: Sequence[str], operators: str, int8_tolerance: float, rows: Sequence[Row]) -> None:

@@ -100,11 +100,13 @@ class Trimming:
             bundle.pool(precision)  # says so where the bundle has none
         if not self.entries:
             raise InputError(f"precisions: expected some of {', '.join(bundle.precisions)}, got none")
-        self.names = tuple(dict.fromkeys(name for pool in self.entries.values() for name in pool))
+        self.dan = bundle.dan
+        graph = dict.fromkeys(name for pool in self.entries.values() for name in pool)
+        self.names = (*graph, *(() if self.dan is None else (self.dan.name,)))
 
     def checked(self, names: Sequence[str]) -> tuple[str, ...]:
         """The names in the bundle's order; raises UnknownSubnetError, which lists those there are."""
-        if not names:
+        if not any(name != self._dan_name for name in names):
             raise InputError(f"trim: no subnet to keep; this bundle has {', '.join(self.names)}")
         for name in names:
             if name not in self.names:
@@ -119,8 +121,8 @@ class Trimming:
         subnet adds a branch and no weights. Raises InputError with the smallest size where not even one fits.
         """
         limit = max_mb * MEGABYTE
-        alone = {name: self.of([name]).bytes for name in self.names}
-        affordable = [name for name in self.names if alone[name] <= limit]
+        alone = {name: self.of([name]).bytes for name in self.names if name != self._dan_name}
+        affordable = [name for name in alone if alone[name] <= limit]
         if not affordable:
             smallest = min(alone, key=lambda name: alone[name])
             raise InputError(
@@ -128,14 +130,21 @@ class Trimming:
                 f"more, the size of {smallest} alone at {' and '.join(self.entries)}"
             )
         kept = [min(affordable, key=lambda name: (-self._accuracy(name), alone[name]))]
-        added = {name: self.of([*kept, name]).bytes for name in affordable if name not in kept}
+        others = [*affordable, *self.names[len(alone) :]]
+        added = {name: self.of([*kept, name]).bytes for name in others if name not in kept}
         for name in sorted(added, key=lambda name: (added[name], -self._accuracy(name))):
             if self.of([*kept, name]).bytes <= limit:
                 kept.append(name)
         return self.checked(kept)
 
+    @property
+    def _dan_name(self) -> str | None:
+        return None if self.dan is None else self.dan.name
+
     def _accuracy(self, name: str) -> float:
         """At the kept precision at which it answers best."""
+        if self.dan is not None and name == self.dan.name:
+            return self.dan.accuracy
         return max(pool[name].accuracy for pool in self.entries.values() if name in pool)
 
     def of(self, names: Sequence[str], title: str | None = None, *, joined: bool = False) -> Trimmed:
@@ -148,7 +157,8 @@ class Trimming:
         entries = [entry for pool in self.entries.values() for name, entry in pool.items() if name in names]
         options = [sorted(set(places)) for places in zip(*(entry.choice for entry in entries), strict=True)]
         space = old.space.thinned(options)
-        pool = tuple(dataclasses.replace(entry, choice=space.choice(entry.subnet)) for entry in entries)
+        dan = () if self.dan is None or self.dan.name not in names else (self.dan,)
+        pool = (*(dataclasses.replace(entry, choice=space.choice(entry.subnet)) for entry in entries), *dan)
         int8 = "int8" in self.entries
         manifest = dataclasses.replace(
             old,
@@ -162,7 +172,7 @@ class Trimming:
         graphs = {
             name: lay_out(self._graph(name, options, joined)) for name in sorted({entry.file for entry in entries})
         }
-        others = {**self._copied, SELF_TEST: self._self_test(pool)}
+        others = {**self._copied, **{entry.file: self._dan_content for entry in dan}, SELF_TEST: self._self_test(pool)}
         if CARD in others:
             others[CARD] = model_card(manifest).encode()
         sizes = {name: len(content) for name, content in others.items()}
@@ -178,14 +188,23 @@ class Trimming:
     @cached_property
     def _models(self) -> dict[str, onnx.ModelProto]:
         """Every graph of the old bundle by its file, its weights left on disk."""
-        files = {entry.file for entry in self.bundle.manifest.pool}
+        files = {entry.file for entry in self.bundle.manifest.pool} - self._dan_files
         return {name: onnx.load(self.bundle.path / name, load_external_data=False) for name in files}
+
+    @property
+    def _dan_files(self) -> set[str]:
+        return set() if self.dan is None else {self.dan.file}
+
+    @cached_property
+    def _dan_content(self) -> bytes:
+        assert self.dan is not None
+        return (self.bundle.path / self.dan.file).read_bytes()
 
     @cached_property
     def _copied(self) -> dict[str, bytes]:
-        """Files that belong to no graph."""
+        """Files that belong to no gear."""
         weights = {weights_location(model) for model in self._models.values()}
-        names = self.bundle.manifest.files.keys() - self._models.keys() - weights
+        names = self.bundle.manifest.files.keys() - self._models.keys() - weights - self._dan_files
         return {name: (self.bundle.path / name).read_bytes() for name in names}
 
     def _self_test(self, pool: Sequence[PoolEntry]) -> bytes:

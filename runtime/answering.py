@@ -15,6 +15,7 @@ from gearshift.runtime.caps import NO_CAPS, Caps
 from gearshift.runtime.controller import Controller
 from gearshift.runtime.decision_log import DecisionLog
 from gearshift.runtime.errors import DeadlineTooShortError
+from gearshift.runtime.executors import executors
 from gearshift.runtime.metrics import Metrics
 from gearshift.runtime.policy import REJECTED, Decision
 from gearshift.runtime.record import RequestRecord, SteeringChange
@@ -48,8 +49,7 @@ class Answering:
     ) -> None:
         self._bundle, self._session, self._controller = bundle, session, controller
         self._metrics, self._log, self._clock = metrics, log, clock
-        pool = bundle.pool(session.precision)
-        self._choices = {name: np.asarray(entry.choice, dtype=np.int64) for name, entry in pool.items()}
+        self._executors = executors(bundle, session)
         self._lock = threading.Lock()
         self.pinned: str | None = None
         self.slow_loop: SlowLoop | None = None
@@ -95,7 +95,7 @@ class Answering:
                     f"refused: {slack:.1f} ms are left of its deadline, and the fastest subnet may take "
                     f"{decision.predicted_ms:.1f} ms now; give it more time, or load with on_miss='best_effort'"
                 )
-            outputs = self._run(encoded, decision, future)
+            outputs = self._executors[decision.name](encoded, None if future is None else future.run_options)
         except Exception as error:
             record.error = REJECTED if decision.reason == REJECTED else type(error).__name__
             self._note(record)
@@ -165,17 +165,6 @@ class Answering:
         self._metrics.note(record)
         if self._log is not None:
             self._log.write(record)
-
-    def _run(self, encoded: Encoded, decision: Decision, future: AnswerFuture | None) -> list[NDArray[np.float32]]:
-        """The outputs of each text, in order."""
-        choice = self._choices[decision.name]
-        options = None if future is None else future.run_options
-        if len(encoded.calls) == 1 and len(encoded.tokens) == 1:
-            return list(self._session.run(encoded.calls[0].inputs, choice, options))
-        outputs: dict[int, NDArray[np.float32]] = {}
-        for call in encoded.calls:
-            outputs.update(zip(call.rows, self._session.run(call.inputs, choice, options), strict=True))
-        return [outputs[row] for row in range(len(encoded.tokens))]
 
     def _read(self, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[..., Answer]:
         """The answer for one text, but for the facts of its run."""

@@ -10,7 +10,9 @@ LONGEST_HOLD_S = 4.0
 or two late answers every few seconds, and what a load that went away costs is at most this long."""
 
 MISSES_TOGETHER_S = 0.5
-"""One miss is what the target allows; a second one within this time is none of chance."""
+MISSES_TOGETHER = 6
+"""One miss is what the target allows; a second one within this time and so few requests is hardly one of chance: at
+99 %, one in sixteen."""
 
 
 class Backoff:
@@ -29,6 +31,7 @@ class Backoff:
         self._hold_s = FIRST_HOLD_S
         self._until = -math.inf
         self._missed_at = -math.inf
+        self._since_miss = MISSES_TOGETHER
 
     def limit_ms(self, now: float) -> float:
         """Work of this expected time and longer is held back; the limit doubles each time a hold ends."""
@@ -41,11 +44,12 @@ class Backoff:
 
     def record(self, expected_ms: float, *, met: bool, now: float) -> None:
         """Take in whether work that was expected to keep its deadline kept it."""
+        self._since_miss += 1
         if met or expected_ms >= self._limit_ms:  # from before the last step down: it tells nothing new
             return
         on_trial = now < self._until
-        together = 0 <= now - self._missed_at <= MISSES_TOGETHER_S
-        self._missed_at = now
+        together = 0 <= now - self._missed_at <= MISSES_TOGETHER_S and self._since_miss <= MISSES_TOGETHER
+        self._missed_at, self._since_miss = now, 0
         if not (on_trial or together):
             return
         if not on_trial:

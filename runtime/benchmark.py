@@ -12,7 +12,8 @@ from typing import Any
 
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import InputError
-from gearshift.runtime.measure import random_inputs
+from gearshift.runtime.executors import executors
+from gearshift.runtime.measure import random_inputs, random_text
 from gearshift.runtime.mixed import MixedSpace
 from gearshift.runtime.profiles import this_device
 from gearshift.runtime.session import ElasticSession
@@ -92,7 +93,7 @@ class BenchReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON; times in ms."""
         facts = {
-            "bundle": str(self.bundle.path),
+            "bundle": str(self.bundle.origin),
             "hash": self.bundle.hash,
             "granularity": granularity(self.bundle.manifest.space),
             "date": datetime.date.today().isoformat(),
@@ -118,9 +119,10 @@ def run_bench(
     rivals: Rivals | None = None,
     progress: Progress = lambda what, done, planned: None,
 ) -> BenchReport:
-    """Time every subnet at every precision and length, batch 1, random tokens, on as many cores as threads.
+    """Time every gear at every precision and length, batch 1, random tokens, on as many cores as threads.
 
-    Without rivals all subnets of a precision run in turns. With them, each subnet runs in turns with its rival.
+    Without rivals all gears of a precision, a DAN among them, run in turns. With them, each subnet runs in turns with
+    its rival.
     Raises InputError for lengths that the bundle does not take, and threads that this process has no CPUs for.
     """
     chosen = _checked(lengths, bundle)
@@ -152,11 +154,10 @@ class _Bench:
     progress: Progress
 
     def alone(self) -> list[Row]:
-        precision, pool = self.session.precision, self.bundle.pool(self.session.precision)
+        precision, gears = self.session.precision, executors(self.bundle, self.session)
+        texts = {tokens: random_text(self.bundle, tokens) for tokens in self.lengths}
         calls = {
-            (name, tokens): call
-            for name, entry in pool.items()
-            for tokens, call in self._calls(self.session, entry.choice).items()
+            (name, tokens): partial(run, text, None) for name, run in gears.items() for tokens, text in texts.items()
         }
         times = interleave(calls, rounds=self.rounds, progress=partial(self.progress, f"{precision}, rounds"))
         return [Row(name, precision, tokens, Times.of(values)) for (name, tokens), values in times.items()]

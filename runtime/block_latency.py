@@ -44,7 +44,7 @@ class BlockLatency:
 
     def fixed(self, length: int) -> float:
         """Milliseconds of what is in every subnet."""
-        return max(0.0, _between(self.lengths, self.fixed_ms, length))
+        return max(0.0, between(self.lengths, self.fixed_ms, length))
 
     def part(self, layers: tuple[Size, ...], length: int, shape: EncoderShape) -> float:
         """Milliseconds of layers of these sizes; raises ProfileError where they are another encoder's."""
@@ -53,7 +53,7 @@ class BlockLatency:
                 f"latencies of another space: expected an encoder of {shape.layers} layers, hidden {shape.hidden}, "
                 f"found {self.shape.layers}, hidden {self.shape.hidden}; fit them to this bundle"
             )
-        return sum(max(0.0, _between(self.lengths, self._layer(size), length)) for size in layers if size[0])
+        return sum(max(0.0, between(self.lengths, self._layer(size), length)) for size in layers if size[0])
 
     def predict(self, subnet: Subnet, length: int) -> float:
         """Milliseconds of a subnet for a text of that many tokens: straight lines between the measured lengths."""
@@ -133,7 +133,7 @@ def _solve(features: NDArray[np.float64], times: NDArray[np.float64], shape: Enc
     return solution
 
 
-def _between(lengths: tuple[int, ...], times: tuple[float, ...], length: int) -> float:
+def between(lengths: tuple[int, ...], times: tuple[float, ...], length: int) -> float:
     """Straight lines between the lengths, the first and the last of which go on."""
     if len(lengths) == 1:
         return times[0] * max(1.0, length / lengths[0])

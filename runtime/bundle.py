@@ -74,6 +74,11 @@ class Bundle:
             raise BundleError(f"{self.path}: no {precision} graph in this bundle; it has {', '.join(self.precisions)}")
         return entries
 
+    def gears(self, precision: str) -> dict[str, PoolEntry]:
+        """Name -> pool entry of all that an engine may switch between: the graph of one precision, and a DAN below."""
+        dan = self.dan
+        return self.pool(precision) if dan is None else {**self.pool(precision), dan.name: dan}
+
     @property
     def dan(self) -> PoolEntry | None:
         """The gear below the graph's subnets, where the bundle has one: any precision of the graph goes with it."""
@@ -81,7 +86,7 @@ class Bundle:
 
     def entry(self, name: str, precision: str) -> PoolEntry:
         """One pool entry by name; raises UnknownSubnetError that lists the names there are."""
-        entries = self.pool(precision)
+        entries = self.gears(precision)
         if name not in entries:
             raise UnknownSubnetError(f"unknown subnet {name!r}; this bundle has {', '.join(entries)}")
         return entries[name]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 
 from gearshift.device_profiles.profile import LatencyTable
@@ -25,6 +27,10 @@ KEPT_SHAPES = 1024
 
 GAP_MEMORY = 0.1
 """Weight of the newest pause between two requests in the mean that a share of the CPU is worked out from."""
+
+MUTE_MS = 0.3
+MUTE_SHARE = 0.2
+"""A rung that takes less than this, and this share of the next one, says nothing about the slow-down of the others."""
 
 
 class Controller:
@@ -56,6 +62,7 @@ class Controller:
         self._ladder = ladder_of(self._accuracies, table)
         self._values = [self._accuracies[name] for name in self._ladder]
         self._rungs = {name: rung for rung, name in enumerate(self._ladder)}
+        self._mute = mute(self._ladder, table)
         self._last_rung = _floor(self._accuracies, self._ladder, steering.min_accuracy)
         self._costs = functools.lru_cache(KEPT_SHAPES)(self._priced)
         # Lists have a slow-down of their own: several texts at once take less than n times one.
@@ -218,6 +225,10 @@ class Controller:
         ratio = run_ms / decision.expected_ms
         if not (math.isfinite(ratio) and ratio > 0):
             return
+        if decision.reason == "fits" and met is not None:
+            self._backoff.record(decision.expected_ms, met=met, now=now)
+        if decision.name in self._mute:
+            return
         slow_down = self._slow_downs[single]
         rung = self._rungs.get(decision.name)
         gap = _gap(slow_down, now - run_ms / 1e3)
@@ -228,8 +239,6 @@ class Controller:
         self._ahead.learn(innovation)
         if rung is not None:
             self._biases.learn(rung, innovation, gap)
-        if decision.reason == "fits" and met is not None:
-            self._backoff.record(decision.expected_ms, met=met, now=now)
 
     def _priced(self, work: Work) -> tuple[float, ...]:
         """Median ms of each rung for such texts."""
@@ -269,6 +278,16 @@ def ladder_of(accuracies: Mapping[str, float], table: LatencyTable) -> tuple[str
     """The subnets worth switching between: the Pareto front of accuracy and of median time over the lengths."""
     front = pareto(Candidate(name, accuracy, sum(table.median_ms[name])) for name, accuracy in accuracies.items())
     return tuple(candidate.name for candidate in front)
+
+
+def mute(ladder: Sequence[str], table: LatencyTable) -> frozenset[str]:
+    """The rungs whose time says nothing about the others': another kind of computation, such as a DAN.
+
+    It is much faster than the next one, and so short that its time is that of the interpreter more than of the machine.
+    """
+    times = [statistics.mean(table.median_ms[name]) for name in ladder]
+    pairs = itertools.pairwise(zip(ladder, times, strict=True))
+    return frozenset(name for (_, slower), (name, ms) in pairs if ms < MUTE_MS and ms < MUTE_SHARE * slower)
 
 
 def _floor(accuracies: Mapping[str, float], ladder: Sequence[str], least: float | None) -> int:

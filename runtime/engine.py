@@ -24,9 +24,10 @@ from gearshift.runtime.caps import NO_CAPS, Caps
 from gearshift.runtime.controller import Controller
 from gearshift.runtime.decision_log import DecisionLog
 from gearshift.runtime.errors import EngineClosedError, InputError
+from gearshift.runtime.executors import executors
 from gearshift.runtime.gate import Gate
 from gearshift.runtime.manifest import PoolEntry
-from gearshift.runtime.measure import random_inputs
+from gearshift.runtime.measure import random_text
 from gearshift.runtime.metrics import Metrics
 from gearshift.runtime.metrics_server import MetricsServer, check_port
 from gearshift.runtime.packed import PackedCache
@@ -78,7 +79,7 @@ class Engine:
         self._log = log
         self._clock = clock
         self._encoder = TextEncoder(bundle)
-        self._pool = bundle.pool(session.precision)
+        self._pool = bundle.gears(session.precision)
         accuracies = {name: entry.accuracy for name, entry in self._pool.items()}
         cpus = max(1.0, effective_cpus() / session.threads)
         self._controller = Controller(accuracies, table, steering, cpus=cpus)
@@ -241,12 +242,13 @@ class Engine:
         if not all(isinstance(length, int) and 1 <= length <= longest for length in chosen):
             raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(chosen)}")
         began, calls = time.perf_counter(), 0
+        run = executors(self._bundle, self._session)
         with self._gate:
             for name in self.ladder:
                 for length in chosen:
                     if time.perf_counter() - began >= budget_s:
                         return calls
-                    self._session.run(random_inputs(self._bundle, length), self._pool[name].choice)
+                    run[name](random_text(self._bundle, length), None)
                     calls += 1
         return calls
 

@@ -36,9 +36,11 @@ NOISE_RANGE = (0.02, 0.5)
 """Bounds of the deviation of one observation: timers and caches jitter by 2 %, and a device on which runs
 differ by half is as noisy as a filter can use."""
 
-CALM_MEMORY = 0.2
 NOISE_MEMORY = 0.05
 """Weight of the newest request in the variance of the noise: about the last 20 requests."""
+
+CALM = 0.2
+"""Noise and tail are learnt at the pace of the agility (see `SlowDown`), but at no less than this share of it."""
 
 OUTLIER_DEVIATIONS = 3.0
 OUTLIERS_OF_A_STEP = 3
@@ -51,8 +53,8 @@ LEAST_TRUST = 0.3
 STATE_RANGE = (math.log(0.05), math.log(200.0))
 """Bounds of the log slow-down: beyond them the table is of another device."""
 
-ADAPTATION = 0.1
-"""Step of the tail: one late request raises it by a tenth of a deviation x the target."""
+ADAPTATION = 0.3
+"""Largest step of the tail: one late request raises it by so many deviations x the target."""
 
 TAIL_RANGE = (0.5, 6.0)
 """Bounds of the tail in deviations: never below the upper half, and not so far that nothing fits."""
@@ -83,12 +85,14 @@ class SlowDown:
        follows from the innovations: those of the best filter are uncorrelated (Mehra 1970), so that two on the
        same side ask for more agility and two on opposite sides for less, as do innovations
        smaller than expected. In pauses the full drift holds.
-    2. The noise of an observation is learnt from the differences of those that follow each other.
+    2. The noise of an observation is learnt from the differences of those that follow each other, over a longer time
+       where the agility is low: on a steady load, what was long ago says as much as what is new.
     3. An innovation is clipped at 3 deviations; the third in a row on one side is a step, and is followed
        at once. Until it is known which of both a slow one was, the tail covers a step to it.
     4. The tail, in deviations, is moved by adaptive conformal inference (Gibbs and Candes 2021, equation 2):
        up when a request took longer than the tail, down a little when not, so that in the long run a share
-       `target` of all requests stays below it, whatever the true distribution is.
+       `target` of all requests stays below it, whatever the true distribution is. Its steps too are smaller on a
+       steady load.
 
     Not safe for several threads by itself; time is passed in, in seconds from any fixed moment.
     """
@@ -180,7 +184,8 @@ class SlowDown:
 
     def _adapt_tail(self, *, missed: bool) -> None:
         low, high = TAIL_RANGE
-        self._tail = max(low, min(high, self._tail + self._adaptation * (missed - (1 - self._target))))
+        step = self._adaptation * max(CALM, min(1.0, self._agility))
+        self._tail = max(low, min(high, self._tail + step * (missed - (1 - self._target))))
 
     def _count_outlier(self, innovation: float, limit: float) -> None:
         """Length of the present run of outliers, negative where they were too fast."""
@@ -195,7 +200,7 @@ class SlowDown:
         """Half the square of the difference of two in a row is the noise, wherever the state is (von Neumann 1941)."""
         if self._last_observed is not None:
             square = (observed - self._last_observed) ** 2 / 2
-            memory = NOISE_MEMORY * max(CALM_MEMORY, min(1.0, self._agility))
+            memory = NOISE_MEMORY * max(CALM, min(1.0, self._agility))
             self._noise += memory * (min(square, OUTLIER_DEVIATIONS**2 * self._noise) - self._noise)
             low, high = NOISE_RANGE
             self._noise = max(low**2, min(high**2, self._noise))

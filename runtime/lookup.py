@@ -78,9 +78,9 @@ def best_choices(problem: Problem, count: int = 1) -> list[Choice]:
     if prepared is None:
         return []
     bounds = _bounds(prepared)
-    rough = _merge(prepared, bounds, math.inf, beam=max(BEAM, 4 * count))
-    enough = rough[count - 1][0] if len(rough) >= count else math.inf
-    return [choice for _, choice in _merge(prepared, bounds, enough, alone=count == 1)[:count]]
+    rough = _merge(prepared, bounds, math.inf, beam=max(BEAM, 4 * count)).losses
+    enough = float(np.partition(rough, count - 1)[count - 1]) if len(rough) >= count else math.inf
+    return _merge(prepared, bounds, enough, alone=count == 1).best(count)
 
 
 def nearest(problem: Problem) -> Choice:
@@ -211,10 +211,22 @@ def _bounds(problem: _Prepared) -> _Bounds:
     return _Bounds(prices, rest - prices @ problem.limits)
 
 
-def _merge(
-    problem: _Prepared, bounds: _Bounds, enough: float, *, alone: bool = False, beam: int = 0
-) -> list[tuple[float, Choice]]:
-    """Losses and choices within the limits whose loss is `enough` at most, best first.
+@dataclass(frozen=True)
+class _Merged:
+    """Whole choices, and how each came about."""
+
+    problem: _Prepared
+    losses: Array
+    steps: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+
+    def best(self, count: int) -> list[Choice]:
+        """The choices of least loss, best first."""
+        order = np.argsort(self.losses, kind="stable")[:count]
+        return [_trace(self.problem, self.steps, int(row)) for row in order]
+
+
+def _merge(problem: _Prepared, bounds: _Bounds, enough: float, *, alone: bool = False, beam: int = 0) -> _Merged:
+    """Choices within the limits whose loss is `enough` at most.
 
     `alone`: dominated partial choices are left out, and with them all but the best. `beam`: only so many partial
     choices of each stage are kept, those with the least bounds.
@@ -236,8 +248,7 @@ def _merge(
             kept = kept[_not_dominated(losses[kept], costs[kept])]
         parents, options, losses, costs = parents[kept], options[kept], losses[kept], costs[kept]
         steps.append((parents, options))
-    order = np.argsort(losses, kind="stable")
-    return [(float(losses[row]), _trace(problem, steps, int(row))) for row in order]
+    return _Merged(problem, losses, steps)
 
 
 def _not_dominated(losses: Array, costs: Array) -> NDArray[np.int64]:

@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.device_profiles.profile import LatencyTable
+from gearshift.runtime.batches import one
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import InputError
+from gearshift.runtime.executors import executors, sample_text
 from gearshift.runtime.session import ElasticSession
+from gearshift.runtime.text import Call, Encoded, TextEncoder
 from gearshift.runtime.timing import Times, interleave
 
 RUNS = 5
@@ -24,7 +27,8 @@ BUDGET_S = 2.0
 """Once this time is used, no further round begins after the first FEWEST_RUNS: a start-up has to be short."""
 
 METHOD = (
-    "wall clock of one call, batch 1, random token ids; one warm-up call per subnet and length, then rounds "
+    "wall clock of one call, batch 1, random token ids, for a DAN words of its self-test; one warm-up call per "
+    "subnet and length, then rounds "
     "in which every subnet and length runs once, in a new random order"
 )
 
@@ -54,7 +58,7 @@ def measure_table(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> LatencyTable:
-    """Median and 95th percentile in ms of every pool subnet at every length, each run `runs` times.
+    """Median and 95th percentile in ms of every gear at every length, each run `runs` times.
 
     Without `lengths` they are `default_lengths`. The rounds stop early, after FEWEST_RUNS at least, once
     BUDGET_S is used. `progress` is called with the rounds done and the rounds planned.
@@ -62,9 +66,9 @@ def measure_table(
     lengths = _checked_lengths(lengths, bundle)
     if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
         raise InputError(f"runs: expected a whole number of at least 1, got {runs!r}")
-    pool = bundle.pool(session.precision)
-    inputs = {length: random_inputs(bundle, length, seed) for length in lengths}
-    calls = {(name, n): partial(session.run, inputs[n], entry.choice) for name, entry in pool.items() for n in lengths}
+    gears = executors(bundle, session)
+    texts = {length: random_text(bundle, length, seed) for length in lengths}
+    calls = {(name, n): partial(run, texts[n], None) for name, run in gears.items() for n in lengths}
     began = time.perf_counter()
     raw = interleave(
         calls,
@@ -81,12 +85,18 @@ def measure_table(
         provider=session.provider,
         threads=session.threads,
         lengths=lengths,
-        median_ms={name: tuple(times[name, length].median_ms for length in lengths) for name in pool},
-        p95_ms={name: tuple(times[name, length].p95_ms for length in lengths) for name in pool},
+        median_ms={name: tuple(times[name, length].median_ms for length in lengths) for name in gears},
+        p95_ms={name: tuple(times[name, length].p95_ms for length in lengths) for name in gears},
         runs=min(cell.runs for cell in times.values()),
         method=METHOD,
         date=datetime.date.today().isoformat(),
     )
+
+
+def random_text(bundle: Bundle, length: int, seed: int = 0) -> Encoded:
+    """One text of that many random tokens; where there is a DAN, with words of its self-test for it to read."""
+    text = "" if bundle.dan is None else sample_text(bundle, TextEncoder(bundle), length)
+    return Encoded((Call((0,), random_inputs(bundle, length, seed)),), (length,), (False,), ((text,),), (), one(length))
 
 
 def random_inputs(bundle: Bundle, length: int, seed: int = 0) -> Inputs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -35,7 +37,8 @@ class MetricsServer:
             raise InputError(
                 f"metrics_port: {LOOPBACK}:{port} cannot be used ({error.strerror}); name another port, or 0"
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="gearshift-metrics", daemon=True)
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="gearshift-metrics", daemon=True)
         self._thread.start()
 
     @property
@@ -45,9 +48,15 @@ class MetricsServer:
 
     def close(self) -> None:
         """Stop serving and free the port."""
-        self._server.shutdown()
+        self._closed = True
+        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, self.port), timeout=PATIENCE_S):
+            pass  # wakes the thread
         self._thread.join()
         self._server.server_close()
+
+    def _serve(self) -> None:
+        while not self._closed:
+            self._server.handle_request()  # not `serve_forever`, which looks twice a second whether it is to end
 
 
 def _handler(text: Callable[[], str]) -> type[BaseHTTPRequestHandler]:

@@ -9,6 +9,7 @@ Gelu (as in Microsoft's port, ML.NET).
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -134,10 +135,8 @@ def projection_part(inputs: int, outputs: int) -> Part:
 
 
 def block_parts(shape: MixedShape, block: Block) -> list[Part]:
-    """A block with its projections from and to the bridge, where there is one."""
-    bridge = shape.bridge or block.hidden
-    operations = [operation_part(shape, block.hidden, one) for one in block.operations]
-    return [projection_part(bridge, block.hidden), *operations, projection_part(block.hidden, bridge)]
+    """The operations of a block."""
+    return [operation_part(shape, block.hidden, one) for one in block.operations]
 
 
 @dataclass(frozen=True)
@@ -155,15 +154,17 @@ class MixedSubnet:
         """The names of its blocks, such as `128MF-64S3M`."""
         return "-".join(block.name for block in self.blocks)
 
-    def passing(self, shape: MixedShape) -> list[int]:
-        """The width that each block is given; behind a bridge the block's own projection makes it narrower."""
-        return [shape.bridge or block.hidden for block in self.blocks]
+    def projections(self, shape: MixedShape) -> list[tuple[int, int]]:
+        """The widths (from, to) that lead from the embeddings to the last block's states; equal ones need nothing."""
+        if shape.bridge:
+            around = [pair for b in self.blocks for pair in ((shape.bridge, b.hidden), (b.hidden, shape.bridge))]
+            return [(shape.embedding, shape.bridge), *around]
+        return list(itertools.pairwise([shape.embedding, *(block.hidden for block in self.blocks)]))
 
     def parts(self, shape: MixedShape) -> list[Part]:
-        """Everything but the embeddings and the task head."""
-        widths = [shape.embedding, *self.passing(shape)]
-        between = [projection_part(one, other) for one, other in itertools.pairwise(widths)]
-        return [*between, *(part for block in self.blocks for part in block_parts(shape, block))]
+        """Everything but the embedding tables and the task head."""
+        operations = [part for block in self.blocks for part in block_parts(shape, block)]
+        return [*(projection_part(*pair) for pair in self.projections(shape)), *operations]
 
     def parameters(self, shape: MixedShape) -> int:
         """Parameters with the embeddings, without the task head."""
@@ -185,6 +186,22 @@ class MixedSubnet:
     def from_dict(cls, raw: dict[str, Any]) -> MixedSubnet:
         """The subnet that `to_dict` wrote."""
         return cls(tuple(Block.from_dict(block) for block in raw["blocks"]))
+
+
+def parse_subnet(name: str) -> MixedSubnet:
+    """The subnet of a name such as `128MF-64S3M`; raises InputError."""
+    known = {letter: operation for operation, letter in LETTERS.items()}
+    blocks = []
+    for part in name.split("-"):
+        found = re.fullmatch(r"(\d+)((?:M|F|S3|S5|S7)+)", part)
+        if found is None:
+            raise InputError(
+                f"net {name!r}: expected blocks such as 128MFS3 with - between them, of "
+                f"{', '.join(f'{letter} ({operation})' for letter, operation in known.items())}; got {part!r}"
+            )
+        letters = re.findall(r"M|F|S\d", found[2])
+        blocks.append(Block(int(found[1]), tuple(known[letter] for letter in letters)))
+    return MixedSubnet(tuple(blocks))
 
 
 def table_parameters(shape: MixedShape) -> int:

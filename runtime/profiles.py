@@ -11,8 +11,10 @@ import tokenizers
 
 from gearshift.device_profiles import profile as files
 from gearshift.device_profiles.fingerprint import Fingerprint, read_fingerprint
+from gearshift.runtime.block_latency import BlockLatency, fit_block_latency
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import ProfileError
+from gearshift.runtime.space import Space, Subnet
 
 
 def this_device() -> Fingerprint:
@@ -40,6 +42,34 @@ def tables_for(
     return sorted(usable, key=lambda table: max(times[-1] for times in table.median_ms.values()))
 
 
+def block_latencies(path: str | Path, bundle: Bundle) -> dict[str, BlockLatency]:
+    """What layers of any size take on a profile's device, by precision and threads, fitted to a bundle measured there.
+
+    Raises ProfileError where the file cannot be read, holds no table of this bundle, or too few of its subnets.
+    """
+    try:
+        profile = files.load_profile(Path(path))
+    except files.ProfileError as error:
+        raise ProfileError(str(error)) from error
+    tables = [table for table in profile.tables if table.bundle_hash == bundle.hash]
+    space = bundle.manifest.space
+    if not tables or not isinstance(space, Space):
+        raise ProfileError(f"{path}: expected a table of {bundle.path}, found none; measure that bundle on the device")
+    return {
+        f"{table.precision}, {table.threads} threads, {table.provider}": fit_block_latency(
+            space.shape,
+            {
+                name: entry.subnet
+                for name, entry in bundle.pool(table.precision).items()
+                if isinstance(entry.subnet, Subnet)
+            },
+            table,
+            only=bundle.pool(table.precision),
+        )
+        for table in tables
+    }
+
+
 def save_table(path: str | Path, table: files.LatencyTable) -> None:
     """Write a table into a profile file, beside what the file holds of this device; raises ProfileError.
 
@@ -60,7 +90,7 @@ def save_table(path: str | Path, table: files.LatencyTable) -> None:
 
 
 def _covers(table: files.LatencyTable, bundle: Bundle) -> bool:
-    return bundle.pool(table.precision).keys() <= table.median_ms.keys()
+    return bundle.gears(table.precision).keys() <= table.median_ms.keys()
 
 
 def _conditions(table: files.LatencyTable) -> tuple[str, str, int, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import BundleError
+from gearshift.runtime.executors import check_dan
 from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.measure import measure_table, random_inputs, run_ms
 from gearshift.runtime.packed import PackedCache
@@ -49,6 +50,7 @@ def start(
     """
     precisions = _eligible(bundle, providers) if precision == AUTO else (precision,)
     bundle.pool(precisions[0])  # says what there is where there is none
+    check_dan(bundle)
     if profile is None:
         session = _fastest(bundle, _tested(bundle, precisions, threads, providers, cache))
         return session, measure_table(session, bundle)

@@ -21,6 +21,7 @@ from gearshift.runtime.storage import replace_file
 _TYPES: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<f4"),
     "I8": np.dtype("i1"),
+    "U16": np.dtype("<u2"),
     "U32": np.dtype("<u4"),
     "U64": np.dtype("<u8"),
 }

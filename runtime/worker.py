@@ -21,6 +21,9 @@ from gearshift.runtime.errors import DeadlinePassedError, EngineClosedError
 from gearshift.runtime.queue import DeadlineQueue
 from gearshift.runtime.text import Encoded
 
+FATAL_ONLY = 4
+"""Severity for onnxruntime's own log: what goes wrong is raised as well."""
+
 MOST_URGENT = 8
 """So many of those that wait are looked at when a subnet is picked, so that they can be answered in time too."""
 
@@ -35,6 +38,7 @@ class AnswerFuture(Future[Any]):
     def __init__(self) -> None:
         super().__init__()
         self.run_options = ort.RunOptions()
+        self.run_options.log_severity_level = FATAL_ONLY  # a call that was ended is no error of its own
 
     def cancel(self) -> bool:
         """Take the request back."""

@@ -413,6 +413,17 @@ def test_a_run_that_is_none_cannot_be_exported(command: Command, tmp_path: Path)
     assert "expected a run directory with supernet.json, found none; make one with `gearshift train`" in error
 
 
+def test_what_is_asked_of_the_engine_can_be_said(answer: Command, bundle: Bundle) -> None:
+    pool = bundle.pool("fp32")
+    floor = max(entry.accuracy for entry in pool.values())
+    (found,) = answer(TEXT, "--precision", "fp32", "--min-accuracy", floor, "--json").json["answers"]
+    assert (found["reason"], pool[found["subnet"]].accuracy) == ("accuracy_floor", floor)
+    (found,) = answer(TEXT, "--max-cpu-share", 0.5, "--target", 0.9, "--json").json["answers"]
+    assert found["reason"] == "cpu_share"
+    assert "max_cpu_share: expected a share above 0 and up to 1, got 3.0" in answer(TEXT, "--max-cpu-share", 3).error
+    assert "target: expected a share of deadlines" in answer(TEXT, "--target", 2).error
+
+
 BLOCKED = """
 import sys
 

@@ -216,7 +216,7 @@ def encode(
         tuple(ids for _, ids, _, _ in kept),
         tuple(type_ids for _, _, type_ids, _ in kept),
         tuple(values) if per_token else np.array(values),
-        _pad_id(tokenizer) if pad_id is None else pad_id,
+        pad_id_of(tokenizer) if pad_id is None else pad_id,
         int((tokenizer.padding or {}).get("pad_type_id", 0)),
         truncated,
         task,
@@ -239,7 +239,8 @@ def _truncating(tokenizer: Tokenizer, max_length: int, *, paired: bool) -> Any:
     return copy
 
 
-def _pad_id(tokenizer: Tokenizer) -> int:
+def pad_id_of(tokenizer: Tokenizer) -> int:
+    """The id that rows are padded with; raises InputError for a tokenizer that has none."""
     if tokenizer.padding is not None:
         return int(tokenizer.padding["pad_id"])
     for token in _PAD_TOKENS:

@@ -62,7 +62,7 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     checkpoint = load_checkpoint(source, data.labels, task=data.task)
     _check(checkpoint, settings)
     checkpoint.model.embeddings.requires_grad_(not settings.freeze_embeddings)
-    encoded = {split: _encode(checkpoint, settings, rows, split) for split, rows in data.splits.items()}
+    encoded = {split: encode_split(checkpoint, settings, rows, split) for split, rows in data.splits.items()}
     shape = checkpoint.model.shape
     grid = uniform_grid(shape, settings.widths, settings.depths)
     states = out.with_name(f"{out.name}.partial")
@@ -120,7 +120,8 @@ def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
     final_stage(training, list(grid.values()))
 
 
-def _encode(checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row], split: str) -> EncodedRows:
+def encode_split(checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row], split: str) -> EncodedRows:
+    """Rows in tokens; of those to learn from, without the ones whose answer is cut off."""
     return encode(
         rows,
         checkpoint.labels,
@@ -144,7 +145,7 @@ def _augmented(
     def made() -> EncodedRows:
         candidates = masked_words(masked) if masked else near_words(rows, checkpoint.tokenizer, words)
         copies = augment(rows, candidates, copies=settings.augment, seed=settings.seed)
-        return _encode(checkpoint, settings, [*rows, *copies], "train")
+        return encode_split(checkpoint, settings, [*rows, *copies], "train")
 
     return made
 
@@ -201,8 +202,13 @@ def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Set
         "source": str(source),
         "task": data.task,
         "labels": list(checkpoint.labels),
-        "rows": hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest(),
+        "rows": data_hash(data),
     }
+
+
+def data_hash(data: DataSet) -> str:
+    """Names the rows of a data set."""
+    return hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest()
 
 
 def claim_states(states: Path, identity: dict[str, Any]) -> None:

@@ -21,7 +21,6 @@ from gearshift.runtime.errors import ModelError
 from gearshift.trainer.acceleration import parts_of
 from gearshift.trainer.batches import Batch, EncodedRows
 from gearshift.trainer.model import HEAD
-from gearshift.trainer.settings import Settings
 from gearshift.trainer.stage_state import STATE, Best, load_state, save_state
 
 Losses = Callable[[nn.Module, Batch, int], Sequence[Callable[[], Tensor]]]
@@ -44,6 +43,29 @@ class StagePlan:
     dropout: bool = True
 
 
+class LoopSettings(Protocol):
+    """What the loop must be told; `settings.Settings` says what each is."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def micro_batch(self) -> int: ...
+    @property
+    def warmup(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def evaluate_every(self) -> float: ...
+    @property
+    def patience(self) -> int: ...
+    @property
+    def save_every_s(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
 class Constraint(Protocol):
     """What weights must keep to while they learn, such as zeros that stay zeros."""
 
@@ -58,7 +80,7 @@ def run_stage(
     model: nn.Module,
     rows: EncodedRows,
     plan: StagePlan,
-    settings: Settings,
+    settings: LoopSettings,
     losses: Losses,
     *,
     states: Path,
@@ -122,7 +144,7 @@ class _Stepper:
         optimizer: torch.optim.Optimizer,
         losses: Losses,
         plan: StagePlan,
-        settings: Settings,
+        settings: LoopSettings,
     ) -> None:
         self._accelerator, self._losses, self._plan, self._settings = accelerator, losses, plan, settings
         self._wrapped, self._optimizer = accelerator.prepare(model.train(plan.dropout), optimizer)
@@ -187,7 +209,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _from_step(
-    rows: EncodedRows, settings: Settings, world: int, first: int, total: int
+    rows: EncodedRows, settings: LoopSettings, world: int, first: int, total: int
 ) -> Iterator[tuple[int, Batch]]:
     """(step, batch) from step `first` to the last: every epoch in its own order, the same in a resumed run."""
     size = settings.batch_size * world
@@ -209,7 +231,7 @@ def _schedule(step: int, total: int, warmup: float) -> float:
     return max(0.0, (total - step) / max(1, total - rising))
 
 
-def _optimizer(model: nn.Module, plan: StagePlan, settings: Settings) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, plan: StagePlan, settings: LoopSettings) -> torch.optim.Optimizer:
     """AdamW; biases and norms are not decayed, and the head may learn at another rate."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():

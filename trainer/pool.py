@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -43,6 +43,10 @@ def kinds_of_device(shape: EncoderShape) -> dict[str, BlockLatency]:
     }
 
 
+Devices = Mapping[str, BlockLatency]
+"""Kind of device, imagined or measured, -> its latencies."""
+
+
 def best_by_size(tables: BlockTables, device: BlockLatency, levels: int, *, each: int = 1) -> list[Estimate]:
     """The `each` subnets of least summed loss at `levels` latencies from the smallest subnet's to the largest's."""
     shape = tables.space.shape
@@ -50,7 +54,7 @@ def best_by_size(tables: BlockTables, device: BlockLatency, levels: int, *, each
     full = sum(map(max, times))
     smallest = min(time for stage in times for time in stage if time > 0)
     least = max(sum(map(min, times)), smallest)
-    limits = np.geomspace(least * (1 + 1e-6), full * (1 + 1e-6), levels)
+    limits = device.fixed(TOKENS) + np.geomspace(least * (1 + 1e-6), full * (1 + 1e-6), levels)
     found = (tables.best(Limits(latency_ms=float(limit), length=TOKENS), device, count=each) for limit in limits)
     return [one for several in found for one in several]
 
@@ -81,37 +85,57 @@ def few_cuts(tables: BlockTables, *, tolerance: float = CUT_TOLERANCE) -> BlockT
     return tables
 
 
-def candidates(tables: BlockTables, count: int) -> dict[Subnet, Estimate]:
-    """`count` subnets that are among the best at some size on some kind of device; fewer where there are no more."""
+def candidates(tables: BlockTables, count: int, devices: Devices | None = None) -> dict[Subnet, Estimate]:
+    """`count` subnets that are among the best at some size on some kind of device; fewer where there are no more.
+
+    The kinds are those of `kinds_of_device` unless given.
+    """
     if count < 1:
         raise InputError(f"candidates: expected at least 1, got {count}")
     found: dict[Subnet, Estimate] = {}
+    devices = devices or kinds_of_device(tables.space.shape)
     for each in RANKS:
-        for device in kinds_of_device(tables.space.shape).values():
-            ranked = best_by_size(tables, device, max(2, min(LEVELS, count // len(KINDS))), each=each)
+        for device in devices.values():
+            ranked = best_by_size(tables, device, max(2, min(LEVELS, count // len(devices))), each=each)
             found |= {one.subnet: one for one in ranked if one.subnet not in found}
         if len(found) >= count:
             break
     return dict(list(found.items())[:count])
 
 
-def choose_pool(shape: EncoderShape, losses: Mapping[Subnet, float], size: int) -> list[Subnet]:
+def choose_pool(
+    shape: EncoderShape,
+    losses: Mapping[Subnet, float],
+    size: int,
+    *,
+    devices: Devices | None = None,
+    rivals: Collection[Subnet] = (),
+) -> list[Subnet]:
     """`size` of the subnets, by measured loss: the Pareto front on every kind of device, then the next one, and so on.
 
-    Where a front has more than there is room for, those are taken that lie evenly along it. Largest first.
+    Where a front has more than there is room for, those are taken that lie evenly along it. `rivals` are subnets
+    whose losses are known too: each has its place, unless one of the others, which then has one, has no more loss and
+    takes no more time on any kind of device. Largest first.
     """
-    chosen: list[Subnet] = []
-    left = dict.fromkeys(losses)
+    devices = devices or kinds_of_device(shape)
+    times = {one: tuple(device.predict(one, TOKENS) for device in devices.values()) for one in losses}
+    chosen = list(dict.fromkeys(_stand_in(one, losses, times) for one in rivals))[:size]
+    left = dict.fromkeys(one for one in losses if one not in chosen)
     while left and len(chosen) < size:
         layer: dict[Subnet, None] = {}
-        for device in kinds_of_device(shape).values():
-            costs = {one: device.predict(one, TOKENS) for one in left}
-            layer |= dict.fromkeys(_front(costs, losses))
+        for place in range(len(devices)):
+            layer |= dict.fromkeys(_front({one: times[one][place] for one in left}, losses))
         ordered = sorted(layer, key=lambda one: (one.parameters(shape), one.layers))
         room = min(size - len(chosen), len(ordered))
         chosen += [ordered[place] for place in np.linspace(0, len(ordered) - 1, room).round().astype(int)]
         left = dict.fromkeys(one for one in left if one not in layer)
     return sorted(chosen, key=lambda one: (-one.parameters(shape), one.layers))
+
+
+def _stand_in(rival: Subnet, losses: Mapping[Subnet, float], times: Mapping[Subnet, tuple[float, ...]]) -> Subnet:
+    """The subnet of least loss among those that take no more time on any device: the rival itself, or a better one."""
+    faster = [one for one in losses if all(mine <= its for mine, its in zip(times[one], times[rival], strict=True))]
+    return min(faster, key=lambda one: (losses[one], times[one], one.layers))
 
 
 def _front(costs: Mapping[Subnet, float], losses: Mapping[Subnet, float]) -> list[Subnet]:

@@ -17,10 +17,10 @@ from tqdm import tqdm
 
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.storage import require_replaceable, sha256_of
-from gearshift.trainer.batches import encode
+from gearshift.trainer.acceleration import make_accelerator
 from gearshift.trainer.checkpoint import SUPERNET, WEIGHTS, Run, load_run, save_run
 from gearshift.trainer.data import DataSet
-from gearshift.trainer.dynabert import claim_states
+from gearshift.trainer.dynabert import claim_states, encode_split
 from gearshift.trainer.evaluate import accuracies, with_reference
 from gearshift.trainer.loop import StagePlan
 from gearshift.trainer.settings import Settings
@@ -42,6 +42,8 @@ class Recovery:
     """Subnets of a step besides the largest and the smallest."""
     hidden_weight: float = 1.0
     """Weight of the hidden-state loss beside the logit loss."""
+    mixed_precision: str = ""
+    """As of `Settings`."""
     save_every_s: float = 60
     seed: int = 0
 
@@ -58,6 +60,7 @@ class Recovery:
             depth_lr=self.lr,
             depth_hidden_weight=self.hidden_weight,
             random_subnets=self.random_subnets,
+            mixed_precision=self.mixed_precision,
             save_every_s=self.save_every_s,
             seed=self.seed,
         )
@@ -72,39 +75,33 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
     """
     require_replaceable(out, marker=SUPERNET)
     checkpoint = run.checkpoint
+    model = checkpoint.model
     settings = recovery.settings(int(run.facts["max_length"]))
-    encoded = {
-        split: encode(
-            data.splits[split],
-            checkpoint.labels,
-            checkpoint.tokenizer,
-            max_length=settings.max_length,
-            task=checkpoint.task,
-            drop_cut=split == "train",
-        )
-        for split in ("train", "test")
-    }
-    encoded["test"] = with_reference(checkpoint.model, encoded["test"])  # the full net before anything was pruned
+    accelerator = make_accelerator(settings.mixed_precision)
+    train, test = (encode_split(checkpoint, settings, data.splits[split], split) for split in ("train", "test"))
+    test = with_reference(model, test)  # the full net before anything was pruned
     states = out.resolve().with_name(f"{out.resolve().name}.partial")
-    claim_states(states, _identity(run, data, pruning, recovery))
-    training = Training(checkpoint, settings, encoded["train"], states)
-    checkpoint.model.embeddings.requires_grad_(not run.facts.get("settings", {}).get("freeze_embeddings", False))
+    with accelerator.main_process_first():
+        claim_states(states, _identity(run, data, pruning, recovery))
+    model.embeddings.requires_grad_(not run.facts.get("settings", {}).get("freeze_embeddings", False))
     distil_stage(
-        training,
+        Training(checkpoint, settings, train, states, accelerator=accelerator),
         StagePlan(STAGE, recovery.epochs, recovery.lr),
         list(run.subnets.values()),
         recovery.hidden_weight,
-        Pruner(checkpoint.model, pruning),
+        Pruner(model, pruning),
     )
-    found = accuracies(checkpoint.model, run.subnets, encoded["test"])
-    measured = dict(tqdm(found, total=len(run.subnets), desc="test", unit="subnet", disable=None))
-    facts = {
-        **run.facts,
-        "pruning": {**dataclasses.asdict(pruning), **dataclasses.asdict(recovery), "of": str(run.path)},
-        "sparsity": sparsity_of(prunable(checkpoint.model, embeddings=pruning.embeddings)),
-    }
-    save_run(out, checkpoint, subnets=run.subnets, accuracies=measured, facts=facts)
-    shutil.rmtree(states, ignore_errors=True)
+    if accelerator.is_main_process:
+        found = accuracies(model, run.subnets, test)
+        measured = dict(tqdm(found, total=len(run.subnets), desc="test", unit="subnet", disable=None))
+        facts = {
+            **run.facts,
+            "pruning": {**dataclasses.asdict(pruning), **dataclasses.asdict(recovery), "of": str(run.path)},
+            "sparsity": sparsity_of(prunable(model, embeddings=pruning.embeddings)),
+        }
+        save_run(out, checkpoint, subnets=run.subnets, accuracies=measured, facts=facts)
+        shutil.rmtree(states, ignore_errors=True)
+    accelerator.wait_for_everyone()
     return load_run(out)
 
 

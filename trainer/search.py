@@ -3,13 +3,15 @@
 1. The held-out distillation loss of every stage x option, with only that stage changed (NAS-BERT, section 3.4; here
    against the full subnet's answers, not a block's hidden states).
 2. Cuts that the best subnets hardly need are left out (`pool.few_cuts`).
-3. The best subnets by summed loss, at many sizes and on several kinds of device, are scored with their real loss.
-4. Of these the pool; only its accuracy is measured on the test rows, which nothing was chosen by.
+3. The best subnets by summed loss, at many sizes and on several kinds of device, are scored with their real loss, and
+   so are the uniform ones that were trained.
+4. Of all these the pool; only its accuracy is measured on the test rows, which nothing was chosen by.
 """
 
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,8 +21,17 @@ import torch
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from gearshift.runtime.errors import InputError
-from gearshift.runtime.space import EncoderShape, Option, Space, Stage, Subnet, subnet_name, uniform_subnet
+from gearshift.runtime.errors import InputError, UnknownSubnetError
+from gearshift.runtime.space import (
+    EncoderShape,
+    Option,
+    Space,
+    Stage,
+    Subnet,
+    subnet_name,
+    uniform_grid,
+    uniform_subnet,
+)
 from gearshift.runtime.storage import replace_file, sha256_of
 from gearshift.runtime.tables import TABLES, BlockTables, make_tables, save_tables
 from gearshift.trainer.batches import EncodedRows, encode
@@ -28,7 +39,7 @@ from gearshift.trainer.checkpoint import POOL, WEIGHTS, Run
 from gearshift.trainer.data import DataSet
 from gearshift.trainer.evaluate import accuracies, with_reference
 from gearshift.trainer.model import ElasticClassifier
-from gearshift.trainer.pool import candidates, choose_pool, few_cuts
+from gearshift.trainer.pool import Devices, candidates, choose_pool, few_cuts
 from gearshift.trainer.tasks import OBJECTIVES
 
 MACS_TOKENS = 128
@@ -68,7 +79,8 @@ class PoolMember:
     subnet: Subnet
     parameters: int
     macs: int
-    summed_loss: float
+    summed_loss: float | None
+    """None of a trained subnet that is not in the space of the tables."""
     loss: float
     """Of the dev rows."""
     accuracy: float
@@ -96,16 +108,22 @@ class SearchReport:
         return {**plain, "pool": [_plain(member) for member in self.pool]}
 
 
-def search_space(shape: EncoderShape, widths: Sequence[float], layers_per_stage: int) -> Space:
+def search_space(
+    shape: EncoderShape, widths: Sequence[float], layers_per_stage: int, *, separate: bool = False
+) -> Space:
     """Stages of that many layers; each runs its first layers at one of the widths, and may skip the rest or all.
 
     That skipped layers end a stage, and one width holds in it, keeps a block's options few (NAS-BERT, section 3.1).
+    `separate`: heads at one of the widths and neurons at another, which makes many more options.
     """
     if layers_per_stage < 1:
         raise InputError(f"layers per stage: expected 1 or more, got {layers_per_stage}")
     if 1.0 not in widths:
         raise InputError(f"widths: expected 1 among them, got {', '.join(f'{width:g}' for width in widths)}")
     sizes = sorted({uniform_subnet(shape, width, 1).layers[0] for width in widths}, reverse=True)
+    if separate:
+        heads, neurons = ({size[place] for size in sizes} for place in (0, 1))
+        sizes = sorted(itertools.product(heads, neurons), reverse=True)
     stages = []
     for first in range(0, shape.layers, layers_per_stage):
         length = min(layers_per_stage, shape.layers - first)
@@ -133,27 +151,32 @@ def search_run(
     *,
     widths: Sequence[float] | None = None,
     layers_per_stage: int = 1,
+    separate: bool = False,
     pool: int = 50,
     rescored: int = 200,
+    devices: Devices | None = None,
 ) -> SearchReport:
     """Search a trained supernet, and write `tables.json` and `pool.json` into its run directory.
 
-    `widths`: those that it was trained with unless given. `rescored`: candidates whose real loss is measured.
-    The same run and rows give the same files. Raises InputError for numbers out of range, StorageError where the
-    files cannot be written.
+    `widths`: those that it was trained with unless given. `separate`: heads and neurons have widths of their own.
+    `rescored`: candidates whose real loss is measured, besides the uniform subnets that were trained. `devices`: those
+    that candidates are to be good on, imagined ones of several kinds unless given. The same run and rows give the same
+    files. Raises InputError for numbers out of range, StorageError where the files cannot be written.
     """
     if not 1 <= pool <= rescored:
         raise InputError(f"pool: expected 1 to {rescored} subnets, as many as are scored, got {pool}")
     checkpoint = run.checkpoint
     model, shape = checkpoint.model, checkpoint.model.shape
     chosen_widths = tuple(widths or run.facts["settings"]["widths"])
-    space = search_space(shape, chosen_widths, layers_per_stage)
+    space = search_space(shape, chosen_widths, layers_per_stage, separate=separate)
     dev, test = (_encode(run, data, split) for split in ("dev", "test"))
     scorer = Scorer(model, dev)
     tables = measure_tables(scorer, space, supernet=sha256_of(run.path / WEIGHTS), rows=len(dev))
-    likely = candidates(few_cuts(tables), rescored)
-    losses = {subnet: scorer(subnet) for subnet in _bar(list(likely), "losses", "subnet")}
-    chosen = {subnet_name(shape, subnet): subnet for subnet in choose_pool(shape, losses, pool)}
+    likely = candidates(few_cuts(tables), rescored, devices)
+    uniform = _trained(run)
+    losses = {subnet: scorer(subnet) for subnet in _bar(list(dict.fromkeys([*likely, *uniform])), "losses", "subnet")}
+    picked = choose_pool(shape, losses, pool, devices=devices, rivals=uniform)
+    chosen = {subnet_name(shape, subnet): subnet for subnet in picked}
     metrics = dict(_bar(accuracies(model, chosen, test), "test", "subnet", total=len(chosen)))
     members = tuple(
         PoolMember(
@@ -161,7 +184,7 @@ def search_run(
             subnet,
             subnet.parameters(shape),
             subnet.macs(shape, MACS_TOKENS),
-            likely[subnet].loss,
+            summed(tables, subnet),
             losses[subnet],
             metrics[name],
         )
@@ -176,10 +199,25 @@ def search_run(
         OBJECTIVES[checkpoint.task].metric,
         len(test),
         len(scorer.known),
-        len(losses),
-        _rank_correlation([likely[subnet].loss for subnet in losses], list(losses.values())),
+        len(likely),
+        _rank_correlation([likely[subnet].loss for subnet in likely], [losses[subnet] for subnet in likely]),
         _notes(data),
     )
+
+
+def summed(tables: BlockTables, subnet: Subnet) -> float | None:
+    """The summed loss of a subnet; None where the tables do not have it."""
+    try:
+        return tables.loss(subnet)
+    except UnknownSubnetError:
+        return None
+
+
+def _trained(run: Run) -> list[Subnet]:
+    """The uniform subnets that the supernet was trained for: what it can do without any search."""
+    settings = run.facts["settings"]
+    grid = uniform_grid(run.checkpoint.model.shape, tuple(settings["widths"]), tuple(settings["depths"]))
+    return list(grid.values())
 
 
 def _notes(data: DataSet) -> tuple[str, ...]:

@@ -85,13 +85,14 @@ def _magnitude(weight: Tensor, share: float) -> float:
 
 
 class Pruner:
-    """Keeps a model pruned through a stage of training: a constraint of `loop.run_stage`."""
+    """Keeps a model pruned through a stage of training: a constraint of `loop.run_stage`.
 
-    def __init__(self, model: ElasticClassifier, pruning: Pruning, *, ramp: bool = True) -> None:
-        """With `ramp=False` nothing more is pruned: zeros stay."""
+    Of a model that has its zeros already it takes no more: the share that is asked for on the way is less.
+    """
+
+    def __init__(self, model: ElasticClassifier, pruning: Pruning) -> None:
         self._weights = prunable(model, embeddings=pruning.embeddings)
         self._pruning = pruning
-        self._ramp = ramp
         self._masks: dict[str, Tensor] = {}
 
     def begin(self) -> None:
@@ -105,6 +106,6 @@ class Pruner:
         steps = max(1, math.ceil(self._pruning.ramp * total))
         done = step + 1
         every = max(1, steps // TIMES)
-        if self._ramp and done <= steps and (done % every == 0 or done == steps):
+        if done <= steps and (done % every == 0 or done == steps):
             prune_smallest(self._weights, self._pruning.sparsity_after(done / steps), self._pruning.scope)
             self.begin()

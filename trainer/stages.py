@@ -184,7 +184,7 @@ def pruner(training: Training, stage: str) -> Pruner | None:
     pruning, first = training.settings.pruning, training.settings.prune_stage
     if pruning is None or ORDER.index(stage) < ORDER.index(first):
         return None
-    return Pruner(training.model, pruning, ramp=stage == first)
+    return Pruner(training.model, pruning)
 
 
 def _finished(training: Training, stage: str) -> bool:

@@ -1,74 +1,161 @@
-"""What a teacher says about many texts, computed once and kept in a file."""
+"""What a teacher says about many texts, computed once and kept in a file.
+
+A teacher is a run or any classifier directory of Hugging Face, or a bundle: its most accurate subnet in int8 where it
+has that, else in fp32, which takes a fraction of the time.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import transformers
 from tqdm import tqdm
 
+from gearshift.runtime.bundle import open_bundle
 from gearshift.runtime.dan import Floats, Text
 from gearshift.runtime.errors import ModelError
-from gearshift.runtime.storage import replace_file
+from gearshift.runtime.executors import executors
+from gearshift.runtime.manifest import MANIFEST
+from gearshift.runtime.session import ElasticSession, check_self_test
+from gearshift.runtime.text import TextEncoder
+from gearshift.trainer.checkpoint import SUPERNET
 
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+MAX_LENGTH = 128
+"""Tokens that a classifier of Hugging Face reads where nothing else is said."""
+_WEIGHTS = (MANIFEST, "model.safetensors", "pytorch_model.bin")
 
 
-@torch.no_grad()
+class Teacher(Protocol):
+    """A classifier."""
+
+    labels: tuple[str, ...]
+    """In the order of its logits."""
+
+    def logits(self, texts: Sequence[Text]) -> Floats:
+        """(texts, labels)."""
+
+
 def teacher_logits(
-    teacher: Path, texts: Sequence[Text], labels: Sequence[str], *, cache: Path, max_length: int, batch_size: int = 32
+    path: Path,
+    texts: Sequence[Text],
+    labels: Sequence[str],
+    *,
+    cache: Path,
+    max_length: int | None = None,
+    batch_size: int = 16,
 ) -> Floats:
-    """Logits (texts, labels) of a classifier's directory: a run's full-size subnet or any of Hugging Face.
+    """Logits (texts, labels) of the teacher in a directory.
 
-    The file in the folder `cache` is named by texts, teacher and length, and read where it is there.
-    Raises ModelError where the teacher tells other labels apart.
+    The file in the folder `cache` is named by texts, teacher and length, and read where it is there; an interruption
+    loses one batch. `max_length`: tokens that it reads of a text, by default as many as it was trained on; of
+    a bundle what the bundle says. Raises ModelError where the teacher tells other labels apart.
     """
-    path = cache / f"logits-{_name(teacher, texts, labels, max_length)}.npy"
-    if path.is_file():
-        found: Floats = np.load(path, allow_pickle=False)
-        return found
-    try:
-        model: Any = transformers.AutoModelForSequenceClassification.from_pretrained(teacher, local_files_only=True)
-        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(teacher, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{teacher}: no classifier that transformers can read ({str(error).splitlines()[0]})"
-        ) from error
-    places = _places(teacher, dict(model.config.id2label), labels)
-    model.eval()
-    logits = np.empty((len(texts), len(labels)), np.float32)
+    kept = cache / f"logits-{_name(path, texts, labels, max_length)}.npy"
+    if not kept.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        unfinished = kept.with_suffix(".part")
+        _fill(unfinished, open_teacher(path, max_length), path, texts, labels, batch_size)
+        unfinished.replace(kept)
+    found: Floats = np.load(kept, allow_pickle=False)
+    return found
+
+
+def open_teacher(path: Path, max_length: int | None = None) -> Teacher:
+    """The teacher in a directory, of whatever kind; raises ModelError or BundleError."""
+    return _Bundled(path) if (path / MANIFEST).is_file() else _Classifier(path, max_length)
+
+
+def _fill(
+    file: Path, teacher: Teacher, path: Path, texts: Sequence[Text], labels: Sequence[str], batch_size: int
+) -> None:
+    """Write the logits that a file lacks: those that are no number."""
+    places = _places(path, teacher.labels, labels)
+    shape = (len(texts), len(labels))
+    if file.is_file():
+        logits = np.lib.format.open_memmap(file, "r+")
+    else:
+        logits = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+        logits[:] = np.nan
+        logits.flush()
     order = np.argsort([len("".join(text)) for text in texts], kind="stable")  # texts of like length in a batch
-    for start in tqdm(range(0, len(texts), batch_size), desc="teacher", unit="batch", disable=None):
-        rows = order[start : start + batch_size]
-        asked = [texts[row] for row in rows]
-        inputs = tokenizer(asked, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
-        logits[rows] = model(**inputs).logits[:, places].numpy()
-    buffer = io.BytesIO()
-    np.save(buffer, logits)
-    replace_file(path, buffer.getvalue())
-    return logits
+    missing = order[np.isnan(logits[order]).any(1)]
+    with tqdm(total=len(texts), initial=len(texts) - len(missing), desc="teacher", unit="text", disable=None) as bar:
+        for start in range(0, len(missing), batch_size):
+            rows = missing[start : start + batch_size]
+            logits[rows] = teacher.logits([texts[row] for row in rows])[:, places]
+            bar.update(len(rows))
+    logits.flush()
 
 
-def _name(teacher: Path, texts: Sequence[Text], labels: Sequence[str], max_length: int) -> str:
+class _Classifier:
+    """A model of transformers, with torch."""
+
+    def __init__(self, path: Path, max_length: int | None) -> None:
+        try:
+            self._model: Any = transformers.AutoModelForSequenceClassification.from_pretrained(
+                path, local_files_only=True
+            )
+            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"{path}: no bundle and no classifier that transformers can read ({str(error).splitlines()[0]})"
+            ) from error
+        self._model.eval()
+        names = self._model.config.id2label
+        self.labels = tuple(str(names[place]) for place in sorted(names))
+        self._max_length = max_length or _trained_length(path)
+
+    @torch.no_grad()
+    def logits(self, texts: Sequence[Text]) -> Floats:
+        inputs = self._tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self._max_length, return_tensors="pt"
+        )
+        found: Floats = self._model(**inputs).logits.numpy()
+        return found
+
+
+class _Bundled:
+    """A bundle's most accurate subnet, with onnxruntime."""
+
+    def __init__(self, path: Path) -> None:
+        bundle = open_bundle(path)
+        precision = "int8" if "int8" in bundle.precisions else "fp32"
+        self.labels = bundle.manifest.labels
+        session = ElasticSession(bundle, precision, threads=torch.get_num_threads())
+        check_self_test(session, bundle)
+        best = max(bundle.pool(precision).values(), key=lambda entry: (entry.accuracy, entry.macs))
+        self._executor = executors(bundle, session)[best.name]
+        self._encoder = TextEncoder(bundle)
+
+    def logits(self, texts: Sequence[Text]) -> Floats:
+        return np.stack(self._executor(self._encoder.encode(texts), None))
+
+
+def _trained_length(path: Path) -> int:
+    """Tokens that a run was trained on."""
+    if not (path / SUPERNET).is_file():
+        return MAX_LENGTH
+    return int(json.loads((path / SUPERNET).read_text(encoding="utf-8")).get("max_length", MAX_LENGTH))
+
+
+def _name(teacher: Path, texts: Sequence[Text], labels: Sequence[str], max_length: int | None) -> str:
     weights = [teacher / name for name in _WEIGHTS if (teacher / name).is_file()]
     facts = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in weights]
     content = json.dumps([str(teacher.resolve()), facts, list(labels), max_length, list(texts)])
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def _places(teacher: Path, names: dict[int, str], labels: Sequence[str]) -> list[int]:
+def _places(path: Path, found: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """Which of the teacher's logits is each label's."""
-    place_of = {name: place for place, name in names.items()}
-    if set(place_of) != set(labels):
+    if set(found) != set(wanted):
         raise ModelError(
-            f"{teacher}: expected a teacher of the labels {', '.join(labels)}, found {', '.join(place_of)}; "
+            f"{path}: expected a teacher of the labels {', '.join(wanted)}, found {', '.join(found)}; "
             "fine-tune it on this data, or name its labels (id2label) like those of the data"
         )
-    return [place_of[label] for label in labels]
+    return [found.index(label) for label in wanted]

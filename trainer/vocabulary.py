@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.errors import DataError
-from gearshift.runtime.ngrams import keys
+from gearshift.runtime.ngrams import Keys, keys
 
-Keys = NDArray[np.uint64]
 Counts = NDArray[np.int64]
 
-MOST_DISTINCT = 50_000_000
-"""Different n-grams that are counted at once, 16 bytes each and as much again while they are merged."""
+MOST_DISTINCT = 20_000_000
+"""Different n-grams that are counted at once."""
+BYTES_EACH = 64
+"""Of a different n-gram: its key and count, twice while they are merged, and the order of both."""
 _AT_ONCE = 4_000_000
 
 
@@ -26,7 +27,8 @@ def most_frequent(texts: Iterable[str], *, longest: int, size: int, most_distinc
     """
     known, counts = np.empty(0, np.uint64), np.empty(0, np.int64)
     for part in _parts(texts, longest):
-        known, counts = _merged(known, counts, *np.unique(part, return_counts=True))
+        if len(part):
+            known, counts = _merged(known, counts, *np.unique(part, return_counts=True))
         if len(known) > most_distinct:
             known, counts = known[counts > 1], counts[counts > 1]
     if not len(known):
@@ -51,7 +53,8 @@ def _parts(texts: Iterable[str], longest: int) -> Iterable[Keys]:
 
 def _merged(known: Keys, counts: Counts, more: Keys, of_more: Counts) -> tuple[Keys, Counts]:
     """Sums of two counts, each sorted by key."""
-    both, places = np.unique(np.concatenate([known, more]), return_inverse=True)
-    sums = np.zeros(len(both), np.int64)
-    np.add.at(sums, places, np.concatenate([counts, of_more]))
-    return both, sums
+    both = np.concatenate([known, more])
+    order = np.argsort(both, kind="stable")  # fast for two sorted parts
+    both = both[order]
+    first = np.flatnonzero(np.concatenate([[True], both[1:] != both[:-1]]))
+    return both[first], np.add.reduceat(np.concatenate([counts, of_more])[order], first)

@@ -12,6 +12,7 @@ from typing import Any
 
 import gearshift
 from gearshift import commands
+from gearshift.nas_arguments import add_nas
 from gearshift.runtime.errors import GearshiftError, MissingExtraError
 from gearshift.runtime.manifest import CPU_PRECISIONS, PRECISIONS
 from gearshift.runtime.tasks import TASKS
@@ -80,14 +81,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_settings(train)
 
     student = _command(listed, "train-dan", commands.train_dan, "distil a classifier into a DAN, the smallest gear")
-    student.add_argument("--teacher", type=Path, required=True, metavar="RUN", help="run, or Hugging Face directory")
+    student.add_argument(
+        "--teacher", type=Path, required=True, metavar="PATH", help="bundle (fastest), run or Hugging Face directory"
+    )
     student.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder or file of TSV, CSV or JSONL")
     student.add_argument("--unlabelled", type=Path, metavar="FILE", help="text file, one text a line, for the teacher")
     student.add_argument("-o", "--output", type=Path, required=True, metavar="DANRUN", help="run directory to write")
     student.set_defaults(when_interrupted="; the same command goes on from where it last saved")
     _add_columns(student)
-    for name, (kind, text) in DAN_SETTINGS.items():
-        student.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
+    student.add_argument(
+        "--logits", type=Path, metavar="FOLDER", help="keep the teacher's answers, for other trainings"
+    )
+    _add_dan_settings(student)
+
+    add_nas(listed, _command, _add_columns)
 
     prune = _command(listed, "prune", commands.prune, "make weights of a supernet zeros, for a smaller download")
     prune.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
@@ -123,6 +130,14 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument(
         "--widths", type=_multipliers, metavar="M,M", help="widths of a layer (default: those it was trained with)"
     )
+    search.add_argument("--separate", action="store_true", help="heads and neurons of a layer at widths of their own")
+    search.add_argument(
+        "--profile", type=Path, metavar="FILE", help="choose the pool for this device (default: for several kinds)"
+    )
+    search.add_argument(
+        "--measured", type=Path, metavar="BUNDLE", help="bundle that the profile was measured with, of this encoder"
+    )
+    search.add_argument("--plot", type=Path, metavar="FILE", help="picture of losses and sizes to write, .png or .svg")
     search.add_argument("--pool", type=int, default=50, metavar="N", help="subnets to choose (default: 50)")
     search.add_argument(
         "--rescored", type=int, default=200, metavar="N", help="candidates whose real loss is measured (default: 200)"
@@ -220,6 +235,13 @@ def _parser() -> argparse.ArgumentParser:
         "--pair", action="store_true", help="texts come two by two, or as lines with a tab; a question comes first"
     )
     run.add_argument("--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)")
+    run.add_argument(
+        "--target", type=float, default=0.99, metavar="SHARE", help="share of deadlines to keep (default: .99)"
+    )
+    run.add_argument("--min-accuracy", type=float, metavar="A", help="use no subnet that is less accurate")
+    run.add_argument(
+        "--max-cpu-share", type=float, metavar="SHARE", help="without a deadline: share of the CPUs to take on average"
+    )
     run.add_argument("--subnet", metavar="ID", help="use this subnet whatever the deadline; `inspect` lists them")
     run.add_argument(
         "--precision",
@@ -385,6 +407,7 @@ RECOVERY: dict[str, tuple[Callable[[str], object], str]] = {
     "batch_size": (int, "rows of a training step"),
     "random_subnets": (int, "subnets of a step besides the largest and the smallest"),
     "hidden_weight": (float, "weight of the hidden-state loss beside the logit loss"),
+    "mixed_precision": (str, "no, bf16, fp16 or auto, in place of what `accelerate launch` says"),
     "save_every_s": (float, "seconds that an interruption loses at most"),
     "seed": (int, "what all random numbers follow from"),
 }
@@ -398,27 +421,50 @@ DAN_SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
     "longest": (int, "words of the longest n-gram, 1 to 4"),
     "epochs": (float, "epochs of distillation, over labelled and unlabelled texts"),
     "finetune_epochs": (float, "epochs on the labels afterwards"),
+    "unlabelled_only": (bool, "learn from the unlabelled texts alone, not from the rows of the data"),
     "batch_size": (int, "texts of a training step"),
     "table_lr": (float, "learning rate of the table"),
     "lr": (float, "learning rate of the layers"),
     "dropout": (float, "share of dropped features"),
-    "max_length": (int, "tokens that the teacher reads of a text"),
+    "max_length": (int, "tokens that the teacher reads of a text (default: as it was trained; a bundle's own)"),
     "save_every_s": (float, "seconds that an interruption loses at most"),
     "seed": (int, "what all random numbers follow from"),
 }
-"""Field of `trainer.dan.DanSettings` -> how its flag is read, and what it says."""
+"""Field of `trainer.dan_settings.DanSettings` -> how its flag is read, and what it says."""
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """One flag for every setting; the defaults stay in `trainer.settings`, and are shown where that is installed."""
-    try:
+    """Those of `trainer.settings`."""
+
+    def defaults() -> dict[str, Any]:
         from gearshift.trainer.settings import Settings
 
-        defaults = Settings().to_dict()
+        return Settings().to_dict()
+
+    _add_flags(parser, SETTINGS, defaults)
+
+
+def _add_dan_settings(parser: argparse.ArgumentParser) -> None:
+    """Those of `trainer.dan_settings`."""
+
+    def defaults() -> dict[str, Any]:
+        from gearshift.trainer.dan_settings import DanSettings
+
+        return vars(DanSettings())
+
+    _add_flags(parser, DAN_SETTINGS, defaults)
+
+
+def _add_flags(
+    parser: argparse.ArgumentParser, flags: dict[str, tuple[Callable[[str], object], str]], read: Callable[[], Any]
+) -> None:
+    """One flag for every setting; the defaults stay in the trainer, and are shown where that is installed."""
+    try:
+        defaults = read()
     except MissingExtraError:
         defaults = {}
     group = parser.add_argument_group("settings")
-    for name, (kind, text) in SETTINGS.items():
+    for name, (kind, text) in flags.items():
         flag, default = f"--{name.replace('_', '-')}", defaults.get(name)
         if kind is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=_with_default(text, default))

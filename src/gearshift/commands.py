@@ -24,19 +24,26 @@ from gearshift.runtime.answers import (
 )
 from gearshift.runtime.benchmark import BenchReport, run_bench
 from gearshift.runtime.benchmark import granularity as stage_size
+from gearshift.runtime.block_latency import BlockLatency
 from gearshift.runtime.compressed import open_compressed, unpacked_entries
 from gearshift.runtime.compressed import unpack as write_unpacked
 from gearshift.runtime.decision_log import read_log
+from gearshift.runtime.executors import check_dan
 from gearshift.runtime.live import LiveView
 from gearshift.runtime.manifest import CPU_PRECISIONS
-from gearshift.runtime.profiles import tables_for
+from gearshift.runtime.profiles import block_latencies, tables_for
 from gearshift.runtime.providers import CPU
 from gearshift.runtime.session import ElasticSession, check_self_test
+from gearshift.show import millions as _millions
+from gearshift.show import percent as _percent
+from gearshift.show import show as _print
+from gearshift.show import table as _table
+from gearshift.task_data import read_task_data as _read_data
 
 if TYPE_CHECKING:
     from gearshift.export.vocabulary import VocabularyReport
-    from gearshift.trainer.checkpoint import Run
     from gearshift.trainer.data import DataSet
+    from gearshift.trainer.nasbert.run import AnyRun
 
 LISTED_SUBNETS = 16
 """Largest pool that one stage lists whole unless asked to: its graph loads in a time that grows with the pool."""
@@ -99,17 +106,28 @@ def train(options: argparse.Namespace) -> int:
 
 def train_dan(options: argparse.Namespace) -> int:
     """Distil a classifier into a DAN and show what it is."""
-    from gearshift.trainer.dan import DanSettings, train_dan
+    from gearshift.trainer.dan import train_dan
+    from gearshift.trainer.dan_settings import DanSettings
     from gearshift.trainer.formats import read_texts
 
     given = {field.name: getattr(options, field.name) for field in fields(DanSettings)}
     settings = DanSettings(**{name: value for name, value in given.items() if value is not None})
-    print(f"training needs about {settings.memory_bytes() / 1e9:.1f} GB of memory at most", file=sys.stderr)
     data = _read_data(options, options.data, "classification")
     unlabelled = read_texts(options.unlabelled) if options.unlabelled else ()
-    run = train_dan(options.teacher, data, settings, options.output, unlabelled=unlabelled)
-    result = {"run": str(run.path), "ngrams": len(run.ngrams), "width": run.table.shape[1], "rows": run.facts["rows"]}
-    _print(options, result, [f"{run.path}: a DAN of {len(run.ngrams)} n-grams, {_millions(run.table.size)} numbers"])
+    characters = sum(map(len, unlabelled)) + sum(len(row.text) + len(row.pair or "") for row in data.splits["train"])
+    needed = settings.memory_bytes(characters)
+    print(f"training needs about {needed / 1e9:.1f} GB of memory at most", file=sys.stderr)
+    run = train_dan(options.teacher, data, settings, options.output, unlabelled=unlabelled, logits=options.logits)
+    result = {"run": str(run.path), "ngrams": len(run.ngrams), "width": run.table.shape[1], **run.facts}
+    measured = run.facts["held_out"]["test"]
+    lines = [
+        *data.notes,
+        f"{run.path}: a DAN of {len(run.ngrams)} n-grams, {_millions(run.table.size)} numbers",
+        f"accuracy on {measured['rows']} test rows: {_percent(measured['accuracy'])}, "
+        f"{_percent(measured['accuracy'] / max(measured['teacher'], 1e-9))} of the teacher's "
+        f"{_percent(measured['teacher'])}; the same answer on {_percent(measured['agreement'])}",
+    ]
+    _print(options, {**result, "notes": list(data.notes)}, lines)
     return 0
 
 
@@ -149,12 +167,24 @@ def search(options: argparse.Namespace) -> int:
     from gearshift.trainer.checkpoint import load_run
     from gearshift.trainer.search import search_run
 
+    if options.plot is not None:  # a name that cannot be written is found before the long work
+        from gearshift.plot_search import check_format, plot_search
+
+        check_format(options.plot)
     run = load_run(options.run)
     data = _read_data(options, _data_path(options, run), run.checkpoint.task)
-    layers = 1 if options.stages == "layer" else options.block_layers
     report = search_run(
-        run, data, widths=options.widths, layers_per_stage=layers, pool=options.pool, rescored=options.rescored
+        run,
+        data,
+        widths=options.widths,
+        layers_per_stage=1 if options.stages == "layer" else options.block_layers,
+        separate=options.separate,
+        pool=options.pool,
+        rescored=options.rescored,
+        devices=_devices(options),
     )
+    if options.plot is not None:
+        plot_search(report, options.plot)
     header = ("subnet", "parameters", f"MACs ({report.tables.macs_tokens} tokens)", "loss", "summed", report.metric)
     rows = [
         (
@@ -162,7 +192,7 @@ def search(options: argparse.Namespace) -> int:
             _millions(m.parameters),
             _millions(m.macs),
             f"{m.loss:.4f}",
-            f"{m.summed_loss:.4f}",
+            "" if m.summed_loss is None else f"{m.summed_loss:.4f}",
             _percent(m.accuracy),
         )
         for m in report.pool
@@ -184,15 +214,14 @@ def export(options: argparse.Namespace) -> int:
     """Write a bundle and show what was measured on the way."""
     from gearshift.export.pipeline import export_bundle
     from gearshift.export.progress import progress_bar
-    from gearshift.trainer.checkpoint import load_run
+    from gearshift.trainer.checkpoint import Run
+    from gearshift.trainer.nasbert.run import load_any_run
 
-    run = load_run(options.run)
     if options.checkpoint is not None:
-        return _extract(options, run)
+        return _extract(options)
+    run = load_any_run(options.run)
     data = _read_data(options, _data_path(options, run), run.checkpoint.task)
     names, portable = _portable(options, run)
-    layers = {"layer": 1, "block": options.block_layers, "pool": run.checkpoint.model.shape.layers}
-    granularity = options.granularity or ("pool" if len(run.subnets) <= LISTED_SUBNETS else "layer")
     precisions = options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",))
     with progress_bar() as progress:
         report = export_bundle(
@@ -203,21 +232,27 @@ def export(options: argparse.Namespace) -> int:
             operators=options.operators,
             int8_tolerance=options.int8_tolerance,
             wider=options.wider,
-            layers_per_stage=layers[granularity],
+            layers_per_stage=_layers_per_stage(options, run),
             vocabulary=_vocabulary(options.vocabulary, data),
             licence=options.licence,
             progress=progress,
         )
         static: dict[str, float] = {}
-        if names:
+        if names and isinstance(run, Run):
             from gearshift.export.portable import export_portable
 
             static = export_portable(run, portable, data.splits["test"], names, progress=progress)
     if options.dan is not None:
         from gearshift.export.dan import add_dan
-        from gearshift.trainer.dan import load_dan_run
+        from gearshift.trainer.dan_run import load_dan_run
 
-        with_dan = add_dan(report.bundle, load_dan_run(options.dan), data.splits["test"], max_mb=options.dan_mb)
+        with_dan = add_dan(
+            report.bundle,
+            load_dan_run(options.dan),
+            data.splits["test"],
+            max_mb=options.dan_mb,
+            held_out=data.splits["dev"],
+        )
         report = dataclasses.replace(report, bundle=with_dan)
     spelling = report.vocabulary
     if options.compress:
@@ -269,7 +304,7 @@ def _spelling_line(spelling: VocabularyReport) -> str:
     )
 
 
-def _data_path(options: argparse.Namespace, run: Run) -> Path:
+def _data_path(options: argparse.Namespace, run: AnyRun) -> Path:
     """The data that was named, or else what a run was trained on."""
     path: Path | None = options.data or run.data_path
     if path is None:
@@ -279,11 +314,12 @@ def _data_path(options: argparse.Namespace, run: Run) -> Path:
     return path
 
 
-def _extract(options: argparse.Namespace, run: Run) -> int:
+def _extract(options: argparse.Namespace) -> int:
     """Write one subnet as a Hugging Face model."""
     from gearshift.export.extract import PRUNED_NOTE, extract_subnet, named_subnet
+    from gearshift.trainer.checkpoint import load_run
 
-    name = options.checkpoint
+    run, name = load_run(options.run), options.checkpoint
     made = extract_subnet(run, name, named_subnet(run, name), options.output)
     checked = "not loaded here" if made.parity is None else f"within {made.parity:.1e} of the supernet"
     lines = [
@@ -295,11 +331,36 @@ def _extract(options: argparse.Namespace, run: Run) -> int:
     return 0
 
 
-def _portable(options: argparse.Namespace, run: Run) -> tuple[tuple[str, ...], Path]:
+def _devices(options: argparse.Namespace) -> dict[str, BlockLatency] | None:
+    """The device that a pool is for, where one was measured."""
+    if options.profile is None and options.measured is None:
+        return None
+    if options.profile is None or options.measured is None:
+        raise InputError("search: expected both --profile and --measured, the bundle that it was measured with")
+    return block_latencies(options.profile, open_bundle(options.measured))
+
+
+def _layers_per_stage(options: argparse.Namespace, run: AnyRun) -> int:
+    """How many layers are switched together; blocks of mixed operations are stages already."""
+    from gearshift.trainer.checkpoint import Run
+
+    if not isinstance(run, Run):
+        return 1
+    granularity = options.granularity or ("pool" if len(run.subnets) <= LISTED_SUBNETS else "layer")
+    return {"layer": 1, "block": int(options.block_layers), "pool": run.checkpoint.model.shape.layers}[granularity]
+
+
+def _portable(options: argparse.Namespace, run: AnyRun) -> tuple[tuple[str, ...], Path]:
     """The subnets to write as static models, none by default, and where; a refusal comes before the long work."""
     target = options.output.with_name(f"{options.output.name}.portable")
     if options.portable is None:
         return (), target
+    from gearshift.trainer.checkpoint import Run
+
+    if not isinstance(run, Run):
+        raise InputError(
+            f"{run.path}: transformers has no form for mixed operations; leave --portable, or take --operators standard"
+        )
     from gearshift.export.portable import checked_names, require_free
 
     names = checked_names(run, None if options.portable == ("all",) else options.portable)
@@ -356,10 +417,12 @@ def verify(options: argparse.Namespace) -> int:
     for precision in bundle.precisions:
         with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
             check_self_test(session, bundle)
+    check_dan(bundle)
     checked = ", ".join(
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
-    lines = [f"{bundle.origin}: {len(bundle.manifest.files)} files as they must be, {checked}"]
+    dan = "" if bundle.dan is None else f", {bundle.dan.name} right"
+    lines = [f"{bundle.origin}: {len(bundle.manifest.files)} files as they must be, {checked}{dan}"]
     result = {
         "bundle": str(bundle.origin),
         "hash": bundle.hash,
@@ -378,6 +441,9 @@ def run(options: argparse.Namespace) -> int:
         threads=options.threads,
         precision=options.precision,
         profile=options.profile,
+        target=options.target,
+        min_accuracy=options.min_accuracy,
+        max_cpu_share=options.max_cpu_share,
         log=options.log,
         cache=options.cache,
     ) as engine:
@@ -453,7 +519,7 @@ def simulate(options: argparse.Namespace) -> int:
         threads=options.threads,
         provider=CPU[0],
     )[0]
-    ladder = Ladder.of({name: entry.accuracy for name, entry in bundle.pool(table.precision).items()}, table)
+    ladder = Ladder.of({name: entry.accuracy for name, entry in bundle.gears(table.precision).items()}, table)
     if Path(options.trace).exists():
         trace = read_log(Path(options.trace))
     else:
@@ -471,7 +537,7 @@ def simulate(options: argparse.Namespace) -> int:
         for name in options.policy
     }
     result = {
-        "bundle": str(bundle.path),
+        "bundle": str(bundle.origin),
         "precision": table.precision,
         "trace": trace.name,
         "seed": options.seed,
@@ -504,18 +570,6 @@ def doctor(options: argparse.Namespace) -> int:
     if report.problem is not None:
         raise GearshiftError(report.problem)
     return 0
-
-
-def _read_data(options: argparse.Namespace, path: Path, task: str) -> DataSet:
-    from gearshift.trainer.data import read_data
-
-    return read_data(
-        path,
-        task=task,
-        text_column=options.text_column,
-        pair_column=options.pair_column,
-        label_column=options.label_column,
-    )
 
 
 def _texts(given: Sequence[str]) -> Iterator[str]:
@@ -593,7 +647,7 @@ def _description(bundle: Bundle) -> dict[str, Any]:
 
 def _pool_table(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
-    pools = {precision: bundle.pool(precision) for precision in bundle.precisions}
+    pools = {precision: bundle.gears(precision) for precision in bundle.precisions}
     entries = {name: entry for pool in pools.values() for name, entry in pool.items()}
     header = (
         "subnet",
@@ -617,7 +671,7 @@ def _bench_lines(report: BenchReport) -> list[str]:
     """A table per precision: median and 95th percentile, or median and ratio to the dedicated graph, by tokens."""
     cores = ", ".join(map(str, report.cores)) or "not pinned"
     lines = [
-        f"{report.bundle.path}: a stage per {stage_size(report.bundle.manifest.space)}, {report.threads} threads "
+        f"{report.bundle.origin}: a stage per {stage_size(report.bundle.manifest.space)}, {report.threads} threads "
         f"(cores: {cores}), batch 1, {report.rounds} rounds"
     ]
     for precision in dict.fromkeys(row.precision for row in report.rows):
@@ -659,26 +713,3 @@ def _megabytes(bundle: Bundle) -> str:
     return (
         dense if bundle.compressed is None else f"{bundle.compressed.bytes / 1e6:.1f} MB compressed, {dense} unpacked"
     )
-
-
-def _millions(number: int) -> str:
-    return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number / 1e6:.3f} M"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, the first column to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in (header, *rows)
-    ]
-
-
-def _print(options: argparse.Namespace, result: dict[str, Any], lines: Sequence[str]) -> None:
-    print(json.dumps(result) if options.json else "\n".join(lines))

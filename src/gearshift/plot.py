@@ -61,13 +61,19 @@ def plot_log(runs: Sequence[LoggedRun], path: Path) -> int:
         axes.grid(alpha=0.3)
     for axes in (latency, met, subnet):
         axes.tick_params(labelbottom=False)
+    save_figure(figure, path)
+    return len(records)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure and close it; raises InputError for another format, StorageError."""
     try:
+        check_format(path)
         figure.savefig(path, dpi=110)
     except OSError as error:
         raise StorageError(f"{path}: the plot could not be written ({error.strerror}); name another file") from error
     finally:
         plt.close(figure)
-    return len(records)
 
 
 def shares_in_time(records: Sequence[RequestRecord], start: float) -> tuple[list[float], list[float]]:

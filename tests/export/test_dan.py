@@ -7,16 +7,22 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gearshift.__main__ import main
 from gearshift.export.dan import FILE, NAME, add_dan, dan_accuracy, pruned_dan
+from gearshift.export.trim import trim_bundle
 from gearshift.runtime import Engine
 from gearshift.runtime.bundle import open_bundle
 from gearshift.runtime.dan import open_dan, save_dan
 from gearshift.runtime.errors import ExportError, InputError, IntegrityError
+from gearshift.runtime.executors import check_dan
+from gearshift.runtime.manifest import SELF_TEST
 from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.dan import DanRun, DanSettings, load_dan_run, train_dan
+from gearshift.trainer.dan import train_dan
+from gearshift.trainer.dan_run import DanRun, load_dan_run
+from gearshift.trainer.dan_settings import DanSettings
 from gearshift.trainer.rows import Row
 from tests.trainer.tiny import make_data
 
@@ -34,19 +40,49 @@ def test_the_bundle_has_a_measured_gear_below_its_graph(
     dan_run: DanRun, bundle_path: Path, rows: tuple[Row, ...], tmp_path: Path
 ) -> None:
     shutil.copytree(bundle_path, tmp_path / "b.gearshift")
-    add_dan(open_bundle(tmp_path / "b.gearshift"), dan_run, rows, max_mb=0.03)
+    add_dan(open_bundle(tmp_path / "b.gearshift"), dan_run, rows, max_mb=0.03, held_out=rows)
     bundle = open_bundle(tmp_path / "b.gearshift")
     dan = open_dan(bundle.path / FILE)
     entry = bundle.dan
     assert entry is not None and (entry.name, entry.precision) == (NAME, "int8")
     assert entry.accuracy == dan_accuracy(dan, bundle.manifest.labels, rows)
+    assert dan.calibration is not None and dan.calibration.rows == len(rows)
     assert NAME not in bundle.pool("int8") and bundle.precisions == ("fp32", "int8")
     assert "and a DAN" in (bundle.path / "README.md").read_text(encoding="utf-8")
     with Engine.load(bundle.path) as engine:
         assert engine.run("snow").label in bundle.manifest.labels
+        engine.pin(NAME)
+        expected = dan.logits("snow and ice")[0]
+        assert engine.run("snow and ice").label == bundle.manifest.labels[int(expected.argmax())]
     (bundle.path / FILE).write_bytes((bundle.path / FILE).read_bytes()[:-1])
     with pytest.raises(IntegrityError, match=r"expected .* bytes"):
         open_bundle(bundle.path)
+
+
+def test_without_other_rows_it_is_not_calibrated(
+    dan_run: DanRun, bundle_path: Path, rows: tuple[Row, ...], tmp_path: Path
+) -> None:
+    shutil.copytree(bundle_path, tmp_path / "b.gearshift")
+    written = add_dan(open_bundle(tmp_path / "b.gearshift"), dan_run, rows, max_mb=0.03)
+    assert open_dan(written.path / FILE).calibration is None
+
+
+def test_trimming_keeps_it_where_it_is_named_or_fits(
+    dan_run: DanRun, bundle_path: Path, rows: tuple[Row, ...], tmp_path: Path
+) -> None:
+    shutil.copytree(bundle_path, tmp_path / "b.gearshift")
+    bundle = add_dan(open_bundle(tmp_path / "b.gearshift"), dan_run, rows, max_mb=0.03)
+    smallest = min(bundle.pool("fp32").values(), key=lambda entry: entry.macs).name
+    with_it = trim_bundle(bundle, tmp_path / "with.gearshift", keep=[NAME, smallest])
+    assert with_it.dan == bundle.dan and list(with_it.pool("fp32")) == [smallest]
+    check_dan(with_it)
+    without = trim_bundle(bundle, tmp_path / "without.gearshift", keep=[smallest])
+    assert without.dan is None and FILE not in without.manifest.files
+    with np.load(without.path / SELF_TEST, allow_pickle=False) as arrays:
+        assert not any(name.endswith(NAME) for name in arrays.files)
+    assert trim_bundle(bundle, tmp_path / "fits.gearshift", max_mb=100).dan == bundle.dan
+    with pytest.raises(InputError, match="no subnet to keep"):
+        trim_bundle(bundle, tmp_path / "dan.gearshift", keep=[NAME])
 
 
 @pytest.mark.parametrize("max_mb", [0.006, 0.008, 0.02])
@@ -54,7 +90,7 @@ def test_a_pruned_table_fits(dan_run: DanRun, tmp_path: Path, max_mb: float) -> 
     dan = pruned_dan(dan_run, max_mb=max_mb)
     save_dan(tmp_path / "dan", dan)
     assert (tmp_path / "dan").stat().st_size <= max_mb * 1e6
-    assert len(dan.rows) <= len(dan_run.ngrams)
+    assert np.count_nonzero(dan.rows.any(1)) <= len(dan_run.ngrams)
 
 
 def test_a_size_without_room_is_refused(dan_run: DanRun) -> None:

@@ -138,12 +138,16 @@ def test_what_could_be_spelt_can_still_be_spelt(kind: str, text: str) -> None:
 
 
 def test_a_character_without_a_piece_of_its_own_keeps_the_pieces_that_have_it() -> None:
-    raw = json.loads(wordpiece().to_str())
+    words, likely = (json.loads(make().to_str()) for make in (wordpiece, unigram))
     for odd in ("über", "##ß"):
-        raw["model"]["vocab"][odd] = len(raw["model"]["vocab"])
-    old = Tokenizer.from_str(json.dumps(raw))
-    small = shrink(old, used_pieces(old, KNOWN)).tokenizer
-    assert {"über", "##ß"} <= small.get_vocab().keys()
+        words["model"]["vocab"][odd] = len(words["model"]["vocab"])
+    likely["model"]["vocab"].append(["thß", -3.0])
+    likely["added_tokens"][-1]["id"] += 1  # the one behind the model's own
+    for raw, kept in ((words, {"über", "##ß"}), (likely, {"thß"})):
+        old = Tokenizer.from_str(json.dumps(raw))
+        small = shrink(old, used_pieces(old, KNOWN)).tokenizer
+        assert kept <= small.get_vocab().keys()
+        assert small.get_vocab_size() < old.get_vocab_size()
 
 
 def test_another_kind_is_refused() -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from gearshift.export.pipeline import export_bundle
+from gearshift.plot_search import plot_search
 from gearshift.runtime import Engine
 from gearshift.runtime.bundle import open_bundle
 from gearshift.runtime.errors import InputError, SchemaError
-from gearshift.runtime.space import Subnet
+from gearshift.runtime.space import Option, Subnet, uniform_grid
 from gearshift.runtime.tables import Limits, load_tables
+from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import Run, load_run
 from gearshift.trainer.dynabert import train_supernet
 from gearshift.trainer.search import Scorer, SearchReport, search_run, search_space
@@ -30,6 +32,10 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, SearchRepor
     return load_run(run.path), report
 
 
+def encode_dev(run: Run) -> EncodedRows:
+    return encode(DATA.splits["dev"], DATA.labels, run.checkpoint.tokenizer, max_length=SETTINGS.max_length)
+
+
 def test_options_of_a_stage_run_its_first_layers_at_one_width() -> None:
     space = search_space(SHAPE, (1.0, 0.5), 2)
     assert [len(stage.options) for stage in space.stages] == [5, 5]
@@ -42,6 +48,12 @@ def test_options_of_a_stage_run_its_first_layers_at_one_width() -> None:
     ]
     with pytest.raises(InputError, match="expected 1 among them"):
         search_space(SHAPE, (0.5,), 1)
+
+
+def test_heads_and_neurons_can_have_widths_of_their_own() -> None:
+    space = search_space(SHAPE, (1.0, 0.5, 0.25), 1, separate=True)
+    assert [len(stage.options) for stage in space.stages] == [10] * 4
+    assert Option(((4, 16),)) in space.stages[0].options and space.stages[0].options[-1].skips
 
 
 def test_the_loss_of_the_full_net_is_the_least() -> None:
@@ -72,6 +84,23 @@ def test_the_pool_is_what_the_run_has_from_then_on(searched: tuple[Run, SearchRe
     assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) > 5
     uneven = [s for s in run.subnets.values() if len({layer for layer in s.layers if layer[0]}) > 1]
     assert uneven
+
+
+def test_the_uniform_subnets_are_scored_too_and_none_beats_the_pool(searched: tuple[Run, SearchReport]) -> None:
+    run, report = searched
+    scorer = Scorer(run.checkpoint.model, encode_dev(run))
+    shape = run.checkpoint.model.shape
+    for subnet in uniform_grid(shape).values():
+        own = scorer(subnet)
+        macs = subnet.macs(shape, report.tables.macs_tokens)
+        assert min(member.loss for member in report.pool if member.macs <= macs) <= own + 1e-6
+
+
+def test_a_picture_shows_the_search(searched: tuple[Run, SearchReport], tmp_path: Path) -> None:
+    plot_search(searched[1], tmp_path / "search.png")
+    assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match=r"ends in \.png or \.svg"):
+        plot_search(searched[1], tmp_path / "search.pdf")
 
 
 def test_the_same_search_writes_the_same_files(searched: tuple[Run, SearchReport]) -> None:

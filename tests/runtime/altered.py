@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.bundle import open_bundle, write_manifest
-from gearshift.runtime.manifest import MANIFEST, SELF_TEST, Manifest
+from gearshift.runtime.dan import Dan, Text, save_dan
+from gearshift.runtime.executors import self_test_names
+from gearshift.runtime.manifest import DAN_EXECUTOR, MANIFEST, SELF_TEST, Manifest, PoolEntry
+from gearshift.runtime.space import Subnet
 
 
 def change_manifest(directory: Path, **fields: Any) -> None:
     """Set fields of the manifest; sizes and hashes are those of the files as they are now."""
     manifest = Manifest.from_dict(json.loads((directory / MANIFEST).read_bytes()))
     write_manifest(directory, dataclasses.replace(manifest, **fields))
+
+
+def add_dan(directory: Path, dan: Dan, texts: Sequence[Text], *, accuracy: float) -> None:
+    """Put a DAN beside the graph, as the exporter does."""
+    save_dan(directory / "dan.safetensors", dan)
+    manifest = Manifest.from_dict(json.loads((directory / MANIFEST).read_bytes()))
+    entry = PoolEntry(
+        "dan", Subnet(()), DAN_EXECUTOR, "dan.safetensors", (), dan.precision, accuracy, dan.parameters, dan.macs
+    )
+    with np.load(directory / SELF_TEST, allow_pickle=False) as arrays:
+        kept = {name: arrays[name] for name in arrays.files}
+    of_texts, of_logits = self_test_names(entry)
+    rows = [[text] if isinstance(text, str) else text for text in texts]
+    np.savez(directory / SELF_TEST, allow_pickle=False, **kept, **{of_texts: np.array(rows), of_logits: dan.run(texts)})
+    change_manifest(directory, pool=(*manifest.pool, entry))
 
 
 def edit_manifest(directory: Path, edit: Callable[[dict[str, Any]], object]) -> None:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from gearshift.runtime.backoff import FIRST_HOLD_S, LONGEST_HOLD_S, MISSES_TOGETHER_S, Backoff
+from gearshift.runtime.backoff import FIRST_HOLD_S, LONGEST_HOLD_S, MISSES_TOGETHER, MISSES_TOGETHER_S, Backoff
 
 
 def _fail(backoff: Backoff, expected_ms: float, now: float) -> None:
@@ -26,6 +26,16 @@ def test_one_miss_is_chance_and_a_second_soon_after_is_not() -> None:
     assert backoff.limit_ms(MISSES_TOGETHER_S + 0.01) == math.inf
     backoff.record(8.0, met=False, now=2 * MISSES_TOGETHER_S)
     assert backoff.limit_ms(2 * MISSES_TOGETHER_S) == 8.0
+
+
+@pytest.mark.parametrize(("between", "limit_ms"), [(MISSES_TOGETHER - 1, 8.0), (MISSES_TOGETHER, math.inf)])
+def test_where_many_requests_come_two_misses_are_chance_unless_few_are_between(between: int, limit_ms: float) -> None:
+    backoff = Backoff()
+    backoff.record(8.0, met=False, now=0.0)
+    for _ in range(between):
+        backoff.record(8.0, met=True, now=0.01)
+    backoff.record(8.0, met=False, now=0.02)
+    assert backoff.limit_ms(0.03) == limit_ms
 
 
 def test_a_miss_of_work_that_is_held_back_already_changes_nothing() -> None:

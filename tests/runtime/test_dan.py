@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gearshift.runtime.cascade import Calibration
 from gearshift.runtime.dan import Dan, Dense, Floats, fold, open_dan, pack, save_dan
 from gearshift.runtime.errors import InputError, IntegrityError
 from gearshift.runtime.ngrams import keys
@@ -108,16 +110,26 @@ def test_a_corrupt_index_names_the_file(tmp_path: Path) -> None:
     dan = _made("int8")
     save_dan(tmp_path / "dan", dan)
     content = (tmp_path / "dan").read_bytes()
-    place = content.index(dan.index.starts.tobytes())
-    (tmp_path / "dan").write_bytes(content[:place] + b"\xff\xff\xff\x7f" + content[place + 4 :])
-    with pytest.raises(IntegrityError, match=r"dan: not a whole DAN .*rising starts"):
-        open_dan(tmp_path / "dan")
+    for array in (dan.index.displacements, dan.index.prints):
+        place = content.index(array.tobytes())
+        (tmp_path / "dan").write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(IntegrityError, match=r"dan: not a whole DAN .*index was altered"):
+            open_dan(tmp_path / "dan")
 
 
 def test_arrays_that_do_not_fit_are_refused() -> None:
     known, table, dense = _parts()
     with pytest.raises(IntegrityError, match="shapes"):
         pack(np.array(list(known), np.uint64), table[:, 1:], dense, precision="int8", longest=4, paired=False)
+
+
+@pytest.mark.parametrize("sure", [[], [0.9, 0.6]])
+def test_a_calibration_is_kept(tmp_path: Path, sure: list[float]) -> None:
+    calibration = Calibration(50, np.array(sure, np.float32))
+    save_dan(tmp_path / "dan", dataclasses.replace(_made("int8"), calibration=calibration))
+    found = open_dan(tmp_path / "dan").calibration
+    assert found is not None and found.rows == 50
+    np.testing.assert_array_equal(found.disagreements, calibration.disagreements)
 
 
 def test_another_format_is_refused(tmp_path: Path) -> None:

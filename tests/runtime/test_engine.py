@@ -137,7 +137,8 @@ def test_a_list_of_texts_of_all_lengths_gets_the_answers_of_its_texts_alone(engi
     for text, answer in zip(texts, answers, strict=True):
         alone = engine.run(text, deadline_ms=60_000)
         assert (answer.label, answer.tokens) == (alone.label, alone.tokens)
-        assert answer.scores == pytest.approx(alone.scores, abs=1e-2)  # int8 scales are those of a call
+        # int8 scales are those of a call: scores of one text were .012 apart.
+        assert answer.scores == pytest.approx(alone.scores, abs=1e-4 if engine.precision == "fp32" else 3e-2)
 
 
 def test_a_list_of_one_gives_a_list(engine: Engine) -> None:

@@ -51,8 +51,9 @@ def test_every_round_has_an_order_of_its_own(
 ) -> None:
     ran: list[tuple[int, ...]] = []
 
-    def noting(inputs: Inputs, choice: tuple[int, ...]) -> None:
-        ran.append(choice)
+    def noting(inputs: Inputs, choice: tuple[int, ...], options: object) -> list[int]:
+        ran.append(tuple(choice))
+        return [0]
 
     monkeypatch.setattr(session, "run", noting)
     measure_table(session, bundle, lengths=(8,), runs=3)

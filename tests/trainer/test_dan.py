@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import torch
 from gearshift.runtime.dan import Floats, Text, fold, open_dan, pack, save_dan
 from gearshift.runtime.errors import InputError, ModelError
 from gearshift.trainer import dan as dan_module
-from gearshift.trainer.dan import DanRun, DanSettings, RowwiseAdagrad, load_dan_run, text_of, train_dan
+from gearshift.trainer.dan import text_of, train_dan
+from gearshift.trainer.dan_run import DanRun, load_dan_run
+from gearshift.trainer.dan_settings import DanSettings
+from gearshift.trainer.dan_student import RowwiseAdagrad
 from gearshift.trainer.data import DataSet
 from tests.trainer.tiny import KEYWORDS, LABELS, make_data
 
@@ -23,7 +27,7 @@ SETTINGS = DanSettings(
 DATA = make_data(train=300, test=60)
 
 
-def _known(texts: list[Text], labels: tuple[str, ...] = LABELS) -> Floats:
+def _known(texts: Sequence[Text], labels: Sequence[str] = LABELS) -> Floats:
     """A teacher that reads the keyword of a row."""
     said = [
         [float(any(w in " ".join([t] if isinstance(t, str) else t).split() for w in KEYWORDS[n])) for n in labels]
@@ -35,7 +39,7 @@ def _known(texts: list[Text], labels: tuple[str, ...] = LABELS) -> Floats:
 @pytest.fixture(autouse=True)
 def _teacher(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training is tested apart from the teacher, which has its own tests."""
-    monkeypatch.setattr(dan_module, "teacher_logits", lambda path, texts, labels, **rest: _known(texts, labels))
+    monkeypatch.setattr(dan_module, "teacher_logits", lambda path, texts, *, labels, **rest: _known(texts, labels))
 
 
 def _train(out: Path, data: DataSet = DATA, settings: DanSettings = SETTINGS) -> DanRun:
@@ -64,7 +68,7 @@ def test_pairs_are_learnt(tmp_path: Path) -> None:
 
 
 def test_labels_alone_teach_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dan_module, "teacher_logits", lambda path, texts, labels, **rest: _known(texts) * 0)
+    monkeypatch.setattr(dan_module, "teacher_logits", lambda path, texts, **rest: _known(texts) * 0)
     settings = dataclasses.replace(SETTINGS, epochs=0.1, finetune_epochs=8)
     assert _accuracy(_train(tmp_path / "run", settings=settings), tmp_path / "dan", DATA) >= 0.9
 
@@ -112,8 +116,13 @@ def test_a_table_has_at_most_the_parameters_asked_for(tmp_path: Path) -> None:
     assert run.table.shape == (10, 16)
 
 
-def test_a_billion_parameters_need_twelve_gigabytes() -> None:
-    assert DanSettings(table_parameters=10**9).memory_bytes() == pytest.approx(12e9, rel=0.01)
+def test_a_billion_parameters_need_twelve_gigabytes_beside_torch_and_texts() -> None:
+    assert DanSettings(table_parameters=10**9).memory_bytes(0) == pytest.approx(12.5e9, rel=0.01)
+
+
+def test_much_text_needs_memory_for_a_small_table_too() -> None:
+    small = DanSettings(table_parameters=10**6)
+    assert small.memory_bytes(10**8) > small.memory_bytes(10**6) + 10**9
 
 
 @pytest.mark.parametrize("wrong", [{"table_parameters": 10}, {"table_parameters": 10**10}, {"longest": 5}, {"lr": 0}])

@@ -42,8 +42,7 @@ def test_a_training_prunes_in_any_stage_and_keeps_the_zeros(checkpoint_path: Pat
     assert run.facts["settings"]["prune_stage"] == stage
 
 
-@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.9])
-@pytest.mark.parametrize("embeddings", [False, True])
+@pytest.mark.parametrize(("sparsity", "embeddings"), [(0.0, False), (0.3, True), (0.9, False)])
 def test_a_finished_supernet_is_pruned(run_path: Path, tmp_path: Path, sparsity: float, embeddings: bool) -> None:
     pruned = prune_run(
         load_run(run_path), DATA, Pruning(sparsity, embeddings=embeddings), RECOVERY, tmp_path / "pruned"
@@ -77,18 +76,24 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, stop: int | None) -> None:
     monkeypatch.setattr(ElasticClassifier, "forward", forward)
 
 
-@pytest.mark.parametrize("stop", [2, 10, 14, 22])  # of 6 steps of a teacher and three subnets each
+GRADUAL = Pruning(0.7, "global", ramp=0.5)
+
+
+@pytest.fixture(scope="module")
+def whole(run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, tmp_path_factory.mktemp("pruned") / "whole")
+
+
+@pytest.mark.parametrize("stop", [2, 10, 22])  # of 6 steps of a teacher and three subnets each
 def test_an_interrupted_pruning_goes_on_to_the_same_weights(
-    run_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+    run_path: Path, whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
-    pruning = Pruning(0.7, "global", ramp=0.5)
-    whole = prune_run(load_run(run_path), DATA, pruning, RECOVERY, tmp_path / "whole")
     with monkeypatch.context() as patched:
         interrupt_at(patched, stop)
         with pytest.raises(Interrupted):
-            prune_run(load_run(run_path), DATA, pruning, RECOVERY, tmp_path / "again")
+            prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "again")
     assert not (tmp_path / "again").exists()
-    again = prune_run(load_run(run_path), DATA, pruning, RECOVERY, tmp_path / "again")
+    again = prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "again")
     for name, weight in weights(whole).items():
         assert torch.equal(weight, weights(again)[name]), name
 
@@ -115,7 +120,6 @@ def test_pruning_takes_steps() -> None:
         Recovery(epochs=0)
 
 
-def test_the_facts_of_a_pruned_run_can_be_read_as_json(run_path: Path, tmp_path: Path) -> None:
-    prune_run(load_run(run_path), DATA, Pruning(0.3), RECOVERY, tmp_path / "pruned")
-    facts = json.loads((tmp_path / "pruned" / "supernet.json").read_text())
-    assert {"scope": "matrix", "embeddings": False, "ramp": 0.5, "epochs": 2}.items() <= facts["pruning"].items()
+def test_the_facts_of_a_pruned_run_can_be_read_as_json(whole: Run) -> None:
+    facts = json.loads((whole.path / "supernet.json").read_text())
+    assert {"scope": "global", "embeddings": False, "ramp": 0.5, "epochs": 2}.items() <= facts["pruning"].items()

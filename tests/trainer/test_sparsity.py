@@ -95,11 +95,12 @@ def test_without_a_ramp_all_are_pruned_after_the_first_step(model: ElasticClassi
     assert sparsity_of(prunable(model, embeddings=False)) == pytest.approx(0.5, abs=0.001)
 
 
-def test_a_pruner_that_only_holds_makes_no_zeros_and_loses_none(model: ElasticClassifier) -> None:
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_model_that_is_pruned_already_keeps_its_zeros_and_gets_no_more(model: ElasticClassifier, scope: str) -> None:
     weights = prunable(model, embeddings=False)
-    prune_smallest(weights, 0.4, "matrix")
+    prune_smallest(weights, 0.4, scope)
     before = {name: weight == 0 for name, weight in weights.items()}
-    pruner = Pruner(model, Pruning(0.9), ramp=False)
+    pruner = Pruner(model, Pruning(0.4, scope))
     pruner.begin()
     for step in range(4):
         move(model)

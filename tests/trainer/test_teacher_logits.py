@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import transformers
 
+from gearshift.runtime import Engine
+from gearshift.runtime.dan import Floats, Text
 from gearshift.runtime.errors import ModelError
+from gearshift.trainer import teacher_logits as teacher_module
 from gearshift.trainer.teacher_logits import teacher_logits
 from tests.data.make_tiny_bundle import make_checkpoint
 
@@ -40,6 +44,35 @@ def test_a_teacher_of_other_labels_is_refused(tmp_path: Path) -> None:
         _asked(_teacher(tmp_path / "teacher"), tmp_path, ("a", "b"))
 
 
+def test_a_bundle_teaches_with_its_most_accurate_subnet_in_int8(tiny_bundle: Path, tmp_path: Path) -> None:
+    with Engine.load(tiny_bundle, precision="int8", sensors=False) as engine:
+        engine.pin(max(engine.pool.values(), key=lambda entry: (entry.accuracy, entry.macs)).name)
+        expected = [engine.run(text).scores for text in TEXTS]
+        labels = engine.labels[::-1]
+    logits = teacher_logits(tiny_bundle, TEXTS, labels, cache=tmp_path, batch_size=1)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(shares, [[scores[label] for label in labels] for scores in expected], atol=1e-5)
+
+
+def test_an_interruption_loses_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, labels = _teacher(tmp_path / "teacher"), ("LABEL_0", "LABEL_1")
+    whole = _asked(teacher, tmp_path / "whole", labels)
+    logits, calls = teacher_module._Classifier.logits, []
+
+    def interrupted(self: teacher_module._Classifier, texts: Sequence[Text]) -> Floats:
+        calls.append(len(texts))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return logits(self, texts)
+
+    monkeypatch.setattr(teacher_module._Classifier, "logits", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _asked(teacher, tmp_path / "cache", labels)
+    calls[:] = [0, 0]
+    np.testing.assert_array_equal(_asked(teacher, tmp_path / "cache", labels), whole)
+    assert calls[2:] == [1]  # two of the three texts were kept
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no classifier"):
+    with pytest.raises(ModelError, match="no bundle and no classifier"):
         _asked(tmp_path, tmp_path, ("a", "b"))

@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import torch
 
 from gearshift.runtime.mixed import OPERATIONS, Block, MixedShape, MixedSpace, MixedStage
 from gearshift.trainer.model import Dropout, Head
 from gearshift.trainer.nasbert.model import MixedModel
-from tests.trainer.tiny import scatter
+from gearshift.trainer.nasbert.settings import NetSettings, SearchSettings, TuneSettings
+from tests.trainer.tiny import make_rows, scatter
 
 SIZES = (16, 32)
+
+SEARCH = SearchSettings(
+    block_layers=2,
+    sizes=(8, 16),
+    max_length=16,
+    tokens=600,
+    dev_tokens=150,
+    batch_size=16,
+    lr=2e-2,
+    warm_epochs=2,
+    buckets=3,
+    sampled=400,
+    deleted=0.8,
+    kept=3,
+    score_batches=1,
+    save_every_s=0,
+)
+"""Two stages of 1,560 blocks, three buckets of 520; four or five deletions."""
+
+NET = NetSettings(
+    embedding=16, block_layers=2, max_length=16, tokens=600, dev_tokens=150, batch_size=16, epochs=2, lr=3e-3
+)
+
+TUNE = TuneSettings(max_length=16, batch_size=16, epochs=30, lr=1e-3, head_lr_factor=1)
 
 
 def mixed_shape(*, embedding: int = 32, bridge: int = 0) -> MixedShape:
@@ -40,3 +66,9 @@ def random_mixed(space: MixedSpace, labels: int = 8, *, head: Head | None = None
     model = MixedModel(space, labels, head=head, dropout=Dropout(0.1, 0.1))
     scatter(model)
     return model.eval()
+
+
+def write_text(target: Path) -> Path:
+    """Some hundred lines of the words that the tiny checkpoint knows."""
+    target.write_text("\n".join(row.text for row in make_rows(150, longest=14)))
+    return target

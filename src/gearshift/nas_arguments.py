@@ -1,0 +1,166 @@
+"""The arguments of the commands that search and train nets of mixed operations."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from gearshift import nas_commands
+from gearshift.runtime.errors import MissingExtraError
+from gearshift.runtime.manifest import PRECISIONS
+
+GOES_ON = "; the same command goes on from where it last saved"
+
+
+class Adder(Protocol):
+    """Adds a command to those that are listed."""
+
+    def __call__(
+        self, listed: Any, name: str, function: Callable[[argparse.Namespace], int], text: str
+    ) -> argparse.ArgumentParser:
+        """Its parser."""
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected whole numbers such as 64,128, got {text!r}") from error
+
+
+Flags = dict[str, tuple[Callable[[str], object], str]]
+"""Field of the settings -> how its flag is read, and what it says."""
+
+_COMMON: Flags = {
+    "batch_size": (int, "pieces of text of a training step"),
+    "lr": (float, "peak learning rate"),
+    "warmup": (float, "share of the steps in which the learning rate rises"),
+    "weight_decay": (float, "weight decay of AdamW"),
+    "clip": (float, "largest norm of a step's gradient"),
+    "save_every_s": (float, "seconds that an interruption loses at most"),
+    "seed": (int, "what all random numbers follow from"),
+}
+_TEXT: Flags = {
+    "block_layers": (int, "layers of the teacher that a block stands for"),
+    "max_length": (int, "tokens of a piece of text"),
+    "tokens": (int, "tokens of text to learn from, at most"),
+    "dev_tokens": (int, "tokens of text to score on"),
+}
+SEARCH: Flags = {
+    **_TEXT,
+    "sizes": (sizes, "hidden sizes of blocks (default: the paper's shares of the teacher's)"),
+    "warm_epochs": (int, "epochs before the first deletion"),
+    "last_epochs": (int, "epochs after the last one"),
+    "buckets": (int, "kinds of sizes, of which none dies out"),
+    "bucketing": (str, "quantile: as many blocks in each bucket; fixed: buckets of one width, as in the paper"),
+    "sampled": (int, "blocks of a bucket that are scored in an epoch"),
+    "deleted": (float, "share of them that is deleted"),
+    "kept": (int, "blocks that are left of each bucket"),
+    "score_batches": (int, "batches of held-out text that they are scored on"),
+    "shrink": (str, "architectures: blocks are deleted; operations: an operation at a place; none: nothing"),
+    "max_rounds": (int, "deletions at most"),
+    **_COMMON,
+}
+NET: Flags = {
+    **_TEXT,
+    "embedding": (int, "width of the embeddings"),
+    "embeddings_from": (str, "teacher: its own, along their principal directions; random: none"),
+    "objective": (str, "hidden: the teacher's states behind each block; masked: masked words"),
+    "distilled": (bool, "learn from the teacher; without, from masked words alone"),
+    "distillation_weight": (float, "weight of the teacher's guesses against the masked words themselves"),
+    "masked_share": (float, "tokens that are masked"),
+    "epochs": (float, "epochs over the text"),
+    "dropout": (float, "share of values that are zeroed while it learns on text"),
+    **_COMMON,
+}
+TUNE: Flags = {
+    "distillation_weight": (float, "weight of the teacher's answers against the labels; 0 needs no teacher"),
+    "epochs": (float, "epochs over the rows"),
+    "max_length": (int, "tokens of a text; longer ones are cut"),
+    "head_lr_factor": (float, "learning rate of the task head / that of the net"),
+    **_COMMON,
+}
+
+
+def add_nas(listed: Any, add: Adder, add_columns: Callable[[argparse.ArgumentParser], None]) -> None:
+    """Add the commands."""
+    search = add(
+        listed, "nas-search", nas_commands.search, "search nets of mixed operations, block by block (NAS-BERT)"
+    )
+    search.add_argument(
+        "--model", help="teacher: run of `gearshift train`, directory or hub name (default: all-MiniLM-L6-v2)"
+    )
+    _add_text(search)
+    search.add_argument("-o", "--output", type=Path, required=True, metavar="NAS", help="directory to write")
+    search.add_argument("--plot", type=Path, metavar="FILE", help="picture of buckets and blocks, .png or .svg")
+    search.set_defaults(when_interrupted=GOES_ON)
+    _add_flags(search, SEARCH, "SearchSettings")
+
+    net = add(
+        listed, "nas-train", nas_commands.train, "pick the best net under limits, or name one, and train it on text"
+    )
+    net.add_argument("nas", type=Path, metavar="NAS", help="directory of `nas-search`")
+    for name, text in (
+        ("parameters", "most parameters, embeddings included"),
+        ("macs", "most multiply-accumulates for 128 tokens"),
+        ("mb", "most megabytes of weights at --precision"),
+    ):
+        net.add_argument(f"--{name}", type=float, metavar="N", help=text)
+    net.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of --mb (default: fp32)")
+    net.add_argument("--net", metavar="NAME", help="train this net instead, such as 128MFMF-128MFMF-128MFMF")
+    net.add_argument(
+        "--top", type=int, default=100, metavar="T", help="best nets whose real loss is measured (default: 100)"
+    )
+    net.add_argument("--model", help="teacher (default: that of the search)")
+    _add_text(net, of_search=True)
+    net.add_argument("-o", "--output", type=Path, required=True, metavar="NET", help="directory to write")
+    net.set_defaults(when_interrupted=GOES_ON)
+    _add_flags(net, NET, "NetSettings")
+
+    tune = add(
+        listed, "nas-tune", nas_commands.tune, "tune a net of `nas-train` for a task; `export` takes what is written"
+    )
+    tune.add_argument("net", type=Path, metavar="NET", help="directory of `nas-train`")
+    tune.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder or file of TSV, CSV or JSONL")
+    tune.add_argument("--task", default="classification", help="task of the data (default: classification)")
+    tune.add_argument("--teacher", type=Path, metavar="RUN", help="run of `gearshift train` on the same data")
+    tune.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run directory to write")
+    tune.set_defaults(when_interrupted=GOES_ON)
+    add_columns(tune)
+    _add_flags(tune, TUNE, "TuneSettings")
+
+
+def _add_text(parser: argparse.ArgumentParser, *, of_search: bool = False) -> None:
+    told = " (default: that of the search)" if of_search else ""
+    parser.add_argument(
+        "--text",
+        type=Path,
+        nargs="+",
+        required=not of_search,
+        metavar="FILE",
+        help=f"text, one a line, or TSV, CSV or JSONL with a column sentence; .xz too{told}",
+    )
+    parser.add_argument(
+        "--states", type=Path, metavar="FOLDER", help="keep the teacher's states here, for further searches and nets"
+    )
+
+
+def _add_flags(parser: argparse.ArgumentParser, flags: Flags, settings: str) -> None:
+    """One flag for every setting; the defaults stay in the trainer, and are shown where that is installed."""
+    try:
+        from gearshift.trainer.nasbert import settings as module
+
+        defaults = getattr(module, settings)().to_dict()
+    except MissingExtraError:
+        defaults = {}
+    group = parser.add_argument_group("settings")
+    for name, (kind, text) in flags.items():
+        flag, default = f"--{name.replace('_', '-')}", defaults.get(name)
+        shown = f"{text} (default: {default:g})" if isinstance(default, int | float) else text
+        if kind is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            group.add_argument(flag, type=kind, metavar="NAME" if kind is str else "N", help=shown)

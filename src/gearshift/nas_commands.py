@@ -1,0 +1,149 @@
+"""The commands that search and train nets of mixed operations: call the libraries, and show what came out."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gearshift.runtime.errors import InputError
+from gearshift.runtime.mixed import MixedSubnet, parse_subnet
+from gearshift.runtime.mixed_tables import MixedEstimate
+from gearshift.runtime.tables import Limits
+from gearshift.show import millions, percent, show, table
+from gearshift.task_data import read_task_data
+
+if TYPE_CHECKING:
+    from gearshift.trainer.nasbert.search import Searched
+    from gearshift.trainer.nasbert.settings import NetSettings
+
+
+def search(options: argparse.Namespace) -> int:
+    """Search blocks and show how many are left, and the best nets of some sizes."""
+    from gearshift.trainer.nasbert.search import search_blocks
+    from gearshift.trainer.nasbert.settings import SearchSettings
+    from gearshift.trainer.nasbert.teacher import load_teacher
+    from gearshift.trainer.pretrained import find_model
+
+    if options.plot is not None:  # a name that cannot be written is found before the long work
+        from gearshift.plot_search import check_format, plot_blocks
+
+        check_format(options.plot)
+    teacher = load_teacher(find_model(options.model))
+    searched = search_blocks(
+        teacher, options.text, SearchSettings(**_given(options, SearchSettings)), options.output, states=options.states
+    )
+    if options.plot is not None:
+        plot_blocks(searched, options.plot)
+    tables, facts = searched.tables, searched.run.facts
+    left = [len(rows) for rows in tables.rows]
+    lines = [
+        f"{options.output}: {' + '.join(map(str, left))} blocks left of "
+        f"{' + '.join(str(history[0]['blocks']) for history in searched.history)}, "
+        f"learnt from {facts['tokens']['train']} tokens",
+        *table(
+            ("best block", "loss", "parameters"),
+            [
+                (row.block.name, f"{row.loss:.3f}", millions(plain["parameters"]))
+                for rows, stage in zip(tables.rows, tables.to_dict()["rows"], strict=True)
+                for row, plain in [min(zip(rows, stage, strict=True), key=lambda pair: pair[0].loss)]
+            ],
+        ),
+    ]
+    show(options, {"nas": str(options.output), "blocks": left, "history": searched.history, "facts": facts}, lines)
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """Pick a net, or take the one that is named, train it on text and show it."""
+    from gearshift.trainer.nasbert.search import load_searched
+    from gearshift.trainer.nasbert.settings import NetSettings
+    from gearshift.trainer.nasbert.student import train_net
+    from gearshift.trainer.nasbert.teacher import load_teacher
+    from gearshift.trainer.pretrained import find_model
+
+    searched = load_searched(options.nas)
+    facts = searched.run.facts
+    same = {name: facts["settings"][name] for name in ("block_layers", "max_length", "tokens", "dev_tokens")}
+    settings = NetSettings(**{**same, **_given(options, NetSettings)})
+    subnet, picked = _pick(options, searched, settings)
+    teacher = load_teacher(find_model(options.model or facts["teacher"]))
+    texts = options.text or [Path(path) for path in facts["texts"]]
+    run = train_net(subnet, teacher, texts, settings, options.output, states=options.states)
+    shape = run.checkpoint.model.shape
+    counts = subnet.parameters(shape), subnet.macs(shape, searched.tables.macs_tokens)
+    lines = [
+        *([f"best of {len(picked)} by measured loss"] if picked else []),
+        f"{options.output}: {subnet.name}, {millions(counts[0])} parameters, {millions(counts[1])} MACs, "
+        f"held-out loss {run.facts['dev_loss']:.3f}",
+    ]
+    result = {
+        "net": str(options.output),
+        "name": subnet.name,
+        "parameters": counts[0],
+        "macs": counts[1],
+        "dev_loss": run.facts["dev_loss"],
+        "rescored": [{"name": one.subnet.name, "summed": one.loss, "measured": loss} for one, loss in picked],
+    }
+    show(options, result, lines)
+    return 0
+
+
+def _pick(
+    options: argparse.Namespace, searched: Searched, settings: NetSettings
+) -> tuple[MixedSubnet, list[tuple[MixedEstimate, float]]]:
+    """The net to train, and what was measured to find it."""
+    if options.net is not None:
+        return parse_subnet(options.net), []
+    from gearshift.trainer.nasbert.rescore import pick
+
+    limits = Limits(
+        parameters=options.parameters,
+        macs=options.macs,
+        bytes=None if options.mb is None else options.mb * 1e6,
+        precision=options.precision,
+    )
+    if not any((options.parameters, options.macs, options.mb)):
+        raise InputError("nas-train: expected a limit, such as --parameters 5e6, or a net by name with --net")
+    ranked = pick(searched, limits, embedding=settings.embedding, top=options.top, texts=options.text)
+    return ranked[0][0].subnet, ranked
+
+
+def tune(options: argparse.Namespace) -> int:
+    """Tune a net and show its accuracy."""
+    from gearshift.trainer.checkpoint import load_run
+    from gearshift.trainer.nasbert.run import load_mixed_run
+    from gearshift.trainer.nasbert.settings import TuneSettings
+    from gearshift.trainer.nasbert.tune import tune_net
+    from gearshift.trainer.tasks import OBJECTIVES
+
+    data = read_task_data(options, options.data, options.task)
+    teacher = None if options.teacher is None else load_run(options.teacher)
+    settings = TuneSettings(**_given(options, TuneSettings))
+    run = tune_net(load_mixed_run(options.net), teacher, data, settings, options.output, data_path=options.data)
+    (name, accuracy), *_ = run.accuracies.items()
+    metric = OBJECTIVES[data.task].metric
+    shape = run.checkpoint.model.shape
+    lines = [
+        *data.notes,
+        f"{options.output}: {name}, {millions(run.subnets[name].parameters(shape))} parameters, "
+        f"{metric} {percent(accuracy)} on {run.facts['rows']['test']} test rows",
+    ]
+    result = {
+        "run": str(options.output),
+        "name": name,
+        "metric": metric,
+        "test": accuracy,
+        "dev": run.facts["dev"],
+        "parameters": run.subnets[name].parameters(shape),
+        "notes": list(data.notes),
+    }
+    show(options, result, lines)
+    return 0
+
+
+def _given(options: argparse.Namespace, settings: type) -> dict[str, Any]:
+    """The settings that were typed."""
+    named = {field.name: getattr(options, field.name, None) for field in fields(settings)}
+    return {name: value for name, value in named.items() if value is not None}

@@ -1,0 +1,154 @@
+"""A whole search of a tiny teacher: what is learnt and left, and that an interruption changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from gearshift.plot_search import plot_blocks
+from gearshift.runtime.errors import InputError, ModelError, SchemaError, StorageError
+from gearshift.runtime.tables import Limits
+from gearshift.trainer.batches import Batch
+from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks
+from gearshift.trainer.nasbert.stage import StageSearch
+from gearshift.trainer.nasbert.teacher import Teacher
+from tests.trainer.nasbert.tiny import SEARCH
+
+
+def test_so_many_blocks_of_each_bucket_are_left_after_the_rounds_that_takes(searched: Searched) -> None:
+    assert len(searched.history) == 2
+    for history in searched.history:
+        assert history[0] == {"blocks": 1560, "buckets": [520] * 3}
+        counts = [each["blocks"] for each in history]
+        assert counts == sorted(counts, reverse=True)
+        assert history[-1] == {"blocks": 9, "buckets": [3] * 3}
+
+
+def test_rows_are_the_blocks_that_are_left_with_better_losses_than_a_constant(searched: Searched) -> None:
+    for rows, stage in zip(searched.tables.rows, searched.run.checkpoint.model.space.stages, strict=True):
+        assert tuple(row.block for row in rows) == stage.options
+        assert len(rows) == 9
+        assert min(row.loss for row in rows) < 0.9
+
+
+def test_the_shared_weights_stand_behind_the_teachers_embeddings(searched: Searched, teacher: Teacher) -> None:
+    mine, its = (m.embeddings.state_dict() for m in (searched.run.checkpoint.model, teacher.checkpoint.model))
+    assert all(torch.equal(mine[name], tensor) for name, tensor in its.items())
+    kept = {name.split(".")[3] for name in searched.run.checkpoint.model.state_dict() if ".cells." in name}
+    used = {
+        f"{row.block.hidden}_{place}_{name}"
+        for rows in searched.tables.rows
+        for row in rows
+        for place, name in enumerate(row.block.operations)
+    }
+    assert kept == used
+
+
+def test_a_search_is_read_as_it_was_written(searched: Searched) -> None:
+    again = load_searched(searched.run.path)
+    assert again.tables == searched.tables and again.history == searched.history
+    assert again.tables.best(Limits(parameters=20_000), embedding=16)[0].parameters <= 20_000
+
+
+def test_a_picture_shows_buckets_and_blocks(searched: Searched, tmp_path: Path) -> None:
+    plot_blocks(searched, tmp_path / "blocks.svg")
+    assert b"<svg" in (tmp_path / "blocks.svg").read_bytes()
+
+
+def test_an_interrupted_search_gives_the_same_tables(
+    searched: Searched, teacher: Teacher, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stopped twice in the first stage, and in the second."""
+    real_step = StageSearch._losses
+    stops = iter((7, 12, 20))
+    left = [next(stops)]
+
+    def stopping(self: StageSearch, model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return real_step(self, model, batch, index)
+
+    monkeypatch.setattr(StageSearch, "_losses", stopping)
+    interruptions = 0
+    while True:
+        try:
+            again = search_blocks(teacher, [text], SEARCH, tmp_path / "nas")
+            break
+        except KeyboardInterrupt:
+            interruptions += 1
+            left[0] = next(stops, 10**6)
+    assert interruptions == 3
+    assert again.history == searched.history
+    for mine, its in zip(again.tables.rows, searched.tables.rows, strict=True):
+        assert [row.block for row in mine] == [row.block for row in its]
+        assert np.allclose([row.loss for row in mine], [row.loss for row in its], rtol=1e-4)
+    assert not (tmp_path / "nas.partial").exists()
+
+
+def test_without_deletions_the_training_is_as_long_and_as_many_are_left(
+    searched: Searched, teacher: Teacher, text: Path, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(SEARCH, shrink="none")
+    states = searched.run.path.parent / "states"
+    found = search_blocks(teacher, [text], settings, tmp_path / "nas", states=states)
+    assert [history[0]["blocks"] for history in found.history] == [1560, 1560]
+    assert [len(history) for history in found.history] == [1, 1]
+    assert [len(rows) for rows in found.tables.rows] == [9, 9]
+
+
+def test_another_search_does_not_go_on_with_the_states_of_this_one(
+    teacher: Teacher, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gearshift.trainer.nasbert.search.read_states", stop)
+    with pytest.raises(KeyboardInterrupt):
+        search_blocks(teacher, [text], SEARCH, tmp_path / "nas")
+    with pytest.raises(InputError, match="other settings or rows"):
+        search_blocks(teacher, [text], dataclasses.replace(SEARCH, kept=2), tmp_path / "nas")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    with pytest.raises(StorageError, match="not empty"):
+        search_blocks(teacher, [text], SEARCH, tmp_path / "other")
+
+
+def test_tables_of_another_supernet_are_refused(searched: Searched, tmp_path: Path) -> None:
+    copied = tmp_path / "nas"
+    copied.mkdir()
+    for path in searched.run.path.iterdir():
+        (copied / path.name).write_bytes(path.read_bytes())
+    tables = copied / "tables.json"
+    tables.write_text(tables.read_text().replace(searched.tables.supernet, "0" * 64))
+    with pytest.raises(SchemaError, match="another supernet"):
+        load_searched(copied)
+    (copied / "mixed.json").write_text("{}")
+    with pytest.raises(ModelError, match="not a whole run"):
+        load_searched(copied)
+    with pytest.raises(ModelError, match=r"expected a run directory with mixed\.json"):
+        load_searched(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shrink": "some"}, "shrink: expected one of"),
+        ({"bucketing": "even"}, "bucketing"),
+        ({"deleted": 1.0}, "share between 0 and 1"),
+        ({"warm_epochs": 0}, "warm_epochs must be at least 1"),
+        ({"max_rounds": -1}, "max_rounds must be 0 or more"),
+        ({"lr": float("nan")}, "lr must be 0 or more"),
+        ({"max_length": 2}, "max_length"),
+        ({"batch_size": 0}, "batch_size"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(SEARCH, **change)  # type: ignore[arg-type]

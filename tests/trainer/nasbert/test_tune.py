@@ -1,0 +1,129 @@
+"""Tuning a net for tasks of several kinds, with and without a teacher."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from gearshift.runtime.errors import InputError, ModelError
+from gearshift.runtime.mixed import Block, MixedSubnet
+from gearshift.trainer.batches import encode
+from gearshift.trainer.checkpoint import Run
+from gearshift.trainer.dynabert import train_supernet
+from gearshift.trainer.nasbert.run import MixedRun, load_any_run, load_mixed_run
+from gearshift.trainer.nasbert.student import train_net
+from gearshift.trainer.nasbert.teacher import Teacher
+from gearshift.trainer.nasbert.tune import Answers, tune_net
+from tests.trainer.nasbert.tiny import NET, TUNE
+from tests.trainer.tasks import make_task_data
+from tests.trainer.tiny import LABELS, SETTINGS, make_data
+
+DATA = make_data(train=150, test=30)
+SUBNET = MixedSubnet((Block(16, ("attention", "conv3")), Block(24, ("ffn",))))
+ALONE = dataclasses.replace(TUNE, distillation_weight=0)
+
+
+@pytest.fixture(scope="module")
+def net(teacher: Teacher, text: Path, tmp_path_factory: pytest.TempPathFactory) -> MixedRun:
+    return train_net(SUBNET, teacher, [text], NET, tmp_path_factory.mktemp("net") / "net")
+
+
+@pytest.fixture(scope="module")
+def run(teacher: Teacher, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The teacher, tuned for the task."""
+    settings = dataclasses.replace(
+        SETTINGS,
+        teacher_epochs=15,
+        teacher_lr=2e-3,
+        head_lr_factor=4,
+        batch_size=16,
+        width_epochs=0,
+        depth_epochs=0,
+        save_every_s=60,
+    )
+    return train_supernet(teacher.checkpoint.source, DATA, settings, tmp_path_factory.mktemp("run") / "run")
+
+
+def test_a_net_learns_the_task_and_is_read_again(net: MixedRun, run: Run, tmp_path: Path) -> None:
+    assert run.accuracies["w100-d100"] > 0.9
+    tuned = tune_net(net, run, DATA, TUNE, tmp_path / "tuned")
+    assert tuned.accuracies[SUBNET.name] > 0.6  # a third by chance
+    assert tuned.checkpoint.labels == LABELS and tuned.checkpoint.task == "classification"
+    assert tuned.facts["net"]["dev_loss"] == net.facts["dev_loss"]
+    again = load_any_run(tuned.path)
+    assert isinstance(again, MixedRun) and again.accuracies == tuned.accuracies
+    mine, its = (one.checkpoint.model.state_dict() for one in (again, tuned))
+    assert all(torch.equal(mine[name], tensor) for name, tensor in its.items())
+    assert isinstance(load_any_run(run.path), Run)
+
+
+def test_the_teachers_answers_are_its_logits_each_computed_once(run: Run) -> None:
+    rows = encode(DATA.splits["train"], LABELS, run.checkpoint.tokenizer, max_length=16)
+    model = run.checkpoint.model.eval()
+    with torch.no_grad():
+        expected = torch.cat([model(rows.select([row]), model.full).logits for row in range(len(rows))])
+    answers = Answers(run, rows)
+    for seed in (1, 2):
+        for batch in rows.batches(16, seed=seed):
+            assert torch.allclose(answers.of(batch), expected[batch.indices], atol=1e-5)
+        model.train()  # would answer otherwise, but nothing is asked a second time
+    model.eval()
+
+
+def test_the_weight_of_the_teacher_decides_who_is_learnt_from(net: MixedRun, run: Run, tmp_path: Path) -> None:
+    """Labels that say something else than the teacher: with all the weight on it, they do not matter."""
+    rotated = dict(zip(LABELS, (*LABELS[1:], LABELS[0]), strict=True))
+    wrong = dataclasses.replace(
+        DATA,
+        splits={
+            **DATA.splits,
+            "train": tuple(dataclasses.replace(row, label=rotated[str(row.label)]) for row in DATA.splits["train"]),
+        },
+    )
+    found = {
+        weight: tune_net(
+            net, run, wrong, dataclasses.replace(TUNE, distillation_weight=weight), tmp_path / f"{weight}"
+        ).accuracies[SUBNET.name]
+        for weight in (0.0, 1.0)
+    }
+    assert found[1.0] > 0.6 and found[0.0] < 0.4
+
+
+@pytest.mark.parametrize("task", ["regression", "token-classification", "question-answering"])
+def test_every_task_can_be_tuned_for(net: MixedRun, tmp_path: Path, task: str) -> None:
+    data = make_task_data(tmp_path / "data", task)
+    settings = dataclasses.replace(ALONE, epochs=1, max_length=24)
+    tuned = tune_net(net, None, data, settings, tmp_path / "tuned")
+    assert tuned.checkpoint.task == task and 0 <= tuned.accuracies[SUBNET.name] <= 1
+
+
+def test_a_teacher_that_is_missing_or_answers_something_else_is_refused(
+    net: MixedRun, run: Run, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"pass a run of `gearshift train`, or distillation_weight 0"):
+        tune_net(net, None, DATA, TUNE, tmp_path / "tuned")
+    other = dataclasses.replace(DATA, labels=("cold", "hot", "warm"))
+    with pytest.raises(InputError, match=r"expected a teacher for classification of the labels cold, hot, warm"):
+        tune_net(net, run, other, TUNE, tmp_path / "tuned")
+    with pytest.raises(InputError, match="no labels to tune"):
+        tune_net(net, run, dataclasses.replace(DATA, task="embedding"), TUNE, tmp_path / "tuned")
+    with pytest.raises(InputError, match="more than the net's 32 positions"):
+        tune_net(net, run, DATA, dataclasses.replace(TUNE, max_length=33), tmp_path / "tuned")
+    two = dataclasses.replace(net, subnets={"a": SUBNET, "b": SUBNET})
+    with pytest.raises(ModelError, match="expected the run of one net, found 2"):
+        tune_net(two, run, DATA, TUNE, tmp_path / "tuned")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_that_is_damaged_is_refused(net: MixedRun, tmp_path: Path) -> None:
+    for name in ("mixed.json", "model.safetensors", "pool.json"):
+        copied = tmp_path / name.split(".")[0]
+        copied.mkdir()
+        for path in net.path.iterdir():
+            (copied / path.name).write_bytes(path.read_bytes())
+        (copied / name).write_bytes((copied / name).read_bytes()[:-40])
+        with pytest.raises(ModelError, match="not a whole run of mixed operations"):
+            load_mixed_run(copied)

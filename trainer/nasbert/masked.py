@@ -1,0 +1,82 @@
+"""Masked words: what is hidden, and the heads that guess it (BERT, section 3.1)."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gearshift.runtime.errors import ModelError
+from gearshift.trainer.batches import Batch
+from gearshift.trainer.huggingface import first_line, quiet
+
+REPLACED, KEPT = 0.8, 0.1
+"""Of the chosen tokens so many become the mask, so many stay; the rest become random words."""
+
+
+class MaskedHead(nn.Module):
+    """Guesses the word of a state: a layer, and the word table once more."""
+
+    def __init__(self, hidden: int, words: int, width: int, norm_eps: float) -> None:
+        super().__init__()
+        self.dense = nn.Linear(hidden, width)
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.bias = nn.Parameter(torch.zeros(words))
+
+    def forward(self, states: Tensor, words: Tensor) -> Tensor:
+        """(n, hidden) states and the table (words, width) -> logits (n, words)."""
+        return F.linear(self.norm(F.gelu(self.dense(states))), words, self.bias)
+
+
+def mask_words(
+    batch: Batch, *, share: float, mask_id: int, words: int, special: Tensor, seed: int
+) -> tuple[Batch, Tensor]:
+    """The batch with some tokens hidden, and (batch, tokens) which of them are to be guessed; the same for a seed.
+
+    `special`: ids that are never hidden.
+    """
+    source = torch.Generator().manual_seed(seed)
+    ids = batch.input_ids
+    eligible = batch.attention_mask.bool() & ~torch.isin(ids, special)
+    chosen = eligible & (torch.rand(ids.shape, generator=source) < share)
+    if not chosen.any() and eligible.any():  # a batch with nothing to guess has no loss
+        chosen[tuple(eligible.nonzero()[0])] = True
+    fate = torch.rand(ids.shape, generator=source)
+    random = torch.randint(0, words, ids.shape, generator=source)
+    hidden = torch.where(fate < REPLACED, mask_id, torch.where(fate < REPLACED + KEPT, ids, random))
+    return dataclasses.replace(batch, input_ids=torch.where(chosen, hidden, ids)), chosen
+
+
+def teacher_head(path: Path) -> tuple[MaskedHead, Tensor]:
+    """A checkpoint's own head for masked words, and its table; raises ModelError where it has none."""
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+        if not any(name.endswith("ForMaskedLM") for name in config.architectures or ()):
+            raise ValueError(f"it is a {', '.join(config.architectures or ['model without a head'])}")
+        with quiet():
+            model = transformers.AutoModelForMaskedLM.from_pretrained(path, local_files_only=True)
+        dense, norm, decoder = _parts(model)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{path}: expected a teacher with a head for masked words ({first_line(error)}); "
+            "let the net learn hidden states instead"
+        ) from error
+    words = decoder.weight.detach()
+    head = MaskedHead(dense.in_features, len(words), words.shape[1], norm.eps)
+    head.dense.load_state_dict(dense.state_dict())
+    head.norm.load_state_dict(norm.state_dict())
+    head.bias.data.copy_(decoder.bias.detach())
+    return head.eval().requires_grad_(False), words
+
+
+def _parts(model: nn.Module) -> tuple[nn.Linear, nn.LayerNorm, nn.Linear]:
+    """The layer, the norm and the table of words of the heads of BERT and of RoBERTa."""
+    if hasattr(model, "cls"):
+        transform = model.cls.predictions.transform  # type: ignore[union-attr]
+        return transform.dense, transform.LayerNorm, model.cls.predictions.decoder  # type: ignore[union-attr, return-value]
+    head = model.lm_head
+    return head.dense, head.layer_norm, head.decoder  # type: ignore[union-attr, return-value]

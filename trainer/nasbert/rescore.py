@@ -1,0 +1,82 @@
+"""Picks a net: the best by summed losses, and of these the best by the real loss with the shared weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from gearshift.runtime.mixed import Block, MixedSubnet
+from gearshift.runtime.mixed_tables import MixedEstimate
+from gearshift.runtime.operation_latency import OperationLatency
+from gearshift.runtime.tables import Limits
+from gearshift.trainer.batches import Batch
+from gearshift.trainer.nasbert.buckets import Floats
+from gearshift.trainer.nasbert.corpus import read_corpus
+from gearshift.trainer.nasbert.model import MixedModel
+from gearshift.trainer.nasbert.search import Searched
+from gearshift.trainer.nasbert.settings import SearchSettings
+from gearshift.trainer.nasbert.teacher import Teacher, load_teacher
+
+
+def pick(
+    searched: Searched,
+    limits: Limits,
+    *,
+    embedding: int,
+    top: int = 100,
+    latency: OperationLatency | None = None,
+    texts: Sequence[Path] | None = None,
+    teacher: Teacher | None = None,
+) -> list[tuple[MixedEstimate, float]]:
+    """The `top` nets of least summed loss within the limits, with their real losses, the best by these first.
+
+    Text and teacher are those of the search unless given. Raises InputError where no net is within the limits.
+    """
+    found = searched.tables.best(limits, latency, embedding=embedding, count=top)
+    facts = searched.run.facts
+    teacher = teacher or load_teacher(Path(facts["teacher"]))
+    settings = SearchSettings(**{**facts["settings"], "sizes": tuple(facts["settings"]["sizes"])})
+    corpus = read_corpus(
+        texts or [Path(path) for path in facts["texts"]],
+        teacher.checkpoint.tokenizer,
+        max_length=settings.max_length,
+        tokens=1,
+        dev_tokens=settings.dev_tokens,
+    )
+    batches = list(corpus.dev.batches(settings.batch_size, seed=settings.seed))[: settings.score_batches]
+    losses = net_losses(searched.run.checkpoint.model, teacher, [one.subnet for one in found], batches)
+    return sorted(zip(found, losses.tolist(), strict=True), key=lambda pair: pair[1])
+
+
+@torch.no_grad()
+def net_losses(model: MixedModel, teacher: Teacher, subnets: Sequence[MixedSubnet], batches: Sequence[Batch]) -> Floats:
+    """(nets,) mean squared error of the last states over their variance, each block fed by the one before it."""
+    model.eval()
+    theirs = teacher.checkpoint.model.eval()
+    errors, spreads = np.zeros(len(subnets)), 0.0
+    for batch in tqdm(batches, desc="real losses", unit="batch", disable=None, leave=False):
+        mask = batch.attention_mask.bool()
+        wanted = theirs(batch, theirs.full).hidden[-1][mask]
+        known: dict[tuple[Block, ...], Tensor] = {(): model.embeddings(batch.input_ids, batch.token_type_ids)}
+        for number, subnet in enumerate(subnets):
+            last = _states(model, subnet, mask, known)
+            errors[number] += len(wanted) * F.mse_loss(last[mask], wanted).item()
+        spreads += len(wanted) * float(wanted.var(0, correction=0).mean())
+    return errors / spreads
+
+
+def _states(model: MixedModel, subnet: MixedSubnet, mask: Tensor, known: dict[tuple[Block, ...], Tensor]) -> Tensor:
+    """The last states of a net; nets that begin alike share what they begin with."""
+    *stages, last = model.stages
+    for count, stage in enumerate(stages, start=1):
+        blocks = subnet.blocks[:count]
+        if blocks not in known:
+            known[blocks] = stage(known[blocks[:-1]], mask, blocks[-1])
+    states: Tensor = last(known[subnet.blocks[:-1]], mask, subnet.blocks[-1])
+    return states

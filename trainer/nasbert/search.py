@@ -1,0 +1,178 @@
+"""A search of mixed operations, from a teacher and text to block tables and the weights that all blocks share."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gearshift.runtime.mixed import MixedSpace
+from gearshift.runtime.mixed_tables import MixedRow, MixedTables, load_mixed_tables, save_mixed_tables
+from gearshift.runtime.operation_latency import OperationLatency
+from gearshift.runtime.storage import require_replaceable, sha256_of
+from gearshift.runtime.tables import TABLES
+from gearshift.trainer.checkpoint import WEIGHTS
+from gearshift.trainer.dynabert import claim_states
+from gearshift.trainer.model import HEAD
+from gearshift.trainer.nasbert.corpus import Corpus, read_corpus
+from gearshift.trainer.nasbert.model import MixedModel
+from gearshift.trainer.nasbert.run import MIXED, MixedCheckpoint, MixedRun, load_mixed_run, save_mixed_run
+from gearshift.trainer.nasbert.settings import SearchSettings
+from gearshift.trainer.nasbert.space import HALF_LAYERS, all_blocks, block_sizes, bridged_shape
+from gearshift.trainer.nasbert.stage import StageModels, StageResult, StageSearch
+from gearshift.trainer.nasbert.states import boundaries_of
+from gearshift.trainer.nasbert.teacher import Teacher
+from gearshift.trainer.nasbert.text import Text, read_states
+
+MACS_TOKENS = 128
+LATENCY_TOKENS = 64
+"""Length of text whose latency buckets go by."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A finished search as it lies in its directory."""
+
+    run: MixedRun
+    """The shared weights of the blocks that are left, with the teacher's embeddings and its head."""
+    tables: MixedTables
+
+    @property
+    def history(self) -> list[list[dict[str, Any]]]:
+        """For each stage what was alive after each deletion, for plots."""
+        found: list[list[dict[str, Any]]] = self.run.facts["history"]
+        return found
+
+
+def search_blocks(
+    teacher: Teacher,
+    texts: Sequence[Path],
+    settings: SearchSettings,
+    out: Path,
+    *,
+    states: Path | None = None,
+    latency: OperationLatency | None = None,
+) -> Searched:
+    """Search blocks for a teacher's layers on text, and write the directory `out`.
+
+    `states`: folder for the teacher's hidden states, which further searches and trainings on the same text read
+    again; by default they lie beside `out` and go when it is written. `latency`: of a device, by which buckets go
+    then too. Interrupted, a search goes on from its last saved state when called again with the same arguments.
+    Raises InputError where such a state was made with others, StorageError where `out` cannot be written.
+    """
+    require_replaceable(out, marker=MIXED)
+    checkpoint = teacher.checkpoint
+    corpus = read_corpus(
+        texts,
+        checkpoint.tokenizer,
+        max_length=settings.max_length,
+        tokens=settings.tokens,
+        dev_tokens=settings.dev_tokens,
+    )
+    partial = out.resolve().with_name(f"{out.resolve().name}.partial")
+    claim_states(partial, _identity(teacher, corpus, settings))
+    train, dev = read_states(teacher, corpus, settings.block_layers, states or partial / "states")
+    results = _stages(teacher, settings, train, dev, partial, latency)
+    facts = {
+        "settings": settings.to_dict(),
+        "teacher": str(checkpoint.source.resolve()),
+        "teacher_hash": teacher.hash,
+        "texts": [str(path.resolve()) for path in texts],
+        "corpus": corpus.hash,
+        "tokens": {"train": _tokens(corpus.train.ids), "dev": _tokens(corpus.dev.ids)},
+        "max_length": teacher.max_length or settings.max_length,
+        "history": [list(result.history) for result in results],
+    }
+    searched = _save(teacher, results, facts, out)
+    shutil.rmtree(partial, ignore_errors=True)
+    return searched
+
+
+def load_searched(path: Path) -> Searched:
+    """A finished search; raises ModelError or SchemaError where there is none."""
+    run = load_mixed_run(path)
+    return Searched(run, load_mixed_tables(path / TABLES, supernet=sha256_of(path / WEIGHTS)))
+
+
+def _identity(teacher: Teacher, corpus: Corpus, settings: SearchSettings) -> dict[str, Any]:
+    """What must be the same for an interrupted search to go on."""
+    decisive = settings.to_dict()
+    del decisive["save_every_s"]
+    return {"settings": decisive, "teacher": teacher.hash, "corpus": corpus.hash}
+
+
+def _stages(
+    teacher: Teacher,
+    settings: SearchSettings,
+    train: Text,
+    dev: Text,
+    folder: Path,
+    latency: OperationLatency | None,
+) -> list[StageResult]:
+    shape = teacher.checkpoint.model.shape
+    boundaries = boundaries_of(shape.layers, settings.block_layers)
+    results = []
+    for number in range(len(boundaries) - 1):
+        operations = HALF_LAYERS * (boundaries[number + 1] - boundaries[number])
+        blocks = all_blocks(settings.sizes or block_sizes(shape), operations)
+        times = None
+        if latency is not None:
+            cost = {size: _times(latency, size) for size in {block.hidden for block in blocks}}
+            times = np.array([sum(cost[block.hidden][name] for name in block.operations) for block in blocks])
+        build = StageModels(bridged_shape(shape), teacher.checkpoint.model.norm_eps)
+        results.append(StageSearch(number, build, blocks, settings, train, dev, folder, times).run())
+    return results
+
+
+def _times(latency: OperationLatency, size: int) -> dict[str, float]:
+    return {
+        name: latency.operation(size, name, LATENCY_TOKENS) for hidden, name in latency.operations_ms if hidden == size
+    }
+
+
+def _save(teacher: Teacher, results: list[StageResult], facts: dict[str, Any], out: Path) -> Searched:
+    """Put the stages behind the teacher's embeddings and before its head, and write all of it."""
+    checkpoint = teacher.checkpoint
+    space = MixedSpace(bridged_shape(checkpoint.model.shape), tuple(result.stage for result in results))
+    model = MixedModel(
+        space,
+        len(checkpoint.labels),
+        head=checkpoint.model.head,
+        dropout=checkpoint.model.dropout,
+        norm_eps=checkpoint.model.norm_eps,
+    )
+    state = {
+        name: tensor
+        for name, tensor in checkpoint.model.state_dict().items()
+        if name.startswith(("embeddings.", *HEAD))
+    }
+    for number, result in enumerate(results):
+        state |= {f"stages.{number}.{name}": tensor for name, tensor in result.model.state_dict().items()}
+    model.load_state_dict(state)
+    mixed = MixedCheckpoint(model, checkpoint.tokenizer, checkpoint.labels, checkpoint.source)
+    save_mixed_run(out, mixed, subnets={}, accuracies={}, facts=facts)
+    tables = MixedTables(
+        supernet=sha256_of(out / WEIGHTS),
+        shape=space.shape,
+        rows=tuple(
+            tuple(
+                MixedRow(block, float(loss / result.scale))
+                for block, loss in zip(result.stage.options, result.losses, strict=True)
+            )
+            for result in results
+        ),
+        macs_tokens=MACS_TOKENS,
+        loss_tokens=facts["tokens"]["dev"],
+        date=datetime.date.today().isoformat(),
+    )
+    save_mixed_tables(out / TABLES, tables)
+    return Searched(load_mixed_run(out), tables)
+
+
+def _tokens(ids: Sequence[Any]) -> int:
+    return sum(map(len, ids))

@@ -1,0 +1,185 @@
+"""One stage of a search: blocks learn, one at a time, what some layers of the teacher do, and the worst are deleted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from gearshift.runtime.mixed import Block, MixedShape, MixedStage, block_parts
+from gearshift.runtime.storage import replace_file
+from gearshift.trainer.batches import Batch
+from gearshift.trainer.loop import StagePlan, run_stage
+from gearshift.trainer.model import Dropout
+from gearshift.trainer.nasbert.buckets import Floats, fixed_buckets, quantile_buckets
+from gearshift.trainer.nasbert.model import MixedStageModel
+from gearshift.trainer.nasbert.operations import start_small
+from gearshift.trainer.nasbert.scoring import block_losses
+from gearshift.trainer.nasbert.settings import SearchSettings
+from gearshift.trainer.nasbert.shrinking import Population, rounds_needed
+from gearshift.trainer.nasbert.text import Text
+from gearshift.trainer.stage_state import STATE
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """The blocks that are left of a stage, their weights and their losses."""
+
+    model: MixedStageModel
+    """Holds the weights of the blocks that are left, and of no others."""
+    stage: MixedStage
+    losses: Floats
+    """(blocks,) mean squared error on all held-out text."""
+    scale: float
+    """Mean square of what the teacher gives, less its mean: the loss of the best constant answer."""
+    history: tuple[dict[str, Any], ...]
+    """What was alive in each epoch, for plots: blocks, and the buckets' sizes."""
+
+
+@dataclass(frozen=True)
+class StageModels:
+    """How the weights of a stage are made."""
+
+    shape: MixedShape
+    norm_eps: float
+
+    def of(self, blocks: Sequence[Block]) -> MixedStageModel:
+        """Weights for these blocks, behind and before a bridge, without dropout: there is more text than they learn."""
+        bridge = self.shape.bridge
+        model = MixedStageModel(self.shape, MixedStage(tuple(blocks)), bridge, Dropout(0.0, 0.0), self.norm_eps)
+        start_small(model)
+        return model
+
+
+class StageSearch:
+    """The search of one stage, with what an interruption leaves in a folder."""
+
+    def __init__(
+        self,
+        number: int,
+        build: StageModels,
+        blocks: Sequence[Block],
+        settings: SearchSettings,
+        train: Text,
+        dev: Text,
+        folder: Path,
+        latencies: Floats | None = None,
+    ) -> None:
+        self.number, self.build, self.settings, self.folder = number, build, settings, folder
+        self.train, self.dev = train, dev
+        self.blocks = tuple(blocks)
+        sizes = np.array([sum(part.parameters for part in block_parts(build.shape, block)) for block in blocks], float)
+        costs = [sizes, *([latencies] if latencies is not None else [])]
+        make = quantile_buckets if settings.bucketing == "quantile" else fixed_buckets
+        self.population = Population(self.blocks, make(costs, settings.buckets))
+        self.rounds = rounds_needed(self.population.buckets, settings)
+        torch.manual_seed(settings.seed * 100 + number)
+        self.model = build.of(self.blocks)
+        self.scores = [self.dev.lesson(number, batch) for batch in self._score_batches()]
+
+    @property
+    def name(self) -> str:
+        """Of its training, and of its files."""
+        return f"block{self.number}"
+
+    @property
+    def epochs(self) -> int:
+        """Of the whole training, which is as long where nothing is deleted."""
+        return self.settings.warm_epochs + self.rounds + self.settings.last_epochs
+
+    def run(self) -> StageResult:
+        """Train and shrink, from where an interrupted search was."""
+        finished = self.folder / f"{self.name}.safetensors"
+        if finished.is_file():
+            self.model.load_state_dict(safetensors.torch.load_file(finished))
+            self.begin()
+        else:
+            plan = StagePlan(self.name, self.epochs, self.settings.lr)
+            run_stage(
+                self.model, self.train.rows, plan, self.settings, self._losses, states=self.folder, constraint=self
+            )
+            replace_file(finished, safetensors.torch.save(self.model.state_dict()))
+            (self.folder / STATE).unlink(missing_ok=True)
+        return self._result()
+
+    def begin(self) -> None:
+        """Take back what was alive in each epoch (`loop.Constraint`)."""
+        self.alive = [np.array(numbers, np.int64) for numbers in self._saved()] or [self.population.alive]
+        self.population.alive = self.alive[-1]
+
+    def after_step(self, step: int, total: int) -> None:
+        """Delete blocks at the end of an epoch that is one for it (`loop.Constraint`)."""
+        per_epoch = self.train.rows.batch_count(self.settings.batch_size)
+        epoch = (step + 1) // per_epoch
+        first, rounds = self.settings.warm_epochs, self.rounds if self.settings.shrink != "none" else 0
+        if (step + 1) % per_epoch or not first <= epoch < first + rounds:
+            return
+        if len(self.alive) - 1 > epoch - first:
+            return  # deleted before an interruption
+        source = np.random.default_rng((self.settings.seed, self.number, epoch))
+        self.population.shrink(lambda blocks: block_losses(self.model, blocks, self.scores), self.settings, source)
+        self.alive.append(self.population.alive)
+        content = json.dumps([numbers.tolist() for numbers in self.alive])
+        replace_file(self._history, content.encode())
+
+    def _losses(self, model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        """One random block learns. Which one depends on the step alone, so that a resumed search draws the same."""
+        epoch = index // self.train.rows.batch_count(self.settings.batch_size)
+        self.population.alive = self.alive[min(max(0, epoch - self.settings.warm_epochs + 1), len(self.alive) - 1)]
+        block = self.population.draw(np.random.default_rng((self.settings.seed, self.number, 1, index)))
+        lesson = self.train.lesson(self.number, batch)
+
+        def loss() -> Tensor:
+            hidden = self.model.run(self.model.enter(lesson.given, block.hidden), lesson.mask, block)
+            return lesson.loss(self.model, hidden, block.hidden)
+
+        return [loss]
+
+    @property
+    def _history(self) -> Path:
+        return self.folder / f"{self.name}.alive.json"
+
+    def _saved(self) -> list[list[int]]:
+        return list(json.loads(self._history.read_bytes())) if self._history.is_file() else []
+
+    def _score_batches(self) -> list[Batch]:
+        """Batches of held-out text, the same in every round."""
+        batches = list(self.dev.rows.batches(self.settings.batch_size, seed=self.settings.seed))
+        return batches[: self.settings.score_batches]
+
+    def _result(self) -> StageResult:
+        """Of the blocks that are left; where nothing shrinks, of `kept` a bucket, those with the least loss."""
+        if self.settings.shrink == "none":
+            self._keep_best()
+        blocks = tuple(self.blocks[number] for number in self.population.alive)
+        lessons = [self.dev.lesson(self.number, batch) for batch in self.dev.rows.batches(self.settings.batch_size)]
+        losses = block_losses(self.model, blocks, lessons)
+        small = self.build.of(blocks)
+        state = self.model.state_dict()
+        small.load_state_dict({name: state[name] for name in small.state_dict()})
+        wanted = torch.cat([lesson.wanted for lesson in lessons])
+        return StageResult(small, MixedStage(blocks), losses, float(wanted.var(0, correction=0).mean()), self._told())
+
+    def _keep_best(self) -> None:
+        """The paper's search without shrinking: a sample of each bucket is scored once, when all is trained."""
+        source = np.random.default_rng((self.settings.seed, self.number))
+        while max(map(len, self.population.members())) > self.settings.kept:
+            self.population.shrink(lambda blocks: block_losses(self.model, blocks, self.scores), self.settings, source)
+
+    def _told(self) -> tuple[dict[str, Any], ...]:
+        buckets = self.population.buckets
+        count = int(buckets.max()) + 1
+        return tuple(
+            {
+                "blocks": len(alive),
+                "buckets": [int(n) for n in np.bincount(buckets[alive], minlength=count)],
+            }
+            for alive in self.alive
+        )

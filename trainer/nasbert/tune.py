@@ -1,0 +1,163 @@
+"""Tunes a trained net for a task, with labels and a teacher's answers: the second of the paper's two stages."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gearshift.runtime.errors import InputError, ModelError
+from gearshift.runtime.storage import require_replaceable
+from gearshift.runtime.tasks import TASKS
+from gearshift.trainer.batches import Batch, EncodedRows, encode
+from gearshift.trainer.checkpoint import Run
+from gearshift.trainer.data import DataSet
+from gearshift.trainer.dynabert import claim_states, data_hash
+from gearshift.trainer.evaluate import accuracy
+from gearshift.trainer.loop import StagePlan, run_stage
+from gearshift.trainer.model import POOLED, Head
+from gearshift.trainer.nasbert.model import MixedModel
+from gearshift.trainer.nasbert.operations import start_small
+from gearshift.trainer.nasbert.run import MIXED, MixedCheckpoint, MixedRun, load_mixed_run, save_mixed_run
+from gearshift.trainer.nasbert.settings import TuneSettings
+from gearshift.trainer.tasks import OBJECTIVES
+
+
+class Answers:
+    """A teacher's answers to rows, each computed when it is first asked for."""
+
+    def __init__(self, teacher: Run, rows: EncodedRows) -> None:
+        self._model = teacher.checkpoint.model.eval()
+        self._known: dict[int, NDArray[np.float32]] = {}
+        self._lengths = [len(ids) for ids in rows.ids]
+        self._per_token = teacher.checkpoint.task not in POOLED
+
+    @torch.no_grad()
+    def of(self, batch: Batch) -> Tensor:
+        """(batch, labels), or (batch, tokens, labels) with zeros for padding."""
+        rows = batch.indices.tolist()
+        if any(row not in self._known for row in rows):
+            logits = self._model(batch, self._model.full).logits.numpy()
+            for row, answer in zip(rows, logits, strict=True):
+                self._known[row] = answer[: self._lengths[row]].copy() if self._per_token else answer.copy()
+        if not self._per_token:
+            return torch.from_numpy(np.stack([self._known[row] for row in rows]))
+        padded = torch.zeros(*batch.input_ids.shape, self._known[rows[0]].shape[-1])
+        for place, row in enumerate(rows):
+            padded[place, : self._lengths[row]] = torch.from_numpy(self._known[row])
+        return padded
+
+
+def tune_net(
+    net: MixedRun,
+    teacher: Run | None,
+    data: DataSet,
+    settings: TuneSettings,
+    out: Path,
+    *,
+    data_path: Path | None = None,
+) -> MixedRun:
+    """Tune a net for the task of a data set and write its run directory `out`, which `export` takes.
+
+    L = (1 - w) * labels + w * teacher (NAS-BERT, equation 5). Interrupted, it goes on from its last saved state when
+    called again with the same arguments. Raises InputError where a teacher is needed and not given, or answers
+    something else.
+    """
+    require_replaceable(out, marker=MIXED)
+    _check(net, teacher, data, settings)
+    objective, weight = OBJECTIVES[data.task], settings.distillation_weight
+    torch.manual_seed(settings.seed)
+    model = _with_head(net, data)
+    tokenizer = net.checkpoint.tokenizer
+    encoded = {
+        split: encode(
+            rows, data.labels, tokenizer, max_length=settings.max_length, task=data.task, drop_cut=split == "train"
+        )
+        for split, rows in data.splits.items()
+    }
+    partial = out.resolve().with_name(f"{out.resolve().name}.partial")
+    claim_states(partial, _identity(net, teacher, data, settings))
+    (name, subnet), *_ = net.subnets.items()
+    answers = Answers(teacher, encoded["train"]) if teacher is not None and weight > 0 else None
+
+    def losses(wrapped: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        def loss() -> Tensor:
+            logits = wrapped(batch, subnet).logits
+            both = (1 - weight) * objective.loss(logits, batch)
+            if answers is not None:
+                both = both + weight * objective.distillation(logits, answers.of(batch), batch)
+            return both
+
+        return [loss]
+
+    plan = StagePlan("tune", settings.epochs, settings.lr, settings.head_lr_factor)
+    run_stage(model, encoded["train"], plan, settings, losses, states=partial)
+    facts: dict[str, Any] = {
+        "settings": settings.to_dict(),
+        "net": dict(net.facts),
+        "data": None if data_path is None else str(data_path.resolve()),
+        "rows": {split: len(rows) for split, rows in encoded.items()},
+        "max_length": settings.max_length,
+        "dev": accuracy(model, subnet, encoded["dev"]),
+    }
+    checkpoint = MixedCheckpoint(model, tokenizer, data.labels, net.checkpoint.source)
+    found = {name: accuracy(model, subnet, encoded["test"])}
+    save_mixed_run(out, checkpoint, subnets={name: subnet}, accuracies=found, facts=facts)
+    shutil.rmtree(partial, ignore_errors=True)
+    return load_mixed_run(out)
+
+
+def _check(net: MixedRun, teacher: Run | None, data: DataSet, settings: TuneSettings) -> None:
+    if not OBJECTIVES[data.task].taught:
+        raise InputError(f"{data.task}: there are no labels to tune a net for; expected another task")
+    if len(net.subnets) != 1:
+        raise ModelError(f"{net.path}: expected the run of one net, found {len(net.subnets)}; train one of them first")
+    if settings.distillation_weight > 0:
+        _check_teacher(net, teacher, data)
+    if settings.max_length > net.checkpoint.model.shape.positions:
+        positions = net.checkpoint.model.shape.positions
+        raise InputError(f"settings: max_length {settings.max_length} is more than the net's {positions} positions")
+
+
+def _check_teacher(net: MixedRun, teacher: Run | None, data: DataSet) -> None:
+    if teacher is None:
+        raise InputError("tuning learns from a teacher too: pass a run of `gearshift train`, or distillation_weight 0")
+    found = (teacher.checkpoint.task, teacher.checkpoint.labels)
+    if found != (data.task, data.labels):
+        raise InputError(
+            f"{teacher.path}: expected a teacher for {data.task} of the labels {', '.join(data.labels)}, found one for "
+            f"{found[0]} of {', '.join(found[1])}"
+        )
+    theirs, own = (run.checkpoint.tokenizer.to_str() for run in (teacher, net))
+    if theirs != own:
+        raise InputError(f"{teacher.path}: its tokenizer is not that of {net.path}; take a teacher of the same encoder")
+
+
+def _with_head(net: MixedRun, data: DataSet) -> MixedModel:
+    """The net's weights, and a new head for the task."""
+    old = net.checkpoint.model
+    outputs = TASKS[data.task].outputs or len(data.labels)
+    model = MixedModel(old.space, outputs, head=Head(data.task), dropout=old.dropout, norm_eps=old.norm_eps)
+    start_small(model)
+    kept = {name: tensor for name, tensor in old.state_dict().items() if name in model.state_dict()}
+    model.load_state_dict(kept, strict=False)
+    return model
+
+
+def _identity(net: MixedRun, teacher: Run | None, data: DataSet, settings: TuneSettings) -> dict[str, Any]:
+    """What must be the same for an interrupted tuning to go on."""
+    decisive = settings.to_dict()
+    del decisive["save_every_s"]
+    return {
+        "settings": decisive,
+        "net": str(net.path.resolve()),
+        "teacher": None if teacher is None else str(teacher.path.resolve()),
+        "task": data.task,
+        "rows": data_hash(data),
+    }
