@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import gearshift
-from gearshift import commands
+from gearshift import bench, commands
 from gearshift.nas_arguments import add_nas
+from gearshift.runtime.calibration_plan import BUDGET_S
 from gearshift.runtime.errors import GearshiftError, MissingExtraError
 from gearshift.runtime.manifest import CPU_PRECISIONS, PRECISIONS
+from gearshift.runtime.scenarios import SCENARIOS
 from gearshift.runtime.tasks import TASKS
 
 INTERRUPTED = 130
@@ -264,19 +266,8 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("log", type=Path, metavar="LOG", help="what `run --log` wrote")
     plot.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="picture to write, .png or .svg")
 
-    bench = _command(listed, "bench", commands.bench, "time every subnet of a bundle on this device")
-    bench.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
-    bench.add_argument(
-        "--compare",
-        choices=["dedicated"],
-        help="beside a graph of the same operators for that subnet alone, unsegmented and without switches",
-    )
-    bench.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions to time (default: all)")
-    bench.add_argument("--lengths", type=_lengths, metavar="N,N", help="tokens of a text (default: 16,64,128)")
-    bench.add_argument("--rounds", type=int, default=20, metavar="N", help="timed calls of each (default: 20)")
-    bench.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="threads, each with a core of its own (default: 1)"
-    )
+    bench_command = _command(listed, "bench", bench.bench, "measure this device, and predict every subnet of a bundle")
+    _add_bench(bench_command)
 
     simulate = _command(
         listed, "simulate", commands.simulate, "try policies on made-up or logged requests, with measured latencies"
@@ -314,6 +305,43 @@ def _command(
     return parser
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PROFILE", help="profile to write (default: where the engine finds it)"
+    )
+    parser.add_argument(
+        "--budget", type=bench.seconds, default=BUDGET_S, metavar="TIME", help="time for it all (default: 60s)"
+    )
+    parser.add_argument(
+        "--lengths", "--seq", type=_whole_numbers, metavar="N,N", help="tokens of a text (default: 16,64,128)"
+    )
+    parser.add_argument(
+        "--threads", type=_whole_numbers, metavar="N,N", help="threads (default: 1, 2, 4 ... up to the CPUs)"
+    )
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="texts of a call (default: 1)")
+    parser.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions to time (default: all)")
+    parser.add_argument("--deadline-ms", type=float, metavar="MS", help="deadline to look at, and a server's bound")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="page to write, HTML with everything in it")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="pictures to write, .svg or (needs matplotlib) .png")
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        default=[],
+        metavar="DEVICE",
+        help="side by side with devices: profile files, names of boards, or `boards` for all that ship, which are "
+        f"estimated; or `{bench.DEDICATED}`: with a graph of the same operators for each subnet alone",
+    )
+    parser.add_argument(
+        "--scenario", choices=SCENARIOS, help="run one subnet under a load as MLPerf defines it, instead"
+    )
+    parser.add_argument("--soak", type=bench.seconds, metavar="TIME", help="then run one subnet for so long, as 30m")
+    parser.add_argument("--subnet", metavar="ID", help="subnet of --scenario and --soak (default: the largest)")
+    parser.add_argument(
+        "--rounds", type=int, default=20, metavar="N", help=f"timed calls of --compare {bench.DEDICATED} (default: 20)"
+    )
+
+
 def _add_columns(parser: argparse.ArgumentParser) -> None:
     for name, text in (
         ("text", "column of the text (default: sentence; the words: tokens; the question: question)"),
@@ -339,7 +367,7 @@ def _precisions(text: str) -> tuple[str, ...]:
     return names
 
 
-def _lengths(text: str) -> tuple[int, ...]:
+def _whole_numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:

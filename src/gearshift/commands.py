@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,6 @@ from gearshift.runtime.answers import (
     Regression,
     TokenClassification,
 )
-from gearshift.runtime.benchmark import BenchReport, run_bench
-from gearshift.runtime.benchmark import granularity as stage_size
 from gearshift.runtime.block_latency import BlockLatency
 from gearshift.runtime.compressed import open_compressed, unpacked_entries
 from gearshift.runtime.compressed import unpack as write_unpacked
@@ -479,28 +477,6 @@ def plot(options: argparse.Namespace) -> int:
     return 0
 
 
-def bench(options: argparse.Namespace) -> int:
-    """Time every subnet on this device, alone or beside a dedicated graph."""
-    bundle = open_bundle(options.bundle)
-    rivals = None
-    if options.compare is not None:
-        from gearshift.export.dedicated import dedicated_graphs
-
-        rivals = dedicated_graphs(bundle)
-    with _progress_line() as progress:
-        report = run_bench(
-            bundle,
-            precisions=options.precision,
-            lengths=options.lengths,
-            rounds=options.rounds,
-            threads=options.threads,
-            rivals=rivals,
-            progress=progress,
-        )
-    _print(options, report.to_dict(), _bench_lines(report))
-    return 0
-
-
 def simulate(options: argparse.Namespace) -> int:
     """Run traces, or a decision log, through policies on this device's latency table; nothing runs really."""
     from gearshift.runtime.rivals import POLICIES
@@ -556,8 +532,8 @@ def simulate(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Show what this device has; fails where something keeps bundles from running here."""
-    from gearshift.runtime.doctor import examine
+    """Show what this device has; its exit code is by the worst of what was found."""
+    from gearshift.runtime.doctor import examine, exit_code
     from gearshift.runtime.packed import PackedCache
 
     if options.clear_cache:
@@ -569,7 +545,7 @@ def doctor(options: argparse.Namespace) -> int:
     _print(options, report.to_dict(), report.lines())
     if report.problem is not None:
         raise GearshiftError(report.problem)
-    return 0
+    return exit_code(report)
 
 
 def _texts(given: Sequence[str]) -> Iterator[str]:
@@ -665,47 +641,6 @@ def _pool_table(bundle: Bundle) -> list[str]:
         for name, entry in entries.items()
     ]
     return _table(header, rows)
-
-
-def _bench_lines(report: BenchReport) -> list[str]:
-    """A table per precision: median and 95th percentile, or median and ratio to the dedicated graph, by tokens."""
-    cores = ", ".join(map(str, report.cores)) or "not pinned"
-    lines = [
-        f"{report.bundle.origin}: a stage per {stage_size(report.bundle.manifest.space)}, {report.threads} threads "
-        f"(cores: {cores}), batch 1, {report.rounds} rounds"
-    ]
-    for precision in dict.fromkeys(row.precision for row in report.rows):
-        means = report.mean_ratios.get(precision)
-        second = "p95 ms" if means is None else "/ dedicated"
-        header = [precision, *(f"{cell}, {n}" for n in report.lengths for cell in ("p50 ms", second))]
-        by_subnet: dict[str, list[str]] = {}
-        for row in sorted((row for row in report.rows if row.precision == precision), key=lambda row: row.tokens):
-            other = f"{row.times.p95_ms:.2f}" if row.dedicated is None else f"{row.ratio:.2f}"
-            segments = "" if row.segments is None else f" ({row.segments} segments)"
-            by_subnet.setdefault(row.subnet + segments, []).extend([f"{row.times.median_ms:.2f}", other])
-        rows = [[name, *cells] for name, cells in by_subnet.items()]
-        if means is not None:
-            rows.append(["mean", *(cell for n in report.lengths for cell in ("", f"{means[n]:.2f}"))])
-        lines += ["", *_table(header, rows)]
-    return lines
-
-
-@contextlib.contextmanager
-def _progress_line() -> Iterator[Callable[[str, int, int], None]]:
-    """Shows on a terminal how far something is, in one line of standard error that is gone at the end."""
-    shown = sys.stderr.isatty()
-
-    def show(what: str, done: int, planned: int) -> None:
-        if shown:
-            filled = 30 * done // planned
-            print(f"\r\x1b[K{what} [{'#' * filled}{'.' * (30 - filled)}] {done}/{planned}", end="", file=sys.stderr)
-            sys.stderr.flush()
-
-    try:
-        yield show
-    finally:
-        if shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _megabytes(bundle: Bundle) -> str:

@@ -14,6 +14,8 @@ from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime import Classification, Engine
 from gearshift.runtime.batches import one
 from gearshift.runtime.bundle import Bundle, open_bundle
+from gearshift.runtime.calibration import calibrate
+from gearshift.runtime.calibration_plan import Plan
 from gearshift.runtime.controller import Controller
 from gearshift.runtime.dan import Dan, Dense, Floats, open_dan, pack
 from gearshift.runtime.errors import IntegrityError, SchemaError, SelfTestError
@@ -200,3 +202,13 @@ def test_under_overload_it_keeps_the_deadlines_that_the_transformer_misses() -> 
 
     assert met(ACCURACIES) > 0.99
     assert met({name: ACCURACIES[name] for name in ("large", "small")}) < 0.6
+
+
+def test_a_calibration_times_the_dan_beside_the_graph(dan_bundle: Bundle) -> None:
+    plan = Plan.of(dan_bundle, lengths=(4, 16), threads=(1,), precisions=("int8",), budget_s=1.5)
+    found = calibrate(dan_bundle, plan, operators=False)
+    (measured,) = found.measured
+    table = measured.table(dan_bundle, found.date)
+    assert table.median_ms.keys() == dan_bundle.gears("int8").keys()
+    assert max(table.median_ms["dan"]) < min(table.median_ms["w100-d100"])
+    assert found.to_dict()["conditions"][0]["subnets"][-1]["subnet"] == "dan"
