@@ -50,6 +50,12 @@ def label_loss(logits: Tensor, batch: Batch) -> Tensor:
     return F.cross_entropy(logits.float(), batch.labels, reduction="sum") / batch.counts.rows
 
 
+def labels_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Mean binary cross entropy of every label on its own; logits and labels (batch, labels)."""
+    each = F.binary_cross_entropy_with_logits(logits.float(), batch.labels, reduction="sum")
+    return each / (batch.counts.rows * logits.shape[1])
+
+
 def number_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Mean squared error; logits (batch, 1)."""
     return F.mse_loss(logits[:, 0].float(), batch.labels, reduction="sum") / batch.counts.rows
@@ -88,6 +94,12 @@ def _mean_cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
 def label_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
     """Soft cross entropy; both (batch, labels)."""
     return soft_cross_entropy(student, teacher, batch.counts.rows)
+
+
+def labels_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+    """Binary cross entropy under the teacher's probabilities; both (batch, labels)."""
+    each = F.binary_cross_entropy_with_logits(student.float(), teacher.float().sigmoid(), reduction="sum")
+    return each / (batch.counts.rows * student.shape[1])
 
 
 def number_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:

@@ -22,7 +22,7 @@ from gearshift.trainer.batches import Batch
 HEAD = ("pooler.", "classifier.")
 """How the names of the task head's parameters start."""
 
-POOLED = ("classification", "regression")
+POOLED = ("classification", "multi-label-classification", "regression")
 """Tasks that are answered from the first token alone, by way of the pooler."""
 
 
