@@ -62,8 +62,8 @@ class Output:
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float) -> Tensor:
     """Attention of (batch, heads, tokens, head_size); `mask` is true where a token may be attended to.
 
-    On a CPU it is computed in fp32 under autocast too: the backward pass of torch 2.13 in bf16 takes six times as long at
-    14 tokens, which would be a third of a training step.
+    On a CPU it is computed in fp32 under autocast too: the backward pass of torch 2.13 in bf16 takes six times as long
+    at 14 tokens, which would be a third of a training step.
     """
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
