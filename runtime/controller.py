@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -18,7 +19,8 @@ from gearshift.runtime.errors import InputError, UnknownSubnetError
 from gearshift.runtime.feed_forward import FeedForward
 from gearshift.runtime.hysteresis import Hysteresis
 from gearshift.runtime.latency import IDLE_S, SlowDown, predict
-from gearshift.runtime.policy import REJECTED, Candidate, Decision, pareto
+from gearshift.runtime.policy import CONFIDENT, PROBE, REJECTED, Candidate, Decision, pareto
+from gearshift.runtime.probing import MARGIN, Probing
 from gearshift.runtime.sensors import Snapshot
 from gearshift.runtime.steering import DEFAULT_STEERING, Steering
 
@@ -75,6 +77,7 @@ class Controller:
         self._ahead = FeedForward()
         self._biases = Biases(len(self._ladder))
         self._backoff = Backoff()
+        self._probing = Probing()
         self._arrivals = Arrivals()
         self._gap_s: float | None = None
         self._decided_at: float | None = None
@@ -149,12 +152,27 @@ class Controller:
                     reason = "fits"
                 elif self._steering.reject and _gap(slow_down, now) < IDLE_S:  # else it is tried, to learn from it
                     reason = REJECTED
+            if not backlog and self._may_probe(rung, first, slack_ms, costs, slow_down.value, now):
+                self._probing.begins(now)
+                rung, reason = rung - 1, PROBE
             waited_ms = 0.0 if deadline_ms is None else deadline_ms - slack_ms
             self._arrivals.came(now - waited_ms / 1e3, slack_ms + waited_ms, costs[self._last_rung] * slow_down.value)
             if reason != REJECTED:
                 self._arrivals.begins(now, queued=bool(backlog))
         cost = costs[rung]
         return Decision(self._ladder[rung], cost, cost * factors[rung] * factor, reason)
+
+    def _may_probe(
+        self, rung: int, first: int, slack_ms: float, costs: Sequence[float], usual: float, now: float
+    ) -> bool:
+        """Whether to try the rung above a mute one in its place."""
+        return (
+            self._ladder[rung] in self._mute
+            and rung > first
+            and costs[rung - 1] * usual * MARGIN <= slack_ms
+            and costs[rung - 1] < self._backoff.limit_ms(now)
+            and self._probing.due(now)
+        )
 
     def _within(
         self,
@@ -208,6 +226,12 @@ class Controller:
             self._gap_s = gap if self._gap_s is None else self._gap_s + GAP_MEMORY * (gap - self._gap_s)
         self._decided_at = now
 
+    def confident(self, name: str, work: Work, now: float) -> Decision:
+        """That a DAN was sure and has answered already, with the time that it was to take."""
+        slow_down = self._slow_downs[is_single(work)]
+        found = self._pinned(name, work, slow_down.tail_factor(now, self._ahead.ahead))
+        return dataclasses.replace(found, reason=CONFIDENT)
+
     def _pinned(self, name: str, work: Work, factor: float) -> Decision:
         if name not in self._accuracies:
             raise UnknownSubnetError(f"unknown subnet {name!r}; expected one of {', '.join(self._accuracies)}")
@@ -225,10 +249,12 @@ class Controller:
         ratio = run_ms / decision.expected_ms
         if not (math.isfinite(ratio) and ratio > 0):
             return
+        if decision.name in self._mute or decision.reason == CONFIDENT:
+            return
+        if decision.reason == PROBE:
+            self._probing.ended(met=met is True)
         if decision.reason == "fits" and met is not None:
             self._backoff.record(decision.expected_ms, met=met, now=now)
-        if decision.name in self._mute:
-            return
         slow_down = self._slow_downs[single]
         rung = self._rungs.get(decision.name)
         gap = _gap(slow_down, now - run_ms / 1e3)

@@ -257,6 +257,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--no-cache", action="store_false", dest="cache", help="neither use nor make packed weights on disk"
     )
+    run.add_argument(
+        "--cascade",
+        type=float,
+        metavar="SHARE",
+        help="let the DAN answer where it is sure, to agree with the most accurate size on this share, such as .99",
+    )
     run.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
     run.add_argument(
         "--live", action="store_true", help="on a terminal: show rate, latency, deadlines, subnets and load as it goes"

@@ -454,6 +454,7 @@ def run(options: argparse.Namespace) -> int:
         max_cpu_share=options.max_cpu_share,
         log=options.log,
         cache=options.cache,
+        cascade=options.cascade,
     ) as engine:
         engine.pin(options.subnet)
         if options.save_profile is not None:
