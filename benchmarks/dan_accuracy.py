@@ -30,7 +30,7 @@ from gearshift.trainer.dan import train_dan
 from gearshift.trainer.dan_run import DAN, DanRun, load_dan_run
 from gearshift.trainer.dan_settings import DanSettings
 from gearshift.trainer.data import DataSet, read_data
-from gearshift.trainer.formats import read_texts
+from gearshift.trainer.unlabelled import read_unlabelled
 
 SHARES = (1.0, 0.3, 0.1, 0.03)
 PRECISIONS = ("fp32", "int8")
@@ -81,7 +81,7 @@ SETTINGS: dict[str, type] = {
 def measure(options: argparse.Namespace) -> None:
     """Every way of teaching on one data set, and smaller tables of the DAN with unlabelled text."""
     data = read_data(options.data)
-    texts = read_texts(options.unlabelled)[: options.most_unlabelled]
+    texts = read_unlabelled(options.unlabelled)[: options.most_unlabelled]
     base = _settings(options)
     distilled = replace(base, finetune_epochs=0)
     ways = {
@@ -103,7 +103,7 @@ def measure(options: argparse.Namespace) -> None:
 def transfer(options: argparse.Namespace) -> None:
     """A teacher of another domain, without and with text of this one."""
     data = read_data(options.data)
-    texts = read_texts(options.unlabelled)[: options.most_unlabelled]
+    texts = read_unlabelled(options.unlabelled)[: options.most_unlabelled]
     settings = replace(_settings(options), finetune_epochs=0, unlabelled_only=True)
     run = _trained(options, options.name, "adapted", data, settings, texts)
     source = load_dan_run(options.source)

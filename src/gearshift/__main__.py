@@ -87,7 +87,12 @@ def _parser() -> argparse.ArgumentParser:
         "--teacher", type=Path, required=True, metavar="PATH", help="bundle (fastest), run or Hugging Face directory"
     )
     student.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder or file of TSV, CSV or JSONL")
-    student.add_argument("--unlabelled", type=Path, metavar="FILE", help="text file, one text a line, for the teacher")
+    student.add_argument(
+        "--unlabelled",
+        type=Path,
+        metavar="FILE",
+        help="more texts for the teacher: .txt, one a line, or as DATA",
+    )
     student.add_argument("-o", "--output", type=Path, required=True, metavar="DANRUN", help="run directory to write")
     student.set_defaults(when_interrupted="; the same command goes on from where it last saved")
     _add_columns(student)

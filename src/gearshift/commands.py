@@ -40,6 +40,7 @@ from gearshift.task_data import read_task_data as _read_data
 
 if TYPE_CHECKING:
     from gearshift.export.vocabulary import VocabularyReport
+    from gearshift.runtime.dan import Text
     from gearshift.trainer.checkpoint import Run
     from gearshift.trainer.data import DataSet
     from gearshift.trainer.nasbert.run import AnyRun
@@ -116,13 +117,18 @@ def train_dan(options: argparse.Namespace) -> int:
     """Distil a classifier into a DAN and show what it is."""
     from gearshift.trainer.dan import train_dan
     from gearshift.trainer.dan_settings import DanSettings
-    from gearshift.trainer.formats import read_texts
+    from gearshift.trainer.unlabelled import read_unlabelled
 
     given = {field.name: getattr(options, field.name) for field in fields(DanSettings)}
     settings = DanSettings(**{name: value for name, value in given.items() if value is not None})
     data = _read_data(options, options.data, "classification")
-    unlabelled = read_texts(options.unlabelled) if options.unlabelled else ()
-    characters = sum(map(len, unlabelled)) + sum(len(row.text) + len(row.pair or "") for row in data.splits["train"])
+    unlabelled: tuple[Text, ...] = ()
+    if options.unlabelled:
+        columns = {"text_column": options.text_column, "pair_column": options.pair_column}
+        unlabelled = read_unlabelled(options.unlabelled, paired=data.paired, **columns)
+    characters = sum(len("".join(text)) for text in unlabelled) + sum(
+        len(row.text) + len(row.pair or "") for row in data.splits["train"]
+    )
     needed = settings.memory_bytes(characters)
     print(f"training needs about {needed / 1e9:.1f} GB of memory at most", file=sys.stderr)
     run = train_dan(options.teacher, data, settings, options.output, unlabelled=unlabelled, logits=options.logits)
