@@ -26,6 +26,7 @@ import torch
 
 from benchmarks.report import RESULTS, markdown, save
 from gearshift.export.dan import dan_accuracy, packed_dan
+from gearshift.runtime.dan import Text
 from gearshift.trainer.dan import train_dan
 from gearshift.trainer.dan_run import DAN, DanRun, load_dan_run
 from gearshift.trainer.dan_settings import DanSettings
@@ -122,7 +123,7 @@ def _place(options: argparse.Namespace, name: str, way: str) -> Path:
 
 
 def _trained(
-    options: argparse.Namespace, name: str, way: str, data: DataSet, settings: DanSettings, unlabelled: Sequence[str]
+    options: argparse.Namespace, name: str, way: str, data: DataSet, settings: DanSettings, unlabelled: Sequence[Text]
 ) -> DanRun:
     """The run of a way, trained now or before."""
     out = _place(options, name, way)
