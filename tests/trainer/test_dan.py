@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from gearshift.runtime.dan import Floats, Text, fold, open_dan, pack, save_dan
-from gearshift.runtime.errors import InputError, ModelError
+from gearshift.runtime.errors import DataError, InputError, ModelError
+from gearshift.runtime.ngrams import keys
 from gearshift.trainer import dan as dan_module
 from gearshift.trainer.dan import text_of, train_dan
 from gearshift.trainer.dan_run import DanRun, load_dan_run
@@ -69,8 +70,49 @@ def test_pairs_are_learnt(tmp_path: Path) -> None:
 
 def test_labels_alone_teach_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dan_module, "teacher_logits", lambda path, texts, **rest: _known(texts) * 0)
-    settings = dataclasses.replace(SETTINGS, epochs=0.1, finetune_epochs=8)
+    settings = dataclasses.replace(SETTINGS, epochs=0, finetune_epochs=8)
     assert _accuracy(_train(tmp_path / "run", settings=settings), tmp_path / "dan", DATA) >= 0.9
+
+
+def test_unlabelled_texts_alone_teach_it_too(tmp_path: Path) -> None:
+    texts = [row.text for row in DATA.splits["train"]]
+    hidden = dataclasses.replace(DATA.splits["train"][0], text="unheard")
+    data = dataclasses.replace(DATA, splits={**DATA.splits, "train": (hidden,)})
+    settings = dataclasses.replace(SETTINGS, unlabelled_only=True)
+    run = train_dan(Path("teacher"), data, settings, tmp_path / "run", unlabelled=texts)
+    assert run.facts["rows"] == {"train": 0, "unlabelled": len(texts)}
+    assert not np.isin(keys("unheard", 1), run.ngrams).any()
+    assert _accuracy(run, tmp_path / "dan", DATA) >= 0.9
+    with pytest.raises(DataError, match="expected unlabelled texts"):
+        train_dan(Path("teacher"), data, settings, tmp_path / "none")
+    with pytest.raises(InputError, match="expected no finetune_epochs"):
+        dataclasses.replace(settings, finetune_epochs=1)
+
+
+def test_a_run_says_how_right_it_and_its_teacher_are_on_held_out_rows(tmp_path: Path) -> None:
+    run = _train(tmp_path / "run")
+    told = run.facts["held_out"]["test"]
+    rows = DATA.splits["test"]
+    teacher = _known([row.text for row in rows]).argmax(1)
+    assert told["rows"] == len(rows)
+    assert told["teacher"] == np.mean([LABELS[place] == row.label for place, row in zip(teacher, rows, strict=True)])
+    assert told["accuracy"] == pytest.approx(_accuracy(run, tmp_path / "dan", DATA, "fp32"), abs=0.02)
+    assert 0.9 <= told["agreement"] <= 1
+
+
+def test_a_state_of_other_texts_is_not_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = dataclasses.replace(SETTINGS, save_every_s=0, epochs=1)
+    other = make_data(train=300, test=60, seed=9)
+    whole = _train(tmp_path / "whole", other, settings)
+
+    def interrupted(self: RowwiseAdagrad, factor: float) -> None:
+        if factor < 0.5:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RowwiseAdagrad, "step", interrupted)
+        _train(tmp_path / "run", settings=settings)
+    np.testing.assert_array_equal(_train(tmp_path / "run", other, settings).table, whole.table)
 
 
 def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
