@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from gearshift.runtime.errors import StorageError
 
@@ -72,11 +73,21 @@ def replacing_directory(target: Path, *, marker: str | None = None) -> Iterator[
 
 def replace_file(target: Path, content: bytes) -> None:
     """Write a file whole or not at all; raises StorageError and leaves the old one when it cannot."""
+    with replacing_file(target) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing_file(target: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `target` on leaving; for what is too large to have twice in memory.
+
+    Raises StorageError and leaves the old one when it cannot; on any other error the old one stays too.
+    """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import itertools
 import math
 import shutil
@@ -23,7 +22,7 @@ from tqdm import tqdm
 
 from gearshift.runtime.dan import Floats, Text
 from gearshift.runtime.errors import DataError, InputError, ModelError
-from gearshift.runtime.storage import replace_file
+from gearshift.runtime.storage import replacing_file
 from gearshift.trainer.dan_run import DanRun, save_dan_run
 from gearshift.trainer.dan_settings import DanSettings
 from gearshift.trainer.dan_student import Bags, DanStudent, RowwiseAdagrad, Vocabulary
@@ -186,7 +185,6 @@ class _Fit:
                 yield step, order[start : start + size]
 
     def _save(self, name: str, step: int, table: RowwiseAdagrad, layers: torch.optim.Optimizer) -> None:
-        buffer = io.BytesIO()
         state = {
             "identity": self.identity,
             "finished": self.finished,
@@ -197,8 +195,8 @@ class _Fit:
             "layers": layers.state_dict(),
             "rng": torch.get_rng_state(),
         }
-        torch.save(state, buffer)
-        replace_file(self.path, buffer.getvalue())
+        with replacing_file(self.path) as file:
+            torch.save(state, file)
 
     def _resume(self, name: str, table: RowwiseAdagrad, layers: torch.optim.Optimizer, total: int) -> int:
         """Steps of this stage that a saved state has behind it."""

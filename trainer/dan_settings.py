@@ -55,10 +55,10 @@ class DanSettings:
     def memory_bytes(self, characters: int) -> int:
         """What training needs at its peak, for texts of so many characters in all.
 
-        The table, and twice that again while it is saved, and the row of each n-gram of the texts; or what counting the
+        The table, and as much again while it is saved, and the row of each n-gram of the texts; or what counting the
         n-grams takes, where that is more.
         """
         ngrams = self.longest * characters // CHARACTERS_PER_WORD
-        table = 3 * 4 * self.table_parameters + 8 * (self.table_parameters // self.width)
+        table = 2 * 4 * self.table_parameters + 8 * (self.table_parameters // self.width)
         counting = BYTES_EACH * min(MOST_DISTINCT, ngrams)
         return BASE_BYTES + characters + max(table + 2 * 4 * ngrams, counting)
