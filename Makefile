@@ -51,6 +51,7 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.elastic --pool halves --rivals dedicated --threads 2 --rounds 20
 	$(BIN)/python -m benchmarks.switch
 	$(BIN)/python -m benchmarks.exporting
+	$(BIN)/python -m benchmarks.calibration bundles time error twice hog transfer roofline
 
 # The simulator's table and plot; minutes on one core, no training and no device needed.
 bench-engine: $(STAMP)
