@@ -182,6 +182,25 @@ def test_several_threads_that_are_disturbed_are_refused(bundle: Bundle, monkeypa
         assert f"refused: {line}" in found.warnings
 
 
+class Interrupted(Stopwatch):
+    """Calls of a millisecond, each third of which is held up for a hundred more, by no fault that can be taken off."""
+
+    calls = 0
+
+    def time(self, call: Callable[[], object]) -> Sample:
+        call()
+        Interrupted.calls += 1
+        return Sample(101.0, 50.0) if Interrupted.calls % 3 == 0 else Sample(1.0, 0.0)
+
+
+def test_a_call_that_was_disturbed_is_made_again(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timed_block, "Stopwatch", Interrupted)
+    plan = Plan.of(bundle, lengths=(4,), threads=(1,), precisions=("int8",), budget_s=1.0)
+    (measured,) = calibrate(bundle, plan, operators=False).measured
+    assert {ms for _, _, ms in measured.calls} == {1.0}
+    assert measured.disturbed == pytest.approx(1 / 3, abs=0.05)
+
+
 def test_one_thread_beside_a_hog_is_measured_without_the_waiting_and_says_so(bundle: Bundle) -> None:
     """The figures of an idle machine and of one with a hog on the same CPU, in one run."""
     plan = Plan.of(bundle, lengths=(32,), threads=(1,), precisions=("fp32",), budget_s=2.0)
