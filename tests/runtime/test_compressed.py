@@ -227,7 +227,7 @@ def test_what_an_unpacking_that_was_killed_left_is_not_used_and_goes(
     os.utime(half, (time.time() - ABANDONED_S - 1,) * 2)
     opened = open_bundle(shipped)
     assert contents(opened.path) == contents(bundle.path)
-    assert {path for path in cache.iterdir()} == {opened.path, running}
+    assert set(cache.iterdir()) == {opened.path, running}
 
 
 @pytest.mark.parametrize("after", range(7))
