@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Only missing pieces are installed: the stamp is older than what decides the installation.
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all test-arm64 check bench bench-engine clean
+.PHONY: setup demo test test-all test-arm64 test-browser check bench bench-engine clean
 
 setup: $(STAMP)
 
@@ -19,15 +19,20 @@ demo: $(STAMP)
 	$(BIN)/python -m examples.demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m 'not slow and not arm64'
+	$(BIN)/python -m pytest -m 'not slow and not arm64 and not browser'
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest -m 'not arm64'
+	$(BIN)/python -m pytest -m 'not arm64 and not browser'
 
 # Emulated boards; downloads some 130 MB into build/arm64 once. Debian 12 has what it takes.
 test-arm64: $(STAMP)
 	$(BIN)/python -m tests.arm64.prepare
 	$(BIN)/python -m pytest -m arm64 tests/arm64
+
+# Pages in Chromium; downloads some 130 MB into build/browser once. Debian 12 has what it takes.
+test-browser: $(STAMP)
+	$(BIN)/python -m tests.browser.prepare
+	$(BIN)/python -m pytest -m browser tests/browser
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -62,6 +62,8 @@ class Fingerprint:
     """Frequency governor of the first CPU, such as `performance` or `powersave`."""
     versions: dict[str, str]
     """Versions of the libraries that run the model, as the caller knows them."""
+    emulator: str | None = None
+    """The program that plays this CPU on another, such as `qemu`: then no time means anything."""
 
     @property
     def key(self) -> str:
@@ -69,7 +71,9 @@ class Fingerprint:
 
         Memory and library versions do not count: they decide what fits and what was measured with.
         """
-        decides = (self.cpu_model, self.cpu_features, self.cores, self.machine, self.system, self.governor)
+        decides = [self.cpu_model, self.cpu_features, self.cores, self.machine, self.system, self.governor]
+        if self.emulator is not None:
+            decides.append(self.emulator)
         return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:12]
 
     @property
@@ -80,11 +84,14 @@ class Fingerprint:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
-        return {
+        facts = {
             **vars(self),
             "cpu_features": list(self.cpu_features),
             "versions": dict(sorted(self.versions.items())),
         }
+        if self.emulator is None:
+            del facts["emulator"]
+        return facts
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Fingerprint:
@@ -98,6 +105,7 @@ class Fingerprint:
             system=_field(raw, "system", str),
             governor=_field(raw, "governor", str, None),
             versions={str(name): str(version) for name, version in _field(raw, "versions", dict).items()},
+            emulator=_field(raw, "emulator", str) if "emulator" in raw else None,
         )
 
 
@@ -117,7 +125,18 @@ def read_fingerprint(versions: Mapping[str, str], *, root: Path = Path("/")) -> 
         system=platform.system() or UNKNOWN,
         governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip() or None,
         versions=dict(versions),
+        emulator=_emulator(processors, root),
     )
+
+
+def _emulator(processors: list[dict[str, str]], root: Path) -> str | None:
+    """The emulator that plays this CPU, where one can be seen."""
+    try:  # qemu shows a program its own files under /proc/self, and forgets this name of them
+        program = (root / "proc/thread-self/exe").readlink().name
+    except OSError:
+        program = ""
+    names = " ".join(entry.get("model name", "") for entry in processors)
+    return "qemu" if program.startswith("qemu") or "QEMU TCG" in names else None
 
 
 def _field(raw: Mapping[str, Any], name: str, expected: type, *others: None) -> Any:

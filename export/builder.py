@@ -70,9 +70,9 @@ class GraphBuilder:
         """Note that a node is of this domain, which the model must then import."""
         self._domains.add(domain)
 
-    def input(self, name: str, shape: Sequence[str | int]) -> str:
-        """Declare an int64 input of the model."""
-        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.INT64, list(shape)))
+    def input(self, name: str, shape: Sequence[str | int], kind: int = TensorProto.INT64) -> str:
+        """Declare an input of the model, int64 unless it says otherwise."""
+        self._inputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
         return name
 
     def output(self, value: str, name: str, shape: Sequence[str | int]) -> None:

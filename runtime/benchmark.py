@@ -1,4 +1,4 @@
-"""How fast every subnet of a bundle runs on this device, alone or beside a rival that computes the same."""
+"""How fast every subnet of a bundle runs on this device beside a rival that computes the same."""
 
 from __future__ import annotations
 
@@ -11,17 +11,14 @@ from functools import partial
 from typing import Any
 
 from gearshift.runtime.bundle import Bundle
+from gearshift.runtime.calibration_plan import checked_lengths
 from gearshift.runtime.errors import InputError
-from gearshift.runtime.executors import executors
-from gearshift.runtime.measure import random_inputs, random_text
+from gearshift.runtime.measure import random_inputs
 from gearshift.runtime.mixed import MixedSpace
 from gearshift.runtime.profiles import this_device
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.space import Space
 from gearshift.runtime.timing import WARM_UP, Times, interleave, pinned
-
-LENGTHS = (16, 64, 128)
-"""Tokens of a text, where nothing else is asked for and the bundle takes texts as long."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +45,18 @@ class Row:
     precision: str
     tokens: int
     times: Times
-    dedicated: Times | None = None
-    segments: int | None = None
-    """As in `Rival`; None without one."""
+    dedicated: Times
+    segments: int
+    """As in `Rival`."""
 
     @property
     def ratio(self) -> float:
         """Median / median of the dedicated graph."""
-        assert self.dedicated is not None
         return self.times.median_ms / self.dedicated.median_ms
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON; times in ms."""
         facts = {"subnet": self.subnet, "precision": self.precision, "tokens": self.tokens, **asdict(self.times)}
-        if self.dedicated is None:
-            return facts
         return {**facts, "segments": self.segments, "dedicated": asdict(self.dedicated), "ratio": self.ratio}
 
 
@@ -81,13 +75,12 @@ class BenchReport:
     @property
     def mean_ratios(self) -> dict[str, dict[int, float]]:
         """Precision -> tokens -> mean over the subnets."""
-        compared = [row for row in self.rows if row.dedicated is not None]
         return {
             precision: {
-                tokens: statistics.mean(r.ratio for r in compared if (r.precision, r.tokens) == (precision, tokens))
+                tokens: statistics.mean(r.ratio for r in self.rows if (r.precision, r.tokens) == (precision, tokens))
                 for tokens in self.lengths
             }
-            for precision in dict.fromkeys(row.precision for row in compared)
+            for precision in dict.fromkeys(row.precision for row in self.rows)
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,27 +98,24 @@ class BenchReport:
             "warm_up": WARM_UP,
             "rows": [row.to_dict() for row in self.rows],
         }
-        means = self.mean_ratios
-        return {**facts, "mean_ratios": means} if means else facts
+        return {**facts, "mean_ratios": self.mean_ratios}
 
 
 def run_bench(
     bundle: Bundle,
+    rivals: Rivals,
     *,
     precisions: Sequence[str] | None = None,
     lengths: Sequence[int] | None = None,
     rounds: int = 20,
     threads: int = 1,
-    rivals: Rivals | None = None,
     progress: Progress = lambda what, done, planned: None,
 ) -> BenchReport:
-    """Time every gear at every precision and length, batch 1, random tokens, on as many cores as threads.
+    """Time every subnet in turns with its rival, at every precision and length, batch 1, on as many cores as threads.
 
-    Without rivals all gears of a precision, a DAN among them, run in turns. With them, each subnet runs in turns with
-    its rival.
     Raises InputError for lengths that the bundle does not take, and threads that this process has no CPUs for.
     """
-    chosen = _checked(lengths, bundle)
+    chosen = checked_lengths(bundle, lengths)
     if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
         raise InputError(f"rounds: expected a whole number of at least 1, got {rounds!r}")
     rows: list[Row] = []
@@ -133,8 +123,7 @@ def run_bench(
         for precision in precisions or bundle.precisions:
             bundle.pool(precision)
             with contextlib.closing(ElasticSession(bundle, precision, threads=threads)) as session:
-                bench = _Bench(bundle, session, chosen, rounds, progress)
-                rows += bench.alone() if rivals is None else bench.beside(rivals)
+                rows += _Bench(bundle, session, chosen, rounds, progress).beside(rivals)
     return BenchReport(bundle, chosen, rounds, threads, cores, tuple(rows))
 
 
@@ -152,15 +141,6 @@ class _Bench:
     lengths: tuple[int, ...]
     rounds: int
     progress: Progress
-
-    def alone(self) -> list[Row]:
-        precision, gears = self.session.precision, executors(self.bundle, self.session)
-        texts = {tokens: random_text(self.bundle, tokens) for tokens in self.lengths}
-        calls = {
-            (name, tokens): partial(run, text, None) for name, run in gears.items() for tokens, text in texts.items()
-        }
-        times = interleave(calls, rounds=self.rounds, progress=partial(self.progress, f"{precision}, rounds"))
-        return [Row(name, precision, tokens, Times.of(values)) for (name, tokens), values in times.items()]
 
     def beside(self, rivals: Rivals) -> list[Row]:
         precision, pool = self.session.precision, self.bundle.pool(self.session.precision)
@@ -186,12 +166,3 @@ class _Bench:
     def _calls(self, session: ElasticSession, choice: Sequence[int]) -> dict[int, Callable[[], object]]:
         """Tokens -> one call of that subnet on a text as long."""
         return {tokens: partial(session.run, random_inputs(self.bundle, tokens), choice) for tokens in self.lengths}
-
-
-def _checked(lengths: Sequence[int] | None, bundle: Bundle) -> tuple[int, ...]:
-    longest = bundle.manifest.max_length
-    if lengths is None:
-        return tuple(tokens for tokens in LENGTHS if tokens <= longest) or (longest,)
-    if not lengths or not all(1 <= tokens <= longest for tokens in lengths):
-        raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(lengths)}")
-    return tuple(sorted(set(lengths)))

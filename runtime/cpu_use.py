@@ -88,8 +88,8 @@ def others_share(before: _Counters, after: _Counters) -> float | None:
     busy, own = after.busy_s - before.busy_s, after.own_s - before.own_s
     if elapsed <= 0 or before.cpus != after.cpus or busy < 0 or own < 0:
         return None
-    # System and process counters are rounded apart: by up to a 10 ms tick per CPU.
-    if own > busy + 0.02 * len(after.cpus):
+    # System and process counters are rounded apart: by up to a 10 ms tick per CPU, and by some per mille.
+    if own > busy + 0.02 * len(after.cpus) + 0.01 * elapsed:
         return None
     spare = len(after.cpus) - after.effective
     share = ((busy - own) / elapsed - spare) / after.effective

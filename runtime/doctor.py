@@ -19,6 +19,7 @@ from gearshift.runtime.compressed import unpacked_entries
 from gearshift.runtime.entries import Entries
 from gearshift.runtime.errors import StorageError
 from gearshift.runtime.findings import Finding, Level
+from gearshift.runtime.own_profile import find_profile
 from gearshift.runtime.packed import PackedCache
 from gearshift.runtime.sensors import Sensors, available_cpus, effective_cpus
 from gearshift.runtime.signal_findings import signal_findings
@@ -67,9 +68,15 @@ class Report:
         return lines
 
 
+WARNED = 3
+"""Exit code where bundles run and something should be changed; 1 and 2 are errors and wrong usage of any command."""
+
+
 def exit_code(report: Report) -> int:
-    """0, or 1 where something keeps bundles from running here."""
-    return 0 if report.problem is None else 1
+    """By the worst finding: 0, WARNED for a warning, or 1 where something keeps bundles from running here."""
+    if report.problem is not None:
+        return 1
+    return WARNED if any(finding.level == "warning" for finding in report.findings) else 0
 
 
 def examine(
@@ -101,6 +108,7 @@ def examine(
         *_governor(device, root),
         *signal_findings(sensors.read()),
         *_kept(cache or PackedCache()),
+        *_profile(device),
     )
     return Report(findings, device, effective)
 
@@ -228,6 +236,23 @@ def _scales_by_itself(root: Path) -> bool:
     except OSError:
         return False
     return driver in {"intel_pstate", "amd-pstate-epp"}
+
+
+def _profile(device: Fingerprint) -> Iterator[Finding]:
+    """Whether this device was measured, and whether that still holds."""
+    if device.emulator is not None:
+        text = f"this CPU is played by {device.emulator}: no time means anything here"
+        yield Finding("note", "emulated", text)
+    found = find_profile(device)
+    if found is None:
+        text = f"none of this device ({device.key}) yet: the engine measures at every start"
+        yield Finding("note", "profile", text, "gearshift bench BUNDLE")
+        return
+    held = f"{found.path}: {len(found.profile.tables)} latency tables, {len(found.profile.operators)} of operators"
+    if found.stale is not None:
+        yield Finding("warning", "profile", f"{held}; stale: {found.stale}", "gearshift bench BUNDLE")
+    else:
+        yield Finding("ok", "profile", held)
 
 
 def _kept(cache: PackedCache) -> Iterator[Finding]:

@@ -99,13 +99,13 @@ def random_text(bundle: Bundle, length: int, seed: int = 0) -> Encoded:
     return Encoded((Call((0,), random_inputs(bundle, length, seed)),), (length,), (False,), ((text,),), (), one(length))
 
 
-def random_inputs(bundle: Bundle, length: int, seed: int = 0) -> Inputs:
-    """One text of that many random tokens, as arrays int64 (1, tokens) by name of the graph's input."""
-    ids = np.random.default_rng(seed).integers(0, bundle.manifest.space.shape.vocabulary, (1, length))
+def random_inputs(bundle: Bundle, length: int, seed: int = 0, *, batch: int = 1) -> Inputs:
+    """Texts of that many random tokens each, as arrays int64 (batch, tokens) by name of the graph's input."""
+    ids = np.random.default_rng(seed).integers(0, bundle.manifest.space.shape.vocabulary, (batch, length))
     columns = {
         "input_ids": ids.astype(np.int64),
-        "attention_mask": np.ones((1, length), dtype=np.int64),
-        "token_type_ids": np.zeros((1, length), dtype=np.int64),
+        "attention_mask": np.ones((batch, length), dtype=np.int64),
+        "token_type_ids": np.zeros((batch, length), dtype=np.int64),
     }
     return {name: columns[name] for name in bundle.manifest.inputs}
 

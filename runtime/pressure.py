@@ -12,11 +12,23 @@ def stall_share(root: Path, resource: str) -> float:
 
     Source: Linux, Documentation/accounting/psi.rst. Raises ValueError where the file does not say it.
     """
+    return min(float(_some(root, resource).get("avg10", "nan")) / 100, 1.0)
+
+
+def stalled_s(root: Path, resource: str) -> float | None:
+    """Seconds so far in which some process waited for it (`some total`, microseconds); None where it is unknown."""
+    try:
+        return float(_some(root, resource)["total"]) / 1e6
+    except (KeyError, ValueError):
+        return None
+
+
+def _some(root: Path, resource: str) -> dict[str, str]:
+    """The fields of the line `some`; raises ValueError where there is none."""
     for line in read_text(root / "proc/pressure" / resource).splitlines():
         kind, *fields = line.split() or [""]
-        values = dict(field.split("=", 1) for field in fields)
         if kind == "some":
-            return min(float(values.get("avg10", "nan")) / 100, 1.0)
+            return dict(field.split("=", 1) for field in fields)
     raise ValueError("no line 'some'")
 
 

@@ -1,7 +1,9 @@
-"""The latency tables of device profiles, as the runtime finds and keeps them."""
+"""The latency tables and costs of device profiles, as the runtime takes and keeps them."""
 
 from __future__ import annotations
 
+import logging
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
@@ -9,12 +11,18 @@ import numpy
 import onnxruntime
 import tokenizers
 
+from gearshift.device_profiles import OperatorCosts
 from gearshift.device_profiles import profile as files
 from gearshift.device_profiles.fingerprint import Fingerprint, read_fingerprint
 from gearshift.runtime.block_latency import BlockLatency, fit_block_latency
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import ProfileError
+from gearshift.runtime.mixed import MixedSpace, MixedSubnet
+from gearshift.runtime.operation_latency import OperationLatency, fit_operation_latency
+from gearshift.runtime.own_profile import find_profile
 from gearshift.runtime.space import Space, Subnet
+
+logger = logging.getLogger(__name__)
 
 
 def this_device() -> Fingerprint:
@@ -35,11 +43,27 @@ def tables_for(
         profile = files.load_profile(Path(path))
     except files.ProfileError as error:
         raise ProfileError(str(error)) from error
-    tables = [profile.table_for(bundle.hash, precision, threads, provider=provider) for precision in precisions]
-    usable = [table for table in tables if table is not None and _covers(table, bundle)]
+    usable = _usable(profile, bundle, precisions, threads, provider)
     if not usable:
         raise ProfileError(_nothing_usable(Path(path), profile, bundle, precisions, threads, provider))
-    return sorted(usable, key=lambda table: max(times[-1] for times in table.median_ms.values()))
+    return usable
+
+
+def own_tables(
+    bundle: Bundle, *, precisions: Collection[str], threads: int, provider: str
+) -> list[files.LatencyTable] | None:
+    """The tables that this device's profile has of a bundle, the fastest first, if it has those of all `precisions`.
+
+    None where it has not, or is stale; the log then says what to run.
+    """
+    found = find_profile(this_device())
+    if found is None:
+        return None
+    if found.stale is not None:
+        logger.warning("%s is stale (%s); run `gearshift bench %s`", found.path, found.stale, bundle.path)
+        return None
+    tables = _usable(found.profile, bundle, precisions, threads, provider)
+    return tables if len(tables) == len(precisions) else None
 
 
 def block_latencies(path: str | Path, bundle: Bundle) -> dict[str, BlockLatency]:
@@ -47,46 +71,104 @@ def block_latencies(path: str | Path, bundle: Bundle) -> dict[str, BlockLatency]
 
     Raises ProfileError where the file cannot be read, holds no table of this bundle, or too few of its subnets.
     """
+    space = bundle.manifest.space
+    if not isinstance(space, Space):
+        raise ProfileError(f"{bundle.path}: expected a bundle of a supernet, found one of mixed operations")
+    found = {}
+    for table in _tables_of(path, bundle):
+        pool = {name: entry.subnet for name, entry in bundle.pool(table.precision).items()}
+        subnets = {name: subnet for name, subnet in pool.items() if isinstance(subnet, Subnet)}
+        found[_name(table)] = fit_block_latency(space.shape, subnets, table, only=subnets)
+    return found
+
+
+def operation_latency(path: str | Path, bundle: Bundle, precision: str) -> OperationLatency:
+    """What operations take on a profile's device at a precision, fitted to a bundle of them that was measured there.
+
+    Of several numbers of threads the fewest. Raises ProfileError where the file cannot be read, or holds no such table.
+    """
+    space = bundle.manifest.space
+    if not isinstance(space, MixedSpace):
+        raise ProfileError(f"{bundle.path}: expected a bundle of `gearshift nas-operations`, found one of a supernet")
+    tables = [table for table in _tables_of(path, bundle) if table.precision == precision]
+    if not tables:
+        raise ProfileError(f"{path}: expected a {precision} table of {bundle.path}, found none; measure it there")
+    pool = {name: entry.subnet for name, entry in bundle.pool(precision).items()}
+    subnets = {name: subnet for name, subnet in pool.items() if isinstance(subnet, MixedSubnet)}
+    return fit_operation_latency(space.shape, subnets, min(tables, key=lambda table: table.threads))
+
+
+def _tables_of(path: str | Path, bundle: Bundle) -> list[files.LatencyTable]:
+    """All tables of a bundle in a profile file; raises ProfileError where there are none."""
     try:
         profile = files.load_profile(Path(path))
     except files.ProfileError as error:
         raise ProfileError(str(error)) from error
     tables = [table for table in profile.tables if table.bundle_hash == bundle.hash]
-    space = bundle.manifest.space
-    if not tables or not isinstance(space, Space):
+    if not tables:
         raise ProfileError(f"{path}: expected a table of {bundle.path}, found none; measure that bundle on the device")
-    return {
-        f"{table.precision}, {table.threads} threads, {table.provider}": fit_block_latency(
-            space.shape,
-            {
-                name: entry.subnet
-                for name, entry in bundle.pool(table.precision).items()
-                if isinstance(entry.subnet, Subnet)
-            },
-            table,
-            only=bundle.pool(table.precision),
-        )
-        for table in tables
-    }
+    return tables
+
+
+def _name(table: files.LatencyTable) -> str:
+    return f"{table.precision}, {table.threads} threads, {table.provider}"
 
 
 def save_table(path: str | Path, table: files.LatencyTable) -> None:
-    """Write a table into a profile file, beside what the file holds of this device; raises ProfileError.
+    """`save_measured` of a single table."""
+    save_measured(path, tables=(table,))
 
-    A table of the same bundle, precision, threads and provider is replaced. Tables of another device, or
-    of other versions of the libraries, are dropped: they say nothing about this one.
+
+def save_measured(
+    path: str | Path,
+    *,
+    tables: Collection[files.LatencyTable] = (),
+    operators: Collection[OperatorCosts] = (),
+) -> None:
+    """Write what was measured into a profile file, beside what it holds of this device; raises ProfileError.
+
+    What is there under the same conditions is replaced. Figures of another device, or of other versions of the
+    libraries, are dropped: they say nothing about this one.
     """
     path = Path(path)
     device = this_device()
     kept: tuple[files.LatencyTable, ...] = ()
+    costs: tuple[OperatorCosts, ...] = ()
     try:
         if path.exists():
             old = files.load_profile(path)
             if (old.device.key, old.device.versions) == (device.key, device.versions) and not old.estimated:
-                kept = tuple(other for other in old.tables if _conditions(other) != _conditions(table))
-        files.save_profile(path, files.DeviceProfile(device, False, (*kept, table)))
+                new = {_conditions(table) for table in tables}
+                kept = tuple(table for table in old.tables if _conditions(table) not in new)
+                known = {(one.precision, one.threads, one.provider) for one in operators}
+                costs = tuple(o for o in old.operators if (o.precision, o.threads, o.provider) not in known)
+        merged = files.DeviceProfile(device, False, (*kept, *tables), (*costs, *operators))
+        files.save_profile(path, merged)
     except files.ProfileError as error:
         raise ProfileError(str(error)) from error
+
+
+def require_writable(path: Path) -> None:
+    """Raise ProfileError where `save_measured` could not write there: before minutes of measuring, not after."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            files.load_profile(path)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise ProfileError(f"{path}: could not be written ({reason}); name another file with -o") from error
+    except files.ProfileError as error:
+        raise ProfileError(f"{error}; or name another file with -o") from error
+
+
+def _usable(
+    profile: files.DeviceProfile, bundle: Bundle, precisions: Collection[str], threads: int, provider: str
+) -> list[files.LatencyTable]:
+    tables = [profile.table_for(bundle.hash, precision, threads, provider=provider) for precision in precisions]
+    usable = [table for table in tables if table is not None and _covers(table, bundle)]
+    return sorted(usable, key=lambda table: max(times[-1] for times in table.median_ms.values()))
 
 
 def _covers(table: files.LatencyTable, bundle: Bundle) -> bool:
@@ -110,5 +192,5 @@ def _nothing_usable(
     return (
         f"{path}: expected a table of this bundle, {' or '.join(precisions)} with {threads} threads "
         f"on {provider}, found "
-        f"{found or 'none of this bundle'}; load the engine without a profile and call save_profile"
+        f"{found or 'none of this bundle'}; load the engine without a profile, or run `gearshift bench` on it"
     )

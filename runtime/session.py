@@ -58,6 +58,7 @@ class ElasticSession:
     """A loaded elastic graph: `run` takes a choice with every call, so that switching loads nothing.
 
     `graph` is a file to load in place of the bundle's own: the same graph with its weights packed (`packed`).
+    `trace`: directory for the times of single operators, which `end_trace` closes; they slow down every call.
     Raises BundleError where the graph cannot be loaded, SchemaError where this onnxruntime is too old.
     """
 
@@ -69,13 +70,14 @@ class ElasticSession:
         threads: int,
         providers: Sequence[str] = CPU,
         graph: Path | None = None,
+        trace: Path | None = None,
     ) -> None:
         files = {entry.file for entry in bundle.pool(precision).values()}
         if len(files) != 1:
             raise SchemaError(f"{bundle.path}: expected one {precision} graph, found {sorted(files)}; export again")
         _check_version(bundle.manifest.minimum_onnxruntime)
         path = bundle.path / files.pop() if graph is None else graph
-        options = _session_options(bundle.manifest.session_options, threads)
+        options = session_options(bundle.manifest.session_options, threads, trace=trace)
         check_providers(providers)
         try:
             session = ort.InferenceSession(str(path), options, providers=list(providers))
@@ -127,6 +129,10 @@ class ElasticSession:
             return 0
         return release(self.path.with_suffix(".weights"))
 
+    def end_trace(self) -> Path:
+        """The file of events that `trace` asked for, complete."""
+        return Path(self._session.end_profiling())
+
     def close(self) -> None:
         """Free the weights. The session cannot be used afterwards."""
         self._session = None
@@ -138,7 +144,7 @@ def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
 
     `entries` are the session options of its manifest. Raises BundleError.
     """
-    options = _session_options(entries, threads=1)
+    options = session_options(entries, threads=1)
     options.optimized_model_filepath = str(target)
     for key, value in {
         "session.optimized_model_external_initializers_file_name": target.with_suffix(".weights").name,
@@ -220,7 +226,11 @@ def _task(bundle: Bundle) -> Task:
     return task
 
 
-def _session_options(entries: Mapping[str, str], threads: int) -> ort.SessionOptions:
+def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | None = None) -> ort.SessionOptions:
+    """The options of a session with these entries of a manifest; `trace` as in ElasticSession.
+
+    Raises InputError for a wrong number of threads, SchemaError for an unknown entry.
+    """
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise InputError(f"threads: expected a whole number of at least 1, got {threads!r}")
     options = ort.SessionOptions()
@@ -236,6 +246,9 @@ def _session_options(entries: Mapping[str, str], threads: int) -> ort.SessionOpt
     for key, value in {"session.intra_op.allow_spinning": "0", **entries}.items():
         if key != OPTIMIZATION_KEY:
             options.add_session_config_entry(key, value)
+    if trace is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(trace / "operators")
     return options
 
 

@@ -14,7 +14,7 @@ from gearshift.runtime.executors import check_dan
 from gearshift.runtime.manifest import CPU_PRECISIONS
 from gearshift.runtime.measure import measure_table, random_inputs, run_ms
 from gearshift.runtime.packed import PackedCache
-from gearshift.runtime.profiles import tables_for
+from gearshift.runtime.profiles import own_tables, tables_for
 from gearshift.runtime.providers import CPU
 from gearshift.runtime.sensors import effective_cpus
 from gearshift.runtime.session import ElasticSession, check_self_test
@@ -42,7 +42,7 @@ def start(
     providers: Sequence[str],
     cache: PackedCache | None = None,
 ) -> tuple[ElasticSession, LatencyTable]:
-    """A session at `precision` that passed its self-test, and a table from `profile` or measured now.
+    """A session at `precision` that passed its self-test, and a table: from `profile`, this device's own, or measured.
 
     `auto` takes the fastest precision that passes, by the profile's figures where there is one; a
     precision that does not pass is left with a warning in the log, and fp16 is for other providers than the
@@ -51,10 +51,15 @@ def start(
     precisions = _eligible(bundle, providers) if precision == AUTO else (precision,)
     bundle.pool(precisions[0])  # says what there is where there is none
     check_dan(bundle)
+    provider = next(iter(providers), "")
     if profile is None:
-        session = _fastest(bundle, _tested(bundle, precisions, threads, providers, cache))
-        return session, measure_table(session, bundle)
-    tables = tables_for(profile, bundle, precisions=precisions, threads=threads, provider=next(iter(providers), ""))
+        own = own_tables(bundle, precisions=precisions, threads=threads, provider=provider)
+        if own is None:
+            session = _fastest(bundle, _tested(bundle, precisions, threads, providers, cache))
+            return session, measure_table(session, bundle)
+        tables = own
+    else:
+        tables = tables_for(profile, bundle, precisions=precisions, threads=threads, provider=provider)
     order = [table.precision for table in tables]
     session = _tested(bundle, order, threads, providers, cache, enough=1)[0]
     return session, tables[order.index(session.precision)]

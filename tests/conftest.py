@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from gearshift.__main__ import main
+from tests.commands import Command, Ended
 
 
 @pytest.fixture(scope="session")
@@ -16,8 +20,25 @@ def tiny_bundle() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_directory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Keeps what engines cache out of the user's own directory."""
+    """Keeps what engines cache, and profiles of devices, out of the user's own directories."""
     with pytest.MonkeyPatch.context() as patch:
         directory = tmp_path_factory.mktemp("cache")
         patch.setenv("GEARSHIFT_CACHE_DIR", str(directory))
+        patch.setenv("GEARSHIFT_PROFILE_DIR", str(directory / "profiles"))
         yield directory
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run one command in this process."""
+
+    def run(*arguments: object) -> Ended:
+        capsys.readouterr()
+        try:
+            code: Any = main([str(argument) for argument in arguments])
+        except SystemExit as ended:  # argparse, on wrong usage and after --help
+            code = ended.code
+        captured = capsys.readouterr()
+        return Ended(code, captured.out, captured.err)
+
+    return run

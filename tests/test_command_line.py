@@ -11,10 +11,9 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import onnx
 import pytest
@@ -24,52 +23,12 @@ from examples.demo.commands import generate, write
 from gearshift import commands
 from gearshift.__main__ import BROKEN_PIPE, INTERRUPTED, SETTINGS, main, parse
 from gearshift.runtime import Bundle, Engine, open_bundle
+from gearshift.runtime.doctor import WARNED
 from gearshift.trainer.settings import Settings
+from tests.commands import Command, Ended
 from tests.data.make_tiny_bundle import make_checkpoint
 
 TEXT = "turn the lights off"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The one object on standard output; fails where there is anything besides it."""
-        return json.loads(self.out)
-
-    @property
-    def error(self) -> str:
-        """The one line on standard error of a command that ended with 1 and printed nothing."""
-        assert (self.code, self.out) == (1, ""), self
-        line, end = self.err[:-1], self.err[-1:]
-        assert end == "\n" and "\n" not in line, self.err
-        assert line.startswith("gearshift: "), self.err
-        return line.removeprefix("gearshift: ")
-
-
-Command = Callable[..., Ended]
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run one command in this process."""
-
-    def run(*arguments: object) -> Ended:
-        capsys.readouterr()
-        try:
-            code: Any = main([str(argument) for argument in arguments])
-        except SystemExit as ended:  # argparse, on wrong usage and after --help
-            code = ended.code
-        captured = capsys.readouterr()
-        return Ended(code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -152,14 +111,15 @@ def test_verify_finds_numbers_that_are_wrong(command: Command, tiny_bundle: Path
 
 def test_doctor_shows_one_line_for_each_finding(command: Command) -> None:
     ended = command("doctor")
-    assert (ended.code, ended.err) == (0, "")
+    assert ended.code in (0, WARNED) and ended.err == ""
     subjects = ended.out.splitlines()
     assert any(line.split()[:2] == ["ok", "onnxruntime"] for line in subjects)
 
 
 def test_doctor_as_json(command: Command) -> None:
     ended = command("doctor", "--json")
-    assert (ended.code, ended.err) == (0, "")
+    warned = any(finding["level"] == "warning" for finding in ended.json["findings"])
+    assert (ended.code, ended.err) == (WARNED if warned else 0, "")
     assert ended.json["ok"] is True
     assert ended.json["device"]["cores"] >= 1
 
@@ -711,61 +671,7 @@ def test_trim_wants_either_names_or_a_size(
     assert "--max-mb" in ended.err
 
 
-# Benchmarks
-
-
-def test_bench_shows_a_table_per_precision(command: Command, tiny_bundle: Path) -> None:
-    ended = command("bench", tiny_bundle, "--rounds", 2, "--lengths", "4,9")
-    assert (ended.code, ended.err) == (0, "")
-    first, *lines = ended.out.splitlines()
-    assert first.startswith(f"{tiny_bundle}: a stage per layer, 1 threads (cores: ")
-    headers = [line.split()[0] for line in lines if "p50 ms, 4" in line and "p95 ms, 9" in line]
-    assert headers == ["fp32", "int8"]
-    assert len([line for line in lines if re.fullmatch(r"w\d+-d\d+( +\d+\.\d\d){4}", line)]) == 24
-
-
-def test_bench_beside_dedicated_graphs_gives_ratios(command: Command, tiny_bundle: Path) -> None:
-    given = ("bench", tiny_bundle, "--rounds", 1, "--lengths", "4", "--precision", "int8", "--compare", "dedicated")
-    ended = command(*given, "--json")
-    assert (ended.code, ended.err) == (0, "")
-    rows = {row["subnet"]: row for row in ended.json["rows"]}
-    assert len(rows) == 12
-    for row in rows.values():
-        assert row["ratio"] == pytest.approx(row["median_ms"] / row["dedicated"]["median_ms"])
-    mean = sum(row["ratio"] for row in rows.values()) / 12
-    assert ended.json["mean_ratios"] == {"int8": {"4": pytest.approx(mean)}}
-    assert [rows[name]["segments"] for name in ("w100-d100", "w075-d050", "w025-d075")] == [4, 3, 1]
-    assert ended.json["granularity"] == "layer"
-    assert ended.json["device"]["cores"] >= 1
-    shown = command(*given).out
-    assert re.search(r"^w100-d100 \(4 segments\) +\d+\.\d\d +\d+\.\d\d$", shown, re.M)
-    assert re.search(r"^mean +\d+\.\d\d$", shown, re.M)
-
-
-def test_bench_beside_dedicated_graphs_names_the_package_that_is_missing(
-    command: Command, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in [name for name in sys.modules if name.startswith("gearshift.export")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr("gearshift.runtime.extras._installed", lambda package: package != "onnx")
-    error = command("bench", tiny_bundle, "--compare", "dedicated").error
-    assert error == "this needs onnx, which is not installed; run: pip install 'gearshift[export]'"
-
-
-@pytest.mark.parametrize(
-    ("flag", "value", "message"),
-    [
-        ("--lengths", "0", "lengths: expected numbers of tokens from 1 to 32, got [0]"),
-        ("--lengths", "16,64", "lengths: expected numbers of tokens from 1 to 32, got [16, 64]"),
-        ("--rounds", "0", "rounds: expected a whole number of at least 1, got 0"),
-        ("--threads", "0", "threads: expected 1 to "),
-        ("--threads", "9999", "threads: expected 1 to "),
-    ],
-)
-def test_bench_refuses_what_cannot_be_timed(
-    command: Command, tiny_bundle: Path, flag: str, value: str, message: str
-) -> None:
-    assert command("bench", tiny_bundle, flag, value).error.startswith(message)
+# Policies
 
 
 def test_policies_are_tried_on_a_made_up_trace_and_on_a_decision_log(

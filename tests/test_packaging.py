@@ -95,7 +95,7 @@ def expected_files() -> dict[str, bytes]:
     top = ROOT / "src" / "gearshift"
     files = {f"gearshift/{path.name}": path.read_bytes() for path in [*top.glob("*.py"), top / "py.typed"]}
     for folder in FOLDERS:
-        for path in [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("*.json")]:
+        for path in (path for kind in ("py", "json", "onnx") for path in (ROOT / folder).rglob(f"*.{kind}")):
             files[f"gearshift/{path.relative_to(ROOT).as_posix()}"] = path.read_bytes()
     return {**files, f"gearshift/device_profiles/{PROFILE}": b"{}"}
 
@@ -144,7 +144,19 @@ def test_a_device_answers_with_nothing_but_the_wheel(device: Device, tiny_bundle
     place = succeed(device.python, "-c", "import gearshift.runtime as r; print(r.__file__)", cwd=device.place)
     assert Path(place.strip()).is_relative_to(device.place)
     assert json.loads(succeed(device.gearshift, "verify", tiny_bundle, "--json", cwd=device.place))["verified"]
-    assert json.loads(succeed(device.gearshift, "doctor", "--json", cwd=device.place))["ok"]
+    assert json.loads(run(device.gearshift, "doctor", "--json", cwd=device.place).stdout)["ok"]
+
+
+def test_a_device_is_measured_with_nothing_but_the_wheel(device: Device, tiny_bundle: Path) -> None:
+    given = ("--budget", "8s", "--lengths", "8", "--threads", "1", "-o", "p.json", "--report", "r.html", "--json")
+    found = json.loads(succeed(device.gearshift, "bench", tiny_bundle, *given, "--compare", "boards", cwd=device.place))
+    assert {costs["precision"] for costs in found["operators"]} <= {"fp32", "int8"}
+    assert {row["kind"] for row in found["compare"]} == {"estimated"}
+    assert "How far to trust it" in (device.place / "r.html").read_text()
+    picture = run(device.gearshift, "bench", tiny_bundle, "--plot", "p.png", cwd=device.place)
+    assert picture.stderr == (
+        "gearshift: this needs matplotlib, which is not installed; run: pip install 'gearshift[plot]'\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -166,7 +178,7 @@ def test_the_tests_of_runtime_and_device_profiles_pass_on_a_device(device: Devic
     succeed(device.python, "-m", "pip", "install", "--quiet", *tools, cwd=device.place)
     tests = device.place / "tests"
     tests.mkdir()
-    for name in ("__init__.py", "conftest.py"):
+    for name in ("__init__.py", "conftest.py", "commands.py"):
         shutil.copy(ROOT / "tests" / name, tests)
     for name in ("data", "runtime", "device_profiles"):
         shutil.copytree(ROOT / "tests" / name, tests / name, ignore=shutil.ignore_patterns("__pycache__"))

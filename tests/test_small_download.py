@@ -8,11 +8,9 @@ import pytest
 from examples.demo.commands import generate, write
 from gearshift.runtime.bundle import open_bundle
 from gearshift.runtime.compressed import COMPRESSED, SUFFIX, write_compressed
-from tests import test_command_line
+from tests.commands import Command
 from tests.data.make_tiny_bundle import make_checkpoint
-from tests.test_command_line import TEXT, Command
-
-command = test_command_line.command
+from tests.test_command_line import TEXT
 
 
 @pytest.fixture

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import gearshift
-from gearshift import commands
+from gearshift import bench, commands
 from gearshift.nas_arguments import add_nas
+from gearshift.runtime.calibration_plan import BUDGET_S
 from gearshift.runtime.errors import GearshiftError, MissingExtraError
 from gearshift.runtime.manifest import CPU_PRECISIONS, PRECISIONS
+from gearshift.runtime.scenarios import SCENARIOS
 from gearshift.runtime.tasks import TASKS
 
 INTERRUPTED = 130
@@ -70,11 +72,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="DATA",
-        help="folder or file of TSV, CSV or JSONL, or of plain text for embedding",
+        help="folder or file of TSV, CSV or JSONL, or of plain text for embedding; hub:OWNER/NAME; glue/TASK",
     )
     train.add_argument("--model", help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2)")
     train.add_argument("--task", choices=list(TASKS), default="classification", help="(default: %(default)s)")
     train.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run directory to write")
+    train.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags go before it")
     train.set_defaults(when_interrupted="; the same command goes on from where it last saved")
     _add_columns(train)
     _add_settings(train)
@@ -146,6 +149,11 @@ def _parser() -> argparse.ArgumentParser:
     export = _command(listed, "export", commands.export, "write a trained supernet as a bundle")
     export.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle directory to write")
+    export.add_argument(
+        "--checkpoint",
+        metavar="ID",
+        help="instead of a bundle, write this subnet as a Hugging Face model of its own size into the directory",
+    )
     export.add_argument("--data", type=Path, metavar="DATA", help="held-out rows (default: the data it was trained on)")
     export.add_argument(
         "--precision",
@@ -249,6 +257,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--no-cache", action="store_false", dest="cache", help="neither use nor make packed weights on disk"
     )
+    run.add_argument(
+        "--cascade",
+        type=float,
+        metavar="SHARE",
+        help="let the DAN answer where it is sure, to agree with the most accurate size on this share, such as .99",
+    )
     run.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
     run.add_argument(
         "--live", action="store_true", help="on a terminal: show rate, latency, deadlines, subnets and load as it goes"
@@ -258,19 +272,8 @@ def _parser() -> argparse.ArgumentParser:
     plot.add_argument("log", type=Path, metavar="LOG", help="what `run --log` wrote")
     plot.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="picture to write, .png or .svg")
 
-    bench = _command(listed, "bench", commands.bench, "time every subnet of a bundle on this device")
-    bench.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
-    bench.add_argument(
-        "--compare",
-        choices=["dedicated"],
-        help="beside a graph of the same operators for that subnet alone, unsegmented and without switches",
-    )
-    bench.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions to time (default: all)")
-    bench.add_argument("--lengths", type=_lengths, metavar="N,N", help="tokens of a text (default: 16,64,128)")
-    bench.add_argument("--rounds", type=int, default=20, metavar="N", help="timed calls of each (default: 20)")
-    bench.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="threads, each with a core of its own (default: 1)"
-    )
+    bench_command = _command(listed, "bench", bench.bench, "measure this device, and predict every subnet of a bundle")
+    _add_bench(bench_command)
 
     simulate = _command(
         listed, "simulate", commands.simulate, "try policies on made-up or logged requests, with measured latencies"
@@ -308,6 +311,43 @@ def _command(
     return parser
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="PROFILE", help="profile to write (default: where the engine finds it)"
+    )
+    parser.add_argument(
+        "--budget", type=bench.seconds, default=BUDGET_S, metavar="TIME", help="time for it all (default: 60s)"
+    )
+    parser.add_argument(
+        "--lengths", "--seq", type=_whole_numbers, metavar="N,N", help="tokens of a text (default: 16,64,128)"
+    )
+    parser.add_argument(
+        "--threads", type=_whole_numbers, metavar="N,N", help="threads (default: 1, 2, 4 ... up to the CPUs)"
+    )
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="texts of a call (default: 1)")
+    parser.add_argument("--precision", type=_precisions, metavar="P,P", help="precisions to time (default: all)")
+    parser.add_argument("--deadline-ms", type=float, metavar="MS", help="deadline to look at, and a server's bound")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="page to write, HTML with everything in it")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="pictures to write, .svg or (needs matplotlib) .png")
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        default=[],
+        metavar="DEVICE",
+        help="side by side with devices: profile files, names of boards, or `boards` for all that ship, which are "
+        f"estimated; or `{bench.DEDICATED}`: with a graph of the same operators for each subnet alone",
+    )
+    parser.add_argument(
+        "--scenario", choices=SCENARIOS, help="run one subnet under a load as MLPerf defines it, instead"
+    )
+    parser.add_argument("--soak", type=bench.seconds, metavar="TIME", help="then run one subnet for so long, as 30m")
+    parser.add_argument("--subnet", metavar="ID", help="subnet of --scenario and --soak (default: the largest)")
+    parser.add_argument(
+        "--rounds", type=int, default=20, metavar="N", help=f"timed calls of --compare {bench.DEDICATED} (default: 20)"
+    )
+
+
 def _add_columns(parser: argparse.ArgumentParser) -> None:
     for name, text in (
         ("text", "column of the text (default: sentence; the words: tokens; the question: question)"),
@@ -333,7 +373,7 @@ def _precisions(text: str) -> tuple[str, ...]:
     return names
 
 
-def _lengths(text: str) -> tuple[int, ...]:
+def _whole_numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
@@ -372,6 +412,7 @@ SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
     "width_hidden_weight": (float, "weight of the hidden-state loss beside it, in the width stage"),
     "depth_hidden_weight": (float, "the same in the depth stage"),
     "same_width_teacher": (bool, "a subnet learns from the full-depth net of its own width, rather than the full net"),
+    "distil_dropout": (bool, "subnets have dropout while they are distilled"),
     "freeze_embeddings": (bool, "leave the embeddings as they were pretrained, which takes less time"),
     "sampling": (str, "subnets of a step: sandwich (largest, smallest, some random ones), all, or random"),
     "random_subnets": (int, "random subnets of a step, of sandwich and random"),

@@ -97,7 +97,14 @@ def add_nas(listed: Any, add: Adder, add_columns: Callable[[argparse.ArgumentPar
     search.add_argument("-o", "--output", type=Path, required=True, metavar="NAS", help="directory to write")
     search.add_argument("--plot", type=Path, metavar="FILE", help="picture of buckets and blocks, .png or .svg")
     search.set_defaults(when_interrupted=GOES_ON)
+    _add_device(search)
     _add_flags(search, SEARCH, "SearchSettings")
+
+    told = "write a bundle of all operations of a search, to be timed on a device"
+    operations = add(listed, "nas-operations", nas_commands.operations, told)
+    operations.add_argument("nas", type=Path, metavar="NAS", help="directory of `nas-search`")
+    operations.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle to write")
+    operations.add_argument("--sizes", type=sizes, metavar="N,N", help="hidden sizes (default: those of the search)")
 
     net = add(
         listed, "nas-train", nas_commands.train, "pick the best net under limits, or name one, and train it on text"
@@ -109,7 +116,9 @@ def add_nas(listed: Any, add: Adder, add_columns: Callable[[argparse.ArgumentPar
         ("mb", "most megabytes of weights at --precision"),
     ):
         net.add_argument(f"--{name}", type=float, metavar="N", help=text)
-    net.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of --mb (default: fp32)")
+    net.add_argument("--latency-ms", type=float, metavar="MS", help="longest call on the device of --profile")
+    net.add_argument("--length", type=int, default=64, metavar="N", help="tokens of that call (default: 64)")
+    _add_device(net)
     net.add_argument("--net", metavar="NAME", help="train this net instead, such as 128MFMF-128MFMF-128MFMF")
     net.add_argument(
         "--top", type=int, default=100, metavar="T", help="best nets whose real loss is measured (default: 100)"
@@ -120,9 +129,15 @@ def add_nas(listed: Any, add: Adder, add_columns: Callable[[argparse.ArgumentPar
     net.set_defaults(when_interrupted=GOES_ON)
     _add_flags(net, NET, "NetSettings")
 
-    tune = add(
-        listed, "nas-tune", nas_commands.tune, "tune a net of `nas-train` for a task; `export` takes what is written"
-    )
+    told = "choose nets out of a search's own blocks, which switch without training (an experiment)"
+    pool = add(listed, "nas-pool", nas_commands.pool, told)
+    pool.add_argument("nas", type=Path, metavar="NAS", help="directory of `nas-search`, of a teacher for a task")
+    pool.add_argument("--data", type=Path, metavar="DATA", help="held-out rows (default: those of the teacher)")
+    pool.add_argument("--pool", type=int, default=12, metavar="N", help="nets to choose (default: 12)")
+    add_columns(pool)
+
+    told = "tune a net of `nas-train` for a task; `export` takes what is written"
+    tune = add(listed, "nas-tune", nas_commands.tune, told)
     tune.add_argument("net", type=Path, metavar="NET", help="directory of `nas-train`")
     tune.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder or file of TSV, CSV or JSONL")
     tune.add_argument("--task", default="classification", help="task of the data (default: classification)")
@@ -131,6 +146,14 @@ def add_nas(listed: Any, add: Adder, add_columns: Callable[[argparse.ArgumentPar
     tune.set_defaults(when_interrupted=GOES_ON)
     add_columns(tune)
     _add_flags(tune, TUNE, "TuneSettings")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="device profile with the times of --operations")
+    parser.add_argument("--operations", type=Path, metavar="BUNDLE", help="bundle of `nas-operations`, timed there")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="whose times and bytes count (default: fp32)"
+    )
 
 
 def _add_text(parser: argparse.ArgumentParser, *, of_search: bool = False) -> None:

@@ -7,9 +7,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gearshift.runtime.bundle import open_bundle
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.mixed import MixedSubnet, parse_subnet
 from gearshift.runtime.mixed_tables import MixedEstimate
+from gearshift.runtime.operation_latency import OperationLatency
+from gearshift.runtime.profiles import operation_latency
 from gearshift.runtime.tables import Limits
 from gearshift.show import millions, percent, show, table
 from gearshift.task_data import read_task_data
@@ -31,8 +34,9 @@ def search(options: argparse.Namespace) -> int:
 
         check_format(options.plot)
     teacher = load_teacher(find_model(options.model))
+    settings = SearchSettings(**_given(options, SearchSettings))
     searched = search_blocks(
-        teacher, options.text, SearchSettings(**_given(options, SearchSettings)), options.output, states=options.states
+        teacher, options.text, settings, options.output, states=options.states, latency=_device(options)
     )
     if options.plot is not None:
         plot_blocks(searched, options.plot)
@@ -52,6 +56,23 @@ def search(options: argparse.Namespace) -> int:
         ),
     ]
     show(options, {"nas": str(options.output), "blocks": left, "history": searched.history, "facts": facts}, lines)
+    return 0
+
+
+def operations(options: argparse.Namespace) -> int:
+    """Write the bundle of a search's operations."""
+    from gearshift.export.operations_bundle import export_operations
+    from gearshift.trainer.nasbert.search import load_searched
+
+    searched = load_searched(options.nas)
+    known = {row.block.hidden for rows in searched.tables.rows for row in rows}
+    bundle = export_operations(searched.run.checkpoint, options.sizes or sorted(known), options.output)
+    count = len(bundle.pool(bundle.precisions[0]))
+    show(
+        options,
+        {"bundle": str(options.output), "hash": bundle.hash, "subnets": count},
+        [f"{options.output}: {count} subnets to be timed; `gearshift run {options.output} --save-profile FILE TEXT`"],
+    )
     return 0
 
 
@@ -102,12 +123,70 @@ def _pick(
         parameters=options.parameters,
         macs=options.macs,
         bytes=None if options.mb is None else options.mb * 1e6,
+        latency_ms=options.latency_ms,
+        length=options.length,
         precision=options.precision,
     )
-    if not any((options.parameters, options.macs, options.mb)):
+    if not any((options.parameters, options.macs, options.mb, options.latency_ms)):
         raise InputError("nas-train: expected a limit, such as --parameters 5e6, or a net by name with --net")
-    ranked = pick(searched, limits, embedding=settings.embedding, top=options.top, texts=options.text)
+    ranked = pick(
+        searched,
+        limits,
+        embedding=settings.embedding,
+        top=options.top,
+        latency=_device(options),
+        texts=options.text,
+    )
     return ranked[0][0].subnet, ranked
+
+
+def _device(options: argparse.Namespace) -> OperationLatency | None:
+    """The times of a device's operations, where one was measured."""
+    if options.profile is None and options.operations is None:
+        return None
+    if options.profile is None or options.operations is None:
+        raise InputError("expected both --profile and --operations, the bundle that it was measured with")
+    return operation_latency(options.profile, open_bundle(options.operations), options.precision)
+
+
+def pool(options: argparse.Namespace) -> int:
+    """Choose nets that share the weights of a search, and show them."""
+    from gearshift.trainer.checkpoint import load_run
+    from gearshift.trainer.nasbert.search import load_searched
+    from gearshift.trainer.nasbert.shared import choose_shared
+    from gearshift.trainer.nasbert.teacher import load_teacher
+    from gearshift.trainer.tasks import OBJECTIVES
+
+    searched = load_searched(options.nas)
+    source = Path(searched.run.facts["teacher"])
+    path = options.data or load_run(source).data_path
+    if path is None:
+        raise InputError(f"{source}: does not say what it was trained on; pass its data with --data")
+    data = read_task_data(options, path, searched.run.checkpoint.task)
+    run, scored = choose_shared(searched, load_teacher(source), data, pool=options.pool)
+    known = {one.subnet: one for one in scored}
+    rows = [
+        (
+            name,
+            millions(known[net].macs),
+            f"{known[net].summed:.3f}",
+            f"{known[net].loss:.4f}",
+            percent(run.accuracies[name]),
+        )
+        for name, net in run.subnets.items()
+    ]
+    metric = OBJECTIVES[data.task].metric
+    header = ("net", f"MACs ({searched.tables.macs_tokens} tokens)", "summed", "loss", metric)
+    result = {
+        "nas": str(options.nas),
+        "metric": metric,
+        "candidates": [
+            {"name": one.subnet.name, "macs": one.macs, "summed": one.summed, "loss": one.loss} for one in scored
+        ],
+        "pool": run.accuracies,
+    }
+    show(options, result, [*data.notes, f"{len(run.subnets)} of {len(scored)} nets", *table(header, rows)])
+    return 0
 
 
 def tune(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gearshift.charts import COLOURS, Chart
 from gearshift.runtime.decision_log import LoggedRun
 from gearshift.runtime.errors import DataError, InputError, StorageError
 from gearshift.runtime.extras import require
@@ -74,6 +75,51 @@ def save_figure(figure: Any, path: Path) -> None:
         raise StorageError(f"{path}: the plot could not be written ({error.strerror}); name another file") from error
     finally:
         plt.close(figure)
+
+
+def plot_charts(charts: Sequence[Chart], path: Path) -> None:
+    """Write charts below each other, as PNG or SVG by the name's end; raises InputError, StorageError."""
+    check_format(path)
+    figure, axes = plt.subplots(len(charts), figsize=(7, 4.2 * len(charts)), layout="constrained", squeeze=False)
+    for one, chart in zip(axes[:, 0], charts, strict=True):
+        _draw_chart(one, chart)
+    try:
+        figure.savefig(path, dpi=110)
+    except OSError as error:
+        raise StorageError(f"{path}: the plot could not be written ({error.strerror}); name another file") from error
+    finally:
+        plt.close(figure)
+
+
+def _draw_chart(axes: Any, chart: Chart) -> None:
+    for one in chart.series:
+        xs, ys = [x for x, _ in one.points], [y for _, y in one.points]
+        colour = COLOURS[one.colour % len(COLOURS)]
+        style = {"points": "", "line": "-", "steps": "-", "dashes": "--"}[one.form]
+        marker = "o" if one.form == "points" else ""
+        named = {"label": one.name} if one.name else {}
+        steps = {"drawstyle": "steps-post"} if one.form == "steps" else {}
+        axes.plot(xs, ys, marker=marker, linestyle=style, markersize=4, color=colour, **named, **steps)
+        for x, y, text in zip(xs, ys, one.labels, strict=False):
+            axes.annotate(text, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    for value, text in chart.x_marks:
+        axes.axvline(value, color="tab:red", linestyle="--", linewidth=1)
+        axes.annotate(text, (value, 0.02), xycoords=("data", "axes fraction"), fontsize=8, color="tab:red")
+    if chart.x_log:
+        _milliseconds(axes.xaxis, axes.set_xscale)
+    if chart.y_log:
+        _milliseconds(axes.yaxis, axes.set_yscale)
+    if chart.from_zero:
+        axes.set_ylim(bottom=0)
+    if chart.y_names:
+        axes.set_yticks(range(len(chart.y_names)), chart.y_names)
+    axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
+    axes.grid(alpha=0.3)
+    names = {one.name for one in chart.series if one.name}
+    if len(names) > 1:
+        handles, labels = axes.get_legend_handles_labels()
+        by_name = dict(zip(labels, handles, strict=True))
+        axes.legend(list(by_name.values()), list(by_name), fontsize=8)
 
 
 def shares_in_time(records: Sequence[RequestRecord], start: float) -> tuple[list[float], list[float]]:

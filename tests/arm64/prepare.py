@@ -14,9 +14,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 from pathlib import Path
+
+from tests.debian import prepared, private_apt, run
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "arm64"
@@ -33,24 +34,6 @@ EMULATOR = "qemu-user-static"
 WHEELS = HERE / "wheels.txt"
 PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux_2_17_aarch64", "manylinux2014_aarch64")
 
-APT = """\
-Dir::State "{place}";
-Dir::State::status "{place}/status";
-Dir::Cache "{place}";
-APT::Architecture "arm64";
-#clear APT::Architectures;
-APT::Architectures {{ "arm64"; "{host}"; }};
-APT::Sandbox::User "";
-Acquire::Languages "none";
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-"""
-"""Keeps apt-get out of the system's own lists, and its hooks from being run."""
-
-
-class PrepareError(Exception):
-    """What is missing, in one line."""
-
 
 def prepare(build: Path = BUILD) -> None:
     """Fill `build` with `qemu` (a program), `root` (the arm64 system) and `site` (its Python packages).
@@ -63,14 +46,14 @@ def prepare(build: Path = BUILD) -> None:
     shutil.rmtree(build, ignore_errors=True)
     scratch = build / "scratch"
     scratch.mkdir(parents=True)
-    host = _run("finding this machine's architecture", "dpkg", "--print-architecture").strip()
+    host = run("finding this machine's architecture", "dpkg", "--print-architecture").strip()
     _step("reading the lists of Debian's packages")
-    apt = _private_apt(scratch / "apt", host)
+    apt = private_apt(scratch / "apt", architectures=("arm64", host))
     _step(f"downloading {EMULATOR} and {len(SYSTEM)} packages of an arm64 system")
     emulator, *packages = _packages(apt, scratch / "debs", (f"{EMULATOR}:{host}", *SYSTEM))
     _take_program(emulator, "./usr/bin/qemu-aarch64-static", build / "qemu")
     for package in packages:
-        _run(f"unpacking {package.name}", "dpkg-deb", "-x", str(package), str(build / "root"))
+        run(f"unpacking {package.name}", "dpkg-deb", "-x", str(package), str(build / "root"))
     _step("downloading the runtime's dependencies for arm64")
     for wheel in _wheels(scratch / "wheels"):
         with zipfile.ZipFile(wheel) as archive:
@@ -84,22 +67,10 @@ def _pins() -> str:
     return hashlib.sha256(Path(__file__).read_bytes() + WHEELS.read_bytes()).hexdigest()
 
 
-def _private_apt(place: Path, host: str) -> tuple[str, ...]:
-    """The start of an apt-get command that knows arm64 and this machine's packages, and nothing that is installed."""
-    for folder in ("lists/partial", "archives/partial"):
-        (place / folder).mkdir(parents=True)
-    (place / "status").touch()
-    settings = place / "apt.conf"
-    settings.write_text(APT.format(place=place, host=host))
-    apt = ("apt-get", "--quiet", "-c", str(settings))
-    _run("reading the lists of Debian's packages", *apt, "update")
-    return apt
-
-
 def _packages(apt: tuple[str, ...], place: Path, names: tuple[str, ...]) -> list[Path]:
     """The downloaded .deb files, in the order of the names."""
     place.mkdir()
-    _run("downloading Debian 12's packages", *apt, "download", *names, cwd=place)
+    run("downloading Debian 12's packages", *apt, "download", *names, cwd=place)
     return [next(place.glob(f"{name.partition(':')[0]}_*.deb")) for name in names]
 
 
@@ -119,20 +90,8 @@ def _wheels(place: Path) -> list[Path]:
     platforms = (word for platform in PLATFORMS for word in ("--platform", platform))
     pip = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps")
     kind = ("--only-binary=:all:", "--python-version", PYTHON, *platforms)
-    _run("downloading wheels for arm64", *pip, *kind, "-d", str(place), "-r", str(WHEELS))
+    run("downloading wheels for arm64", *pip, *kind, "-d", str(place), "-r", str(WHEELS))
     return sorted(place.glob("*.whl"))
-
-
-def _run(purpose: str, *command: str, cwd: Path | None = None) -> str:
-    """What the command prints; raises PrepareError with the last line of its complaint."""
-    try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise PrepareError(f"{purpose}: found no {command[0]}; expected Debian 12, which has it") from error
-    if done.returncode:
-        complaint = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
-        raise PrepareError(f"{purpose}: {command[0]}: {complaint[-1]}; expected Debian 12 and its package index")
-    return done.stdout
 
 
 def _step(text: str) -> None:
@@ -141,14 +100,7 @@ def _step(text: str) -> None:
 
 def main() -> int:
     """0, or 1 and one line that says what is missing."""
-    began = time.perf_counter()
-    try:
-        prepare()
-    except (PrepareError, OSError) as error:
-        print(f"arm64: {error}", file=sys.stderr)
-        return 1
-    print(f"arm64: {BUILD.relative_to(HERE.parents[1])} is ready ({time.perf_counter() - began:.0f} s)")
-    return 0
+    return prepared("arm64", BUILD, lambda: prepare())
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from gearshift.runtime import Bundle, open_bundle
+from gearshift.runtime.device_latency import device_rows, find_subjects
 from gearshift.runtime.manifest import SELF_TEST
 from gearshift.runtime.measure import random_inputs
 from tests.arm64 import answers
@@ -202,6 +203,38 @@ def test_doctor_knows_the_board(board: Board, tmp_path: Path) -> None:
     assert ("asimddp" in device["cpu_features"]) is board.dot_product
     (int8,) = (finding for finding in report["findings"] if finding["subject"] == "int8")
     assert int8["level"] == ("ok" if board.dot_product else "note")
+
+
+def test_bench_runs_on_the_board_and_says_that_its_times_mean_nothing(
+    board: Board, bundle: Bundle, tmp_path: Path
+) -> None:
+    given = ("--budget", "6", "--lengths", "8", "--threads", "1", "--compare", "raspberry-pi-4-b", "--json")
+    written = ("--report", tmp_path / "r.html", "--plot", tmp_path / "r.svg")
+    done = run_python(board, tmp_path, "-m", "gearshift", "bench", bundle.path, *given, *written)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["device"]["emulator"] == "qemu"
+    assert found["device"]["cpu_model"] == board.model
+    said = "this CPU is played by qemu: the figures show that everything runs, and no time means anything"
+    assert said in (tmp_path / "r.html").read_text()
+    assert {condition["precision"] for condition in found["conditions"]} == {"fp32", "int8"}
+    for condition in found["conditions"]:
+        assert {row["subnet"] for row in condition["subnets"]} == set(bundle.pool(condition["precision"]))
+    # The operators of a subnet are the same everywhere, and so is what is estimated from them.
+    subjects = find_subjects(["raspberry-pi-4-b"])
+    here = [row.to_dict() for name in bundle.precisions for row in device_rows(bundle, subjects, name, (8,))]
+    assert found["compare"] == [pytest.approx(row) for row in here]
+    # A profile of it would be found by the engine.
+    assert found["profile"] is None
+    assert not (tmp_path / ".local").exists()
+
+
+def test_doctor_says_that_the_board_is_played(board: Board, tmp_path: Path) -> None:
+    done = run_python(board, tmp_path, "-m", "gearshift", "doctor", "--json")
+    (finding,) = (one for one in json.loads(done.stdout)["findings"] if one["subject"] == "emulated")
+    assert finding["text"] == "this CPU is played by qemu: no time means anything here"
+    (profile,) = (one for one in json.loads(done.stdout)["findings"] if one["subject"] == "profile")
+    assert profile["advice"] == "gearshift bench BUNDLE"
 
 
 def test_int8_runs_on_the_dot_products_of_a_board_that_has_them(tiny_bundle: Path, tmp_path: Path) -> None:

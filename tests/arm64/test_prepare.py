@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.arm64 import prepare as checked
-from tests.arm64.prepare import PrepareError, main, prepare
+from tests.arm64.prepare import main, prepare
+from tests.debian import PrepareError
 
 
 def put(folder: Path, name: str, script: str) -> None:

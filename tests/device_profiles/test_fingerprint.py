@@ -126,7 +126,7 @@ def test_a_fingerprint_comes_back_from_json(files: dict[str, str], tmp_path: Pat
     assert Fingerprint.from_dict(json.loads(json.dumps(found.to_dict()))) == found
 
 
-@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Fingerprint)])
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Fingerprint) if field.name != "emulator"])
 def test_a_missing_field_is_named(name: str) -> None:
     raw = DEVICE.to_dict()
     del raw[name]

@@ -12,6 +12,7 @@ from gearshift.device_profiles import (
     DeviceProfile,
     Fingerprint,
     LatencyTable,
+    OperatorCosts,
     ProfileError,
     load_profile,
     save_profile,
@@ -39,10 +40,22 @@ DEVICE = Fingerprint(
     governor=None,
     versions={"onnxruntime": "1.31.1"},
 )
-PROFILE = DeviceProfile(device=DEVICE, estimated=False, tables=(TABLE,))
+OPERATORS = OperatorCosts(
+    precision="int8",
+    provider="CPUExecutionProvider",
+    threads=2,
+    microseconds={"*": (3.0, 9.0, 100.0, 50.0, 700.0), "Add": (2.0, 0.0, 0.0, 60.0, 0.0)},
+    between_us=-1.5,
+    error_median=0.04,
+    error_p95=None,
+    shapes=190,
+    method="by hand",
+    date="2026-01-31",
+)
+PROFILE = DeviceProfile(device=DEVICE, estimated=False, tables=(TABLE,), operators=(OPERATORS,))
 
 GOLDEN = {
-    "schema_version": 1,
+    "schema_version": 2,
     "device": {
         "cpu_model": "Cortex-A72",
         "cpu_features": ["asimd"],
@@ -54,6 +67,20 @@ GOLDEN = {
         "versions": {"onnxruntime": "1.31.1"},
     },
     "estimated": False,
+    "operators": [
+        {
+            "precision": "int8",
+            "provider": "CPUExecutionProvider",
+            "threads": 2,
+            "microseconds": {"*": [3.0, 9.0, 100.0, 50.0, 700.0], "Add": [2.0, 0.0, 0.0, 60.0, 0.0]},
+            "between_us": -1.5,
+            "error_median": 0.04,
+            "error_p95": None,
+            "shapes": 190,
+            "method": "by hand",
+            "date": "2026-01-31",
+        }
+    ],
     "tables": [
         {
             "bundle_hash": "abc123",
@@ -154,16 +181,17 @@ def test_a_file_that_is_not_json_is_named(content: bytes, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("version", "hint"),
     [
-        (2, "install a newer gearshift"),
+        (3, "install a newer gearshift"),
+        (1, "measure"),
         (0, "measure"),
-        ("1", "measure"),
+        ("2", "measure"),
         (True, "measure"),
         (None, "measure"),
     ],
 )
 def test_another_schema_version_is_refused(version: object, hint: str, tmp_path: Path) -> None:
     path = _written(tmp_path, {**GOLDEN, "schema_version": version})
-    with pytest.raises(ProfileError, match=rf"device\.json: expected schema version 1, found {version!r}; {hint}"):
+    with pytest.raises(ProfileError, match=rf"device\.json: expected schema version 2, found {version!r}; {hint}"):
         load_profile(path)
 
 
@@ -236,7 +264,7 @@ def test_any_other_wrong_field_of_a_table_is_named(change: dict[str, object], me
     ("raw", "message"),
     [
         ([], "profile: expected a JSON object, found a list"),
-        ({"schema_version": 1}, r"missing or unknown: \['device', 'estimated', 'tables'\]"),
+        ({"schema_version": 2}, r"missing or unknown: \['device', 'estimated', 'operators', 'tables'\]"),
         ({**GOLDEN, "estimated": "no"}, "estimated: expected true or false, found 'no'"),
         ({**GOLDEN, "tables": {}}, "tables: expected a list, found a dict"),
         ({**GOLDEN, "tables": [1]}, "latency table: expected a JSON object, found a int"),
@@ -246,8 +274,24 @@ def test_any_other_wrong_field_of_a_table_is_named(change: dict[str, object], me
             {**GOLDEN, "tables": [TABLE.to_dict()] * 2},
             "tables: expected one for each bundle, .* found two for",
         ),
+        ({**GOLDEN, "operators": {}}, "operators: expected a list, found a dict"),
+        (
+            {**GOLDEN, "operators": [OPERATORS.to_dict()] * 2},
+            "operators: expected one for each precision, threads and provider",
+        ),
     ],
-    ids=["list", "fields", "estimated", "tables", "table", "no device", "empty device", "twice"],
+    ids=[
+        "list",
+        "fields",
+        "estimated",
+        "tables",
+        "table",
+        "no device",
+        "empty device",
+        "twice",
+        "costs",
+        "costs twice",
+    ],
 )
 def test_any_other_wrong_form_is_one_line_that_names_the_file(raw: object, message: str, tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match=rf"device\.json: .*{message}") as caught:
@@ -265,3 +309,10 @@ def test_a_table_is_found_by_bundle_precision_threads_and_provider() -> None:
 @pytest.mark.parametrize("key", [("other", "int8", 2), ("abc123", "fp32", 2), ("abc123", "int8", 1)])
 def test_a_table_under_other_conditions_is_not_there(key: tuple[str, str, int]) -> None:
     assert PROFILE.table_for(*key) is None
+
+
+def test_costs_of_operators_are_found_by_precision_threads_and_provider() -> None:
+    assert PROFILE.operators_for("int8", 2) is OPERATORS
+    assert PROFILE.operators_for("fp32", 2) is None
+    assert PROFILE.operators_for("int8", 1) is None
+    assert PROFILE.operators_for("int8", 2, provider="CUDAExecutionProvider") is None

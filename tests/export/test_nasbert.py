@@ -116,6 +116,18 @@ def test_what_works_on_any_bundle_works_on_this_one(folder: Path, tmp_path: Path
     assert len(report.rows) == 2 and report.to_dict()["granularity"] == "block"
 
 
+def test_a_device_times_the_operations_and_the_best_net_for_it_is_picked(folder: Path, tmp_path: Path) -> None:
+    operations, profile = tmp_path / "operations.gearshift", tmp_path / "device.json"
+    assert gearshift("nas-operations", folder / "nas", "-o", operations)["subnets"] == 2 * 5 * 2
+    with Engine.load(operations, precision="fp32", threads=1, cache=False) as engine:
+        engine.save_profile(profile)
+    device = ["--profile", profile, "--operations", operations, "--length", 16, "--top", 2]
+    net = ["--epochs", 0, "--embedding", 16, "--states", folder / "states", "-o", tmp_path / "net"]
+    found = gearshift("nas-train", folder / "nas", "--latency-ms", 1000, *device, *BATCH, *net)
+    assert len(found["rescored"]) == 2
+    assert main([str(one) for one in ("nas-train", folder / "nas", "--latency-ms", 1e-9, *device, *net)]) == 1
+
+
 def test_operators_of_other_engines_will_do(folder: Path, tmp_path: Path) -> None:
     arguments = ["export", folder / "tuned", "-o", tmp_path / "s.gearshift", "--operators", "standard"]
     assert gearshift(*arguments)["parity"] < 1e-4

@@ -1,5 +1,6 @@
 """The doctor on machines that are written to disk, with packages that are there, old, broken or missing."""
 
+import dataclasses
 import json
 import tomllib
 from collections.abc import Callable, Mapping
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from gearshift.runtime.doctor import MINIMUM_PYTHON, MINIMUMS, Report, examine, exit_code
+from gearshift.device_profiles import DeviceProfile, save_profile
+from gearshift.runtime.doctor import MINIMUM_PYTHON, MINIMUMS, WARNED, Report, examine, exit_code
 from gearshift.runtime.findings import Finding
 from gearshift.runtime.sensors import Sensors
 from tests.device_profiles import CONTAINER, DRIVER, GOVERNOR, LAPTOP, RASPBERRY_PI, write_tree
@@ -64,7 +66,7 @@ def _found(report: Report, subject: str) -> Finding:
 
 def test_a_good_laptop_has_nothing_to_complain_about(tmp_path: Path) -> None:
     report = _examine(write_tree(tmp_path, LAPTOP), cpus=8, machine=Machine(cpus=8), busy=0.5)
-    assert [finding for finding in report.findings if finding.level != "ok"] == []
+    assert [finding.subject for finding in report.findings if finding.level != "ok"] == ["profile"]
     assert exit_code(report) == 0
     assert _found(report, "providers").text == "CUDAExecutionProvider, CPUExecutionProvider"
     assert _found(report, "cpus").text == "8 of 8 can be used"
@@ -79,7 +81,7 @@ def test_a_raspberry_pi_4_is_told_about_its_governor_and_int8(tmp_path: Path) ->
     assert _found(report, "governor").level == "warning"
     assert "no dot-product instructions" in _found(report, "int8").text
     assert _found(report, "cpu pressure").text == "sensor not found"
-    assert exit_code(report) == 0
+    assert exit_code(report) == WARNED
 
 
 def test_a_container_is_told_what_its_quota_leaves(tmp_path: Path) -> None:
@@ -171,7 +173,7 @@ def test_a_package_that_does_not_do_is_an_error_with_the_command_that_mends_it(
     assert finding.advice.startswith(f'pip install "{name}>={MINIMUMS[name]}"')
     optional = name == "psutil"  # without it the sensors are unknown, and bundles still run
     assert finding.level == ("warning" if optional else "error")
-    assert exit_code(report) == (0 if optional else 1)
+    assert exit_code(report) == (WARNED if optional else 1)
     assert "\n" not in (report.problem or "")
 
 
@@ -282,3 +284,34 @@ def test_a_hot_device_that_is_held_down_is_warned_about(tmp_path: Path) -> None:
     for subject in ("temperature", "throttling", "memory pressure", "quota stalls"):
         assert _found(report, subject).level == "warning"
     assert _found(report, "quota stalls").text == "50% of the periods of the CPU quota ran out"
+
+
+def test_a_device_that_was_never_measured_is_told_what_measures_it(tmp_path: Path) -> None:
+    report = _examine(write_tree(tmp_path, LAPTOP))
+    finding = _found(report, "profile")
+    assert (finding.level, finding.advice) == ("note", "gearshift bench BUNDLE")
+    assert report.device.key in finding.text
+
+
+@pytest.mark.parametrize(("version", "level", "code"), [("1.31.1", "ok", 0), ("1.20.0", "warning", WARNED)])
+def test_a_profile_is_found_and_stale_with_another_onnxruntime(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, level: str, code: int
+) -> None:
+    monkeypatch.setenv("GEARSHIFT_PROFILE_DIR", str(tmp_path / "profiles"))
+    root = write_tree(tmp_path / "root", LAPTOP)
+    device = _examine(root, cpus=8, machine=Machine(cpus=8)).device
+    path = tmp_path / "profiles" / f"{device.key}.json"
+    path.parent.mkdir()
+    save_profile(path, DeviceProfile(dataclasses.replace(device, versions={"onnxruntime": version}), False, ()))
+    report = _examine(root, cpus=8, machine=Machine(cpus=8))
+    finding = _found(report, "profile")
+    assert finding.level == level
+    assert str(path) in finding.text
+    assert ("stale: onnxruntime 1.20.0 then, 1.31.1 now" in finding.text) is (level == "warning")
+    assert exit_code(report) == code
+
+
+def test_an_emulated_cpu_is_said(tmp_path: Path) -> None:
+    tree = {**LAPTOP, "proc/cpuinfo": "processor\t: 0\nmodel name\t: QEMU TCG CPU version 2.5+\nflags\t: lm\n"}
+    report = _examine(write_tree(tmp_path, tree), cpus=1)
+    assert _found(report, "emulated").text == "this CPU is played by qemu: no time means anything here"

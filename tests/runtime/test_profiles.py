@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -9,8 +11,17 @@ from gearshift.device_profiles.profile import DeviceProfile, LatencyTable, load_
 from gearshift.device_profiles.profile import save_profile as write_profile
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.errors import ProfileError
-from gearshift.runtime.profiles import save_table, tables_for, this_device
+from gearshift.runtime.own_profile import find_profile, own_path
+from gearshift.runtime.profiles import (
+    own_tables,
+    require_writable,
+    save_measured,
+    save_table,
+    tables_for,
+    this_device,
+)
 from gearshift.runtime.providers import CPU
+from tests.device_profiles.test_profile import OPERATORS
 
 
 def _table(bundle: Bundle, *, precision: str = "fp32", threads: int = 1, largest_ms: float = 8.0) -> LatencyTable:
@@ -62,7 +73,7 @@ def test_a_profile_without_this_bundle_says_what_it_has_and_what_to_do(bundle: B
     message = (
         r"expected a table of this bundle, fp32 or int8 with 1 threads on CPUExecutionProvider, "
         r"found fp32 with 4 threads on CPUExecutionProvider; "
-        r"load the engine without a profile and call save_profile"
+        r"load the engine without a profile, or run `gearshift bench` on it"
     )
     with pytest.raises(ProfileError, match=message):
         _tables(path, bundle)
@@ -94,3 +105,86 @@ def test_a_file_that_is_no_profile_is_not_written_over(bundle: Bundle, tmp_path:
     with pytest.raises(ProfileError, match=r"notes\.txt"):
         save_table(tmp_path / "notes.txt", _table(bundle))
     assert (tmp_path / "notes.txt").read_text() == "precious"
+
+
+def _own(bundle: Bundle, directory: Path, monkeypatch: pytest.MonkeyPatch, *, onnxruntime: str = "") -> Path:
+    """This device's profile in the user's directory, with tables of both precisions."""
+    monkeypatch.setenv("GEARSHIFT_PROFILE_DIR", str(directory))
+    device = this_device()
+    path = own_path(device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if onnxruntime:
+        device = dataclasses.replace(device, versions={**device.versions, "onnxruntime": onnxruntime})
+    tables = (_table(bundle), _table(bundle, precision="int8", largest_ms=3.0))
+    write_profile(path, DeviceProfile(device, False, tables))
+    return path
+
+
+def _own_tables(bundle: Bundle, *, threads: int = 1) -> list[LatencyTable] | None:
+    return own_tables(bundle, precisions=bundle.precisions, threads=threads, provider=CPU[0])
+
+
+def test_the_profile_of_this_device_is_found_by_its_fingerprint(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _own(bundle, tmp_path, monkeypatch)
+    assert path.name == f"{this_device().key}.json"
+    found = find_profile(this_device())
+    assert found is not None and (found.path, found.stale) == (path, None)
+    tables = _own_tables(bundle)
+    assert tables is not None and [table.precision for table in tables] == ["int8", "fp32"]
+    assert _own_tables(bundle, threads=3) is None
+
+
+def test_another_device_finds_nothing(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _own(bundle, tmp_path, monkeypatch)
+    assert find_profile(dataclasses.replace(this_device(), cores=999)) is None
+
+
+def test_a_profile_that_shipped_is_found_where_the_user_has_none(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEARSHIFT_PROFILE_DIR", str(tmp_path / "none"))
+    for path in Path(str(resources.files("gearshift.device_profiles"))).glob("*-????????????.json"):
+        shipped = load_profile(path)
+        assert path.stem.endswith(shipped.device.key), "a profile that ships is found by the end of its name"
+        found = find_profile(shipped.device)
+        assert found is not None and found.path == path
+
+
+def test_a_stale_profile_is_not_used_and_says_what_to_run(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _own(bundle, tmp_path, monkeypatch, onnxruntime="1.0")
+    with caplog.at_level(logging.WARNING):
+        assert _own_tables(bundle) is None
+    (record,) = caplog.records
+    assert "is stale (onnxruntime 1.0 then, " in record.getMessage()
+    assert record.getMessage().endswith(f"run `gearshift bench {bundle.path}`")
+
+
+def test_a_broken_profile_of_this_device_is_a_warning_and_counts_as_none(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _own(bundle, tmp_path, monkeypatch).write_text('{"schema_version": 1}')
+    with caplog.at_level(logging.WARNING):
+        assert _own_tables(bundle) is None
+    assert "expected schema version 2, found 1; measure the device again" in caplog.text
+
+
+def test_costs_of_operators_are_kept_beside_tables_and_replaced_by_newer_ones(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    save_measured(path, tables=[_table(bundle)], operators=[OPERATORS])
+    newer = dataclasses.replace(OPERATORS, shapes=3)
+    save_measured(path, operators=[newer])
+    assert load_profile(path).operators == (newer,)
+    assert load_profile(path).tables == (_table(bundle),)
+
+
+def test_where_nothing_can_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    for path in (tmp_path / "file" / "p.json", tmp_path / "file"):
+        with pytest.raises(ProfileError, match=r"; (or )?name another file with -o"):
+            require_writable(path)
+    assert (tmp_path / "file").read_text() == "precious"
+    require_writable(tmp_path / "new" / "p.json")

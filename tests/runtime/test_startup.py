@@ -12,7 +12,8 @@ from gearshift.runtime import startup
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.errors import BundleError, ProfileError, SelfTestError
 from gearshift.runtime.manifest import SELF_TEST
-from gearshift.runtime.profiles import save_table
+from gearshift.runtime.own_profile import own_path
+from gearshift.runtime.profiles import save_table, this_device
 from gearshift.runtime.providers import CPU
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.startup import default_threads, start
@@ -175,3 +176,26 @@ def test_a_profile_of_another_provider_is_not_used(bundle: Bundle, tmp_path: Pat
         _start(bundle, "fp32", profile=tmp_path / "gpu.json")
     save_table(tmp_path / "gpu.json", table)  # beside the other
     assert _start(bundle, "fp32", profile=tmp_path / "gpu.json")[1] == table
+
+
+def test_this_devices_own_profile_is_used_instead_of_measuring(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*_: object, **__: object) -> None:
+        raise AssertionError("measured though there is a profile")
+
+    monkeypatch.setenv("GEARSHIFT_PROFILE_DIR", str(tmp_path))
+    _saved(bundle, own_path(this_device()), fp32=2.0, int8=1.0)
+    monkeypatch.setattr(startup, "measure_table", measured)
+    session, table = _start(bundle)
+    assert session.precision == table.precision == "int8"
+    assert table.method == "by hand"
+
+
+def test_a_profile_that_lacks_a_precision_is_measured_anew(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEARSHIFT_PROFILE_DIR", str(tmp_path))
+    _saved(bundle, own_path(this_device()), fp32=2.0)
+    assert _start(bundle)[1].method != "by hand"
+    assert _start(bundle, "fp32")[1].method == "by hand"

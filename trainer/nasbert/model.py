@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gearshift.runtime.mixed import Block, MixedShape, MixedSpace, MixedStage, MixedSubnet
+from gearshift.runtime.mixed import Block, MixedShape, MixedSpace, MixedStage, MixedSubnet, block_parts
 from gearshift.trainer.batches import Batch
 from gearshift.trainer.model import Dropout, Embeddings, Head, Output, TaskModel
 from gearshift.trainer.nasbert.operations import make_operation
@@ -89,6 +89,15 @@ class MixedModel(TaskModel):
     def shape(self) -> MixedShape:
         """The sizes that all subnets have in common."""
         return self.space.shape
+
+    @property
+    def full(self) -> MixedSubnet:
+        """The subnet of most parameters."""
+
+        def parameters(block: Block) -> int:
+            return sum(part.parameters for part in block_parts(self.shape, block))
+
+        return MixedSubnet(tuple(max(stage.options, key=parameters) for stage in self.space.stages))
 
     def forward(self, batch: Batch, subnet: MixedSubnet) -> Output:
         """Logits of a subnet, and its states: embeddings, then what each block passes on."""

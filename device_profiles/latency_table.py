@@ -1,0 +1,93 @@
+"""What one bundle costs on one device."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gearshift.device_profiles.checks import check_date, check_names, listed, mapping, positive, require, whole
+
+CPU_PROVIDER = "CPUExecutionProvider"
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """What one bundle costs on one device, at one precision, provider and number of threads.
+
+    Raises ProfileError where a number is missing, not positive or not finite.
+    """
+
+    bundle_hash: str
+    """sha256 of the bundle's manifest."""
+    precision: str
+    provider: str
+    """As ONNX Runtime names it, such as `CPUExecutionProvider`."""
+    threads: int
+    lengths: tuple[int, ...]
+    """Tokens of the texts that were timed, ascending."""
+    median_ms: dict[str, tuple[float, ...]]
+    """Subnet name -> median latency of one call, one value per length."""
+    p95_ms: dict[str, tuple[float, ...]]
+    """Subnet name -> 95th percentile of the same calls."""
+    runs: int
+    """Timed calls behind each value, warm-up not counted."""
+    method: str
+    """How it was timed: batch, warm-up, order, clock."""
+    date: str
+    """When, in ISO 8601."""
+
+    def __post_init__(self) -> None:
+        for name in ("bundle_hash", "precision", "provider", "method", "date"):
+            value = getattr(self, name)
+            require(isinstance(value, str), f"{name}: expected text, found {value!r}")
+        for name in ("threads", "runs"):
+            value = getattr(self, name)
+            require(whole(value) and value >= 1, f"{name}: expected a whole number from 1 on, found {value!r}")
+        lengths = self.lengths
+        require(
+            bool(lengths)
+            and all(whole(length) and length >= 1 for length in lengths)
+            and all(low < high for low, high in itertools.pairwise(lengths)),
+            f"lengths: expected ascending token counts from 1 on, found {list(lengths)}",
+        )
+        check_date(self.date)
+        require(bool(self.median_ms), "median_ms: expected at least one subnet, found none")
+        odd = sorted(self.median_ms.keys() ^ self.p95_ms.keys())
+        require(not odd, f"median_ms and p95_ms: expected the same subnets, found {odd} in one of them")
+        for name, columns in (("median_ms", self.median_ms), ("p95_ms", self.p95_ms)):
+            for subnet, values in columns.items():
+                _check_latencies(f"{name} of {subnet}", values, len(lengths))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON."""
+        return {
+            **vars(self),
+            "lengths": list(self.lengths),
+            "median_ms": {subnet: list(values) for subnet, values in self.median_ms.items()},
+            "p95_ms": {subnet: list(values) for subnet, values in self.p95_ms.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> LatencyTable:
+        """The table that `to_dict` wrote; raises ProfileError."""
+        check_names("latency table", raw, set(cls.__dataclass_fields__))
+        return cls(
+            **{
+                **raw,
+                "lengths": listed("lengths", raw["lengths"]),
+                "median_ms": _columns("median_ms", raw["median_ms"]),
+                "p95_ms": _columns("p95_ms", raw["p95_ms"]),
+            }
+        )
+
+
+def _check_latencies(name: str, values: tuple[float, ...], expected: int) -> None:
+    require(len(values) == expected, f"{name}: expected {expected} values, one per length, found {len(values)}")
+    for value in values:
+        require(positive(value), f"{name}: expected positive, finite milliseconds, found {value!r}")
+
+
+def _columns(what: str, raw: object) -> dict[str, tuple[Any, ...]]:
+    return {subnet: listed(f"{what} of {subnet}", values) for subnet, values in mapping(what, raw).items()}

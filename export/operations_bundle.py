@@ -1,0 +1,62 @@
+"""A bundle that is there to be timed: every operation at every hidden size, once and several times in a row.
+
+Measured on a device (`gearshift run BUNDLE --save-profile`), its latency table gives those of the operations
+(`runtime.operation_latency`). All tokens are pooled, so that no operation is cut short for the first token alone. Its
+weights are random, and its answers mean nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from gearshift.export.pipeline import export_bundle
+from gearshift.runtime.bundle import Bundle
+from gearshift.runtime.manifest import CPU_PRECISIONS
+from gearshift.runtime.mixed import OPERATIONS, Block, MixedSpace, MixedStage, MixedSubnet
+from gearshift.trainer.model import Dropout, Head
+from gearshift.trainer.nasbert.model import MixedModel
+from gearshift.trainer.nasbert.run import MixedCheckpoint, MixedRun
+from gearshift.trainer.rows import Row
+
+REPEATED = 4
+"""Operations in a row, beside one alone: the difference is what one more costs within a net."""
+
+ROWS = 8
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "runs", "away", "from", "them"]
+
+
+def operation_subnets(sizes: Sequence[int]) -> dict[str, MixedSubnet]:
+    """Name -> subnet: every operation at every size, once and REPEATED times."""
+    blocks = [Block(size, (name,) * count) for size in sizes for name in OPERATIONS for count in (1, REPEATED)]
+    return {block.name: MixedSubnet((block,)) for block in blocks}
+
+
+def export_operations(
+    source: MixedCheckpoint, sizes: Sequence[int], out: Path, *, precisions: Sequence[str] = CPU_PRECISIONS
+) -> Bundle:
+    """Write the bundle of a search's operations at these sizes, whole or not at all."""
+    subnets = operation_subnets(sizes)
+    shape = source.model.shape
+    space = MixedSpace(shape, (MixedStage(tuple(subnet.blocks[0] for subnet in subnets.values())),))
+    model = random_operations(space)
+    rows = [Row(" ".join(WORDS[: 2 + number]), None, None) for number in range(ROWS)]
+    with tempfile.TemporaryDirectory() as nowhere:
+        checkpoint = dataclasses.replace(source, model=model, labels=())
+        run = MixedRun(Path(nowhere), checkpoint, subnets, dict.fromkeys(subnets, 0.0), {"max_length": shape.positions})
+        return export_bundle(run, out, rows, precisions=precisions, int8_tolerance=1.0).bundle
+
+
+def random_operations(space: MixedSpace) -> MixedModel:
+    """A model whose values keep their size from operation to operation; the same for the same space."""
+    torch.manual_seed(0)
+    model = MixedModel(space, 0, head=Head("embedding", pooling="mean"), dropout=Dropout(0.0, 0.0))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 and not name.startswith("embeddings"):
+                parameter.normal_(0, parameter[0].numel() ** -0.5)
+    return model.eval()
