@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.answers import probabilities
-from gearshift.runtime.cascade import Calibration
 from gearshift.runtime.dan import Dan, Floats, Text
+from gearshift.runtime.dan_calibration import DanCalibration
 from gearshift.runtime.errors import DataError
 
 SHARPEST, FLATTEST = 0.05, 20.0
@@ -33,7 +33,7 @@ def calibrated(dan: Dan, texts: Sequence[Text], classes: NDArray[np.int64], tran
     )
     sure = probabilities(logits / heat).max(1)
     differs = logits.argmax(1) != transformer.argmax(1)
-    calibration = Calibration(len(texts), np.sort(sure[differs])[::-1].astype(np.float32))
+    calibration = DanCalibration(len(texts), np.sort(sure[differs])[::-1].astype(np.float32))
     return dataclasses.replace(dan, dense=dense, calibration=calibration)
 
 

@@ -6,6 +6,7 @@ from gearshift.runtime.manifest import DAN_EXECUTOR, Manifest
 
 MEANINGS = {
     "accuracy": "Accuracy is the share of {rows} held-out rows answered right",
+    "micro_f1": "Micro F1 is that of all labels of {rows} held-out rows together",
     "spearman": "Spearman is the rank correlation with the numbers of {rows} held-out rows",
     "entity_f1": "Entity F1 is that of whole entities in {rows} held-out rows",
     "answer_f1": "Answer F1 is that of the answers' words, the mean over {rows} held-out questions",

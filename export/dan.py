@@ -37,23 +37,33 @@ AT_ONCE = 16
 def pruned_dan(run: DanRun, *, max_mb: float, precision: str = "int8") -> Dan:
     """The run's DAN with as many of its most frequent n-grams as fit into `max_mb` megabytes (10**6 bytes).
 
-    Of single texts the first layer goes into the table, where its hidden layer is not wider than an embedding.
     Raises ExportError where not one n-gram fits.
     """
-    dense, width = run.dense, run.table.shape[1]
-    folding = not run.paired and len(dense.hidden_bias) <= width
-    stored = len(dense.hidden_bias) if folding else width
-    layers = sum(array.nbytes for name, array in dense.arrays().items() if not (folding and name == "hidden_weight"))
+    arrays = run.dense.arrays().items()
+    layers = sum(array.nbytes for name, array in arrays if not (_folds(run) and name == "hidden_weight"))
+    stored = len(run.dense.hidden_bias) if _folds(run) else run.table.shape[1]
     room = int((max_mb * 1e6 - layers - _HEADER) // bytes_per_ngram(stored, precision))
     if room < 1:
         raise ExportError(f"DAN: nothing fits into {max_mb:g} MB beside layers of {layers} bytes; allow more")
-    table = run.table[:room]  # the most frequent come first
-    if folding:
-        table, dense = fold(table, dense)
-    return pack(run.ngrams[:room], table, dense, precision=precision, longest=run.longest, paired=run.paired)
+    return packed_dan(run, room, precision=precision)
 
 
 _HEADER = 4096  # bytes of the file's header, and more than it takes
+
+
+def packed_dan(run: DanRun, ngrams: int, *, precision: str = "int8") -> Dan:
+    """The run's DAN with so many of its most frequent n-grams.
+
+    Of single texts the first layer goes into the table, where its hidden layer is not wider than an embedding.
+    """
+    table, dense = run.table[:ngrams], run.dense  # the most frequent come first
+    if _folds(run):
+        table, dense = fold(table, dense)
+    return pack(run.ngrams[:ngrams], table, dense, precision=precision, longest=run.longest, paired=run.paired)
+
+
+def _folds(run: DanRun) -> bool:
+    return not run.paired and len(run.dense.hidden_bias) <= run.table.shape[1]
 
 
 def dan_accuracy(dan: Dan, labels: Sequence[str], rows: Sequence[Row]) -> float:

@@ -34,7 +34,7 @@ from gearshift.export.widen import choose_wide
 from gearshift.runtime.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.errors import DataError, InputError
 from gearshift.runtime.manifest import CPU_PRECISIONS, MANIFEST, PRECISIONS, SELF_TEST, TOKENIZER, Manifest, PoolEntry
-from gearshift.runtime.mixed import MixedSpace
+from gearshift.runtime.mixed import MixedSpace, mixed_space
 from gearshift.runtime.session import ElasticSession, check_self_test
 from gearshift.runtime.space import EncoderShape, Space, cut_space
 from gearshift.runtime.storage import replacing_directory, sha256_of
@@ -186,7 +186,7 @@ def _encoded(run: AnyRun, rows: Sequence[Row]) -> EncodedRows:
 
 def _space(run: AnyRun, layers_per_stage: int) -> Space | MixedSpace:
     if isinstance(run, MixedRun):
-        return run.checkpoint.model.space
+        return mixed_space(run.checkpoint.model.shape, run.subnets.values())
     return cut_space(run.checkpoint.model.shape, list(run.subnets.values()), layers_per_stage)
 
 

@@ -49,6 +49,7 @@ COMPARED_ROWS = 8
 
 OPTIMUM_TASKS = {
     "classification": "text-classification",
+    "multi-label-classification": "text-classification",
     "regression": "text-classification",
     "token-classification": "token-classification",
     "question-answering": "question-answering",

@@ -2,6 +2,7 @@
 
 from gearshift.runtime.answers import Classification as Classification
 from gearshift.runtime.answers import Embedding as Embedding
+from gearshift.runtime.answers import MultiLabelClassification as MultiLabelClassification
 from gearshift.runtime.answers import QuestionAnswering as QuestionAnswering
 from gearshift.runtime.answers import Regression as Regression
 from gearshift.runtime.answers import TokenClassification as TokenClassification
@@ -57,6 +58,7 @@ __all__ = [
     "InputError",
     "IntegrityError",
     "Manifest",
+    "MultiLabelClassification",
     "Option",
     "PoolEntry",
     "ProfileError",

@@ -51,6 +51,16 @@ class Classification(RunFacts):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MultiLabelClassification(RunFacts):
+    """Those of the bundle's labels that fit one text: any number of them, or none."""
+
+    labels: tuple[str, ...]
+    """Those of a probability of at least 1/2, the most probable first."""
+    scores: dict[str, float]
+    """Probability of every label, from 0 to 1, each on its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Regression(RunFacts):
     """A number for one text, in the unit that the model was trained on."""
 
@@ -86,7 +96,7 @@ class Embedding(RunFacts):
     """(hidden,), of length 1."""
 
 
-Answer = Classification | Regression | TokenClassification | QuestionAnswering | Embedding
+Answer = Classification | MultiLabelClassification | Regression | TokenClassification | QuestionAnswering | Embedding
 
 
 def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -104,6 +114,16 @@ def _classification(output: Output, encoding: Encoding, parts: Sequence[str], la
     scores = dict(zip(labels, [exponent / total for exponent in exponents], strict=True))
     label = labels[logits.index(highest)]
     return {"label": label, "score": scores[label], "scores": scores}
+
+
+def _multi_label(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    scores = {label: _sigmoid(logit) for label, logit in zip(labels, output.tolist(), strict=True)}
+    found = sorted((label for label in labels if scores[label] >= 0.5), key=lambda label: -scores[label])
+    return {"labels": tuple(found), "scores": scores}
+
+
+def _sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
 
 
 def _regression(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
@@ -136,6 +156,7 @@ _Reader = Callable[[Output, Encoding, Sequence[str], Sequence[str]], dict[str, A
 
 _ANSWERS: Mapping[str, tuple[Callable[..., Answer], _Reader]] = {
     "classification": (Classification, _classification),
+    "multi-label-classification": (MultiLabelClassification, _multi_label),
     "regression": (Regression, _regression),
     "token-classification": (TokenClassification, _token_classification),
     "question-answering": (QuestionAnswering, _question_answering),

@@ -1,45 +1,44 @@
-"""Where a DAN is sure enough to answer in place of the transformer."""
+"""A cascade: the DAN of a bundle answers where it is sure, everything else goes on to the subnets of the graph."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+from gearshift.runtime.answers import probabilities
+from gearshift.runtime.bundle import Bundle
+from gearshift.runtime.dan import open_dan
+from gearshift.runtime.errors import InputError
+from gearshift.runtime.executors import DanExecutor, Outputs
+from gearshift.runtime.text import Encoded
 
-from gearshift.runtime.errors import InputError, IntegrityError
 
-Floats = NDArray[np.float32]
+class Cascade:
+    """Decides by the probability of the DAN's label, from the threshold on that its calibration gives.
 
+    Raises InputError where the bundle has no DAN, or one that held-out rows do not vouch for.
+    """
 
-@dataclass(frozen=True)
-class Calibration:
-    """How sure a DAN was of held-out rows where it answered otherwise than the transformer."""
+    def __init__(self, bundle: Bundle, agreement: float) -> None:
+        if bundle.dan is None:
+            raise InputError(f"cascade: {bundle.path} has no DAN; export it with --dan, or load it without cascade")
+        dan = open_dan(bundle.path / bundle.dan.file)
+        if dan.calibration is None:
+            raise InputError(f"cascade: the DAN of {bundle.path} is not calibrated; export it with a dev split")
+        self.name = bundle.dan.name
+        self.threshold = dan.calibration.threshold(agreement)
+        if self.threshold == math.inf:
+            raise InputError(
+                f"cascade: {dan.calibration.rows} held-out rows cannot vouch for an agreement of {agreement:g}; "
+                f"expected at most {dan.calibration.rows / (dan.calibration.rows + 1):.4f}"
+            )
+        self._executor = DanExecutor(dan)
 
-    rows: int
-    """Held-out rows that both answered."""
-    disagreements: Floats
-    """Probability of the DAN's label on each row where the two differ, the highest first."""
-
-    def __post_init__(self) -> None:
-        sure = self.disagreements
-        ordered = sure.ndim == 1 and len(sure) <= self.rows and bool(np.all(sure[:-1] >= sure[1:]))
-        if not ordered or self.rows < 1:
-            raise IntegrityError(f"calibration: expected falling probabilities of some of {self.rows} rows")
-
-    def threshold(self, agreement: float) -> float:
-        """The least probability from which on the DAN may answer; math.inf where it never may.
-
-        Where it answers from there on and the transformer elsewhere, the answer is the transformer's own on a share
-        `agreement` of texts like the held-out ones at least, in expectation: conformal risk control (Angelopoulos et
-        al. 2022, equation 4) of the loss "the DAN answers, and differently". Raises InputError for no share.
-        """
-        if isinstance(agreement, bool) or not isinstance(agreement, int | float) or not 0 < agreement <= 1:
-            raise InputError(f"cascade: expected an agreement above 0 and up to 1, such as .99, got {agreement!r}")
-        allowed = math.floor((1 - agreement) * (self.rows + 1) - 1 + 1e-9)
-        if allowed < 0:
-            return math.inf
-        if allowed >= len(self.disagreements):
-            return 0.0
-        return float(np.nextafter(self.disagreements[allowed], np.float32(2)))
+    def outputs(self, encoded: Encoded) -> Outputs | None:
+        """The DAN's logits of each text; None where it is not sure of every one, or knows no word of one."""
+        found = []
+        for parts in encoded.parts:
+            logits, known = self._executor.logits(parts)
+            if not known or float(probabilities(logits).max()) < self.threshold:
+                return None
+            found.append(logits)
+        return found

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import itertools
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 
 from gearshift.device_profiles.profile import LatencyTable
@@ -18,7 +17,8 @@ from gearshift.runtime.errors import InputError, UnknownSubnetError
 from gearshift.runtime.feed_forward import FeedForward
 from gearshift.runtime.hysteresis import Hysteresis
 from gearshift.runtime.latency import IDLE_S, SlowDown, predict
-from gearshift.runtime.policy import REJECTED, Candidate, Decision, pareto
+from gearshift.runtime.policy import CONFIDENT, PROBE, REJECTED, Candidate, Decision, pareto
+from gearshift.runtime.probing import MARGIN, Probing
 from gearshift.runtime.sensors import Snapshot
 from gearshift.runtime.steering import DEFAULT_STEERING, Steering
 
@@ -27,10 +27,6 @@ KEPT_SHAPES = 1024
 
 GAP_MEMORY = 0.1
 """Weight of the newest pause between two requests in the mean that a share of the CPU is worked out from."""
-
-MUTE_MS = 0.3
-MUTE_SHARE = 0.2
-"""A rung that takes less than this, and this share of the next one, says nothing about the slow-down of the others."""
 
 
 class Controller:
@@ -41,8 +37,10 @@ class Controller:
         controller.record(decision, run_ms=7.1, met=True, now=now)
 
     The engine and the simulator drive the same one. `accuracies`: those of the pool, by name. `cpus`: how many
-    calls at once would take all of the machine (CPUs / threads of a call). Time is passed in, in seconds from any
-    fixed moment. Not safe for several threads by itself. Raises InputError for a target that is no share.
+    calls at once would take all of the machine (CPUs / threads of a call). `dan`: the gear that is no subnet of the
+    graph; what it takes, some microseconds of the interpreter, says nothing about the slow-down of the others. Time is
+    passed in, in seconds from any fixed moment. Not safe for several threads by itself. Raises InputError for a target
+    that is no share.
 
     More slack never gives a less accurate subnet, and where a subnet fits one that fits is taken.
     """
@@ -54,6 +52,7 @@ class Controller:
         steering: Steering = DEFAULT_STEERING,
         *,
         cpus: float = 1.0,
+        dan: str | None = None,
     ) -> None:
         self._accuracies = dict(accuracies)
         self._table = table
@@ -62,7 +61,7 @@ class Controller:
         self._ladder = ladder_of(self._accuracies, table)
         self._values = [self._accuracies[name] for name in self._ladder]
         self._rungs = {name: rung for rung, name in enumerate(self._ladder)}
-        self._mute = mute(self._ladder, table)
+        self._dan = dan
         self._last_rung = _floor(self._accuracies, self._ladder, steering.min_accuracy)
         self._costs = functools.lru_cache(KEPT_SHAPES)(self._priced)
         # Lists have a slow-down of their own: several texts at once take less than n times one.
@@ -75,6 +74,7 @@ class Controller:
         self._ahead = FeedForward()
         self._biases = Biases(len(self._ladder))
         self._backoff = Backoff()
+        self._probing = Probing()
         self._arrivals = Arrivals()
         self._gap_s: float | None = None
         self._decided_at: float | None = None
@@ -149,12 +149,26 @@ class Controller:
                     reason = "fits"
                 elif self._steering.reject and _gap(slow_down, now) < IDLE_S:  # else it is tried, to learn from it
                     reason = REJECTED
+            if not backlog and self._may_probe(rung, first, slack_ms, costs, slow_down.value, now):
+                self._probing.begins(now)
+                rung, reason = rung - 1, PROBE
             waited_ms = 0.0 if deadline_ms is None else deadline_ms - slack_ms
             self._arrivals.came(now - waited_ms / 1e3, slack_ms + waited_ms, costs[self._last_rung] * slow_down.value)
             if reason != REJECTED:
                 self._arrivals.begins(now, queued=bool(backlog))
         cost = costs[rung]
         return Decision(self._ladder[rung], cost, cost * factors[rung] * factor, reason)
+
+    def _may_probe(
+        self, rung: int, first: int, slack_ms: float, costs: Sequence[float], usual: float, now: float
+    ) -> bool:
+        """Whether to try the rung above the DAN in its place."""
+        return (
+            self._ladder[rung] == self._dan
+            and rung > first
+            and costs[rung - 1] * usual * MARGIN <= slack_ms
+            and self._probing.due(now)
+        )
 
     def _within(
         self,
@@ -208,6 +222,12 @@ class Controller:
             self._gap_s = gap if self._gap_s is None else self._gap_s + GAP_MEMORY * (gap - self._gap_s)
         self._decided_at = now
 
+    def confident(self, name: str, work: Work, now: float) -> Decision:
+        """That a DAN was sure and has answered already, with the time that it was to take."""
+        slow_down = self._slow_downs[is_single(work)]
+        found = self._pinned(name, work, slow_down.tail_factor(now, self._ahead.ahead))
+        return dataclasses.replace(found, reason=CONFIDENT)
+
     def _pinned(self, name: str, work: Work, factor: float) -> Decision:
         if name not in self._accuracies:
             raise UnknownSubnetError(f"unknown subnet {name!r}; expected one of {', '.join(self._accuracies)}")
@@ -225,10 +245,12 @@ class Controller:
         ratio = run_ms / decision.expected_ms
         if not (math.isfinite(ratio) and ratio > 0):
             return
+        if decision.name == self._dan:
+            return
+        if decision.reason == PROBE:
+            self._probing.ended(met=met is True)
         if decision.reason == "fits" and met is not None:
             self._backoff.record(decision.expected_ms, met=met, now=now)
-        if decision.name in self._mute:
-            return
         slow_down = self._slow_downs[single]
         rung = self._rungs.get(decision.name)
         gap = _gap(slow_down, now - run_ms / 1e3)
@@ -278,16 +300,6 @@ def ladder_of(accuracies: Mapping[str, float], table: LatencyTable) -> tuple[str
     """The subnets worth switching between: the Pareto front of accuracy and of median time over the lengths."""
     front = pareto(Candidate(name, accuracy, sum(table.median_ms[name])) for name, accuracy in accuracies.items())
     return tuple(candidate.name for candidate in front)
-
-
-def mute(ladder: Sequence[str], table: LatencyTable) -> frozenset[str]:
-    """The rungs whose time says nothing about the others': another kind of computation, such as a DAN.
-
-    It is much faster than the next one, and so short that its time is that of the interpreter more than of the machine.
-    """
-    times = [statistics.mean(table.median_ms[name]) for name in ladder]
-    pairs = itertools.pairwise(zip(ladder, times, strict=True))
-    return frozenset(name for (_, slower), (name, ms) in pairs if ms < MUTE_MS and ms < MUTE_SHARE * slower)
 
 
 def _floor(accuracies: Mapping[str, float], ladder: Sequence[str], least: float | None) -> int:

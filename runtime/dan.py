@@ -19,7 +19,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.runtime.cascade import Calibration
+from gearshift.runtime.dan_calibration import DanCalibration
 from gearshift.runtime.dan_index import NgramIndex, build_index
 from gearshift.runtime.errors import GearshiftError, InputError, IntegrityError
 from gearshift.runtime.ngrams import LONGEST, keys
@@ -62,7 +62,7 @@ class Dan:
     longest: int
     """Words of the longest n-gram."""
     paired: bool
-    calibration: Calibration | None = None
+    calibration: DanCalibration | None = None
     """Where it differs from the transformer beside it, where that was measured."""
 
     def __post_init__(self) -> None:
@@ -185,7 +185,7 @@ def open_dan(path: Path) -> Dan:
         if _checksum(index) != facts["index_crc32"]:
             raise IntegrityError("its n-gram index was altered")
         rows = facts.get("calibration_rows")
-        calibration = None if rows is None else Calibration(rows, tensors["disagreements"])
+        calibration = None if rows is None else DanCalibration(rows, tensors["disagreements"])
         return Dan(index, tensors["rows"], tensors["scales"], dense, facts["longest"], facts["paired"], calibration)
     except (KeyError, TypeError, IndexError, GearshiftError) as error:
         raise IntegrityError(f"{path}: not a whole DAN ({error}); copy it again") from error

@@ -21,6 +21,7 @@ from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.cache import HashMemory
 from gearshift.runtime.cap_rules import DEFAULT_RULES, Rules
 from gearshift.runtime.caps import NO_CAPS, Caps
+from gearshift.runtime.cascade import Cascade
 from gearshift.runtime.controller import Controller
 from gearshift.runtime.decision_log import DecisionLog
 from gearshift.runtime.errors import EngineClosedError, InputError
@@ -71,6 +72,7 @@ class Engine:
         queue_limit: int = LIMIT,
         sensors: Sensors | None = None,
         rules: Rules = DEFAULT_RULES,
+        cascade: float | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._bundle = bundle
@@ -82,9 +84,11 @@ class Engine:
         self._pool = bundle.gears(session.precision)
         accuracies = {name: entry.accuracy for name, entry in self._pool.items()}
         cpus = max(1.0, effective_cpus() / session.threads)
-        self._controller = Controller(accuracies, table, steering, cpus=cpus)
+        dan = None if bundle.dan is None else bundle.dan.name
+        self._controller = Controller(accuracies, table, steering, cpus=cpus, dan=dan)
         self._metrics = Metrics(accuracies)
-        self._answering = Answering(bundle, session, self._controller, self._metrics, log, clock)
+        sure = None if cascade is None else Cascade(bundle, cascade)
+        self._answering = Answering(bundle, session, self._controller, self._metrics, log, clock, sure)
         self._gate = Gate()
         self._process = os.getpid()
         self._worker = Worker(self._answer_pending, self._answering.shed, clock, queue_limit)
@@ -93,7 +97,14 @@ class Engine:
         self._answering.slow_loop = self._slow_loop
         if log is not None:
             log.write(
-                LogHeader(time=time.time(), steering=steering, ladder=self.ladder, accuracies=accuracies, table=table)
+                LogHeader(
+                    time=time.time(),
+                    steering=steering,
+                    ladder=self.ladder,
+                    accuracies=accuracies,
+                    table=table,
+                    dan=dan,
+                )
             )
 
     @classmethod
@@ -115,6 +126,7 @@ class Engine:
         queue_limit: int = LIMIT,
         sensors: bool | Sensors = True,
         rules: Rules = DEFAULT_RULES,
+        cascade: float | None = None,
     ) -> Self:
         """An engine for the bundle in directory `path`, verified, self-tested and timed on this machine.
 
@@ -130,6 +142,8 @@ class Engine:
         `sensors`: watch load, heat, battery, memory and power on a thread of its own, and use no larger a subnet
         than `rules` let it; False: steer by the latencies alone.
         `metrics_port`: serve counters on this port of 127.0.0.1, as `serve_metrics` does.
+        `cascade`: let the DAN of the bundle answer wherever it is sure enough for this agreement, such as .99, with the
+        most accurate subnet over all texts; the others are answered as without it.
 
         Raises BundleError (IntegrityError, SchemaError, SelfTestError), ProfileError, InputError or
         StorageError.
@@ -142,6 +156,8 @@ class Engine:
         )
         if metrics_port is not None:
             check_port(metrics_port)
+        if cascade is not None:
+            Cascade(bundle, cascade)  # refuses before the slow part
         with contextlib.ExitStack() as undo:
             decisions = None if log is None else DecisionLog(log)
             if decisions is not None:
@@ -164,6 +180,7 @@ class Engine:
                 queue_limit=queue_limit,
                 sensors=Sensors(clock=time.perf_counter) if sensors is True else sensors or None,
                 rules=rules,
+                cascade=cascade,
             )
             if engine._slow_loop is not None:
                 undo.callback(engine._slow_loop.close)

@@ -59,7 +59,11 @@ class DanExecutor:
         self.dan = dan
 
     def __call__(self, encoded: Encoded, options: ort.RunOptions | None) -> Outputs:
-        return list(self.dan.run([self._text(parts) for parts in encoded.parts]))
+        return [self.logits(parts)[0] for parts in encoded.parts]
+
+    def logits(self, parts: tuple[str, ...]) -> tuple[NDArray[np.float32], int]:
+        """Logits (labels,) of one text, and how many of its n-grams the DAN knows."""
+        return self.dan.logits(self._text(parts))
 
     def _text(self, parts: tuple[str, ...]) -> Text:
         if self.dan.paired:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from gearshift.runtime.errors import UnknownSubnetError
 
 REJECTED = "rejected"
+CONFIDENT = "confident"
+PROBE = "probe"
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Decision:
     """`fits`: the most accurate that keeps the deadline. `best_effort`: none keeps it, this is the fastest.
     `rejected`: none keeps it, and such requests are to be refused. `no_deadline`: the most accurate.
     `accuracy_floor`: the fastest that is accurate enough. `cpu_share`: the most accurate within the share of the
-    CPUs. `pinned`: the caller named it."""
+    CPUs. `pinned`: the caller named it. `confident`: of a cascade, the DAN was sure.
+    `probe`: the DAN would have answered; the subnet above it is tried, as it was not heard from for a while."""
 
 
 def choose(

@@ -27,6 +27,7 @@ TASKS = {
     task.name: task
     for task in (
         Task("classification", LOGITS, labelled=True, per_token=False),
+        Task("multi-label-classification", LOGITS, labelled=True, per_token=False),
         Task("regression", LOGITS, labelled=False, per_token=False, outputs=1),
         Task("token-classification", LOGITS, labelled=True, per_token=True),
         Task("question-answering", LOGITS, labelled=False, per_token=True, outputs=2),

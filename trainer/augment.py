@@ -65,6 +65,11 @@ def near_words(rows: Iterable[Row], tokenizer: Tokenizer, embeddings: Tensor) ->
     return lambda word, text, place: near.get(word.lower(), ())
 
 
+def is_word(text: str) -> bool:
+    """Whether this may be put into a text: letters, and not too few of them."""
+    return re.fullmatch(_LETTERS, text) is not None
+
+
 def _replaceable(row: Row) -> list[str]:
     """The words of a row that may be replaced."""
     return [text[start:end] for text, regions in _texts(row) for start, end in _words(text, regions)]
@@ -129,7 +134,7 @@ def _spelled_like(word: str, other: str) -> str:
 def _words_of_one_token(tokenizer: Tokenizer) -> Mapping[str, int]:
     """Word -> token, of the words that are one token where they follow another."""
     texts = {tokenizer.decode([token]).strip(): token for token in range(tokenizer.get_vocab_size())}
-    words = [text for text in texts if re.fullmatch(_LETTERS, text)]
+    words = [text for text in texts if is_word(text)]
     encoded = tokenizer.encode_batch([f"a {word}" for word in words], add_special_tokens=False)
     first = len(tokenizer.encode("a", add_special_tokens=False).ids)
     single = {word: found.ids[first] for word, found in zip(words, encoded, strict=True) if len(found.ids) == first + 1}

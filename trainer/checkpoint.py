@@ -8,7 +8,7 @@ subnets, the layers of each depth, how it was trained) and `pool.json` (measured
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from gearshift.runtime.errors import ModelError
 from gearshift.runtime.space import Subnet
 from gearshift.runtime.storage import replacing_directory
 from gearshift.runtime.tasks import TASKS
+from gearshift.trainer.hub import is_hub_name
 from gearshift.trainer.huggingface import checkpoint_state, first_line, load_model, quiet, read_config, write_pooling
 from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.names import ARCHITECTURES, CLASS_SUFFIXES
@@ -29,6 +30,8 @@ SUPERNET = "supernet.json"
 POOL = "pool.json"
 WEIGHTS = "model.safetensors"
 SCHEMA_VERSION = 1
+PROBLEM_TYPES = {"regression": "regression", "multi-label-classification": "multi_label_classification"}
+"""Task -> what the config of a sequence classifier calls it."""
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
 """What a tokenizer has beside tokenizer.json; whichever of them are there are taken along."""
 
@@ -60,7 +63,7 @@ class Run:
     subnets: dict[str, Subnet]
     """Name -> subnet, largest first: those that were trained, or the pool that a search chose."""
     accuracies: dict[str, float]
-    """Name -> share of test rows answered right, as training measured it."""
+    """Name -> metric on the test rows, of those that were measured."""
     facts: dict[str, Any]
     """All of supernet.json."""
 
@@ -68,7 +71,7 @@ class Run:
     def data_path(self) -> Path | None:
         """The data that it was trained on, where that is known and still there."""
         path = self.facts.get("data")
-        return Path(path) if path is not None and Path(path).exists() else None
+        return Path(path) if path is not None and (is_hub_name(path) or Path(path).exists()) else None
 
 
 def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "classification") -> Checkpoint:
@@ -98,8 +101,9 @@ def save_run(
     subnets: dict[str, Subnet],
     accuracies: dict[str, float],
     facts: dict[str, Any],
+    files: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a run directory, whole or not at all; raises StorageError.
+    """Write a run directory, whole or not at all; raises StorageError. `files`: name -> text of what else is kept.
 
     The `AutoModel` of its task (`AutoModelForSequenceClassification` ...) loads the full-size net from it.
     """
@@ -112,18 +116,20 @@ def save_run(
         **facts,
     }
     pool = [
-        {"name": name, "accuracy": accuracies[name], "parameters": subnet.parameters(shape)}
+        {"name": name, "accuracy": accuracies.get(name), "parameters": subnet.parameters(shape)}
         for name, subnet in subnets.items()
     ]
     with replacing_directory(target, marker=SUPERNET) as fresh, quiet():
         config = _config_of(checkpoint)
         config.save_pretrained(fresh)
-        state = checkpoint_state(checkpoint.model, config)
+        state = checkpoint_state(checkpoint.model.state_dict(), config, checkpoint.task)
         # As bytes, so that a full disk is an OSError like everywhere else.
         (fresh / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
         if checkpoint.task == "embedding":
             write_pooling(fresh, checkpoint.model.head.pooling, shape.hidden)
         save_tokenizer(checkpoint, fresh)
+        for name, text in (files or {}).items():
+            (fresh / name).write_text(text, encoding="utf-8")
         for name, content in ((SUPERNET, supernet), (POOL, pool)):
             (fresh / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -137,8 +143,8 @@ def _config_of(checkpoint: Checkpoint) -> Any:
         checkpoint.source, local_files_only=True, **(labels if names else {})
     )
     config.architectures = [ARCHITECTURES[config.model_type].class_name(task.name)]
-    if task.name == "regression":
-        config.problem_type = "regression"
+    if task.name in PROBLEM_TYPES:
+        config.problem_type = PROBLEM_TYPES[task.name]
     return config
 
 
@@ -180,7 +186,7 @@ def load_run(path: Path) -> Run:
         pool = json.loads((path / POOL).read_text(encoding="utf-8"))
         if any("subnet" in entry for entry in pool):  # that a search chose
             subnets = {e["name"]: Subnet(tuple((heads, neurons) for heads, neurons in e["subnet"])) for e in pool}
-        accuracies = {entry["name"]: float(entry["accuracy"]) for entry in pool}
+        accuracies = {entry["name"]: float(entry["accuracy"]) for entry in pool if entry["accuracy"] is not None}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{description}: not readable ({error}); train again") from error
     if version != SCHEMA_VERSION:

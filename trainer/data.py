@@ -1,4 +1,4 @@
-"""A task's data from a folder or a file of TSV, CSV or JSONL, or plain text (`formats` says what those are).
+"""A task's data: a folder or a file of TSV, CSV, JSONL or plain text (see `formats`), or a data set of the hub (`hub`).
 
 1. A folder holds `train`, and may hold `dev` (or `valid`, `validation`, `trial`) and `test`, each with one
    of the suffixes. The stem must match exactly: `train.fine.tsv` is another data set and is left alone.
@@ -11,13 +11,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.runtime.errors import DataError
-from gearshift.trainer.formats import PLAIN_SUFFIXES, SUFFIXES, listed, read_records
-from gearshift.trainer.rows import Columns, Row, Tags, choose_columns, read_rows
+from gearshift.trainer.formats import PLAIN_SUFFIXES, SUFFIXES, Record, listed, read_records, require_columns
+from gearshift.trainer.hub import glue_columns, hub_records, is_hub_name
+from gearshift.trainer.rows import Columns, Row, Several, Tags, choose_columns, read_rows
 
 _log = logging.getLogger(__name__)
 
@@ -60,11 +61,17 @@ def read_data(
     column is there. Labels lose the blanks around them and stay strings ("0", "1"). The same files always give the
     same splits. Raises DataError, one line that names the file and, where there is one, the line.
     """
-    if str(path).startswith("hub:"):
-        raise DataError(f"{path}: a data set of the hub is not read yet; download it and pass its folder")
-    path = Path(path)
+    glue = glue_columns(str(path), task)
+    if glue is not None:
+        text_column, pair_column = (
+            text_column or glue[0],
+            pair_column if pair_column or pair_column is None else glue[1],
+        )
     columns = choose_columns(task, text_column, pair_column, label_column)
-    if path.is_dir():
+    path = Path(path)
+    if is_hub_name(str(path)):
+        data = _read_hub(str(path), task, columns)
+    elif path.is_dir():
         data = _read_folder(path, task, columns)
     elif path.is_file():
         data = _split_file(_read_table(path, task, columns))
@@ -98,7 +105,10 @@ class _Table:
         """The sorted labels, of a task that has them; raises DataError where all rows have the same."""
         found = {label for row in self.rows for label in _labels_of(row)}
         numbers = {row.label for row in self.rows if isinstance(row.label, float)}
-        if len(found) == 1:
+        several = isinstance(self.rows[0].label, Several)
+        if several and not found:
+            raise DataError(f"{self.path}: no row has a label; expected some")
+        if len(found) == 1 and not several:
             raise DataError(f"{self.path}: every row has the label {found.pop()!r}; expected two labels or more")
         if len(numbers) == 1:
             raise DataError(f"{self.path}: every row has the number {numbers.pop():g}; expected different ones")
@@ -108,6 +118,8 @@ class _Table:
 def _labels_of(row: Row) -> tuple[str, ...]:
     if isinstance(row.label, Tags):
         return row.label.tags
+    if isinstance(row.label, Several):
+        return row.label.labels
     return (row.label,) if isinstance(row.label, str) else ()
 
 
@@ -120,6 +132,25 @@ def _read_folder(folder: Path, task: str, columns: Columns) -> DataSet:
         found = sorted(entry.name for entry in folder.iterdir())
         raise DataError(f"{folder}: no training file; expected {_expected(task)}, found {listed(found)}")
     tables = {split: _read_table(path, task, columns) for split, path in files.items() if path is not None}
+    return _join(folder, tables, task)
+
+
+def _read_hub(name: str, task: str, columns: Columns) -> DataSet:
+    tables = {}
+    for split, records in hub_records(name).items():
+        where = Path(name) / split
+        tables[split] = _table(where, _with_columns(where, records(), columns, task), task, columns)
+    return _join(Path(name), tables, task)
+
+
+def _with_columns(where: Path, records: Iterator[Record], columns: Columns, task: str) -> Iterator[Record]:
+    for number, values in records:
+        require_columns(where, number, values, columns.required(task))
+        yield number, values
+
+
+def _join(folder: Path, tables: Mapping[str, _Table], task: str) -> DataSet:
+    """The splits, with what is missing held out of train or used twice."""
     train = tables["train"]
     labels = train.labels()
     for table in tables.values():
@@ -207,10 +238,14 @@ def _hash(key: _Key) -> bytes:
 
 
 def _read_table(path: Path, task: str, columns: Columns) -> _Table:
+    return _table(path, read_records(path, columns.required(task)), task, columns)
+
+
+def _table(path: Path, records: Iterator[Record], task: str, columns: Columns) -> _Table:
     rows: list[Row] = []
     lines: list[int] = []
     group_of: dict[str | None, str | None] = {}
-    for line, values in read_records(path, columns.required(task)):
+    for line, values in records:
         for row in read_rows(task, f"{path}:{line}", values, columns):
             if rows and (row.pair is None) != (rows[0].pair is None):
                 raise DataError(f"{path}:{line}: some rows have {columns.pair!r} and some do not; expected all or none")

@@ -30,10 +30,14 @@ from gearshift.trainer.acceleration import make_accelerator
 from gearshift.trainer.augment import augment, near_words
 from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_run, save_run
+from gearshift.trainer.configuration import SETTINGS_FILE, settings_text
 from gearshift.trainer.data import DataSet
-from gearshift.trainer.evaluate import accuracies, with_reference
+from gearshift.trainer.evaluate import measurements, with_reference
+from gearshift.trainer.hub import is_hub_name
 from gearshift.trainer.loop import StagePlan
+from gearshift.trainer.masked_words import masked_words
 from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.pretrained import find_model
 from gearshift.trainer.rows import Row
 from gearshift.trainer.settings import Settings
 from gearshift.trainer.sparsity import prunable, sparsity_of
@@ -77,11 +81,13 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     )
     _stages(training, grid)
     if accelerator.is_main_process:
-        measured = _measured(checkpoint.model, grid, encoded["test"])
-        facts = _facts(settings, encoded, shape.layers, data_path)
+        metrics = _measured(checkpoint.model, grid, encoded["test"])
+        facts = {**_facts(settings, encoded, shape.layers, data_path), "metrics": metrics}
         if settings.pruning is not None:
             facts["sparsity"] = sparsity_of(prunable(checkpoint.model, embeddings=settings.prune_embeddings))
-        save_run(out, checkpoint, subnets=grid, accuracies=measured, facts=facts)
+        main = {name: each[OBJECTIVES[data.task].metric] for name, each in metrics.items()}
+        files = {SETTINGS_FILE: settings_text(settings)}
+        save_run(out, checkpoint, subnets=grid, accuracies=main, facts=facts, files=files)
         shutil.rmtree(states, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -95,17 +101,17 @@ def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
     widths, depths = settings.widths, settings.depths
     for plan, hidden_weight, subnets in (
         (
-            StagePlan("width", settings.width_epochs, settings.width_lr),
+            StagePlan("width", settings.width_epochs, settings.width_lr, dropout=settings.distil_dropout),
             settings.width_hidden_weight,
             uniform_grid(shape, widths, (1.0,)),
         ),
         (
-            StagePlan("depth-only", settings.depth_only_epochs, settings.depth_lr),
+            StagePlan("depth-only", settings.depth_only_epochs, settings.depth_lr, dropout=settings.distil_dropout),
             settings.depth_hidden_weight,
             uniform_grid(shape, (1.0,), depths),
         ),
         (
-            StagePlan("depth", settings.depth_epochs, settings.depth_lr),
+            StagePlan("depth", settings.depth_epochs, settings.depth_lr, dropout=settings.distil_dropout),
             settings.depth_hidden_weight,
             grid,
         ),
@@ -133,21 +139,22 @@ def _augmented(
     if not settings.augment:
         return lambda: encoded
     words = checkpoint.model.embeddings.word.weight.clone()  # as pretrained, in a resumed run too
+    masked = find_model(settings.masked_lm) if settings.masked_lm else None
 
     @functools.cache
     def made() -> EncodedRows:
-        candidates = near_words(rows, checkpoint.tokenizer, words)
+        candidates = masked_words(masked) if masked else near_words(rows, checkpoint.tokenizer, words)
         copies = augment(rows, candidates, copies=settings.augment, seed=settings.seed)
         return encode_split(checkpoint, settings, [*rows, *copies], "train")
 
     return made
 
 
-def _measured(model: ElasticClassifier, grid: Mapping[str, Subnet], test: EncodedRows) -> dict[str, float]:
-    """The metric of every subnet on the test rows."""
+def _measured(model: ElasticClassifier, grid: Mapping[str, Subnet], test: EncodedRows) -> dict[str, dict[str, float]]:
+    """Name -> all metrics of every subnet on the test rows."""
     rows = with_reference(model, test)
-    shown = tqdm(accuracies(model, grid, rows), total=len(grid), desc="test", unit="subnet", disable=None)
-    return dict(shown)
+    shown = tqdm(grid.items(), desc="test", unit="subnet", disable=None)
+    return {name: measurements(model, subnet, rows) for name, subnet in shown}
 
 
 def _facts(
@@ -157,12 +164,17 @@ def _facts(
     return {
         "kept_layers": {str(depth): list(kept_layers(layers, depth)) for depth in settings.depths},
         "settings": settings.to_dict(),
-        "data": None if data_path is None else str(data_path.resolve()),
+        "data": None if data_path is None else _place(data_path),
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "truncated_rows": {split: rows.truncated for split, rows in encoded.items()},
         "dropped_rows": encoded["train"].dropped,
         "max_length": settings.max_length,
     }
+
+
+def _place(data_path: Path) -> str:
+    """What names the data from any directory."""
+    return str(data_path if is_hub_name(str(data_path)) else data_path.resolve())
 
 
 def _check(checkpoint: Checkpoint, settings: Settings) -> None:

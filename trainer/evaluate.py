@@ -31,6 +31,18 @@ def accuracy(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size:
     return found
 
 
+@torch.no_grad()
+def measurements(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> dict[str, float]:
+    """Name -> every metric of the task, that of `accuracy` first."""
+    was_training = model.training
+    model.eval()
+    outputs = _outputs(partial(_answer, model, subnet), rows, batch_size)
+    model.train(was_training)
+    objective = OBJECTIVES[rows.task]
+    listed = {objective.metric: objective.score, **objective.others}
+    return {name: score(outputs, rows) for name, score in listed.items()}
+
+
 def accuracies(model: TaskModel, subnets: Mapping[str, object], rows: EncodedRows) -> Iterator[tuple[str, float]]:
     """Name and metric of each subnet, one after the other, so that a caller can show progress."""
     for name, subnet in subnets.items():

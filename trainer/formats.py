@@ -50,7 +50,8 @@ def listed(names: Collection[str]) -> str:
     return f"{shown} and {len(ordered) - 12} more" if len(ordered) > 12 else shown
 
 
-def _require(path: Path, line: int, found: Collection[str], required: Required) -> None:
+def require_columns(path: Path, line: int, found: Collection[str], required: Required) -> None:
+    """Raise DataError where a record lacks a column."""
     for names in required:
         allowed = (names,) if isinstance(names, str) else names
         if not any(name in found for name in allowed):
@@ -111,7 +112,7 @@ def _with_header(path: Path, records: Iterator[tuple[int, list[str]]], required:
         raise DataError(f"{path}:1: no header line; expected one with the names of the columns")
     if len(set(header)) < len(header):
         raise DataError(f"{path}:1: a column is named twice in {listed(header)}; rename one")
-    _require(path, 1, header, required)
+    require_columns(path, 1, header, required)
     for line, fields in records:
         if fields in ([], [""]):
             raise DataError(f"{path}:{line}: empty row; expected {len(header)} fields; delete the line")
@@ -134,7 +135,7 @@ def _read_jsonl(path: Path, text: str, required: Required) -> Iterator[Record]:
             raise DataError(f"{path}:{line}: JSON that cannot be read: {error}") from error
         if not isinstance(values, dict):
             raise DataError(f"{path}:{line}: expected a JSON object, got {type(values).__name__}")
-        _require(path, line, values, required)
+        require_columns(path, line, values, required)
         yield line, values
 
 

@@ -38,6 +38,12 @@ def read_config(path: Path) -> Any:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path}: no model that transformers can read ({first_line(error)})") from error
+    check_config(config, str(path))
+    return config
+
+
+def check_config(config: Any, path: str) -> None:
+    """Raise ModelError, which names `path`, where a model of this config cannot be made elastic."""
     if config.model_type not in ARCHITECTURES:
         raise ModelError(
             f"{path}: architecture {config.model_type!r} is not supported; expected one of {', '.join(ARCHITECTURES)}"
@@ -47,7 +53,21 @@ def read_config(path: Path) -> Any:
         found = getattr(config, name, expected)
         if found != expected:
             raise ModelError(f"{path}: {name} {found!r} is not supported; expected {expected!r}")
-    return config
+
+
+def task_of(model: Any) -> str:
+    """The task that a transformers model is for, by its class and its config; raises ModelError."""
+    kind, config = type(model).__name__, model.config
+    if kind.endswith("ForSequenceClassification"):
+        problem = config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
+        return {"regression": "regression", "multi_label_classification": "multi-label-classification"}.get(
+            problem, "classification"
+        )
+    for task, suffix in CLASS_SUFFIXES.items():
+        if suffix != "ForSequenceClassification" and kind.endswith(suffix):
+            return task
+    expected = ", ".join(sorted(set(CLASS_SUFFIXES.values())))
+    raise ModelError(f"{kind}: expected a class that ends in one of {expected}; load the model as one of these")
 
 
 def shape_of(config: Any) -> EncoderShape:
@@ -73,8 +93,14 @@ def load_model(path: Path, config: Any, task: str, outputs: int) -> ElasticClass
     """
     with quiet():
         weights = _load_weights(path, config, task, outputs)
+    return elastic_model(weights, config, task, outputs, read_pooling(path) if task == "embedding" else "first")
+
+
+def elastic_model(
+    weights: Mapping[str, Tensor], config: Any, task: str, outputs: int, pooling: str = "first"
+) -> ElasticClassifier:
+    """The elastic form of the weights of a transformers model, named as there; they are copied."""
     architecture = ARCHITECTURES[config.model_type]
-    pooling = read_pooling(path) if task == "embedding" else "first"
     distilbert = config.model_type == "distilbert"
     model = ElasticClassifier(
         shape_of(config),
@@ -90,10 +116,10 @@ def load_model(path: Path, config: Any, task: str, outputs: int) -> ElasticClass
     return model
 
 
-def checkpoint_state(model: ElasticClassifier, config: Any) -> dict[str, Tensor]:
-    """The weights of an elastic model as the checkpoint of that config has them."""
-    state = to_checkpoint(model.state_dict(), config.model_type, model.head.task)
-    names = ARCHITECTURES[config.model_type].names(model.head.task)
+def checkpoint_state(weights: Mapping[str, Tensor], config: Any, task: str) -> dict[str, Tensor]:
+    """Weights named as those of an elastic model, in the form of the checkpoint of that config."""
+    state = to_checkpoint(weights, config.model_type, task)
+    names = ARCHITECTURES[config.model_type].names(task)
     position = f"{names['embeddings.position']}.weight"
     unused = _unused_positions(config)
     state[position] = torch.cat([torch.zeros_like(state[position][:unused]), state[position]])

@@ -40,6 +40,7 @@ class StagePlan:
     """Peak learning rate."""
     head_lr_factor: float = 1
     """Learning rate of pooler and classifier / `lr`."""
+    dropout: bool = True
 
 
 class LoopSettings(Protocol):
@@ -118,7 +119,7 @@ def run_stage(
                 constraint.after_step(index, total)
             if score is not None and every and ((index + 1) % every == 0 or index + 1 == total):
                 best.see(score(), index + 1, model)
-                model.train()
+                model.train(plan.dropout)
                 accelerator.log({f"{plan.name}/score": best.score}, step=index + 1)
             accelerator.log({f"{plan.name}/loss": loss, f"{plan.name}/lr": stepper.lr}, step=index + 1)
             shown = {"best": f"{best.score:.3f}"} if best.weights else {}
@@ -146,7 +147,7 @@ class _Stepper:
         settings: LoopSettings,
     ) -> None:
         self._accelerator, self._losses, self._plan, self._settings = accelerator, losses, plan, settings
-        self._wrapped, self._optimizer = accelerator.prepare(model.train(), optimizer)
+        self._wrapped, self._optimizer = accelerator.prepare(model.train(plan.dropout), optimizer)
         self.lr = 0.0
 
     def close(self) -> None:

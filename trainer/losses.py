@@ -35,10 +35,10 @@ def hidden_loss(student: Output, teacher: Output, subnet: Subnet, batch: Batch) 
     layers = [kept.layer for kept in subnet.kept()]
     layers[-1] = len(teacher.hidden) - 2  # hidden[0] is the embeddings
     targets = [teacher.hidden[0], *(teacher.hidden[layer + 1] for layer in layers)]
-    real = batch.attention_mask.bool()
+    real = batch.attention_mask[:, :, None].float()
     total = student.logits.new_zeros((), dtype=torch.float32)
     for mine, target in zip(student.hidden, targets, strict=True):
-        total = total + F.mse_loss(mine[real].float(), target[real].float(), reduction="sum")
+        total = total + ((mine.float() - target.float()) * real).square().sum()
     return total / (batch.counts.tokens * teacher.hidden[0].shape[-1])
 
 
@@ -48,6 +48,12 @@ def hidden_loss(student: Output, teacher: Output, subnet: Subnet, batch: Batch) 
 def label_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Mean cross entropy; logits (batch, labels)."""
     return F.cross_entropy(logits.float(), batch.labels, reduction="sum") / batch.counts.rows
+
+
+def labels_loss(logits: Tensor, batch: Batch) -> Tensor:
+    """Mean binary cross entropy of every label on its own; logits and labels (batch, labels)."""
+    each = F.binary_cross_entropy_with_logits(logits.float(), batch.labels, reduction="sum")
+    return each / (batch.counts.rows * logits.shape[1])
 
 
 def number_loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -88,6 +94,12 @@ def _mean_cross_entropy(logits: Tensor, batch: Batch) -> Tensor:
 def label_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
     """Soft cross entropy; both (batch, labels)."""
     return soft_cross_entropy(student, teacher, batch.counts.rows)
+
+
+def labels_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+    """Binary cross entropy under the teacher's probabilities; both (batch, labels)."""
+    each = F.binary_cross_entropy_with_logits(student.float(), teacher.float().sigmoid(), reduction="sum")
+    return each / (batch.counts.rows * student.shape[1])
 
 
 def number_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:

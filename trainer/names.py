@@ -60,7 +60,7 @@ class Architecture:
         """Our names -> those of the class for a task."""
         prefix = "" if task == "embedding" else f"{self.prefix}."
         table = {ours: prefix + theirs for ours, theirs in self.encoder.items()}
-        if task in ("classification", "regression"):
+        if CLASS_SUFFIXES[task] == "ForSequenceClassification":
             table |= {"pooler": self.pooler, "classifier": self.classifier}
         elif task == "token-classification":
             table["classifier"] = "classifier"
@@ -89,6 +89,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 
 CLASS_SUFFIXES = {
     "classification": "ForSequenceClassification",
+    "multi-label-classification": "ForSequenceClassification",
     "regression": "ForSequenceClassification",
     "token-classification": "ForTokenClassification",
     "question-answering": "ForQuestionAnswering",

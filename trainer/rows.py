@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gearshift.runtime.errors import DataError
@@ -25,6 +25,13 @@ class Tags:
 
 
 @dataclass(frozen=True, slots=True)
+class Several:
+    """The labels that fit a text: any number of them, or none."""
+
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """One right answer: a part of the second text."""
 
@@ -32,8 +39,9 @@ class Span:
     text: str
 
 
-Label = str | float | Tags | tuple[Span, ...] | None
-"""Of classification, regression, token classification, question answering (any of them is right), embedding."""
+Label = str | float | Several | Tags | tuple[Span, ...] | None
+"""Of classification, regression, multi-label classification, token classification, question answering (any of them is
+right), embedding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,7 @@ class Columns:
 
 DEFAULTS = {
     "classification": Columns("sentence", "sentence2", False, ("label",)),
+    "multi-label-classification": Columns("sentence", "sentence2", False, ("labels", "label")),
     "regression": Columns("sentence", "sentence2", False, ("label", "score")),
     "token-classification": Columns("tokens", None, False, ("ner_tags", "tags")),
     "question-answering": Columns("question", "context", True, ("answers",)),
@@ -101,7 +110,7 @@ def read_rows(task: str, where: str, values: Values, columns: Columns) -> Iterat
         label: Label = None
         if columns.label:
             name = _present(columns.label, values)
-            label = (_number if task == "regression" else _label)(where, name, values[name])
+            label = _LABEL_READERS.get(task, _label)(where, name, values[name])
         yield Row(_text(where, columns.text, values[columns.text]), pair, label)
 
 
@@ -191,6 +200,20 @@ def _label(where: str, column: str, value: object) -> str:
     return label
 
 
+def _several(where: str, column: str, value: object) -> Several:
+    """From a list, or from a text in which `|` divides them, as TSV and CSV have it."""
+    if isinstance(value, str):
+        value = [part for part in value.split("|") if part.strip()]
+    if not isinstance(value, list):
+        raise DataError(
+            f"{where}: expected a list of labels in {column!r}, or labels with | between; got {_kind(value)}"
+        )
+    labels = tuple(_label(where, column, one) for one in value)
+    if len(set(labels)) < len(labels):
+        raise DataError(f"{where}: a label is named twice in {column!r}; name it once")
+    return Several(labels)
+
+
 def _number(where: str, column: str, value: object) -> float:
     try:
         number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
@@ -200,3 +223,9 @@ def _number(where: str, column: str, value: object) -> float:
         shown = repr(value[:40] if isinstance(value, str) else value)
         raise DataError(f"{where}: expected a number in {column!r}, got {shown}; mend it or delete the row")
     return number
+
+
+_LABEL_READERS: Mapping[str, Callable[[str, str, object], Label]] = {
+    "regression": _number,
+    "multi-label-classification": _several,
+}

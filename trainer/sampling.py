@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gearshift.runtime.errors import InputError
-from gearshift.runtime.space import Subnet
+from gearshift.runtime.space import Space, Subnet
 
 SCHEMES = ("sandwich", "all", "random")
 
@@ -49,6 +50,50 @@ class Sampler:
         """The same layers, each with a width drawn from those of all subnets."""
         sizes = sorted({size for one in self.subnets for size in one.layers if size != (0, 0)})
         return Subnet(tuple(source.choice(sizes) if size != (0, 0) else size for size in subnet.layers))
+
+
+@dataclass(frozen=True)
+class SpaceSampler:
+    """Draws subnets of a space: of every stage one of its options, so that none need be listed."""
+
+    space: Space
+    scheme: str = "sandwich"
+    """`sandwich` or `random`, as in `Sampler`."""
+    count: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES[::2]:
+            raise InputError(f"sampling: of a space expected sandwich or random, got {self.scheme!r}")
+
+    @property
+    def ends(self) -> tuple[Subnet, Subnet]:
+        """The largest subnet, and the smallest that skips no stage."""
+        choices = []
+        for stage in self.space.stages:
+            sizes = {place: _size(option.layers) for place, option in enumerate(stage.options)}
+            running = {place: size for place, size in sizes.items() if size} or sizes
+            choices.append((max(sizes, key=sizes.__getitem__), min(running, key=running.__getitem__)))
+        largest, smallest = zip(*choices, strict=True)
+        return self.space.subnet(largest), self.space.subnet(smallest)
+
+    def draw(self, step: int) -> list[Subnet]:
+        """The subnets of a step, each once."""
+        source = random.Random(f"{self.seed}/{step}")
+        ends = self.ends if self.scheme == "sandwich" else ()
+        drawn = [self._one(source) for _ in range(self.count)]
+        return [*dict.fromkeys([*ends[:1], *(one for one in drawn if one not in ends), *ends[1:]])]
+
+    def _one(self, source: random.Random) -> Subnet:
+        """A subnet with at least one layer."""
+        while True:
+            options = [source.choice(stage.options) for stage in self.space.stages]
+            if not all(option.skips for option in options):
+                return Subnet(tuple(size for option in options for size in option.layers))
+
+
+def _size(layers: Sequence[tuple[int, int]]) -> int:
+    return sum(heads * neurons for heads, neurons in layers)
 
 
 def same_width(subnet: Subnet) -> Subnet:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from gearshift.runtime.errors import DataError
-from gearshift.trainer.rows import Row, Span, Tags
+from gearshift.trainer.rows import Row, Several, Span, Tags
 
 IGNORED = -100
 """The place of a label where there is none: what torch's cross entropy leaves out."""
@@ -30,8 +30,8 @@ class Target:
     """What one row teaches."""
 
     values: NDArray[Any]
-    """() the place of the label, or a number; (tokens,) the places of labels; (2,) the tokens that an answer begins
-    and ends with; (0,) of an embedding."""
+    """() the place of the label, or a number; (labels,) 1 for each that fits, of several; (tokens,) the places of
+    labels; (2,) the tokens that an answer begins and ends with; (0,) of an embedding."""
     places: NDArray[np.int32]
     """Token classification: (words,) the first token of each word, -1 for one that is cut off. Question answering:
     (tokens, 2) where each token of the second text begins and ends there, -1 for other tokens. Else (0,)."""
@@ -64,8 +64,15 @@ def target_reader(task: str, labels: Sequence[str]) -> TargetReader:
                 values[place] = known
         return Target(values, places)
 
+    def several(where: str, row: Row, encoding: Encoding) -> Target:
+        assert isinstance(row.label, Several)
+        values = np.zeros(len(labels), dtype=np.float32)
+        values[[place_of(where, label) for label in row.label.labels]] = 1
+        return Target(values, _NO_PLACES)
+
     readers: dict[str, TargetReader] = {
         "classification": classification,
+        "multi-label-classification": several,
         "regression": lambda where, row, encoding: Target(np.array(row.label, dtype=np.float32), _NO_PLACES),
         "token-classification": tokens,
         "question-answering": lambda where, row, encoding: _answer(row, encoding),

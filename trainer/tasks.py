@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from gearshift.trainer import losses, metrics
 from gearshift.trainer.batches import Batch, EncodedRows
+
+Metric = Callable[[Sequence[metrics.Array], EncodedRows], float]
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,11 @@ class Objective:
     """Of what a subnet and the teacher give for a batch."""
     metric: str
     """Its name."""
-    score: Callable[[Sequence[metrics.Array], EncodedRows], float]
+    score: Metric
     taught: bool = True
     """Whether there are labels to fine-tune a teacher on."""
+    others: Mapping[str, Metric] = field(default_factory=dict)
+    """What else the field measures of this task, from -1 or 0 to 1; a run keeps it, and nothing is chosen by it."""
 
 
 OBJECTIVES = {
@@ -32,24 +36,35 @@ OBJECTIVES = {
         losses.label_distillation,
         "accuracy",
         metrics.accuracy,
+        others={"macro_f1": metrics.macro_f1, "matthews": metrics.matthews},
+    ),
+    "multi-label-classification": Objective(
+        losses.labels_loss,
+        losses.labels_distillation,
+        "micro_f1",
+        metrics.micro_f1,
+        others={"macro_f1": metrics.macro_f1_of_several, "exact_match": metrics.all_labels_right},
     ),
     "regression": Objective(
         losses.number_loss,
         losses.number_distillation,
         "spearman",
         metrics.spearman,
+        others={"pearson": metrics.pearson},
     ),
     "token-classification": Objective(
         losses.token_loss,
         losses.token_distillation,
         "entity_f1",
         metrics.entity_f1,
+        others={"precision": metrics.entity_precision, "recall": metrics.entity_recall},
     ),
     "question-answering": Objective(
         losses.span_loss,
         losses.span_distillation,
         "answer_f1",
         metrics.answer_f1,
+        others={"exact_match": metrics.exact_match},
     ),
     "embedding": Objective(
         losses.direction_loss,

@@ -72,11 +72,12 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="DATA",
-        help="folder or file of TSV, CSV or JSONL, or of plain text for embedding",
+        help="folder or file of TSV, CSV or JSONL, or of plain text for embedding; hub:OWNER/NAME; glue/TASK",
     )
     train.add_argument("--model", help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2)")
     train.add_argument("--task", choices=list(TASKS), default="classification", help="(default: %(default)s)")
     train.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run directory to write")
+    train.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags go before it")
     train.set_defaults(when_interrupted="; the same command goes on from where it last saved")
     _add_columns(train)
     _add_settings(train)
@@ -148,6 +149,11 @@ def _parser() -> argparse.ArgumentParser:
     export = _command(listed, "export", commands.export, "write a trained supernet as a bundle")
     export.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
     export.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle directory to write")
+    export.add_argument(
+        "--checkpoint",
+        metavar="ID",
+        help="instead of a bundle, write this subnet as a Hugging Face model of its own size into the directory",
+    )
     export.add_argument("--data", type=Path, metavar="DATA", help="held-out rows (default: the data it was trained on)")
     export.add_argument(
         "--precision",
@@ -250,6 +256,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the latency table for --profile")
     run.add_argument(
         "--no-cache", action="store_false", dest="cache", help="neither use nor make packed weights on disk"
+    )
+    run.add_argument(
+        "--cascade",
+        type=float,
+        metavar="SHARE",
+        help="let the DAN answer where it is sure, to agree with the most accurate size on this share, such as .99",
     )
     run.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
     run.add_argument(
@@ -400,6 +412,7 @@ SETTINGS: dict[str, tuple[Callable[[str], object], str]] = {
     "width_hidden_weight": (float, "weight of the hidden-state loss beside it, in the width stage"),
     "depth_hidden_weight": (float, "the same in the depth stage"),
     "same_width_teacher": (bool, "a subnet learns from the full-depth net of its own width, rather than the full net"),
+    "distil_dropout": (bool, "subnets have dropout while they are distilled"),
     "freeze_embeddings": (bool, "leave the embeddings as they were pretrained, which takes less time"),
     "sampling": (str, "subnets of a step: sandwich (largest, smallest, some random ones), all, or random"),
     "random_subnets": (int, "random subnets of a step, of sandwich and random"),

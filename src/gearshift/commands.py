@@ -17,6 +17,7 @@ from gearshift.runtime.answers import (
     Answer,
     Classification,
     Embedding,
+    MultiLabelClassification,
     QuestionAnswering,
     Regression,
     TokenClassification,
@@ -39,6 +40,7 @@ from gearshift.task_data import read_task_data as _read_data
 
 if TYPE_CHECKING:
     from gearshift.export.vocabulary import VocabularyReport
+    from gearshift.trainer.checkpoint import Run
     from gearshift.trainer.data import DataSet
     from gearshift.trainer.nasbert.run import AnyRun
 
@@ -52,13 +54,15 @@ SHOWN_TOKENS = 128
 def train(options: argparse.Namespace) -> int:
     """Train a supernet and show its subnets."""
     from gearshift.trainer.acceleration import is_main_process
+    from gearshift.trainer.configuration import read_settings
     from gearshift.trainer.dynabert import train_supernet
     from gearshift.trainer.pretrained import find_model
     from gearshift.trainer.settings import Settings
     from gearshift.trainer.tasks import OBJECTIVES
 
     given = {field.name: getattr(options, field.name) for field in fields(Settings)}
-    settings = Settings(**{name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = Settings(**given) if options.config is None else read_settings(options.config, given)
     data = _read_data(options, options.data, options.task)
     run = train_supernet(find_model(options.model), data, settings, options.output, data_path=options.data)
     if not is_main_process():
@@ -68,25 +72,44 @@ def train(options: argparse.Namespace) -> int:
         (name, subnet.parameters(shape), subnet.macs(shape, SHOWN_TOKENS), run.accuracies[name])
         for name, subnet in run.subnets.items()
     ]
-    metric, dropped = OBJECTIVES[data.task].metric, run.facts["dropped_rows"]
+    metric, dropped, metrics = OBJECTIVES[data.task].metric, run.facts["dropped_rows"], run.facts["metrics"]
     result = {
         "run": str(run.path),
         "task": data.task,
         "metric": metric,
         "rows": run.facts["rows"],
         "dropped_rows": run.facts["dropped_rows"],
+        "truncated_rows": run.facts["truncated_rows"],
         "notes": list(data.notes),
-        "subnets": [dict(zip(("name", "parameters", "macs", "accuracy"), row, strict=True)) for row in rows],
+        "subnets": [
+            {**dict(zip(("name", "parameters", "macs", "accuracy"), row, strict=True)), "metrics": metrics[row[0]]}
+            for row in rows
+        ],
     }
-    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", metric)
+    others = list(OBJECTIVES[data.task].others)
+    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", metric, *others)
     lines = [
         *data.notes,
         *([f"{dropped} training rows left out: their answers are cut off; raise --max-length"] if dropped else []),
+        *_cut_rows(run),
         f"{run.path}: {len(rows)} subnets, {metric} on {run.facts['rows']['test']} test rows",
-        *_table(header, [(n, _millions(p), _millions(m), _percent(a)) for n, p, m, a in rows]),
+        *_table(
+            header,
+            [
+                (n, _millions(p), _millions(m), _percent(a), *(_percent(metrics[n][other]) for other in others))
+                for n, p, m, a in rows
+            ],
+        ),
     ]
     _print(options, result, lines)
     return 0
+
+
+def _cut_rows(run: Run) -> list[str]:
+    """How many rows are longer than what is read of a text, if any."""
+    cut = {split: count for split, count in run.facts["truncated_rows"].items() if count}
+    counts = ", ".join(f"{count} of {run.facts['rows'][split]} {split} rows" for split, count in cut.items())
+    return [f"cut at {run.facts['max_length']} tokens: {counts}; --max-length sets it"] if cut else []
 
 
 def train_dan(options: argparse.Namespace) -> int:
@@ -202,6 +225,8 @@ def export(options: argparse.Namespace) -> int:
     from gearshift.trainer.checkpoint import Run
     from gearshift.trainer.nasbert.run import load_any_run
 
+    if options.checkpoint is not None:
+        return _extract(options)
     run = load_any_run(options.run)
     data = _read_data(options, _data_path(options, run), run.checkpoint.task)
     names, portable = _portable(options, run)
@@ -295,6 +320,23 @@ def _data_path(options: argparse.Namespace, run: AnyRun) -> Path:
             f"{options.run}: does not say what it was trained on; pass its data or held-out rows with --data"
         )
     return path
+
+
+def _extract(options: argparse.Namespace) -> int:
+    """Write one subnet as a Hugging Face model."""
+    from gearshift.export.extract import PRUNED_NOTE, extract_subnet, named_subnet
+    from gearshift.trainer.checkpoint import load_run
+
+    run, name = load_run(options.run), options.checkpoint
+    made = extract_subnet(run, name, named_subnet(run, name), options.output)
+    checked = "not loaded here" if made.parity is None else f"within {made.parity:.1e} of the supernet"
+    lines = [
+        f"{made.path}: {name} as a Hugging Face model of {_millions(made.parameters)} parameters, {checked}",
+        *([PRUNED_NOTE] if made.prunes_heads else []),
+    ]
+    result = {"checkpoint": str(made.path), "subnet": name, **dataclasses.asdict(made), "path": str(made.path)}
+    _print(options, result, lines)
+    return 0
 
 
 def _devices(options: argparse.Namespace) -> dict[str, BlockLatency] | None:
@@ -412,6 +454,7 @@ def run(options: argparse.Namespace) -> int:
         max_cpu_share=options.max_cpu_share,
         log=options.log,
         cache=options.cache,
+        cascade=options.cascade,
     ) as engine:
         engine.pin(options.subnet)
         if options.save_profile is not None:
@@ -559,6 +602,8 @@ def _shown(answer: Answer) -> str:
     match answer:
         case Classification():
             return f"{answer.label}  {answer.score:.2f}"
+        case MultiLabelClassification():
+            return ", ".join(f"{label}  {answer.scores[label]:.2f}" for label in answer.labels) or "no label"
         case Regression():
             return f"{answer.value:.4g}"
         case TokenClassification():

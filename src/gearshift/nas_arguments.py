@@ -129,9 +129,15 @@ def add_nas(listed: Any, add: Adder, add_columns: Callable[[argparse.ArgumentPar
     net.set_defaults(when_interrupted=GOES_ON)
     _add_flags(net, NET, "NetSettings")
 
-    tune = add(
-        listed, "nas-tune", nas_commands.tune, "tune a net of `nas-train` for a task; `export` takes what is written"
-    )
+    told = "choose nets out of a search's own blocks, which switch without training (an experiment)"
+    pool = add(listed, "nas-pool", nas_commands.pool, told)
+    pool.add_argument("nas", type=Path, metavar="NAS", help="directory of `nas-search`, of a teacher for a task")
+    pool.add_argument("--data", type=Path, metavar="DATA", help="held-out rows (default: those of the teacher)")
+    pool.add_argument("--pool", type=int, default=12, metavar="N", help="nets to choose (default: 12)")
+    add_columns(pool)
+
+    told = "tune a net of `nas-train` for a task; `export` takes what is written"
+    tune = add(listed, "nas-tune", nas_commands.tune, told)
     tune.add_argument("net", type=Path, metavar="NET", help="directory of `nas-train`")
     tune.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder or file of TSV, CSV or JSONL")
     tune.add_argument("--task", default="classification", help="task of the data (default: classification)")

@@ -149,6 +149,46 @@ def _device(options: argparse.Namespace) -> OperationLatency | None:
     return operation_latency(options.profile, open_bundle(options.operations), options.precision)
 
 
+def pool(options: argparse.Namespace) -> int:
+    """Choose nets that share the weights of a search, and show them."""
+    from gearshift.trainer.checkpoint import load_run
+    from gearshift.trainer.nasbert.search import load_searched
+    from gearshift.trainer.nasbert.shared import choose_shared
+    from gearshift.trainer.nasbert.teacher import load_teacher
+    from gearshift.trainer.tasks import OBJECTIVES
+
+    searched = load_searched(options.nas)
+    source = Path(searched.run.facts["teacher"])
+    path = options.data or load_run(source).data_path
+    if path is None:
+        raise InputError(f"{source}: does not say what it was trained on; pass its data with --data")
+    data = read_task_data(options, path, searched.run.checkpoint.task)
+    run, scored = choose_shared(searched, load_teacher(source), data, pool=options.pool)
+    known = {one.subnet: one for one in scored}
+    rows = [
+        (
+            name,
+            millions(known[net].macs),
+            f"{known[net].summed:.3f}",
+            f"{known[net].loss:.4f}",
+            percent(run.accuracies[name]),
+        )
+        for name, net in run.subnets.items()
+    ]
+    metric = OBJECTIVES[data.task].metric
+    header = ("net", f"MACs ({searched.tables.macs_tokens} tokens)", "summed", "loss", metric)
+    result = {
+        "nas": str(options.nas),
+        "metric": metric,
+        "candidates": [
+            {"name": one.subnet.name, "macs": one.macs, "summed": one.summed, "loss": one.loss} for one in scored
+        ],
+        "pool": run.accuracies,
+    }
+    show(options, result, [*data.notes, f"{len(run.subnets)} of {len(scored)} nets", *table(header, rows)])
+    return 0
+
+
 def tune(options: argparse.Namespace) -> int:
     """Tune a net and show its accuracy."""
     from gearshift.trainer.checkpoint import load_run

@@ -9,7 +9,14 @@ import torch
 
 from gearshift.__main__ import main
 from gearshift.export.card import MEANINGS
-from gearshift.runtime import Embedding, Engine, QuestionAnswering, Regression, TokenClassification
+from gearshift.runtime import (
+    Embedding,
+    Engine,
+    MultiLabelClassification,
+    QuestionAnswering,
+    Regression,
+    TokenClassification,
+)
 from gearshift.runtime.answers import Answer
 from gearshift.runtime.bundle import open_bundle
 from gearshift.runtime.spans import best_span
@@ -30,6 +37,12 @@ EPOCHS = ["--teacher-epochs", "2", "--width-epochs", "1", "--depth-epochs", "1",
 def check_answer(answer: Answer, logits: Array, encoding: object, row: Row, labels: tuple[str, ...]) -> None:
     """That an answer is what torch's numbers mean."""
     match answer:
+        case MultiLabelClassification():
+            assert list(answer.scores) == list(labels)
+            expected = 1 / (1 + np.exp(-logits.astype(np.float64)))
+            assert np.abs(np.array(list(answer.scores.values())) - expected).max() < 1e-4
+            assert answer.labels == tuple(sorted((n for n, p in zip(labels, expected, strict=True) if p >= 0.5),
+                                                 key=lambda name: -answer.scores[name]))  # fmt: skip
         case Regression():
             assert answer.value == pytest.approx(float(logits[0]), abs=1e-4)
         case TokenClassification():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from gearshift.runtime.batches import is_single
 from gearshift.runtime.controller import Controller
 from gearshift.runtime.decision_log import LoggedRun
-from gearshift.runtime.policy import Decision
+from gearshift.runtime.policy import CONFIDENT, Decision
 from gearshift.runtime.record import RequestRecord
 
 
@@ -17,7 +17,7 @@ def replay(run: LoggedRun) -> Iterator[tuple[RequestRecord, Decision, Controller
     For requests that came one after another, by an engine without sensors.
     """
     header = run.header
-    controller = Controller(header.accuracies, header.table, header.steering)
+    controller = Controller(header.accuracies, header.table, header.steering, dan=header.dan)
     assert controller.ladder == header.ladder
     changes = dict(run.changes)
     for number, record in enumerate(run.records):
@@ -26,6 +26,8 @@ def replay(run: LoggedRun) -> Iterator[tuple[RequestRecord, Decision, Controller
         if record.error == "shed":
             controller.shed(work=record.work, arrival_s=record.arrival_s, deadline_ms=record.deadline_ms or 0.0)
             continue
+        if record.reason == CONFIDENT:
+            continue  # answered before anything was decided
         decision = controller.decide(
             work=record.work,
             slack_ms=record.slack_ms,

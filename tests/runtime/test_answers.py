@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models
 
-from gearshift.runtime.answers import Classification, RunFacts, probabilities, read_answer
+from gearshift.runtime.answers import Classification, MultiLabelClassification, RunFacts, probabilities, read_answer
 
 ENCODING = Tokenizer(models.WordLevel({"text": 0}, unk_token="text")).encode("text")
 FACTS = RunFacts(
@@ -38,6 +38,15 @@ def test_the_answer_is_the_most_probable_label_with_the_facts_of_the_run() -> No
     assert answer.scores == pytest.approx({"a": 0.125, "b": 0.5, "c": 0.375})
     for name, value in vars(FACTS).items():
         assert getattr(answer, name) == value
+
+
+def test_of_several_labels_those_of_a_probability_of_a_half_are_given_the_likeliest_first() -> None:
+    logits = np.array([-1.0, 0.0, 3.0, -800.0, 800.0], np.float32)
+    labels = ("a", "b", "c", "d", "e")
+    answer = read_answer("multi-label-classification", logits, ENCODING, ("text",), labels)(**vars(FACTS))
+    assert isinstance(answer, MultiLabelClassification)
+    assert answer.labels == ("e", "c", "b")
+    assert answer.scores == pytest.approx({"a": 0.268941, "b": 0.5, "c": 0.952574, "d": 0.0, "e": 1.0}, abs=1e-6)
 
 
 def test_labels_and_logits_must_agree_in_number() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.runtime.cascade import Calibration
 from gearshift.runtime.dan import Dan, Dense, Floats, fold, open_dan, pack, save_dan
+from gearshift.runtime.dan_calibration import DanCalibration
 from gearshift.runtime.errors import InputError, IntegrityError
 from gearshift.runtime.ngrams import keys
 
@@ -125,7 +125,7 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
 
 @pytest.mark.parametrize("sure", [[], [0.9, 0.6]])
 def test_a_calibration_is_kept(tmp_path: Path, sure: list[float]) -> None:
-    calibration = Calibration(50, np.array(sure, np.float32))
+    calibration = DanCalibration(50, np.array(sure, np.float32))
     save_dan(tmp_path / "dan", dataclasses.replace(_made("int8"), calibration=calibration))
     found = open_dan(tmp_path / "dan").calibration
     assert found is not None and found.rows == 50

@@ -17,41 +17,21 @@ from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.calibration import calibrate
 from gearshift.runtime.calibration_plan import Plan
 from gearshift.runtime.controller import Controller
-from gearshift.runtime.dan import Dan, Dense, Floats, open_dan, pack
+from gearshift.runtime.dan import open_dan
 from gearshift.runtime.errors import IntegrityError, SchemaError, SelfTestError
 from gearshift.runtime.executors import DanExecutor, check_dan
 from gearshift.runtime.measure import random_text
-from gearshift.runtime.ngrams import keys
-from gearshift.runtime.providers import CPU
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.text import TextEncoder
 from tests.runtime.altered import add_dan, change_self_test
-
-TEXTS = ["turn the lights off", "play some music please", "what is the weather like tomorrow"]
-
-
-def _dan(labels: int, *, paired: bool = False, seed: int = 0) -> Dan:
-    """Random, but of n-grams that are in the texts."""
-    source = np.random.default_rng(seed)
-
-    def draw(*shape: int) -> Floats:
-        return source.normal(size=shape).astype(np.float32)
-
-    ngrams = np.unique(np.concatenate([keys(text, 2) for text in TEXTS]))
-    hidden = 4 if paired else 8
-    dense = Dense(draw(4, 32) if paired else None, draw(hidden), draw(labels, hidden), draw(labels))
-    return pack(ngrams, draw(len(ngrams), 8), dense, precision="int8", longest=2, paired=paired)
-
-
-def _table(times: dict[str, tuple[float, ...]], bundle_hash: str = "") -> LatencyTable:
-    return LatencyTable(bundle_hash, "fp32", CPU[0], 1, (8, 32), times, times, 1, "by hand", "2026-01-31")
+from tests.runtime.dans import TEXTS, made_dan, made_table
 
 
 @pytest.fixture(scope="module")
 def dan_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The tiny bundle with a DAN that is less accurate than all of it."""
     path = shutil.copytree(tiny_bundle, tmp_path_factory.mktemp("dan") / "with.gearshift")
-    add_dan(path, _dan(len(open_bundle(path).manifest.labels)), TEXTS, accuracy=0.01)
+    add_dan(path, made_dan(len(open_bundle(path).manifest.labels)), TEXTS, accuracy=0.01)
     return open_bundle(path)
 
 
@@ -61,7 +41,7 @@ def engine(dan_bundle: Bundle) -> Iterator[Engine]:
     with contextlib.closing(ElasticSession(dan_bundle, "fp32", threads=1)) as session:
         ranked = sorted(dan_bundle.gears("fp32").values(), key=lambda entry: entry.accuracy)
         times: dict[str, tuple[float, ...]] = {entry.name: (0.02 + rank,) * 2 for rank, entry in enumerate(ranked)}
-        with Engine(dan_bundle, session, _table(times, dan_bundle.hash)) as made:
+        with Engine(dan_bundle, session, made_table(times, dan_bundle.hash)) as made:
             yield made
 
 
@@ -119,13 +99,13 @@ def test_a_text_without_a_known_word_is_answered_by_the_biases(engine: Engine, t
 
 
 def test_a_pair_is_one_text_for_a_dan_of_single_texts(dan_bundle: Bundle) -> None:
-    encoder, run = TextEncoder(dan_bundle), DanExecutor(_dan(3))
+    encoder, run = TextEncoder(dan_bundle), DanExecutor(made_dan(3))
     pair = encoder.encode([("turn the lights", "off")])
     np.testing.assert_array_equal(run(pair, None), run(encoder.encode([TEXTS[0]]), None))
 
 
 def test_a_single_text_is_half_a_pair_for_a_dan_of_pairs(dan_bundle: Bundle) -> None:
-    dan = _dan(3, paired=True)
+    dan = made_dan(3, paired=True)
     found = DanExecutor(dan)(TextEncoder(dan_bundle).encode([TEXTS[0], (TEXTS[0], TEXTS[1])]), None)
     np.testing.assert_array_equal(found, dan.run([(TEXTS[0], ""), (TEXTS[0], TEXTS[1])]))
 
@@ -154,8 +134,8 @@ def test_it_is_timed_on_text_of_the_length_that_is_asked_for(dan_bundle: Bundle,
     assert TextEncoder(dan_bundle).encode([text]).tokens[0] == max(3, length)
 
 
-def _three(dan_ms: float, small_ms: float = 2.0) -> LatencyTable:
-    return _table({"large": (8.0,) * 2, "small": (small_ms,) * 2, "dan": (dan_ms,) * 2})
+def _three(dan_ms: float) -> LatencyTable:
+    return made_table({"large": (8.0,) * 2, "small": (2.0,) * 2, "dan": (dan_ms,) * 2})
 
 
 ACCURACIES = {"large": 0.9, "small": 0.8, "dan": 0.7}
@@ -163,7 +143,7 @@ ACCURACIES = {"large": 0.9, "small": 0.8, "dan": 0.7}
 
 def test_what_it_takes_says_nothing_about_the_slow_down_of_the_transformer() -> None:
     """The interpreter's hiccups are many times the time of a DAN; the transformer must not be thought slower for it."""
-    controller = Controller(ACCURACIES, _three(0.03))
+    controller = Controller(ACCURACIES, _three(0.03), dan="dan")
     for request in range(200):
         decision = controller.decide(work=one(16), slack_ms=0.5, now=request / 1e3)
         assert decision.name == "dan"
@@ -172,19 +152,11 @@ def test_what_it_takes_says_nothing_about_the_slow_down_of_the_transformer() -> 
     assert controller.decide(work=one(16), slack_ms=None, now=0.3).predicted_ms < 3 * 8
 
 
-@pytest.mark.parametrize(("dan_ms", "small_ms"), [(0.5, 5.0), (0.1, 0.2)])
-def test_a_rung_that_is_long_or_like_the_next_one_does(dan_ms: float, small_ms: float) -> None:
-    controller = Controller(ACCURACIES, _three(dan_ms, small_ms))
-    decision = controller.decide(work=one(16), slack_ms=None, now=0.0, pinned="dan")
-    controller.record(decision, run_ms=3 * dan_ms, met=None, now=0.0)
-    assert controller.slow_down > 1.5
-
-
 def test_under_overload_it_keeps_the_deadlines_that_the_transformer_misses() -> None:
     """One server, 2 ms for the smallest subnet, a request every millisecond with a deadline of 6 ms."""
 
     def met(accuracies: dict[str, float]) -> float:
-        controller, table = Controller(accuracies, _three(0.03)), _three(0.03)
+        controller, table = Controller(accuracies, _three(0.03), dan="dan"), _three(0.03)
         free, kept, count = 0.0, 0, 2000
         for request in range(count):
             arrival = request * 1e-3

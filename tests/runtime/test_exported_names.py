@@ -23,6 +23,7 @@ NAMES = [
     "InputError",
     "IntegrityError",
     "Manifest",
+    "MultiLabelClassification",
     "Option",
     "PoolEntry",
     "ProfileError",

@@ -11,7 +11,7 @@ from typing import Any
 from gearshift.trainer.data import DataSet, read_data
 from tests.trainer.tiny import FILLERS, KEYWORDS
 
-TASKS = ("regression", "token-classification", "question-answering", "embedding")
+TASKS = ("multi-label-classification", "regression", "token-classification", "question-answering", "embedding")
 COLD, HOT = KEYWORDS["cold"], KEYWORDS["hot"]
 
 
@@ -22,6 +22,12 @@ def _words(source: random.Random, count: int) -> list[str]:
 def _regression(source: random.Random) -> dict[str, Any]:
     words = [source.choice((*COLD, *HOT)) for _ in range(5)]
     return {"sentence": " ".join(words), "score": sum(word in HOT for word in words) / 2}
+
+
+def _multi_label(source: random.Random) -> dict[str, Any]:
+    words = [*_words(source, 2), *(source.choice((*COLD, *HOT)) for _ in range(source.randrange(4)))]
+    kinds = [kind for kind, known in (("cold", COLD), ("hot", HOT)) if set(known) & set(words)]
+    return {"sentence": " ".join(words), "labels": kinds}
 
 
 def _token_classification(source: random.Random) -> dict[str, Any]:
@@ -52,6 +58,7 @@ def _embedding(source: random.Random) -> dict[str, Any]:
 
 
 _RECORDS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
+    "multi-label-classification": _multi_label,
     "regression": _regression,
     "token-classification": _token_classification,
     "question-answering": _question_answering,

@@ -49,6 +49,8 @@ def labels_of(task: str, batch: Batch) -> Tensor:
         spans = torch.stack([torch.zeros(rows), torch.tensor(LENGTHS) - 1], dim=1).long()
         spans[2] = IGNORED  # an answer that is cut off
         return spans
+    if task == "multi-label-classification":
+        return torch.randint(0, 2, (rows, 3), generator=source).float()
     if task == "embedding":
         return torch.zeros(rows, 0)
     return torch.randint(0, 3, (rows,), generator=source)

@@ -270,8 +270,3 @@ def test_too_few_rows_to_hold_some_out_are_an_error(tmp_path: Path) -> None:
     folder_with(tmp_path, train="a\tx\na\tx\nb\ty\n")
     with pytest.raises(DataError, match=r"train\.tsv: too few rows to hold some out"):
         read_data(tmp_path)
-
-
-def test_a_data_set_of_the_hub_is_not_read_yet() -> None:
-    with pytest.raises(DataError, match=r"hub:glue/sst2: a data set of the hub is not read yet; .* its folder"):
-        read_data("hub:glue/sst2")

@@ -13,6 +13,8 @@ from gearshift.trainer.batches import Batch
 from gearshift.trainer.losses import (
     direction_loss,
     hidden_loss,
+    labels_distillation,
+    labels_loss,
     number_distillation,
     number_loss,
     soft_cross_entropy,
@@ -128,6 +130,15 @@ def test_numbers_are_learnt_by_their_squares() -> None:
     found, labels = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([0.0, 2.0, 1.0])
     assert number_loss(found, batch_of(labels)).item() == pytest.approx((1 + 0 + 9) / 3)
     assert number_distillation(found, torch.zeros(3, 1), batch_of(labels)).item() == pytest.approx((1 + 4 + 16) / 3)
+
+
+def test_several_labels_are_learnt_each_on_its_own() -> None:
+    logits, labels = torch.randn(3, 2), torch.tensor([[1.0, 0], [0, 0], [1, 1]])
+    shares = 1 / (1 + np.exp(-logits.numpy().astype(np.float64)))
+    expected = -np.mean(labels.numpy() * np.log(shares) + (1 - labels.numpy()) * np.log(1 - shares))
+    assert labels_loss(logits, batch_of(labels)).item() == pytest.approx(expected, rel=1e-5)
+    teacher = torch.where(labels > 0, 40.0, -40.0)  # as sure as labels are
+    assert labels_distillation(logits, teacher, batch_of(labels)).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_token_loss_is_the_mean_over_the_tokens_that_have_a_label() -> None:

@@ -9,7 +9,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from gearshift.runtime.spans import Word, entities
 from gearshift.trainer.batches import EncodedRows
-from gearshift.trainer.metrics import Array, accuracy, answer_f1, cosine, entity_f1, spearman
+from gearshift.trainer.metrics import Array, accuracy, answer_f1, cosine, entity_f1, micro_f1, spearman
 from gearshift.trainer.rows import Row, Span, Tags
 
 
@@ -27,6 +27,14 @@ def one_hot(*places: int) -> Array:
 
 def test_accuracy_is_the_share_of_right_labels() -> None:
     assert accuracy(list(one_hot(0, 1, 2, 2)), rows_of("classification", [0, 1, 2, 0])) == 0.75
+
+
+def test_micro_f1_counts_all_labels_of_all_rows_together() -> None:
+    outputs = [np.array(one, np.float32) for one in ((1, -1, 2), (-3, -1, -2), (4, 4, -0.5))]
+    labels = np.array([[1, 0, 0], [0, 0, 1], [1, 1, 0]], np.float32)  # 3 right of 4 found, and of 4 there are
+    assert micro_f1(outputs, rows_of("multi-label-classification", labels)) == pytest.approx(0.75)
+    none = np.zeros((3, 3), np.float32)
+    assert micro_f1([-np.ones(3, np.float32)] * 3, rows_of("multi-label-classification", none)) == 0
 
 
 @pytest.mark.parametrize(

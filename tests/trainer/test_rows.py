@@ -9,7 +9,7 @@ import pytest
 
 from gearshift.runtime.errors import DataError
 from gearshift.trainer.data import read_data
-from gearshift.trainer.rows import Row, Span, Tags
+from gearshift.trainer.rows import Row, Several, Span, Tags
 
 ANSWER = {"text": "snow", "answer_start": 4}
 
@@ -36,6 +36,21 @@ def test_numbers_are_read_from_strings_and_from_json(tmp_path: Path, column: str
     assert data.splits["train"] == (Row("a", "b", 2.5), Row("c", "d", -10.0))
     assert [row.label for row in data.splits["dev"]] == [3.0, 0.5]
     assert (data.labels, data.task) == ((), "regression")
+
+
+def test_several_labels_are_a_list_or_a_text_with_bars(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("sentence\tlabels\na\tcold|wet\nb\t\nc\thot\n")
+    for split in ("dev", "test"):
+        one_file(
+            tmp_path,
+            {"sentence": "d", "labels": ["wet", "hot"]},
+            {"sentence": "e", "labels": []},
+            name=f"{split}.jsonl",
+        )
+    data = read_data(tmp_path, task="multi-label-classification")
+    assert [row.label for row in data.splits["train"]] == [Several(("cold", "wet")), Several(()), Several(("hot",))]
+    assert [row.label for row in data.splits["dev"]] == [Several(("wet", "hot")), Several(())]
+    assert data.labels == ("cold", "hot", "wet")
 
 
 def test_words_are_joined_by_blanks_and_know_where_they_begin(tmp_path: Path) -> None:

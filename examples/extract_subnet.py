@@ -1,0 +1,29 @@
+"""One size of a supernet as an ordinary Hugging Face model, to go on with in any tool that knows those.
+
+    python -m examples.extract_subnet RUN w050-d050 DIRECTORY
+
+The command line does the same: gearshift export RUN --checkpoint w050-d050 -o DIRECTORY
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import transformers
+
+from gearshift.export.extract import extract_subnet, named_subnet
+from gearshift.trainer.checkpoint import load_run
+
+
+def main(run_path: str, name: str, directory: str) -> None:
+    """Write the model, and load it with transformers alone."""
+    run = load_run(Path(run_path))
+    made = extract_subnet(run, name, named_subnet(run, name), Path(directory))
+    print(f"{made.path}: {made.parameters / 1e6:.3f} M parameters, off by {made.parity} from the supernet")
+    classify = transformers.pipeline("text-classification", model=directory, tokenizer=directory)
+    print(classify("turn the lights off"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:4])

@@ -1,0 +1,189 @@
+"""One subnet as an ordinary Hugging Face model of its own, smaller size, for `from_pretrained`.
+
+A config says how many layers there are, how many neurons they have, and by `pruned_heads` which heads each lacks. So
+any subnet whose layers keep equally many neurons can be written. Transformers below 5 alone reads a model that lacks
+heads; later versions have no head pruning.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import transformers
+from torch import Tensor
+
+from gearshift.export.parity import FP32_TOLERANCE
+from gearshift.runtime.errors import ExportError, UnknownSubnetError
+from gearshift.runtime.space import DEPTHS, WIDTHS, Subnet, uniform_grid
+from gearshift.runtime.storage import replacing_directory
+from gearshift.runtime.tasks import TASKS
+from gearshift.trainer.batches import Batch
+from gearshift.trainer.checkpoint import WEIGHTS, Run, save_tokenizer
+from gearshift.trainer.huggingface import checkpoint_state, quiet, write_pooling
+from gearshift.trainer.names import ARCHITECTURES, CLASS_SUFFIXES
+
+CONFIG = "config.json"
+"""The file that every such directory has."""
+
+LEADING = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")
+"""Of a layer: what has a row for every dimension of a head."""
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """A model that was written."""
+
+    path: Path
+    parameters: int
+    """All of its weights, the task head's among them."""
+    prunes_heads: bool
+    """Whether it lacks heads, so that only transformers below 5 can load it."""
+    parity: float | None
+    """Largest difference of an answer from the supernet's; None where this transformers cannot load it."""
+
+
+def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
+    """Write a subnet of a run as a Hugging Face model, whole or not at all, and check that it answers as there.
+
+    Raises ExportError where layers keep different numbers of neurons, or the model answers otherwise; StorageError.
+    """
+    checkpoint = run.checkpoint
+    neurons = {kept.neurons for kept in subnet.kept()}
+    if len(neurons) > 1:
+        raise ExportError(
+            f"{name}: its layers keep {', '.join(map(str, sorted(neurons)))} neurons, and a Hugging Face config knows "
+            f"one number for all; write it with --portable {name}"
+        )
+    config = small_config(run, subnet)
+    weights = small_weights(checkpoint.model.state_dict(), subnet, checkpoint.model.shape.head_size)
+    state = checkpoint_state(weights, config, checkpoint.task)
+    prunes = bool(config.pruned_heads)
+    with replacing_directory(out, marker=CONFIG) as fresh, quiet():
+        config.save_pretrained(fresh)
+        (fresh / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
+        save_tokenizer(checkpoint, fresh)
+        if checkpoint.task == "embedding":
+            write_pooling(fresh, checkpoint.model.head.pooling, checkpoint.model.shape.hidden)
+        (fresh / "README.md").write_text(_card(run, name, subnet, prunes), encoding="utf-8")
+        parity = _check(run, name, subnet, fresh) if not prunes or can_prune_heads() else None
+    return Extracted(out, sum(tensor.numel() for tensor in state.values()), prunes, parity)
+
+
+def named_subnet(run: Run, name: str) -> Subnet:
+    """A subnet of the run's pool, or a uniform one it was trained with; raises UnknownSubnetError, which lists them."""
+    settings = run.facts.get("settings", {})
+    widths, depths = (tuple(settings.get(key, default)) for key, default in (("widths", WIDTHS), ("depths", DEPTHS)))
+    known = {**uniform_grid(run.checkpoint.model.shape, widths, depths), **run.subnets}
+    if name not in known:
+        raise UnknownSubnetError(f"checkpoint: unknown subnet {name!r}; expected one of {', '.join(known)}")
+    return known[name]
+
+
+def can_prune_heads() -> bool:
+    """Whether the transformers that is installed loads a model that lacks heads."""
+    return hasattr(transformers.PreTrainedModel, "prune_heads")
+
+
+def small_config(run: Run, subnet: Subnet) -> Any:
+    """The run's config, of the subnet's layers, neurons and heads."""
+    config = copy.deepcopy(transformers.AutoConfig.from_pretrained(run.path, local_files_only=True))
+    heads = run.checkpoint.model.shape.heads
+    kept = subnet.kept()
+    config.num_hidden_layers = len(kept)
+    setattr(config, "hidden_dim" if config.model_type == "distilbert" else "intermediate_size", kept[0].neurons)
+    config.pruned_heads = {
+        place: list(range(layer.heads, heads)) for place, layer in enumerate(kept) if layer.heads < heads
+    }
+    return config
+
+
+def small_weights(weights: Mapping[str, Tensor], subnet: Subnet, head_size: int) -> dict[str, Tensor]:
+    """The weights of the subnet alone, with its layers numbered from 0, named as those of an elastic model."""
+    small = {name: tensor for name, tensor in weights.items() if not name.startswith("layers.")}
+    for place, kept in enumerate(subnet.kept()):
+        start, inner = f"layers.{kept.layer}.", kept.heads * head_size
+        for name in [name for name in weights if name.startswith(start)]:
+            part = name.removeprefix(start)
+            small[f"layers.{place}.{part}"] = _cut(weights[name], part, inner, kept.neurons).contiguous()
+    return small
+
+
+def _cut(weight: Tensor, part: str, inner: int, neurons: int) -> Tensor:
+    if part in LEADING:
+        return weight[:inner]
+    if part == "attention_output.weight":
+        return weight[:, :inner]
+    if part.startswith("ffn_in."):
+        return weight[:neurons]
+    return weight[:, :neurons] if part == "ffn_out.weight" else weight
+
+
+@torch.no_grad()
+def _check(run: Run, name: str, subnet: Subnet, path: Path) -> float:
+    """The largest difference between the model as transformers loads it and the supernet; raises ExportError."""
+    task = run.checkpoint.task
+    suffix = CLASS_SUFFIXES[task]
+    auto = getattr(transformers, f"AutoModel{suffix if suffix != 'Model' else ''}")
+    loaded = auto.from_pretrained(path, local_files_only=True).eval()
+    model = run.checkpoint.model.eval()
+    batch = _sample(model.shape.vocabulary, min(16, model.shape.positions), loaded.config.pad_token_id or 0)
+    found, expected = _answer(loaded, batch, task, model.head.pooling), model(batch, subnet).logits
+    real = batch.attention_mask.bool() if TASKS[task].per_token else slice(None)
+    difference = float((found[real] - expected[real]).abs().max())
+    if not difference <= FP32_TOLERANCE:
+        raise ExportError(
+            f"{name}: expected a model within {FP32_TOLERANCE:g} of the supernet, off by {difference:.2g}"
+        )
+    return difference
+
+
+def _sample(vocabulary: int, tokens: int, pad_id: int) -> Batch:
+    """Four rows of random tokens, of different lengths."""
+    source = torch.Generator().manual_seed(0)
+    lengths = torch.tensor([tokens, tokens // 2, tokens - 1, 1])
+    mask = (torch.arange(tokens)[None] < lengths[:, None]).long()
+    ids = torch.randint(0, vocabulary, mask.shape, generator=source)
+    ids = torch.where(ids == pad_id, (pad_id + 1) % vocabulary, ids) * mask + pad_id * (1 - mask)
+    return Batch(ids, mask, torch.zeros_like(mask), torch.zeros(4, 0), torch.arange(4))
+
+
+def _answer(model: Any, batch: Batch, task: str, pooling: str) -> Tensor:
+    """What a transformers model says, in the form of an elastic model's answer."""
+    output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+    if task == "question-answering":
+        return torch.stack([output.start_logits, output.end_logits], dim=-1)
+    if task != "embedding":
+        logits: Tensor = output.logits
+        return logits
+    mask = batch.attention_mask[:, :, None]
+    states = output.last_hidden_state
+    pooled = states[:, 0] if pooling == "first" else (states * mask).sum(1) / mask.sum(1)
+    return torch.nn.functional.normalize(pooled, dim=-1)
+
+
+def _card(run: Run, name: str, subnet: Subnet, prunes: bool) -> str:
+    """A few lines for whoever finds the directory."""
+    kept = subnet.kept()
+    heads: Sequence[int] = [layer.heads for layer in kept]
+    kind = ARCHITECTURES[transformers.AutoConfig.from_pretrained(run.path, local_files_only=True).model_type]
+    lines = [
+        f"# {name}",
+        "",
+        f"A subnet of a gearshift supernet: {len(kept)} layers with {', '.join(map(str, heads))} heads "
+        f"and {kept[0].neurons} neurons each. `{kind.class_name(run.checkpoint.task)}.from_pretrained` loads it.",
+    ]
+    if prunes:
+        lines += ["", PRUNED_NOTE]
+    return "\n".join(lines) + "\n"
+
+
+PRUNED_NOTE = (
+    "It lacks heads (`pruned_heads` in its config), which transformers below 5 can load; later versions have no head "
+    "pruning. A subnet of full width loads in all of them."
+)
