@@ -145,9 +145,11 @@ def report() -> None:
         "",
         *_averages(rows, names),
         "",
-        *_settings_table(rows),
+        *_width_against_depth(rows),
         "",
         *_alone_table(found, rows),
+        "",
+        *_settings_table(rows),
     ]
     facts = {"subjects": {name: [one["seed"] for one in group] for name, group in rows.items()}, "targets": TARGETS}
     save("accuracy", facts, lines)
@@ -197,6 +199,17 @@ def _averages(rows: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[s
         aim = f"{100 * TARGETS[name]:.1f} %" if name in TARGETS else ""
         quotient = sum(own.values()) / sum(teacher.values())
         lines.append(f"| {name} | {100 * quotient:.1f} % | {100 * float(np.mean(shares)):.1f} % | {aim} |")
+    return lines
+
+
+def _width_against_depth(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Half the width against half the depth: the same parameters."""
+    wide, deep = "w100-d050", "w050-d100"
+    lines = [f"| equal parameters | {' | '.join(rows)} | average |", "|---|" + "---|" * (len(rows) + 1)]
+    for name in (deep, wide):
+        means = [float(np.mean(_values(group, name))) for group in rows.values()]
+        cells = " | ".join(f"{100 * mean:.1f}" for mean in [*means, float(np.mean(means))])
+        lines.append(f"| {name} | {cells} |")
     return lines
 
 

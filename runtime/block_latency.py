@@ -1,4 +1,8 @@
-"""The latency of a layer of any size on one device, fitted to measured subnets, so that that of a subnet is a sum."""
+"""The latency of a layer of any size on one device, fitted to measured subnets, so that that of a subnet is a sum.
+
+Layers of one shape cost the same wherever they are, but for the encoder's last one: where the answer is made of the
+first token alone, a graph computes nothing else behind that layer's attention.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ NOISE = 0.02
 
 @dataclass(frozen=True)
 class BlockLatency:
-    """Milliseconds of a layer by its size. Layers of one shape cost the same wherever they are."""
+    """Milliseconds of a layer by its size."""
 
     shape: EncoderShape
     precision: str
@@ -41,29 +45,36 @@ class BlockLatency:
     """For each length: of a layer that runs, of a head and of a neuron."""
     corrections_ms: Mapping[Size, tuple[float, ...]]
     """`(heads, neurons)` that were measured -> what is to be added to the plane, for each length."""
+    last_ms: tuple[tuple[float, float, float], ...] = ()
+    """What is to be added where it is the encoder's last layer, as `plane_ms` has it; (): nothing."""
 
     def fixed(self, length: int) -> float:
         """Milliseconds of what is in every subnet."""
         return max(0.0, between(self.lengths, self.fixed_ms, length))
 
-    def part(self, layers: tuple[Size, ...], length: int, shape: EncoderShape) -> float:
-        """Milliseconds of layers of these sizes; raises ProfileError where they are another encoder's."""
+    def part(self, layers: tuple[Size, ...], length: int, shape: EncoderShape, *, first: int = 0) -> float:
+        """Milliseconds of layers of these sizes, from layer `first` on; raises ProfileError for another encoder's."""
         if shape != self.shape:
             raise ProfileError(
                 f"latencies of another space: expected an encoder of {shape.layers} layers, hidden {shape.hidden}, "
                 f"found {self.shape.layers}, hidden {self.shape.hidden}; fit them to this bundle"
             )
-        return sum(max(0.0, between(self.lengths, self._layer(size), length)) for size in layers if size[0])
+        return sum(
+            max(0.0, between(self.lengths, self._layer(size, last=place == shape.layers - 1), length))
+            for place, size in enumerate(layers, start=first)
+            if size[0]
+        )
 
     def predict(self, subnet: Subnet, length: int) -> float:
         """Milliseconds of a subnet for a text of that many tokens: straight lines between the measured lengths."""
         return self.fixed(length) + self.part(subnet.layers, length, self.shape)
 
-    def _layer(self, size: Size) -> tuple[float, ...]:
+    def _layer(self, size: Size, *, last: bool) -> tuple[float, ...]:
         corrections = self.corrections_ms.get(size, (0.0,) * len(self.lengths))
+        planes = [self.plane_ms, self.last_ms] if last and self.last_ms else [self.plane_ms]
         return tuple(
-            layer + size[0] * head + size[1] * neuron + own
-            for (layer, head, neuron), own in zip(self.plane_ms, corrections, strict=True)
+            own + sum(layer + size[0] * head + size[1] * neuron for layer, head, neuron in of_length)
+            for own, *of_length in zip(corrections, *planes, strict=True)
         )
 
 
@@ -76,8 +87,9 @@ def fit_block_latency(
 ) -> BlockLatency:
     """Least squares of relative errors over the measured subnets, `only` these of them where given.
 
-    The time of a layer is a plane over heads and neurons, plus an own number for each size that was measured, which
-    is held near 0. Raises ProfileError where the table is not of these subnets, or has too few.
+    The time of a layer is a plane over heads and neurons, another one where it is the last, plus an own number for
+    each size that was measured, which is held near 0. Raises ProfileError where the table is not of these subnets, or
+    has too few.
     """
     names = [name for name in table.median_ms if only is None or name in only]
     strange = sorted(set(names) - subnets.keys())
@@ -99,8 +111,13 @@ def fit_block_latency(
         table.lengths,
         tuple(float(solution[0]) for solution in solutions),
         tuple((float(s[1]), float(s[2]), float(s[3])) for s in solutions),
-        {size: tuple(float(s[4 + place]) for s in solutions) for place, size in enumerate(sizes)},
+        {size: tuple(float(s[PLANES + place]) for s in solutions) for place, size in enumerate(sizes)},
+        tuple((float(s[4]), float(s[5]), float(s[6])) for s in solutions),
     )
+
+
+PLANES = 7
+"""Numbers of a fit that are no size's own: what is fixed, and two planes."""
 
 
 def relative_errors(
@@ -117,15 +134,20 @@ def relative_errors(
 def _features(subnet: Subnet, sizes: list[Size]) -> list[float]:
     kept = subnet.kept()
     counts = [sum((one.heads, one.neurons) == size for one in kept) for size in sizes]
-    plane = [1, len(kept), sum(one.heads for one in kept), sum(one.neurons for one in kept)]
-    return [float(number) for number in (*plane, *counts)]
+    last = [one for one in kept if one.layer == len(subnet.layers) - 1]
+    planes = [
+        (len(layers), sum(one.heads for one in layers), sum(one.neurons for one in layers)) for layers in (kept, last)
+    ]
+    return [float(number) for number in (1, *planes[0], *planes[1], *counts)]
 
 
 def _solve(features: NDArray[np.float64], times: NDArray[np.float64], shape: EncoderShape) -> NDArray[np.float64]:
-    """Ridge regression: only the corrections are held near 0, by NOISE / DEVIATION of a full layer's share."""
+    """Ridge regression: corrections are held near 0, by NOISE / DEVIATION of a full layer's share, and the last
+    layer's plane by as much as matters where the subnets do not tell it from the others'."""
     layer = float(times.max()) / shape.layers
     count = features.shape[1]
-    held = np.eye(count)[4:] * NOISE / (DEVIATION * layer)
+    expected = [layer, layer / shape.heads, layer / shape.neurons, *[DEVIATION * layer] * (count - PLANES)]
+    held = np.eye(count)[PLANES - 3 :] * NOISE / np.array(expected)[:, None]
     matrix = np.vstack([features / times[:, None], held])
     target = np.concatenate([np.ones(len(times)), np.zeros(len(held))])
     scale = np.maximum(np.abs(matrix).max(axis=0), 1e-30)

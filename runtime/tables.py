@@ -31,8 +31,8 @@ from gearshift.runtime.lookup import Choice, Problem, best_choices, nearest
 from gearshift.runtime.manifest import PRECISIONS
 from gearshift.runtime.space import (
     EncoderShape,
-    Option,
     Space,
+    Stage,
     Subnet,
     embedding_bytes,
     embedding_parameters,
@@ -184,7 +184,7 @@ class BlockTables:
         all_skip = all(any(option.skips for option in stage.options) for stage in self.space.stages)
         costs = []
         for stage, rows in zip(self.space.stages, self.rows, strict=True):
-            columns = [self._column(name, stage.options, rows, limits, latency) for name in asked]
+            columns = [self._column(name, stage, rows, limits, latency) for name in asked]
             if all_skip:  # minus the stages that run is at most -1
                 columns.append([-float(not option.skips) for option in stage.options])
             costs.append(np.array(columns).reshape(len(columns), len(rows)).T)
@@ -194,14 +194,15 @@ class BlockTables:
     def _column(
         self,
         name: str,
-        options: tuple[Option, ...],
+        stage: Stage,
         rows: tuple[BlockRow, ...],
         limits: Limits,
         latency: BlockLatency | None,
     ) -> list[float]:
         if name == "latency_ms":
             assert latency is not None
-            return [latency.part(option.layers, limits.length, self.space.shape) for option in options]
+            shape, length = self.space.shape, limits.length
+            return [latency.part(option.layers, length, shape, first=stage.first) for option in stage.options]
         if name == "bytes":
             return [float(row.bytes[limits.precision]) for row in rows]
         return [float(getattr(row, name)) for row in rows]

@@ -50,7 +50,10 @@ Devices = Mapping[str, BlockLatency]
 def best_by_size(tables: BlockTables, device: BlockLatency, levels: int, *, each: int = 1) -> list[Estimate]:
     """The `each` subnets of least summed loss at `levels` latencies from the smallest subnet's to the largest's."""
     shape = tables.space.shape
-    times = [[device.part(option.layers, TOKENS, shape) for option in stage.options] for stage in tables.space.stages]
+    times = [
+        [device.part(option.layers, TOKENS, shape, first=stage.first) for option in stage.options]
+        for stage in tables.space.stages
+    ]
     full = sum(map(max, times))
     smallest = min(time for stage in times for time in stage if time > 0)
     least = max(sum(map(min, times)), smallest)

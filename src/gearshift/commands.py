@@ -40,6 +40,7 @@ from gearshift.task_data import read_task_data as _read_data
 
 if TYPE_CHECKING:
     from gearshift.export.vocabulary import VocabularyReport
+    from gearshift.trainer.checkpoint import Run
     from gearshift.trainer.data import DataSet
     from gearshift.trainer.nasbert.run import AnyRun
 
@@ -78,6 +79,7 @@ def train(options: argparse.Namespace) -> int:
         "metric": metric,
         "rows": run.facts["rows"],
         "dropped_rows": run.facts["dropped_rows"],
+        "truncated_rows": run.facts["truncated_rows"],
         "notes": list(data.notes),
         "subnets": [
             {**dict(zip(("name", "parameters", "macs", "accuracy"), row, strict=True)), "metrics": metrics[row[0]]}
@@ -89,6 +91,7 @@ def train(options: argparse.Namespace) -> int:
     lines = [
         *data.notes,
         *([f"{dropped} training rows left out: their answers are cut off; raise --max-length"] if dropped else []),
+        *_cut_rows(run),
         f"{run.path}: {len(rows)} subnets, {metric} on {run.facts['rows']['test']} test rows",
         *_table(
             header,
@@ -100,6 +103,13 @@ def train(options: argparse.Namespace) -> int:
     ]
     _print(options, result, lines)
     return 0
+
+
+def _cut_rows(run: Run) -> list[str]:
+    """How many rows are longer than what is read of a text, if any."""
+    cut = {split: count for split, count in run.facts["truncated_rows"].items() if count}
+    counts = ", ".join(f"{count} of {run.facts['rows'][split]} {split} rows" for split, count in cut.items())
+    return [f"cut at {run.facts['max_length']} tokens: {counts}; --max-length sets it"] if cut else []
 
 
 def train_dan(options: argparse.Namespace) -> int:

@@ -31,7 +31,8 @@ def table_of(subnets: dict[str, Subnet], *, noise: float = 0.0) -> LatencyTable:
     def time(subnet: Subnet, length: int) -> float:
         total = 0.2 + 0.01 * length
         for kept in subnet.kept():
-            total += length * (0.002 * kept.heads + 1e-5 * kept.neurons) + 0.05 + 0.1 * (kept.heads == 3)
+            neurons = kept.neurons * (1 if kept.layer < SHAPE.layers - 1 else 1 / length)  # of the first token alone
+            total += length * (0.002 * kept.heads + 1e-5 * neurons) + 0.05 + 0.1 * (kept.heads == 3)
         return total * float(np.exp(noise * source.normal()))
 
     medians = {name: tuple(time(subnet, length) for length in LENGTHS) for name, subnet in subnets.items()}
@@ -61,7 +62,7 @@ def test_between_the_lengths_lie_straight_lines_and_sums_are_those_of_the_parts(
     one = subnets["s7"]
     assert fitted.predict(one, 40) == pytest.approx((fitted.predict(one, 16) + fitted.predict(one, 64)) / 2)
     assert fitted.predict(one, 8) == fitted.predict(one, 16)
-    parts = [fitted.part((layer,), 64, SHAPE) for layer in one.layers]
+    parts = [fitted.part((layer,), 64, SHAPE, first=place) for place, layer in enumerate(one.layers)]
     assert fitted.predict(one, 64) == pytest.approx(fitted.fixed(64) + sum(parts))
 
 
@@ -72,3 +73,12 @@ def test_a_table_of_other_subnets_or_of_too_few_is_refused() -> None:
         fit_block_latency(SHAPE, {"w100-d100": subnets["s0"]}, table)
     with pytest.raises(ProfileError, match="6 measured subnets or more, found 5"):
         fit_block_latency(SHAPE, subnets, table, only=list(subnets)[:5])
+
+
+def test_the_last_layer_is_cheaper_where_the_graph_computes_the_first_token_alone_behind_it() -> None:
+    subnets = random_subnets(80)
+    fitted = fit_block_latency(SHAPE, subnets, table_of(subnets))
+    inner, last = (fitted.part(((12, 1536),), 128, SHAPE, first=first) for first in (0, 5))
+    assert inner - last == pytest.approx(127 * 1e-5 * 1536, rel=0.05)
+    whole = fitted.part(((12, 1536),) * 6, 128, SHAPE)
+    assert whole == pytest.approx(5 * inner + last)

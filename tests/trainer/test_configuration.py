@@ -72,9 +72,11 @@ def test_a_run_keeps_its_settings_and_the_command_takes_them_again(
     )
     (tmp_path / "few.toml").write_text("teacher_epochs = 0.1\nwidth_epochs = 0\ndepth_epochs = 0\nmax_length = 16\n")
     call = ["train", "--data", str(tmp_path / "data.tsv"), "--model", str(checkpoint_path), "-o"]
-    assert main([*call, str(tmp_path / "one"), "--config", str(tmp_path / "few.toml"), "--max-length", "12"]) == 0
+    assert main([*call, str(tmp_path / "one"), "--config", str(tmp_path / "few.toml"), "--max-length", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "cut at 3 tokens: 32 of 32 train rows, 4 of 4 dev rows, 4 of 4 test rows; --max-length sets it" in shown
     kept = tmp_path / "one" / SETTINGS_FILE
-    expected = Settings(teacher_epochs=0.1, width_epochs=0, depth_epochs=0, max_length=12)
+    expected = Settings(teacher_epochs=0.1, width_epochs=0, depth_epochs=0, max_length=3)
     assert read_settings(kept) == expected
     assert main([*call, str(tmp_path / "two"), "--config", str(kept)]) == 0
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]

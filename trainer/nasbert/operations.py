@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gearshift.runtime.mixed import KERNELS, ROUNDS, MixedShape
-from gearshift.trainer.model import Dropout
+from gearshift.trainer.model import Dropout, attend
 
 
 class Attention(nn.Module):
@@ -29,13 +29,9 @@ class Attention(nn.Module):
         def split(projected: Tensor) -> Tensor:  # (batch, heads, tokens, head_size)
             return projected.view(*projected.shape[:2], self.heads, -1).transpose(1, 2)
 
-        context = F.scaled_dot_product_attention(
-            split(self.query(hidden)),
-            split(self.key(hidden)),
-            split(self.value(hidden)),
-            attn_mask=mask[:, None, None, :],
-            dropout_p=self.dropout.attention if self.training else 0.0,
-        )
+        dropout = self.dropout.attention if self.training else 0.0
+        parts = (split(self.query(hidden)), split(self.key(hidden)), split(self.value(hidden)))
+        context = attend(*parts, mask[:, None, None, :], dropout)
         attended = self.output(context.transpose(1, 2).flatten(2))
         normed: Tensor = self.norm(hidden + F.dropout(attended, self.dropout.hidden, self.training))
         return normed
