@@ -25,7 +25,7 @@ class RunFacts:
     subnet: str
     """Name of the subnet that ran."""
     reason: str
-    """Why that one: `fits`, `best_effort`, `no_deadline` or `pinned` (see `policy.choose`)."""
+    """Why that one: `fits`, `best_effort`, `no_deadline`, `pinned` and others (`policy.Decision`)."""
     latency_ms: float
     """From the call of `run` to the finished answer, tokenizing included; of a list, for the whole list."""
     predicted_ms: float
