@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 
 from gearshift.runtime import Bundle, open_bundle
+from gearshift.runtime.dan import save_dan
 from gearshift.runtime.device_latency import device_rows, find_subjects
 from gearshift.runtime.manifest import SELF_TEST
 from gearshift.runtime.measure import random_inputs
-from tests.arm64 import answers
+from tests.arm64 import answers, dan_answers
 from tests.arm64.answers import Arrays, answer_all, write_cases
 from tests.arm64.boards import BOARDS, Board, run_python
 from tests.arm64.prepare import BUILD
+from tests.runtime.dans import made_dan
 
 pytestmark = pytest.mark.arm64
 
@@ -192,6 +194,16 @@ def test_both_boards_give_the_same_bits(bundle: Bundle, places: dict[str, Path])
     runs = [run_on(each, bundle.path, places[each.cpu] / "inputs.npz", places[each.cpu]) for each in BOARDS]
     for key, first in runs[0].arrays.items():
         assert (runs[1].arrays[key] == first).all(), key
+
+
+def test_a_dan_answers_as_on_this_machine(board: Board, tmp_path: Path) -> None:
+    texts = [text if isinstance(text, str) else " ".join(text) for text in answers.TEXTS]
+    dan = made_dan(5, texts=texts)
+    save_dan(tmp_path / "dan", dan)
+    done = run_python(board, tmp_path, Path(dan_answers.__file__), tmp_path / "dan", *texts)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(dan.logits(text)[1] > 0 for text in texts)
+    np.testing.assert_allclose(json.loads(done.stdout), dan.run(texts), atol=FP32_TOLERANCE)
 
 
 def test_doctor_knows_the_board(board: Board, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from gearshift.device_profiles.profile import LatencyTable
@@ -12,14 +14,14 @@ from gearshift.runtime.providers import CPU
 TEXTS = ["turn the lights off", "play some music please", "what is the weather like tomorrow"]
 
 
-def made_dan(labels: int, *, paired: bool = False, seed: int = 0) -> Dan:
+def made_dan(labels: int, *, paired: bool = False, texts: Sequence[str] = TEXTS) -> Dan:
     """Random, but of n-grams that are in the texts."""
-    source = np.random.default_rng(seed)
+    source = np.random.default_rng(0)
 
     def draw(*shape: int) -> Floats:
         return source.normal(size=shape).astype(np.float32)
 
-    ngrams = np.unique(np.concatenate([keys(text, 2) for text in TEXTS]))
+    ngrams = np.unique(np.concatenate([keys(text, 2) for text in texts]))
     hidden = 4 if paired else 8
     dense = Dense(draw(4, 32) if paired else None, draw(hidden), draw(labels, hidden), draw(labels))
     return pack(ngrams, draw(len(ngrams), 8), dense, precision="int8", longest=2, paired=paired)
