@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Only missing pieces are installed: the stamp is older than what decides the installation.
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all test-arm64 test-browser check bench bench-engine clean
+.PHONY: setup demo test test-all test-arm64 test-browser check bench bench-engine soak clean
 
 setup: $(STAMP)
 
@@ -51,10 +51,19 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.elastic --pool halves --rivals dedicated --threads 2 --rounds 20
 	$(BIN)/python -m benchmarks.switch
 	$(BIN)/python -m benchmarks.exporting
+	$(BIN)/python -m benchmarks.calibration bundles time error twice hog transfer roofline
 
-# The simulator's table and plot; minutes on one core, no training and no device needed.
+# The policies in the simulator (minutes on one core), what a decision costs, and the engine against its rivals on this machine
+# (some 45 minutes): BUNDLE is a bundle, ROWS a TSV of labelled rows that it was not trained on.
 bench-engine: $(STAMP)
+	@test -n "$(BUNDLE)" -a -n "$(ROWS)" || { echo "name a bundle and labelled rows: make bench-engine BUNDLE=sst2.gearshift ROWS=sst2/test.tsv"; exit 2; }
 	$(BIN)/python -m benchmarks.policies
+	$(BIN)/python -m benchmarks.decision $(BUNDLE)
+	$(BIN)/python -m benchmarks.engine $(BUNDLE) --rows $(ROWS) --precision fp32
+
+# Half an hour of everything at once: memory stays flat, an idle engine sleeps.
+soak: $(STAMP)
+	$(BIN)/python -m benchmarks.soak
 
 clean:
 	rm -rf $(VENV) build demo src/gearshift.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -150,7 +150,7 @@ def error_part() -> None:
     save("calibration-error", facts("error", checked=results), lines)
 
 
-def twice_part(repeats: int = 3) -> None:
+def twice_part(repeats: int = 5) -> None:
     """The same calibration again and again."""
     bundle = subject()
     plan = Plan.of(bundle, lengths=LENGTHS, threads=(1, 2), budget_s=45.0)

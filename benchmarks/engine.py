@@ -32,6 +32,7 @@ import matplotlib
 matplotlib.use("Agg")  # a file, no window
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from tqdm import tqdm
 
@@ -127,7 +128,13 @@ def main() -> None:
         f"python -m benchmarks.engine {options.bundle.name} --rows {options.rows.name} --seconds {options.seconds:g} "
         f"--precision {options.precision}"
     )
-    facts |= {"command": command, "deadline_ms": deadline_ms, "largest_ms": largest_ms, "requests": len(requests)}
+    facts |= {
+        "command": command,
+        "deadline_ms": deadline_ms,
+        "largest_ms": largest_ms,
+        "requests": len(requests),
+        "seconds": options.seconds,
+    }
     facts |= {"spells": [asdict(spell) for spell in spells], "rows": [asdict(one) for one in results]}
     save(name, facts, table(results, deadline_ms, options.seconds))
     plot(RESULTS / f"{name}.png", served, spells, deadline_ms, options.seconds)
@@ -311,10 +318,12 @@ def plot(
         for spell, end in zip(spells, ends, strict=True):
             axes.axvspan(spell.start_s, end, color=colours[spell.state], alpha=0.12, linewidth=0)
         axes.grid(alpha=0.3)
+    others = itertools.cycle(colormaps["tab20"](range(20)))
     for name, ones in served.items():
         good = np.cumsum([one.met and one.right for one in ones]) / np.arange(1, len(ones) + 1)
-        wide = 2.5 if name == OURS else 1
-        shares.plot([one.arrives_s for one in ones], 100 * good, label=name, linewidth=wide)
+        width, colour = (2.5, "black") if name == OURS else (1.0, next(others))
+        line = ":" if name.startswith("static") else "-"
+        shares.plot([one.arrives_s for one in ones], 100 * good, line, label=name, linewidth=width, color=colour)
     shares.set_ylabel("right and in time so far, %")
     shares.set_ylim(bottom=0)
     shares.legend(ncols=4, loc="lower left")

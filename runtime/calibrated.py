@@ -203,7 +203,7 @@ class Calibration:
     operators: tuple[OperatorCosts, ...]
     """What operators cost here, whatever the bundle."""
     skipped: tuple[str, ...]
-    """What there was no time for."""
+    """What was left out, and why."""
     refused: tuple[str, ...]
     """What others disturbed too much, and how."""
 
@@ -240,7 +240,7 @@ def none_for_nan(number: float) -> float | None:
 
 
 def _warnings(calibration: Calibration) -> Sequence[str]:
-    lines = [f"skipped for want of time: {', '.join(calibration.skipped)}"] if calibration.skipped else []
+    lines = [f"skipped: {', '.join(calibration.skipped)}"] if calibration.skipped else []
     lines += [f"refused: {why}" for why in calibration.refused]
     busy = [m for m in calibration.measured if m.contention.busy]
     if busy:

@@ -143,9 +143,9 @@ class _Run:
         available = self.left_s * (1 - GAPS_SHARE)
         while block.needed_s(self.lengths) * len(self.todo) > available:
             if len(self.todo) > 1:
-                self.skipped.append(threads_text(self.todo.pop()))
+                self.skipped.append(f"{threads_text(self.todo.pop())} (no time)")
             elif len(self.lengths) > 1:
-                self.skipped.append(f"{self.lengths[-1]} tokens")
+                self.skipped.append(f"{self.lengths[-1]} tokens (no time)")
                 self.lengths = self.lengths[:-1]
             else:
                 enough = self.used_s + 1.2 * block.needed_s(self.lengths)
@@ -163,8 +163,10 @@ class _Run:
             memory_mb = Sensors().read().memory_available_mb.value
             if memory_mb is not None and memory_mb < NEEDED_MB:
                 self.skipped.append(f"{what} ({memory_mb:.0f} MB are free, {NEEDED_MB} needed)")
+            elif one.contention.busy:  # their times are wall times
+                self.skipped.append(f"{what} (others were busy)")
             elif seconds < LEAST_OPERATORS_S:
-                self.skipped.append(what)
+                self.skipped.append(f"{what} (no time)")
             else:
                 self.progress(what, self.used_s, self.plan.budget_s)
                 self.operators.append(profile_operators(self.bundle, one, seconds=min(seconds, MOST_OPERATORS_S)))

@@ -41,6 +41,9 @@ SCHEMA_VERSION = 1
 SPARE_BYTES = 1_000_000
 """What must be free beside the dense files: directories, and blocks that are not full."""
 
+ABANDONED_S = 600.0
+"""Age of an unpacking that was killed: a device that restarts in a loop must not fill its disk with them."""
+
 _AT_ONCE = 1 << 20
 
 
@@ -132,7 +135,7 @@ def _listing(path: Path) -> dict[str, FileEntry]:
 
 def unpacked_entries() -> Entries:
     """The dense bundles in the user's cache directory; raises StorageError where there is no such place."""
-    return Entries(cache_directory() / "unpacked", MANIFEST)
+    return Entries(cache_directory() / "unpacked", MANIFEST, ABANDONED_S)
 
 
 def unpack(compressed: Compressed, target: Path) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 
 from gearshift.device_profiles.profile import LatencyTable
@@ -30,10 +28,6 @@ KEPT_SHAPES = 1024
 GAP_MEMORY = 0.1
 """Weight of the newest pause between two requests in the mean that a share of the CPU is worked out from."""
 
-MUTE_MS = 0.3
-MUTE_SHARE = 0.2
-"""A rung that takes less than this, and this share of the next one, says nothing about the slow-down of the others."""
-
 
 class Controller:
     """Decides, from what the table says and from what was seen so far.
@@ -43,8 +37,10 @@ class Controller:
         controller.record(decision, run_ms=7.1, met=True, now=now)
 
     The engine and the simulator drive the same one. `accuracies`: those of the pool, by name. `cpus`: how many
-    calls at once would take all of the machine (CPUs / threads of a call). Time is passed in, in seconds from any
-    fixed moment. Not safe for several threads by itself. Raises InputError for a target that is no share.
+    calls at once would take all of the machine (CPUs / threads of a call). `dan`: the gear that is no subnet of the
+    graph; what it takes, some microseconds of the interpreter, says nothing about the slow-down of the others. Time is
+    passed in, in seconds from any fixed moment. Not safe for several threads by itself. Raises InputError for a target
+    that is no share.
 
     More slack never gives a less accurate subnet, and where a subnet fits one that fits is taken.
     """
@@ -56,6 +52,7 @@ class Controller:
         steering: Steering = DEFAULT_STEERING,
         *,
         cpus: float = 1.0,
+        dan: str | None = None,
     ) -> None:
         self._accuracies = dict(accuracies)
         self._table = table
@@ -64,7 +61,7 @@ class Controller:
         self._ladder = ladder_of(self._accuracies, table)
         self._values = [self._accuracies[name] for name in self._ladder]
         self._rungs = {name: rung for rung, name in enumerate(self._ladder)}
-        self._mute = mute(self._ladder, table)
+        self._dan = dan
         self._last_rung = _floor(self._accuracies, self._ladder, steering.min_accuracy)
         self._costs = functools.lru_cache(KEPT_SHAPES)(self._priced)
         # Lists have a slow-down of their own: several texts at once take less than n times one.
@@ -165,12 +162,11 @@ class Controller:
     def _may_probe(
         self, rung: int, first: int, slack_ms: float, costs: Sequence[float], usual: float, now: float
     ) -> bool:
-        """Whether to try the rung above a mute one in its place."""
+        """Whether to try the rung above the DAN in its place."""
         return (
-            self._ladder[rung] in self._mute
+            self._ladder[rung] == self._dan
             and rung > first
             and costs[rung - 1] * usual * MARGIN <= slack_ms
-            and costs[rung - 1] < self._backoff.limit_ms(now)
             and self._probing.due(now)
         )
 
@@ -249,7 +245,7 @@ class Controller:
         ratio = run_ms / decision.expected_ms
         if not (math.isfinite(ratio) and ratio > 0):
             return
-        if decision.name in self._mute or decision.reason == CONFIDENT:
+        if decision.name == self._dan:
             return
         if decision.reason == PROBE:
             self._probing.ended(met=met is True)
@@ -304,16 +300,6 @@ def ladder_of(accuracies: Mapping[str, float], table: LatencyTable) -> tuple[str
     """The subnets worth switching between: the Pareto front of accuracy and of median time over the lengths."""
     front = pareto(Candidate(name, accuracy, sum(table.median_ms[name])) for name, accuracy in accuracies.items())
     return tuple(candidate.name for candidate in front)
-
-
-def mute(ladder: Sequence[str], table: LatencyTable) -> frozenset[str]:
-    """The rungs whose time says nothing about the others': another kind of computation, such as a DAN.
-
-    It is much faster than the next one, and so short that its time is that of the interpreter more than of the machine.
-    """
-    times = [statistics.mean(table.median_ms[name]) for name in ladder]
-    pairs = itertools.pairwise(zip(ladder, times, strict=True))
-    return frozenset(name for (_, slower), (name, ms) in pairs if ms < MUTE_MS and ms < MUTE_SHARE * slower)
 
 
 def _floor(accuracies: Mapping[str, float], ladder: Sequence[str], least: float | None) -> int:

@@ -58,14 +58,15 @@ def read_memory(root: Path = Path("/")) -> Memory | None:
 
 
 def gap_effects(
-    call: Callable[[], object],
+    timed_ms: Callable[[], float],
     usual_ms: float,
     *,
     seconds: float,
     sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[GapEffect, ...]:
     """Calls after each of GAPS_S, shortest pause first, for about so many seconds in all; of `usual_ms` otherwise.
+
+    `timed_ms` makes a call and gives its milliseconds.
 
     A pause that there is no time to take three times is left out.
     """
@@ -77,9 +78,7 @@ def gap_effects(
         ratios = []
         for _ in range(count):
             sleep(gap_s)
-            began = clock()
-            call()
-            ratios.append((clock() - began) * 1e3 / usual_ms)
+            ratios.append(timed_ms() / usual_ms)
         seconds -= count * (gap_s + usual_ms / 1e3)
         effects.append(GapEffect(gap_s, float(np.median(ratios)), float(np.percentile(ratios, 95)), count))
     return tuple(effects)

@@ -84,7 +84,8 @@ class Engine:
         self._pool = bundle.gears(session.precision)
         accuracies = {name: entry.accuracy for name, entry in self._pool.items()}
         cpus = max(1.0, effective_cpus() / session.threads)
-        self._controller = Controller(accuracies, table, steering, cpus=cpus)
+        dan = None if bundle.dan is None else bundle.dan.name
+        self._controller = Controller(accuracies, table, steering, cpus=cpus, dan=dan)
         self._metrics = Metrics(accuracies)
         sure = None if cascade is None else Cascade(bundle, cascade)
         self._answering = Answering(bundle, session, self._controller, self._metrics, log, clock, sure)
@@ -96,7 +97,14 @@ class Engine:
         self._answering.slow_loop = self._slow_loop
         if log is not None:
             log.write(
-                LogHeader(time=time.time(), steering=steering, ladder=self.ladder, accuracies=accuracies, table=table)
+                LogHeader(
+                    time=time.time(),
+                    steering=steering,
+                    ladder=self.ladder,
+                    accuracies=accuracies,
+                    table=table,
+                    dan=dan,
+                )
             )
 
     @classmethod

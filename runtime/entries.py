@@ -23,7 +23,6 @@ PRIVATE = 0o700
 """Permissions of an entry, as `mkdtemp` gives them."""
 
 ABANDONED_S = 3600.0
-"""Age at which a directory that never became an entry is removed: its process is gone."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,8 @@ class Entries:
     directory: Path
     marker: str
     """A file that every entry has; its time of change is when the entry was last used."""
+    abandoned_s: float = ABANDONED_S
+    """Age at which a directory that never became an entry is removed: its process is gone."""
 
     def listed(self) -> dict[Path, int]:
         """Directory -> bytes of every entry, the one used last first."""
@@ -53,7 +54,7 @@ class Entries:
             shutil.rmtree(place, ignore_errors=True)
         for place in self.directory.glob(f"{UNFINISHED}*"):
             with contextlib.suppress(OSError):
-                if time.time() - place.stat().st_mtime > ABANDONED_S:
+                if time.time() - place.stat().st_mtime > self.abandoned_s:
                     shutil.rmtree(place, ignore_errors=True)
 
     def fresh(self) -> Path:

@@ -57,7 +57,8 @@ class Found:
 
 
 def find_profile(device: Fingerprint) -> Found | None:
-    """The profile of a device by its fingerprint: the user's own, or one that ships.
+    """The profile of a device by its fingerprint: the user's own, or one that ships. Else one of the user's of the
+    same CPU under another governor, which is stale.
 
     A file that cannot be used counts as none, and a warning in the log says why.
     """
@@ -69,7 +70,7 @@ def find_profile(device: Fingerprint) -> Found | None:
             continue
         if profile.device.key == device.key and not profile.estimated:
             return Found(path, profile, _stale(profile, device))
-    return None
+    return _changed(device)
 
 
 def _candidates(device: Fingerprint) -> list[Path]:
@@ -79,6 +80,32 @@ def _candidates(device: Fingerprint) -> list[Path]:
     except StorageError:
         return shipped
     return [*([own] if own.is_file() else []), *shipped]
+
+
+def _changed(device: Fingerprint) -> Found | None:
+    """A profile of the user's of the same CPU, measured while its governor or its features were others."""
+    try:
+        paths = sorted(profile_directory().glob("*.json"))
+    except StorageError:
+        return None
+    for path in paths:
+        try:
+            profile = files.load_profile(path)
+        except files.ProfileError:
+            continue
+        then, same = profile.device, ("cpu_model", "cores", "machine", "system", "emulator")
+        if not profile.estimated and all(getattr(then, name) == getattr(device, name) for name in same):
+            names = ("governor", "cpu_features")
+            changed = [name for name in names if getattr(then, name) != getattr(device, name)]
+            texts = [
+                f"{name} {_text(getattr(then, name))} then, {_text(getattr(device, name))} now" for name in changed
+            ]
+            return Found(path, profile, "; ".join(texts))
+    return None
+
+
+def _text(value: object) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _stale(profile: files.DeviceProfile, device: Fingerprint) -> str | None:

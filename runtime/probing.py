@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+SHORTEST_S = 0.002
 LONGEST_S = 0.5
-"""Between two tries where the last one was late, and at first."""
+"""Bounds of the pause between two tries; the longest at first."""
 
 FASTER = 0.8
-"""Each try that is in time shortens the pause to the next one: from the longest to none that counts in 2.5 seconds."""
+SLOWER = FASTER**-10
+"""A try that is in time shortens the pause, one that is late undoes ten of those."""
 
 MARGIN = 1.5
 """A try must fit though it took so many times what it is believed to take."""
 
 
 class Probing:
-    """The pause between tries: shorter with each that is in time, the longest again after one that is late.
+    """The pause between tries: shorter with each that is in time, much longer with one that is late.
 
     What is not heard from becomes uncertain, what is uncertain does not fit, and what does not fit is not heard from:
     without tries an engine that an overload drove down to its DAN would stay there. Not safe for several threads by
@@ -34,4 +36,5 @@ class Probing:
 
     def ended(self, *, met: bool) -> None:
         """Take in whether it was in time."""
-        self._pause_s = FASTER * self._pause_s if met else LONGEST_S
+        pause_s = self._pause_s * (FASTER if met else SLOWER)
+        self._pause_s = max(SHORTEST_S, min(LONGEST_S, pause_s))

@@ -131,6 +131,8 @@ class LogHeader:
     """Of every subnet of the pool, by the bundle's metric."""
     table: LatencyTable
     """Medians by subnet and length, with bundle hash, precision, provider and threads."""
+    dan: str | None = None
+    """Which of these is no subnet of the graph but a DAN; not in the log where there is none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
@@ -142,6 +144,7 @@ class LogHeader:
             "ladder": list(self.ladder),
             "accuracies": dict(self.accuracies),
             "table": self.table.to_dict(),
+            **({} if self.dan is None else {"dan": self.dan}),
         }
 
     @classmethod
@@ -150,7 +153,7 @@ class LogHeader:
         version = raw.get("schema_version")
         if version != SCHEMA_VERSION:
             raise DataError(f"expected schema version {SCHEMA_VERSION}, found {version!r}; use the gearshift it is of")
-        values = _named_fields("header", raw, {one.name for one in fields(cls)} | {"schema_version"})
+        values = _named_fields("header", {"dan": None, **raw}, {one.name for one in fields(cls)} | {"schema_version"})
         try:
             header = cls(
                 time=_number(values["time"]),
@@ -158,6 +161,7 @@ class LogHeader:
                 ladder=tuple(map(str, values["ladder"])),
                 accuracies={str(name): _number(value) for name, value in values["accuracies"].items()},
                 table=LatencyTable.from_dict(values["table"]),
+                dan=_optional_name(values["dan"]),
             )
         except (TypeError, ValueError, KeyError, AttributeError, ProfileError) as error:
             raise DataError(f"a header that cannot be used ({error})") from error

@@ -182,8 +182,13 @@ class TimedBlock:
         length = min(self.lengths)
         precision = min(self._sessions, key=lambda name: self._cost_ms[name, length])
         call = partial(self._sessions[precision].run, self._inputs[length], self._largest(precision))
-        usual = statistics.median(self._watch.time(call).wall_ms for _ in range(WARM_UP))
-        self._gaps[precision] = gap_effects(call, usual, seconds=seconds)
+
+        def timed_ms() -> float:
+            sample = self._watch.time(call)
+            return sample.wall_ms - (sample.waited_ms if self.threads == 1 else 0.0)
+
+        usual = statistics.median(timed_ms() for _ in range(2 * WARM_UP))
+        self._gaps[precision] = gap_effects(timed_ms, usual, seconds=seconds)
 
     def refusal(self, contention: Contention) -> str | None:
         """Why these figures are none of an idle machine; None where they are.

@@ -2,9 +2,9 @@
 
     python -m examples.demo [--output demo] [--seconds 20]
 
-It gets a pretrained encoder, makes spoken commands, trains a supernet on them, exports and verifies a
-bundle, and serves a stream of requests while other processes come and go. Run again, it goes on with
-what is there; `--fresh` starts over.
+It gets a pretrained encoder, makes spoken commands, trains a supernet on them and a DAN for the lowest gear,
+exports and verifies a bundle, and serves a stream of requests while other processes come and go, and one
+that is too much for the smallest subnet. Run again, it goes on with what is there; `--fresh` starts over.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from examples.demo import overload
 from examples.demo.commands import Utterance, generate, write
-from examples.demo.plot import plot_timeline
+from examples.demo.overload import Asked, Phase, arrivals, make_surge, surge_lines
+from examples.demo.plot import plot_surge, plot_timeline
 from examples.demo.serve import Plan, Served, Summary, ends, make_plan, serve, summary
 from gearshift.__main__ import main as gearshift
 from gearshift.device_profiles import read_fingerprint
-from gearshift.runtime import Engine
+from gearshift.runtime import Engine, open_bundle
+from gearshift.runtime.manifest import DAN_EXECUTOR
 from gearshift.runtime.sensors import available_cpus
 from gearshift.runtime.storage import replace_file
 
@@ -32,6 +35,8 @@ TARGET = 0.98
 
 TRAINING = ["--teacher-epochs", "1.2", "--width-epochs", "0.5", "--depth-epochs", "1.2", "--freeze-embeddings"]
 """What fits ten minutes on two cores: few epochs, and by the sandwich rule three of twelve subnets a step."""
+
+DAN = ["--table-parameters", "5000000", "--epochs", "20", "--table-lr", "0.02"]
 
 
 def main() -> int:
@@ -44,23 +49,28 @@ def main() -> int:
     if not options.seconds >= 1:
         parser.error(f"--seconds: expected 1 or more, got {options.seconds}")
     if options.fresh:
-        for name in ("data", "run", "run.partial", "commands.gearshift"):
+        for name in ("data", "run", "run.partial", "dan", "commands.gearshift", "without-dan.gearshift"):
             shutil.rmtree(options.output / name, ignore_errors=True)
-    data, run, bundle = (options.output / name for name in ("data", "run", "commands.gearshift"))
+    data, run, dan, bundle = (options.output / name for name in ("data", "run", "dan", "commands.gearshift"))
     began = time.monotonic()
     splits = generate()
-    _step("1/5 spoken commands", f"{', '.join(f'{len(rows)} {split}' for split, rows in splits.items())}")
+    _step("1/7 spoken commands", f"{', '.join(f'{len(rows)} {split}' for split, rows in splits.items())}")
     write(data, splits)
-    _step("2/5 train a supernet on all-MiniLM-L6-v2", "teacher, then widths, then depths; about 5 minutes")
+    _step("2/7 train a supernet on all-MiniLM-L6-v2", "teacher, then widths, then depths; about 5 minutes")
     if not (run / "supernet.json").exists():
         _call("train", "--data", str(data), "-o", str(run), *TRAINING)
-    _step("3/5 export one bundle", "one elastic graph per precision, checked against torch for every subnet")
+    _step("3/7 distil it into a DAN", "n-gram embeddings: less accurate, and hardly any work")
+    if not (dan / "dan.json").exists():
+        _call("train-dan", "--teacher", str(run), "--data", str(data), "-o", str(dan), *DAN)
+    _step("4/7 export one bundle", "one elastic graph per precision, checked against torch for every subnet")
     if not (bundle / "manifest.json").exists():
-        _call("export", str(run), "-o", str(bundle), "--data", str(data), "--licence", "Apache-2.0")
-    _step("4/5 verify it", "every file, and the numbers of every subnet on this CPU")
+        _call("export", str(run), "-o", str(bundle), "--data", str(data), "--dan", str(dan), "--licence", "Apache-2.0")
+    _step("5/7 verify it", "every file, and the numbers of every subnet on this CPU")
     _call("verify", str(bundle))
-    _step("5/5 serve", "the same stream three times, under the same load")
-    _serve(bundle, splits["test"], options.output, options.seconds)
+    _step("6/7 serve", "the same stream three times, under the same load")
+    plan = _serve(bundle, splits["test"], options.output, options.seconds)
+    _step("7/7 overload", "more requests than the smallest subnet can serve, with the DAN below it and without")
+    _overload(bundle, splits["test"], plan, options.output)
     print(f"\n{(time.monotonic() - began) / 60:.1f} minutes in all", flush=True)
     return 0
 
@@ -77,7 +87,7 @@ def _call(*arguments: str) -> None:
         sys.exit(code)
 
 
-def _serve(bundle: Path, requests: list[Utterance], output: Path, seconds: float) -> None:
+def _serve(bundle: Path, requests: list[Utterance], output: Path, seconds: float) -> Plan:
     with Engine.load(bundle, target=TARGET) as engine:
         plan = make_plan(engine, requests, seconds=seconds, cpus=len(available_cpus()))
         largest, smallest = ends(engine)
@@ -105,6 +115,27 @@ def _serve(bundle: Path, requests: list[Utterance], output: Path, seconds: float
     replace_file(output / "summary.json", (json.dumps(document, indent=1) + "\n").encode())
     _print_results(results, plan)
     print(f"\n{output / 'summary.json'} and {output / 'timeline.png'} written")
+    return plan
+
+
+def _overload(bundle: Path, requests: list[Utterance], plan: Plan, output: Path) -> None:
+    """Serve the same surge with the DAN and without, and draw it."""
+    without = bundle.with_name("without-dan.gearshift")
+    subnets = open_bundle(bundle).manifest.pool
+    graph = dict.fromkeys(entry.name for entry in subnets if entry.executor != DAN_EXECUTOR)
+    if not (without / "manifest.json").exists():
+        _call("trim", str(bundle), "-o", str(without), "--keep", ",".join(graph))
+    rows = [(request.text, request.intent) for request in requests]
+    streams: dict[str, list[Asked]] = {}
+    phases: tuple[Phase, ...] = ()
+    for name, path in (("without the DAN", without), ("with the DAN", bundle)):
+        with Engine.load(path, target=TARGET) as engine:
+            phases = phases or make_surge(engine, ends(engine)[1], [text for text, _ in rows], plan.rate)
+            streams[name] = list(arrivals(rows, phases, seed=0))
+            overload.serve(engine, streams[name], plan.deadline_ms)
+    plot_surge(output / "overload.png", streams, phases)
+    print("\n".join(["", *surge_lines(streams, phases)]))
+    print(f"deadline {plan.deadline_ms:.2f} ms; {output / 'overload.png'} written")
 
 
 def _live_line(name: str) -> Callable[[Served], None]:

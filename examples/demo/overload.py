@@ -7,7 +7,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,8 @@ from gearshift.runtime import Engine, GearshiftError
 LEAST_DEADLINE_MS = 0.001
 BURST = 200
 """Requests that come at once where it is measured how many a subnet serves."""
+
+EXCESS = 1.3
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,12 @@ def capacity(engine: Engine, subnet: str, texts: Sequence[str]) -> float:
         future.result()
     engine.pin(None)
     return BURST / (time.perf_counter() - began)
+
+
+def make_surge(engine: Engine, smallest: str, texts: Sequence[str], rate: float) -> tuple[Phase, ...]:
+    """A quiet stream, then EXCESS times what the smallest subnet serves, then a quiet one again."""
+    most = EXCESS * capacity(engine, smallest, texts)
+    return Phase("before", 3.0, rate), Phase("overload", 8.0, most), Phase("after", 6.0, rate)
 
 
 def arrivals(rows: Sequence[tuple[str, str]], phases: Sequence[Phase], *, seed: int) -> Iterator[Asked]:
@@ -96,3 +104,17 @@ def _note(one: Asked, due: float, deadline_ms: float, left: threading.Semaphore,
         one.subnet, one.met = answer.subnet, one.latency_ms <= deadline_ms
         one.right = answer.label == one.label
     left.release()
+
+
+def surge_lines(streams: Mapping[str, Sequence[Asked]], phases: Sequence[Phase]) -> list[str]:
+    """What came of each stream, phase by phase; shares of all requests of the phase."""
+    lines = [f"{'':15}  phase      requests a second  deadlines met  in time and right  by the DAN"]
+    for name, asked in streams.items():
+        for phase in phases:
+            ones = [one for one in asked if one.phase == phase.name]
+            flags = ((one.met, one.met and one.right, one.subnet == "dan") for one in ones)
+            met, right, by_dan = (100 * sum(column) / len(ones) for column in zip(*flags, strict=True))
+            lines.append(
+                f"{name:15}  {phase.name:9}  {phase.rate:17.0f}  {met:11.1f} %  {right:15.1f} %  {by_dan:8.1f} %"
+            )
+    return lines

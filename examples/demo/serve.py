@@ -94,8 +94,8 @@ def make_plan(engine: Engine, requests: Sequence[Utterance], *, seconds: float, 
 
 
 def ends(engine: Engine) -> tuple[str, str]:
-    """The largest and the smallest subnet of the pool."""
-    ordered = sorted(engine.pool.values(), key=lambda entry: entry.macs)
+    """The largest and the smallest subnet of the graph."""
+    ordered = sorted(engine.bundle.pool(engine.precision).values(), key=lambda entry: entry.macs)
     return ordered[-1].name, ordered[0].name
 
 

@@ -17,7 +17,7 @@ def replay(run: LoggedRun) -> Iterator[tuple[RequestRecord, Decision, Controller
     For requests that came one after another, by an engine without sensors.
     """
     header = run.header
-    controller = Controller(header.accuracies, header.table, header.steering)
+    controller = Controller(header.accuracies, header.table, header.steering, dan=header.dan)
     assert controller.ladder == header.ladder
     changes = dict(run.changes)
     for number, record in enumerate(run.records):

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from gearshift.runtime import calibration as calibration_module
 from gearshift.runtime import timed_block
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.calibrated import Calibration
 from gearshift.runtime.calibration import calibrate
 from gearshift.runtime.calibration_plan import Plan
+from gearshift.runtime.contention import Contention
 from gearshift.runtime.errors import BundleError, InputError
 from gearshift.runtime.sensors import available_cpus, effective_cpus
 from gearshift.runtime.stopwatch import Sample, Stopwatch
@@ -79,13 +81,32 @@ def test_as_json_it_has_every_subnet_with_percentiles(calibration: Calibration, 
     assert times["p50"] <= times["p90"] <= times["p95"] <= times["p99"]
 
 
-def test_operators_are_profiled_and_checked_with_the_bundle(bundle: Bundle) -> None:
+class Others:
+    """Sensors that say so many CPUs of others."""
+
+    def __init__(self, cpus: float) -> None:
+        self.cpus = cpus
+
+    def lap(self) -> Contention:
+        return Contention(self.cpus, None)
+
+
+def test_operators_are_profiled_and_checked_with_the_bundle(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration_module, "ContentionWatch", lambda: Others(0.0))
     plan = Plan.of(bundle, lengths=(8,), threads=(1,), precisions=("int8",), budget_s=6.0)
-    found = calibrate(bundle, plan)
-    (costs,) = found.operators
+    (costs,) = calibrate(bundle, plan).operators
     assert (costs.precision, costs.threads, costs.provider) == ("int8", 1, "CPUExecutionProvider")
     assert costs.error_median is not None and costs.error_p95 is not None
     assert 0 <= costs.error_median <= costs.error_p95
+
+
+def test_operators_are_left_out_while_others_are_busy(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration_module, "ContentionWatch", lambda: Others(1.0))
+    plan = Plan.of(bundle, lengths=(8,), threads=(1,), precisions=("int8",), budget_s=6.0)
+    found = calibrate(bundle, plan)
+    assert found.operators == ()
+    assert found.skipped == ("operators at int8 with 1 thread (others were busy)",)
+    assert "others used 1.0 CPUs meanwhile" in found.measured[0].table(bundle, found.date).method
 
 
 def test_progress_is_told_in_seconds_of_the_budget(bundle: Bundle) -> None:
@@ -123,11 +144,11 @@ def slow_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
 def test_what_there_is_no_time_for_is_left_out_and_named(bundle: Bundle, slow_clock: Callable[[], float]) -> None:
     plan = Plan.of(bundle, lengths=(4, 8, 16), threads=_two(), precisions=("fp32",), budget_s=2.7)
     found = calibrate(bundle, plan, operators=False, clock=slow_clock)
-    assert found.skipped[: len(plan.threads) - 1] == ("2 threads",)[: len(plan.threads) - 1]
-    assert "16 tokens" in found.skipped
+    assert found.skipped[: len(plan.threads) - 1] == ("2 threads (no time)",)[: len(plan.threads) - 1]
+    assert "16 tokens (no time)" in found.skipped
     assert {measured.conditions.threads for measured in found.measured} == {1}
     assert all(16 not in measured.stages.lengths for measured in found.measured)
-    assert any("skipped for want of time" in line for line in found.warnings)
+    assert any(line.startswith("skipped: ") for line in found.warnings)
 
 
 def test_a_budget_for_nothing_at_all_says_how_much_is_needed(bundle: Bundle, slow_clock: Callable[[], float]) -> None:
@@ -159,6 +180,25 @@ def test_several_threads_that_are_disturbed_are_refused(bundle: Bundle, monkeypa
         assert line.startswith("2 threads: ")
         assert "of" in line and "had to wait for a CPU; stop what else runs and measure again" in line
         assert f"refused: {line}" in found.warnings
+
+
+class Interrupted(Stopwatch):
+    """Calls of a millisecond, each third of which is held up for a hundred more, by no fault that can be taken off."""
+
+    calls = 0
+
+    def time(self, call: Callable[[], object]) -> Sample:
+        call()
+        Interrupted.calls += 1
+        return Sample(101.0, 50.0) if Interrupted.calls % 3 == 0 else Sample(1.0, 0.0)
+
+
+def test_a_call_that_was_disturbed_is_made_again(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timed_block, "Stopwatch", Interrupted)
+    plan = Plan.of(bundle, lengths=(4,), threads=(1,), precisions=("int8",), budget_s=1.0)
+    (measured,) = calibrate(bundle, plan, operators=False).measured
+    assert {ms for _, _, ms in measured.calls} == {1.0}
+    assert measured.disturbed == pytest.approx(1 / 3, abs=0.05)
 
 
 def test_one_thread_beside_a_hog_is_measured_without_the_waiting_and_says_so(bundle: Bundle) -> None:

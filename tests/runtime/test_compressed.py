@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from gearshift.runtime import compressed as module
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.cache import HashMemory
 from gearshift.runtime.compressed import (
+    ABANDONED_S,
     COMPRESSED,
     SUFFIX,
     open_compressed,
@@ -213,14 +215,19 @@ def test_a_damaged_copy_in_the_cache_is_made_anew(
     assert f"unpacking {shipped} anew" in caplog.text
 
 
-def test_what_an_unpacking_that_was_killed_left_is_not_used(shipped: Path, bundle: Bundle, cache: Path) -> None:
+def test_what_an_unpacking_that_was_killed_left_is_not_used_and_goes(
+    shipped: Path, bundle: Bundle, cache: Path
+) -> None:
     half = cache / ".new-killed"
     half.mkdir(parents=True)
     shutil.copy(bundle.path / MANIFEST, half)
     (half / "int8.weights").write_bytes((bundle.path / "int8.weights").read_bytes()[:1000])
+    running = cache / ".new-running"
+    running.mkdir()
+    os.utime(half, (time.time() - ABANDONED_S - 1,) * 2)
     opened = open_bundle(shipped)
-    assert opened.path != half
     assert contents(opened.path) == contents(bundle.path)
+    assert set(cache.iterdir()) == {opened.path, running}
 
 
 @pytest.mark.parametrize("after", range(7))

@@ -18,17 +18,16 @@ class Slow:
     def sleep(self, seconds: float) -> None:
         self.now += seconds
 
-    def clock(self) -> float:
-        return self.now
-
-    def __call__(self) -> None:
-        self.now += 0.010 + min(0.005 * round((self.now - self.last) / 0.1), 0.050)
+    def __call__(self) -> float:
+        took = 0.010 + min(0.005 * round((self.now - self.last) / 0.1), 0.050)
+        self.now += took
         self.last = self.now
+        return took * 1e3
 
 
 def test_a_call_after_a_pause_is_compared_with_usual_ones() -> None:
     call = Slow()
-    effects = gap_effects(call, 10.0, seconds=60.0, sleep=call.sleep, clock=call.clock)
+    effects = gap_effects(call, 10.0, seconds=60.0, sleep=call.sleep)
     assert [effect.gap_s for effect in effects] == list(GAPS_S)
     assert [effect.calls for effect in effects] == [MOST_CALLS, MOST_CALLS]
     assert effects[0].median_ratio == pytest.approx(1.5)
@@ -38,10 +37,8 @@ def test_a_call_after_a_pause_is_compared_with_usual_ones() -> None:
 
 def test_pauses_that_there_is_no_time_for_are_left_out() -> None:
     call = Slow()
-    assert [effect.gap_s for effect in gap_effects(call, 10.0, seconds=2.0, sleep=call.sleep, clock=call.clock)] == [
-        0.1
-    ]
-    assert gap_effects(call, 10.0, seconds=0.2, sleep=call.sleep, clock=call.clock) == ()
+    assert [effect.gap_s for effect in gap_effects(call, 10.0, seconds=2.0, sleep=call.sleep)] == [0.1]
+    assert gap_effects(call, 10.0, seconds=0.2, sleep=call.sleep) == ()
     assert call.now < 3
 
 

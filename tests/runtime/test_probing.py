@@ -8,7 +8,7 @@ import pytest
 
 from gearshift.runtime.batches import Work, one
 from gearshift.runtime.controller import Controller
-from gearshift.runtime.probing import LONGEST_S, Probing
+from gearshift.runtime.probing import LONGEST_S, SHORTEST_S, Probing
 from tests.runtime.dans import made_table
 
 ACCURACIES = {"large": 0.9, "small": 0.8, "dan": 0.7}
@@ -28,20 +28,30 @@ def test_tries_follow_each_other_faster_while_they_are_in_time() -> None:
     assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(pauses))
 
 
-def test_a_late_one_brings_back_the_longest_pause() -> None:
+def test_a_late_one_undoes_ten_that_were_in_time() -> None:
     probing = Probing()
-    for number in range(20):
-        probing.begins(number)
+    for _ in range(10):
         probing.ended(met=True)
     probing.begins(20.0)
     assert probing.due(20.1)
     probing.ended(met=False)
-    assert not probing.due(20.4) and probing.due(20.5)
+    assert not probing.due(20.49) and probing.due(20.51)
+
+
+def test_the_pause_has_bounds() -> None:
+    probing = Probing()
+    for _ in range(100):
+        probing.ended(met=False)
+    probing.begins(0.0)
+    assert probing.due(LONGEST_S)
+    for _ in range(100):
+        probing.ended(met=True)
+    assert not probing.due(SHORTEST_S - 1e-6) and probing.due(SHORTEST_S)
 
 
 def _driven_down() -> Controller:
     """In doubt about the graph: it was slow, now and then, and then not used for ten seconds."""
-    controller = Controller(ACCURACIES, made_table(TIMES))
+    controller = Controller(ACCURACIES, made_table(TIMES), dan="dan")
     for number in range(30):
         decision = controller.decide(work=one(8), slack_ms=60.0, now=number / 100, pinned="small")
         controller.record(decision, run_ms=2.0 if number % 3 else 16.0, met=True, now=number / 100)
@@ -83,7 +93,7 @@ def test_nothing_is_tried_that_would_be_late_or_make_others_late(
 
 
 def test_a_dan_that_is_late_holds_nothing_back() -> None:
-    controller = Controller(ACCURACIES, made_table(TIMES))
+    controller = Controller(ACCURACIES, made_table(TIMES), dan="dan")
     for number in range(10):
         decision = controller.decide(work=one(8), slack_ms=1.0, now=number / 50)
         assert decision.name == "dan"

@@ -141,6 +141,15 @@ def test_another_device_finds_nothing(bundle: Bundle, tmp_path: Path, monkeypatc
     assert find_profile(dataclasses.replace(this_device(), cores=999)) is None
 
 
+def test_a_profile_under_another_governor_is_stale(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _own(bundle, tmp_path, monkeypatch)
+    found = find_profile(dataclasses.replace(this_device(), governor="powersave"))
+    assert found is not None
+    assert (found.path, found.stale) == (path, f"governor {this_device().governor} then, powersave now")
+
+
 def test_a_profile_that_shipped_is_found_where_the_user_has_none(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,9 +52,10 @@ def test_a_few_noisy_calls_are_enough_because_stages_are_alike() -> None:
     assert found[len(found) // 2] < 0.04
 
 
-def test_calls_ten_times_as_slow_change_nothing() -> None:
+@pytest.mark.parametrize(("factor", "every"), [(10.0, 10), (1.5, 3)])
+def test_calls_that_others_slowed_down_change_nothing(factor: float, every: int) -> None:
     clean = calls(200, noise=0.02)
-    disturbed = [(c, n, ms * (10 if place % 10 == 0 else 1)) for place, (c, n, ms) in enumerate(clean)]
+    disturbed = [(c, n, ms * (factor if place % every == 0 else 1)) for place, (c, n, ms) in enumerate(clean)]
     found = errors(fit_stage_latency(SPACE, disturbed))
     assert found[len(found) // 2] < 0.03
 
