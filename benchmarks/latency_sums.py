@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -162,8 +162,8 @@ def table_of(times: Measured, precision: str) -> LatencyTable:
     )
 
 
-def plot(drawn: list[tuple[str, list[tuple[float, float]]]], path: Path) -> None:
-    """Predicted against measured, one panel a precision."""
+def plot(drawn: Sequence[tuple[str, Sequence[tuple[float, float]]]], path: Path) -> None:
+    """Predicted against measured, one panel a precision; the lengths take turns."""
     figure, grid = plt.subplots(1, len(drawn), figsize=(5.5 * len(drawn), 5), layout="constrained", squeeze=False)
     for axes, (precision, points) in zip(grid[0], drawn, strict=True):
         measured, predicted = (np.array(values) for values in zip(*points, strict=True))

@@ -1,8 +1,11 @@
-"""A bundle that is there to be timed: every operation at every hidden size, once and several times in a row.
+"""A bundle that is there to be timed: every operation at every hidden size, several times in a row.
 
 Measured on a device (`gearshift run BUNDLE --save-profile`), its latency table gives those of the operations
-(`runtime.operation_latency`). All tokens are pooled, so that no operation is cut short for the first token alone. Its
-weights are random, and its answers mean nothing.
+(`runtime.operation_latency`). Its subnets are as few as tell them apart, since each option is a switch that takes time
+too: at each size REPEATED of each operation, and one alone, which says what is left of a block of none; then a second
+block of that size, with two projections more. The bridge is as wide as the narrowest blocks, which need none. All
+tokens are pooled, so that no operation is cut short for the first token alone. Weights are random, and the answers
+mean nothing.
 """
 
 from __future__ import annotations
@@ -17,33 +20,35 @@ import torch
 from gearshift.export.pipeline import export_bundle
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.manifest import CPU_PRECISIONS
-from gearshift.runtime.mixed import OPERATIONS, Block, MixedSpace, MixedStage, MixedSubnet
+from gearshift.runtime.mixed import OPERATIONS, Block, MixedSpace, MixedSubnet, mixed_space
 from gearshift.trainer.model import Dropout, Head
 from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.run import MixedCheckpoint, MixedRun
 from gearshift.trainer.rows import Row
 
 REPEATED = 4
-"""Operations in a row, beside one alone: the difference is what one more costs within a net."""
+"""Operations in a row."""
 
 ROWS = 8
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "runs", "away", "from", "them"]
 
 
 def operation_subnets(sizes: Sequence[int]) -> dict[str, MixedSubnet]:
-    """Name -> subnet: every operation at every size, once and REPEATED times."""
-    blocks = [Block(size, (name,) * count) for size in sizes for name in OPERATIONS for count in (1, REPEATED)]
-    return {block.name: MixedSubnet((block,)) for block in blocks}
+    """Name -> subnet of two blocks, for hidden sizes of which the least is the bridge's."""
+    ones = {size: Block(size, (OPERATIONS[0],)) for size in sizes}
+    small = ones[min(sizes)]
+    repeated = [Block(size, (name,) * REPEATED) for size in sizes for name in OPERATIONS]
+    pairs = [*((block, small) for block in (*repeated, *ones.values())), *((one, one) for one in ones.values())]
+    return {subnet.name: subnet for subnet in map(MixedSubnet, dict.fromkeys(pairs))}
 
 
 def export_operations(
     source: MixedCheckpoint, sizes: Sequence[int], out: Path, *, precisions: Sequence[str] = CPU_PRECISIONS
 ) -> Bundle:
     """Write the bundle of a search's operations at these sizes, whole or not at all."""
+    shape = dataclasses.replace(source.model.shape, bridge=min(sizes))
     subnets = operation_subnets(sizes)
-    shape = source.model.shape
-    space = MixedSpace(shape, (MixedStage(tuple(subnet.blocks[0] for subnet in subnets.values())),))
-    model = random_operations(space)
+    model = random_operations(mixed_space(shape, subnets.values()))
     rows = [Row(" ".join(WORDS[: 2 + number]), None, None) for number in range(ROWS)]
     with tempfile.TemporaryDirectory() as nowhere:
         checkpoint = dataclasses.replace(source, model=model, labels=())

@@ -249,6 +249,11 @@ class MixedSpace:
                     f"not all of them multiples of the head size {self.shape.head_size}"
                 )
 
+    @property
+    def switches(self) -> int:
+        """Options of all stages that have a choice: a graph asks for each of them whether it is the one."""
+        return sum(len(stage.options) for stage in self.stages if len(stage.options) > 1)
+
     def choice(self, subnet: object) -> tuple[int, ...]:
         """The option index of each stage that makes this subnet; raises UnknownSubnetError."""
         if not isinstance(subnet, MixedSubnet) or len(subnet.blocks) != len(self.stages):

@@ -32,8 +32,8 @@ class OperationLatency:
     lengths: tuple[int, ...]
     fixed_ms: tuple[float, ...]
     """What every net costs, for each length: embeddings, head and the call itself."""
-    product_ms: tuple[float, ...]
-    """For each length: of a million multiply-accumulates of a projection."""
+    projection_ms: tuple[tuple[float, float], ...]
+    """For each length: of a projection whatever its widths, and of a million of its multiply-accumulates."""
     operations_ms: Mapping[Cell, tuple[float, ...]]
     """For each length: of an operation with its norm."""
 
@@ -56,7 +56,8 @@ class OperationLatency:
         """Milliseconds of a projection; 0 where none is needed."""
         if inputs == outputs:
             return 0.0
-        return max(0.0, between(self.lengths, self.product_ms, length)) * inputs * outputs * length / 1e6
+        each, product = (between(self.lengths, column, length) for column in zip(*self.projection_ms, strict=True))
+        return max(0.0, each + product * inputs * outputs * length / 1e6)
 
     def predict(self, subnet: MixedSubnet, shape: MixedShape, length: int) -> float:
         """Milliseconds of a net for a text of that many tokens."""
@@ -65,33 +66,38 @@ class OperationLatency:
         return total + sum(self.operation(b.hidden, name, length) for b in subnet.blocks for name in b.operations)
 
 
+SWITCH_MS = 0.0011
+"""Of one option that is not taken, as measured on an x86-64 server core (AMD EPYC, 2026): a graph of many has many."""
+
+
 def fit_operation_latency(
-    shape: MixedShape, subnets: Mapping[str, MixedSubnet], table: LatencyTable
+    shape: MixedShape, subnets: Mapping[str, MixedSubnet], table: LatencyTable, *, switches: int = 0
 ) -> OperationLatency:
-    """Least squares of relative errors over the measured subnets; raises ProfileError where the table has others."""
+    """Least squares of relative errors over the measured subnets; raises ProfileError where the table has others.
+
+    `switches`: options of the graph that was measured. A net that stands alone has none, so that what they take is
+    left out; on a slower device that is less than they take there.
+    """
     names = list(table.median_ms)
     strange = sorted(set(names) - subnets.keys())
     if strange:
         raise ProfileError(f"latency table of another space: no subnet {strange[0]!r} here; measure this bundle")
     cells = sorted({(b.hidden, o) for name in names for b in subnets[name].blocks for o in b.operations})
-    counts = np.zeros((len(names), 2 + len(cells)))
-    for row, name in enumerate(names):
-        subnet = subnets[name]
-        counts[row, 0] = 1
-        counts[row, 1] = sum(one * other for one, other in subnet.projections(shape) if one != other) / 1e6
-        for block in subnet.blocks:
-            for operation in block.operations:
-                counts[row, 2 + cells.index((block.hidden, operation))] += 1
-    if np.linalg.matrix_rank(counts) < counts.shape[1]:
+    counts = np.array([_counts(subnets[name], shape, cells) for name in names])
+    known = np.delete(counts, [PRODUCTS - 1, PRODUCTS], axis=1)
+    if np.linalg.matrix_rank(known) < known.shape[1]:
         raise ProfileError(
-            f"latency table: {len(names)} subnets do not tell {len(cells)} operations apart; measure more of them"
+            f"latency table: {len(names)} subnets do not tell {len(cells)} operations and what is fixed apart; "
+            "measure a bundle of `gearshift nas-operations`"
         )
     solutions = []
     for place, length in enumerate(table.lengths):
         times = np.array([table.median_ms[name][place] for name in names])
-        features = counts * np.where(np.arange(counts.shape[1]) == 1, length, 1)
-        solutions.append(np.linalg.lstsq(features / times[:, None], np.ones(len(times)), rcond=None)[0])
-    columns = np.array(solutions).T
+        features = counts * np.where(np.arange(counts.shape[1]) == PRODUCTS, length, 1)
+        matrix = features / times[:, None]
+        scale = np.maximum(np.abs(matrix).max(axis=0), 1e-30)
+        # Of two widths, what a projection takes and what its products take cannot be told apart: both get a share.
+        solutions.append(np.linalg.lstsq(matrix / scale, np.ones(len(times)), rcond=1e-9)[0] / scale)
     return OperationLatency(
         shape.head_size,
         shape.expansion,
@@ -99,7 +105,23 @@ def fit_operation_latency(
         table.provider,
         table.threads,
         table.lengths,
-        tuple(map(float, columns[0])),
-        tuple(map(float, columns[1])),
-        {cell: tuple(map(float, columns[2 + number])) for number, cell in enumerate(cells)},
+        tuple(float(s[0]) - switches * SWITCH_MS for s in solutions),
+        tuple((float(s[1]), float(s[PRODUCTS])) for s in solutions),
+        {cell: tuple(float(s[PRODUCTS + 1 + number]) for s in solutions) for number, cell in enumerate(cells)},
     )
+
+
+PRODUCTS = 2
+"""Place of the products of projections among the numbers that are fitted."""
+
+
+def _counts(subnet: MixedSubnet, shape: MixedShape, cells: list[Cell]) -> list[float]:
+    """1, projections, millions of their products with one token, and operations of each cell."""
+    pairs = [(one, other) for one, other in subnet.projections(shape) if one != other]
+    found = [(block.hidden, name) for block in subnet.blocks for name in block.operations]
+    return [
+        1.0,
+        float(len(pairs)),
+        sum(one * other for one, other in pairs) / 1e6,
+        *map(float, map(found.count, cells)),
+    ]

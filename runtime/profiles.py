@@ -95,7 +95,8 @@ def operation_latency(path: str | Path, bundle: Bundle, precision: str) -> Opera
         raise ProfileError(f"{path}: expected a {precision} table of {bundle.path}, found none; measure it there")
     pool = {name: entry.subnet for name, entry in bundle.pool(precision).items()}
     subnets = {name: subnet for name, subnet in pool.items() if isinstance(subnet, MixedSubnet)}
-    return fit_operation_latency(space.shape, subnets, min(tables, key=lambda table: table.threads))
+    table = min(tables, key=lambda table: table.threads)
+    return fit_operation_latency(space.shape, subnets, table, switches=space.switches)
 
 
 def _tables_of(path: str | Path, bundle: Bundle) -> list[files.LatencyTable]:

@@ -118,7 +118,7 @@ def test_what_works_on_any_bundle_works_on_this_one(folder: Path, tmp_path: Path
 
 def test_a_device_times_the_operations_and_the_best_net_for_it_is_picked(folder: Path, tmp_path: Path) -> None:
     operations, profile = tmp_path / "operations.gearshift", tmp_path / "device.json"
-    assert gearshift("nas-operations", folder / "nas", "-o", operations)["subnets"] == 2 * 5 * 2
+    assert gearshift("nas-operations", folder / "nas", "-o", operations)["subnets"] == 2 * 5 + 2 + 1
     with Engine.load(operations, precision="fp32", threads=1, cache=False) as engine:
         engine.save_profile(profile)
     device = ["--profile", profile, "--operations", operations, "--length", 16, "--top", 2]

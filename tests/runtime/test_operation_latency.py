@@ -10,10 +10,10 @@ import pytest
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.errors import ProfileError
 from gearshift.runtime.mixed import OPERATIONS, Block, MixedShape, MixedSubnet
-from gearshift.runtime.operation_latency import OperationLatency, fit_operation_latency
+from gearshift.runtime.operation_latency import SWITCH_MS, OperationLatency, fit_operation_latency
 
-SHAPE = MixedShape(vocabulary=50, positions=128, types=2, embedding=48, head_size=8, bridge=48)
-SIZES = (16, 32)
+SHAPE = MixedShape(vocabulary=50, positions=128, types=2, embedding=48, head_size=8, bridge=16)
+SIZES = (16, 32, 64)
 LENGTHS = (16, 64)
 
 
@@ -23,15 +23,17 @@ def true_latency() -> OperationLatency:
         for size in SIZES
         for number, name in enumerate(OPERATIONS)
     }
-    return OperationLatency(8, 4, "fp32", "CPUExecutionProvider", 1, LENGTHS, (0.2, 0.5), (0.03, 0.02), times)
+    return OperationLatency(
+        8, 4, "fp32", "CPUExecutionProvider", 1, LENGTHS, (0.2, 0.5), ((0.05, 0.03), (0.06, 0.02)), times
+    )
 
 
-def subnets(counts: tuple[int, ...] = (1, 4)) -> dict[str, MixedSubnet]:
-    found = {}
-    for size, name, count in itertools.product(SIZES, OPERATIONS, counts):
-        block = Block(size, (name,) * count)
-        found[block.name] = MixedSubnet((block,))
-    return found
+def subnets(repeated: int = 4) -> dict[str, MixedSubnet]:
+    """As `export.operations_bundle` makes them."""
+    ones = [Block(size, ("attention",)) for size in SIZES]
+    several = [Block(size, (name,) * repeated) for size, name in itertools.product(SIZES, OPERATIONS)]
+    pairs = [*((block, ones[0]) for block in (*several, *ones)), *((one, one) for one in ones)]
+    return {net.name: net for net in map(MixedSubnet, pairs)}
 
 
 def table_of(nets: Mapping[str, MixedSubnet]) -> LatencyTable:
@@ -43,8 +45,10 @@ def table_of(nets: Mapping[str, MixedSubnet]) -> LatencyTable:
 def test_what_operations_and_projections_take_is_found_again() -> None:
     known, found = true_latency(), fit_operation_latency(SHAPE, subnets(), table_of(subnets()))
     for cell, times in known.operations_ms.items():
-        assert found.operations_ms[cell] == pytest.approx(times, rel=1e-6)
-    assert found.fixed_ms == pytest.approx(known.fixed_ms) and found.product_ms == pytest.approx(known.product_ms)
+        assert found.operations_ms[cell] == pytest.approx(times, rel=1e-5)
+    assert found.fixed_ms == pytest.approx(known.fixed_ms)
+    for mine, its in zip(found.projection_ms, known.projection_ms, strict=True):
+        assert mine == pytest.approx(its)
     lone = MixedShape(**{**SHAPE.to_dict(), "bridge": 0})
     net = MixedSubnet((Block(16, ("attention", "ffn")), Block(32, ("conv5", "conv3"))))
     for length in (8, 16, 40, 64, 100):
@@ -53,15 +57,18 @@ def test_what_operations_and_projections_take_is_found_again() -> None:
     projections = known.projection(48, 16, 64) + known.projection(16, 32, 64)
     assert known.predict(net, lone, 64) == pytest.approx(known.fixed(64) + projections + sums)
     assert known.projection(16, 16, 64) == 0
+    without = fit_operation_latency(SHAPE, subnets(), table_of(subnets()), switches=20)
+    assert found.predict(net, lone, 64) - without.predict(net, lone, 64) == pytest.approx(20 * SWITCH_MS)
 
 
 def test_nets_that_do_not_tell_operations_apart_are_refused() -> None:
-    with pytest.raises(ProfileError, match="do not tell 10 operations apart"):
-        fit_operation_latency(SHAPE, subnets((2,)), table_of(subnets((2,))))
+    few = dict(list(subnets().items())[:12])
+    with pytest.raises(ProfileError, match="do not tell 12 operations and what is fixed apart"):
+        fit_operation_latency(SHAPE, few, table_of(few))
 
 
 def test_tables_and_operations_of_another_space_are_refused() -> None:
-    with pytest.raises(ProfileError, match="no subnet '16F' here"):
+    with pytest.raises(ProfileError, match="no subnet '16FFFF-16M' here"):
         fit_operation_latency(SHAPE, {}, table_of(subnets()))
-    with pytest.raises(ProfileError, match="no ffn at hidden size 64, only sizes 16, 32"):
-        true_latency().operation(64, "ffn", 16)
+    with pytest.raises(ProfileError, match="no ffn at hidden size 128, only sizes 16, 32, 64"):
+        true_latency().operation(128, "ffn", 16)
