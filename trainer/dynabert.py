@@ -3,7 +3,6 @@
 1. teacher: fine-tune the full encoder on labels, where the task has any, then rank and reorder heads and neurons.
 2. width: every width learns from the fine-tuned teacher.
 3. depth: every width x depth learns from the full net of the stage before.
-
 4. final, where asked for: every width x depth learns from the labels.
 
 Each stage starts from the end of the one before, which is also its teacher. Per step some of the subnets run, gradients
