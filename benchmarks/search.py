@@ -1,10 +1,16 @@
-"""How well block tables foretell losses, and how good the pool that they choose is.
+"""How well block tables foretell losses, how good the pool that they choose is, and how quickly they answer.
 
-    python -m benchmarks.search RUN [--data DATA] [--random 200]
+    python -m benchmarks.search RUN [--data DATA] [--random 200] [--pool 50] [--separate]
 
-RUN is a run directory that `gearshift search` has been through. Random subnets are drawn uniformly from the tables'
-space and scored on the dev rows; the pool is compared with DynaBERT's uniform subnets on the test rows, by the most
-accurate member of no more MACs. One thread.
+Searches a trained supernet (as `gearshift search RUN` does), and then, one thread:
+
+1. Random subnets, drawn uniformly from the tables' space, are scored on the dev rows: summed against measured loss.
+2. At the latency of each of DynaBERT's uniform subnets on this machine (64 tokens; `block_latency` fitted to measured
+   subnets of the same encoder), the pool's member of least loss on the dev rows, which the pool was chosen on, meets
+   the best uniform subnet by that loss, on the test rows. The interval is that of the paired difference.
+3. Evolution (OFA's) searches for the least loss at two latencies, with as many measured losses for each as the
+   tables and their candidates took for all.
+4. Look-ups under new constraints: these tables, and random ones of 12 stages x 5 options. Times are CPU times.
 """
 
 from __future__ import annotations
@@ -12,22 +18,35 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import pyplot as plt
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from benchmarks.report import save
-from gearshift.runtime.space import Subnet, uniform_grid
-from gearshift.runtime.tables import TABLES, BlockTables, Limits, load_tables
-from gearshift.trainer.batches import encode
+from benchmarks.latency_sums import draw as draw_measured
+from benchmarks.latency_sums import measure, table_of
+from benchmarks.report import RESULTS, markdown, save
+from gearshift.plot_search import plot_search
+from gearshift.runtime.block_latency import BlockLatency, fit_block_latency
+from gearshift.runtime.lookup import Choice, Problem, best_choices
+from gearshift.runtime.space import EncoderShape, Subnet, subnet_name, uniform_grid
+from gearshift.runtime.tables import BlockTables, Limits
+from gearshift.runtime.timing import pin
+from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import Run, load_run
-from gearshift.trainer.data import read_data
-from gearshift.trainer.evaluate import accuracies
-from gearshift.trainer.search import MACS_TOKENS, Scorer
+from gearshift.trainer.data import DataSet, read_data
+from gearshift.trainer.evolution import Evolution, evolve
+from gearshift.trainer.search import Scorer, SearchReport, search_run, search_space
+
+TOKENS = 64
+SHARES = (0.35, 0.6)
+"""Latencies at which evolution and tables meet, as shares of the full subnet's."""
 
 
 def main() -> None:
@@ -36,97 +55,142 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path)
     parser.add_argument("--random", type=int, default=200)
+    parser.add_argument("--pool", type=int, default=50)
+    parser.add_argument("--separate", action="store_true", help="heads and neurons at widths of their own")
     options = parser.parse_args()
     torch.set_num_threads(1)
     run = load_run(options.run)
-    tables = load_tables(options.run / TABLES, shape=run.checkpoint.model.shape)
     path = options.data or run.data_path
     assert path is not None, "pass --data"
     data = read_data(path, task=run.checkpoint.task)
-    dev, test = (
-        encode(
-            data.splits[split],
-            run.checkpoint.labels,
-            run.checkpoint.tokenizer,
-            max_length=int(run.facts["max_length"]),
-            task=run.checkpoint.task,
-        )
-        for split in ("dev", "test")
-    )
-    drawn = draw(tables, options.random)
-    scorer = Scorer(run.checkpoint.model, dev)
-    measured = [scorer(subnet) for subnet in tqdm(drawn, desc="losses", disable=None)]
-    rank = float(spearmanr([tables.loss(subnet) for subnet in drawn], measured).statistic)
-    grid = uniform_grid(run.checkpoint.model.shape)
-    uniform = dict(tqdm(accuracies(run.checkpoint.model, grid, test), total=len(grid), desc="uniform", disable=None))
-    rows = compare(run, grid, uniform)
-    milliseconds = look_up(tables)
+    device = this_machine(run.checkpoint.model.shape)
+    began = time.process_time()
+    report = search_run(run, data, pool=options.pool, separate=options.separate)
+    seconds = time.process_time() - began
+    run = load_run(options.run)  # with the pool
+    scorer = Scorer(run.checkpoint.model, rows_of(run, data, "dev"))
+    points = foretold(report.tables, scorer, options.random)
+    rank = float(spearmanr(*zip(*points, strict=True)).statistic)
+    rows = compare(run, rows_of(run, data, "test"), scorer, device)
+    rivals = [rival(report, scorer, device, share) for share in tqdm(SHARES, desc="evolution", disable=None)]
+    name = f"search-{options.run.name}{'-separate' if options.separate else ''}"
+    flags = " --separate" if options.separate else ""
     facts = {
-        "command": f"python -m benchmarks.search {options.run.name} --random {options.random}",
-        "data": data.task,
-        "dev_rows": len(dev),
-        "test_rows": len(test),
-        "random_subnets": len(drawn),
+        "command": f"python -m benchmarks.search {options.run.name} --random {options.random} "
+        f"--pool {options.pool}{flags}",
+        "data": options.run.name,
+        "dev_rows": report.tables.loss_rows,
+        "test_rows": report.test_rows,
+        "search_s": seconds,
+        "evaluations": report.evaluations,
+        "random_subnets": len(points),
         "spearman": rank,
-        "look_up_ms": {"median": float(np.median(milliseconds)), "p95": float(np.percentile(milliseconds, 95))},
+        "look_up_ms": {"these": times_of(look_up(report.tables)), "12 x 5": times_of(look_up_large())},
         "against_uniform": rows,
+        "evolution": rivals,
     }
-    gains = [row["pool"] - row["uniform"] for row in rows]
-    lines = [
-        f"### {options.run.name}: block tables and pool of {len(run.subnets)} subnets",
-        "",
-        f"Spearman of summed and measured loss over {len(drawn)} random subnets: {rank:.3f}. Look-up under a new",
-        f"constraint: median {np.median(milliseconds):.1f} ms, p95 {np.percentile(milliseconds, 95):.1f} ms.",
-        f"Pool against uniform at no more MACs, {len(test)} test rows: mean {100 * np.mean(gains):+.2f} points, "
-        f"worst {100 * min(gains):+.2f}.",
-        "",
-        "| uniform | MACs | accuracy | pool member | MACs | accuracy |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {r['name']} | {r['macs'] / 1e6:.0f} M | {100 * r['uniform']:.2f} | {r['member']} | "
-            f"{r['member_macs'] / 1e6:.0f} M | {100 * r['pool']:.2f} |"
-            for r in rows
-        ),
-    ]
-    save(f"search-{options.run.name}", facts, lines)
+    save(name, facts, lines_of(name, facts, report))
+    plot_search(report, RESULTS / f"{name}-pool.png")
+    plot(points, rows, RESULTS / f"{name}.png")
 
 
-def draw(tables: BlockTables, count: int) -> list[Subnet]:
-    """Different random subnets; all there are where these are fewer."""
+def rows_of(run: Run, data: DataSet, split: str) -> EncodedRows:
+    """A split's rows as the supernet reads them."""
+    checkpoint = run.checkpoint
+    length = int(run.facts["max_length"])
+    return encode(data.splits[split], checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task)
+
+
+def this_machine(shape: EncoderShape) -> BlockLatency:
+    """The latencies of this machine, of an encoder of that shape in fp32."""
+    affinity = pin(1)
+    assert affinity is not None
+    space = search_space(shape, (1.0, 0.75, 0.5, 0.25), 1)
+    subnets, _ = draw_measured(space, 24, 0)
+    return fit_block_latency(shape, subnets, table_of(measure(shape, space, subnets, "fp32", 9), "fp32"))
+
+
+def foretold(tables: BlockTables, scorer: Scorer, count: int) -> list[tuple[float, float]]:
+    """(summed, measured) losses of random subnets."""
     source = random.Random(0)
     drawn: dict[Subnet, None] = {}
-    for _ in range(100 * count):
+    while len(drawn) < count:
         choice = tuple(source.randrange(len(rows)) for rows in tables.rows)
         if not all(stage.options[k].skips for stage, k in zip(tables.space.stages, choice, strict=True)):
             drawn[tables.space.subnet(choice)] = None
-        if len(drawn) == count:
-            break
-    return list(drawn)
+    return [(tables.loss(subnet), scorer(subnet)) for subnet in tqdm(drawn, desc="losses", disable=None)]
 
 
-def compare(run: Run, grid: dict[str, Subnet], uniform: dict[str, float]) -> list[dict[str, Any]]:
-    """For each uniform subnet the most accurate pool member of no more MACs.
+@torch.no_grad()
+def correct(run: Run, subnet: Subnet, rows: EncodedRows) -> NDArray[np.float64]:
+    """(rows,) 1 where a subnet answers right."""
+    found = np.zeros(len(rows))
+    model = run.checkpoint.model.eval()
+    for batch in rows.batches(64):
+        found[batch.indices.numpy()] = (model(batch, subnet).logits.argmax(-1) == batch.labels).numpy()
+    return found
 
-    That member is picked by its accuracy on the rows that it is then compared on, as the ladder does.
-    """
+
+def compare(run: Run, test: EncodedRows, scorer: Scorer, device: BlockLatency) -> list[dict[str, Any]]:
+    """At each uniform subnet's latency the best of the pool against the best uniform one, both picked on dev rows."""
     shape = run.checkpoint.model.shape
-    rows: list[dict[str, Any]] = []
-    for name, subnet in grid.items():
-        macs = subnet.macs(shape, MACS_TOKENS)
-        fitting = [one for one in run.subnets if run.subnets[one].macs(shape, MACS_TOKENS) <= macs]
-        if fitting:
-            best = max(fitting, key=lambda one: run.accuracies[one])
-            rows.append(
-                {
-                    "name": name,
-                    "macs": macs,
-                    "uniform": uniform[name],
-                    "member": best,
-                    "member_macs": run.subnets[best].macs(shape, MACS_TOKENS),
-                    "pool": run.accuracies[best],
-                }
-            )
+    grid = uniform_grid(shape)
+    times = {subnet: device.predict(subnet, TOKENS) for subnet in (*grid.values(), *run.subnets.values())}
+    known: dict[Subnet, NDArray[np.float64]] = {}
+
+    def best(of: Sequence[Subnet], limit: float) -> Subnet:
+        return min((one for one in of if times[one] <= limit * (1 + 1e-9)), key=scorer)
+
+    def answers(subnet: Subnet) -> NDArray[np.float64]:
+        if subnet not in known:
+            known[subnet] = correct(run, subnet, test)
+        return known[subnet]
+
+    rows = []
+    for name, subnet in tqdm(grid.items(), desc="uniform", disable=None):
+        mine, its = best(list(run.subnets.values()), times[subnet]), best(list(grid.values()), times[subnet])
+        difference = answers(mine) - answers(its)
+        rows.append(
+            {
+                "at": name,
+                "ms": times[subnet],
+                "uniform": subnet_name(shape, its),
+                "pool": subnet_name(shape, mine),
+                "uniform_accuracy": float(answers(its).mean()),
+                "pool_accuracy": float(answers(mine).mean()),
+                "gain": float(difference.mean()),
+                "interval": float(1.96 * difference.std(ddof=1) / np.sqrt(len(difference))),
+            }
+        )
     return rows
+
+
+def rival(report: SearchReport, scorer: Scorer, device: BlockLatency, share: float) -> dict[str, Any]:
+    """The least loss that evolution finds at a latency, and what the pool and the exact look-up have there."""
+    tables = report.tables
+    full = device.predict(tables.space.subnet((0,) * len(tables.rows)), TOKENS)
+
+    def fits(choice: Choice) -> bool:
+        if all(stage.options[k].skips for stage, k in zip(tables.space.stages, choice, strict=True)):
+            return False
+        return device.predict(tables.space.subnet(choice), TOKENS) <= share * full
+
+    how = Evolution(population=40, mutation=0.2, generations=100, evaluations=report.evaluations)
+    loss, choice = evolve(tables.space, lambda choice: scorer(tables.space.subnet(choice)), fits, how)[0]
+    members = [one for one in report.pool if device.predict(one.subnet, TOKENS) <= share * full]
+    exact = tables.best(Limits(latency_ms=share * full, length=TOKENS), device)[0]
+    summed = evolve(
+        tables.space, lambda choice: tables.estimate(choice).loss, fits, Evolution(mutation=0.2, generations=100)
+    )
+    return {
+        "share": share,
+        "evolution_loss": loss,
+        "evolution_summed": tables.estimate(choice).loss,
+        "pool_loss": min(one.loss for one in members),
+        "exact_summed": exact.loss,
+        "exact_loss": scorer(exact.subnet),
+        "evolution_of_sums": summed[0][0],
+    }
 
 
 def look_up(tables: BlockTables) -> list[float]:
@@ -136,10 +200,114 @@ def look_up(tables: BlockTables) -> list[float]:
     for share in np.linspace(0.3, 1, 100):
         weights = tables.fixed.parameters + share * (full.parameters - tables.fixed.parameters)
         limits = Limits(parameters=weights, bytes=4.1 * weights, macs=share * full.macs)
-        began = time.perf_counter()
+        began = time.process_time()
         tables.best(limits)
-        took.append(1000 * (time.perf_counter() - began))
+        took.append(1000 * (time.process_time() - began))
     return took
+
+
+def look_up_large() -> list[float]:
+    """Milliseconds of look-ups in 12 stages x 5 options under one to four limits, stages alike and unlike."""
+    took = []
+    for seed in range(200):
+        source = np.random.default_rng(seed)
+        costs = 1 + seed % 4
+        losses = [source.exponential(size=5) for _ in range(12)]
+        prices = [source.random((5, costs)) for _ in range(12)]
+        if seed % 8 < 4:  # nearly equal stages, as the layers of one encoder are
+            losses = [losses[0] * np.exp(0.02 * source.standard_normal(5)) for _ in range(12)]
+            prices = [prices[0]] * 12
+        least, most = (np.sum([getattr(price, edge)(axis=0) for price in prices], axis=0) for edge in ("min", "max"))
+        problem = Problem(tuple(losses), tuple(prices), least + (most - least) * source.uniform(0.25, 0.75, costs))
+        began = time.process_time()
+        best_choices(problem)
+        took.append(1000 * (time.process_time() - began))
+    return took
+
+
+def times_of(values: list[float]) -> dict[str, float]:
+    """Median, 95th percentile and largest."""
+    return {
+        "median": float(np.median(values)),
+        "p95": float(np.percentile(values, 95)),
+        "largest": max(values),
+    }
+
+
+def lines_of(name: str, facts: Mapping[str, Any], report: SearchReport) -> list[str]:
+    """The tables."""
+    rows, times = facts["against_uniform"], facts["look_up_ms"]
+    gains = [row["gain"] for row in rows]
+    below = [row for row in rows if row["gain"] < -row["interval"]]
+    ms = "; ".join(
+        f"{what}: median {t['median']:.1f} ms, p95 {t['p95']:.1f} ms, largest {t['largest']:.1f} ms"
+        for what, t in times.items()
+    )
+    return [
+        f"### {name}: block tables and pool of {len(report.pool)} subnets",
+        "",
+        f"{facts['evaluations']} losses of {facts['dev_rows']} dev rows, {facts['search_s']:.0f} s of one core in all. "
+        f"Spearman of summed and measured loss over {facts['random_subnets']} random subnets: "
+        f"{facts['spearman']:.3f}. Look-up under a new constraint, {ms}.",
+        "",
+        f"Pool against uniform at the latency of each uniform subnet, {facts['test_rows']} test rows: mean "
+        f"{100 * float(np.mean(gains)):+.2f} points, worst {100 * min(gains):+.2f}; {len(below)} of {len(rows)} below "
+        "by more than the interval (95 %).",
+        "",
+        *markdown(
+            ("at the latency of", "ms", "best uniform", "accuracy", "pool", "accuracy", "gain"),
+            [
+                (
+                    r["at"],
+                    f"{r['ms']:.2f}",
+                    r["uniform"],
+                    f"{100 * r['uniform_accuracy']:.2f}",
+                    r["pool"],
+                    f"{100 * r['pool_accuracy']:.2f}",
+                    f"{100 * r['gain']:+.2f} ± {100 * r['interval']:.2f}",
+                )
+                for r in rows
+            ],
+        ),
+        "",
+        f"Evolution with {facts['evaluations']} measured losses at each latency, against the pool, which took as many "
+        "in all; and over the tables' sums, with as many as it likes, against the exact look-up:",
+        "",
+        *markdown(
+            ("latency", "measured loss: pool", "exact look-up", "evolution", "summed: exact", "evolution of sums"),
+            [
+                (
+                    f"{r['share']:.0%} of full",
+                    f"{r['pool_loss']:.4f}",
+                    f"{r['exact_loss']:.4f}",
+                    f"{r['evolution_loss']:.4f}",
+                    f"{r['exact_summed']:.4f}",
+                    f"{r['evolution_of_sums']:.4f}",
+                )
+                for r in facts["evolution"]
+            ],
+        ),
+    ]
+
+
+def plot(points: list[tuple[float, float]], rows: list[dict[str, Any]], path: Path) -> None:
+    """Summed against measured losses, and pool against uniform over latency."""
+    figure, (sums, ladder) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    summed, measured = (np.array(values) for values in zip(*points, strict=True))
+    sums.scatter(measured, summed, s=8)
+    ends = [measured.min(), measured.max()]
+    sums.plot(ends, ends, color="tab:grey", linewidth=1, label="equal")
+    sums.set(xlabel="measured loss", ylabel="summed loss", title=f"{len(points)} random subnets")
+    ordered = sorted(rows, key=lambda row: float(row["ms"]))
+    ms = [row["ms"] for row in ordered]
+    for who, label in (("uniform", "best uniform subnet"), ("pool", "best of the pool")):
+        ladder.step(ms, [100 * row[f"{who}_accuracy"] for row in ordered], where="post", marker="o", label=label)
+    ladder.set(xlabel=f"latency of {TOKENS} tokens, ms", ylabel="accuracy on test rows, %", title="picked on dev rows")
+    for axes in (sums, ladder):
+        axes.legend(fontsize=8)
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 if __name__ == "__main__":
