@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import accuracy, report
+from benchmarks import accuracy, accuracy_report, report
 from benchmarks.accuracy_tasks import SUBJECTS, VARIANTS, Subject, load
 from gearshift.trainer.settings import Settings
 
@@ -49,7 +49,7 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     made["snips-seed0-variant-dropout"] = figures("SNIPS", 0, 1.0, tried, "dropout")
     for name, one in made.items():
         (folder / f"{name}.json").write_text(json.dumps(one))
-    accuracy.report(folder)
+    accuracy_report.report(folder)
     return (tmp_path / "accuracy.md").read_text()
 
 
