@@ -35,6 +35,7 @@ SETTINGS: Flags = {
     "logit_weight": (float, "weight of the loss on the teacher's answers"),
     "width_hidden_weight": (float, "weight of the hidden-state loss beside it, in the width stage"),
     "depth_hidden_weight": (float, "the same in the depth stage"),
+    "in_place": (bool, "subnets learn from the full net as it is at that step, and it alone from the teacher"),
     "same_width_teacher": (bool, "a subnet learns from the full-depth net of its own width, rather than the full net"),
     "distil_dropout": (bool, "subnets have dropout while they are distilled"),
     "freeze_embeddings": (bool, "leave the embeddings as they were pretrained, which takes less time"),
