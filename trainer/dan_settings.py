@@ -54,7 +54,7 @@ class DanSettings:
             raise InputError("settings of a DAN: expected sizes and learning rates above 0; check them")
         if not (0 <= self.dropout < 1 and 0 <= self.ngram_dropout < 1):
             raise InputError(
-                f"dropout: expected shares from 0 to below 1, got {self.dropout:g} and {self.ngram_dropout:g} of n-grams"
+                f"dropout: expected shares from 0 to below 1, got {self.dropout:g}, of n-grams {self.ngram_dropout:g}"
             )
         if self.unlabelled_only and self.finetune_epochs:
             raise InputError("unlabelled_only: expected no finetune_epochs, which learn from labels; leave one out")

@@ -181,7 +181,9 @@ def test_much_text_needs_memory_for_a_small_table_too() -> None:
     assert small.memory_bytes(10**8) > small.memory_bytes(10**6) + 10**9
 
 
-@pytest.mark.parametrize("wrong", [{"table_parameters": 10}, {"table_parameters": 10**10}, {"longest": 5}, {"lr": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"table_parameters": 10}, {"table_parameters": 10**10}, {"longest": 5}, {"lr": 0}, {"ngram_dropout": 1}]
+)
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="expected"):
         DanSettings(**wrong)
