@@ -16,6 +16,12 @@ LIMIT = 1000
 """Requests that may wait: at a millisecond each, the last one waits for a second."""
 
 
+def check_limit(limit: object) -> None:
+    """Raise InputError where this is no number of requests that may wait."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise InputError(f"queue limit: expected a whole number of at least 1, got {limit!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting(Generic[Item]):
     """One that waits."""
@@ -33,8 +39,7 @@ class DeadlineQueue(Generic[Item]):
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise InputError(f"queue limit: expected a whole number of at least 1, got {limit!r}")
+        check_limit(limit)
         self._limit = limit
         self._heap: list[tuple[float, int, Waiting[Item]]] = []
         self._arrivals = itertools.count()
