@@ -213,7 +213,7 @@ class Engine:
         began = self._clock()
         self._check_process()
         with self._gate:
-            deadline = _checked_deadline(deadline_ms)
+            deadline = checked_deadline(deadline_ms)
             if isinstance(text, list):
                 if not text:
                     return []
@@ -232,7 +232,7 @@ class Engine:
         """
         began = self._clock()
         self._check_process()
-        deadline = _checked_deadline(deadline_ms)
+        deadline = checked_deadline(deadline_ms)
         if isinstance(text, list) and not text:
             done = AnswerFuture()
             done.set_result([])
@@ -453,7 +453,8 @@ def _rejects(on_miss: object) -> bool:
     return on_miss == "reject"
 
 
-def _checked_deadline(deadline_ms: object) -> float | None:
+def checked_deadline(deadline_ms: object) -> float | None:
+    """A deadline as requests take it; raises InputError for what is none."""
     if deadline_ms is None or (type(deadline_ms) is float and 0 < deadline_ms < math.inf):  # at once: the usual ones
         return deadline_ms
     # A bool is a number in Python, but no deadline. A NaN compares as false.

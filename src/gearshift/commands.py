@@ -26,6 +26,7 @@ from gearshift.runtime.block_latency import BlockLatency
 from gearshift.runtime.compressed import open_compressed, unpacked_entries
 from gearshift.runtime.compressed import unpack as write_unpacked
 from gearshift.runtime.decision_log import read_log
+from gearshift.runtime.engine import checked_deadline
 from gearshift.runtime.executors import check_dan
 from gearshift.runtime.live import LiveView
 from gearshift.runtime.manifest import CPU_PRECISIONS
@@ -450,6 +451,7 @@ def verify(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Answer texts, each one as soon as it is read."""
     answers: list[dict[str, Any]] = []
+    checked_deadline(options.deadline_ms)
     with Engine.load(
         options.bundle,
         threads=options.threads,
