@@ -3,12 +3,14 @@
     python -m benchmarks.accuracy --data DATA --runs RUNS [--subjects TREC,SNIPS] [--seeds 0]      train, keep figures
     python -m benchmarks.accuracy --report                                                         write the table
     python -m benchmarks.accuracy --data DATA --runs RUNS --subjects TREC --alone w025-d050        one small model alone
+    python -m benchmarks.accuracy --data DATA --runs RUNS --subjects SICK --variant all-subnets    another recipe
 
 DATA holds the data sets (`benchmarks.accuracy_tasks`), RUNS is where trainings lie; an interrupted one goes on when it
 is called again. Test rows are seen by nothing but the last measurement: heads and neurons are ranked on training rows,
 and no weights are chosen on test rows.
 
 `--alone` cuts one subnet out of the same teacher and distils it alone, in as many steps as the supernet had.
+`--variant` trains a supernet of the same teacher by one of VARIANTS, for the list of what was tried.
 """
 
 from __future__ import annotations
@@ -16,19 +18,17 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import resource
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import accelerate
 import torch
-from scipy.stats import t as student_t
+import transformers
 
-from benchmarks.accuracy_tasks import RECIPE, SHARED, SUBJECTS, Subject, load
-from benchmarks.report import RESULTS, save
+from benchmarks.accuracy_report import report
+from benchmarks.accuracy_tasks import RECIPE, SHARED, SUBJECTS, VARIANTS, Subject, load
+from benchmarks.report import RESULTS
 from gearshift.runtime.profiles import this_device
 from gearshift.trainer.checkpoint import Run, load_run
 from gearshift.trainer.data import DataSet
@@ -37,9 +37,6 @@ from gearshift.trainer.pretrained import find_model
 from gearshift.trainer.settings import Settings
 
 FIGURES = RESULTS / "accuracy"
-TARGETS = {"w050-d100": 0.995, "w050-d050": 0.975, "w025-d050": 0.955}
-"""Subnet -> share of the teacher that was aimed at."""
-
 FULL = "w100-d100"
 
 
@@ -50,52 +47,87 @@ def main() -> None:
     parser.add_argument("--runs", type=Path)
     parser.add_argument("--subjects", default=",".join(SUBJECTS))
     parser.add_argument("--seeds", default="")
-    parser.add_argument("--alone", default="", metavar="SUBNET")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--alone", default="", metavar="SUBNET")
+    kinds.add_argument("--variant", default="", choices=["", *VARIANTS])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--beside", type=int, default=1, help="how many trainings share the device, for the record")
+    parser.add_argument("--figures", type=Path, default=FIGURES, help="where figures are kept")
+    parser.add_argument("--most-rows", type=int, default=0, help="of each split: to see whether all works")
+    parser.add_argument("--epochs-share", type=float, default=1, help="of the supernets' epochs, where time is short")
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     if options.report:
-        report()
+        report(options.figures)
         return
     torch.set_num_threads(options.threads)
+    if torch.cuda.is_available():
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for every length of text
     for name in options.subjects.split(","):
         subject = SUBJECTS[name]
         seeds = [int(seed) for seed in options.seeds.split(",")] if options.seeds else subject.seeds
         for seed in seeds:
-            measure(subject, seed, options.data, options.runs, options.alone)
+            measure(subject, seed, options)
 
 
-def measure(subject: Subject, seed: int, data_folder: Path, runs: Path, alone: str) -> None:
+def measure(subject: Subject, seed: int, options: argparse.Namespace) -> None:
     """Train a teacher and a supernet, or a subnet alone, where they are not there yet, and keep their figures."""
     stem = f"{subject.name.lower()}-seed{seed}"
-    data = load(subject, data_folder)
-    teacher = _train(runs / f"{stem}-teacher", find_model(), data, _teacher_settings(subject, seed))
-    settings = _supernet_settings(subject, seed)
-    if alone:
-        settings, stem = _alone_settings(settings, alone), f"{stem}-alone-{alone}"
-    made = _train(runs / stem, teacher.path, data, settings)
+    data = load(subject, options.data, most_rows=options.most_rows)
+    path = None if subject.test_is_dev else options.data / subject.place  # those rows are nobody else's splits
+    teacher = _train(options.runs / f"{stem}-teacher", find_model(), data, _teacher_settings(subject, seed), path)
+    settings = _shortened(_supernet_settings(subject, seed), options.epochs_share)
+    if options.alone:
+        settings, stem = _alone_settings(settings, options.alone), f"{stem}-alone-{options.alone}"
+    elif options.variant:
+        settings = dataclasses.replace(settings, **VARIANTS[options.variant](settings))
+        stem = f"{stem}-variant-{options.variant}"
+    made = _train(options.runs / stem, teacher.path, data, settings, path)
     facts = {
         "subject": subject.name,
         "seed": seed,
         "task": subject.task,
-        "device": this_device().to_dict(),
+        "variant": options.variant,
+        "device": _device(options),
         "rows": made.facts["rows"],
         "truncated_rows": made.facts["truncated_rows"],
         "dropped_rows": made.facts["dropped_rows"],
         "teacher": {"settings": teacher.facts["settings"], "metrics": teacher.facts["metrics"][FULL], **_cost(teacher)},
         "supernet": {"settings": made.facts["settings"], "metrics": made.facts["metrics"], **_cost(made)},
     }
-    FIGURES.mkdir(parents=True, exist_ok=True)
-    (FIGURES / f"{stem}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    options.figures.mkdir(parents=True, exist_ok=True)
+    (options.figures / f"{stem}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _device(options: argparse.Namespace) -> dict[str, object]:
+    """What trained, and how many trainings it did at once."""
+    packages = (torch, transformers, accelerate)
+    return {
+        **this_device().to_dict(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "trained_with": {package.__name__: package.__version__ for package in packages},
+        "trainings_at_once": options.beside,
+    }
 
 
 def _teacher_settings(subject: Subject, seed: int) -> Settings:
-    return Settings(**{**SHARED, **subject.teacher, "width_epochs": 0, "depth_epochs": 0, "seed": seed})
+    return Settings(**{**SHARED, **_precision(), **subject.teacher, "width_epochs": 0, "depth_epochs": 0, "seed": seed})
 
 
 def _supernet_settings(subject: Subject, seed: int) -> Settings:
-    length = {"max_length": subject.teacher.get("max_length", SHARED["max_length"])}
-    return Settings(**{**SHARED, **length, **RECIPE, **subject.supernet, "seed": seed})
+    same = {name: value for name, value in subject.teacher.items() if name in ("max_length", "batch_size")}
+    return Settings(**{**SHARED, **_precision(), **same, **RECIPE, **subject.supernet, "seed": seed})
+
+
+def _shortened(settings: Settings, share: float) -> Settings:
+    width, depth = settings.width_epochs * share, settings.depth_epochs * share
+    return dataclasses.replace(settings, width_epochs=width, depth_epochs=depth)
+
+
+def _precision() -> dict[str, str]:
+    """TF32 on a GPU, whose time goes into starting kernels: bf16 has twice as many, for its casts; else bf16."""
+    return {"mixed_precision": "no" if torch.cuda.is_available() else "bf16"}
 
 
 def _alone_settings(settings: Settings, subnet: str) -> Settings:
@@ -107,14 +139,14 @@ def _alone_settings(settings: Settings, subnet: str) -> Settings:
     )
 
 
-def _train(out: Path, source: Path, data: DataSet, settings: Settings) -> Run:
+def _train(out: Path, source: Path, data: DataSet, settings: Settings, data_path: Path | None) -> Run:
     """The run in `out`, trained unless it is there; what it cost is added up beside it, interruptions included."""
     if (out / "supernet.json").is_file():
         return load_run(out)
     began, wall = _cpu_s(), time.time()
     costs = out.with_name(f"{out.name}.cost")
     try:
-        return train_supernet(source, data, settings, out)
+        return train_supernet(source, data, settings, out, data_path=data_path)
     finally:
         with costs.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"cpu_s": _cpu_s() - began, "wall_s": time.time() - wall}) + "\n")
@@ -128,136 +160,6 @@ def _cost(run: Run) -> dict[str, float]:
     lines = run.path.with_name(f"{run.path.name}.cost").read_text(encoding="utf-8").splitlines()
     parts = [json.loads(line) for line in lines]
     return {name: sum(part[name] for part in parts) for name in ("cpu_s", "wall_s")}
-
-
-# The table
-
-
-def report() -> None:
-    """Write the table of all figures there are."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FIGURES.glob("*-seed*.json"))]
-    whole = [one for one in found if len(one["supernet"]["metrics"]) > 1]
-    subjects = [name for name in SUBJECTS if any(one["subject"] == name for one in whole)]
-    rows = {name: [one for one in whole if one["subject"] == name] for name in subjects}
-    names = list(whole[0]["supernet"]["metrics"])
-    lines = [
-        *_table(rows, names),
-        "",
-        *_averages(rows, names),
-        "",
-        *_width_against_depth(rows),
-        "",
-        *_alone_table(found, rows),
-        "",
-        *_settings_table(rows),
-    ]
-    facts = {"subjects": {name: [one["seed"] for one in group] for name, group in rows.items()}, "targets": TARGETS}
-    save("accuracy", facts, lines)
-
-
-def _main_metric(one: Mapping[str, Any]) -> str:
-    return str(next(iter(one["teacher"]["metrics"])))
-
-
-def _values(group: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    """The main metric of the teacher (name ""), or of a subnet, for each seed."""
-    metric = _main_metric(group[0])
-    return [
-        float(one["teacher"]["metrics"][metric] if not name else one["supernet"]["metrics"][name][metric])
-        for one in group
-    ]
-
-
-def _interval(values: Sequence[float]) -> float:
-    """Half the width of the 95 % interval of a mean (Student's t); 0 for one value."""
-    if len(values) < 2:
-        return 0.0
-    spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return float(student_t.ppf(0.975, len(values) - 1)) * spread
-
-
-def _table(rows: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str]) -> list[str]:
-    header = ["", *(f"{name} ({_main_metric(group[0])})" for name, group in rows.items())]
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for name in ["", *names]:
-        cells = []
-        for group in rows.values():
-            values = _values(group, name)
-            more = f" ± {100 * _interval(values):.1f}" if len(values) > 1 else ""
-            cells.append(f"{100 * float(np.mean(values)):.1f}{more}")
-        lines.append(f"| {name or 'teacher'} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _averages(rows: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str]) -> list[str]:
-    """Share of the teacher, as a quotient of averages (as in the paper's table) and as an average of quotients."""
-    lines = ["| subnet | average / teacher's average | mean of each task's share | aimed at |", "|---|---|---|---|"]
-    teacher = {subject: float(np.mean(_values(group, ""))) for subject, group in rows.items()}
-    for name in names:
-        own = {subject: float(np.mean(_values(group, name))) for subject, group in rows.items()}
-        shares = [own[subject] / teacher[subject] for subject in rows]
-        aim = f"{100 * TARGETS[name]:.1f} %" if name in TARGETS else ""
-        quotient = sum(own.values()) / sum(teacher.values())
-        lines.append(f"| {name} | {100 * quotient:.1f} % | {100 * float(np.mean(shares)):.1f} % | {aim} |")
-    return lines
-
-
-def _width_against_depth(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Half the width against half the depth: the same parameters."""
-    wide, deep = "w100-d050", "w050-d100"
-    lines = [f"| equal parameters | {' | '.join(rows)} | average |", "|---|" + "---|" * (len(rows) + 1)]
-    for name in (deep, wide):
-        means = [float(np.mean(_values(group, name))) for group in rows.values()]
-        cells = " | ".join(f"{100 * mean:.1f}" for mean in [*means, float(np.mean(means))])
-        lines.append(f"| {name} | {cells} |")
-    return lines
-
-
-def _settings_table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """What made the figures: rows, changed settings, and CPU time."""
-    usual = Settings().to_dict()
-    lines = [
-        "| | rows train / dev / test | seeds | teacher | supernet | CPU minutes, teacher + supernet |",
-        "|---|---|---|---|---|---|",
-    ]
-    for subject, group in rows.items():
-        first = group[0]
-        counts = " / ".join(str(first["rows"][split]) for split in ("train", "dev", "test"))
-        told = [
-            ", ".join(
-                f"{name} {value}"
-                for name, value in first[which]["settings"].items()
-                if value != _plain(usual.get(name)) and name != "seed"
-            )
-            for which in ("teacher", "supernet")
-        ]
-        minutes = " + ".join(
-            f"{np.mean([one[which]['cpu_s'] for one in group]) / 60:.0f}" for which in ("teacher", "supernet")
-        )
-        seeds = ", ".join(str(one["seed"]) for one in group)
-        lines.append(f"| {subject} | {counts} | {seeds} | {told[0]} | {told[1]} | {minutes} |")
-    return lines
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _alone_table(found: Sequence[Mapping[str, Any]], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Each subnet that was also distilled alone, beside itself in the supernet."""
-    alone = [one for one in found if len(one["supernet"]["metrics"]) == 1]
-    if not alone:
-        return []
-    lines = ["| | subnet | in the supernet | alone, as many steps |", "|---|---|---|---|"]
-    for one in alone:
-        name = next(iter(one["supernet"]["metrics"]))
-        metric = _main_metric(one)
-        beside = [whole for whole in rows.get(one["subject"], ()) if whole["seed"] == one["seed"]]
-        if beside:
-            shared = beside[0]["supernet"]["metrics"][name][metric]
-            own = one["supernet"]["metrics"][name][metric]
-            lines.append(f"| {one['subject']}, seed {one['seed']} | {name} | {100 * shared:.1f} | {100 * own:.1f} |")
-    return lines
 
 
 if __name__ == "__main__":

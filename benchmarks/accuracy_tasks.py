@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gearshift.trainer.data import DataSet, read_data
 from gearshift.trainer.rows import Row
+from gearshift.trainer.settings import Settings
 
 DEV_SHARE = 0.1
 """Of the training rows of RTE, whose own dev rows are the test."""
@@ -39,42 +40,90 @@ class Subject:
     """Settings of the supernet, beside SHARED and RECIPE."""
 
 
-SHARED: dict[str, Any] = {"mixed_precision": "bf16", "max_length": 64, "batch_size": 32, "teacher_lr": 1e-4}
+SHARED: dict[str, Any] = {"max_length": 64, "batch_size": 32, "teacher_lr": 1e-4, "save_every_s": 40}
 
 RECIPE: dict[str, Any] = {
     "teacher_epochs": 0,
     "distil_dropout": False,
     "freeze_embeddings": True,
-    "augment": 2,
+    "random_subnets": 2,
     "width_epochs": 1,
-    "depth_epochs": 2,
+    "depth_epochs": 3,
     "width_lr": 3e-4,
     "depth_lr": 3e-4,
 }
-"""Of every supernet unless its subject says otherwise."""
+"""Of every supernet unless its subject says otherwise: some 4,000 steps, whatever the rows."""
 
 SUBJECTS = {
     subject.name: subject
     for subject in (
-        Subject("TREC", "trec", seeds=(0, 1, 2), teacher={"teacher_epochs": 5}),
-        Subject("SNIPS", "snips", teacher={"teacher_epochs": 2}),
-        Subject("RTE", "rte", test_is_dev=True, seeds=(0, 1, 2), teacher={"teacher_epochs": 5, "max_length": 128}),
-        Subject("SICK", "sick", teacher={"teacher_epochs": 4}),
-        Subject("STS-B", "stsb", task="regression", teacher={"teacher_epochs": 4}),
-        Subject("WNUT-17", "wnut17", task="token-classification", seeds=(0, 1, 2), teacher={"teacher_epochs": 6}),
-        Subject("SST-2", "sst2", train_rows=12_000, teacher={"teacher_epochs": 2}),
+        Subject("TREC", "trec", seeds=(0, 1, 2), teacher={"teacher_epochs": 5}, supernet={"augment": 5}),
+        Subject("SNIPS", "snips", teacher={"teacher_epochs": 2}, supernet={"augment": 2}),
+        Subject(
+            "RTE",
+            "rte",
+            test_is_dev=True,
+            seeds=(0, 1, 2),
+            teacher={"teacher_epochs": 5, "max_length": 128},
+            supernet={"augment": 12},
+        ),
+        Subject("SICK", "sick", teacher={"teacher_epochs": 4}, supernet={"augment": 6}),
+        Subject("STS-B", "stsb", task="regression", teacher={"teacher_epochs": 4}, supernet={"augment": 5}),
+        Subject(
+            "WNUT-17",
+            "wnut17",
+            task="token-classification",
+            seeds=(0, 1, 2),
+            teacher={"teacher_epochs": 6},
+            supernet={"augment": 8},
+        ),
+        Subject(
+            "SST-2",
+            "sst2",
+            teacher={"teacher_epochs": 2, "batch_size": 64},
+            supernet={"augment": 1, "width_epochs": 0.5, "depth_epochs": 1.5},
+        ),
         Subject(
             "SQuAD",
             "squad11/dev.jsonl.xz",
             task="question-answering",
-            train_rows=4_000,
             teacher={"teacher_epochs": 4, "max_length": 192},
+            supernet={"augment": 3},
         ),
     )
 }
 
+Change = Callable[[Settings], dict[str, Any]]
 
-def load(subject: Subject, folder: Path) -> DataSet:
+VARIANTS: dict[str, Change] = {
+    "one-random-subnet": lambda usual: {"random_subnets": 1},
+    "all-subnets": lambda usual: {"sampling": "all"},
+    "no-ends": lambda usual: {"sampling": "random", "random_subnets": 4},
+    "lr-1e-4": lambda usual: {"width_lr": 1e-4, "depth_lr": 1e-4},
+    "lr-6e-4": lambda usual: {"width_lr": 6e-4, "depth_lr": 6e-4},
+    "no-augmentation": lambda usual: _as_long(usual, augment=0),
+    "twice-the-copies": lambda usual: _as_long(usual, augment=2 * usual.augment),
+    "twice-as-long": lambda usual: {"depth_epochs": 2 * usual.depth_epochs},
+    "answers-only": lambda usual: {"width_hidden_weight": 0.0, "depth_hidden_weight": 0.0},
+    "dropout": lambda usual: {"distil_dropout": True},
+    "same-width-teacher": lambda usual: {"same_width_teacher": True},
+    "depth-only-stage": lambda usual: {"depth_only_epochs": 1, "depth_epochs": usual.depth_epochs - 1},
+    "labels-at-the-end": lambda usual: {"final_epochs": 1},
+}
+"""What else was tried, each against the recipe with all else as it is."""
+
+
+def _as_long(usual: Settings, augment: int) -> dict[str, Any]:
+    """Other copies of rows, in the same number of steps."""
+    share = (1 + usual.augment) / (1 + augment)
+    return {
+        "augment": augment,
+        "width_epochs": usual.width_epochs * share,
+        "depth_epochs": usual.depth_epochs * share,
+    }
+
+
+def load(subject: Subject, folder: Path, *, most_rows: int = 0) -> DataSet:
     """The splits of a subject: those of its files but for what it says of itself."""
     data = read_data(folder / subject.place, task=subject.task)
     splits = dict(data.splits)
@@ -84,6 +133,8 @@ def load(subject: Subject, folder: Path) -> DataSet:
         splits = {"train": ordered[count:], "dev": ordered[:count], "test": splits["dev"]}
     if subject.train_rows:
         splits["train"] = _by_hash(splits["train"])[: subject.train_rows]
+    if most_rows:
+        splits = {split: rows[:most_rows] for split, rows in splits.items()}
     return dataclasses.replace(data, splits=splits, notes=())
 
 

@@ -1,14 +1,15 @@
 """How right a DAN is beside its teacher, by how it was taught, and what a smaller table leaves of it.
 
     python -m benchmarks.dan_accuracy measure NAME --data DATA --teacher BUNDLE --unlabelled FILE --work FOLDER
-        [--epochs 6] [--label-epochs 3] [--finetune-epochs 1] [--width 256] [--table-parameters 100000000] ...
+        [--ways distilled ...] [--epochs 6] [--label-epochs 3] [--finetune-epochs 1] [--table-parameters 100000000] ...
     python -m benchmarks.dan_accuracy transfer NAME --data DATA --teacher BUNDLE --unlabelled FILE --source DANRUN ...
     python -m benchmarks.dan_accuracy report imdb sst2 trec --transfers imdb-to-sst2
 
 `measure` teaches a DAN from labels alone, from the teacher on the training rows, on unlabelled text as well, on both
-with labels at the end, and on unlabelled text alone; epochs of each were chosen on dev rows. `transfer` takes a teacher
-of another domain than DATA, whose labels are used in the test alone. Accuracy is on the test rows, which chose nothing.
-Runs that are in FOLDER already are not trained again. One thread.
+with labels at the end, and on unlabelled text alone. `--ways` trains some of these and no more, so that several
+processes can share them; a call without it then puts them together. `transfer` takes a teacher of another domain than
+DATA, whose labels are used in the test alone. Accuracy is on the test rows, which chose nothing.
+Runs that are in FOLDER already are not trained again. One thread; a GPU is used where there is one.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from benchmarks.report import RESULTS, markdown, save
 from gearshift.export.dan import dan_accuracy, packed_dan
 from gearshift.runtime.dan import Text
 from gearshift.trainer.dan import train_dan
-from gearshift.trainer.dan_run import DAN, DanRun, load_dan_run
+from gearshift.trainer.dan_run import DAN, load_dan_run
 from gearshift.trainer.dan_settings import DanSettings
 from gearshift.trainer.data import DataSet, read_data
 from gearshift.trainer.unlabelled import read_unlabelled
@@ -37,7 +38,8 @@ SHARES = (1.0, 0.3, 0.1, 0.03)
 PRECISIONS = ("fp32", "int8")
 KEPT = "distilled, with unlabelled text"
 WAYS = ("labels alone", "distilled", KEPT, "the same, then labels", "unlabelled text alone")
-TIMES = "seconds.json"
+MADE = "made.json"
+TABLES = "tables.json"
 
 
 def main() -> None:
@@ -52,6 +54,7 @@ def main() -> None:
             command.add_argument(option, type=Path, required=True)
         command.add_argument("--unlabelled", type=Path)
         command.add_argument("--source", type=Path, help="DAN of the teacher's own domain, for `transfer`")
+        command.add_argument("--ways", nargs="*", choices=WAYS, default=(), help="train these alone")
         command.add_argument("--most-unlabelled", type=int, default=None, metavar="N")
         command.add_argument("--label-epochs", type=float, default=3)
         for setting, kind in SETTINGS.items():
@@ -93,12 +96,14 @@ def measure(options: argparse.Namespace) -> None:
         "unlabelled text alone": (replace(distilled, unlabelled_only=True), texts),
     }
     found = {}
-    for way, (settings, unlabelled) in ways.items():
-        run = _trained(options, options.name, way, data, settings, unlabelled)
-        found[way] = _facts(run)
-    kept = load_dan_run(_place(options, options.name, KEPT))
-    facts = {"labels": list(data.labels), "ways": found, "tables": _tables(kept, data)}
-    _save(options.name, facts)
+    for way in options.ways or WAYS:
+        settings, unlabelled = ways[way]
+        place = _trained(options, options.name, way, data, settings, unlabelled)
+        found[way] = _facts(place)
+        if way == KEPT:
+            tables = _tables(place, data)
+    if not options.ways:
+        _save(options.name, {"labels": list(data.labels), "ways": found, "tables": tables})
 
 
 def transfer(options: argparse.Namespace) -> None:
@@ -106,12 +111,12 @@ def transfer(options: argparse.Namespace) -> None:
     data = read_data(options.data)
     texts = read_unlabelled(options.unlabelled)[: options.most_unlabelled]
     settings = replace(_settings(options), finetune_epochs=0, unlabelled_only=True)
-    run = _trained(options, options.name, "adapted", data, settings, texts)
+    place = _trained(options, options.name, "adapted", data, settings, texts)
     source = load_dan_run(options.source)
     unadapted = dan_accuracy(
         packed_dan(source, len(source.ngrams), precision="fp32"), source.labels, data.splits["test"]
     )
-    _save(options.name, {"labels": list(data.labels), "unadapted": unadapted, "adapted": _facts(run)})
+    _save(options.name, {"labels": list(data.labels), "unadapted": unadapted, "adapted": _facts(place)})
 
 
 def _settings(options: argparse.Namespace) -> DanSettings:
@@ -124,31 +129,40 @@ def _place(options: argparse.Namespace, name: str, way: str) -> Path:
 
 def _trained(
     options: argparse.Namespace, name: str, way: str, data: DataSet, settings: DanSettings, unlabelled: Sequence[Text]
-) -> DanRun:
-    """The run of a way, trained now or before."""
+) -> Path:
+    """The run directory of a way, trained now or before."""
     out = _place(options, name, way)
-    if not (out / DAN).is_file() or load_dan_run(out).facts["settings"] != asdict(settings):
+    if not (out / MADE).is_file() or _facts(out)["settings"] != asdict(settings):
         began = time.process_time()
         logits = options.work / "logits"
-        train_dan(options.teacher, data, settings, out, unlabelled=unlabelled, logits=logits)
-        (out / TIMES).write_text(json.dumps({"cpu_s": time.process_time() - began}))
-    return load_dan_run(out)
+        run = train_dan(options.teacher, data, settings, out, unlabelled=unlabelled, logits=logits)
+        made = {"cpu_s": time.process_time() - began, "gpu": _gpu(), "ngrams": len(run.ngrams)}
+        (out / MADE).write_text(json.dumps(made))
+    return out
 
 
-def _facts(run: DanRun) -> dict[str, Any]:
-    times = json.loads((run.path / TIMES).read_text())
-    return {**run.facts, **times, "ngrams": len(run.ngrams)}
+def _gpu() -> str | None:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
-def _tables(run: DanRun, data: DataSet) -> list[dict[str, Any]]:
-    """Accuracy of the run by share of its table and precision."""
-    rows = []
+def _facts(place: Path) -> dict[str, Any]:
+    """What the run says of itself, and what it took: no weights are read."""
+    return {**json.loads((place / DAN).read_text()), **json.loads((place / MADE).read_text())}
+
+
+def _tables(place: Path, data: DataSet) -> list[dict[str, Any]]:
+    """Accuracy of the run by share of its table and precision, measured now or before."""
+    if (place / TABLES).is_file():
+        found: list[dict[str, Any]] = json.loads((place / TABLES).read_text())
+        return found
+    run, rows = load_dan_run(place), []
     for share in SHARES:
         for precision in PRECISIONS:
             dan = packed_dan(run, math.ceil(share * len(run.ngrams)), precision=precision)
             accuracy = dan_accuracy(dan, run.labels, data.splits["test"])
             size = dan.rows.nbytes + dan.scales.nbytes + dan.index.prints.nbytes + dan.index.displacements.nbytes
             rows.append({"share": share, "precision": precision, "accuracy": accuracy, "mb": size / 1e6})
+    (place / TABLES).write_text(json.dumps(rows))
     return rows
 
 

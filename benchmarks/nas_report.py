@@ -1,42 +1,46 @@
-"""Tables and plots of what `benchmarks.nas` trained."""
+"""Tables and plots of the figures that the jobs of `benchmarks.nas` left; what is missing is shown as missing."""
 
 from __future__ import annotations
 
-import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
-from scipy.stats import spearmanr
 
-from benchmarks.nas_runs import SEARCHES, SHARED_TASK, SIZES, TASKS, TUNINGS, Bench, Tuning, results_of
+from benchmarks.nas_jobs import RANDOM, figures_of
+from benchmarks.nas_runs import SEARCHES, SHARED_TASK, SIZES, TASKS, TUNINGS, Bench, Tuning
 from benchmarks.report import RESULTS, markdown, save
 from gearshift.plot_search import plot_blocks
-from gearshift.trainer.nasbert.corpus import read_corpus
-from gearshift.trainer.nasbert.rescore import net_losses
-from gearshift.trainer.nasbert.search import MACS_TOKENS
+from gearshift.runtime.mixed_tables import MixedTables
+
+Row = dict[str, Any]
+MISSING = "-"
 
 
 def report(bench: Bench, command: str) -> None:
     """Tables and plots of everything."""
-    rows = [row_of(bench, tuning) for tuning in TUNINGS]
-    searches = {name: rank_of(bench, name) for name in SEARCHES}
-    teachers = {task: bench.teacher(task).accuracies["w100-d100"] for task in TASKS}
+    rows = [row for row in (row_of(bench, tuning) for tuning in TUNINGS) if row is not None]
+    searches = {name: found for name in SEARCHES if (found := figures_of(bench, f"search-{name}")) is not None}
+    teachers = {task: (figures_of(bench, f"teacher-{task}") or {}).get("test") for task in TASKS}
     facts = {
         "command": command,
-        "threads": 1,
+        "trained_on": sorted({found["where"] for found in searches.values()}),
         "tokens": bench.tokens,
         "epochs": bench.epochs,
         "tasks": {name: vars(task) for name, task in TASKS.items()},
         "teachers": teachers,
         "nets": rows,
-        "searches": searches,
+        "searches": {
+            name: {key: value for key, value in found.items() if key != "tables"} for name, found in searches.items()
+        },
     }
+    whole = [row for row in rows if row["on_text"] and row["on_task"]]
     lines = [
         f"### NAS-BERT on {bench.tokens} tokens: test accuracy, mean of the seeds (standard deviation)",
         "",
-        *nets_table(rows[: len(SIZES) * (1 + len(SEARCHES))], teachers),
+        *nets_table(whole, teachers),
         "",
         "What distillation is worth, the large net of the search that deletes blocks:",
         "",
@@ -46,67 +50,53 @@ def report(bench: Bench, command: str) -> None:
         "nets of the blocks that are left, each block fed by the one before it, with the shared weights):",
         "",
         *markdown(
-            ("deleted", "blocks before", "left", "deletions", "Spearman"),
-            [
-                (
-                    name,
-                    " + ".join(map(str, found["before"])),
-                    " + ".join(map(str, found["left"])),
-                    str(found["rounds"]),
-                    f"{found['spearman']:.3f}",
-                )
-                for name, found in searches.items()
-            ],
+            ("deleted", "blocks before", "left", "deletions", "least loss of a block", "Spearman"),
+            [_searched(name, found) for name, found in searches.items()],
         ),
     ]
     save("nas", facts, lines)
-    plot_blocks(bench.search("blocks"), RESULTS / "nas-buckets.png")
-    plot_nets(rows, searches["blocks"]["points"], RESULTS / "nas.png")
+    if "blocks" in searches:
+        found = searches["blocks"]
+        plot_blocks(MixedTables.from_dict(found["tables"]), found["history"], RESULTS / "nas-buckets.png")
+        plot_nets(whole, found["points"], RESULTS / "nas.png")
     report_shared(bench, command)
 
 
-def row_of(bench: Bench, tuning: Tuning) -> dict[str, Any]:
-    """A net with everything that was measured of it."""
-    net = bench.net(tuning.who, tuning.size, distilled=tuning.on_text)
-    (name, subnet), *_ = net.subnets.items()
-    shape = net.checkpoint.model.shape
-    found = {task: results_of(bench, tuning, task) for task in TASKS}
+def _searched(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
+    losses = [min(row["loss"] for row in stage) for stage in found["tables"]["rows"]]
+    return (
+        name,
+        " + ".join(str(history[0]["blocks"]) for history in found["history"]),
+        " + ".join(map(str, found["left"])),
+        str(max(len(history) - 1 for history in found["history"])),
+        " + ".join(f"{loss:.3f}" for loss in losses),
+        f"{found['spearman']:.3f}",
+    )
+
+
+def row_of(bench: Bench, tuning: Tuning) -> Row | None:
+    """A net with everything that was measured of it, if it was trained."""
+    net = figures_of(bench, tuning.net)
+    if net is None:
+        return None
+    found = {
+        task: [
+            figures["test"]
+            for seed in range(TASKS[task].seeds)
+            if (figures := figures_of(bench, tuning.name(task, seed))) is not None
+        ]
+        for task in TASKS
+    }
+    means = [np.mean(values) for values in found.values() if values]
     return {
         **vars(tuning),
-        "net": name,
-        "parameters": subnet.parameters(shape),
-        "macs": subnet.macs(shape, MACS_TOKENS),
-        "dev_loss": net.facts["dev_loss"],
+        **{key: net[key] for key in ("net", "parameters", "macs", "dev_loss")},
         "test": found,
-        "average": float(np.mean([np.mean(values) for values in found.values()])),
+        "average": float(np.mean(means)) if len(means) == len(TASKS) else None,
     }
 
 
-RANDOM = 200
-
-
-def rank_of(bench: Bench, name: str) -> dict[str, Any]:
-    """How summed and real losses of random nets agree, and what a search left."""
-    searched = bench.search(name)
-    source = random.Random(0)
-    rows = searched.tables.rows
-    choices = list(dict.fromkeys(tuple(source.randrange(len(stage)) for stage in rows) for _ in range(RANDOM)))
-    found = [searched.tables.estimate(choice) for choice in choices]
-    corpus = read_corpus(
-        bench.texts, bench.encoder.checkpoint.tokenizer, max_length=64, tokens=1, dev_tokens=bench.dev_tokens
-    )
-    batches = list(corpus.dev.batches(32, seed=1))[:3]
-    losses = net_losses(searched.run.checkpoint.model, bench.encoder, [one.subnet for one in found], batches)
-    return {
-        "before": [history[0]["blocks"] for history in searched.history],
-        "left": [len(stage) for stage in rows],
-        "rounds": max(len(history) - 1 for history in searched.history),
-        "spearman": float(spearmanr([one.loss for one in found], losses).statistic),
-        "points": [(one.loss, float(loss)) for one, loss in zip(found, losses, strict=True)],
-    }
-
-
-def nets_table(rows: list[dict[str, Any]], teachers: dict[str, float]) -> list[str]:
+def nets_table(rows: Sequence[Row], teachers: Mapping[str, float | None]) -> list[str]:
     """Nets of each size, one a row."""
     header = ("net", "parameters", "MACs", "text loss", *TASKS, "average")
     cells = [
@@ -116,16 +106,19 @@ def nets_table(rows: list[dict[str, Any]], teachers: dict[str, float]) -> list[s
             f"{row['macs'] / 1e6:.0f} M",
             f"{row['dev_loss']:.3f}",
             *(_accuracy(row["test"][task]) for task in TASKS),
-            f"{100 * row['average']:.1f}",
+            _percent(row["average"]),
         )
+        for size in SIZES
         for row in rows
+        if row["size"] == size
     ]
-    top = ("teacher", "22.6 M", "1434 M", "", *(f"{100 * value:.1f}" for value in teachers.values()))
-    average = f"{100 * float(np.mean(list(teachers.values()))):.1f}"
-    return markdown(header, [(*top, average), *cells])
+    known = [value for value in teachers.values() if value is not None]
+    average = float(np.mean(known)) if len(known) == len(TASKS) else None
+    top = ("teacher", "22.6 M", "1434 M", "", *(_percent(value) for value in teachers.values()), _percent(average))
+    return markdown(header, [top, *cells])
 
 
-def stages_table(rows: list[dict[str, Any]]) -> list[str]:
+def stages_table(rows: Sequence[Row]) -> list[str]:
     """One net by what it learnt from."""
     chosen = [row for row in rows if (row["who"], row["size"]) == ("blocks", "large")]
     header = ("on text", "on the task", *TASKS, "average")
@@ -136,23 +129,29 @@ def stages_table(rows: list[dict[str, Any]]) -> list[str]:
                 "teacher" if row["on_text"] else "masked words",
                 "teacher and labels" if row["on_task"] else "labels",
                 *(_accuracy(row["test"][task]) for task in TASKS),
-                f"{100 * row['average']:.1f}",
+                _percent(row["average"]),
             )
             for row in chosen
         ],
     )
 
 
-def _accuracy(values: list[float]) -> str:
-    mean = f"{100 * np.mean(values):.1f}"
+def _percent(value: float | None) -> str:
+    return MISSING if value is None else f"{100 * value:.1f}"
+
+
+def _accuracy(values: Sequence[float]) -> str:
+    if not values:
+        return MISSING
+    mean = _percent(float(np.mean(values)))
     return mean if len(values) == 1 else f"{mean} ({100 * np.std(values, ddof=1):.1f})"
 
 
-def plot_nets(rows: list[dict[str, Any]], points: list[tuple[float, float]], path: Path) -> None:
+def plot_nets(rows: Sequence[Row], points: Sequence[Sequence[float]], path: Path) -> None:
     """Sizes against accuracies, and summed against real losses."""
     figure, (sizes, sums) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
     for who in ("bert", *SEARCHES):
-        mine = [row for row in rows if row["who"] == who and row["on_text"] and row["on_task"]]
+        mine = [row for row in rows if row["who"] == who and row["average"] is not None]
         label = "hand-made BERT" if who == "bert" else f"search that deletes {who}"
         x, y = [row["parameters"] / 1e6 for row in mine], [100 * row["average"] for row in mine]
         sizes.plot(x, y, marker="o", label=label)
@@ -160,7 +159,7 @@ def plot_nets(rows: list[dict[str, Any]], points: list[tuple[float, float]], pat
     sizes.legend(fontsize=8)
     summed, measured = (np.array(values) for values in zip(*points, strict=True))
     sums.scatter(measured, summed, s=10)
-    sums.set(xlabel="real loss of a net", ylabel="sum of its blocks' losses", title="200 random nets")
+    sums.set(xlabel="real loss of a net", ylabel="sum of its blocks' losses", title=f"{RANDOM} random nets")
     for axes in (sizes, sums):
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
@@ -169,27 +168,14 @@ def plot_nets(rows: list[dict[str, Any]], points: list[tuple[float, float]], pat
 
 def report_shared(bench: Bench, command: str) -> None:
     """The pool of shared blocks beside the teacher and its size."""
-    searched, scored = bench.shared()
-    run = searched.run
-    known = {one.subnet: one for one in scored}
-    pool: list[dict[str, Any]] = [
-        {
-            "name": name,
-            "macs": known[subnet].macs,
-            "parameters": subnet.parameters(run.checkpoint.model.shape),
-            "summed": known[subnet].summed,
-            "loss": known[subnet].loss,
-            "accuracy": run.accuracies[name],
-        }
-        for name, subnet in run.subnets.items()
-    ]
-    rank = float(spearmanr([one.summed for one in scored], [one.loss for one in scored]).statistic)
-    teacher = bench.teacher(SHARED_TASK).accuracies["w100-d100"]
+    found, teacher = figures_of(bench, "shared"), figures_of(bench, f"teacher-{SHARED_TASK}")
+    if found is None or teacher is None:
+        return
     lines = [
         f"### Nets out of a search's own blocks, weights shared, never trained together: {SHARED_TASK}",
         "",
-        f"Teacher {100 * teacher:.1f} %. Spearman of summed losses and the loss of answers over {len(scored)} nets: "
-        f"{rank:.3f}.",
+        f"Teacher {100 * teacher['test']:.1f} %. Spearman of summed losses and the loss of answers over "
+        f"{found['nets']} nets: {found['spearman']:.3f}.",
         "",
         *markdown(
             ("net", "MACs, 128 tokens", "summed", "loss", "accuracy"),
@@ -201,8 +187,8 @@ def report_shared(bench: Bench, command: str) -> None:
                     f"{one['loss']:.3f}",
                     f"{100 * one['accuracy']:.1f} %",
                 )
-                for one in pool
+                for one in found["pool"]
             ],
         ),
     ]
-    save("nas-shared", {"command": command, "teacher": teacher, "spearman": rank, "pool": pool}, lines)
+    save("nas-shared", {"command": command, "teacher": teacher["test"], **found}, lines)

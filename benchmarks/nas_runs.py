@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -13,13 +13,15 @@ from gearshift.runtime.tables import Limits
 from gearshift.trainer.checkpoint import Run, load_run
 from gearshift.trainer.data import DataSet, read_data
 from gearshift.trainer.dynabert import train_supernet
+from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.rescore import pick
 from gearshift.trainer.nasbert.run import MIXED, MixedRun, load_mixed_run
-from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks
+from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks, search_stage
 from gearshift.trainer.nasbert.settings import NetSettings, SearchSettings, TuneSettings
 from gearshift.trainer.nasbert.shared import SharedNet, choose_shared
 from gearshift.trainer.nasbert.student import train_net
 from gearshift.trainer.nasbert.teacher import Teacher, load_teacher
+from gearshift.trainer.nasbert.text import read_states
 from gearshift.trainer.nasbert.tune import tune_net
 from gearshift.trainer.pretrained import find_model
 from gearshift.trainer.settings import Settings
@@ -68,15 +70,21 @@ class Bench:
 
     work: Path
     data: Path
+    text: Path
+    """The folder of gutenberg and imdb_unsup."""
     tokens: int = 400_000
     dev_tokens: int = 16_000
     epochs: float = 12
     """Of a net's training on text."""
+    tune_share: float = 1.0
+    """Of the epochs that are planned for a task."""
+    dry: bool = False
+    """Few blocks, to see that all runs."""
 
     @property
     def texts(self) -> list[Path]:
         """What teachers and nets read."""
-        return [self.data / "gutenberg" / "books.txt.xz", self.data / "imdb_unsup" / "unsup.txt.xz"]
+        return [self.text / "gutenberg" / "books.txt.xz", self.text / "imdb_unsup" / "unsup.txt.xz"]
 
     @property
     def states(self) -> Path:
@@ -98,7 +106,7 @@ class Bench:
         if not (path / "supernet.json").is_file():
             settings = Settings(
                 max_length=plan.max_length,
-                teacher_epochs=plan.teacher_epochs,
+                teacher_epochs=plan.teacher_epochs * self.tune_share,
                 width_epochs=0,
                 depth_epochs=0,
                 widths=(1.0,),
@@ -107,10 +115,31 @@ class Bench:
             train_supernet(self.encoder.checkpoint.source, self.rows(task), settings, path, data_path=self.data / task)
         return load_run(path)
 
+    def compute_states(self, *, shared: bool = False) -> None:
+        """The states that all stages learn from."""
+        settings, encoder = self.settings("blocks"), self.shared_teacher if shared else self.encoder
+        corpus = read_corpus(
+            self.texts,
+            encoder.checkpoint.tokenizer,
+            max_length=settings.max_length,
+            tokens=settings.tokens,
+            dev_tokens=settings.dev_tokens,
+        )
+        read_states(encoder, corpus, settings.block_layers, self.shared_states if shared else self.states)
+
+    def settings(self, search: str) -> SearchSettings:
+        """Of one of the searches."""
+        found = SearchSettings(tokens=self.tokens, dev_tokens=self.dev_tokens, shrink=SEARCHES[search])
+        return replace(found, sizes=(64, 96), sampled=4, kept=155, last_epochs=0) if self.dry else found
+
+    def search_stage(self, name: str, number: int) -> None:
+        """One stage of one of the searches."""
+        path = self.work / f"search-{name}"
+        search_stage(self.encoder, self.texts, self.settings(name), path, number, states=self.states)
+
     def search(self, name: str) -> Searched:
         """One of the searches."""
-        path = self.work / f"search-{name}"
-        settings = SearchSettings(tokens=self.tokens, dev_tokens=self.dev_tokens, shrink=SEARCHES[name])
+        path, settings = self.work / f"search-{name}", self.settings(name)
         return _once(
             path,
             lambda: search_blocks(self.encoder, self.texts, settings, path, states=self.states),
@@ -126,7 +155,7 @@ class Bench:
 
     def net(self, who: str, size: str, *, distilled: bool = True) -> MixedRun:
         """A trained net: `bert`, or that of a search."""
-        path = self.work / f"net-{who}-{size}{'' if distilled else '-words'}"
+        path = self.work / net_name(who, size, distilled)
         settings = NetSettings(
             embedding=SIZES[size].embedding,
             objective="hidden" if distilled else "masked",
@@ -142,27 +171,47 @@ class Bench:
 
         return _once(path, train, load_mixed_run)
 
-    def tuned(self, net: MixedRun, task: str, seed: int, *, distilled: bool = True) -> MixedRun:
+    def tuned(self, tuning: Tuning, task: str, seed: int) -> MixedRun:
         """A net that was tuned for a task."""
-        path = self.work / "tuned" / f"{net.path.name}-{task}-{seed}{'' if distilled else '-labels'}"
+        path = self.work / "tuned" / tuning.name(task, seed)
         plan = TASKS[task]
         settings = TuneSettings(
-            distillation_weight=0.5 if distilled else 0.0, epochs=plan.epochs, max_length=plan.max_length, seed=seed
+            distillation_weight=0.5 if tuning.on_task else 0.0,
+            epochs=plan.epochs * self.tune_share,
+            max_length=plan.max_length,
+            seed=seed,
         )
 
         def tune() -> MixedRun:
-            teacher = self.teacher(task) if distilled else None
+            teacher = self.teacher(task) if tuning.on_task else None
+            net = load_mixed_run(self.work / tuning.net)
             return tune_net(net, teacher, self.rows(task), settings, path, data_path=self.data / task)
 
         return _once(path, tune, load_mixed_run)
 
+    @property
+    def shared_states(self) -> Path:
+        """The states of the teacher that was tuned for SHARED_TASK."""
+        return self.work / "states-shared"
+
+    @cached_property
+    def shared_teacher(self) -> Teacher:
+        """That teacher."""
+        return load_teacher(self.teacher(SHARED_TASK).path)
+
+    def shared_stage(self, number: int) -> None:
+        """One stage of its search."""
+        settings, path = self.settings("blocks"), self.work / "search-shared"
+        search_stage(self.shared_teacher, self.texts, settings, path, number, states=self.shared_states)
+
     def shared(self) -> tuple[Searched, list[SharedNet]]:
-        """The search of a teacher that was tuned for SNIPS, with a pool of its own blocks."""
-        run = self.teacher(SHARED_TASK)
-        teacher, path = load_teacher(run.path), self.work / "search-shared"
-        settings = SearchSettings(tokens=self.tokens, dev_tokens=self.dev_tokens)
-        states = self.work / "states-shared"
-        searched = _once(path, lambda: search_blocks(teacher, self.texts, settings, path, states=states), load_searched)
+        """Its search, with a pool of its own blocks."""
+        teacher, path, settings = self.shared_teacher, self.work / "search-shared", self.settings("blocks")
+        searched = _once(
+            path,
+            lambda: search_blocks(teacher, self.texts, settings, path, states=self.shared_states),
+            load_searched,
+        )
         _, scored = choose_shared(searched, teacher, self.rows(SHARED_TASK))
         return load_searched(path), scored
 
@@ -184,6 +233,11 @@ NETS = (
 """Who, size, and whether it learnt from the teacher."""
 
 
+def net_name(who: str, size: str, distilled: bool) -> str:
+    """Of a net and its job."""
+    return f"net-{who}-{size}{'' if distilled else '-words'}"
+
+
 @dataclass(frozen=True)
 class Tuning:
     """A net with its way through both stages."""
@@ -195,15 +249,17 @@ class Tuning:
     on_task: bool = True
     """Whether it learnt from a teacher on the task, or from labels alone."""
 
+    @property
+    def net(self) -> str:
+        """The job that trains it on text."""
+        return net_name(self.who, self.size, self.on_text)
+
+    def name(self, task: str, seed: int) -> str:
+        """The job that tunes it."""
+        return f"tune-{self.net}-{task}-{seed}{'' if self.on_task else '-labels'}"
+
 
 TUNINGS = (
     *(Tuning(who, size) for size in SIZES for who in ("bert", *SEARCHES)),
     *(Tuning("blocks", "large", text, task) for text, task in ((True, False), (False, True), (False, False))),
 )
-
-
-def results_of(bench: Bench, tuning: Tuning, task: str) -> list[float]:
-    """The accuracy on the task's test rows, for each seed."""
-    net = bench.net(tuning.who, tuning.size, distilled=tuning.on_text)
-    runs = [bench.tuned(net, task, seed, distilled=tuning.on_task) for seed in range(TASKS[task].seeds)]
-    return [next(iter(run.accuracies.values())) for run in runs]

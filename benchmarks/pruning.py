@@ -1,6 +1,6 @@
 """Accuracy left by weight pruning, at the full size and at a small one: a table and a plot.
 
-    python -m benchmarks.pruning TREC=runs/trec SNIPS=runs/snips SST-2=runs/sst2 --work runs/pruned
+    python -m benchmarks.pruning TREC=runs/trec SNIPS=runs/snips SST-2=runs/sst2 --work runs/pruned [--data SST-2=sst2]
 
 Each run of `gearshift train` is pruned to each share anew, all subnets at once, with the same steps of distilled
 recovery; a share of 0 learns as many steps without pruning. Accuracy is on the test rows, which chose nothing. What is
@@ -10,6 +10,7 @@ there in `--work` already is not pruned again, so that an interrupted call goes 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ def main() -> None:
     """Prune, print the table, and save it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="NAME=RUN")
+    parser.add_argument("--data", nargs="*", default=[], metavar="NAME=DATA", help="where a run does not say it")
     parser.add_argument("--work", type=Path, required=True, help="where pruned runs go")
     parser.add_argument("--steps", type=int, default=100, help="of 32 rows each, half of which prune more")
     parser.add_argument("--scope", choices=SCOPES, default="matrix")
@@ -40,6 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     sparsities = [float(part) for part in options.sparsities.split(",")]
     named = dict(text.split("=", 1) for text in options.runs)
+    data = {name: Path(path) for name, path in (text.split("=", 1) for text in options.data)}
     found: dict[str, Any] = {}
     for name, run in named.items():
         before = _accuracies(Path(run))
@@ -49,7 +52,8 @@ def main() -> None:
             kind = f"{name}-{options.scope}{'-embeddings' if options.embeddings else ''}-{sparsity:g}-{options.steps}"
             pruning = Pruning(sparsity, options.scope, options.embeddings)
             target = options.work / kind
-            after[f"{sparsity:g}"] = _pruned(Path(run), target, pruning, options.steps, options.mixed_precision)
+            recovery = Recovery(batch_size=BATCH_SIZE, mixed_precision=options.mixed_precision)
+            after[f"{sparsity:g}"] = _pruned(Path(run), data.get(name), target, pruning, recovery, options.steps)
         found[name] = {"rows": facts["rows"], "settings": facts["settings"], "before": before, "pruned": after}
     settings = {
         "steps": options.steps,
@@ -62,14 +66,17 @@ def main() -> None:
     _plot(RESULTS / f"{options.name}.png", found, sparsities)
 
 
-def _pruned(source: Path, target: Path, pruning: Pruning, steps: int, precision: str) -> dict[str, float]:
-    """Accuracies of the run pruned, by subnet."""
+def _pruned(
+    source: Path, place: Path | None, target: Path, pruning: Pruning, recovery: Recovery, steps: int
+) -> dict[str, float]:
+    """Accuracies of the run pruned in so many steps, by subnet."""
     if not (target / POOL).is_file():
         run = load_run(source)
-        assert run.data_path is not None, f"{source}: its data are gone"
-        data = read_data(run.data_path, task=run.checkpoint.task)
+        place = place or run.data_path
+        assert place is not None, f"{source}: its data are gone; name them with --data"
+        data = read_data(place, task=run.checkpoint.task)
         per_epoch = -(-len(data.splits["train"]) // BATCH_SIZE)
-        prune_run(run, data, pruning, Recovery(epochs=steps / per_epoch, mixed_precision=precision), target)
+        prune_run(run, data, pruning, dataclasses.replace(recovery, epochs=steps / per_epoch), target)
     return _accuracies(target)
 
 

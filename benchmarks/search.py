@@ -5,9 +5,10 @@
 Searches a trained supernet (as `gearshift search RUN` does), and then, one thread:
 
 1. Random subnets, drawn uniformly from the tables' space, are scored on the dev rows: summed against measured loss.
-2. At the latency of each of DynaBERT's uniform subnets on this machine (64 tokens; `block_latency` fitted to measured
-   subnets of the same encoder), the pool's member of least loss on the dev rows, which the pool was chosen on, meets
-   the best uniform subnet by that loss, on the test rows. The interval is that of the paired difference.
+2. At the latency of each of DynaBERT's uniform subnets on one machine (64 tokens; `block_latency` fitted to measured
+   subnets of the same encoder, `search-latency.json`), the pool's member of least loss on the dev rows, which the pool
+   was chosen on, meets the best uniform subnet by that loss, on the test rows. The interval is that of the paired
+   difference.
 3. Evolution (OFA's) searches for the least loss at two latencies, with as many measured losses for each as the
    tables and their candidates took for all.
 4. Look-ups under new constraints: these tables, and random ones of 12 stages x 5 options. Times are CPU times.
@@ -16,6 +17,7 @@ Searches a trained supernet (as `gearshift search RUN` does), and then, one thre
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import time
 from collections.abc import Mapping, Sequence
@@ -29,13 +31,15 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
+from benchmarks.latency_sums import Measured, measure, table_of
 from benchmarks.latency_sums import draw as draw_measured
-from benchmarks.latency_sums import measure, table_of
 from benchmarks.report import RESULTS, markdown, save
 from gearshift.plot_search import plot_search
 from gearshift.runtime.block_latency import BlockLatency, fit_block_latency
 from gearshift.runtime.lookup import Choice, Problem, best_choices
+from gearshift.runtime.profiles import this_device
 from gearshift.runtime.space import EncoderShape, Subnet, subnet_name, uniform_grid
+from gearshift.runtime.storage import replace_file
 from gearshift.runtime.tables import BlockTables, Limits
 from gearshift.runtime.timing import pin
 from gearshift.trainer.batches import EncodedRows, encode
@@ -45,6 +49,7 @@ from gearshift.trainer.evolution import Evolution, evolve
 from gearshift.trainer.search import Scorer, SearchReport, search_run, search_space
 
 TOKENS = 64
+LATENCY = RESULTS / "search-latency.json"
 SHARES = (0.35, 0.6)
 """Latencies at which evolution and tables meet, as shares of the full subnet's."""
 
@@ -56,6 +61,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--random", type=int, default=200)
     parser.add_argument("--pool", type=int, default=50)
+    parser.add_argument("--latency", type=Path, default=LATENCY, help="measured on this machine if it is not there")
     parser.add_argument("--separate", action="store_true", help="heads and neurons at widths of their own")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -63,7 +69,7 @@ def main() -> None:
     path = options.data or run.data_path
     assert path is not None, "pass --data"
     data = read_data(path, task=run.checkpoint.task)
-    device = this_machine(run.checkpoint.model.shape)
+    device = device_of(run.checkpoint.model.shape, options.latency)
     began = time.process_time()
     report = search_run(run, data, pool=options.pool, separate=options.separate)
     seconds = time.process_time() - began
@@ -79,6 +85,8 @@ def main() -> None:
         "command": f"python -m benchmarks.search {options.run.name} --random {options.random} "
         f"--pool {options.pool}{flags}",
         "data": options.run.name,
+        "supernet": run.facts["settings"],
+        "computed_on": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "dev_rows": report.tables.loss_rows,
         "test_rows": report.test_rows,
         "search_s": seconds,
@@ -101,13 +109,18 @@ def rows_of(run: Run, data: DataSet, split: str) -> EncodedRows:
     return encode(data.splits[split], checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task)
 
 
-def this_machine(shape: EncoderShape) -> BlockLatency:
-    """The latencies of this machine, of an encoder of that shape in fp32."""
-    affinity = pin(1)
-    assert affinity is not None
+def device_of(shape: EncoderShape, path: Path) -> BlockLatency:
+    """The latencies of an encoder of that shape in fp32, out of a file that this machine makes if it is not there."""
     space = search_space(shape, (1.0, 0.75, 0.5, 0.25), 1)
     subnets, _ = draw_measured(space, 24, 0)
-    return fit_block_latency(shape, subnets, table_of(measure(shape, space, subnets, "fp32", 9), "fp32"))
+    if not path.is_file():
+        pin(1)
+        times = measure(shape, space, subnets, "fp32", 9)
+        medians = {name: [[float(np.median(runs))] for runs in columns] for name, columns in times.items()}
+        found = {"device": this_device().to_dict(), "threads": 1, "rounds": 9, "median_ms": medians}
+        replace_file(path, (json.dumps(found) + "\n").encode())
+    measured: Measured = json.loads(path.read_text(encoding="utf-8"))["median_ms"]
+    return fit_block_latency(shape, subnets, table_of(measured, "fp32"))
 
 
 def foretold(tables: BlockTables, scorer: Scorer, count: int) -> list[tuple[float, float]]:
@@ -127,7 +140,8 @@ def correct(run: Run, subnet: Subnet, rows: EncodedRows) -> NDArray[np.float64]:
     found = np.zeros(len(rows))
     model = run.checkpoint.model.eval()
     for batch in rows.batches(64):
-        found[batch.indices.numpy()] = (model(batch, subnet).logits.argmax(-1) == batch.labels).numpy()
+        answers = model(batch.to(model.device), subnet).logits.argmax(-1).cpu()
+        found[batch.indices.numpy()] = (answers == batch.labels).numpy()
     return found
 
 
@@ -139,7 +153,8 @@ def compare(run: Run, test: EncodedRows, scorer: Scorer, device: BlockLatency) -
     known: dict[Subnet, NDArray[np.float64]] = {}
 
     def best(of: Sequence[Subnet], limit: float) -> Subnet:
-        return min((one for one in of if times[one] <= limit * (1 + 1e-9)), key=scorer)
+        fitting = [one for one in of if times[one] <= limit * (1 + 1e-9)]
+        return min(fitting or [min(of, key=lambda one: times[one])], key=scorer)
 
     def answers(subnet: Subnet) -> NDArray[np.float64]:
         if subnet not in known:
@@ -154,6 +169,7 @@ def compare(run: Run, test: EncodedRows, scorer: Scorer, device: BlockLatency) -
             {
                 "at": name,
                 "ms": times[subnet],
+                "pool_ms": times[mine],
                 "uniform": subnet_name(shape, its),
                 "pool": subnet_name(shape, mine),
                 "uniform_accuracy": float(answers(its).mean()),

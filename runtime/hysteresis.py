@@ -40,7 +40,7 @@ class Hysteresis:
 
     def smooth(self, factor: float, now: float) -> float:
         """What to use for a tail factor of that moment."""
-        if now < self._at:  # the clock was set back: what is timed begins anew, and does not wait until it is there again
+        if now < self._at:  # the clock was set back: nothing waits until it is there again
             self._high_at = self._period_at = now
         self._seen = 0 if now - self._at >= IDLE_S else self._seen + 1
         self._at = now

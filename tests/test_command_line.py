@@ -20,11 +20,12 @@ import pytest
 
 import gearshift
 from examples.demo.commands import generate, write
-from gearshift import commands
-from gearshift.__main__ import BROKEN_PIPE, INTERRUPTED, SETTINGS, main, parse
+from gearshift import device_commands, training_commands
+from gearshift.__main__ import BROKEN_PIPE, INTERRUPTED, main, parse
 from gearshift.runtime import Bundle, Engine, open_bundle
 from gearshift.runtime.doctor import WARNED
 from gearshift.trainer.settings import Settings
+from gearshift.training_arguments import SETTINGS
 from tests.commands import Command, Ended
 from tests.data.make_tiny_bundle import make_checkpoint
 
@@ -528,7 +529,7 @@ def test_an_interruption_is_one_line(
     def interrupt(_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, arguments[0], interrupt)
+    monkeypatch.setattr(training_commands if arguments[0] == "train" else device_commands, arguments[0], interrupt)
     assert command(*arguments) == Ended(INTERRUPTED, "", line)
 
 

@@ -48,6 +48,12 @@ def is_main_process() -> bool:
     return bool(PartialState(cpu=_without_gpu()).is_main_process)
 
 
+def training_device() -> torch.device:
+    """Where this process trains."""
+    found: torch.device = PartialState(cpu=_without_gpu()).device
+    return found
+
+
 def _without_gpu() -> bool:
     """Several processes on CPUs find each other only where accelerate is told that they are on CPUs."""
     return not (torch.cuda.is_available() or torch.backends.mps.is_available())

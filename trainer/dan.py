@@ -47,14 +47,16 @@ def train_dan(
 ) -> DanRun:
     """Distil a classifier into a DAN and write its run directory, whole or not at all.
 
-    It learns from the teacher's logits on the training rows and the unlabelled texts (pairs of pairs), then, with
-    `finetune_epochs`, from the labels. An interrupted training goes on from its last state beside `out`. `logits`: a
-    folder to keep the teacher's in, for other trainings on the same texts; by default they go with the state.
+    It learns on a GPU where there is one, which then has to hold the table: from the teacher's logits on the training
+    rows and the unlabelled texts (pairs of pairs), then, with `finetune_epochs`, from the labels. An interrupted
+    training goes on from its last state beside `out`. `logits`: a folder to keep the teacher's in, for other trainings
+    on the same texts; by default they go with the state.
     """
     if data.task != "classification":
         raise InputError(f"a DAN learns classification, got a data set of {data.task}")
     rows = () if settings.unlabelled_only else data.splits["train"]
-    texts: list[Text] = [*map(text_of, rows), *unlabelled]
+    parts: tuple[Sequence[Text], ...] = ([*map(text_of, rows)], unlabelled)
+    texts = [text for part in parts for text in part]
     if not texts:
         raise DataError("unlabelled_only: expected unlabelled texts, found none; name a file of them")
     if any(isinstance(text, str) == data.paired for text in texts):
@@ -68,7 +70,10 @@ def train_dan(
     ask = functools.partial(
         teacher_logits, teacher, labels=data.labels, cache=logits or states, max_length=settings.max_length
     )
-    targets = ask(texts) if settings.epochs else np.zeros((len(texts), len(data.labels)), np.float32)
+    if settings.epochs:  # each part for itself, so that another training on one of them finds its answers
+        targets = np.concatenate([ask(part) for part in parts if part])
+    else:
+        targets = np.zeros((len(texts), len(data.labels)), np.float32)
     torch.manual_seed(settings.seed)
     student = DanStudent(
         len(vocabulary.ngrams),
@@ -77,7 +82,7 @@ def train_dan(
         hidden=settings.hidden,
         dropout=settings.dropout,
         paired=data.paired,
-    )
+    ).to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     bags = [vocabulary.bags(side) for side in sides]
     identity = {**asdict(settings), "learnt": crc32(targets.data, crc32(vocabulary.ngrams.data))}
     fit = _Fit(student, bags, settings, states / "state.pt", identity)
@@ -92,7 +97,7 @@ def train_dan(
             split: _measure(student, vocabulary, data, split, ask) for split in ("dev", "test") if data.splits[split]
         },
     }
-    table = student.table.weight.detach().numpy()
+    table = student.table.weight.detach().cpu().numpy()
     run = DanRun(out, vocabulary.ngrams, table, student.dense(), data.labels, data.paired, facts)
     save_dan_run(run)
     shutil.rmtree(states, ignore_errors=True)
@@ -117,7 +122,7 @@ def _measure(
     bags = [vocabulary.bags(side) for side in _sides(texts, paired=data.paired)]
     parts = np.split(np.arange(len(rows)), range(EVALUATED, len(rows), EVALUATED))
     with torch.no_grad():
-        mine = torch.cat([student([bag.select(part) for bag in bags]) for part in parts]).argmax(1).numpy()
+        mine = torch.cat([student([bag.select(part) for bag in bags]) for part in parts]).argmax(1).cpu().numpy()
     of_teacher = ask(texts).argmax(1)
     right = np.array([data.labels.index(str(row.label)) for row in rows])
     return {
@@ -137,7 +142,7 @@ class _Fit:
         self.student, self.bags, self.settings, self.path = student, bags, settings, state
         self.identity = identity
         self.finished: list[str] = []
-        self.saved = torch.load(state, weights_only=True) if state.is_file() else None
+        self.saved = torch.load(state, weights_only=True, map_location="cpu") if state.is_file() else None
 
     def stage(self, name: str, targets: Tensor, epochs: float) -> None:
         """Learn the first len(targets) texts: logits of a teacher (floats), or classes (whole numbers)."""
@@ -154,7 +159,8 @@ class _Fit:
             for step, rows in self._batches(count, per_epoch, done, total):
                 factor = 1 - step / total
                 layers.param_groups[0]["lr"] = settings.lr * factor
-                logits, target = self.student([bag.select(rows) for bag in self.bags]), targets[rows]
+                logits = self.student([bag.select(rows) for bag in self.bags])
+                target = targets[rows].to(logits.device)
                 loss = (
                     soft_cross_entropy(logits, target)
                     if target.is_floating_point()
@@ -193,7 +199,7 @@ class _Fit:
             "student": self.student.state_dict(),
             "table": table.state,
             "layers": layers.state_dict(),
-            "rng": torch.get_rng_state(),
+            "rng": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
         }
         with replacing_file(self.path) as file:
             torch.save(state, file)
@@ -210,5 +216,6 @@ class _Fit:
         self.student.load_state_dict(saved["student"])
         table.state.copy_(saved["table"])
         layers.load_state_dict(saved["layers"])
-        torch.set_rng_state(saved["rng"])
+        torch.set_rng_state(saved["rng"][0])
+        torch.cuda.set_rng_state_all(saved["rng"][1:])
         return int(saved["step"])

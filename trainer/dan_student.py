@@ -24,7 +24,7 @@ class RowwiseAdagrad:
 
     def __init__(self, table: Tensor, lr: float) -> None:
         self.table, self.lr = table, lr
-        self.state = torch.zeros(len(table))
+        self.state = torch.zeros(len(table), device=table.device)
 
     @torch.no_grad()
     def step(self, factor: float) -> None:
@@ -50,8 +50,9 @@ class DanStudent(nn.Module):
         self.output = nn.Linear(hidden, labels)
 
     def forward(self, bags: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Logits (texts, labels) of one (ids, offsets), or of the two of pairs."""
-        means = [self.table(ids, offsets) for ids, offsets in bags]
+        """Logits (texts, labels) of one (ids, offsets), or of the two of pairs, on the table's device."""
+        device = self.table.weight.device
+        means = [self.table(ids.to(device), offsets.to(device)) for ids, offsets in bags]
         if self.paired:
             first, second = means
             means = [first, second, first * second, (first - second).abs()]
@@ -66,7 +67,7 @@ class DanStudent(nn.Module):
     def dense(self) -> Dense:
         """The layers as the runtime has them."""
         parts = (self.hidden.weight, self.hidden.bias, self.output.weight, self.output.bias)
-        return Dense(*(part.detach().numpy().copy() for part in parts))
+        return Dense(*(part.detach().cpu().numpy().copy() for part in parts))
 
 
 class Vocabulary:

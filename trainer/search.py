@@ -34,6 +34,7 @@ from gearshift.runtime.space import (
 )
 from gearshift.runtime.storage import replace_file, sha256_of
 from gearshift.runtime.tables import TABLES, BlockTables, make_tables, save_tables
+from gearshift.trainer.acceleration import training_device
 from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import POOL, WEIGHTS, Run
 from gearshift.trainer.data import DataSet
@@ -50,9 +51,10 @@ class Scorer:
     """The mean held-out distillation loss of subnets against the full net's answers, each measured once."""
 
     def __init__(self, model: ElasticClassifier, rows: EncodedRows) -> None:
-        self._model = model.eval()
+        device = training_device()
+        self._model = model.eval().to(device)
         self._distillation = OBJECTIVES[rows.task].distillation
-        self._batches = list(rows.batches(BATCH_SIZE))
+        self._batches = [batch.to(device) for batch in rows.batches(BATCH_SIZE)]
         with torch.no_grad():
             self._answers = [model(batch, model.full).logits for batch in self._batches]
         self.known: dict[Subnet, float] = {}

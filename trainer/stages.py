@@ -71,6 +71,7 @@ def teacher_stage(training: Training) -> None:
     if training.objective.taught:
         losses = _label_losses(training, lambda index: [model.full])
         _run(training, plan, training.rows, losses, [model.full], constraint=pruner(training, plan.name))
+    model.to(training.accelerator.device)
     size = settings.batch_size * training.accelerator.num_processes
     count = -(-settings.importance_rows // size)
     batches = itertools.islice(training.rows.batches(size, seed=settings.seed), count)

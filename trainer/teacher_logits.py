@@ -1,7 +1,8 @@
 """What a teacher says about many texts, computed once and kept in a file.
 
 A teacher is a run or any classifier directory of Hugging Face, or a bundle: its most accurate subnet in int8 where it
-has that, else in fp32, which takes a fraction of the time.
+has that, else in fp32, which takes a fraction of the time on a CPU. The first two use a GPU where there is one; the
+file can be taken to another machine that has the same teacher.
 """
 
 from __future__ import annotations
@@ -23,12 +24,16 @@ from gearshift.runtime.errors import ModelError
 from gearshift.runtime.executors import executors
 from gearshift.runtime.manifest import MANIFEST
 from gearshift.runtime.session import ElasticSession, check_self_test
+from gearshift.runtime.storage import sha256_of
 from gearshift.runtime.text import TextEncoder
 from gearshift.trainer.checkpoint import SUPERNET
 
 MAX_LENGTH = 128
 """Tokens that a classifier of Hugging Face reads where nothing else is said."""
-_WEIGHTS = (MANIFEST, "model.safetensors", "pytorch_model.bin")
+BATCH_SIZE = 16
+GPU_BATCH_SIZE = 256
+_DECISIVE = (MANIFEST, "config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "pytorch_model.bin")
+"""Files that make a teacher what it is; a manifest has the hashes of all that belong to it."""
 
 
 class Teacher(Protocol):
@@ -36,6 +41,8 @@ class Teacher(Protocol):
 
     labels: tuple[str, ...]
     """In the order of its logits."""
+    batch_size: int
+    """Texts at once, unless told otherwise."""
 
     def logits(self, texts: Sequence[Text]) -> Floats:
         """(texts, labels)."""
@@ -48,19 +55,22 @@ def teacher_logits(
     *,
     cache: Path,
     max_length: int | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
 ) -> Floats:
     """Logits (texts, labels) of the teacher in a directory.
 
-    The file in the folder `cache` is named by texts, teacher and length, and read where it is there; an interruption
-    loses one batch. `max_length`: tokens that it reads of a text, by default as many as it was trained on; of
-    a bundle what the bundle says. Raises ModelError where the teacher tells other labels apart.
+    The file in the folder `cache` is named by the texts, what the teacher's files hold, and the length, and read where
+    it is there; an interruption loses one batch. `max_length`: tokens that it reads of a text, by default as many as it
+    was trained on; of a bundle what the bundle says. Raises ModelError where the teacher tells other labels apart.
     """
+    if max_length is None and not (path / MANIFEST).is_file():
+        max_length = _trained_length(path)
     kept = cache / f"logits-{_name(path, texts, labels, max_length)}.npy"
     if not kept.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         unfinished = kept.with_suffix(".part")
-        _fill(unfinished, open_teacher(path, max_length), path, texts, labels, batch_size)
+        teacher = open_teacher(path, max_length)
+        _fill(unfinished, teacher, path, texts, labels, batch_size or teacher.batch_size)
         unfinished.replace(kept)
     found: Floats = np.load(kept, allow_pickle=False)
     return found
@@ -106,7 +116,9 @@ class _Classifier:
             raise ModelError(
                 f"{path}: no bundle and no classifier that transformers can read ({str(error).splitlines()[0]})"
             ) from error
-        self._model.eval()
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.batch_size = GPU_BATCH_SIZE if self._device.type == "cuda" else BATCH_SIZE
+        self._model.eval().to(self._device)
         names = self._model.config.id2label
         self.labels = tuple(str(names[place]) for place in sorted(names))
         self._max_length = max_length or _trained_length(path)
@@ -116,12 +128,14 @@ class _Classifier:
         inputs = self._tokenizer(
             list(texts), padding=True, truncation=True, max_length=self._max_length, return_tensors="pt"
         )
-        found: Floats = self._model(**inputs).logits.numpy()
+        found: Floats = self._model(**inputs.to(self._device)).logits.cpu().numpy()
         return found
 
 
 class _Bundled:
     """A bundle's most accurate subnet, with onnxruntime."""
+
+    batch_size = BATCH_SIZE
 
     def __init__(self, path: Path) -> None:
         bundle = open_bundle(path)
@@ -145,9 +159,8 @@ def _trained_length(path: Path) -> int:
 
 
 def _name(teacher: Path, texts: Sequence[Text], labels: Sequence[str], max_length: int | None) -> str:
-    weights = [teacher / name for name in _WEIGHTS if (teacher / name).is_file()]
-    facts = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in weights]
-    content = json.dumps([str(teacher.resolve()), facts, list(labels), max_length, list(texts)])
+    files = {name: sha256_of(teacher / name) for name in _DECISIVE if (teacher / name).is_file()}
+    content = json.dumps([files, list(labels), max_length, list(texts)])
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

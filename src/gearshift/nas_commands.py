@@ -39,7 +39,7 @@ def search(options: argparse.Namespace) -> int:
         teacher, options.text, settings, options.output, states=options.states, latency=_device(options)
     )
     if options.plot is not None:
-        plot_blocks(searched, options.plot)
+        plot_blocks(searched.tables, searched.history, options.plot)
     tables, facts = searched.tables, searched.run.facts
     left = [len(rows) for rows in tables.rows]
     lines = [

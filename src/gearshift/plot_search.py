@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from gearshift.plot import save_figure
 from gearshift.runtime.mixed import block_parts
 
 if TYPE_CHECKING:
-    from gearshift.trainer.nasbert.search import Searched
+    from gearshift.runtime.mixed_tables import MixedTables
     from gearshift.trainer.search import SearchReport
 
 
@@ -72,10 +73,9 @@ def _scatter(axes: Any, sizes: list[float], values: list[float], uniform: list[b
     axes.legend(fontsize=7)
 
 
-def plot_blocks(searched: Searched, path: Path) -> None:
+def plot_blocks(tables: MixedTables, history: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
     """The buckets of each stage while they shrink, and the blocks that are left, as PNG or SVG by the name's end."""
     check_format(path)
-    tables, history = searched.tables, searched.history
     figure, grid = plt.subplots(2, len(history), figsize=(4.5 * len(history), 8), layout="constrained", squeeze=False)
     for number, (rounds, rows) in enumerate(zip(history, tables.rows, strict=True)):
         _draw_buckets(grid[0][number], rounds)
@@ -90,7 +90,7 @@ def plot_blocks(searched: Searched, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _draw_buckets(axes: Any, rounds: list[dict[str, Any]]) -> None:
+def _draw_buckets(axes: Any, rounds: Sequence[dict[str, Any]]) -> None:
     """How many blocks each bucket has before shrinking and after each deletion."""
     colours = plt.get_cmap("viridis")(np.linspace(0, 1, len(rounds)))
     for number, (each, colour) in enumerate(zip(rounds, colours, strict=True)):

@@ -1,25 +1,28 @@
 """The table of accuracies from figures that were made up, and the rows that each figure is of."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import accuracy, report
-from benchmarks.accuracy_tasks import SUBJECTS, Subject, load
+from benchmarks import accuracy, accuracy_report, report
+from benchmarks.accuracy_tasks import SUBJECTS, VARIANTS, Subject, load
 from gearshift.trainer.settings import Settings
 
 NAMES = ("w100-d100", "w050-d100", "w100-d050", "w050-d050", "w025-d050")
 
 
-def figures(subject: str, seed: int, teacher: float, subnets: dict[str, float]) -> dict[str, Any]:
+def figures(subject: str, seed: int, teacher: float, subnets: dict[str, float], variant: str = "") -> dict[str, Any]:
     settings = json.loads(json.dumps(Settings(seed=seed, augment=2).to_dict()))
     cost = {"cpu_s": 120.0, "wall_s": 200.0}
     return {
         "subject": subject,
         "seed": seed,
         "task": "classification",
+        "variant": variant,
+        "device": {"gpu": "NVIDIA X1", "cpu_model": "a CPU", "trainings_at_once": 4},
         "rows": {"train": 100, "dev": 10, "test": 20},
         "teacher": {"settings": settings, "metrics": {"accuracy": teacher, "macro_f1": 0.1}, **cost},
         "supernet": {
@@ -33,18 +36,20 @@ def figures(subject: str, seed: int, teacher: float, subnets: dict[str, float]) 
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The report of three seeds of TREC, one of SNIPS, and one subnet alone."""
-    monkeypatch.setattr(accuracy, "FIGURES", tmp_path / "accuracy")
     monkeypatch.setattr(report, "RESULTS", tmp_path)
-    accuracy.FIGURES.mkdir()
+    folder = tmp_path / "accuracy"
+    folder.mkdir()
     made = {
         f"trec-seed{seed}": figures("TREC", seed, 0.9, dict.fromkeys(NAMES, 0.8 + 0.01 * seed)) for seed in range(3)
     }
     values = dict(zip(NAMES, (1.0, 0.9, 0.5, 0.7, 0.6), strict=True))
     made["snips-seed0"] = figures("SNIPS", 0, 1.0, values)
     made["snips-seed0-alone-w025-d050"] = figures("SNIPS", 0, 1.0, {"w025-d050": 0.55})
+    tried = {**values, "w025-d050": 0.7, "w050-d100": 0.88}
+    made["snips-seed0-variant-dropout"] = figures("SNIPS", 0, 1.0, tried, "dropout")
     for name, one in made.items():
-        (accuracy.FIGURES / f"{name}.json").write_text(json.dumps(one))
-    accuracy.report()
+        (folder / f"{name}.json").write_text(json.dumps(one))
+    accuracy_report.report(folder)
     return (tmp_path / "accuracy.md").read_text()
 
 
@@ -66,7 +71,13 @@ def test_width_stands_against_depth_and_a_subnet_against_a_model_alone(table: st
 
 
 def test_what_made_a_figure_stands_beside_it(table: str) -> None:
-    assert "| TREC | 100 / 10 / 20 | 0, 1, 2 | augment 2 | augment 2 | 2 + 2 |" in table
+    place = "NVIDIA X1, shared by 4 trainings"
+    assert f"| TREC | 100 / 10 / 20 | 0, 1, 2 | augment 2 | augment 2 | {place} | 3.3 + 3.3 |" in table
+
+
+def test_what_was_tried_stands_beside_the_recipe_and_not_in_the_table(table: str) -> None:
+    assert "| SNIPS, seed 0 | dropout | -2.0 | +0.0 | +10.0 | +1.6 |" in table
+    assert "| w025-d050 | 81.0 ± 2.5 | 60.0 |" in table
 
 
 def test_alone_has_as_many_steps_and_one_subnet() -> None:
@@ -74,6 +85,22 @@ def test_alone_has_as_many_steps_and_one_subnet() -> None:
     alone = accuracy._alone_settings(whole, "w025-d050")
     assert (alone.widths, alone.depths) == ((0.25,), (0.5,))
     assert (alone.width_epochs, alone.depth_only_epochs, alone.depth_epochs) == (0, 0, 3.5)
+
+
+def test_other_numbers_of_copies_make_as_many_steps() -> None:
+    usual = Settings(augment=5, width_epochs=1, depth_epochs=3)
+    for name, copies in (("no-augmentation", 0), ("twice-the-copies", 10)):
+        changed = dataclasses.replace(usual, **VARIANTS[name](usual))
+        assert changed.augment == copies
+        assert (1 + copies) * changed.depth_epochs == pytest.approx(6 * 3)
+        assert (1 + copies) * changed.width_epochs == pytest.approx(6 * 1)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_differs_from_every_subjects_recipe(variant: str) -> None:
+    for subject in SUBJECTS.values():
+        usual = accuracy._supernet_settings(subject, 0)
+        assert dataclasses.replace(usual, **VARIANTS[variant](usual)) != usual
 
 
 def test_every_subjects_settings_are_settings() -> None:

@@ -144,9 +144,11 @@ def test_another_device_finds_nothing(bundle: Bundle, tmp_path: Path, monkeypatc
 def test_a_profile_of_this_device_is_found_under_any_name(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = _own(bundle, tmp_path, monkeypatch)
-    mine = path.rename(path.with_name("mine.json"))
-    found = find_profile(this_device())
+    device = dataclasses.replace(this_device(), cpu_model="of none that ships")
+    monkeypatch.setenv("GEARSHIFT_PROFILE_DIR", str(tmp_path))
+    mine = tmp_path / "mine.json"
+    write_profile(mine, DeviceProfile(device, False, (_table(bundle),)))
+    found = find_profile(device)
     assert found is not None and (found.path, found.stale) == (mine, None)
 
 

@@ -45,7 +45,7 @@ def _directions(words: Tensor, width: int) -> Tensor:
     """(its width, width) orthonormal columns; all of them in their order where nothing is left out."""
     full = words.shape[1]
     if width == full:
-        return torch.eye(full)
+        return torch.eye(full, device=words.device)
     double = words.double()
     _, vectors = torch.linalg.eigh(double.T @ double)  # ascending
     chosen: Tensor = vectors[:, full - width :].flip(1).float()

@@ -41,12 +41,13 @@ def mask_words(
     """
     source = torch.Generator().manual_seed(seed)
     ids = batch.input_ids
-    eligible = batch.attention_mask.bool() & ~torch.isin(ids, special)
-    chosen = eligible & (torch.rand(ids.shape, generator=source) < share)
+    eligible = batch.attention_mask.bool() & ~torch.isin(ids, special.to(ids.device))
+    chosen = eligible & (torch.rand(ids.shape, generator=source).to(ids.device) < share)
     if not chosen.any() and eligible.any():  # a batch with nothing to guess has no loss
         chosen[tuple(eligible.nonzero()[0])] = True
-    fate = torch.rand(ids.shape, generator=source)
-    random = torch.randint(0, words, ids.shape, generator=source)
+    # Drawn on the CPU: the same words are hidden on every device.
+    fate = torch.rand(ids.shape, generator=source).to(ids.device)
+    random = torch.randint(0, words, ids.shape, generator=source).to(ids.device)
     hidden = torch.where(fate < REPLACED, mask_id, torch.where(fate < REPLACED + KEPT, ids, random))
     return dataclasses.replace(batch, input_ids=torch.where(chosen, hidden, ids)), chosen
 

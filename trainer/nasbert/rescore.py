@@ -15,6 +15,7 @@ from gearshift.runtime.mixed import Block, MixedSubnet
 from gearshift.runtime.mixed_tables import MixedEstimate
 from gearshift.runtime.operation_latency import OperationLatency
 from gearshift.runtime.tables import Limits
+from gearshift.trainer.acceleration import training_device
 from gearshift.trainer.batches import Batch
 from gearshift.trainer.nasbert.buckets import Floats
 from gearshift.trainer.nasbert.corpus import read_corpus
@@ -57,10 +58,11 @@ def pick(
 @torch.no_grad()
 def net_losses(model: MixedModel, teacher: Teacher, subnets: Sequence[MixedSubnet], batches: Sequence[Batch]) -> Floats:
     """(nets,) mean squared error of the last states over their variance, each block fed by the one before it."""
-    model.eval()
-    theirs = teacher.checkpoint.model.eval()
+    device = training_device()
+    model.eval().to(device)
+    theirs = teacher.checkpoint.model.eval().to(device)
     errors, spreads = np.zeros(len(subnets)), 0.0
-    for batch in tqdm(batches, desc="real losses", unit="batch", disable=None, leave=False):
+    for batch in (each.to(device) for each in tqdm(batches, desc="real losses", disable=None, leave=False)):
         mask = batch.attention_mask.bool()
         wanted = theirs(batch, theirs.full).hidden[-1][mask]
         known: dict[tuple[Block, ...], Tensor] = {(): model.embeddings(batch.input_ids, batch.token_type_ids)}

@@ -27,6 +27,10 @@ class Lesson:
     mask: Tensor
     """(batch, tokens): true where a token is real."""
 
+    def to(self, device: torch.device) -> Lesson:
+        """The same lesson on another device."""
+        return Lesson(self.given.to(device), self.wanted.to(device), self.mask.to(device))
+
     def loss(self, model: MixedStageModel, hidden: Tensor, size: int) -> Tensor:
         """Mean squared error of what a block passes on, out of its last states (batch, tokens, size)."""
         return F.mse_loss(model.leave(hidden[self.mask], size), self.wanted)
@@ -52,7 +56,8 @@ def block_losses(model: MixedStageModel, blocks: Sequence[Block], lessons: Seque
     was_training = model.training
     model.eval()
     total = np.zeros(len(blocks))
-    for lesson in tqdm(lessons, desc="scores", unit="batch", disable=None, leave=False):
+    device = next(model.parameters()).device
+    for lesson in (each.to(device) for each in tqdm(lessons, desc="scores", unit="batch", disable=None, leave=False)):
         for size, tree in trees.items():
             _visit(model, lesson, size, tree, 0, model.enter(lesson.given, size), total)
     model.train(was_training)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,19 +66,9 @@ def search_blocks(
     then too. Interrupted, a search goes on from its last saved state when called again with the same arguments.
     Raises InputError where such a state was made with others, StorageError where `out` cannot be written.
     """
-    require_replaceable(out, marker=MIXED)
+    corpus, folder, stages = _begin(teacher, texts, settings, out, states, latency)
     checkpoint = teacher.checkpoint
-    corpus = read_corpus(
-        texts,
-        checkpoint.tokenizer,
-        max_length=settings.max_length,
-        tokens=settings.tokens,
-        dev_tokens=settings.dev_tokens,
-    )
-    partial = out.resolve().with_name(f"{out.resolve().name}.partial")
-    claim_states(partial, _identity(teacher, corpus, settings))
-    train, dev = read_states(teacher, corpus, settings.block_layers, states or partial / "states")
-    results = _stages(teacher, settings, train, dev, partial, latency)
+    results = [stage.run() for stage in stages]
     facts = {
         "settings": settings.to_dict(),
         "teacher": str(checkpoint.source.resolve()),
@@ -89,8 +80,26 @@ def search_blocks(
         "history": [list(result.history) for result in results],
     }
     searched = _save(teacher, results, facts, out)
-    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     return searched
+
+
+def search_stage(
+    teacher: Teacher,
+    texts: Sequence[Path],
+    settings: SearchSettings,
+    out: Path,
+    number: int,
+    *,
+    states: Path,
+    latency: OperationLatency | None = None,
+) -> None:
+    """Search one stage of what `search_blocks`, called later with the same arguments, puts together.
+
+    Stages know nothing of each other, so that several processes can share a search, once the `states` are there.
+    """
+    _, _, stages = _begin(teacher, texts, settings, out, states, latency)
+    next(itertools.islice(stages, number, None)).run()
 
 
 def load_searched(path: Path) -> Searched:
@@ -106,6 +115,29 @@ def _identity(teacher: Teacher, corpus: Corpus, settings: SearchSettings) -> dic
     return {"settings": decisive, "teacher": teacher.hash, "corpus": corpus.hash}
 
 
+def _begin(
+    teacher: Teacher,
+    texts: Sequence[Path],
+    settings: SearchSettings,
+    out: Path,
+    states: Path | None,
+    latency: OperationLatency | None,
+) -> tuple[Corpus, Path, Iterator[StageSearch]]:
+    """The text, the folder for what is not finished, and the stages, each made when it is asked for."""
+    require_replaceable(out, marker=MIXED)
+    corpus = read_corpus(
+        texts,
+        teacher.checkpoint.tokenizer,
+        max_length=settings.max_length,
+        tokens=settings.tokens,
+        dev_tokens=settings.dev_tokens,
+    )
+    folder = out.resolve().with_name(f"{out.resolve().name}.partial")
+    claim_states(folder, _identity(teacher, corpus, settings))
+    train, dev = read_states(teacher, corpus, settings.block_layers, states or folder / "states")
+    return corpus, folder, _stages(teacher, settings, train, dev, folder, latency)
+
+
 def _stages(
     teacher: Teacher,
     settings: SearchSettings,
@@ -113,10 +145,9 @@ def _stages(
     dev: Text,
     folder: Path,
     latency: OperationLatency | None,
-) -> list[StageResult]:
+) -> Iterator[StageSearch]:
     shape = teacher.checkpoint.model.shape
     boundaries = boundaries_of(shape.layers, settings.block_layers)
-    results = []
     for number in range(len(boundaries) - 1):
         operations = HALF_LAYERS * (boundaries[number + 1] - boundaries[number])
         blocks = all_blocks(settings.sizes or block_sizes(shape), operations)
@@ -125,8 +156,7 @@ def _stages(
             cost = {size: _times(latency, size) for size in {block.hidden for block in blocks}}
             times = np.array([sum(cost[block.hidden][name] for name in block.operations) for block in blocks])
         build = StageModels(bridged_shape(shape), teacher.checkpoint.model.norm_eps)
-        results.append(StageSearch(number, build, blocks, settings, train, dev, folder, times).run())
-    return results
+        yield StageSearch(number, build, blocks, settings, train, dev, folder, times)
 
 
 def _times(latency: OperationLatency, size: int) -> dict[str, float]:

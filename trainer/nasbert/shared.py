@@ -21,6 +21,7 @@ from gearshift.runtime.errors import InputError
 from gearshift.runtime.lookup import Problem, best_choices
 from gearshift.runtime.mixed import Block, MixedShape, MixedSubnet, block_parts, projection_part
 from gearshift.runtime.storage import replace_file
+from gearshift.trainer.acceleration import training_device
 from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import POOL
 from gearshift.trainer.data import DataSet
@@ -107,9 +108,10 @@ def _macs(shape: MixedShape, block: Block) -> int:
 def _losses(model: MixedModel, teacher: Teacher, subnets: Sequence[MixedSubnet], rows: EncodedRows) -> list[float]:
     """The distillation loss of each against the teacher's answers."""
     distillation = OBJECTIVES[rows.task].distillation
-    theirs = teacher.checkpoint.model.eval()
-    model.eval()
-    batches = list(rows.batches(64))
+    device = training_device()
+    theirs = teacher.checkpoint.model.eval().to(device)
+    model.eval().to(device)
+    batches = [batch.to(device) for batch in rows.batches(64)]
     answers = [theirs(batch, theirs.full).logits for batch in batches]
     totals = []
     for subnet in tqdm(subnets, desc="losses", unit="net", disable=None):

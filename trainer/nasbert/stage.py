@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from gearshift.runtime.mixed import Block, MixedShape, MixedStage, block_parts
 from gearshift.runtime.storage import replace_file
+from gearshift.trainer.acceleration import training_device
 from gearshift.trainer.batches import Batch
 from gearshift.trainer.loop import StagePlan, run_stage
 from gearshift.trainer.model import Dropout
@@ -25,7 +27,6 @@ from gearshift.trainer.nasbert.scoring import block_losses
 from gearshift.trainer.nasbert.settings import SearchSettings
 from gearshift.trainer.nasbert.shrinking import Population, rounds_needed
 from gearshift.trainer.nasbert.text import Text
-from gearshift.trainer.stage_state import STATE
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class StageSearch:
         self.population = Population(self.blocks, make(costs, settings.buckets))
         self.rounds = rounds_needed(self.population.buckets, settings)
         torch.manual_seed(settings.seed * 100 + number)
-        self.model = build.of(self.blocks)
+        self.model = build.of(self.blocks).to(training_device())
         self.scores = [self.dev.lesson(number, batch) for batch in self._score_batches()]
 
     @property
@@ -103,10 +104,10 @@ class StageSearch:
         else:
             plan = StagePlan(self.name, self.epochs, self.settings.lr)
             run_stage(
-                self.model, self.train.rows, plan, self.settings, self._losses, states=self.folder, constraint=self
+                self.model, self.train.rows, plan, self.settings, self._losses, states=self._states, constraint=self
             )
             replace_file(finished, safetensors.torch.save(self.model.state_dict()))
-            (self.folder / STATE).unlink(missing_ok=True)
+            shutil.rmtree(self._states, ignore_errors=True)
         return self._result()
 
     def begin(self) -> None:
@@ -141,6 +142,11 @@ class StageSearch:
             return lesson.loss(self.model, hidden, block.hidden)
 
         return [loss]
+
+    @property
+    def _states(self) -> Path:
+        """Of this stage alone: others may be searched at the same time."""
+        return self.folder / self.name
 
     @property
     def _history(self) -> Path:

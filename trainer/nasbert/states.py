@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from gearshift.runtime.errors import StorageError
 from gearshift.runtime.storage import replace_file
+from gearshift.trainer.acceleration import training_device
 from gearshift.trainer.batches import Batch, EncodedRows
 from gearshift.trainer.model import ElasticClassifier
 
@@ -38,11 +39,10 @@ class TeacherStates:
     def of(self, boundary: int, batch: Batch) -> Tensor:
         """(batch, tokens, hidden) what the teacher passes on at a boundary, 0 being before the first block; zeros
         for padding."""
-        states = torch.zeros(*batch.input_ids.shape, self._files[boundary].shape[1])
-        for place, row in enumerate(batch.indices.tolist()):
-            start, end = self._starts[row], self._starts[row + 1]
-            states[place, : end - start] = torch.from_numpy(self._files[boundary][start:end].astype(np.float32))
-        return states
+        file, mask = self._files[boundary], batch.attention_mask.bool()
+        places = self._starts[batch.indices.cpu().numpy()][:, None] + np.arange(mask.shape[1])
+        states = torch.from_numpy(file[np.minimum(places, len(file) - 1)]).to(mask.device).float()
+        return states.masked_fill_(~mask[:, :, None], 0)
 
 
 def boundaries_of(layers: int, block_layers: int) -> tuple[int, ...]:
@@ -73,14 +73,15 @@ def teacher_states(
         raise StorageError(f"{folder}: teacher's states cannot be written ({error.strerror or error})") from error
     starts = np.concatenate([[0], np.cumsum([len(ids) for ids in rows.ids])])
     count = rows.batch_count(_BATCH_ROWS)
-    teacher.eval()
+    device = training_device()
+    teacher.eval().to(device)
     with tqdm(total=count, initial=done, desc="teacher", unit="batch", disable=None) as bar:
         for index, batch in enumerate(rows.batches(_BATCH_ROWS)):
             if index < done:
                 continue
-            hidden = teacher(batch, teacher.full).hidden
+            hidden = teacher(batch.to(device), teacher.full).hidden
             for file, layer in zip(files, boundaries, strict=True):
-                values = hidden[layer].to(torch.float16).numpy()
+                values = hidden[layer].to(torch.float16).cpu().numpy()
                 for place, row in enumerate(batch.indices.tolist()):
                     file[starts[row] : starts[row + 1]] = values[place, : starts[row + 1] - starts[row]]
             bar.update()

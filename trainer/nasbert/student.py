@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.mixed import MixedSubnet, mixed_space
 from gearshift.runtime.storage import require_replaceable
+from gearshift.trainer.acceleration import training_device
 from gearshift.trainer.batches import Batch
 from gearshift.trainer.dynabert import claim_states
 from gearshift.trainer.loop import StagePlan, run_stage
@@ -91,7 +92,7 @@ def train_net(
         dev_tokens=settings.dev_tokens,
     )
     torch.manual_seed(settings.seed)
-    student = _make(subnet, teacher, settings)
+    student = _make(subnet, teacher, settings).to(training_device())
     interrupted = out.resolve().with_name(f"{out.resolve().name}.partial")
     claim_states(interrupted, _identity(subnet, teacher, corpus, settings))
     if settings.objective == "hidden":
@@ -161,7 +162,7 @@ def _hidden_losses(
 def _hidden_loss(student: Student, text: Text, batch: Batch, spread: Sequence[float]) -> Tensor:
     real = batch.attention_mask.bool()
     hidden: tuple[Tensor, ...] = student.net(batch, student.subnet).hidden[1:]
-    total = torch.zeros(())
+    total = torch.zeros((), device=real.device)
     for number, (states, project) in enumerate(zip(hidden, student.projections, strict=True)):
         wanted = text.states.of(number + 1, batch)[real]
         total = total + F.mse_loss(project(states[real]), wanted) / spread[number]
@@ -185,8 +186,11 @@ def _masked_loss(student: Student, teacher: Teacher, settings: NetSettings) -> L
     if not found:
         raise InputError(f"tokenizer: no mask token; expected {' or '.join(MASK_TOKENS)}")
     special = torch.tensor([id_ for id_, token in tokenizer.get_added_tokens_decoder().items() if token.special])
-    its_head = teacher_head(teacher.checkpoint.source) if settings.distilled else None
-    model, share = teacher.checkpoint.model.eval(), settings.distillation_weight
+    its_head = None
+    if settings.distilled:
+        head, table = teacher_head(teacher.checkpoint.source)
+        its_head = head.to(training_device()), table.to(training_device())
+    model, share = teacher.checkpoint.model.eval().to(training_device()), settings.distillation_weight
     words = student.net.embeddings.word.weight
     assert student.masked is not None
     guess: MaskedHead = student.masked
@@ -211,6 +215,6 @@ def _masked_loss(student: Student, teacher: Teacher, settings: NetSettings) -> L
 def _measure(student: Student, loss: Loss, corpus: Corpus) -> float:
     """The mean loss on held-out text."""
     student.eval()
-    batches = list(corpus.dev.batches(64))
+    batches = [batch.to(student.net.device) for batch in corpus.dev.batches(64)]
     losses = [loss(batch, seed).item() for seed, batch in enumerate(batches)]
     return float(np.average(losses, weights=[int(batch.attention_mask.sum()) for batch in batches]))

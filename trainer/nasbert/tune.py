@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gearshift.runtime.errors import InputError, ModelError
 from gearshift.runtime.storage import require_replaceable
 from gearshift.runtime.tasks import TASKS
+from gearshift.trainer.acceleration import training_device
 from gearshift.trainer.batches import Batch, EncodedRows, encode
 from gearshift.trainer.checkpoint import Run
 from gearshift.trainer.data import DataSet
@@ -33,7 +34,7 @@ class Answers:
     """A teacher's answers to rows, each computed when it is first asked for."""
 
     def __init__(self, teacher: Run, rows: EncodedRows) -> None:
-        self._model = teacher.checkpoint.model.eval()
+        self._model = teacher.checkpoint.model.eval().to(training_device())
         self._known: dict[int, NDArray[np.float32]] = {}
         self._lengths = [len(ids) for ids in rows.ids]
         self._per_token = teacher.checkpoint.task not in POOLED
@@ -41,17 +42,17 @@ class Answers:
     @torch.no_grad()
     def of(self, batch: Batch) -> Tensor:
         """(batch, labels), or (batch, tokens, labels) with zeros for padding."""
-        rows = batch.indices.tolist()
+        rows, device = batch.indices.tolist(), batch.input_ids.device
         if any(row not in self._known for row in rows):
-            logits = self._model(batch, self._model.full).logits.numpy()
+            logits = self._model(batch, self._model.full).logits.float().cpu().numpy()
             for row, answer in zip(rows, logits, strict=True):
                 self._known[row] = answer[: self._lengths[row]].copy() if self._per_token else answer.copy()
         if not self._per_token:
-            return torch.from_numpy(np.stack([self._known[row] for row in rows]))
+            return torch.from_numpy(np.stack([self._known[row] for row in rows])).to(device)
         padded = torch.zeros(*batch.input_ids.shape, self._known[rows[0]].shape[-1])
         for place, row in enumerate(rows):
             padded[place, : self._lengths[row]] = torch.from_numpy(self._known[row])
-        return padded
+        return padded.to(device)
 
 
 def tune_net(

@@ -57,7 +57,7 @@ def test_a_search_is_read_as_it_was_written(searched: Searched) -> None:
 
 
 def test_a_picture_shows_buckets_and_blocks(searched: Searched, tmp_path: Path) -> None:
-    plot_blocks(searched, tmp_path / "blocks.svg")
+    plot_blocks(searched.tables, searched.history, tmp_path / "blocks.svg")
     assert b"<svg" in (tmp_path / "blocks.svg").read_bytes()
 
 
