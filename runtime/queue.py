@@ -62,7 +62,15 @@ class DeadlineQueue(Generic[Item]):
 
     def most_urgent(self, count: int) -> list[Waiting[Item]]:
         """Those with the earliest deadlines, at most `count`, in order; they go on waiting."""
-        return [entry[2] for entry in heapq.nsmallest(count, self._heap)]
+        found: list[Waiting[Item]] = []
+        reached = [(self._heap[0], 0)] if self._heap else []
+        while reached and len(found) < count:  # down from the top of the heap: the time does not grow with the queue
+            entry, place = heapq.heappop(reached)
+            found.append(entry[2])
+            for below in (2 * place + 1, 2 * place + 2):
+                if below < len(self._heap):
+                    heapq.heappush(reached, (self._heap[below], below))
+        return found
 
     def remove(self, item: Item) -> bool:
         """Whether that very item waited; it does no more."""
