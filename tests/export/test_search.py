@@ -20,6 +20,7 @@ from gearshift.runtime.tables import Limits, load_tables
 from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import Run, load_run
 from gearshift.trainer.dynabert import train_supernet
+from gearshift.trainer.pool import kinds_of_device
 from gearshift.trainer.search import Scorer, SearchReport, search_run, search_space
 from tests.trainer.tiny import SETTINGS, SHAPE, encoded_rows, make_data, random_model, write_checkpoint
 
@@ -101,6 +102,8 @@ def test_the_uniform_subnets_are_scored_too_and_none_beats_the_pool(searched: tu
 def test_a_picture_shows_the_search(searched: tuple[Run, SearchReport], tmp_path: Path) -> None:
     plot_search(searched[1], tmp_path / "search.png")
     assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
+    plot_search(searched[1], tmp_path / "device.svg", kinds_of_device(SHAPE))
+    assert (tmp_path / "device.svg").read_bytes().count(b'<g id="axes_') == 6
     with pytest.raises(InputError, match=r"ends in \.png or \.svg"):
         plot_search(searched[1], tmp_path / "search.pdf")
 
