@@ -105,6 +105,7 @@ VARIANTS: dict[str, Change] = {
     "twice-the-copies": lambda usual: _as_long(usual, augment=2 * usual.augment),
     "twice-as-long": lambda usual: {"depth_epochs": 2 * usual.depth_epochs},
     "answers-only": lambda usual: {"width_hidden_weight": 0.0, "depth_hidden_weight": 0.0},
+    "in-place": lambda usual: {"in_place": True},
     "dropout": lambda usual: {"distil_dropout": True},
     "same-width-teacher": lambda usual: {"same_width_teacher": True},
     "depth-only-stage": lambda usual: {"depth_only_epochs": 1, "depth_epochs": usual.depth_epochs - 1},

@@ -91,10 +91,11 @@ class Worker:
         with self._changed:
             if self._closed:
                 raise EngineClosedError("this engine is closed; load another one")
-            self._queue.push(pending, pending.due_s)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="gearshift-worker", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._serve, name="gearshift-worker", daemon=True)
+                thread.start()  # where the system has no thread to give, nothing waits for one
+                self._thread = thread
+            self._queue.push(pending, pending.due_s)
             self._changed.notify()
         pending.future.add_done_callback(lambda future: self._forget(pending) if future.cancelled() else None)
         return pending.future
@@ -118,7 +119,9 @@ class Worker:
     def _forget(self, pending: Pending) -> None:
         """Make room at once where one that waits was cancelled."""
         with self._changed:
-            self._queue.remove(pending)
+            waited = self._queue.remove(pending)
+        if waited:  # nobody else will tell `concurrent.futures.wait` and `as_completed`
+            pending.future.set_running_or_notify_cancel()
 
     def _serve(self) -> None:
         while True:

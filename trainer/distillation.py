@@ -36,16 +36,17 @@ class Targets:
 
 
 class Teacher:
-    """A frozen copy of a model as it is now, without dropout."""
+    """A frozen copy of a model as it is now, without dropout; or, `live`, the model itself as it is at each step."""
 
     def __init__(
         self,
         model: ElasticClassifier,
         *,
+        live: bool = False,
         same_width: bool = False,
         autocast: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model = model if live else copy.deepcopy(model).eval().requires_grad_(False)
         self.same_width, self.autocast = same_width, autocast
 
     def subnet_for(self, subnet: Subnet) -> Subnet:

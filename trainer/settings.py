@@ -61,6 +61,9 @@ class Settings:
     same_width_teacher: bool = False
     """Whether a subnet learns from the full-depth net of its own width (the paper's text) or from the full net (its
     code). The first takes a forward pass of the teacher for each width of a step, the second one in all."""
+    in_place: bool = False
+    """Whether subnets learn from the full net as it is at that step, and it alone from the teacher (in-place
+    distillation of universally slimmable networks); one pass more a step."""
     distil_dropout: bool = True
     """Whether subnets have dropout while they are distilled, as in DynaBERT. Without it they follow their teacher more
     closely, and a step takes a fifth less time."""

@@ -94,11 +94,13 @@ def distil_stage(
     sampler = _sampler(training, subnets)
     teacher = Teacher(training.model, same_width=settings.same_width_teacher, autocast=accelerator.autocast)
     teacher.model.to(accelerator.device)
+    live = Teacher(training.model, live=True, autocast=accelerator.autocast)
 
     def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
-        targets = teacher.teach(batch)
+        fixed, moving = teacher.teach(batch), live.teach(batch)
 
         def loss_of(subnet: Subnet) -> Tensor:
+            targets = moving if settings.in_place and subnet != training.model.full else fixed
             return distill_loss(
                 model(batch, subnet),
                 targets.of(subnet),

@@ -23,7 +23,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from gearshift.runtime.errors import InputError
+from gearshift.runtime.errors import InputError, ModelError
 from gearshift.runtime.space import Space, Subnet, subnet_name, uniform_grid
 from gearshift.runtime.tasks import TASKS
 from gearshift.trainer.batches import Batch
@@ -42,7 +42,8 @@ ORDER = {"width": "every width, at full depth", "depth": "every depth, at full w
 
 
 class Supernet(nn.Module):
-    """A model that runs any subnet of itself, and the teacher that they learn from: the model as it was converted."""
+    """A model that runs any subnet of itself, and the teacher that they learn from: the model as it was converted,
+    unless another one is given."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Supernet(nn.Module):
         space: Iterable[Subnet] | Space,
         config: Any,
         *,
+        teacher: ElasticClassifier | None = None,
         sampling: str = "sandwich",
         random_subnets: int = 1,
         mixed_widths: bool = False,
@@ -77,24 +79,27 @@ class Supernet(nn.Module):
                 raise InputError(f"space: {subnet.layers} is no subnet of a model with {model.full.layers}")
         self.subnets = {subnet_name(model.shape, subnet): subnet for subnet in named}
         """Name -> subnet: those that are trained; of a `Space` the largest and the smallest."""
-        self.renew_teacher()
+        if teacher is not None and same_width_teacher:
+            raise InputError("same_width_teacher: a given teacher has no sorted widths; leave one of the two out")
+        self._teaches_itself = teacher is None
+        self._teacher = Teacher(teacher or model, same_width=same_width_teacher)
 
     @classmethod
-    def convert(cls, model: Any, space: Space | Iterable[Subnet] | None = None, **how: Any) -> Supernet:
+    def convert(
+        cls, model: Any, space: Space | Iterable[Subnet] | None = None, *, teacher: Any = None, **how: Any
+    ) -> Supernet:
         """The elastic form of a transformers model, whose weights are copied.
 
-        `space`: subnets to train, or a space with options for every stage; DynaBERT's 12 unless given. `how`: the other
-        arguments of `Supernet`. Raises ModelError for what cannot be made elastic.
+        `space`: subnets to train, or a space with options for every stage; DynaBERT's 12 unless given. `teacher`: a
+        fine-tuned model of the same task, labels, layers and hidden size, where the model is not its own teacher.
+        `how`: the other arguments of `Supernet`. Raises ModelError for what cannot be made elastic, or cannot teach it.
         """
-        config = copy.deepcopy(model.config)
-        where = config.name_or_path or type(model).__name__
-        check_config(config, where)
-        task = task_of(model)
-        outputs = TASKS[task].outputs or (config.hidden_size if task == "embedding" else config.num_labels)
-        pooling = read_pooling(Path(config.name_or_path)) if task == "embedding" else "first"
-        elastic = elastic_model(model.state_dict(), config, task, outputs, pooling).to(model.device)
+        elastic = _elastic(model)
+        own = None if teacher is None else _elastic(teacher).to(model.device)
+        if own is not None:
+            _check_teacher(own, elastic, teacher.config, model.config)
         subnets = list(uniform_grid(elastic.shape).values()) if space is None else space
-        return cls(elastic, subnets, config, **how)
+        return cls(elastic, subnets, copy.deepcopy(model.config), teacher=own, **how)
 
     @property
     def task(self) -> str:
@@ -108,7 +113,8 @@ class Supernet(nn.Module):
     def rank(self, batches: Iterable[Inputs]) -> None:
         """Put important heads and neurons first, by labelled batches of training rows; no output changes."""
         reorder(self.model, measure_importance(self.model, map(self.as_batch, batches)))
-        self.renew_teacher()
+        if self._teaches_itself:
+            self.renew_teacher()
 
     def sample(self, stage: str = "both", *, step: int | None = None) -> list[Subnet]:
         """The subnets of the next training step, the largest last, or those of a step by number.
@@ -178,6 +184,32 @@ class Supernet(nn.Module):
                 subnets=self.subnets,
                 accuracies=dict(accuracies or {}),
                 facts={"max_length": max_length, "data": None, "settings": {}},
+            )
+
+
+def _elastic(model: Any) -> ElasticClassifier:
+    """The elastic form of a transformers model, on its device; raises ModelError."""
+    config = copy.deepcopy(model.config)
+    check_config(config, config.name_or_path or type(model).__name__)
+    task = task_of(model)
+    outputs = TASKS[task].outputs or (config.hidden_size if task == "embedding" else config.num_labels)
+    pooling = read_pooling(Path(config.name_or_path)) if task == "embedding" else "first"
+    return elastic_model(model.state_dict(), config, task, outputs, pooling).to(model.device)
+
+
+def _check_teacher(teacher: ElasticClassifier, model: ElasticClassifier, its: Any, own: Any) -> None:
+    """Raise ModelError where hidden states or answers of the two cannot be compared one by one."""
+    for what, found, expected in (
+        ("task", teacher.head.task, model.head.task),
+        ("labels", its.id2label, own.id2label),
+        ("layers", teacher.shape.layers, model.shape.layers),
+        ("hidden size", teacher.shape.hidden, model.shape.hidden),
+        ("vocabulary", teacher.shape.vocabulary, model.shape.vocabulary),
+    ):
+        if found != expected:
+            raise ModelError(
+                f"teacher: expected the {what} of the model, {expected}, found {found}; "
+                "give a fine-tuned model of the same architecture"
             )
 
 

@@ -10,6 +10,7 @@ import torch
 from gearshift.__main__ import main
 from gearshift.export.card import MEANINGS
 from gearshift.runtime import (
+    Classification,
     Embedding,
     Engine,
     MultiLabelClassification,
@@ -27,7 +28,7 @@ from gearshift.trainer.evaluate import accuracy, with_reference
 from gearshift.trainer.metrics import Array
 from gearshift.trainer.rows import Row
 from gearshift.trainer.tasks import OBJECTIVES
-from tests.trainer.tasks import TASKS, write_data
+from tests.trainer.tasks import PAIRED, TASKS, write_data
 from tests.trainer.tiny import write_checkpoint
 
 FEW_STEPS = ["--max-length", "20", "--batch-size", "8", "--importance-rows", "16", "--teacher-lr", "2e-3"]
@@ -37,6 +38,11 @@ EPOCHS = ["--teacher-epochs", "2", "--width-epochs", "1", "--depth-epochs", "1",
 def check_answer(answer: Answer, logits: Array, encoding: object, row: Row, labels: tuple[str, ...]) -> None:
     """That an answer is what torch's numbers mean."""
     match answer:
+        case Classification():
+            odds = np.exp(logits.astype(np.float64))
+            assert list(answer.scores) == list(labels)
+            assert np.abs(np.array(list(answer.scores.values())) - odds / odds.sum()).max() < 1e-4
+            assert answer.label == labels[int(logits.argmax())]
         case MultiLabelClassification():
             assert list(answer.scores) == list(labels)
             expected = 1 / (1 + np.exp(-logits.astype(np.float64)))
@@ -63,7 +69,7 @@ def test_the_card_knows_every_metric() -> None:
     assert {objective.metric for objective in OBJECTIVES.values()} == set(MEANINGS)
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", (*TASKS, "classification"))
 def test_a_task_is_trained_exported_and_answered_as_torch_does(
     task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,6 +113,4 @@ def test_a_task_is_trained_exported_and_answered_as_torch_does(
                 answer = engine.run(row.text if row.pair is None else (row.text, row.pair))
                 check_answer(answer, logits, encoding, row, labels)
     with Engine.load(made, precision="int8", threads=1) as engine:
-        assert type(engine.run("snow" if task != "question-answering" else ("was there snow", "the snow"))) is type(
-            answer
-        )
+        assert type(engine.run(("was there snow", "the snow") if task in PAIRED else "snow")) is type(answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from concurrent.futures import CancelledError, wait
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gearshift.runtime import DeadlinePassedError, Engine, EngineClosedError, InputError, QueueFullError
@@ -112,6 +114,7 @@ def test_a_cancelled_request_leaves_the_queue(engine: Engine, hold: Hold) -> Non
     assert hold.running.wait(30)
     waiting = [engine.submit(TEXT) for _ in range(8)]
     assert waiting[3].cancel()
+    assert wait(waiting, 0).done == {waiting[3]}
     engine.submit(TEXT)  # there is room again
     hold.go.set()
     assert sum(future.result(30) is not None for future in [first, *waiting] if future is not waiting[3]) == 8
@@ -232,6 +235,40 @@ def test_a_fork_is_told_to_load_its_own_engine(engine: Engine) -> None:
     assert engine.run(TEXT).label
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_fork_does_not_wait_for_what_ran_in_its_parent(engine: Engine, hold: Hold) -> None:
+    first = engine.submit(TEXT)
+    assert hold.running.wait(30)
+    child = os.fork()
+    if not child:
+        signal.alarm(5)  # ends it where it waits
+        engine.close()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    hold.go.set()
+    assert first.result(30).label
+
+
+def test_a_system_without_threads_to_give_refuses_and_nothing_waits(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="can't start"):
+            engine.submit(TEXT)
+    assert len(engine._worker) == 0
+    assert engine.submit(TEXT).result(30).label
+
+
+def test_what_is_no_text_is_not_submitted(engine: Engine) -> None:
+    with pytest.raises(InputError, match="expected a text"):
+        engine.submit(np.array([TEXT, TEXT]))
+
+
 def test_warm_up_runs_every_size_at_every_length_within_its_time(engine: Engine, hold: Hold) -> None:
     hold.go.set()
     assert engine.warm_up((4, 8), budget_s=60) == 2 * len(engine.ladder)
@@ -239,3 +276,5 @@ def test_warm_up_runs_every_size_at_every_length_within_its_time(engine: Engine,
     assert engine.warm_up(budget_s=0) == 0
     with pytest.raises(InputError, match="lengths: expected numbers of tokens"):
         engine.warm_up((0,))
+    with pytest.raises(InputError, match="lengths: expected numbers of tokens"):
+        engine.warm_up((True,))

@@ -11,6 +11,9 @@ from typing import Any
 from gearshift.trainer.data import DataSet, read_data
 from tests.trainer.tiny import FILLERS, KEYWORDS
 
+PAIRED = ("question-answering", "classification")
+"""Tasks whose rows here are pairs."""
+
 TASKS = ("multi-label-classification", "regression", "token-classification", "question-answering", "embedding")
 COLD, HOT = KEYWORDS["cold"], KEYWORDS["hot"]
 
@@ -53,6 +56,12 @@ def _question_answering(source: random.Random) -> dict[str, Any]:
     }
 
 
+def _pair_classification(source: random.Random) -> dict[str, Any]:
+    one, other = source.choice((COLD, HOT)), source.choice((COLD, HOT))
+    first, second = [*_words(source, 2), source.choice(one)], [source.choice(other), *_words(source, 1)]
+    return {"sentence": " ".join(first), "sentence2": " ".join(second), "label": "same" if one is other else "other"}
+
+
 def _embedding(source: random.Random) -> dict[str, Any]:
     return {"sentence": " ".join([*_words(source, 1 + source.randrange(6)), source.choice((*COLD, *HOT))])}
 
@@ -63,6 +72,7 @@ _RECORDS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
     "token-classification": _token_classification,
     "question-answering": _question_answering,
     "embedding": _embedding,
+    "classification": _pair_classification,
 }
 
 

@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.space import Subnet, uniform_grid
 from gearshift.trainer.batches import Batch, encode
 from gearshift.trainer.checkpoint import Run, load_run
-from gearshift.trainer.distillation import Teacher, distill_loss
+from gearshift.trainer.distillation import Targets, Teacher, distill_loss
 from gearshift.trainer.dynabert import train_supernet
 from gearshift.trainer.losses import hidden_loss, soft_cross_entropy
-from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.model import ElasticClassifier, Output
 from gearshift.trainer.settings import Settings
 from gearshift.trainer.stage_state import STATE
 from tests.trainer.tasks import make_task_data
@@ -95,6 +96,32 @@ def test_the_same_width_teacher_runs_once_for_each_width_of_a_step(
 ) -> None:
     train(checkpoint_path, tmp_path, depth_epochs=1, sampling="all", same_width_teacher=True)
     assert distilled(passes)[1] == ["w025-d100", "w050-d100", "w075-d100", "w100-d100"] * 3
+
+
+def test_in_place_subnets_learn_from_the_full_net_of_that_step(
+    checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs: list[tuple[bool, bool]] = []  # whether the full net learns, and whether from the teacher
+
+    def seen(student: Output, teacher: Output, batch: Batch, subnet: Subnet, **weights: Any) -> Tensor:
+        pairs.append((NAMES[subnet] == "w100-d100", id(teacher) in fixed))
+        return distill_loss(student, teacher, batch, subnet, **weights)
+
+    fixed: set[int] = set()
+    kept: list[Output] = []  # an id is one object's as long as that lives
+    really_of = Targets.of
+
+    def of(targets: Targets, subnet: Subnet) -> Output:
+        output = really_of(targets, subnet)
+        kept.append(output)
+        if not any(weight.requires_grad for weight in targets.teacher.model.parameters()):
+            fixed.add(id(output))
+        return output
+
+    monkeypatch.setattr("gearshift.trainer.stages.distill_loss", seen)
+    monkeypatch.setattr(Targets, "of", of)
+    train(checkpoint_path, tmp_path, depth_epochs=1, in_place=True)
+    assert pairs == [(False, False), (False, False), (True, True)] * 3
 
 
 def test_random_subnets_alone_are_as_many_as_asked_for(

@@ -1,5 +1,6 @@
 """A supernet in a loop of one's own: converted, sampled, distilled and saved."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,39 @@ def test_what_cannot_be_converted_says_what_can(tmp_path: Path, model: Any) -> N
         Supernet.convert(model, [Subnet(((9, 9),))])
     with pytest.raises(InputError, match="stage: expected one of width, depth, both, got 'breadth'"):
         Supernet.convert(model).sample("breadth")
+
+
+def test_a_given_teacher_teaches_also_after_ranking(
+    checkpoint_path: Path, model: Any, inputs: dict[str, Tensor]
+) -> None:
+    teacher = copy.deepcopy(model)
+    with torch.no_grad():
+        teacher.classifier.bias += torch.tensor([1.0, 2.0, 3.0])
+    supernet = Supernet.convert(model, teacher=teacher)
+    supernet.rank([inputs])
+    full = supernet.model.full
+    with torch.no_grad():
+        expected = teacher(**{name: value for name, value in inputs.items() if name != "labels"}).logits
+        assert torch.allclose(supernet.teach(inputs).of(full).logits, expected, atol=1e-5)
+        assert not torch.allclose(supernet.eval()(inputs).logits, expected, atol=0.5)
+    assert sum(weight.numel() for weight in supernet.parameters()) == sum(w.numel() for w in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 2}, "expected the layers of the model, 4, found 2; give a fine-tuned model of the same"),
+        ({"num_labels": 2}, "expected the labels of the model, .*mild.*, found .*LABEL_1"),
+        ({"vocab_size": 19}, "expected the vocabulary of the model"),
+    ],
+)
+def test_a_teacher_of_another_architecture_is_refused(model: Any, changes: dict[str, int], message: str) -> None:
+    config = copy.deepcopy(model.config)
+    config.update(changes)
+    with pytest.raises(ModelError, match=message):
+        Supernet.convert(model, teacher=transformers.BertForSequenceClassification(config))
+    with pytest.raises(InputError, match="a given teacher has no sorted widths"):
+        Supernet.convert(model, teacher=model, same_width_teacher=True)
 
 
 def test_padding_in_front_is_refused(model: Any, inputs: dict[str, Tensor]) -> None:
