@@ -298,4 +298,3 @@ class _Search:
             base = table_bytes(self.shape, self.limits.precision) if name == "bytes" else embeddings[name]
             values.append(float(base + sum(self._of(name, projection_part(*pair)) for pair in pairs)))
         return np.array(values)
-
