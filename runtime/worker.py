@@ -73,7 +73,10 @@ Backlog = Sequence[tuple[Work, float]]
 
 
 class Worker:
-    """Takes requests until it is closed, or the program ends; `answer` gives the answer of one, `shed` hears of those that came too late."""
+    """Takes requests until it is closed, or the program ends.
+
+    `answer` gives the answer of one, `shed` hears of those that came too late.
+    """
 
     def __init__(
         self,
