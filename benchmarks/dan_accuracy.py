@@ -79,6 +79,7 @@ SETTINGS: dict[str, type] = {
     "table_lr": float,
     "lr": float,
     "dropout": float,
+    "ngram_dropout": float,
 }
 
 

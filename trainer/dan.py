@@ -81,6 +81,7 @@ def train_dan(
         width=settings.width,
         hidden=settings.hidden,
         dropout=settings.dropout,
+        ngram_dropout=settings.ngram_dropout,
         paired=data.paired,
     ).to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     bags = [vocabulary.bags(side) for side in sides]

@@ -35,6 +35,9 @@ class DanSettings:
     lr: float = 1e-3
     """Learning rate of the layers."""
     dropout: float = 0.1
+    ngram_dropout: float = 0
+    """Share of the n-grams of a text that a step leaves out (the word dropout of Iyyer et al., 2015): against learning
+    a small set by heart, most of all where its texts are short."""
     max_length: int | None = None
     """Tokens that the teacher reads of a text, by default as many as it was trained on; the DAN reads all of it."""
     save_every_s: float = 60
@@ -49,6 +52,10 @@ class DanSettings:
             raise InputError(f"longest: expected 1 to {LONGEST} words, got {self.longest}")
         if min(self.width, self.hidden, self.batch_size) < 1 or min(self.lr, self.table_lr) <= 0 or self.epochs < 0:
             raise InputError("settings of a DAN: expected sizes and learning rates above 0; check them")
+        if not (0 <= self.dropout < 1 and 0 <= self.ngram_dropout < 1):
+            raise InputError(
+                f"dropout: expected shares from 0 to below 1, got {self.dropout:g}, of n-grams {self.ngram_dropout:g}"
+            )
         if self.unlabelled_only and self.finetune_epochs:
             raise InputError("unlabelled_only: expected no finetune_epochs, which learn from labels; leave one out")
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from gearshift.runtime.dan import Dense
@@ -40,18 +41,31 @@ class RowwiseAdagrad:
 class DanStudent(nn.Module):
     """Bags of n-gram rows in, logits out."""
 
-    def __init__(self, ngrams: int, labels: int, *, width: int, hidden: int, dropout: float, paired: bool) -> None:
+    def __init__(
+        self,
+        ngrams: int,
+        labels: int,
+        *,
+        width: int,
+        hidden: int,
+        dropout: float,
+        ngram_dropout: float = 0,
+        paired: bool,
+    ) -> None:
         super().__init__()
         self.paired = paired
         self.table = nn.EmbeddingBag(ngrams, width, mode="mean", sparse=True)
         nn.init.normal_(self.table.weight, std=0.1)
         self.dropout = nn.Dropout(dropout)
+        self.ngram_dropout = ngram_dropout
         self.hidden = nn.Linear(width * (4 if paired else 1), hidden)
         self.output = nn.Linear(hidden, labels)
 
     def forward(self, bags: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
         """Logits (texts, labels) of one (ids, offsets), or of the two of pairs, on the table's device."""
         device = self.table.weight.device
+        if self.training and self.ngram_dropout:
+            bags = [left_out(*bag, self.ngram_dropout) for bag in bags]
         means = [self.table(ids.to(device), offsets.to(device)) for ids, offsets in bags]
         if self.paired:
             first, second = means
@@ -68,6 +82,13 @@ class DanStudent(nn.Module):
         """The layers as the runtime has them."""
         parts = (self.hidden.weight, self.hidden.bias, self.output.weight, self.output.bias)
         return Dense(*(part.detach().cpu().numpy().copy() for part in parts))
+
+
+def left_out(ids: Tensor, offsets: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """(ids, offsets) without a random share of the ids."""
+    kept = torch.rand(len(ids)) >= share
+    before = F.pad(kept.cumsum(0), (1, 0))  # how many are kept of the ids before each one
+    return ids[kept], before[offsets]
 
 
 class Vocabulary:

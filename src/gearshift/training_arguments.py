@@ -81,6 +81,7 @@ DAN_SETTINGS: Flags = {
     "table_lr": (float, "learning rate of the table"),
     "lr": (float, "learning rate of the layers"),
     "dropout": (float, "share of dropped features"),
+    "ngram_dropout": (float, "share of a text's n-grams that a step leaves out, where it learns them by heart"),
     "max_length": (int, "tokens that the teacher reads of a text (default: as it was trained; a bundle's own)"),
     "save_every_s": (float, "seconds that an interruption loses at most"),
     "seed": (int, "what all random numbers follow from"),

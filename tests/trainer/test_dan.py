@@ -18,7 +18,7 @@ from gearshift.trainer import dan as dan_module
 from gearshift.trainer.dan import text_of, train_dan
 from gearshift.trainer.dan_run import DanRun, load_dan_run
 from gearshift.trainer.dan_settings import DanSettings
-from gearshift.trainer.dan_student import RowwiseAdagrad
+from gearshift.trainer.dan_student import RowwiseAdagrad, left_out
 from gearshift.trainer.data import DataSet
 from tests.trainer.tiny import KEYWORDS, LABELS, make_data
 
@@ -125,7 +125,9 @@ def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_training_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = dataclasses.replace(SETTINGS, save_every_s=0, dropout=0.2, finetune_epochs=1, epochs=2)
+    settings = dataclasses.replace(
+        SETTINGS, save_every_s=0, dropout=0.2, ngram_dropout=0.2, finetune_epochs=1, epochs=2
+    )
     whole = _train(tmp_path / "whole", settings=settings)
     step, calls = RowwiseAdagrad.step, []
 
@@ -143,6 +145,18 @@ def test_an_interrupted_training_goes_on_and_ends_the_same(tmp_path: Path, monke
             _train(out, settings=settings)
         assert not out.exists()
         np.testing.assert_array_equal(_train(out, settings=settings).table, whole.table)
+
+
+def test_ngrams_are_left_out_of_each_text_at_random() -> None:
+    torch.manual_seed(0)
+    texts = [torch.arange(0, 1000), torch.arange(1000, 1000), torch.arange(1000, 1010), torch.arange(1010, 3000)]
+    ends = torch.tensor([len(text) for text in texts]).cumsum(0)
+    ids, offsets = left_out(torch.cat(texts), torch.cat([torch.tensor([0]), ends[:-1]]), 0.3)
+    found = [set(part.tolist()) for part in ids.tensor_split(offsets[1:].tolist())]
+    assert all(part <= set(text.tolist()) for part, text in zip(found, texts, strict=True))
+    assert [len(part) / max(1, len(text)) for part, text in zip(found, texts, strict=True)] == pytest.approx(
+        [0.7, 0, 0.7, 0.7], abs=0.15
+    )
 
 
 def test_only_touched_rows_change() -> None:
@@ -167,7 +181,9 @@ def test_much_text_needs_memory_for_a_small_table_too() -> None:
     assert small.memory_bytes(10**8) > small.memory_bytes(10**6) + 10**9
 
 
-@pytest.mark.parametrize("wrong", [{"table_parameters": 10}, {"table_parameters": 10**10}, {"longest": 5}, {"lr": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"table_parameters": 10}, {"table_parameters": 10**10}, {"longest": 5}, {"lr": 0}, {"ngram_dropout": 1}]
+)
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="expected"):
         DanSettings(**wrong)
