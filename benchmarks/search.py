@@ -98,7 +98,7 @@ def main() -> None:
         "evolution": rivals,
     }
     save(name, facts, lines_of(name, facts, report))
-    plot_search(report, RESULTS / f"{name}-pool.png")
+    plot_search(report, RESULTS / f"{name}-pool.png", {"latencies of search-latency.json": device})
     plot(points, rows, RESULTS / f"{name}.png")
 
 

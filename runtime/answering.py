@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,6 @@ from gearshift.runtime.record import RequestRecord, SteeringChange
 from gearshift.runtime.sensors import Snapshot
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.slow_loop import SlowLoop
-from gearshift.runtime.steering import Steering
 from gearshift.runtime.text import Encoded
 from gearshift.runtime.worker import AnswerFuture, Backlog, Pending
 
@@ -103,12 +104,12 @@ class Answering:
                 )
             options = None if future is None else future.run_options
             outputs = self._executors[decision.name](encoded, options) if sure is None else sure
+            record.run_ms = (self._clock() - (started if sure is None else turn)) * 1e3
+            finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
         except Exception as error:
             record.error = REJECTED if decision.reason == REJECTED else type(error).__name__
             self._note(record)
             raise
-        record.run_ms = (self._clock() - (started if sure is None else turn)) * 1e3
-        finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
         record.latency_ms = latency_ms = (self._clock() - began) * 1e3
         record.met = met = None if deadline is None else latency_ms <= deadline
         self._learn(decision, record)
@@ -153,9 +154,10 @@ class Answering:
         with self._lock:
             self._controller.sense(snapshot, self._clock())
 
-    def steer(self, steering: Steering) -> None:
-        """Steer by something else from the next decision on."""
+    def steer(self, changes: Mapping[str, Any]) -> None:
+        """Steer by something else from the next decision on: fields of Steering, the others stay."""
         with self._lock:
+            steering = replace(self._controller.steering, **changes)
             self._controller.steer(steering)
             if self._log is not None:
                 self._log.write(SteeringChange(time=time.time(), steering=steering))

@@ -35,6 +35,8 @@ class Backoff:
 
     def limit_ms(self, now: float) -> float:
         """Work of this expected time and longer is held back; the limit doubles each time a hold ends."""
+        if self._until - now > LONGEST_HOLD_S:  # the clock was set back
+            self._until = now
         if self._limit_ms < math.inf and now >= self._until:
             self._limit_ms *= 2
             if self._limit_ms > self._top_ms:

@@ -10,7 +10,6 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
@@ -34,7 +33,7 @@ from gearshift.runtime.metrics_server import MetricsServer, check_port
 from gearshift.runtime.packed import PackedCache
 from gearshift.runtime.profiles import save_table
 from gearshift.runtime.providers import CPU
-from gearshift.runtime.queue import LIMIT
+from gearshift.runtime.queue import LIMIT, check_limit
 from gearshift.runtime.record import LogHeader
 from gearshift.runtime.sensors import Sensors, effective_cpus
 from gearshift.runtime.session import ElasticSession
@@ -148,14 +147,19 @@ class Engine:
         Raises BundleError (IntegrityError, SchemaError, SelfTestError), ProfileError, InputError or
         StorageError.
         """
-        bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
         if not isinstance(sensors, bool | Sensors):
             raise InputError(f"sensors: expected True, False or Sensors, got {sensors!r}")
+        if not isinstance(rules, Rules):
+            raise InputError(f"rules: expected Rules, got {rules!r}")
+        check_limit(queue_limit)
         steering = Steering(
             target=target, min_accuracy=min_accuracy, max_cpu_share=max_cpu_share, reject=_rejects(on_miss)
         )
         if metrics_port is not None:
             check_port(metrics_port)
+        bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
+        if min_accuracy is not None:
+            _check_reachable(min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
         if cascade is not None:
             Cascade(bundle, cascade)  # refuses before the slow part
         with contextlib.ExitStack() as undo:
@@ -209,7 +213,7 @@ class Engine:
         began = self._clock()
         self._check_process()
         with self._gate:
-            deadline = _checked_deadline(deadline_ms)
+            deadline = checked_deadline(deadline_ms)
             if isinstance(text, list):
                 if not text:
                     return []
@@ -228,8 +232,8 @@ class Engine:
         """
         began = self._clock()
         self._check_process()
-        deadline = _checked_deadline(deadline_ms)
-        if text == []:
+        deadline = checked_deadline(deadline_ms)
+        if isinstance(text, list) and not text:
             done = AnswerFuture()
             done.set_result([])
             return done
@@ -256,7 +260,7 @@ class Engine:
         """
         longest = self._bundle.manifest.max_length
         chosen = self._table.lengths if lengths is None else tuple(lengths)
-        if not all(isinstance(length, int) and 1 <= length <= longest for length in chosen):
+        if not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= longest for n in chosen):
             raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(chosen)}")
         began, calls = time.perf_counter(), 0
         run = executors(self._bundle, self._session)
@@ -321,7 +325,7 @@ class Engine:
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not KEEP}
         if on_miss is not KEEP:
             changes["reject"] = _rejects(on_miss)
-        self._answering.steer(replace(self.steering, **changes))
+        self._answering.steer(changes)
 
     def release_pages(self) -> int:
         """Give back the memory of weights that requests have touched so far; gives the bytes freed.
@@ -413,8 +417,10 @@ class Engine:
     def close(self) -> None:
         """Wait for the requests that are running, then free the weights; those in the queue get EngineClosedError.
 
-        A second call does nothing.
+        A second call does nothing, nor does one in a fork: what is to be waited for and freed is the parent's.
         """
+        if os.getpid() != self._process:
+            return
         if self._slow_loop is not None:
             self._slow_loop.close()
         self._worker.close()
@@ -434,13 +440,21 @@ class Engine:
         self.close()
 
 
+def _check_reachable(min_accuracy: float, bundle: Bundle, precisions: Sequence[str]) -> None:
+    """Raise InputError where no gear at any of the precisions is as accurate."""
+    best = max(entry.accuracy for precision in precisions for entry in bundle.gears(precision).values())
+    if min_accuracy > best:
+        raise InputError(f"min_accuracy: expected at most {best}, the best there is, got {min_accuracy}")
+
+
 def _rejects(on_miss: object) -> bool:
     if on_miss not in ON_MISS:
         raise InputError(f"on_miss: expected {' or '.join(ON_MISS)}, got {on_miss!r}")
     return on_miss == "reject"
 
 
-def _checked_deadline(deadline_ms: object) -> float | None:
+def checked_deadline(deadline_ms: object) -> float | None:
+    """A deadline as requests take it; raises InputError for what is none."""
     if deadline_ms is None or (type(deadline_ms) is float and 0 < deadline_ms < math.inf):  # at once: the usual ones
         return deadline_ms
     # A bool is a number in Python, but no deadline. A NaN compares as false.

@@ -40,6 +40,8 @@ class Hysteresis:
 
     def smooth(self, factor: float, now: float) -> float:
         """What to use for a tail factor of that moment."""
+        if now < self._at:  # the clock was set back: nothing waits until it is there again
+            self._high_at = self._period_at = now
         self._seen = 0 if now - self._at >= IDLE_S else self._seen + 1
         self._at = now
         self._sum, self._count = self._sum + factor, self._count + 1

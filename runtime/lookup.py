@@ -65,6 +65,11 @@ class Problem:
         total: Array = np.sum([costs.min(axis=0) for costs in self.costs], axis=0)
         return total
 
+    def with_fixed(self, fixed: Array) -> Problem:
+        """The same with (costs,) what every choice costs in the limits too, so that these grow with it in them."""
+        first, *others = self.costs
+        return Problem(self.losses, (first + fixed, *others), self.limits + fixed)
+
     def totals(self, choice: Choice) -> tuple[float, Array]:
         """The loss and the costs (costs,) of a choice."""
         loss = math.fsum(losses[option] for losses, option in zip(self.losses, choice, strict=True))
@@ -90,6 +95,8 @@ def nearest(problem: Problem) -> Choice:
     InputError where they cannot be met at all.
     """
     grows = problem.limits > 0
+    if not grows.any():
+        raise InputError("no choice is within the limits, and none of them can grow")
     shares = tuple((costs[:, grows] / problem.limits[grows]) for costs in problem.costs)
     relative = tuple(values.sum(axis=1) for values in shares)
 

@@ -253,9 +253,7 @@ class _Search:
         candidates = []
         for _, sizes in self._combinations():
             problem = self._problem(sizes)
-            # The limits grow with what is fixed in them.
-            grown = Problem(problem.losses, _with_fixed(problem, self._fixed(sizes)), self.limit)
-            candidates.append((sizes, nearest(grown)))
+            candidates.append((sizes, nearest(problem.with_fixed(self._fixed(sizes)))))
         sizes, choice = min(candidates, key=factor)
         return self._rows(sizes, choice)
 
@@ -300,9 +298,3 @@ class _Search:
             base = table_bytes(self.shape, self.limits.precision) if name == "bytes" else embeddings[name]
             values.append(float(base + sum(self._of(name, projection_part(*pair)) for pair in pairs)))
         return np.array(values)
-
-
-def _with_fixed(problem: Problem, fixed: Any) -> tuple[Any, ...]:
-    """The costs with what is fixed put into those of the first stage."""
-    first, *others = problem.costs
-    return (first + fixed, *others)

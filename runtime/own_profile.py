@@ -83,7 +83,7 @@ def _candidates(device: Fingerprint) -> list[Path]:
 
 
 def _changed(device: Fingerprint) -> Found | None:
-    """A profile of the user's of the same CPU, measured while its governor or its features were others."""
+    """A profile of the user's of the same CPU under another name, or while its governor or its features were others."""
     try:
         paths = sorted(profile_directory().glob("*.json"))
     except StorageError:
@@ -100,7 +100,7 @@ def _changed(device: Fingerprint) -> Found | None:
             texts = [
                 f"{name} {_text(getattr(then, name))} then, {_text(getattr(device, name))} now" for name in changed
             ]
-            return Found(path, profile, "; ".join(texts))
+            return Found(path, profile, "; ".join(texts) or _stale(profile, device))
     return None
 
 

@@ -28,7 +28,7 @@ class Probing:
 
     def due(self, now: float) -> bool:
         """Whether the pause is over."""
-        return self._tried_at is None or now - self._tried_at >= self._pause_s
+        return self._tried_at is None or not 0 <= now - self._tried_at < self._pause_s
 
     def begins(self, now: float) -> None:
         """A try begins."""

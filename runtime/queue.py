@@ -16,6 +16,12 @@ LIMIT = 1000
 """Requests that may wait: at a millisecond each, the last one waits for a second."""
 
 
+def check_limit(limit: object) -> None:
+    """Raise InputError where this is no number of requests that may wait."""
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise InputError(f"queue limit: expected a whole number of at least 1, got {limit!r}")
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting(Generic[Item]):
     """One that waits."""
@@ -33,8 +39,7 @@ class DeadlineQueue(Generic[Item]):
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise InputError(f"queue limit: expected a whole number of at least 1, got {limit!r}")
+        check_limit(limit)
         self._limit = limit
         self._heap: list[tuple[float, int, Waiting[Item]]] = []
         self._arrivals = itertools.count()
@@ -57,7 +62,15 @@ class DeadlineQueue(Generic[Item]):
 
     def most_urgent(self, count: int) -> list[Waiting[Item]]:
         """Those with the earliest deadlines, at most `count`, in order; they go on waiting."""
-        return [entry[2] for entry in heapq.nsmallest(count, self._heap)]
+        found: list[Waiting[Item]] = []
+        reached = [(self._heap[0], 0)] if self._heap else []
+        while reached and len(found) < count:  # down from the top of the heap: the time does not grow with the queue
+            entry, place = heapq.heappop(reached)
+            found.append(entry[2])
+            for below in (2 * place + 1, 2 * place + 2):
+                if below < len(self._heap):
+                    heapq.heappush(reached, (self._heap[below], below))
+        return found
 
     def remove(self, item: Item) -> bool:
         """Whether that very item waited; it does no more."""

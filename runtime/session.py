@@ -32,6 +32,9 @@ OPTIMIZATION_LEVELS = {
 PACKED_FROM_BYTES = 1024
 """Weights below this stay inside a graph that is saved with packed weights."""
 
+MOST_THREADS = 1024
+"""onnxruntime makes as many as it is told to; a million take the whole machine down."""
+
 ERRORS_ONLY = 3
 """Severity of ONNX Runtime's own log: 3 is errors."""
 
@@ -231,8 +234,8 @@ def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | N
 
     Raises InputError for a wrong number of threads, SchemaError for an unknown entry.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise InputError(f"threads: expected a whole number of at least 1, got {threads!r}")
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+        raise InputError(f"threads: expected a whole number from 1 to {MOST_THREADS}, got {threads!r}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

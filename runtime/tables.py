@@ -167,7 +167,9 @@ class BlockTables:
         problem = self._problem(limits, asked, latency)
         found = [self.estimate(choice, limits, latency) for choice in best_choices(problem, count)]
         if not found:
-            close = self.estimate(nearest(problem), limits, latency)
+            fixed = np.array([getattr(limits, name) for name in asked]) - problem.limits[: len(asked)]
+            whole = problem.with_fixed(np.append(fixed, np.zeros(len(problem.limits) - len(asked))))
+            close = self.estimate(nearest(whole), limits, latency)
             needed = " and ".join(f"{getattr(close, name):,.6g} {UNITS[name]}" for name in asked)
             wanted = " and ".join(f"{getattr(limits, name):,.6g} {UNITS[name]}" for name in asked)
             raise InputError(f"no subnet is within {wanted}; the nearest takes {needed}: allow that much")

@@ -7,7 +7,6 @@ that one trace fits every device.
 
 from __future__ import annotations
 
-import json
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.device_profiles.profile import LatencyTable
+from gearshift.runtime import decision_log
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.latency import predict
 from gearshift.runtime.reading import UNKNOWN, Reading
@@ -63,12 +63,18 @@ class Trace:
 
 @dataclass(frozen=True)
 class Scale:
-    """What a trace is fitted to: the largest subnet of a device."""
+    """What a trace is fitted to: the largest subnet of a device. Raises InputError for what is no seed or no time."""
 
     table: LatencyTable
     largest: str
     seed: int
     duration_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"seed: expected a whole number of at least 0, got {self.seed}")
+        if not 0 < self.duration_s < math.inf:
+            raise InputError(f"seconds: expected a number above 0, got {self.duration_s}")
 
     def cost_ms(self, lengths: dict[int, float]) -> float:
         """Mean time of the largest subnet over lengths with these shares."""
@@ -281,33 +287,28 @@ TRACES: dict[str, Callable[[Scale, np.random.Generator], Trace]] = {
 
 
 def make_trace(name: str, scale: Scale) -> Trace:
-    """The trace of that name; the same arguments give the same trace."""
+    """The trace of that name; the same arguments give the same trace. Raises InputError where it has no request."""
     if name not in TRACES:
         raise InputError(f"unknown trace {name!r}; expected a decision log or one of {', '.join(TRACES)}")
-    return TRACES[name](scale, np.random.default_rng([scale.seed, list(TRACES).index(name)]))
+    trace = TRACES[name](scale, np.random.default_rng([scale.seed, list(TRACES).index(name)]))
+    if not trace.arrivals:
+        raise InputError(f"trace {name}: no request comes within {scale.duration_s:g} seconds; make it longer")
+    return trace
 
 
 def read_log(path: Path) -> Trace:
     """The requests of a decision log that had deadlines and were answered, single texts only, as a trace.
 
-    What each took beyond its table is laid on the request itself. Raises InputError, which names the line.
+    What each took beyond its table is laid on the request itself. Raises DataError, which names the line, and
+    InputError where there is no such request.
     """
     rows = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: expected a decision log ({error})") from error
-    for number, line in enumerate(lines, 1):
-        try:
-            raw = json.loads(line)
-            if "schema_version" in raw:  # the header; one more for each engine that wrote to the file
+    for run in decision_log.read_log(path):
+        for record in run.records:
+            if record.deadline_ms is None or len(record.tokens) != 1 or record.latency_ms is None or not record.ratio:
                 continue
-            if raw["deadline_ms"] is not None and len(raw["tokens"]) == 1 and raw["run_ms"] is not None:
-                arrival = float(raw["time"]) - float(raw["latency_ms"]) / 1e3
-                ratio = float(raw["run_ms"]) / float(raw["expected_ms"])
-                rows.append((arrival, int(raw["tokens"][0]), float(raw["deadline_ms"]), ratio))
-        except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-            raise InputError(f"{path}, line {number}: expected a line of a decision log ({error!r})") from error
+            arrival = record.time - record.latency_ms / 1e3
+            rows.append((arrival, record.tokens[0], record.deadline_ms, record.ratio))
     if not rows:
         raise InputError(f"{path}: expected requests with deadlines, found none")
     rows.sort()

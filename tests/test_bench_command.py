@@ -144,6 +144,19 @@ def test_a_batch_is_measured_and_kept_out_of_the_profile(
     assert not profiles.exists()
 
 
+def test_what_was_measured_is_kept_where_the_long_load_is_interrupted(
+    command: Command,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gearshift.bench.soak", interrupt)
+    assert command("bench", bundle.path, *QUICK, "--precision", "int8", "--soak", "30m").code == 130
+    assert load_profile(own_path(this_device())).table_for(bundle.hash, "int8", 1) is not None
+
+
 def test_a_bundle_with_one_subnet_is_measured_as_it_is(command: Command, bundle: Bundle, tmp_path: Path) -> None:
     single = trim_bundle(bundle, tmp_path / "single.gearshift", keep=("w050-d050",))
     ended = command("bench", single.path, *QUICK, "--report", tmp_path / "r.html", "--json")
@@ -202,6 +215,10 @@ def test_beside_dedicated_graphs_it_names_the_package_that_is_missing(
         (("--budget", "0.001"), "budget: expected "),
         (("--scenario", "server", "--budget", "0.1"), "scenario server: expected a latency bound"),
         (("--scenario", "offline", "--subnet", "w1"), "unknown subnet 'w1'"),
+        (("--soak", "2s", "--subnet", "w1"), "unknown subnet 'w1'"),
+        (("--deadline-ms", "-5"), "deadline_ms: expected a positive number of milliseconds or None, got -5"),
+        (("--deadline-ms", "nan"), "deadline_ms: expected a positive number of milliseconds or None, got nan"),
+        (("--scenario", "server", "--deadline-ms", "0"), "deadline_ms: expected a positive number"),
     ],
     ids=str,
 )

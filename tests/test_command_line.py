@@ -321,7 +321,7 @@ def test_what_run_cannot_use_is_one_line(answer: Command, arguments: list[str], 
 
 def test_a_number_of_threads_that_is_none_is_one_line(command: Command, tiny_bundle: Path) -> None:
     error = command("run", tiny_bundle, TEXT, "--threads", 0).error
-    assert error == "threads: expected a whole number of at least 1, got 0"
+    assert error == "threads: expected a whole number from 1 to 1024, got 0"
 
 
 def test_standard_input_that_is_no_text_is_one_line(answer: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     grid = uniform_grid(shape, settings.widths, settings.depths)
     states = out.with_name(f"{out.name}.partial")
     with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
-        claim_states(states, _identity(source, checkpoint, data, settings))
+        claim_states(states, _identity(source, checkpoint, data, settings), usual=Settings().to_dict())
     if log_to is not None:
         accelerator.init_trackers("gearshift")
     training = Training(
@@ -210,15 +210,25 @@ def data_hash(data: DataSet) -> str:
     return hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest()
 
 
-def claim_states(states: Path, identity: dict[str, Any]) -> None:
-    """Make the directory of states, or check that the one there is of the same training."""
+def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, Any] | None = None) -> None:
+    """Make the directory of states, or check that the one there is of the same training.
+
+    `usual`: settings by default. A version that lacked one of them did as its default says.
+    """
     description = states / "training.json"
     content = json.dumps(identity, indent=1).encode()
-    if description.is_file():
-        if description.read_bytes() != content:
-            raise InputError(
-                f"{states}: holds an interrupted training with other settings or rows; "
-                "repeat it as it was, delete it, or name another output"
-            )
+    if not description.is_file():
+        replace_file(description, content)
         return
-    replace_file(description, content)
+    found = json.loads(description.read_bytes())
+    if usual is not None:
+        known = {name: value for name, value in usual.items() if name in identity["settings"]}
+        found["settings"] = {**json.loads(json.dumps(known)), **found["settings"]}
+    wanted = json.loads(content)
+    if found != wanted:
+        parts = {**wanted, **wanted.get("settings", {})}, {**found, **found.get("settings", {})}
+        differ = [name for name in parts[0] if name != "settings" and parts[0][name] != parts[1].get(name)]
+        raise InputError(
+            f"{states}: holds an interrupted training with other settings or rows ({', '.join(differ)}); "
+            "repeat it as it was, delete it, or name another output"
+        )

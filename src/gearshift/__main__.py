@@ -12,6 +12,7 @@ import gearshift
 from gearshift.arguments import add_columns, command
 from gearshift.bundle_arguments import add_bundles
 from gearshift.device_arguments import add_device
+from gearshift.look_up import add_look_up
 from gearshift.nas_arguments import add_nas
 from gearshift.runtime.errors import GearshiftError
 from gearshift.training_arguments import add_training
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add_training(listed)
     add_nas(listed, command, add_columns)
     add_bundles(listed)
+    add_look_up(listed)
     add_device(listed)
     return parser
 

@@ -24,6 +24,7 @@ from gearshift.runtime.calibrated import Calibration, Measured
 from gearshift.runtime.calibration import calibrate
 from gearshift.runtime.calibration_plan import Plan
 from gearshift.runtime.device_latency import DeviceRow, device_rows, find_subjects
+from gearshift.runtime.engine import checked_deadline
 from gearshift.runtime.errors import GearshiftError
 from gearshift.runtime.measure import random_inputs
 from gearshift.runtime.own_profile import own_path
@@ -46,6 +47,7 @@ UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 def bench(options: argparse.Namespace) -> int:
     """Calibrate and show; or run a scenario, or every subnet beside a dedicated graph."""
+    checked_deadline(options.deadline_ms)
     bundle = open_bundle(options.bundle)
     if options.scenario is not None:
         return _scenario(options, bundle)
@@ -133,6 +135,8 @@ def _calibrate(options: argparse.Namespace, bundle: Bundle) -> int:
         batch=options.batch,
         budget_s=options.budget,
     )
+    if options.soak is not None:
+        _subnet(options, bundle, plan.precisions[-1])
     subjects = find_subjects(options.compare)
     draw_plot = _plot_writer(options.plot)
     for path in (options.plot, options.report):
@@ -149,8 +153,8 @@ def _calibrate(options: argparse.Namespace, bundle: Bundle) -> int:
             lengths = calibration.measured[0].stages.lengths
             for precision in plan.precisions:
                 rows += device_rows(bundle, subjects, precision, lengths, threads)
+        profile = _save(options, calibration)  # before the long load, which may be interrupted
         soaked = None if options.soak is None else _soak(options, bundle, plan, threads, progress)
-    profile = _save(options, calibration)
     found = _Found(calibration, threads, tuple(rows), soaked, profile, options.deadline_ms)
     if draw_plot is not None:
         draw_plot(found.charts())

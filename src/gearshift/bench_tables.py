@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -117,11 +118,12 @@ def deadline_table(calibration: Calibration, threads: int, deadline_ms: float | 
     lengths = shown[0].stages.lengths if shown else ()
     deadlines = DEADLINES_MS if deadline_ms is None else (deadline_ms,)
     rows: list[tuple[str, ...]] = []
+    enough = tuple(_best(calibration, shown, place, math.inf) for place in range(len(lengths)))
     for deadline in deadlines:
         cells = tuple(_best(calibration, shown, place, deadline) for place in range(len(lengths)))
-        if rows and deadline_ms is None and cells == rows[-1][1:]:
-            break  # everything fits: longer ones tell nothing more
         rows.append((f"{deadline:g} ms", *cells))
+        if cells == enough:  # longer ones tell nothing more
+            break
     header = ("deadline", *(f"{length} tokens" for length in lengths))
     note = f"by the 95th percentile of calls on the unloaded device, {threads_text(threads)}"
     return Table("What fits a deadline", header, tuple(rows), note, wrapped=True)

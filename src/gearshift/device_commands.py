@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gearshift.runtime import Engine, GearshiftError, InputError, open_bundle
 from gearshift.runtime.answers import (
@@ -22,6 +22,7 @@ from gearshift.runtime.answers import (
 )
 from gearshift.runtime.compressed import unpacked_entries
 from gearshift.runtime.decision_log import read_log
+from gearshift.runtime.engine import checked_deadline
 from gearshift.runtime.live import LiveView
 from gearshift.runtime.profiles import tables_for
 from gearshift.runtime.providers import CPU
@@ -29,13 +30,11 @@ from gearshift.show import percent as _percent
 from gearshift.show import show as _print
 from gearshift.show import table as _table
 
-if TYPE_CHECKING:
-    pass
-
 
 def run(options: argparse.Namespace) -> int:
     """Answer texts, each one as soon as it is read."""
     answers: list[dict[str, Any]] = []
+    checked_deadline(options.deadline_ms)
     with Engine.load(
         options.bundle,
         threads=options.threads,

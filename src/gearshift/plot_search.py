@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,24 @@ from gearshift.plot import save_figure
 from gearshift.runtime.mixed import block_parts
 
 if TYPE_CHECKING:
+    from gearshift.runtime.block_latency import BlockLatency
     from gearshift.runtime.mixed_tables import MixedTables
     from gearshift.trainer.search import SearchReport
 
 
-def plot_search(report: SearchReport, path: Path) -> None:
-    """The block tables of a supernet and its pool, as PNG or SVG by the name's end."""
+TOKENS = 64
+"""Length of text whose latency is drawn."""
+
+
+def plot_search(report: SearchReport, path: Path, devices: Mapping[str, BlockLatency] | None = None) -> None:
+    """The block tables of a supernet and its pool, as PNG or SVG by the name's end.
+
+    With the latencies of a device, the first of `devices`, the pool is drawn over these too.
+    """
     check_format(path)
-    figure, ((options, sums), (size, metric)) = plt.subplots(2, 2, figsize=(12, 9), layout="constrained")
+    columns = 3 if devices else 2
+    figure, grid = plt.subplots(2, columns, figsize=(6 * columns, 9), layout="constrained")
+    (options, sums), (size, metric) = grid[:, :2]
     _draw_options(options, report)
     _draw_sums(sums, [(one.summed_loss, one.loss) for one in report.pool if one.summed_loss is not None])
     uniform = [one.name.startswith("w") for one in report.pool]
@@ -33,6 +43,16 @@ def plot_search(report: SearchReport, path: Path) -> None:
         _scatter(axes, parameters, values, uniform)
         axes.set(xlabel="parameters, millions", ylabel=label)
     size.set_title(f"pool of {len(report.pool)}", loc="left")
+    if devices:
+        name, device = next(iter(devices.items()))
+        times = [device.predict(one.subnet, TOKENS) for one in report.pool]
+        for axes, values, label in (
+            (grid[0, 2], [one.loss for one in report.pool], "measured loss, dev rows"),
+            (grid[1, 2], [one.accuracy for one in report.pool], f"{report.metric}, test rows"),
+        ):
+            _scatter(axes, times, values, uniform)
+            axes.set(xlabel=f"summed latency of {TOKENS} tokens, ms", ylabel=label)
+        grid[0, 2].set_title(name, loc="left")
     for axes in figure.axes:
         axes.grid(alpha=0.3)
     save_figure(figure, path)

@@ -161,6 +161,7 @@ def search(options: argparse.Namespace) -> int:
         check_format(options.plot)
     run = load_run(options.run)
     data = _read_data(options, data_path(options, run), run.checkpoint.task)
+    devices = _devices(options)
     report = search_run(
         run,
         data,
@@ -169,10 +170,10 @@ def search(options: argparse.Namespace) -> int:
         separate=options.separate,
         pool=options.pool,
         rescored=options.rescored,
-        devices=_devices(options),
+        devices=devices,
     )
     if options.plot is not None:
-        plot_search(report, options.plot)
+        plot_search(report, options.plot, devices)
     header = ("subnet", "parameters", f"MACs ({report.tables.macs_tokens} tokens)", "loss", "summed", report.metric)
     rows = [
         (

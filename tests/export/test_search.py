@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gearshift.__main__ import main
 from gearshift.export.pipeline import export_bundle
 from gearshift.plot_search import plot_search
 from gearshift.runtime import Engine
@@ -18,6 +20,7 @@ from gearshift.runtime.tables import Limits, load_tables
 from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import Run, load_run
 from gearshift.trainer.dynabert import train_supernet
+from gearshift.trainer.pool import kinds_of_device
 from gearshift.trainer.search import Scorer, SearchReport, search_run, search_space
 from tests.trainer.tiny import SETTINGS, SHAPE, encoded_rows, make_data, random_model, write_checkpoint
 
@@ -99,6 +102,8 @@ def test_the_uniform_subnets_are_scored_too_and_none_beats_the_pool(searched: tu
 def test_a_picture_shows_the_search(searched: tuple[Run, SearchReport], tmp_path: Path) -> None:
     plot_search(searched[1], tmp_path / "search.png")
     assert (tmp_path / "search.png").read_bytes().startswith(b"\x89PNG")
+    plot_search(searched[1], tmp_path / "device.svg", kinds_of_device(SHAPE))
+    assert (tmp_path / "device.svg").read_bytes().count(b'<g id="axes_') == 6
     with pytest.raises(InputError, match=r"ends in \.png or \.svg"):
         plot_search(searched[1], tmp_path / "search.pdf")
 
@@ -150,6 +155,34 @@ def test_a_searched_run_is_exported_and_answers(searched: tuple[Run, SearchRepor
             engine.pin(name)
             answers[name] = engine.run("the winter was full of snow").subnet
         assert answers == {name: name for name in run.subnets}
+
+
+def test_a_device_looks_up_the_best_subnets_within_limits(
+    searched: tuple[Run, SearchReport], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = searched
+    bundle, profile = tmp_path / "searched.gearshift", tmp_path / "device.json"
+    export_bundle(run, bundle, DATA.splits["test"], precisions=("fp32",), layers_per_stage=1)
+    with Engine.load(bundle, threads=1, cache=False) as engine:
+        engine.save_profile(profile)
+
+    def look_up(*arguments: object) -> list[dict[str, Any]]:
+        assert main(["look-up", str(bundle), *map(str, arguments), "--json"]) == 0
+        found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["subnets"]
+        return found
+
+    full = look_up("--count", 1)[0]
+    assert full["name"] == "w100-d100" and full["latency_ms"] is None
+    assert full["accuracy"] == pytest.approx(run.accuracies["w100-d100"])
+    timed = look_up("--profile", profile, "--length", 12, "--count", 200)
+    limit = sorted(one["latency_ms"] for one in timed)[50]
+    small = look_up("--profile", profile, "--length", 12, "--latency-ms", limit, "--macs", full["macs"] / 2)
+    assert len(small) == 5 and [one["loss"] for one in small] == sorted(one["loss"] for one in small)
+    assert all(one["latency_ms"] <= limit * (1 + 1e-9) and one["macs"] <= full["macs"] / 2 for one in small)
+    assert main(["look-up", str(bundle), "--parameters", "1"]) == 1
+    assert "the nearest takes" in capsys.readouterr().err
+    assert main(["look-up", str(bundle)]) == 0
+    assert "w100-d100" in capsys.readouterr().out
 
 
 def test_a_stage_that_covers_the_whole_net_cannot_be_skipped(searched: tuple[Run, SearchReport]) -> None:

@@ -76,3 +76,10 @@ def test_a_failure_long_after_the_last_one_starts_again_with_the_shortest_hold(p
     assert backoff.limit_ms(FIRST_HOLD_S) == math.inf
     _fail(backoff, 8.0, FIRST_HOLD_S + pause_s)
     assert backoff.limit_ms(2 * FIRST_HOLD_S + pause_s) == math.inf
+
+
+def test_a_clock_that_is_set_back_ends_the_hold() -> None:
+    backoff = Backoff()
+    _fail(backoff, 8.0, now=5000.0)
+    assert backoff.limit_ms(5000.1) == 8.0
+    assert backoff.limit_ms(100.0) > 8.0

@@ -23,7 +23,10 @@ def write_stall(root: Path, microseconds: int) -> None:
     path.write_text(f"some avg10=0.00 avg60=0.00 avg300=0.00 total={microseconds}\n")
 
 
-def test_a_lap_says_what_others_used_and_how_long_some_process_waited(tmp_path: Path) -> None:
+def test_a_lap_says_what_others_used_and_how_long_some_process_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gearshift.runtime.contention.available_cpus", lambda: {0, 1, 2, 3})
     machine = Machine()
     write_stall(tmp_path, 1_000_000)
     watching = watch(tmp_path, machine)
@@ -31,8 +34,10 @@ def test_a_lap_says_what_others_used_and_how_long_some_process_waited(tmp_path: 
     write_stall(tmp_path, 2_000_000)
     lap = watching.lap()
     assert lap.stalled == pytest.approx(0.5)
-    assert lap.others_cpus is not None
-    assert lap.busy is (lap.others_cpus > BUSY_CPUS)
+    assert lap.others_cpus == pytest.approx(0.5)
+    assert lap.busy
+    machine.run(2.0, busy={0: 1.0}, own=1.0)
+    assert not watching.lap().busy
 
 
 def test_what_cannot_be_read_is_unknown_and_not_busy(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -417,6 +418,25 @@ def test_what_is_asked_can_change_while_requests_come_and_a_replay_knows_it(
     assert [decision.name for _, decision, _ in replay(run)] == [record.subnet for record in run.records]
 
 
+def test_changes_of_two_threads_at_once_are_both_kept(timed: Callable[..., Engine]) -> None:
+    engine = timed(step_ms=0.01)
+    floor = engine.pool[engine.ladder[1]].accuracy
+    change, taken = engine._answering._controller.steer, threading.Event()
+
+    def slowly(steering: Steering) -> None:
+        taken.set()
+        time.sleep(0.05)  # in which the other thread comes
+        change(steering)
+
+    engine._answering._controller.steer = slowly  # type: ignore[method-assign]
+    other = threading.Thread(target=lambda: engine.steer(min_accuracy=floor))
+    other.start()
+    assert taken.wait(30)
+    engine.steer(target=0.9)
+    other.join()
+    assert engine.steering == Steering(target=0.9, min_accuracy=floor)
+
+
 def test_a_graph_that_throws_is_counted_and_logged(
     timed: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -435,6 +455,19 @@ def test_a_graph_that_throws_is_counted_and_logged(
     assert (failed.error, failed.met, failed.run_ms) == ("RuntimeError", None, None)
     assert (answered.error, answered.outcome) == (None, "no_deadline")
     assert (engine.stats()["failed"], engine.stats()["requests"]) == (1, 1)
+
+
+def test_an_output_that_cannot_be_read_is_counted_as_a_failure(
+    timed: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def misread(*_: Any) -> None:
+        raise ValueError("three logits for two labels")
+
+    engine = timed(step_ms=0.01)
+    monkeypatch.setattr("gearshift.runtime.answering.read_answer", misread)
+    with pytest.raises(ValueError, match="three logits"):
+        engine.run(TEXT)
+    assert (engine.stats()["failed"], engine.stats()["requests"]) == (1, 0)
 
 
 def test_the_log_alone_gives_the_same_decisions_again(timed: Callable[..., Engine], tmp_path: Path) -> None:
@@ -496,9 +529,13 @@ def test_an_altered_bundle_is_not_loaded(bundle_copy: Path) -> None:
     [
         ({"threads": 0}, InputError, "threads: expected a whole number"),
         ({"threads": "2"}, InputError, "threads: expected a whole number"),
+        ({"threads": 1025}, InputError, "threads: expected a whole number from 1 to 1024, got 1025"),
         ({"precision": "int4"}, BundleError, "no int4 graph"),
         ({"target": 1.0}, InputError, "target: expected a share"),
         ({"min_accuracy": 1.5}, InputError, "min_accuracy: expected a share"),
+        ({"min_accuracy": 0.9999}, InputError, "min_accuracy: expected at most"),
+        ({"queue_limit": 0}, InputError, "queue limit: expected a whole number"),
+        ({"rules": None}, InputError, "rules: expected Rules, got None"),
         ({"max_cpu_share": 0}, InputError, "max_cpu_share: expected a share"),
         ({"on_miss": "cry"}, InputError, "on_miss: expected best_effort or reject, got 'cry'"),
         ({"providers": ["Nope"]}, InputError, "providers: expected a list"),
@@ -506,8 +543,12 @@ def test_an_altered_bundle_is_not_loaded(bundle_copy: Path) -> None:
     ],
 )
 def test_an_option_that_cannot_be_is_refused(
-    tiny_bundle: Path, options: dict[str, Any], error: type[Exception], message: str
+    tiny_bundle: Path, options: dict[str, Any], error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def measure(*_: Any) -> None:
+        pytest.fail("it was refused after the slow part")
+
+    monkeypatch.setattr("gearshift.runtime.startup.measure_table", measure)
     with pytest.raises(error, match=message):
         Engine.load(tiny_bundle, **options)
 

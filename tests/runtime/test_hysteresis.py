@@ -74,3 +74,10 @@ def test_it_lies_between_what_was_seen_and_never_far_below_now(seen: list[tuple[
         found = held.smooth(factor, now)
         assert min(factors) * 0.999 <= found <= max(factors) * 1.001
         assert factor <= found * 1.101
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up() -> None:
+    held, now = settled()
+    before = now - 3600
+    assert held.smooth(1.0, before) == 1.5
+    assert held.smooth(1.0, before + 1.05 * DWELL_S) == 1.0

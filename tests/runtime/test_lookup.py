@@ -96,3 +96,5 @@ def test_there_is_no_nearest_where_a_limit_that_cannot_grow_is_not_met() -> None
     problem = Problem((np.zeros(2),), (np.array([[1.0, 0.0], [2.0, 0.0]]),), np.array([0.5, -1.0]))
     with pytest.raises(InputError, match="however far"):
         nearest(problem)
+    with pytest.raises(InputError, match="none of them can grow"):
+        nearest(Problem(problem.losses, problem.costs, np.array([0.0, -1.0])))

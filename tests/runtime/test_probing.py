@@ -36,6 +36,7 @@ def test_a_late_one_undoes_ten_that_were_in_time() -> None:
     assert probing.due(20.1)
     probing.ended(met=False)
     assert not probing.due(20.49) and probing.due(20.51)
+    assert probing.due(1.0)  # the clock was set back
 
 
 def test_the_pause_has_bounds() -> None:

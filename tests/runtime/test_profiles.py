@@ -141,6 +141,17 @@ def test_another_device_finds_nothing(bundle: Bundle, tmp_path: Path, monkeypatc
     assert find_profile(dataclasses.replace(this_device(), cores=999)) is None
 
 
+def test_a_profile_of_this_device_is_found_under_any_name(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = dataclasses.replace(this_device(), cpu_model="of none that ships")
+    monkeypatch.setenv("GEARSHIFT_PROFILE_DIR", str(tmp_path))
+    mine = tmp_path / "mine.json"
+    write_profile(mine, DeviceProfile(device, False, (_table(bundle),)))
+    found = find_profile(device)
+    assert found is not None and (found.path, found.stale) == (mine, None)
+
+
 def test_a_profile_under_another_governor_is_stale(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 
 from gearshift.device_profiles.profile import LatencyTable
-from gearshift.runtime.errors import InputError
+from gearshift.runtime.decision_log import DecisionLog
+from gearshift.runtime.errors import DataError, InputError
+from gearshift.runtime.record import LogHeader, RequestRecord, SteeringChange
 from gearshift.runtime.rivals import POLICIES
 from gearshift.runtime.simulator import DROPPED, Ladder, Machine, Outcome, simulate
+from gearshift.runtime.steering import Steering
 from gearshift.runtime.traces import TRACES, Scale, Trace, make_trace, read_log
 
 TIMES: dict[str, tuple[float, ...]] = {"large": (8.0, 32.0), "middle": (4.0, 16.0), "small": (2.0, 8.0)}
@@ -98,37 +102,60 @@ def test_ours_meets_nearly_all_that_can_be_met_and_no_oracle_of_the_future_is_be
     assert small.goodput_accuracy < ours.goodput_accuracy <= future.goodput_accuracy
 
 
+def logged(time: float, **others: Any) -> RequestRecord:
+    facts = {"tokens": (16,), "deadline_ms": 30.0, "run_ms": 12.0, "expected_ms": 8.0, "latency_ms": 100.0, **others}
+    return RequestRecord(arrival_s=0.0, time=time, **facts)
+
+
 def test_a_decision_log_is_replayed(tmp_path: Path) -> None:
-    log = tmp_path / "log.jsonl"
-    row = {"tokens": [16], "deadline_ms": 30.0, "run_ms": 12.0, "expected_ms": 8.0, "latency_ms": 100.0}
-    others = [{**row, "time": 6.0, "deadline_ms": None}, {**row, "time": 7.0, "tokens": [9, 9]}]
-    rows = [{**row, "time": 5.5}, {**row, "time": 5.0}, *others]
-    shed = {**row, "time": 8.0, "run_ms": None}
-    log.write_text(
-        "".join(json.dumps(one) + "\n" for one in [{"schema_version": 1}, *rows, {"schema_version": 1}, shed])
+    header = LogHeader(
+        time=4.0, steering=Steering(), ladder=LADDER.names, accuracies=dict.fromkeys(TIMES, 0.5), table=TABLE
     )
-    trace = read_log(log)
+    with contextlib.closing(DecisionLog(tmp_path / "log.jsonl")) as log:
+        for entry in (
+            header,
+            logged(5.5),
+            SteeringChange(time=5.6, steering=Steering(target=0.9)),
+            logged(5.0),
+            logged(6.0, deadline_ms=None),
+            logged(7.0, tokens=(9, 9)),
+            header,
+            logged(8.0, run_ms=None, latency_ms=None, error="shed"),
+        ):
+            log.write(entry)
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write('{"kind": "request", "ti')  # the program was killed
+    trace = read_log(tmp_path / "log.jsonl")
     assert trace.arrivals == pytest.approx([0.0, 0.5])
     assert (trace.lengths, trace.deadlines_ms, trace.noises) == ([16, 16], [30.0, 30.0], [1.5, 1.5])
     assert outcome("static-large", trace).run_ms[1] == pytest.approx(12.0)
 
 
-@pytest.mark.parametrize(
-    "text", ["no json\n", "[]\n", '{"time": 1}\n', '{"deadline_ms": 1, "tokens": [1], "time": "x"}\n']
-)
-def test_what_is_no_decision_log_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
+def test_what_is_no_decision_log_or_has_no_deadlines_is_refused(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    log.write_text(text)
-    with pytest.raises(InputError, match="line 1: expected a line of a decision log"):
+    log.write_text('{"time": 1}\n')
+    with pytest.raises(DataError, match="line 1: expected a header or a request"):
+        read_log(log)
+    header = LogHeader(time=4.0, steering=Steering(), ladder=("large",), accuracies={"large": 0.5}, table=TABLE)
+    log.write_text(json.dumps(header.to_dict()) + "\n")
+    with pytest.raises(InputError, match="expected requests with deadlines, found none"):
         read_log(log)
 
 
-def test_a_log_without_deadlines_or_that_is_missing_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "log.jsonl").write_text("")
-    with pytest.raises(InputError, match="expected requests with deadlines, found none"):
-        read_log(tmp_path / "log.jsonl")
-    with pytest.raises(InputError, match="expected a decision log"):
-        read_log(tmp_path / "missing.jsonl")
+@pytest.mark.parametrize(
+    ("name", "seed", "seconds", "message"),
+    [
+        ("steady", 1, 0.0, "seconds: expected a number above 0, got 0"),
+        ("steady", 1, math.nan, "seconds: expected a number above 0, got nan"),
+        ("steady", 1, math.inf, "seconds: expected a number above 0, got inf"),
+        ("steady", -1, 9.0, "seed: expected a whole number of at least 0, got -1"),
+        ("idle-burst", 1, 9.0, "trace idle-burst: no request comes within 9 seconds"),
+        ("steady", 1, 1e-9, "trace steady: no request comes within 1e-09 seconds"),
+    ],
+)
+def test_a_trace_without_a_request_is_refused(name: str, seed: int, seconds: float, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_trace(name, Scale(TABLE, "large", seed, seconds))
 
 
 def test_an_unknown_trace_is_answered_with_the_names_there_are() -> None:

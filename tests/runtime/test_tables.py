@@ -104,6 +104,9 @@ def test_what_nothing_meets_is_refused_with_the_nearest_that_can_be_met(tables: 
         refused.value
     )
     assert tables.best(Limits(parameters=smallest.parameters))[0].parameters == smallest.parameters
+    less_than_embeddings = Limits(parameters=tables.fixed.parameters / 2)
+    with pytest.raises(InputError, match=f"the nearest takes {smallest.parameters:,.6g} parameters: allow"):
+        tables.best(less_than_embeddings)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ from concurrent.futures import CancelledError, wait
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gearshift.runtime import DeadlinePassedError, Engine, EngineClosedError, InputError, QueueFullError
@@ -112,6 +116,7 @@ def test_a_cancelled_request_leaves_the_queue(engine: Engine, hold: Hold) -> Non
     assert hold.running.wait(30)
     waiting = [engine.submit(TEXT) for _ in range(8)]
     assert waiting[3].cancel()
+    assert wait(waiting, 0).done == {waiting[3]}
     engine.submit(TEXT)  # there is room again
     hold.go.set()
     assert sum(future.result(30) is not None for future in [first, *waiting] if future is not waiting[3]) == 8
@@ -232,6 +237,49 @@ def test_a_fork_is_told_to_load_its_own_engine(engine: Engine) -> None:
     assert engine.run(TEXT).label
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
+def test_a_fork_does_not_wait_for_what_ran_in_its_parent(engine: Engine, hold: Hold) -> None:
+    first = engine.submit(TEXT)
+    assert hold.running.wait(30)
+    child = os.fork()
+    if not child:
+        signal.alarm(5)  # ends it where it waits
+        engine.close()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    hold.go.set()
+    assert first.result(30).label
+
+
+def test_a_system_without_threads_to_give_refuses_and_nothing_waits(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="can't start"):
+            engine.submit(TEXT)
+    assert len(engine._worker) == 0
+    assert engine.submit(TEXT).result(30).label
+
+
+def test_a_program_may_end_without_close_while_requests_run(tiny_bundle: Path) -> None:
+    code = (
+        "import sys; from gearshift.runtime import Engine; engine = Engine.load(sys.argv[1], threads=1)\n"
+        "for _ in range(50): engine.submit(['turn the lights off'] * 400)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(tiny_bundle)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_what_is_no_text_is_not_submitted(engine: Engine) -> None:
+    with pytest.raises(InputError, match="expected a text"):
+        engine.submit(np.array([TEXT, TEXT]))
+
+
 def test_warm_up_runs_every_size_at_every_length_within_its_time(engine: Engine, hold: Hold) -> None:
     hold.go.set()
     assert engine.warm_up((4, 8), budget_s=60) == 2 * len(engine.ladder)
@@ -239,3 +287,5 @@ def test_warm_up_runs_every_size_at_every_length_within_its_time(engine: Engine,
     assert engine.warm_up(budget_s=0) == 0
     with pytest.raises(InputError, match="lengths: expected numbers of tokens"):
         engine.warm_up((0,))
+    with pytest.raises(InputError, match="lengths: expected numbers of tokens"):
+        engine.warm_up((True,))
