@@ -15,7 +15,7 @@ from gearshift.plot_search import plot_blocks
 from gearshift.runtime.errors import InputError, ModelError, SchemaError, StorageError
 from gearshift.runtime.tables import Limits
 from gearshift.trainer.batches import Batch
-from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks
+from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks, search_stage
 from gearshift.trainer.nasbert.stage import StageSearch
 from gearshift.trainer.nasbert.teacher import Teacher
 from tests.trainer.nasbert.tiny import SEARCH
@@ -90,6 +90,20 @@ def test_an_interrupted_search_gives_the_same_tables(
         assert [row.block for row in mine] == [row.block for row in its]
         assert np.allclose([row.loss for row in mine], [row.loss for row in its], rtol=1e-4)
     assert not (tmp_path / "nas.partial").exists()
+
+
+def test_stages_that_were_searched_on_their_own_are_put_together(
+    searched: Searched, teacher: Teacher, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = searched.run.path.parent / "states"
+    for number in (1, 0):
+        search_stage(teacher, [text], SEARCH, tmp_path / "nas", number, states=states)
+    monkeypatch.setattr("gearshift.trainer.nasbert.stage.run_stage", None)  # nothing is trained again
+    again = search_blocks(teacher, [text], SEARCH, tmp_path / "nas", states=states)
+    assert again.history == searched.history
+    for mine, its in zip(again.tables.rows, searched.tables.rows, strict=True):
+        assert [row.block for row in mine] == [row.block for row in its]
+        assert np.allclose([row.loss for row in mine], [row.loss for row in its], rtol=1e-4)
 
 
 def test_without_deletions_the_training_is_as_long_and_as_many_are_left(
