@@ -113,9 +113,9 @@ def _settings_table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str
         counts = " / ".join(str(first["rows"][split]) for split in ("train", "dev", "test"))
         told = [
             ", ".join(
-                f"{name} {value}"
+                f"{name} {f'{value:g}' if isinstance(value, float) else value}"
                 for name, value in first[which]["settings"].items()
-                if value != _plain(usual.get(name)) and name != "seed"
+                if value != _plain(usual.get(name)) and name not in ("seed", "save_every_s")
             )
             for which in ("teacher", "supernet")
         ]
@@ -140,20 +140,27 @@ def _plain(value: object) -> object:
 
 
 def _alone_table(found: Sequence[Mapping[str, Any]], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Each subnet that was also distilled alone, beside itself in the supernet."""
+    """Each subnet that was also distilled alone, beside itself in a supernet of the same teacher, if there is one."""
     alone = [one for one in found if len(one["supernet"]["metrics"]) == 1]
     if not alone:
         return []
-    lines = ["| | subnet | in the supernet | alone, as many steps |", "|---|---|---|---|"]
+    lines = ["| | subnet | teacher | in the supernet | alone, as many steps |", "|---|---|---|---|---|"]
     for one in alone:
-        name = next(iter(one["supernet"]["metrics"]))
-        metric = _main_metric(one)
-        beside = [whole for whole in rows.get(one["subject"], ()) if whole["seed"] == one["seed"]]
-        if beside:
-            shared = beside[0]["supernet"]["metrics"][name][metric]
-            own = one["supernet"]["metrics"][name][metric]
-            lines.append(f"| {one['subject']}, seed {one['seed']} | {name} | {100 * shared:.1f} | {100 * own:.1f} |")
+        name, metric = next(iter(one["supernet"]["metrics"])), _main_metric(one)
+        beside = [
+            whole
+            for whole in rows.get(one["subject"], ())
+            if whole["seed"] == one["seed"] and whole["teacher"]["metrics"] == one["teacher"]["metrics"]
+        ]
+        shared = _with_rate(beside[0], name, metric) if beside else "-"
+        teacher = f"{100 * one['teacher']['metrics'][metric]:.1f}"
+        own = _with_rate(one, name, metric)
+        lines.append(f"| {one['subject']}, seed {one['seed']} | {name} | {teacher} | {shared} | {own} |")
     return lines
+
+
+def _with_rate(one: Mapping[str, Any], name: str, metric: str) -> str:
+    return f"{100 * one['supernet']['metrics'][name][metric]:.1f} (lr {one['supernet']['settings']['depth_lr']:.0e})"
 
 
 def _variant_table(found: Sequence[Mapping[str, Any]], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:

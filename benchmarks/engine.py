@@ -1,13 +1,14 @@
 """The engine against other ways to pick a size, on this machine, while other work comes and goes.
 
-    python -m benchmarks.engine BUNDLE --rows FILE [--seconds 300] [--slice 30] [--seed 0]
+    python -m benchmarks.engine BUNDLE --rows FILE [--seconds 300] [--slice 30] [--every-size] [--seed 0]
 
 Rows with labels are sent as requests: Poisson arrivals that would keep the largest subnet busy for half of the time
 on the free machine, each with a deadline of twice the largest subnet's median from text to answer. Processor hogs and
 memory hogs, one per CPU, are switched on and off at random times of 1 to 30 seconds. The stream is cut into slices;
 every policy serves a slice, in random order, before any serves the next one, so that all meet the same machine. A
 policy lives on from slice to slice. Ours is `Engine.submit`; the others pin the subnet of another engine over the same
-bundle, one request after another, so that neither learns from the other's turns. Under all of them a request whose
+bundle, one request after another, so that neither learns from the other's turns; what a request takes beside the graph
+is known to them. Under all of them a request whose
 deadline went by while it waited is dropped.
 """
 
@@ -37,7 +38,7 @@ from matplotlib import pyplot as plt
 from tqdm import tqdm
 
 from benchmarks.contention import STATES, Hogs, Spell, random_spells, state_at
-from benchmarks.live_policies import Rival, rivals
+from benchmarks.live_policies import Rival, ladder_of, rivals
 from benchmarks.policies import OURS
 from benchmarks.report import RESULTS, save
 from gearshift.runtime import AnswerFuture, Classification, DeadlinePassedError, Engine
@@ -101,6 +102,7 @@ def main() -> None:
     parser.add_argument("--slice", type=float, default=30, help="seconds that a policy serves at a stretch")
     parser.add_argument("--precision", default="auto", help="fp32, int8, or the faster one")
     parser.add_argument("--target", type=float, default=0.99, help="share of deadlines that policies steer by")
+    parser.add_argument("--every-size", action="store_true", help="always each size, not the ends and the middle alone")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     labelled = read_rows(options.rows)
@@ -119,19 +121,27 @@ def main() -> None:
         rows = [(text, label, engine.run(text).tokens) for text, label in labelled]
         requests = arrivals(rows, options.seconds, UTILISATION / largest_ms * 1e3, options.seed)
         with pinned:
-            served = serve_all({OURS: engine, **rivals(pinned)}, requests, spells, deadline_ms, options)
+            around_ms = median_around_ms(pinned, labelled)
+            served = serve_all(
+                {OURS: engine, **rivals(pinned, around_ms, every_size=options.every_size)},
+                requests,
+                spells,
+                deadline_ms,
+                options,
+            )
         facts = {"precision": engine.precision, "threads": engine.threads, "bundle": options.bundle.name}
     results = [row(name, ones, options.seconds) for name, ones in served.items()]
     results.sort(key=lambda one: -one.goodput)
     name = f"engine-{options.bundle.name.removesuffix('.gearshift')}"
     command = (
         f"python -m benchmarks.engine {options.bundle.name} --rows {options.rows.name} --seconds {options.seconds:g} "
-        f"--precision {options.precision}"
+        f"--precision {options.precision}{' --every-size' if options.every_size else ''}"
     )
     facts |= {
         "command": command,
         "deadline_ms": deadline_ms,
         "largest_ms": largest_ms,
+        "around_ms": around_ms,
         "requests": len(requests),
         "seconds": options.seconds,
     }
@@ -156,6 +166,16 @@ def median_ms(engine: Engine, subnet: str, rows: Sequence[tuple[str, str]]) -> f
     times: list[float] = [engine.run(text).latency_ms for text, _ in itertools.islice(itertools.cycle(rows), 300)]
     engine.pin(None)
     return statistics.median(times[30:])
+
+
+def median_around_ms(engine: Engine, rows: Sequence[tuple[str, str]]) -> float:
+    """What a request takes beside the graph, tokenizing above all, on the free machine."""
+    ladder, name = ladder_of(engine), engine.ladder[-1]
+    engine.pin(name)
+    answers = [engine.run(text) for text, _ in itertools.islice(itertools.cycle(rows), 300)]
+    engine.pin(None)
+    around: float = statistics.median(one.latency_ms - ladder.costs(one.tokens)[-1] for one in answers[30:])
+    return max(around, 0.0)
 
 
 def arrivals(rows: Sequence[tuple[str, str, int]], seconds: float, rate: float, seed: int) -> list[Request]:

@@ -23,10 +23,14 @@ class Frame:
 
 
 class Rival:
-    """Another policy in the engine's place: it pins what it picks, just before each request."""
+    """Another policy in the engine's place: it pins what it picks, just before each request.
 
-    def __init__(self, engine: Engine, policy: Any) -> None:
-        self._engine, self._policy = engine, policy
+    Policies steer by a table of the graph's times alone, so what a request takes beside the graph on the free machine,
+    `around_ms`, is taken off its slack before, and off its latency after.
+    """
+
+    def __init__(self, engine: Engine, policy: Any, around_ms: float) -> None:
+        self._engine, self._policy, self._around_ms = engine, policy, around_ms
         self._ladder = ladder_of(engine)
         self._index = 0
 
@@ -41,7 +45,7 @@ class Rival:
             index=self._index,
             work=one(length),
             costs=self._ladder.costs(length),
-            slack_ms=slack_ms,
+            slack_ms=slack_ms - self._around_ms,
             deadline_ms=deadline_ms,
             now=now,
             cap=0,
@@ -52,7 +56,8 @@ class Rival:
         self._engine.pin(self._ladder.names[rung])
         answer: Classification = self._engine.run(text, deadline_ms=slack_ms)
         self._index += 1
-        self._policy.record(turn, rung, answer.latency_ms, answer.deadline_met, time.perf_counter())
+        graph_ms = max(answer.latency_ms - self._around_ms, 0.0)
+        self._policy.record(turn, rung, graph_ms, answer.deadline_met, time.perf_counter())
         return answer
 
 
@@ -62,16 +67,18 @@ def ladder_of(engine: Engine) -> Ladder:
     return Ladder(engine.ladder, accuracies, engine.table)
 
 
-def rivals(engine: Engine) -> dict[str, Rival]:
-    """Every rung of the ladder alone, and every rival that needs to know nothing that only a simulator knows, as they
-    were tuned."""
+def rivals(engine: Engine, around_ms: float, *, every_size: bool) -> dict[str, Rival]:
+    """The largest, the middle and the smallest rung of the ladder alone, or every one; and every rival that needs to
+    know nothing that only a simulator knows, as they were tuned there. `around_ms` as for `Rival`."""
     frame = Frame(ladder_of(engine))
     tuned = json.loads(TUNED.read_text())
+    last = len(engine.ladder) - 1
+    rungs = range(last + 1) if every_size else sorted({0, round(last / 2), last})
     found = {
-        f"static {name}": Rival(engine, Static(cast(Machine, frame), rung=rung))
-        for rung, name in enumerate(engine.ladder)
+        f"static {engine.ladder[rung]}": Rival(engine, Static(cast(Machine, frame), rung=rung), around_ms)
+        for rung in rungs
     }
     for name, make in POLICIES.items():
         if name != OURS and not name.startswith(("oracle", "static")):
-            found[name] = Rival(engine, make(frame, **tuned.get(name, {})))
+            found[name] = Rival(engine, make(frame, **tuned.get(name, {})), around_ms)
     return found

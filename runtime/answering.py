@@ -104,12 +104,12 @@ class Answering:
                 )
             options = None if future is None else future.run_options
             outputs = self._executors[decision.name](encoded, options) if sure is None else sure
+            record.run_ms = (self._clock() - (started if sure is None else turn)) * 1e3
+            finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
         except Exception as error:
             record.error = REJECTED if decision.reason == REJECTED else type(error).__name__
             self._note(record)
             raise
-        record.run_ms = (self._clock() - (started if sure is None else turn)) * 1e3
-        finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
         record.latency_ms = latency_ms = (self._clock() - began) * 1e3
         record.met = met = None if deadline is None else latency_ms <= deadline
         self._learn(decision, record)

@@ -6,8 +6,10 @@ longer than predicted. The thread starts with the first request and sleeps while
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import math
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
@@ -71,7 +73,10 @@ Backlog = Sequence[tuple[Work, float]]
 
 
 class Worker:
-    """Takes requests until it is closed; `answer` gives the answer of one, `shed` hears of those that came too late."""
+    """Takes requests until it is closed, or the program ends.
+
+    `answer` gives the answer of one, `shed` hears of those that came too late.
+    """
 
     def __init__(
         self,
@@ -95,6 +100,7 @@ class Worker:
                 thread = threading.Thread(target=self._serve, name="gearshift-worker", daemon=True)
                 thread.start()  # where the system has no thread to give, nothing waits for one
                 self._thread = thread
+                atexit.register(self._end, os.getpid())
             self._queue.push(pending, pending.due_s)
             self._changed.notify()
         pending.future.add_done_callback(lambda future: self._forget(pending) if future.cancelled() else None)
@@ -111,6 +117,12 @@ class Worker:
                 waiting.item.future.set_exception(EngineClosedError("the engine was closed before this request's turn"))
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+        atexit.unregister(self._end)
+
+    def _end(self, process: int) -> None:
+        """Close with the program, unless that is a fork: a thread that is still in onnxruntime then aborts it."""
+        if os.getpid() == process:
+            self.close()
 
     def __len__(self) -> int:
         with self._changed:

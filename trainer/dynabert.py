@@ -39,7 +39,7 @@ from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.pretrained import find_model
 from gearshift.trainer.rows import Row
 from gearshift.trainer.settings import Settings
-from gearshift.trainer.sparsity import prunable, sparsity_of
+from gearshift.trainer.sparsity import reached
 from gearshift.trainer.stages import Training, distil_stage, final_stage, pruner, teacher_stage
 from gearshift.trainer.tasks import OBJECTIVES
 
@@ -66,7 +66,7 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     grid = uniform_grid(shape, settings.widths, settings.depths)
     states = out.with_name(f"{out.name}.partial")
     with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
-        claim_states(states, _identity(source, checkpoint, data, settings))
+        claim_states(states, _identity(source, checkpoint, data, settings), usual=Settings().to_dict())
     if log_to is not None:
         accelerator.init_trackers("gearshift")
     training = Training(
@@ -83,7 +83,7 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
         metrics = _measured(checkpoint.model, grid, encoded["test"])
         facts = {**_facts(settings, encoded, shape.layers, data_path), "metrics": metrics}
         if settings.pruning is not None:
-            facts["sparsity"] = sparsity_of(prunable(checkpoint.model, embeddings=settings.prune_embeddings))
+            facts["sparsity"] = reached(checkpoint.model, settings.pruning)
         main = {name: each[OBJECTIVES[data.task].metric] for name, each in metrics.items()}
         files = {SETTINGS_FILE: settings_text(settings)}
         save_run(out, checkpoint, subnets=grid, accuracies=main, facts=facts, files=files)
@@ -210,15 +210,25 @@ def data_hash(data: DataSet) -> str:
     return hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest()
 
 
-def claim_states(states: Path, identity: dict[str, Any]) -> None:
-    """Make the directory of states, or check that the one there is of the same training."""
+def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, Any] | None = None) -> None:
+    """Make the directory of states, or check that the one there is of the same training.
+
+    `usual`: settings by default. A version that lacked one of them did as its default says.
+    """
     description = states / "training.json"
     content = json.dumps(identity, indent=1).encode()
-    if description.is_file():
-        if description.read_bytes() != content:
-            raise InputError(
-                f"{states}: holds an interrupted training with other settings or rows; "
-                "repeat it as it was, delete it, or name another output"
-            )
+    if not description.is_file():
+        replace_file(description, content)
         return
-    replace_file(description, content)
+    found = json.loads(description.read_bytes())
+    if usual is not None:
+        known = {name: value for name, value in usual.items() if name in identity["settings"]}
+        found["settings"] = {**json.loads(json.dumps(known)), **found["settings"]}
+    wanted = json.loads(content)
+    if found != wanted:
+        parts = {**wanted, **wanted.get("settings", {})}, {**found, **found.get("settings", {})}
+        differ = [name for name in parts[0] if name != "settings" and parts[0][name] != parts[1].get(name)]
+        raise InputError(
+            f"{states}: holds an interrupted training with other settings or rows ({', '.join(differ)}); "
+            "repeat it as it was, delete it, or name another output"
+        )

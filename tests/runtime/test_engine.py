@@ -457,6 +457,19 @@ def test_a_graph_that_throws_is_counted_and_logged(
     assert (engine.stats()["failed"], engine.stats()["requests"]) == (1, 1)
 
 
+def test_an_output_that_cannot_be_read_is_counted_as_a_failure(
+    timed: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def misread(*_: Any) -> None:
+        raise ValueError("three logits for two labels")
+
+    engine = timed(step_ms=0.01)
+    monkeypatch.setattr("gearshift.runtime.answering.read_answer", misread)
+    with pytest.raises(ValueError, match="three logits"):
+        engine.run(TEXT)
+    assert (engine.stats()["failed"], engine.stats()["requests"]) == (1, 0)
+
+
 def test_the_log_alone_gives_the_same_decisions_again(timed: Callable[..., Engine], tmp_path: Path) -> None:
     log = DecisionLog(tmp_path / "log.jsonl")
     engine = timed(step_ms=4.0, log=log)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -262,6 +264,15 @@ def test_a_system_without_threads_to_give_refuses_and_nothing_waits(
             engine.submit(TEXT)
     assert len(engine._worker) == 0
     assert engine.submit(TEXT).result(30).label
+
+
+def test_a_program_may_end_without_close_while_requests_run(tiny_bundle: Path) -> None:
+    code = (
+        "import sys; from gearshift.runtime import Engine; engine = Engine.load(sys.argv[1], threads=1)\n"
+        "for _ in range(50): engine.submit(['turn the lights off'] * 400)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(tiny_bundle)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_what_is_no_text_is_not_submitted(engine: Engine) -> None:

@@ -293,24 +293,42 @@ def interrupted(checkpoint_path: Path, out: Path, forwards: Forwards) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "data"),
+    ("settings", "data", "differs"),
     [
-        (changed(seed=1), DATA),
-        (changed(widths=(1.0, 0.5)), DATA),
-        (changed(depth_lr=2e-3), DATA),
-        (SETTINGS, make_data(seed=5)),
-        (SETTINGS, make_data(train=23)),
+        (changed(seed=1), DATA, "seed"),
+        (changed(widths=(1.0, 0.5)), DATA, "widths"),
+        (changed(depth_lr=2e-3, in_place=True), DATA, "depth_lr, in_place"),
+        (SETTINGS, make_data(seed=5), "rows"),
+        (SETTINGS, make_data(train=23), "rows"),
     ],
     ids=["seed", "widths", "learning rate", "other rows", "fewer rows"],
 )
 def test_another_training_does_not_go_on_from_an_interrupted_one(
-    checkpoint_path: Path, tmp_path: Path, forwards: Forwards, settings: Settings, data: DataSet
+    checkpoint_path: Path, tmp_path: Path, forwards: Forwards, settings: Settings, data: DataSet, differs: str
 ) -> None:
     interrupted(checkpoint_path, tmp_path / "run", forwards)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run.partial").iterdir()}
-    with pytest.raises(InputError, match=r"run\.partial: holds an interrupted training with other settings or rows"):
+    message = rf"run\.partial: holds an interrupted training with other settings or rows \({differs}\); repeat it"
+    with pytest.raises(InputError, match=message):
         train_supernet(checkpoint_path, data, settings, tmp_path / "run")
     assert {path.name: path.read_bytes() for path in (tmp_path / "run.partial").iterdir()} == before
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_a_training_of_an_older_version_goes_on_where_newer_settings_are_left_alone(
+    checkpoint_path: Path, tmp_path: Path, forwards: Forwards, uninterrupted: Path, differs: bool
+) -> None:
+    interrupted(checkpoint_path, tmp_path / "run", forwards)
+    description = tmp_path / "run.partial" / "training.json"
+    older = json.loads(description.read_text())
+    del older["settings"]["in_place"]
+    description.write_text(json.dumps(older))
+    if differs:
+        with pytest.raises(InputError, match=r"with other settings or rows \(in_place\)"):
+            train_supernet(checkpoint_path, DATA, changed(in_place=True), tmp_path / "run")
+        return
+    train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
+    assert contents(tmp_path / "run")["model.safetensors"] == contents(uninterrupted)["model.safetensors"]
 
 
 def test_how_often_to_save_may_change_between_interruption_and_end(
