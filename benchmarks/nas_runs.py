@@ -40,6 +40,9 @@ class Size:
     embedding: int
 
 
+SAVE_EVERY_S = 40
+"""Where machines are lent for minutes, this much is lost at most."""
+
 SIZES = {
     "small": Size(parse_subnet("64MFMF-64MFMF-64MFMF"), 64),
     "large": Size(parse_subnet("128MFMF-128MFMF-128MFMF"), 128),
@@ -142,6 +145,7 @@ class Bench:
             dev_tokens=self.dev_tokens,
             shrink=SEARCHES[search],
             score_batches=self.score_batches,
+            save_every_s=SAVE_EVERY_S,
         )
         return replace(found, sizes=(64, 96), sampled=4, kept=155, last_epochs=0) if self.dry else found
 
@@ -176,6 +180,7 @@ class Bench:
             tokens=self.tokens,
             dev_tokens=self.dev_tokens,
             epochs=self.epochs,
+            save_every_s=SAVE_EVERY_S,
         )
 
         def train() -> MixedRun:

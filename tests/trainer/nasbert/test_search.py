@@ -69,6 +69,7 @@ def test_an_interrupted_search_gives_the_same_tables(
     searched: Searched, teacher: Teacher, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is stopped twice in the first stage, and in the second."""
+    settings = dataclasses.replace(SEARCH, save_every_s=0)
     real_step = StageSearch._losses
     stops = iter((7, 12, 20))
     left = [next(stops)]
@@ -83,7 +84,7 @@ def test_an_interrupted_search_gives_the_same_tables(
     interruptions = 0
     while True:
         try:
-            again = search_blocks(teacher, [text], SEARCH, tmp_path / "nas")
+            again = search_blocks(teacher, [text], settings, tmp_path / "nas")
             break
         except KeyboardInterrupt:
             interruptions += 1
