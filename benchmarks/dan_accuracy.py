@@ -219,10 +219,11 @@ def _about(found: Mapping[str, Any]) -> list[str]:
             f"* {name}: {kept['rows']['train']} training rows, {kept['rows']['unlabelled']} unlabelled texts; "
             f"{kept['ngrams']} n-grams of 1 to {settings['longest']} words x {settings['width']}, hidden layer "
             f"{settings['hidden']}; {settings['epochs']:g} epochs of {settings['batch_size']}, learning rates "
-            f"{settings['table_lr']:g} and {settings['lr']:g}, dropout {settings['dropout']:g}; labels alone "
+            f"{settings['table_lr']:g} and {settings['lr']:g}, dropout {settings['dropout']:g}, of n-grams "
+            f"{settings.get('ngram_dropout', 0):g}; labels alone "
             f"{facts['ways']['labels alone']['settings']['finetune_epochs']:g} epochs, labels at the end "
             f"{facts['ways']['the same, then labels']['settings']['finetune_epochs']:g}. CPU minutes (the first to ask "
-            f"the teacher waits for it): {times}."
+            f"the teacher waits for it): {times}{f', with one {gpu}' if (gpu := kept.get('gpu')) else ''}."
         )
     return lines
 

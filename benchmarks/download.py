@@ -156,6 +156,7 @@ def _plot(path: Path, found: dict[str, Any]) -> None:
     ]
     axes.set_yticks(range(len(names)), labels)
     axes.axvline(found["as trained"]["plain_bytes"] / 2e6, color="grey", linestyle=":")
+    axes.margins(x=0.1)
     axes.set_xlabel(f"MB (dotted: half of the plain bundle); accuracy of {SHOWN[0]} / {SHOWN[1]}")
     axes.legend()
     figure.savefig(path, dpi=110)

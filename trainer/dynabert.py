@@ -39,7 +39,7 @@ from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.pretrained import find_model
 from gearshift.trainer.rows import Row
 from gearshift.trainer.settings import Settings
-from gearshift.trainer.sparsity import prunable, sparsity_of
+from gearshift.trainer.sparsity import reached
 from gearshift.trainer.stages import Training, distil_stage, final_stage, pruner, teacher_stage
 from gearshift.trainer.tasks import OBJECTIVES
 
@@ -83,7 +83,7 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
         metrics = _measured(checkpoint.model, grid, encoded["test"])
         facts = {**_facts(settings, encoded, shape.layers, data_path), "metrics": metrics}
         if settings.pruning is not None:
-            facts["sparsity"] = sparsity_of(prunable(checkpoint.model, embeddings=settings.prune_embeddings))
+            facts["sparsity"] = reached(checkpoint.model, settings.pruning)
         main = {name: each[OBJECTIVES[data.task].metric] for name, each in metrics.items()}
         files = {SETTINGS_FILE: settings_text(settings)}
         save_run(out, checkpoint, subnets=grid, accuracies=main, facts=facts, files=files)

@@ -24,7 +24,7 @@ from gearshift.trainer.dynabert import claim_states, encode_split
 from gearshift.trainer.evaluate import accuracies, with_reference
 from gearshift.trainer.loop import StagePlan
 from gearshift.trainer.settings import Settings
-from gearshift.trainer.sparsity import Pruner, Pruning, prunable, sparsity_of
+from gearshift.trainer.sparsity import Pruner, Pruning, reached
 from gearshift.trainer.stages import Training, distil_stage
 
 STAGE = "prune"
@@ -97,7 +97,7 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
         facts = {
             **run.facts,
             "pruning": {**dataclasses.asdict(pruning), **dataclasses.asdict(recovery), "of": str(run.path)},
-            "sparsity": sparsity_of(prunable(model, embeddings=pruning.embeddings)),
+            "sparsity": reached(model, pruning),
         }
         save_run(out, checkpoint, subnets=run.subnets, accuracies=measured, facts=facts)
         shutil.rmtree(states, ignore_errors=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gearshift.runtime.errors import InputError
+from gearshift.runtime.errors import InputError, ModelError
 from gearshift.trainer.model import ElasticClassifier
 
 SCOPES = ("matrix", "global")
@@ -68,6 +68,16 @@ def sparsity_of(weights: Mapping[str, Tensor]) -> float:
     return sum(int((weight == 0).sum()) for weight in weights.values()) / max(1, total)
 
 
+def reached(model: ElasticClassifier, pruning: Pruning) -> float:
+    """Share of zeros of a model that was pruned; raises ModelError where it is less than what was asked for."""
+    found = sparsity_of(prunable(model, embeddings=pruning.embeddings))
+    if found < pruning.sparsity - 0.005:
+        raise ModelError(
+            f"pruning: expected {pruning.sparsity:g} of the weights to be zeros, found {found:g}; report it"
+        )
+    return found
+
+
 def prune_smallest(weights: Mapping[str, Tensor], sparsity: float, scope: str) -> None:
     """Make the smallest weights zeros, until this share is; what is zero already counts, and stays."""
     if scope == "global":
@@ -91,21 +101,25 @@ class Pruner:
     """
 
     def __init__(self, model: ElasticClassifier, pruning: Pruning) -> None:
-        self._weights = prunable(model, embeddings=pruning.embeddings)
-        self._pruning = pruning
+        self._model, self._pruning = model, pruning
         self._masks: dict[str, Tensor] = {}
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Those of now: a model that goes to a GPU has other tensors there."""
+        return prunable(self._model, embeddings=self._pruning.embeddings)
 
     def begin(self) -> None:
         """Note the zeros there are."""
-        self._masks = {name: weight != 0 for name, weight in self._weights.items()}
+        self._masks = {name: weight != 0 for name, weight in self._weights().items()}
 
     def after_step(self, step: int, total: int) -> None:
         """Bring zeros back that the optimizer moved, and make more of them where it is time; steps count from 0."""
-        for name, weight in self._weights.items():
-            weight.mul_(self._masks[name])
+        weights = self._weights()
+        for name, weight in weights.items():
+            weight.mul_(self._masks[name].to(weight.device))
         steps = max(1, math.ceil(self._pruning.ramp * total))
         done = step + 1
         every = max(1, steps // TIMES)
         if done <= steps and (done % every == 0 or done == steps):
-            prune_smallest(self._weights, self._pruning.sparsity_after(done / steps), self._pruning.scope)
+            prune_smallest(weights, self._pruning.sparsity_after(done / steps), self._pruning.scope)
             self.begin()

@@ -5,8 +5,18 @@ import itertools
 import pytest
 import torch
 
+from gearshift.runtime.errors import ModelError
 from gearshift.trainer.model import ElasticClassifier
-from gearshift.trainer.sparsity import MATRICES, SCOPES, Pruner, Pruning, prunable, prune_smallest, sparsity_of
+from gearshift.trainer.sparsity import (
+    MATRICES,
+    SCOPES,
+    Pruner,
+    Pruning,
+    prunable,
+    prune_smallest,
+    reached,
+    sparsity_of,
+)
 from tests.trainer.tiny import random_model
 
 NUMBERS = {"small": torch.arange(1.0, 11), "large": -torch.arange(101.0, 111)}
@@ -86,6 +96,26 @@ def test_zeros_become_more_along_the_ramp_and_then_stay(model: ElasticClassifier
     for earlier, later in itertools.pairwise(masks):
         assert all(bool((later[name] | ~earlier[name]).all()) for name in weights)
     assert sparsity_of({"word": model.embeddings.word.weight.data}) == pytest.approx(0) or embeddings
+
+
+def test_weights_that_moved_are_those_that_are_pruned_and_stay_so(model: ElasticClassifier) -> None:
+    """To a GPU, for example: `Module.to` gives every parameter another tensor."""
+    pruner = Pruner(model, Pruning(0.5, embeddings=True))
+    for step in range(4):
+        move(model)
+        for parameter in model.parameters():
+            parameter.data = parameter.data.clone()
+        if step == 0:
+            pruner.begin()
+            for parameter in model.parameters():
+                parameter.data = parameter.data.clone()
+        pruner.after_step(step, 4)
+    assert reached(model, Pruning(0.5, embeddings=True)) == pytest.approx(0.5, abs=0.001)
+
+
+def test_a_model_that_was_not_pruned_is_not_passed_off_as_pruned(model: ElasticClassifier) -> None:
+    with pytest.raises(ModelError, match=r"expected 0\.5 of the weights to be zeros, found 0"):
+        reached(model, Pruning(0.5))
 
 
 def test_without_a_ramp_all_are_pruned_after_the_first_step(model: ElasticClassifier) -> None:
