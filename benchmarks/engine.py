@@ -1,6 +1,6 @@
 """The engine against other ways to pick a size, on this machine, while other work comes and goes.
 
-    python -m benchmarks.engine BUNDLE --rows FILE [--seconds 300] [--slice 30] [--seed 0]
+    python -m benchmarks.engine BUNDLE --rows FILE [--seconds 300] [--slice 30] [--every-size] [--seed 0]
 
 Rows with labels are sent as requests: Poisson arrivals that would keep the largest subnet busy for half of the time
 on the free machine, each with a deadline of twice the largest subnet's median from text to answer. Processor hogs and
@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--slice", type=float, default=30, help="seconds that a policy serves at a stretch")
     parser.add_argument("--precision", default="auto", help="fp32, int8, or the faster one")
     parser.add_argument("--target", type=float, default=0.99, help="share of deadlines that policies steer by")
+    parser.add_argument("--every-size", action="store_true", help="always each size, not the ends and the middle alone")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     labelled = read_rows(options.rows)
@@ -121,14 +122,20 @@ def main() -> None:
         requests = arrivals(rows, options.seconds, UTILISATION / largest_ms * 1e3, options.seed)
         with pinned:
             around_ms = median_around_ms(pinned, labelled)
-            served = serve_all({OURS: engine, **rivals(pinned, around_ms)}, requests, spells, deadline_ms, options)
+            served = serve_all(
+                {OURS: engine, **rivals(pinned, around_ms, every_size=options.every_size)},
+                requests,
+                spells,
+                deadline_ms,
+                options,
+            )
         facts = {"precision": engine.precision, "threads": engine.threads, "bundle": options.bundle.name}
     results = [row(name, ones, options.seconds) for name, ones in served.items()]
     results.sort(key=lambda one: -one.goodput)
     name = f"engine-{options.bundle.name.removesuffix('.gearshift')}"
     command = (
         f"python -m benchmarks.engine {options.bundle.name} --rows {options.rows.name} --seconds {options.seconds:g} "
-        f"--precision {options.precision}"
+        f"--precision {options.precision}{' --every-size' if options.every_size else ''}"
     )
     facts |= {
         "command": command,

@@ -67,14 +67,16 @@ def ladder_of(engine: Engine) -> Ladder:
     return Ladder(engine.ladder, accuracies, engine.table)
 
 
-def rivals(engine: Engine, around_ms: float) -> dict[str, Rival]:
-    """Every rung of the ladder alone, and every rival that needs to know nothing that only a simulator knows, as they
-    were tuned there; `around_ms` as for `Rival`."""
+def rivals(engine: Engine, around_ms: float, *, every_size: bool) -> dict[str, Rival]:
+    """The largest, the middle and the smallest rung of the ladder alone, or every one; and every rival that needs to
+    know nothing that only a simulator knows, as they were tuned there. `around_ms` as for `Rival`."""
     frame = Frame(ladder_of(engine))
     tuned = json.loads(TUNED.read_text())
+    last = len(engine.ladder) - 1
+    rungs = range(last + 1) if every_size else sorted({0, round(last / 2), last})
     found = {
-        f"static {name}": Rival(engine, Static(cast(Machine, frame), rung=rung), around_ms)
-        for rung, name in enumerate(engine.ladder)
+        f"static {engine.ladder[rung]}": Rival(engine, Static(cast(Machine, frame), rung=rung), around_ms)
+        for rung in rungs
     }
     for name, make in POLICIES.items():
         if name != OURS and not name.startswith(("oracle", "static")):

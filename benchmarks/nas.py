@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.nas_jobs import all_jobs, run_jobs
 from benchmarks.nas_report import report
-from benchmarks.nas_runs import Bench
+from benchmarks.nas_runs import TASKS, Bench
 
 
 def main() -> None:
@@ -33,10 +33,13 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--jobs", default="search,net,tune,shared", help="kinds of jobs; '' for none")
     parser.add_argument("--only", help="names of jobs")
+    parser.add_argument("--tasks", default=",".join(TASKS), help="(default: %(default)s)")
     parser.add_argument("--report", action="store_true", help="write tables and plots of the figures in WORK")
     parser.add_argument("--tokens", type=int, default=Bench.tokens, help="of text; few make a dry run")
     parser.add_argument("--epochs", type=float, default=Bench.epochs, help="of a net on the text")
-    parser.add_argument("--tune-share", type=float, default=1.0, help="of a task's epochs; less makes a dry run")
+    parser.add_argument("--tune-share", type=float, default=1.0, help="of a task's steps")
+    parser.add_argument("--most-rows", type=int, default=0, help="of a task's train rows (default: all)")
+    parser.add_argument("--score-batches", type=int, default=Bench.score_batches, help="that blocks are scored on")
     parser.add_argument("--dry", action="store_true", help="search few blocks, to see that all runs")
     options = parser.parse_args()
     bench = Bench(
@@ -47,10 +50,14 @@ def main() -> None:
         min(Bench.dev_tokens, options.tokens),
         options.epochs,
         options.tune_share,
+        options.most_rows,
+        options.score_batches,
         options.dry,
     )
     kinds, names = options.jobs.split(","), options.only.split(",") if options.only else None
+    left_out = tuple(f"-{task}" for task in TASKS if task not in options.tasks.split(","))
     jobs = [job for job in all_jobs() if job.kind in kinds and (names is None or job.name in names)]
+    jobs = [job for job in jobs if not any(part in job.name for part in left_out)]
     failed = run_jobs(bench, jobs, options.processes)
     if options.report:
         report(bench, "python -m benchmarks.nas WORK --data DATA --report")

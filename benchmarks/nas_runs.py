@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,6 +39,9 @@ class Size:
     bert: MixedSubnet
     embedding: int
 
+
+SAVE_EVERY_S = 40
+"""Where machines are lent for minutes, this much is lost at most."""
 
 SIZES = {
     "small": Size(parse_subnet("64MFMF-64MFMF-64MFMF"), 64),
@@ -77,7 +81,10 @@ class Bench:
     epochs: float = 12
     """Of a net's training on text."""
     tune_share: float = 1.0
-    """Of the epochs that are planned for a task."""
+    """Of the steps that are planned for a task."""
+    most_rows: int = 0
+    """Of a task's train rows, drawn at random, with as many steps; 0: all."""
+    score_batches: int = SearchSettings.score_batches
     dry: bool = False
     """Few blocks, to see that all runs."""
 
@@ -98,7 +105,11 @@ class Bench:
 
     def rows(self, task: str) -> DataSet:
         """The data of a task."""
-        return read_data(self.data / task)
+        found = read_data(self.data / task)
+        if not 0 < self.most_rows < len(found.splits["train"]):
+            return found
+        drawn = tuple(random.Random(0).sample(found.splits["train"], self.most_rows))
+        return replace(found, splits={**found.splits, "train": drawn})
 
     def teacher(self, task: str) -> Run:
         """The encoder, tuned for a task."""
@@ -129,7 +140,13 @@ class Bench:
 
     def settings(self, search: str) -> SearchSettings:
         """Of one of the searches."""
-        found = SearchSettings(tokens=self.tokens, dev_tokens=self.dev_tokens, shrink=SEARCHES[search])
+        found = SearchSettings(
+            tokens=self.tokens,
+            dev_tokens=self.dev_tokens,
+            shrink=SEARCHES[search],
+            score_batches=self.score_batches,
+            save_every_s=SAVE_EVERY_S,
+        )
         return replace(found, sizes=(64, 96), sampled=4, kept=155, last_epochs=0) if self.dry else found
 
     def search_stage(self, name: str, number: int) -> None:
@@ -163,6 +180,7 @@ class Bench:
             tokens=self.tokens,
             dev_tokens=self.dev_tokens,
             epochs=self.epochs,
+            save_every_s=SAVE_EVERY_S,
         )
 
         def train() -> MixedRun:
@@ -177,7 +195,7 @@ class Bench:
         plan = TASKS[task]
         settings = TuneSettings(
             distillation_weight=0.5 if tuning.on_task else 0.0,
-            epochs=plan.epochs * self.tune_share,
+            epochs=plan.epochs * self.tune_share * self._more_epochs(task),
             max_length=plan.max_length,
             seed=seed,
         )
@@ -188,6 +206,10 @@ class Bench:
             return tune_net(net, teacher, self.rows(task), settings, path, data_path=self.data / task)
 
         return _once(path, tune, load_mixed_run)
+
+    def _more_epochs(self, task: str) -> float:
+        """What epochs grow by where there are fewer rows, so that the steps stay as many."""
+        return len(read_data(self.data / task).splits["train"]) / len(self.rows(task).splits["train"])
 
     @property
     def shared_states(self) -> Path:

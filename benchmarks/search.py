@@ -21,6 +21,7 @@ import json
 import random
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,18 @@ def main() -> None:
     parser.add_argument("--random", type=int, default=200)
     parser.add_argument("--pool", type=int, default=50)
     parser.add_argument("--latency", type=Path, default=LATENCY, help="measured on this machine if it is not there")
+    parser.add_argument("--rescored", type=int, default=200)
+    parser.add_argument("--dev-rows", type=int, default=0, help="of the dev rows, drawn at random (default: all)")
     parser.add_argument("--separate", action="store_true", help="heads and neurons at widths of their own")
     options = parser.parse_args()
     torch.set_num_threads(1)
     run = load_run(options.run)
     path = options.data or run.data_path
     assert path is not None, "pass --data"
-    data = read_data(path, task=run.checkpoint.task)
+    data = fewer(read_data(path, task=run.checkpoint.task), options.dev_rows)
     device = device_of(run.checkpoint.model.shape, options.latency)
     began = time.process_time()
-    report = search_run(run, data, pool=options.pool, separate=options.separate)
+    report = search_run(run, data, pool=options.pool, rescored=options.rescored, separate=options.separate)
     seconds = time.process_time() - began
     run = load_run(options.run)  # with the pool
     scorer = Scorer(run.checkpoint.model, rows_of(run, data, "dev"))
@@ -83,7 +86,7 @@ def main() -> None:
     flags = " --separate" if options.separate else ""
     facts = {
         "command": f"python -m benchmarks.search {options.run.name} --random {options.random} "
-        f"--pool {options.pool}{flags}",
+        f"--pool {options.pool} --rescored {options.rescored} --dev-rows {options.dev_rows}{flags}",
         "data": options.run.name,
         "supernet": run.facts["settings"],
         "computed_on": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -100,6 +103,14 @@ def main() -> None:
     save(name, facts, lines_of(name, facts, report))
     plot_search(report, RESULTS / f"{name}-pool.png", {"latencies of search-latency.json": device})
     plot(points, rows, RESULTS / f"{name}.png")
+
+
+def fewer(data: DataSet, dev_rows: int) -> DataSet:
+    """The data with so many of its dev rows."""
+    dev = data.splits["dev"]
+    if not 0 < dev_rows < len(dev):
+        return data
+    return replace(data, splits={**data.splits, "dev": tuple(random.Random(0).sample(dev, dev_rows))})
 
 
 def rows_of(run: Run, data: DataSet, split: str) -> EncodedRows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gearshift.runtime.block_latency import BlockLatency
 from gearshift.runtime.errors import InputError
@@ -23,10 +24,10 @@ LEVELS = 40
 RANKS = (1, 3, 10)
 """Candidates are the best at so many sizes on each kind of device; where these are too few, the best 3, then 10."""
 
-CUT_TOLERANCE = 0.05
-"""Cuts are left out as long as the mean loss increase of the best subnets rises by no more than this share."""
+CUT_TOLERANCE = 0.02
+"""Cuts are left out as long as the loss increase of the best subnets rises by no more than this share, on average."""
 
-CUT_LEVELS = 8
+CUT_LEVELS = 16
 """Sizes at which cuts are judged."""
 
 
@@ -43,6 +44,7 @@ def kinds_of_device(shape: EncoderShape) -> dict[str, BlockLatency]:
     }
 
 
+Floats = NDArray[np.float64]
 Devices = Mapping[str, BlockLatency]
 """Kind of device, imagined or measured, -> its latencies."""
 
@@ -65,14 +67,22 @@ def best_by_size(tables: BlockTables, device: BlockLatency, levels: int, *, each
 def few_cuts(tables: BlockTables, *, tolerance: float = CUT_TOLERANCE) -> BlockTables:
     """The tables without the options whose absence costs little: each cut of a layer is paid for in every call.
 
-    One by one, the least needed first, while the mean loss increase of the best subnets rises by `tolerance` at
-    most. The largest option of a stage and the one that skips it, which cuts nothing, always stay.
+    One by one, the least needed first, while the loss increase of the best subnet of a size rises by the share
+    `tolerance` at most, on average over the sizes. Shares, as the increase of the smallest sizes is many times that of
+    the middle ones, which need the cuts. The largest option of a stage and the one that skips it, which cuts nothing,
+    always stay.
     """
     device = kinds_of_device(tables.space.shape)["even"]
 
-    def loss(tried: BlockTables) -> float:
-        found = best_by_size(tried, device, CUT_LEVELS)
-        return float(np.mean([one.loss for one in found])) - tables.fixed.loss
+    def increases(tried: BlockTables) -> Floats:
+        return np.array([one.loss for one in best_by_size(tried, device, CUT_LEVELS)]) - tables.fixed.loss
+
+    first = increases(tables)
+    scale = np.maximum(first, np.median(first) / 10)  # that of the largest sizes is next to nothing
+    counted = scale > 0
+
+    def rise(tried: BlockTables) -> float:
+        return float(np.mean((increases(tried) - first)[counted] / scale[counted])) if counted.any() else 0.0
 
     options = [
         (place, option)
@@ -80,10 +90,9 @@ def few_cuts(tables: BlockTables, *, tolerance: float = CUT_TOLERANCE) -> BlockT
         for option in stage.options[1:]
         if not option.skips
     ]
-    allowed = loss(tables) * (1 + tolerance)
-    for place, option in sorted(options, key=lambda one: loss(_without(tables, *one))):
+    for place, option in sorted(options, key=lambda one: rise(_without(tables, *one))):
         tried = _without(tables, place, option)
-        if loss(tried) <= allowed:
+        if rise(tried) <= tolerance:
             tables = tried
     return tables
 

@@ -33,7 +33,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
 @pytest.fixture(scope="module")
 def searched(teacher: Teacher, tmp_path_factory: pytest.TempPathFactory) -> Searched:
     folder = tmp_path_factory.mktemp("shared")
-    settings = dataclasses.replace(SEARCH, sizes=(8, 24), warm_epochs=6, save_every_s=60)
+    settings = dataclasses.replace(SEARCH, sizes=(8, 24), warm_epochs=6)
     return search_blocks(teacher, [write_text(folder / "text.txt")], settings, folder / "nas")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from gearshift.runtime.block_latency import BlockLatency
 from gearshift.runtime.space import EncoderShape, Subnet, uniform_grid
-from gearshift.trainer.pool import TOKENS, candidates, choose_pool, kinds_of_device
+from gearshift.runtime.tables import BlockTables
+from gearshift.trainer.pool import TOKENS, candidates, choose_pool, few_cuts, kinds_of_device
 from tests.runtime.test_tables import SHAPE, tables_of
 
 GRID = list(uniform_grid(SHAPE).values())
@@ -55,3 +57,20 @@ def test_a_device_that_was_measured_decides_what_is_likely() -> None:
         found = candidates(tables, 12, {"flat": flat} if measured else None)
         narrow[measured] = sum(heads == 1 for subnet in found for heads, _ in subnet.layers)
     assert narrow[True] < narrow[False]
+
+
+def tables_with(increases: list[float]) -> BlockTables:
+    """Tables in which every layer loses so much with each of its options, the full one first."""
+    tables = tables_of(SHAPE)
+    rows = tuple(
+        tuple(replace(row, loss=loss) for row, loss in zip(of_stage, increases, strict=True))
+        for of_stage in tables.rows
+    )
+    return replace(tables, rows=rows)
+
+
+def test_a_cut_that_only_middle_sizes_need_stays_however_much_the_smallest_lose() -> None:
+    needed = few_cuts(tables_with([0.0, 0.001, 0.1, 5.0]))
+    needless = few_cuts(tables_with([0.0, 0.0999, 0.1, 5.0]))
+    assert all(len(rows) == 4 for rows in needed.rows)
+    assert all(len(rows) == 3 for rows in needless.rows)

@@ -23,7 +23,7 @@ from gearshift.trainer.model import Dropout
 from gearshift.trainer.nasbert.buckets import Floats, fixed_buckets, quantile_buckets
 from gearshift.trainer.nasbert.model import MixedStageModel
 from gearshift.trainer.nasbert.operations import start_small
-from gearshift.trainer.nasbert.scoring import block_losses
+from gearshift.trainer.nasbert.scoring import Lesson, block_losses
 from gearshift.trainer.nasbert.settings import SearchSettings
 from gearshift.trainer.nasbert.shrinking import Population, rounds_needed
 from gearshift.trainer.nasbert.text import Text
@@ -83,7 +83,7 @@ class StageSearch:
         self.rounds = rounds_needed(self.population.buckets, settings)
         torch.manual_seed(settings.seed * 100 + number)
         self.model = build.of(self.blocks).to(training_device())
-        self.scores = [self.dev.lesson(number, batch) for batch in self._score_batches()]
+        self.scores = self._lessons(settings.score_batches)
 
     @property
     def name(self) -> str:
@@ -155,17 +155,18 @@ class StageSearch:
     def _saved(self) -> list[list[int]]:
         return list(json.loads(self._history.read_bytes())) if self._history.is_file() else []
 
-    def _score_batches(self) -> list[Batch]:
-        """Batches of held-out text, the same in every round."""
-        batches = list(self.dev.rows.batches(self.settings.batch_size, seed=self.settings.seed))
-        return batches[: self.settings.score_batches]
+    def _lessons(self, count: int | None = None) -> list[Lesson]:
+        """So many batches of held-out text, or all, the same in every round."""
+        batches = list(self.dev.rows.batches(self.settings.batch_size, seed=self.settings.seed))[:count]
+        together = 1 if training_device().type == "cpu" else self.settings.score_batches
+        return self.dev.lessons(self.number, batches, together=together)
 
     def _result(self) -> StageResult:
         """Of the blocks that are left; where nothing shrinks, of `kept` a bucket, those with the least loss."""
         if self.settings.shrink == "none":
             self._keep_best()
         blocks = tuple(self.blocks[number] for number in self.population.alive)
-        lessons = [self.dev.lesson(self.number, batch) for batch in self.dev.rows.batches(self.settings.batch_size)]
+        lessons = self._lessons()
         losses = block_losses(self.model, blocks, lessons)
         small = self.build.of(blocks)
         state = self.model.state_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,12 @@ class Text:
         """What stage `number` learns from a batch."""
         mask = batch.attention_mask.bool()
         return Lesson(self.states.of(number, batch), self.states.of(number + 1, batch)[mask], mask)
+
+    def lessons(self, number: int, batches: Sequence[Batch], *, together: int = 1) -> list[Lesson]:
+        """What stage `number` learns from batches, of so many at a time: large ones keep a GPU busier."""
+        groups = [batches[start : start + together] for start in range(0, len(batches), together)]
+        merged = [self.rows.select([row for batch in group for row in batch.indices.tolist()]) for group in groups]
+        return [self.lesson(number, batch) for batch in merged]
 
 
 def read_states(teacher: Teacher, corpus: Corpus, block_layers: int, folder: Path) -> tuple[Text, Text]:

@@ -15,9 +15,13 @@ from gearshift.plot_search import plot_blocks
 from gearshift.runtime.errors import InputError, ModelError, SchemaError, StorageError
 from gearshift.runtime.tables import Limits
 from gearshift.trainer.batches import Batch
-from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks
+from gearshift.trainer.nasbert.corpus import read_corpus
+from gearshift.trainer.nasbert.model import MixedStageModel
+from gearshift.trainer.nasbert.scoring import block_losses
+from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks, search_stage
 from gearshift.trainer.nasbert.stage import StageSearch
 from gearshift.trainer.nasbert.teacher import Teacher
+from gearshift.trainer.nasbert.text import read_states
 from tests.trainer.nasbert.tiny import SEARCH
 
 
@@ -65,6 +69,7 @@ def test_an_interrupted_search_gives_the_same_tables(
     searched: Searched, teacher: Teacher, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is stopped twice in the first stage, and in the second."""
+    settings = dataclasses.replace(SEARCH, save_every_s=0)
     real_step = StageSearch._losses
     stops = iter((7, 12, 20))
     left = [next(stops)]
@@ -79,7 +84,7 @@ def test_an_interrupted_search_gives_the_same_tables(
     interruptions = 0
     while True:
         try:
-            again = search_blocks(teacher, [text], SEARCH, tmp_path / "nas")
+            again = search_blocks(teacher, [text], settings, tmp_path / "nas")
             break
         except KeyboardInterrupt:
             interruptions += 1
@@ -90,6 +95,36 @@ def test_an_interrupted_search_gives_the_same_tables(
         assert [row.block for row in mine] == [row.block for row in its]
         assert np.allclose([row.loss for row in mine], [row.loss for row in its], rtol=1e-4)
     assert not (tmp_path / "nas.partial").exists()
+
+
+def test_stages_that_were_searched_on_their_own_are_put_together(
+    searched: Searched, teacher: Teacher, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = searched.run.path.parent / "states"
+    for number in (1, 0):
+        search_stage(teacher, [text], SEARCH, tmp_path / "nas", number, states=states)
+    monkeypatch.setattr("gearshift.trainer.nasbert.stage.run_stage", None)  # nothing is trained again
+    again = search_blocks(teacher, [text], SEARCH, tmp_path / "nas", states=states)
+    assert again.history == searched.history
+    for mine, its in zip(again.tables.rows, searched.tables.rows, strict=True):
+        assert [row.block for row in mine] == [row.block for row in its]
+        assert np.allclose([row.loss for row in mine], [row.loss for row in its], rtol=1e-4)
+
+
+def test_blocks_have_the_same_losses_on_batches_that_are_scored_together(
+    searched: Searched, teacher: Teacher, text: Path
+) -> None:
+    corpus = read_corpus(
+        [text], teacher.checkpoint.tokenizer, max_length=SEARCH.max_length, tokens=1, dev_tokens=SEARCH.dev_tokens
+    )
+    _, dev = read_states(teacher, corpus, SEARCH.block_layers, searched.run.path.parent / "other states")
+    batches = list(dev.rows.batches(4, seed=1))
+    stage = searched.run.checkpoint.model.stages[1]
+    assert isinstance(stage, MixedStageModel) and len(batches) > 3
+    blocks = [row.block for row in searched.tables.rows[1]]
+    alone, together = (block_losses(stage, blocks, dev.lessons(1, batches, together=n)) for n in (1, 3))
+    assert len(dev.lessons(1, batches, together=3)) == -(-len(batches) // 3)
+    assert np.allclose(alone, together, rtol=1e-5) and len(set(alone)) == len(blocks)
 
 
 def test_without_deletions_the_training_is_as_long_and_as_many_are_left(

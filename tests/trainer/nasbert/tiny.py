@@ -29,7 +29,7 @@ SEARCH = SearchSettings(
     deleted=0.8,
     kept=3,
     score_batches=1,
-    save_every_s=0,
+    save_every_s=60,
 )
 """Two stages of 1,560 blocks, three buckets of 520; four or five deletions."""
 
