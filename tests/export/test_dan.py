@@ -103,7 +103,9 @@ def test_a_dan_of_other_labels_is_refused(dan_run: DanRun, bundle_path: Path, ro
         add_dan(open_bundle(bundle_path), dataclasses.replace(dan_run, labels=("a", "b", "c")), rows, max_mb=1)
 
 
-def test_the_command_line_trains_and_exports_one(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_trains_exports_and_runs_one(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = ["sentence\tlabel", *(f"{row.text}\t{row.label}" for row in DATA.splits["train"])]
     (tmp_path / "data.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (tmp_path / "more.txt").write_text("ice and sun\n\nspring\n", encoding="utf-8")
@@ -117,3 +119,12 @@ def test_the_command_line_trains_and_exports_one(run: Run, tmp_path: Path, capsy
     bundle = tmp_path / "b.gearshift"
     assert main(["export", teacher, "--data", data, "--dan", str(out), "-o", str(bundle)]) == 0
     assert open_bundle(bundle).dan is not None
+    capsys.readouterr()
+    assert main(["verify", str(bundle)]) == 0
+    capsys.readouterr()
+    texts = [row.text for row in DATA.splits["test"][:5]]
+    assert main(["run", str(bundle), "--subnet", "dan", "--json", *texts]) == 0
+    answers = json.loads(capsys.readouterr().out)["answers"]
+    expected = pruned_dan(load_dan_run(out), max_mb=30).run(texts).argmax(1)
+    assert {answer["subnet"] for answer in answers} == {"dan"}
+    assert [answer["label"] for answer in answers] == [DATA.labels[place] for place in expected]

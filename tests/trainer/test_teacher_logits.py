@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import transformers
 
 from gearshift.runtime import Engine
@@ -37,6 +39,21 @@ def test_logits_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         np.testing.assert_array_equal(_asked(teacher, tmp_path / "cache", ("LABEL_0", "LABEL_1")), first)
     swapped = _asked(teacher, tmp_path / "cache", ("LABEL_1", "LABEL_0"))
     np.testing.assert_allclose(swapped, first[:, ::-1], rtol=1e-6)
+
+
+def test_answers_are_known_by_what_the_teacher_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So they can be computed on another machine, with a GPU; and another teacher in the same place is asked itself."""
+    labels, cache = ("LABEL_0", "LABEL_1"), tmp_path / "cache"
+    first = _asked(_teacher(tmp_path / "teacher"), cache, labels)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(tmp_path / "teacher", elsewhere)
+    with monkeypatch.context() as patch:
+        patch.setattr(transformers.AutoModelForSequenceClassification, "from_pretrained", None)
+        np.testing.assert_array_equal(_asked(elsewhere, cache, labels), first)
+    weights = safetensors.numpy.load_file(elsewhere / "model.safetensors")
+    changed = {name: weight * 1.5 for name, weight in weights.items()}
+    safetensors.numpy.save_file(changed, elsewhere / "model.safetensors", {"format": "pt"})
+    assert not np.allclose(_asked(elsewhere, cache, labels), first)
 
 
 def test_a_teacher_of_other_labels_is_refused(tmp_path: Path) -> None:
