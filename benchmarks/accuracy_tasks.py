@@ -55,6 +55,7 @@ RECIPE: dict[str, Any] = {
 """Of every supernet unless its subject says otherwise: some 2,300 steps, on a GPU; fewer where a CPU trained."""
 
 SLOW: dict[str, Any] = {"width_lr": 1e-4, "depth_lr": 1e-4}
+"""A third of RECIPE's rate, at which the committed figures of two subjects were trained; not the better one of two."""
 
 SUBJECTS = {
     subject.name: subject
