@@ -18,7 +18,7 @@ from gearshift.runtime.feed_forward import FeedForward
 from gearshift.runtime.hysteresis import Hysteresis
 from gearshift.runtime.latency import IDLE_S, SlowDown, predict
 from gearshift.runtime.policy import CONFIDENT, PROBE, REJECTED, Candidate, Decision, pareto
-from gearshift.runtime.probing import MARGIN, Probing
+from gearshift.runtime.probing import LONGEST_S, MARGIN, Probing
 from gearshift.runtime.sensors import Snapshot
 from gearshift.runtime.steering import DEFAULT_STEERING, Steering
 
@@ -149,7 +149,7 @@ class Controller:
                     reason = "fits"
                 elif self._steering.reject and _gap(slow_down, now) < IDLE_S:  # else it is tried, to learn from it
                     reason = REJECTED
-            if not backlog and self._may_probe(rung, first, slack_ms, costs, slow_down.value, now):
+            if not backlog and self._may_probe(rung, first, slack_ms, costs, slow_down, now):
                 self._probing.begins(now)
                 rung, reason = rung - 1, PROBE
             waited_ms = 0.0 if deadline_ms is None else deadline_ms - slack_ms
@@ -160,9 +160,13 @@ class Controller:
         return Decision(self._ladder[rung], cost, cost * factors[rung] * factor, reason)
 
     def _may_probe(
-        self, rung: int, first: int, slack_ms: float, costs: Sequence[float], usual: float, now: float
+        self, rung: int, first: int, slack_ms: float, costs: Sequence[float], slow_down: SlowDown, now: float
     ) -> bool:
-        """Whether to try the rung above the DAN in its place."""
+        """Whether to try the rung above the DAN in its place.
+
+        What was believed before a long silence keeps nothing from being tried: it could never be found wrong.
+        """
+        usual = slow_down.value if _gap(slow_down, now) < LONGEST_S else min(slow_down.value, 1.0)
         return (
             self._ladder[rung] == self._dan
             and rung > first

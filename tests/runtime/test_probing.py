@@ -100,3 +100,20 @@ def test_a_dan_that_is_late_holds_nothing_back() -> None:
         assert decision.name == "dan"
         controller.record(decision, run_ms=1.2, met=False, now=number / 50)
     assert controller.decide(work=one(8), slack_ms=60.0, now=0.3).name == "large"
+
+
+def test_a_belief_that_nothing_is_in_time_does_not_outlive_a_silence() -> None:
+    """What fits on the free machine is tried again, however slow the graph was when it was last heard from."""
+    controller = Controller(ACCURACIES, made_table(TIMES), dan="dan")
+    for number in range(30):
+        decision = controller.decide(work=one(8), slack_ms=60.0, now=number / 100, pinned="small")
+        controller.record(decision, run_ms=8.0, met=True, now=number / 100)
+    slack_ms = 4.0  # the small one takes 2, and is believed to take 8
+    names, now = [], 1.0
+    for _ in range(400):
+        decision = controller.decide(work=one(8), slack_ms=slack_ms, now=now)
+        names.append(decision.name)
+        took_ms = TIMES[decision.name][0]
+        controller.record(decision, run_ms=took_ms, met=took_ms <= slack_ms, now=now + took_ms / 1e3)
+        now += 0.05
+    assert names[-50:].count("small") > 40
