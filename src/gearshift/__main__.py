@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 
 import gearshift
-from gearshift.arguments import add_columns, command
 from gearshift.bundle_arguments import add_bundles
 from gearshift.device_arguments import add_device
 from gearshift.look_up import add_look_up
@@ -64,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(when_interrupted="")
     listed = parser.add_subparsers(required=True, metavar="COMMAND")
     add_training(listed)
-    add_nas(listed, command, add_columns)
+    add_nas(listed)
     add_bundles(listed)
     add_look_up(listed)
     add_device(listed)

@@ -12,10 +12,14 @@ from gearshift.runtime.manifest import PRECISIONS
 Flags = dict[str, tuple[Callable[[str], object], str]]
 """Field of some settings -> how its flag is read, and what it says."""
 
+GOES_ON = "; the same command goes on from where it last saved"
+"""What an interruption says of a command that saves as it goes."""
+
 
 def command(
     listed: Any, name: str, function: Callable[[argparse.Namespace], int], text: str
 ) -> argparse.ArgumentParser:
+    """The parser of a command that calls `function`; it is added to those that are listed."""
     parser: argparse.ArgumentParser = listed.add_parser(name, help=text, description=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     # Also after the command; without a default, which would overwrite what was given before it.
@@ -25,6 +29,7 @@ def command(
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add the names of the columns of a data set."""
     for name, text in (
         ("text", "column of the text (default: sentence; the words: tokens; the question: question)"),
         ("pair", "column of the second text, read where it is there (default: sentence2; the context: context)"),
@@ -51,17 +56,18 @@ def add_flags(parser: argparse.ArgumentParser, flags: Flags, read: Callable[[], 
 
 def _with_default(text: str, default: Any) -> str:
     """A help text with the default as one would type it, where that is known."""
-    if default is None:
+    if default in (None, "", ()):
         return text
     if isinstance(default, bool):
         return f"{text} (default: {'yes' if default else 'no'})"
     if isinstance(default, str):
-        return f"{text} (default: {default})" if default else text
+        return f"{text} (default: {default})"
     shown = ",".join(f"{part:g}" for part in default) if isinstance(default, tuple) else f"{default:g}"
     return f"{text} (default: {shown})"
 
 
 def multipliers(text: str) -> tuple[float, ...]:
+    """Numbers with commas between them."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
@@ -71,6 +77,7 @@ def multipliers(text: str) -> tuple[float, ...]:
 
 
 def precisions(text: str) -> tuple[str, ...]:
+    """Names of precisions with commas between them, each once."""
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     if not set(names) <= set(PRECISIONS):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(PRECISIONS)}, got {text!r}")
@@ -78,6 +85,7 @@ def precisions(text: str) -> tuple[str, ...]:
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
@@ -87,4 +95,5 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 
 def names(text: str) -> tuple[str, ...]:
+    """Words with commas between them, each once."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))

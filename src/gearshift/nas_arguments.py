@@ -5,34 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from gearshift import nas_commands
-from gearshift.runtime.errors import MissingExtraError
+from gearshift.arguments import GOES_ON, Flags, add_columns, add_flags, command, whole_numbers
 from gearshift.runtime.manifest import PRECISIONS
-
-GOES_ON = "; the same command goes on from where it last saved"
-
-
-class Adder(Protocol):
-    """Adds a command to those that are listed."""
-
-    def __call__(
-        self, listed: Any, name: str, function: Callable[[argparse.Namespace], int], text: str
-    ) -> argparse.ArgumentParser:
-        """Its parser."""
-
-
-def sizes(text: str) -> tuple[int, ...]:
-    """Whole numbers with commas between them."""
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected whole numbers such as 64,128, got {text!r}") from error
-
-
-Flags = dict[str, tuple[Callable[[str], object], str]]
-"""Field of the settings -> how its flag is read, and what it says."""
 
 _COMMON: Flags = {
     "batch_size": (int, "pieces of text of a training step"),
@@ -51,7 +28,7 @@ _TEXT: Flags = {
 }
 SEARCH: Flags = {
     **_TEXT,
-    "sizes": (sizes, "hidden sizes of blocks (default: the paper's shares of the teacher's)"),
+    "sizes": (whole_numbers, "hidden sizes of blocks (default: the paper's shares of the teacher's)"),
     "warm_epochs": (int, "epochs before the first deletion"),
     "last_epochs": (int, "epochs after the last one"),
     "buckets": (int, "kinds of sizes, of which none dies out"),
@@ -85,9 +62,9 @@ TUNE: Flags = {
 }
 
 
-def add_nas(listed: Any, add: Adder, add_columns: Callable[[argparse.ArgumentParser], None]) -> None:
+def add_nas(listed: Any) -> None:
     """Add the commands."""
-    search = add(
+    search = command(
         listed, "nas-search", nas_commands.search, "search nets of mixed operations, block by block (NAS-BERT)"
     )
     search.add_argument(
@@ -98,15 +75,17 @@ def add_nas(listed: Any, add: Adder, add_columns: Callable[[argparse.ArgumentPar
     search.add_argument("--plot", type=Path, metavar="FILE", help="picture of buckets and blocks, .png or .svg")
     search.set_defaults(when_interrupted=GOES_ON)
     _add_device(search)
-    _add_flags(search, SEARCH, "SearchSettings")
+    add_flags(search, SEARCH, _defaults("SearchSettings"))
 
     told = "write a bundle of all operations of a search, to be timed on a device"
-    operations = add(listed, "nas-operations", nas_commands.operations, told)
+    operations = command(listed, "nas-operations", nas_commands.operations, told)
     operations.add_argument("nas", type=Path, metavar="NAS", help="directory of `nas-search`")
     operations.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle to write")
-    operations.add_argument("--sizes", type=sizes, metavar="N,N", help="hidden sizes (default: those of the search)")
+    operations.add_argument(
+        "--sizes", type=whole_numbers, metavar="N,N", help="hidden sizes (default: those of the search)"
+    )
 
-    net = add(
+    net = command(
         listed, "nas-train", nas_commands.train, "pick the best net under limits, or name one, and train it on text"
     )
     net.add_argument("nas", type=Path, metavar="NAS", help="directory of `nas-search`")
@@ -127,17 +106,17 @@ def add_nas(listed: Any, add: Adder, add_columns: Callable[[argparse.ArgumentPar
     _add_text(net, of_search=True)
     net.add_argument("-o", "--output", type=Path, required=True, metavar="NET", help="directory to write")
     net.set_defaults(when_interrupted=GOES_ON)
-    _add_flags(net, NET, "NetSettings")
+    add_flags(net, NET, _defaults("NetSettings"))
 
     told = "choose nets out of a search's own blocks, which switch without training (an experiment)"
-    pool = add(listed, "nas-pool", nas_commands.pool, told)
+    pool = command(listed, "nas-pool", nas_commands.pool, told)
     pool.add_argument("nas", type=Path, metavar="NAS", help="directory of `nas-search`, of a teacher for a task")
     pool.add_argument("--data", type=Path, metavar="DATA", help="held-out rows (default: those of the teacher)")
     pool.add_argument("--pool", type=int, default=12, metavar="N", help="nets to choose (default: 12)")
     add_columns(pool)
 
     told = "tune a net of `nas-train` for a task; `export` takes what is written"
-    tune = add(listed, "nas-tune", nas_commands.tune, told)
+    tune = command(listed, "nas-tune", nas_commands.tune, told)
     tune.add_argument("net", type=Path, metavar="NET", help="directory of `nas-train`")
     tune.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder or file of TSV, CSV or JSONL")
     tune.add_argument("--task", default="classification", help="task of the data (default: classification)")
@@ -145,7 +124,7 @@ def add_nas(listed: Any, add: Adder, add_columns: Callable[[argparse.ArgumentPar
     tune.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run directory to write")
     tune.set_defaults(when_interrupted=GOES_ON)
     add_columns(tune)
-    _add_flags(tune, TUNE, "TuneSettings")
+    add_flags(tune, TUNE, _defaults("TuneSettings"))
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
@@ -171,19 +150,13 @@ def _add_text(parser: argparse.ArgumentParser, *, of_search: bool = False) -> No
     )
 
 
-def _add_flags(parser: argparse.ArgumentParser, flags: Flags, settings: str) -> None:
-    """One flag for every setting; the defaults stay in the trainer, and are shown where that is installed."""
-    try:
+def _defaults(settings: str) -> Callable[[], dict[str, Any]]:
+    """Reads the defaults of one of the classes of `trainer.nasbert.settings`."""
+
+    def read() -> dict[str, Any]:
         from gearshift.trainer.nasbert import settings as module
 
-        defaults = getattr(module, settings)().to_dict()
-    except MissingExtraError:
-        defaults = {}
-    group = parser.add_argument_group("settings")
-    for name, (kind, text) in flags.items():
-        flag, default = f"--{name.replace('_', '-')}", defaults.get(name)
-        shown = f"{text} (default: {default:g})" if isinstance(default, int | float) else text
-        if kind is bool:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
-        else:
-            group.add_argument(flag, type=kind, metavar="NAME" if kind is str else "N", help=shown)
+        found: dict[str, Any] = getattr(module, settings)().to_dict()
+        return found
+
+    return read

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gearshift import training_commands
-from gearshift.arguments import Flags, add_columns, add_flags, command, multipliers
+from gearshift.arguments import GOES_ON, Flags, add_columns, add_flags, command, multipliers
 from gearshift.runtime.tasks import TASKS
 
 SETTINGS: Flags = {
@@ -110,7 +110,7 @@ def _add_train(listed: Any) -> None:
     parser.add_argument("--task", choices=list(TASKS), default="classification", help="(default: %(default)s)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run directory to write")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags go before it")
-    parser.set_defaults(when_interrupted="; the same command goes on from where it last saved")
+    parser.set_defaults(when_interrupted=GOES_ON)
     add_columns(parser)
     _add_settings(parser)
 
@@ -130,7 +130,7 @@ def _add_train_dan(listed: Any) -> None:
         help="more texts for the teacher: .txt, one a line, or as DATA",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DANRUN", help="run directory to write")
-    parser.set_defaults(when_interrupted="; the same command goes on from where it last saved")
+    parser.set_defaults(when_interrupted=GOES_ON)
     add_columns(parser)
     parser.add_argument("--logits", type=Path, metavar="FOLDER", help="keep the teacher's answers, for other trainings")
     _add_dan_settings(parser)
@@ -158,7 +158,7 @@ def _add_prune(listed: Any) -> None:
     parser.add_argument(
         "--ramp", type=float, default=0.5, metavar="SHARE", help="share of the steps that prune (default: %(default)g)"
     )
-    parser.set_defaults(when_interrupted="; the same command goes on from where it last saved")
+    parser.set_defaults(when_interrupted=GOES_ON)
     add_columns(parser)
     for name, (kind, text) in RECOVERY.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=text)
