@@ -15,7 +15,7 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     grid = uniform_grid(shape, settings.widths, settings.depths)
     states = out.with_name(f"{out.name}.partial")
     with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
-        claim_states(states, _identity(source, checkpoint, data, settings), usual=Settings().to_dict())
+        claim_states(states, _identity(source, checkpoint, data, settings), usual={"settings": Settings().to_dict()})
     if log_to is not None:
         accelerator.init_trackers("gearshift")
     training = Training(
@@ -210,10 +210,11 @@ def data_hash(data: DataSet) -> str:
     return hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest()
 
 
-def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, Any] | None = None) -> None:
+def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, Mapping[str, Any]]) -> None:
     """Make the directory of states, or check that the one there is of the same training.
 
-    `usual`: settings by default. A version that lacked one of them did as its default says.
+    `usual`: the defaults of the settings in parts of the identity. A version that lacked one did as its default says.
+    Raises InputError where settings or rows differ.
     """
     description = states / "training.json"
     content = json.dumps(identity, indent=1).encode()
@@ -221,14 +222,22 @@ def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, 
         replace_file(description, content)
         return
     found = json.loads(description.read_bytes())
-    if usual is not None:
-        known = {name: value for name, value in usual.items() if name in identity["settings"]}
-        found["settings"] = {**json.loads(json.dumps(known)), **found["settings"]}
+    for part, defaults in usual.items():
+        known = {name: value for name, value in defaults.items() if name in identity[part]}
+        found[part] = {**json.loads(json.dumps(known)), **found.get(part, {})}
     wanted = json.loads(content)
     if found != wanted:
-        parts = {**wanted, **wanted.get("settings", {})}, {**found, **found.get("settings", {})}
-        differ = [name for name in parts[0] if name != "settings" and parts[0][name] != parts[1].get(name)]
+        flat = [_flat(each, usual) for each in (wanted, found)]
+        differ = [name for name in flat[0] if flat[0][name] != flat[1].get(name)]
         raise InputError(
             f"{states}: holds an interrupted training with other settings or rows ({', '.join(differ)}); "
             "repeat it as it was, delete it, or name another output"
         )
+
+
+def _flat(identity: Mapping[str, Any], parts: Collection[str]) -> dict[str, Any]:
+    """An identity with the settings in its parts beside the rest."""
+    flat = {name: value for name, value in identity.items() if name not in parts}
+    for part in parts:
+        flat |= identity[part]
+    return flat

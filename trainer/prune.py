@@ -82,7 +82,9 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
     test = with_reference(model, test)  # the full net before anything was pruned
     states = out.resolve().with_name(f"{out.resolve().name}.partial")
     with accelerator.main_process_first():
-        claim_states(states, _identity(run, data, pruning, recovery))
+        claim_states(
+            states, _identity(run, data, pruning, recovery), usual={"recovery": dataclasses.asdict(Recovery())}
+        )
     model.embeddings.requires_grad_(not run.facts.get("settings", {}).get("freeze_embeddings", False))
     distil_stage(
         Training(checkpoint, settings, train, states, accelerator=accelerator),

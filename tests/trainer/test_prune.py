@@ -98,6 +98,26 @@ def test_an_interrupted_pruning_goes_on_to_the_same_weights(
         assert torch.equal(weight, weights(again)[name]), name
 
 
+def test_a_pruning_of_an_older_version_goes_on_where_newer_settings_are_left_alone(
+    run_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 10)
+        with pytest.raises(Interrupted):
+            prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "pruned")
+    description = tmp_path / "pruned.partial" / "training.json"
+    older = json.loads(description.read_text())
+    del older["recovery"]["hidden_weight"]
+    description.write_text(json.dumps(older))
+    other = dataclasses.replace(RECOVERY, hidden_weight=0.5)
+    with pytest.raises(InputError, match=r"with other settings or rows \(hidden_weight\)"):
+        prune_run(load_run(run_path), DATA, GRADUAL, other, tmp_path / "pruned")
+    again = prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "pruned")
+    for name, weight in weights(whole).items():
+        assert torch.equal(weight, weights(again)[name]), name
+
+
 def test_another_sparsity_does_not_go_on_from_an_interrupted_one(
     run_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

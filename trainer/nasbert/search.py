@@ -133,7 +133,7 @@ def _begin(
         dev_tokens=settings.dev_tokens,
     )
     folder = out.resolve().with_name(f"{out.resolve().name}.partial")
-    claim_states(folder, _identity(teacher, corpus, settings))
+    claim_states(folder, _identity(teacher, corpus, settings), usual={"settings": SearchSettings().to_dict()})
     train, dev = read_states(teacher, corpus, settings.block_layers, states or folder / "states")
     return corpus, folder, _stages(teacher, settings, train, dev, folder, latency)
 

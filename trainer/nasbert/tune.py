@@ -83,7 +83,7 @@ def tune_net(
         for split, rows in data.splits.items()
     }
     partial = out.resolve().with_name(f"{out.resolve().name}.partial")
-    claim_states(partial, _identity(net, teacher, data, settings))
+    claim_states(partial, _identity(net, teacher, data, settings), usual={"settings": TuneSettings().to_dict()})
     (name, subnet), *_ = net.subnets.items()
     answers = Answers(teacher, encoded["train"]) if teacher is not None and weight > 0 else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +110,20 @@ def test_stages_that_were_searched_on_their_own_are_put_together(
     for mine, its in zip(again.tables.rows, searched.tables.rows, strict=True):
         assert [row.block for row in mine] == [row.block for row in its]
         assert np.allclose([row.loss for row in mine], [row.loss for row in its], rtol=1e-4)
+
+
+def test_a_search_of_an_older_version_goes_on_where_newer_settings_are_left_alone(
+    searched: Searched, teacher: Teacher, text: Path, tmp_path: Path
+) -> None:
+    states = searched.run.path.parent / "states"
+    search_stage(teacher, [text], SEARCH, tmp_path / "nas", 0, states=states)
+    description = tmp_path / "nas.partial" / "training.json"
+    older = json.loads(description.read_text())
+    del older["settings"]["max_rounds"]
+    description.write_text(json.dumps(older))
+    with pytest.raises(InputError, match=r"with other settings or rows \(max_rounds\)"):
+        search_stage(teacher, [text], dataclasses.replace(SEARCH, max_rounds=7), tmp_path / "nas", 0, states=states)
+    search_stage(teacher, [text], SEARCH, tmp_path / "nas", 0, states=states)
 
 
 def test_blocks_have_the_same_losses_on_batches_that_are_scored_together(
