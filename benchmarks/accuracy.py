@@ -19,6 +19,8 @@ import argparse
 import dataclasses
 import json
 import resource
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -60,6 +62,7 @@ def main() -> None:
     if options.report:
         report(options.figures)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what an interrupted training cost is noted
     torch.set_num_threads(options.threads)
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = True

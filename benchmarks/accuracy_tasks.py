@@ -52,7 +52,13 @@ RECIPE: dict[str, Any] = {
     "width_lr": 3e-4,
     "depth_lr": 3e-4,
 }
-"""Of every supernet unless its subject says otherwise: some 2,300 steps where rows are few; fewer where they are long."""
+"""Of every supernet unless its subject says otherwise: some 2,300 steps, but fewer where rows are long or many."""
+
+SLOW: dict[str, Any] = {"width_lr": 1e-4, "depth_lr": 1e-4}
+"""A third of RECIPE's rate."""
+
+SHORT: dict[str, Any] = {**SLOW, "random_subnets": 1}
+"""Where rows are long: some hundred steps of three subnets each."""
 
 SUBJECTS = {
     subject.name: subject
@@ -70,9 +76,9 @@ SUBJECTS = {
             test_is_dev=True,
             seeds=(0, 1, 2),
             teacher={"teacher_epochs": 5, "max_length": 128},
-            supernet={"augment": 12},
+            supernet={**SHORT, "augment": 12, "width_epochs": 0.08, "depth_epochs": 0.32},
         ),
-        Subject("SICK", "sick", teacher={"teacher_epochs": 4}, supernet={"augment": 6}),
+        Subject("SICK", "sick", teacher={"teacher_epochs": 4}, supernet={"augment": 6, **SLOW}),
         Subject(
             "STS-B",
             "stsb",
@@ -86,7 +92,7 @@ SUBJECTS = {
             task="token-classification",
             seeds=(0, 1, 2),
             teacher={"teacher_epochs": 6},
-            supernet={"augment": 8, "width_epochs": 0.3, "depth_epochs": 0.9},
+            supernet={**SHORT, "augment": 8, "width_epochs": 0.15, "depth_epochs": 0.5},
         ),
         Subject(
             "SST-2",
@@ -99,13 +105,19 @@ SUBJECTS = {
             "SQuAD",
             "squad11/dev.jsonl.xz",
             task="question-answering",
-            teacher={"teacher_epochs": 2, "teacher_lr": 5e-5, "max_length": 192, "batch_size": 8},
-            supernet={"width_epochs": 0.3, "depth_epochs": 0.9, "width_lr": 2e-4, "depth_lr": 2e-4},
+            teacher={"teacher_epochs": 1.5, "teacher_lr": 5e-5, "max_length": 192, "batch_size": 8},
+            supernet={**SHORT, "width_epochs": 0.15, "depth_epochs": 0.6},
         ),
     )
 }
 
 Change = Callable[[Settings], dict[str, Any]]
+
+
+def _one_stage(usual: Settings) -> dict[str, Any]:
+    """All 12 from the first step, so that the tuned teacher is the teacher throughout; in as many steps."""
+    return {"width_epochs": 0, "depth_epochs": usual.width_epochs + usual.depth_epochs}
+
 
 VARIANTS: dict[str, Change] = {
     "one-random-subnet": lambda usual: {"random_subnets": 1},
@@ -120,6 +132,8 @@ VARIANTS: dict[str, Change] = {
     "in-place": lambda usual: {"in_place": True},
     "dropout": lambda usual: {"distil_dropout": True},
     "same-width-teacher": lambda usual: {"same_width_teacher": True},
+    "one-stage": _one_stage,
+    "one-stage-lr-1e-4": lambda usual: {**_one_stage(usual), "depth_lr": 1e-4},
     "depth-only-stage": lambda usual: {"depth_only_epochs": 0.6, "depth_epochs": usual.depth_epochs - 0.6},
     "labels-at-the-end": lambda usual: {"final_epochs": 1},
 }

@@ -63,8 +63,8 @@ class Task:
 TASKS = {
     "sst2": Task(0.5, 1, 64, 1),
     "trec": Task(4, 10, 32, 3),
-    "snips": Task(1, 4, 32, 3),
-    "rte": Task(5, 10, 128, 3),
+    "snips": Task(1, 4, 32, 1),
+    "rte": Task(14, 10, 128, 1),
 }
 
 

@@ -102,6 +102,9 @@ def add_nas(listed: Any) -> None:
     net.add_argument(
         "--top", type=int, default=100, metavar="T", help="best nets whose real loss is measured (default: 100)"
     )
+    net.add_argument(
+        "--any-net", action="store_true", help="also nets without attention in the last block, which see no whole text"
+    )
     net.add_argument("--model", help="teacher (default: that of the search)")
     _add_text(net, of_search=True)
     net.add_argument("-o", "--output", type=Path, required=True, metavar="NET", help="directory to write")

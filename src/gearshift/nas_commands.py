@@ -136,6 +136,7 @@ def _pick(
         top=options.top,
         latency=_device(options),
         texts=options.text,
+        whole_text=not options.any_net,
     )
     return ranked[0][0].subnet, ranked
 

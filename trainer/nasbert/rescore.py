@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from gearshift.runtime.errors import InputError
 from gearshift.runtime.mixed import Block, MixedSubnet
-from gearshift.runtime.mixed_tables import MixedEstimate
+from gearshift.runtime.mixed_tables import MixedEstimate, MixedTables
 from gearshift.runtime.operation_latency import OperationLatency
 from gearshift.runtime.tables import Limits
 from gearshift.trainer.acceleration import training_device
@@ -34,12 +36,16 @@ def pick(
     latency: OperationLatency | None = None,
     texts: Sequence[Path] | None = None,
     teacher: Teacher | None = None,
+    whole_text: bool = True,
 ) -> list[tuple[MixedEstimate, float]]:
     """The `top` nets of least summed loss within the limits, with their real losses, the best by these first.
 
+    `whole_text`: only nets whose last block has attention. The first token, which classification reads, sees a few
+    neighbours in a net of convolutions alone, and the loss, a mean over all tokens, hardly tells.
     Text and teacher are those of the search unless given. Raises InputError where no net is within the limits.
     """
-    found = searched.tables.best(limits, latency, embedding=embedding, count=top)
+    tables = _seeing_all(searched.tables) if whole_text else searched.tables
+    found = tables.best(limits, latency, embedding=embedding, count=top)
     facts = searched.run.facts
     teacher = teacher or load_teacher(Path(facts["teacher"]))
     settings = SearchSettings(**{**facts["settings"], "sizes": tuple(facts["settings"]["sizes"])})
@@ -53,6 +59,17 @@ def pick(
     batches = list(corpus.dev.batches(settings.batch_size, seed=settings.seed))[: settings.score_batches]
     losses = net_losses(searched.run.checkpoint.model, teacher, [one.subnet for one in found], batches)
     return sorted(zip(found, losses.tolist(), strict=True), key=lambda pair: pair[1])
+
+
+def _seeing_all(tables: MixedTables) -> MixedTables:
+    """The tables with none but those last blocks that have attention."""
+    *rows, last = tables.rows
+    seeing = tuple(row for row in last if "attention" in row.block.operations)
+    if not seeing:
+        raise InputError(
+            "block tables: no last block with attention is left; allow any with whole_text=False (--any-net)"
+        )
+    return replace(tables, rows=(*rows, seeing))
 
 
 @torch.no_grad()

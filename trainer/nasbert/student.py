@@ -94,9 +94,7 @@ def train_net(
     torch.manual_seed(settings.seed)
     student = _make(subnet, teacher, settings).to(training_device())
     interrupted = out.resolve().with_name(f"{out.resolve().name}.partial")
-    claim_states(
-        interrupted, _identity(subnet, teacher, corpus, settings), usual={"settings": NetSettings().to_dict()}
-    )
+    claim_states(interrupted, _identity(subnet, teacher, corpus, settings), usual={"settings": NetSettings().to_dict()})
     if settings.objective == "hidden":
         train_loss, dev_loss = _hidden_losses(student, teacher, corpus, settings, states or interrupted / "states")
     else:

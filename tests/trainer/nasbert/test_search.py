@@ -18,6 +18,7 @@ from gearshift.runtime.tables import Limits
 from gearshift.trainer.batches import Batch
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.model import MixedStageModel
+from gearshift.trainer.nasbert.rescore import pick
 from gearshift.trainer.nasbert.scoring import block_losses
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks, search_stage
 from gearshift.trainer.nasbert.stage import StageSearch
@@ -202,3 +203,23 @@ def test_tables_of_another_supernet_are_refused(searched: Searched, tmp_path: Pa
 def test_settings_that_make_no_sense_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         dataclasses.replace(SEARCH, **change)  # type: ignore[arg-type]
+
+
+def test_a_picked_net_sees_the_whole_text_in_its_last_block_unless_any_is_allowed(
+    searched: Searched, teacher: Teacher
+) -> None:
+    """The first token, which classification reads, is some tokens away from what convolutions alone can tell it."""
+    rows = searched.tables.rows[-1]
+    blind = [row for row in rows if "attention" not in row.block.operations]
+    assert 0 < len(blind) < len(rows)
+    best = [dataclasses.replace(row, loss=0.0 if row in blind else row.loss) for row in rows]
+    tempting = dataclasses.replace(searched.tables, rows=(*searched.tables.rows[:-1], tuple(best)))
+    tempted = dataclasses.replace(searched, tables=tempting)
+    limits = Limits(parameters=10**9)
+    for picked, _ in pick(tempted, limits, embedding=8, top=5, teacher=teacher):
+        assert "attention" in picked.subnet.blocks[-1].operations
+    for picked, _ in pick(tempted, limits, embedding=8, top=5, teacher=teacher, whole_text=False):
+        assert "attention" not in picked.subnet.blocks[-1].operations
+    none = dataclasses.replace(searched, tables=dataclasses.replace(tempting, rows=(*tempting.rows[:-1], tuple(blind))))
+    with pytest.raises(InputError, match="no last block with attention is left; allow any"):
+        pick(none, limits, embedding=8, teacher=teacher)
