@@ -57,7 +57,7 @@ RECIPE: dict[str, Any] = {
 SLOW: dict[str, Any] = {"width_lr": 1e-4, "depth_lr": 1e-4}
 """A third of RECIPE's rate."""
 
-SHORT: dict[str, Any] = {**SLOW, "random_subnets": 1}
+SHORT: dict[str, Any] = {"random_subnets": 1}
 """Where rows are long: some hundred steps of three subnets each."""
 
 SUBJECTS = {
@@ -76,7 +76,7 @@ SUBJECTS = {
             test_is_dev=True,
             seeds=(0, 1, 2),
             teacher={"teacher_epochs": 5, "max_length": 128},
-            supernet={**SHORT, "augment": 12, "width_epochs": 0.08, "depth_epochs": 0.32},
+            supernet={**SHORT, "augment": 12, "width_epochs": 0.06, "depth_epochs": 0.24},
         ),
         Subject("SICK", "sick", teacher={"teacher_epochs": 4}, supernet={"augment": 6, **SLOW}),
         Subject(
@@ -106,7 +106,7 @@ SUBJECTS = {
             "squad11/dev.jsonl.xz",
             task="question-answering",
             teacher={"teacher_epochs": 1.5, "teacher_lr": 5e-5, "max_length": 192, "batch_size": 8},
-            supernet={**SHORT, "width_epochs": 0.15, "depth_epochs": 0.6},
+            supernet={**SHORT, **SLOW, "width_epochs": 0.15, "depth_epochs": 0.6},
         ),
     )
 }
