@@ -1,10 +1,14 @@
 """The metric of each task, against examples that were worked out by hand."""
 
+import importlib.metadata
 import itertools
+import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 from seqeval.metrics.sequence_labeling import get_entities
 
 from gearshift.runtime.spans import Word, entities
@@ -92,3 +96,12 @@ def test_cosine_is_the_mean_and_never_below_0() -> None:
     encoded = rows_of("embedding", np.array([[1.0, 0], [0, 1]]))
     assert cosine([np.array([1, 0], np.float32), np.array([0.8, 0.6], np.float32)], encoded) == pytest.approx(0.8)
     assert cosine([np.array([-1, 0], np.float32)] * 2, encoded) == 0
+
+
+def test_training_takes_no_transformers_that_lacks_the_metrics_of_squad() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    needed = map(Requirement, project["optional-dependencies"]["train"])
+    (taken,) = (one.specifier for one in needed if one.name == "transformers")
+    assert importlib.metadata.version("transformers") in taken
+    assert "5.19.0" in taken
+    assert not [version for version in ("5.20.0", "5.20.2", "5.23.0", "5.24.0") if version in taken]
