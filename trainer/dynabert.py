@@ -65,6 +65,7 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     shape = checkpoint.model.shape
     grid = uniform_grid(shape, settings.widths, settings.depths)
     states = out.with_name(f"{out.name}.partial")
+    augmented = _augmented(checkpoint, settings, data.splits["train"], encoded["train"], accelerator.device)
     with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
         claim_states(states, _identity(source, checkpoint, data, settings), usual=Settings().to_dict())
     if log_to is not None:
@@ -76,7 +77,7 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
         states,
         accelerator=accelerator,
         dev=encoded["dev"],
-        augmented=_augmented(checkpoint, settings, data.splits["train"], encoded["train"]),
+        augmented=augmented,
     )
     _stages(training, grid)
     if accelerator.is_main_process:
@@ -132,17 +133,22 @@ def encode_split(checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row]
 
 
 def _augmented(
-    checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row], encoded: EncodedRows
+    checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row], encoded: EncodedRows, device: torch.device
 ) -> Callable[[], EncodedRows]:
-    """The training rows with `settings.augment` changed copies of each, made when first asked for."""
+    """The training rows with `settings.augment` changed copies of each, made when first asked for.
+
+    Raises ModelError at once for a masked language model that is none.
+    """
     if not settings.augment:
         return lambda: encoded
     words = checkpoint.model.embeddings.word.weight.clone()  # as pretrained, in a resumed run too
     masked = find_model(settings.masked_lm) if settings.masked_lm else None
+    if masked:
+        masked_words(masked)  # not kept, as it would lie beside the teacher stage
 
     @functools.cache
     def made() -> EncodedRows:
-        candidates = masked_words(masked) if masked else near_words(rows, checkpoint.tokenizer, words)
+        candidates = masked_words(masked, device=device) if masked else near_words(rows, checkpoint.tokenizer, words)
         copies = augment(rows, candidates, copies=settings.augment, seed=settings.seed)
         return encode_split(checkpoint, settings, [*rows, *copies], "train")
 

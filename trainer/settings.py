@@ -8,6 +8,7 @@ from typing import Any
 
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.space import DEPTHS, WIDTHS
+from gearshift.trainer.sampling import check_sampling
 from gearshift.trainer.sparsity import Pruning
 
 STAGES = ("teacher", "width", "depth")
@@ -118,6 +119,7 @@ class Settings:
             own = field.name == "sparsity" or field.name.startswith("prune_")  # Pruning says what they must be
             if field.type == "float" and not own and not (math.isfinite(value) and value >= 0):
                 raise InputError(f"settings: {field.name} must be 0 or more, got {value}")
+        check_sampling(self.sampling, self.random_subnets)
         if self.prune_stage not in STAGES:
             raise InputError(f"settings: prune_stage: expected one of {', '.join(STAGES)}, got {self.prune_stage!r}")
         if self.pruning is not None and getattr(self, f"{self.prune_stage}_epochs") == 0:

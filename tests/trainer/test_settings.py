@@ -65,6 +65,18 @@ def test_pruning_that_cannot_be_is_refused(values: dict[str, Any], message: str)
         make(**values)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sampling": "best"}, "sampling: expected one of sandwich, all, random, got 'best'"),
+        ({"sampling": "random", "random_subnets": 0}, "sampling: random draws no subnet at all; set random_subnets"),
+    ],
+)
+def test_sampling_that_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(message)}"):
+        make(**values)
+
+
 def test_nothing_is_pruned_unless_asked_for() -> None:
     assert make().pruning is None
     assert make(sparsity=0.3, prune_ramp=0).pruning == Pruning(0.3, "matrix", embeddings=False, ramp=0)
