@@ -43,6 +43,16 @@ def make_accelerator(precision: str = "", *, whole: bool = True, log_to: Path | 
         raise InputError(f"settings: mixed_precision {chosen!r} cannot be had here ({error})") from error
 
 
+def conditions(accelerator: Accelerator) -> dict[str, Any]:
+    """What the numbers of a training depend on beside its settings: the processes, and the precision in force."""
+    return {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
+
+
+def usual_conditions(accelerator: Accelerator) -> dict[str, Any]:
+    """The same of a training that did not write them down: one process, in the precision that its settings mean here."""
+    return {**conditions(accelerator), "processes": 1}
+
+
 def is_main_process() -> bool:
     """Whether this is the process that writes and prints."""
     return bool(PartialState(cpu=_without_gpu()).is_main_process)

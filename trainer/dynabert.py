@@ -25,7 +25,7 @@ from tqdm import tqdm
 from gearshift.runtime.errors import InputError, ModelError
 from gearshift.runtime.space import Subnet, kept_layers, uniform_grid
 from gearshift.runtime.storage import replace_file, require_replaceable
-from gearshift.trainer.acceleration import make_accelerator
+from gearshift.trainer.acceleration import conditions, make_accelerator, usual_conditions
 from gearshift.trainer.augment import augment, near_words
 from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_run, save_run
@@ -67,7 +67,8 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     states = out.with_name(f"{out.name}.partial")
     augmented = _augmented(checkpoint, settings, data.splits["train"], encoded["train"], accelerator.device)
     with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
-        claim_states(states, _identity(source, checkpoint, data, settings), usual=Settings().to_dict())
+        identity = {**_identity(source, checkpoint, data, settings), **conditions(accelerator)}
+        claim_states(states, identity, usual={"settings": Settings().to_dict(), **usual_conditions(accelerator)})
     if log_to is not None:
         accelerator.init_trackers("gearshift")
     training = Training(
@@ -219,7 +220,7 @@ def data_hash(data: DataSet) -> str:
 def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, Any] | None = None) -> None:
     """Make the directory of states, or check that the one there is of the same training.
 
-    `usual`: settings by default. A version that lacked one of them did as its default says.
+    `usual`: what holds for a training of a version that did not say it, `settings` by name; it did as the default says.
     """
     description = states / "training.json"
     content = json.dumps(identity, indent=1).encode()
@@ -228,8 +229,11 @@ def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, 
         return
     found = json.loads(description.read_bytes())
     if usual is not None:
-        known = {name: value for name, value in usual.items() if name in identity["settings"]}
-        found["settings"] = {**json.loads(json.dumps(known)), **found["settings"]}
+        plain = json.loads(json.dumps(usual))
+        if "settings" in found:
+            known = {name: value for name, value in plain["settings"].items() if name in identity["settings"]}
+            found["settings"] = {**known, **found["settings"]}
+        found = {**plain, **found}
     wanted = json.loads(content)
     if found != wanted:
         parts = {**wanted, **wanted.get("settings", {})}, {**found, **found.get("settings", {})}

@@ -331,6 +331,23 @@ def test_a_training_of_an_older_version_goes_on_where_newer_settings_are_left_al
     assert contents(tmp_path / "run")["model.safetensors"] == contents(uninterrupted)["model.safetensors"]
 
 
+@pytest.mark.parametrize(("name", "other"), [("processes", 2), ("precision", "bf16")])
+def test_processes_and_precision_must_stay_as_they_were(
+    checkpoint_path: Path, tmp_path: Path, forwards: Forwards, uninterrupted: Path, name: str, other: object
+) -> None:
+    interrupted(checkpoint_path, tmp_path / "run", forwards)
+    description = tmp_path / "run.partial" / "training.json"
+    said = json.loads(description.read_text())
+    assert (said["processes"], said["precision"]) == (1, "no")
+    description.write_text(json.dumps({**said, name: other}))
+    with pytest.raises(InputError, match=rf"with other settings or rows \({name}\)"):
+        train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
+    del said[name]  # as an older version has it
+    description.write_text(json.dumps(said))
+    train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
+    assert contents(tmp_path / "run")["model.safetensors"] == contents(uninterrupted)["model.safetensors"]
+
+
 def test_how_often_to_save_may_change_between_interruption_and_end(
     checkpoint_path: Path, tmp_path: Path, forwards: Forwards, uninterrupted: Path
 ) -> None:
