@@ -76,7 +76,7 @@ def teacher_stage(training: Training) -> None:
     count = -(-settings.importance_rows // size)
     batches = itertools.islice(training.rows.batches(size, seed=settings.seed), count)
     shown = tqdm(batches, total=count, desc="importance", unit="batch", disable=None if training.main else True)
-    reorder(model, measure_importance(model, shown))
+    reorder(model, measure_importance(model, shown, micro_batch=settings.micro_batch))
     _finish(training, "teacher")
 
 

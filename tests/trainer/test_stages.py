@@ -157,6 +157,13 @@ def test_an_embedding_has_no_labels_for_a_final_stage(checkpoint_path: Path, tmp
         train_supernet(checkpoint_path, data, changed(final_epochs=1), tmp_path / "run")
 
 
+def test_no_more_rows_are_computed_at_once_than_asked_for(
+    checkpoint_path: Path, tmp_path: Path, passes: list[Pass]
+) -> None:
+    train(checkpoint_path, tmp_path, depth_epochs=1, micro_batch=3)
+    assert max(shape[0] for _, _, shape in passes[:-12]) == 3  # the last measure
+
+
 def test_distillation_sees_each_row_and_its_copies(checkpoint_path: Path, tmp_path: Path, passes: list[Pass]) -> None:
     train(checkpoint_path, tmp_path, width_epochs=1, augment=2, widths=(1.0,))
     between = passes[3:-3]
