@@ -35,6 +35,7 @@ from gearshift.trainer.evaluate import measurements, with_reference
 from gearshift.trainer.hub import is_hub_name
 from gearshift.trainer.loop import StagePlan
 from gearshift.trainer.masked_words import masked_words
+from gearshift.trainer.memory import MEASURING, enough_memory
 from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.pretrained import find_model
 from gearshift.trainer.rows import Row
@@ -82,7 +83,8 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     )
     _stages(training, grid)
     if accelerator.is_main_process:
-        metrics = _measured(checkpoint.model, grid, encoded["test"])
+        with enough_memory("measuring the test rows", MEASURING):
+            metrics = _measured(checkpoint.model, grid, encoded["test"])
         facts = {**_facts(settings, encoded, shape.layers, data_path), "metrics": metrics}
         if settings.pruning is not None:
             facts["sparsity"] = reached(checkpoint.model, settings.pruning)

@@ -22,6 +22,7 @@ from gearshift.trainer.distillation import Teacher, distill_loss
 from gearshift.trainer.evaluate import accuracy, with_reference
 from gearshift.trainer.importance import measure_importance, reorder
 from gearshift.trainer.loop import Constraint, Losses, Score, StagePlan, run_stage
+from gearshift.trainer.memory import enough_memory, smaller_steps
 from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.sampling import Sampler
 from gearshift.trainer.settings import Settings
@@ -76,7 +77,8 @@ def teacher_stage(training: Training) -> None:
     count = -(-settings.importance_rows // size)
     batches = itertools.islice(training.rows.batches(size, seed=settings.seed), count)
     shown = tqdm(batches, total=count, desc="importance", unit="batch", disable=None if training.main else True)
-    reorder(model, measure_importance(model, shown, micro_batch=settings.micro_batch))
+    with enough_memory("importance", smaller_steps(settings.micro_batch)):
+        reorder(model, measure_importance(model, shown, micro_batch=settings.micro_batch))
     _finish(training, "teacher")
 
 
