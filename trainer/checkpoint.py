@@ -68,6 +68,11 @@ class Run:
     """All of supernet.json."""
 
     @property
+    def trained(self) -> dict[str, Subnet]:
+        """Name -> subnet, largest first: those that were trained, whatever the pool is."""
+        return _subnets(self.facts)
+
+    @property
     def data_path(self) -> Path | None:
         """The data that it was trained on, where that is known and still there."""
         path = self.facts.get("data")
@@ -177,10 +182,7 @@ def load_run(path: Path) -> Run:
     try:
         facts = json.loads(description.read_text(encoding="utf-8"))
         version = facts["schema_version"]
-        subnets = {
-            name: Subnet(tuple((heads, neurons) for heads, neurons in layers))
-            for name, layers in facts["subnets"].items()
-        }
+        subnets = _subnets(facts)
         labels = facts["labels"]
         task = TASKS[facts.get("task", "classification")].name
         pool = json.loads((path / POOL).read_text(encoding="utf-8"))
@@ -198,6 +200,13 @@ def load_run(path: Path) -> Run:
         if not subnet.fits(checkpoint.model.shape):
             raise ModelError(f"{description}: subnet {name} does not fit the model beside it; train again")
     return Run(path, checkpoint, subnets, accuracies, facts)
+
+
+def _subnets(facts: Mapping[str, Any]) -> dict[str, Subnet]:
+    """Those that supernet.json names."""
+    return {
+        name: Subnet(tuple((heads, neurons) for heads, neurons in layers)) for name, layers in facts["subnets"].items()
+    }
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from gearshift.runtime.errors import InputError, ModelError
-from gearshift.runtime.space import Space, Subnet, subnet_name, uniform_grid
+from gearshift.runtime.space import Space, Subnet, subnet_name, uniform_grid, uniform_subnet
 from gearshift.runtime.tasks import TASKS
 from gearshift.trainer.batches import Batch
 from gearshift.trainer.checkpoint import Checkpoint, save_run
@@ -70,10 +70,12 @@ class Supernet(nn.Module):
         if isinstance(space, Space):
             drawn = SpaceSampler(space, sampling, random_subnets, seed)
             named, self._samplers["both"] = list(drawn.ends), drawn
+            self._layers = [option.layers for stage in space.stages for option in stage.options]
         else:
             named = sorted(space, key=lambda one: one.parameters(model.shape), reverse=True)
             for stage, subnets in _by_stage(named, model.full).items():
                 self._samplers[stage] = Sampler(tuple(subnets), sampling, random_subnets, mixed_widths, seed)
+            self._layers = [subnet.layers for subnet in named]
         for subnet in named:
             if not subnet.fits(model.shape):
                 raise InputError(f"space: {subnet.layers} is no subnet of a model with {model.full.layers}")
@@ -183,8 +185,17 @@ class Supernet(nn.Module):
                 Checkpoint(copy.deepcopy(self.model).cpu(), backend, labels, source, True),
                 subnets=self.subnets,
                 accuracies=dict(accuracies or {}),
-                facts={"max_length": max_length, "data": None, "settings": {}},
+                facts={"max_length": max_length, "data": None, "settings": {"widths": self._widths()}},
             )
+
+    def _widths(self) -> list[float]:
+        """The width multipliers of the layers that are trained; none where the sizes of some are of no multiplier."""
+        shape = self.model.shape
+        sizes = {size for layers in self._layers for size in layers if size != (0, 0)}
+        widths = {size: size[0] / shape.heads for size in sizes}
+        if any(uniform_subnet(shape, width, 1).layers[0] != size for size, width in widths.items()):
+            return []
+        return sorted(widths.values(), reverse=True)
 
 
 def _elastic(model: Any) -> ElasticClassifier:
