@@ -91,7 +91,10 @@ def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "clas
     outputs = wanted.outputs or len(labels) or config.hidden_size
     of_task = any(name.endswith(CLASS_SUFFIXES[task]) for name in config.architectures or ())
     same = set(known) == set(labels) if wanted.labelled else len(known) == outputs
-    has_head = task == "embedding" or (of_task and same)
+    # A softmax over the same labels is no head for several of them, though its weights have the same shape.
+    of_several = config.problem_type == PROBLEM_TYPES["multi-label-classification"]
+    same_problem = of_several == (task == "multi-label-classification")
+    has_head = task == "embedding" or (of_task and same and same_problem)
     ordered = known if has_head and wanted.labelled else tuple(labels)
     model = load_model(path, config, task, outputs)
     with quiet():
@@ -148,8 +151,7 @@ def _config_of(checkpoint: Checkpoint) -> Any:
         checkpoint.source, local_files_only=True, **(labels if names else {})
     )
     config.architectures = [ARCHITECTURES[config.model_type].class_name(task.name)]
-    if task.name in PROBLEM_TYPES:
-        config.problem_type = PROBLEM_TYPES[task.name]
+    config.problem_type = PROBLEM_TYPES.get(task.name)  # not what the source was for
     return config
 
 
