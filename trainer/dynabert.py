@@ -72,19 +72,22 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
         claim_states(states, identity, usual={"settings": Settings().to_dict(), **usual_conditions(accelerator)})
     if log_to is not None:
         accelerator.init_trackers("gearshift")
+    with enough_memory("measuring the model as it was brought", MEASURING):
+        checkpoint.model.to(accelerator.device)
+        held_out = {split: with_reference(checkpoint.model, encoded[split]) for split in ("dev", "test")}
     training = Training(
         checkpoint,
         settings,
         encoded["train"],
         states,
         accelerator=accelerator,
-        dev=encoded["dev"],
+        dev=held_out["dev"],
         augmented=augmented,
     )
     _stages(training, grid)
     if accelerator.is_main_process:
         with enough_memory("measuring the test rows", MEASURING):
-            metrics = _measured(checkpoint.model, grid, encoded["test"])
+            metrics = _measured(checkpoint.model, grid, held_out["test"])
         facts = {**_facts(settings, encoded, shape.layers, data_path), "metrics": metrics}
         if settings.pruning is not None:
             facts["sparsity"] = reached(checkpoint.model, settings.pruning)
@@ -160,9 +163,8 @@ def _augmented(
 
 def _measured(model: ElasticClassifier, grid: Mapping[str, Subnet], test: EncodedRows) -> dict[str, dict[str, float]]:
     """Name -> all metrics of every subnet on the test rows."""
-    rows = with_reference(model, test)
     shown = tqdm(grid.items(), desc="test", unit="subnet", disable=None)
-    return {name: measurements(model, subnet, rows) for name, subnet in shown}
+    return {name: measurements(model, subnet, test) for name, subnet in shown}
 
 
 def _facts(
