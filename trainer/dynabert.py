@@ -29,7 +29,7 @@ from gearshift.trainer.acceleration import conditions, make_accelerator, usual_c
 from gearshift.trainer.augment import augment, near_words
 from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_run, save_run
-from gearshift.trainer.configuration import SETTINGS_FILE, settings_text
+from gearshift.trainer.configuration import SETTINGS_FILE, settings_text, versions
 from gearshift.trainer.data import DataSet
 from gearshift.trainer.evaluate import measurements, with_reference
 from gearshift.trainer.hub import is_hub_name
@@ -45,9 +45,18 @@ from gearshift.trainer.stages import Training, distil_stage, final_stage, pruner
 from gearshift.trainer.tasks import OBJECTIVES
 
 
-def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *, data_path: Path | None = None) -> Run:
+def train_supernet(
+    source: Path,
+    data: DataSet,
+    settings: Settings,
+    out: Path,
+    *,
+    data_path: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Run:
     """Train a supernet on the encoder in `source` and write the run directory `out`.
 
+    The run keeps `data_path`, and `columns` by the names of `read_data`'s arguments, for what reads the data again.
     Interrupted, it goes on from the last saved state when called again with the same arguments. Under `accelerate
     launch` all processes call it.
     Raises InputError where such a state was made with other settings or other rows, StorageError where
@@ -88,7 +97,14 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     if accelerator.is_main_process:
         with enough_memory("measuring the test rows", MEASURING):
             metrics = _measured(checkpoint.model, grid, held_out["test"])
-        facts = {**_facts(settings, encoded, shape.layers, data_path), "metrics": metrics}
+        facts = {
+            **_facts(settings, encoded, shape.layers, data_path),
+            "source": str(source),
+            "columns": dict(columns or {}),
+            **conditions(accelerator),
+            "versions": versions(),
+            "metrics": metrics,
+        }
         if settings.pruning is not None:
             facts["sparsity"] = reached(checkpoint.model, settings.pruning)
         main = {name: each[OBJECTIVES[data.task].metric] for name, each in metrics.items()}

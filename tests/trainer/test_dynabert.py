@@ -100,12 +100,16 @@ def scattered_path(checkpoint_path: Path, tmp_path_factory: pytest.TempPathFacto
 def test_a_run_holds_all_that_is_needed_to_export_it(checkpoint_path: Path, tmp_path: Path) -> None:
     data_path = tmp_path / "data"
     data_path.mkdir()
-    run = train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run", data_path=data_path)
+    columns = {"text_column": "said"}
+    run = train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run", data_path=data_path, columns=columns)
     assert run.path == tmp_path / "run"
     assert run.subnets == uniform_grid(SHAPE)
     assert run.checkpoint.labels == LABELS
     assert run.data_path == data_path
     assert run.facts["max_length"] == 16
+    assert (run.facts["source"], run.facts["columns"]) == (str(checkpoint_path), columns)
+    assert (run.facts["processes"], run.facts["precision"]) == (1, "no")
+    assert run.facts["versions"]["torch"] == torch.__version__
     assert run.facts["rows"] == {"train": 24, "dev": 6, "test": 12}
     assert run.facts["kept_layers"] == {"1.0": [0, 1, 2, 3], "0.75": [0, 1, 2], "0.5": [0, 2]}
     assert run.facts["settings"] == json.loads(json.dumps(SETTINGS.to_dict()))
