@@ -125,9 +125,7 @@ def test_each_layer_is_sorted_by_its_own_scores(model: ElasticClassifier) -> Non
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_a_batch_in_parts_ranks_as_in_one(
-    model: ElasticClassifier, monkeypatch: pytest.MonkeyPatch, rows: int
-) -> None:
+def test_a_batch_in_parts_ranks_as_in_one(model: ElasticClassifier, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     whole = measure_importance(model, BATCHES)
     seen: list[int] = []
     really_forward = ElasticClassifier.forward

@@ -205,7 +205,7 @@ def test_the_optimizer_too_may_run_out_of_memory(tmp_path: Path, monkeypatch: py
 def test_measuring_dev_rows_may_run_out_of_memory(tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, evaluate_every=1)
     plan = StagePlan("width", 1, 0.01)
-    with pytest.raises(ModelError, match="^stage width: measuring the dev rows: out of memory; lower max_length"):
+    with pytest.raises(ModelError, match=r"^stage width: measuring the dev rows: out of memory; lower max_length"):
         run_stage(Numbers(), ROWS, plan, settings, pulling(), states=tmp_path, score=full)
 
 
