@@ -33,7 +33,8 @@ def main(model: str, texts: str, run_path: str) -> None:
     for name, subnet in run.subnets.items():
         with torch.no_grad():
             one, other = checkpoint.model.eval()(batch, subnet).logits
-        print(f"{name}  cosine with the full size {run.accuracies[name]:.3f}  the two texts {float(one @ other):.3f}")
+        kept = f"cosine with the model that was brought {run.accuracies[name]:.3f}"
+        print(f"{name}  {kept}  the two texts {float(one @ other):.3f}")
 
 
 if __name__ == "__main__":

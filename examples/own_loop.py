@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_
 from gearshift.trainer.supernet import Supernet
 
 EPOCHS = {"width": 1, "both": 2}
+HIDDEN_WEIGHTS = {"width": 0.1, "both": 1.0}
 MAX_LENGTH = 64
 
 
@@ -46,7 +47,8 @@ def main(model_path: str, rows_path: str, run_path: str) -> None:
             for inputs in loader:
                 targets = supernet.teach(inputs)
                 for subnet in supernet.sample(stage):
-                    loss = supernet.distill_loss(supernet(inputs, subnet), targets, subnet)
+                    output = supernet(inputs, subnet)
+                    loss = supernet.distill_loss(output, targets, subnet, hidden_weight=HIDDEN_WEIGHTS[stage])
                     loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(supernet.parameters(), 1.0)
                 optimizer.step()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from gearshift.export.parity import FP32_TOLERANCE
 from gearshift.runtime.errors import ExportError, UnknownSubnetError
-from gearshift.runtime.space import DEPTHS, WIDTHS, Subnet, uniform_grid
+from gearshift.runtime.space import Subnet
 from gearshift.runtime.storage import replacing_directory
 from gearshift.runtime.tasks import TASKS
 from gearshift.trainer.batches import Batch
@@ -76,10 +76,8 @@ def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
 
 
 def named_subnet(run: Run, name: str) -> Subnet:
-    """A subnet of the run's pool, or a uniform one it was trained with; raises UnknownSubnetError, which lists them."""
-    settings = run.facts.get("settings", {})
-    widths, depths = (tuple(settings.get(key, default)) for key, default in (("widths", WIDTHS), ("depths", DEPTHS)))
-    known = {**uniform_grid(run.checkpoint.model.shape, widths, depths), **run.subnets}
+    """A subnet of the run's pool, or one it was trained with; raises UnknownSubnetError, which lists them."""
+    known = {**run.trained, **run.subnets}
     if name not in known:
         raise UnknownSubnetError(f"checkpoint: unknown subnet {name!r}; expected one of {', '.join(known)}")
     return known[name]

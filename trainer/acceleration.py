@@ -7,13 +7,14 @@ divided by the counts of the whole batch, so that their gradients add up to thos
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs, PartialState
 
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.extras import require
@@ -21,6 +22,10 @@ from gearshift.trainer.batches import Batch, Counts
 
 PRECISIONS = ("", "no", "bf16", "fp16", "auto")
 """Mixed precisions. "": what `accelerate launch` was told, else none; `auto`: bf16 where the device computes in it."""
+
+
+WAITING = datetime.timedelta(days=1)
+"""How long processes wait for the main one, which alone measures the test rows."""
 
 
 def make_accelerator(precision: str = "", *, whole: bool = True, log_to: Path | None = None) -> Accelerator:
@@ -32,7 +37,10 @@ def make_accelerator(precision: str = "", *, whole: bool = True, log_to: Path | 
     if precision not in PRECISIONS:
         raise InputError(f"settings: mixed_precision must be one of {', '.join(PRECISIONS[1:])}, got {precision!r}")
     chosen = ("bf16" if computes_in_bf16() else "no") if precision == "auto" else precision
-    handlers = [DistributedDataParallelKwargs(find_unused_parameters=not whole)]
+    handlers = [
+        DistributedDataParallelKwargs(find_unused_parameters=not whole),
+        InitProcessGroupKwargs(timeout=WAITING),
+    ]
     tracking: dict[str, Any] = {}
     if log_to is not None:
         require("tensorboard", "tensorboard")
@@ -41,6 +49,16 @@ def make_accelerator(precision: str = "", *, whole: bool = True, log_to: Path | 
         return Accelerator(cpu=_without_gpu(), mixed_precision=chosen or None, kwargs_handlers=handlers, **tracking)
     except ValueError as error:  # fp16 without a GPU, or another precision than this process began with
         raise InputError(f"settings: mixed_precision {chosen!r} cannot be had here ({error})") from error
+
+
+def conditions(accelerator: Accelerator) -> dict[str, Any]:
+    """What the numbers of a training depend on beside its settings: the processes, and the precision in force."""
+    return {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
+
+
+def usual_conditions(accelerator: Accelerator) -> dict[str, Any]:
+    """The same of a training that did not say them: one process, in the precision that its settings mean here."""
+    return {**conditions(accelerator), "processes": 1}
 
 
 def is_main_process() -> bool:

@@ -68,6 +68,11 @@ class Run:
     """All of supernet.json."""
 
     @property
+    def trained(self) -> dict[str, Subnet]:
+        """Name -> subnet, largest first: those that were trained, whatever the pool is."""
+        return _subnets(self.facts)
+
+    @property
     def data_path(self) -> Path | None:
         """The data that it was trained on, where that is known and still there."""
         path = self.facts.get("data")
@@ -86,7 +91,10 @@ def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "clas
     outputs = wanted.outputs or len(labels) or config.hidden_size
     of_task = any(name.endswith(CLASS_SUFFIXES[task]) for name in config.architectures or ())
     same = set(known) == set(labels) if wanted.labelled else len(known) == outputs
-    has_head = task == "embedding" or (of_task and same)
+    # A softmax over the same labels is no head for several of them, though its weights have the same shape.
+    of_several = config.problem_type == PROBLEM_TYPES["multi-label-classification"]
+    same_problem = of_several == (task == "multi-label-classification")
+    has_head = task == "embedding" or (of_task and same and same_problem)
     ordered = known if has_head and wanted.labelled else tuple(labels)
     model = load_model(path, config, task, outputs)
     with quiet():
@@ -143,8 +151,7 @@ def _config_of(checkpoint: Checkpoint) -> Any:
         checkpoint.source, local_files_only=True, **(labels if names else {})
     )
     config.architectures = [ARCHITECTURES[config.model_type].class_name(task.name)]
-    if task.name in PROBLEM_TYPES:
-        config.problem_type = PROBLEM_TYPES[task.name]
+    config.problem_type = PROBLEM_TYPES.get(task.name)  # not what the source was for
     return config
 
 
@@ -177,10 +184,7 @@ def load_run(path: Path) -> Run:
     try:
         facts = json.loads(description.read_text(encoding="utf-8"))
         version = facts["schema_version"]
-        subnets = {
-            name: Subnet(tuple((heads, neurons) for heads, neurons in layers))
-            for name, layers in facts["subnets"].items()
-        }
+        subnets = _subnets(facts)
         labels = facts["labels"]
         task = TASKS[facts.get("task", "classification")].name
         pool = json.loads((path / POOL).read_text(encoding="utf-8"))
@@ -198,6 +202,13 @@ def load_run(path: Path) -> Run:
         if not subnet.fits(checkpoint.model.shape):
             raise ModelError(f"{description}: subnet {name} does not fit the model beside it; train again")
     return Run(path, checkpoint, subnets, accuracies, facts)
+
+
+def _subnets(facts: Mapping[str, Any]) -> dict[str, Subnet]:
+    """Those that supernet.json names."""
+    return {
+        name: Subnet(tuple((heads, neurons) for heads, neurons in layers)) for name, layers in facts["subnets"].items()
+    }
 
 
 def load_tokenizer(path: Path) -> Tokenizer:

@@ -1,4 +1,5 @@
-"""Settings as a TOML file: what `gearshift train --config` reads, and what every run keeps beside its weights.
+"""Settings as a TOML file: what `gearshift train --config` reads, and what every run keeps beside its weights; and what
+else a run says of how it was made.
 
 teacher_epochs = 4
 widths = [1, 0.5]
@@ -7,17 +8,22 @@ mixed_precision = "bf16"
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import platform
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from gearshift import __version__
 from gearshift.runtime.errors import InputError
 from gearshift.trainer.settings import Settings
 
 SETTINGS_FILE = "settings.toml"
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
 
 _KINDS: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
     "int": ("a whole number", int),
@@ -45,6 +51,12 @@ def settings_text(settings: Settings) -> str:
     """A file that `read_settings` gives these settings for."""
     # Numbers, texts, true and false, and lists of them look the same in JSON and in TOML.
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.to_dict().items())
+
+
+def versions() -> dict[str, str]:
+    """Of what decides how a training comes out: name -> version."""
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"gearshift": __version__, "python": platform.python_version(), **packages}
 
 
 def _checked(path: Path, name: str, kind: str, value: object) -> Any:

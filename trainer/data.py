@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.runtime.errors import DataError
+from gearshift.runtime.spans import OUTSIDE
 from gearshift.trainer.formats import PLAIN_SUFFIXES, SUFFIXES, Record, listed, read_records, require_columns
 from gearshift.trainer.hub import glue_columns, hub_records, is_hub_name
 from gearshift.trainer.rows import Columns, Row, Several, Tags, choose_columns, read_rows
@@ -106,6 +107,12 @@ class _Table:
         found = {label for row in self.rows for label in _labels_of(row)}
         numbers = {row.label for row in self.rows if isinstance(row.label, float)}
         several = isinstance(self.rows[0].label, Several)
+        tagged = isinstance(self.rows[0].label, Tags) and OUTSIDE not in found
+        if tagged and all(tag.lstrip("-").isdecimal() for tag in found):
+            raise DataError(
+                f"{self.path}: tags are numbers ({listed(found)}) and none is {OUTSIDE!r}, so that every word would be "
+                f"of an entity; write names, such as {OUTSIDE} and B-person"
+            )
         if several and not found:
             raise DataError(f"{self.path}: no row has a label; expected some")
         if len(found) == 1 and not several:

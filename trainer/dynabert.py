@@ -25,16 +25,17 @@ from tqdm import tqdm
 from gearshift.runtime.errors import InputError, ModelError
 from gearshift.runtime.space import Subnet, kept_layers, uniform_grid
 from gearshift.runtime.storage import replace_file, require_replaceable
-from gearshift.trainer.acceleration import make_accelerator
+from gearshift.trainer.acceleration import conditions, make_accelerator, usual_conditions
 from gearshift.trainer.augment import augment, near_words
 from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_run, save_run
-from gearshift.trainer.configuration import SETTINGS_FILE, settings_text
+from gearshift.trainer.configuration import SETTINGS_FILE, settings_text, versions
 from gearshift.trainer.data import DataSet
 from gearshift.trainer.evaluate import measurements, with_reference
 from gearshift.trainer.hub import is_hub_name
 from gearshift.trainer.loop import StagePlan
 from gearshift.trainer.masked_words import masked_words
+from gearshift.trainer.memory import MEASURING, enough_memory
 from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.pretrained import find_model
 from gearshift.trainer.rows import Row
@@ -44,9 +45,18 @@ from gearshift.trainer.stages import Training, distil_stage, final_stage, pruner
 from gearshift.trainer.tasks import OBJECTIVES
 
 
-def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *, data_path: Path | None = None) -> Run:
+def train_supernet(
+    source: Path,
+    data: DataSet,
+    settings: Settings,
+    out: Path,
+    *,
+    data_path: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Run:
     """Train a supernet on the encoder in `source` and write the run directory `out`.
 
+    The run keeps `data_path`, and `columns` by the names of `read_data`'s arguments, for what reads the data again.
     Interrupted, it goes on from the last saved state when called again with the same arguments. Under `accelerate
     launch` all processes call it.
     Raises InputError where such a state was made with other settings or other rows, StorageError where
@@ -65,23 +75,36 @@ def train_supernet(source: Path, data: DataSet, settings: Settings, out: Path, *
     shape = checkpoint.model.shape
     grid = uniform_grid(shape, settings.widths, settings.depths)
     states = out.with_name(f"{out.name}.partial")
+    augmented = _augmented(checkpoint, settings, data.splits["train"], encoded["train"], accelerator.device)
     with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
-        claim_states(states, _identity(source, checkpoint, data, settings), usual={"settings": Settings().to_dict()})
+        identity = {**_identity(source, checkpoint, data, settings), **conditions(accelerator)}
+        claim_states(states, identity, usual={"settings": Settings().to_dict(), **usual_conditions(accelerator)})
     if log_to is not None:
         accelerator.init_trackers("gearshift")
+    with enough_memory("measuring the model as it was brought", MEASURING):
+        checkpoint.model.to(accelerator.device)
+        held_out = {split: with_reference(checkpoint.model, encoded[split]) for split in ("dev", "test")}
     training = Training(
         checkpoint,
         settings,
         encoded["train"],
         states,
         accelerator=accelerator,
-        dev=encoded["dev"],
-        augmented=_augmented(checkpoint, settings, data.splits["train"], encoded["train"]),
+        dev=held_out["dev"],
+        augmented=augmented,
     )
     _stages(training, grid)
     if accelerator.is_main_process:
-        metrics = _measured(checkpoint.model, grid, encoded["test"])
-        facts = {**_facts(settings, encoded, shape.layers, data_path), "metrics": metrics}
+        with enough_memory("measuring the test rows", MEASURING):
+            metrics = _measured(checkpoint.model, grid, held_out["test"])
+        facts = {
+            **_facts(settings, encoded, shape.layers, data_path),
+            "source": str(source),
+            "columns": dict(columns or {}),
+            **conditions(accelerator),
+            "versions": versions(),
+            "metrics": metrics,
+        }
         if settings.pruning is not None:
             facts["sparsity"] = reached(checkpoint.model, settings.pruning)
         main = {name: each[OBJECTIVES[data.task].metric] for name, each in metrics.items()}
@@ -132,17 +155,22 @@ def encode_split(checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row]
 
 
 def _augmented(
-    checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row], encoded: EncodedRows
+    checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row], encoded: EncodedRows, device: torch.device
 ) -> Callable[[], EncodedRows]:
-    """The training rows with `settings.augment` changed copies of each, made when first asked for."""
+    """The training rows with `settings.augment` changed copies of each, made when first asked for.
+
+    Raises ModelError at once for a masked language model that is none.
+    """
     if not settings.augment:
         return lambda: encoded
     words = checkpoint.model.embeddings.word.weight.clone()  # as pretrained, in a resumed run too
     masked = find_model(settings.masked_lm) if settings.masked_lm else None
+    if masked:
+        masked_words(masked)  # not kept, as it would lie beside the teacher stage
 
     @functools.cache
     def made() -> EncodedRows:
-        candidates = masked_words(masked) if masked else near_words(rows, checkpoint.tokenizer, words)
+        candidates = masked_words(masked, device=device) if masked else near_words(rows, checkpoint.tokenizer, words)
         copies = augment(rows, candidates, copies=settings.augment, seed=settings.seed)
         return encode_split(checkpoint, settings, [*rows, *copies], "train")
 
@@ -151,9 +179,8 @@ def _augmented(
 
 def _measured(model: ElasticClassifier, grid: Mapping[str, Subnet], test: EncodedRows) -> dict[str, dict[str, float]]:
     """Name -> all metrics of every subnet on the test rows."""
-    rows = with_reference(model, test)
     shown = tqdm(grid.items(), desc="test", unit="subnet", disable=None)
-    return {name: measurements(model, subnet, rows) for name, subnet in shown}
+    return {name: measurements(model, subnet, test) for name, subnet in shown}
 
 
 def _facts(
@@ -210,11 +237,11 @@ def data_hash(data: DataSet) -> str:
     return hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest()
 
 
-def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, Mapping[str, Any]]) -> None:
+def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, Any]) -> None:
     """Make the directory of states, or check that the one there is of the same training.
 
-    `usual`: the defaults of the settings in parts of the identity. A version that lacked one did as its default says.
-    Raises InputError where settings or rows differ.
+    `usual`: what holds for a training of a version that did not say it: values by name, or the defaults of a part of
+    settings by name; it did as these say. Raises InputError where settings or rows differ.
     """
     description = states / "training.json"
     content = json.dumps(identity, indent=1).encode()
@@ -222,12 +249,16 @@ def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, 
         replace_file(description, content)
         return
     found = json.loads(description.read_bytes())
-    for part, defaults in usual.items():
-        known = {name: value for name, value in defaults.items() if name in identity[part]}
-        found[part] = {**json.loads(json.dumps(known)), **found.get(part, {})}
+    for name, default in usual.items():
+        if isinstance(default, Mapping):
+            known = {key: value for key, value in default.items() if key in identity[name]}
+            found[name] = {**json.loads(json.dumps(known)), **found.get(name, {})}
+        else:
+            found.setdefault(name, default)
     wanted = json.loads(content)
     if found != wanted:
-        flat = [_flat(each, usual) for each in (wanted, found)]
+        parts = [name for name, default in usual.items() if isinstance(default, Mapping)]
+        flat = [_flat(each, parts) for each in (wanted, found)]
         differ = [name for name in flat[0] if flat[0][name] != flat[1].get(name)]
         raise InputError(
             f"{states}: holds an interrupted training with other settings or rows ({', '.join(differ)}); "

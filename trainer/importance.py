@@ -24,13 +24,15 @@ class Importance:
     """(layers, neurons)"""
 
 
-def measure_importance(model: ElasticClassifier, batches: Iterable[Batch]) -> Importance:
+def measure_importance(model: ElasticClassifier, batches: Iterable[Batch], *, micro_batch: int = 0) -> Importance:
     """First-order importance of every head and neuron for the task loss (DynaBERT, section 2.1).
 
     Head: sum over batches of |dL/dxi|, xi = 1 multiplying the head's output. Neuron: sum over batches of
     |W1 . dL/dW1 + b1 dL/db1| + |W2 . dL/dW2| over its incoming and outgoing weights. Gradients are
     zeroed for every batch: the published code lets them pile up. Embeddings have no labels: for them it is how far
     the vectors move (`losses.direction_loss`).
+    `micro_batch`: rows that are computed at once, 0 for all of a batch; the scores are of whole batches all the same
+    (of embeddings each part draws directions of its own).
     """
     was_training = model.training
     model.eval()
@@ -42,7 +44,10 @@ def measure_importance(model: ElasticClassifier, batches: Iterable[Batch]) -> Im
     for batch in (each.to(device) for each in batches):
         model.zero_grad()
         gates = torch.ones(shape.layers, shape.heads, requires_grad=True, device=device)
-        loss(model(batch, model.full, gates).logits, batch).backward()  # type: ignore[no-untyped-call]
+        size = micro_batch or len(batch.indices)
+        for start in range(0, len(batch.indices), size):
+            part = batch.part(start, start + size, batch.counts)
+            loss(model(part, model.full, gates).logits, part).backward()  # type: ignore[no-untyped-call]
         assert gates.grad is not None
         heads += gates.grad.abs()
         for index, layer in enumerate(model.layers):

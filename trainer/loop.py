@@ -20,6 +20,7 @@ from tqdm import tqdm
 from gearshift.runtime.errors import ModelError
 from gearshift.trainer.acceleration import parts_of
 from gearshift.trainer.batches import Batch, EncodedRows
+from gearshift.trainer.memory import MEASURING, enough_memory, smaller_steps
 from gearshift.trainer.model import HEAD
 from gearshift.trainer.stage_state import STATE, Best, load_state, save_state
 
@@ -118,7 +119,8 @@ def run_stage(
             if constraint is not None:
                 constraint.after_step(index, total)
             if score is not None and every and ((index + 1) % every == 0 or index + 1 == total):
-                best.see(score(), index + 1, model)
+                with enough_memory(f"stage {plan.name}: measuring the dev rows", MEASURING):
+                    best.see(score(), index + 1, model)
                 model.train(plan.dropout)
                 accelerator.log({f"{plan.name}/score": best.score}, step=index + 1)
             accelerator.log({f"{plan.name}/loss": loss, f"{plan.name}/lr": stepper.lr}, step=index + 1)
@@ -164,21 +166,15 @@ class _Stepper:
             group["lr"] = group["peak"] * factor
         # Every step has random numbers of its own, so that a resumed stage has those of one that was not interrupted.
         torch.manual_seed(zlib.crc32(f"{settings.seed}/{plan.name}/{index}/{accelerator.process_index}".encode()))
-        try:
+        rows, tokens = batch.input_ids.shape
+        doing = f"stage {plan.name}: a step of {rows} rows of {tokens} tokens"
+        with enough_memory(doing, smaller_steps(settings.micro_batch)):
             loss = self._backward(batch, index)
-        except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            rows, tokens = batch.input_ids.shape
-            raise ModelError(
-                f"stage {plan.name}: out of memory with {rows} rows of {tokens} tokens a step; "
-                f"lower micro_batch ({settings.micro_batch or 'now all rows at once'}), batch_size or max_length"
-            ) from error
-        if not math.isfinite(loss):
-            raise ModelError(f"stage {plan.name}: the loss became {loss} at step {index}; lower the learning rate")
-        accelerator.clip_grad_norm_(self._wrapped.parameters(), settings.clip)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+            if not math.isfinite(loss):
+                raise ModelError(f"stage {plan.name}: the loss became {loss} at step {index}; lower the learning rate")
+            accelerator.clip_grad_norm_(self._wrapped.parameters(), settings.clip)
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
         return loss
 
     def _backward(self, batch: Batch, index: int) -> float:
@@ -196,16 +192,6 @@ class _Stepper:
         if accelerator.num_processes > 1:
             total = accelerator.reduce(total, "mean")
         return float(total)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    said = str(error).lower()
-    return (
-        not isinstance(error, RuntimeError)
-        or "out of memory" in said
-        or "not enough memory" in said
-        or ("can't allocate memory" in said)
-    )
 
 
 def _from_step(

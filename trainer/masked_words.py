@@ -21,18 +21,27 @@ _AT_ONCE = 64
 def masked_words(path: Path, *, device: torch.device | str = "cpu") -> Candidates:
     """The likeliest words by the masked language model in a directory; none for words of several tokens.
 
-    Raises ModelError where there is no such model.
+    Raises ModelError where there is no such model, or one without weights for the words: transformers would draw them.
     """
     try:
         with quiet():
-            model = transformers.AutoModelForMaskedLM.from_pretrained(path, local_files_only=True).to(device).eval()
+            model, report = transformers.AutoModelForMaskedLM.from_pretrained(
+                path, local_files_only=True, output_loading_info=True
+            )
             tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, use_fast=True)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{path}: no masked language model that transformers can read ({first_line(error)})"
         ) from error
+    if report["missing_keys"]:
+        raise ModelError(
+            f"{path}: is no masked language model: {len(report['missing_keys'])} of its weights are missing "
+            f"({min(report['missing_keys'])}); give one that was trained to fill in masks"
+        )
     if tokenizer.mask_token_id is None:
         raise ModelError(f"{path}: its tokenizer has no mask token, which a masked language model needs")
+
+    model = model.to(device).eval()
 
     @functools.cache
     def of_text(text: str) -> dict[int, Sequence[str]]:

@@ -41,14 +41,20 @@ def matthews(outputs: Sequence[Array], rows: EncodedRows) -> float:
 
 def micro_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
     """F1 of all labels of all rows together, a label being given from a probability of 1/2 on; logits (labels,)."""
-    found = np.stack([output > 0 for output in outputs])
-    return float(sklearn.metrics.f1_score(np.asarray(rows.labels) > 0, found, average="micro", zero_division=0))
+    return _f1_of_several("micro", outputs, rows)
 
 
 def macro_f1_of_several(outputs: Sequence[Array], rows: EncodedRows) -> float:
     """Mean over the labels of each one's F1, as `micro_f1` has it."""
-    found = np.stack([output > 0 for output in outputs])
-    return float(sklearn.metrics.f1_score(np.asarray(rows.labels) > 0, found, average="macro", zero_division=0))
+    return _f1_of_several("macro", outputs, rows)
+
+
+def _f1_of_several(average: str, outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Of one label alone its own F1: scikit-learn would take its absence for a label too."""
+    expected, found = np.asarray(rows.labels) > 0, np.stack([output > 0 for output in outputs])
+    if found.shape[1] == 1:
+        expected, found, average = expected.ravel(), found.ravel(), "binary"
+    return float(sklearn.metrics.f1_score(expected, found, average=average, zero_division=0))
 
 
 def all_labels_right(outputs: Sequence[Array], rows: EncodedRows) -> float:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.storage import require_replaceable, sha256_of
-from gearshift.trainer.acceleration import make_accelerator
+from gearshift.trainer.acceleration import conditions, make_accelerator, usual_conditions
 from gearshift.trainer.checkpoint import SUPERNET, WEIGHTS, Run, load_run, save_run
 from gearshift.trainer.data import DataSet
 from gearshift.trainer.dynabert import claim_states, encode_split
@@ -82,9 +82,9 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
     test = with_reference(model, test)  # the full net before anything was pruned
     states = out.resolve().with_name(f"{out.resolve().name}.partial")
     with accelerator.main_process_first():
-        claim_states(
-            states, _identity(run, data, pruning, recovery), usual={"recovery": dataclasses.asdict(Recovery())}
-        )
+        identity = {**_identity(run, data, pruning, recovery), **conditions(accelerator)}
+        usual = {"recovery": dataclasses.asdict(Recovery()), **usual_conditions(accelerator)}
+        claim_states(states, identity, usual=usual)
     model.embeddings.requires_grad_(not run.facts.get("settings", {}).get("freeze_embeddings", False))
     distil_stage(
         Training(checkpoint, settings, train, states, accelerator=accelerator),

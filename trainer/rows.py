@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gearshift.runtime.errors import DataError
+from gearshift.runtime.errors import DataError, InputError
 from gearshift.trainer.formats import listed
 
 Values = Mapping[str, object]
@@ -88,7 +88,9 @@ DEFAULTS = {
 
 
 def choose_columns(task: str, text: str, pair: str | None, label: str) -> Columns:
-    """The columns of a task; "" stands for its default, and a pair of None for single texts."""
+    """The columns of a task; "" stands for its default, and a pair of None for single texts. Raises InputError."""
+    if task not in DEFAULTS:
+        raise InputError(f"task: expected one of {', '.join(DEFAULTS)}, got {task!r}")
     own = DEFAULTS[task]
     if task == "question-answering" or own.pair is not None:
         chosen, needed = (own.pair, own.pair_needed) if pair in ("", own.pair) else (pair, pair is not None)

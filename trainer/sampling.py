@@ -12,6 +12,14 @@ from gearshift.runtime.space import Space, Subnet
 SCHEMES = ("sandwich", "all", "random")
 
 
+def check_sampling(scheme: str, count: int) -> None:
+    """Raise InputError for a scheme that there is not, and for one that would draw nothing."""
+    if scheme not in SCHEMES:
+        raise InputError(f"sampling: expected one of {', '.join(SCHEMES)}, got {scheme!r}")
+    if count < (scheme == "random"):
+        raise InputError("sampling: random draws no subnet at all; set random_subnets to 1 or more")
+
+
 @dataclass(frozen=True)
 class Sampler:
     """Draws the subnets of each step; a draw depends on seed and step alone, so a resumed run draws the same."""
@@ -27,10 +35,7 @@ class Sampler:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES:
-            raise InputError(f"sampling: expected one of {', '.join(SCHEMES)}, got {self.scheme!r}")
-        if self.count < (self.scheme == "random"):
-            raise InputError("sampling: random draws no subnet at all; set random_subnets to 1 or more")
+        check_sampling(self.scheme, self.count)
 
     def draw(self, step: int) -> list[Subnet]:
         """The subnets of a step, each once."""

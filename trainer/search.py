@@ -29,7 +29,6 @@ from gearshift.runtime.space import (
     Stage,
     Subnet,
     subnet_name,
-    uniform_grid,
     uniform_subnet,
 )
 from gearshift.runtime.storage import replace_file, sha256_of
@@ -169,13 +168,15 @@ def search_run(
         raise InputError(f"pool: expected 1 to {rescored} subnets, as many as are scored, got {pool}")
     checkpoint = run.checkpoint
     model, shape = checkpoint.model, checkpoint.model.shape
-    chosen_widths = tuple(widths or run.facts["settings"]["widths"])
+    chosen_widths = tuple(widths or run.facts.get("settings", {}).get("widths", ()))
+    if not chosen_widths:
+        raise InputError(f"{run.path}: does not say with which widths it was trained; name them (--widths 1,.5)")
     space = search_space(shape, chosen_widths, layers_per_stage, separate=separate)
     dev, test = (_encode(run, data, split) for split in ("dev", "test"))
     scorer = Scorer(model, dev)
     tables = measure_tables(scorer, space, supernet=sha256_of(run.path / WEIGHTS), rows=len(dev))
     likely = candidates(few_cuts(tables), rescored, devices)
-    uniform = _trained(run)
+    uniform = list(run.trained.values())
     losses = {subnet: scorer(subnet) for subnet in _bar(list(dict.fromkeys([*likely, *uniform])), "losses", "subnet")}
     picked = choose_pool(shape, losses, pool, devices=devices, rivals=uniform)
     chosen = {subnet_name(shape, subnet): subnet for subnet in picked}
@@ -213,13 +214,6 @@ def summed(tables: BlockTables, subnet: Subnet) -> float | None:
         return tables.loss(subnet)
     except UnknownSubnetError:
         return None
-
-
-def _trained(run: Run) -> list[Subnet]:
-    """The uniform subnets that the supernet was trained for: what it can do without any search."""
-    settings = run.facts["settings"]
-    grid = uniform_grid(run.checkpoint.model.shape, tuple(settings["widths"]), tuple(settings["depths"]))
-    return list(grid.values())
 
 
 def _notes(data: DataSet) -> tuple[str, ...]:

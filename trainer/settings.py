@@ -8,6 +8,7 @@ from typing import Any
 
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.space import DEPTHS, WIDTHS
+from gearshift.trainer.sampling import check_sampling
 from gearshift.trainer.sparsity import Pruning
 
 STAGES = ("teacher", "width", "depth")
@@ -118,6 +119,13 @@ class Settings:
             own = field.name == "sparsity" or field.name.startswith("prune_")  # Pruning says what they must be
             if field.type == "float" and not own and not (math.isfinite(value) and value >= 0):
                 raise InputError(f"settings: {field.name} must be 0 or more, got {value}")
+        check_sampling(self.sampling, self.random_subnets)
+        if self.warmup > 1:
+            raise InputError(f"settings: warmup: expected a share of a stage's steps from 0 to 1, got {self.warmup:g}")
+        if self.patience and not self.evaluate_every:
+            raise InputError("settings: patience counts evaluations, and there are none; set evaluate_every above 0")
+        if self.masked_lm and not self.augment:
+            raise InputError("settings: masked_lm proposes words of changed copies; set augment to 1 copy or more")
         if self.prune_stage not in STAGES:
             raise InputError(f"settings: prune_stage: expected one of {', '.join(STAGES)}, got {self.prune_stage!r}")
         if self.pruning is not None and getattr(self, f"{self.prune_stage}_epochs") == 0:

@@ -19,9 +19,10 @@ from gearshift.trainer.acceleration import make_accelerator
 from gearshift.trainer.batches import Batch, EncodedRows
 from gearshift.trainer.checkpoint import Checkpoint
 from gearshift.trainer.distillation import Teacher, distill_loss
-from gearshift.trainer.evaluate import accuracy, with_reference
+from gearshift.trainer.evaluate import accuracy
 from gearshift.trainer.importance import measure_importance, reorder
 from gearshift.trainer.loop import Constraint, Losses, Score, StagePlan, run_stage
+from gearshift.trainer.memory import enough_memory, smaller_steps
 from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.sampling import Sampler
 from gearshift.trainer.settings import Settings
@@ -44,7 +45,8 @@ class Training:
     """Directory of what an interrupted run goes on from."""
     accelerator: Accelerator = field(default_factory=make_accelerator)
     dev: EncodedRows | None = None
-    """What the best weights of a stage are chosen on; without them a stage ends with its last."""
+    """What the best weights of a stage are chosen on, those of an embedding task with their reference; without them a
+    stage ends with its last."""
     augmented: Callable[[], EncodedRows] | None = None
     """Gives the training rows with their augmented copies; None: there are none."""
 
@@ -76,7 +78,8 @@ def teacher_stage(training: Training) -> None:
     count = -(-settings.importance_rows // size)
     batches = itertools.islice(training.rows.batches(size, seed=settings.seed), count)
     shown = tqdm(batches, total=count, desc="importance", unit="batch", disable=None if training.main else True)
-    reorder(model, measure_importance(model, shown))
+    with enough_memory("importance", smaller_steps(settings.micro_batch)):
+        reorder(model, measure_importance(model, shown, micro_batch=settings.micro_batch))
     _finish(training, "teacher")
 
 
@@ -115,7 +118,7 @@ def distil_stage(
         return [partial(loss_of, subnet) for subnet in reversed(sampler.draw(index))]
 
     rows = training.rows if training.augmented is None else training.augmented()
-    _run(training, plan, rows, losses, sampler.subnets, reference=teacher.model, constraint=constraint)
+    _run(training, plan, rows, losses, sampler.subnets, constraint=constraint)
     _finish(training, plan.name)
 
 
@@ -158,7 +161,6 @@ def _run(
     losses: Losses,
     subnets: Sequence[Subnet],
     *,
-    reference: ElasticClassifier | None = None,
     constraint: Constraint | None = None,
 ) -> None:
     """Run a stage; its score is the sum of the subnets' metrics on the dev rows, as in DynaBERT."""
@@ -167,8 +169,7 @@ def _run(
     model, dev = training.model, training.dev
     score: Score | None = None
     if dev is not None and training.settings.evaluate_every:
-        held_out = dev if reference is None else with_reference(reference, dev)
-        score = lambda: sum(accuracy(model, subnet, held_out) for subnet in subnets)  # noqa: E731
+        score = lambda: sum(accuracy(model, subnet, dev) for subnet in subnets)  # noqa: E731
     run_stage(
         model,
         rows,

@@ -24,15 +24,24 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from gearshift.runtime.errors import InputError, ModelError
-from gearshift.runtime.space import Space, Subnet, subnet_name, uniform_grid
+from gearshift.runtime.space import Space, Subnet, subnet_name, uniform_grid, uniform_subnet
 from gearshift.runtime.tasks import TASKS
 from gearshift.trainer.batches import Batch
 from gearshift.trainer.checkpoint import Checkpoint, save_run
 from gearshift.trainer.distillation import Targets, Teacher, distill_loss
-from gearshift.trainer.huggingface import check_config, elastic_model, quiet, read_pooling, task_of
+from gearshift.trainer.huggingface import (
+    POOLING,
+    POOLING_MODES,
+    check_config,
+    elastic_model,
+    quiet,
+    read_pooling,
+    task_of,
+)
 from gearshift.trainer.importance import measure_importance, reorder
 from gearshift.trainer.model import ElasticClassifier, Output
 from gearshift.trainer.sampling import Sampler, SpaceSampler
+from gearshift.trainer.tasks import OBJECTIVES
 
 Inputs = Batch | Mapping[str, Tensor]
 """A batch of ours, or what a transformers model takes: `input_ids`, `attention_mask`, `labels` ..."""
@@ -70,10 +79,12 @@ class Supernet(nn.Module):
         if isinstance(space, Space):
             drawn = SpaceSampler(space, sampling, random_subnets, seed)
             named, self._samplers["both"] = list(drawn.ends), drawn
+            self._layers = [option.layers for stage in space.stages for option in stage.options]
         else:
             named = sorted(space, key=lambda one: one.parameters(model.shape), reverse=True)
             for stage, subnets in _by_stage(named, model.full).items():
                 self._samplers[stage] = Sampler(tuple(subnets), sampling, random_subnets, mixed_widths, seed)
+            self._layers = [subnet.layers for subnet in named]
         for subnet in named:
             if not subnet.fits(model.shape):
                 raise InputError(f"space: {subnet.layers} is no subnet of a model with {model.full.layers}")
@@ -86,16 +97,24 @@ class Supernet(nn.Module):
 
     @classmethod
     def convert(
-        cls, model: Any, space: Space | Iterable[Subnet] | None = None, *, teacher: Any = None, **how: Any
+        cls,
+        model: Any,
+        space: Space | Iterable[Subnet] | None = None,
+        *,
+        teacher: Any = None,
+        pooling: str = "",
+        **how: Any,
     ) -> Supernet:
         """The elastic form of a transformers model, whose weights are copied.
 
         `space`: subnets to train, or a space with options for every stage; DynaBERT's 12 unless given. `teacher`: a
         fine-tuned model of the same task, labels, layers and hidden size, where the model is not its own teacher.
-        `how`: the other arguments of `Supernet`. Raises ModelError for what cannot be made elastic, or cannot teach it.
+        `pooling`: how an embedding model makes one vector of its tokens', `mean` or `first`; unless given, as the
+        directory says that it was loaded from. `how`: the other arguments of `Supernet`. Raises ModelError for what
+        cannot be made elastic, or cannot teach it, InputError for a pooling that there is not.
         """
-        elastic = _elastic(model)
-        own = None if teacher is None else _elastic(teacher).to(model.device)
+        elastic = _elastic(model, pooling)
+        own = None if teacher is None else _elastic(teacher, pooling).to(model.device)
         if own is not None:
             _check_teacher(own, elastic, teacher.config, model.config)
         subnets = list(uniform_grid(elastic.shape).values()) if space is None else space
@@ -111,8 +130,11 @@ class Supernet(nn.Module):
         self._teacher = Teacher(self.model, same_width=self._same_width)
 
     def rank(self, batches: Iterable[Inputs]) -> None:
-        """Put important heads and neurons first, by labelled batches of training rows; no output changes."""
-        reorder(self.model, measure_importance(self.model, map(self.as_batch, batches)))
+        """Put important heads and neurons first, by labelled batches of training rows; no output changes.
+
+        Raises InputError for a batch without labels, where the task has any.
+        """
+        reorder(self.model, measure_importance(self.model, map(self._labelled, batches)))
         if self._teaches_itself:
             self.renew_teacher()
 
@@ -137,20 +159,40 @@ class Supernet(nn.Module):
         self._teacher.model.to(self.model.device)
         return self._teacher.teach(self.as_batch(inputs))
 
-    def distill_loss(self, output: Output, targets: Targets, subnet: Subnet) -> Tensor:
-        """The loss of a subnet's answers and hidden states against the teacher's (`distillation.distill_loss`)."""
-        return distill_loss(output, targets.of(subnet), targets.batch, subnet, task=self.task, **self._weights)
+    def distill_loss(
+        self, output: Output, targets: Targets, subnet: Subnet, *, hidden_weight: float | None = None
+    ) -> Tensor:
+        """The loss of a subnet's answers and hidden states against the teacher's (`distillation.distill_loss`).
+
+        `hidden_weight`: of the hidden states beside the answers, the supernet's own (1) unless given. DynaBERT has 0.1
+        while widths are trained, and 1 afterwards.
+        """
+        weights = self._weights if hidden_weight is None else {**self._weights, "hidden_weight": hidden_weight}
+        return distill_loss(output, targets.of(subnet), targets.batch, subnet, task=self.task, **weights)
 
     def as_batch(self, inputs: Inputs) -> Batch:
-        """A batch from what a transformers model takes; raises InputError for rows that are padded in front."""
+        """A batch from what a transformers model takes; raises InputError for rows that are padded in front, or longer
+        than the model takes."""
+        ids = inputs.input_ids if isinstance(inputs, Batch) else inputs["input_ids"]
+        tokens, positions = ids.shape[1], self.model.shape.positions
+        if tokens > positions:
+            raise InputError(
+                f"batch: {tokens} tokens are more than the model's {positions} positions; truncate texts to {positions}"
+            )
         if isinstance(inputs, Batch):
             return inputs
-        ids = inputs["input_ids"]
         mask = inputs.get("attention_mask", torch.ones_like(ids))
         if bool((mask[:, 1:] > mask[:, :-1]).any()):
             raise InputError("batch: expected padding behind the tokens, found it before them; pad on the right")
         types = inputs.get("token_type_ids", torch.zeros_like(ids))
         return Batch(ids, mask, types, self._labels(inputs), torch.arange(len(ids)))
+
+    def _labelled(self, inputs: Inputs) -> Batch:
+        batch = self.as_batch(inputs)
+        if OBJECTIVES[self.task].taught and not batch.labels.numel():
+            names = "start_positions and end_positions" if self.task == "question-answering" else "labels"
+            raise InputError(f"rank: expected batches with {names}, by whose loss heads are ranked, got one without")
+        return batch
 
     def _labels(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """The labels in the form of `Batch`; none (batch, 0) where there are none, which distillation needs not."""
@@ -183,18 +225,43 @@ class Supernet(nn.Module):
                 Checkpoint(copy.deepcopy(self.model).cpu(), backend, labels, source, True),
                 subnets=self.subnets,
                 accuracies=dict(accuracies or {}),
-                facts={"max_length": max_length, "data": None, "settings": {}},
+                facts={"max_length": max_length, "data": None, "settings": {"widths": self._widths()}},
             )
 
+    def _widths(self) -> list[float]:
+        """The width multipliers of the layers that are trained; none where the sizes of some are of no multiplier."""
+        shape = self.model.shape
+        sizes = {size for layers in self._layers for size in layers if size != (0, 0)}
+        widths = {size: size[0] / shape.heads for size in sizes}
+        if any(uniform_subnet(shape, width, 1).layers[0] != size for size, width in widths.items()):
+            return []
+        return sorted(widths.values(), reverse=True)
 
-def _elastic(model: Any) -> ElasticClassifier:
-    """The elastic form of a transformers model, on its device; raises ModelError."""
+
+def _elastic(model: Any, pooling: str) -> ElasticClassifier:
+    """The elastic form of a transformers model, on its device; raises ModelError, InputError."""
     config = copy.deepcopy(model.config)
     check_config(config, config.name_or_path or type(model).__name__)
     task = task_of(model)
     outputs = TASKS[task].outputs or (config.hidden_size if task == "embedding" else config.num_labels)
-    pooling = read_pooling(Path(config.name_or_path)) if task == "embedding" else "first"
-    return elastic_model(model.state_dict(), config, task, outputs, pooling).to(model.device)
+    if task != "embedding" and outputs != config.num_labels:
+        raise ModelError(
+            f"{type(model).__name__}: for {task} expected {outputs} labels, got {config.num_labels}; "
+            "set num_labels or problem_type of its config"
+        )
+    pools = _pooling(config.name_or_path, pooling) if task == "embedding" else "first"
+    return elastic_model(model.state_dict(), config, task, outputs, pools).to(model.device)
+
+
+def _pooling(path: str, given: str) -> str:
+    """How an embedding model pools: as it was told, or as is written beside it."""
+    if given and given not in POOLING_MODES:
+        raise InputError(f"pooling: expected one of {', '.join(POOLING_MODES)}, got {given!r}")
+    if not given and not (path and (Path(path) / POOLING).is_file()):
+        raise ModelError(
+            f"{path or 'model'}: has no {POOLING}, which says how it pools; pass pooling='mean' or pooling='first'"
+        )
+    return given or read_pooling(Path(path))
 
 
 def _check_teacher(teacher: ElasticClassifier, model: ElasticClassifier, its: Any, own: Any) -> None:

@@ -24,8 +24,14 @@ from gearshift.trainer.supernet import Supernet
 from gearshift.trainer.tasks import OBJECTIVES
 
 
+def label_names(task: str) -> list[str]:
+    """What the labels of a task are called in a batch; transformers reads it off a class name that is not ours."""
+    return ["start_positions", "end_positions"] if task == "question-answering" else ["labels"]
+
+
 class OneSubnet(nn.Module):
-    """A subnet as transformers would have it: named tensors in, `loss` (where there are labels) and `logits` out."""
+    """A subnet as transformers would have it: named tensors in, `loss` (where there are labels) and `logits` out;
+    of question answering `start_logits` and `end_logits`."""
 
     def __init__(self, supernet: Supernet, subnet: Subnet) -> None:
         super().__init__()
@@ -45,7 +51,11 @@ class OneSubnet(nn.Module):
         logits = self.supernet(batch, self.subnet).logits
         objective = OBJECTIVES[self.supernet.task]
         known = objective.taught and (labels is not None or start_positions is not None)
-        return {"loss": objective.loss(logits, batch), "logits": logits} if known else {"logits": logits}
+        loss = {"loss": objective.loss(logits, batch)} if known else {}
+        if self.supernet.task == "question-answering":
+            start, end = logits.unbind(-1)
+            return {**loss, "start_logits": start, "end_logits": end}
+        return {**loss, "logits": logits}
 
 
 class SupernetTrainer(transformers.Trainer):  # type: ignore[misc]
@@ -54,6 +64,7 @@ class SupernetTrainer(transformers.Trainer):  # type: ignore[misc]
     def __init__(self, supernet: Supernet, args: Any = None, *, stage: str = "both", **others: Any) -> None:
         """`stage`: what is drawn from (`supernet.ORDER`); the rest is `Trainer`'s."""
         super().__init__(supernet, args, **others)
+        self.label_names = label_names(supernet.task)
         self.stage = stage
 
     @property
@@ -84,8 +95,18 @@ class SupernetTrainer(transformers.Trainer):  # type: ignore[misc]
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Loss and metrics of every subnet, each under `PREFIX_NAME_`, and of the full net under `PREFIX_` too."""
+        """Loss and metrics of every subnet, each under `PREFIX_NAME_`, and of the full net under `PREFIX_` too.
+
+        Of several data sets by name, each under `PREFIX_DATASET_NAME_`.
+        """
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(rows, str):
+            rows = self.eval_dataset[rows]
         measured: dict[str, float] = {}
+        if isinstance(rows, Mapping):
+            for name, one_set in rows.items():
+                measured |= self.evaluate(one_set, ignore_keys, f"{metric_key_prefix}_{name}")
+            return measured
         for name, subnet in self.supernet.subnets.items():
             one = transformers.Trainer(
                 OneSubnet(self.supernet, subnet),
@@ -94,7 +115,7 @@ class SupernetTrainer(transformers.Trainer):  # type: ignore[misc]
                 compute_metrics=self.compute_metrics,
                 preprocess_logits_for_metrics=self.preprocess_logits_for_metrics,
             )
-            rows = self.eval_dataset if eval_dataset is None else eval_dataset
+            one.label_names = self.label_names
             found = one.predict(rows, ignore_keys, f"{metric_key_prefix}_{name}").metrics
             measured |= found
             if subnet == self.supernet.model.full:

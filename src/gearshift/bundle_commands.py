@@ -43,7 +43,7 @@ def export(options: argparse.Namespace) -> int:
     if options.checkpoint is not None:
         return _extract(options)
     run = load_any_run(options.run)
-    data = _read_data(options, data_path(options, run), run.checkpoint.task)
+    data = _read_data(options, data_path(options, run), run.checkpoint.task, run)
     names, portable = _portable(options, run)
     precisions = options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",))
     with progress_bar() as progress:

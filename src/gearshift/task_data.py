@@ -13,17 +13,20 @@ if TYPE_CHECKING:
     from gearshift.trainer.nasbert.run import AnyRun
 
 
-def read_task_data(options: argparse.Namespace, path: Path, task: str) -> DataSet:
-    """The data set of a task, its columns named as they were typed."""
+COLUMNS = ("text_column", "pair_column", "label_column")
+
+
+def columns_of(options: argparse.Namespace) -> dict[str, str]:
+    """The columns that were typed, by the names of `read_data`'s arguments."""
+    return {name: getattr(options, name) for name in COLUMNS if getattr(options, name)}
+
+
+def read_task_data(options: argparse.Namespace, path: Path, task: str, run: AnyRun | None = None) -> DataSet:
+    """The data set of a task, its columns named as they were typed; of a run's own data else as when it was trained."""
     from gearshift.trainer.data import read_data
 
-    return read_data(
-        path,
-        task=task,
-        text_column=options.text_column,
-        pair_column=options.pair_column,
-        label_column=options.label_column,
-    )
+    known = run.facts.get("columns", {}) if run is not None and options.data is None else {}
+    return read_data(path, task=task, **{**known, **columns_of(options)})
 
 
 def data_path(options: argparse.Namespace, run: AnyRun) -> Path:

@@ -14,7 +14,7 @@ from gearshift.show import millions as _millions
 from gearshift.show import percent as _percent
 from gearshift.show import show as _print
 from gearshift.show import table as _table
-from gearshift.task_data import data_path
+from gearshift.task_data import columns_of, data_path
 from gearshift.task_data import read_task_data as _read_data
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ def train(options: argparse.Namespace) -> int:
     given = {name: value for name, value in given.items() if value is not None}
     settings = Settings(**given) if options.config is None else read_settings(options.config, given)
     data = _read_data(options, options.data, options.task)
-    run = train_supernet(find_model(options.model), data, settings, options.output, data_path=options.data)
+    source, columns = find_model(options.model), columns_of(options)
+    run = train_supernet(source, data, settings, options.output, data_path=options.data, columns=columns)
     if not is_main_process():
         return 0
     shape = run.checkpoint.model.shape
@@ -130,7 +131,7 @@ def prune(options: argparse.Namespace) -> int:
     given = {field.name: getattr(options, field.name) for field in fields(Recovery)}
     recovery = Recovery(**{name: value for name, value in given.items() if value is not None})
     run = load_run(options.run)
-    data = _read_data(options, data_path(options, run), run.checkpoint.task)
+    data = _read_data(options, data_path(options, run), run.checkpoint.task, run)
     pruned = prune_run(run, data, pruning, recovery, options.output)
     metric, zeros = OBJECTIVES[data.task].metric, pruned.facts["sparsity"]
     result = {
@@ -160,7 +161,7 @@ def search(options: argparse.Namespace) -> int:
 
         check_format(options.plot)
     run = load_run(options.run)
-    data = _read_data(options, data_path(options, run), run.checkpoint.task)
+    data = _read_data(options, data_path(options, run), run.checkpoint.task, run)
     devices = _devices(options)
     report = search_run(
         run,

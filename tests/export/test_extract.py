@@ -111,13 +111,16 @@ def test_a_model_that_answers_otherwise_is_not_written(
 
 def test_names_are_those_of_the_pool_and_of_the_trained_grid(run: Run) -> None:
     grid = uniform_grid(run.checkpoint.model.shape)
-    searched = dataclasses.replace(run, subnets={"m042-abcdef": grid["w050-d050"]})
+    few = {name: run.facts["subnets"][name] for name in ("w100-d100", "w075-d075")}
+    searched = dataclasses.replace(
+        run, subnets={"m042-abcdef": grid["w050-d050"]}, facts={**run.facts, "subnets": few, "settings": {}}
+    )
     assert named_subnet(searched, "w075-d075") == grid["w075-d075"]
     assert named_subnet(searched, "m042-abcdef") == grid["w050-d050"]
     with pytest.raises(
-        UnknownSubnetError, match=r"unknown subnet 'w033-d100'; expected one of w100-d100, .*m042-abcdef"
+        UnknownSubnetError, match=r"unknown subnet 'w050-d050'; expected one of w100-d100, w075-d075, m042-abcdef$"
     ):
-        named_subnet(searched, "w033-d100")
+        named_subnet(searched, "w050-d050")  # never trained
 
 
 def test_a_directory_of_somebody_else_stays(run: Run, tmp_path: Path) -> None:

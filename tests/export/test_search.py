@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 
 from gearshift.__main__ import main
 from gearshift.export.pipeline import export_bundle
@@ -22,6 +24,7 @@ from gearshift.trainer.checkpoint import Run, load_run
 from gearshift.trainer.dynabert import train_supernet
 from gearshift.trainer.pool import kinds_of_device
 from gearshift.trainer.search import Scorer, SearchReport, search_run, search_space
+from gearshift.trainer.supernet import Supernet
 from tests.trainer.tiny import SETTINGS, SHAPE, encoded_rows, make_data, random_model, write_checkpoint
 
 DATA = make_data(train=48, test=24)
@@ -121,6 +124,24 @@ def test_a_pool_chosen_on_its_own_test_rows_is_told(searched: tuple[Run, SearchR
     run, _ = searched
     assert "flatters" in search_run(run, same, pool=20, rescored=60).notes[0]
     search_run(run, DATA, pool=20, rescored=60)
+
+
+def test_a_run_of_a_loop_of_ones_own_is_searched_too(searched: tuple[Run, SearchReport], tmp_path: Path) -> None:
+    trained, path = searched[0].trained, searched[0].path
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(path)
+    supernet = Supernet.convert(model, [trained["w100-d100"], trained["w050-d075"]])
+    supernet.save(tmp_path / "run", transformers.AutoTokenizer.from_pretrained(path), max_length=16)
+    run = load_run(tmp_path / "run")
+    report = search_run(run, DATA, pool=4, rescored=6)
+    assert {option.layers for stage in report.tables.space.stages for option in stage.options} == {
+        ((4, 64),),
+        ((2, 32),),
+        ((0, 0),),
+    }
+    assert load_run(run.path).trained == supernet.subnets
+    unknown = dataclasses.replace(run, facts={**run.facts, "settings": {}})
+    with pytest.raises(InputError, match="run: does not say with which widths it was trained; name them"):
+        search_run(unknown, DATA, pool=4, rescored=6)
 
 
 def test_more_than_are_scored_cannot_be_chosen(searched: tuple[Run, SearchReport]) -> None:

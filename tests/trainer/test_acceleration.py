@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.space import uniform_grid
@@ -23,7 +25,7 @@ from gearshift.trainer.distillation import distill_loss
 from gearshift.trainer.model import ElasticClassifier, Head, Output
 from gearshift.trainer.targets import IGNORED
 from gearshift.trainer.tasks import OBJECTIVES
-from tests.trainer.tiny import KEYWORDS, SHAPE, make_rows, random_batch, write_checkpoint
+from tests.trainer.tiny import KEYWORDS, SHAPE, make_rows, random_batch, random_model, write_checkpoint
 
 LENGTHS = [3, 9, 1, 4, 12, 2, 7]
 
@@ -85,6 +87,33 @@ def test_the_losses_of_the_parts_add_up_to_that_of_the_batch(task: str) -> None:
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(InputError, match="mixed_precision must be one of no, bf16, fp16, auto, got 'bfloat'"):
         make_accelerator("bfloat")
+
+
+def test_processes_wait_a_day_for_the_main_one() -> None:
+    assert make_accelerator().init_handler.timeout == datetime.timedelta(days=1)
+
+
+def test_bf16_on_a_cpu_trains_a_step_with_attention_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds: set[torch.dtype] = set()
+    really_attend = F.scaled_dot_product_attention
+
+    def attend(query: Tensor, *rest: Any, **how: Any) -> Tensor:
+        kinds.add(query.dtype)
+        return really_attend(query, *rest, **how)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", attend)
+    model, batch = random_model().train(), random_batch([5, 9, 2])
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(batch, model.full)
+        loss = OBJECTIVES["classification"].loss(output.logits, batch)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    assert (output.logits.dtype, loss.dtype, kinds) == (torch.bfloat16, torch.float32, {torch.float32})
+    after = dict(model.named_parameters())
+    assert all(torch.isfinite(weight).all() for weight in after.values())
+    assert not torch.equal(after["layers.0.query.weight"], before["layers.0.query.weight"])
 
 
 # Processes of their own

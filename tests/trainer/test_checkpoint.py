@@ -300,3 +300,16 @@ def test_what_transformers_says_is_silenced_and_then_as_before(
     load_checkpoint(checkpoint_path, ("a", "b"))
     assert transformers.logging.get_verbosity() == level
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_head_for_one_label_is_none_for_several_nor_the_other_way(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    one, several = "classification", "multi-label-classification"
+    save_run(tmp_path / one, checkpoint, subnets=GRID, accuracies={}, facts=FACTS)
+    other = load_checkpoint(tmp_path / one, LABELS, task=several)
+    assert not other.has_classifier
+    save_run(tmp_path / several, other, subnets=GRID, accuracies={}, facts=FACTS)
+    assert load_run(tmp_path / several).checkpoint.has_classifier
+    back = load_checkpoint(tmp_path / several, LABELS, task=one)
+    assert not back.has_classifier
+    save_run(tmp_path / "back", back, subnets=GRID, accuracies={}, facts=FACTS)
+    assert load_run(tmp_path / "back").checkpoint.has_classifier

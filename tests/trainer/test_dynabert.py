@@ -100,12 +100,16 @@ def scattered_path(checkpoint_path: Path, tmp_path_factory: pytest.TempPathFacto
 def test_a_run_holds_all_that_is_needed_to_export_it(checkpoint_path: Path, tmp_path: Path) -> None:
     data_path = tmp_path / "data"
     data_path.mkdir()
-    run = train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run", data_path=data_path)
+    columns = {"text_column": "said"}
+    run = train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run", data_path=data_path, columns=columns)
     assert run.path == tmp_path / "run"
     assert run.subnets == uniform_grid(SHAPE)
     assert run.checkpoint.labels == LABELS
     assert run.data_path == data_path
     assert run.facts["max_length"] == 16
+    assert (run.facts["source"], run.facts["columns"]) == (str(checkpoint_path), columns)
+    assert (run.facts["processes"], run.facts["precision"]) == (1, "no")
+    assert run.facts["versions"]["torch"] == torch.__version__
     assert run.facts["rows"] == {"train": 24, "dev": 6, "test": 12}
     assert run.facts["kept_layers"] == {"1.0": [0, 1, 2, 3], "0.75": [0, 1, 2], "0.5": [0, 2]}
     assert run.facts["settings"] == json.loads(json.dumps(SETTINGS.to_dict()))
@@ -327,6 +331,23 @@ def test_a_training_of_an_older_version_goes_on_where_newer_settings_are_left_al
         with pytest.raises(InputError, match=r"with other settings or rows \(in_place\)"):
             train_supernet(checkpoint_path, DATA, changed(in_place=True), tmp_path / "run")
         return
+    train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
+    assert contents(tmp_path / "run")["model.safetensors"] == contents(uninterrupted)["model.safetensors"]
+
+
+@pytest.mark.parametrize(("name", "other"), [("processes", 2), ("precision", "bf16")])
+def test_processes_and_precision_must_stay_as_they_were(
+    checkpoint_path: Path, tmp_path: Path, forwards: Forwards, uninterrupted: Path, name: str, other: object
+) -> None:
+    interrupted(checkpoint_path, tmp_path / "run", forwards)
+    description = tmp_path / "run.partial" / "training.json"
+    said = json.loads(description.read_text())
+    assert (said["processes"], said["precision"]) == (1, "no")
+    description.write_text(json.dumps({**said, name: other}))
+    with pytest.raises(InputError, match=rf"with other settings or rows \({name}\)"):
+        train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
+    del said[name]  # as an older version has it
+    description.write_text(json.dumps(said))
     train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
     assert contents(tmp_path / "run")["model.safetensors"] == contents(uninterrupted)["model.safetensors"]
 

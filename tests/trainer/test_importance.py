@@ -122,3 +122,21 @@ def test_each_layer_is_sorted_by_its_own_scores(model: ElasticClassifier) -> Non
                 for kind in ("weight", "bias"):
                     name = f"layers.{layer}.{part}.{kind}"
                     assert torch.equal(model.state_dict()[name][new], original[name][old])
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_batch_in_parts_ranks_as_in_one(model: ElasticClassifier, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    whole = measure_importance(model, BATCHES)
+    seen: list[int] = []
+    really_forward = ElasticClassifier.forward
+
+    def forward(model: ElasticClassifier, batch: Batch, *rest: object) -> object:
+        seen.append(len(batch.indices))
+        return really_forward(model, batch, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ElasticClassifier, "forward", forward)
+    parts = measure_importance(model, BATCHES, micro_batch=rows)
+    assert max(seen) == rows
+    assert sum(seen) == 6
+    assert torch.allclose(parts.heads, whole.heads, rtol=1e-3, atol=1e-6)
+    assert torch.allclose(parts.neurons, whole.neurons, rtol=1e-3, atol=1e-6)

@@ -169,20 +169,44 @@ def test_a_step_in_parts_moves_as_one_over_all_rows(tmp_path: Path) -> None:
     assert moved[2] == pytest.approx(moved[0], rel=1e-6)
 
 
+FULL = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+
+def full(*arguments: object, **named: object) -> float:
+    raise FULL
+
+
+@pytest.mark.parametrize("message", [str(FULL), "DefaultCPUAllocator: can't allocate memory", ""])
 @pytest.mark.parametrize(
-    "message", ["CUDA out of memory. Tried to allocate 2 GiB", "DefaultCPUAllocator: can't allocate"]
+    ("micro", "remedy"),
+    [
+        (0, "set micro_batch, e.g. 8, or lower batch_size or max_length"),
+        (2, r"lower micro_batch \(2\), batch_size or max_length"),
+    ],
 )
-def test_running_out_of_memory_says_what_to_lower(tmp_path: Path, message: str) -> None:
+def test_running_out_of_memory_says_what_to_lower(tmp_path: Path, message: str, micro: int, remedy: str) -> None:
     def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
         if index:
-            raise RuntimeError(f"{message} memory")
+            raise RuntimeError(message) if message else MemoryError
         return list(pulling()(model, batch, index))
 
-    expected = (
-        r"^stage width: out of memory with 4 rows of \d+ tokens a step; lower micro_batch \(now all rows at once\)"
-    )
+    settings = dataclasses.replace(SETTINGS, micro_batch=micro)
+    expected = rf"^stage width: a step of 4 rows of \d+ tokens: out of memory; {remedy}$"
     with pytest.raises(ModelError, match=expected):
-        train(Numbers(), losses, tmp_path, plan=StagePlan("width", 1, 0.01))
+        train(Numbers(), losses, tmp_path, plan=StagePlan("width", 1, 0.01), settings=settings)
+
+
+def test_the_optimizer_too_may_run_out_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.optim.AdamW, "step", full)
+    with pytest.raises(ModelError, match=r"^stage teacher: a step of \d rows of \d+ tokens: out of memory; set micro_"):
+        train(Numbers(), pulling(), tmp_path)
+
+
+def test_measuring_dev_rows_may_run_out_of_memory(tmp_path: Path) -> None:
+    settings = dataclasses.replace(SETTINGS, evaluate_every=1)
+    plan = StagePlan("width", 1, 0.01)
+    with pytest.raises(ModelError, match=r"^stage width: measuring the dev rows: out of memory; lower max_length"):
+        run_stage(Numbers(), ROWS, plan, settings, pulling(), states=tmp_path, score=full)
 
 
 def test_another_error_passes_through(tmp_path: Path) -> None:

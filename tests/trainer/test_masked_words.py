@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from gearshift.runtime.errors import ModelError
+from gearshift.trainer.acceleration import training_device
 from gearshift.trainer.augment import CANDIDATES, augment
 from gearshift.trainer.dynabert import train_supernet
 from gearshift.trainer.masked_words import masked_words
@@ -77,3 +78,27 @@ def test_training_takes_its_words_from_there(masked_lm: Path, checkpoint_path: P
 def test_what_is_no_masked_language_model_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no masked language model that transformers can read"):
         masked_words(tmp_path)
+
+
+def test_an_encoder_without_a_head_for_words_is_refused_before_the_training(
+    checkpoint_path: Path, tmp_path: Path
+) -> None:
+    settings = changed(width_epochs=1, augment=1, masked_lm=str(checkpoint_path))
+    message = r"is no masked language model: \d+ of its weights are missing \(cls\.predictions\..*\); give one that was"
+    with pytest.raises(ModelError, match=message):
+        train_supernet(checkpoint_path, make_data(), settings, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_words_are_proposed_on_the_device_of_the_training(
+    masked_lm: Path, checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[object] = []
+    really = transformers.BertForMaskedLM.to
+    monkeypatch.setattr(
+        transformers.BertForMaskedLM, "to", lambda model, device: (devices.append(device), really(model, device))[1]
+    )
+    settings = changed(width_epochs=1, augment=1, masked_lm=str(masked_lm))
+    train_supernet(checkpoint_path, make_data(), settings, tmp_path / "run")
+    assert devices[-1] == training_device()
+    assert isinstance(devices[-1], torch.device)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gearshift.runtime.errors import DataError
+from gearshift.runtime.errors import DataError, InputError
 from gearshift.trainer.data import read_data
 from gearshift.trainer.rows import Row, Several, Span, Tags
 
@@ -148,6 +148,21 @@ def test_a_tag_that_only_the_test_rows_have_is_an_error(tmp_path: Path) -> None:
     one_file(tmp_path, {"tokens": ["a"], "tags": ["B-y"]}, name="test.jsonl")
     with pytest.raises(DataError, match=r"test\.jsonl:1: label 'B-y' is not in train\.jsonl, which has B-x, O"):
         read_data(tmp_path, task="token-classification")
+
+
+def test_tags_that_are_numbers_are_no_entities(tmp_path: Path) -> None:
+    folder = all_splits(tmp_path, {"tokens": ["a", "b", "c"], "ner_tags": [0, 3, "10"]})
+    with pytest.raises(
+        DataError, match=r"train\.jsonl: tags are numbers \(0, 10, 3\) and none is 'O', .*; write names"
+    ):
+        read_data(folder, task="token-classification")
+    all_splits(tmp_path, {"tokens": ["a", "b", "c"], "ner_tags": ["O", "3", "B-x"]})
+    assert read_data(folder, task="token-classification").labels == ("3", "B-x", "O")
+
+
+def test_an_unknown_task_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^task: expected one of classification, .*, embedding, got 'ner'$"):
+        read_data(one_file(tmp_path, {"sentence": "a"}), task="ner")
 
 
 @pytest.mark.parametrize(

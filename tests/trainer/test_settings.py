@@ -65,6 +65,32 @@ def test_pruning_that_cannot_be_is_refused(values: dict[str, Any], message: str)
         make(**values)
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sampling": "best"}, "sampling: expected one of sandwich, all, random, got 'best'"),
+        ({"sampling": "random", "random_subnets": 0}, "sampling: random draws no subnet at all; set random_subnets"),
+    ],
+)
+def test_sampling_that_cannot_be_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(message)}"):
+        make(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"warmup": 1.5}, "settings: warmup: expected a share of a stage's steps from 0 to 1, got 1.5"),
+        ({"patience": 3}, "settings: patience counts evaluations, and there are none; set evaluate_every above 0"),
+        ({"masked_lm": "bert"}, "settings: masked_lm proposes words of changed copies; set augment to 1 copy or more"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        make(**values)
+    make(warmup=1.0, patience=3, evaluate_every=1.0, masked_lm="bert", augment=1)
+
+
 def test_nothing_is_pruned_unless_asked_for() -> None:
     assert make().pruning is None
     assert make(sparsity=0.3, prune_ramp=0).pruning == Pruning(0.3, "matrix", embeddings=False, ramp=0)

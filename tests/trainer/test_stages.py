@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gearshift.runtime.errors import InputError
+from gearshift.runtime.errors import InputError, ModelError
 from gearshift.runtime.space import Subnet, uniform_grid
 from gearshift.trainer.batches import Batch, encode
 from gearshift.trainer.checkpoint import Run, load_run
@@ -155,6 +155,37 @@ def test_an_embedding_has_no_labels_for_a_final_stage(checkpoint_path: Path, tmp
     data = make_task_data(tmp_path / "data", "embedding")
     with pytest.raises(InputError, match="final_epochs: an embedding has no labels to learn from; set it to 0"):
         train_supernet(checkpoint_path, data, changed(final_epochs=1), tmp_path / "run")
+
+
+def test_no_more_rows_are_computed_at_once_than_asked_for(
+    checkpoint_path: Path, tmp_path: Path, passes: list[Pass]
+) -> None:
+    train(checkpoint_path, tmp_path, depth_epochs=1, micro_batch=3)
+    assert max(shape[0] for _, _, shape in passes[:-12]) == 3  # the last measure
+
+
+@pytest.mark.parametrize(
+    ("passes_before", "message"),
+    [
+        (1, "^importance: out of memory; set micro_batch, e.g. 8, or lower batch_size or max_length$"),
+        (3, "^measuring the test rows: out of memory; lower max_length"),
+    ],
+)
+def test_ranking_and_measuring_too_say_what_to_lower_where_memory_runs_out(
+    checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes_before: int, message: str
+) -> None:
+    """After the one step of a teacher stage two batches rank, and then subnets are measured."""
+    left = iter([True] * passes_before)
+    really_forward = ElasticClassifier.forward
+
+    def forward(*arguments: Any) -> Any:
+        if not next(left, False):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 2 GiB")
+        return really_forward(*arguments)
+
+    monkeypatch.setattr(ElasticClassifier, "forward", forward)
+    with pytest.raises(ModelError, match=message):
+        train(checkpoint_path, tmp_path)
 
 
 def test_distillation_sees_each_row_and_its_copies(checkpoint_path: Path, tmp_path: Path, passes: list[Pass]) -> None:

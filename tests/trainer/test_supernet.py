@@ -72,6 +72,22 @@ def test_any_supported_model_is_converted_in_a_line_and_answers_as_before(
     assert torch.allclose(found[real], answer_of(model, batch, HEADS[head])[real], atol=1e-5)
 
 
+def test_an_embedding_model_pools_as_it_is_told_where_nothing_is_written_beside_it(tmp_path: Path) -> None:
+    model = write_model(tmp_path, "BERT", HEADS["embedding, first token"])
+    for name in ("", "owner/on-the-hub"):
+        model.config.name_or_path = name
+        with pytest.raises(
+            ModelError, match=r"has no 1_Pooling/config\.json, .*; pass pooling='mean' or pooling='first'$"
+        ):
+            Supernet.convert(model)
+    with pytest.raises(InputError, match="pooling: expected one of mean, first, got 'max'"):
+        Supernet.convert(model, pooling="max")
+    batch = batch_for(model, Supernet.convert(model, pooling="mean").model.shape, [5, 9, 1])
+    for head in ("embedding, mean", "embedding, first token"):
+        supernet = Supernet.convert(model, pooling=HEADS[head].pooling).eval()
+        assert torch.allclose(supernet(batch).logits, answer_of(model, batch, HEADS[head]), atol=1e-5)
+
+
 def test_its_weights_are_its_own(model: Any, inputs: dict[str, Tensor]) -> None:
     supernet = Supernet.convert(model).eval()
     before = supernet(inputs).logits
@@ -218,6 +234,34 @@ def test_padding_in_front_is_refused(model: Any, inputs: dict[str, Tensor]) -> N
     turned = {name: tensor.flip(1) if tensor.ndim == 2 else tensor for name, tensor in inputs.items()}
     with pytest.raises(InputError, match="expected padding behind the tokens, found it before them; pad on the right"):
         Supernet.convert(model)(turned)
+
+
+def test_hidden_states_weigh_as_a_stage_says(model: Any, inputs: dict[str, Tensor]) -> None:
+    supernet, subnet = Supernet.convert(model).eval(), GRID["w050-d050"]
+    with torch.no_grad():
+        output, targets = supernet(inputs, subnet), supernet.teach(inputs)
+        answers, tenth = (
+            float(supernet.distill_loss(output, targets, subnet, hidden_weight=weight)) for weight in (0.0, 0.1)
+        )
+        whole = float(supernet.distill_loss(output, targets, subnet))
+    assert whole > answers
+    assert tenth == pytest.approx(answers + 0.1 * (whole - answers), rel=1e-5)
+
+
+def test_what_the_model_does_not_take_is_one_line(tmp_path: Path, model: Any, inputs: dict[str, Tensor]) -> None:
+    supernet = Supernet.convert(model)
+    with pytest.raises(InputError, match=r"^rank: expected batches with labels, by whose loss"):
+        supernet.rank([{name: value for name, value in inputs.items() if name != "labels"}])
+    questions = Supernet.convert(write_model(tmp_path, "BERT", HEADS["question answering"]))
+    with pytest.raises(InputError, match=r"^rank: expected batches with start_positions and end_positions"):
+        questions.rank([{"input_ids": torch.ones(2, 5, dtype=torch.int64)}])
+    for batch in ({"input_ids": torch.ones(2, 33, dtype=torch.int64)}, random_batch([33])):
+        with pytest.raises(InputError, match=r"^batch: 33 tokens are more than the model's 32 positions; truncate"):
+            supernet(batch)
+    numbers = copy.deepcopy(model)
+    numbers.config.problem_type = "regression"
+    with pytest.raises(ModelError, match=r"^BertFor.*: for regression expected 1 labels, got 3; set"):
+        Supernet.convert(numbers)
 
 
 def test_a_batch_of_ours_will_do_too(model: Any) -> None:

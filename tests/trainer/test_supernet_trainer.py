@@ -10,6 +10,8 @@ import transformers
 
 from gearshift.trainer.supernet import Supernet
 from gearshift.trainer.supernet_trainer import SupernetTrainer
+from gearshift.trainer.tasks import OBJECTIVES
+from tests.trainer.encoders import HEADS, write_model
 from tests.trainer.test_supernet import tiny_model
 from tests.trainer.tiny import LABELS, make_rows
 
@@ -114,3 +116,68 @@ def test_a_stage_draws_its_own(checkpoint_path: Path, tmp_path: Path, stage: str
     one.supernet.distill_loss = lambda *arguments: (seen.append(1), really_loss(*arguments))[1]  # type: ignore[method-assign,func-returns-value]
     one.train()
     assert len(seen) == subnets
+
+
+# Beyond the classification of texts
+
+TOKENS = 6
+ANSWERS: dict[str, dict[str, Any]] = {
+    "question answering": {"start_positions": 1, "end_positions": 3},
+    "token classification": {"labels": [-100, 0, 4, 2, 1, -100]},
+    "regression": {"labels": 0.5},
+    "classification": {"labels": 2},
+}
+
+
+def rows_of(head: str, count: int) -> list[dict[str, Any]]:
+    source = torch.Generator().manual_seed(count)
+    ids = torch.randint(5, 60, (count, TOKENS), generator=source).tolist()
+    return [{"input_ids": row, "attention_mask": [1] * TOKENS, **ANSWERS[head]} for row in ids]
+
+
+def evaluating(path: Path, head: str, rows: Any, **how: Any) -> SupernetTrainer:
+    supernet = Supernet.convert(write_model(path / "model", "BERT", HEADS[head]))
+    arguments = transformers.TrainingArguments(
+        output_dir=str(path / "out"), use_cpu=True, report_to=[], disable_tqdm=True, per_device_eval_batch_size=2
+    )
+    return SupernetTrainer(supernet, arguments, eval_dataset=rows, **how)
+
+
+@pytest.mark.parametrize("head", ANSWERS)
+def test_every_task_has_a_loss_and_the_metrics_of_its_user(tmp_path: Path, head: str) -> None:
+    seen: list[Any] = []
+
+    def metrics(predicted: Any) -> dict[str, float]:
+        seen.append(predicted)
+        return {"seen": 1.0}
+
+    one = evaluating(tmp_path, head, rows_of(head, 3), compute_metrics=metrics)
+    measured = one.evaluate()
+    for name, subnet in one.supernet.subnets.items():
+        batch = one.supernet.as_batch({key: torch.tensor(value) for key, value in columns(rows_of(head, 3)).items()})
+        with torch.no_grad():
+            logits = one.supernet.eval()(batch, subnet).logits
+        # In transformers a mean over batches, weighted by their rows: here of equally many labels each.
+        expected = float(OBJECTIVES[one.supernet.task].loss(logits, batch))
+        assert measured[f"eval_{name}_loss"] == pytest.approx(expected, rel=1e-4)
+        assert measured[f"eval_{name}_seen"] == 1
+    assert measured["eval_loss"] == measured["eval_w100-d100_loss"]
+    if head == "question answering":  # as transformers has it
+        start, end = seen[0].predictions
+        assert start.shape == end.shape == (3, TOKENS)
+        assert [list(ids) for ids in seen[0].label_ids] == [[1] * 3, [3] * 3]
+
+
+def columns(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def test_several_data_sets_are_measured_by_name(tmp_path: Path) -> None:
+    sets = {"near": rows_of("classification", 2), "far": rows_of("classification", 3)}
+    one = evaluating(tmp_path, "classification", sets)
+    measured = one.evaluate()
+    for name, rows in sets.items():
+        alone = one.evaluate(rows)
+        assert measured[f"eval_{name}_w050-d050_loss"] == pytest.approx(alone["eval_w050-d050_loss"])
+        assert measured[f"eval_{name}_loss"] == pytest.approx(alone["eval_loss"])
+    assert one.evaluate("far")["eval_loss"] == pytest.approx(measured["eval_far_loss"])
