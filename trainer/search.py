@@ -174,8 +174,9 @@ def search_run(
     dev, test = (_encode(run, data, split) for split in ("dev", "test"))
     scorer = Scorer(model, dev)
     tables = measure_tables(scorer, space, supernet=sha256_of(run.path / WEIGHTS), rows=len(dev))
-    likely = candidates(few_cuts(tables), rescored, devices)
     uniform = _trained(run)
+    fewer = few_cuts(tables, smallest=min(uniform, key=lambda one: one.parameters(shape)))
+    likely = candidates(fewer, rescored, devices)
     losses = {subnet: scorer(subnet) for subnet in _bar(list(dict.fromkeys([*likely, *uniform])), "losses", "subnet")}
     picked = choose_pool(shape, losses, pool, devices=devices, rivals=uniform)
     chosen = {subnet_name(shape, subnet): subnet for subnet in picked}
