@@ -125,21 +125,31 @@ def choose_pool(
 
     Where a front has more than there is room for, those are taken that lie evenly along it. `rivals` are subnets
     whose losses are known too: each has its place, unless one of the others, which then has one, has no more loss and
-    takes no more time on any kind of device. Largest first.
+    takes no more time on any kind of device; where there are more than `size` of those, evenly spread ones have.
+    Largest first.
     """
+
+    def largest_first(one: Subnet) -> tuple[int, tuple[tuple[int, int], ...]]:
+        return -one.parameters(shape), one.layers
+
     devices = devices or kinds_of_device(shape)
     times = {one: tuple(device.predict(one, TOKENS) for device in devices.values()) for one in losses}
-    chosen = list(dict.fromkeys(_stand_in(one, losses, times) for one in rivals))[:size]
+    chosen = _spread(sorted({_stand_in(one, losses, times) for one in rivals}, key=largest_first), size)
     left = dict.fromkeys(one for one in losses if one not in chosen)
     while left and len(chosen) < size:
         layer: dict[Subnet, None] = {}
         for place in range(len(devices)):
             layer |= dict.fromkeys(_front({one: times[one][place] for one in left}, losses))
         ordered = sorted(layer, key=lambda one: (one.parameters(shape), one.layers))
-        room = min(size - len(chosen), len(ordered))
-        chosen += [ordered[place] for place in np.linspace(0, len(ordered) - 1, room).round().astype(int)]
+        chosen += _spread(ordered, size - len(chosen))
         left = dict.fromkeys(one for one in left if one not in layer)
-    return sorted(chosen, key=lambda one: (-one.parameters(shape), one.layers))
+    return sorted(chosen, key=largest_first)
+
+
+def _spread(ordered: list[Subnet], most: int) -> list[Subnet]:
+    """So many of them that lie evenly along the list; all where there are no more."""
+    places = np.linspace(0, len(ordered) - 1, min(most, len(ordered))).round().astype(int)
+    return [ordered[place] for place in places]
 
 
 def _stand_in(rival: Subnet, losses: Mapping[Subnet, float], times: Mapping[Subnet, tuple[float, ...]]) -> Subnet:

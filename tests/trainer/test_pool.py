@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import replace
 
@@ -46,6 +47,18 @@ def test_a_uniform_subnet_has_its_own_place_where_nothing_stands_in_for_it() -> 
     chosen = {**losses, GRID[-1]: best}
     assert GRID[-1] in choose_pool(SHAPE, chosen, 5, rivals=[GRID[-1]])
     assert GRID[-1] not in choose_pool(SHAPE, {**losses, GRID[-1]: 9.0}, 5, rivals=[GRID[0]])
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 6])
+def test_a_pool_too_small_for_all_uniform_subnets_has_some_of_every_size(size: int) -> None:
+    losses = {one: 1 / one.parameters(SHAPE) for one in GRID}
+    sizes = sorted(GRID, key=lambda one: -one.parameters(SHAPE))
+    pool = choose_pool(SHAPE, losses, size, rivals=GRID)
+    assert len(pool) == size
+    assert pool[0] == sizes[0]
+    assert size == 1 or pool[-1] == sizes[-1]
+    gaps = [sizes.index(after) - sizes.index(before) for before, after in itertools.pairwise(pool)]
+    assert max(gaps, default=0) <= -(-(len(GRID) - 1) // max(1, size - 1))
 
 
 def test_a_device_that_was_measured_decides_what_is_likely() -> None:
