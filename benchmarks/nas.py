@@ -4,7 +4,8 @@
 
 WORK is a folder for everything that is trained (some 5 GB); DATA holds the folders sst2, trec, snips, rte, gutenberg
 and imdb_unsup. Every job is made once, goes on where it was when it is interrupted, and leaves its figures in
-WORK/figures, which the report is made of. On a GPU many processes share it: each is busy starting small kernels.
+WORK/figures, which the report is made of; WORK/bench.json holds the settings, and others are refused. On a GPU many
+processes share it: each is busy starting small kernels.
 
 1. teachers: all-MiniLM-L6-v2, tuned for each task.
 2. search: three searches on the same text and of the same cost: blocks are deleted, operations are, nothing is.
@@ -19,7 +20,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.nas_jobs import all_jobs, run_jobs
+from benchmarks.nas_jobs import chosen_jobs, run_jobs
 from benchmarks.nas_report import report
 from benchmarks.nas_runs import TASKS, Bench
 
@@ -54,13 +55,14 @@ def main() -> None:
         options.score_batches,
         options.dry,
     )
-    kinds, names = options.jobs.split(","), options.only.split(",") if options.only else None
-    left_out = tuple(f"-{task}" for task in TASKS if task not in options.tasks.split(","))
-    jobs = [job for job in all_jobs() if job.kind in kinds and (names is None or job.name in names)]
-    jobs = [job for job in jobs if not any(part in job.name for part in left_out)]
-    failed = run_jobs(bench, jobs, options.processes)
+    tasks = options.tasks.split(",")
+    if strange := sorted(set(tasks) - set(TASKS)):
+        parser.error(f"--tasks: expected some of {', '.join(TASKS)}, got {', '.join(strange)}")
+    bench.claim()
+    names = options.only.split(",") if options.only else None
+    failed = run_jobs(bench, chosen_jobs(options.jobs.split(","), names, tasks), options.processes)
     if options.report:
-        report(bench, "python -m benchmarks.nas WORK --data DATA --report")
+        report(bench, [task for task in TASKS if task in tasks])
     if failed:
         raise SystemExit(f"{len(failed)} jobs failed: {', '.join(failed)}")
 

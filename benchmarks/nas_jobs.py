@@ -63,6 +63,19 @@ def all_jobs() -> list[Job]:
     return jobs
 
 
+def chosen_jobs(kinds: Sequence[str], names: Sequence[str] | None, tasks: Sequence[str]) -> list[Job]:
+    """Those of some kinds and tasks, and of these names where given; those of shared blocks need their own task."""
+    left_out = tuple(f"-{task}" for task in TASKS if task not in tasks)
+    return [
+        job
+        for job in all_jobs()
+        if job.kind in kinds
+        and (names is None or job.name in names)
+        and not any(part in job.name for part in left_out)
+        and (job.kind != "shared" or SHARED_TASK in tasks)
+    ]
+
+
 def _whole(tuning: Tuning) -> bool:
     return tuning.on_text and tuning.on_task
 

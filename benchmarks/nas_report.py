@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,28 @@ from benchmarks.nas_runs import SEARCHES, SHARED_TASK, SIZES, TASKS, TUNINGS, Be
 from benchmarks.report import RESULTS, markdown, save
 from gearshift.plot_search import plot_blocks
 from gearshift.runtime.mixed_tables import MixedTables
+from gearshift.trainer.nasbert.settings import SearchSettings
 
 Row = dict[str, Any]
 MISSING = "-"
 
 
-def report(bench: Bench, command: str) -> None:
-    """Tables and plots of everything."""
-    rows = [row for row in (row_of(bench, tuning) for tuning in TUNINGS) if row is not None]
+def report(bench: Bench, tasks: Sequence[str]) -> None:
+    """Tables and plots of everything, for these tasks."""
+    rows = [row for row in (row_of(bench, tuning, tasks) for tuning in TUNINGS) if row is not None]
     searches = {name: found for name in SEARCHES if (found := figures_of(bench, f"search-{name}")) is not None}
-    teachers = {task: (figures_of(bench, f"teacher-{task}") or {}).get("test") for task in TASKS}
+    teachers = {task: (figures_of(bench, f"teacher-{task}") or {}).get("test") for task in tasks}
+    command = " ".join(
+        ["python -m benchmarks.nas WORK --data DATA", bench.arguments, f"--tasks {','.join(tasks)} --report"]
+    )
+    settings = bench.settings("blocks")
     facts = {
         "command": command,
         "trained_on": sorted({found["where"] for found in searches.values()}),
-        "tokens": bench.tokens,
-        "epochs": bench.epochs,
-        "tasks": {name: vars(task) for name, task in TASKS.items()},
+        **bench.settings_of_work(),
+        "search_settings": settings.to_dict(),
+        "search_epochs": search_epochs(settings, searches),
+        "tasks": {task: {**vars(TASKS[task]), "teacher_settings": teacher_settings(bench, task)} for task in tasks},
         "teachers": teachers,
         "nets": rows,
         "searches": {
@@ -38,13 +45,17 @@ def report(bench: Bench, command: str) -> None:
     }
     whole = [row for row in rows if row["on_text"] and row["on_task"]]
     lines = [
-        f"### NAS-BERT on {bench.tokens} tokens: test accuracy, mean of the seeds (standard deviation)",
+        f"### NAS-BERT on {bench.tokens} tokens: test accuracy, mean of the seeds (standard deviation, seeds)",
         "",
         *nets_table(whole, teachers),
         "",
-        "What distillation is worth, the large net of the search that deletes blocks:",
+        "Nets of a size have as many parameters, not as many MACs. Where no seeds are told it is one.",
         "",
-        *stages_table(rows),
+        "What distillation is worth, the large net of the search that deletes blocks. On text the teacher also changes",
+        "the objective: its hidden states with it, masked words without; and without it, too, the net begins with the",
+        "teacher's word vectors:",
+        "",
+        *stages_table(rows, tasks),
         "",
         "Searches: what was left, and how well the sum of its blocks' losses foretells the loss of a net (200 random",
         "nets of the blocks that are left, each block fed by the one before it, with the shared weights):",
@@ -53,13 +64,75 @@ def report(bench: Bench, command: str) -> None:
             ("deleted", "blocks before", "left", "deletions", "least loss of a block", "Spearman"),
             [_searched(name, found) for name, found in searches.items()],
         ),
+        "",
+        "With what, beside the paper's:",
+        "",
+        *settings_table(bench, tasks, searches),
     ]
     save("nas", facts, lines)
     if "blocks" in searches:
         found = searches["blocks"]
         plot_blocks(MixedTables.from_dict(found["tables"]), found["history"], RESULTS / "nas-buckets.png")
         plot_nets(whole, found["points"], RESULTS / "nas.png")
-    report_shared(bench, command)
+    if SHARED_TASK in tasks:
+        report_shared(bench, command)
+
+
+def search_epochs(settings: SearchSettings, searches: Mapping[str, Any]) -> int | None:
+    """Of each of the searches, which are as long whatever they delete; None before the first one is made."""
+    rounds = [
+        len(history) - 1 for name in ("blocks", "operations") for history in searches.get(name, {}).get("history", ())
+    ]
+    return settings.warm_epochs + max(rounds) + settings.last_epochs if rounds else None
+
+
+def teacher_settings(bench: Bench, task: str) -> dict[str, Any] | None:
+    """How the teacher of a task was trained, as its run says: it may come from elsewhere."""
+    path = bench.work / f"teacher-{task}" / "supernet.json"
+    found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.is_file() else None
+    return found
+
+
+def settings_table(bench: Bench, tasks: Sequence[str], searches: Mapping[str, Any]) -> list[str]:
+    """What was used, beside what the paper (KDD 2021) used."""
+    settings, epochs = bench.settings("blocks"), search_epochs(bench.settings("blocks"), searches)
+    used = next((found["tokens"]["train"] for found in searches.values()), bench.tokens)
+    deleted = MISSING if epochs is None else str(epochs - settings.warm_epochs - settings.last_epochs)
+    rows = [
+        ("teacher", "BERT-base, 12 layers", "all-MiniLM-L6-v2, 6 layers"),
+        ("text", "16 GB", f"{used:,} tokens"),
+        ("B, buckets", "10, of one width", f"{settings.buckets}, {settings.bucketing}"),
+        ("E, scored in a bucket each epoch", "2,000", f"{settings.sampled:,}, or all"),
+        ("R, deleted of them", "half", f"{settings.deleted:g}"),
+        ("m, left of a bucket", "10", f"{settings.kept}"),
+        ("batches that blocks are scored on", "5", f"{settings.score_batches} of {settings.batch_size} texts"),
+        (
+            "epochs of a search: before, with and after deletions",
+            "3, until m are left, 0 (3 days on 32 P40)",
+            f"{settings.warm_epochs} + {deleted} + {settings.last_epochs} = {epochs or MISSING}",
+        ),
+        (
+            "training of a net on text",
+            "125,000 steps of 2,048 x 512 tokens",
+            f"{bench.epochs:g} epochs, steps of 32 x 64",
+        ),
+    ]
+    for task in tasks:
+        plan, taught = TASKS[task], teacher_settings(bench, task)
+        parts = [taught[f"{name}_epochs"] for name in ("teacher", "width", "depth")] if taught else []
+        rows.append(
+            (
+                f"{task}: epochs of a net; of its teacher, its widths and depths; tokens",
+                "",
+                f"{plan.epochs * bench.tune_share:g}{' of all rows, in as many steps' if bench.most_rows else ''}; "
+                f"{' + '.join(f'{part:g}' for part in parts) or MISSING}; "
+                f"{plan.max_length}, teacher {taught['max_length'] if taught else MISSING}",
+            )
+        )
+    rows.append(
+        ("rows that a net is tuned on", "all", f"{bench.most_rows:,} at most, drawn" if bench.most_rows else "all")
+    )
+    return markdown(("", "paper", "here"), rows)
 
 
 def _searched(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
@@ -74,7 +147,7 @@ def _searched(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def row_of(bench: Bench, tuning: Tuning) -> Row | None:
+def row_of(bench: Bench, tuning: Tuning, tasks: Sequence[str]) -> Row | None:
     """A net with everything that was measured of it, if it was trained."""
     net = figures_of(bench, tuning.net)
     if net is None:
@@ -85,27 +158,27 @@ def row_of(bench: Bench, tuning: Tuning) -> Row | None:
             for seed in range(TASKS[task].seeds)
             if (figures := figures_of(bench, tuning.name(task, seed))) is not None
         ]
-        for task in TASKS
+        for task in tasks
     }
     means = [np.mean(values) for values in found.values() if values]
     return {
         **vars(tuning),
         **{key: net[key] for key in ("net", "parameters", "macs", "dev_loss")},
         "test": found,
-        "average": float(np.mean(means)) if len(means) == len(TASKS) else None,
+        "average": float(np.mean(means)) if len(means) == len(tasks) else None,
     }
 
 
 def nets_table(rows: Sequence[Row], teachers: Mapping[str, float | None]) -> list[str]:
-    """Nets of each size, one a row."""
-    header = ("net", "parameters", "MACs", "text loss", *TASKS, "average")
+    """Nets of each size, one a row; `teachers`: the accuracy of the teacher of each task."""
+    header = ("net", "parameters", "MACs", "text loss", *teachers, "average")
     cells = [
         (
             f"{row['size']}, {'hand-made BERT' if row['who'] == 'bert' else 'deletes ' + row['who']}: {row['net']}",
             f"{row['parameters'] / 1e6:.2f} M",
             f"{row['macs'] / 1e6:.0f} M",
             f"{row['dev_loss']:.3f}",
-            *(_accuracy(row["test"][task]) for task in TASKS),
+            *(_accuracy(row["test"][task]) for task in teachers),
             _percent(row["average"]),
         )
         for size in SIZES
@@ -113,22 +186,22 @@ def nets_table(rows: Sequence[Row], teachers: Mapping[str, float | None]) -> lis
         if row["size"] == size
     ]
     known = [value for value in teachers.values() if value is not None]
-    average = float(np.mean(known)) if len(known) == len(TASKS) else None
+    average = float(np.mean(known)) if len(known) == len(teachers) else None
     top = ("teacher", "22.6 M", "1434 M", "", *(_percent(value) for value in teachers.values()), _percent(average))
     return markdown(header, [top, *cells])
 
 
-def stages_table(rows: Sequence[Row]) -> list[str]:
+def stages_table(rows: Sequence[Row], tasks: Sequence[str]) -> list[str]:
     """One net by what it learnt from."""
     chosen = [row for row in rows if (row["who"], row["size"]) == ("blocks", "large")]
-    header = ("on text", "on the task", *TASKS, "average")
+    header = ("on text", "on the task", *tasks, "average")
     return markdown(
         header,
         [
             (
                 "teacher" if row["on_text"] else "masked words",
                 "teacher and labels" if row["on_task"] else "labels",
-                *(_accuracy(row["test"][task]) for task in TASKS),
+                *(_accuracy(row["test"][task]) for task in tasks),
                 _percent(row["average"]),
             )
             for row in chosen
@@ -144,7 +217,7 @@ def _accuracy(values: Sequence[float]) -> str:
     if not values:
         return MISSING
     mean = _percent(float(np.mean(values)))
-    return mean if len(values) == 1 else f"{mean} ({100 * np.std(values, ddof=1):.1f})"
+    return mean if len(values) == 1 else f"{mean} ({100 * np.std(values, ddof=1):.1f}, {len(values)})"
 
 
 def plot_nets(rows: Sequence[Row], points: Sequence[Sequence[float]], path: Path) -> None:

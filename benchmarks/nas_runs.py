@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from gearshift.runtime.errors import InputError
 from gearshift.runtime.mixed import MixedSubnet, parse_subnet
+from gearshift.runtime.storage import replace_file
 from gearshift.runtime.tables import Limits
 from gearshift.trainer.checkpoint import Run, load_run
 from gearshift.trainer.data import DataSet, read_data
@@ -68,6 +71,10 @@ TASKS = {
 }
 
 
+TYPED = ("tokens", "epochs", "tune_share", "most_rows", "score_batches")
+"""Settings of a bench that are numbers on its command line."""
+
+
 @dataclass(frozen=True)
 class Bench:
     """Where everything is, and how much of it."""
@@ -87,6 +94,37 @@ class Bench:
     score_batches: int = SearchSettings.score_batches
     dry: bool = False
     """Few blocks, to see that all runs."""
+
+    def settings_of_work(self) -> dict[str, Any]:
+        """What must be the same for everything in the folder."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("work", "data", "text")}
+
+    def claim(self) -> None:
+        """Write down what the folder is made with, at first; raises InputError where it is made with other settings."""
+        mine, path = self.settings_of_work(), self.work / "bench.json"
+        if not path.is_file():
+            self.work.mkdir(parents=True, exist_ok=True)
+            replace_file(path, (json.dumps(mine, indent=1) + "\n").encode())
+            return
+        defaults = {field.name: field.default for field in fields(self)}
+        theirs = json.loads(path.read_text(encoding="utf-8"))
+        other = [
+            f"{name} {theirs.get(name, defaults[name])}"
+            for name in mine
+            if theirs.get(name, defaults[name]) != mine[name]
+        ]
+        if other:
+            raise InputError(f"{self.work}: made with {', '.join(other)}; pass the same, or another folder")
+
+    @property
+    def arguments(self) -> str:
+        """The settings as they are typed."""
+        typed = [
+            f"--{name.replace('_', '-')} {getattr(self, name):.15g}"
+            for name in TYPED
+            if getattr(self, name) != getattr(Bench, name)
+        ]
+        return " ".join([*typed, *(["--dry"] if self.dry else [])])
 
     @property
     def texts(self) -> list[Path]:

@@ -36,7 +36,7 @@ from gearshift.runtime.mixed import KIND, Block, MixedShape, MixedSubnet, block_
 from gearshift.runtime.mixed import table_parameters as tables_of
 from gearshift.runtime.operation_latency import OperationLatency
 from gearshift.runtime.storage import replace_file
-from gearshift.runtime.tables import COSTS, SCHEMA_VERSION, UNITS, Limits
+from gearshift.runtime.tables import COSTS, SCHEMA_VERSION, Limits, allow, told
 
 Sizes = tuple[int, ...]
 """The hidden size of each stage's block."""
@@ -134,9 +134,7 @@ class MixedTables:
         found = [self.estimate(choice, limits, latency, embedding=embedding) for choice in search.best(count)]
         if not found:
             close = self.estimate(search.nearest(), limits, latency, embedding=embedding)
-            needed = " and ".join(f"{getattr(close, name):,.6g} {UNITS[name]}" for name in asked)
-            wanted = " and ".join(f"{getattr(limits, name):,.6g} {UNITS[name]}" for name in asked)
-            raise InputError(f"no net is within {wanted}; the nearest takes {needed}: allow that much")
+            raise InputError(f"no net is within {told(limits, asked)}; {allow(close, asked)}")
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -235,8 +233,6 @@ class _Search:
             if len(found) >= count and bound >= found[count - 1][0]:
                 break
             problem = self._problem(sizes)
-            if (problem.limits < problem.least()).any():
-                continue
             for choice in best_choices(problem, count):
                 found.append((problem.totals(choice)[0], self._rows(sizes, choice)))
             found.sort()

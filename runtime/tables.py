@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,18 @@ class Limits:
 
 COSTS = ("latency_ms", "parameters", "bytes", "macs")
 UNITS = {"latency_ms": "ms", "parameters": "parameters", "bytes": "bytes", "macs": "MACs"}
+
+
+def told(limits: Limits, names: Sequence[str]) -> str:
+    """The limits of these names in words, as they were given."""
+    return " and ".join(f"{getattr(limits, name):,.15g} {UNITS[name]}" for name in names)
+
+
+def allow(nearest: object, names: Sequence[str]) -> str:
+    """What to do where nothing is within the limits of these names: its costs, or a hair more, are enough."""
+    enough = {name: math.ceil(getattr(nearest, name) * 1e4) / 1e4 for name in names}
+    amounts = (f"{cost:,.{0 if cost == round(cost) else 4}f} {UNITS[name]}" for name, cost in enough.items())
+    return f"the nearest takes {' and '.join(amounts)}: allow that much"
 
 
 @dataclass(frozen=True)
@@ -170,9 +182,7 @@ class BlockTables:
             fixed = np.array([getattr(limits, name) for name in asked]) - problem.limits[: len(asked)]
             whole = problem.with_fixed(np.append(fixed, np.zeros(len(problem.limits) - len(asked))))
             close = self.estimate(nearest(whole), limits, latency)
-            needed = " and ".join(f"{getattr(close, name):,.6g} {UNITS[name]}" for name in asked)
-            wanted = " and ".join(f"{getattr(limits, name):,.6g} {UNITS[name]}" for name in asked)
-            raise InputError(f"no subnet is within {wanted}; the nearest takes {needed}: allow that much")
+            raise InputError(f"no subnet is within {told(limits, asked)}; {allow(close, asked)}")
         return found
 
     def _problem(self, limits: Limits, asked: list[str], latency: BlockLatency | None) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from gearshift.runtime.block_latency import BlockLatency
 from gearshift.runtime.errors import InputError
-from gearshift.runtime.space import EncoderShape, Option, Space, Stage, Subnet, layer_macs
+from gearshift.runtime.space import EncoderShape, Option, Space, Stage, Subnet, layer_macs, uniform_grid
 from gearshift.runtime.tables import BlockTables, Estimate, Limits
 
 TOKENS = 64
@@ -51,31 +52,28 @@ Devices = Mapping[str, BlockLatency]
 
 def best_by_size(tables: BlockTables, device: BlockLatency, levels: int, *, each: int = 1) -> list[Estimate]:
     """The `each` subnets of least summed loss at `levels` latencies from the smallest subnet's to the largest's."""
-    shape = tables.space.shape
-    times = [
-        [device.part(option.layers, TOKENS, shape, first=stage.first) for option in stage.options]
-        for stage in tables.space.stages
-    ]
-    full = sum(map(max, times))
-    smallest = min(time for stage in times for time in stage if time > 0)
-    least = max(sum(map(min, times)), smallest)
-    limits = device.fixed(TOKENS) + np.geomspace(least * (1 + 1e-6), full * (1 + 1e-6), levels)
+    limits = _latencies(tables, device, levels, _least(tables, device))
     found = (tables.best(Limits(latency_ms=float(limit), length=TOKENS), device, count=each) for limit in limits)
     return [one for several in found for one in several]
 
 
-def few_cuts(tables: BlockTables, *, tolerance: float = CUT_TOLERANCE) -> BlockTables:
+def few_cuts(tables: BlockTables, *, smallest: Subnet | None = None, tolerance: float = CUT_TOLERANCE) -> BlockTables:
     """The tables without the options whose absence costs little: each cut of a layer is paid for in every call.
 
     One by one, the least needed first, while the loss increase of the best subnet of a size rises by the share
     `tolerance` at most, on average over the sizes. Shares, as the increase of the smallest sizes is many times that of
-    the middle ones, which need the cuts. The largest option of a stage and the one that skips it, which cuts nothing,
-    always stay.
+    the middle ones, which need the cuts. The sizes are those of the whole tables, from that of `smallest` on (the
+    smallest uniform one unless given), and stay the same whatever is left out: what cannot be that small any more has
+    not got better. The largest option of a stage and the one that skips it, which cuts nothing, always stay.
     """
-    device = kinds_of_device(tables.space.shape)["even"]
+    shape = tables.space.shape
+    device = kinds_of_device(shape)["even"]
+    smallest = smallest or min(uniform_grid(shape).values(), key=lambda one: one.parameters(shape))
+    start = max(_least(tables, device), device.predict(smallest, TOKENS) - device.fixed(TOKENS))
+    limits = _latencies(tables, device, CUT_LEVELS, start)
 
     def increases(tried: BlockTables) -> Floats:
-        return np.array([one.loss for one in best_by_size(tried, device, CUT_LEVELS)]) - tables.fixed.loss
+        return np.array([_least_loss(tried, device, float(limit)) for limit in limits]) - tables.fixed.loss
 
     first = increases(tables)
     scale = np.maximum(first, np.median(first) / 10)  # that of the largest sizes is next to nothing
@@ -127,21 +125,31 @@ def choose_pool(
 
     Where a front has more than there is room for, those are taken that lie evenly along it. `rivals` are subnets
     whose losses are known too: each has its place, unless one of the others, which then has one, has no more loss and
-    takes no more time on any kind of device. Largest first.
+    takes no more time on any kind of device; where there are more than `size` of those, evenly spread ones have.
+    Largest first.
     """
+
+    def largest_first(one: Subnet) -> tuple[int, tuple[tuple[int, int], ...]]:
+        return -one.parameters(shape), one.layers
+
     devices = devices or kinds_of_device(shape)
     times = {one: tuple(device.predict(one, TOKENS) for device in devices.values()) for one in losses}
-    chosen = list(dict.fromkeys(_stand_in(one, losses, times) for one in rivals))[:size]
+    chosen = _spread(sorted({_stand_in(one, losses, times) for one in rivals}, key=largest_first), size)
     left = dict.fromkeys(one for one in losses if one not in chosen)
     while left and len(chosen) < size:
         layer: dict[Subnet, None] = {}
         for place in range(len(devices)):
             layer |= dict.fromkeys(_front({one: times[one][place] for one in left}, losses))
         ordered = sorted(layer, key=lambda one: (one.parameters(shape), one.layers))
-        room = min(size - len(chosen), len(ordered))
-        chosen += [ordered[place] for place in np.linspace(0, len(ordered) - 1, room).round().astype(int)]
+        chosen += _spread(ordered, size - len(chosen))
         left = dict.fromkeys(one for one in left if one not in layer)
-    return sorted(chosen, key=lambda one: (-one.parameters(shape), one.layers))
+    return sorted(chosen, key=largest_first)
+
+
+def _spread(ordered: list[Subnet], most: int) -> list[Subnet]:
+    """So many of them that lie evenly along the list; all where there are no more."""
+    places = np.linspace(0, len(ordered) - 1, min(most, len(ordered))).round().astype(int)
+    return [ordered[place] for place in places]
 
 
 def _stand_in(rival: Subnet, losses: Mapping[Subnet, float], times: Mapping[Subnet, tuple[float, ...]]) -> Subnet:
@@ -157,6 +165,35 @@ def _front(costs: Mapping[Subnet, float], losses: Mapping[Subnet, float]) -> lis
         if not front or losses[one] < losses[front[-1]]:
             front.append(one)
     return front
+
+
+def _times(tables: BlockTables, device: BlockLatency) -> list[list[float]]:
+    """Of every option of every stage."""
+    shape = tables.space.shape
+    return [
+        [device.part(option.layers, TOKENS, shape, first=stage.first) for option in stage.options]
+        for stage in tables.space.stages
+    ]
+
+
+def _least(tables: BlockTables, device: BlockLatency) -> float:
+    """The time of the smallest subnet's layers: one of them runs at least."""
+    times = _times(tables, device)
+    return max(sum(map(min, times)), min(time for stage in times for time in stage if time > 0))
+
+
+def _latencies(tables: BlockTables, device: BlockLatency, levels: int, least: float) -> Floats:
+    """(levels,) latencies from that of layers that take `least` to that of the largest subnet, each a hair more."""
+    full = sum(map(max, _times(tables, device)))
+    limits: Floats = device.fixed(TOKENS) + np.geomspace(least * (1 + 1e-6), full * (1 + 1e-6), levels)
+    return limits
+
+
+def _least_loss(tables: BlockTables, device: BlockLatency, latency_ms: float) -> float:
+    """Of the subnets that take no longer; infinite where there is none."""
+    if _least(tables, device) + device.fixed(TOKENS) > latency_ms:
+        return math.inf
+    return tables.best(Limits(latency_ms=latency_ms, length=TOKENS), device)[0].loss
 
 
 def _without(tables: BlockTables, place: int, option: Option) -> BlockTables:

@@ -38,25 +38,30 @@ from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import POOL, WEIGHTS, Run
 from gearshift.trainer.data import DataSet
 from gearshift.trainer.evaluate import accuracies, with_reference
+from gearshift.trainer.kept_losses import KeptLosses, rows_hash
 from gearshift.trainer.model import ElasticClassifier
 from gearshift.trainer.pool import Devices, candidates, choose_pool, few_cuts
 from gearshift.trainer.tasks import OBJECTIVES
 
 MACS_TOKENS = 128
 BATCH_SIZE = 64
+UNFINISHED = "search.partial"
+"""Where an interrupted search left its losses, in the run directory."""
 
 
 class Scorer:
     """The mean held-out distillation loss of subnets against the full net's answers, each measured once."""
 
-    def __init__(self, model: ElasticClassifier, rows: EncodedRows) -> None:
+    def __init__(self, model: ElasticClassifier, rows: EncodedRows, kept: KeptLosses | None = None) -> None:
+        """`kept`: a file of losses that need not be measured again, and takes those that are."""
         device = training_device()
         self._model = model.eval().to(device)
         self._distillation = OBJECTIVES[rows.task].distillation
         self._batches = [batch.to(device) for batch in rows.batches(BATCH_SIZE)]
         with torch.no_grad():
             self._answers = [model(batch, model.full).logits for batch in self._batches]
-        self.known: dict[Subnet, float] = {}
+        self._kept = kept
+        self.known: dict[Subnet, float] = {} if kept is None else dict(kept.known)
         """Every loss that was measured."""
 
     @torch.no_grad()
@@ -69,6 +74,8 @@ class Scorer:
                 total += len(batch.indices) * self._distillation(logits, answers, batch).item()
                 count += len(batch.indices)
             self.known[subnet] = total / count
+            if self._kept is not None:
+                self._kept.add(subnet, self.known[subnet])
         return self.known[subnet]
 
 
@@ -162,7 +169,8 @@ def search_run(
     `widths`: those that it was trained with unless given. `separate`: heads and neurons have widths of their own.
     `rescored`: candidates whose real loss is measured, besides the uniform subnets that were trained. `devices`: those
     that candidates are to be good on, imagined ones of several kinds unless given. The same run and rows give the same
-    files. Raises InputError for numbers out of range, StorageError where the files cannot be written.
+    files. Interrupted, a search keeps the losses that it measured in the run directory, and reads them again. Raises
+    InputError for numbers out of range, StorageError where the files cannot be written.
     """
     if not 1 <= pool <= rescored:
         raise InputError(f"pool: expected 1 to {rescored} subnets, as many as are scored, got {pool}")
@@ -173,10 +181,13 @@ def search_run(
         raise InputError(f"{run.path}: does not say with which widths it was trained; name them (--widths 1,.5)")
     space = search_space(shape, chosen_widths, layers_per_stage, separate=separate)
     dev, test = (_encode(run, data, split) for split in ("dev", "test"))
-    scorer = Scorer(model, dev)
-    tables = measure_tables(scorer, space, supernet=sha256_of(run.path / WEIGHTS), rows=len(dev))
-    likely = candidates(few_cuts(tables), rescored, devices)
+    weights = sha256_of(run.path / WEIGHTS)
+    kept = KeptLosses(run.path / UNFINISHED, f"{weights} {rows_hash(dev)} {BATCH_SIZE}")
+    scorer = Scorer(model, dev, kept)
+    tables = measure_tables(scorer, space, supernet=weights, rows=len(dev))
     uniform = list(run.trained.values())
+    fewer = few_cuts(tables, smallest=min(uniform, key=lambda one: one.parameters(shape)))
+    likely = candidates(fewer, rescored, devices)
     losses = {subnet: scorer(subnet) for subnet in _bar(list(dict.fromkeys([*likely, *uniform])), "losses", "subnet")}
     picked = choose_pool(shape, losses, pool, devices=devices, rivals=uniform)
     chosen = {subnet_name(shape, subnet): subnet for subnet in picked}
@@ -196,6 +207,7 @@ def search_run(
     save_tables(run.path / TABLES, tables)
     content = json.dumps([_plain(member) for member in members], indent=1) + "\n"
     replace_file(run.path / POOL, content.encode())
+    kept.remove()
     return SearchReport(
         tables,
         members,

@@ -21,6 +21,7 @@ from gearshift.runtime.space import Option, Subnet, uniform_grid
 from gearshift.runtime.tables import Limits, load_tables
 from gearshift.trainer.batches import EncodedRows, encode
 from gearshift.trainer.checkpoint import Run, load_run
+from gearshift.trainer.data import DataSet
 from gearshift.trainer.dynabert import train_supernet
 from gearshift.trainer.pool import kinds_of_device
 from gearshift.trainer.search import Scorer, SearchReport, search_run, search_space
@@ -116,6 +117,53 @@ def test_the_same_search_writes_the_same_files(searched: tuple[Run, SearchReport
     before = [(run.path / name).read_bytes() for name in ("tables.json", "pool.json")]
     search_run(run, DATA, pool=20, rescored=60)
     assert [(run.path / name).read_bytes() for name in ("tables.json", "pool.json")] == before
+
+
+def scored(run: Run, data: DataSet = DATA, *, interrupted_after: int | None = None) -> list[Subnet]:
+    """The subnets whose loss a search measures on the dev rows, in order; it may be interrupted after some of them."""
+    found: list[Subnet] = []
+
+    def note(_: object, inputs: tuple[Any, ...]) -> None:
+        batch, subnet = inputs
+        if len(batch.indices) == len(data.splits["dev"]):  # the test rows are more
+            if len(found) == interrupted_after:
+                raise KeyboardInterrupt
+            found.append(subnet)
+
+    hook = run.checkpoint.model.register_forward_pre_hook(note)
+    try:
+        if interrupted_after is None:
+            search_run(run, data, pool=20, rescored=60)
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                search_run(run, data, pool=20, rescored=60)
+    finally:
+        hook.remove()
+    return found
+
+
+def test_an_interrupted_search_measures_no_loss_twice(searched: tuple[Run, SearchReport]) -> None:
+    """Neither those of the tables nor those of whole subnets. The full net also gives the answers, once a search."""
+    run, _ = searched
+    files = [run.path / name for name in ("tables.json", "pool.json")]
+    before = [path.read_bytes() for path in files]
+    whole, left = scored(run), run.path / "search.partial"
+    assert len(set(whole)) == len(whole) - 1
+    first = scored(run, interrupted_after=30)
+    left.write_text(left.read_text() + '{"subnet": [[4, 6')  # cut while a line was written
+    second = scored(run)
+    assert [*first, *second[1:]] == whole and second[0] == whole[0]
+    assert [path.read_bytes() for path in files] == before and not left.exists()
+
+
+def test_losses_of_other_rows_or_weights_are_measured_again(searched: tuple[Run, SearchReport]) -> None:
+    run, _ = searched
+    whole = scored(run)
+    scored(run, interrupted_after=9)
+    rows = DATA.splits["dev"]
+    other = DATA.__class__(DATA.labels, {**DATA.splits, "dev": (*rows[1:], rows[0])})
+    assert len(scored(run, other)) == len(whole)
+    scored(run)
 
 
 def test_a_pool_chosen_on_its_own_test_rows_is_told(searched: tuple[Run, SearchReport]) -> None:

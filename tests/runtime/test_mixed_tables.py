@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from gearshift.runtime.mixed_tables import (
 )
 from gearshift.runtime.tables import Limits
 from tests.runtime.test_operation_latency import true_latency
+from tests.runtime.test_tables import allowed
 
 SHAPE = MixedShape(vocabulary=50, positions=128, types=2, embedding=48, head_size=8, bridge=48)
 LATENCY = true_latency()
@@ -76,13 +78,32 @@ def test_the_sums_of_a_net_are_its_own() -> None:
 def test_what_nothing_meets_is_refused_with_the_nearest_that_can_be_met() -> None:
     tables = tables_of()
     smallest = min(tables.estimate(choice, embedding=16).parameters for choice in itertools.product(range(7), repeat=3))
-    with pytest.raises(InputError, match=f"the nearest takes {smallest:,.6g} parameters: allow that much"):
+    with pytest.raises(InputError, match=f"the nearest takes {smallest:,} parameters: allow that much"):
         tables.best(Limits(parameters=smallest - 1), embedding=16)
     assert tables.best(Limits(parameters=smallest), embedding=16)[0].parameters == smallest
     with pytest.raises(InputError, match="expected the latencies of a device"):
         tables.best(Limits(latency_ms=1))
     with pytest.raises(InputError, match="whole number of at least 1"):
         tables.best(Limits(), count=0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("too_little", [{"bytes": 9}, {"parameters": 9, "macs": 9}, {"latency_ms": 1e-3, "bytes": 9}])
+def test_what_is_told_to_be_enough_is_enough(seed: int, too_little: dict[str, float]) -> None:
+    tables = replace(tables_of(seed), shape=replace(SHAPE, vocabulary=1_234_567 + seed))
+    latency = replace(LATENCY, fixed_ms=(0.2 + seed / 7, 0.5 + seed / 7))
+    with pytest.raises(InputError) as refused:
+        tables.best(Limits(**too_little), latency)  # type: ignore[arg-type]
+    assert tables.best(allowed(str(refused.value)), latency)
+
+
+def test_a_latency_that_a_net_takes_exactly_is_enough_for_it() -> None:
+    """Sums of floats in another order differ by a hair."""
+    for seed in range(10):
+        tables = tables_of(seed)
+        every = [tables.estimate(choice, latency=LATENCY) for choice in itertools.product(range(7), repeat=3)]
+        least = min(one.latency_ms or 0.0 for one in every)
+        assert tables.best(Limits(latency_ms=least), LATENCY)[0].latency_ms == pytest.approx(least)
 
 
 def test_the_file_gives_the_same_tables_and_says_what_blocks_cost(tmp_path: Path) -> None:

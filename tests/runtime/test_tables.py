@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,13 @@ def latency_of(shape: EncoderShape = SHAPE) -> BlockLatency:
     return BlockLatency(
         shape, "fp32", "CPUExecutionProvider", 1, (8, 32), (1.0, 2.0), ((0.1, 0.2, 0.01), (0.3, 0.8, 0.02)), {}
     )
+
+
+def allowed(message: str) -> Limits:
+    """The limits that a refusal tells to allow, read as a user does."""
+    units = {"parameters": "parameters", "MACs": "macs", "bytes": "bytes", "ms": "latency_ms"}
+    told = re.findall(r"([\d,.]+) (parameters|MACs|bytes|ms)", message.partition("the nearest takes ")[2])
+    return Limits(**{units[unit]: float(number.replace(",", "")) for number, unit in told})
 
 
 @pytest.fixture
@@ -96,16 +105,25 @@ def test_skipping_every_layer_is_never_the_best(tables: BlockTables) -> None:
     assert [len(one.subnet.kept()) for one in found] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("too_little", [{"bytes": 9}, {"parameters": 9, "macs": 9}, {"latency_ms": 1e-3, "bytes": 9}])
+def test_what_is_told_to_be_enough_is_enough(seed: int, too_little: dict[str, float]) -> None:
+    """A vocabulary of a million words: what the nearest takes has more digits than six."""
+    tables = tables_of(replace(SHAPE, vocabulary=1_234_567 + seed), seed=seed)
+    latency = replace(latency_of(tables.space.shape), fixed_ms=(1.0 + seed / 7, 2.0 + seed / 7))
+    with pytest.raises(InputError) as refused:
+        tables.best(Limits(**too_little), latency)  # type: ignore[arg-type]
+    assert tables.best(allowed(str(refused.value)), latency)
+
+
 def test_what_nothing_meets_is_refused_with_the_nearest_that_can_be_met(tables: BlockTables) -> None:
     smallest = tables.estimate((2, 3, 3, 3))
     with pytest.raises(InputError) as refused:
         tables.best(Limits(parameters=smallest.parameters - 1, macs=10**9))
-    assert f"the nearest takes {smallest.parameters:,.6g} parameters and {smallest.macs:,.6g} MACs" in str(
-        refused.value
-    )
+    assert f"the nearest takes {smallest.parameters:,} parameters and {smallest.macs:,} MACs" in str(refused.value)
     assert tables.best(Limits(parameters=smallest.parameters))[0].parameters == smallest.parameters
     less_than_embeddings = Limits(parameters=tables.fixed.parameters / 2)
-    with pytest.raises(InputError, match=f"the nearest takes {smallest.parameters:,.6g} parameters: allow"):
+    with pytest.raises(InputError, match=f"the nearest takes {smallest.parameters:,} parameters: allow"):
         tables.best(less_than_embeddings)
 
 

@@ -141,12 +141,13 @@ def _check_teacher(net: MixedRun, teacher: Run | None, data: DataSet) -> None:
 
 
 def _with_head(net: MixedRun, data: DataSet) -> MixedModel:
-    """The net's weights, and a new head for the task."""
+    """The net's weights with a new classifier, whatever it was tuned for before."""
     old = net.checkpoint.model
     outputs = TASKS[data.task].outputs or len(data.labels)
     model = MixedModel(old.space, outputs, head=Head(data.task), dropout=old.dropout, norm_eps=old.norm_eps)
     start_small(model)
-    kept = {name: tensor for name, tensor in old.state_dict().items() if name in model.state_dict()}
+    known = {name for name in model.state_dict() if not name.startswith("classifier.")}
+    kept = {name: tensor for name, tensor in old.state_dict().items() if name in known}
     model.load_state_dict(kept, strict=False)
     return model
 

@@ -100,6 +100,26 @@ def test_every_task_can_be_tuned_for(net: MixedRun, tmp_path: Path, task: str) -
     assert tuned.checkpoint.task == task and 0 <= tuned.accuracies[SUBNET.name] <= 1
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_net_that_was_tuned_gets_a_new_classifier_for_another_task(net: MixedRun, tmp_path: Path, count: int) -> None:
+    """Whether the other task has as many labels or not; all else goes on from what it has learnt."""
+    short = dataclasses.replace(ALONE, epochs=1)
+    first = tune_net(net, None, DATA, short, tmp_path / "first")
+    names = ("one", "two", "three")[:count]
+    renamed = {label: names[place % count] for place, label in enumerate(LABELS)}
+    splits = {
+        split: tuple(dataclasses.replace(row, label=renamed[str(row.label)]) for row in rows)
+        for split, rows in DATA.splits.items()
+    }
+    other = dataclasses.replace(DATA, labels=tuple(sorted(names)), splits=splits)
+    still = dataclasses.replace(short, lr=0)
+    second = tune_net(first, None, other, still, tmp_path / "second").checkpoint.model.state_dict()
+    before = first.checkpoint.model.state_dict()
+    assert second["classifier.weight"].shape[0] == count
+    assert count != 3 or not torch.equal(second["classifier.weight"], before["classifier.weight"])
+    assert all(torch.equal(second[name], before[name]) for name in before if not name.startswith("classifier."))
+
+
 def test_a_teacher_that_is_missing_or_answers_something_else_is_refused(
     net: MixedRun, run: Run, tmp_path: Path
 ) -> None:
