@@ -10,6 +10,7 @@ from typing import Any
 from gearshift import nas_commands
 from gearshift.arguments import GOES_ON, Flags, add_columns, add_flags, command, whole_numbers
 from gearshift.runtime.manifest import PRECISIONS
+from gearshift.runtime.tasks import TASKS
 
 _COMMON: Flags = {
     "batch_size": (int, "pieces of text of a training step"),
@@ -30,7 +31,7 @@ SEARCH: Flags = {
     **_TEXT,
     "sizes": (whole_numbers, "hidden sizes of blocks (default: the paper's shares of the teacher's)"),
     "warm_epochs": (int, "epochs before the first deletion"),
-    "last_epochs": (int, "epochs after the last one"),
+    "last_epochs": (int, "epochs at the end, besides the one that follows each deletion"),
     "buckets": (int, "kinds of sizes, of which none dies out"),
     "bucketing": (str, "quantile: as many blocks in each bucket; fixed: buckets of one width, as in the paper"),
     "sampled": (int, "blocks of a bucket that are scored in an epoch"),
@@ -38,7 +39,7 @@ SEARCH: Flags = {
     "kept": (int, "blocks that are left of each bucket"),
     "score_batches": (int, "batches of held-out text that they are scored on"),
     "shrink": (str, "architectures: blocks are deleted; operations: an operation at a place; none: nothing"),
-    "max_rounds": (int, "deletions at most"),
+    "max_rounds": (int, "deletions at most; what is then left of a bucket stays, be it more than kept"),
     **_COMMON,
 }
 NET: Flags = {
@@ -96,6 +97,12 @@ def add_nas(listed: Any) -> None:
     ):
         net.add_argument(f"--{name}", type=float, metavar="N", help=text)
     net.add_argument("--latency-ms", type=float, metavar="MS", help="longest call on the device of --profile")
+    net.add_argument(
+        "--task",
+        choices=list(TASKS),
+        default="classification",
+        help="what it will be tuned for: --latency-ms is that of such a net (default: %(default)s)",
+    )
     net.add_argument("--length", type=int, default=64, metavar="N", help="tokens of that call (default: 64)")
     _add_device(net)
     net.add_argument("--net", metavar="NAME", help="train this net instead, such as 128MFMF-128MFMF-128MFMF")

@@ -34,20 +34,24 @@ def pick(
     embedding: int,
     top: int = 100,
     latency: OperationLatency | None = None,
+    first_only: bool = False,
     texts: Sequence[Path] | None = None,
     teacher: Teacher | None = None,
     whole_text: bool = True,
 ) -> list[tuple[MixedEstimate, float]]:
     """The `top` nets of least summed loss within the limits, with their real losses, the best by these first.
 
-    `whole_text`: only nets whose last block has attention. The first token, which classification reads, sees a few
-    neighbours in a net of convolutions alone, and the loss, a mean over all tokens, hardly tells.
-    Text and teacher are those of the search unless given. Raises InputError where no net is within the limits.
+    `first_only`: as for `MixedTables.best`. `whole_text`: only nets whose last block has attention. The first token,
+    which classification reads, sees a few neighbours in a net of convolutions alone, and the loss, a mean over all
+    tokens, hardly tells.
+    Text and teacher are those of the search unless given. Raises InputError where no net is within the limits,
+    ModelError where the teacher has other weights than that of the search.
     """
     tables = _seeing_all(searched.tables) if whole_text else searched.tables
-    found = tables.best(limits, latency, embedding=embedding, count=top)
+    found = tables.best(limits, latency, embedding=embedding, count=top, first_only=first_only)
     facts = searched.run.facts
     teacher = teacher or load_teacher(Path(facts["teacher"]))
+    teacher.require(facts.get("teacher_hash"), searched.run.path)
     settings = SearchSettings(**{**facts["settings"], "sizes": tuple(facts["settings"]["sizes"])})
     corpus = read_corpus(
         texts or [Path(path) for path in facts["texts"]],

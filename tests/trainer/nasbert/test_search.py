@@ -9,22 +9,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from gearshift.plot_search import plot_blocks
-from gearshift.runtime.errors import InputError, ModelError, SchemaError, StorageError
+from gearshift.runtime.errors import InputError, ModelError, ProfileError, SchemaError, StorageError
+from gearshift.runtime.mixed import OPERATIONS, block_parts
+from gearshift.runtime.operation_latency import OperationLatency
 from gearshift.runtime.tables import Limits
 from gearshift.trainer.batches import Batch
+from gearshift.trainer.nasbert.buckets import quantile_buckets
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.model import MixedStageModel
 from gearshift.trainer.nasbert.rescore import pick
 from gearshift.trainer.nasbert.scoring import block_losses
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks, search_stage
+from gearshift.trainer.nasbert.shared import choose_shared
+from gearshift.trainer.nasbert.space import all_blocks, bridged_shape
 from gearshift.trainer.nasbert.stage import StageSearch
-from gearshift.trainer.nasbert.teacher import Teacher
+from gearshift.trainer.nasbert.teacher import Teacher, load_teacher
 from gearshift.trainer.nasbert.text import read_states
 from tests.trainer.nasbert.tiny import SEARCH
+from tests.trainer.tiny import make_data
 
 
 def test_so_many_blocks_of_each_bucket_are_left_after_the_rounds_that_takes(searched: Searched) -> None:
@@ -154,6 +161,30 @@ def test_without_deletions_the_training_is_as_long_and_as_many_are_left(
     assert [len(rows) for rows in found.tables.rows] == [9, 9]
 
 
+def slow_attention(teacher: Teacher) -> OperationLatency:
+    """A device on which attention takes a hundred times as long as anything else."""
+    times = {(size, name): (1.0, 100.0 if name == "attention" else 1.0) for size in (8, 16) for name in OPERATIONS}
+    shape = bridged_shape(teacher.checkpoint.model.shape)
+    return OperationLatency(
+        shape.head_size, shape.expansion, "fp32", "CPU", 1, (8, 64), (0.1, 0.2), ((0.0, 0.0),) * 2, times
+    )
+
+
+def test_buckets_go_by_the_latency_of_a_device_too(
+    searched: Searched, teacher: Teacher, text: Path, tmp_path: Path
+) -> None:
+    states, device = searched.run.path.parent / "states", slow_attention(teacher)
+    found = search_blocks(teacher, [text], SEARCH, tmp_path / "nas", states=states, latency=device)
+    blocks, shape = all_blocks((8, 16), 4), bridged_shape(teacher.checkpoint.model.shape)
+    sizes = np.array([sum(part.parameters for part in block_parts(shape, block)) for block in blocks], float)
+    times = np.array([device.block(block, 64) for block in blocks])
+    expected, by_size = (quantile_buckets(costs, 3) for costs in ([sizes, times], [sizes]))
+    assert (expected != by_size).any()
+    for rows, history in zip(found.tables.rows, found.history, strict=True):
+        numbers = [blocks.index(row.block) for row in rows]
+        assert np.bincount(expected[numbers]).tolist() == history[-1]["buckets"] == [3] * 3
+
+
 def test_another_search_does_not_go_on_with_the_states_of_this_one(
     teacher: Teacher, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +196,17 @@ def test_another_search_does_not_go_on_with_the_states_of_this_one(
         search_blocks(teacher, [text], SEARCH, tmp_path / "nas")
     with pytest.raises(InputError, match="other settings or rows"):
         search_blocks(teacher, [text], dataclasses.replace(SEARCH, kept=2), tmp_path / "nas")
+    device = slow_attention(teacher)
+    with pytest.raises(InputError, match=r"other settings or rows \(latency\)"):
+        search_blocks(teacher, [text], SEARCH, tmp_path / "nas", latency=device)
+    description = tmp_path / "nas.partial" / "training.json"
+    known = json.loads(description.read_text())
+    del known["latency"]  # as an older version wrote it
+    description.write_text(json.dumps(known))
+    with pytest.raises(KeyboardInterrupt):
+        search_blocks(teacher, [text], SEARCH, tmp_path / "nas")
+    with pytest.raises(ProfileError, match="expected heads of"):
+        search_blocks(teacher, [text], SEARCH, tmp_path / "nas", latency=dataclasses.replace(device, head_size=3))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     with pytest.raises(StorageError, match="not empty"):
@@ -223,3 +265,31 @@ def test_a_picked_net_sees_the_whole_text_in_its_last_block_unless_any_is_allowe
     none = dataclasses.replace(searched, tables=dataclasses.replace(tempting, rows=(*tempting.rows[:-1], tuple(blind))))
     with pytest.raises(InputError, match="no last block with attention is left; allow any"):
         pick(none, limits, embedding=8, teacher=teacher)
+
+
+def test_a_teacher_that_has_changed_since_the_search_is_refused(searched: Searched, teacher: Teacher) -> None:
+    """Also where its weights lie in no safetensors file."""
+    copied = searched.run.path.parent / "teacher"
+    copied.mkdir()
+    for path in teacher.checkpoint.source.iterdir():
+        (copied / path.name).write_bytes(path.read_bytes())
+    limits = Limits(parameters=20_000)
+    pick(searched, limits, embedding=16, top=1, teacher=load_teacher(copied))
+    weights = safetensors.torch.load_file(copied / "model.safetensors")
+    (copied / "model.safetensors").unlink()
+    hashes = []
+    for scale in (1.0, 1.5):
+        torch.save({name: scale * tensor for name, tensor in weights.items()}, copied / "pytorch_model.bin")
+        other = load_teacher(copied)
+        hashes.append(other.hash)
+        with pytest.raises(ModelError, match="expected the teacher of"):
+            pick(searched, limits, embedding=16, top=1, teacher=other)
+    assert hashes[0] != hashes[1]
+    with pytest.raises(ModelError, match="expected the teacher of"):
+        choose_shared(searched, other, make_data())
+
+
+@pytest.mark.parametrize("pool", [0, -1])
+def test_a_pool_of_no_nets_is_refused(searched: Searched, teacher: Teacher, pool: int) -> None:
+    with pytest.raises(InputError, match=f"pool: expected 1 net or more, got {pool}"):
+        choose_shared(searched, teacher, make_data(), pool=pool)
