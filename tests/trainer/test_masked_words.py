@@ -95,9 +95,12 @@ def test_words_are_proposed_on_the_device_of_the_training(
 ) -> None:
     devices: list[object] = []
     really = transformers.BertForMaskedLM.to
-    monkeypatch.setattr(
-        transformers.BertForMaskedLM, "to", lambda model, device: (devices.append(device), really(model, device))[1]
-    )
+
+    def to(model: transformers.BertForMaskedLM, device: torch.device) -> object:
+        devices.append(device)
+        return really(model, device)
+
+    monkeypatch.setattr(transformers.BertForMaskedLM, "to", to)
     settings = changed(width_epochs=1, augment=1, masked_lm=str(masked_lm))
     train_supernet(checkpoint_path, make_data(), settings, tmp_path / "run")
     assert devices[-1] == training_device()
