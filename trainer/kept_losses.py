@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from gearshift.runtime.errors import StorageError
 from gearshift.runtime.space import Subnet
@@ -40,7 +42,8 @@ class KeptLosses:
 def rows_hash(rows: EncodedRows) -> str:
     """Names what a model is given of rows."""
     made_of = hashlib.sha256(repr((rows.task, rows.names, rows.pad_id, rows.pad_type_id)).encode())
-    for arrays in (rows.ids, rows.type_ids, rows.labels, rows.places):
+    parts: tuple[Iterable[Any], ...] = (rows.ids, rows.type_ids, rows.labels, rows.places)
+    for arrays in parts:
         for array in arrays:
             made_of.update(array.tobytes())
             made_of.update(b";")

@@ -78,7 +78,7 @@ def test_a_folder_made_with_other_settings_is_refused(tmp_path: Path) -> None:
         replace(bench, epochs=12).claim()
     for name in TYPED:
         with pytest.raises(InputError, match=f"made with {name} "):
-            replace(bench, **{name: 3}).claim()
+            replace(bench, **{name: 3}).claim()  # type: ignore[arg-type]
     assert bench.arguments == "--tokens 150000 --epochs 8"
 
 
