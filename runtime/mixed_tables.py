@@ -123,13 +123,15 @@ class MixedTables:
         Exact. What leads from block to block depends on the hidden sizes alone, so each combination of them is a
         problem of sums; those whose least loss is no better than what was found are left out. Raises InputError
         where a latency is asked for and no device is given, and, with the nearest that can be met, where no net is
-        within the limits.
+        within the limits; ProfileError for latencies of other operations.
         """
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise InputError(f"count: expected a whole number of at least 1, got {count!r}")
         asked = [name for name in COSTS if getattr(limits, name) is not None]
         if "latency_ms" in asked and latency is None:
             raise InputError("latency_ms: expected the latencies of a device beside it; fit them, or drop the limit")
+        if latency is not None:
+            latency.require(self.shape)
         search = _Search(self, limits, asked, latency, self.net_shape(embedding))
         found = [self.estimate(choice, limits, latency, embedding=embedding) for choice in search.best(count)]
         if not found:

@@ -37,6 +37,15 @@ class OperationLatency:
     operations_ms: Mapping[Cell, tuple[float, ...]]
     """For each length: of an operation with its norm."""
 
+    def require(self, shape: MixedShape) -> None:
+        """Raise ProfileError where operations of another make were measured."""
+        mine, its = (self.head_size, self.expansion), (shape.head_size, shape.expansion)
+        if mine != its:
+            raise ProfileError(
+                f"latencies of another space: expected heads of {its[0]} and neurons of {its[1]} x the hidden size, "
+                f"measured were {mine[0]} and {mine[1]} x; measure a bundle of `gearshift nas-operations`"
+            )
+
     def fixed(self, length: int) -> float:
         """Milliseconds of what is in every net, its projections apart."""
         return max(0.0, between(self.lengths, self.fixed_ms, length))
@@ -60,7 +69,8 @@ class OperationLatency:
         return max(0.0, each + product * inputs * outputs * length / 1e6)
 
     def predict(self, subnet: MixedSubnet, shape: MixedShape, length: int) -> float:
-        """Milliseconds of a net for a text of that many tokens."""
+        """Milliseconds of a net for a text of that many tokens; raises ProfileError for another make of net."""
+        self.require(shape)
         total = self.fixed(length)
         total += sum(self.projection(*pair, length) for pair in subnet.projections(shape))
         return total + sum(self.operation(b.hidden, name, length) for b in subnet.blocks for name in b.operations)

@@ -210,17 +210,24 @@ def data_hash(data: DataSet) -> str:
     return hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest()
 
 
-def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, Any] | None = None) -> None:
+def claim_states(
+    states: Path,
+    identity: dict[str, Any],
+    *,
+    usual: Mapping[str, Any] | None = None,
+    absent: Mapping[str, Any] | None = None,
+) -> None:
     """Make the directory of states, or check that the one there is of the same training.
 
-    `usual`: settings by default. A version that lacked one of them did as its default says.
+    `usual`: settings by default. A version that lacked one of them did as its default says. `absent`: what else is
+    taken to be the case where an older version did not write it down.
     """
     description = states / "training.json"
     content = json.dumps(identity, indent=1).encode()
     if not description.is_file():
         replace_file(description, content)
         return
-    found = json.loads(description.read_bytes())
+    found = {**json.loads(json.dumps(absent or {})), **json.loads(description.read_bytes())}
     if usual is not None:
         known = {name: value for name, value in usual.items() if name in identity["settings"]}
         found["settings"] = {**json.loads(json.dumps(known)), **found["settings"]}

@@ -90,6 +90,11 @@ def _latency(options: argparse.Namespace, bundle: Bundle) -> BlockLatency | None
         found = find_profile(this_device())
         if found is None:
             raise InputError(f"latency: this device has no profile; run `gearshift bench {options.bundle}` first")
+        if found.stale is not None:
+            raise ProfileError(
+                f"latency: {found.path} is stale ({found.stale}); run `gearshift bench {options.bundle}`, or take it "
+                "all the same with --profile"
+            )
         path = found.path
     latencies = [one for one in block_latencies(path, bundle).values() if one.precision == options.precision]
     if not latencies:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.runtime.errors import InputError, SchemaError
+from gearshift.runtime.errors import InputError, ProfileError, SchemaError
 from gearshift.runtime.mixed import OPERATIONS, Block, MixedShape
 from gearshift.runtime.mixed_tables import (
     MixedEstimate,
@@ -83,6 +83,8 @@ def test_what_nothing_meets_is_refused_with_the_nearest_that_can_be_met() -> Non
     assert tables.best(Limits(parameters=smallest), embedding=16)[0].parameters == smallest
     with pytest.raises(InputError, match="expected the latencies of a device"):
         tables.best(Limits(latency_ms=1))
+    with pytest.raises(ProfileError, match="expected heads of 4"):
+        replace(tables, shape=replace(SHAPE, head_size=4)).best(Limits(latency_ms=9), LATENCY)
     with pytest.raises(InputError, match="whole number of at least 1"):
         tables.best(Limits(), count=0)
 

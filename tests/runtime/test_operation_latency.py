@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -72,3 +73,13 @@ def test_tables_and_operations_of_another_space_are_refused() -> None:
         fit_operation_latency(SHAPE, {}, table_of(subnets()))
     with pytest.raises(ProfileError, match="no ffn at hidden size 128, only sizes 16, 32, 64"):
         true_latency().operation(128, "ffn", 16)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [({"head_size": 16}, "heads of 16 and neurons of 4 x"), ({"expansion": 2}, "heads of 8 and neurons of 2 x")],
+)
+def test_nets_with_other_heads_or_neurons_are_refused(sizes: dict[str, int], told: str) -> None:
+    shape = replace(SHAPE, bridge=0, **sizes)  # type: ignore[arg-type]
+    with pytest.raises(ProfileError, match=told):
+        true_latency().predict(MixedSubnet((Block(16, ("attention",)),)), shape, 16)

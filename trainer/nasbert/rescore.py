@@ -37,11 +37,13 @@ def pick(
 ) -> list[tuple[MixedEstimate, float]]:
     """The `top` nets of least summed loss within the limits, with their real losses, the best by these first.
 
-    Text and teacher are those of the search unless given. Raises InputError where no net is within the limits.
+    Text and teacher are those of the search unless given. Raises InputError where no net is within the limits,
+    ModelError where the teacher has other weights than that of the search.
     """
     found = searched.tables.best(limits, latency, embedding=embedding, count=top)
     facts = searched.run.facts
     teacher = teacher or load_teacher(Path(facts["teacher"]))
+    teacher.require(facts.get("teacher_hash"), searched.run.path)
     settings = SearchSettings(**{**facts["settings"], "sizes": tuple(facts["settings"]["sizes"])})
     corpus = read_corpus(
         texts or [Path(path) for path in facts["texts"]],

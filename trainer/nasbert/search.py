@@ -108,11 +108,21 @@ def load_searched(path: Path) -> Searched:
     return Searched(run, load_mixed_tables(path / TABLES, supernet=sha256_of(path / WEIGHTS)))
 
 
-def _identity(teacher: Teacher, corpus: Corpus, settings: SearchSettings) -> dict[str, Any]:
+def _identity(
+    teacher: Teacher, corpus: Corpus, settings: SearchSettings, latency: OperationLatency | None
+) -> dict[str, Any]:
     """What must be the same for an interrupted search to go on."""
+    times = (
+        None
+        if latency is None
+        else {
+            f"{size} {name}": latency.operation(size, name, LATENCY_TOKENS)
+            for size, name in sorted(latency.operations_ms)
+        }
+    )
     decisive = settings.to_dict()
     del decisive["save_every_s"]
-    return {"settings": decisive, "teacher": teacher.hash, "corpus": corpus.hash}
+    return {"settings": decisive, "teacher": teacher.hash, "corpus": corpus.hash, "latency": times}
 
 
 def _begin(
@@ -125,6 +135,8 @@ def _begin(
 ) -> tuple[Corpus, Path, Iterator[StageSearch]]:
     """The text, the folder for what is not finished, and the stages, each made when it is asked for."""
     require_replaceable(out, marker=MIXED)
+    if latency is not None:
+        latency.require(bridged_shape(teacher.checkpoint.model.shape))
     corpus = read_corpus(
         texts,
         teacher.checkpoint.tokenizer,
@@ -133,7 +145,7 @@ def _begin(
         dev_tokens=settings.dev_tokens,
     )
     folder = out.resolve().with_name(f"{out.resolve().name}.partial")
-    claim_states(folder, _identity(teacher, corpus, settings))
+    claim_states(folder, _identity(teacher, corpus, settings, latency), absent={"latency": None})
     train, dev = read_states(teacher, corpus, settings.block_layers, states or folder / "states")
     return corpus, folder, _stages(teacher, settings, train, dev, folder, latency)
 

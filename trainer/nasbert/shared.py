@@ -55,8 +55,9 @@ def choose_shared(
 
     The `each` best nets by summed loss at many sizes are candidates; of their Pareto front by measured loss `pool` are
     taken that lie evenly along it. Gives the run, which `export` takes, and all candidates. Raises InputError where
-    the teacher has no head, or one for another task.
+    the teacher has no head, or one for another task, ModelError where it has other weights than that of the search.
     """
+    teacher.require(searched.run.facts.get("teacher_hash"), searched.run.path)
     checkpoint = searched.run.checkpoint
     if (checkpoint.task, checkpoint.labels) != (data.task, data.labels) or not OBJECTIVES[data.task].taught:
         raise InputError(

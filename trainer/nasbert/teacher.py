@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from gearshift.runtime.errors import ModelError
 from gearshift.runtime.storage import sha256_of
 from gearshift.trainer.checkpoint import SUPERNET, WEIGHTS, Checkpoint, load_checkpoint, load_run
 
@@ -19,9 +21,20 @@ class Teacher:
 
     @property
     def hash(self) -> str:
-        """sha256 of its weights, or of its config where they lie in another file."""
-        path = self.checkpoint.source / WEIGHTS
-        return sha256_of(path if path.is_file() else self.checkpoint.source / "config.json")
+        """sha256 of its weights; where they lie in other files, of the hashes of these and of its config."""
+        source = self.checkpoint.source
+        if (source / WEIGHTS).is_file():
+            return sha256_of(source / WEIGHTS)
+        files = sorted({source / "config.json", *source.glob("*.safetensors"), *source.glob("*.bin")})
+        return hashlib.sha256(" ".join(map(sha256_of, files)).encode()).hexdigest()
+
+    def require(self, weights: str | None, search: Path) -> None:
+        """Raise ModelError where the weights are not those that a search learnt from."""
+        if weights is not None and weights != self.hash:
+            raise ModelError(
+                f"{self.checkpoint.source}: expected the teacher of {search}, of weights {weights[:12]}, found "
+                f"{self.hash[:12]}; search again, or put the old one back"
+            )
 
 
 def load_teacher(path: Path) -> Teacher:

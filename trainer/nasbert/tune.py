@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gearshift.runtime.errors import InputError, ModelError
-from gearshift.runtime.storage import require_replaceable
+from gearshift.runtime.storage import require_replaceable, sha256_of
 from gearshift.runtime.tasks import TASKS
 from gearshift.trainer.acceleration import training_device
 from gearshift.trainer.batches import Batch, EncodedRows, encode
-from gearshift.trainer.checkpoint import Run
+from gearshift.trainer.checkpoint import WEIGHTS, Run
 from gearshift.trainer.data import DataSet
 from gearshift.trainer.dynabert import claim_states, data_hash
 from gearshift.trainer.evaluate import accuracy
@@ -83,7 +83,11 @@ def tune_net(
         for split, rows in data.splits.items()
     }
     partial = out.resolve().with_name(f"{out.resolve().name}.partial")
-    claim_states(partial, _identity(net, teacher, data, settings))
+    weights = {
+        "net_weights": sha256_of(net.path / WEIGHTS),
+        "teacher_weights": None if teacher is None else sha256_of(teacher.path / WEIGHTS),
+    }
+    claim_states(partial, {**_identity(net, teacher, data, settings), **weights}, absent=weights)
     (name, subnet), *_ = net.subnets.items()
     answers = Answers(teacher, encoded["train"]) if teacher is not None and weight > 0 else None
 

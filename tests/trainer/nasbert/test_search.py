@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from gearshift.plot_search import plot_blocks
-from gearshift.runtime.errors import InputError, ModelError, SchemaError, StorageError
+from gearshift.runtime.errors import InputError, ModelError, ProfileError, SchemaError, StorageError
+from gearshift.runtime.mixed import OPERATIONS
+from gearshift.runtime.operation_latency import OperationLatency
 from gearshift.runtime.tables import Limits
 from gearshift.trainer.batches import Batch
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.model import MixedStageModel
+from gearshift.trainer.nasbert.rescore import pick
 from gearshift.trainer.nasbert.scoring import block_losses
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks, search_stage
+from gearshift.trainer.nasbert.shared import choose_shared
+from gearshift.trainer.nasbert.space import bridged_shape
 from gearshift.trainer.nasbert.stage import StageSearch
-from gearshift.trainer.nasbert.teacher import Teacher
+from gearshift.trainer.nasbert.teacher import Teacher, load_teacher
 from gearshift.trainer.nasbert.text import read_states
 from tests.trainer.nasbert.tiny import SEARCH
+from tests.trainer.tiny import make_data
 
 
 def test_so_many_blocks_of_each_bucket_are_left_after_the_rounds_that_takes(searched: Searched) -> None:
@@ -149,6 +157,21 @@ def test_another_search_does_not_go_on_with_the_states_of_this_one(
         search_blocks(teacher, [text], SEARCH, tmp_path / "nas")
     with pytest.raises(InputError, match="other settings or rows"):
         search_blocks(teacher, [text], dataclasses.replace(SEARCH, kept=2), tmp_path / "nas")
+    times = {(size, name): (1.0, 2.0) for size in (8, 16) for name in OPERATIONS}
+    shape = bridged_shape(teacher.checkpoint.model.shape)
+    device = OperationLatency(
+        shape.head_size, shape.expansion, "fp32", "CPU", 1, (8, 64), (0.1, 0.2), ((0.0, 0.0),) * 2, times
+    )
+    with pytest.raises(InputError, match=r"other settings or rows \(latency\)"):
+        search_blocks(teacher, [text], SEARCH, tmp_path / "nas", latency=device)
+    description = tmp_path / "nas.partial" / "training.json"
+    known = json.loads(description.read_text())
+    del known["latency"]  # as an older version wrote it
+    description.write_text(json.dumps(known))
+    with pytest.raises(KeyboardInterrupt):
+        search_blocks(teacher, [text], SEARCH, tmp_path / "nas")
+    with pytest.raises(ProfileError, match="expected heads of"):
+        search_blocks(teacher, [text], SEARCH, tmp_path / "nas", latency=dataclasses.replace(device, head_size=3))
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     with pytest.raises(StorageError, match="not empty"):
@@ -187,3 +210,25 @@ def test_tables_of_another_supernet_are_refused(searched: Searched, tmp_path: Pa
 def test_settings_that_make_no_sense_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         dataclasses.replace(SEARCH, **change)  # type: ignore[arg-type]
+
+
+def test_a_teacher_that_has_changed_since_the_search_is_refused(searched: Searched, teacher: Teacher) -> None:
+    """Also where its weights lie in no safetensors file."""
+    copied = searched.run.path.parent / "teacher"
+    copied.mkdir()
+    for path in teacher.checkpoint.source.iterdir():
+        (copied / path.name).write_bytes(path.read_bytes())
+    limits = Limits(parameters=20_000)
+    pick(searched, limits, embedding=16, top=1, teacher=load_teacher(copied))
+    weights = safetensors.torch.load_file(copied / "model.safetensors")
+    (copied / "model.safetensors").unlink()
+    hashes = []
+    for scale in (1.0, 1.5):
+        torch.save({name: scale * tensor for name, tensor in weights.items()}, copied / "pytorch_model.bin")
+        other = load_teacher(copied)
+        hashes.append(other.hash)
+        with pytest.raises(ModelError, match="expected the teacher of"):
+            pick(searched, limits, embedding=16, top=1, teacher=other)
+    assert hashes[0] != hashes[1]
+    with pytest.raises(ModelError, match="expected the teacher of"):
+        choose_shared(searched, other, make_data())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
 from gearshift.runtime.errors import InputError, ModelError
@@ -147,3 +149,30 @@ def test_a_run_that_is_damaged_is_refused(net: MixedRun, tmp_path: Path) -> None
         (copied / name).write_bytes((copied / name).read_bytes()[:-40])
         with pytest.raises(ModelError, match="not a whole run of mixed operations"):
             load_mixed_run(copied)
+
+
+def test_a_tuning_does_not_go_on_with_other_weights_at_the_same_place(
+    net: MixedRun, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    copied = tmp_path / "net"
+    copied.mkdir()
+    for path in net.path.iterdir():
+        (copied / path.name).write_bytes(path.read_bytes())
+    monkeypatch.setattr("gearshift.trainer.nasbert.tune.run_stage", stop)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            tune_net(load_mixed_run(copied), run, DATA, TUNE, tmp_path / "tuned")
+    weights = copied / "model.safetensors"
+    state = safetensors.torch.load_file(weights)
+    weights.write_bytes(safetensors.torch.save({name: 2 * tensor for name, tensor in state.items()}))
+    with pytest.raises(InputError, match=r"other settings or rows \(net_weights\)"):
+        tune_net(load_mixed_run(copied), run, DATA, TUNE, tmp_path / "tuned")
+    description = tmp_path / "tuned.partial" / "training.json"
+    known = json.loads(description.read_text())
+    del known["net_weights"], known["teacher_weights"]  # as an older version wrote it
+    description.write_text(json.dumps(known))
+    with pytest.raises(KeyboardInterrupt):
+        tune_net(load_mixed_run(copied), run, DATA, TUNE, tmp_path / "tuned")
