@@ -54,11 +54,8 @@ class BlockLatency:
 
     def part(self, layers: tuple[Size, ...], length: int, shape: EncoderShape, *, first: int = 0) -> float:
         """Milliseconds of layers of these sizes, from layer `first` on; raises ProfileError for another encoder's."""
-        if shape != self.shape:
-            raise ProfileError(
-                f"latencies of another space: expected an encoder of {shape.layers} layers, hidden {shape.hidden}, "
-                f"found {self.shape.layers}, hidden {self.shape.hidden}; fit them to this bundle"
-            )
+        if differences := shape.layer_differences(self.shape):
+            raise ProfileError(f"latencies of another space: expected {differences}; fit them to this bundle")
         return sum(
             max(0.0, between(self.lengths, self._layer(size, last=place == shape.layers - 1), length))
             for place, size in enumerate(layers, start=first)

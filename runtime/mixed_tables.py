@@ -164,7 +164,11 @@ class MixedTables:
         version = raw.get("schema_version")
         if isinstance(version, bool) or version != SCHEMA_VERSION or raw.get("kind") != KIND:
             found = f"{raw.get('kind', 'elastic')!r} of version {version!r}"
-            raise SchemaError(f"expected tables of kind {KIND!r}, schema version {SCHEMA_VERSION}, found {found}")
+            newer = isinstance(version, int) and version > SCHEMA_VERSION
+            hint = "install a newer gearshift" if newer else "search again with `gearshift nas-search`"
+            raise SchemaError(
+                f"expected tables of kind {KIND!r}, schema version {SCHEMA_VERSION}, found {found}; {hint}"
+            )
         try:
             given = {key: value for key, value in raw.items() if key not in ("schema_version", "kind")}
             given["shape"] = MixedShape(**given["shape"])

@@ -288,7 +288,8 @@ def save_tables(path: Path, tables: BlockTables) -> None:
 def load_tables(path: Path, *, shape: EncoderShape | None = None, supernet: str | None = None) -> BlockTables:
     """The tables in a file; raises SchemaError, which names the file.
 
-    `shape`, `supernet`: of the net that they are to be used with; those of another are refused.
+    `shape`, `supernet`: of the net that they are to be used with; those of another are refused. Only the embeddings
+    may be others, such as those of fewer words: what they cost is that of `shape`.
     """
     try:
         raw = json.loads(path.read_bytes())
@@ -302,21 +303,14 @@ def load_tables(path: Path, *, shape: EncoderShape | None = None, supernet: str 
         tables = BlockTables.from_dict(raw)
     except SchemaError as error:
         raise SchemaError(f"{path}: {error}") from error
-    if shape is not None and tables.space.shape != shape:
-        raise SchemaError(
-            f"{path}: the tables of another space: expected {_sizes(shape)}, found {_sizes(tables.space.shape)}; "
-            "search again"
-        )
+    if shape is not None and (differences := shape.layer_differences(tables.space.shape)):
+        raise SchemaError(f"{path}: the tables of another space: expected {differences}; search again")
     if supernet is not None and tables.supernet != supernet:
         raise SchemaError(
             f"{path}: the tables of another supernet: expected weights {supernet[:12]}, "
             f"found {tables.supernet[:12]}; search again"
         )
-    return tables
-
-
-def _sizes(shape: EncoderShape) -> str:
-    return f"{shape.layers} layers of {shape.heads} heads and {shape.neurons} neurons, hidden {shape.hidden}"
+    return tables if shape in (None, tables.space.shape) else tables.with_embeddings(shape)
 
 
 def _plain(row: BlockRow) -> dict[str, Any]:

@@ -141,7 +141,10 @@ def test_operators_of_other_engines_will_do(folder: Path, tmp_path: Path) -> Non
         (("nas-train", "nas", "-o", "y"), "expected a limit, such as --parameters 5e6, or a net by name"),
         (("nas-train", "nas", "-o", "y", "--net", "8MX-8F"), "expected blocks such as 128MFS3"),
         (("nas-train", "nas", "-o", "y", "--parameters", "9"), "no net is within 9 parameters; the nearest takes"),
-        (("nas-train", "data", "-o", "y", "--parameters", "9"), "expected a run directory with mixed.json"),
+        (
+            ("nas-train", "data", "-o", "y", "--parameters", "9"),
+            "expected a run directory with mixed.json, found none; make one with `gearshift nas-search`",
+        ),
         (("nas-tune", "net", "-o", "y", "--data", "data"), "pass a run of `gearshift train`"),
         (("nas-tune", "nas", "-o", "y", "--data", "data"), "expected the run of one net, found 0"),
     ],

@@ -15,6 +15,8 @@ from gearshift.plot_search import plot_search
 from gearshift.runtime import Engine
 from gearshift.runtime.bundle import open_bundle
 from gearshift.runtime.errors import InputError, SchemaError
+from gearshift.runtime.own_profile import own_path
+from gearshift.runtime.profiles import this_device
 from gearshift.runtime.space import Option, Subnet, uniform_grid
 from gearshift.runtime.tables import Limits, load_tables
 from gearshift.trainer.batches import EncodedRows, encode
@@ -206,7 +208,10 @@ def test_a_searched_run_is_exported_and_answers(searched: tuple[Run, SearchRepor
 
 
 def test_a_device_looks_up_the_best_subnets_within_limits(
-    searched: tuple[Run, SearchReport], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    searched: tuple[Run, SearchReport],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run, _ = searched
     bundle, profile = tmp_path / "searched.gearshift", tmp_path / "device.json"
@@ -231,6 +236,17 @@ def test_a_device_looks_up_the_best_subnets_within_limits(
     assert "the nearest takes" in capsys.readouterr().err
     assert main(["look-up", str(bundle)]) == 0
     assert "w100-d100" in capsys.readouterr().out
+    monkeypatch.setenv("GEARSHIFT_PROFILE_DIR", str(tmp_path / "own"))
+    (tmp_path / "own").mkdir()
+    raw = json.loads(profile.read_text())
+    for version, told in (
+        (raw["device"]["versions"]["onnxruntime"], None),
+        ("1.0", "is stale (onnxruntime 1.0 then, "),
+    ):
+        raw["device"]["versions"]["onnxruntime"] = version
+        own_path(this_device()).write_text(json.dumps(raw))
+        assert main(["look-up", str(bundle), "--latency-ms", "1e3"]) == (0 if told is None else 1)
+        assert told is None or told in capsys.readouterr().err
 
 
 def test_a_stage_that_covers_the_whole_net_cannot_be_skipped(searched: tuple[Run, SearchReport]) -> None:

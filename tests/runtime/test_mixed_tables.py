@@ -121,7 +121,7 @@ def test_the_file_gives_the_same_tables_and_says_what_blocks_cost(tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "found 'mixed' of version 2"),
+        ({"schema_version": 2}, "found 'mixed' of version 2; install a newer gearshift"),
         ({"kind": "elastic"}, "found 'elastic'"),
         ({"rows": []}, "stages with a block each"),
         ({"strange": 1}, "not of schema version 1"),

@@ -155,6 +155,8 @@ def test_tables_of_another_supernet_or_space_are_refused(tables: BlockTables, tm
         load_tables(path, supernet="cd" * 32)
     with pytest.raises(SchemaError, match="another space: expected 5 layers"):
         load_tables(path, shape=EncoderShape(5, 32, 4, 64, 100, 32, 2))
+    with pytest.raises(SchemaError, match="expected heads 2, not 4, neurons 60, not 64; search again"):
+        load_tables(path, shape=replace(SHAPE, heads=2, neurons=60))
 
 
 @pytest.mark.parametrize(
@@ -188,3 +190,16 @@ def test_every_uniform_subnet_of_the_widths_is_in_the_space(tables: BlockTables)
         assert isinstance(tables.loss(subnet), float)
     with pytest.raises(InputError, match="no option"):
         tables.loss(Subnet(((3, 48),) * 4))
+
+
+def test_the_net_with_fewer_words_has_the_same_tables_but_for_its_embeddings(
+    tables: BlockTables, tmp_path: Path
+) -> None:
+    save_tables(tmp_path / "tables.json", tables)
+    small = load_tables(tmp_path / "tables.json", shape=replace(SHAPE, vocabulary=60))
+    assert small.rows == tables.rows
+    full = (0,) * SHAPE.layers
+    assert tables.estimate(full).parameters - small.estimate(full).parameters == 40 * SHAPE.hidden
+    measured = latency_of(small.space.shape)  # of the bundle with fewer words
+    limits = Limits(latency_ms=6.0, length=20)
+    assert tables.best(limits, measured)[0].subnet == small.best(limits, latency_of())[0].subnet

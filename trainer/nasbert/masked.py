@@ -75,9 +75,14 @@ def teacher_head(path: Path) -> tuple[MaskedHead, Tensor]:
 
 
 def _parts(model: nn.Module) -> tuple[nn.Linear, nn.LayerNorm, nn.Linear]:
-    """The layer, the norm and the table of words of the heads of BERT and of RoBERTa."""
+    """The layer, the norm and the table of words of the heads of BERT, DistilBERT, ELECTRA and RoBERTa."""
     if hasattr(model, "cls"):
         transform = model.cls.predictions.transform  # type: ignore[union-attr]
         return transform.dense, transform.LayerNorm, model.cls.predictions.decoder  # type: ignore[union-attr, return-value]
+    if hasattr(model, "vocab_projector"):
+        return model.vocab_transform, model.vocab_layer_norm, model.vocab_projector  # type: ignore[return-value]
+    if hasattr(model, "generator_lm_head"):
+        inner = model.generator_predictions
+        return inner.dense, inner.LayerNorm, model.generator_lm_head  # type: ignore[union-attr, return-value]
     head = model.lm_head
     return head.dense, head.layer_norm, head.decoder  # type: ignore[union-attr, return-value]

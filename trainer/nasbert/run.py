@@ -103,7 +103,9 @@ def save_mixed_run(
 def load_mixed_run(path: Path) -> MixedRun:
     """The net in a run directory; raises ModelError where it is none."""
     if not (path / MIXED).is_file():
-        raise ModelError(f"{path}: expected a run directory with {MIXED}, found none; make one with `gearshift nas`")
+        raise ModelError(
+            f"{path}: expected a run directory with {MIXED}, found none; make one with `gearshift nas-search`"
+        )
     try:
         raw = json.loads((path / MIXED).read_text(encoding="utf-8"))
         if raw["schema_version"] != SCHEMA_VERSION:

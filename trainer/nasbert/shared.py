@@ -57,6 +57,8 @@ def choose_shared(
     taken that lie evenly along it. Gives the run, which `export` takes, and all candidates. Raises InputError where
     the teacher has no head, or one for another task, ModelError where it has other weights than that of the search.
     """
+    if pool < 1:
+        raise InputError(f"pool: expected 1 net or more, got {pool}")
     teacher.require(searched.run.facts.get("teacher_hash"), searched.run.path)
     checkpoint = searched.run.checkpoint
     if (checkpoint.task, checkpoint.labels) != (data.task, data.labels) or not OBJECTIVES[data.task].taught:

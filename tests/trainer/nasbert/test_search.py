@@ -232,3 +232,9 @@ def test_a_teacher_that_has_changed_since_the_search_is_refused(searched: Search
     assert hashes[0] != hashes[1]
     with pytest.raises(ModelError, match="expected the teacher of"):
         choose_shared(searched, other, make_data())
+
+
+@pytest.mark.parametrize("pool", [0, -1])
+def test_a_pool_of_no_nets_is_refused(searched: Searched, teacher: Teacher, pool: int) -> None:
+    with pytest.raises(InputError, match=f"pool: expected 1 net or more, got {pool}"):
+        choose_shared(searched, teacher, make_data(), pool=pool)

@@ -67,22 +67,31 @@ def test_without_the_teacher_it_learns_masked_words(teacher: Teacher, text: Path
     assert losses[1] < losses[0] - 0.5
 
 
-@pytest.fixture(scope="module", params=["bert", "roberta"])
-def guesser(request: pytest.FixtureRequest, teacher: Teacher, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random encoder with a head for masked words, and the tiny tokenizer."""
-    torch.manual_seed(0)
+def config_of(kind: str, vocabulary: int) -> transformers.PretrainedConfig:
     sizes = {
-        "vocab_size": teacher.checkpoint.model.shape.vocabulary,
+        "vocab_size": vocabulary,
         "hidden_size": 32,
         "num_hidden_layers": 4,
         "num_attention_heads": 4,
         "intermediate_size": 64,
         "max_position_embeddings": 40,
     }
-    kind = {"bert": transformers.BertForMaskedLM, "roberta": transformers.RobertaForMaskedLM}[request.param]
-    config = {"bert": transformers.BertConfig, "roberta": transformers.RobertaConfig}[request.param](**sizes)
+    if kind == "distilbert":
+        return transformers.DistilBertConfig(
+            vocab_size=vocabulary, dim=32, n_layers=4, n_heads=4, hidden_dim=64, max_position_embeddings=40
+        )
+    if kind == "electra":
+        return transformers.ElectraConfig(**sizes, embedding_size=24)
+    return {"bert": transformers.BertConfig, "roberta": transformers.RobertaConfig}[kind](**sizes)
+
+
+@pytest.fixture(scope="module", params=["bert", "roberta", "distilbert", "electra"])
+def guesser(request: pytest.FixtureRequest, teacher: Teacher, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random encoder with a head for masked words, and the tiny tokenizer."""
+    torch.manual_seed(0)
+    config = config_of(request.param, teacher.checkpoint.model.shape.vocabulary)
     target = tmp_path_factory.mktemp(request.param) / "guesser"
-    model = kind(config)
+    model = transformers.AutoModelForMaskedLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
