@@ -95,8 +95,9 @@ class MixedTables:
         latency: OperationLatency | None = None,
         *,
         embedding: int | None = None,
+        first_only: bool = False,
     ) -> MixedEstimate:
-        """The sums of a choice, as a net that stands alone."""
+        """The sums of a choice, as a net that stands alone; `first_only`: see `best`."""
         limits, shape = limits or Limits(), self.net_shape(embedding)
         chosen = [rows[number] for rows, number in zip(self.rows, choice, strict=True)]
         subnet = MixedSubnet(tuple(row.block for row in chosen))
@@ -107,7 +108,7 @@ class MixedTables:
             subnet.parameters(shape),
             subnet.macs(shape, self.macs_tokens),
             subnet.bytes(shape, limits.precision),
-            None if latency is None else latency.predict(subnet, shape, limits.length),
+            None if latency is None else latency.predict(subnet, shape, limits.length, first_only=first_only),
         )
 
     def best(
@@ -117,9 +118,11 @@ class MixedTables:
         *,
         embedding: int | None = None,
         count: int = 1,
+        first_only: bool = False,
     ) -> list[MixedEstimate]:
         """The `count` nets of least summed loss within the limits, best first; fewer where there are no more.
 
+        `first_only`: the latency is that of nets that answer from their first token alone (`operation_latency`).
         Exact. What leads from block to block depends on the hidden sizes alone, so each combination of them is a
         problem of sums; those whose least loss is no better than what was found are left out. Raises InputError
         where a latency is asked for and no device is given, and, with the nearest that can be met, where no net is
@@ -132,10 +135,11 @@ class MixedTables:
             raise InputError("latency_ms: expected the latencies of a device beside it; fit them, or drop the limit")
         if latency is not None:
             latency.require(self.shape)
-        search = _Search(self, limits, asked, latency, self.net_shape(embedding))
-        found = [self.estimate(choice, limits, latency, embedding=embedding) for choice in search.best(count)]
+        search = _Search(self, limits, asked, latency, self.net_shape(embedding), first_only)
+        also: dict[str, Any] = {"embedding": embedding, "first_only": first_only}
+        found = [self.estimate(choice, limits, latency, **also) for choice in search.best(count)]
         if not found:
-            close = self.estimate(search.nearest(), limits, latency, embedding=embedding)
+            close = self.estimate(search.nearest(), limits, latency, **also)
             raise InputError(f"no net is within {told(limits, asked)}; {allow(close, asked)}")
         return found
 
@@ -214,20 +218,22 @@ class _Search:
         asked: list[str],
         latency: OperationLatency | None,
         shape: MixedShape,
+        first_only: bool,
     ) -> None:
         self.tables, self.limits, self.asked, self.latency, self.shape = tables, limits, asked, latency, shape
         self.limit = np.array([float(getattr(limits, name)) for name in asked])
         self.numbers: list[dict[int, list[int]]] = []
         self.losses: list[dict[int, np.ndarray[Any, np.dtype[np.float64]]]] = []
         self.costs: list[dict[int, np.ndarray[Any, np.dtype[np.float64]]]] = []
-        for rows in tables.rows:
+        for stage, rows in enumerate(tables.rows, start=1):
+            pooled = first_only and stage == len(tables.rows)
             sizes = sorted({row.block.hidden for row in rows})
             numbers = {size: [n for n, row in enumerate(rows) if row.block.hidden == size] for size in sizes}
             self.numbers.append(numbers)
             self.losses.append({size: np.array([rows[n].loss for n in numbers[size]]) for size in sizes})
             self.costs.append(
                 {
-                    size: np.array([[self._cost(name, rows[n].block) for name in asked] for n in numbers[size]])
+                    size: np.array([[self._cost(name, rows[n].block, pooled) for name in asked] for n in numbers[size]])
                     for size in sizes
                 }
             )
@@ -274,11 +280,11 @@ class _Search:
     def _rows(self, sizes: Sizes, choice: Choice) -> Choice:
         return tuple(self.numbers[stage][size][n] for stage, (size, n) in enumerate(zip(sizes, choice, strict=True)))
 
-    def _cost(self, name: str, block: Block) -> float:
-        """Of a block's operations."""
+    def _cost(self, name: str, block: Block, pooled: bool) -> float:
+        """Of a block's operations; `pooled`: of those of the last one, where the first token alone is answered from."""
         if name == "latency_ms":
             assert self.latency is not None
-            return sum(self.latency.operation(block.hidden, one, self.limits.length) for one in block.operations)
+            return self.latency.block(block, self.limits.length, first_only=pooled)
         return float(sum(self._of(name, part) for part in block_parts(self.shape, block)))
 
     def _of(self, name: str, part: Any) -> int:

@@ -2,6 +2,10 @@
 
 NAS-BERT times operations one by one and adds them up (section 3.4). Timed alone an operation costs less than within a
 net, so that here nets of few and of many operations are timed, and what one more of them costs is fitted.
+
+A net that answers from its first token alone, as those do that classify, computes nothing else from the last operation
+on that looks at other tokens (`export.mixed`). What that takes is not measured, but follows from what is: operations
+of a few tokens lie on the line through the two shortest lengths; attention takes the keys and values of all tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ import numpy as np
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.block_latency import between
 from gearshift.runtime.errors import ProfileError
-from gearshift.runtime.mixed import MixedShape, MixedSubnet
+from gearshift.runtime.mixed import KERNELS, ROUNDS, Block, MixedShape, MixedSubnet
 
 Cell = tuple[int, str]
 """Hidden size, operation."""
@@ -61,6 +65,32 @@ class OperationLatency:
             )
         return max(0.0, between(self.lengths, times, length))
 
+    def of_first(self, hidden: int, name: str, length: int) -> float:
+        """Milliseconds of one operation of which the first token's state alone is wanted, in a text of that length."""
+        whole = self.operation(hidden, name, length)
+        if name == "attention":
+            one = self._of_few(hidden, name, 1)
+            return min(whole, one + (whole - one) * hidden / (2 * hidden + length))  # products that are left
+        return min(whole, self._of_few(hidden, name, 1 + ROUNDS * (KERNELS.get(name, 0) // 2)))
+
+    def _of_few(self, hidden: int, name: str, tokens: int) -> float:
+        """Of fewer tokens than were measured; what one length alone says nothing about stays as it is."""
+        times = self.operations_ms[hidden, name]
+        if len(times) == 1:
+            return times[0]
+        slope = (times[1] - times[0]) / (self.lengths[1] - self.lengths[0])
+        return max(0.0, times[0] + max(0.0, slope) * (tokens - self.lengths[0]))
+
+    def block(self, block: Block, length: int, *, first_only: bool = False) -> float:
+        """Milliseconds of the operations of a block; `first_only`: of one whose first token alone is answered from."""
+        names = block.operations
+        looking = [place for place, name in enumerate(names) if name != "ffn"]
+        start = (looking[-1] if looking else 0) if first_only else len(names)
+        return sum(
+            (self.of_first if place >= start else self.operation)(block.hidden, name, length)
+            for place, name in enumerate(names)
+        )
+
     def projection(self, inputs: int, outputs: int, length: int) -> float:
         """Milliseconds of a projection; 0 where none is needed."""
         if inputs == outputs:
@@ -68,12 +98,16 @@ class OperationLatency:
         each, product = (between(self.lengths, column, length) for column in zip(*self.projection_ms, strict=True))
         return max(0.0, each + product * inputs * outputs * length / 1e6)
 
-    def predict(self, subnet: MixedSubnet, shape: MixedShape, length: int) -> float:
-        """Milliseconds of a net for a text of that many tokens; raises ProfileError for another make of net."""
+    def predict(self, subnet: MixedSubnet, shape: MixedShape, length: int, *, first_only: bool = False) -> float:
+        """Milliseconds of a net for a text of that many tokens; raises ProfileError for another make of net.
+
+        `first_only`: of one that answers from its first token alone.
+        """
         self.require(shape)
         total = self.fixed(length)
         total += sum(self.projection(*pair, length) for pair in subnet.projections(shape))
-        return total + sum(self.operation(b.hidden, name, length) for b in subnet.blocks for name in b.operations)
+        *inner, last = subnet.blocks
+        return total + sum(self.block(one, length) for one in inner) + self.block(last, length, first_only=first_only)
 
 
 SWITCH_MS = 0.0011

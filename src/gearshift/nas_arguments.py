@@ -10,6 +10,7 @@ from typing import Any
 from gearshift import nas_commands
 from gearshift.arguments import GOES_ON, Flags, add_columns, add_flags, command, whole_numbers
 from gearshift.runtime.manifest import PRECISIONS
+from gearshift.runtime.tasks import TASKS
 
 _COMMON: Flags = {
     "batch_size": (int, "pieces of text of a training step"),
@@ -96,6 +97,12 @@ def add_nas(listed: Any) -> None:
     ):
         net.add_argument(f"--{name}", type=float, metavar="N", help=text)
     net.add_argument("--latency-ms", type=float, metavar="MS", help="longest call on the device of --profile")
+    net.add_argument(
+        "--task",
+        choices=list(TASKS),
+        default="classification",
+        help="what it will be tuned for: --latency-ms is that of such a net (default: %(default)s)",
+    )
     net.add_argument("--length", type=int, default=64, metavar="N", help="tokens of that call (default: 64)")
     _add_device(net)
     net.add_argument("--net", metavar="NAME", help="train this net instead, such as 128MFMF-128MFMF-128MFMF")

@@ -117,6 +117,7 @@ def _pick(
     """The net to train, and what was measured to find it."""
     if options.net is not None:
         return parse_subnet(options.net), []
+    from gearshift.trainer.model import POOLED
     from gearshift.trainer.nasbert.rescore import pick
 
     limits = Limits(
@@ -135,6 +136,7 @@ def _pick(
         embedding=settings.embedding,
         top=options.top,
         latency=_device(options),
+        first_only=options.task in POOLED,
         texts=options.text,
     )
     return ranked[0][0].subnet, ranked

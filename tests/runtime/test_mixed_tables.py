@@ -6,6 +6,7 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,24 +46,27 @@ def within(one: MixedEstimate, limits: Limits) -> bool:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("embedding", [48, 16, None])
+@pytest.mark.parametrize(("embedding", "first_only"), [(48, False), (16, False), (None, False), (16, True)])
 @pytest.mark.parametrize(
     "asked", [(), ("parameters",), ("latency_ms",), ("macs", "bytes"), ("latency_ms", "parameters", "bytes", "macs")]
 )
-def test_the_best_nets_are_those_of_brute_force(seed: int, embedding: int | None, asked: tuple[str, ...]) -> None:
+def test_the_best_nets_are_those_of_brute_force(
+    seed: int, embedding: int | None, first_only: bool, asked: tuple[str, ...]
+) -> None:
     tables = tables_of(seed)
+    net: dict[str, Any] = {"embedding": embedding, "first_only": first_only}
     every = [
-        tables.estimate(choice, Limits(precision="int8", length=40), LATENCY, embedding=embedding)
+        tables.estimate(choice, Limits(precision="int8", length=40), LATENCY, **net)
         for choice in itertools.product(range(7), repeat=3)
     ]
     middle = {name: float(np.quantile([getattr(one, name) for one in every], 0.45)) for name in asked}
     limits = Limits(**middle, length=40, precision="int8")
     expected = sorted(one.loss for one in every if within(one, limits))
     assert expected
-    found = tables.best(limits, LATENCY, embedding=embedding, count=9)
+    found = tables.best(limits, LATENCY, count=9, **net)
     assert [one.loss for one in found] == pytest.approx(expected[:9])
     assert all(within(one, limits) for one in found) and len({one.subnet for one in found}) == len(found)
-    assert tables.best(limits, LATENCY, embedding=embedding)[0].loss == pytest.approx(expected[0])
+    assert tables.best(limits, LATENCY, **net)[0].loss == pytest.approx(expected[0])
 
 
 def test_the_sums_of_a_net_are_its_own() -> None:

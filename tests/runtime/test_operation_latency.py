@@ -83,3 +83,36 @@ def test_nets_with_other_heads_or_neurons_are_refused(sizes: dict[str, int], tol
     shape = replace(SHAPE, bridge=0, **sizes)  # type: ignore[arg-type]
     with pytest.raises(ProfileError, match=told):
         true_latency().predict(MixedSubnet((Block(16, ("attention",)),)), shape, 16)
+
+
+def test_of_a_net_that_answers_from_its_first_token_less_is_computed_from_its_last_look_on() -> None:
+    """Here times grow with the tokens: one of 64 takes a 64th, which is no more than a hair of a block."""
+    known, lone = true_latency(), replace(SHAPE, bridge=0)
+
+    def last(*names: str) -> tuple[float, float]:
+        net = MixedSubnet((Block(16, ("ffn", "conv3")), Block(16, names)))
+        whole, first = (known.predict(net, lone, 64, first_only=one) for one in (False, True))
+        rest = known.predict(MixedSubnet((Block(16, ("ffn", "conv3")),)), lone, 64)
+        return whole - rest, first - rest
+
+    def each(name: str) -> float:
+        return known.operation(16, name, 64)
+
+    assert last("ffn", "ffn") == pytest.approx((2 * each("ffn"), 2 * each("ffn") / 64))
+    whole, first = last("conv7", "attention", "ffn")
+    assert whole == pytest.approx(sum(map(each, ("conv7", "attention", "ffn"))))
+    # Of attention's four products and two over 64 tokens those of keys and values are left: 2 x 16 of 4 x 16 + 2 x 64.
+    assert first == pytest.approx(
+        each("conv7") + each("attention") * (1 / 64 + 63 / 64 * 32 / (64 + 128)) + each("ffn") / 64
+    )
+    assert last("ffn", "conv5")[1] == pytest.approx(each("ffn") + each("conv5") * 5 / 64)
+
+
+def test_one_length_says_nothing_about_fewer_tokens() -> None:
+    known = true_latency()
+    short = replace(
+        known, lengths=(16,), operations_ms={cell: times[:1] for cell, times in known.operations_ms.items()}
+    )
+    for name in OPERATIONS:
+        assert 0 < short.of_first(16, name, 16) <= short.operation(16, name, 16)
+    assert short.of_first(16, "ffn", 16) == short.operation(16, "ffn", 16)

@@ -32,15 +32,16 @@ def pick(
     embedding: int,
     top: int = 100,
     latency: OperationLatency | None = None,
+    first_only: bool = False,
     texts: Sequence[Path] | None = None,
     teacher: Teacher | None = None,
 ) -> list[tuple[MixedEstimate, float]]:
     """The `top` nets of least summed loss within the limits, with their real losses, the best by these first.
 
-    Text and teacher are those of the search unless given. Raises InputError where no net is within the limits,
-    ModelError where the teacher has other weights than that of the search.
+    `first_only`: as for `MixedTables.best`. Text and teacher are those of the search unless given. Raises InputError
+    where no net is within the limits, ModelError where the teacher has other weights than that of the search.
     """
-    found = searched.tables.best(limits, latency, embedding=embedding, count=top)
+    found = searched.tables.best(limits, latency, embedding=embedding, count=top, first_only=first_only)
     facts = searched.run.facts
     teacher = teacher or load_teacher(Path(facts["teacher"]))
     teacher.require(facts.get("teacher_hash"), searched.run.path)
