@@ -92,7 +92,11 @@ def operation_latency(path: str | Path, bundle: Bundle, precision: str) -> Opera
         raise ProfileError(f"{bundle.path}: expected a bundle of `gearshift nas-operations`, found one of a supernet")
     tables = [table for table in _tables_of(path, bundle) if table.precision == precision]
     if not tables:
-        raise ProfileError(f"{path}: expected a {precision} table of {bundle.path}, found none; measure it there")
+        found = "; ".join(map(_name, _tables_of(path, bundle)))
+        raise ProfileError(
+            f"{path}: expected a {precision} table of {bundle.path}, found {found}; measure it there with "
+            f"`gearshift run {bundle.path} --precision {precision} --save-profile FILE TEXT`"
+        )
     pool = {name: entry.subnet for name, entry in bundle.pool(precision).items()}
     subnets = {name: subnet for name, subnet in pool.items() if isinstance(subnet, MixedSubnet)}
     table = min(tables, key=lambda table: table.threads)

@@ -96,7 +96,11 @@ def _latency(options: argparse.Namespace, bundle: Bundle) -> BlockLatency | None
                 "all the same with --profile"
             )
         path = found.path
-    latencies = [one for one in block_latencies(path, bundle).values() if one.precision == options.precision]
+    known = block_latencies(path, bundle)
+    latencies = [one for one in known.values() if one.precision == options.precision]
     if not latencies:
-        raise ProfileError(f"{path}: expected a {options.precision} table of {options.bundle}, found none")
+        raise ProfileError(
+            f"{path}: expected a {options.precision} table of {options.bundle}, found {'; '.join(known)}; measure it "
+            f"with `gearshift bench {options.bundle}`"
+        )
     return min(latencies, key=lambda one: one.threads)

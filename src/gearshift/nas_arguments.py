@@ -31,7 +31,7 @@ SEARCH: Flags = {
     **_TEXT,
     "sizes": (whole_numbers, "hidden sizes of blocks (default: the paper's shares of the teacher's)"),
     "warm_epochs": (int, "epochs before the first deletion"),
-    "last_epochs": (int, "epochs after the last one"),
+    "last_epochs": (int, "epochs at the end, besides the one that follows each deletion"),
     "buckets": (int, "kinds of sizes, of which none dies out"),
     "bucketing": (str, "quantile: as many blocks in each bucket; fixed: buckets of one width, as in the paper"),
     "sampled": (int, "blocks of a bucket that are scored in an epoch"),
@@ -39,7 +39,7 @@ SEARCH: Flags = {
     "kept": (int, "blocks that are left of each bucket"),
     "score_batches": (int, "batches of held-out text that they are scored on"),
     "shrink": (str, "architectures: blocks are deleted; operations: an operation at a place; none: nothing"),
-    "max_rounds": (int, "deletions at most"),
+    "max_rounds": (int, "deletions at most; what is then left of a bucket stays, be it more than kept"),
     **_COMMON,
 }
 NET: Flags = {

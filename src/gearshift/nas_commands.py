@@ -19,7 +19,7 @@ from gearshift.task_data import read_task_data
 
 if TYPE_CHECKING:
     from gearshift.trainer.nasbert.search import Searched
-    from gearshift.trainer.nasbert.settings import NetSettings
+    from gearshift.trainer.nasbert.settings import NetSettings, SearchSettings
 
 
 def search(options: argparse.Namespace) -> int:
@@ -41,11 +41,12 @@ def search(options: argparse.Namespace) -> int:
     if options.plot is not None:
         plot_blocks(searched.tables, searched.history, options.plot)
     tables, facts = searched.tables, searched.run.facts
-    left = [len(rows) for rows in tables.rows]
+    left, notes = [len(rows) for rows in tables.rows], _notes(searched, settings)
     lines = [
         f"{options.output}: {' + '.join(map(str, left))} blocks left of "
         f"{' + '.join(str(history[0]['blocks']) for history in searched.history)}, "
         f"learnt from {facts['tokens']['train']} tokens",
+        *notes,
         *table(
             ("best block", "loss", "parameters"),
             [
@@ -55,8 +56,23 @@ def search(options: argparse.Namespace) -> int:
             ],
         ),
     ]
-    show(options, {"nas": str(options.output), "blocks": left, "history": searched.history, "facts": facts}, lines)
+    show(
+        options,
+        {"nas": str(options.output), "blocks": left, "history": searched.history, "facts": facts, "notes": notes},
+        lines,
+    )
     return 0
+
+
+def _notes(searched: Searched, settings: SearchSettings) -> list[str]:
+    """Where the deletions were too few for what was asked."""
+    most = max(max(history[-1]["buckets"]) for history in searched.history)
+    if settings.shrink != "architectures" or most <= settings.kept:
+        return []
+    return [
+        f"{most} blocks are left in a bucket, more than --kept {settings.kept}: --max-rounds {settings.max_rounds} "
+        "deletions were too few"
+    ]
 
 
 def operations(options: argparse.Namespace) -> int:
@@ -71,7 +87,10 @@ def operations(options: argparse.Namespace) -> int:
     show(
         options,
         {"bundle": str(options.output), "hash": bundle.hash, "subnets": count},
-        [f"{options.output}: {count} subnets to be timed; `gearshift run {options.output} --save-profile FILE TEXT`"],
+        [
+            f"{options.output}: {count} subnets to be timed; "
+            f"`gearshift run {options.output} --precision fp32 --save-profile FILE TEXT`"
+        ],
     )
     return 0
 

@@ -116,16 +116,45 @@ def test_what_works_on_any_bundle_works_on_this_one(folder: Path, tmp_path: Path
     assert len(report.rows) == 2 and report.to_dict()["granularity"] == "block"
 
 
-def test_a_device_times_the_operations_and_the_best_net_for_it_is_picked(folder: Path, tmp_path: Path) -> None:
+def test_a_device_times_the_operations_and_the_best_net_for_it_is_picked(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     operations, profile = tmp_path / "operations.gearshift", tmp_path / "device.json"
     assert gearshift("nas-operations", folder / "nas", "-o", operations)["subnets"] == 2 * 5 + 2 + 1
     with Engine.load(operations, precision="fp32", threads=1, cache=False) as engine:
         engine.save_profile(profile)
     device = ["--profile", profile, "--operations", operations, "--length", 16, "--top", 2]
+    missing = ["nas-train", folder / "nas", "--latency-ms", 9, *device, "--precision", "int8", "-o", tmp_path / "net"]
+    assert main(list(map(str, missing))) == 1
+    assert "expected a int8 table of" in (told := capsys.readouterr().err) and "found fp32, 1 threads" in told
+    assert f"`gearshift run {operations} --precision int8 --save-profile" in told
     net = ["--epochs", 0, "--embedding", 16, "--states", folder / "states", "-o", tmp_path / "net"]
     found = gearshift("nas-train", folder / "nas", "--latency-ms", 1000, *device, *BATCH, *net)
     assert len(found["rescored"]) == 2
     assert main([str(one) for one in ("nas-train", folder / "nas", "--latency-ms", 1e-9, *device, *net)]) == 1
+
+
+def test_a_search_that_leaves_more_than_it_was_asked_to_says_so(folder: Path, tmp_path: Path) -> None:
+    """Buckets of one width, as in the paper: the first has most blocks, and one deletion does not do."""
+    found = gearshift(
+        *(
+            "nas-search",
+            "--model",
+            folder / "model",
+            "--text",
+            folder / "text.txt",
+            "-o",
+            tmp_path / "nas",
+            *TEXT,
+            *BATCH,
+        ),
+        *("--states", folder / "states", "--sizes", "8,16", "--buckets", 2, "--bucketing", "fixed", "--kept", 3),
+        *("--deleted", 0.9, "--max-rounds", 1, "--warm-epochs", 1, "--last-epochs", 0),
+    )
+    first, second = found["history"][0][0]["buckets"]
+    assert first != second and len(found["history"][0]) == 2
+    (note,) = found["notes"]
+    assert note.endswith("more than --kept 3: --max-rounds 1 deletions were too few")
 
 
 def test_operators_of_other_engines_will_do(folder: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class SearchSettings(Whole):
     warm_epochs: int = 3
     """Epochs before the first deletion. [3]"""
     last_epochs: int = 1
-    """Epochs after the last one. [0]"""
+    """Epochs at the end, besides the one that follows each deletion. [0]"""
     buckets: int = 10
     """B: how many kinds of sizes no block can be driven out of. [10]"""
     bucketing: str = "quantile"
@@ -60,7 +60,7 @@ class SearchSettings(Whole):
     shrink: str = "architectures"
     """What is deleted: blocks (`architectures`), an operation at a place (`operations`), or nothing (`none`)."""
     max_rounds: int = 30
-    """Deletions at most; buckets of one width need many more than equal ones."""
+    """Deletions at most; buckets of one width need many more than equal ones, and keep what is left then."""
     warmup: float = 0.05
     weight_decay: float = 0.01
     clip: float = 1.0
