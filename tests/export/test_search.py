@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,34 @@ def test_a_searched_run_is_exported_and_answers(searched: tuple[Run, SearchRepor
             engine.pin(name)
             answers[name] = engine.run("the winter was full of snow").subnet
         assert answers == {name: name for name in run.subnets}
+
+
+def test_the_command_searches_blocks_for_a_device_and_shows_them(
+    searched: tuple[Run, SearchReport], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data, bundle, profile = tmp_path / "run", tmp_path / "data", tmp_path / "x.gearshift", tmp_path / "device.json"
+    shutil.copytree(searched[0].path, run)
+    data.mkdir()
+    for split, rows in DATA.splits.items():
+        lines = ["sentence\tlabel", *(f"{row.text}\t{row.label}" for row in rows)]
+        (data / f"{split}.tsv").write_text("\n".join(lines) + "\n")
+    export_bundle(load_run(run), bundle, DATA.splits["test"], precisions=("fp32",), layers_per_stage=1)
+    with Engine.load(bundle, threads=1, cache=False) as engine:
+        engine.save_profile(profile)
+    picture = tmp_path / "search.svg"
+    arguments = ["search", run, "--data", data, "--stages", "block", "--pool", 8, "--rescored", 20, "--plot", picture]
+    arguments += ["--profile", profile, "--measured", bundle]
+    assert main([*map(str, arguments), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    tables = load_tables(run / "tables.json", shape=SHAPE)
+    assert [stage.length for stage in tables.space.stages] == [2, 2]
+    assert len(found["pool"]) == 8 and list(load_run(run).subnets) == [one["name"] for one in found["pool"]]
+    assert picture.read_text().count('<g id="axes_') == 6  # the device's two among them
+    assert main([str(one) for one in arguments[:-2]]) == 1
+    assert "expected both --profile and --measured" in capsys.readouterr().err
+    assert main([*map(str, arguments[:10])]) == 0
+    printed = capsys.readouterr().out
+    assert "8 subnets chosen on 6 dev rows" in printed and "Spearman" in printed
 
 
 def test_a_device_looks_up_the_best_subnets_within_limits(

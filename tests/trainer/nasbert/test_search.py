@@ -15,17 +15,18 @@ from torch import Tensor, nn
 
 from gearshift.plot_search import plot_blocks
 from gearshift.runtime.errors import InputError, ModelError, ProfileError, SchemaError, StorageError
-from gearshift.runtime.mixed import OPERATIONS
+from gearshift.runtime.mixed import OPERATIONS, block_parts
 from gearshift.runtime.operation_latency import OperationLatency
 from gearshift.runtime.tables import Limits
 from gearshift.trainer.batches import Batch
+from gearshift.trainer.nasbert.buckets import quantile_buckets
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.model import MixedStageModel
 from gearshift.trainer.nasbert.rescore import pick
 from gearshift.trainer.nasbert.scoring import block_losses
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks, search_stage
 from gearshift.trainer.nasbert.shared import choose_shared
-from gearshift.trainer.nasbert.space import bridged_shape
+from gearshift.trainer.nasbert.space import all_blocks, bridged_shape
 from gearshift.trainer.nasbert.stage import StageSearch
 from gearshift.trainer.nasbert.teacher import Teacher, load_teacher
 from gearshift.trainer.nasbert.text import read_states
@@ -146,6 +147,30 @@ def test_without_deletions_the_training_is_as_long_and_as_many_are_left(
     assert [len(rows) for rows in found.tables.rows] == [9, 9]
 
 
+def slow_attention(teacher: Teacher) -> OperationLatency:
+    """A device on which attention takes a hundred times as long as anything else."""
+    times = {(size, name): (1.0, 100.0 if name == "attention" else 1.0) for size in (8, 16) for name in OPERATIONS}
+    shape = bridged_shape(teacher.checkpoint.model.shape)
+    return OperationLatency(
+        shape.head_size, shape.expansion, "fp32", "CPU", 1, (8, 64), (0.1, 0.2), ((0.0, 0.0),) * 2, times
+    )
+
+
+def test_buckets_go_by_the_latency_of_a_device_too(
+    searched: Searched, teacher: Teacher, text: Path, tmp_path: Path
+) -> None:
+    states, device = searched.run.path.parent / "states", slow_attention(teacher)
+    found = search_blocks(teacher, [text], SEARCH, tmp_path / "nas", states=states, latency=device)
+    blocks, shape = all_blocks((8, 16), 4), bridged_shape(teacher.checkpoint.model.shape)
+    sizes = np.array([sum(part.parameters for part in block_parts(shape, block)) for block in blocks], float)
+    times = np.array([device.block(block, 64) for block in blocks])
+    expected, by_size = (quantile_buckets(costs, 3) for costs in ([sizes, times], [sizes]))
+    assert (expected != by_size).any()
+    for rows, history in zip(found.tables.rows, found.history, strict=True):
+        numbers = [blocks.index(row.block) for row in rows]
+        assert np.bincount(expected[numbers]).tolist() == history[-1]["buckets"] == [3] * 3
+
+
 def test_another_search_does_not_go_on_with_the_states_of_this_one(
     teacher: Teacher, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,11 +182,7 @@ def test_another_search_does_not_go_on_with_the_states_of_this_one(
         search_blocks(teacher, [text], SEARCH, tmp_path / "nas")
     with pytest.raises(InputError, match="other settings or rows"):
         search_blocks(teacher, [text], dataclasses.replace(SEARCH, kept=2), tmp_path / "nas")
-    times = {(size, name): (1.0, 2.0) for size in (8, 16) for name in OPERATIONS}
-    shape = bridged_shape(teacher.checkpoint.model.shape)
-    device = OperationLatency(
-        shape.head_size, shape.expansion, "fp32", "CPU", 1, (8, 64), (0.1, 0.2), ((0.0, 0.0),) * 2, times
-    )
+    device = slow_attention(teacher)
     with pytest.raises(InputError, match=r"other settings or rows \(latency\)"):
         search_blocks(teacher, [text], SEARCH, tmp_path / "nas", latency=device)
     description = tmp_path / "nas.partial" / "training.json"
