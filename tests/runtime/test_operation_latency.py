@@ -80,7 +80,7 @@ def test_tables_and_operations_of_another_space_are_refused() -> None:
     [({"head_size": 16}, "heads of 16 and neurons of 4 x"), ({"expansion": 2}, "heads of 8 and neurons of 2 x")],
 )
 def test_nets_with_other_heads_or_neurons_are_refused(sizes: dict[str, int], told: str) -> None:
-    shape = replace(SHAPE, bridge=0, **sizes)  # type: ignore[arg-type]
+    shape = replace(SHAPE, bridge=0, **sizes)
     with pytest.raises(ProfileError, match=told):
         true_latency().predict(MixedSubnet((Block(16, ("attention",)),)), shape, 16)
 
