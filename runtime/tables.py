@@ -101,8 +101,11 @@ def told(limits: Limits, names: Sequence[str]) -> str:
 
 def allow(nearest: object, names: Sequence[str]) -> str:
     """What to do where nothing is within the limits of these names: its costs, or a hair more, are enough."""
-    enough = {name: math.ceil(getattr(nearest, name) * 1e4) / 1e4 for name in names}
-    amounts = (f"{cost:,.{0 if cost == round(cost) else 4}f} {UNITS[name]}" for name, cost in enough.items())
+    costs = ((getattr(nearest, name), UNITS[name]) for name in names)
+    amounts = (
+        f"{cost:,} {unit}" if isinstance(cost, int) else f"{math.ceil(cost * 1e4) / 1e4:,.4f} {unit}"
+        for cost, unit in costs
+    )
     return f"the nearest takes {' and '.join(amounts)}: allow that much"
 
 
