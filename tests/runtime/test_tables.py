@@ -153,7 +153,7 @@ def test_tables_of_another_supernet_or_space_are_refused(tables: BlockTables, tm
     save_tables(path, tables)
     with pytest.raises(SchemaError, match=r"tables\.json: the tables of another supernet.*search again"):
         load_tables(path, supernet="cd" * 32)
-    with pytest.raises(SchemaError, match="another space: expected 5 layers"):
+    with pytest.raises(SchemaError, match="another space: expected layers 5, not 4; search"):
         load_tables(path, shape=EncoderShape(5, 32, 4, 64, 100, 32, 2))
     with pytest.raises(SchemaError, match="expected heads 2, not 4, neurons 60, not 64; search again"):
         load_tables(path, shape=replace(SHAPE, heads=2, neurons=60))
