@@ -75,8 +75,8 @@ SUBJECTS = {
             "rte",
             test_is_dev=True,
             seeds=(0, 1, 2),
-            teacher={"teacher_epochs": 5, "max_length": 128},
-            supernet={**SHORT, "augment": 12, "width_epochs": 0.06, "depth_epochs": 0.24},
+            teacher={"teacher_epochs": 3, "max_length": 128},
+            supernet={**SHORT, "augment": 12, "width_epochs": 0.04, "depth_epochs": 0.16},
         ),
         Subject("SICK", "sick", teacher={"teacher_epochs": 4}, supernet={"augment": 6, **SLOW}),
         Subject(
@@ -92,7 +92,7 @@ SUBJECTS = {
             task="token-classification",
             seeds=(0, 1, 2),
             teacher={"teacher_epochs": 6},
-            supernet={**SHORT, "augment": 8, "width_epochs": 0.15, "depth_epochs": 0.5},
+            supernet={**SHORT, "augment": 8, "width_epochs": 0.12, "depth_epochs": 0.38},
         ),
         Subject(
             "SST-2",
