@@ -94,10 +94,13 @@ def test_words_are_proposed_on_the_device_of_the_training(
     masked_lm: Path, checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     devices: list[object] = []
-    really = transformers.BertForMaskedLM.to
-    monkeypatch.setattr(
-        transformers.BertForMaskedLM, "to", lambda model, device: (devices.append(device), really(model, device))[1]
-    )
+    really_to = transformers.BertForMaskedLM.to
+
+    def to(model: Any, device: Any) -> Any:
+        devices.append(device)
+        return really_to(model, device)
+
+    monkeypatch.setattr(transformers.BertForMaskedLM, "to", to)
     settings = changed(width_epochs=1, augment=1, masked_lm=str(masked_lm))
     train_supernet(checkpoint_path, make_data(), settings, tmp_path / "run")
     assert devices[-1] == training_device()
