@@ -61,7 +61,7 @@ def test_the_net_of_least_real_loss_among_the_best_sums_is_picked(
     searched: Searched, teacher: Teacher, batches: list[Batch]
 ) -> None:
     limits = Limits(parameters=20_000)
-    ranked = pick(searched, limits, embedding=16, top=6)
+    ranked = pick(searched, limits, embedding=16, top=6, whole_text=False)
     best = searched.tables.best(limits, embedding=16, count=6)
     assert {one.subnet for one, _ in ranked} == {one.subnet for one in best}
     losses = [loss for _, loss in ranked]
