@@ -76,7 +76,7 @@ SUBJECTS = {
             test_is_dev=True,
             seeds=(0, 1, 2),
             teacher={"teacher_epochs": 3, "max_length": 128},
-            supernet={**SHORT, "augment": 12, "width_epochs": 0.04, "depth_epochs": 0.16},
+            supernet={**SHORT, "augment": 12, "width_epochs": 0.03, "depth_epochs": 0.11},
         ),
         Subject("SICK", "sick", teacher={"teacher_epochs": 4}, supernet={"augment": 6, **SLOW}),
         Subject(
