@@ -10,6 +10,7 @@ import pytest
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.bundle import Bundle, open_bundle
 from gearshift.runtime.engine import Engine
+from gearshift.runtime.profiles import save_table
 from gearshift.runtime.session import ElasticSession
 from gearshift.runtime.space import Subnet
 
@@ -27,21 +28,37 @@ def bundle(tiny_bundle: Path) -> Bundle:
     return dataclasses.replace(found, manifest=dataclasses.replace(found.manifest, pool=pool))
 
 
-def ladder_of(bundle: Bundle, *, attention_ms: float, neuron_ms: float) -> tuple[str, ...]:
-    """What the engine switches between where the attention of a layer, however narrow, and a neuron take so long."""
+def latencies(bundle: Bundle, *, attention_ms: float, neuron_ms: float) -> LatencyTable:
+    """Of a device on which the attention of a layer, however narrow, and a neuron take so long."""
     times: dict[str, tuple[float, ...]] = {}
     for name, entry in bundle.pool("fp32").items():
         assert isinstance(entry.subnet, Subnet)
         times[name] = (sum((attention_ms + neuron_ms * kept.neurons for kept in entry.subnet.kept()), 0.0),)
-    table = LatencyTable(
-        bundle.hash, "fp32", "CPUExecutionProvider", 1, (16,), times, times, 5, "made up", "2026-01-31"
-    )
+    return LatencyTable(bundle.hash, "fp32", "CPUExecutionProvider", 1, (16,), times, times, 5, "made up", "2026-01-31")
+
+
+def ladder_of(bundle: Bundle, table: LatencyTable) -> tuple[str, ...]:
+    """What the engine switches between."""
     with Engine(bundle, ElasticSession(bundle, "fp32", threads=1), table) as engine:
         return tuple(engine.ladder)
 
 
 def test_a_device_with_slow_attention_takes_another_ladder_of_the_same_pool(bundle: Bundle) -> None:
-    even = ladder_of(bundle, attention_ms=0.01, neuron_ms=0.01)
-    slow = ladder_of(bundle, attention_ms=10.0, neuron_ms=0.01)
+    even = ladder_of(bundle, latencies(bundle, attention_ms=0.01, neuron_ms=0.01))
+    slow = ladder_of(bundle, latencies(bundle, attention_ms=10.0, neuron_ms=0.01))
     assert "w025-d100" in even and "w025-d100" not in slow
     assert "w100-d050" in slow and slow[0] == even[0] == "w100-d100"
+
+
+def test_the_profile_of_another_device_gives_another_ladder_of_the_bundle_as_it_is(
+    tiny_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = open_bundle(tiny_bundle)
+    ladders = []
+    for attention_ms in (0.001, 10.0):
+        path = tmp_path / f"{attention_ms}.json"
+        save_table(path, latencies(bundle, attention_ms=attention_ms, neuron_ms=0.01))
+        with Engine.load(tiny_bundle, threads=1, precision="fp32", profile=path) as engine:
+            ladders.append(tuple(engine.ladder))
+    even, slow = ladders
+    assert even != slow and even[0] == slow[0]
