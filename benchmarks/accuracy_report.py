@@ -126,7 +126,7 @@ def _settings_table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str
 
 
 def _minutes(group: Sequence[Mapping[str, Any]], which: str) -> str:
-    """Of a training, in the mean; what a kill left unrecorded is missing and said to be."""
+    """Of a training, in the mean. Where a kill left a part unrecorded, its figures were marked `killed` by hand."""
     at_least = "over " if any(one[which].get("killed") for one in group) else ""
     return f"{at_least}{np.mean([one[which]['wall_s'] for one in group]) / 60:.1f}"
 

@@ -95,7 +95,8 @@ def teacher_settings(bench: Bench, task: str) -> dict[str, Any] | None:
 
 def settings_table(bench: Bench, tasks: Sequence[str], searches: Mapping[str, Any]) -> list[str]:
     """What was used, beside what the paper (KDD 2021) used."""
-    settings, epochs = bench.settings("blocks"), search_epochs(bench.settings("blocks"), searches)
+    settings = bench.settings("blocks")
+    epochs = search_epochs(settings, searches)
     used = next((found["tokens"]["train"] for found in searches.values()), bench.tokens)
     deleted = MISSING if epochs is None else str(epochs - settings.warm_epochs - settings.last_epochs)
     rows = [
