@@ -17,11 +17,14 @@ from gearshift.runtime.decision_log import read_log
 
 PROGRAM = """
 import sys
-from gearshift.runtime import Engine
+from gearshift.runtime import Engine, QueueFullError
 with Engine.load(sys.argv[1], threads=1, log=sys.argv[2]) as engine:
     print("ready", flush=True)
     while True:
-        futures = [engine.submit("turn the lights off", deadline_ms=50) for _ in range(20)]
+        try:
+            futures = [engine.submit("turn the lights off", deadline_ms=50) for _ in range(20)]
+        except QueueFullError:
+            pass  # more than it can answer, so that there is work at every moment
         engine.run(["turn the lights off", "play music"], deadline_ms=50)
 """
 
