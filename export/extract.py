@@ -8,6 +8,7 @@ heads; later versions have no head pruning.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +29,8 @@ from gearshift.trainer.checkpoint import WEIGHTS, Run, save_tokenizer
 from gearshift.trainer.huggingface import checkpoint_state, quiet, write_pooling
 from gearshift.trainer.names import ARCHITECTURES, CLASS_SUFFIXES
 
-CONFIG = "config.json"
-"""The file that every such directory has."""
+MARKER = "gearshift-subnet.json"
+"""The file that every such directory has, and no other model: what was written here may be written anew."""
 
 LEADING = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")
 """Of a layer: what has a row for every dimension of a head."""
@@ -51,7 +52,8 @@ class Extracted:
 def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
     """Write a subnet of a run as a Hugging Face model, whole or not at all, and check that it answers as there.
 
-    Raises ExportError where layers keep different numbers of neurons, or the model answers otherwise; StorageError.
+    Raises ExportError where layers keep different numbers of neurons, or the model answers otherwise; StorageError
+    where `out` holds anything but such a model.
     """
     checkpoint = run.checkpoint
     neurons = {kept.neurons for kept in subnet.kept()}
@@ -64,13 +66,15 @@ def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
     weights = small_weights(checkpoint.model.state_dict(), subnet, checkpoint.model.shape.head_size)
     state = checkpoint_state(weights, config, checkpoint.task)
     prunes = bool(config.pruned_heads)
-    with replacing_directory(out, marker=CONFIG) as fresh, quiet():
+    with replacing_directory(out, marker=MARKER) as fresh, quiet():
         config.save_pretrained(fresh)
         (fresh / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
         save_tokenizer(checkpoint, fresh)
         if checkpoint.task == "embedding":
             write_pooling(fresh, checkpoint.model.head.pooling, checkpoint.model.shape.hidden)
         (fresh / "README.md").write_text(_card(run, name, subnet, prunes), encoding="utf-8")
+        described = {"name": name, "layers": [list(layer) for layer in subnet.layers], "of": str(run.path.resolve())}
+        (fresh / MARKER).write_text(json.dumps(described) + "\n", encoding="utf-8")
         parity = _check(run, name, subnet, fresh) if not prunes or can_prune_heads() else None
     return Extracted(out, sum(tensor.numel() for tensor in state.values()), prunes, parity)
 

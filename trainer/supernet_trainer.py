@@ -3,6 +3,7 @@
     trainer = SupernetTrainer(Supernet.convert(model), arguments, train_dataset=..., eval_dataset=..., ...)
     trainer.train()
     trainer.evaluate()                          # eval_w050-d100_accuracy ..., of every subnet
+    trainer.predict(rows)                       # answers of the full net
     trainer.supernet.save("runs/mine", tokenizer, max_length=64)
 
 Its checkpoints hold the supernet's weights, and `train(resume_from_checkpoint=True)` goes on from them.
@@ -11,6 +12,7 @@ Its checkpoints hold the supernet's weights, and `train(resume_from_checkpoint=T
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
+from transformers.trainer_utils import IntervalStrategy
 
 from gearshift.runtime.space import Subnet
 from gearshift.trainer.supernet import Supernet
@@ -108,15 +111,7 @@ class SupernetTrainer(transformers.Trainer):  # type: ignore[misc]
                 measured |= self.evaluate(one_set, ignore_keys, f"{metric_key_prefix}_{name}")
             return measured
         for name, subnet in self.supernet.subnets.items():
-            one = transformers.Trainer(
-                OneSubnet(self.supernet, subnet),
-                self.args,
-                data_collator=self.data_collator,
-                compute_metrics=self.compute_metrics,
-                preprocess_logits_for_metrics=self.preprocess_logits_for_metrics,
-            )
-            one.label_names = self.label_names
-            found = one.predict(rows, ignore_keys, f"{metric_key_prefix}_{name}").metrics
+            found = self._trainer_of(subnet).predict(rows, ignore_keys, f"{metric_key_prefix}_{name}").metrics
             measured |= found
             if subnet == self.supernet.model.full:
                 start = f"{metric_key_prefix}_{name}_"
@@ -124,6 +119,27 @@ class SupernetTrainer(transformers.Trainer):  # type: ignore[misc]
         self.log(measured)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, measured)
         return measured
+
+    def predict(
+        self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
+    ) -> Any:
+        """Answers of the full net, with its loss and metrics where there are labels."""
+        return self._trainer_of(self.supernet.model.full).predict(test_dataset, ignore_keys, metric_key_prefix)
+
+    def _trainer_of(self, subnet: Subnet) -> Any:
+        """What predicts with one subnet as this trainer was told to."""
+        arguments = copy.copy(self.args)
+        arguments.eval_strategy = IntervalStrategy.NO  # it is given its rows one by one
+        arguments.load_best_model_at_end = False
+        one = transformers.Trainer(
+            OneSubnet(self.supernet, subnet),
+            arguments,
+            data_collator=self.data_collator,
+            compute_metrics=self.compute_metrics,
+            preprocess_logits_for_metrics=self.preprocess_logits_for_metrics,
+        )
+        one.label_names = self.label_names
+        return one
 
     def _set_signature_columns_if_needed(self) -> None:
         """The columns of a data set that a model takes."""

@@ -123,11 +123,26 @@ def test_names_are_those_of_the_pool_and_of_the_trained_grid(run: Run) -> None:
         named_subnet(searched, "w050-d050")  # never trained
 
 
-def test_a_directory_of_somebody_else_stays(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "thesis.txt").write_text("words")
-    with pytest.raises(StorageError, match=r"has no config\.json"):
+@pytest.mark.parametrize("there", ["thesis.txt", "config.json", "supernet.json"])
+def test_a_directory_of_somebody_else_stays(run: Run, tmp_path: Path, there: str) -> None:
+    (tmp_path / there).write_text("words")
+    with pytest.raises(StorageError, match=r"has no gearshift-subnet\.json"):
         extract_subnet(run, "w100-d050", run.subnets["w100-d050"], tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == [there]
+
+
+def test_the_run_itself_is_not_written_over(run: Run) -> None:
+    files = sorted(path.name for path in run.path.iterdir())
+    with pytest.raises(StorageError):
+        extract_subnet(run, "w100-d050", run.subnets["w100-d050"], run.path)
+    assert sorted(path.name for path in run.path.iterdir()) == files
+
+
+def test_what_was_extracted_here_before_is_replaced(run: Run, tmp_path: Path) -> None:
+    for name in ("w100-d050", "w100-d100"):
+        extract_subnet(run, name, run.subnets[name], tmp_path / "out")
+        described = json.loads((tmp_path / "out" / "gearshift-subnet.json").read_text())
+        assert described["name"] == name and len(described["layers"]) == run.checkpoint.model.shape.layers
 
 
 def test_the_command_says_what_was_written(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

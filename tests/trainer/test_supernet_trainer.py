@@ -85,6 +85,39 @@ def test_it_goes_on_from_its_own_checkpoint(checkpoint_path: Path, tmp_path: Pat
     assert all(torch.allclose(expected[name], found[name], atol=1e-6) for name in expected)
 
 
+@pytest.mark.parametrize("metric", ["loss", "w025-d050_loss"])
+def test_it_evaluates_while_it_trains_and_ends_with_the_best_checkpoint(
+    checkpoint_path: Path, tmp_path: Path, metric: str
+) -> None:
+    one = trainer(
+        checkpoint_path,
+        tmp_path,
+        steps=6,
+        eval_strategy="steps",
+        eval_steps=2,
+        save_strategy="steps",
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model=metric,
+        greater_is_better=False,
+    )
+    one.add_callback(transformers.EarlyStoppingCallback(early_stopping_patience=5))
+    one.train()
+    seen = [entry[f"eval_{metric}"] for entry in one.state.log_history if f"eval_{metric}" in entry]
+    assert len(seen) == 3 and one.state.best_metric == min(seen) < seen[-1]  # its teacher is not trained: no better
+    assert one.evaluate()[f"eval_{metric}"] == pytest.approx(min(seen))
+
+
+def test_it_predicts_with_the_full_net(checkpoint_path: Path, tmp_path: Path) -> None:
+    one = trainer(checkpoint_path, tmp_path)
+    found = one.predict(one.eval_dataset)
+    assert found.predictions.shape == (len(ROWS), len(LABELS))
+    assert found.label_ids.tolist() == [row["labels"] for row in ROWS]
+    measured = one.evaluate()
+    assert found.metrics["test_loss"] == pytest.approx(measured["eval_w100-d100_loss"])
+    assert found.metrics["test_accuracy"] == measured["eval_w100-d100_accuracy"]
+
+
 def test_accumulated_batches_move_as_one(checkpoint_path: Path, tmp_path: Path) -> None:
     moved = []
     for size, accumulated in ((8, 1), (4, 2)):
