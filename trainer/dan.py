@@ -27,6 +27,7 @@ from gearshift.trainer.dan_run import DanRun, save_dan_run
 from gearshift.trainer.dan_settings import DanSettings
 from gearshift.trainer.dan_student import Bags, DanStudent, RowwiseAdagrad, Vocabulary
 from gearshift.trainer.data import DataSet
+from gearshift.trainer.interrupted import readable
 from gearshift.trainer.losses import soft_cross_entropy
 from gearshift.trainer.rows import Row
 from gearshift.trainer.teacher_logits import teacher_logits
@@ -143,7 +144,10 @@ class _Fit:
         self.student, self.bags, self.settings, self.path = student, bags, settings, state
         self.identity = identity
         self.finished: list[str] = []
-        self.saved = torch.load(state, weights_only=True, map_location="cpu") if state.is_file() else None
+        self.saved: dict[str, Any] | None = None
+        if state.is_file():
+            with readable(state, delete=state):
+                self.saved = torch.load(state, weights_only=True, map_location="cpu")
 
     def stage(self, name: str, targets: Tensor, epochs: float) -> None:
         """Learn the first len(targets) texts: logits of a teacher (floats), or classes (whole numbers)."""

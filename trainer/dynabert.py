@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from tqdm import tqdm
 
 from gearshift.runtime.errors import InputError, ModelError
 from gearshift.runtime.space import Subnet, kept_layers, uniform_grid
-from gearshift.runtime.storage import replace_file, require_replaceable
+from gearshift.runtime.storage import require_replaceable
 from gearshift.trainer.acceleration import conditions, make_accelerator, usual_conditions
 from gearshift.trainer.augment import augment, near_words
 from gearshift.trainer.batches import EncodedRows, encode
@@ -33,6 +32,7 @@ from gearshift.trainer.configuration import SETTINGS_FILE, settings_text, versio
 from gearshift.trainer.data import DataSet
 from gearshift.trainer.evaluate import measurements, with_reference
 from gearshift.trainer.hub import is_hub_name
+from gearshift.trainer.interrupted import claim_states, decisive
 from gearshift.trainer.loop import StagePlan
 from gearshift.trainer.masked_words import masked_words
 from gearshift.trainer.memory import MEASURING, enough_memory
@@ -221,10 +221,8 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
 
 def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Settings) -> dict[str, Any]:
     """What must be the same for an interrupted training to go on."""
-    decisive = settings.to_dict()
-    del decisive["save_every_s"]  # when to save decides nothing about what is trained
     return {
-        "settings": decisive,
+        "settings": decisive(settings.to_dict()),
         "source": str(source),
         "task": data.task,
         "labels": list(checkpoint.labels),
@@ -235,40 +233,3 @@ def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Set
 def data_hash(data: DataSet) -> str:
     """Names the rows of a data set."""
     return hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest()
-
-
-def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, Any]) -> None:
-    """Make the directory of states, or check that the one there is of the same training.
-
-    `usual`: what holds for a training of a version that did not say it: values by name, or the defaults of a part of
-    settings by name; it did as these say. Raises InputError where settings or rows differ.
-    """
-    description = states / "training.json"
-    content = json.dumps(identity, indent=1).encode()
-    if not description.is_file():
-        replace_file(description, content)
-        return
-    found = json.loads(description.read_bytes())
-    for name, default in usual.items():
-        if isinstance(default, Mapping):
-            known = {key: value for key, value in default.items() if key in identity[name]}
-            found[name] = {**json.loads(json.dumps(known)), **found.get(name, {})}
-        else:
-            found.setdefault(name, default)
-    wanted = json.loads(content)
-    if found != wanted:
-        parts = [name for name, default in usual.items() if isinstance(default, Mapping)]
-        flat = [_flat(each, parts) for each in (wanted, found)]
-        differ = [name for name in flat[0] if flat[0][name] != flat[1].get(name)]
-        raise InputError(
-            f"{states}: holds an interrupted training with other settings or rows ({', '.join(differ)}); "
-            "repeat it as it was, delete it, or name another output"
-        )
-
-
-def _flat(identity: Mapping[str, Any], parts: Collection[str]) -> dict[str, Any]:
-    """An identity with the settings in its parts beside the rest."""
-    flat = {name: value for name, value in identity.items() if name not in parts}
-    for part in parts:
-        flat |= identity[part]
-    return flat

@@ -20,8 +20,9 @@ from gearshift.runtime.storage import require_replaceable, sha256_of
 from gearshift.trainer.acceleration import conditions, make_accelerator, usual_conditions
 from gearshift.trainer.checkpoint import SUPERNET, WEIGHTS, Run, load_run, save_run
 from gearshift.trainer.data import DataSet
-from gearshift.trainer.dynabert import claim_states, encode_split
+from gearshift.trainer.dynabert import encode_split
 from gearshift.trainer.evaluate import accuracies, with_reference
+from gearshift.trainer.interrupted import claim_states, decisive
 from gearshift.trainer.loop import StagePlan
 from gearshift.trainer.settings import Settings
 from gearshift.trainer.sparsity import Pruner, Pruning, reached
@@ -109,11 +110,9 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
 
 def _identity(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery) -> dict[str, Any]:
     """What must be the same for an interrupted pruning to go on."""
-    decisive = dataclasses.asdict(recovery)
-    del decisive["save_every_s"]
     return {
         "pruning": dataclasses.asdict(pruning),
-        "recovery": decisive,
+        "recovery": decisive(dataclasses.asdict(recovery)),
         "supernet": sha256_of(run.path / WEIGHTS),
         "rows": hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest(),
     }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gearshift.runtime.storage import replace_file
+from gearshift.trainer.interrupted import readable
 
 STATE = "state.pt"
 
@@ -52,13 +53,17 @@ def save_state(
 
 
 def load_state(path: Path, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer, best: Best) -> int:
-    """Put back what an interrupted run saved in this stage; gives how many steps it had done, 0 for none."""
+    """Put back what an interrupted run saved in this stage; gives how many steps it had done, 0 for none.
+
+    Raises InputError where it cannot be read.
+    """
     if not path.is_file():
         return 0
-    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    if state["stage"] != stage:
-        return 0
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    vars(best).update(state["best"])
-    return int(state["step"])
+    with readable(path):
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        if state["stage"] != stage:
+            return 0
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        vars(best).update(state["best"])
+        return int(state["step"])

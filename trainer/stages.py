@@ -21,6 +21,7 @@ from gearshift.trainer.checkpoint import Checkpoint
 from gearshift.trainer.distillation import Teacher, distill_loss
 from gearshift.trainer.evaluate import accuracy
 from gearshift.trainer.importance import measure_importance, reorder
+from gearshift.trainer.interrupted import readable
 from gearshift.trainer.loop import Constraint, Losses, Score, StagePlan, run_stage
 from gearshift.trainer.memory import enough_memory, smaller_steps
 from gearshift.trainer.model import ElasticClassifier
@@ -194,10 +195,12 @@ def pruner(training: Training, stage: str) -> Pruner | None:
 def _finished(training: Training, stage: str) -> bool:
     """Take the weights that an interrupted run had at the end of a stage, if it came so far."""
     path = training.states / f"after-{stage}.safetensors"
-    if not path.is_file():
-        return False
-    training.model.load_state_dict(safetensors.torch.load_file(path))
-    return True
+    there = path.is_file()
+    training.accelerator.wait_for_everyone()  # all have looked before one of them writes it
+    if there:
+        with readable(path):
+            training.model.load_state_dict(safetensors.torch.load_file(path))
+    return there
 
 
 def _finish(training: Training, stage: str) -> None:

@@ -108,7 +108,7 @@ class Supernet(nn.Module):
         """The elastic form of a transformers model, whose weights are copied.
 
         `space`: subnets to train, or a space with options for every stage; DynaBERT's 12 unless given. `teacher`: a
-        fine-tuned model of the same task, labels, layers and hidden size, where the model is not its own teacher.
+        fine-tuned model of the same architecture, task and sizes, where the model is not its own teacher.
         `pooling`: how an embedding model makes one vector of its tokens', `mean` or `first`; unless given, as the
         directory says that it was loaded from. `how`: the other arguments of `Supernet`. Raises ModelError for what
         cannot be made elastic, or cannot teach it, InputError for a pooling that there is not.
@@ -267,11 +267,13 @@ def _pooling(path: str, given: str) -> str:
 def _check_teacher(teacher: ElasticClassifier, model: ElasticClassifier, its: Any, own: Any) -> None:
     """Raise ModelError where hidden states or answers of the two cannot be compared one by one."""
     for what, found, expected in (
+        ("architecture", its.model_type, own.model_type),
         ("task", teacher.head.task, model.head.task),
         ("labels", its.id2label, own.id2label),
         ("layers", teacher.shape.layers, model.shape.layers),
         ("hidden size", teacher.shape.hidden, model.shape.hidden),
         ("vocabulary", teacher.shape.vocabulary, model.shape.vocabulary),
+        ("positions", teacher.shape.positions, model.shape.positions),
     ):
         if found != expected:
             raise ModelError(

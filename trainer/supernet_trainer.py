@@ -120,9 +120,7 @@ class SupernetTrainer(transformers.Trainer):  # type: ignore[misc]
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, measured)
         return measured
 
-    def predict(
-        self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test"
-    ) -> Any:
+    def predict(self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test") -> Any:
         """Answers of the full net, with its loss and metrics where there are labels."""
         return self._trainer_of(self.supernet.model.full).predict(test_dataset, ignore_keys, metric_key_prefix)
 

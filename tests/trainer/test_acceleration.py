@@ -171,3 +171,28 @@ def test_two_processes_have_the_losses_of_one_with_twice_the_batch(inputs: list[
     assert [step for name, step in expected if name == "teacher/loss"] == list(range(1, 13))
     assert [step for name, step in expected if name == "depth/loss"] == list(range(1, 7))
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+LATE = """
+import sys, time
+from gearshift.__main__ import main
+from gearshift.trainer import dynabert
+
+def late(training, stage=dynabert.teacher_stage):
+    time.sleep(5 * training.accelerator.process_index)  # longer than the other one takes to rank
+    stage(training)
+
+dynabert.teacher_stage = late
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_a_process_that_is_late_takes_no_other_way(inputs: list[str], tmp_path: Path) -> None:
+    """Without a teacher to fine-tune nothing holds the first one up before it writes that the stage is finished."""
+    teacher = tmp_path / "teacher"
+    alone = ["accelerate.commands.launch", "--mixed_precision", "no", "-m"]
+    train(alone, *inputs, "--width-epochs", 0, "--depth-epochs", 0, "-o", teacher)
+    (tmp_path / "late.py").write_text(LATE)
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "late.py")]
+    said = train(torchrun, *inputs, "--model", teacher, "--teacher-epochs", 0, "-o", tmp_path / "run")
+    assert said["rows"] == {"train": 46, "dev": 6, "test": 12}

@@ -360,6 +360,35 @@ def test_how_often_to_save_may_change_between_interruption_and_end(
     assert contents(tmp_path / "run")["model.safetensors"] == contents(uninterrupted)["model.safetensors"]
 
 
+def test_a_training_goes_on_in_smaller_parts_as_is_advised_where_memory_ran_out(
+    checkpoint_path: Path, tmp_path: Path, forwards: Forwards
+) -> None:
+    interrupted(checkpoint_path, tmp_path / "run", forwards)
+    finished = tmp_path / "run.partial" / "after-teacher.safetensors"
+    assert finished.is_file()
+    train_supernet(checkpoint_path, DATA, changed(micro_batch=3), tmp_path / "run")
+    assert forwards.count < 4 * (FORWARDS - STARTS["width"])  # the teacher was not trained again
+    assert load_run(tmp_path / "run").facts["settings"]["micro_batch"] == 3
+
+
+@pytest.mark.parametrize("file", ["training.json", "after-teacher.safetensors", STATE])
+@pytest.mark.parametrize("left", [0, 20])
+def test_a_damaged_state_is_one_line_and_stays(
+    checkpoint_path: Path, tmp_path: Path, forwards: Forwards, file: str, left: int
+) -> None:
+    forwards.start(stop_at=17)
+    with pytest.raises(KeyboardInterrupt):
+        train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
+    forwards.start()
+    damaged = tmp_path / "run.partial" / file
+    damaged.write_bytes(damaged.read_bytes()[:left])
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run.partial").iterdir()}
+    with pytest.raises(InputError, match=rf"{file}: not readable \(.*\); delete .*run\.partial to begin") as raised:
+        train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
+    assert "\n" not in str(raised.value)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run.partial").iterdir()} == before
+
+
 # What cannot be trained
 
 

@@ -219,6 +219,7 @@ def test_a_given_teacher_teaches_also_after_ranking(
         ({"num_hidden_layers": 2}, "expected the layers of the model, 4, found 2; give a fine-tuned model of the same"),
         ({"num_labels": 2}, "expected the labels of the model, .*mild.*, found .*LABEL_1"),
         ({"vocab_size": 19}, "expected the vocabulary of the model"),
+        ({"max_position_embeddings": 8}, "expected the positions of the model, .*, found 8; give a fine-tuned"),
     ],
 )
 def test_a_teacher_of_another_architecture_is_refused(model: Any, changes: dict[str, int], message: str) -> None:
@@ -228,6 +229,22 @@ def test_a_teacher_of_another_architecture_is_refused(model: Any, changes: dict[
         Supernet.convert(model, teacher=transformers.BertForSequenceClassification(config))
     with pytest.raises(InputError, match="a given teacher has no sorted widths"):
         Supernet.convert(model, teacher=model, same_width_teacher=True)
+
+
+def test_a_teacher_of_the_same_sizes_but_another_kind_is_refused(model: Any) -> None:
+    own = model.config
+    config = transformers.DistilBertConfig(
+        vocab_size=own.vocab_size,
+        dim=own.hidden_size,
+        hidden_dim=own.intermediate_size,
+        n_layers=own.num_hidden_layers,
+        n_heads=own.num_attention_heads,
+        max_position_embeddings=own.max_position_embeddings,
+        id2label=own.id2label,
+        label2id=own.label2id,
+    )
+    with pytest.raises(ModelError, match="expected the architecture of the model, bert, found distilbert"):
+        Supernet.convert(model, teacher=transformers.DistilBertForSequenceClassification(config))
 
 
 def test_padding_in_front_is_refused(model: Any, inputs: dict[str, Tensor]) -> None:

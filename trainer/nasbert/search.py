@@ -18,7 +18,7 @@ from gearshift.runtime.operation_latency import OperationLatency
 from gearshift.runtime.storage import require_replaceable, sha256_of
 from gearshift.runtime.tables import TABLES
 from gearshift.trainer.checkpoint import WEIGHTS
-from gearshift.trainer.dynabert import claim_states
+from gearshift.trainer.interrupted import claim_states, decisive
 from gearshift.trainer.model import HEAD
 from gearshift.trainer.nasbert.corpus import Corpus, read_corpus
 from gearshift.trainer.nasbert.model import MixedModel
@@ -120,9 +120,7 @@ def _identity(
             for size, name in sorted(latency.operations_ms)
         }
     )
-    decisive = settings.to_dict()
-    del decisive["save_every_s"]
-    return {"settings": decisive, "teacher": teacher.hash, "corpus": corpus.hash, "latency": times}
+    return {"settings": decisive(settings.to_dict()), "teacher": teacher.hash, "corpus": corpus.hash, "latency": times}
 
 
 def _begin(

@@ -18,6 +18,7 @@ from gearshift.runtime.mixed import Block, MixedShape, MixedStage, block_parts
 from gearshift.runtime.storage import replace_file
 from gearshift.trainer.acceleration import training_device
 from gearshift.trainer.batches import Batch
+from gearshift.trainer.interrupted import readable
 from gearshift.trainer.loop import StagePlan, run_stage
 from gearshift.trainer.model import Dropout
 from gearshift.trainer.nasbert.buckets import Floats, fixed_buckets, quantile_buckets
@@ -99,7 +100,8 @@ class StageSearch:
         """Train and shrink, from where an interrupted search was."""
         finished = self.folder / f"{self.name}.safetensors"
         if finished.is_file():
-            self.model.load_state_dict(safetensors.torch.load_file(finished))
+            with readable(finished):
+                self.model.load_state_dict(safetensors.torch.load_file(finished))
             self.begin()
         else:
             plan = StagePlan(self.name, self.epochs, self.settings.lr)
@@ -153,7 +155,10 @@ class StageSearch:
         return self.folder / f"{self.name}.alive.json"
 
     def _saved(self) -> list[list[int]]:
-        return list(json.loads(self._history.read_bytes())) if self._history.is_file() else []
+        if not self._history.is_file():
+            return []
+        with readable(self._history):
+            return list(json.loads(self._history.read_bytes()))
 
     def _lessons(self, count: int | None = None) -> list[Lesson]:
         """So many batches of held-out text, or all, the same in every round."""

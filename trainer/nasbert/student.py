@@ -23,7 +23,7 @@ from gearshift.runtime.mixed import MixedSubnet, mixed_space
 from gearshift.runtime.storage import require_replaceable
 from gearshift.trainer.acceleration import training_device
 from gearshift.trainer.batches import Batch
-from gearshift.trainer.dynabert import claim_states
+from gearshift.trainer.interrupted import claim_states, decisive
 from gearshift.trainer.loop import StagePlan, run_stage
 from gearshift.trainer.losses import soft_cross_entropy
 from gearshift.trainer.model import Dropout, Head
@@ -138,9 +138,12 @@ def _make(subnet: MixedSubnet, teacher: Teacher, settings: NetSettings) -> Stude
 
 def _identity(subnet: MixedSubnet, teacher: Teacher, corpus: Corpus, settings: NetSettings) -> dict[str, Any]:
     """What must be the same for an interrupted training to go on."""
-    decisive = settings.to_dict()
-    del decisive["save_every_s"]
-    return {"settings": decisive, "net": subnet.name, "teacher": teacher.hash, "corpus": corpus.hash}
+    return {
+        "settings": decisive(settings.to_dict()),
+        "net": subnet.name,
+        "teacher": teacher.hash,
+        "corpus": corpus.hash,
+    }
 
 
 def _hidden_losses(

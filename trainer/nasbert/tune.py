@@ -19,8 +19,9 @@ from gearshift.trainer.acceleration import training_device
 from gearshift.trainer.batches import Batch, EncodedRows, encode
 from gearshift.trainer.checkpoint import WEIGHTS, Run
 from gearshift.trainer.data import DataSet
-from gearshift.trainer.dynabert import claim_states, data_hash
+from gearshift.trainer.dynabert import data_hash
 from gearshift.trainer.evaluate import accuracy
+from gearshift.trainer.interrupted import claim_states, decisive
 from gearshift.trainer.loop import StagePlan, run_stage
 from gearshift.trainer.model import POOLED, Head
 from gearshift.trainer.nasbert.model import MixedModel
@@ -159,10 +160,8 @@ def _with_head(net: MixedRun, data: DataSet) -> MixedModel:
 
 def _identity(net: MixedRun, teacher: Run | None, data: DataSet, settings: TuneSettings) -> dict[str, Any]:
     """What must be the same for an interrupted tuning to go on."""
-    decisive = settings.to_dict()
-    del decisive["save_every_s"]
     return {
-        "settings": decisive,
+        "settings": decisive(settings.to_dict()),
         "net": str(net.path.resolve()),
         "teacher": None if teacher is None else str(teacher.path.resolve()),
         "task": data.task,

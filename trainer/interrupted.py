@@ -1,0 +1,88 @@
+"""What an interrupted training leaves, and whether it may go on from there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pickle
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from gearshift.runtime.errors import InputError
+from gearshift.runtime.storage import replace_file
+from gearshift.trainer.huggingface import first_line
+
+UNDECISIVE = ("save_every_s", "micro_batch")
+"""Settings that may change between two calls: when to save decides nothing about what is trained, and in how many parts
+a step is computed nothing but which numbers dropout draws. Where memory ran out, the latter must change."""
+
+
+def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that must be the same for an interrupted training to go on."""
+    return {name: value for name, value in settings.items() if name not in UNDECISIVE}
+
+
+@contextlib.contextmanager
+def readable(path: Path, *, delete: Path | None = None) -> Iterator[None]:
+    """Raise InputError in one line where what an interrupted training left at `path` cannot be read.
+
+    `delete`: what is in the way of beginning again; the directory of `path` unless given.
+    """
+    try:
+        yield
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        RuntimeError,
+        pickle.UnpicklingError,
+        SafetensorError,
+    ) as error:
+        raise InputError(
+            f"{path}: not readable ({first_line(error)}); delete {delete or path.parent} to begin the training again"
+        ) from error
+
+
+def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, Any]) -> None:
+    """Make the directory of states, or check that the one there is of the same training.
+
+    `usual`: what holds for a training of a version that did not say it: values by name, or the defaults of a part of
+    settings by name; it did as these say. Raises InputError where settings or rows differ.
+    """
+    description = states / "training.json"
+    content = json.dumps(identity, indent=1).encode()
+    if not description.is_file():
+        replace_file(description, content)
+        return
+    with readable(description):
+        found = json.loads(description.read_bytes())
+        found.items()  # that it is an object
+    for name, default in usual.items():
+        if isinstance(default, Mapping):
+            known = {key: value for key, value in default.items() if key in identity[name]}
+            found[name] = {**json.loads(json.dumps(known)), **decisive(found.get(name, {}))}
+        else:
+            found.setdefault(name, default)
+    wanted = json.loads(content)
+    if found != wanted:
+        parts = [name for name, default in usual.items() if isinstance(default, Mapping)]
+        flat = [_flat(each, parts) for each in (wanted, found)]
+        differ = [name for name in flat[0] if flat[0][name] != flat[1].get(name)]
+        raise InputError(
+            f"{states}: holds an interrupted training with other settings or rows ({', '.join(differ)}); "
+            "repeat it as it was, delete it, or name another output"
+        )
+
+
+def _flat(identity: Mapping[str, Any], parts: Collection[str]) -> dict[str, Any]:
+    """An identity with the settings in its parts beside the rest."""
+    flat = {name: value for name, value in identity.items() if name not in parts}
+    for part in parts:
+        flat |= identity[part]
+    return flat
