@@ -106,7 +106,7 @@ SUBJECTS = {
             "squad11/dev.jsonl.xz",
             task="question-answering",
             teacher={"teacher_epochs": 1.5, "teacher_lr": 5e-5, "max_length": 192, "batch_size": 8},
-            supernet={**SHORT, **SLOW, "width_epochs": 0.15, "depth_epochs": 0.6},
+            supernet={**SHORT, **SLOW, "width_epochs": 0.6, "depth_epochs": 2.4},
         ),
     )
 }
@@ -128,6 +128,7 @@ VARIANTS: dict[str, Change] = {
     "no-augmentation": lambda usual: _as_long(usual, augment=0),
     "twice-the-copies": lambda usual: _as_long(usual, augment=2 * usual.augment),
     "twice-as-long": lambda usual: {"depth_epochs": 2 * usual.depth_epochs},
+    "quarter-as-long": lambda usual: {"width_epochs": usual.width_epochs / 4, "depth_epochs": usual.depth_epochs / 4},
     "answers-only": lambda usual: {"width_hidden_weight": 0.0, "depth_hidden_weight": 0.0},
     "in-place": lambda usual: {"in_place": True},
     "dropout": lambda usual: {"distil_dropout": True},

@@ -168,7 +168,7 @@ class Bench:
         """The states that all stages learn from."""
         settings, encoder = self.settings("blocks"), self.shared_teacher if shared else self.encoder
         corpus = read_corpus(
-            self.texts,
+            self.shared_texts if shared else self.texts,
             encoder.checkpoint.tokenizer,
             max_length=settings.max_length,
             tokens=settings.tokens,
@@ -259,17 +259,28 @@ class Bench:
         """That teacher."""
         return load_teacher(self.teacher(SHARED_TASK).path)
 
+    @property
+    def shared_texts(self) -> list[Path]:
+        """What its blocks learn from: they stay as they are, so it is the text that they will read."""
+        return [self.data / SHARED_TASK / "train.tsv"]
+
+    @property
+    def shared_settings(self) -> SearchSettings:
+        """Of its search: nothing is trained anew, so that the blocks that are left are trained for longer."""
+        settings = self.settings("blocks")
+        return settings if self.dry else replace(settings, last_epochs=SHARED_EPOCHS)
+
     def shared_stage(self, number: int) -> None:
         """One stage of its search."""
-        settings, path = self.settings("blocks"), self.work / "search-shared"
-        search_stage(self.shared_teacher, self.texts, settings, path, number, states=self.shared_states)
+        settings, path = self.shared_settings, self.work / "search-shared"
+        search_stage(self.shared_teacher, self.shared_texts, settings, path, number, states=self.shared_states)
 
     def shared(self) -> tuple[Searched, list[SharedNet]]:
         """Its search, with a pool of its own blocks."""
-        teacher, path, settings = self.shared_teacher, self.work / "search-shared", self.settings("blocks")
+        teacher, path, settings = self.shared_teacher, self.work / "search-shared", self.shared_settings
         searched = _once(
             path,
-            lambda: search_blocks(teacher, self.texts, settings, path, states=self.shared_states),
+            lambda: search_blocks(teacher, self.shared_texts, settings, path, states=self.shared_states),
             load_searched,
         )
         _, scored = choose_shared(searched, teacher, self.rows(SHARED_TASK))
@@ -277,6 +288,8 @@ class Bench:
 
 
 SHARED_TASK = "snips"
+SHARED_EPOCHS = 20
+"""Epochs after the last deletion, where blocks are not trained anew."""
 
 
 def _once(path: Path, make: Callable[[], Found], load: Callable[[Path], Found]) -> Found:
