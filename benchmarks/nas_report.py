@@ -249,8 +249,8 @@ def report_shared(bench: Bench, command: str) -> None:
         f"### Nets out of a search's own blocks, weights shared, never trained together: {SHARED_TASK}",
         "",
         f"The blocks learnt the teacher's states on the training rows of {SHARED_TASK}, {SHARED_EPOCHS} epochs of them "
-        f"after the last deletion. Teacher {100 * teacher['test']:.1f} %. Spearman of summed losses and the loss of answers over "
-        f"{found['nets']} nets: {found['spearman']:.3f}.",
+        f"after the last deletion. Teacher {100 * teacher['test']:.1f} %. Spearman of summed losses and the loss of "
+        f"answers over {found['nets']} nets: {found['spearman']:.3f}.",
         "",
         *markdown(
             ("net", "MACs, 128 tokens", "summed", "loss", "accuracy"),

@@ -34,10 +34,11 @@ from tqdm import tqdm
 
 from benchmarks.latency_sums import Measured, measure, table_of
 from benchmarks.latency_sums import draw as draw_measured
+from benchmarks.look_up import look_up, look_up_large, times_of
 from benchmarks.report import RESULTS, markdown, save
 from gearshift.plot_search import plot_search
 from gearshift.runtime.block_latency import BlockLatency, fit_block_latency
-from gearshift.runtime.lookup import Choice, Problem, best_choices
+from gearshift.runtime.lookup import Choice
 from gearshift.runtime.profiles import this_device
 from gearshift.runtime.space import EncoderShape, Subnet, subnet_name, uniform_grid
 from gearshift.runtime.storage import replace_file
@@ -217,47 +218,6 @@ def rival(report: SearchReport, scorer: Scorer, device: BlockLatency, share: flo
         "exact_summed": exact.loss,
         "exact_loss": scorer(exact.subnet),
         "evolution_of_sums": summed[0][0],
-    }
-
-
-def look_up(tables: BlockTables) -> list[float]:
-    """Milliseconds of 100 look-ups under limits on parameters, bytes and MACs at once."""
-    full = tables.estimate((0,) * len(tables.rows))
-    took = []
-    for share in np.linspace(0.3, 1, 100):
-        weights = tables.fixed.parameters + share * (full.parameters - tables.fixed.parameters)
-        limits = Limits(parameters=weights, bytes=4.1 * weights, macs=share * full.macs)
-        began = time.process_time()
-        tables.best(limits)
-        took.append(1000 * (time.process_time() - began))
-    return took
-
-
-def look_up_large() -> list[float]:
-    """Milliseconds of look-ups in 12 stages x 5 options under one to four limits, stages alike and unlike."""
-    took = []
-    for seed in range(200):
-        source = np.random.default_rng(seed)
-        costs = 1 + seed % 4
-        losses = [source.exponential(size=5) for _ in range(12)]
-        prices = [source.random((5, costs)) for _ in range(12)]
-        if seed % 8 < 4:  # nearly equal stages, as the layers of one encoder are
-            losses = [losses[0] * np.exp(0.02 * source.standard_normal(5)) for _ in range(12)]
-            prices = [prices[0]] * 12
-        least, most = (np.sum([getattr(price, edge)(axis=0) for price in prices], axis=0) for edge in ("min", "max"))
-        problem = Problem(tuple(losses), tuple(prices), least + (most - least) * source.uniform(0.25, 0.75, costs))
-        began = time.process_time()
-        best_choices(problem)
-        took.append(1000 * (time.process_time() - began))
-    return took
-
-
-def times_of(values: list[float]) -> dict[str, float]:
-    """Median, 95th percentile and largest."""
-    return {
-        "median": float(np.median(values)),
-        "p95": float(np.percentile(values, 95)),
-        "largest": max(values),
     }
 
 

@@ -6,8 +6,9 @@ cost: a multiple-choice knapsack with several constraints. It is solved in two s
 1. Multipliers (a price for each cost) that make the Lagrangian bound nearly as large as it can be. Whatever they
    are, no completion of a partial choice has a loss below the bound that they give.
 2. Partial choices are merged stage by stage. Kept are those within the limits whose bound is no more than the loss
-   of a choice that is known, which a first pass found that keeps a few of each stage only; and of those that no
-   other beats in loss and all costs. Several sets of multipliers are tried on each: the largest bound counts.
+   of a choice that is known, which a first pass found that keeps a few of each stage only; and of those, where the
+   best `count` are wanted, the ones that fewer than `count` others equal or beat in loss and all costs. Several sets
+   of multipliers are tried on each: the largest bound counts.
 
 The multipliers decide how many partial choices there are, never what is found.
 """
@@ -15,6 +16,7 @@ The multipliers decide how many partial choices there are, never what is found.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,7 +87,7 @@ def best_choices(problem: Problem, count: int = 1) -> list[Choice]:
     bounds = _bounds(prepared)
     rough = _merge(prepared, bounds, math.inf, beam=max(BEAM, 4 * count)).losses
     enough = float(np.partition(rough, count - 1)[count - 1]) if len(rough) >= count else math.inf
-    return _merge(prepared, bounds, enough, alone=count == 1).best(count)
+    return _merge(prepared, bounds, enough, count=count).best(count)
 
 
 def nearest(problem: Problem) -> Choice:
@@ -232,11 +234,11 @@ class _Merged:
         return [_trace(self.problem, self.steps, int(row)) for row in order]
 
 
-def _merge(problem: _Prepared, bounds: _Bounds, enough: float, *, alone: bool = False, beam: int = 0) -> _Merged:
+def _merge(problem: _Prepared, bounds: _Bounds, enough: float, *, count: int = 0, beam: int = 0) -> _Merged:
     """Choices within the limits whose loss is `enough` at most.
 
-    `alone`: dominated partial choices are left out, and with them all but the best. `beam`: only so many partial
-    choices of each stage are kept, those with the least bounds.
+    `count`: partial choices that as many others dominate are left out, and with them all but the best `count`. `beam`:
+    only so many partial choices of each stage are kept, those with the least bounds.
     """
     enough += ROUNDING * (1 + abs(enough))
     losses, costs = np.zeros(1), np.zeros((1, len(problem.limits)))
@@ -251,21 +253,22 @@ def _merge(problem: _Prepared, bounds: _Bounds, enough: float, *, alone: bool = 
         kept = np.flatnonzero(within & (bound <= enough))
         if beam and len(kept) > beam:
             kept = kept[np.argpartition(bound[kept], beam)[:beam]]
-        elif alone and len(kept) >= MERGED_FROM:
-            kept = kept[_not_dominated(losses[kept], costs[kept])]
+        elif count and len(kept) >= MERGED_FROM:
+            kept = kept[not_dominated(losses[kept], costs[kept], count)]
         parents, options, losses, costs = parents[kept], options[kept], losses[kept], costs[kept]
         steps.append((parents, options))
     return _Merged(problem, losses, steps)
 
 
-def _not_dominated(losses: Array, costs: Array) -> NDArray[np.int64]:
-    """Rows that no other beats or equals in loss and every cost; with several costs some dominated rows may stay.
+def not_dominated(losses: Array, costs: Array, count: int) -> NDArray[np.int64]:
+    """Rows that fewer than `count` others beat or equal in loss and every cost; some that more of them do may stay.
 
-    Rows that differ in one cost alone, as where all layers have the same shape, are compared with all of their kind;
-    where many are left they are compared with the STRONGEST of all.
+    A row that is left out has `count` such others among those that stay, so that whatever it can become, `count` others
+    are as good. Rows that differ in one cost alone, as where all layers have the same shape, are compared with all of
+    their kind; where many are left they are compared with the STRONGEST of all.
     """
     if not costs.shape[1]:
-        return np.array([losses.argmin()])
+        return np.argsort(losses, kind="stable")[:count]
     keys = np.round(costs / ROUNDING)
     last = int(np.argmax([len(np.unique(column)) for column in keys.T]))
     others = [keys[:, column] for column in range(keys.shape[1]) if column != last]
@@ -275,22 +278,37 @@ def _not_dominated(losses: Array, costs: Array) -> NDArray[np.int64]:
         starts[1:] |= column[order][1:] != column[order][:-1]
     # One running minimum for all kinds: each lies below the whole range of the one before it.
     lowered = losses[order] - starts.cumsum() * 2 * (float(np.ptp(losses)) or 1.0)
-    best = np.minimum.accumulate(lowered)
-    rows: NDArray[np.int64] = order[np.concatenate(([True], lowered[1:] < best[:-1]))]
-    return rows if not others or len(rows) < CROWDED else rows[_survivors(losses[rows], costs[rows])]
+    rows = np.concatenate([order[layer] for layer in _layers(lowered, count)])
+    return rows if not others or len(rows) < CROWDED else rows[_survivors(losses[rows], costs[rows], count)]
 
 
-def _survivors(losses: Array, costs: Array) -> NDArray[np.int64]:
-    """Rows that none of the STRONGEST beats or equals in everything; of equal rows the strongest itself stays."""
+def _layers(values: Array, count: int) -> Iterator[NDArray[np.int64]]:
+    """`count` times the places of what is less than all before it, each time of what is left.
+
+    What is in none of them has one of each before it that is no greater.
+    """
+    left = np.arange(len(values))
+    while count and len(left):
+        best = np.minimum.accumulate(values[left])
+        first = np.concatenate(([True], values[left][1:] < best[:-1]))
+        yield left[first]
+        left, count = left[~first], count - 1
+
+
+def _survivors(losses: Array, costs: Array, count: int) -> NDArray[np.int64]:
+    """Rows that fewer than `count` of the STRONGEST beat or equal in everything; the strongest themselves stay."""
     values = np.column_stack((losses / (float(np.ptp(losses)) or 1.0), costs))
     alive = np.argsort(values.sum(axis=1), kind="stable")  # what dominates a row has a smaller sum
+    times = np.zeros(len(alive), np.int64)
     passed = 0
     while passed < min(STRONGEST, len(alive)):
         killers, rest = values[alive[passed : passed + BLOCK]], values[alive[passed + BLOCK :]]
         beaten = np.ones((len(rest), len(killers)), bool)
         for column in range(values.shape[1]):
             beaten &= killers[:, column] <= rest[:, column, None]
-        alive = np.concatenate((alive[: passed + BLOCK], alive[passed + BLOCK :][~beaten.any(axis=1)]))
+        times[passed + BLOCK :] += beaten.sum(axis=1)
+        stays = times < count
+        alive, times = alive[stays], times[stays]
         passed += BLOCK
     return alive
 

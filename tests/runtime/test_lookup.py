@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gearshift.runtime.errors import InputError
-from gearshift.runtime.lookup import Choice, Problem, best_choices, nearest
+from gearshift.runtime.lookup import Choice, Problem, best_choices, nearest, not_dominated
 
 
 def all_choices(problem: Problem) -> list[tuple[float, Choice]]:
@@ -68,16 +68,45 @@ def test_several_best_choices_are_those_of_brute_force(problem: Problem, count: 
     assert [problem.totals(choice)[0] for choice in found] == pytest.approx([loss for loss, _ in expected[:count]])
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 40])
 @pytest.mark.parametrize("seed", range(12))
-def test_spaces_large_enough_for_dominance_give_the_best_choice_of_brute_force(seed: int) -> None:
+def test_spaces_large_enough_for_dominance_give_the_best_choices_of_brute_force(seed: int, count: int) -> None:
     problem = random_problem(seed, stages=7, options=5, costs=1 + seed % 4, alike=seed % 2 == 0)
     losses = np.array(list(itertools.product(*problem.losses))).sum(axis=1)
     costs = np.array(
         [[c[o] for c, o in zip(problem.costs, choice, strict=True)] for choice in itertools.product(range(5), repeat=7)]
     ).sum(axis=1)
     within = (costs <= problem.limits).all(axis=1)
-    found = [problem.totals(choice)[0] for choice in best_choices(problem)]
-    assert found == pytest.approx([losses[within].min()] if within.any() else [])
+    choices = best_choices(problem, count)
+    assert len(set(choices)) == len(choices)
+    found = [problem.totals(choice)[0] for choice in choices]
+    assert found == pytest.approx(np.sort(losses[within])[:count])
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("costs", [0, 1, 2, 3])
+def test_a_partial_choice_is_left_out_only_where_as_many_others_that_stay_are_as_good(costs: int, whole: bool) -> None:
+    source = np.random.default_rng(costs)
+    losses, prices = source.random(4000), source.random((4000, costs))
+    if whole:  # many ties
+        losses, prices = np.round(8 * losses), np.round(8 * prices)
+    for count in (1, 2, 7):
+        stays = not_dominated(losses, prices, count)
+        assert len(set(stays.tolist())) == len(stays) < 4000 // 2
+        as_good = losses[stays] <= losses[:, None]
+        for cost in range(costs):
+            as_good &= prices[stays, cost] <= prices[:, cost, None]
+        left_out = np.setdiff1d(np.arange(4000), stays)
+        assert (as_good[left_out].sum(axis=1) >= count).all()
+
+
+def test_several_of_a_large_space_are_found_without_listing_it() -> None:
+    """All partial choices that could be among them are gigabytes."""
+    problem = random_problem(28, stages=12, options=5, costs=1, alike=True)
+    found = best_choices(problem, 5)
+    assert len(set(found)) == 5 and found[0] == best_choices(problem)[0]
+    losses = [problem.totals(choice)[0] for choice in found]
+    assert losses == sorted(losses)
 
 
 def test_the_nearest_is_the_choice_with_the_least_factor() -> None:

@@ -1,0 +1,125 @@
+"""How quickly the best subnets under a new constraint are found: one, and several.
+
+    python -m benchmarks.look_up [TABLES ...]
+
+TABLES are `tables.json` files of `gearshift search` (limits on parameters, bytes and multiply-accumulates at once) or
+of `gearshift nas-search` (a limit on parameters). Beside them 200 random spaces of 12 stages x 5 options under one to
+four limits, whose stages are nearly alike, as the layers of an encoder are, or are not. One thread; CPU times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.report import markdown, save
+from gearshift.runtime.lookup import Problem, best_choices
+from gearshift.runtime.mixed import block_parts
+from gearshift.runtime.mixed_tables import MixedTables, load_mixed_tables
+from gearshift.runtime.tables import BlockTables, Limits, load_tables
+from gearshift.runtime.timing import pin
+
+COUNTS = (1, 5, 20, 100)
+LIMITS = 100
+SPACES = 200
+EMBEDDING = 128
+"""Width of the word table of mixed nets."""
+
+
+def main() -> None:
+    """Measure, print the table and write the results."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.look_up", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("tables", nargs="*", type=Path, metavar="TABLES")
+    options = parser.parse_args()
+    pin(1)
+    spaces: dict[str, Callable[[int], list[float]]] = {"12 stages x 5 options": look_up_large}
+    for path in options.tables:
+        name, timed = of_file(path)
+        spaces[name] = timed
+    found = {name: {count: times_of(timed(count)) for count in COUNTS} for name, timed in spaces.items()}
+    lines = [
+        "### Milliseconds of a look-up: median, 95th percentile and largest",
+        "",
+        *markdown(
+            ("", *("the best" if count == 1 else f"the best {count}" for count in COUNTS)),
+            [
+                (name, *(f"{t['median']:.1f}, {t['p95']:.1f}, {t['largest']:.1f}" for t in times.values()))
+                for name, times in found.items()
+            ],
+        ),
+    ]
+    save("look-up", {"command": "python -m benchmarks.look_up TABLES ...", "cpu_ms": found}, lines)
+
+
+def of_file(path: Path) -> tuple[str, Callable[[int], list[float]]]:
+    """What a file holds in words, and what times look-ups in it."""
+    if json.loads(path.read_text(encoding="utf-8")).get("kind") == "mixed":
+        mixed = load_mixed_tables(path)
+        sizes = " + ".join(str(len(stage)) for stage in mixed.rows)
+        return f"{path.parent.name}: blocks of mixed operations, {sizes}", lambda count: look_up_mixed(mixed, count)
+    tables = load_tables(path)
+    sizes = " x ".join(str(len(stage)) for stage in tables.rows)
+    return f"{path.parent.name}: options of stages, {sizes}", lambda count: look_up(tables, count)
+
+
+def look_up(tables: BlockTables, count: int = 1) -> list[float]:
+    """Milliseconds of look-ups under limits on parameters, bytes and MACs at once."""
+    full = tables.estimate((0,) * len(tables.rows))
+    took = []
+    for share in np.linspace(0.3, 1, LIMITS):
+        weights = tables.fixed.parameters + share * (full.parameters - tables.fixed.parameters)
+        limits = Limits(parameters=weights, bytes=4.1 * weights, macs=share * full.macs)
+        took.append(_took(partial(tables.best, limits, count=count)))
+    return took
+
+
+def look_up_mixed(tables: MixedTables, count: int) -> list[float]:
+    """Milliseconds of look-ups under a limit on parameters."""
+    shape = tables.shape
+    sizes = [[sum(part.parameters for part in block_parts(shape, row.block)) for row in stage] for stage in tables.rows]
+    choices = [tuple(int(choose(stage)) for stage in sizes) for choose in (np.argmin, np.argmax)]
+    least, most = (tables.estimate(choice, embedding=EMBEDDING).parameters for choice in choices)
+    limits = [Limits(parameters=float(limit)) for limit in np.geomspace(1.1 * least, most, LIMITS)]
+    return [_took(partial(tables.best, limit, embedding=EMBEDDING, count=count)) for limit in limits]
+
+
+def look_up_large(count: int = 1) -> list[float]:
+    """Milliseconds of look-ups in 12 stages x 5 options under one to four limits, stages alike and unlike."""
+    return [_took(partial(best_choices, _random(seed), count)) for seed in range(SPACES)]
+
+
+def _random(seed: int) -> Problem:
+    source = np.random.default_rng(seed)
+    costs = 1 + seed % 4
+    losses = [source.exponential(size=5) for _ in range(12)]
+    prices = [source.random((5, costs)) for _ in range(12)]
+    if seed % 8 < 4:  # nearly equal stages, as the layers of one encoder are
+        losses = [losses[0] * np.exp(0.02 * source.standard_normal(5)) for _ in range(12)]
+        prices = [prices[0]] * 12
+    least, most = (np.sum([getattr(price, edge)(axis=0) for price in prices], axis=0) for edge in ("min", "max"))
+    return Problem(tuple(losses), tuple(prices), least + (most - least) * source.uniform(0.25, 0.75, costs))
+
+
+def _took(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return 1000 * (time.process_time() - began)
+
+
+def times_of(values: list[float]) -> dict[str, float]:
+    """Median, 95th percentile and largest."""
+    return {
+        "median": float(np.median(values)),
+        "p95": float(np.percentile(values, 95)),
+        "largest": max(values),
+    }
+
+
+if __name__ == "__main__":
+    main()
