@@ -93,7 +93,7 @@ def add_nas(listed: Any) -> None:
     for name, text in (
         ("parameters", "most parameters, embeddings included"),
         ("macs", "most multiply-accumulates for 128 tokens"),
-        ("mb", "most megabytes of weights at --precision"),
+        ("bytes", "most bytes of weights at --precision"),
     ):
         net.add_argument(f"--{name}", type=float, metavar="N", help=text)
     net.add_argument("--latency-ms", type=float, metavar="MS", help="longest call on the device of --profile")

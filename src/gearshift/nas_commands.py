@@ -13,9 +13,9 @@ from gearshift.runtime.mixed import MixedSubnet, parse_subnet
 from gearshift.runtime.mixed_tables import MixedEstimate
 from gearshift.runtime.operation_latency import OperationLatency
 from gearshift.runtime.profiles import operation_latency
-from gearshift.runtime.tables import Limits
+from gearshift.runtime.tables import COSTS, Limits
 from gearshift.show import millions, percent, show, table
-from gearshift.task_data import read_task_data
+from gearshift.task_data import columns_for, columns_of, read_task_data
 
 if TYPE_CHECKING:
     from gearshift.trainer.nasbert.search import Searched
@@ -35,11 +35,10 @@ def search(options: argparse.Namespace) -> int:
         check_format(options.plot)
     teacher = load_teacher(find_model(options.model))
     settings = SearchSettings(**_given(options, SearchSettings))
-    searched = search_blocks(
-        teacher, options.text, settings, options.output, states=options.states, latency=_device(options)
-    )
+    latency = _device(options)
+    searched = search_blocks(teacher, options.text, settings, options.output, states=options.states, latency=latency)
     if options.plot is not None:
-        plot_blocks(searched.tables, searched.history, options.plot)
+        plot_blocks(searched.tables, searched.history, options.plot, latency)
     tables, facts = searched.tables, searched.run.facts
     left, notes = [len(rows) for rows in tables.rows], _notes(searched, settings)
     lines = [
@@ -65,7 +64,16 @@ def search(options: argparse.Namespace) -> int:
 
 
 def _notes(searched: Searched, settings: SearchSettings) -> list[str]:
-    """Where the deletions were too few for what was asked."""
+    """Where the deletions were too few for what was asked, or left nothing of some sizes."""
+    buckets = [
+        (before, left)
+        for history in searched.history
+        for before, left in zip(history[0]["buckets"], history[-1]["buckets"], strict=True)
+    ]
+    if gone := sum(before > 0 == left for before, left in buckets):
+        return [
+            f"{gone} of {len(buckets)} buckets are empty now: deleting {settings.shrink} left no blocks of their sizes"
+        ]
     most = max(max(history[-1]["buckets"]) for history in searched.history)
     if settings.shrink != "architectures" or most <= settings.kept:
         return []
@@ -134,27 +142,34 @@ def _pick(
     options: argparse.Namespace, searched: Searched, settings: NetSettings
 ) -> tuple[MixedSubnet, list[tuple[MixedEstimate, float]]]:
     """The net to train, and what was measured to find it."""
+    limits = Limits(
+        parameters=options.parameters,
+        macs=options.macs,
+        bytes=options.bytes,
+        latency_ms=options.latency_ms,
+        length=options.length,
+        precision=options.precision,
+    )
+    limited = any(getattr(limits, name) is not None for name in COSTS)
+    if limited == (options.net is not None):
+        raise InputError("nas-train: expected either limits, such as --parameters 5e6, or a net by name with --net")
     if options.net is not None:
         return parse_subnet(options.net), []
     from gearshift.trainer.model import POOLED
     from gearshift.trainer.nasbert.rescore import pick
 
-    limits = Limits(
-        parameters=options.parameters,
-        macs=options.macs,
-        bytes=None if options.mb is None else options.mb * 1e6,
-        latency_ms=options.latency_ms,
-        length=options.length,
-        precision=options.precision,
-    )
-    if not any((options.parameters, options.macs, options.mb, options.latency_ms)):
-        raise InputError("nas-train: expected a limit, such as --parameters 5e6, or a net by name with --net")
+    latency = _device(options)
+    if limits.latency_ms is not None and latency is None:
+        raise InputError(
+            "--latency-ms: expected --profile and --operations beside it, which say how long operations take on the "
+            "device; `gearshift nas-operations` makes the bundle that is timed there"
+        )
     ranked = pick(
         searched,
         limits,
         embedding=settings.embedding,
         top=options.top,
-        latency=_device(options),
+        latency=latency,
         first_only=options.task in POOLED,
         texts=options.text,
         whole_text=not options.any_net,
@@ -174,6 +189,7 @@ def _device(options: argparse.Namespace) -> OperationLatency | None:
 def pool(options: argparse.Namespace) -> int:
     """Choose nets that share the weights of a search, and show them."""
     from gearshift.trainer.checkpoint import load_run
+    from gearshift.trainer.data import read_data
     from gearshift.trainer.nasbert.search import load_searched
     from gearshift.trainer.nasbert.shared import choose_shared
     from gearshift.trainer.nasbert.teacher import load_teacher
@@ -181,11 +197,14 @@ def pool(options: argparse.Namespace) -> int:
 
     searched = load_searched(options.nas)
     source = Path(searched.run.facts["teacher"])
-    path = options.data or load_run(source).data_path
+    teacher = load_teacher(source)
+    trained = None if options.data is not None else load_run(source)
+    path: Path | None = trained.data_path if trained is not None else options.data
     if path is None:
         raise InputError(f"{source}: does not say what it was trained on; pass its data with --data")
-    data = read_task_data(options, path, searched.run.checkpoint.task)
-    run, scored = choose_shared(searched, load_teacher(source), data, pool=options.pool)
+    columns = columns_for(options, trained)
+    data = read_data(path, task=searched.run.checkpoint.task, **columns)
+    run, scored = choose_shared(searched, teacher, data, pool=options.pool, data_path=path, columns=columns)
     known = {one.subnet: one for one in scored}
     rows = [
         (
@@ -222,7 +241,8 @@ def tune(options: argparse.Namespace) -> int:
     data = read_task_data(options, options.data, options.task)
     teacher = None if options.teacher is None else load_run(options.teacher)
     settings = TuneSettings(**_given(options, TuneSettings))
-    run = tune_net(load_mixed_run(options.net), teacher, data, settings, options.output, data_path=options.data)
+    net, columns = load_mixed_run(options.net), columns_of(options)
+    run = tune_net(net, teacher, data, settings, options.output, data_path=options.data, columns=columns)
     (name, accuracy), *_ = run.accuracies.items()
     metric = OBJECTIVES[data.task].metric
     shape = run.checkpoint.model.shape

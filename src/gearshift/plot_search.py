@@ -16,6 +16,7 @@ from gearshift.runtime.mixed import block_parts
 if TYPE_CHECKING:
     from gearshift.runtime.block_latency import BlockLatency
     from gearshift.runtime.mixed_tables import MixedTables
+    from gearshift.runtime.operation_latency import OperationLatency
     from gearshift.trainer.search import SearchReport
 
 
@@ -93,18 +94,31 @@ def _scatter(axes: Any, sizes: list[float], values: list[float], uniform: list[b
     axes.legend(fontsize=7)
 
 
-def plot_blocks(tables: MixedTables, history: Sequence[Sequence[dict[str, Any]]], path: Path) -> None:
-    """The buckets of each stage while they shrink, and the blocks that are left, as PNG or SVG by the name's end."""
+def plot_blocks(
+    tables: MixedTables,
+    history: Sequence[Sequence[dict[str, Any]]],
+    path: Path,
+    latency: OperationLatency | None = None,
+) -> None:
+    """The buckets of each stage while they shrink, and the blocks that are left: losses over sizes, and over latencies
+    where a device is given; as PNG or SVG by the name's end."""
     check_format(path)
-    figure, grid = plt.subplots(2, len(history), figsize=(4.5 * len(history), 8), layout="constrained", squeeze=False)
+    rows_of_panels, width = 2 if latency is None else 3, len(history)
+    size = (4.5 * width, 4 * rows_of_panels)
+    figure, grid = plt.subplots(rows_of_panels, width, figsize=size, layout="constrained", squeeze=False)
     for number, (rounds, rows) in enumerate(zip(history, tables.rows, strict=True)):
         _draw_buckets(grid[0][number], rounds)
         grid[0][number].set_title(f"stage {number}: {rounds[0]['blocks']} blocks, {len(rows)} left", loc="left")
         sizes = [sum(part.parameters for part in block_parts(tables.shape, row.block)) / 1e6 for row in rows]
+        panels = [(grid[1][number], sizes, "parameters of a block, millions")]
+        if latency is not None:
+            times = [latency.block(row.block, TOKENS) for row in rows]
+            panels.append((grid[2][number], times, f"latency of a block, {TOKENS} tokens, ms"))
         hidden = [row.block.hidden for row in rows]
-        points = grid[1][number].scatter(sizes, [row.loss for row in rows], c=hidden, cmap="viridis", s=18)
-        grid[1][number].set(xlabel="parameters of a block, millions", ylabel="error / variance of the teacher's states")
-        figure.colorbar(points, ax=grid[1][number], label="hidden size")
+        for axes, values, label in panels:
+            points = axes.scatter(values, [row.loss for row in rows], c=hidden, cmap="viridis", s=18)
+            axes.set(xlabel=label, ylabel="error / variance of the teacher's states")
+            figure.colorbar(points, ax=axes, label="hidden size")
     for axes in grid.flat:
         axes.grid(alpha=0.3)
     save_figure(figure, path)

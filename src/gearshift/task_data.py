@@ -21,12 +21,17 @@ def columns_of(options: argparse.Namespace) -> dict[str, str]:
     return {name: getattr(options, name) for name in COLUMNS if getattr(options, name)}
 
 
+def columns_for(options: argparse.Namespace, run: AnyRun | None) -> dict[str, str]:
+    """The columns that were typed; of a run's own data else those that it was trained with."""
+    known = run.facts.get("columns", {}) if run is not None and options.data is None else {}
+    return {**known, **columns_of(options)}
+
+
 def read_task_data(options: argparse.Namespace, path: Path, task: str, run: AnyRun | None = None) -> DataSet:
     """The data set of a task, its columns named as they were typed; of a run's own data else as when it was trained."""
     from gearshift.trainer.data import read_data
 
-    known = run.facts.get("columns", {}) if run is not None and options.data is None else {}
-    return read_data(path, task=task, **{**known, **columns_of(options)})
+    return read_data(path, task=task, **columns_for(options, run))
 
 
 def data_path(options: argparse.Namespace, run: AnyRun) -> Path:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,22 +50,35 @@ class SharedNet:
 
 
 def choose_shared(
-    searched: Searched, teacher: Teacher, data: DataSet, *, pool: int = 12, each: int = 3
+    searched: Searched,
+    teacher: Teacher,
+    data: DataSet,
+    *,
+    pool: int = 12,
+    each: int = 3,
+    data_path: Path | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[MixedRun, list[SharedNet]]:
     """Choose a pool on the dev rows, measure it on the test rows, and write it into the search's directory.
 
     The `each` best nets by summed loss at many sizes are candidates; of their Pareto front by measured loss `pool` are
-    taken that lie evenly along it. Gives the run, which `export` takes, and all candidates. Raises InputError where
+    taken that lie evenly along it. Gives the run, which `export` takes, and all candidates; it keeps `data_path` and
+    `columns` as `train_supernet` does. Raises InputError where
     the teacher has no head, or one for another task, ModelError where it has other weights than that of the search.
     """
     if pool < 1:
         raise InputError(f"pool: expected 1 net or more, got {pool}")
     teacher.require(searched.run.facts.get("teacher_hash"), searched.run.path)
     checkpoint = searched.run.checkpoint
-    if (checkpoint.task, checkpoint.labels) != (data.task, data.labels) or not OBJECTIVES[data.task].taught:
+    if not OBJECTIVES[checkpoint.task].taught:
+        raise InputError(
+            f"{searched.run.path}: its teacher was not trained for a task, so that its nets have no head; search with "
+            "the run of one (`gearshift nas-search --model RUN`)"
+        )
+    if (checkpoint.task, checkpoint.labels) != (data.task, data.labels):
         raise InputError(
             f"{searched.run.path}: expected the search of a teacher for {data.task} of the labels "
-            f"{', '.join(data.labels)}, found one for {checkpoint.task} of {', '.join(checkpoint.labels) or 'none'}"
+            f"{', '.join(data.labels)}, found one for {checkpoint.task} of {', '.join(checkpoint.labels)}"
         )
     dev, test = (_encode(searched, data, split) for split in ("dev", "test"))
     found = [
@@ -78,7 +92,8 @@ def choose_shared(
         one.subnet.name: accuracy(checkpoint.model, one.subnet, test)
         for one in tqdm(chosen, desc="test", unit="net", disable=None)
     }
-    return _write(searched, chosen, accuracies), scored
+    known = {"data": None if data_path is None else str(data_path.resolve()), "columns": dict(columns or {})}
+    return _write(searched, chosen, accuracies, known), scored
 
 
 def _encode(searched: Searched, data: DataSet, split: str) -> EncodedRows:
@@ -138,9 +153,12 @@ def _spread(front: list[SharedNet], count: int) -> list[SharedNet]:
     return [front[place] for place in reversed(places)]
 
 
-def _write(searched: Searched, chosen: Sequence[SharedNet], accuracies: dict[str, float]) -> MixedRun:
+def _write(
+    searched: Searched, chosen: Sequence[SharedNet], accuracies: dict[str, float], known: dict[str, Any]
+) -> MixedRun:
     path = searched.run.path
     description: dict[str, Any] = json.loads((path / MIXED).read_text(encoding="utf-8"))
+    description["facts"] |= known
     description["subnets"] = {one.subnet.name: one.subnet.to_dict() for one in chosen}
     shape = searched.run.checkpoint.model.shape
     pool = [

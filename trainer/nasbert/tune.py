@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,13 @@ def tune_net(
     out: Path,
     *,
     data_path: Path | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> MixedRun:
     """Tune a net for the task of a data set and write its run directory `out`, which `export` takes.
 
     L = (1 - w) * labels + w * teacher (NAS-BERT, equation 5). Interrupted, it goes on from its last saved state when
     called again with the same arguments. Raises InputError where a teacher is needed and not given, or answers
-    something else.
+    something else. The run keeps `data_path` and `columns` as `train_supernet` does.
     """
     require_replaceable(out, marker=MIXED)
     _check(net, teacher, data, settings)
@@ -109,6 +110,7 @@ def tune_net(
         "settings": settings.to_dict(),
         "net": dict(net.facts),
         "data": None if data_path is None else str(data_path.resolve()),
+        "columns": dict(columns or {}),
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "max_length": settings.max_length,
         "dev": accuracy(model, subnet, encoded["dev"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,9 +70,16 @@ def test_a_search_is_read_as_it_was_written(searched: Searched) -> None:
     assert again.tables.best(Limits(parameters=20_000), embedding=16)[0].parameters <= 20_000
 
 
-def test_a_picture_shows_buckets_and_blocks(searched: Searched, tmp_path: Path) -> None:
-    plot_blocks(searched.tables, searched.history, tmp_path / "blocks.svg")
-    assert b"<svg" in (tmp_path / "blocks.svg").read_bytes()
+def test_a_picture_shows_buckets_and_blocks_and_of_a_device_their_latencies(
+    searched: Searched, teacher: Teacher, tmp_path: Path
+) -> None:
+    heights = []
+    for name, latency in (("blocks", None), ("times", slow_attention(teacher))):
+        plot_blocks(searched.tables, searched.history, tmp_path / f"{name}.svg", latency)
+        found = re.search(r'height="([\d.]+)pt"', (tmp_path / f"{name}.svg").read_text())
+        assert found is not None
+        heights.append(float(found.group(1)))
+    assert heights[1] == pytest.approx(1.5 * heights[0], rel=0.05)  # a third row
 
 
 def test_an_interrupted_search_gives_the_same_tables(
