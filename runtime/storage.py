@@ -21,11 +21,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def require_replaceable(target: Path, *, marker: str | None = None) -> None:
+def require_replaceable(target: Path, *, marker: str | None = None, source: Path | None = None) -> None:
     """Raise StorageError where `replacing_directory` would refuse `target` for what stands there.
 
-    For work that takes long before it writes: a refusal at its end would come too late.
+    For work that takes long before it writes: a refusal at its end would come too late. `source`: what the work starts
+    from, which it must not write over.
     """
+    if source is not None and target.resolve() == source.resolve():
+        raise StorageError(f"{target}: is what the work starts from, and would be lost; name another output")
     try:
         if target.exists() and not target.is_dir():
             raise FileExistsError(errno.EEXIST, "a file is in the way", str(target))

@@ -62,7 +62,7 @@ def train_supernet(
     Raises InputError where such a state was made with other settings or other rows, StorageError where
     `out` cannot be written.
     """
-    require_replaceable(out, marker=SUPERNET)
+    require_replaceable(out, marker=SUPERNET, source=source)
     out = out.resolve()
     log_to = out.with_name(f"{out.name}.tensorboard") if settings.tensorboard else None
     whole = settings.sampling != "random" and max(settings.depths) == 1

@@ -74,7 +74,7 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
     saved state when called again with the same arguments. Raises InputError where such a state was made with others,
     StorageError where `out` cannot be written.
     """
-    require_replaceable(out, marker=SUPERNET)
+    require_replaceable(out, marker=SUPERNET, source=run.path)
     checkpoint = run.checkpoint
     model = checkpoint.model
     settings = recovery.settings(int(run.facts["max_length"]))

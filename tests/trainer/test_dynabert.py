@@ -392,6 +392,13 @@ def test_a_damaged_state_is_one_line_and_stays(
 # What cannot be trained
 
 
+def test_the_model_that_a_training_starts_from_is_not_written_over(uninterrupted: Path) -> None:
+    before = contents(uninterrupted)
+    with pytest.raises(StorageError, match="is what the work starts from"):
+        train_supernet(uninterrupted, DATA, SETTINGS, uninterrupted)
+    assert contents(uninterrupted) == before
+
+
 def test_a_loss_that_is_no_number_is_one_line(checkpoint_path: Path, tmp_path: Path) -> None:
     settings = changed(teacher_lr=1e30)
     with pytest.raises(ModelError, match=r"^stage teacher: the loss became nan at step \d; lower the learning rate$"):

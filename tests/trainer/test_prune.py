@@ -135,6 +135,13 @@ def test_a_directory_that_is_no_run_is_not_replaced(run_path: Path, tmp_path: Pa
         prune_run(load_run(run_path), DATA, Pruning(0.3), RECOVERY, tmp_path)
 
 
+def test_the_run_that_is_pruned_is_not_written_over(run_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in run_path.iterdir()}
+    with pytest.raises(StorageError, match="is what the work starts from, and would be lost; name another output"):
+        prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, run_path)
+    assert {path.name: path.read_bytes() for path in run_path.iterdir()} == before
+
+
 def test_pruning_takes_steps() -> None:
     with pytest.raises(InputError, match="prune: expected epochs above 0, in which weights become zeros, got 0"):
         Recovery(epochs=0)

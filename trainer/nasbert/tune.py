@@ -72,7 +72,7 @@ def tune_net(
     called again with the same arguments. Raises InputError where a teacher is needed and not given, or answers
     something else. The run keeps `data_path` and `columns` as `train_supernet` does.
     """
-    require_replaceable(out, marker=MIXED)
+    require_replaceable(out, marker=MIXED, source=net.path)
     _check(net, teacher, data, settings)
     objective, weight = OBJECTIVES[data.task], settings.distillation_weight
     torch.manual_seed(settings.seed)

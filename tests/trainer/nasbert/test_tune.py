@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from gearshift.runtime.errors import InputError, ModelError
+from gearshift.runtime.errors import InputError, ModelError, StorageError
 from gearshift.runtime.mixed import Block, MixedSubnet
 from gearshift.trainer.batches import encode
 from gearshift.trainer.checkpoint import Run
@@ -51,6 +51,8 @@ def run(teacher: Teacher, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def test_a_net_learns_the_task_and_is_read_again(net: MixedRun, run: Run, tmp_path: Path) -> None:
     assert run.accuracies["w100-d100"] > 0.9
+    with pytest.raises(StorageError, match="is what the work starts from"):
+        tune_net(net, run, DATA, TUNE, net.path)
     tuned = tune_net(net, run, DATA, TUNE, tmp_path / "tuned")
     assert tuned.accuracies[SUBNET.name] > 0.6  # a third by chance
     assert tuned.checkpoint.labels == LABELS and tuned.checkpoint.task == "classification"
