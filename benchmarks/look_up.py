@@ -1,10 +1,11 @@
 """How quickly the best subnets under a new constraint are found: one, and several.
 
-    python -m benchmarks.look_up [TABLES ...]
+    python -m benchmarks.look_up [TABLES ...] [--profile FILE --operations BUNDLE]
 
 TABLES are `tables.json` files of `gearshift search` (limits on parameters, bytes and multiply-accumulates at once) or
-of `gearshift nas-search` (a limit on parameters). Beside them 200 random spaces of 12 stages x 5 options under one to
-four limits, whose stages are nearly alike, as the layers of an encoder are, or are not. One thread; CPU times.
+of `gearshift nas-search` (a limit on parameters; with a device one on its latency too). Beside them 200 random spaces
+of 12 stages x 5 options under one to four limits, whose stages are nearly alike, as the layers of an encoder are, or
+are not. One thread; CPU times.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.report import markdown, save
+from gearshift.runtime.bundle import open_bundle
 from gearshift.runtime.lookup import Problem, best_choices
 from gearshift.runtime.mixed import block_parts
 from gearshift.runtime.mixed_tables import MixedTables, load_mixed_tables
+from gearshift.runtime.operation_latency import OperationLatency
+from gearshift.runtime.profiles import operation_latency
 from gearshift.runtime.tables import BlockTables, Limits, load_tables
 from gearshift.runtime.timing import pin
 
@@ -36,12 +40,16 @@ def main() -> None:
     """Measure, print the table and write the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.look_up", description=__doc__.split("\n", 1)[0])
     parser.add_argument("tables", nargs="*", type=Path, metavar="TABLES")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="device profile with the times of --operations")
+    parser.add_argument("--operations", type=Path, metavar="BUNDLE", help="bundle of `gearshift nas-operations`")
     options = parser.parse_args()
     pin(1)
+    device = None
+    if options.profile is not None:
+        device = operation_latency(options.profile, open_bundle(options.operations), "fp32")
     spaces: dict[str, Callable[[int], list[float]]] = {"12 stages x 5 options": look_up_large}
     for path in options.tables:
-        name, timed = of_file(path)
-        spaces[name] = timed
+        spaces |= of_file(path, device)
     found = {name: {count: times_of(timed(count)) for count in COUNTS} for name, timed in spaces.items()}
     lines = [
         "### Milliseconds of a look-up: median, 95th percentile and largest",
@@ -57,15 +65,19 @@ def main() -> None:
     save("look-up", {"command": "python -m benchmarks.look_up TABLES ...", "cpu_ms": found}, lines)
 
 
-def of_file(path: Path) -> tuple[str, Callable[[int], list[float]]]:
-    """What a file holds in words, and what times look-ups in it."""
+def of_file(path: Path, device: OperationLatency | None) -> dict[str, Callable[[int], list[float]]]:
+    """What a file holds in words -> what times look-ups in it."""
     if json.loads(path.read_text(encoding="utf-8")).get("kind") == "mixed":
         mixed = load_mixed_tables(path)
         sizes = " + ".join(str(len(stage)) for stage in mixed.rows)
-        return f"{path.parent.name}: blocks of mixed operations, {sizes}", lambda count: look_up_mixed(mixed, count)
+        name = f"{path.parent.name}: blocks of mixed operations, {sizes}"
+        timed = {name: lambda count: look_up_mixed(mixed, count)}
+        if device is not None:
+            timed[f"{name}, a limit on latency"] = lambda count: look_up_mixed(mixed, count, device)
+        return timed
     tables = load_tables(path)
     sizes = " x ".join(str(len(stage)) for stage in tables.rows)
-    return f"{path.parent.name}: options of stages, {sizes}", lambda count: look_up(tables, count)
+    return {f"{path.parent.name}: options of stages, {sizes}": lambda count: look_up(tables, count)}
 
 
 def look_up(tables: BlockTables, count: int = 1) -> list[float]:
@@ -79,14 +91,18 @@ def look_up(tables: BlockTables, count: int = 1) -> list[float]:
     return took
 
 
-def look_up_mixed(tables: MixedTables, count: int) -> list[float]:
-    """Milliseconds of look-ups under a limit on parameters."""
+def look_up_mixed(tables: MixedTables, count: int, device: OperationLatency | None = None) -> list[float]:
+    """Milliseconds of look-ups under a limit on parameters, or on the latency on a device."""
     shape = tables.shape
     sizes = [[sum(part.parameters for part in block_parts(shape, row.block)) for row in stage] for stage in tables.rows]
     choices = [tuple(int(choose(stage)) for stage in sizes) for choose in (np.argmin, np.argmax)]
-    least, most = (tables.estimate(choice, embedding=EMBEDDING).parameters for choice in choices)
-    limits = [Limits(parameters=float(limit)) for limit in np.geomspace(1.1 * least, most, LIMITS)]
-    return [_took(partial(tables.best, limit, embedding=EMBEDDING, count=count)) for limit in limits]
+    ends = [tables.estimate(choice, latency=device, embedding=EMBEDDING) for choice in choices]
+    least, most = (one.parameters if one.latency_ms is None else one.latency_ms for one in ends)
+    limits = [
+        Limits(parameters=float(limit)) if device is None else Limits(latency_ms=float(limit))
+        for limit in np.geomspace(1.1 * least, most, LIMITS)
+    ]
+    return [_took(partial(tables.best, limit, device, embedding=EMBEDDING, count=count)) for limit in limits]
 
 
 def look_up_large(count: int = 1) -> list[float]:
