@@ -62,7 +62,8 @@ def main() -> None:
             ],
         ),
     ]
-    save("look-up", {"command": "python -m benchmarks.look_up TABLES ...", "cpu_ms": found}, lines)
+    flags = "" if device is None else " --profile FILE --operations BUNDLE"
+    save("look-up", {"command": f"python -m benchmarks.look_up TABLES ...{flags}", "cpu_ms": found}, lines)
 
 
 def of_file(path: Path, device: OperationLatency | None) -> dict[str, Callable[[int], list[float]]]:

@@ -12,7 +12,7 @@ processes share it: each is busy starting small kernels.
 3. net: for two sizes, the best net of each search within the parameters of a hand-made BERT, and that BERT, each
    trained anew on the text in the same way; and one of them without a teacher.
 4. tune: each for every task with the same settings; TREC with three seeds.
-5. shared: a search of a tuned teacher, and a pool of its own blocks with the weights that they share.
+5. shared: a search of a tuned teacher on the rows of its task, and a pool of its own blocks with their shared weights.
 """
 
 from __future__ import annotations

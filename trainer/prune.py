@@ -7,7 +7,6 @@ The teacher is the full net as it stands in the run directory. It costs a part o
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from gearshift.runtime.storage import require_replaceable, sha256_of
 from gearshift.trainer.acceleration import conditions, make_accelerator, usual_conditions
 from gearshift.trainer.checkpoint import SUPERNET, WEIGHTS, Run, load_run, save_run
 from gearshift.trainer.data import DataSet
-from gearshift.trainer.dynabert import encode_split
+from gearshift.trainer.dynabert import data_hash, encode_split
 from gearshift.trainer.evaluate import accuracies, with_reference
 from gearshift.trainer.interrupted import claim_states, decisive
 from gearshift.trainer.loop import StagePlan
@@ -114,5 +113,5 @@ def _identity(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery) -> 
         "pruning": dataclasses.asdict(pruning),
         "recovery": decisive(dataclasses.asdict(recovery)),
         "supernet": sha256_of(run.path / WEIGHTS),
-        "rows": hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest(),
+        "rows": data_hash(data),
     }

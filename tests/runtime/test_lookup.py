@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gearshift.runtime import lookup
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.lookup import Choice, Problem, best_choices, nearest, not_dominated
 
@@ -98,6 +100,17 @@ def test_a_partial_choice_is_left_out_only_where_as_many_others_that_stay_are_as
             as_good &= prices[stays, cost] <= prices[:, cost, None]
         left_out = np.setdiff1d(np.arange(4000), stays)
         assert (as_good[left_out].sum(axis=1) >= count).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_best_choices_stay_wherever_dominance_is_used(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(lookup, "MERGED_FROM", 1)
+    for seed in range(60):
+        problem = random_problem(seed, stages=5, options=4, costs=1 + seed % 3, alike=seed % 2 == 0)
+        if seed % 4 > 1:  # many ties
+            problem = dataclasses.replace(problem, losses=tuple(np.round(2 * losses) for losses in problem.losses))
+        found = [problem.totals(choice)[0] for choice in best_choices(problem, count)]
+        assert found == pytest.approx([loss for loss, _ in all_choices(problem)[:count]])
 
 
 def test_several_of_a_large_space_are_found_without_listing_it() -> None:
