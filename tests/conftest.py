@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gearshift.__main__ import main
-from tests.commands import Command, Ended
+from tests.command_line import Command, Ended
 
 
 @pytest.fixture(scope="session")
