@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from gearshift.errors import BundleError, InputError, SchemaError
+from gearshift.errors import BundleError, InputError, SchemaError, one_line
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
 from gearshift.runtime.inference.pages import release
@@ -70,7 +70,7 @@ class ElasticSession:
         try:
             session = ort.InferenceSession(str(path), options, providers=list(providers))
         except Exception as error:  # onnxruntime's errors share no base of their own
-            raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load it ({_one_line(error)})") from error
+            raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load it ({one_line(error)})") from error
         check_started(session, providers)
         _return_free_memory()
         self.path = path
@@ -100,7 +100,7 @@ class ElasticSession:
         try:
             (answer,) = self._session.run([self.task.output], feeds, options)
         except Exception as error:  # out of memory, or a graph that is not what its manifest says
-            raise BundleError(f"{self.path}: onnxruntime could not run it ({_one_line(error)})") from error
+            raise BundleError(f"{self.path}: onnxruntime could not run it ({one_line(error)})") from error
         return answer  # type: ignore[no-any-return]
 
     @property
@@ -143,7 +143,7 @@ def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
     try:
         ort.InferenceSession(str(graph), options, providers=list(CPU))
     except Exception as error:  # a full disk among others
-        raise BundleError(f"{target}: onnxruntime could not save it ({_one_line(error)})") from error
+        raise BundleError(f"{target}: onnxruntime could not save it ({one_line(error)})") from error
     _return_free_memory()
 
 
@@ -207,7 +207,3 @@ def _return_free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError):  # another C library
         return
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

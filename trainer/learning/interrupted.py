@@ -17,9 +17,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from gearshift.errors import InputError
+from gearshift.errors import InputError, first_line
 from gearshift.runtime.files.atomic import replace_file
-from gearshift.trainer.model.huggingface import first_line
 
 UNDECISIVE = ("save_every_s", "micro_batch")
 """Settings that may change between two calls: when to save decides nothing about what is trained, and in how many parts

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from gearshift.errors import StorageError
 from gearshift.runtime.files.atomic import replace_file
+from gearshift.schema import read_if_whole
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.model.elastic import ElasticClassifier
@@ -94,13 +95,12 @@ def teacher_states(
 
 def _done(description: Path, about: dict[str, Any]) -> int:
     """Batches that are there already."""
-    if not description.is_file():
-        return 0
-    try:
-        found = json.loads(description.read_bytes())
-        return int(found.pop("done")) if {k: v for k, v in found.items() if k != "done"} == about else 0
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return 0
+
+    def of_same(found: dict[str, Any]) -> int:
+        done = int(found["done"])
+        return done if found == {**about, "done": done} else 0
+
+    return read_if_whole(description, of_same) or 0
 
 
 def _path(folder: Path, layer: int) -> Path:
