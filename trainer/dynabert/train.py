@@ -26,7 +26,7 @@ from gearshift.runtime.space.elastic import Subnet
 from gearshift.runtime.space.uniform import kept_layers, uniform_grid
 from gearshift.trainer.data.augment import augment, near_words
 from gearshift.trainer.data.batches import EncodedRows, encode
-from gearshift.trainer.data.hub import is_hub_name
+from gearshift.trainer.data.place import kept_place
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet, data_hash
 from gearshift.trainer.dynabert.masked_words import masked_words
@@ -189,17 +189,12 @@ def _facts(
     return {
         "kept_layers": {str(depth): list(kept_layers(layers, depth)) for depth in settings.depths},
         "settings": settings.to_dict(),
-        "data": None if data_path is None else _place(data_path),
+        "data": kept_place(data_path),
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "truncated_rows": {split: rows.truncated for split, rows in encoded.items()},
         "dropped_rows": encoded["train"].dropped,
         "max_length": settings.max_length,
     }
-
-
-def _place(data_path: Path) -> str:
-    """What names the data from any directory."""
-    return str(data_path if is_hub_name(str(data_path)) else data_path.resolve())
 
 
 def _check(checkpoint: Checkpoint, settings: Settings) -> None:

@@ -22,7 +22,7 @@ from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.space.elastic import Subnet
 from gearshift.schema import Schema, read_json
-from gearshift.trainer.data.hub import is_hub_name
+from gearshift.trainer.data.place import find_place
 from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.huggingface import (
     checkpoint_state,
@@ -92,8 +92,7 @@ class Run:
     @property
     def data_path(self) -> Path | None:
         """The data that it was trained on, where that is known and still there."""
-        path = self.facts.get("data")
-        return Path(path) if path is not None and (is_hub_name(path) or Path(path).exists()) else None
+        return find_place(self.facts.get("data"))
 
 
 def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "classification") -> Checkpoint:

@@ -22,6 +22,7 @@ from gearshift.errors import ModelError, first_line
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.space.mixed import MixedSpace, MixedSubnet
 from gearshift.schema import Schema, read_json
+from gearshift.trainer.data.place import find_place
 from gearshift.trainer.model.checkpoint import POOL, WEIGHTS, Run, load_run, load_tokenizer, save_tokenizer
 from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
 from gearshift.trainer.nasbert.model import MixedModel
@@ -60,8 +61,7 @@ class MixedRun:
     @property
     def data_path(self) -> Path | None:
         """The data that it was tuned on, where that is known and still there."""
-        path = self.facts.get("data")
-        return Path(path) if path is not None and Path(path).exists() else None
+        return find_place(self.facts.get("data"))
 
 
 AnyRun = Run | MixedRun

@@ -23,6 +23,7 @@ from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.space.mixed import Block, MixedShape, MixedSubnet, block_parts, projection_part
 from gearshift.runtime.tables.knapsack import Problem, best_choices
 from gearshift.trainer.data.batches import EncodedRows, encode
+from gearshift.trainer.data.place import kept_place
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.evaluate import accuracy
@@ -92,7 +93,7 @@ def choose_shared(
         one.subnet.name: accuracy(checkpoint.model, one.subnet, test)
         for one in tqdm(chosen, desc="test", unit="net", disable=None)
     }
-    known = {"data": None if data_path is None else str(data_path.resolve()), "columns": dict(columns or {})}
+    known = {"data": kept_place(data_path), "columns": dict(columns or {})}
     return _write(searched, chosen, accuracies, known), scored
 
 

@@ -16,6 +16,7 @@ from gearshift.errors import InputError, ModelError
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import require_replaceable, sha256_of
 from gearshift.trainer.data.batches import Batch, EncodedRows, encode
+from gearshift.trainer.data.place import kept_place
 from gearshift.trainer.data.splits import DataSet, data_hash
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.evaluate import accuracy
@@ -107,7 +108,7 @@ def tune_net(
     facts: dict[str, Any] = {
         "settings": settings.to_dict(),
         "net": dict(net.facts),
-        "data": None if data_path is None else str(data_path.resolve()),
+        "data": kept_place(data_path),
         "columns": dict(columns or {}),
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "max_length": settings.max_length,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from gearshift.commands.task_data import data_path
 from gearshift.errors import InputError, ModelError, StorageError
 from gearshift.runtime.space.mixed import Block, MixedSubnet
 from gearshift.trainer.data.batches import encode
@@ -62,6 +64,17 @@ def test_a_net_learns_the_task_and_is_read_again(net: MixedRun, run: Run, tmp_pa
     mine, its = (one.checkpoint.model.state_dict() for one in (again, tuned))
     assert all(torch.equal(mine[name], tensor) for name, tensor in its.items())
     assert isinstance(load_any_run(run.path), Run)
+
+
+@pytest.mark.parametrize("name", ["glue/rte", "hub:owner/name"])
+def test_a_net_tuned_on_a_data_set_of_the_hub_finds_it_again(
+    net: MixedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    short = dataclasses.replace(ALONE, epochs=0.1)
+    tuned = tune_net(net, None, DATA, short, tmp_path / "tuned", data_path=Path(name))
+    monkeypatch.chdir(tmp_path)
+    for run in (tuned, load_mixed_run(tuned.path)):
+        assert data_path(argparse.Namespace(run=run.path, data=None), run) == Path(name)
 
 
 def test_the_teachers_answers_are_its_logits_each_computed_once(run: Run) -> None:
