@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
 from gearshift.runtime.inference.pages import release
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
+from gearshift.versions import release_numbers
 
 OPTIMIZATION_KEY = "graph_optimization_level"
 """The one entry of the manifest's session options that is no configuration entry of ONNX Runtime."""
@@ -184,19 +184,14 @@ def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | N
 
 
 def _check_version(minimum: str) -> None:
-    if _version(ort.__version__) < _version(minimum):
+    wanted, found = release_numbers(minimum), release_numbers(ort.__version__)
+    if wanted is None:
+        raise SchemaError(f"manifest: expected a version of onnxruntime such as 1.23, found {minimum!r}")
+    if found is not None and found < wanted:
         raise SchemaError(
             f"this bundle needs onnxruntime {minimum} or newer, found {ort.__version__}; "
             f"pip install 'onnxruntime>={minimum}'"
         )
-
-
-def _version(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: 1.23.2rc1 is (1, 23, 2)."""
-    found = re.match(r"\d+(\.\d+)*", text)
-    if found is None:
-        raise SchemaError(f"manifest: expected a version of onnxruntime such as 1.23, found {text!r}")
-    return tuple(int(part) for part in found[0].split("."))
 
 
 def _return_free_memory() -> None:
