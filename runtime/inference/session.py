@@ -12,6 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from gearshift.errors import BundleError, InputError, SchemaError, one_line
+from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
 from gearshift.runtime.inference.pages import release
@@ -162,7 +163,7 @@ def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | N
 
     Raises InputError for a wrong number of threads, SchemaError for an unknown entry.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+    if not is_whole(threads, 1, MOST_THREADS):
         raise InputError(f"threads: expected a whole number from 1 to {MOST_THREADS}, got {threads!r}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

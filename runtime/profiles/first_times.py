@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import InputError
+from gearshift.number_checks import is_whole
 from gearshift.runtime.batches import one
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.executors import executors
@@ -70,7 +71,7 @@ def measure_table(
     BUDGET_S is used. `progress` is called with the rounds done and the rounds planned.
     """
     lengths = _checked_lengths(lengths, bundle)
-    if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
+    if not is_whole(runs, 1):
         raise InputError(f"runs: expected a whole number of at least 1, got {runs!r}")
     gears = executors(bundle, session)
     texts = {length: random_text(bundle, length, seed) for length in lengths}

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 from gearshift.errors import InputError
+from gearshift.number_checks import is_whole
 
 LOOPBACK = "127.0.0.1"
 
@@ -23,7 +24,7 @@ PATIENCE_S = 5.0
 
 def check_port(port: object) -> None:
     """Raise InputError where this is no port; 0 means any free one."""
-    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+    if not is_whole(port, 0, 65535):
         raise InputError(f"metrics_port: expected a whole number from 0 to 65535, got {port!r}")
 
 

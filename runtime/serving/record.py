@@ -9,6 +9,7 @@ from typing import Any
 
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import DataError
+from gearshift.number_checks import is_finite, is_whole
 from gearshift.runtime.batches import Work, work_of
 from gearshift.runtime.policy.steering import Steering
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
@@ -209,13 +210,13 @@ def _plain(value: Any) -> Any:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_finite(value):
         raise ValueError(f"expected a number, found {value!r}")
     return float(value)
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if not is_whole(value, 0):
         raise ValueError(f"expected a whole number, found {value!r}")
     return value
 
