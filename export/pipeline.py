@@ -35,6 +35,7 @@ from gearshift.export.vocabulary import VocabularyReport, prune_vocabulary
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.manifest import (
     CPU_PRECISIONS,
+    MACS_TOKENS,
     MANIFEST,
     PRECISIONS,
     SELF_TEST,
@@ -55,9 +56,6 @@ from gearshift.trainer.learning.evaluate import with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.checkpoint import WEIGHTS
 from gearshift.trainer.nasbert.run import AnyRun, MixedRun
-
-MACS_TOKENS = 128
-"""Length of text for which the manifest counts multiply-accumulates, as the papers do."""
 
 MINIMUM_ONNXRUNTIME = "1.23"
 

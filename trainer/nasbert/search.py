@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gearshift.runtime.bundle.manifest import MACS_TOKENS
 from gearshift.runtime.files.atomic import require_replaceable, sha256_of
 from gearshift.runtime.space.mixed import MixedSpace
 from gearshift.runtime.tables.block import TABLES
@@ -29,7 +30,6 @@ from gearshift.trainer.nasbert.stage import StageModels, StageResult, StageSearc
 from gearshift.trainer.nasbert.states import boundaries_of
 from gearshift.trainer.nasbert.teacher import Teacher, Text, read_states
 
-MACS_TOKENS = 128
 LATENCY_TOKENS = 64
 """Length of text whose latency buckets go by."""
 
