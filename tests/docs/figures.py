@@ -150,7 +150,7 @@ def read_annotation(comment: str) -> Annotation:
 
 def linked(text: str) -> list[str]:
     """Names of the result files that a text links."""
-    return re.findall(r"\]\([^)]*?benchmarks/results/([^)#]+\.(?:md|json))\)", text)
+    return re.findall(r"\]\([^)]*?benchmarks/results/([^)#]+\.(?:md|json))(?:#[^)]*)?\)", text)
 
 
 def cleaned(text: str) -> str:
