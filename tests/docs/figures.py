@@ -1,35 +1,41 @@
 """Compare the figures of a page with the result files that it links.
 
-A figure is a number with a decimal point, a thousands separator, an exponent or a unit, or any number in a cell of a table behind the
-first column. Code, links, headings and the headers of tables have none. Each figure has to be found, rounded as it is
-printed, in a result file that its paragraph, list item or row links; a table without links takes those of the paragraph
-before it. A comment on the line before the paragraph or table says what cannot be read off the links:
+A figure is a number with a decimal point, a thousands separator, an exponent or a unit, or any number in a cell of a
+table behind the first column. Code, links, headings and the headers of tables have none. Each figure has to be found,
+rounded as it is printed, in a result file that its paragraph, list item or row links; a table without links takes those
+of the paragraph before it. A comment on the line before the paragraph or table says what cannot be read off the links:
 
     <!-- figures: from a.md, b.md[text]; by row; set 9.1, 64; quoted 84.2; tested .79; 2.0 = 74.1 - 72.1 -->
 
-from: result files, or any file by its path in the repository; with [text], only their lines that contain it
+from: result files, or any file by its path in the repository; with [text], its lines that contain it, also
+where a link names it; a row of a table that links files takes these alone
 by row, by cell: all figures of a table's row, or cell, stand on one line of one file
 set: chosen and not measured; quoted: what others published; tested: recomputed by a test of its own
-X = sum: computed from figures of the files, each of which is as exact as it is printed there
+X = sum: computed from figures of the files, each as exact as it is printed there, and from what is set
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tests.docs.pages import ROOT, Page
 
 RESULTS = ROOT / "benchmarks" / "results"
-NUMBER = re.compile(r"(?<![\w.])(?<![A-Za-z]-)([-+±]?)((?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:e-?\d+)?)(?![\w])(?!\.\d)")
+NUMBER = re.compile(
+    r"(?<![\w.])(?<![A-Za-z]-)([-+±]?)((?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:e-?\d\d?)?)(?![\w])(?!\.\d)"
+)
 UNITS = r"(?:%|ms\b|MB\b|GB\b|s\b|seconds?\b|minutes?\b|microseconds?\b|points?\b|times\b|bytes\b)"
 UNITED = re.compile(rf"^(?:(?: to | and | or | / |, | ± )[-+±]?[\d.,]+(?: %)?)*(?: |-)?{UNITS}")
-VERSIONS = re.compile(r"\b(?:Python|onnxruntime|transformers|torch|qemu|version) \d+(?:\.\d+)+(?:(?: to| to below) \d+(?:\.\d+)+)*")
+VERSIONS = re.compile(
+    r"\b(?:Python|onnxruntime|transformers|torch|qemu|version) \d+(?:\.\d+)+(?:(?: to| to below) \d+(?:\.\d+)+)*"
+)
 CONSTANTS = (1, 100, 1000)
 """Numbers that a sum may use beside figures of the files: for shares and units."""
 
@@ -168,23 +174,36 @@ def groups(page: Page) -> Iterator[Group]:
             yield from _table_groups(block, before)
         else:
             figures = numbers(cleaned(block.text), only_figures=True)
-            yield Group(block.line, figures, links + block.annotation.sources, block.annotation, together=False)
+            yield Group(block.line, figures, _sources(links, block.annotation), block.annotation, together=False)
         before = links
 
 
 def _table_groups(block: Block, before: Sequence[str]) -> Iterator[Group]:
     note = block.annotation
-    for offset, row in enumerate(block.text.splitlines()[2:], start=2):
-        sources = linked(row) + note.sources or list(before)
+    header, _, *rows = block.text.splitlines()
+    for offset, row in enumerate(rows, start=2):
+        own = {path_of(link) for link in linked(row)}
+        sources = _sources(linked(header) + linked(row), note) or list(before)
+        if own:
+            sources = [name for name in sources if path_of(name) in own]
         cells = re.split(r"(?<!\\)\|", cleaned(row))[2:-1]
         for text in cells if note.by == "cell" else [" | ".join(cells)]:
             yield Group(block.line + offset, numbers(text), sources, note, together=bool(note.by))
 
 
+def _sources(links: Iterable[str], note: Annotation) -> list[str]:
+    """Those of the comment, and the linked files that it does not name."""
+    named = {path_of(name) for name in note.sources}
+    return note.sources + [link for link in links if path_of(link) not in named]
+
+
 def read_source(name: str) -> list[list[Number]]:
     """Numbers of a source, line by line. Raises FileNotFoundError where there is no such file."""
-    file, _, wanted = name.removesuffix("]").partition("[")
-    path = ROOT / file if "/" in file and not (RESULTS / file).exists() else RESULTS / file
+    return _lines(path_of(name), name.removesuffix("]").partition("[")[2])
+
+
+@functools.cache
+def _lines(path: Path, wanted: str) -> list[list[Number]]:
     if path.suffix == ".json":
         return [[number] for number in _json_numbers(json.loads(path.read_text(encoding="utf-8")), wanted, "")]
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -221,7 +240,7 @@ def problems(group: Group) -> list[str]:
     note = group.annotation
     lines = [line for name in group.sources for line in read_source(name)]
     pool = [number for line in lines for number in line]
-    wrong = [problem for each in note.sums for problem in _sum_problems(each, pool)]
+    wrong = [problem for each in note.sums for problem in _sum_problems(each, [*pool, *note.given])]
     known = [*note.given, *(each.figure for each in note.sums)]
     figures = [figure for figure in group.figures if not any(_is_printed(figure, each) for each in known)]
     if not group.sources:
@@ -262,15 +281,17 @@ def _interval(node: ast.expr, pool: Sequence[Number], text: str) -> tuple[float,
     printed = ast.get_source_segment(text, node) or ""
     (number,) = numbers(printed)
     if any(same(number, each) and each.half <= number.half for each in pool):
-        return number.value - number.half, number.value + number.half
+        half = number.half if "." in printed else 0  # counts are exact
+        return number.value - half, number.value + half
     if number.value in CONSTANTS:
         return number.value, number.value
     raise ValueError(f"{text}: {printed} is in none of the files")
 
 
 def changed(figure: Number) -> Number:
-    """The figure with another last digit."""
-    return Number(figure.text, figure.sign, figure.value + 2 * figure.half, figure.half, figure.percent)
+    """The figure with its last digit one higher."""
+    value = figure.value + 2 * figure.half
+    return replace(figure, text=f"{figure.sign}{value:.10g}", value=value)
 
 
 def path_of(name: str) -> Path:
