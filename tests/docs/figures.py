@@ -21,36 +21,16 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.docs.numbers import Number, cleaned, numbers, same
 from tests.docs.pages import ROOT, Page
 
 RESULTS = ROOT / "benchmarks" / "results"
-NUMBER = re.compile(
-    r"(?<![\w.])(?<![A-Za-z]-)([-+±]?)((?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:e-?\d\d?)?)(?![\w])(?!\.\d)"
-)
-UNITS = r"(?:%|ms\b|MB\b|GB\b|s\b|seconds?\b|minutes?\b|microseconds?\b|points?\b|times\b|bytes\b)"
-UNITED = re.compile(rf"^(?:(?: to | and | or | / |, | ± )[-+±]?[\d.,]+(?: %)?)*(?: |-)?{UNITS}")
-VERSIONS = re.compile(
-    r"\b(?:Python|onnxruntime|transformers|torch|qemu|version) \d+(?:\.\d+)+(?:(?: to| to below) \d+(?:\.\d+)+)*"
-)
 CONSTANTS = (1, 100, 1000)
 """Numbers that a sum may use beside figures of the files: for shares and units."""
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number as it is printed, on a page or in a result file."""
-
-    text: str
-    sign: str
-    value: float
-    half: float
-    """Half a unit of the last digit that is printed."""
-    percent: bool = False
-    """Whether a share of 1 may be meant: the unit is %, or points."""
 
 
 @dataclass(frozen=True)
@@ -95,31 +75,6 @@ class Group:
     together: bool
 
 
-def numbers(text: str, *, only_figures: bool = False) -> list[Number]:
-    """Numbers of a text; `only_figures`: those with a decimal point, a separator or a unit."""
-    found = []
-    for match in NUMBER.finditer(text):
-        sign, digits = match.groups()
-        rest = text[match.end() :]
-        if not digits or digits.startswith("e") or (only_figures and not _is_figure(digits, rest)):
-            continue
-        behind = re.match(rf"[^|;(]*?{UNITS}", rest)
-        percent = bool(behind and behind[0].endswith(("%", "point", "points")))
-        found.append(Number(sign + digits, sign, *_read(digits), percent))
-    return found
-
-
-def _is_figure(digits: str, rest: str) -> bool:
-    return any(part in digits for part in ".,e") or bool(UNITED.match(rest))
-
-
-def _read(digits: str) -> tuple[float, float]:
-    mantissa, _, exponent = digits.replace(",", "").partition("e")
-    decimals = len(mantissa.partition(".")[2])
-    scale = 10.0 ** int(exponent or 0)
-    return float(mantissa) * scale, 0.5 * 10.0**-decimals * scale
-
-
 def blocks(page: Page) -> Iterator[Block]:
     """Paragraphs, list items and tables of a page, with the comments that belong to them."""
     annotation, line = Annotation(), 1
@@ -157,12 +112,6 @@ def read_annotation(comment: str) -> Annotation:
 def linked(text: str) -> list[str]:
     """Names of the result files that a text links."""
     return re.findall(r"\]\([^)]*?benchmarks/results/([^)#]+\.(?:md|json))(?:#[^)]*)?\)", text)
-
-
-def cleaned(text: str) -> str:
-    """Text without code, targets of links, comments, and versions of what is named before them."""
-    without = re.sub(r"`[^`]*`|<!--.*?-->|https?://\S+", " ", text, flags=re.S)
-    return VERSIONS.sub(" ", re.sub(r"\]\([^)]*\)", "]", without))
 
 
 def groups(page: Page) -> Iterator[Group]:
@@ -222,17 +171,23 @@ def _json_numbers(value: Any, wanted: str, at: str) -> Iterator[Number]:
         yield from _json_numbers(each, wanted, f"{at}.{key}" if at else str(key))
 
 
-def same(figure: Number, source: Number) -> bool:
-    """Whether the source, rounded as the figure is printed, is the figure; a printed sign has to be the same."""
-    if figure.sign in ("+", "-") and source.sign in ("+", "-") and figure.sign != source.sign:
-        return False
-    scales = (1, 100) if figure.percent else (1,)
-    return any(abs(source.value * scale - figure.value) <= figure.half * (1 + 1e-9) for scale in scales)
-
-
 def wrong_figures(page: Page) -> list[str]:
-    """One line for each figure of a page that is not what its source says."""
-    return [f"{page.name}:{group.line}: {problem}" for group in groups(page) for problem in problems(group)]
+    """One line for each figure of a page that is not what its source says, and for what a comment has in vain."""
+    found = list(groups(page))
+    wrong = [f"{page.name}:{group.line}: {problem}" for group in found for problem in problems(group)]
+    for note in {id(group.annotation): group.annotation for group in found}.values():
+        own = [group for group in found if group.annotation is note]
+        wrong += [f"{page.name}:{own[0].line}: {text} of the comment is not printed" for text in _unused(note, own)]
+    return wrong
+
+
+def _unused(note: Annotation, own: Sequence[Group]) -> Iterator[str]:
+    """What a comment gives that neither the figures of its block nor a sum of it need."""
+    printed = [figure for group in own for figure in group.figures]
+    operands = [number for each in note.sums for number in numbers(each.expression)]
+    for number in [*note.given, *(each.figure for each in note.sums)]:
+        if not any(_is_printed(number, other) for other in [*printed, *operands]):
+            yield number.text
 
 
 def problems(group: Group) -> list[str]:
@@ -268,16 +223,16 @@ def _sum_problems(wanted: Sum, pool: Sequence[Number]) -> list[str]:
 
 
 def _interval(node: ast.expr, pool: Sequence[Number], text: str) -> tuple[float, float]:
-    """Least and greatest value of an expression whose operands are rounded. Raises ValueError for an unknown one."""
+    """Least and greatest value of a sum of positive, rounded operands. Raises ValueError for one of no file."""
     if isinstance(node, ast.BinOp):
         (a, b), (c, d) = _interval(node.left, pool, text), _interval(node.right, pool, text)
-        ends = {
-            ast.Add: lambda: (a + c, b + d),
-            ast.Sub: lambda: (a - d, b - c),
-            ast.Mult: lambda: (min(a * c, b * d), max(a * c, b * d)),
-            ast.Div: lambda: (a / d, b / c),
-        }
-        return ends[type(node.op)]()
+        if isinstance(node.op, ast.Add):
+            return a + c, b + d
+        if isinstance(node.op, ast.Sub):
+            return a - d, b - c
+        if isinstance(node.op, ast.Mult):
+            return a * c, b * d
+        return a / d, b / c
     printed = ast.get_source_segment(text, node) or ""
     (number,) = numbers(printed)
     if any(same(number, each) and each.half <= number.half for each in pool):
@@ -286,12 +241,6 @@ def _interval(node: ast.expr, pool: Sequence[Number], text: str) -> tuple[float,
     if number.value in CONSTANTS:
         return number.value, number.value
     raise ValueError(f"{text}: {printed} is in none of the files")
-
-
-def changed(figure: Number) -> Number:
-    """The figure with its last digit one higher."""
-    value = figure.value + 2 * figure.half
-    return replace(figure, text=f"{figure.sign}{value:.10g}", value=value)
 
 
 def path_of(name: str) -> Path:

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from scipy.stats import spearmanr
 
-from gearshift.device_profiles.roofline import SLACK
 from tests.docs import figures
-from tests.docs.figures import Group, changed, groups, linked, numbers, path_of, problems, wrong_figures
+from tests.docs.figures import Group, groups, linked, path_of, problems, wrong_figures
+from tests.docs.numbers import changed, cleaned, numbers
 from tests.docs.pages import PAGES, ROOT, Page
 
 CHECKED = [page for page in PAGES if page.name != "docs/decision.md"]
@@ -103,7 +102,7 @@ def test_cells_are_figures_whatever_they_look_like_and_labels_are_not(written: P
 
 def test_names_versions_code_and_plain_counts_are_no_figures() -> None:
     text = "int8 of MiniLM-L6 in `0.5` with onnxruntime 1.32.0, SST-2 and WNUT-17, w050-d100, 12 subnets, release 3.4.5"
-    assert numbers(figures.cleaned(text), only_figures=True) == []
+    assert numbers(cleaned(text), only_figures=True) == []
     assert [each.text for each in numbers("1 to 2 %, 3 / 4 ms, 5 and more", only_figures=True)] == ["1", "2", "3", "4"]
 
 
@@ -135,6 +134,17 @@ def test_a_sum_is_computed_as_exactly_as_its_figures_are_printed(written: Path) 
         wrong(written, page.format("2 = 1 - 5.5", "2 ms"))
 
 
+def test_a_comment_that_gives_what_is_not_printed_is_told(written: Path) -> None:
+    page = "<!-- figures: set 3, 4; from speed.md; 8 = 4 + 4 -->\nIt is {} ms.\n"
+    assert wrong(written, page.format("3 and 8")) == []
+    assert wrong(written, page.format("8")) == ["3 of the comment is not printed"]
+    assert wrong(written, page.format("3")) == ["8 of the comment is not printed"]
+
+
+def test_a_unit_may_stand_on_the_next_line(written: Path) -> None:
+    assert wrong(written, "It takes 3\nms.") == ["3 has no result file"]
+
+
 def test_a_comment_that_cannot_be_read_is_an_error(written: Path) -> None:
     with pytest.raises(ValueError, match="found 'measured 3'"):
         wrong(written, "<!-- figures: measured 3 -->\nIt is 3 ms.\n")
@@ -145,62 +155,3 @@ def test_only_links_into_the_results_are_sources() -> None:
         "speed.md",
         "raw.json",
     ]
-
-
-def test_the_order_of_policies_is_ranked_as_results_say() -> None:
-    """Spearman over the eight policies of both: the simulator's traces of contention, SST-2, and the real machine."""
-    real = {row["policy"]: row["goodput"] for row in _result("engine-sst2")["rows"]}
-    names = {
-        "static w025-d050": "static-small",
-        "static w050-d075": "static-medium",
-        "static w075-d100": "static-large",
-    }
-    found = {}
-    for trace in ("contention", "memory-contention"):
-        simulated = _simulated("sst2-fp32", trace)
-        pairs = [(value, simulated[names.get(policy, policy)]) for policy, value in real.items()]
-        assert len(pairs) == 8
-        found[trace] = f"{spearmanr(*zip(*pairs, strict=True)).statistic:.2f}".lstrip("0")
-    said = "{contention} with its trace of processor contention, {memory-contention} with that of memory contention"
-    text = " ".join((ROOT / "docs" / "results.md").read_text(encoding="utf-8").split())
-    for trace, value in found.items():
-        said = said.replace(f"{{{trace}}}", value)
-    assert f"rank correlation is {said}" in text
-
-
-def test_the_range_of_a_roofline_is_as_wide_as_results_say() -> None:
-    """From the floor of the best constants to SLACK times that of the worst, median over subnets and lengths."""
-    wide = {}
-    for row in _result("roofline")["results"]:
-        ratios = sorted(most / least for least, most in row["floors"])
-        middle = (ratios[(len(ratios) - 1) // 2] + ratios[len(ratios) // 2]) / 2
-        wide[row["precision"]] = round(middle * SLACK[row["precision"]])
-    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    assert f"a factor of {wide['fp32']} (fp32) and {wide['int8']} (int8) wide at the median" in text
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "rows", "said"),
-    [
-        ([0.98, 0.956], [700, 700], "a standard error is {} to {} points"),
-        ([0.881, 0.962, 0.981], [1821, 500, 700], "A standard error is {}, {} and {} points"),
-    ],
-)
-def test_a_standard_error_is_that_of_a_share(accuracies: list[float], rows: list[int], said: str) -> None:
-    """Of accuracies that stand beside it, on so many rows."""
-    text = " ".join((ROOT / "docs" / "download.md").read_text(encoding="utf-8").split())
-    errors = [100 * (share * (1 - share) / count) ** 0.5 for share, count in zip(accuracies, rows, strict=True)]
-    assert said.format(*(f"{error:.1f}".lstrip("0") for error in errors)) in text
-
-
-def _result(name: str) -> dict[str, list[dict[str, object]]]:
-    found: dict[str, list[dict[str, object]]] = json.loads((figures.RESULTS / f"{name}.json").read_text())
-    return found
-
-
-def _simulated(model: str, trace: str) -> dict[str, float]:
-    """Goodput of each policy on a trace, off the table of a model."""
-    _, _, behind = (figures.RESULTS / "policies.md").read_text().partition(f"### {model}: ")
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in behind.splitlines() if line[:1] == "|"]
-    values = next(row for row in rows if row[0] == trace)
-    return {name: float(value) for name, value in zip(rows[0][1:9], values[1:9], strict=True)}
