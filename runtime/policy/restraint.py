@@ -174,16 +174,11 @@ class Arrivals:
         self._counts[queued] += self._weight
         self._runs.append(_Run(now, queued))
 
-    def made_late_alone(self, run_ms: float) -> float:
-        """Requests that a run of that length makes late on average, where none waits behind it."""
-        return self.made_late(run_ms, queued=False)
+    def made_late(self, queued: bool, run_ms: float) -> float:
+        """Requests that a run of that length makes late on average; never fewer for a longer one.
 
-    def made_late_in_queue(self, run_ms: float) -> float:
-        """Requests that a run of that length makes late on average, where others wait behind it."""
-        return self.made_late(run_ms, queued=True)
-
-    def made_late(self, run_ms: float, *, queued: bool) -> float:
-        """Requests that a run of that length makes late on average; never fewer for a longer one."""
+        `queued`: whether others wait behind it.
+        """
         count = self._counts[queued]
         return sum(self._limits[queued][: _step(run_ms)]) / count if count else 0.0
 
