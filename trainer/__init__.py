@@ -2,8 +2,7 @@
 
 from gearshift.extras import require
 
-require(
-    "train",
+PACKAGES = (
     "torch",
     "transformers",
     "safetensors",
@@ -15,3 +14,8 @@ require(
     "sklearn",
     "accelerate",
 )
+
+
+def require_train() -> None:
+    """Raise MissingExtraError where a package of `gearshift[train]` is missing; settings alone need none of them."""
+    require("train", *PACKAGES)
