@@ -32,7 +32,7 @@ def add(listed: Any) -> None:
     parser = command(listed, "run", run, "answer texts with a bundle")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     parser.add_argument(
-        "texts", nargs="*", metavar="TEXT", help="texts; - (or none) reads one a line from standard input"
+        "texts", nargs="*", default=[], metavar="TEXT", help="texts; - (or none) reads one a line from standard input"
     )
     parser.add_argument(
         "--pair", action="store_true", help="texts come two by two, or as lines with a tab; a question comes first"
