@@ -25,16 +25,16 @@ from gearshift.trainer.learning.settings import LoopSettings
 from gearshift.trainer.model.elastic import HEAD
 
 Losses = Callable[[nn.Module, Batch, int], Sequence[Callable[[], Tensor]]]
-"""What a step, numbered from 0, adds up over a batch: each is computed and sent backward before the next one is."""
+"""Losses that a step, numbered from 0, adds up over a batch: each is sent backward before the next is computed."""
 
 
 Score = Callable[[], float]
-"""How good the model is just now on held-out rows; more is better."""
+"""Score of the model as it is now, on held-out rows; more is better."""
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What one stage of training is."""
+    """One stage of training."""
 
     name: str
     epochs: float
@@ -57,7 +57,7 @@ class Evaluation:
 
 
 class Constraint(Protocol):
-    """What weights must keep to while they learn, such as zeros that stay zeros."""
+    """Condition that weights keep to while they learn, such as zeros that stay zeros."""
 
     def begin(self) -> None:
         """Called once, when the weights of an interrupted stage are back."""
