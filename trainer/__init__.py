@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 
 from gearshift.extras import require
 
-require("train")
-
 if TYPE_CHECKING:
     from gearshift.trainer.data.splits import read_data as read_data
     from gearshift.trainer.dynabert.settings import Settings as Settings
@@ -28,12 +26,18 @@ _MODULES = {
 __all__ = [*_MODULES]
 
 
+def require_train() -> None:
+    """Raise MissingExtraError where a package of `gearshift[train]` is missing; settings need none of them."""
+    require("train")
+
+
 if not TYPE_CHECKING:  # mypy would take any name
 
     def __getattr__(name: str) -> object:
         """Import a public name from its module."""
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        require_train()
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
