@@ -14,8 +14,7 @@ from gearshift.commands.output import millions as _millions
 from gearshift.commands.output import percent as _percent
 from gearshift.commands.output import show as _print
 from gearshift.commands.output import table as _table
-from gearshift.commands.task_data import data_path
-from gearshift.commands.task_data import read_task_data as _read_data
+from gearshift.commands.task_data import columns_of
 from gearshift.runtime import Bundle, InputError, open_bundle
 from gearshift.runtime.bundle.compressed import open_compressed
 from gearshift.runtime.bundle.compressed import unpack as write_unpacked
@@ -38,12 +37,13 @@ def export(options: argparse.Namespace) -> int:
     from gearshift.commands.progress import progress_bar
     from gearshift.export.pipeline import export_bundle
     from gearshift.trainer.model.checkpoint import Run
+    from gearshift.trainer.model.run_data import read_run_data
     from gearshift.trainer.nasbert.run import load_any_run
 
     if options.checkpoint is not None:
         return _extract(options)
     run = load_any_run(options.run)
-    data = _read_data(options, data_path(options, run), run.checkpoint.task, run)
+    data = read_run_data(run, options.data, columns_of(options))
     names, portable = _portable(options, run)
     precisions = options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",))
     with progress_bar() as progress:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gearshift.commands.output import millions, percent, show, table
-from gearshift.commands.task_data import columns_for, columns_of, read_task_data
+from gearshift.commands.task_data import columns_of, read_task_data
 from gearshift.errors import InputError
 from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.space.mixed import MixedSubnet, parse_subnet
@@ -202,7 +202,8 @@ def pool(options: argparse.Namespace) -> int:
     path: Path | None = trained.data_path if trained is not None else options.data
     if path is None:
         raise InputError(f"{source}: does not say what it was trained on; pass its data with --data")
-    columns = columns_for(options, trained)
+    as_trained = {} if trained is None else trained.facts.get("columns", {})
+    columns = {**as_trained, **columns_of(options)}
     data = read_data(path, task=searched.run.checkpoint.task, **columns)
     run, scored = choose_shared(searched, teacher, data, pool=options.pool, data_path=path, columns=columns)
     known = {one.subnet: one for one in scored}

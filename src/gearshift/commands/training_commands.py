@@ -11,7 +11,7 @@ from gearshift.commands.output import millions as _millions
 from gearshift.commands.output import percent as _percent
 from gearshift.commands.output import show as _print
 from gearshift.commands.output import table as _table
-from gearshift.commands.task_data import columns_of, data_path
+from gearshift.commands.task_data import columns_of
 from gearshift.commands.task_data import read_task_data as _read_data
 from gearshift.runtime import InputError, open_bundle
 from gearshift.runtime.tables.from_profile import block_latencies
@@ -126,12 +126,13 @@ def prune(options: argparse.Namespace) -> int:
     from gearshift.trainer.learning.objectives import OBJECTIVES
     from gearshift.trainer.learning.sparsity import Pruning
     from gearshift.trainer.model.checkpoint import load_run
+    from gearshift.trainer.model.run_data import read_run_data
 
     pruning = Pruning(options.sparsity, options.scope, options.embeddings, options.ramp)
     given = {field.name: getattr(options, field.name) for field in fields(Recovery)}
     recovery = Recovery(**{name: value for name, value in given.items() if value is not None})
     run = load_run(options.run)
-    data = _read_data(options, data_path(options, run), run.checkpoint.task, run)
+    data = read_run_data(run, options.data, columns_of(options))
     pruned = prune_run(run, data, pruning, recovery, options.output)
     metric, zeros = OBJECTIVES[data.task].metric, pruned.facts["sparsity"]
     result = {
@@ -154,6 +155,7 @@ def prune(options: argparse.Namespace) -> int:
 def search(options: argparse.Namespace) -> int:
     """Write the block tables and the pool of a supernet, and show the pool."""
     from gearshift.trainer.model.checkpoint import load_run
+    from gearshift.trainer.model.run_data import read_run_data
     from gearshift.trainer.search.search import search_run
 
     if options.plot is not None:  # a name that cannot be written is found before the long work
@@ -161,7 +163,7 @@ def search(options: argparse.Namespace) -> int:
 
         check_format(options.plot)
     run = load_run(options.run)
-    data = _read_data(options, data_path(options, run), run.checkpoint.task, run)
+    data = read_run_data(run, options.data, columns_of(options))
     devices = _devices(options)
     report = search_run(
         run,
