@@ -22,7 +22,6 @@ from tqdm import tqdm
 
 from gearshift.errors import DataError, InputError, ModelError
 from gearshift.runtime.dan.model import Floats, Text
-from gearshift.runtime.files.atomic import replacing_file
 from gearshift.trainer.dan.ngram_table import most_frequent
 from gearshift.trainer.dan.run import DanRun, save_dan_run
 from gearshift.trainer.dan.settings import DanSettings
@@ -30,7 +29,7 @@ from gearshift.trainer.dan.student import Bags, DanStudent, RowwiseAdagrad, Voca
 from gearshift.trainer.dan.teacher_logits import teacher_logits
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet
-from gearshift.trainer.learning.interrupted import readable
+from gearshift.trainer.learning.interrupted import STATE, read_state, readable, save_state
 from gearshift.trainer.learning.losses import soft_cross_entropy
 
 EVALUATED = 256
@@ -87,7 +86,7 @@ def train_dan(
     ).to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     bags = [vocabulary.bags(side) for side in sides]
     identity = {**asdict(settings), "learnt": crc32(targets.data, crc32(vocabulary.ngrams.data))}
-    fit = _Fit(student, bags, settings, states / "state.pt", identity)
+    fit = _Fit(student, bags, settings, states / STATE, identity)
     fit.stage("distil", torch.from_numpy(targets), settings.epochs)
     if settings.finetune_epochs:
         classes = torch.tensor([data.labels.index(str(row.label)) for row in rows])
@@ -144,10 +143,7 @@ class _Fit:
         self.student, self.bags, self.settings, self.path = student, bags, settings, state
         self.identity = identity
         self.finished: list[str] = []
-        self.saved: dict[str, Any] | None = None
-        if state.is_file():
-            with readable(state, delete=state):
-                self.saved = torch.load(state, weights_only=True, map_location="cpu")
+        self.saved = read_state(state, delete=state)  # the teacher's logits beside it are still good
 
     def stage(self, name: str, targets: Tensor, epochs: float) -> None:
         """Learn the first len(targets) texts: logits of a teacher (floats), or classes (whole numbers)."""
@@ -206,21 +202,21 @@ class _Fit:
             "layers": layers.state_dict(),
             "rng": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
         }
-        with replacing_file(self.path) as file:
-            torch.save(state, file)
+        save_state(self.path, state)
 
     def _resume(self, name: str, table: RowwiseAdagrad, layers: torch.optim.Optimizer, total: int) -> int:
         """Steps of this stage that a saved state has behind it."""
         saved = self.saved
         if saved is None or saved.get("identity") != self.identity:
             return 0
-        if name in saved["finished"]:
-            return total
-        if saved["stage"] != name:
-            return 0
-        self.student.load_state_dict(saved["student"])
-        table.state.copy_(saved["table"])
-        layers.load_state_dict(saved["layers"])
-        torch.set_rng_state(saved["rng"][0])
-        torch.cuda.set_rng_state_all(saved["rng"][1:])
-        return int(saved["step"])
+        with readable(self.path, delete=self.path):
+            if name in saved["finished"]:
+                return total
+            if saved["stage"] != name:
+                return 0
+            self.student.load_state_dict(saved["student"])
+            table.state.copy_(saved["table"])
+            layers.load_state_dict(saved["layers"])
+            torch.set_rng_state(saved["rng"][0])
+            torch.cuda.set_rng_state_all(saved["rng"][1:])
+            return int(saved["step"])

@@ -8,12 +8,9 @@ from typing import Any
 
 from gearshift.errors import InputError
 from gearshift.runtime.space.uniform import DEPTHS, WIDTHS
+from gearshift.trainer.dynabert.order import PRUNING
 from gearshift.trainer.learning.sampling import check_sampling
 from gearshift.trainer.learning.sparsity import Pruning
-
-STAGES = ("teacher", "width", "depth")
-"""In which weights may be pruned."""
-
 
 _LEAST = {"max_length": 1, "batch_size": 1, "importance_rows": 1}
 """Whole numbers that 0 makes no sense for."""
@@ -84,7 +81,7 @@ class Settings:
     sparsity: float = 0
     """Share of the weights that become zeros, for a smaller download: 0.3 to 0.4 costs little (Gordon et al.)."""
     prune_stage: str = "width"
-    """The stage in which they do: one of STAGES. In later ones they stay zeros."""
+    """The stage in which they do: one of `order.PRUNING`. In later ones they stay zeros."""
     prune_scope: str = "matrix"
     """`Pruning.scope`"""
     prune_embeddings: bool = False
@@ -127,8 +124,8 @@ class Settings:
             raise InputError("settings: patience counts evaluations, and there are none; set evaluate_every above 0")
         if self.masked_lm and not self.augment:
             raise InputError("settings: masked_lm proposes words of changed copies; set augment to 1 copy or more")
-        if self.prune_stage not in STAGES:
-            raise InputError(f"settings: prune_stage: expected one of {', '.join(STAGES)}, got {self.prune_stage!r}")
+        if self.prune_stage not in PRUNING:
+            raise InputError(f"settings: prune_stage: expected one of {', '.join(PRUNING)}, got {self.prune_stage!r}")
         if self.pruning is not None and getattr(self, f"{self.prune_stage}_epochs") == 0:
             raise InputError(f"settings: expected {self.prune_stage}_epochs above 0, as its stage is to prune, got 0")
 

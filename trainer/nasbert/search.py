@@ -17,7 +17,7 @@ from gearshift.runtime.space.mixed import MixedSpace
 from gearshift.runtime.tables.block import TABLES
 from gearshift.runtime.tables.mixed import MixedRow, MixedTables, load_mixed_tables, save_mixed_tables
 from gearshift.runtime.tables.operation_latency import OperationLatency
-from gearshift.trainer.learning.interrupted import claim_states, decisive
+from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.model.checkpoint import WEIGHTS
 from gearshift.trainer.model.elastic import HEAD
 from gearshift.trainer.nasbert.blocks import HALF_LAYERS, all_blocks, block_sizes, bridged_shape
@@ -119,7 +119,12 @@ def _identity(
             for size, name in sorted(latency.operations_ms)
         }
     )
-    return {"settings": decisive(settings.to_dict()), "teacher": teacher.hash, "corpus": corpus.hash, "latency": times}
+    return {
+        "settings": fixed_settings(settings.to_dict()),
+        "teacher": teacher.hash,
+        "corpus": corpus.hash,
+        "latency": times,
+    }
 
 
 def _begin(
@@ -142,8 +147,8 @@ def _begin(
         dev_tokens=settings.dev_tokens,
     )
     folder = out.resolve().with_name(f"{out.resolve().name}.partial")
-    usual = {"settings": SearchSettings().to_dict(), "latency": None}
-    claim_states(folder, _identity(teacher, corpus, settings, latency), usual=usual)
+    defaults = {"settings": SearchSettings().to_dict(), "latency": None}
+    claim(folder, _identity(teacher, corpus, settings, latency), defaults=defaults)
     train, dev = read_states(teacher, corpus, settings.block_layers, states or folder / "states")
     return corpus, folder, _stages(teacher, settings, train, dev, folder, latency)
 

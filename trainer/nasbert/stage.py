@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.space.mixed import Block, MixedShape, MixedStage, block_parts
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.devices import training_device
-from gearshift.trainer.learning.interrupted import readable
+from gearshift.trainer.learning.interrupted import load_weights, read_note, save_note, save_weights
 from gearshift.trainer.learning.loop import StagePlan, run_stage
 from gearshift.trainer.model.elastic import Dropout
 from gearshift.trainer.nasbert.model import MixedStageModel, start_small
@@ -98,21 +95,21 @@ class StageSearch:
         """Train and shrink, from where an interrupted search was."""
         finished = self.folder / f"{self.name}.safetensors"
         if finished.is_file():
-            with readable(finished):
-                self.model.load_state_dict(safetensors.torch.load_file(finished))
+            load_weights(finished, self.model)
             self.begin()
         else:
             plan = StagePlan(self.name, self.epochs, self.settings.lr)
             run_stage(
                 self.model, self.train.rows, plan, self.settings, self._losses, states=self._states, constraint=self
             )
-            replace_file(finished, safetensors.torch.save(self.model.state_dict()))
+            save_weights(finished, self.model)
             shutil.rmtree(self._states, ignore_errors=True)
         return self._result()
 
     def begin(self) -> None:
         """Take back what was alive in each epoch (`loop.Constraint`)."""
-        self.alive = [np.array(numbers, np.int64) for numbers in self._saved()] or [self.population.alive]
+        saved = read_note(self._history) or []
+        self.alive = [np.array(numbers, np.int64) for numbers in saved] or [self.population.alive]
         self.population.alive = self.alive[-1]
 
     def after_step(self, step: int, total: int) -> None:
@@ -127,8 +124,7 @@ class StageSearch:
         source = np.random.default_rng((self.settings.seed, self.number, epoch))
         self.population.shrink(lambda blocks: block_losses(self.model, blocks, self.scores), self.settings, source)
         self.alive.append(self.population.alive)
-        content = json.dumps([numbers.tolist() for numbers in self.alive])
-        replace_file(self._history, content.encode())
+        save_note(self._history, [numbers.tolist() for numbers in self.alive])
 
     def _losses(self, model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
         """One random block learns. Which one depends on the step alone, so that a resumed search draws the same."""
@@ -151,12 +147,6 @@ class StageSearch:
     @property
     def _history(self) -> Path:
         return self.folder / f"{self.name}.alive.json"
-
-    def _saved(self) -> list[list[int]]:
-        if not self._history.is_file():
-            return []
-        with readable(self._history):
-            return list(json.loads(self._history.read_bytes()))
 
     def _lessons(self, count: int | None = None) -> list[Lesson]:
         """So many batches of held-out text, or all, the same in every round."""

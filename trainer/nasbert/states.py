@@ -18,9 +18,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gearshift.errors import StorageError
-from gearshift.runtime.files.atomic import replace_file
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.devices import training_device
+from gearshift.trainer.learning.interrupted import save_note
 from gearshift.trainer.model.elastic import ElasticClassifier
 
 _DESCRIPTION = "states.json"
@@ -88,7 +88,7 @@ def teacher_states(
             if (index + 1) % _SAVED_BATCHES == 0 or index + 1 == count:
                 for file in files:
                     file.flush()
-                replace_file(description, json.dumps({**about, "done": index + 1}).encode())
+                save_note(description, {**about, "done": index + 1})
     return TeacherStates(rows, [np.asarray(file) for file in files])
 
 

@@ -23,7 +23,7 @@ from gearshift.runtime.files.atomic import require_replaceable
 from gearshift.runtime.space.mixed import MixedSubnet, mixed_space
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.devices import training_device
-from gearshift.trainer.learning.interrupted import claim_states, decisive
+from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan, run_stage
 from gearshift.trainer.learning.losses import soft_cross_entropy
 from gearshift.trainer.model.elastic import Dropout, Embeddings, Head
@@ -93,7 +93,7 @@ def train_net(
     torch.manual_seed(settings.seed)
     student = _make(subnet, teacher, settings).to(training_device())
     interrupted = out.resolve().with_name(f"{out.resolve().name}.partial")
-    claim_states(interrupted, _identity(subnet, teacher, corpus, settings), usual={"settings": NetSettings().to_dict()})
+    claim(interrupted, _identity(subnet, teacher, corpus, settings), defaults={"settings": NetSettings().to_dict()})
     if settings.objective == "hidden":
         train_loss, dev_loss = _hidden_losses(student, teacher, corpus, settings, states or interrupted / "states")
     else:
@@ -138,7 +138,7 @@ def _make(subnet: MixedSubnet, teacher: Teacher, settings: NetSettings) -> Stude
 def _identity(subnet: MixedSubnet, teacher: Teacher, corpus: Corpus, settings: NetSettings) -> dict[str, Any]:
     """What must be the same for an interrupted training to go on."""
     return {
-        "settings": decisive(settings.to_dict()),
+        "settings": fixed_settings(settings.to_dict()),
         "net": subnet.name,
         "teacher": teacher.hash,
         "corpus": corpus.hash,

@@ -19,7 +19,7 @@ from gearshift.trainer.data.batches import Batch, EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet, data_hash
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.evaluate import accuracy
-from gearshift.trainer.learning.interrupted import claim_states, decisive
+from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan, run_stage
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.checkpoint import WEIGHTS, Run
@@ -87,8 +87,8 @@ def tune_net(
         "net_weights": sha256_of(net.path / WEIGHTS),
         "teacher_weights": None if teacher is None else sha256_of(teacher.path / WEIGHTS),
     }
-    usual = {"settings": TuneSettings().to_dict(), **weights}
-    claim_states(partial, {**_identity(net, teacher, data, settings), **weights}, usual=usual)
+    defaults = {"settings": TuneSettings().to_dict(), **weights}
+    claim(partial, {**_identity(net, teacher, data, settings), **weights}, defaults=defaults)
     (name, subnet), *_ = net.subnets.items()
     answers = Answers(teacher, encoded["train"]) if teacher is not None and weight > 0 else None
 
@@ -161,7 +161,7 @@ def _with_head(net: MixedRun, data: DataSet) -> MixedModel:
 def _identity(net: MixedRun, teacher: Run | None, data: DataSet, settings: TuneSettings) -> dict[str, Any]:
     """What must be the same for an interrupted tuning to go on."""
     return {
-        "settings": decisive(settings.to_dict()),
+        "settings": fixed_settings(settings.to_dict()),
         "net": str(net.path.resolve()),
         "teacher": None if teacher is None else str(teacher.path.resolve()),
         "task": data.task,

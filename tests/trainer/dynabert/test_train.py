@@ -16,9 +16,9 @@ from gearshift.runtime.space.uniform import DEPTHS, uniform_grid
 from gearshift.trainer.data.batches import encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet
-from gearshift.trainer.dynabert import stages
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.train import train_supernet
+from gearshift.trainer.learning import interrupted as interrupted_states
 from gearshift.trainer.learning.evaluate import accuracy
 from gearshift.trainer.learning.importance import measure_importance
 from gearshift.trainer.learning.interrupted import STATE
@@ -286,7 +286,7 @@ def test_an_interruption_between_stages_changes_nothing(
         if ends:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "replace_file", replace)
+    monkeypatch.setattr(interrupted_states, "replace_file", replace)
     with pytest.raises(KeyboardInterrupt):
         train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
     monkeypatch.undo()
