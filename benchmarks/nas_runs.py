@@ -160,7 +160,7 @@ class Bench:
                 widths=(1.0,),
                 depths=(1.0,),
             )
-            train_supernet(self.encoder.checkpoint.source, self.rows(task), settings, path, data_path=self.data / task)
+            train_supernet(self.encoder.checkpoint.source, self.rows(task), settings, path)
         return load_run(path)
 
     def compute_states(self, *, shared: bool = False) -> None:
@@ -240,7 +240,7 @@ class Bench:
         def tune() -> MixedRun:
             teacher = self.teacher(task) if tuning.on_task else None
             net = load_mixed_run(self.work / tuning.net)
-            return tune_net(net, teacher, self.rows(task), settings, path, data_path=self.data / task)
+            return tune_net(net, teacher, self.rows(task), settings, path)
 
         return _once(path, tune, load_mixed_run)
 

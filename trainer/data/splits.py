@@ -12,8 +12,9 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gearshift.errors import DataError
 from gearshift.runtime.inference.spans import OUTSIDE
@@ -33,6 +34,16 @@ HELD_OUT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The place that a data set was read from, and in which columns: enough to read it again."""
+
+    place: str
+    """Absolute path, or name on the hub."""
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    """Columns that were named, by the names of `read_data`'s arguments."""
+
+
+@dataclass(frozen=True)
 class DataSet:
     """The rows of the splits `train`, `dev` and `test`, and the labels to tell apart."""
 
@@ -43,6 +54,15 @@ class DataSet:
     """What was done that the files do not say: a split held out, or used twice."""
     task: str = "classification"
     """Name of one of `tasks.TASKS`."""
+    origin: Origin | None = field(default=None, compare=False)
+    """None of rows that were not read by `read_data`."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The origin as a run keeps it, for what reads the data again."""
+        if self.origin is None:
+            return {"data": None, "columns": {}}
+        return {"data": self.origin.place, "columns": dict(self.origin.columns)}
 
     @property
     def paired(self) -> bool:
@@ -64,6 +84,8 @@ def read_data(
     column is there. Labels lose the blanks around them and stay strings ("0", "1"). The same files always give the
     same splits. Raises DataError, one line that names the file and, where there is one, the line.
     """
+    named = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
+    origin = Origin(_place(path), {name: column for name, column in named.items() if column != ""})
     glue = glue_columns(str(path), task)
     if glue is not None:
         text_column, pair_column = (
@@ -82,7 +104,12 @@ def read_data(
         raise DataError(f"{path}: no such file or folder; expected a folder with {_expected(task)}")
     for note in data.notes:
         _log.info(note)
-    return data
+    return dataclasses.replace(data, origin=origin)
+
+
+def _place(path: str | Path) -> str:
+    """The name of data from any directory."""
+    return str(path) if is_hub_name(str(path)) else str(Path(path).resolve())
 
 
 def _suffixes(task: str) -> tuple[str, ...]:

@@ -26,7 +26,6 @@ from gearshift.runtime.space.elastic import Subnet
 from gearshift.runtime.space.uniform import kept_layers, uniform_grid
 from gearshift.trainer.data.augment import augment, near_words
 from gearshift.trainer.data.batches import EncodedRows, encode
-from gearshift.trainer.data.hub import is_hub_name
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet, data_hash
 from gearshift.trainer.dynabert.masked_words import masked_words
@@ -52,22 +51,19 @@ from gearshift.trainer.model.pretrained import find_model
 
 
 def train_supernet(
-    source: Path,
+    source: Path | str,
     data: DataSet,
     settings: Settings,
-    out: Path,
-    *,
-    data_path: Path | None = None,
-    columns: Mapping[str, str] | None = None,
+    out: Path | str,
 ) -> Run:
-    """Train a supernet on the encoder in `source` and write the run directory `out`.
+    """Train a supernet on the encoder in the directory `source`, and write the run directory `out`.
 
-    The run keeps `data_path`, and `columns` by the names of `read_data`'s arguments, for what reads the data again.
-    Interrupted, it goes on from the last saved state when called again with the same arguments. Under `accelerate
-    launch` all processes call it.
-    Raises InputError where such a state was made with other settings or other rows, StorageError where
-    `out` cannot be written.
+    The run keeps where `data` was read from, so that `export_bundle(out, BUNDLE)` reads its test rows again.
+    Interrupted, a training goes on from the last saved state when called again with the same arguments. Under
+    `accelerate launch` all processes call it. Raises InputError where such a state was made with other settings or
+    other rows, StorageError where `out` cannot be written.
     """
+    source, out = Path(source), Path(out)
     require_replaceable(out, marker=SUPERNET, source=source)
     out = out.resolve()
     log_to = out.with_name(f"{out.name}.tensorboard") if settings.tensorboard else None
@@ -104,9 +100,9 @@ def train_supernet(
         with enough_memory("measuring the test rows", MEASURING):
             metrics = _measured(checkpoint.model, grid, held_out["test"])
         facts = {
-            **_facts(settings, encoded, shape.layers, data_path),
+            **_facts(settings, encoded, shape.layers),
+            **data.facts,
             "source": str(source),
-            "columns": dict(columns or {}),
             **conditions(accelerator),
             "versions": versions(),
             "metrics": metrics,
@@ -178,24 +174,16 @@ def _measured(model: ElasticClassifier, grid: Mapping[str, Subnet], test: Encode
     return {name: measurements(model, subnet, test) for name, subnet in shown}
 
 
-def _facts(
-    settings: Settings, encoded: Mapping[str, EncodedRows], layers: int, data_path: Path | None
-) -> dict[str, Any]:
-    """What a run says about how it was made."""
+def _facts(settings: Settings, encoded: Mapping[str, EncodedRows], layers: int) -> dict[str, Any]:
+    """Settings of a run, and the rows that it was given."""
     return {
         "kept_layers": {str(depth): list(kept_layers(layers, depth)) for depth in settings.depths},
         "settings": settings.to_dict(),
-        "data": None if data_path is None else _place(data_path),
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "truncated_rows": {split: rows.truncated for split, rows in encoded.items()},
         "dropped_rows": encoded["train"].dropped,
         "max_length": settings.max_length,
     }
-
-
-def _place(data_path: Path) -> str:
-    """What names the data from any directory."""
-    return str(data_path if is_hub_name(str(data_path)) else data_path.resolve())
 
 
 def _check(checkpoint: Checkpoint, settings: Settings) -> None:

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from gearshift.errors import GearshiftError, ModelError
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.space.mixed import MixedSpace, MixedSubnet
+from gearshift.trainer.data.hub import is_hub_name
 from gearshift.trainer.model.checkpoint import POOL, WEIGHTS, Run, load_run, load_tokenizer, save_tokenizer
 from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
 from gearshift.trainer.nasbert.model import MixedModel
@@ -60,7 +61,7 @@ class MixedRun:
     def data_path(self) -> Path | None:
         """The data that it was tuned on, where that is known and still there."""
         path = self.facts.get("data")
-        return Path(path) if path is not None and Path(path).exists() else None
+        return Path(path) if path is not None and (is_hub_name(path) or Path(path).exists()) else None
 
 
 AnyRun = Run | MixedRun

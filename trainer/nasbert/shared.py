@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,15 +55,13 @@ def choose_shared(
     *,
     pool: int = 12,
     each: int = 3,
-    data_path: Path | None = None,
-    columns: Mapping[str, str] | None = None,
 ) -> tuple[MixedRun, list[SharedNet]]:
     """Choose a pool on the dev rows, measure it on the test rows, and write it into the search's directory.
 
     The `each` best nets by summed loss at many sizes are candidates; of their Pareto front by measured loss `pool` are
-    taken that lie evenly along it. Gives the run, which `export` takes, and all candidates; it keeps `data_path` and
-    `columns` as `train_supernet` does. Raises InputError where
-    the teacher has no head, or one for another task, ModelError where it has other weights than that of the search.
+    taken that lie evenly along it. Gives the run, which `export` takes, and all candidates; the run keeps where `data`
+    was read from. Raises InputError where the teacher has no head, or one for another task, ModelError where it has
+    other weights than that of the search.
     """
     if pool < 1:
         raise InputError(f"pool: expected 1 net or more, got {pool}")
@@ -92,8 +89,7 @@ def choose_shared(
         one.subnet.name: accuracy(checkpoint.model, one.subnet, test)
         for one in tqdm(chosen, desc="test", unit="net", disable=None)
     }
-    known = {"data": None if data_path is None else str(data_path.resolve()), "columns": dict(columns or {})}
-    return _write(searched, chosen, accuracies, known), scored
+    return _write(searched, chosen, accuracies, data.facts), scored
 
 
 def _encode(searched: Searched, data: DataSet, split: str) -> EncodedRows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +60,12 @@ def tune_net(
     data: DataSet,
     settings: TuneSettings,
     out: Path,
-    *,
-    data_path: Path | None = None,
-    columns: Mapping[str, str] | None = None,
 ) -> MixedRun:
     """Tune a net for the task of a data set and write its run directory `out`, which `export` takes.
 
     L = (1 - w) * labels + w * teacher (NAS-BERT, equation 5). Interrupted, it goes on from its last saved state when
     called again with the same arguments. Raises InputError where a teacher is needed and not given, or answers
-    something else. The run keeps `data_path` and `columns` as `train_supernet` does.
+    something else. The run keeps where `data` was read from.
     """
     require_replaceable(out, marker=MIXED, source=net.path)
     _check(net, teacher, data, settings)
@@ -107,8 +104,7 @@ def tune_net(
     facts: dict[str, Any] = {
         "settings": settings.to_dict(),
         "net": dict(net.facts),
-        "data": None if data_path is None else str(data_path.resolve()),
-        "columns": dict(columns or {}),
+        **data.facts,
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "max_length": settings.max_length,
         "dev": accuracy(model, subnet, encoded["dev"]),

@@ -205,7 +205,7 @@ def pool(options: argparse.Namespace) -> int:
     as_trained = {} if trained is None else trained.facts.get("columns", {})
     columns = {**as_trained, **columns_of(options)}
     data = read_data(path, task=searched.run.checkpoint.task, **columns)
-    run, scored = choose_shared(searched, teacher, data, pool=options.pool, data_path=path, columns=columns)
+    run, scored = choose_shared(searched, teacher, data, pool=options.pool)
     known = {one.subnet: one for one in scored}
     rows = [
         (
@@ -242,8 +242,8 @@ def tune(options: argparse.Namespace) -> int:
     data = read_task_data(options, options.data, options.task)
     teacher = None if options.teacher is None else load_run(options.teacher)
     settings = TuneSettings(**_given(options, TuneSettings))
-    net, columns = load_mixed_run(options.net), columns_of(options)
-    run = tune_net(net, teacher, data, settings, options.output, data_path=options.data, columns=columns)
+    net = load_mixed_run(options.net)
+    run = tune_net(net, teacher, data, settings, options.output)
     (name, accuracy), *_ = run.accuracies.items()
     metric = OBJECTIVES[data.task].metric
     shape = run.checkpoint.model.shape

@@ -39,8 +39,7 @@ def train(options: argparse.Namespace) -> int:
     given = {name: value for name, value in given.items() if value is not None}
     settings = Settings(**given) if options.config is None else read_settings(options.config, given)
     data = _read_data(options, options.data, options.task)
-    source, columns = find_model(options.model), columns_of(options)
-    run = train_supernet(source, data, settings, options.output, data_path=options.data, columns=columns)
+    run = train_supernet(find_model(options.model), data, settings, options.output)
     if not is_main_process():
         return 0
     shape = run.checkpoint.model.shape
