@@ -25,7 +25,7 @@ from gearshift.trainer.nasbert.run import MIXED, MixedRun, load_mixed_run
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks, search_stage
 from gearshift.trainer.nasbert.settings import NetSettings, SearchSettings, TuneSettings
 from gearshift.trainer.nasbert.shared import SharedNet, choose_shared
-from gearshift.trainer.nasbert.teacher import Teacher, load_teacher, read_states
+from gearshift.trainer.nasbert.teacher import TeacherEncoder, load_teacher, read_states
 from gearshift.trainer.nasbert.train import train_net
 from gearshift.trainer.nasbert.tune import tune_net
 
@@ -136,7 +136,7 @@ class Bench:
         return self.work / "states"
 
     @cached_property
-    def encoder(self) -> Teacher:
+    def encoder(self) -> TeacherEncoder:
         """The pretrained encoder."""
         return load_teacher(find_model())
 
@@ -254,7 +254,7 @@ class Bench:
         return self.work / "states-shared"
 
     @cached_property
-    def shared_teacher(self) -> Teacher:
+    def shared_teacher(self) -> TeacherEncoder:
         """That teacher."""
         return load_teacher(self.teacher(SHARED_TASK).path)
 

@@ -45,7 +45,7 @@ class ExportReport:
     wide_layers: tuple[int, ...] = ()
     """Layers that the int8 graph computes in fp32."""
     vocabulary: VocabularyReport | None = None
-    """Pieces kept and dropped, where the vocabulary was pruned."""
+    """Pieces kept and dropped, where the vocabulary was shrunk."""
 
 
 def export_bundle(

@@ -13,7 +13,7 @@ from gearshift.export.checks.parity import graph_inputs, torch_logits
 from gearshift.export.checks.samples import telling_sample
 from gearshift.export.graph.segments import Array
 from gearshift.export.graph.switched import token_inputs
-from gearshift.export.vocabulary import VocabularyReport, prune_vocabulary
+from gearshift.export.vocabulary import VocabularyReport, shrink_vocabulary
 from gearshift.runtime.bundle.manifest import PRECISIONS, Manifest, PoolEntry
 from gearshift.runtime.files.atomic import sha256_of
 from gearshift.runtime.space.elastic import Space, cut_space
@@ -57,7 +57,7 @@ class Prepared:
     tables: BlockTables | None
     """Block tables of a run that was searched."""
     vocabulary: VocabularyReport | None
-    """Pieces kept and dropped, where the vocabulary was pruned."""
+    """Pieces kept and dropped, where the vocabulary was shrunk."""
 
     @property
     def model(self) -> AnyModel:
@@ -124,14 +124,14 @@ def _respelt(
     vocabulary: Collection[str],
 ) -> tuple[AnyRun, EncodedRows, BlockTables | None, VocabularyReport]:
     """The run with the pieces of the vocabulary alone, the rows in its tokens, and its block tables."""
-    pruned, report = prune_vocabulary(run, vocabulary, rows)
-    respelt = _encoded(pruned, rows)
+    smaller, report = shrink_vocabulary(run, vocabulary, rows)
+    respelt = _encoded(smaller, rows)
     if encoded.task == "embedding":  # vectors are compared with those of the net as it was
         respelt = dataclasses.replace(respelt, labels=encoded.labels)
-    shape = pruned.checkpoint.model.shape
+    shape = smaller.checkpoint.model.shape
     if tables is not None and isinstance(shape, EncoderShape):
         tables = tables.with_embeddings(shape)
-    return pruned, respelt, tables, report
+    return smaller, respelt, tables, report
 
 
 def _space(run: AnyRun, layers_per_stage: int) -> Space | MixedSpace:

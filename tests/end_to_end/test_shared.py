@@ -13,7 +13,7 @@ from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.nasbert.run import MixedRun
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks
 from gearshift.trainer.nasbert.shared import SharedNet, choose_shared
-from gearshift.trainer.nasbert.teacher import Teacher, load_teacher
+from gearshift.trainer.nasbert.teacher import TeacherEncoder, load_teacher
 from tests.trainer.nasbert.tiny import SEARCH, write_text
 from tests.trainer.tiny import SETTINGS, make_data, write_checkpoint
 
@@ -21,7 +21,7 @@ DATA = make_data(train=150, test=30)
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> TeacherEncoder:
     folder = tmp_path_factory.mktemp("teacher")
     settings = dataclasses.replace(
         SETTINGS, teacher_epochs=12, teacher_lr=2e-3, head_lr_factor=4, batch_size=16, width_epochs=0, depth_epochs=0
@@ -31,14 +31,14 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
 
 
 @pytest.fixture(scope="module")
-def searched(teacher: Teacher, tmp_path_factory: pytest.TempPathFactory) -> Searched:
+def searched(teacher: TeacherEncoder, tmp_path_factory: pytest.TempPathFactory) -> Searched:
     folder = tmp_path_factory.mktemp("shared")
     settings = dataclasses.replace(SEARCH, sizes=(8, 24), warm_epochs=6)
     return search_blocks(teacher, [write_text(folder / "text.txt")], settings, folder / "nas")
 
 
 @pytest.fixture(scope="module")
-def chosen(searched: Searched, teacher: Teacher) -> tuple[MixedRun, list[SharedNet]]:
+def chosen(searched: Searched, teacher: TeacherEncoder) -> tuple[MixedRun, list[SharedNet]]:
     return choose_shared(searched, teacher, DATA, pool=4)
 
 
@@ -78,7 +78,7 @@ def test_one_bundle_switches_between_nets_that_share_their_weights(
     assert bundle.manifest.files["fp32.weights"].bytes < alone
 
 
-def test_a_search_of_a_teacher_without_that_task_has_no_answers(searched: Searched, teacher: Teacher) -> None:
+def test_a_search_of_a_teacher_without_that_task_has_no_answers(searched: Searched, teacher: TeacherEncoder) -> None:
     other = dataclasses.replace(DATA, labels=("a", "b"))
     with pytest.raises(InputError, match="expected the search of a teacher for classification of the labels a, b"):
         choose_shared(searched, teacher, other)

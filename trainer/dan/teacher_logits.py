@@ -45,8 +45,8 @@ _DECISIVE = (MANIFEST, "config.json", "tokenizer.json", "vocab.txt", "model.safe
 """Files that make a teacher what it is; a manifest has the hashes of all that belong to it."""
 
 
-class Teacher(Protocol):
-    """A classifier."""
+class Classifier(Protocol):
+    """A classifier of texts, whatever runs it."""
 
     labels: tuple[str, ...]
     """In the order of its logits."""
@@ -78,20 +78,20 @@ def teacher_logits(
     if not kept.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         unfinished = kept.with_suffix(".part")
-        teacher = open_teacher(path, max_length)
+        teacher = open_classifier(path, max_length)
         _fill(unfinished, teacher, path, texts, labels, batch_size or teacher.batch_size)
         unfinished.replace(kept)
     found: Floats = np.load(kept, allow_pickle=False)
     return found
 
 
-def open_teacher(path: Path, max_length: int | None = None) -> Teacher:
+def open_classifier(path: Path, max_length: int | None = None) -> Classifier:
     """The teacher in a directory, of whatever kind; raises ModelError or BundleError."""
-    return _Bundled(path) if (path / MANIFEST).is_file() else _Classifier(path, max_length)
+    return _Bundled(path) if (path / MANIFEST).is_file() else _HuggingFace(path, max_length)
 
 
 def _fill(
-    file: Path, teacher: Teacher, path: Path, texts: Sequence[Text], labels: Sequence[str], batch_size: int
+    file: Path, teacher: Classifier, path: Path, texts: Sequence[Text], labels: Sequence[str], batch_size: int
 ) -> None:
     """Write the logits that a file lacks: those that are no number."""
     places = _places(path, teacher.labels, labels)
@@ -112,7 +112,7 @@ def _fill(
     logits.flush()
 
 
-class _Classifier:
+class _HuggingFace:
     """A model of transformers, with torch."""
 
     def __init__(self, path: Path, max_length: int | None) -> None:

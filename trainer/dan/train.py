@@ -25,7 +25,7 @@ from gearshift.runtime.dan.model import Floats, Text
 from gearshift.trainer.dan.ngram_table import most_frequent
 from gearshift.trainer.dan.run import DanRun, save_dan_run
 from gearshift.trainer.dan.settings import DanSettings
-from gearshift.trainer.dan.student import Bags, DanStudent, RowwiseAdagrad, Vocabulary
+from gearshift.trainer.dan.student import Bags, DanStudent, NgramVocabulary, RowwiseAdagrad
 from gearshift.trainer.dan.teacher_logits import teacher_logits
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet
@@ -64,7 +64,7 @@ def train_dan(
     states = out.with_name(f".{out.name}.training")
     sides = _sides(texts, paired=data.paired)
     size = settings.table_parameters // settings.width
-    vocabulary = Vocabulary(
+    vocabulary = NgramVocabulary(
         most_frequent(itertools.chain(*sides), longest=settings.longest, size=size), settings.longest
     )
     ask = functools.partial(
@@ -115,7 +115,7 @@ def _sides(texts: Sequence[Text], *, paired: bool) -> list[list[str]]:
 
 
 def _measure(
-    student: DanStudent, vocabulary: Vocabulary, data: DataSet, split: str, ask: Callable[[Sequence[Text]], Floats]
+    student: DanStudent, vocabulary: NgramVocabulary, data: DataSet, split: str, ask: Callable[[Sequence[Text]], Floats]
 ) -> dict[str, float]:
     """Shares of a split's rows: those that DAN and teacher answer right, and the same."""
     rows = data.splits[split]

@@ -20,7 +20,7 @@ from gearshift.errors import DataError
 from gearshift.runtime.inference.spans import OUTSIDE
 from gearshift.trainer.data.formats import PLAIN_SUFFIXES, SUFFIXES, Record, listed, read_records, require_columns
 from gearshift.trainer.data.hub import glue_columns, hub_records, is_hub_name
-from gearshift.trainer.data.rows import Columns, Row, Several, Tags, choose_columns, read_rows
+from gearshift.trainer.data.rows import Columns, LabelSet, Row, Tags, choose_columns, read_rows
 
 _log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class _Table:
         """The sorted labels, of a task that has them; raises DataError where all rows have the same."""
         found = {label for row in self.rows for label in _labels_of(row)}
         numbers = {row.label for row in self.rows if isinstance(row.label, float)}
-        several = isinstance(self.rows[0].label, Several)
+        several = isinstance(self.rows[0].label, LabelSet)
         tagged = isinstance(self.rows[0].label, Tags) and OUTSIDE not in found
         if tagged and all(tag.lstrip("-").isdecimal() for tag in found):
             raise DataError(
@@ -154,7 +154,7 @@ class _Table:
 def _labels_of(row: Row) -> tuple[str, ...]:
     if isinstance(row.label, Tags):
         return row.label.tags
-    if isinstance(row.label, Several):
+    if isinstance(row.label, LabelSet):
         return row.label.labels
     return (row.label,) if isinstance(row.label, str) else ()
 

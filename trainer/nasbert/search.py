@@ -27,7 +27,7 @@ from gearshift.trainer.nasbert.run import MIXED, MixedCheckpoint, MixedRun, load
 from gearshift.trainer.nasbert.settings import SearchSettings
 from gearshift.trainer.nasbert.stage import StageModels, StageResult, StageSearch
 from gearshift.trainer.nasbert.states import boundaries_of
-from gearshift.trainer.nasbert.teacher import Teacher, Text, read_states
+from gearshift.trainer.nasbert.teacher import TaughtRows, TeacherEncoder, read_states
 
 MACS_TOKENS = 128
 LATENCY_TOKENS = 64
@@ -50,7 +50,7 @@ class Searched:
 
 
 def search_blocks(
-    teacher: Teacher,
+    teacher: TeacherEncoder,
     texts: Sequence[Path],
     settings: SearchSettings,
     out: Path,
@@ -84,7 +84,7 @@ def search_blocks(
 
 
 def search_stage(
-    teacher: Teacher,
+    teacher: TeacherEncoder,
     texts: Sequence[Path],
     settings: SearchSettings,
     out: Path,
@@ -108,7 +108,7 @@ def load_searched(path: Path) -> Searched:
 
 
 def _identity(
-    teacher: Teacher, corpus: Corpus, settings: SearchSettings, latency: OperationLatency | None
+    teacher: TeacherEncoder, corpus: Corpus, settings: SearchSettings, latency: OperationLatency | None
 ) -> dict[str, Any]:
     """What must be the same for an interrupted search to go on."""
     times = (
@@ -128,7 +128,7 @@ def _identity(
 
 
 def _begin(
-    teacher: Teacher,
+    teacher: TeacherEncoder,
     texts: Sequence[Path],
     settings: SearchSettings,
     out: Path,
@@ -154,10 +154,10 @@ def _begin(
 
 
 def _stages(
-    teacher: Teacher,
+    teacher: TeacherEncoder,
     settings: SearchSettings,
-    train: Text,
-    dev: Text,
+    train: TaughtRows,
+    dev: TaughtRows,
     folder: Path,
     latency: OperationLatency | None,
 ) -> Iterator[StageSearch]:
@@ -180,7 +180,7 @@ def _times(latency: OperationLatency, size: int) -> dict[str, float]:
     }
 
 
-def _save(teacher: Teacher, results: list[StageResult], facts: dict[str, Any], out: Path) -> Searched:
+def _save(teacher: TeacherEncoder, results: list[StageResult], facts: dict[str, Any], out: Path) -> Searched:
     """Put the stages behind the teacher's embeddings and before its head, and write all of it."""
     checkpoint = teacher.checkpoint
     space = MixedSpace(bridged_shape(checkpoint.model.shape), tuple(result.stage for result in results))

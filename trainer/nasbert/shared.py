@@ -30,7 +30,7 @@ from gearshift.trainer.model.checkpoint import POOL
 from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.run import MIXED, MixedRun, load_mixed_run
 from gearshift.trainer.nasbert.search import MACS_TOKENS, Searched
-from gearshift.trainer.nasbert.teacher import Teacher
+from gearshift.trainer.nasbert.teacher import TeacherEncoder
 
 LEVELS = 40
 """Sizes at which the best nets by summed loss are looked for."""
@@ -50,7 +50,7 @@ class SharedNet:
 
 def choose_shared(
     searched: Searched,
-    teacher: Teacher,
+    teacher: TeacherEncoder,
     data: DataSet,
     *,
     pool: int = 12,
@@ -119,7 +119,9 @@ def _macs(shape: MixedShape, block: Block) -> int:
 
 
 @torch.no_grad()
-def _losses(model: MixedModel, teacher: Teacher, subnets: Sequence[MixedSubnet], rows: EncodedRows) -> list[float]:
+def _losses(
+    model: MixedModel, teacher: TeacherEncoder, subnets: Sequence[MixedSubnet], rows: EncodedRows
+) -> list[float]:
     """The distillation loss of each against the teacher's answers."""
     distillation = OBJECTIVES[rows.task].distillation
     device = training_device()

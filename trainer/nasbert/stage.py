@@ -19,10 +19,10 @@ from gearshift.trainer.learning.interrupted import load_weights, read_note, save
 from gearshift.trainer.learning.loop import StagePlan, run_stage
 from gearshift.trainer.model.elastic import Dropout
 from gearshift.trainer.nasbert.model import MixedStageModel, start_small
-from gearshift.trainer.nasbert.scoring import Lesson, block_losses
+from gearshift.trainer.nasbert.scoring import BlockBatch, block_losses
 from gearshift.trainer.nasbert.settings import SearchSettings
 from gearshift.trainer.nasbert.shrinking import Floats, Population, fixed_buckets, quantile_buckets, rounds_needed
-from gearshift.trainer.nasbert.teacher import Text
+from gearshift.trainer.nasbert.teacher import TaughtRows
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class StageSearch:
         build: StageModels,
         blocks: Sequence[Block],
         settings: SearchSettings,
-        train: Text,
-        dev: Text,
+        train: TaughtRows,
+        dev: TaughtRows,
         folder: Path,
         latencies: Floats | None = None,
     ) -> None:
@@ -79,7 +79,7 @@ class StageSearch:
         self.rounds = rounds_needed(self.population.buckets, settings)
         torch.manual_seed(settings.seed * 100 + number)
         self.model = build.of(self.blocks).to(training_device())
-        self.scores = self._lessons(settings.score_batches)
+        self.scores = self._block_batches(settings.score_batches)
 
     @property
     def name(self) -> str:
@@ -131,11 +131,11 @@ class StageSearch:
         epoch = index // self.train.rows.batch_count(self.settings.batch_size)
         self.population.alive = self.alive[min(max(0, epoch - self.settings.warm_epochs + 1), len(self.alive) - 1)]
         block = self.population.draw(np.random.default_rng((self.settings.seed, self.number, 1, index)))
-        lesson = self.train.lesson(self.number, batch)
+        taught = self.train.block_batch(self.number, batch)
 
         def loss() -> Tensor:
-            hidden = self.model.run(self.model.enter(lesson.given, block.hidden), lesson.mask, block)
-            return lesson.loss(self.model, hidden, block.hidden)
+            hidden = self.model.run(self.model.enter(taught.inputs, block.hidden), taught.mask, block)
+            return taught.loss(self.model, hidden, block.hidden)
 
         return [loss]
 
@@ -148,24 +148,24 @@ class StageSearch:
     def _history(self) -> Path:
         return self.folder / f"{self.name}.alive.json"
 
-    def _lessons(self, count: int | None = None) -> list[Lesson]:
+    def _block_batches(self, count: int | None = None) -> list[BlockBatch]:
         """So many batches of held-out text, or all, the same in every round."""
         batches = list(self.dev.rows.batches(self.settings.batch_size, seed=self.settings.seed))[:count]
         together = 1 if training_device().type == "cpu" else self.settings.score_batches
-        return self.dev.lessons(self.number, batches, together=together)
+        return self.dev.block_batches(self.number, batches, together=together)
 
     def _result(self) -> StageResult:
         """Of the blocks that are left; where nothing shrinks, of `kept` a bucket, those with the least loss."""
         if self.settings.shrink == "none":
             self._keep_best()
         blocks = tuple(self.blocks[number] for number in self.population.alive)
-        lessons = self._lessons()
-        losses = block_losses(self.model, blocks, lessons)
+        batches = self._block_batches()
+        losses = block_losses(self.model, blocks, batches)
         small = self.build.of(blocks)
         state = self.model.state_dict()
         small.load_state_dict({name: state[name] for name in small.state_dict()})
-        wanted = torch.cat([lesson.wanted for lesson in lessons])
-        return StageResult(small, MixedStage(blocks), losses, float(wanted.var(0, correction=0).mean()), self._told())
+        targets = torch.cat([batch.targets for batch in batches])
+        return StageResult(small, MixedStage(blocks), losses, float(targets.var(0, correction=0).mean()), self._told())
 
     def _keep_best(self) -> None:
         """The paper's search without shrinking: a sample of each bucket is scored once, when all is trained."""

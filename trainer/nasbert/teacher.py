@@ -1,4 +1,4 @@
-"""Text with a teacher's hidden states for it: what blocks and nets learn from."""
+"""Rows of text with a teacher's hidden states for them, from which blocks and nets learn."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from gearshift.runtime.files.atomic import sha256_of
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.model.checkpoint import SUPERNET, WEIGHTS, Checkpoint, load_checkpoint, load_run
 from gearshift.trainer.nasbert.corpus import Corpus
-from gearshift.trainer.nasbert.scoring import Lesson
+from gearshift.trainer.nasbert.scoring import BlockBatch
 from gearshift.trainer.nasbert.states import TeacherStates, boundaries_of, teacher_states
 
 
 @dataclass(frozen=True)
-class Text:
-    """Text with the teacher's states for it."""
+class TaughtRows:
+    """Rows of text with the teacher's hidden states for them."""
 
     rows: EncodedRows
     states: TeacherStates
 
-    def lesson(self, number: int, batch: Batch) -> Lesson:
-        """What stage `number` learns from a batch."""
+    def block_batch(self, number: int, batch: Batch) -> BlockBatch:
+        """Inputs and targets of stage `number` for a batch."""
         mask = batch.attention_mask.bool()
-        return Lesson(self.states.of(number, batch), self.states.of(number + 1, batch)[mask], mask)
+        return BlockBatch(self.states.of(number, batch), self.states.of(number + 1, batch)[mask], mask)
 
-    def lessons(self, number: int, batches: Sequence[Batch], *, together: int = 1) -> list[Lesson]:
-        """What stage `number` learns from batches, of so many at a time: large ones keep a GPU busier."""
+    def block_batches(self, number: int, batches: Sequence[Batch], *, together: int = 1) -> list[BlockBatch]:
+        """The same for batches, joined `together` at a time: large ones keep a GPU busier."""
         groups = [batches[start : start + together] for start in range(0, len(batches), together)]
         merged = [self.rows.select([row for batch in group for row in batch.indices.tolist()]) for group in groups]
-        return [self.lesson(number, batch) for batch in merged]
+        return [self.block_batch(number, batch) for batch in merged]
 
 
-def read_states(teacher: Teacher, corpus: Corpus, block_layers: int, folder: Path) -> tuple[Text, Text]:
+def read_states(
+    teacher: TeacherEncoder, corpus: Corpus, block_layers: int, folder: Path
+) -> tuple[TaughtRows, TaughtRows]:
     """Train and held-out text with the teacher's states at the boundaries of blocks."""
     model = teacher.checkpoint.model
     boundaries = boundaries_of(model.shape.layers, block_layers)
@@ -44,11 +46,11 @@ def read_states(teacher: Teacher, corpus: Corpus, block_layers: int, folder: Pat
         identity = f"{teacher.hash}/{corpus.hash}/{split}"
         return teacher_states(model, rows, boundaries, folder / split, identity)
 
-    return Text(corpus.train, of("train", corpus.train)), Text(corpus.dev, of("dev", corpus.dev))
+    return TaughtRows(corpus.train, of("train", corpus.train)), TaughtRows(corpus.dev, of("dev", corpus.dev))
 
 
 @dataclass(frozen=True)
-class Teacher:
+class TeacherEncoder:
     """An encoder, with its head where it was trained for a task."""
 
     checkpoint: Checkpoint
@@ -73,9 +75,9 @@ class Teacher:
             )
 
 
-def load_teacher(path: Path) -> Teacher:
+def load_teacher(path: Path) -> TeacherEncoder:
     """The full net of a run of `gearshift train`, or the encoder of a Hugging Face checkpoint; raises ModelError."""
     if (path / SUPERNET).is_file():
         run = load_run(path)
-        return Teacher(run.checkpoint, int(run.facts["max_length"]))
-    return Teacher(load_checkpoint(path, task="embedding"), None)
+        return TeacherEncoder(run.checkpoint, int(run.facts["max_length"]))
+    return TeacherEncoder(load_checkpoint(path, task="embedding"), None)

@@ -29,8 +29,8 @@ from gearshift.trainer.nasbert.run import MIXED, MixedCheckpoint, MixedRun, load
 from gearshift.trainer.nasbert.settings import TuneSettings
 
 
-class Answers:
-    """A teacher's answers to rows, each computed when it is first asked for."""
+class TeacherLogits:
+    """A teacher's logits for rows, each computed when it is first asked for."""
 
     def __init__(self, teacher: Run, rows: EncodedRows) -> None:
         self._model = teacher.checkpoint.model.eval().to(training_device())
@@ -87,7 +87,7 @@ def tune_net(
     defaults = {"settings": TuneSettings().to_dict(), **weights}
     claim(partial, {**_identity(net, teacher, data, settings), **weights}, defaults=defaults)
     (name, subnet), *_ = net.subnets.items()
-    answers = Answers(teacher, encoded["train"]) if teacher is not None and weight > 0 else None
+    answers = TeacherLogits(teacher, encoded["train"]) if teacher is not None and weight > 0 else None
 
     def losses(wrapped: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
         def loss() -> Tensor:
