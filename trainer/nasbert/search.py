@@ -26,8 +26,7 @@ from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.run import MIXED, MixedCheckpoint, MixedRun, load_mixed_run, save_mixed_run
 from gearshift.trainer.nasbert.settings import SearchSettings
 from gearshift.trainer.nasbert.stage import StageModels, StageResult, StageSearch
-from gearshift.trainer.nasbert.states import boundaries_of
-from gearshift.trainer.nasbert.teacher import TaughtRows, TeacherEncoder, read_states
+from gearshift.trainer.nasbert.teacher import TaughtRows, TeacherEncoder, boundaries_of, read_states
 
 MACS_TOKENS = 128
 LATENCY_TOKENS = 64

@@ -33,8 +33,7 @@ from gearshift.trainer.nasbert.masked import MaskedHead, mask_words, teacher_hea
 from gearshift.trainer.nasbert.model import MixedModel, start_small
 from gearshift.trainer.nasbert.run import MIXED, MixedCheckpoint, MixedRun, load_mixed_run, save_mixed_run
 from gearshift.trainer.nasbert.settings import NetSettings
-from gearshift.trainer.nasbert.states import boundaries_of
-from gearshift.trainer.nasbert.teacher import TaughtRows, TeacherEncoder, read_states
+from gearshift.trainer.nasbert.teacher import TaughtRows, TeacherEncoder, boundaries_of, read_states
 
 Loss = Callable[[Batch, int], Tensor]
 """Of a batch and a seed for what is masked of it."""
