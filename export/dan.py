@@ -55,7 +55,7 @@ def calibrated(dan: Dan, texts: Sequence[Text], classes: NDArray[np.int64], tran
 
 
 def temperature(logits: Floats, classes: NDArray[np.int64]) -> float:
-    """What logits (rows, labels) are divided by for the least cross-entropy (Guo et al. 2017, section 4.2).
+    """The divisor of logits (rows, labels) with the least cross-entropy (Guo et al. 2017, section 4.2).
 
     The loss is convex in 1 / temperature, so that the sign of its slope says on which side the best one is.
     """

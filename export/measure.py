@@ -37,7 +37,7 @@ class Measured:
     """All graphs of a bundle, measured."""
 
     graphs: Graphs
-    """As they lie in the directory now."""
+    """Files in the directory, the int8 graph perhaps rewritten."""
     of: Mapping[str, GraphMeasure]
     """Precision -> its graph's measurements."""
     losses: Mapping[str, float]
@@ -79,7 +79,7 @@ def _int8_losses(of: Mapping[str, GraphMeasure], tolerance: float) -> dict[str, 
 
 
 def _widened(prepared: Prepared, measured: Measured, tolerance: float, progress: Progress) -> Measured:
-    """The same with the layers at fault in fp32 within the int8 graph; unchanged where no choice of them helps."""
+    """Move the layers at fault to fp32 within the int8 graph; changes nothing where no choice of them helps."""
     graphs = measured.graphs
     wide = _wide_layers(prepared, measured, tolerance)
     if not wide:

@@ -19,7 +19,7 @@ from gearshift.trainer.nasbert.run import AnyModel, AnyRun
 
 @dataclass(frozen=True)
 class VocabularyReport:
-    """What became of the vocabulary."""
+    """Pieces of a vocabulary that was shrunk, and texts that are spelt otherwise."""
 
     kept: int
     """Pieces that are left."""

@@ -1,4 +1,4 @@
-"""What a teacher says about many texts, computed once and kept in a file.
+"""A teacher's logits for many texts, computed once and kept in a file.
 
 A teacher is a run or any classifier directory of Hugging Face, or a bundle: its most accurate subnet in int8 where it
 has that, else in fp32, which takes a fraction of the time on a CPU. The first two use a GPU where there is one; the
@@ -174,7 +174,7 @@ def _name(teacher: Path, texts: Sequence[Text], labels: Sequence[str], max_lengt
 
 
 def _places(path: Path, found: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """Which of the teacher's logits is each label's."""
+    """The place of each label among the teacher's logits."""
     if set(found) != set(wanted):
         raise ModelError(
             f"{path}: expected a teacher of the labels {', '.join(wanted)}, found {', '.join(found)}; "

@@ -106,7 +106,7 @@ def train_dan(
 
 
 def text_of(row: Row) -> Text:
-    """What a DAN reads of a row."""
+    """The text or the pair of a row, as a DAN reads it."""
     return row.text if row.pair is None else (row.text, row.pair)
 
 

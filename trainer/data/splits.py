@@ -48,10 +48,10 @@ class DataSet:
     """The rows of the splits `train`, `dev` and `test`, and the labels to tell apart."""
 
     labels: tuple[str, ...]
-    """Those of the training rows, sorted as strings; a class is its label's place here. Empty where a task has none."""
+    """Labels of the training rows, sorted as strings; a class is its label's place here. Empty for tasks without."""
     splits: Mapping[str, tuple[Row, ...]]
     notes: tuple[str, ...] = ()
-    """What was done that the files do not say: a split held out, or used twice."""
+    """Choices that the files do not show: a split held out, or used twice."""
     task: str = "classification"
     """Name of one of `tasks.TASKS`."""
     origin: Origin | None = field(default=None, compare=False)
@@ -259,7 +259,7 @@ def _hold_out(table: _Table, rows: Sequence[Row], share: float) -> tuple[tuple[R
 
 
 _Key = str | tuple[str, str | None]
-"""What rows that belong on one side of a split have in common."""
+"""The key that rows share which belong on one side of a split."""
 
 
 def _key(row: Row) -> _Key:

@@ -56,7 +56,7 @@ PRUNING = tuple(stage.name for stage in STAGES if stage.prunes)
 """Names of the stages with which pruning may begin; in later ones zeros stay zeros."""
 
 
-def not_before(stage: str, first: str) -> bool:
-    """Whether a stage is another one by name, or comes after it."""
+def comes_before(stage: str, other: str) -> bool:
+    """Whether a stage is earlier than another one, both by name."""
     names = [each.name for each in STAGES]
-    return names.index(stage) >= names.index(first)
+    return names.index(stage) < names.index(other)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from gearshift.runtime.space.elastic import Subnet
 from gearshift.trainer.data.batches import Batch, EncodedRows
-from gearshift.trainer.dynabert.order import FINAL, TEACHER, not_before
+from gearshift.trainer.dynabert.order import FINAL, TEACHER, comes_before
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.learning.devices import enough_memory, make_accelerator, smaller_steps
 from gearshift.trainer.learning.distillation import Teacher, distill_loss
@@ -31,17 +31,17 @@ from gearshift.trainer.model.elastic import ElasticClassifier
 
 @dataclass(frozen=True)
 class Training:
-    """What the stages share."""
+    """Model, rows, settings and states, shared by the stages."""
 
     checkpoint: Checkpoint
     settings: Settings
     rows: EncodedRows
     states: Path
-    """Directory of what an interrupted run goes on from."""
+    """Directory of the states that an interrupted run goes on from."""
     accelerator: Accelerator = field(default_factory=make_accelerator)
     dev: EncodedRows | None = None
-    """What the best weights of a stage are chosen on, those of an embedding task with their reference; without them a
-    stage ends with its last."""
+    """Rows on which the best weights of a stage are chosen, those of an embedding task with their reference. Without
+    them a stage ends with its last weights."""
     augmented: Callable[[], EncodedRows] | None = None
     """Gives the training rows with their augmented copies; None: there are none."""
 
@@ -179,9 +179,9 @@ def _run(
 
 
 def pruner(training: Training, stage: str) -> Pruner | None:
-    """What prunes in a stage: more and more where the settings say so, and from then on what is zero stays zero."""
+    """The pruner of a stage: zeros grow from the stage on that the settings name, and stay zeros in later ones."""
     pruning, first = training.settings.pruning, training.settings.prune_stage
-    if pruning is None or not not_before(stage, first):
+    if pruning is None or comes_before(stage, first):
         return None
     return Pruner(training.model, pruning)
 

@@ -173,7 +173,7 @@ class Supernet(nn.Module):
         return output
 
     def teach(self, inputs: Inputs) -> Targets:
-        """What the teacher gives for a batch; it runs when this is first used, once for all subnets."""
+        """The teacher's outputs for a batch; it runs when they are first used, once for all subnets."""
         self._teacher.model.to(self.model.device)
         return self._teacher.teach(self.as_batch(inputs))
 
@@ -272,7 +272,7 @@ def _elastic(model: Any, pooling: str) -> ElasticClassifier:
 
 
 def _pooling(path: str, given: str) -> str:
-    """How an embedding model pools: as it was told, or as is written beside it."""
+    """The pooling of an embedding model: the given one, or that written beside it."""
     if given and given not in POOLING_MODES:
         raise InputError(f"pooling: expected one of {', '.join(POOLING_MODES)}, got {given!r}")
     if not given and not (path and (Path(path) / POOLING).is_file()):

@@ -203,7 +203,7 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
 
 
 def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Settings) -> dict[str, Any]:
-    """What must be the same for an interrupted training to go on."""
+    """Everything that must be the same for an interrupted training to go on."""
     return {
         "settings": fixed_settings(settings.to_dict()),
         "source": str(source),

@@ -25,16 +25,16 @@ from gearshift.trainer.learning.interrupted import STATE, read_state, readable, 
 from gearshift.trainer.model.elastic import HEAD
 
 Losses = Callable[[nn.Module, Batch, int], Sequence[Callable[[], Tensor]]]
-"""What a step, numbered from 0, adds up over a batch: each is computed and sent backward before the next one is."""
+"""Losses of a step, numbered from 0, over a batch: each is computed and sent backward before the next one is."""
 
 
 Score = Callable[[], float]
-"""How good the model is just now on held-out rows; more is better."""
+"""The score of the model on held-out rows; more is better."""
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What one stage of training is."""
+    """Name, length and learning rates of one stage of training."""
 
     name: str
     epochs: float
@@ -69,7 +69,7 @@ class LoopSettings(Protocol):
 
 
 class Constraint(Protocol):
-    """What weights must keep to while they learn, such as zeros that stay zeros."""
+    """A rule that weights keep to while they learn, such as zeros that stay zeros."""
 
     def begin(self) -> None:
         """Called once, when the weights of an interrupted stage are back."""

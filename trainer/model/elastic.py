@@ -24,7 +24,7 @@ from gearshift.runtime.space.shape import EncoderShape
 from gearshift.trainer.data.batches import Batch
 
 HEAD = ("pooler.", "classifier.")
-"""How the names of the task head's parameters start."""
+"""Prefixes of the task head's parameter names."""
 
 
 POOLED = ("classification", "multi-label-classification", "regression")

@@ -28,7 +28,7 @@ class BlockBatch:
     """(batch, tokens): true where a token is real."""
 
     def to(self, device: torch.device) -> BlockBatch:
-        """The same batch on another device."""
+        """This batch on another device."""
         return BlockBatch(self.inputs.to(device), self.targets.to(device), self.mask.to(device))
 
     def loss(self, model: MixedStageModel, hidden: Tensor, size: int) -> Tensor:
@@ -39,7 +39,7 @@ class BlockBatch:
 @dataclass
 class _Node:
     number: int | None = None
-    """Of the block that ends here."""
+    """Number of the block that ends here."""
     after: dict[str, _Node] = field(default_factory=dict)
 
 

@@ -109,7 +109,7 @@ def load_searched(path: Path) -> Searched:
 def _identity(
     teacher: TeacherEncoder, corpus: Corpus, settings: SearchSettings, latency: OperationLatency | None
 ) -> dict[str, Any]:
-    """What must be the same for an interrupted search to go on."""
+    """Everything that must be the same for an interrupted search to go on."""
     times = (
         None
         if latency is None

@@ -37,12 +37,12 @@ class StageResult:
     scale: float
     """Mean square of what the teacher gives, less its mean: the loss of the best constant answer."""
     history: tuple[dict[str, Any], ...]
-    """What was alive in each epoch, for plots: blocks, and the buckets' sizes."""
+    """Living blocks and the sizes of their buckets after each deletion, for plots."""
 
 
 @dataclass(frozen=True)
 class StageModels:
-    """How the weights of a stage are made."""
+    """Makes the weights of a stage."""
 
     shape: MixedShape
     norm_eps: float
@@ -83,12 +83,12 @@ class StageSearch:
 
     @property
     def name(self) -> str:
-        """Of its training, and of its files."""
+        """Name of its training and of its files."""
         return f"block{self.number}"
 
     @property
     def epochs(self) -> int:
-        """Of the whole training, which is as long where nothing is deleted."""
+        """Epochs of the whole training, the same where nothing is deleted."""
         return self.settings.warm_epochs + self.rounds + self.settings.last_epochs
 
     def run(self) -> StageResult:
@@ -141,7 +141,7 @@ class StageSearch:
 
     @property
     def _states(self) -> Path:
-        """Of this stage alone: others may be searched at the same time."""
+        """Folder of this stage alone: others may be searched at the same time."""
         return self.folder / self.name
 
     @property
@@ -149,13 +149,13 @@ class StageSearch:
         return self.folder / f"{self.name}.alive.json"
 
     def _block_batches(self, count: int | None = None) -> list[BlockBatch]:
-        """So many batches of held-out text, or all, the same in every round."""
+        """The first `count` batches of held-out text, or all, the same in every round."""
         batches = list(self.dev.rows.batches(self.settings.batch_size, seed=self.settings.seed))[:count]
         together = 1 if training_device().type == "cpu" else self.settings.score_batches
         return self.dev.block_batches(self.number, batches, together=together)
 
     def _result(self) -> StageResult:
-        """Of the blocks that are left; where nothing shrinks, of `kept` a bucket, those with the least loss."""
+        """Measure the blocks that are left; where nothing shrinks, the best `kept` of each bucket."""
         if self.settings.shrink == "none":
             self._keep_best()
         blocks = tuple(self.blocks[number] for number in self.population.alive)

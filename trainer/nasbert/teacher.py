@@ -43,7 +43,7 @@ class TeacherEncoder:
 
     checkpoint: Checkpoint
     max_length: int | None
-    """Of the texts that it was trained on, where that is known."""
+    """Tokens of the texts that it was trained on, where that is known."""
 
     @property
     def hash(self) -> str:
@@ -147,7 +147,7 @@ class TaughtRows:
         return BlockBatch(self.states.of(number, batch), self.states.of(number + 1, batch)[mask], mask)
 
     def block_batches(self, number: int, batches: Sequence[Batch], *, together: int = 1) -> list[BlockBatch]:
-        """The same for batches, joined `together` at a time: large ones keep a GPU busier."""
+        """Inputs and targets for batches, joined `together` at a time: large ones keep a GPU busier."""
         groups = [batches[start : start + together] for start in range(0, len(batches), together)]
         merged = [self.rows.select([row for batch in group for row in batch.indices.tolist()]) for group in groups]
         return [self.block_batch(number, batch) for batch in merged]

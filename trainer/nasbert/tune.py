@@ -155,7 +155,7 @@ def _with_head(net: MixedRun, data: DataSet) -> MixedModel:
 
 
 def _identity(net: MixedRun, teacher: Run | None, data: DataSet, settings: TuneSettings) -> dict[str, Any]:
-    """What must be the same for an interrupted tuning to go on."""
+    """Everything that must be the same for an interrupted tuning to go on."""
     return {
         "settings": fixed_settings(settings.to_dict()),
         "net": str(net.path.resolve()),
