@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.space.mixed import Block, MixedShape, MixedSubnet, block_parts, projection_part
 from gearshift.runtime.tables.knapsack import Problem, best_choices
 from gearshift.trainer.data.batches import EncodedRows, encode
-from gearshift.trainer.data.place import kept_place
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.evaluate import accuracy
@@ -33,7 +31,7 @@ from gearshift.trainer.model.checkpoint import POOL
 from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.run import MIXED, MixedRun, load_mixed_run
 from gearshift.trainer.nasbert.search import Searched
-from gearshift.trainer.nasbert.teacher import Teacher
+from gearshift.trainer.nasbert.teacher import TeacherEncoder
 
 LEVELS = 40
 """Sizes at which the best nets by summed loss are looked for."""
@@ -53,20 +51,18 @@ class SharedNet:
 
 def choose_shared(
     searched: Searched,
-    teacher: Teacher,
+    teacher: TeacherEncoder,
     data: DataSet,
     *,
     pool: int = 12,
     each: int = 3,
-    data_path: Path | None = None,
-    columns: Mapping[str, str] | None = None,
 ) -> tuple[MixedRun, list[SharedNet]]:
     """Choose a pool on the dev rows, measure it on the test rows, and write it into the search's directory.
 
     The `each` best nets by summed loss at many sizes are candidates; of their Pareto front by measured loss `pool` are
-    taken that lie evenly along it. Gives the run, which `export` takes, and all candidates; it keeps `data_path` and
-    `columns` as `train_supernet` does. Raises InputError where
-    the teacher has no head, or one for another task, ModelError where it has other weights than that of the search.
+    taken that lie evenly along it. Gives the run, which `export` takes, and all candidates; the run keeps where `data`
+    was read from. Raises InputError where the teacher has no head, or one for another task, ModelError where it has
+    other weights than that of the search.
     """
     if pool < 1:
         raise InputError(f"pool: expected 1 net or more, got {pool}")
@@ -94,8 +90,7 @@ def choose_shared(
         one.subnet.name: accuracy(checkpoint.model, one.subnet, test)
         for one in tqdm(chosen, desc="test", unit="net", disable=None)
     }
-    known = {"data": kept_place(data_path), "columns": dict(columns or {})}
-    return _write(searched, chosen, accuracies, known), scored
+    return _write(searched, chosen, accuracies, data.facts), scored
 
 
 def _encode(searched: Searched, data: DataSet, split: str) -> EncodedRows:
@@ -125,7 +120,9 @@ def _macs(shape: MixedShape, block: Block) -> int:
 
 
 @torch.no_grad()
-def _losses(model: MixedModel, teacher: Teacher, subnets: Sequence[MixedSubnet], rows: EncodedRows) -> list[float]:
+def _losses(
+    model: MixedModel, teacher: TeacherEncoder, subnets: Sequence[MixedSubnet], rows: EncodedRows
+) -> list[float]:
     """The distillation loss of each against the teacher's answers."""
     distillation = OBJECTIVES[rows.task].distillation
     device = training_device()

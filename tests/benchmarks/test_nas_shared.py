@@ -14,10 +14,11 @@ from gearshift.__main__ import main
 from gearshift.errors import InputError, ModelError
 from gearshift.export.pipeline import ExportReport, export_bundle
 from gearshift.runtime import Engine, open_bundle
+from gearshift.trainer.data.splits import read_data
 from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.nasbert.run import MixedRun
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks
-from gearshift.trainer.nasbert.teacher import Teacher, load_teacher
+from gearshift.trainer.nasbert.teacher import TeacherEncoder, load_teacher
 from tests.trainer.nasbert.tiny import SEARCH, write_text
 from tests.trainer.tiny import SETTINGS, make_data, write_checkpoint
 
@@ -25,7 +26,7 @@ DATA = make_data(train=150, test=30)
 
 
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> TeacherEncoder:
     folder = tmp_path_factory.mktemp("teacher")
     settings = dataclasses.replace(
         SETTINGS, teacher_epochs=12, teacher_lr=2e-3, head_lr_factor=4, batch_size=16, width_epochs=0, depth_epochs=0
@@ -35,14 +36,14 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
 
 
 @pytest.fixture(scope="module")
-def searched(teacher: Teacher, tmp_path_factory: pytest.TempPathFactory) -> Searched:
+def searched(teacher: TeacherEncoder, tmp_path_factory: pytest.TempPathFactory) -> Searched:
     folder = tmp_path_factory.mktemp("shared")
     settings = dataclasses.replace(SEARCH, sizes=(8, 24), warm_epochs=6)
     return search_blocks(teacher, [write_text(folder / "text.txt")], settings, folder / "nas")
 
 
 @pytest.fixture(scope="module")
-def chosen(searched: Searched, teacher: Teacher) -> tuple[MixedRun, list[SharedNet]]:
+def chosen(searched: Searched, teacher: TeacherEncoder) -> tuple[MixedRun, list[SharedNet]]:
     return choose_shared(searched, teacher, DATA, pool=4)
 
 
@@ -82,14 +83,14 @@ def test_one_bundle_switches_between_nets_that_share_their_weights(
     assert bundle.manifest.files["fp32.weights"].bytes < alone
 
 
-def test_a_search_of_a_teacher_without_that_task_has_no_answers(searched: Searched, teacher: Teacher) -> None:
+def test_a_search_of_a_teacher_without_that_task_has_no_answers(searched: Searched, teacher: TeacherEncoder) -> None:
     other = dataclasses.replace(DATA, labels=("a", "b"))
     with pytest.raises(InputError, match="expected the search of a teacher for classification of the labels a, b"):
         choose_shared(searched, teacher, other)
 
 
 def test_another_teacher_than_that_of_the_search_is_refused(
-    searched: Searched, teacher: Teacher, tmp_path: Path
+    searched: Searched, teacher: TeacherEncoder, tmp_path: Path
 ) -> None:
     copied = shutil.copytree(teacher.checkpoint.source, tmp_path / "teacher")
     weights = safetensors.torch.load_file(copied / "model.safetensors")
@@ -99,7 +100,7 @@ def test_another_teacher_than_that_of_the_search_is_refused(
 
 
 @pytest.mark.parametrize("pool", [0, -1])
-def test_a_pool_of_no_nets_is_refused(searched: Searched, teacher: Teacher, pool: int) -> None:
+def test_a_pool_of_no_nets_is_refused(searched: Searched, teacher: TeacherEncoder, pool: int) -> None:
     with pytest.raises(InputError, match=f"pool: expected 1 net or more, got {pool}"):
         choose_shared(searched, teacher, DATA, pool=pool)
 
@@ -113,7 +114,7 @@ def test_the_search_of_a_teacher_without_a_task_has_no_head(tmp_path: Path) -> N
 
 
 def test_a_pool_is_exported_with_the_data_and_columns_that_it_was_chosen_on(
-    searched: Searched, teacher: Teacher, tmp_path: Path
+    searched: Searched, teacher: TeacherEncoder, tmp_path: Path
 ) -> None:
     data = tmp_path / "data"
     data.mkdir()
@@ -124,7 +125,7 @@ def test_a_pool_is_exported_with_the_data_and_columns_that_it_was_chosen_on(
         searched, run=dataclasses.replace(searched.run, path=shutil.copytree(searched.run.path, tmp_path / "nas"))
     )
     columns = {"text_column": "words", "label_column": "kind"}
-    run, _ = choose_shared(nas, teacher, DATA, pool=2, data_path=data, columns=columns)
+    run, _ = choose_shared(nas, teacher, read_data(data, **columns), pool=2)
     assert main(["export", str(tmp_path / "nas"), "-o", str(tmp_path / "x.gearshift")]) == 0
     entries = open_bundle(tmp_path / "x.gearshift").pool("fp32")
     assert {name: entry.accuracy for name, entry in entries.items()} == pytest.approx(run.accuracies)

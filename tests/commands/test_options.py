@@ -10,17 +10,14 @@ from pathlib import Path
 import pytest
 
 from gearshift.__main__ import parse
-from gearshift.commands.options import add_settings, columns_of, data_path, given, read_task_data
-from gearshift.errors import DataError
+from gearshift.commands.options import add_settings, columns_of, given
 from gearshift.runtime.policy.objective import Objective
 from gearshift.settings import setting
 from gearshift.trainer.dan.settings import DanSettings
 from gearshift.trainer.dynabert.settings import Recovery, Settings
 from gearshift.trainer.learning.settings import Pruning
-from gearshift.trainer.model.checkpoint import Run, load_checkpoint
 from gearshift.trainer.nasbert.settings import NetSettings, SearchSettings, TuneSettings
 from tests.command_line import Command
-from tests.trainer.tiny import LABELS, make_rows, write_checkpoint
 
 
 def typed(data: Path | None = None, **columns: str) -> argparse.Namespace:
@@ -28,33 +25,8 @@ def typed(data: Path | None = None, **columns: str) -> argparse.Namespace:
     return argparse.Namespace(run="run", data=data, **named)
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """A run that says its data and that its texts are in `said`."""
-    lines = [f"{row.text}\t{row.label}\n" for row in make_rows(60)]
-    (tmp_path / "rows.tsv").write_text("".join(["said\tlabel\n", *lines]))
-    checkpoint = load_checkpoint(write_checkpoint(tmp_path / "model"), LABELS)
-    facts = {"data": str(tmp_path / "rows.tsv"), "columns": {"text_column": "said"}}
-    return Run(tmp_path, checkpoint, {}, {}, facts)
-
-
 def test_columns_that_were_typed_have_the_names_of_the_reader() -> None:
     assert columns_of(typed(text_column="said")) == {"text_column": "said"}
-
-
-def test_a_runs_own_data_is_read_as_it_was_trained(run: Run) -> None:
-    assert len(read_task_data(typed(), data_path(typed(), run), "classification", run).splits["train"]) > 20
-    with pytest.raises(DataError, match="no column 'other'"):
-        read_task_data(typed(text_column="other"), data_path(typed(), run), "classification", run)
-    older = dataclasses.replace(run, facts={"data": run.facts["data"]})
-    with pytest.raises(DataError, match="no column 'sentence'; found said, label"):
-        read_task_data(typed(), data_path(typed(), older), "classification", older)
-
-
-def test_other_data_has_columns_of_its_own(run: Run) -> None:
-    given = typed(Path(run.facts["data"]))
-    with pytest.raises(DataError, match="no column 'sentence'; found said, label"):
-        read_task_data(given, data_path(given, run), "classification", run)
 
 
 def test_precisions_may_have_blanks_and_repeat() -> None:

@@ -7,10 +7,8 @@ from pathlib import Path
 from gearshift.trainer.data.hub import is_hub_name
 
 
-def kept_place(place: Path | None) -> str | None:
+def kept_place(place: Path) -> str:
     """Name a place so that it is found from any directory: a name on the hub as it is, a path in full."""
-    if place is None:
-        return None
     return str(place if is_hub_name(str(place)) else place.resolve())
 
 

@@ -18,9 +18,9 @@ from gearshift.trainer.data.splits import DataSet, data_hash
 from gearshift.trainer.dynabert.settings import Recovery
 from gearshift.trainer.dynabert.stages import Training, distil_stage
 from gearshift.trainer.dynabert.train import encode_split
-from gearshift.trainer.learning.devices import conditions, make_accelerator, usual_conditions
+from gearshift.trainer.learning.devices import conditions, default_conditions, make_accelerator
 from gearshift.trainer.learning.evaluate import accuracies, with_reference
-from gearshift.trainer.learning.interrupted import claim_states, decisive
+from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan
 from gearshift.trainer.learning.settings import Pruning
 from gearshift.trainer.learning.sparsity import Pruner, reached
@@ -46,8 +46,8 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
     states = out.resolve().with_name(f"{out.resolve().name}.partial")
     with accelerator.main_process_first():
         identity = {**_identity(run, data, pruning, recovery), **conditions(accelerator)}
-        usual = {"recovery": Recovery().to_dict(), **usual_conditions(accelerator)}
-        claim_states(states, identity, usual=usual)
+        defaults = {"recovery": Recovery().to_dict(), **default_conditions(accelerator)}
+        claim(states, identity, defaults=defaults)
     model.embeddings.requires_grad_(not run.facts.get("settings", {}).get("freeze_embeddings", False))
     distil_stage(
         Training(checkpoint, settings, train, states, accelerator=accelerator),
@@ -74,7 +74,7 @@ def _identity(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery) -> 
     """What must be the same for an interrupted pruning to go on."""
     return {
         "pruning": dataclasses.asdict(pruning),
-        "recovery": decisive(recovery.to_dict()),
+        "recovery": fixed_settings(recovery.to_dict()),
         "supernet": sha256_of(run.path / WEIGHTS),
         "rows": data_hash(data),
     }

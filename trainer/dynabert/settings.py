@@ -8,12 +8,9 @@ from dataclasses import dataclass, fields
 from gearshift.errors import InputError
 from gearshift.runtime.space.uniform import DEPTHS, WIDTHS
 from gearshift.settings import same_as, setting
+from gearshift.trainer.dynabert.order import PRUNING
 from gearshift.trainer.learning.sampling import SCHEMES, check_sampling
 from gearshift.trainer.learning.settings import LoopSettings, Pruning, TrainingSettings
-
-STAGES = ("teacher", "width", "depth")
-"""In which weights may be pruned."""
-
 
 _LEAST = {"max_length": 1, "batch_size": 1, "importance_rows": 1}
 """Whole numbers that 0 makes no sense for."""
@@ -122,7 +119,7 @@ class Settings(LoopSettings):
         Pruning, "sparsity", 0, "share of the weights that become zeros, for `export --compress`; .3 to .4 costs little"
     )
     prune_stage: str = setting(
-        "width", "stage in which they become zeros; they stay zeros in later ones", unit="NAME", choices=STAGES
+        "width", "stage in which they become zeros; they stay zeros in later ones", unit="NAME", choices=PRUNING
     )
     prune_scope: str = same_as(Pruning, "scope")
     prune_embeddings: bool = same_as(Pruning, "embeddings")
@@ -145,8 +142,8 @@ class Settings(LoopSettings):
             raise InputError("settings: patience counts evaluations, and there are none; set evaluate_every above 0")
         if self.masked_lm and not self.augment:
             raise InputError("settings: masked_lm proposes words of changed copies; set augment to 1 copy or more")
-        if self.prune_stage not in STAGES:
-            raise InputError(f"settings: prune_stage: expected one of {', '.join(STAGES)}, got {self.prune_stage!r}")
+        if self.prune_stage not in PRUNING:
+            raise InputError(f"settings: prune_stage: expected one of {', '.join(PRUNING)}, got {self.prune_stage!r}")
         if self.pruning is not None and getattr(self, f"{self.prune_stage}_epochs") == 0:
             raise InputError(f"settings: expected {self.prune_stage}_epochs above 0, as its stage is to prune, got 0")
 

@@ -57,7 +57,7 @@ def conditions(accelerator: Accelerator) -> dict[str, Any]:
     return {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
 
 
-def usual_conditions(accelerator: Accelerator) -> dict[str, Any]:
+def default_conditions(accelerator: Accelerator) -> dict[str, Any]:
     """The same of a training that did not say them: one process, in the precision that its settings mean here."""
     return {**conditions(accelerator), "processes": 1}
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import math
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -20,21 +21,20 @@ from tqdm import tqdm
 from gearshift.errors import ModelError
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.devices import MEASURING, enough_memory, parts_of, smaller_steps
-from gearshift.trainer.learning.interrupted import STATE, Best, load_state, save_state
+from gearshift.trainer.learning.interrupted import STATE, read_state, readable, save_state
 from gearshift.trainer.learning.settings import LoopSettings
 from gearshift.trainer.model.elastic import HEAD
 
 Losses = Callable[[nn.Module, Batch, int], Sequence[Callable[[], Tensor]]]
-"""Losses that a step, numbered from 0, adds up over a batch: each is sent backward before the next is computed."""
-
+"""Losses of a step, numbered from 0, over a batch: each is computed and sent backward before the next one is."""
 
 Score = Callable[[], float]
-"""Score of the model as it is now, on held-out rows; more is better."""
+"""Score of the model on held-out rows; more is better."""
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage of training."""
+    """Name, length and learning rates of one stage of training."""
 
     name: str
     epochs: float
@@ -90,8 +90,8 @@ def run_stage(
     total = math.ceil(plan.epochs * per_epoch)
     model.to(accelerator.device)
     optimizer = _optimizer(model, plan, settings)
-    best = Best()
-    done = load_state(states / STATE, plan.name, model, optimizer, best)
+    best = _Best()
+    done = _resume(states / STATE, plan.name, model, optimizer, best)
     if constraint is not None:
         constraint.begin()
     stepper = _Stepper(accelerator, model, optimizer, losses, plan, settings, micro_batch)
@@ -118,12 +118,50 @@ def run_stage(
             bar.set_postfix({"loss": f"{loss:.3f}", **shown}, refresh=False)
             bar.update()
             if main and time.monotonic() - saved_at >= settings.save_every_s:
-                save_state(states / STATE, plan.name, model, optimizer, index + 1, best)
+                _save(states / STATE, plan.name, model, optimizer, index + 1, best)
                 saved_at = time.monotonic()
     if best.weights:
         model.load_state_dict(best.weights)
         if constraint is not None:
             constraint.after_step(total - 1, total)
+
+
+@dataclass
+class _Best:
+    """The weights that were best on held-out rows."""
+
+    score: float = -math.inf
+    step: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    worse: int = 0
+    """Evaluations since then."""
+
+    def see(self, score: float, step: int, model: nn.Module) -> None:
+        """Keep the weights where the score is as good as the best: of equals the later have learnt more."""
+        if score >= self.score:
+            self.score, self.step, self.worse = score, step, 0
+            self.weights = copy.deepcopy(model.state_dict())
+        else:
+            self.worse += 1
+
+
+def _save(path: Path, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, best: _Best) -> None:
+    learnt = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "best": vars(best)}
+    save_state(path, {"stage": stage, "step": step, **learnt})
+
+
+def _resume(path: Path, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer, best: _Best) -> int:
+    """Put back what an interrupted run saved in this stage; gives how many steps it had done, 0 for none."""
+    state = read_state(path)
+    if state is None:
+        return 0
+    with readable(path):
+        if state["stage"] != stage:
+            return 0
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        vars(best).update(state["best"])
+        return int(state["step"])
 
 
 class _Stepper:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gearshift.commands.bundle import compressed, description, megabytes, pool_table
-from gearshift.commands.options import add_columns, command, data_path, names, precisions, read_task_data
+from gearshift.commands.options import add_columns, columns_of, command, names, precisions
 from gearshift.commands.output import progress_line, show
 from gearshift.drawing.numbers import millions
 from gearshift.errors import InputError
@@ -98,12 +98,13 @@ def export(options: argparse.Namespace) -> int:
     """Write a bundle and show what was measured on the way."""
     from gearshift.export.pipeline import export_bundle
     from gearshift.trainer.model.checkpoint import Run
+    from gearshift.trainer.model.run_data import read_run_data
     from gearshift.trainer.nasbert.run import load_any_run
 
     if options.checkpoint is not None:
         return _extract(options)
     run = load_any_run(options.run)
-    data = read_task_data(options, data_path(options, run), run.checkpoint.task, run)
+    data = read_run_data(run, options.data, columns_of(options))
     chosen, portable = _portable(options, run)
     with progress_line() as progress:
         report = export_bundle(

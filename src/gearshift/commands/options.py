@@ -8,13 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gearshift.errors import InputError
 from gearshift.runtime.bundle.manifest import PRECISIONS
 from gearshift.settings import settings_of
 
 if TYPE_CHECKING:
     from gearshift.trainer.data.splits import DataSet
-    from gearshift.trainer.nasbert.run import AnyRun
 
 
 GOES_ON = "; the same command goes on from where it last saved"
@@ -116,22 +114,11 @@ def columns_of(options: argparse.Namespace) -> dict[str, str]:
     return {name: getattr(options, name) for name in COLUMNS if getattr(options, name)}
 
 
-def read_task_data(options: argparse.Namespace, path: Path, task: str, run: AnyRun | None = None) -> DataSet:
-    """Read the data set of a task; columns that were not typed are those that the run's own data was trained with."""
+def read_task_data(options: argparse.Namespace, path: Path, task: str) -> DataSet:
+    """Read the data set of a task, in the columns that were typed."""
     from gearshift.trainer.data.splits import read_data
 
-    known = run.facts.get("columns", {}) if run is not None and options.data is None else {}
-    return read_data(path, task=task, **{**known, **columns_of(options)})
-
-
-def data_path(options: argparse.Namespace, run: AnyRun) -> Path:
-    """The data that was named, or else that the run was trained on; raises InputError where nobody knows it."""
-    path: Path | None = options.data or run.data_path
-    if path is None:
-        raise InputError(
-            f"{options.run}: does not say what it was trained on; pass its data or held-out rows with --data"
-        )
-    return path
+    return read_data(path, task=task, **columns_of(options))
 
 
 def multipliers(text: str) -> tuple[float, ...]:

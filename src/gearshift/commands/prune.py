@@ -10,10 +10,9 @@ from gearshift.commands.options import (
     GOES_ON,
     add_columns,
     add_settings,
+    columns_of,
     command,
-    data_path,
     given,
-    read_task_data,
 )
 from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import percent
@@ -40,10 +39,11 @@ def prune(options: argparse.Namespace) -> int:
     from gearshift.trainer.dynabert.prune import prune_run
     from gearshift.trainer.learning.objectives import OBJECTIVES
     from gearshift.trainer.model.checkpoint import load_run
+    from gearshift.trainer.model.run_data import read_run_data
 
     pruning, recovery = Pruning(**given(options, Pruning)), Recovery(**given(options, Recovery))
     run = load_run(options.run)
-    data = read_task_data(options, data_path(options, run), run.checkpoint.task, run)
+    data = read_run_data(run, options.data, columns_of(options))
     pruned = prune_run(run, data, pruning, recovery, options.output)
     metric, zeros = OBJECTIVES[data.task].metric, pruned.facts["sparsity"]
     result = {

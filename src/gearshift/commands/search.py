@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gearshift.commands.options import add_columns, command, data_path, multipliers, read_task_data
+from gearshift.commands.options import add_columns, columns_of, command, multipliers
 from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import millions, percent
 from gearshift.errors import InputError
@@ -47,6 +47,7 @@ def add(listed: Any) -> None:
 def search(options: argparse.Namespace) -> int:
     """Write the block tables and the pool of a supernet, and show the pool."""
     from gearshift.trainer.model.checkpoint import load_run
+    from gearshift.trainer.model.run_data import read_run_data
     from gearshift.trainer.search.search import search_run
 
     if options.plot is not None:  # a name that cannot be written is found before the long work
@@ -55,7 +56,7 @@ def search(options: argparse.Namespace) -> int:
 
         check_format(options.plot)
     run = load_run(options.run)
-    data = read_task_data(options, data_path(options, run), run.checkpoint.task, run)
+    data = read_run_data(run, options.data, columns_of(options))
     devices = _devices(options)
     report = search_run(
         run,

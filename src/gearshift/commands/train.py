@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gearshift.commands.options import GOES_ON, add_columns, add_settings, columns_of, command, given, read_task_data
+from gearshift.commands.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
 from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import millions, percent
 from gearshift.runtime.bundle.tasks import TASKS
@@ -51,8 +51,7 @@ def train(options: argparse.Namespace) -> int:
     typed = given(options, Settings)
     settings = Settings(**typed) if options.config is None else read_settings(options.config, typed)
     data = read_task_data(options, options.data, options.task)
-    source, columns = find_model(options.model), columns_of(options)
-    run = train_supernet(source, data, settings, options.output, data_path=options.data, columns=columns)
+    run = train_supernet(find_model(options.model), data, settings, options.output)
     if is_main_process():
         show(options, _result(run, data.notes), _lines(run, data.notes))
     return 0

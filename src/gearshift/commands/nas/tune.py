@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gearshift.commands.options import GOES_ON, add_columns, add_settings, columns_of, command, given, read_task_data
+from gearshift.commands.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
 from gearshift.commands.output import show
 from gearshift.drawing.numbers import millions, percent
 from gearshift.trainer.nasbert.settings import TuneSettings
@@ -36,8 +36,8 @@ def tune(options: argparse.Namespace) -> int:
     data = read_task_data(options, options.data, options.task)
     teacher = None if options.teacher is None else load_run(options.teacher)
     settings = TuneSettings(**given(options, TuneSettings))
-    net, columns = load_mixed_run(options.net), columns_of(options)
-    run = tune_net(net, teacher, data, settings, options.output, data_path=options.data, columns=columns)
+    net = load_mixed_run(options.net)
+    run = tune_net(net, teacher, data, settings, options.output)
     (name, accuracy), *_ = run.accuracies.items()
     metric = OBJECTIVES[data.task].metric
     parameters = run.subnets[name].parameters(run.checkpoint.model.shape)

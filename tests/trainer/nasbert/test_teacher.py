@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from gearshift.errors import StorageError
-from gearshift.trainer.nasbert import states as states_module
-from gearshift.trainer.nasbert.states import boundaries_of, teacher_states
+from gearshift.trainer.nasbert import teacher as teacher_module
+from gearshift.trainer.nasbert.teacher import boundaries_of, teacher_states
 from tests.trainer.tiny import encoded_rows, random_model
 
 ROWS = encoded_rows(150)
@@ -37,7 +37,7 @@ def test_states_are_the_teachers_at_half_precision_and_zeros_for_padding(tmp_pat
 
 
 def test_states_are_computed_once_and_an_interruption_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(states_module, "_SAVED_BATCHES", 1)
+    monkeypatch.setattr(teacher_module, "_SAVED_BATCHES", 1)
     teacher = random_model()
     calls: list[int] = []
     forward = teacher.forward
