@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-
-class ProfileError(ValueError):
-    """A device profile or latency table that cannot be used; one line."""
+from gearshift.errors import ProfileError
 
 
 def require(holds: bool, message: str) -> None:

@@ -2,4 +2,4 @@
 
 from gearshift.extras import require
 
-require("export", "onnx")
+require("export")

@@ -2,16 +2,4 @@
 
 from gearshift.extras import require
 
-require(
-    "train",
-    "torch",
-    "transformers",
-    "safetensors",
-    "huggingface_hub",
-    "platformdirs",
-    "tqdm",
-    "scipy",
-    "seqeval",
-    "sklearn",
-    "accelerate",
-)
+require("train")

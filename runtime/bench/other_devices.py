@@ -84,7 +84,7 @@ def _own_profiles() -> list[DeviceProfile]:
     for path in paths:
         try:
             profiles.append(files.load_profile(path))
-        except files.ProfileError:  # the engine says it when it looks for its own
+        except ProfileError:  # the engine says it when it looks for its own
             continue
     return [profile for profile in profiles if not profile.estimated]
 
@@ -94,10 +94,7 @@ def _of_file(path: Path, known: dict[str, Board]) -> Subject:
         raise ProfileError(
             f"--compare {path}: expected a profile file, {ALL}, dedicated, or one of {', '.join(known)}; no such file"
         )
-    try:
-        profile = files.load_profile(path)
-    except files.ProfileError as error:
-        raise ProfileError(str(error)) from error
+    profile = files.load_profile(path)
     return Subject(f"{path.stem} ({profile.device.cpu_model})", profile=profile)
 
 

@@ -6,17 +6,17 @@ checks that the manifest agrees with itself and with the files beside it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gearshift.errors import GearshiftError, InputError, IntegrityError, SchemaError
+from gearshift.errors import InputError, IntegrityError
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.elastic import Space, Subnet
 from gearshift.runtime.space.mixed import KIND, MixedSpace, MixedSubnet
+from gearshift.schema import Schema
 
-SCHEMA_VERSION = 1
+SCHEMA = Schema(version=1, advice="export the bundle again", damaged=IntegrityError, repair="copy the bundle again")
 
 
 MANIFEST = "manifest.json"
@@ -155,7 +155,7 @@ class Manifest:
         """Plain values by name, for JSON; what is seldom there only where it is."""
         seldom = {"losses": self.losses, "wide_layers": list(self.wide_layers)}
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SCHEMA.version,
             **{name: value for name, value in vars(self).items() if name not in seldom},
             **{name: value for name, value in seldom.items() if value},
             "labels": list(self.labels),
@@ -167,43 +167,27 @@ class Manifest:
 
     @classmethod
     def from_content(cls, content: bytes, path: Path) -> Manifest:
-        """The manifest that a file holds; raises IntegrityError or SchemaError, which name the file."""
-        try:
-            raw = json.loads(content)
-        except ValueError as error:
-            raise IntegrityError(f"{path}: not readable as JSON ({error}); copy the bundle again") from error
-        if not isinstance(raw, dict):
-            raise SchemaError(f"{path}: expected a JSON object, found a {type(raw).__name__}; export the bundle again")
-        return cls.from_dict(raw)
+        """Read the content of a manifest file; raises IntegrityError or SchemaError, which name the file."""
+        return SCHEMA.read_content(content, cls.from_fields, path)
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Manifest:
-        """The manifest that `to_dict` wrote; raises SchemaError where the form is another."""
-        version = raw.get("schema_version")
-        if not _whole(version) or version != SCHEMA_VERSION:
-            hint = (
-                "install a newer gearshift"
-                if isinstance(version, int) and version > SCHEMA_VERSION
-                else "export it again"
-            )
-            raise SchemaError(f"manifest: expected schema version {SCHEMA_VERSION}, found {version!r}; {hint}")
-        fields = {key: value for key, value in raw.items() if key != "schema_version"}
-        try:
-            return cls(
-                **{
-                    **fields,
-                    "labels": _tuple(fields["labels"]),
-                    "inputs": _tuple(fields["inputs"]),
-                    "wide_layers": _tuple(fields.get("wide_layers", [])),
-                    "space": _space(fields["space"]),
-                    "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
-                    "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},
-                }
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, GearshiftError) as error:
-            raise SchemaError(
-                f"manifest: not of schema version {SCHEMA_VERSION} ({error}); export the bundle again"
-            ) from error
+        """Read the manifest that `to_dict` wrote; raises SchemaError where the form is another."""
+        return SCHEMA.read_object(raw, cls.from_fields, "manifest")
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Manifest:
+        return cls(
+            **{
+                **fields,
+                "labels": _tuple(fields["labels"]),
+                "inputs": _tuple(fields["inputs"]),
+                "wide_layers": _tuple(fields.get("wide_layers", [])),
+                "space": _space(fields["space"]),
+                "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
+                "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},
+            }
+        )
 
 
 def _plain_subnet(subnet: Subnet | MixedSubnet) -> Any:

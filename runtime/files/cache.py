@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gearshift.errors import StorageError
 from gearshift.runtime.files.atomic import replace_file, sha256_of
+from gearshift.schema import read_if_whole
 
 VARIABLE = "GEARSHIFT_CACHE_DIR"
 
@@ -79,10 +80,10 @@ class HashMemory:
 
     def _read(self) -> dict[str, object]:
         try:
-            raw = json.loads(self._path().read_text(encoding="utf-8"))
-        except (OSError, ValueError, StorageError):
+            path = self._path()
+        except StorageError:
             return {}
-        return raw if isinstance(raw, dict) else {}
+        return read_if_whole(path, dict) or {}
 
     def _write(self, known: dict[str, object]) -> None:
         kept = dict(list(known.items())[-REMEMBERED:])

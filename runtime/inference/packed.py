@@ -30,6 +30,7 @@ from gearshift.runtime.files.atomic import flush
 from gearshift.runtime.files.cache import PRIVATE, Entries, become, cache_directory
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession, save_packed
+from gearshift.schema import read_if_whole
 
 GRAPH = "graph.onnx"
 
@@ -156,11 +157,11 @@ class PackedCache:
 
 def _is_whole(place: Path) -> bool:
     """Whether an entry is ours alone to write, and has every file as it was when the entry was made."""
+    marked = read_if_whole(place / MARKER, lambda marker: marker["files"])
     try:
-        marker = json.loads((place / MARKER).read_text())
         files = {path.name: _state(path) for path in place.iterdir() if path.name != MARKER}
-        return bool(_is_ours(place) and GRAPH in files and files == marker["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(_is_ours(place) and GRAPH in files and files == marked)
+    except OSError:
         return False
 
 

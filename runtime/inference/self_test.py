@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.errors import SchemaError, SelfTestError
+from gearshift.errors import SchemaError, SelfTestError, one_line
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import SELF_TEST, PoolEntry
 from gearshift.runtime.dan.model import open_dan
-from gearshift.runtime.inference.session import ElasticSession, _one_line
+from gearshift.runtime.inference.session import ElasticSession
 
 FP32_TOLERANCE = 1e-3
 """Largest difference of a logit. Other instruction sets add in another order: some 1e-6 a layer, so that
@@ -72,7 +72,7 @@ def _self_test_runs(
             wanted = {name: arrays[f"logits.{session.precision}.{name}"] for name in bundle.pool(session.precision)}
     except (OSError, KeyError, ValueError) as error:
         raise SchemaError(
-            f"{bundle.path / SELF_TEST}: not readable ({_one_line(error)}); export the bundle again"
+            f"{bundle.path / SELF_TEST}: not readable ({one_line(error)}); export the bundle again"
         ) from error
     for name, entry in bundle.pool(session.precision).items():
         found = session.run(inputs, entry.choice)

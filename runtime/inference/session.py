@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,11 +11,12 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from gearshift.errors import BundleError, InputError, SchemaError
+from gearshift.errors import BundleError, InputError, SchemaError, one_line
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
 from gearshift.runtime.inference.pages import release
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
+from gearshift.versions import release_numbers
 
 OPTIMIZATION_KEY = "graph_optimization_level"
 """The one entry of the manifest's session options that is no configuration entry of ONNX Runtime."""
@@ -70,7 +70,7 @@ class ElasticSession:
         try:
             session = ort.InferenceSession(str(path), options, providers=list(providers))
         except Exception as error:  # onnxruntime's errors share no base of their own
-            raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load it ({_one_line(error)})") from error
+            raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load it ({one_line(error)})") from error
         check_started(session, providers)
         _return_free_memory()
         self.path = path
@@ -100,7 +100,7 @@ class ElasticSession:
         try:
             (answer,) = self._session.run([self.task.output], feeds, options)
         except Exception as error:  # out of memory, or a graph that is not what its manifest says
-            raise BundleError(f"{self.path}: onnxruntime could not run it ({_one_line(error)})") from error
+            raise BundleError(f"{self.path}: onnxruntime could not run it ({one_line(error)})") from error
         return answer  # type: ignore[no-any-return]
 
     @property
@@ -143,7 +143,7 @@ def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
     try:
         ort.InferenceSession(str(graph), options, providers=list(CPU))
     except Exception as error:  # a full disk among others
-        raise BundleError(f"{target}: onnxruntime could not save it ({_one_line(error)})") from error
+        raise BundleError(f"{target}: onnxruntime could not save it ({one_line(error)})") from error
     _return_free_memory()
 
 
@@ -184,19 +184,14 @@ def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | N
 
 
 def _check_version(minimum: str) -> None:
-    if _version(ort.__version__) < _version(minimum):
+    wanted, found = release_numbers(minimum), release_numbers(ort.__version__)
+    if wanted is None:
+        raise SchemaError(f"manifest: expected a version of onnxruntime such as 1.23, found {minimum!r}")
+    if found is not None and found < wanted:
         raise SchemaError(
             f"this bundle needs onnxruntime {minimum} or newer, found {ort.__version__}; "
             f"pip install 'onnxruntime>={minimum}'"
         )
-
-
-def _version(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: 1.23.2rc1 is (1, 23, 2)."""
-    found = re.match(r"\d+(\.\d+)*", text)
-    if found is None:
-        raise SchemaError(f"manifest: expected a version of onnxruntime such as 1.23, found {text!r}")
-    return tuple(int(part) for part in found[0].split("."))
 
 
 def _return_free_memory() -> None:
@@ -207,7 +202,3 @@ def _return_free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError):  # another C library
         return
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

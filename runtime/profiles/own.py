@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gearshift.device_profiles import profile as files
 from gearshift.device_profiles.fingerprint import Fingerprint
-from gearshift.errors import StorageError
+from gearshift.errors import ProfileError, StorageError
 
 VARIABLE = "GEARSHIFT_PROFILE_DIR"
 
@@ -67,7 +67,7 @@ def find_profile(device: Fingerprint) -> Found | None:
     for path in _candidates(device):
         try:
             profile = files.load_profile(path)
-        except files.ProfileError as error:
+        except ProfileError as error:
             logger.warning("%s", error)
             continue
         if profile.device.key == device.key and not profile.estimated:
@@ -93,7 +93,7 @@ def _changed(device: Fingerprint) -> Found | None:
     for path in paths:
         try:
             profile = files.load_profile(path)
-        except files.ProfileError:
+        except ProfileError:
             continue
         then, same = profile.device, ("cpu_model", "cores", "machine", "system", "emulator")
         if not profile.estimated and all(getattr(then, name) == getattr(device, name) for name in same):

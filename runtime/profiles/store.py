@@ -35,10 +35,7 @@ def tables_for(
     Raises ProfileError where the file cannot be read, or holds no table of this bundle, one of the
     precisions, these threads and this provider.
     """
-    try:
-        profile = files.load_profile(Path(path))
-    except files.ProfileError as error:
-        raise ProfileError(str(error)) from error
+    profile = files.load_profile(Path(path))
     usable = _usable(profile, bundle, precisions, threads, provider)
     if not usable:
         raise ProfileError(_nothing_usable(Path(path), profile, bundle, precisions, threads, provider))
@@ -82,18 +79,14 @@ def save_measured(
     device = this_device()
     kept: tuple[files.LatencyTable, ...] = ()
     costs: tuple[OperatorCosts, ...] = ()
-    try:
-        if path.exists():
-            old = files.load_profile(path)
-            if (old.device.key, old.device.versions) == (device.key, device.versions) and not old.estimated:
-                new = {_conditions(table) for table in tables}
-                kept = tuple(table for table in old.tables if _conditions(table) not in new)
-                known = {(one.precision, one.threads, one.provider) for one in operators}
-                costs = tuple(o for o in old.operators if (o.precision, o.threads, o.provider) not in known)
-        merged = files.DeviceProfile(device, False, (*kept, *tables), (*costs, *operators))
-        files.save_profile(path, merged)
-    except files.ProfileError as error:
-        raise ProfileError(str(error)) from error
+    if path.exists():
+        old = files.load_profile(path)
+        if (old.device.key, old.device.versions) == (device.key, device.versions) and not old.estimated:
+            new = {_conditions(table) for table in tables}
+            kept = tuple(table for table in old.tables if _conditions(table) not in new)
+            known = {(one.precision, one.threads, one.provider) for one in operators}
+            costs = tuple(o for o in old.operators if (o.precision, o.threads, o.provider) not in known)
+    files.save_profile(path, files.DeviceProfile(device, False, (*kept, *tables), (*costs, *operators)))
 
 
 def require_writable(path: Path) -> None:
@@ -107,7 +100,7 @@ def require_writable(path: Path) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise ProfileError(f"{path}: could not be written ({reason}); name another file with -o") from error
-    except files.ProfileError as error:
+    except ProfileError as error:
         raise ProfileError(f"{error}; or name another file with -o") from error
 
 

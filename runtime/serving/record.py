@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from gearshift.device_profiles.profile import LatencyTable, ProfileError
+from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import DataError
 from gearshift.runtime.batches import Work, work_of
 from gearshift.runtime.policy.steering import Steering
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
+from gearshift.schema import Schema
 
-SCHEMA_VERSION = 1
-"""Of the lines of a log. The header names it; a reader of another version refuses the whole log."""
+SCHEMA = Schema(version=1, advice="use the gearshift it is of", error=DataError)
+"""Of all lines of a log. The header names the version; a reader of another one refuses the whole log."""
 
 
 IN_TIME, LATE, NO_DEADLINE = "in_time", "late", "no_deadline"
@@ -102,19 +103,20 @@ class RequestRecord:
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> RequestRecord:
-        """The record that `to_dict` wrote; raises DataError that says what is wrong with it."""
-        values = _named_fields("request", raw, {one.name for one in fields(cls)})
-        try:
-            caps = Caps(largest=_whole(values["caps"]["largest"]), reasons=tuple(map(str, values["caps"]["reasons"])))
-            tokens = tuple(map(_whole, values["tokens"]))
-            backlog = tuple(
-                (_work(work), math.inf if slack is None else _number(slack)) for work, slack in values["backlog"]
-            )
-            signals = {str(name): _number(value) for name, value in values["signals"].items()}
-            plain = {name: _PLAIN_KINDS[name](values[name]) for name in _NUMBERS_AND_NAMES}
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise DataError(f"a request that cannot be used ({error})") from error
+    def from_dict(cls, raw: dict[str, Any]) -> RequestRecord:
+        """Read the record that `to_dict` wrote; raises DataError that says what is wrong with it."""
+        return SCHEMA.read_part(raw, cls.from_fields, "a request")
+
+    @classmethod
+    def from_fields(cls, raw: Mapping[str, Any]) -> RequestRecord:
+        values = _named_fields(raw, {one.name for one in fields(cls)})
+        caps = Caps(largest=_whole(values["caps"]["largest"]), reasons=tuple(map(str, values["caps"]["reasons"])))
+        tokens = tuple(map(_whole, values["tokens"]))
+        backlog = tuple(
+            (_work(work), math.inf if slack is None else _number(slack)) for work, slack in values["backlog"]
+        )
+        signals = {str(name): _number(value) for name, value in values["signals"].items()}
+        plain = {name: _PLAIN_KINDS[name](values[name]) for name in _NUMBERS_AND_NAMES}
         return cls(**{**plain, "tokens": tokens, "backlog": backlog, "caps": caps, "signals": signals})
 
 
@@ -139,7 +141,7 @@ class LogHeader:
         """Plain values by name, for JSON."""
         return {
             "kind": "header",
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SCHEMA.version,
             "time": self.time,
             "steering": asdict(self.steering),
             "ladder": list(self.ladder),
@@ -149,26 +151,24 @@ class LogHeader:
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> LogHeader:
-        """The header that `to_dict` wrote; raises DataError that says what is wrong with it."""
-        version = raw.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise DataError(f"expected schema version {SCHEMA_VERSION}, found {version!r}; use the gearshift it is of")
-        values = _named_fields("header", {"dan": None, **raw}, {one.name for one in fields(cls)} | {"schema_version"})
-        try:
-            header = cls(
-                time=_number(values["time"]),
-                steering=Steering(**values["steering"]),
-                ladder=tuple(map(str, values["ladder"])),
-                accuracies={str(name): _number(value) for name, value in values["accuracies"].items()},
-                table=LatencyTable.from_dict(values["table"]),
-                dan=_optional_name(values["dan"]),
-            )
-        except (TypeError, ValueError, KeyError, AttributeError, ProfileError) as error:
-            raise DataError(f"a header that cannot be used ({error})") from error
+    def from_dict(cls, raw: dict[str, Any]) -> LogHeader:
+        """Read the header that `to_dict` wrote; raises DataError that says what is wrong with it."""
+        return SCHEMA.read_object(raw, cls.from_fields, "a header")
+
+    @classmethod
+    def from_fields(cls, raw: Mapping[str, Any]) -> LogHeader:
+        values = _named_fields({"dan": None, **raw}, {one.name for one in fields(cls)})
+        header = cls(
+            time=_number(values["time"]),
+            steering=Steering(**values["steering"]),
+            ladder=tuple(map(str, values["ladder"])),
+            accuracies={str(name): _number(value) for name, value in values["accuracies"].items()},
+            table=LatencyTable.from_dict(values["table"]),
+            dan=_optional_name(values["dan"]),
+        )
         unknown = [n for n in header.ladder if n not in header.accuracies or n not in header.table.median_ms]
         if unknown or not header.ladder:
-            raise DataError(f"a header whose ladder is empty or has subnets without accuracy or times: {unknown}")
+            raise DataError(f"a ladder that is empty or has subnets without accuracy or times: {unknown}")
         return header
 
 
@@ -185,21 +185,22 @@ class SteeringChange:
         return {"kind": "steering", "time": self.time, "steering": asdict(self.steering)}
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> SteeringChange:
-        """The change that `to_dict` wrote; raises DataError that says what is wrong with it."""
-        values = _named_fields("change of the steering", raw, {one.name for one in fields(cls)})
-        try:
-            return cls(time=_number(values["time"]), steering=Steering(**values["steering"]))
-        except (TypeError, ValueError) as error:
-            raise DataError(f"a change of the steering that cannot be used ({error})") from error
+    def from_dict(cls, raw: dict[str, Any]) -> SteeringChange:
+        """Read the change that `to_dict` wrote; raises DataError that says what is wrong with it."""
+        return SCHEMA.read_part(raw, cls.from_fields, "a change of the steering")
+
+    @classmethod
+    def from_fields(cls, raw: Mapping[str, Any]) -> SteeringChange:
+        values = _named_fields(raw, {one.name for one in fields(cls)})
+        return cls(time=_number(values["time"]), steering=Steering(**values["steering"]))
 
 
-def _named_fields(what: str, raw: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+def _named_fields(raw: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
     """The values but for `kind`, exactly those that are expected."""
     found = set(raw) - {"kind"}
     if found != names:
         odd = ", ".join(sorted(found ^ names))
-        raise DataError(f"a {what} with other fields than expected: {odd}")
+        raise DataError(f"other fields than expected: {odd}")
     return {name: raw[name] for name in names}
 
 

@@ -406,7 +406,7 @@ def without(missing: Sequence[str], *arguments: object) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-EXTRAS = ("torch", "transformers", "safetensors", "huggingface_hub", "platformdirs", "tqdm", "onnx", "matplotlib")
+EXTRAS = ("torch", "transformers", "safetensors", "huggingface_hub", "tqdm", "onnx", "matplotlib")
 
 
 @pytest.mark.parametrize(

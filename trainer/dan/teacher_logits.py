@@ -29,7 +29,7 @@ from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.trainer.data.formats import read_records
 from gearshift.trainer.data.rows import choose_columns
-from gearshift.trainer.model.checkpoint import SUPERNET
+from gearshift.trainer.model.checkpoint import SCHEMA, SUPERNET
 
 MAX_LENGTH = 128
 """Tokens that a classifier of Hugging Face reads where nothing else is said."""
@@ -164,7 +164,7 @@ def _trained_length(path: Path) -> int:
     """Tokens that a run was trained on."""
     if not (path / SUPERNET).is_file():
         return MAX_LENGTH
-    return int(json.loads((path / SUPERNET).read_text(encoding="utf-8")).get("max_length", MAX_LENGTH))
+    return SCHEMA.read(path / SUPERNET, lambda facts: int(facts.get("max_length", MAX_LENGTH)))
 
 
 def _name(teacher: Path, texts: Sequence[Text], labels: Sequence[str], max_length: int | None) -> str:

@@ -20,6 +20,7 @@ from gearshift.errors import DataError
 from gearshift.runtime.inference.spans import OUTSIDE
 from gearshift.trainer.data.formats import PLAIN_SUFFIXES, SUFFIXES, Record, listed, read_records, require_columns
 from gearshift.trainer.data.hub import glue_columns, hub_records, is_hub_name
+from gearshift.trainer.data.place import kept_place
 from gearshift.trainer.data.rows import Columns, LabelSet, Row, Tags, choose_columns, read_rows
 
 _log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def read_data(
     same splits. Raises DataError, one line that names the file and, where there is one, the line.
     """
     named = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
-    origin = Origin(_place(path), {name: column for name, column in named.items() if column != ""})
+    origin = Origin(kept_place(Path(path)), {name: column for name, column in named.items() if column != ""})
     glue = glue_columns(str(path), task)
     if glue is not None:
         text_column, pair_column = (
@@ -105,11 +106,6 @@ def read_data(
     for note in data.notes:
         _log.info(note)
     return dataclasses.replace(data, origin=origin)
-
-
-def _place(path: str | Path) -> str:
-    """The name of data from any directory."""
-    return str(path) if is_hub_name(str(path)) else str(Path(path).resolve())
 
 
 def _suffixes(task: str) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def make_accelerator(precision: str = "", *, whole: bool = True, log_to: Path | 
     ]
     tracking: dict[str, Any] = {}
     if log_to is not None:
-        require("tensorboard", "tensorboard")
+        require("tensorboard")
         tracking = {"log_with": "tensorboard", "project_dir": log_to}
     try:
         return Accelerator(cpu=_without_gpu(), mixed_precision=chosen or None, kwargs_handlers=handlers, **tracking)

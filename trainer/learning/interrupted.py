@@ -20,9 +20,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from gearshift.errors import InputError
+from gearshift.errors import InputError, first_line
 from gearshift.runtime.files.atomic import replace_file, replacing_file
-from gearshift.trainer.model.huggingface import first_line
 
 STATE = "state.pt"
 """File of the last saved state."""

@@ -17,7 +17,7 @@ from gearshift.extras import require
 from gearshift.runtime.serving.decision_log import LoggedRun
 from gearshift.runtime.serving.record import RequestRecord
 
-require("plot", "matplotlib")
+require("plot")
 
 
 matplotlib.use("Agg")  # a file, no window

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gearshift.errors import BundleError, InputError, SchemaError, SelfTestError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import SELF_TEST
-from gearshift.runtime.inference import session as checked
+from gearshift.runtime.inference import self_test as checked
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.profiles.first_times import random_inputs

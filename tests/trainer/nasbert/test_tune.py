@@ -13,6 +13,7 @@ import torch
 from gearshift.errors import InputError, ModelError, StorageError
 from gearshift.runtime.space.mixed import Block, MixedSubnet
 from gearshift.trainer.data.batches import encode
+from gearshift.trainer.data.splits import Origin
 from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.nasbert.run import MixedRun, load_any_run, load_mixed_run
@@ -62,6 +63,18 @@ def test_a_net_learns_the_task_and_is_read_again(net: MixedRun, run: Run, tmp_pa
     mine, its = (one.checkpoint.model.state_dict() for one in (again, tuned))
     assert all(torch.equal(mine[name], tensor) for name, tensor in its.items())
     assert isinstance(load_any_run(run.path), Run)
+
+
+@pytest.mark.parametrize("name", ["glue/rte", "hub:owner/name"])
+def test_a_net_tuned_on_a_data_set_of_the_hub_finds_it_again(
+    net: MixedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    short = dataclasses.replace(ALONE, epochs=0.1)
+    data = dataclasses.replace(DATA, origin=Origin(name))
+    tuned = tune_net(net, None, data, short, tmp_path / "tuned")
+    monkeypatch.chdir(tmp_path)
+    for run in (tuned, load_mixed_run(tuned.path)):
+        assert run.data_path == Path(name)
 
 
 def test_the_teachers_answers_are_its_logits_each_computed_once(run: Run) -> None:
@@ -149,7 +162,7 @@ def test_a_run_that_is_damaged_is_refused(net: MixedRun, tmp_path: Path) -> None
         for path in net.path.iterdir():
             (copied / path.name).write_bytes(path.read_bytes())
         (copied / name).write_bytes((copied / name).read_bytes()[:-40])
-        with pytest.raises(ModelError, match="not a whole run of mixed operations"):
+        with pytest.raises(ModelError, match=rf"{name}: .+; train again"):
             load_mixed_run(copied)
 
 
