@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks.nas_shared import SharedNet, choose_shared
 from gearshift.errors import InputError
 from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.space.mixed import MixedSubnet, parse_subnet
@@ -24,7 +25,6 @@ from gearshift.trainer.nasbert.rescore import pick
 from gearshift.trainer.nasbert.run import MIXED, MixedRun, load_mixed_run
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks, search_stage
 from gearshift.trainer.nasbert.settings import NetSettings, SearchSettings, TuneSettings
-from gearshift.trainer.nasbert.shared import SharedNet, choose_shared
 from gearshift.trainer.nasbert.teacher import TeacherEncoder, load_teacher, read_states
 from gearshift.trainer.nasbert.train import train_net
 from gearshift.trainer.nasbert.tune import tune_net

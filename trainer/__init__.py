@@ -2,4 +2,7 @@
 
 from gearshift.extras import require
 
-require("train")
+
+def require_train() -> None:
+    """Raise MissingExtraError where a package of `gearshift[train]` is missing; settings alone need none of them."""
+    require("train")

@@ -69,6 +69,11 @@ def checked_lengths(bundle: Bundle, given: Sequence[int] | None) -> tuple[int, .
     return tuple(sorted(set(given)))
 
 
+def threads_text(threads: int) -> str:
+    """Write a number of threads, such as 1 thread."""
+    return "1 thread" if threads == 1 else f"{threads} threads"
+
+
 def _threads(given: Sequence[int] | None) -> tuple[int, ...]:
     usable, effective = len(available_cpus()), max(1, int(effective_cpus()))
     if given is None:

@@ -8,7 +8,6 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -85,14 +84,14 @@ def train_dan(
         paired=data.paired,
     ).to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     bags = [vocabulary.bags(side) for side in sides]
-    identity = {**asdict(settings), "learnt": crc32(targets.data, crc32(vocabulary.ngrams.data))}
+    identity = {**settings.to_dict(), "learnt": crc32(targets.data, crc32(vocabulary.ngrams.data))}
     fit = _Fit(student, bags, settings, states / STATE, identity)
     fit.stage("distil", torch.from_numpy(targets), settings.epochs)
     if settings.finetune_epochs:
         classes = torch.tensor([data.labels.index(str(row.label)) for row in rows])
         fit.stage("fine-tune", classes, settings.finetune_epochs)
     facts = {
-        "settings": asdict(settings),
+        "settings": settings.to_dict(),
         "rows": {"train": len(rows), "unlabelled": len(unlabelled)},
         "held_out": {
             split: _measure(student, vocabulary, data, split, ask) for split in ("dev", "test") if data.splits[split]

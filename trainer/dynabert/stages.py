@@ -21,7 +21,7 @@ from gearshift.trainer.learning.distillation import Teacher, distill_loss
 from gearshift.trainer.learning.evaluate import accuracy
 from gearshift.trainer.learning.importance import measure_importance, reorder
 from gearshift.trainer.learning.interrupted import STATE, load_weights, save_weights
-from gearshift.trainer.learning.loop import Constraint, Losses, Score, StagePlan, run_stage
+from gearshift.trainer.learning.loop import Constraint, Evaluation, Losses, StagePlan, run_stage
 from gearshift.trainer.learning.objectives import OBJECTIVES, Objective
 from gearshift.trainer.learning.sampling import Sampler
 from gearshift.trainer.learning.sparsity import Pruner
@@ -161,19 +161,22 @@ def _run(
     """Run a stage; its score is the sum of the subnets' metrics on the dev rows, as in DynaBERT."""
     if plan.epochs == 0:
         return
-    model, dev = training.model, training.dev
-    score: Score | None = None
-    if dev is not None and training.settings.evaluate_every:
-        score = lambda: sum(accuracy(model, subnet, dev) for subnet in subnets)  # noqa: E731
+    model, dev, settings = training.model, training.dev, training.settings
+    evaluation: Evaluation | None = None
+    if dev is not None and settings.evaluate_every:
+        evaluation = Evaluation(
+            lambda: sum(accuracy(model, subnet, dev) for subnet in subnets), settings.evaluate_every, settings.patience
+        )
     run_stage(
         model,
         rows,
         plan,
-        training.settings,
+        settings,
         losses,
         states=training.states,
         accelerator=training.accelerator,
-        score=score,
+        micro_batch=settings.micro_batch,
+        evaluation=evaluation,
         constraint=constraint,
     )
 

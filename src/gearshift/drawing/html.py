@@ -93,8 +93,8 @@ def _method(calibration: Calibration) -> str:
     return (
         '<section><h2>How it was measured</h2><p class="small">'
         f"Wall clock of single calls, batch {_batches(calibration)}, random token ids, every precision and length in "
-        f"turns in random order; {kept}; frequency governor {escape(governor)}. A size is predicted as the sum of its "
-        "stages, fitted to all calls and drawn towards the size's own. Calls that had to wait for a CPU were repeated. "
+        f"turns in random order; {kept}; frequency governor {escape(governor)}. A subnet is predicted as the sum of "
+        "its stages, fitted to all calls and drawn towards its own. Calls that had to wait for a CPU were repeated. "
         f"CPU features: {escape(' '.join(calibration.device.cpu_features) or 'unknown')}.</p></section>"
     )
 

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 
-from gearshift.drawing.log import check_format as check_format
-from gearshift.drawing.log import save_figure
+from gearshift.drawing.figure import check_format, plt, save_figure
 from gearshift.runtime.space.mixed import block_parts
 
 if TYPE_CHECKING:

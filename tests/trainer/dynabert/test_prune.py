@@ -10,9 +10,11 @@ import torch
 
 from gearshift.errors import InputError, StorageError
 from gearshift.trainer.dynabert.order import PRUNING
-from gearshift.trainer.dynabert.prune import Recovery, prune_run
+from gearshift.trainer.dynabert.prune import prune_run
+from gearshift.trainer.dynabert.settings import Recovery
 from gearshift.trainer.dynabert.train import train_supernet
-from gearshift.trainer.learning.sparsity import Pruning, prunable, sparsity_of
+from gearshift.trainer.learning.settings import Pruning
+from gearshift.trainer.learning.sparsity import prunable, sparsity_of
 from gearshift.trainer.model.checkpoint import Run, load_run
 from gearshift.trainer.model.elastic import ElasticClassifier
 from tests.trainer.tiny import SETTINGS, make_data

@@ -26,12 +26,10 @@ from gearshift.trainer.nasbert.model import MixedStageModel
 from gearshift.trainer.nasbert.rescore import pick
 from gearshift.trainer.nasbert.scoring import block_losses
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks, search_stage
-from gearshift.trainer.nasbert.shared import choose_shared
 from gearshift.trainer.nasbert.shrinking import quantile_buckets
 from gearshift.trainer.nasbert.stage import StageSearch
 from gearshift.trainer.nasbert.teacher import TeacherEncoder, load_teacher, read_states
 from tests.trainer.nasbert.tiny import SEARCH
-from tests.trainer.tiny import make_data
 
 
 def test_so_many_blocks_of_each_bucket_are_left_after_the_rounds_that_takes(searched: Searched) -> None:
@@ -292,11 +290,3 @@ def test_a_teacher_that_has_changed_since_the_search_is_refused(searched: Search
         with pytest.raises(ModelError, match="expected the teacher of"):
             pick(searched, limits, embedding=16, top=1, teacher=other)
     assert hashes[0] != hashes[1]
-    with pytest.raises(ModelError, match="expected the teacher of"):
-        choose_shared(searched, other, make_data())
-
-
-@pytest.mark.parametrize("pool", [0, -1])
-def test_a_pool_of_no_nets_is_refused(searched: Searched, teacher: TeacherEncoder, pool: int) -> None:
-    with pytest.raises(InputError, match=f"pool: expected 1 net or more, got {pool}"):
-        choose_shared(searched, teacher, make_data(), pool=pool)

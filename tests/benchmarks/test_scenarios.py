@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from gearshift.errors import InputError
-from gearshift.runtime.bench.scenarios import FEWEST_QUERIES, Case, run_scenario
-from gearshift.runtime.bundle.bundle import Bundle
+from benchmarks.scenarios import FEWEST_QUERIES, Case, main, run_scenario
+from gearshift.errors import GearshiftError, InputError
+from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.inference.session import ElasticSession
 
 
 @pytest.fixture(scope="module")
-def case(bundle: Bundle) -> Iterator[Case]:
+def case(tiny_bundle: Path) -> Iterator[Case]:
+    bundle = open_bundle(tiny_bundle)
     with contextlib.closing(ElasticSession(bundle, "int8", threads=1)) as session:
         yield Case(bundle, session, "w050-d100", 8)
 
@@ -57,9 +59,35 @@ def test_a_bound_that_no_rate_keeps_is_invalid(case: Case) -> None:
     ("name", "message"),
     [
         ("multi-stream", "scenario: expected one of single-stream, server, offline, got 'multi-stream'"),
-        ("server", "scenario server: expected a latency bound; give one with --deadline-ms"),
+        ("server", "scenario server: expected a latency bound; give one with --bound-ms"),
     ],
 )
 def test_what_cannot_be_run_is_said(case: Case, name: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         run_scenario(name, case, seconds=0.1)
+
+
+@pytest.mark.parametrize("scenario", ["single-stream", "offline", "server"])
+def test_the_program_says_what_was_run_and_that_it_is_no_mlperf_result(
+    tiny_bundle: Path, scenario: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--scenario", scenario, "--seconds", "0.5", "--threads", "1", "--bound-ms", "200", "--tokens", "16"]
+    call = [str(tiny_bundle), *given, "--subnet", "w050-d100"]
+    main(call)
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"{scenario}: w050-d100, int8, 16 tokens, 1 thread\n")
+    assert "no MLPerf result" in shown
+    main([*call, "--json"])
+    assert json.loads(capsys.readouterr().out)["scenario"] == scenario
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--scenario", "server", "--seconds", "0.1"), "scenario server: expected a latency bound"),
+        (("--scenario", "offline", "--subnet", "w1"), "unknown subnet 'w1'"),
+    ],
+)
+def test_the_program_refuses_what_cannot_be_run(tiny_bundle: Path, given: tuple[str, ...], message: str) -> None:
+    with pytest.raises(GearshiftError, match=message):
+        main([str(tiny_bundle), "--threads", "1", *given])

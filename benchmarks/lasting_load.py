@@ -1,15 +1,27 @@
-"""Runs one subnet for a long time, and watches what that does to the device: temperature, clock, drift."""
+"""One subnet for a long time, and what that does to the device: temperature, clock, drift.
+
+    python -m benchmarks.lasting_load BUNDLE [--minutes 30] [--subnet ID] [--tokens 128] [--plot load.svg]
+
+An interruption (Ctrl-C) ends it early, and what was measured is shown.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.report import markdown
+from benchmarks.scenarios import add_case, open_case
+from gearshift.drawing.numbers import milliseconds
+from gearshift.drawing.svg import Chart, Series, svg_file
 from gearshift.runtime.sensors.sensors import Sensors
 
 POINTS = 120
@@ -76,7 +88,6 @@ def soak(
     *,
     sensors: Sensors | None = None,
     clock: Callable[[], float] = time.perf_counter,
-    progress: Callable[[float, float], None] = lambda done, planned: None,
 ) -> Soak:
     """Call again and again for so long; an interruption (Ctrl-C) after the first point ends it early."""
     sensors = sensors or Sensors()
@@ -86,7 +97,6 @@ def soak(
     try:
         while clock() - began < seconds:
             points.append(_point(call, began, length, sensors, clock))
-            progress(clock() - began, seconds)
     except KeyboardInterrupt:
         if not points:
             raise
@@ -114,3 +124,63 @@ def _point(
         throttled=None if throttled is None else bool(throttled),
         others_cpu=now.others_cpu.value,
     )
+
+
+def lines_of(found: Soak) -> list[str]:
+    """Tabulate the ends of the time, and how far they are apart."""
+    first, last = found.points[0], found.points[-1]
+    heat = [point.temperature_c for point in found.points if point.temperature_c is not None]
+    header = ("lasted", "first median ms", "last", "drift", "hottest", "throttled")
+    row = (
+        f"{last.seconds / 60:.1f} min",
+        milliseconds(first.median_ms),
+        milliseconds(last.median_ms),
+        f"{found.drift:+.1%}",
+        f"{max(heat):.0f} C" if heat else "no sensor",
+        {None: "no sensor", True: "yes", False: "no"}[found.throttled],
+    )
+    return markdown(header, [row])
+
+
+def charts(found: Soak) -> list[Chart]:
+    """Draw latency over time, and temperature and clock where the device has sensors of them."""
+    minutes = [(point.seconds / 60, point) for point in found.points]
+    latency = Chart(
+        "Under lasting load",
+        "minutes",
+        "ms",
+        (
+            Series("median", tuple((at, point.median_ms) for at, point in minutes), "line", colour=0),
+            Series("p95", tuple((at, point.p95_ms) for at, point in minutes), "dashes", colour=1),
+        ),
+        from_zero=True,
+    )
+    drawn = [latency]
+    for title, label, name, scale in (
+        ("Temperature", "degrees C", "temperature_c", 1.0),
+        ("Clock", "% of the highest", "frequency", 100.0),
+    ):
+        known = [(at, getattr(point, name)) for at, point in minutes]
+        points = tuple((at, scale * value) for at, value in known if value is not None)
+        if points:
+            drawn.append(Chart(title, "minutes", label, (Series("", points, "line", colour=2),)))
+    return drawn
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the load, print its ends, and draw it where that is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.lasting_load", description=__doc__.split("\n", 1)[0])
+    add_case(parser)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--plot", type=Path, help="pictures to write, .svg")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    with open_case(options) as case:
+        found = soak(case.call(), 60 * options.minutes)
+    if options.plot is not None:
+        options.plot.write_text(svg_file(charts(found)), encoding="utf-8")
+    print(json.dumps(found.to_dict()) if options.json else "\n".join(lines_of(found)))
+
+
+if __name__ == "__main__":
+    main()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
-from gearshift.runtime.bench.soak import POINTS, soak
+from benchmarks.lasting_load import POINTS, main, soak
+from gearshift.errors import UnknownSubnetError
 from gearshift.runtime.sensors.sensors import Sensors
 from gearshift.runtime.sensors.snapshot import Reading, Snapshot
 
@@ -72,3 +74,19 @@ def test_an_interruption_before_anything_was_seen_is_one() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         soak(call, 1.0)
+
+
+def test_the_program_shows_the_ends_and_draws_the_time(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = [str(tiny_bundle), "--minutes", "0.03", "--threads", "1", "--subnet", "w025-d050"]
+    main([*call, "--plot", str(tmp_path / "load.svg")])
+    assert "first median ms" in capsys.readouterr().out
+    assert "Under lasting load" in (tmp_path / "load.svg").read_text()
+    main([*call, "--json"])
+    assert len(json.loads(capsys.readouterr().out)["points"]) >= 1
+
+
+def test_the_program_refuses_an_unknown_subnet(tiny_bundle: Path) -> None:
+    with pytest.raises(UnknownSubnetError, match="unknown subnet 'w1'"):
+        main([str(tiny_bundle), "--subnet", "w1"])

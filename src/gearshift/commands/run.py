@@ -1,4 +1,4 @@
-"""Commands that run on the device: answers, decision logs, policies, and what the device has."""
+"""`gearshift run`: answers to texts, each within its deadline."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gearshift.commands.output import percent as _percent
-from gearshift.commands.output import show as _print
-from gearshift.commands.output import table as _table
+from gearshift.commands.options import command
 from gearshift.drawing.live import LiveView
-from gearshift.runtime import Engine, GearshiftError, InputError, open_bundle
-from gearshift.runtime.bundle.compressed import unpacked_entries
+from gearshift.errors import InputError
+from gearshift.runtime import Engine
+from gearshift.runtime.bundle.manifest import PRECISIONS
 from gearshift.runtime.inference.answers import (
     Answer,
     Classification,
@@ -25,10 +24,52 @@ from gearshift.runtime.inference.answers import (
     Regression,
     TokenClassification,
 )
-from gearshift.runtime.inference.providers import CPU
-from gearshift.runtime.profiles.store import tables_for
-from gearshift.runtime.serving.decision_log import read_log
 from gearshift.runtime.serving.request import checked_deadline
+
+
+def add(listed: Any) -> None:
+    """Add the command and its arguments."""
+    parser = command(listed, "run", run, "answer texts with a bundle")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    parser.add_argument(
+        "texts", nargs="*", default=[], metavar="TEXT", help="texts; - (or none) reads one a line from standard input"
+    )
+    parser.add_argument(
+        "--pair", action="store_true", help="texts come two by two, or as lines with a tab; a question comes first"
+    )
+    parser.add_argument(
+        "--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)"
+    )
+    parser.add_argument(
+        "--target", type=float, default=0.99, metavar="SHARE", help="share of deadlines to keep (default: .99)"
+    )
+    parser.add_argument("--min-accuracy", type=float, metavar="A", help="use no subnet that is less accurate")
+    parser.add_argument(
+        "--max-cpu-share", type=float, metavar="SHARE", help="without a deadline: share of the CPUs to take on average"
+    )
+    parser.add_argument("--subnet", metavar="ID", help="use this subnet whatever the deadline; `inspect` lists them")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", *PRECISIONS],
+        default="auto",
+        help="auto (default): the fastest that is right on this CPU",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of one call (default: half of the CPUs)")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="latency table to use instead of measuring one")
+    parser.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the latency table for --profile")
+    parser.add_argument(
+        "--no-cache", action="store_false", dest="cache", help="neither use nor make packed weights on disk"
+    )
+    parser.add_argument(
+        "--cascade",
+        type=float,
+        metavar="SHARE",
+        help="let the DAN answer where it is sure, to agree with the most accurate subnet on this share, such as .99",
+    )
+    parser.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
+    parser.add_argument(
+        "--live", action="store_true", help="on a terminal: show rate, latency, deadlines, subnets and load as it goes"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,88 +111,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def plot(options: argparse.Namespace) -> int:
-    """Draw a decision log."""
-    from gearshift.drawing.log import plot_log
-
-    requests = plot_log(read_log(options.log), options.output)
-    _print(options, {"plot": str(options.output), "requests": requests}, [f"{options.output}: {requests} requests"])
-    return 0
-
-
-def simulate(options: argparse.Namespace) -> int:
-    """Run traces, or a decision log, through policies on this device's latency table; nothing runs really."""
-    from gearshift.runtime.simulate.policies import POLICIES
-    from gearshift.runtime.simulate.simulator import Ladder, Machine
-    from gearshift.runtime.simulate.simulator import simulate as play
-    from gearshift.runtime.simulate.traces import Scale, make_trace, read_log
-
-    unknown = [name for name in options.policy if name not in POLICIES]
-    if unknown:
-        raise InputError(f"--policy: expected some of {', '.join(POLICIES)}, got {', '.join(unknown)}")
-    bundle = open_bundle(options.bundle)
-    table = tables_for(
-        options.profile,
-        bundle,
-        precisions=bundle.precisions if options.precision is None else options.precision,
-        threads=options.threads,
-        provider=CPU[0],
-    )[0]
-    ladder = Ladder.of({name: entry.accuracy for name, entry in bundle.gears(table.precision).items()}, table)
-    if Path(options.trace).exists():
-        trace = read_log(Path(options.trace))
-    else:
-        trace = make_trace(options.trace, Scale(table, ladder.names[0], options.seed, options.seconds))
-    machines = {name: Machine(trace, ladder) for name in ("static-small", *options.policy)}
-    outcomes = {name: play(POLICIES[name](machine), machine) for name, machine in machines.items()}
-    smallest = outcomes["static-small"]
-    found = {
-        name: {
-            "deadlines_met": sum(outcomes[name].met) / len(trace.arrivals),
-            "met_where_smallest_does": outcomes[name].met_where(smallest),
-            "goodput_accuracy": outcomes[name].goodput_accuracy,
-            "switches_per_minute": outcomes[name].switches_per_minute,
-        }
-        for name in options.policy
-    }
-    result = {
-        "bundle": str(bundle.origin),
-        "precision": table.precision,
-        "trace": trace.name,
-        "seed": options.seed,
-        "requests": len(trace.arrivals),
-        "ladder": list(ladder.names),
-        "policies": found,
-    }
-    header = ("policy", "deadlines met", "where smallest does", "goodput-accuracy", "switches a minute")
-    rows = [
-        (name, *(_percent(value) for value in list(measures.values())[:3]), f"{measures['switches_per_minute']:.0f}")
-        for name, measures in found.items()
-    ]
-    lines = [f"{trace.name}: {len(trace.arrivals)} requests, {table.precision}, {len(ladder.names)} subnets"]
-    _print(options, result, [*lines, *_table(header, rows)])
-    return 0
-
-
-def doctor(options: argparse.Namespace) -> int:
-    """Show what this device has; its exit code is by the worst of what was found."""
-    from gearshift.runtime.doctor.examine import examine, exit_code
-    from gearshift.runtime.inference.packed import PackedCache
-
-    if options.clear_cache:
-        cache = PackedCache()
-        unpacked = unpacked_entries()
-        for directory, freed in ((cache.directory, cache.clear()), (unpacked.directory, unpacked.clear())):
-            print(f"gearshift: {directory}: {freed / 1e6:.0f} MB freed", file=sys.stderr)
-    report = examine()
-    _print(options, report.to_dict(), report.lines())
-    if report.problem is not None:
-        raise GearshiftError(report.problem)
-    return exit_code(report)
-
-
 def _texts(given: Sequence[str]) -> Iterator[str]:
-    """The texts given; `-`, or none at all, stands for the lines of standard input that are not blank."""
+    """Read the texts given; `-`, or none at all, stands for the lines of standard input that are not blank."""
     for text in given or ("-",):
         if text == "-":
             yield from _lines_of_standard_input()
@@ -160,7 +121,7 @@ def _texts(given: Sequence[str]) -> Iterator[str]:
 
 
 def _paired(given: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Two texts at a time, or of each line of standard input the two that a tab divides."""
+    """Read two texts at a time, or of each line of standard input the two that a tab divides."""
     if given and "-" not in given:
         if len(given) % 2:
             raise InputError(f"--pair: expected texts two by two, got {len(given)}")
@@ -183,13 +144,13 @@ def _lines_of_standard_input() -> Iterator[str]:
 
 
 def _plain(answer: Answer) -> dict[str, Any]:
-    """The answer as JSON can take it."""
+    """Turn an answer into what JSON can take."""
     fields = asdict(answer)
     return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
 
 
 def _shown(answer: Answer) -> str:
-    """The task's part of an answer on one line."""
+    """Write the task's part of an answer on one line."""
     match answer:
         case Classification():
             return f"{answer.label}  {answer.score:.2f}"
