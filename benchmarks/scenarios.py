@@ -28,8 +28,8 @@ from gearshift.drawing.numbers import milliseconds
 from gearshift.errors import InputError, UnknownSubnetError
 from gearshift.runtime.bench.plan import threads_text
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import random_inputs
 from gearshift.runtime.profiles.timing import WARM_UP, pinned
 from gearshift.runtime.startup import default_threads
 

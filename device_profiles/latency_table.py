@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gearshift.device_profiles.checks import check_date, check_names, listed, mapping, positive, require, whole
+from gearshift.device_profiles.checks import check_date, check_names, listed, mapping, positive, require
+from gearshift.number_checks import is_whole
 
 CPU_PROVIDER = "CPUExecutionProvider"
 
@@ -45,11 +46,11 @@ class LatencyTable:
             require(isinstance(value, str), f"{name}: expected text, found {value!r}")
         for name in ("threads", "runs"):
             value = getattr(self, name)
-            require(whole(value) and value >= 1, f"{name}: expected a whole number from 1 on, found {value!r}")
+            require(is_whole(value, 1), f"{name}: expected a whole number from 1 on, found {value!r}")
         lengths = self.lengths
         require(
             bool(lengths)
-            and all(whole(length) and length >= 1 for length in lengths)
+            and all(is_whole(length, 1) for length in lengths)
             and all(low < high for low, high in itertools.pairwise(lengths)),
             f"lengths: expected ascending token counts from 1 on, found {list(lengths)}",
         )

@@ -67,10 +67,10 @@ def _at_decision(
         record,
         decision,
         (
-            controller._hysteresis[True]._factor,
-            controller._slow_downs[True].suspected,
-            list(controller._biases.factors),
-            controller._backoff.limit_ms(decided_s),
+            controller.latency.steady_factor,
+            controller.latency.suspected,
+            list(controller.latency.biases),
+            controller.backoff.limit_ms(decided_s),
         ),
     )
 

@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any
 
 from gearshift.errors import InputError
+from gearshift.number_checks import is_whole
 from gearshift.runtime.bench.plan import checked_lengths
 from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import random_inputs
 from gearshift.runtime.profiles.store import this_device
 from gearshift.runtime.profiles.timing import WARM_UP, Times, interleave, pinned
 from gearshift.runtime.space.elastic import Space
@@ -118,7 +119,7 @@ def run_bench(
     Raises InputError for lengths that the bundle does not take, and threads that this process has no CPUs for.
     """
     chosen = checked_lengths(bundle, lengths)
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+    if not is_whole(rounds, 1):
         raise InputError(f"rounds: expected a whole number of at least 1, got {rounds!r}")
     rows: list[Row] = []
     with pinned(threads) as cores:

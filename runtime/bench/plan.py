@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gearshift.errors import InputError
+from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus
 
@@ -35,7 +36,7 @@ class Plan:
     def __post_init__(self) -> None:
         if not 0 < self.budget_s < float("inf"):
             raise InputError(f"budget: expected a number of seconds above 0, got {self.budget_s!r}")
-        if isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1:
+        if not is_whole(self.batch, 1):
             raise InputError(f"batch: expected a whole number of texts of at least 1, got {self.batch!r}")
 
     @classmethod

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gearshift.errors import InputError, IntegrityError
+from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.elastic import Space, Subnet
 from gearshift.runtime.space.mixed import KIND, MixedSpace, MixedSubnet
@@ -54,7 +55,7 @@ class FileEntry:
     sha256: str
 
     def __post_init__(self) -> None:
-        _require(_whole(self.bytes), "bytes of a file", self.bytes)
+        _require(is_whole(self.bytes, 0), "bytes of a file", self.bytes)
         _require(isinstance(self.sha256, str), "sha256 of a file", self.sha256)
 
 
@@ -80,8 +81,8 @@ class PoolEntry:
         for name in ("name", "executor", "file", "precision"):
             _require(isinstance(getattr(self, name), str), f"{name} of a pool entry", getattr(self, name))
         for name in ("parameters", "macs"):
-            _require(_whole(getattr(self, name)), f"{name} of {self.name}", getattr(self, name))
-        _require(all(map(_whole, self.choice)), f"choice of {self.name}", self.choice)
+            _require(is_whole(getattr(self, name), 0), f"{name} of {self.name}", getattr(self, name))
+        _require(all(map(_is_count, self.choice)), f"choice of {self.name}", self.choice)
         share = isinstance(self.accuracy, int | float) and 0 <= self.accuracy <= 1  # no NaN
         _require(share, f"accuracy of {self.name} (a share from 0 to 1)", self.accuracy)
 
@@ -136,7 +137,7 @@ class Manifest:
         for name in ("name", "task", "metric", "minimum_onnxruntime", "licence", "made_by"):
             _require(isinstance(getattr(self, name), str), name, getattr(self, name))
         for name in ("max_length", "pad_id", "macs_tokens", "accuracy_rows"):
-            _require(_whole(getattr(self, name)), name, getattr(self, name))
+            _require(is_whole(getattr(self, name), 0), name, getattr(self, name))
         known = TASKS.get(self.task)
         if known is not None:  # the engine refuses a task that it does not know, and says what to do
             wanted = "different texts" if known.labelled else "none"
@@ -149,7 +150,7 @@ class Manifest:
             isinstance(name, str) and isinstance(loss, float) and 0 <= loss <= 1 for name, loss in self.losses.items()
         )
         _require(shares, "losses (shares of 1 by subnet)", self.losses)
-        _require(all(map(_whole, self.wide_layers)), "wide_layers", self.wide_layers)
+        _require(all(map(_is_count, self.wide_layers)), "wide_layers", self.wide_layers)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON; what is seldom there only where it is."""
@@ -210,9 +211,8 @@ def _require(holds: bool, what: str, found: object) -> None:
         raise InputError(f"{what}: not usable: {found!r}")
 
 
-def _whole(value: object) -> bool:
-    """Whether this is a whole number from 0 on; true and false are none."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _is_count(value: object) -> bool:
+    return is_whole(value, 0)
 
 
 def _texts(values: tuple[object, ...]) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.errors import InputError, IntegrityError
+from gearshift.number_checks import is_finite
 
 Floats = NDArray[np.float32]
 
@@ -35,7 +36,7 @@ class DanCalibration:
         `agreement` of texts like the held-out ones at least, in expectation: conformal risk control (Angelopoulos et
         al. 2022, equation 4) of the loss "the DAN answers, and differently". Raises InputError for no share.
         """
-        if isinstance(agreement, bool) or not isinstance(agreement, int | float) or not 0 < agreement <= 1:
+        if not (is_finite(agreement) and 0 < agreement <= 1):
             raise InputError(f"cascade: expected an agreement above 0 and up to 1, such as .99, got {agreement!r}")
         allowed = math.floor((1 - agreement) * (self.rows + 1) - 1 + 1e-9)
         if allowed < 0:

@@ -12,11 +12,16 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from gearshift.errors import BundleError, InputError, SchemaError, one_line
+from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
 from gearshift.runtime.inference.pages import release
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
+from gearshift.runtime.inference.text import Encoded
 from gearshift.versions import release_numbers
+
+Outputs = Sequence[NDArray[np.float32]]
+"""Output of each text."""
 
 OPTIMIZATION_KEY = "graph_optimization_level"
 """The one entry of the manifest's session options that is no configuration entry of ONNX Runtime."""
@@ -103,6 +108,15 @@ class ElasticSession:
             raise BundleError(f"{self.path}: onnxruntime could not run it ({one_line(error)})") from error
         return answer  # type: ignore[no-any-return]
 
+    def outputs(self, choice: NDArray[np.int64], encoded: Encoded, options: ort.RunOptions | None = None) -> Outputs:
+        """The output of each of some texts, those of like length in one call; raises as `run`."""
+        if len(encoded.tokens) == 1:
+            return list(self.run(encoded.calls[0].inputs, choice, options))
+        found: dict[int, NDArray[np.float32]] = {}
+        for call in encoded.calls:
+            found.update(zip(call.rows, self.run(call.inputs, choice, options), strict=True))
+        return [found[row] for row in range(len(encoded.tokens))]
+
     @property
     def packed(self) -> bool:
         """Whether weights come from the packed-weight cache, so that `release_pages` has some to give."""
@@ -162,7 +176,7 @@ def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | N
 
     Raises InputError for a wrong number of threads, SchemaError for an unknown entry.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+    if not is_whole(threads, 1, MOST_THREADS):
         raise InputError(f"threads: expected a whole number from 1 to {MOST_THREADS}, got {threads!r}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from gearshift.errors import InputError, QueueFullError
+from gearshift.number_checks import is_whole
 
 Item = TypeVar("Item")
 
@@ -19,7 +20,7 @@ LIMIT = 1000
 
 def check_limit(limit: object) -> None:
     """Raise InputError where this is no number of requests that may wait."""
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+    if not is_whole(limit, 1):
         raise InputError(f"queue limit: expected a whole number of at least 1, got {limit!r}")
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import DataError
+from gearshift.number_checks import is_finite, is_whole
 from gearshift.runtime.batches import Work, work_of
-from gearshift.runtime.policy.steering import Steering
+from gearshift.runtime.policy.objective import BEST_EFFORT, DEFAULT_TUNING, REJECT, Objective, Tuning
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 from gearshift.schema import Schema
 
-SCHEMA = Schema(version=1, advice="use the gearshift it is of", error=DataError)
-"""Of all lines of a log. The header names the version; a reader of another one refuses the whole log."""
+SCHEMA = Schema(version=2, advice="use the gearshift it is of", error=DataError)
+"""Schema of the lines of a log. The header names the version; `modern` reads older lines, newer ones are refused."""
 
 
 IN_TIME, LATE, NO_DEADLINE = "in_time", "late", "no_deadline"
@@ -103,7 +104,7 @@ class RequestRecord:
         }
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> RequestRecord:
+    def from_dict(cls, raw: Mapping[str, Any]) -> RequestRecord:
         """Read the record that `to_dict` wrote; raises DataError that says what is wrong with it."""
         return SCHEMA.read_part(raw, cls.from_fields, "a request")
 
@@ -126,16 +127,18 @@ class LogHeader:
 
     time: float
     """When the engine was ready, in seconds since 1970."""
-    steering: Steering
-    """What was asked of the engine, such as the share of deadlines to keep."""
+    objective: Objective
+    """Service objective of the engine when it was ready."""
     ladder: tuple[str, ...]
     """Subnets that were switched between, the most accurate first."""
     accuracies: Mapping[str, float]
     """Of every subnet of the pool, by the bundle's metric."""
     table: LatencyTable
     """Medians by subnet and length, with bundle hash, precision, provider and threads."""
+    tuning: Tuning = DEFAULT_TUNING
+    """Constants of its latency model."""
     dan: str | None = None
-    """Which of these is no subnet of the graph but a DAN; not in the log where there is none."""
+    """Name of the DAN among these; not in the log where there is none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
@@ -143,7 +146,8 @@ class LogHeader:
             "kind": "header",
             "schema_version": SCHEMA.version,
             "time": self.time,
-            "steering": asdict(self.steering),
+            "objective": asdict(self.objective),
+            "tuning": asdict(self.tuning),
             "ladder": list(self.ladder),
             "accuracies": dict(self.accuracies),
             "table": self.table.to_dict(),
@@ -151,16 +155,18 @@ class LogHeader:
         }
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> LogHeader:
+    def from_dict(cls, raw: Mapping[str, Any]) -> LogHeader:
         """Read the header that `to_dict` wrote; raises DataError that says what is wrong with it."""
         return SCHEMA.read_object(raw, cls.from_fields, "a header")
 
     @classmethod
     def from_fields(cls, raw: Mapping[str, Any]) -> LogHeader:
+        """Make the header of the fields that `to_dict` wrote, but for the version."""
         values = _named_fields({"dan": None, **raw}, {one.name for one in fields(cls)})
         header = cls(
             time=_number(values["time"]),
-            steering=Steering(**values["steering"]),
+            objective=Objective(**values["objective"]),
+            tuning=Tuning(**values["tuning"]),
             ladder=tuple(map(str, values["ladder"])),
             accuracies={str(name): _number(value) for name, value in values["accuracies"].items()},
             table=LatencyTable.from_dict(values["table"]),
@@ -173,26 +179,49 @@ class LogHeader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SteeringChange:
-    """What is asked of the engine from then on."""
+class ObjectiveChange:
+    """A change of the service objective, for the requests behind it."""
 
     time: float
-    """When it changed, in seconds since 1970."""
-    steering: Steering
+    """Moment of the change, in seconds since 1970."""
+    objective: Objective
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
-        return {"kind": "steering", "time": self.time, "steering": asdict(self.steering)}
+        return {"kind": "objective", "time": self.time, "objective": asdict(self.objective)}
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> SteeringChange:
+    def from_dict(cls, raw: Mapping[str, Any]) -> ObjectiveChange:
         """Read the change that `to_dict` wrote; raises DataError that says what is wrong with it."""
-        return SCHEMA.read_part(raw, cls.from_fields, "a change of the steering")
+        return SCHEMA.read_part(raw, cls.from_fields, "a change of the objective")
 
     @classmethod
-    def from_fields(cls, raw: Mapping[str, Any]) -> SteeringChange:
+    def from_fields(cls, raw: Mapping[str, Any]) -> ObjectiveChange:
+        """Make the change of the fields that `to_dict` wrote."""
         values = _named_fields(raw, {one.name for one in fields(cls)})
-        return cls(time=_number(values["time"]), steering=Steering(**values["steering"]))
+        return cls(time=_number(values["time"]), objective=Objective(**values["objective"]))
+
+
+def modern(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A line of a log as this schema version has it.
+
+    Version 1 had objective and tuning together as `steering`, and `reject` in place of `on_miss`.
+    """
+    steering = raw.get("steering")
+    if not isinstance(steering, Mapping):
+        return raw
+    others = {name: value for name, value in raw.items() if name != "steering"}
+    tuning = {name: value for name, value in steering.items() if name in _TUNING}
+    objective = {name: value for name, value in steering.items() if name not in (*_TUNING, "reject")}
+    if "reject" in steering:
+        objective["on_miss"] = REJECT if steering["reject"] else BEST_EFFORT
+    if raw.get("kind") == "header":
+        known = {"schema_version": SCHEMA.version} if raw.get("schema_version") == 1 else {}
+        return {**others, **known, "objective": objective, "tuning": tuning}
+    return {**others, "kind": "objective", "objective": objective}
+
+
+_TUNING = tuple(one.name for one in fields(Tuning))
 
 
 def _named_fields(raw: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
@@ -209,13 +238,13 @@ def _plain(value: Any) -> Any:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_finite(value):
         raise ValueError(f"expected a number, found {value!r}")
     return float(value)
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if not is_whole(value, 0):
         raise ValueError(f"expected a whole number, found {value!r}")
     return value
 

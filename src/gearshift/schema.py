@@ -7,7 +7,7 @@ writes the version from and reads every file with.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,7 +57,7 @@ class Schema:
 
     def read_object(self, raw: object, parse: Callable[[dict[str, Any]], T], place: object) -> T:
         """Read a JSON object with its version."""
-        if not isinstance(raw, dict):
+        if not isinstance(raw, Mapping):
             raise self.error(f"{place}: expected a JSON object, found a {type(raw).__name__}; {self.advice}")
         found = raw.get(FIELD)
         if isinstance(found, bool) or not isinstance(found, int) or found != self.version:
@@ -67,10 +67,10 @@ class Schema:
             raise self.error(f"{place}: expected schema version {self.version}, found {told}; {advice}")
         return self.read_part({name: value for name, value in raw.items() if name != FIELD}, parse, place)
 
-    def read_part(self, fields: dict[str, Any], parse: Callable[[dict[str, Any]], T], place: object) -> T:
+    def read_part(self, fields: Mapping[str, Any], parse: Callable[[dict[str, Any]], T], place: object) -> T:
         """Read a JSON object whose version stands elsewhere, such as in the first line of a log."""
         try:
-            return parse(fields)
+            return parse(dict(fields))
         except UNPARSED as error:
             raise self.error(f"{place}: not of schema version {self.version} ({said(error)}); {self.advice}") from error
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gearshift.drawing.svg import Chart, Series
 from gearshift.runtime.bench.result import Calibration, Measured
-from gearshift.runtime.policy.choose import Candidate, pareto
+from gearshift.runtime.policy.ladder import Candidate, pareto
 
 SHOWN = 6
 """Subnets of a ladder that get a line of their own."""
