@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypedDict
 
 from gearshift.errors import InputError
 from gearshift.runtime.policy.slow_down import ADAPTATION
+from gearshift.settings import setting
 
 BEST_EFFORT, REJECT = "best_effort", "reject"
 ON_MISS = (BEST_EFFORT, REJECT)
@@ -28,26 +29,21 @@ class Objective:
     Raises InputError, which names the field that is out of its range.
     """
 
-    target: float = field(
-        default=0.99,
-        metadata={"help": "share of the requests that take no longer than predicted, from .5 to below 1"},
+    target: float = setting(
+        0.99, "share of the requests that take no longer than predicted, from .5 to below 1", unit="SHARE"
     )
-    min_accuracy: float | None = field(
-        default=None,
-        metadata={
-            "help": "no subnet below this accuracy, 0 to 1, answers; without a deadline the fastest above it does"
-        },
+    min_accuracy: float | None = setting(
+        None,
+        "no subnet below this accuracy, 0 to 1, answers; without a deadline the fastest above it does",
+        unit="SHARE",
     )
-    max_cpu_share: float | None = field(
-        default=None,
-        metadata={"help": "without a deadline: share of the CPUs, 0 to 1, that requests may take on average"},
+    max_cpu_share: float | None = setting(
+        None, "without a deadline: share of the CPUs, 0 to 1, that requests may take on average", unit="SHARE"
     )
-    on_miss: str = field(
-        default=BEST_EFFORT,
-        metadata={
-            "help": "where no subnet keeps a deadline: best_effort answers as fast as can be, reject refuses",
-            "choices": ON_MISS,
-        },
+    on_miss: str = setting(
+        BEST_EFFORT,
+        "where no subnet keeps a deadline: best_effort answers as fast as can be, reject refuses",
+        choices=ON_MISS,
     )
 
     def __post_init__(self) -> None:

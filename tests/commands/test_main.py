@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -117,7 +118,34 @@ def test_wrong_usage_ends_with_2_and_says_why(command: Command, arguments: list[
     assert ended.err.startswith("usage: gearshift")
 
 
-@pytest.mark.parametrize("name", ["train", "export", "inspect", "verify", "run", "doctor"])
+COMMANDS = [
+    "train",
+    "train-dan",
+    "prune",
+    "search",
+    "nas-search",
+    "nas-operations",
+    "nas-train",
+    "nas-tune",
+    "export",
+    "trim",
+    "unpack",
+    "inspect",
+    "verify",
+    "look-up",
+    "run",
+    "plot",
+    "bench",
+    "simulate",
+    "doctor",
+]
+
+
+def test_the_commands_are_listed_in_the_order_of_their_use(command: Command) -> None:
+    assert re.findall(r"^    ([\w-]+)(?:\s{2,}\S|$)", command("--help").out, re.M) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_help_says_what_every_argument_is_for(command: Command, name: str) -> None:
     ended = command(name, "--help")
     assert (ended.code, ended.err) == (0, "")

@@ -10,6 +10,7 @@ import pytest
 
 from gearshift.__main__ import parse
 from gearshift.commands.options import add_settings, columns_of, given
+from gearshift.runtime.policy.objective import Objective
 from gearshift.settings import setting
 from gearshift.trainer.dan.settings import DanSettings
 from gearshift.trainer.dynabert.settings import Recovery, Settings
@@ -40,6 +41,7 @@ CALLS = [
     (SearchSettings, "nas-search --text a -o b"),
     (NetSettings, "nas-train a -o b"),
     (TuneSettings, "nas-tune a --data b -o c"),
+    (Objective, "run a"),
 ]
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gearshift.commands.options import command
+from gearshift.commands.options import add_settings, command, given
 from gearshift.drawing.live import LiveView
 from gearshift.errors import InputError
 from gearshift.runtime import Engine
@@ -24,6 +24,7 @@ from gearshift.runtime.inference.answers import (
     Regression,
     TokenClassification,
 )
+from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.serving.request import checked_deadline
 
 
@@ -39,13 +40,6 @@ def add(listed: Any) -> None:
     )
     parser.add_argument(
         "--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)"
-    )
-    parser.add_argument(
-        "--target", type=float, default=0.99, metavar="SHARE", help="share of deadlines to keep (default: .99)"
-    )
-    parser.add_argument("--min-accuracy", type=float, metavar="A", help="use no subnet that is less accurate")
-    parser.add_argument(
-        "--max-cpu-share", type=float, metavar="SHARE", help="without a deadline: share of the CPUs to take on average"
     )
     parser.add_argument("--subnet", metavar="ID", help="use this subnet whatever the deadline; `inspect` lists them")
     parser.add_argument(
@@ -70,6 +64,7 @@ def add(listed: Any) -> None:
     parser.add_argument(
         "--live", action="store_true", help="on a terminal: show rate, latency, deadlines, subnets and load as it goes"
     )
+    add_settings(parser, Objective)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -81,12 +76,10 @@ def run(options: argparse.Namespace) -> int:
         threads=options.threads,
         precision=options.precision,
         profile=options.profile,
-        target=options.target,
-        min_accuracy=options.min_accuracy,
-        max_cpu_share=options.max_cpu_share,
         log=options.log,
         cache=options.cache,
         cascade=options.cascade,
+        **given(options, Objective),
     ) as engine:
         engine.pin(options.subnet)
         if options.save_profile is not None:
