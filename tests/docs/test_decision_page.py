@@ -16,7 +16,7 @@ from gearshift.runtime.serving.decision_log import LoggedRun, read_log
 from gearshift.runtime.serving.record import RequestRecord
 from tests.runtime.replay import replay
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 LOG = DOCS / "decision.jsonl"
 PAGE = (DOCS / "decision.md").read_text(encoding="utf-8")
 
