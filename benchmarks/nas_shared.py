@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from gearshift.errors import InputError
+from gearshift.runtime.bundle.manifest import MACS_TOKENS
 from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.space.mixed import Block, MixedShape, MixedSubnet, block_parts, projection_part
 from gearshift.runtime.tables.knapsack import Problem, best_choices
@@ -29,7 +30,7 @@ from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.checkpoint import POOL
 from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.run import MIXED, MixedRun, load_mixed_run
-from gearshift.trainer.nasbert.search import MACS_TOKENS, Searched
+from gearshift.trainer.nasbert.search import Searched
 from gearshift.trainer.nasbert.teacher import TeacherEncoder
 
 LEVELS = 40

@@ -12,7 +12,7 @@ from typing import Any
 
 from gearshift.errors import InputError
 from gearshift.number_checks import is_whole
-from gearshift.runtime.bench.plan import checked_lengths
+from gearshift.runtime.bench.plan import chosen_lengths
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
@@ -118,7 +118,7 @@ def run_bench(
 
     Raises InputError for lengths that the bundle does not take, and threads that this process has no CPUs for.
     """
-    chosen = checked_lengths(bundle, lengths)
+    chosen = chosen_lengths(bundle, lengths)
     if not is_whole(rounds, 1):
         raise InputError(f"rounds: expected a whole number of at least 1, got {rounds!r}")
     rows: list[Row] = []

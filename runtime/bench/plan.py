@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from gearshift.errors import InputError
 from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.inference.opened import checked_lengths
 from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus
 
 LENGTHS = (16, 64, 128)
@@ -57,17 +58,15 @@ class Plan:
         for precision in precisions or ():
             bundle.pool(precision)
         chosen = tuple(precisions or bundle.precisions)
-        return cls(checked_lengths(bundle, lengths), _threads(threads), chosen, batch, budget_s, seed, checked)
+        return cls(chosen_lengths(bundle, lengths), _threads(threads), chosen, batch, budget_s, seed, checked)
 
 
-def checked_lengths(bundle: Bundle, given: Sequence[int] | None) -> tuple[int, ...]:
+def chosen_lengths(bundle: Bundle, given: Sequence[int] | None) -> tuple[int, ...]:
     """The lengths asked for, ascending, or else those of LENGTHS that the bundle takes; raises InputError."""
+    if given is not None:
+        return checked_lengths(given, bundle)
     longest = bundle.manifest.max_length
-    if given is None:
-        return tuple(tokens for tokens in LENGTHS if tokens <= longest) or (longest,)
-    if not given or not all(isinstance(tokens, int) and 1 <= tokens <= longest for tokens in given):
-        raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(given)}")
-    return tuple(sorted(set(given)))
+    return tuple(tokens for tokens in LENGTHS if tokens <= longest) or (longest,)
 
 
 def threads_text(threads: int) -> str:
@@ -79,6 +78,6 @@ def _threads(given: Sequence[int] | None) -> tuple[int, ...]:
     usable, effective = len(available_cpus()), max(1, int(effective_cpus()))
     if given is None:
         return tuple(sorted({2**power for power in range(10) if 2**power <= effective} | {effective}))
-    if not given or not all(isinstance(number, int) and 1 <= number <= usable for number in given):
+    if not given or not all(is_whole(number, 1, usable) for number in given):
         raise InputError(f"threads: expected 1 to {usable}, the CPUs that this process may use, got {list(given)}")
     return tuple(sorted(set(given)))

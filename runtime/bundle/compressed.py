@@ -24,8 +24,8 @@ from pathlib import Path
 from gearshift.errors import BundleError, IntegrityError, SchemaError, StorageError
 from gearshift.runtime.bundle.integrity import check_file, check_name
 from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest
-from gearshift.runtime.files.atomic import flush, replacing_directory, sha256_of
-from gearshift.runtime.files.cache import Entries, become, cache_directory
+from gearshift.runtime.files.atomic import replacing_directory, sha256_of
+from gearshift.runtime.files.cache import Entries, cache_directory
 from gearshift.runtime.files.sparse_file import Extent, read_sparse, write_sparse
 from gearshift.schema import Schema
 
@@ -157,15 +157,9 @@ def unpack_into_cache(compressed: Compressed, entries: Entries) -> Path:
         entries.used(place)
         return place
     try:
-        entries.prepare()
-        _require_room(compressed, entries.directory)
-        fresh = entries.fresh()
-        try:
+        with entries.adding(place) as fresh:
+            _require_room(compressed, entries.directory)
             _fill(compressed, fresh)
-            flush(fresh)  # else a power cut could leave a name for bytes which never came to the disk
-            become(fresh, place)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)  # gone already where it became the entry
     except FileExistsError:
         pass  # another process was first
     except OSError as error:

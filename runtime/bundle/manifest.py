@@ -32,6 +32,10 @@ TOKENIZER = "tokenizer.json"
 CPU_PRECISIONS = ("fp32", "int8")
 
 
+MACS_TOKENS = 128
+"""Tokens of the text that multiply-accumulates are counted for, as the papers do; tables and manifests say it too."""
+
+
 PRECISIONS = (*CPU_PRECISIONS, "fp16")
 """fp16 is for GPUs: CPUs have no kernels for it, so that the library would turn every value back into fp32."""
 

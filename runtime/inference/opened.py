@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.errors import InputError
+from gearshift.number_checks import is_whole
 from gearshift.runtime.batches import one
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.dan.model import Dan, open_dan
@@ -82,7 +83,7 @@ class Opened:
 def checked_lengths(lengths: Sequence[int], bundle: Bundle) -> tuple[int, ...]:
     """Lengths in tokens, ascending and each once; raises InputError for one that the bundle does not take."""
     longest = bundle.manifest.max_length
-    if not lengths or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= longest for n in lengths):
+    if not lengths or not all(is_whole(n, 1, longest) for n in lengths):
         raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(lengths)}")
     return tuple(sorted(set(lengths)))
 

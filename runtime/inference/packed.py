@@ -12,6 +12,7 @@ loaded, and one line of the log says why.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -27,7 +28,7 @@ from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.errors import BundleError, StorageError
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.files.atomic import flush
-from gearshift.runtime.files.cache import PRIVATE, Entries, become, cache_directory
+from gearshift.runtime.files.cache import PRIVATE, Entries, cache_directory
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession, save_packed
 from gearshift.schema import read_if_whole
@@ -119,31 +120,26 @@ class PackedCache:
         return session
 
     def _made(self, bundle: Bundle, precision: str, threads: int) -> ElasticSession:
-        self.kept.prepare()
-        self._require_room(bundle, precision)
         place = self._place(bundle, precision)
-        fresh = self.kept.fresh()
+        source = bundle.path / next(iter(bundle.pool(precision).values())).file
         try:
-            source = bundle.path / next(iter(bundle.pool(precision).values())).file
-            save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
-            session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
-            try:
-                check_self_test(session, bundle)
-                flush(fresh)  # else a power cut could leave a marker that names bytes which never came to the disk
-                files = {path.name: _state(path) for path in fresh.iterdir()}
-                (fresh / MARKER).write_text(json.dumps({"bundle": str(bundle.path), "files": files}))
-                become(fresh, place)
-                session.path = place / GRAPH
-            except BaseException:
-                session.close()
-                raise
+            with contextlib.ExitStack() as until_kept:
+                with self.kept.adding(place) as fresh:
+                    self._require_room(bundle, precision)
+                    save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
+                    session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
+                    until_kept.callback(session.close)
+                    check_self_test(session, bundle)
+                    flush(fresh)  # before the marker, which must not name bytes that never came to the disk
+                    files = {path.name: _state(path) for path in fresh.iterdir()}
+                    (fresh / MARKER).write_text(json.dumps({"bundle": str(bundle.path), "files": files}))
+                until_kept.pop_all()
         except FileExistsError:
             found = self._found(bundle, precision, threads)
             if found is None:
                 raise
             return found
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)  # gone already where it became the entry
+        session.path = place / GRAPH
         return session
 
     def _require_room(self, bundle: Bundle, precision: str) -> None:

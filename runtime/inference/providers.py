@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import onnxruntime as ort
 
+from gearshift.device_profiles.latency_table import CPU_PROVIDER
 from gearshift.errors import InputError
 
-CPU = ("CPUExecutionProvider",)
+CPU = (CPU_PROVIDER,)
 
 
 PACKAGES = {

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import math
 
-from gearshift.runtime.sensors.snapshot import Reading, Snapshot
+from gearshift.runtime.sensors.snapshot import OLDEST_S, Reading, Snapshot
 
 SIGNALS = ("others_cpu", "cpu_pressure")
 """Signals that are a share of the CPU time, 0 to 1, which others take or processes wait for."""
-
-
-OLDEST_S = 2.0
-"""A reading that is older says nothing about now."""
 
 
 LARGEST_SHARE = 0.95

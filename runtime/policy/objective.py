@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from gearshift.errors import InputError
+from gearshift.number_checks import is_finite
 from gearshift.runtime.policy.slow_down import ADAPTATION
 from gearshift.settings import setting
 
@@ -47,11 +48,11 @@ class Objective:
     )
 
     def __post_init__(self) -> None:
-        if not _is_number(self.target) or not 0.5 <= self.target < 1:
+        if not is_finite(self.target) or not 0.5 <= self.target < 1:
             raise InputError(f"target: expected a share of deadlines from 0.5 to below 1, got {self.target!r}")
         for name in ("min_accuracy", "max_cpu_share"):
             share = getattr(self, name)
-            if share is not None and not (_is_number(share) and 0 < share <= 1):
+            if share is not None and not (is_finite(share) and 0 < share <= 1):
                 raise InputError(f"{name}: expected a share above 0 and up to 1, got {share!r}")
         if self.on_miss not in ON_MISS:
             raise InputError(f"on_miss: expected {' or '.join(ON_MISS)}, got {self.on_miss!r}")
@@ -67,10 +68,6 @@ class Tuning:
     """Rise of the tail factor beyond which it rises at once."""
     adaptation: float = ADAPTATION
     """Step of the tail, in deviations, at a request that took longer than predicted."""
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 DEFAULT_OBJECTIVE = Objective()

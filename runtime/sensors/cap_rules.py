@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from gearshift.errors import InputError
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps, Stepper, strictest
-from gearshift.runtime.sensors.snapshot import Reading, Snapshot
+from gearshift.runtime.sensors.snapshot import OLDEST_S, Reading, Snapshot
 
 HORIZON_S = 15.0
 """How far is looked ahead: no further than one time constant, where the slope alone says nearly all."""
@@ -44,10 +44,6 @@ def _slope(samples: Sequence[tuple[float, float]]) -> float:
     mean_c = sum(degrees for _, degrees in samples) / len(samples)
     spread = sum((time - mean_s) ** 2 for time, _ in samples)
     return sum((time - mean_s) * (degrees - mean_c) for time, degrees in samples) / spread
-
-
-OLDEST_S = 2.0
-"""A reading that is older counts as unknown."""
 
 
 WINDOW_S = 10.0

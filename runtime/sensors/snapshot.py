@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from gearshift.runtime.sensors.power import Energy
 
+OLDEST_S = 2.0
+"""Age in seconds beyond which a reading says nothing about now: caps and feed-forward count it as unknown."""
+
 
 @dataclass(frozen=True)
 class Reading:

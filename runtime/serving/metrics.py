@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gearshift.errors import InputError
+from gearshift.number_checks import is_whole
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 from gearshift.runtime.sensors.memory import resident_bytes
 from gearshift.runtime.serving.record import IN_TIME, LATE, RequestRecord
@@ -38,7 +39,7 @@ MOST_NOTED = 64
 
 def check_port(port: object) -> None:
     """Raise InputError where this is no port; 0 means any free one."""
-    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+    if not is_whole(port, 0, 65535):
         raise InputError(f"metrics_port: expected a whole number from 0 to 65535, got {port!r}")
 
 

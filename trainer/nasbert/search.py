@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gearshift.runtime.bundle.manifest import MACS_TOKENS
 from gearshift.runtime.files.atomic import require_replaceable, sha256_of
 from gearshift.runtime.space.mixed import MixedSpace
 from gearshift.runtime.tables.block import TABLES
@@ -28,7 +29,6 @@ from gearshift.trainer.nasbert.settings import SearchSettings
 from gearshift.trainer.nasbert.stage import StageModels, StageResult, StageSearch
 from gearshift.trainer.nasbert.teacher import TaughtRows, TeacherEncoder, boundaries_of, read_states
 
-MACS_TOKENS = 128
 LATENCY_TOKENS = 64
 """Length of text whose latency buckets go by."""
 

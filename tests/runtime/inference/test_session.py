@@ -1,4 +1,4 @@
-"""TODO"""
+"""Sessions over the graph of a bundle, and the self-test that they must pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Profile files: what an engine takes from one, and what is kept in it."""
 
 from __future__ import annotations
 
