@@ -63,7 +63,7 @@ class Soak:
 
     @property
     def drift(self) -> float:
-        """How much slower the last points were than the first, as a share."""
+        """Slow-down of the last points against the first, as a share."""
         first, last = self.points[:SETTLED_POINTS], self.points[-SETTLED_POINTS:]
         return statistics.median(p.median_ms for p in last) / statistics.median(p.median_ms for p in first) - 1
 

@@ -44,7 +44,7 @@ class SharedNet:
     subnet: MixedSubnet
     macs: int
     summed: float
-    """Of its blocks' losses against the teacher's states."""
+    """Sum of its blocks' losses against the teacher's states."""
     loss: float
     """Distillation loss of its answers on the dev rows."""
 
@@ -138,7 +138,7 @@ def _losses(
 
 
 def _front(nets: Sequence[SharedNet]) -> list[SharedNet]:
-    """Those that no other beats in cost and loss, the cheapest first."""
+    """Keep the nets that no other beats in cost and loss, the cheapest first."""
     front: list[SharedNet] = []
     for one in sorted(nets, key=lambda one: (one.macs, one.loss)):
         if not front or one.loss < front[-1].loss:
@@ -147,7 +147,7 @@ def _front(nets: Sequence[SharedNet]) -> list[SharedNet]:
 
 
 def _spread(front: list[SharedNet], count: int) -> list[SharedNet]:
-    """So many of them, evenly along the front, largest first."""
+    """Take some of a front, evenly along it, largest first."""
     places = np.linspace(0, len(front) - 1, min(count, len(front))).round().astype(int)
     return [front[place] for place in reversed(places)]
 

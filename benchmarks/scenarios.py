@@ -55,7 +55,7 @@ OFFLINE_BATCH = 8
 
 @dataclass(frozen=True)
 class ScenarioResult:
-    """What one scenario gave."""
+    """Result of one scenario."""
 
     scenario: str
     subnet: str
@@ -79,7 +79,7 @@ class ScenarioResult:
 
 @dataclass(frozen=True)
 class Case:
-    """What is run: one subnet of a session, on texts of one length."""
+    """One subnet of a session, on texts of one length."""
 
     bundle: Bundle
     session: ElasticSession
@@ -87,12 +87,12 @@ class Case:
     tokens: int
 
     def call(self, batch: int = 1) -> Callable[[], object]:
-        """One call on so many texts."""
+        """Make one call on so many texts."""
         choice = self.bundle.entry(self.subnet, self.session.precision).choice
         return partial(self.session.run, random_inputs(self.bundle, self.tokens, batch=batch), choice)
 
     def result(self, scenario: str, latencies: Sequence[float], seconds: float, **rest: Any) -> ScenarioResult:
-        """The result with these latencies in ms."""
+        """Make the result with these latencies in ms."""
         return ScenarioResult(
             scenario=scenario,
             subnet=self.subnet,
@@ -196,7 +196,7 @@ def _server(
 
 
 def _queue(call: Callable[[], object], rate: float, queries: int, draw: random.Random) -> list[float]:
-    """Milliseconds from arrival to answer of queries at a Poisson rate, answered in order; at 0, one after another."""
+    """Time queries at a Poisson rate, from arrival to answer in ms; at 0, one after another."""
     latencies = []
     arrival = time.perf_counter()
     for _ in range(queries):

@@ -25,10 +25,10 @@ def setting(
     return dataclasses.field(default=default, metadata=told)
 
 
-def same_as(settings: type, name: str, default: object = MISSING, text: str = "") -> Any:
-    """Make a field that means the same as one of other settings, with another default or help text where given."""
+def same_as(settings: type, name: str, default: object = MISSING, text: str = "", paper: str = "") -> Any:
+    """Make a field that means the same as one of other settings; what is given stands in place of what that has."""
     field = next(field for field in dataclasses.fields(settings) if field.name == name)
-    told = {**field.metadata, **({"help": text} if text else {})}
+    told = {**field.metadata, **{key: value for key, value in (("help", text), ("paper", paper)) if value}}
     return dataclasses.field(default=field.default if default is MISSING else default, metadata=told)
 
 

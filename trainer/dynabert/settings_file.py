@@ -56,7 +56,7 @@ def settings_text(settings: Settings) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides how a training comes out: name -> version."""
+    """Versions of the packages that decide how a training comes out, by name."""
     packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"gearshift": __version__, "python": platform.python_version(), **packages}
 

@@ -59,10 +59,11 @@ class TextSettings(NasSettings):
     """Settings of a training on plain text, cut into pieces."""
 
     block_layers: int = setting(2, "layers of the teacher that a block stands for", unit="LAYERS", paper="3")
-    max_length: int = same_as(NasSettings, "max_length", text="tokens of a piece of text")
-    tokens: int = setting(1_000_000, "tokens of text to learn from, at most", unit="TOKENS")
+    max_length: int = same_as(NasSettings, "max_length", text="tokens of a piece of text", paper="512")
+    tokens: int = setting(1_000_000, "tokens of text to learn from, at most", unit="TOKENS", paper="16 GB of text")
     dev_tokens: int = setting(20_000, "tokens of held-out text to score on", unit="TOKENS")
     batch_size: int = same_as(NasSettings, "batch_size", text="pieces of text of a training step")
+    lr: float = same_as(NasSettings, "lr", paper="0.0005")
     warmup: float = same_as(NasSettings, "warmup", 0.05)
     save_every_s: float = same_as(NasSettings, "save_every_s", 120)
 
@@ -73,11 +74,9 @@ class TextSettings(NasSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings(TextSettings):
-    """Settings of a search; the defaults are scaled to a teacher of six layers and two CPU cores.
+    """Settings of a search; the defaults are scaled to a teacher of six layers and two CPU cores."""
 
-    The paper also takes 512 tokens of a piece, 16 GB of text, 1024 pieces of a step and a learning rate of 5e-4.
-    """
-
+    batch_size: int = same_as(TextSettings, "batch_size", paper="1024")
     sizes: tuple[int, ...] = setting(
         (),
         "hidden sizes of blocks",
@@ -121,11 +120,9 @@ class SearchSettings(TextSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class NetSettings(TextSettings):
-    """Settings of the training of one net on text, before it is tuned for a task.
+    """Settings of the training of one net on text, before it is tuned for a task."""
 
-    The paper takes 125,000 steps of 2048 pieces and a learning rate of 5e-4.
-    """
-
+    batch_size: int = same_as(TextSettings, "batch_size", paper="2048")
     embedding: int = setting(128, "width of the embeddings", unit="NUMBERS", paper="64 of 5 M parameters, 128 of 10 M")
     embeddings_from: str = setting(
         "teacher",
@@ -145,7 +142,7 @@ class NetSettings(TextSettings):
         0.5, "weight of the teacher's guesses against the masked words themselves", unit="SHARE", paper="0.5"
     )
     masked_share: float = setting(0.15, "share of the tokens that are masked", unit="SHARE")
-    epochs: float = setting(10, "epochs over the text", unit="EPOCHS")
+    epochs: float = setting(10, "epochs over the text", unit="EPOCHS", paper="125,000 steps")
     dropout: float = setting(
         0.0, "share of values zeroed while it learns on text; for a task it has the teacher's", unit="SHARE"
     )

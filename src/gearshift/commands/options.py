@@ -1,4 +1,4 @@
-"""What the arguments of several commands have in common: settings as flags, data sets and their columns, lists."""
+"""Arguments of several commands: settings as flags, data sets and their columns, lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the commands show results, and how far they are."""
+"""Output of the commands: results as lines or JSON, tables, progress."""
 
 from __future__ import annotations
 

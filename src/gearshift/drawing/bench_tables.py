@@ -85,7 +85,7 @@ class Findings:
 
 
 def subnet_table(calibration: Calibration, measured: Measured, *, front: bool = False) -> Table:
-    """Median and 95th percentile of the pool, or of its ladder alone, by tokens."""
+    """Tabulate median and 95th percentile of the pool, or of its ladder alone, by tokens."""
     conditions, stages = measured.conditions, measured.stages
     gears = measured.gears(calibration.bundle)
     best = [name for name, _, _ in ladder(calibration, measured, len(stages.lengths) // 2)]
@@ -103,7 +103,7 @@ def subnet_table(calibration: Calibration, measured: Measured, *, front: bool = 
 
 
 def quality_table(calibration: Calibration) -> Table:
-    """How far to trust each set of figures."""
+    """Tabulate the errors of prediction and the disturbances, by which to trust each set of figures."""
     rows = []
     for m in calibration.measured:
         costs = next(
@@ -135,7 +135,7 @@ def quality_table(calibration: Calibration) -> Table:
 
 
 def effects_table(calibration: Calibration) -> Table:
-    """What a median does not show."""
+    """Tabulate loading, memory, first calls and pauses, which a median does not show."""
     rows = []
     for m in calibration.measured:
         gaps = {gap.gap_s: gap for gap in m.gaps}
@@ -151,7 +151,7 @@ def effects_table(calibration: Calibration) -> Table:
 
 
 def deadline_table(calibration: Calibration, threads: int, deadline_ms: float | None) -> Table:
-    """The most accurate subnet whose 95th percentile keeps a deadline, by tokens."""
+    """Tabulate the most accurate subnet whose 95th percentile keeps a deadline, by tokens."""
     shown = [m for m in calibration.measured if m.conditions.threads == threads]
     lengths = shown[0].stages.lengths if shown else ()
     deadlines = DEADLINES_MS if deadline_ms is None else (deadline_ms,)
@@ -183,7 +183,7 @@ def _best(calibration: Calibration, shown: Sequence[Measured], place: int, deadl
 def compare_table(
     calibration: Calibration, rows: Sequence[DeviceRow], precision: str, threads: int, tokens: int
 ) -> Table:
-    """Devices below each other, some subnets of the ladder beside each other, at one precision, threads and length."""
+    """Tabulate devices and, beside each other, some subnets of the ladder, at one precision, threads and length."""
     mine = calibration.find(precision, threads)
     chosen = [r for r in rows if (r.precision, r.threads, r.tokens) == (precision, threads, tokens)]
     pool = calibration.bundle.pool(precision)
@@ -209,7 +209,7 @@ def compare_table(
 
 
 def span(row: DeviceRow) -> str:
-    """One number, or a range of an estimate."""
+    """Write one number, or a range of an estimate."""
     if row.low_ms == row.high_ms:
         return milliseconds(row.low_ms)
     return f"{milliseconds(row.low_ms)} to {milliseconds(row.high_ms)}"

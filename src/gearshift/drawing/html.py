@@ -33,7 +33,7 @@ CSS = (
 def html_report(
     calibration: Calibration, tables: Sequence[Table], charts: Sequence[Chart], details: Sequence[Table] = ()
 ) -> str:
-    """The page: what was measured and on what, warnings, tables, pictures, and tables to be opened."""
+    """Write the page: device and bundle, warnings, tables, pictures, and tables to be opened."""
     bundle, device = calibration.bundle, calibration.device
     name = bundle.manifest.name
     memory = "" if device.memory_mb is None else f", {device.memory_mb / 1e3:.1f} GB"
@@ -64,7 +64,7 @@ def html_report(
 
 
 def emulated_text(emulator: str) -> str:
-    """What has to be said of times on an emulated CPU."""
+    """Warn of times on an emulated CPU."""
     return f"this CPU is played by {emulator}: the figures show that everything runs, and no time means anything"
 
 

@@ -1,4 +1,4 @@
-"""What the arguments of the commands for nets of mixed operations have in common."""
+"""Arguments of several commands for nets of mixed operations: device and text."""
 
 from __future__ import annotations
 
