@@ -11,7 +11,6 @@ from gearshift.errors import InputError
 
 CPU = (CPU_PROVIDER,)
 
-
 PACKAGES = {
     "CUDAExecutionProvider": "onnxruntime-gpu",
     "TensorrtExecutionProvider": "onnxruntime-gpu",
@@ -23,7 +22,6 @@ PACKAGES = {
     "CANNExecutionProvider": "onnxruntime-cann",
 }
 """Provider -> the package that brings it. Each fills the folder `onnxruntime`: the last one installed counts."""
-
 
 WITHOUT_CONTROL_FLOW = {
     "TensorrtExecutionProvider",

@@ -11,17 +11,10 @@ SIGNALS = ("others_cpu", "cpu_pressure")
 
 
 LARGEST_SHARE = 0.95
-
-
 FORGETTING = 0.97
-
-
 FIRST_UNCERTAINTY = 1.0
-
-
 LARGEST_UNCERTAINTY = 10.0
 """Variance of a weight that nothing was learnt of, and its bound where forgetting would let it grow."""
-
 
 FIRST_WEIGHTS = (0.5, 0.0)
 """Who takes a share s of the CPU leaves 1 - s: a weight of 1 is a machine that shares evenly. Half of that at

@@ -13,7 +13,6 @@ from gearshift.number_checks import is_whole
 
 Item = TypeVar("Item")
 
-
 LIMIT = 1000
 """Requests that may wait: at a millisecond each, the last one waits for a second."""
 

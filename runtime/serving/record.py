@@ -18,7 +18,6 @@ from gearshift.schema import Schema
 SCHEMA = Schema(version=2, advice="use the gearshift it is of", error=DataError)
 """Schema of the lines of a log. The header names the version; `modern` reads older lines, newer ones are refused."""
 
-
 IN_TIME, LATE, NO_DEADLINE = "in_time", "late", "no_deadline"
 """How a request that was answered ended; one that was not ends as its `error`."""
 
@@ -294,6 +293,4 @@ _PLAIN_KINDS: dict[str, Any] = {
     "level": _whole,
     "error": _optional_name,
 }
-
-
 _NUMBERS_AND_NAMES = tuple(_PLAIN_KINDS)
