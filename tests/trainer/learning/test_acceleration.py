@@ -180,7 +180,7 @@ def test_two_processes_have_the_losses_of_one_with_twice_the_batch(inputs: list[
 LATE = """
 import sys, time
 from gearshift.__main__ import main
-from gearshift.trainer import dynabert
+from gearshift.trainer.dynabert import train as dynabert
 
 def late(training, stage=dynabert.teacher_stage):
     time.sleep(5 * training.accelerator.process_index)  # longer than the other one takes to rank
