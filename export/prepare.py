@@ -14,7 +14,7 @@ from gearshift.export.checks.samples import telling_sample
 from gearshift.export.graph.segments import Array
 from gearshift.export.graph.switched import token_inputs
 from gearshift.export.vocabulary import VocabularyReport, shrink_vocabulary
-from gearshift.runtime.bundle.manifest import PRECISIONS, Manifest, PoolEntry
+from gearshift.runtime.bundle.manifest import MACS_TOKENS, PRECISIONS, Manifest, PoolEntry
 from gearshift.runtime.files.atomic import sha256_of
 from gearshift.runtime.space.elastic import Space, cut_space
 from gearshift.runtime.space.mixed import MixedSpace, mixed_space
@@ -26,9 +26,6 @@ from gearshift.trainer.learning.evaluate import with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.checkpoint import WEIGHTS
 from gearshift.trainer.nasbert.run import AnyModel, AnyRun, MixedRun
-
-MACS_TOKENS = 128
-"""Length of text for which the manifest counts multiply-accumulates, as the papers do."""
 
 MINIMUM_ONNXRUNTIME = "1.23"
 

@@ -27,7 +27,7 @@ __all__ = [*_MODULES]
 
 
 def require_train() -> None:
-    """Raise MissingExtraError where a package of `gearshift[train]` is missing; settings need none of them."""
+    """Raise MissingExtraError where a package of `gearshift[train]` is missing; settings alone need none of them."""
     require("train")
 
 

@@ -14,7 +14,7 @@ from gearshift.__main__ import main
 from gearshift.errors import InputError, ModelError
 from gearshift.export.pipeline import ExportReport, export_bundle
 from gearshift.runtime import Engine, open_bundle
-from gearshift.trainer.data.splits import read_data
+from gearshift.trainer.data.splits import Origin
 from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.nasbert.run import MixedRun
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks
@@ -125,7 +125,7 @@ def test_a_pool_is_exported_with_the_data_and_columns_that_it_was_chosen_on(
         searched, run=dataclasses.replace(searched.run, path=shutil.copytree(searched.run.path, tmp_path / "nas"))
     )
     columns = {"text_column": "words", "label_column": "kind"}
-    run, _ = choose_shared(nas, teacher, read_data(data, **columns), pool=2)
+    run, _ = choose_shared(nas, teacher, dataclasses.replace(DATA, origin=Origin(str(data), columns)), pool=2)
     assert main(["export", str(tmp_path / "nas"), "-o", str(tmp_path / "x.gearshift")]) == 0
     entries = open_bundle(tmp_path / "x.gearshift").pool("fp32")
     assert {name: entry.accuracy for name, entry in entries.items()} == pytest.approx(run.accuracies)

@@ -1,11 +1,10 @@
-"""Settings, lists and data sets of the command line."""
+"""Settings, lists and columns of the command line."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import re
-from pathlib import Path
 
 import pytest
 
@@ -20,13 +19,9 @@ from gearshift.trainer.nasbert.settings import NetSettings, SearchSettings, Tune
 from tests.command_line import Command
 
 
-def typed(data: Path | None = None, **columns: str) -> argparse.Namespace:
-    named = {"text_column": "", "pair_column": "", "label_column": "", **columns}
-    return argparse.Namespace(run="run", data=data, **named)
-
-
 def test_columns_that_were_typed_have_the_names_of_the_reader() -> None:
-    assert columns_of(typed(text_column="said")) == {"text_column": "said"}
+    typed = argparse.Namespace(text_column="said", pair_column="", label_column="")
+    assert columns_of(typed) == {"text_column": "said"}
 
 
 def test_precisions_may_have_blanks_and_repeat() -> None:

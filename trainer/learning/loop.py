@@ -26,15 +26,16 @@ from gearshift.trainer.learning.settings import LoopSettings
 from gearshift.trainer.model.elastic import HEAD
 
 Losses = Callable[[nn.Module, Batch, int], Sequence[Callable[[], Tensor]]]
-"""Losses of a step, numbered from 0, over a batch: each is computed and sent backward before the next one is."""
+"""Losses that a step, numbered from 0, adds up over a batch: each is sent backward before the next is computed."""
+
 
 Score = Callable[[], float]
-"""Score of the model on held-out rows; more is better."""
+"""Score of the model as it is now, on held-out rows; more is better."""
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """Name, length and learning rates of one stage of training."""
+    """One stage of training."""
 
     name: str
     epochs: float

@@ -8,7 +8,6 @@ float16, (tokens of all rows, hidden), the rows one after the other.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from gearshift.errors import ModelError, StorageError
 from gearshift.runtime.files.atomic import sha256_of
+from gearshift.schema import read_if_whole
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.interrupted import save_note
@@ -169,13 +169,12 @@ def read_states(
 
 def _done(description: Path, about: dict[str, Any]) -> int:
     """Batches that are there already."""
-    if not description.is_file():
-        return 0
-    try:
-        found = json.loads(description.read_bytes())
-        return int(found.pop("done")) if {k: v for k, v in found.items() if k != "done"} == about else 0
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return 0
+
+    def of_same(found: dict[str, Any]) -> int:
+        done = int(found["done"])
+        return done if found == {**about, "done": done} else 0
+
+    return read_if_whole(description, of_same) or 0
 
 
 def _path(folder: Path, layer: int) -> Path:

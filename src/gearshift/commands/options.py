@@ -115,7 +115,7 @@ def columns_of(options: argparse.Namespace) -> dict[str, str]:
 
 
 def read_task_data(options: argparse.Namespace, path: Path, task: str) -> DataSet:
-    """Read the data set of a task, in the columns that were typed."""
+    """Read the data set of a task, its columns named as they were typed."""
     from gearshift.trainer.data.splits import read_data
 
     return read_data(path, task=task, **columns_of(options))
