@@ -93,7 +93,8 @@ def device(built: Distributions, tmp_path_factory: pytest.TempPathFactory) -> De
 def expected_files() -> dict[str, bytes]:
     """Path in the package -> content, of every file that must be shipped."""
     top = ROOT / "src" / "gearshift"
-    files = {f"gearshift/{path.name}": path.read_bytes() for path in [*top.glob("*.py"), top / "py.typed"]}
+    own = (*top.rglob("*.py"), top / "py.typed")  # the four folders are links, which are not followed
+    files = {f"gearshift/{path.relative_to(top).as_posix()}": path.read_bytes() for path in own}
     for folder in FOLDERS:
         for path in (path for kind in ("py", "json", "onnx") for path in (ROOT / folder).rglob(f"*.{kind}")):
             files[f"gearshift/{path.relative_to(ROOT).as_posix()}"] = path.read_bytes()
@@ -148,12 +149,14 @@ def test_a_device_answers_with_nothing_but_the_wheel(device: Device, tiny_bundle
 
 
 def test_a_device_is_measured_with_nothing_but_the_wheel(device: Device, tiny_bundle: Path) -> None:
-    given = ("--budget", "8s", "--lengths", "8", "--threads", "1", "-o", "p.json", "--report", "r.html", "--json")
-    found = json.loads(succeed(device.gearshift, "bench", tiny_bundle, *given, "--compare", "boards", cwd=device.place))
+    given = ("--budget", "8s", "--lengths", "8", "--threads", "1", "--compare", "boards", "--json")
+    written = ("-o", "p.json", "--report", "r.html", "--plot", "p.svg")
+    found = json.loads(succeed(device.gearshift, "bench", tiny_bundle, *written, *given, cwd=device.place))
     assert {costs["precision"] for costs in found["operators"]} <= {"fp32", "int8"}
     assert {row["kind"] for row in found["compare"]} == {"estimated"}
     assert "How far to trust it" in (device.place / "r.html").read_text()
-    picture = run(device.gearshift, "bench", tiny_bundle, "--plot", "p.png", cwd=device.place)
+    assert (device.place / "p.svg").read_text().startswith("<svg")
+    picture = run(device.gearshift, "plot", "log.jsonl", "-o", "p.png", cwd=device.place)
     assert picture.stderr == (
         "gearshift: this needs matplotlib, which is not installed; run: pip install 'gearshift[plot]'\n"
     )
@@ -178,7 +181,7 @@ def test_the_tests_of_runtime_and_device_profiles_pass_on_a_device(device: Devic
     succeed(device.python, "-m", "pip", "install", "--quiet", *tools, cwd=device.place)
     tests = device.place / "tests"
     tests.mkdir()
-    for name in ("__init__.py", "conftest.py", "commands.py"):
+    for name in ("__init__.py", "conftest.py", "command_line.py"):
         shutil.copy(ROOT / "tests" / name, tests)
     for name in ("data", "runtime", "device_profiles"):
         shutil.copytree(ROOT / "tests" / name, tests / name, ignore=shutil.ignore_patterns("__pycache__"))
