@@ -10,7 +10,16 @@ from numpy.typing import NDArray
 
 from gearshift.runtime.block_latency import BlockLatency
 from gearshift.runtime.errors import InputError
-from gearshift.runtime.space import EncoderShape, Option, Space, Stage, Subnet, layer_macs, uniform_grid
+from gearshift.runtime.space import (
+    EncoderShape,
+    Option,
+    Space,
+    Stage,
+    Subnet,
+    layer_macs,
+    uniform_grid,
+    uniform_subnet,
+)
 from gearshift.runtime.tables import BlockTables, Estimate, Limits
 
 TOKENS = 64
@@ -123,10 +132,11 @@ def choose_pool(
 ) -> list[Subnet]:
     """`size` of the subnets, by measured loss: the Pareto front on every kind of device, then the next one, and so on.
 
-    Where a front has more than there is room for, those are taken that lie evenly along it. `rivals` are subnets
-    whose losses are known too: each has its place, unless one of the others, which then has one, has no more loss and
-    takes no more time on any kind of device; where there are more than `size` of those, evenly spread ones have.
-    Largest first.
+    Where a front has more than there is room for, those are taken that lie evenly along it. The full subnet, whose
+    loss is known, always has its place: losses are distances from its answers, so that a smaller one can only beat it
+    by rounding, and a ladder begins with it. `rivals` are subnets whose losses are known too: each has its place,
+    unless one of the others, which then has one, has no more loss and takes no more time on any kind of device; where
+    there are more than `size` of those, evenly spread ones have. Largest first.
     """
 
     def largest_first(one: Subnet) -> tuple[int, tuple[tuple[int, int], ...]]:
@@ -134,7 +144,8 @@ def choose_pool(
 
     devices = devices or kinds_of_device(shape)
     times = {one: tuple(device.predict(one, TOKENS) for device in devices.values()) for one in losses}
-    chosen = _spread(sorted({_stand_in(one, losses, times) for one in rivals}, key=largest_first), size)
+    placed = {uniform_subnet(shape, 1, 1), *(_stand_in(one, losses, times) for one in rivals)}
+    chosen = _spread(sorted(placed, key=largest_first), size)  # begins with the largest
     left = dict.fromkeys(one for one in losses if one not in chosen)
     while left and len(chosen) < size:
         layer: dict[Subnet, None] = {}

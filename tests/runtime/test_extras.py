@@ -8,8 +8,10 @@ from gearshift.runtime.errors import MissingExtraError
 from gearshift.runtime.extras import require
 
 
-def test_packages_that_are_there_are_no_error() -> None:
-    require("train", "numpy", "json")
+def test_packages_that_are_there_are_no_error_and_are_not_imported() -> None:
+    assert "this" not in sys.modules
+    require("train", "numpy", "this")
+    assert "this" not in sys.modules
 
 
 def test_all_that_is_missing_is_named_with_the_command_that_installs_it() -> None:
