@@ -133,10 +133,10 @@ def choose_pool(
     """`size` of the subnets, by measured loss: the Pareto front on every kind of device, then the next one, and so on.
 
     Where a front has more than there is room for, those are taken that lie evenly along it. The full subnet, whose
-    loss is known, always has its place: losses are distances from its answers, so that a smaller one can only beat it
-    by rounding, and a ladder begins with it. `rivals` are subnets whose losses are known too: each has its place,
-    unless one of the others, which then has one, has no more loss and takes no more time on any kind of device; where
-    there are more than `size` of those, evenly spread ones have. Largest first.
+    loss is known, always has its place: losses are distances from its answers, so that a smaller one can beat it by
+    rounding alone, and all others are compared with it. `rivals` are subnets whose losses are known too: each has its
+    place, unless one of the others, which then has one, has no more loss and takes no more time on any kind of device;
+    where there are more than `size` of those, evenly spread ones have. Largest first.
     """
 
     def largest_first(one: Subnet) -> tuple[int, tuple[tuple[int, int], ...]]:

@@ -52,7 +52,7 @@ def test_a_uniform_subnet_has_its_own_place_where_nothing_stands_in_for_it() -> 
 @pytest.mark.parametrize("size", [1, 2, 5, 20])
 @pytest.mark.parametrize("rivals", [GRID, GRID[1:], []], ids=["all", "all others", "none"])
 def test_the_full_subnet_is_in_the_pool_though_a_smaller_one_loses_no_more(size: int, rivals: list[Subnet]) -> None:
-    """Rounding puts a smaller one before it, on one CPU and not on another; the top of every ladder must not go."""
+    """Rounding puts a smaller one before it, on one CPU and not on another; what all are compared with must not go."""
     full = GRID[0]
     for smaller in (GRID[1], GRID[-1]):
         losses = {**random_losses(0), smaller: 0.0, full: 1e-9}
