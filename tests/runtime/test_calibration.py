@@ -4,78 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 
-from gearshift.runtime import calibration as calibration_module
-from gearshift.runtime import timed_block
 from gearshift.runtime.bundle import Bundle
 from gearshift.runtime.calibrated import Calibration
 from gearshift.runtime.calibration import calibrate
 from gearshift.runtime.calibration_plan import Plan
-from gearshift.runtime.contention import Contention
-from gearshift.runtime.design import Choice
 from gearshift.runtime.errors import BundleError, InputError
 from gearshift.runtime.sensors import available_cpus, effective_cpus
-from gearshift.runtime.stopwatch import Sample, Stopwatch
+from gearshift.runtime.stopwatch import Sample
 from gearshift.runtime.timed_block import FEWEST_CALLS, between
-
-LOOK_S = 0.001
-"""That goes by between two looks at the clock which is made up."""
-
-
-class Others:
-    """Sensors that say so many CPUs of others."""
-
-    def __init__(self, cpus: float) -> None:
-        self.cpus = cpus
-
-    def lap(self) -> Contention:
-        return Contention(self.cpus, None)
-
-
-class Machine:
-    """A device whose calls take what their multiply-accumulates say, by a clock of its own.
-
-    `samples`: what a call that takes so many milliseconds looks like, and how often there was one before. Real
-    sessions make the calls: only what they took is made up.
-    """
-
-    def __init__(
-        self, bundle: Bundle, samples: Callable[[float, int], Sample] = lambda ms, before: Sample(ms, 0.0)
-    ) -> None:
-        self.space, self.samples, self.now_s, self.calls = bundle.manifest.space, samples, 0.0, 0
-
-    def clock(self) -> float:
-        self.now_s += LOOK_S
-        return self.now_s
-
-    def takes_ms(self, choice: Choice, tokens: int) -> float:
-        return 0.05 + 1e-6 * self.space.subnet(choice).macs(self.space.shape, tokens)
-
-    def stopwatch(self, threads: int) -> Stopwatch:
-        machine = self
-
-        class Watch(Stopwatch):
-            def time(self, call: Callable[[], object]) -> Sample:
-                assert isinstance(call, partial)
-                inputs, choice = call.args
-                call()
-                sample = machine.samples(machine.takes_ms(choice, inputs["input_ids"].shape[1]), machine.calls)
-                machine.calls += 1
-                machine.now_s += sample.wall_ms / 1e3
-                return sample
-
-        return Watch(threads)
-
-    def calibrate(self, bundle: Bundle, plan: Plan, *, others: float = 0.0, **options: Any) -> Calibration:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(timed_block, "Stopwatch", self.stopwatch)
-            patch.setattr(calibration_module, "ContentionWatch", lambda: Others(others))
-            return calibrate(bundle, plan, clock=self.clock, **options)
+from tests.runtime.machine import LOOK_S, Machine
 
 
 @pytest.fixture(scope="module")
@@ -170,32 +111,14 @@ def test_progress_is_told_in_seconds_of_the_budget(bundle: Bundle) -> None:
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
 
 
-class Slow(Stopwatch):
-    """Calls that take 30 ms each by a clock that is made up."""
-
-    now = 0.0
-
-    def time(self, call: Callable[[], object]) -> Sample:
-        call()
-        Slow.now += 0.03
-        return Sample(30.0, 0.0)
+def slow(bundle: Bundle) -> Machine:
+    """Calls that take 30 ms each, and 50 where the clock is looked at before and after, as in warming up."""
+    return Machine(bundle, lambda ms, before: Sample(30.0, 0.0), look_s=0.05)
 
 
-@pytest.fixture
-def slow_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
-    Slow.now = 0.0
-    monkeypatch.setattr(timed_block, "Stopwatch", Slow)
-
-    def clock() -> float:
-        Slow.now += 0.05  # what warms up is timed between two looks at it
-        return Slow.now
-
-    return clock
-
-
-def test_what_there_is_no_time_for_is_left_out_and_named(bundle: Bundle, slow_clock: Callable[[], float]) -> None:
+def test_what_there_is_no_time_for_is_left_out_and_named(bundle: Bundle) -> None:
     plan = Plan.of(bundle, lengths=(4, 8, 16), threads=_two(), precisions=("fp32",), budget_s=2.7)
-    found = calibrate(bundle, plan, operators=False, clock=slow_clock)
+    found = slow(bundle).calibrate(bundle, plan, operators=False)
     assert found.skipped[: len(plan.threads) - 1] == ("2 threads (no time)",)[: len(plan.threads) - 1]
     assert "16 tokens (no time)" in found.skipped
     assert {measured.conditions.threads for measured in found.measured} == {1}
@@ -203,10 +126,10 @@ def test_what_there_is_no_time_for_is_left_out_and_named(bundle: Bundle, slow_cl
     assert any(line.startswith("skipped: ") for line in found.warnings)
 
 
-def test_a_budget_for_nothing_at_all_says_how_much_is_needed(bundle: Bundle, slow_clock: Callable[[], float]) -> None:
+def test_a_budget_for_nothing_at_all_says_how_much_is_needed(bundle: Bundle) -> None:
     plan = Plan.of(bundle, lengths=(4,), threads=(1,), precisions=("fp32",), budget_s=0.7)
     with pytest.raises(InputError, match=r"budget: expected \d+ s or more for 4 tokens and 1 thread .* got 0.7 s"):
-        calibrate(bundle, plan, operators=False, clock=slow_clock)
+        slow(bundle).calibrate(bundle, plan, operators=False)
 
 
 def test_several_threads_that_are_disturbed_are_refused(bundle: Bundle) -> None:
