@@ -26,7 +26,7 @@ from gearshift.runtime import Bundle, Engine, open_bundle
 from gearshift.runtime.doctor import WARNED
 from gearshift.trainer.settings import Settings
 from gearshift.training_arguments import SETTINGS
-from tests.commands import Command, Ended
+from tests.commands import PATIENCE_S, Command, Ended
 from tests.data.make_tiny_bundle import make_checkpoint
 
 TEXT = "turn the lights off"
@@ -402,7 +402,7 @@ sys.exit(main(sys.argv[1:]))
 def without(missing: Sequence[str], *arguments: object) -> Ended:
     """A command in an interpreter of its own that finds none of these packages."""
     call = [sys.executable, "-c", BLOCKED.format(missing=tuple(missing)), *map(str, arguments)]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(call, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
@@ -537,7 +537,7 @@ def test_a_reader_that_goes_away_is_no_error(tiny_bundle: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     call = [sys.executable, "-m", "gearshift", "inspect", str(tiny_bundle)]
-    done = subprocess.run(call, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    done = subprocess.run(call, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (BROKEN_PIPE, "")
 

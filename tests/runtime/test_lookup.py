@@ -51,7 +51,7 @@ def random_problem(seed: int, *, stages: int, options: int, costs: int, alike: b
     return Problem(tuple(losses), tuple(prices), least + (most - least) * share)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(problems())
 def test_the_best_choice_is_that_of_brute_force(problem: Problem) -> None:
     expected, found = all_choices(problem), best_choices(problem)
@@ -62,7 +62,7 @@ def test_the_best_choice_is_that_of_brute_force(problem: Problem) -> None:
         assert (costs <= problem.limits + 1e-6).all()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(problems(), st.integers(2, 12))
 def test_several_best_choices_are_those_of_brute_force(problem: Problem, count: int) -> None:
     expected, found = all_choices(problem), best_choices(problem, count)

@@ -21,6 +21,7 @@ from gearshift.runtime.caps import Caps
 from gearshift.runtime.errors import InputError
 from gearshift.runtime.metrics import ERROR_KINDS, SECONDS, Histogram, Metrics
 from gearshift.runtime.metrics_server import MetricsServer
+from tests.commands import PATIENCE_S
 from tests.runtime.test_record import ANSWERED, HEADER, SHED
 
 SMALL = replace(ANSWERED, subnet="small", met=False)
@@ -154,7 +155,7 @@ def test_several_threads_lose_no_request(metrics: Metrics) -> None:
 
 
 def fetch(port: int, path: str = "/metrics") -> tuple[str, str]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S) as answer:
         return answer.headers["Content-Type"], answer.read().decode()
 
 

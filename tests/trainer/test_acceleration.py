@@ -25,6 +25,7 @@ from gearshift.trainer.distillation import distill_loss
 from gearshift.trainer.model import ElasticClassifier, Head, Output
 from gearshift.trainer.targets import IGNORED
 from gearshift.trainer.tasks import OBJECTIVES
+from tests.commands import PATIENCE_S
 from tests.trainer.tiny import KEYWORDS, SHAPE, make_rows, random_batch, random_model, write_checkpoint
 
 LENGTHS = [3, 9, 1, 4, 12, 2, 7]
@@ -142,7 +143,7 @@ def train(launcher: list[str], *arguments: object) -> dict[str, Any]:
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         try:
-            out, err = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=PATIENCE_S)
         finally:
             if process.poll() is None:  # the launcher's processes with it
                 os.killpg(process.pid, signal.SIGKILL)
