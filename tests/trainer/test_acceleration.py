@@ -161,9 +161,18 @@ def logged(run: Path) -> dict[tuple[str, int], float]:
     return {(name, event.step): event.value for name in names for event in events.Scalars(name)}
 
 
-def test_two_processes_have_the_losses_of_one_with_twice_the_batch(inputs: list[str], tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    train(["accelerate.commands.launch", "--mixed_precision", "no", "-m"], *inputs, "--batch-size", 8, "-o", one)
+@pytest.fixture(scope="module")
+def one(inputs: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process."""
+    path = tmp_path_factory.mktemp("one") / "one"
+    train(["accelerate.commands.launch", "--mixed_precision", "no", "-m"], *inputs, "--batch-size", 8, "-o", path)
+    return path
+
+
+def test_two_processes_have_the_losses_of_one_with_twice_the_batch(
+    inputs: list[str], one: Path, tmp_path: Path
+) -> None:
+    two = tmp_path / "two"
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     said = train(torchrun, *inputs, "--batch-size", 4, "-o", two)
     assert said["rows"] == {"train": 46, "dev": 6, "test": 12}
@@ -188,12 +197,9 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def test_a_process_that_is_late_takes_no_other_way(inputs: list[str], tmp_path: Path) -> None:
+def test_a_process_that_is_late_takes_no_other_way(inputs: list[str], one: Path, tmp_path: Path) -> None:
     """Without a teacher to fine-tune nothing holds the first one up before it writes that the stage is finished."""
-    teacher = tmp_path / "teacher"
-    alone = ["accelerate.commands.launch", "--mixed_precision", "no", "-m"]
-    train(alone, *inputs, "--width-epochs", 0, "--depth-epochs", 0, "-o", teacher)
     (tmp_path / "late.py").write_text(LATE)
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "late.py")]
-    said = train(torchrun, *inputs, "--model", teacher, "--teacher-epochs", 0, "-o", tmp_path / "run")
+    said = train(torchrun, *inputs, "--model", one, "--teacher-epochs", 0, "-o", tmp_path / "run")
     assert said["rows"] == {"train": 46, "dev": 6, "test": 12}
