@@ -31,12 +31,12 @@ import transformers
 from benchmarks.accuracy_report import report
 from benchmarks.accuracy_tasks import RECIPE, SHARED, SUBJECTS, VARIANTS, Subject, load
 from benchmarks.report import RESULTS
-from gearshift.runtime.profiles import this_device
-from gearshift.trainer.checkpoint import Run, load_run
-from gearshift.trainer.data import DataSet
-from gearshift.trainer.dynabert import train_supernet
-from gearshift.trainer.pretrained import find_model
-from gearshift.trainer.settings import Settings
+from gearshift.runtime.profiles.store import this_device
+from gearshift.trainer.data.splits import DataSet
+from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.dynabert.train import train_supernet
+from gearshift.trainer.model.checkpoint import Run, load_run
+from gearshift.trainer.model.pretrained import find_model
 
 FIGURES = RESULTS / "accuracy"
 FULL = "w100-d100"

@@ -13,7 +13,7 @@ from scipy.stats import t as student_t
 
 from benchmarks.accuracy_tasks import SUBJECTS
 from benchmarks.report import save
-from gearshift.trainer.settings import Settings
+from gearshift.trainer.dynabert.settings import Settings
 
 TARGETS = {"w050-d100": 0.995, "w050-d050": 0.975, "w025-d050": 0.955}
 """Subnet -> share of the teacher that was aimed at."""

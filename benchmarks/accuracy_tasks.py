@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gearshift.trainer.data import DataSet, read_data
-from gearshift.trainer.rows import Row
-from gearshift.trainer.settings import Settings
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.data.splits import DataSet, read_data
+from gearshift.trainer.dynabert.settings import Settings
 
 DEV_SHARE = 0.1
 """Of the training rows of RTE, whose own dev rows are the test."""

@@ -12,11 +12,13 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from benchmarks.subjects import LABELS, random_weights, write_graph
 from gearshift.export.pipeline import MACS_TOKENS, MINIMUM_ONNXRUNTIME, SESSION_OPTIONS
-from gearshift.runtime.bundle import Bundle, open_bundle, write_manifest
-from gearshift.runtime.manifest import INPUTS, MANIFEST, SELF_TEST, TOKENIZER, Manifest, PoolEntry
-from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.space import EncoderShape, Space, Subnet, cut_space, subnet_name, uniform_grid, uniform_subnet
-from gearshift.runtime.storage import replacing_directory
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
+from gearshift.runtime.bundle.manifest import INPUTS, MANIFEST, SELF_TEST, TOKENIZER, Manifest, PoolEntry
+from gearshift.runtime.files.atomic import replacing_directory
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.space.elastic import Space, Subnet, cut_space
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.uniform import subnet_name, uniform_grid, uniform_subnet
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
 SELF_TEST_TOKENS = 16

@@ -36,18 +36,19 @@ from benchmarks.bundles import five_options, random_bundle
 from benchmarks.report import save
 from benchmarks.subjects import SHAPES
 from gearshift.device_profiles.roofline import boards
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.calibrated import Calibration, Measured
-from gearshift.runtime.calibration import calibrate
-from gearshift.runtime.calibration_plan import Plan
-from gearshift.runtime.measure import random_inputs
-from gearshift.runtime.operator_fit import fit_operator_costs
-from gearshift.runtime.operator_trace import Traced, trace
-from gearshift.runtime.probe import time_probe
-from gearshift.runtime.profiles import save_measured
-from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.space import EncoderShape, uniform_grid
-from gearshift.runtime.timing import interleave, pinned
+from gearshift.runtime.bench.operators.fit import fit_operator_costs
+from gearshift.runtime.bench.operators.probe import time_probe
+from gearshift.runtime.bench.operators.trace import Traced, trace
+from gearshift.runtime.bench.plan import Plan
+from gearshift.runtime.bench.profiling import calibrate
+from gearshift.runtime.bench.result import Calibration, Measured
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.profiles.first_times import random_inputs
+from gearshift.runtime.profiles.store import save_measured
+from gearshift.runtime.profiles.timing import interleave, pinned
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.uniform import uniform_grid
 
 FOLDER = Path(__file__).parents[1] / "build" / "bench"
 PROFILES = Path(__file__).parents[1] / "device_profiles"

@@ -27,9 +27,9 @@ import zstandard
 
 from benchmarks.report import save
 from gearshift.export.compress import compress_bundle
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.compressed import SUFFIX
-from gearshift.runtime.sparse_file import read_sparse
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.bundle.compressed import SUFFIX
+from gearshift.runtime.files.sparse_file import read_sparse
 
 NAME = "int8.weights"
 ROUNDS = 5

@@ -27,12 +27,12 @@ import torch
 
 from benchmarks.report import RESULTS, markdown, save
 from gearshift.export.dan import dan_accuracy, packed_dan
-from gearshift.runtime.dan import Text
-from gearshift.trainer.dan import train_dan
-from gearshift.trainer.dan_run import DAN, load_dan_run
-from gearshift.trainer.dan_settings import DanSettings
-from gearshift.trainer.data import DataSet, read_data
-from gearshift.trainer.unlabelled import read_unlabelled
+from gearshift.runtime.dan.model import Text
+from gearshift.trainer.dan.run import DAN, load_dan_run
+from gearshift.trainer.dan.settings import DanSettings
+from gearshift.trainer.dan.teacher_logits import read_unlabelled
+from gearshift.trainer.dan.train import train_dan
+from gearshift.trainer.data.splits import DataSet, read_data
 
 SHARES = (1.0, 0.3, 0.1, 0.03)
 PRECISIONS = ("fp32", "int8")

@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 
 from benchmarks.report import RESULTS, markdown, save
 from gearshift.runtime import Engine, InputError
-from gearshift.runtime.answers import probabilities
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.dan import Text, open_dan
-from gearshift.trainer.dan import text_of
-from gearshift.trainer.data import read_data
-from gearshift.trainer.teacher_logits import teacher_logits
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.dan.model import Text, open_dan
+from gearshift.runtime.inference.answers import probabilities
+from gearshift.trainer.dan.teacher_logits import teacher_logits
+from gearshift.trainer.dan.train import text_of
+from gearshift.trainer.data.splits import read_data
 
 AGREEMENTS = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
 PRECISION = "int8"

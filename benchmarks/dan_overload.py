@@ -30,12 +30,12 @@ from matplotlib import pyplot as plt
 from benchmarks.report import RESULTS, markdown, save
 from examples.demo.overload import Asked, Phase, arrivals, capacity, serve
 from gearshift.runtime import Engine
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.manifest import DAN_EXECUTOR
-from gearshift.runtime.providers import CPU
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.bundle.manifest import DAN_EXECUTOR
+from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.startup import default_threads, start
-from gearshift.trainer.dan import text_of
-from gearshift.trainer.data import read_data
+from gearshift.trainer.dan.train import text_of
+from gearshift.trainer.data.splits import read_data
 
 UTILISATION = 0.5
 DEADLINE_FACTOR = 2.0

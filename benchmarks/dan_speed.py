@@ -22,13 +22,13 @@ import torch
 import transformers
 
 from benchmarks.report import markdown, save
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.dan import Dan, open_dan
-from gearshift.runtime.ngrams import keys, words
-from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.text import TextEncoder
-from gearshift.trainer.dan import text_of
-from gearshift.trainer.data import read_data
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.dan.model import Dan, open_dan
+from gearshift.runtime.dan.ngrams import keys, words
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.text import TextEncoder
+from gearshift.trainer.dan.train import text_of
+from gearshift.trainer.data.splits import read_data
 
 WARM_UP = 3
 SHORT_WORDS = (5, 10, 20, 50)

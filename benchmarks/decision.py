@@ -24,11 +24,11 @@ import numpy as np
 from benchmarks.policies import ladder_of
 from benchmarks.report import save
 from gearshift.runtime import Engine
-from gearshift.runtime.rivals import Ours
-from gearshift.runtime.sensors import available_cpus
-from gearshift.runtime.simulator import Ladder, Machine, Turn, simulate
-from gearshift.runtime.text import Encoded, Text, TextEncoder
-from gearshift.runtime.traces import Scale, make_trace
+from gearshift.runtime.inference.text import Encoded, Text, TextEncoder
+from gearshift.runtime.sensors.cpus import available_cpus
+from gearshift.runtime.simulate.policies import Ours
+from gearshift.runtime.simulate.simulator import Ladder, Machine, Turn, simulate
+from gearshift.runtime.simulate.traces import Scale, make_trace
 
 TRACES = ("bursts-8", "contention")
 ROUNDS, WARM_UP = 3000, 200

@@ -21,15 +21,15 @@ import numpy as np
 
 from benchmarks.report import RESULTS, save
 from gearshift.export.compress import compress_bundle
+from gearshift.export.graph.segments import Array
 from gearshift.export.pipeline import export_bundle
-from gearshift.export.segments import Array
 from gearshift.export.vocabulary import texts_of
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.compressed import Compressed, unpack
-from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.text import TextEncoder
-from gearshift.trainer.checkpoint import Run, load_run
-from gearshift.trainer.data import read_data
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.bundle.compressed import Compressed, unpack
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.text import TextEncoder
+from gearshift.trainer.data.splits import read_data
+from gearshift.trainer.model.checkpoint import Run, load_run
 
 SHOWN = ("w100-d100", "w050-d050")
 ROUNDS = 5

@@ -24,17 +24,12 @@ from tqdm import tqdm
 
 from benchmarks.report import save
 from benchmarks.sessions import our_session
-from benchmarks.subjects import (
-    SHAPES,
-    Inputs,
-    export_with_optimum,
-    random_weights,
-    their_session,
-    write_graph,
-)
-from gearshift.export.segments import Array
-from gearshift.runtime.space import EncoderShape, Subnet, cut_space, uniform_grid
-from gearshift.runtime.timing import WARM_UP, Times, interleave, pin
+from benchmarks.subjects import SHAPES, Inputs, export_with_optimum, random_weights, their_session, write_graph
+from gearshift.export.graph.segments import Array
+from gearshift.runtime.profiles.timing import WARM_UP, Times, interleave, pin
+from gearshift.runtime.space.elastic import Subnet, cut_space
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.uniform import uniform_grid
 
 POOLS = {
     "uniform": {"widths": (1.0, 0.75, 0.5, 0.25), "depths": (1.0, 0.75, 0.5)},

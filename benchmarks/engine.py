@@ -42,7 +42,8 @@ from benchmarks.live_policies import Rival, ladder_of, rivals
 from benchmarks.policies import OURS
 from benchmarks.report import RESULTS, save
 from gearshift.runtime import AnswerFuture, Classification, DeadlinePassedError, Engine
-from gearshift.runtime.sensors import Sensors, available_cpus
+from gearshift.runtime.sensors.cpus import available_cpus
+from gearshift.runtime.sensors.sensors import Sensors
 
 UTILISATION = 0.5
 DEADLINE_FACTOR = 2.0

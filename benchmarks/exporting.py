@@ -21,11 +21,12 @@ from tqdm import tqdm
 from benchmarks.report import save
 from benchmarks.subjects import LABELS, SHAPES
 from gearshift.export.pipeline import export_bundle
-from gearshift.runtime.space import EncoderShape, uniform_grid
-from gearshift.runtime.timing import pin
-from gearshift.trainer.checkpoint import Checkpoint, Run
-from gearshift.trainer.model import ElasticClassifier
-from gearshift.trainer.rows import Row
+from gearshift.runtime.profiles.timing import pin
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.model.checkpoint import Checkpoint, Run
+from gearshift.trainer.model.elastic import ElasticClassifier
 
 WORDS_OF_A_ROW = (8, 40)
 

@@ -28,10 +28,12 @@ from benchmarks.report import RESULTS, markdown, save
 from benchmarks.sessions import our_session
 from benchmarks.subjects import SHAPES, Inputs, random_weights, write_graph
 from gearshift.device_profiles.profile import LatencyTable
-from gearshift.runtime.block_latency import BlockLatency, fit_block_latency, relative_errors
-from gearshift.runtime.space import EncoderShape, Space, Subnet, uniform_grid
-from gearshift.runtime.timing import interleave, pin
-from gearshift.trainer.search import search_space
+from gearshift.runtime.profiles.timing import interleave, pin
+from gearshift.runtime.space.elastic import Space, Subnet
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.runtime.tables.layer_latency import BlockLatency, fit_block_latency, relative_errors
+from gearshift.trainer.search.search import search_space
 
 LENGTHS = (16, 64, 128)
 WIDTHS = (1.0, 0.75, 0.5, 0.25)

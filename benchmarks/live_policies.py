@@ -10,9 +10,9 @@ from typing import Any, cast
 from benchmarks.policies import OURS, TUNED
 from gearshift.runtime import Classification, Engine
 from gearshift.runtime.batches import one
-from gearshift.runtime.rivals import POLICIES, Static
-from gearshift.runtime.sensors import Snapshot
-from gearshift.runtime.simulator import Ladder, Machine, Turn
+from gearshift.runtime.sensors.snapshot import Snapshot
+from gearshift.runtime.simulate.policies import POLICIES, Static
+from gearshift.runtime.simulate.simulator import Ladder, Machine, Turn
 
 
 @dataclass(frozen=True)

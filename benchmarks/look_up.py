@@ -20,14 +20,15 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.report import markdown, save
-from gearshift.runtime.bundle import open_bundle
-from gearshift.runtime.lookup import Problem, best_choices
-from gearshift.runtime.mixed import block_parts
-from gearshift.runtime.mixed_tables import MixedTables, load_mixed_tables
-from gearshift.runtime.operation_latency import OperationLatency
-from gearshift.runtime.profiles import operation_latency
-from gearshift.runtime.tables import BlockTables, Limits, load_tables
-from gearshift.runtime.timing import pin
+from gearshift.runtime.bundle.bundle import open_bundle
+from gearshift.runtime.profiles.timing import pin
+from gearshift.runtime.space.mixed import block_parts
+from gearshift.runtime.tables.block import BlockTables, load_tables
+from gearshift.runtime.tables.from_profile import operation_latency
+from gearshift.runtime.tables.knapsack import Problem, best_choices
+from gearshift.runtime.tables.limits import Limits
+from gearshift.runtime.tables.mixed import MixedTables, load_mixed_tables
+from gearshift.runtime.tables.operation_latency import OperationLatency
 
 COUNTS = (1, 5, 20, 100)
 LIMITS = 100

@@ -26,10 +26,11 @@ import onnxruntime as ort
 
 from benchmarks.report import save
 from benchmarks.sessions import our_session
-from gearshift.runtime.manifest import INPUTS
-from gearshift.runtime.pages import release
-from gearshift.runtime.session import save_packed
-from gearshift.runtime.space import Option, Space, Stage, cut_space, uniform_grid
+from gearshift.runtime.bundle.manifest import INPUTS
+from gearshift.runtime.inference.pages import release
+from gearshift.runtime.inference.session import save_packed
+from gearshift.runtime.space.elastic import Option, Space, Stage, cut_space
+from gearshift.runtime.space.uniform import uniform_grid
 
 TOKENS = 16
 
@@ -96,7 +97,7 @@ def _run_ms(session: ort.InferenceSession, choice: list[int]) -> float:
 
 def build(folder: Path, shape_name: str, precision: str) -> dict[str, dict[str, Any]]:
     """Write the graphs of every case; gives what `measure` takes for each."""
-    from benchmarks.subjects import SHAPES, random_weights, write_graph  # brings torch, which must not be measured
+    from benchmarks.subjects import SHAPES, random_weights, write_graph
 
     shape = SHAPES[shape_name]
     weights = random_weights(shape)

@@ -18,8 +18,8 @@ import torch
 from scipy.stats import spearmanr
 
 from benchmarks.nas_runs import NETS, SEARCHES, SHARED_TASK, TASKS, TUNINGS, Bench, Tuning, net_name
-from gearshift.runtime.storage import replace_file
-from gearshift.trainer.acceleration import training_device
+from gearshift.runtime.files.atomic import replace_file
+from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.rescore import net_losses
 from gearshift.trainer.nasbert.run import MixedRun

@@ -13,8 +13,8 @@ from matplotlib import pyplot as plt
 from benchmarks.nas_jobs import RANDOM, figures_of
 from benchmarks.nas_runs import SEARCHES, SHARED_EPOCHS, SHARED_TASK, SIZES, TASKS, TUNINGS, Bench, Tuning
 from benchmarks.report import RESULTS, markdown, save
-from gearshift.plot_search import plot_blocks
-from gearshift.runtime.mixed_tables import MixedTables
+from gearshift.drawing.search import plot_blocks
+from gearshift.runtime.tables.mixed import MixedTables
 from gearshift.trainer.nasbert.settings import SearchSettings
 
 Row = dict[str, Any]

@@ -10,25 +10,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gearshift.runtime.errors import InputError
-from gearshift.runtime.mixed import MixedSubnet, parse_subnet
-from gearshift.runtime.storage import replace_file
-from gearshift.runtime.tables import Limits
-from gearshift.trainer.checkpoint import Run, load_run
-from gearshift.trainer.data import DataSet, read_data
-from gearshift.trainer.dynabert import train_supernet
+from gearshift.errors import InputError
+from gearshift.runtime.files.atomic import replace_file
+from gearshift.runtime.space.mixed import MixedSubnet, parse_subnet
+from gearshift.runtime.tables.limits import Limits
+from gearshift.trainer.data.splits import DataSet, read_data
+from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.dynabert.train import train_supernet
+from gearshift.trainer.model.checkpoint import Run, load_run
+from gearshift.trainer.model.pretrained import find_model
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.rescore import pick
 from gearshift.trainer.nasbert.run import MIXED, MixedRun, load_mixed_run
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks, search_stage
 from gearshift.trainer.nasbert.settings import NetSettings, SearchSettings, TuneSettings
 from gearshift.trainer.nasbert.shared import SharedNet, choose_shared
-from gearshift.trainer.nasbert.student import train_net
-from gearshift.trainer.nasbert.teacher import Teacher, load_teacher
-from gearshift.trainer.nasbert.text import read_states
+from gearshift.trainer.nasbert.teacher import Teacher, load_teacher, read_states
+from gearshift.trainer.nasbert.train import train_net
 from gearshift.trainer.nasbert.tune import tune_net
-from gearshift.trainer.pretrained import find_model
-from gearshift.trainer.settings import Settings
 
 Found = TypeVar("Found")
 SEARCHES = {"blocks": "architectures", "operations": "operations", "nothing": "none"}

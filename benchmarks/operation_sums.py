@@ -26,14 +26,14 @@ from benchmarks.latency_sums import LENGTHS, Measured, plot, table_of
 from benchmarks.report import RESULTS, markdown, save
 from benchmarks.sessions import our_session
 from benchmarks.subjects import SHAPES
-from gearshift.export.graph import write_elastic_graph
-from gearshift.export.operations_bundle import operation_subnets, random_operations
-from gearshift.export.segments import Array
-from gearshift.runtime.manifest import INPUTS
-from gearshift.runtime.mixed import OPERATIONS, Block, MixedSpace, MixedSubnet, mixed_space
-from gearshift.runtime.operation_latency import OperationLatency, fit_operation_latency
-from gearshift.runtime.timing import interleave, pin
-from gearshift.trainer.nasbert.space import block_sizes, bridged_shape
+from gearshift.export.graph.elastic import write_elastic_graph
+from gearshift.export.graph.segments import Array
+from gearshift.export.probes.operations import operation_subnets, random_operations
+from gearshift.runtime.bundle.manifest import INPUTS
+from gearshift.runtime.profiles.timing import interleave, pin
+from gearshift.runtime.space.mixed import OPERATIONS, Block, MixedSpace, MixedSubnet, mixed_space
+from gearshift.runtime.tables.operation_latency import OperationLatency, fit_operation_latency
+from gearshift.trainer.nasbert.blocks import block_sizes, bridged_shape
 
 BLOCKS = 3
 LONGEST = 4

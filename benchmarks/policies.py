@@ -21,9 +21,9 @@ from typing import Any
 
 from benchmarks.report import RESULTS, save
 from gearshift.device_profiles.profile import LatencyTable
-from gearshift.runtime.rivals import POLICIES, Static
-from gearshift.runtime.simulator import Ladder, Machine, Outcome, simulate
-from gearshift.runtime.traces import TRACES, Scale, Trace, make_trace
+from gearshift.runtime.simulate.policies import POLICIES, Static
+from gearshift.runtime.simulate.simulator import Ladder, Machine, Outcome, simulate
+from gearshift.runtime.simulate.traces import TRACES, Scale, Trace, make_trace
 
 SUBJECTS = (("snips", "fp32"), ("snips", "int8"), ("sst2", "fp32"))
 SEEDS, TUNING_SEEDS = (21, 22, 23), (101, 102)

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import RESULTS, save
-from gearshift.trainer.checkpoint import POOL, SUPERNET, load_run
-from gearshift.trainer.data import read_data
-from gearshift.trainer.prune import Recovery, prune_run
-from gearshift.trainer.sparsity import SCOPES, Pruning
+from gearshift.trainer.data.splits import read_data
+from gearshift.trainer.dynabert.prune import Recovery, prune_run
+from gearshift.trainer.learning.sparsity import SCOPES, Pruning
+from gearshift.trainer.model.checkpoint import POOL, SUPERNET, load_run
 
 SPARSITIES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SHOWN = ("w100-d100", "w050-d050")

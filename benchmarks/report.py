@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gearshift.runtime.profiles import this_device
+from gearshift.runtime.profiles.store import this_device
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -32,23 +32,26 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
+from benchmarks.evolution import Evolution, evolve
 from benchmarks.latency_sums import Measured, measure, table_of
 from benchmarks.latency_sums import draw as draw_measured
 from benchmarks.look_up import look_up, look_up_large, times_of
 from benchmarks.report import RESULTS, markdown, save
-from gearshift.plot_search import plot_search
-from gearshift.runtime.block_latency import BlockLatency, fit_block_latency
-from gearshift.runtime.lookup import Choice
-from gearshift.runtime.profiles import this_device
-from gearshift.runtime.space import EncoderShape, Subnet, subnet_name, uniform_grid
-from gearshift.runtime.storage import replace_file
-from gearshift.runtime.tables import BlockTables, Limits
-from gearshift.runtime.timing import pin
-from gearshift.trainer.batches import EncodedRows, encode
-from gearshift.trainer.checkpoint import Run, load_run
-from gearshift.trainer.data import DataSet, read_data
-from gearshift.trainer.evolution import Evolution, evolve
-from gearshift.trainer.search import Scorer, SearchReport, search_run, search_space
+from gearshift.drawing.search import plot_search
+from gearshift.runtime.files.atomic import replace_file
+from gearshift.runtime.profiles.store import this_device
+from gearshift.runtime.profiles.timing import pin
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.uniform import subnet_name, uniform_grid
+from gearshift.runtime.tables.block import BlockTables
+from gearshift.runtime.tables.knapsack import Choice
+from gearshift.runtime.tables.layer_latency import BlockLatency, fit_block_latency
+from gearshift.runtime.tables.limits import Limits
+from gearshift.trainer.data.batches import EncodedRows, encode
+from gearshift.trainer.data.splits import DataSet, read_data
+from gearshift.trainer.model.checkpoint import Run, load_run
+from gearshift.trainer.search.search import Scorer, SearchReport, search_run, search_space
 
 TOKENS = 64
 LATENCY = RESULTS / "search-latency.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 
-from gearshift.runtime.session import ERRORS_ONLY
+from gearshift.runtime.inference.session import ERRORS_ONLY
 
 
 def our_session(path: Path, threads: int = 1) -> ort.InferenceSession:

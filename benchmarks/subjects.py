@@ -19,12 +19,13 @@ import transformers
 
 from benchmarks.sessions import plain_session
 from gearshift.device_profiles import read_fingerprint
-from gearshift.export.graph import write_elastic_graph
+from gearshift.export.graph.elastic import write_elastic_graph
+from gearshift.export.graph.segments import Array
 from gearshift.export.portable import cut_encoder, write_static_graph
-from gearshift.export.segments import Array
-from gearshift.runtime.manifest import INPUTS
-from gearshift.runtime.space import EncoderShape, Space, Subnet
-from gearshift.trainer.model import ElasticClassifier
+from gearshift.runtime.bundle.manifest import INPUTS
+from gearshift.runtime.space.elastic import Space, Subnet
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.trainer.model.elastic import ElasticClassifier
 
 SHAPES = {
     "minilm-l6": EncoderShape(6, 384, 12, 1536, 30522, 512, 2),

@@ -28,9 +28,11 @@ from benchmarks.elastic import POOLS, runner
 from benchmarks.report import save
 from benchmarks.sessions import our_session
 from benchmarks.subjects import SHAPES, Inputs, random_weights, write_graph
-from gearshift.export.segments import Array
-from gearshift.runtime.space import EncoderShape, cut_space, uniform_grid
-from gearshift.runtime.timing import WARM_UP, pin
+from gearshift.export.graph.segments import Array
+from gearshift.runtime.profiles.timing import WARM_UP, pin
+from gearshift.runtime.space.elastic import cut_space
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.uniform import uniform_grid
 
 LOADS = 5
 """How often each dedicated graph is loaded."""

@@ -21,12 +21,12 @@ from tqdm import tqdm
 
 from benchmarks.report import save
 from benchmarks.subjects import SHAPES
-from gearshift.runtime.space import uniform_grid
-from gearshift.trainer.batches import Batch
-from gearshift.trainer.distillation import Teacher, distill_loss
-from gearshift.trainer.losses import label_loss
-from gearshift.trainer.model import ElasticClassifier
-from gearshift.trainer.sampling import Sampler
+from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.learning.distillation import Teacher, distill_loss
+from gearshift.trainer.learning.losses import label_loss
+from gearshift.trainer.learning.sampling import Sampler
+from gearshift.trainer.model.elastic import ElasticClassifier
 
 ROWS, LABELS = 32, 2
 WARM_UP = 2

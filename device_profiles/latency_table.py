@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,3 +92,30 @@ def _check_latencies(name: str, values: tuple[float, ...], expected: int) -> Non
 
 def _columns(what: str, raw: object) -> dict[str, tuple[Any, ...]]:
     return {subnet: listed(f"{what} of {subnet}", values) for subnet, values in mapping(what, raw).items()}
+
+
+def predict(table: LatencyTable, name: str, length: int, batch: int = 1) -> float:
+    """Median time in ms of a subnet on the unloaded device, for texts padded to `length` tokens.
+
+    Straight lines between the measured lengths; the last one goes on beyond them, and below the shortest
+    the time stays that of the shortest. With one measured length, longer texts cost in proportion.
+    """
+    lengths, times = table.lengths, table.median_ms[name]
+    if length <= lengths[0]:
+        return batch * times[0]
+    if len(lengths) == 1:
+        return batch * times[0] * length / lengths[0]
+    right = min(bisect_left(lengths, length), len(lengths) - 1)
+    slope = (times[right] - times[right - 1]) / (lengths[right] - lengths[right - 1])
+    if length > lengths[-1]:
+        slope = max(slope, 0.0)
+    return batch * max(times[right - 1] + slope * (length - lengths[right - 1]), times[0])
+
+
+def between(lengths: tuple[int, ...], times: tuple[float, ...], length: int) -> float:
+    """Straight lines between the lengths, the first and the last of which go on."""
+    if len(lengths) == 1:
+        return times[0] * max(1.0, length / lengths[0])
+    right = min(max(bisect_left(lengths, length), 1), len(lengths) - 1)
+    slope = (times[right] - times[right - 1]) / (lengths[right] - lengths[right - 1])
+    return times[right - 1] + slope * (max(length, lengths[0]) - lengths[right - 1])

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from gearshift.trainer.batches import encode
-from gearshift.trainer.data import read_data
-from gearshift.trainer.dynabert import train_supernet
-from gearshift.trainer.pretrained import find_model
-from gearshift.trainer.rows import Row
-from gearshift.trainer.settings import Settings
+from gearshift.trainer.data.batches import encode
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.data.splits import read_data
+from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.dynabert.train import train_supernet
+from gearshift.trainer.model.pretrained import find_model
 
 PAIR = ("the lights are off", "somebody turned off the lights")
 """Two texts whose likeness every size is asked for."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import transformers
 
 from gearshift.export.extract import extract_subnet, named_subnet
-from gearshift.trainer.checkpoint import load_run
+from gearshift.trainer.model.checkpoint import load_run
 
 
 def main(run_path: str, name: str, directory: str) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
-from gearshift.trainer.supernet import Supernet
+from gearshift.trainer.dynabert.supernet import Supernet
 
 EPOCHS = {"width": 1, "both": 2}
 HIDDEN_WEIGHTS = {"width": 0.1, "both": 1.0}

@@ -10,11 +10,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gearshift.trainer.configuration import read_settings
-from gearshift.trainer.data import read_data
-from gearshift.trainer.dynabert import train_supernet
-from gearshift.trainer.pretrained import find_model
-from gearshift.trainer.settings import Settings
+from gearshift.trainer.data.splits import read_data
+from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.dynabert.settings_file import read_settings
+from gearshift.trainer.dynabert.train import train_supernet
+from gearshift.trainer.model.pretrained import find_model
 
 
 def main(model: str, data_path: str, run_path: str, settings_path: str = "") -> None:

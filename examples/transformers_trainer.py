@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, TrainingArguments
 
-from gearshift.trainer.supernet import Supernet
-from gearshift.trainer.supernet_trainer import SupernetTrainer
+from gearshift.trainer.dynabert.supernet import Supernet
+from gearshift.trainer.dynabert.supernet_trainer import SupernetTrainer
 
 MAX_LENGTH = 64
 

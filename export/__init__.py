@@ -1,5 +1,5 @@
 """Writes a trained supernet as a bundle: one elastic graph per precision. Needs `gearshift[export]`."""
 
-from gearshift.runtime.extras import require
+from gearshift.extras import require
 
 require("export", "onnx")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gearshift.runtime.manifest import DAN_EXECUTOR, Manifest
+from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, Manifest
 
 MEANINGS = {
     "accuracy": "Accuracy is the share of {rows} held-out rows answered right",

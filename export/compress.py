@@ -10,14 +10,14 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from gearshift.export.weights_file import external_place, weights_location
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.compressed import Compressed, open_compressed, unpack, write_compressed
-from gearshift.runtime.errors import ExportError
-from gearshift.runtime.manifest import DAN_EXECUTOR, MANIFEST
-from gearshift.runtime.sparse_file import Extent
-from gearshift.runtime.storage import replacing_directory
-from gearshift.runtime.tensor_file import tensor_places
+from gearshift.errors import ExportError
+from gearshift.export.rewrite.weights_file import external_place, weights_location
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.bundle.compressed import Compressed, open_compressed, unpack, write_compressed
+from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, MANIFEST
+from gearshift.runtime.files.atomic import replacing_directory
+from gearshift.runtime.files.sparse_file import Extent
+from gearshift.runtime.files.tensor_file import tensor_places
 
 Place = tuple[int, int, int]
 """Where a tensor begins in a file, its bytes, and those of an item."""

@@ -1,9 +1,10 @@
-"""A DAN run in, a gear of a bundle out: pruned by frequency to a size, int8 rows, measured."""
+"""Makes a DAN's probabilities what they say, and notes where it differs from the transformer beside it."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,24 +13,73 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from gearshift.export.calibrate import calibrated
+from gearshift.errors import DataError, ExportError, InputError
 from gearshift.export.card import model_card
-from gearshift.runtime.bundle import Bundle, open_bundle, write_manifest
-from gearshift.runtime.compressed import CARD
-from gearshift.runtime.dan import Dan, Floats, Text, bytes_per_ngram, fold, open_dan, pack, save_dan
-from gearshift.runtime.errors import DataError, ExportError, InputError
-from gearshift.runtime.executors import check_dan, self_test_names
-from gearshift.runtime.manifest import DAN_EXECUTOR, MANIFEST, SELF_TEST, PoolEntry
-from gearshift.runtime.space import Subnet
-from gearshift.runtime.storage import replacing_directory
-from gearshift.trainer.dan import text_of
-from gearshift.trainer.dan_run import DanRun
-from gearshift.trainer.rows import Row
-from gearshift.trainer.teacher_logits import open_teacher
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
+from gearshift.runtime.bundle.compressed import CARD
+from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, MANIFEST, SELF_TEST, PoolEntry
+from gearshift.runtime.dan.model import Dan, Floats, Text, bytes_per_ngram, fold, open_dan, pack, save_dan
+from gearshift.runtime.dan.threshold import DanCalibration
+from gearshift.runtime.files.atomic import replacing_directory
+from gearshift.runtime.inference.answers import probabilities
+from gearshift.runtime.inference.self_test import check_dan, self_test_names
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.trainer.dan.run import DanRun
+from gearshift.trainer.dan.teacher_logits import open_teacher
+from gearshift.trainer.dan.train import text_of
+from gearshift.trainer.data.rows import Row
+
+SHARPEST, FLATTEST = 0.05, 20.0
+"""Bounds of the temperature."""
+
+
+HALVINGS = 50
+
+
+def calibrated(dan: Dan, texts: Sequence[Text], classes: NDArray[np.int64], transformer: Floats) -> Dan:
+    """The DAN with logits / temperature, and its `calibration` by the transformer's logits on the same texts.
+
+    `classes` (texts,): the right ones. The texts must be held out of training; raises DataError where there are none.
+    """
+    if not len(texts):
+        raise DataError("calibration: expected held-out rows, found none; pass a data set with a dev split")
+    logits = dan.run(texts)
+    heat = np.float32(temperature(logits, classes))
+    dense = dataclasses.replace(
+        dan.dense, output_weight=dan.dense.output_weight / heat, output_bias=dan.dense.output_bias / heat
+    )
+    sure = probabilities(logits / heat).max(1)
+    differs = logits.argmax(1) != transformer.argmax(1)
+    calibration = DanCalibration(len(texts), np.sort(sure[differs])[::-1].astype(np.float32))
+    return dataclasses.replace(dan, dense=dense, calibration=calibration)
+
+
+def temperature(logits: Floats, classes: NDArray[np.int64]) -> float:
+    """What logits (rows, labels) are divided by for the least cross-entropy (Guo et al. 2017, section 4.2).
+
+    The loss is convex in 1 / temperature, so that the sign of its slope says on which side the best one is.
+    """
+    low, high = math.log(1 / FLATTEST), math.log(1 / SHARPEST)
+    right = logits[np.arange(len(logits)), classes]
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        expected = (probabilities(logits * np.float32(math.exp(middle))) * logits).sum(1)
+        if float((expected - right).mean()) > 0:
+            high = middle
+        else:
+            low = middle
+    return math.exp(-(low + high) / 2)
+
 
 NAME = "dan"
+
+
 FILE = "dan.safetensors"
+
+
 SELF_TEST_ROWS = 8
+
+
 AT_ONCE = 16
 """Texts of a call of the graph."""
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import onnx
 
-from gearshift.export.join import segments_run
+from gearshift.export.rewrite.join import segments_run
 from gearshift.export.trim import Trimming
-from gearshift.runtime.benchmark import Rival, Rivals
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.session import ElasticSession, check_self_test
-from gearshift.runtime.space import Subnet
+from gearshift.runtime.bench.dedicated import Rival, Rivals
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.inference.self_test import check_self_test
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.space.elastic import Subnet
 
 
 def dedicated_graphs(bundle: Bundle) -> Rivals:

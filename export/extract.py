@@ -19,15 +19,15 @@ import torch
 import transformers
 from torch import Tensor
 
-from gearshift.export.parity import FP32_TOLERANCE
-from gearshift.runtime.errors import ExportError, UnknownSubnetError
-from gearshift.runtime.space import Subnet
-from gearshift.runtime.storage import replacing_directory
-from gearshift.runtime.tasks import TASKS
-from gearshift.trainer.batches import Batch
-from gearshift.trainer.checkpoint import WEIGHTS, Run, save_tokenizer
-from gearshift.trainer.huggingface import checkpoint_state, quiet, write_pooling
-from gearshift.trainer.names import ARCHITECTURES, CLASS_SUFFIXES
+from gearshift.errors import ExportError, UnknownSubnetError
+from gearshift.export.checks.parity import FP32_TOLERANCE
+from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.files.atomic import replacing_directory
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.model.checkpoint import WEIGHTS, Run, save_tokenizer
+from gearshift.trainer.model.huggingface import checkpoint_state, quiet, write_pooling
+from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
 
 MARKER = "gearshift-subnet.json"
 """The file that every such directory has, and no other model: what was written here may be written anew."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from gearshift.runtime.errors import ExportError
+from gearshift.errors import ExportError
 
 _TEXTS_AT_ONCE = 1000
 

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 import gearshift
+from gearshift.errors import DataError, InputError
 from gearshift.export.card import model_card
-from gearshift.export.graph import write_elastic_graph
-from gearshift.export.guard import check_packed
-from gearshift.export.operators import OPERATORS
-from gearshift.export.parity import (
+from gearshift.export.checks.guard import check_packed
+from gearshift.export.checks.parity import (
     INT8_TOLERANCE,
     accuracy_losses,
     check_fp16,
@@ -26,25 +25,36 @@ from gearshift.export.parity import (
     measure_accuracy,
     torch_logits,
 )
-from gearshift.export.samples import telling_sample
-from gearshift.export.segments import Array
-from gearshift.export.switched import token_inputs
+from gearshift.export.checks.samples import telling_sample
+from gearshift.export.checks.widen import choose_wide
+from gearshift.export.graph.elastic import write_elastic_graph
+from gearshift.export.graph.operators import OPERATORS
+from gearshift.export.graph.segments import Array
+from gearshift.export.graph.switched import token_inputs
 from gearshift.export.vocabulary import VocabularyReport, prune_vocabulary
-from gearshift.export.widen import choose_wide
-from gearshift.runtime.bundle import Bundle, open_bundle, write_manifest
-from gearshift.runtime.errors import DataError, InputError
-from gearshift.runtime.manifest import CPU_PRECISIONS, MANIFEST, PRECISIONS, SELF_TEST, TOKENIZER, Manifest, PoolEntry
-from gearshift.runtime.mixed import MixedSpace, mixed_space
-from gearshift.runtime.session import ElasticSession, check_self_test
-from gearshift.runtime.space import EncoderShape, Space, cut_space
-from gearshift.runtime.storage import replacing_directory, sha256_of
-from gearshift.runtime.tables import TABLES, BlockTables, load_tables, save_tables
-from gearshift.trainer.batches import Batch, EncodedRows, encode
-from gearshift.trainer.checkpoint import WEIGHTS
-from gearshift.trainer.evaluate import with_reference
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
+from gearshift.runtime.bundle.manifest import (
+    CPU_PRECISIONS,
+    MANIFEST,
+    PRECISIONS,
+    SELF_TEST,
+    TOKENIZER,
+    Manifest,
+    PoolEntry,
+)
+from gearshift.runtime.files.atomic import replacing_directory, sha256_of
+from gearshift.runtime.inference.self_test import check_self_test
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.space.elastic import Space, cut_space
+from gearshift.runtime.space.mixed import MixedSpace, mixed_space
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.tables.block import TABLES, BlockTables, load_tables, save_tables
+from gearshift.trainer.data.batches import Batch, EncodedRows, encode
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.learning.evaluate import with_reference
+from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.model.checkpoint import WEIGHTS
 from gearshift.trainer.nasbert.run import AnyRun, MixedRun
-from gearshift.trainer.rows import Row
-from gearshift.trainer.tasks import OBJECTIVES
 
 MACS_TOKENS = 128
 """Length of text for which the manifest counts multiply-accumulates, as the papers do."""

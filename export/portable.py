@@ -24,20 +24,20 @@ import torch
 import transformers
 from transformers.pytorch_utils import prune_linear_layer
 
-from gearshift.export.parity import FP32_TOLERANCE, torch_logits
-from gearshift.export.segments import Array
-from gearshift.runtime.errors import ExportError, UnknownSubnetError
-from gearshift.runtime.extras import require
-from gearshift.runtime.session import ERRORS_ONLY
-from gearshift.runtime.space import Subnet
-from gearshift.runtime.storage import replacing_directory, require_replaceable
-from gearshift.runtime.tasks import TASKS
-from gearshift.trainer.batches import Batch, encode
-from gearshift.trainer.checkpoint import Run, save_tokenizer
-from gearshift.trainer.huggingface import quiet, write_pooling
-from gearshift.trainer.model import Head
-from gearshift.trainer.names import ARCHITECTURES
-from gearshift.trainer.rows import Row
+from gearshift.errors import ExportError, UnknownSubnetError
+from gearshift.export.checks.parity import FP32_TOLERANCE, torch_logits
+from gearshift.export.graph.segments import Array
+from gearshift.extras import require
+from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.files.atomic import replacing_directory, require_replaceable
+from gearshift.runtime.inference.session import ERRORS_ONLY
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.trainer.data.batches import Batch, encode
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.model.checkpoint import Run, save_tokenizer
+from gearshift.trainer.model.elastic import Head
+from gearshift.trainer.model.huggingface import quiet, write_pooling
+from gearshift.trainer.model.names import ARCHITECTURES
 
 require("export", "optimum.exporters.onnx")
 

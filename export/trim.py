@@ -16,18 +16,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from gearshift.errors import InputError
 from gearshift.export.card import model_card
-from gearshift.export.first_token import pick_first_early
-from gearshift.export.guard import check_packed
-from gearshift.export.join import join_segments
-from gearshift.export.prune import prune_graph
-from gearshift.export.weights_file import LaidOut, lay_out, weights_location
-from gearshift.runtime.bundle import Bundle, manifest_content, open_bundle, write_manifest
-from gearshift.runtime.compressed import CARD
-from gearshift.runtime.errors import InputError
-from gearshift.runtime.manifest import CPU_PRECISIONS, MANIFEST, SELF_TEST, FileEntry, Manifest, PoolEntry
-from gearshift.runtime.session import ElasticSession, check_self_test
-from gearshift.runtime.storage import replacing_directory
+from gearshift.export.checks.guard import check_packed
+from gearshift.export.rewrite.first_token import pick_first_early
+from gearshift.export.rewrite.join import join_segments
+from gearshift.export.rewrite.options import prune_graph
+from gearshift.export.rewrite.weights_file import LaidOut, lay_out, weights_location
+from gearshift.runtime.bundle.bundle import Bundle, manifest_content, open_bundle, write_manifest
+from gearshift.runtime.bundle.compressed import CARD
+from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, MANIFEST, SELF_TEST, FileEntry, Manifest, PoolEntry
+from gearshift.runtime.files.atomic import replacing_directory
+from gearshift.runtime.inference.self_test import check_self_test
+from gearshift.runtime.inference.session import ElasticSession
 
 MEGABYTE = 1_000_000
 UNKNOWN_HASH = "0" * 64

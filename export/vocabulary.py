@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
+from gearshift.errors import DataError, ExportError
 from gearshift.export.pieces import respelt, shrink, used_pieces
-from gearshift.runtime.errors import DataError, ExportError
-from gearshift.trainer.model import ElasticClassifier
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.run import AnyModel, AnyRun
-from gearshift.trainer.rows import Row
 
 
 @dataclass(frozen=True)

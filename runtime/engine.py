@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-import numbers
 import os
 import time
 import weakref
@@ -15,35 +13,35 @@ from types import TracebackType
 from typing import Any, Self, overload
 
 from gearshift.device_profiles.profile import LatencyTable
-from gearshift.runtime.answering import Answering
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.cache import HashMemory
-from gearshift.runtime.cap_rules import DEFAULT_RULES, Rules
-from gearshift.runtime.caps import NO_CAPS, Caps
-from gearshift.runtime.cascade import Cascade
-from gearshift.runtime.controller import Controller
-from gearshift.runtime.decision_log import DecisionLog
-from gearshift.runtime.errors import EngineClosedError, InputError
-from gearshift.runtime.executors import executors
-from gearshift.runtime.gate import Gate
-from gearshift.runtime.manifest import PoolEntry
-from gearshift.runtime.measure import random_text
-from gearshift.runtime.metrics import Metrics
-from gearshift.runtime.metrics_server import MetricsServer, check_port
-from gearshift.runtime.packed import PackedCache
-from gearshift.runtime.profiles import save_table
-from gearshift.runtime.providers import CPU
-from gearshift.runtime.queue import LIMIT, check_limit
-from gearshift.runtime.record import LogHeader
-from gearshift.runtime.sensors import Sensors, effective_cpus
-from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.slow_loop import SlowLoop
-from gearshift.runtime.startup import AUTO, default_threads, start
-from gearshift.runtime.steering import DEFAULT_STEERING, Steering
-from gearshift.runtime.text import Text, TextEncoder
-from gearshift.runtime.worker import AnswerFuture, Backlog, Pending, Worker
-
-ON_MISS = ("best_effort", "reject")
+from gearshift.errors import EngineClosedError, InputError
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.bundle.manifest import PoolEntry
+from gearshift.runtime.files.cache import HashMemory
+from gearshift.runtime.inference.cascade import Cascade
+from gearshift.runtime.inference.executors import executors
+from gearshift.runtime.inference.packed import PackedCache
+from gearshift.runtime.inference.providers import CPU
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.text import Text, TextEncoder
+from gearshift.runtime.policy.controller import Controller
+from gearshift.runtime.policy.steering import DEFAULT_STEERING, Steering, rejects
+from gearshift.runtime.profiles.first_times import random_text
+from gearshift.runtime.profiles.store import save_table
+from gearshift.runtime.sensors.cap_rules import DEFAULT_RULES, Rules
+from gearshift.runtime.sensors.caps import NO_CAPS, Caps
+from gearshift.runtime.sensors.cpus import effective_cpus
+from gearshift.runtime.sensors.sensors import Sensors
+from gearshift.runtime.sensors.slow_loop import SlowLoop
+from gearshift.runtime.serving.answering import Answering
+from gearshift.runtime.serving.decision_log import DecisionLog
+from gearshift.runtime.serving.in_flight import Gate
+from gearshift.runtime.serving.metrics import Metrics
+from gearshift.runtime.serving.metrics_server import MetricsServer, check_port
+from gearshift.runtime.serving.queue import LIMIT, check_limit
+from gearshift.runtime.serving.record import LogHeader
+from gearshift.runtime.serving.request import checked_deadline
+from gearshift.runtime.serving.worker import AnswerFuture, Backlog, Pending, Worker
+from gearshift.runtime.startup import AUTO, check_reachable, default_threads, start
 
 KEEP: Any = object()
 """Leaves a setting as it is."""
@@ -153,13 +151,13 @@ class Engine:
             raise InputError(f"rules: expected Rules, got {rules!r}")
         check_limit(queue_limit)
         steering = Steering(
-            target=target, min_accuracy=min_accuracy, max_cpu_share=max_cpu_share, reject=_rejects(on_miss)
+            target=target, min_accuracy=min_accuracy, max_cpu_share=max_cpu_share, reject=rejects(on_miss)
         )
         if metrics_port is not None:
             check_port(metrics_port)
         bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
         if min_accuracy is not None:
-            _check_reachable(min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
+            check_reachable(min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
         if cascade is not None:
             Cascade(bundle, cascade)  # refuses before the slow part
         with contextlib.ExitStack() as undo:
@@ -324,7 +322,7 @@ class Engine:
         given = {"target": target, "min_accuracy": min_accuracy, "max_cpu_share": max_cpu_share}
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not KEEP}
         if on_miss is not KEEP:
-            changes["reject"] = _rejects(on_miss)
+            changes["reject"] = rejects(on_miss)
         self._answering.steer(changes)
 
     def release_pages(self) -> int:
@@ -438,29 +436,3 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _check_reachable(min_accuracy: float, bundle: Bundle, precisions: Sequence[str]) -> None:
-    """Raise InputError where no gear at any of the precisions is as accurate."""
-    best = max(entry.accuracy for precision in precisions for entry in bundle.gears(precision).values())
-    if min_accuracy > best:
-        raise InputError(f"min_accuracy: expected at most {best}, the best there is, got {min_accuracy}")
-
-
-def _rejects(on_miss: object) -> bool:
-    if on_miss not in ON_MISS:
-        raise InputError(f"on_miss: expected {' or '.join(ON_MISS)}, got {on_miss!r}")
-    return on_miss == "reject"
-
-
-def checked_deadline(deadline_ms: object) -> float | None:
-    """A deadline as requests take it; raises InputError for what is none."""
-    if deadline_ms is None or (type(deadline_ms) is float and 0 < deadline_ms < math.inf):  # at once: the usual ones
-        return deadline_ms
-    # A bool is a number in Python, but no deadline. A NaN compares as false.
-    if isinstance(deadline_ms, numbers.Real) and not isinstance(deadline_ms, bool):
-        with contextlib.suppress(OverflowError):  # an integer too large for a float
-            milliseconds = float(deadline_ms)
-            if 0 < milliseconds < math.inf:
-                return milliseconds
-    raise InputError(f"deadline_ms: expected a positive number of milliseconds or None, got {deadline_ms!r}")

@@ -8,22 +8,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gearshift.device_profiles.profile import LatencyTable
-from gearshift.runtime.bundle import Bundle
-from gearshift.runtime.errors import BundleError
-from gearshift.runtime.executors import check_dan
-from gearshift.runtime.manifest import CPU_PRECISIONS
-from gearshift.runtime.measure import measure_table, random_inputs, run_ms
-from gearshift.runtime.packed import PackedCache
-from gearshift.runtime.profiles import own_tables, tables_for
-from gearshift.runtime.providers import CPU
-from gearshift.runtime.sensors import effective_cpus
-from gearshift.runtime.session import ElasticSession, check_self_test
+from gearshift.errors import BundleError, InputError
+from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
+from gearshift.runtime.inference.packed import PackedCache
+from gearshift.runtime.inference.providers import CPU
+from gearshift.runtime.inference.self_test import check_dan, check_self_test
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.profiles.first_times import measure_table, random_inputs, run_ms
+from gearshift.runtime.profiles.store import own_tables, tables_for
+from gearshift.runtime.sensors.cpus import effective_cpus
 
 AUTO = "auto"
 
+
 COMPARED_TOKENS = 32
+
+
 COMPARED_RUNS = 7
 """Precisions are compared on the largest subnet and a short text: they differ by far more than runs do."""
+
 
 logger = logging.getLogger(__name__)
 
@@ -136,3 +140,10 @@ def _fastest(bundle: Bundle, sessions: list[ElasticSession]) -> ElasticSession:
         if session is not best:
             session.close()
     return best
+
+
+def check_reachable(min_accuracy: float, bundle: Bundle, precisions: Sequence[str]) -> None:
+    """Raise InputError where no gear at any of the precisions is as accurate."""
+    best = max(entry.accuracy for precision in precisions for entry in bundle.gears(precision).values())
+    if min_accuracy > best:
+        raise InputError(f"min_accuracy: expected at most {best}, the best there is, got {min_accuracy}")

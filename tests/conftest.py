@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 from gearshift.__main__ import main
-from tests.commands import Command, Ended
+from tests.command_line import Command, Ended
 
 hypothesis.settings.register_profile(
     "any machine", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]

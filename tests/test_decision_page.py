@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.runtime.answering import FINISH_MS
-from gearshift.runtime.controller import Controller
-from gearshift.runtime.decision_log import LoggedRun, read_log
-from gearshift.runtime.latency import predict
-from gearshift.runtime.policy import Decision
-from gearshift.runtime.record import RequestRecord
+from gearshift.device_profiles.latency_table import predict
+from gearshift.runtime.policy.choose import Decision
+from gearshift.runtime.policy.controller import Controller
+from gearshift.runtime.serving.answering import FINISH_MS
+from gearshift.runtime.serving.decision_log import LoggedRun, read_log
+from gearshift.runtime.serving.record import RequestRecord
 from tests.runtime.replay import replay
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gearshift.__main__ import parse
-from gearshift.runtime.own_profile import own_path
-from gearshift.runtime.profiles import this_device
-from tests.commands import Command
+from gearshift.runtime.profiles.own import own_path
+from gearshift.runtime.profiles.store import this_device
+from tests.command_line import Command
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "measure.md"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import PATIENCE_S
+from tests.command_line import PATIENCE_S
 
 pytestmark = pytest.mark.index
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.commands import PATIENCE_S
+from tests.command_line import PATIENCE_S
 
 ANSWER = """
 import sys

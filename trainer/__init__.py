@@ -1,6 +1,6 @@
 """Makes the supernet: one trained encoder that holds subnets of many sizes. Needs `gearshift[train]`."""
 
-from gearshift.runtime.extras import require
+from gearshift.extras import require
 
 require(
     "train",

@@ -26,9 +26,9 @@ from examples.demo.serve import Plan, Served, Summary, ends, make_plan, serve, s
 from gearshift.__main__ import main as gearshift
 from gearshift.device_profiles import read_fingerprint
 from gearshift.runtime import Engine, open_bundle
-from gearshift.runtime.manifest import DAN_EXECUTOR
-from gearshift.runtime.sensors import available_cpus
-from gearshift.runtime.storage import replace_file
+from gearshift.runtime.bundle.manifest import DAN_EXECUTOR
+from gearshift.runtime.files.atomic import replace_file
+from gearshift.runtime.sensors.cpus import available_cpus
 
 TARGET = 0.98
 """Share of deadlines that the engine steers by; every change of the load costs it a few requests."""

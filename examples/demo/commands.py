@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from examples.demo import noise
-from gearshift.runtime.errors import InputError
+from gearshift.errors import InputError
 
 SPLITS = ("train", "dev", "test")
 

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 
 import gearshift
-from gearshift.bundle_arguments import add_bundles
-from gearshift.device_arguments import add_device
-from gearshift.look_up import add_look_up
-from gearshift.nas_arguments import add_nas
-from gearshift.runtime.errors import GearshiftError
-from gearshift.training_arguments import add_training
+from gearshift.commands.bundle_arguments import add_bundles
+from gearshift.commands.device_arguments import add_device
+from gearshift.commands.look_up import add_look_up
+from gearshift.commands.nas_arguments import add_nas
+from gearshift.commands.training_arguments import add_training
+from gearshift.errors import GearshiftError
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141

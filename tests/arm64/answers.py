@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime import Bundle, Engine, open_bundle
-from gearshift.runtime.session import ElasticSession, check_self_test
-from gearshift.runtime.text import Text
+from gearshift.runtime.inference.self_test import check_self_test
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.text import Text
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from gearshift.runtime.dan import open_dan
+from gearshift.runtime.dan.model import open_dan
 
 if __name__ == "__main__":
     sys.stdout.write(json.dumps(open_dan(Path(sys.argv[1])).run(sys.argv[2:]).tolist()) + "\n")

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from gearshift.runtime import Bundle, open_bundle
-from gearshift.runtime.dan import save_dan
-from gearshift.runtime.device_latency import device_rows, find_subjects
-from gearshift.runtime.manifest import SELF_TEST
-from gearshift.runtime.measure import random_inputs
+from gearshift.runtime.bench.other_devices import device_rows, find_subjects
+from gearshift.runtime.bundle.manifest import SELF_TEST
+from gearshift.runtime.dan.model import save_dan
+from gearshift.runtime.profiles.first_times import random_inputs
 from tests.arm64 import answers, dan_answers
 from tests.arm64.answers import Arrays, answer_all, write_cases
 from tests.arm64.boards import BOARDS, Board, run_python

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import accuracy, accuracy_report, report
 from benchmarks.accuracy_tasks import SUBJECTS, VARIANTS, Subject, load
-from gearshift.trainer.settings import Settings
+from gearshift.trainer.dynabert.settings import Settings
 
 NAMES = ("w100-d100", "w050-d100", "w100-d050", "w050-d050", "w025-d050")
 

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.nas_jobs import all_jobs, chosen_jobs, figures_of, figures_path
 from benchmarks.nas_report import nets_table, row_of, settings_table
 from benchmarks.nas_runs import NETS, SEARCHES, SHARED_TASK, SIZES, TASKS, TYPED, Bench, Tuning
-from gearshift.runtime.errors import InputError
+from gearshift.errors import InputError
 
 
 def write(bench: Bench, job: str, figures: dict[str, object]) -> None:

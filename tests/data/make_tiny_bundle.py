@@ -18,9 +18,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from examples.demo.commands import Utterance, generate, write
 from gearshift.export.pipeline import export_bundle
-from gearshift.trainer.data import DataSet, read_data
-from gearshift.trainer.dynabert import train_supernet
-from gearshift.trainer.settings import Settings
+from gearshift.trainer.data.splits import DataSet, read_data
+from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.dynabert.train import train_supernet
 
 TARGET = Path(__file__).parent / "tiny.gearshift"
 VOCABULARY = 500

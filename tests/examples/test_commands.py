@@ -11,7 +11,7 @@ import pytest
 
 from examples.demo import commands, noise
 from examples.demo.commands import INTENTS, SPLITS, Lines, Utterance, generate, grammar, write
-from gearshift.runtime.errors import InputError
+from gearshift.errors import InputError
 
 Splits = dict[str, list[Utterance]]
 

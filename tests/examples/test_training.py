@@ -9,8 +9,8 @@ import transformers
 
 from examples import embed_plain_text, extract_subnet, own_loop, train_from_python, transformers_trainer
 from gearshift.__main__ import main
-from gearshift.runtime.space import uniform_grid
-from gearshift.trainer.checkpoint import load_run
+from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.trainer.model.checkpoint import load_run
 from tests.trainer.tiny import KEYWORDS, LABELS, SHAPE, make_rows, write_checkpoint
 
 NAMES = set(uniform_grid(SHAPE))

@@ -12,11 +12,13 @@ import onnx
 import onnxruntime as ort
 import torch
 
-from gearshift.export.graph import write_elastic_graph
-from gearshift.export.segments import Array
-from gearshift.runtime.space import EncoderShape, Option, Space, Stage, Subnet, cut_space, uniform_grid
-from gearshift.trainer.batches import Batch
-from gearshift.trainer.model import ElasticClassifier
+from gearshift.export.graph.elastic import write_elastic_graph
+from gearshift.export.graph.segments import Array
+from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet, cut_space
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.model.elastic import ElasticClassifier
 from tests.trainer.tiny import random_model
 
 TOLERANCE = 1e-4

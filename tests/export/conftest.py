@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from gearshift.export.pipeline import ExportReport, export_bundle
-from gearshift.runtime.space import uniform_grid
-from gearshift.trainer.batches import EncodedRows, encode
-from gearshift.trainer.checkpoint import Checkpoint, Run, load_checkpoint, load_run, save_run
-from gearshift.trainer.rows import Row
+from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.trainer.data.batches import EncodedRows, encode
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.model.checkpoint import Checkpoint, Run, load_checkpoint, load_run, save_run
 from tests.trainer.tiny import LABELS, make_rows, scatter, write_checkpoint
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from gearshift.export.segments import Array
-from gearshift.runtime.space import Space, Subnet
+from gearshift.export.graph.segments import Array
+from gearshift.runtime.space.elastic import Space, Subnet
 
 LARGEST = 63
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gearshift.export.calibrate import calibrated, temperature
-from gearshift.runtime.dan import Dense, Floats, pack
-from gearshift.runtime.errors import DataError
-from gearshift.runtime.ngrams import keys
+from gearshift.errors import DataError
+from gearshift.export.dan import calibrated, temperature
+from gearshift.runtime.dan.model import Dense, Floats, pack
+from gearshift.runtime.dan.ngrams import keys
 
 TEXTS = ["good film", "bad film", "good good", "a film"]
 

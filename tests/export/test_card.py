@@ -6,7 +6,7 @@ import pytest
 
 from gearshift.export.card import model_card
 from gearshift.export.pipeline import ExportReport
-from gearshift.runtime.manifest import Manifest
+from gearshift.runtime.bundle.manifest import Manifest
 
 
 @pytest.fixture(scope="module")

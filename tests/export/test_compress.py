@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 import torch
 
+from gearshift.errors import IntegrityError, StorageError
 from gearshift.export.compress import compress_bundle, extents
 from gearshift.export.pipeline import export_bundle
 from gearshift.export.trim import trim_bundle
-from gearshift.runtime import compressed as module
-from gearshift.runtime.bundle import Bundle, open_bundle, write_manifest
-from gearshift.runtime.compressed import CARD, COMPRESSED, SUFFIX
-from gearshift.runtime.dan import Dense, pack, save_dan
-from gearshift.runtime.errors import IntegrityError, StorageError
-from gearshift.runtime.manifest import DAN_EXECUTOR, MANIFEST, PoolEntry
-from gearshift.runtime.measure import random_inputs
-from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.space import Subnet
-from gearshift.runtime.sparse_file import Extent, write_sparse
-from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.rows import Row
-from gearshift.trainer.sparsity import prunable, prune_smallest
+from gearshift.runtime.bundle import compressed as module
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
+from gearshift.runtime.bundle.compressed import CARD, COMPRESSED, SUFFIX
+from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, MANIFEST, PoolEntry
+from gearshift.runtime.dan.model import Dense, pack, save_dan
+from gearshift.runtime.files.sparse_file import Extent, write_sparse
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.profiles.first_times import random_inputs
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.learning.sparsity import prunable, prune_smallest
+from gearshift.trainer.model.checkpoint import Run
 from tests.trainer.full_disk import fill_disk, needs_full_device
 
 

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 
 from gearshift.__main__ import main
+from gearshift.errors import ExportError, InputError, IntegrityError
 from gearshift.export.dan import FILE, NAME, add_dan, dan_accuracy, pruned_dan
 from gearshift.export.trim import trim_bundle
 from gearshift.runtime import Engine
-from gearshift.runtime.bundle import open_bundle
-from gearshift.runtime.dan import open_dan, save_dan
-from gearshift.runtime.errors import ExportError, InputError, IntegrityError
-from gearshift.runtime.executors import check_dan
-from gearshift.runtime.manifest import SELF_TEST
-from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.dan import train_dan
-from gearshift.trainer.dan_run import DanRun, load_dan_run
-from gearshift.trainer.dan_settings import DanSettings
-from gearshift.trainer.rows import Row
+from gearshift.runtime.bundle.bundle import open_bundle
+from gearshift.runtime.bundle.manifest import SELF_TEST
+from gearshift.runtime.dan.model import open_dan, save_dan
+from gearshift.runtime.inference.self_test import check_dan
+from gearshift.trainer.dan.run import DanRun, load_dan_run
+from gearshift.trainer.dan.settings import DanSettings
+from gearshift.trainer.dan.train import train_dan
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.model.checkpoint import Run
 from tests.trainer.tiny import make_data
 
 SETTINGS = DanSettings(table_parameters=8000, width=8, hidden=4, longest=2, epochs=1, batch_size=8)

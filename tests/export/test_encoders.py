@@ -10,16 +10,17 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from gearshift.export.graph import write_elastic_graph
-from gearshift.export.guard import check_packed
-from gearshift.export.segments import Array
-from gearshift.export.switched import token_inputs
-from gearshift.runtime.manifest import CPU_PRECISIONS
-from gearshift.runtime.space import Space, Subnet, layer_space, uniform_grid
-from gearshift.runtime.tasks import TASKS
-from gearshift.trainer.batches import Batch
-from gearshift.trainer.huggingface import load_model, read_config
-from gearshift.trainer.model import ElasticClassifier
+from gearshift.export.checks.guard import check_packed
+from gearshift.export.graph.elastic import write_elastic_graph
+from gearshift.export.graph.segments import Array
+from gearshift.export.graph.switched import token_inputs
+from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
+from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.space.elastic import Space, Subnet, layer_space
+from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.huggingface import load_model, read_config
 from tests.trainer.encoders import ENCODERS, HEADS, POSITIONS, HeadCase, batch_for, write_model
 
 TOLERANCE = 1e-4

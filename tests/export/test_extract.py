@@ -13,12 +13,13 @@ import torch
 import transformers
 
 from gearshift.__main__ import main
+from gearshift.errors import ExportError, StorageError, UnknownSubnetError
 from gearshift.export import extract
 from gearshift.export.extract import extract_subnet, named_subnet
-from gearshift.runtime.errors import ExportError, StorageError, UnknownSubnetError
-from gearshift.runtime.space import Subnet, uniform_grid
-from gearshift.trainer.checkpoint import Run, load_checkpoint, load_run, save_run
-from tests.commands import PATIENCE_S
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_run, save_run
+from tests.command_line import PATIENCE_S
 from tests.trainer.encoders import ENCODERS, HEADS, HeadCase, add_tokenizer, answer_of, batch_for, write_model
 
 LABELS = {"classification": 3, "multi-label-classification": 3, "token-classification": 5}

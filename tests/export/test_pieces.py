@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from gearshift.errors import ExportError
 from gearshift.export.pieces import respelt, shrink, used_pieces
-from gearshift.runtime.errors import ExportError
 
 KNOWN = ("turn the lights off", "lights on in the hall", "the heating is on")
 OTHERS = ("turning lightning ingot", "nothing to see here", "honesty")

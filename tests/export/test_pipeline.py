@@ -11,18 +11,19 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
+from gearshift.errors import DataError, ExportError, InputError, StorageError
+from gearshift.export.checks.samples import SAMPLE_ROWS
+from gearshift.export.graph.segments import Array
 from gearshift.export.pipeline import ExportReport, export_bundle
-from gearshift.export.samples import SAMPLE_ROWS
-from gearshift.export.segments import Array
 from gearshift.export.trim import trim_bundle
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.errors import DataError, ExportError, InputError, StorageError
-from gearshift.runtime.manifest import MANIFEST, SELF_TEST, TOKENIZER
-from gearshift.runtime.session import ElasticSession, check_self_test
-from gearshift.runtime.space import Space, Subnet
-from gearshift.trainer.batches import Batch
-from gearshift.trainer.checkpoint import Checkpoint, Run
-from gearshift.trainer.rows import Row
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.bundle.manifest import MANIFEST, SELF_TEST, TOKENIZER
+from gearshift.runtime.inference.self_test import check_self_test
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.space.elastic import Space, Subnet
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.model.checkpoint import Checkpoint, Run
 from tests.trainer.full_disk import fill_disk, needs_full_device
 
 PRECISIONS = ("fp32", "int8")

@@ -13,16 +13,16 @@ import pytest
 import torch
 import transformers
 
+from gearshift.errors import ExportError, StorageError, UnknownSubnetError
 from gearshift.export import portable
+from gearshift.export.graph.segments import Array
 from gearshift.export.portable import PORTABLE, checked_names, cut_encoder, export_portable, write_static_graph
-from gearshift.export.prune import branches
-from gearshift.export.segments import Array
-from gearshift.runtime.errors import ExportError, StorageError, UnknownSubnetError
-from gearshift.runtime.space import Subnet
-from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.huggingface import load_model, read_config
-from gearshift.trainer.names import ARCHITECTURES
-from gearshift.trainer.rows import Row
+from gearshift.export.rewrite.options import branches
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.model.checkpoint import Run
+from gearshift.trainer.model.huggingface import load_model, read_config
+from gearshift.trainer.model.names import ARCHITECTURES
 from tests.trainer.encoders import ENCODERS, HEADS, HeadCase, batch_for, write_model
 from tests.trainer.full_disk import fill_disk, needs_full_device
 

@@ -13,19 +13,20 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 import gearshift
 from gearshift.__main__ import main
-from gearshift.export.graph import write_elastic_graph
+from gearshift.export.graph.elastic import write_elastic_graph
+from gearshift.export.graph.segments import Array
+from gearshift.export.graph.switched import token_inputs
 from gearshift.export.pipeline import MINIMUM_ONNXRUNTIME, SESSION_OPTIONS
-from gearshift.export.segments import Array
-from gearshift.export.switched import token_inputs
 from gearshift.runtime import Embedding, Engine, QuestionAnswering, Regression, TokenClassification
-from gearshift.runtime.bundle import Bundle, write_manifest
-from gearshift.runtime.manifest import PRECISIONS, SELF_TEST, TOKENIZER, Manifest, PoolEntry
-from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.space import layer_space, uniform_grid
-from gearshift.runtime.tasks import TASKS
-from gearshift.trainer.batches import Batch
-from gearshift.trainer.huggingface import load_model, read_config
-from gearshift.trainer.model import ElasticClassifier
+from gearshift.runtime.bundle.bundle import Bundle, write_manifest
+from gearshift.runtime.bundle.manifest import PRECISIONS, SELF_TEST, TOKENIZER, Manifest, PoolEntry
+from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.space.elastic import layer_space
+from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.huggingface import load_model, read_config
 from tests.trainer.encoders import HEADS, VOCABULARY, HeadCase, batch_for, write_model
 
 TEXT = "the frost of winter was there again"

@@ -12,18 +12,18 @@ import numpy as np
 import onnx
 import pytest
 
-from gearshift.export.guard import check_packed
+from gearshift.errors import BundleError, InputError, StorageError, UnknownSubnetError
+from gearshift.export.checks.guard import check_packed
 from gearshift.export.pipeline import export_bundle
-from gearshift.export.prune import branches
+from gearshift.export.rewrite.options import branches
 from gearshift.export.trim import Trimming, trim_bundle
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.errors import BundleError, InputError, StorageError, UnknownSubnetError
-from gearshift.runtime.manifest import SELF_TEST
-from gearshift.runtime.measure import Inputs, random_inputs
-from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.space import Space, Subnet
-from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.rows import Row
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.bundle.manifest import SELF_TEST
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.profiles.first_times import Inputs, random_inputs
+from gearshift.runtime.space.elastic import Space, Subnet
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.model.checkpoint import Run
 from tests.trainer.full_disk import fill_disk, needs_full_device
 
 PRECISIONS = ("fp32", "int8")

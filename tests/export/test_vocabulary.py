@@ -12,19 +12,20 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
+from gearshift.errors import DataError, ExportError
 from gearshift.export.pipeline import ExportReport, export_bundle
 from gearshift.export.vocabulary import VocabularyReport, prune_vocabulary, texts_of
 from gearshift.runtime import Bundle, Engine
-from gearshift.runtime.errors import DataError, ExportError
-from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.space import cut_space, uniform_grid
-from gearshift.runtime.storage import sha256_of
-from gearshift.runtime.tables import TABLES, load_tables, make_tables, save_tables
-from gearshift.runtime.text import TextEncoder
-from gearshift.trainer.checkpoint import Run, load_checkpoint, load_run, save_run
-from gearshift.trainer.model import ElasticClassifier
+from gearshift.runtime.files.atomic import sha256_of
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.text import TextEncoder
+from gearshift.runtime.space.elastic import cut_space
+from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.runtime.tables.block import TABLES, load_tables, make_tables, save_tables
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_run, save_run
+from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.nasbert.run import MixedCheckpoint, MixedRun
-from gearshift.trainer.rows import Row
 from tests.trainer.nasbert.tiny import lone_space, random_mixed
 from tests.trainer.tiny import LABELS, scatter, write_checkpoint
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.runtime.bundle import open_bundle, write_manifest
-from gearshift.runtime.dan import Dan, Text, save_dan
-from gearshift.runtime.executors import self_test_names
-from gearshift.runtime.manifest import DAN_EXECUTOR, MANIFEST, SELF_TEST, Manifest, PoolEntry
-from gearshift.runtime.space import Subnet
+from gearshift.runtime.bundle.bundle import open_bundle, write_manifest
+from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, MANIFEST, SELF_TEST, Manifest, PoolEntry
+from gearshift.runtime.dan.model import Dan, Text, save_dan
+from gearshift.runtime.inference.self_test import self_test_names
+from gearshift.runtime.space.elastic import Subnet
 
 
 def change_manifest(directory: Path, **fields: Any) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.session import ElasticSession
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.inference.session import ElasticSession
 
 
 @pytest.fixture(scope="session")

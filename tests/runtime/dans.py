@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from gearshift.device_profiles.profile import LatencyTable
-from gearshift.runtime.dan import Dan, Dense, Floats, pack
-from gearshift.runtime.ngrams import keys
-from gearshift.runtime.providers import CPU
+from gearshift.runtime.dan.model import Dan, Dense, Floats, pack
+from gearshift.runtime.dan.ngrams import keys
+from gearshift.runtime.inference.providers import CPU
 
 TEXTS = ["turn the lights off", "play some music please", "what is the weather like tomorrow"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gearshift.runtime.batches import is_single
-from gearshift.runtime.controller import Controller
-from gearshift.runtime.decision_log import LoggedRun
-from gearshift.runtime.policy import CONFIDENT, Decision
-from gearshift.runtime.record import RequestRecord
+from gearshift.runtime.policy.choose import CONFIDENT, Decision
+from gearshift.runtime.policy.controller import Controller
+from gearshift.runtime.serving.decision_log import LoggedRun
+from gearshift.runtime.serving.record import RequestRecord
 
 
 def replay(run: LoggedRun) -> Iterator[tuple[RequestRecord, Decision, Controller]]:

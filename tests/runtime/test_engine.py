@@ -14,10 +14,7 @@ import numpy as np
 import pytest
 
 from gearshift.device_profiles.profile import LatencyTable, load_profile
-from gearshift.runtime import Classification, Engine
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.decision_log import DecisionLog, read_log
-from gearshift.runtime.errors import (
+from gearshift.errors import (
     BundleError,
     DeadlineTooShortError,
     EngineClosedError,
@@ -28,10 +25,13 @@ from gearshift.runtime.errors import (
     StorageError,
     UnknownSubnetError,
 )
-from gearshift.runtime.providers import CPU
-from gearshift.runtime.session import ElasticSession
-from gearshift.runtime.steering import Steering
-from gearshift.runtime.text import Text
+from gearshift.runtime import Classification, Engine
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.inference.providers import CPU
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.text import Text
+from gearshift.runtime.policy.steering import Steering
+from gearshift.runtime.serving.decision_log import DecisionLog, read_log
 from tests.runtime.altered import change_manifest
 from tests.runtime.replay import replay
 
@@ -464,7 +464,7 @@ def test_an_output_that_cannot_be_read_is_counted_as_a_failure(
         raise ValueError("three logits for two labels")
 
     engine = timed(step_ms=0.01)
-    monkeypatch.setattr("gearshift.runtime.answering.read_answer", misread)
+    monkeypatch.setattr("gearshift.runtime.serving.answering.read_answer", misread)
     with pytest.raises(ValueError, match="three logits"):
         engine.run(TEXT)
     assert (engine.stats()["failed"], engine.stats()["requests"]) == (1, 0)

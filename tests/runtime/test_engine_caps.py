@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
+from gearshift.errors import InputError
 from gearshift.runtime import Engine
-from gearshift.runtime.bundle import Bundle
-from gearshift.runtime.cap_rules import Rules
-from gearshift.runtime.caps import NO_CAPS
-from gearshift.runtime.decision_log import DecisionLog, read_log
-from gearshift.runtime.errors import InputError
-from gearshift.runtime.sensors import Sensors
-from gearshift.runtime.session import ElasticSession
+from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.sensors.cap_rules import Rules
+from gearshift.runtime.sensors.caps import NO_CAPS
+from gearshift.runtime.sensors.sensors import Sensors
+from gearshift.runtime.serving.decision_log import DecisionLog, read_log
 from tests.device_profiles import write_tree
+from tests.runtime.sensors.test_sensors import FULL, Machine
+from tests.runtime.sensors.test_thermal import zone
 from tests.runtime.test_engine import TEXT, _table
-from tests.runtime.test_sensors import FULL, Machine
-from tests.runtime.test_thermal import zone
 
 NAME = "gearshift-slow-loop"
 

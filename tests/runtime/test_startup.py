@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from gearshift.device_profiles.profile import LatencyTable
+from gearshift.errors import BundleError, ProfileError, SelfTestError
 from gearshift.runtime import startup
-from gearshift.runtime.bundle import Bundle, open_bundle
-from gearshift.runtime.errors import BundleError, ProfileError, SelfTestError
-from gearshift.runtime.manifest import SELF_TEST
-from gearshift.runtime.own_profile import own_path
-from gearshift.runtime.profiles import save_table, this_device
-from gearshift.runtime.providers import CPU
-from gearshift.runtime.session import ElasticSession
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.bundle.manifest import SELF_TEST
+from gearshift.runtime.inference.providers import CPU
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.profiles.own import own_path
+from gearshift.runtime.profiles.store import save_table, this_device
 from gearshift.runtime.startup import default_threads, start
 from tests.runtime.altered import change_manifest, change_self_test
 

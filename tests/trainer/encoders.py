@@ -11,9 +11,9 @@ from typing import Any
 import torch
 import transformers
 
-from gearshift.trainer.batches import Batch
-from gearshift.trainer.huggingface import write_pooling
-from gearshift.trainer.names import ARCHITECTURES
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.model.huggingface import write_pooling
+from gearshift.trainer.model.names import ARCHITECTURES
 from tests.trainer.tiny import random_batch
 
 VOCABULARY = 60

@@ -1,7 +1,7 @@
 """BERT once more, in plain numpy and float64, with weights that are cut to size beforehand.
 
 Written from the architecture and from the names of a Hugging Face checkpoint alone; it shares nothing
-with `gearshift.trainer.model`.
+with `gearshift.trainer.model.elastic`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gearshift.runtime.space import Subnet
+from gearshift.runtime.space.elastic import Subnet
 
 Array = NDArray[np.float64]
 LAYER = "bert.encoder.layer.{}."

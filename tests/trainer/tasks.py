@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gearshift.trainer.data import DataSet, read_data
+from gearshift.trainer.data.splits import DataSet, read_data
 from tests.trainer.tiny import FILLERS, KEYWORDS
 
 PAIRED = ("question-answering", "classification")

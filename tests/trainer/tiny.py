@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from gearshift.runtime.space import EncoderShape
-from gearshift.trainer.batches import Batch, EncodedRows
-from gearshift.trainer.data import DataSet
-from gearshift.trainer.model import Dropout, ElasticClassifier, TaskModel
-from gearshift.trainer.rows import Row
-from gearshift.trainer.settings import Settings
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.data.splits import DataSet
+from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, TaskModel
 from tests.data.make_tiny_bundle import make_checkpoint
 
 SHAPE = EncoderShape(layers=4, hidden=32, heads=4, neurons=64, vocabulary=100, positions=32, types=2)

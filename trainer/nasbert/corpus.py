@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from gearshift.runtime.errors import DataError, InputError
-from gearshift.trainer.batches import EncodedRows, pad_id_of
-from gearshift.trainer.formats import read_records
-from gearshift.trainer.rows import DEFAULTS
+from gearshift.errors import DataError, InputError
+from gearshift.trainer.data.batches import EncodedRows, pad_id_of
+from gearshift.trainer.data.formats import read_records
+from gearshift.trainer.data.rows import DEFAULTS
 
 _TEXTS_AT_ONCE = 200
 _LEAST_TOKENS = 8

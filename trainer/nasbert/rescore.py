@@ -12,18 +12,18 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from gearshift.runtime.errors import InputError
-from gearshift.runtime.mixed import Block, MixedSubnet
-from gearshift.runtime.mixed_tables import MixedEstimate, MixedTables
-from gearshift.runtime.operation_latency import OperationLatency
-from gearshift.runtime.tables import Limits
-from gearshift.trainer.acceleration import training_device
-from gearshift.trainer.batches import Batch
-from gearshift.trainer.nasbert.buckets import Floats
+from gearshift.errors import InputError
+from gearshift.runtime.space.mixed import Block, MixedSubnet
+from gearshift.runtime.tables.limits import Limits
+from gearshift.runtime.tables.mixed import MixedEstimate, MixedTables
+from gearshift.runtime.tables.operation_latency import OperationLatency
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.search import Searched
 from gearshift.trainer.nasbert.settings import SearchSettings
+from gearshift.trainer.nasbert.shrinking import Floats
 from gearshift.trainer.nasbert.teacher import Teacher, load_teacher
 
 

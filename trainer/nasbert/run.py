@@ -18,11 +18,11 @@ import safetensors.torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
-from gearshift.runtime.errors import GearshiftError, ModelError
-from gearshift.runtime.mixed import MixedSpace, MixedSubnet
-from gearshift.runtime.storage import replacing_directory
-from gearshift.trainer.checkpoint import POOL, WEIGHTS, Run, load_run, load_tokenizer, save_tokenizer
-from gearshift.trainer.model import Dropout, ElasticClassifier, Head
+from gearshift.errors import GearshiftError, ModelError
+from gearshift.runtime.files.atomic import replacing_directory
+from gearshift.runtime.space.mixed import MixedSpace, MixedSubnet
+from gearshift.trainer.model.checkpoint import POOL, WEIGHTS, Run, load_run, load_tokenizer, save_tokenizer
+from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
 from gearshift.trainer.nasbert.model import MixedModel
 
 MIXED = "mixed.json"

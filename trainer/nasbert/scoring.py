@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from gearshift.runtime.mixed import Block
-from gearshift.trainer.nasbert.buckets import Floats
+from gearshift.runtime.space.mixed import Block
 from gearshift.trainer.nasbert.model import MixedStageModel
+from gearshift.trainer.nasbert.shrinking import Floats
 
 
 @dataclass(frozen=True)

@@ -12,23 +12,22 @@ from typing import Any
 
 import numpy as np
 
-from gearshift.runtime.mixed import MixedSpace
-from gearshift.runtime.mixed_tables import MixedRow, MixedTables, load_mixed_tables, save_mixed_tables
-from gearshift.runtime.operation_latency import OperationLatency
-from gearshift.runtime.storage import require_replaceable, sha256_of
-from gearshift.runtime.tables import TABLES
-from gearshift.trainer.checkpoint import WEIGHTS
-from gearshift.trainer.interrupted import claim_states, decisive
-from gearshift.trainer.model import HEAD
+from gearshift.runtime.files.atomic import require_replaceable, sha256_of
+from gearshift.runtime.space.mixed import MixedSpace
+from gearshift.runtime.tables.block import TABLES
+from gearshift.runtime.tables.mixed import MixedRow, MixedTables, load_mixed_tables, save_mixed_tables
+from gearshift.runtime.tables.operation_latency import OperationLatency
+from gearshift.trainer.learning.interrupted import claim_states, decisive
+from gearshift.trainer.model.checkpoint import WEIGHTS
+from gearshift.trainer.model.elastic import HEAD
+from gearshift.trainer.nasbert.blocks import HALF_LAYERS, all_blocks, block_sizes, bridged_shape
 from gearshift.trainer.nasbert.corpus import Corpus, read_corpus
 from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.run import MIXED, MixedCheckpoint, MixedRun, load_mixed_run, save_mixed_run
 from gearshift.trainer.nasbert.settings import SearchSettings
-from gearshift.trainer.nasbert.space import HALF_LAYERS, all_blocks, block_sizes, bridged_shape
 from gearshift.trainer.nasbert.stage import StageModels, StageResult, StageSearch
 from gearshift.trainer.nasbert.states import boundaries_of
-from gearshift.trainer.nasbert.teacher import Teacher
-from gearshift.trainer.nasbert.text import Text, read_states
+from gearshift.trainer.nasbert.teacher import Teacher, Text, read_states
 
 MACS_TOKENS = 128
 LATENCY_TOKENS = 64

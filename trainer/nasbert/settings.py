@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-from gearshift.runtime.errors import InputError
+from gearshift.errors import InputError
 
 SHRINKS = ("architectures", "operations", "none")
 BUCKETS = ("quantile", "fixed")

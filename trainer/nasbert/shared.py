@@ -18,20 +18,20 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from gearshift.runtime.errors import InputError
-from gearshift.runtime.lookup import Problem, best_choices
-from gearshift.runtime.mixed import Block, MixedShape, MixedSubnet, block_parts, projection_part
-from gearshift.runtime.storage import replace_file
-from gearshift.trainer.acceleration import training_device
-from gearshift.trainer.batches import EncodedRows, encode
-from gearshift.trainer.checkpoint import POOL
-from gearshift.trainer.data import DataSet
-from gearshift.trainer.evaluate import accuracy
+from gearshift.errors import InputError
+from gearshift.runtime.files.atomic import replace_file
+from gearshift.runtime.space.mixed import Block, MixedShape, MixedSubnet, block_parts, projection_part
+from gearshift.runtime.tables.knapsack import Problem, best_choices
+from gearshift.trainer.data.batches import EncodedRows, encode
+from gearshift.trainer.data.splits import DataSet
+from gearshift.trainer.learning.devices import training_device
+from gearshift.trainer.learning.evaluate import accuracy
+from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.model.checkpoint import POOL
 from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.run import MIXED, MixedRun, load_mixed_run
 from gearshift.trainer.nasbert.search import MACS_TOKENS, Searched
 from gearshift.trainer.nasbert.teacher import Teacher
-from gearshift.trainer.tasks import OBJECTIVES
 
 LEVELS = 40
 """Sizes at which the best nets by summed loss are looked for."""

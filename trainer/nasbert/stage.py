@@ -14,20 +14,18 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from gearshift.runtime.mixed import Block, MixedShape, MixedStage, block_parts
-from gearshift.runtime.storage import replace_file
-from gearshift.trainer.acceleration import training_device
-from gearshift.trainer.batches import Batch
-from gearshift.trainer.interrupted import readable
-from gearshift.trainer.loop import StagePlan, run_stage
-from gearshift.trainer.model import Dropout
-from gearshift.trainer.nasbert.buckets import Floats, fixed_buckets, quantile_buckets
-from gearshift.trainer.nasbert.model import MixedStageModel
-from gearshift.trainer.nasbert.operations import start_small
+from gearshift.runtime.files.atomic import replace_file
+from gearshift.runtime.space.mixed import Block, MixedShape, MixedStage, block_parts
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.learning.devices import training_device
+from gearshift.trainer.learning.interrupted import readable
+from gearshift.trainer.learning.loop import StagePlan, run_stage
+from gearshift.trainer.model.elastic import Dropout
+from gearshift.trainer.nasbert.model import MixedStageModel, start_small
 from gearshift.trainer.nasbert.scoring import Lesson, block_losses
 from gearshift.trainer.nasbert.settings import SearchSettings
-from gearshift.trainer.nasbert.shrinking import Population, rounds_needed
-from gearshift.trainer.nasbert.text import Text
+from gearshift.trainer.nasbert.shrinking import Floats, Population, fixed_buckets, quantile_buckets, rounds_needed
+from gearshift.trainer.nasbert.teacher import Text
 
 
 @dataclass(frozen=True)

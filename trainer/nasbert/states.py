@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from gearshift.runtime.errors import StorageError
-from gearshift.runtime.storage import replace_file
-from gearshift.trainer.acceleration import training_device
-from gearshift.trainer.batches import Batch, EncodedRows
-from gearshift.trainer.model import ElasticClassifier
+from gearshift.errors import StorageError
+from gearshift.runtime.files.atomic import replace_file
+from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.learning.devices import training_device
+from gearshift.trainer.model.elastic import ElasticClassifier
 
 _DESCRIPTION = "states.json"
 _BATCH_ROWS = 64

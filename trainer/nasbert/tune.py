@@ -12,23 +12,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gearshift.runtime.errors import InputError, ModelError
-from gearshift.runtime.storage import require_replaceable, sha256_of
-from gearshift.runtime.tasks import TASKS
-from gearshift.trainer.acceleration import training_device
-from gearshift.trainer.batches import Batch, EncodedRows, encode
-from gearshift.trainer.checkpoint import WEIGHTS, Run
-from gearshift.trainer.data import DataSet
-from gearshift.trainer.dynabert import data_hash
-from gearshift.trainer.evaluate import accuracy
-from gearshift.trainer.interrupted import claim_states, decisive
-from gearshift.trainer.loop import StagePlan, run_stage
-from gearshift.trainer.model import POOLED, Head
-from gearshift.trainer.nasbert.model import MixedModel
-from gearshift.trainer.nasbert.operations import start_small
+from gearshift.errors import InputError, ModelError
+from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.files.atomic import require_replaceable, sha256_of
+from gearshift.trainer.data.batches import Batch, EncodedRows, encode
+from gearshift.trainer.data.splits import DataSet, data_hash
+from gearshift.trainer.learning.devices import training_device
+from gearshift.trainer.learning.evaluate import accuracy
+from gearshift.trainer.learning.interrupted import claim_states, decisive
+from gearshift.trainer.learning.loop import StagePlan, run_stage
+from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.model.checkpoint import WEIGHTS, Run
+from gearshift.trainer.model.elastic import POOLED, Head
+from gearshift.trainer.nasbert.model import MixedModel, start_small
 from gearshift.trainer.nasbert.run import MIXED, MixedCheckpoint, MixedRun, load_mixed_run, save_mixed_run
 from gearshift.trainer.nasbert.settings import TuneSettings
-from gearshift.trainer.tasks import OBJECTIVES
 
 
 class Answers:

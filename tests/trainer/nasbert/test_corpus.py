@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gearshift.runtime.errors import DataError, InputError
-from gearshift.trainer.checkpoint import load_tokenizer
+from gearshift.errors import DataError, InputError
+from gearshift.trainer.model.checkpoint import load_tokenizer
 from gearshift.trainer.nasbert.corpus import read_corpus
 from tests.trainer.tiny import make_rows, write_checkpoint
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gearshift.runtime.errors import InputError
-from gearshift.trainer.model import Embeddings
-from gearshift.trainer.nasbert.embeddings import take_embeddings
+from gearshift.errors import InputError
+from gearshift.trainer.model.elastic import Embeddings
+from gearshift.trainer.nasbert.train import take_embeddings
 
 
 def embeddings(width: int, hidden: int = 8) -> Embeddings:

@@ -7,10 +7,9 @@ import itertools
 import pytest
 import torch
 
-from gearshift.runtime.mixed import ROUNDS, MixedSpace
-from gearshift.trainer.model import HEAD, Head
-from gearshift.trainer.nasbert.model import MixedModel, MixedStageModel
-from gearshift.trainer.nasbert.operations import SeparableConvolution
+from gearshift.runtime.space.mixed import ROUNDS, MixedSpace
+from gearshift.trainer.model.elastic import HEAD, Head
+from gearshift.trainer.nasbert.model import MixedModel, MixedStageModel, SeparableConvolution
 from tests.trainer.nasbert.tiny import lone_space, random_mixed, shared_space
 from tests.trainer.tiny import random_batch
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gearshift.runtime.mixed import MixedSubnet
-from gearshift.runtime.tables import Limits
-from gearshift.trainer.batches import Batch
+from gearshift.runtime.space.mixed import MixedSubnet
+from gearshift.runtime.tables.limits import Limits
+from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.rescore import net_losses, pick
 from gearshift.trainer.nasbert.search import Searched

@@ -14,23 +14,22 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from gearshift.plot_search import plot_blocks
-from gearshift.runtime.errors import InputError, ModelError, ProfileError, SchemaError, StorageError
-from gearshift.runtime.mixed import OPERATIONS, block_parts
-from gearshift.runtime.operation_latency import OperationLatency
-from gearshift.runtime.tables import Limits
-from gearshift.trainer.batches import Batch
-from gearshift.trainer.nasbert.buckets import quantile_buckets
+from gearshift.drawing.search import plot_blocks
+from gearshift.errors import InputError, ModelError, ProfileError, SchemaError, StorageError
+from gearshift.runtime.space.mixed import OPERATIONS, block_parts
+from gearshift.runtime.tables.limits import Limits
+from gearshift.runtime.tables.operation_latency import OperationLatency
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.nasbert.blocks import all_blocks, bridged_shape
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.model import MixedStageModel
 from gearshift.trainer.nasbert.rescore import pick
 from gearshift.trainer.nasbert.scoring import block_losses
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks, search_stage
 from gearshift.trainer.nasbert.shared import choose_shared
-from gearshift.trainer.nasbert.space import all_blocks, bridged_shape
+from gearshift.trainer.nasbert.shrinking import quantile_buckets
 from gearshift.trainer.nasbert.stage import StageSearch
-from gearshift.trainer.nasbert.teacher import Teacher, load_teacher
-from gearshift.trainer.nasbert.text import read_states
+from gearshift.trainer.nasbert.teacher import Teacher, load_teacher, read_states
 from tests.trainer.nasbert.tiny import SEARCH
 from tests.trainer.tiny import make_data
 

@@ -7,12 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gearshift.runtime.mixed import Block, operation_part
-from gearshift.runtime.space import EncoderShape
-from gearshift.trainer.nasbert.buckets import NOWHERE, Floats, Numbers, fixed_buckets, quantile_buckets
+from gearshift.runtime.space.mixed import Block, operation_part
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.trainer.nasbert.blocks import all_blocks, block_sizes, bridged_shape
 from gearshift.trainer.nasbert.settings import SearchSettings
-from gearshift.trainer.nasbert.shrinking import Population, deletions, rounds_needed
-from gearshift.trainer.nasbert.space import all_blocks, block_sizes, bridged_shape
+from gearshift.trainer.nasbert.shrinking import (
+    NOWHERE,
+    Floats,
+    Numbers,
+    Population,
+    deletions,
+    fixed_buckets,
+    quantile_buckets,
+    rounds_needed,
+)
 
 BERT_BASE = EncoderShape(layers=12, hidden=768, heads=12, neurons=3072, vocabulary=30522, positions=512, types=2)
 MINILM = EncoderShape(layers=6, hidden=384, heads=12, neurons=1536, vocabulary=30522, positions=512, types=2)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gearshift.runtime.errors import StorageError
+from gearshift.errors import StorageError
 from gearshift.trainer.nasbert import states as states_module
 from gearshift.trainer.nasbert.states import boundaries_of, teacher_states
 from tests.trainer.tiny import encoded_rows, random_model

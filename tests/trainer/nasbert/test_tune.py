@@ -10,14 +10,14 @@ import pytest
 import safetensors.torch
 import torch
 
-from gearshift.runtime.errors import InputError, ModelError, StorageError
-from gearshift.runtime.mixed import Block, MixedSubnet
-from gearshift.trainer.batches import encode
-from gearshift.trainer.checkpoint import Run
-from gearshift.trainer.dynabert import train_supernet
+from gearshift.errors import InputError, ModelError, StorageError
+from gearshift.runtime.space.mixed import Block, MixedSubnet
+from gearshift.trainer.data.batches import encode
+from gearshift.trainer.dynabert.train import train_supernet
+from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.nasbert.run import MixedRun, load_any_run, load_mixed_run
-from gearshift.trainer.nasbert.student import train_net
 from gearshift.trainer.nasbert.teacher import Teacher
+from gearshift.trainer.nasbert.train import train_net
 from gearshift.trainer.nasbert.tune import Answers, tune_net
 from tests.trainer.nasbert.tiny import NET, TUNE
 from tests.trainer.tasks import make_task_data

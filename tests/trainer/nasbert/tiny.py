@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from gearshift.runtime.mixed import OPERATIONS, Block, MixedShape, MixedSpace, MixedStage
-from gearshift.trainer.model import Dropout, Head
+from gearshift.runtime.space.mixed import OPERATIONS, Block, MixedShape, MixedSpace, MixedStage
+from gearshift.trainer.model.elastic import Dropout, Head
 from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.settings import NetSettings, SearchSettings, TuneSettings
 from tests.trainer.tiny import make_rows, scatter

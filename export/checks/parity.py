@@ -1,0 +1,126 @@
+"""Compares what an exported graph answers with what the trained model answers, for every subnet."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from gearshift.errors import ExportError
+from gearshift.export.graph.segments import Array
+from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.bundle.manifest import PoolEntry
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.learning.evaluate import measure
+from gearshift.trainer.nasbert.run import AnyModel
+
+FP32_TOLERANCE = 1e-4
+"""Largest difference of an fp32 logit between the graph and torch."""
+
+
+SEPARATION = 100 * FP32_TOLERANCE
+"""Inputs tell two subnets apart when a logit of theirs differs by this much."""
+
+
+FP16_TOLERANCE = 0.02
+"""Largest mean difference of the logits of an fp16 subnet from torch, over their standard deviation. A value of 11 bits
+is off by 2**-12 of itself; the some 150 roundings of twelve layers in a row add up to .003."""
+
+
+INT8_TOLERANCE = 0.01
+"""Largest loss of an int8 subnet against fp32 in the metric of its task, where nothing else is asked for: a point."""
+
+
+@torch.no_grad()
+def torch_logits(model: AnyModel, subnets: Mapping[str, object], batch: Batch) -> dict[str, Array]:
+    """Name -> logits (batch, labels) of each subnet, from the trained model."""
+    model.eval()
+    return {name: model(batch, subnet).logits.numpy() for name, subnet in subnets.items()}
+
+
+def graph_inputs(batch: Batch, names: Sequence[str]) -> dict[str, Array]:
+    """The arrays that a graph takes for a batch."""
+    return {name: getattr(batch, name).numpy() for name in names}
+
+
+def check_parity(session: ElasticSession, bundle: Bundle, batch: Batch, expected: Mapping[str, Array]) -> float:
+    """The largest difference of a logit over all fp32 pool subnets.
+
+    Where the inputs separate two subnets by less than SEPARATION, the tolerance is as many times less than
+    FP32_TOLERANCE: one subnet's answer never passes for another's. Raises ExportError above it, and where two
+    subnets differ by less than FP32_TOLERANCE.
+    """
+    inputs = graph_inputs(batch, bundle.manifest.inputs)
+    tolerance = FP32_TOLERANCE
+    if len(expected) > 1:
+        one, other, apart = closest(expected, batch)
+        if apart < FP32_TOLERANCE:
+            raise ExportError(
+                f"{session.path}: subnets {one} and {other} give the same logits; nothing was compared: they differ by "
+                f"{apart:.1g} at most, over held-out rows and random tokens; leave one out of the pool, or train on"
+            )
+        tolerance = min(tolerance, tolerance * apart / SEPARATION)
+    worst = 0.0
+    for name, entry in bundle.pool(session.precision).items():
+        difference = float(np.abs(session.run(inputs, entry.choice) - expected[name]).max())
+        if not difference <= tolerance:
+            raise ExportError(
+                f"{session.path}: subnet {name}: expected logits within {tolerance:.3g} of torch, "
+                f"off by {difference:.2g}"
+            )
+        worst = max(worst, difference)
+    return worst
+
+
+def closest(expected: Mapping[str, Array], batch: Batch) -> tuple[str, str, float]:
+    """The two subnets that answer most alike, and the largest difference of a logit between them.
+
+    Of tokens with an answer each, padding does not count.
+    """
+    real = {name: _real(logits, batch) for name, logits in expected.items()}
+    distances = {
+        (one, other): float(np.abs(real[one] - real[other]).max()) for one, other in itertools.combinations(real, 2)
+    }
+    one, other = min(distances, key=lambda pair: np.nan_to_num(distances[pair], nan=np.inf))
+    return one, other, distances[one, other]
+
+
+def _real(logits: Array, batch: Batch) -> Array:
+    return logits[batch.attention_mask.numpy().astype(bool)] if logits.ndim == 3 else logits
+
+
+def check_fp16(session: ElasticSession, bundle: Bundle, batch: Batch, expected: Mapping[str, Array]) -> None:
+    """Raises ExportError where an fp16 subnet is off by more than FP16_TOLERANCE, as where a value overflows."""
+    inputs = graph_inputs(batch, bundle.manifest.inputs)
+    for name, entry in bundle.pool(session.precision).items():
+        off = _real(session.run(inputs, entry.choice), batch) - _real(expected[name], batch)
+        error = float(np.abs(off).mean() / max(float(_real(expected[name], batch).std()), FP32_TOLERANCE))
+        if not error <= FP16_TOLERANCE:
+            raise ExportError(
+                f"{session.path}: subnet {name}: expected logits within {FP16_TOLERANCE:g} of their spread of torch, "
+                f"off by {error:.3g}; a value may be too large for fp16: export another precision"
+            )
+
+
+def measure_accuracy(
+    session: ElasticSession,
+    inputs: Sequence[str],
+    entry: PoolEntry,
+    rows: EncodedRows,
+    *,
+    batch_size: int = 32,
+) -> float:
+    """The metric of the graph with one subnet, from 0 to 1."""
+    return measure(lambda batch: session.run(graph_inputs(batch, inputs), entry.choice), rows, batch_size=batch_size)
+
+
+def accuracy_losses(
+    fp32: Mapping[str, float], int8: Mapping[str, float], tolerance: float = INT8_TOLERANCE
+) -> dict[str, float]:
+    """Subnets whose int8 accuracy is more than `tolerance` below fp32, with the loss."""
+    losses = {name: fp32[name] - value for name, value in int8.items()}
+    # A loss of exactly the tolerance is allowed; the sum of two floats must not decide it.
+    return {name: loss for name, loss in losses.items() if loss > tolerance + 1e-9}

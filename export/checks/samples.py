@@ -1,0 +1,90 @@
+"""The rows on which a graph is compared with its model: such that no two subnets answer alike on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from gearshift.export.checks.parity import SEPARATION, closest, torch_logits
+from gearshift.export.graph.segments import Array
+from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.nasbert.run import AnyModel
+
+SAMPLE_ROWS = 8
+
+
+SEARCHED_ROWS = 64
+"""Held-out rows, and as many of random tokens, that are searched where the sample does not tell subnets apart."""
+
+
+def telling_sample(model: AnyModel, subnets: Mapping[str, object], encoded: EncodedRows, max_length: int) -> Batch:
+    """SAMPLE_ROWS held-out rows of different lengths in one batch, so that all but the longest are padded.
+
+    Where they separate two subnets by less than SEPARATION, the row that separates these most is added: a
+    held-out one, or where none does, one of random tokens. Even so the best may be less than SEPARATION.
+    """
+    rows = _with_random(encoded, model.shape.vocabulary, max_length)
+    held_out = len(encoded)
+    by_length = sorted(range(held_out), key=lambda row: len(encoded.ids[row]))
+    chosen = _spread(by_length, SAMPLE_ROWS)
+    if len({len(rows.ids[row]) for row in chosen}) == 1:  # nothing would be padded
+        other = (row for row in range(held_out, len(rows)) if len(rows.ids[row]) != len(rows.ids[chosen[0]]))
+        chosen.append(next(other))
+    sample = rows.select(chosen)
+    if len(subnets) < 2 or closest(torch_logits(model, subnets, sample), sample)[2] >= SEPARATION:
+        return sample
+    parts = (_spread(by_length, SEARCHED_ROWS), list(range(held_out, len(rows))))
+    for part in parts:
+        for row in _separating(model, subnets, rows, chosen, part):
+            chosen.append(row)
+    return rows.select(chosen)
+
+
+def _separating(
+    model: AnyModel,
+    subnets: Mapping[str, object],
+    rows: EncodedRows,
+    chosen: Sequence[int],
+    candidates: Sequence[int],
+) -> list[int]:
+    """Of the candidates, for each pair of subnets that the chosen rows do not separate, the one that does it most."""
+    found: list[int] = []
+    apart = _distances(model, subnets, rows, candidates)
+    so_far = _distances(model, subnets, rows, chosen).max(axis=1)
+    for pair in np.flatnonzero(~(so_far >= SEPARATION)):
+        if found and apart[pair, [candidates.index(row) for row in found]].max() >= SEPARATION:
+            continue  # a row that was taken for another pair
+        best = int(np.nan_to_num(apart[pair]).argmax())
+        if candidates[best] not in (*chosen, *found):
+            found.append(candidates[best])
+    return found
+
+
+def _distances(model: AnyModel, subnets: Mapping[str, object], rows: EncodedRows, places: Sequence[int]) -> Array:
+    """(pairs of subnets, rows): the largest difference of a logit."""
+    batch = rows.select(list(places))
+    logits = torch_logits(model, subnets, batch)
+    real = batch.attention_mask.numpy()[..., None]
+    answers = [answer * real if answer.ndim == 3 else answer for answer in logits.values()]
+    both = itertools.combinations(answers, 2)
+    return np.stack([np.abs(one - other).reshape(len(places), -1).max(axis=1) for one, other in both])
+
+
+def _spread(ordered: Sequence[int], count: int) -> list[int]:
+    return [ordered[place] for place in np.linspace(0, len(ordered) - 1, min(count, len(ordered))).astype(int)]
+
+
+def _with_random(encoded: EncodedRows, vocabulary: int, max_length: int) -> EncodedRows:
+    """The rows, and behind them SEARCHED_ROWS of random tokens, of every length in turn."""
+    source = np.random.default_rng(0)
+    lengths = [1 + number * (max_length - 1) // (SEARCHED_ROWS - 1) for number in range(SEARCHED_ROWS)]
+    words = np.setdiff1d(np.arange(vocabulary, dtype=np.int32), [encoded.pad_id])
+    return dataclasses.replace(
+        encoded,
+        ids=(*encoded.ids, *(source.choice(words, length) for length in lengths)),
+        type_ids=(*encoded.type_ids, *(np.zeros(length, np.int8) for length in lengths)),
+        labels=np.zeros(len(encoded) + SEARCHED_ROWS, np.int64),  # nobody asks for them
+    )

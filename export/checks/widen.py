@@ -1,0 +1,69 @@
+"""Which layers of an int8 graph must stay in fp32, where int8 costs a subnet more accuracy than is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+
+import numpy as np
+
+from gearshift.export.graph.segments import Array
+from gearshift.runtime.bundle.manifest import PoolEntry
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.mixed import MixedSubnet
+
+MAX_WIDE = 3
+"""Layers that may be kept in fp32; with more, the fp32 graph is the better choice."""
+
+
+Open = Callable[[frozenset[int]], ElasticSession]
+"""Writes the int8 graph with these layers in fp32, and opens it."""
+
+
+def choose_wide(
+    open_graph: Open,
+    entries: Mapping[str, PoolEntry],
+    inputs: Mapping[str, Array],
+    expected: Mapping[str, Array],
+    losses: Callable[[ElasticSession], Mapping[str, float]],
+) -> frozenset[int]:
+    """The layers to keep in fp32 so that these subnets lose least, as few as do it; none, where no choice helps.
+
+    `entries` are the subnets that lose too much, `expected` their logits from the model for `inputs`, and `losses`
+    measures what a session still loses above the tolerance. Greedy: each round adds the layer after which the
+    logits are nearest, until nothing is lost.
+    """
+    wide: frozenset[int] = frozenset()
+    lost = {wide: _lost(open_graph, wide, losses)}
+    candidates = {part for entry in entries.values() for part in _parts(entry.subnet)}
+    while lost[wide] and len(wide) < min(MAX_WIDE, len(candidates)):
+        errors = {layer: _error(open_graph, wide | {layer}, entries, inputs, expected) for layer in candidates - wide}
+        wide |= {min(errors, key=lambda layer: (errors[layer], layer))}
+        lost[wide] = _lost(open_graph, wide, losses)
+    return min(lost, key=lambda layers: (lost[layers], len(layers)))
+
+
+def _parts(subnet: Subnet | MixedSubnet) -> range | list[int]:
+    """The layers that run, or the stages of mixed operations."""
+    return range(len(subnet.blocks)) if isinstance(subnet, MixedSubnet) else [kept.layer for kept in subnet.kept()]
+
+
+def _lost(open_graph: Open, wide: frozenset[int], losses: Callable[[ElasticSession], Mapping[str, float]]) -> float:
+    session = open_graph(wide)
+    still = sum(losses(session).values())
+    session.close()
+    return still
+
+
+def _error(
+    open_graph: Open,
+    wide: Collection[int],
+    entries: Mapping[str, PoolEntry],
+    inputs: Mapping[str, Array],
+    expected: Mapping[str, Array],
+) -> float:
+    """Mean difference of the logits from the model's, over all the subnets."""
+    session = open_graph(frozenset(wide))
+    errors = [np.abs(session.run(inputs, entry.choice) - expected[name]).mean() for name, entry in entries.items()]
+    session.close()
+    return float(np.mean(errors))

@@ -1,0 +1,1 @@
+"""The elastic graph: segments, operators, options and heads."""

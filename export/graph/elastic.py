@@ -1,0 +1,121 @@
+"""Writes the graph of a space: every subnet in one ONNX model.
+
+The rules of a graph with switches are those of `switched`. Here are the options of elastic layers, whose weights are
+cut where the space cuts its layer; those of mixed operations are in `mixed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gearshift.errors import ExportError
+from gearshift.export.graph.builder import Scope
+from gearshift.export.graph.heads import answer, first_row, needs_first_only
+from gearshift.export.graph.mixed import MixedGraph
+from gearshift.export.graph.operators import OPERATORS
+from gearshift.export.graph.recipe import Recipe, Rows
+from gearshift.export.graph.segments import Weights, cut_layer
+from gearshift.export.graph.switched import SwitchedGraph, all_rows
+from gearshift.runtime.bundle.manifest import INPUTS
+from gearshift.runtime.space.elastic import Kept, Space
+from gearshift.runtime.space.mixed import MixedSpace
+from gearshift.trainer.model.elastic import Head
+
+
+def write_elastic_graph(
+    path: Path,
+    weights: Weights,
+    space: Space | MixedSpace,
+    *,
+    precision: str,
+    norm_eps: float,
+    head: Head | None = None,
+    operators: str = "fast",
+    wide: Collection[int] = (),
+) -> None:
+    """Write the graph of a space at one precision, and its weights file beside it.
+
+    `operators`: a key of `OPERATORS`. `wide`: layers, or stages of mixed operations, that are computed in fp32
+    whatever the precision (of int8).
+
+    Inputs `input_ids`, `attention_mask` and, where the model has token types, `token_type_ids`, all int64
+    (batch, tokens), and `choice` int64 (stages,); output float32, its name and form those of the head's task.
+    """
+    recipe = OPERATORS[operators][precision]
+    parts = len(space.stages) if isinstance(space, MixedSpace) else space.shape.layers
+    recipes = [OPERATORS[operators]["fp32"] if part in wide else recipe for part in range(parts)]
+    given = (as_floats(weights, recipe.floats), recipe, recipes, norm_eps, head or Head())
+    graph = MixedGraph(space, *given) if isinstance(space, MixedSpace) else _ElasticGraph(space, *given)
+    graph.build().save(path)
+
+
+def as_floats(weights: Weights, floats: type[np.floating]) -> Weights:
+    """The weights in that float type; raises ExportError where one is too large for it."""
+    if floats is np.float32:
+        return weights
+    limit = np.finfo(floats).max
+    for name, array in weights.items():
+        if (largest := np.abs(array).max()) > limit:
+            raise ExportError(
+                f"{name}: expected weights of at most {limit:g}, as {floats.__name__} can hold, found {largest:g}; "
+                "export another precision"
+            )
+    return {name: array.astype(floats) for name, array in weights.items()}
+
+
+class _ElasticGraph(SwitchedGraph):
+    def __init__(
+        self,
+        space: Space,
+        weights: Weights,
+        recipe: Recipe,
+        recipes: Sequence[Recipe],
+        norm_eps: float,
+        head: Head,
+    ) -> None:
+        super().__init__(weights, space.shape, [len(stage.options) for stage in space.stages], recipe, norm_eps, head)
+        self.space = space
+        self.recipes = recipes  # of each layer
+        self.layers = [cut_layer(weights, space, layer) for layer in range(space.shape.layers)]
+
+    @property
+    def width(self) -> int:
+        return self.space.shape.hidden
+
+    def inner(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
+        """Runs the layers that an option keeps."""
+        for kept in self._kept(stage, option):
+            hidden = self._layer(scope, kept, hidden, all_rows)
+        return hidden
+
+    def last(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
+        """Runs the last stage's layers and the head.
+
+        Where only the first token's state is needed, the last layer computes nothing else behind its
+        attention: three quarters of its products fall away.
+        """
+        kept = self._kept(stage, option)
+        for layer in kept[:-1]:
+            hidden = self._layer(scope, layer, hidden, all_rows)
+        rows = first_row if needs_first_only(self.head) else all_rows
+        states = self._layer(scope, kept[-1], hidden, rows) if kept else rows(scope, hidden)
+        return answer(scope, self.weights, self.head, self.recipe, states, INPUTS[1])
+
+    def _kept(self, stage: int, option: int) -> list[Kept]:
+        first, layers = self.space.stages[stage].first, self.space.stages[stage].options[option].layers
+        return [Kept(layer, heads, neurons) for layer, (heads, neurons) in enumerate(layers, start=first) if heads]
+
+    def _layer(self, scope: Scope, kept: Kept, hidden: str, rows: Rows) -> str:
+        layer, recipe = self.layers[kept.layer], self.recipes[kept.layer]
+        heads = [segment for segment in layer.heads if segment.end <= kept.heads]
+        bias_name = f"{layer.name}.attention_bias"
+        terms = recipe.attention(scope, hidden, self.mask, heads, layer.attention_bias, bias_name, rows)
+        summed = scope.value("Sum", [*terms, rows(scope, hidden)])
+        hidden = self.norm(scope, summed, f"{layer.name}.attention_norm", layer.attention_norm)
+        neurons = [segment for segment in layer.neurons if segment.end <= kept.neurons]
+        terms = recipe.ffn(scope, hidden, neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
+        summed = scope.value("Sum", [*terms, hidden])
+        return self.norm(scope, summed, f"{layer.name}.ffn_norm", layer.ffn_norm)

@@ -1,0 +1,94 @@
+"""The task heads of the elastic graph: what turns the last layer's states into the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from gearshift.export.graph.builder import Scope
+from gearshift.export.graph.recipe import Recipe
+from gearshift.export.graph.segments import Array, Weights
+from gearshift.trainer.model.elastic import POOLED, Head
+
+EPSILON = 1e-12
+"""Least length that an embedding is divided by, as in torch's `normalize`."""
+
+
+_ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
+
+
+def needs_first_only(head: Head) -> bool:
+    """Whether the answer is made of the first token's state alone."""
+    return head.task in POOLED or (head.task == "embedding" and head.pooling == "first")
+
+
+def answer(scope: Scope, weights: Weights, head: Head, recipe: Recipe, states: str, mask: str) -> str:
+    """The answer of a head, in float32, from the last states: (batch, hidden) of the first token where that is all
+    it needs, else (batch, tokens, hidden). `mask` is the int64 attention mask (batch, tokens)."""
+    if head.task == "embedding":
+        states = recipe.to_float32(scope, states)  # float16 has no room for the square of a length, nor for EPSILON
+        return _normalised(scope, states if head.pooling == "first" else _mean(scope, states, mask))
+    if head.task in POOLED:
+        pooled = _activated(scope, head, recipe, _gemm(scope, weights, states, "pooler"))
+        return recipe.to_float32(scope, _gemm(scope, weights, pooled, "classifier"))
+    return recipe.to_float32(scope, linear(scope, weights, states, "classifier"))
+
+
+def _activated(scope: Scope, head: Head, recipe: Recipe, value: str) -> str:
+    if head.activation == "gelu":
+        return recipe.gelu(scope, value)
+    return scope.value(_ACTIVATIONS[head.activation], [value])
+
+
+def first_row(scope: Scope, value: str) -> str:
+    """(batch, tokens, width) -> (batch, width) of the first token."""
+    return scope.value("Gather", [value, scope.builder.constant("first_token", 0)], axis=1)
+
+
+def linear(scope: Scope, weights: Weights, value: str, name: str) -> str:
+    """A linear layer over the last of three axes."""
+    matrix = scope.builder.weight(f"{name}.weight", weights[f"{name}.weight"].T)
+    product = scope.value("MatMul", [value, matrix])
+    return scope.value("Add", [product, scope.builder.weight(f"{name}.bias", weights[f"{name}.bias"])])
+
+
+def _gemm(scope: Scope, weights: Weights, value: str, name: str) -> str:
+    weight, bias = (scope.builder.weight(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias"))
+    return scope.value("Gemm", [value, weight, bias], transB=1)
+
+
+def _mean(scope: Scope, states: str, mask: str) -> str:
+    """(batch, hidden): the mean over the real tokens."""
+    tokens = scope.builder.constant("token_axis", [1])
+    real = scope.value("Unsqueeze", [scope.value("Cast", [mask], to=1), scope.builder.constant("last_axis", [2])])
+    total = scope.value("ReduceSum", [scope.value("Mul", [states, real]), tokens], keepdims=0)
+    return scope.value("Div", [total, scope.value("ReduceSum", [real, tokens], keepdims=0)])
+
+
+def _normalised(scope: Scope, value: str) -> str:
+    """(batch, hidden) rows of length 1."""
+    length = scope.value("ReduceL2", [value, scope.builder.constant("token_axis", [1])], keepdims=1)
+    least = scope.builder.weight("least_length", np.array(EPSILON, np.float32))
+    return scope.value("Div", [value, scope.value("Max", [length, least])])
+
+
+Norm = Callable[[Scope, str, str, tuple[Array, Array]], str]
+"""Puts a layer norm of a value, under a name, with its scale and shift into a scope."""
+
+
+def embed(scope: Scope, weights: Weights, recipe: Recipe, input_ids: str, token_types: str | None, norm: Norm) -> str:
+    """(batch, tokens) ids -> (batch, tokens, hidden); without token types where the model has none."""
+    builder = scope.builder
+    length = scope.value("Shape", [input_ids], start=1, end=2)
+    position_table = builder.weight("embeddings.position.weight", weights["embeddings.position.weight"])
+    positions = scope.value("Slice", [position_table, builder.constant("from_first", [0]), length])
+    words = recipe.lookup(scope, "embeddings.word.weight", weights["embeddings.word.weight"], input_ids)
+    summed = words
+    if token_types is not None:
+        type_table = builder.weight("embeddings.token_type.weight", weights["embeddings.token_type.weight"])
+        summed = scope.value("Add", [words, scope.value("Gather", [type_table, token_types])])
+    summed = scope.value("Add", [summed, positions])
+    shift_and_scale = (weights["embeddings.norm.weight"], weights["embeddings.norm.bias"])
+    normed = norm(scope, summed, "embeddings.norm", shift_and_scale)
+    return linear(scope, weights, normed, "embeddings.project") if "embeddings.project.weight" in weights else normed

@@ -1,0 +1,36 @@
+"""Symmetric int8 weights with one scale per output column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gearshift.export.graph.segments import Array
+
+WEIGHT_BITS = 7
+"""On x86 without VNNI the engine adds pairs of u8 x s8 products in 16 bits: 2 * 255 * 127 overflows, and
+the answer is silently wrong; 2 * 255 * 63 fits. Seven bits are right on every CPU (onnxruntime's
+`reduce_range`)."""
+
+
+TABLE_BITS = 8
+"""Bits of a row of the word table, which is looked up and never multiplied as integers."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An int8 matrix (in, out) with its scales and zero points, one per column."""
+
+    values: Array
+    scales: Array
+    zero_points: Array
+
+
+def quantize(matrix: Array, *, bits: int = WEIGHT_BITS) -> Quantized:
+    """Round each column to `bits` bits, its largest magnitude to the largest integer; zero is kept exact."""
+    limit = 2 ** (bits - 1) - 1
+    largest = np.abs(matrix).max(axis=0)
+    scales = np.where(largest > 0, largest / limit, 1).astype(np.float32)
+    values = np.clip(np.rint(matrix / scales), -limit, limit).astype(np.int8)
+    return Quantized(values, scales, np.zeros(matrix.shape[1], np.int8))

@@ -1,0 +1,111 @@
+"""Cuts the weights of a trained encoder into the segments of a space.
+
+A segment is a run of heads, or of FFN neurons, that is kept or dropped together. ONNX multiplies
+`x @ W` with W of shape (in, out), so every matrix is transposed here, once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gearshift.runtime.space.elastic import Space
+
+Array = NDArray[Any]
+
+
+Weights = Mapping[str, Array]
+"""Arrays under the names of `trainer.model.ElasticClassifier.state_dict`, linear weights as (out, in)."""
+
+
+@dataclass(frozen=True)
+class HeadSegment:
+    """Weights of a run of heads, `end` heads counted from the first of the layer."""
+
+    name: str
+    end: int
+    heads: int
+    qkv: Array
+    """(hidden, 3 * heads * head_size): queries, then keys, then values of these heads."""
+    qkv_bias: Array
+    output: Array
+    """(heads * head_size, hidden)"""
+
+
+@dataclass(frozen=True)
+class NeuronSegment:
+    """Weights of a run of FFN neurons, `end` neurons counted from the first of the layer."""
+
+    name: str
+    end: int
+    ffn_in: Array
+    """(hidden, neurons)"""
+    ffn_in_bias: Array
+    ffn_out: Array
+    """(neurons, hidden)"""
+
+
+@dataclass(frozen=True)
+class LayerSegments:
+    """One layer, cut where the space cuts it."""
+
+    name: str
+    heads: tuple[HeadSegment, ...]
+    attention_bias: Array
+    attention_norm: tuple[Array, Array]
+    neurons: tuple[NeuronSegment, ...]
+    ffn_bias: Array
+    ffn_norm: tuple[Array, Array]
+
+
+def cut_layer(weights: Weights, space: Space, layer: int) -> LayerSegments:
+    """The segments of one layer, in order of importance."""
+    prefix = f"layers.{layer}."
+
+    def of(name: str) -> Array:
+        return weights[prefix + name]
+
+    return LayerSegments(
+        name=f"layer{layer}",
+        heads=tuple(
+            _head_segment(weights, prefix, f"layer{layer}.heads{start}", start, end, space.shape.head_size)
+            for start, end in _runs(space.head_cuts(layer))
+        ),
+        attention_bias=of("attention_output.bias"),
+        attention_norm=(of("attention_norm.weight"), of("attention_norm.bias")),
+        neurons=tuple(
+            NeuronSegment(
+                name=f"layer{layer}.neurons{start}",
+                end=end,
+                ffn_in=of("ffn_in.weight")[start:end].T,
+                ffn_in_bias=of("ffn_in.bias")[start:end],
+                ffn_out=of("ffn_out.weight")[:, start:end].T,
+            )
+            for start, end in _runs(space.neuron_cuts(layer))
+        ),
+        ffn_bias=of("ffn_out.bias"),
+        ffn_norm=(of("ffn_norm.weight"), of("ffn_norm.bias")),
+    )
+
+
+def _head_segment(weights: Weights, prefix: str, name: str, start: int, end: int, head_size: int) -> HeadSegment:
+    rows = slice(start * head_size, end * head_size)
+    parts = ("query", "key", "value")
+    return HeadSegment(
+        name=name,
+        end=end,
+        heads=end - start,
+        qkv=np.concatenate([weights[f"{prefix}{part}.weight"][rows].T for part in parts], axis=1),
+        qkv_bias=np.concatenate([weights[f"{prefix}{part}.bias"][rows] for part in parts]),
+        output=weights[f"{prefix}attention_output.weight"][:, rows].T,
+    )
+
+
+def _runs(ends: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(start, end) of each segment: cuts 3, 6, 12 make 0-3, 3-6, 6-12."""
+    return list(itertools.pairwise((0, *ends)))

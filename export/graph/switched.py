@@ -1,0 +1,121 @@
+"""A graph with switches: what all spaces have in common.
+
+1. Every weight is a root initializer, stored once, whichever options use it.
+2. Each option of a stage is the `then` branch of an `If` in the root graph; `else` passes the running
+   value on. A stage's skipping option needs no branch. The last stage's branches end in the answer, so
+   that what is passed on behind them is small.
+3. Never an `If` inside an `If`: ONNX Runtime packs root weights only for consumers at depth 0 or 1.
+4. Conditions (`choice[stage] == option`) are computed in the root graph.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from gearshift.export.graph.builder import GraphBuilder, Scope
+from gearshift.export.graph.heads import embed
+from gearshift.export.graph.recipe import Recipe
+from gearshift.export.graph.segments import Array, Weights
+from gearshift.runtime.bundle.manifest import CHOICE, INPUTS
+from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.space.mixed import MixedShape
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.trainer.model.elastic import Head
+
+Body = Callable[[Scope, int, int, str], str]
+"""Puts what an option, by the numbers of its stage and its own, does to a value into a scope; gives the result."""
+
+
+def token_inputs(shape: EncoderShape | MixedShape) -> tuple[str, ...]:
+    """Names of what a graph takes besides `choice`."""
+    return tuple(name for name in INPUTS if shape.types or name != "token_type_ids")
+
+
+class SwitchedGraph(ABC):
+    """Builds the graph of a space; subclasses say what an option is."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        shape: EncoderShape | MixedShape,
+        options: Sequence[int],
+        recipe: Recipe,
+        norm_eps: float,
+        head: Head,
+    ) -> None:
+        self.weights = weights
+        self.inputs = token_inputs(shape)
+        self.options = options
+        """How many options each stage has."""
+        self.recipe = recipe
+        self.norm_eps = norm_eps
+        self.head = head
+        self.task = TASKS[head.task]
+        self.builder = GraphBuilder()
+        self.mask = ""
+        """What attention takes, once the graph is built."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Of the last states, which an embedding has too."""
+
+    @abstractmethod
+    def inner(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
+        """(batch, tokens, width) after an option of a stage that is not the last."""
+
+    @abstractmethod
+    def last(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
+        """The answer after an option of the last stage."""
+
+    def build(self) -> GraphBuilder:
+        """The whole graph."""
+        builder = self.builder
+        input_ids, attention_mask, *token_types = (builder.input(name, ("batch", "tokens")) for name in self.inputs)
+        choice = builder.input(CHOICE, (len(self.options),))
+        self.take_mask(attention_mask)
+        hidden = embed(builder.root, self.weights, self.recipe, input_ids, next(iter(token_types), None), self.norm)
+        for stage in range(len(self.options) - 1):
+            hidden = self._switch(stage, choice, hidden, self.inner, otherwise=hidden)
+        answered = self._switch(len(self.options) - 1, choice, hidden, self.last, otherwise=None)
+        outputs = len(self.weights["classifier.bias"]) if "classifier.bias" in self.weights else self.width
+        axes = ("batch", "tokens", outputs) if self.task.per_token else ("batch", outputs)
+        builder.output(answered, self.task.output, axes)
+        return builder
+
+    def take_mask(self, attention_mask: str) -> None:
+        """Put what is made of the int64 mask (batch, tokens) into the root graph."""
+        self.mask = self.recipe.mask(self.builder.root, attention_mask)
+
+    def norm(self, scope: Scope, value: str, name: str, norm: tuple[Array, Array]) -> str:
+        """A layer norm of a value, under a name, with its scale and shift."""
+        scale, bias = (
+            self.builder.weight(f"{name}.{part}", array) for part, array in zip(("scale", "shift"), norm, strict=True)
+        )
+        return scope.value("LayerNormalization", [value, scale, bias], axis=-1, epsilon=self.norm_eps)
+
+    def _switch(self, stage: int, choice: str, hidden: str, body: Body, otherwise: str | None) -> str:
+        """What the chosen option's body makes of `hidden`; `otherwise`, or else NaN, where no option's branch runs."""
+        root = self.builder.root
+        if self.options[stage] == 1:  # nothing to switch: the option runs in the root graph
+            return body(root, stage, 0, hidden)
+        floats = np.float32 if otherwise is None else self.recipe.floats
+        if otherwise is None:  # what an option that does not exist gives: nothing that passes for an answer
+            ones = (1, 1, 1) if self.task.per_token else (1, 1)
+            otherwise = self.builder.weight("no_option", np.full(ones, np.nan, np.float32))
+        chosen = root.value("Gather", [choice, self.builder.constant(f"stage{stage}", stage)])
+        for option in range(self.options[stage]):
+            then = Scope(self.builder)
+            result = body(then, stage, option, hidden)
+            if then.nodes:  # an option that does nothing needs no branch
+                condition = root.value("Equal", [chosen, self.builder.constant(f"option{option}", option)])
+                otherwise = self.builder.switch(condition, then, result, otherwise, floats)
+        return otherwise
+
+
+def all_rows(scope: Scope, value: str) -> str:
+    """The value as it is: every token is needed."""
+    return value

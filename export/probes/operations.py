@@ -1,0 +1,70 @@
+"""A bundle that is there to be timed: every operation at every hidden size, several times in a row.
+
+Measured on a device (`gearshift run BUNDLE --save-profile`), its latency table gives those of the operations
+(`runtime.operation_latency`). Its subnets are as few as tell them apart, since each option is a switch that takes time
+too: at each size REPEATED of each operation, and one alone, which says what is left of a block of none; then a second
+block of that size, with two projections more. The bridge is as wide as the narrowest blocks, which need none. All
+tokens are pooled, so that no operation is cut short for the first token alone. Weights are random, and the answers
+mean nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from gearshift.export.pipeline import export_bundle
+from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
+from gearshift.runtime.space.mixed import OPERATIONS, Block, MixedSpace, MixedSubnet, mixed_space
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.model.elastic import Dropout, Head
+from gearshift.trainer.nasbert.model import MixedModel
+from gearshift.trainer.nasbert.run import MixedCheckpoint, MixedRun
+
+REPEATED = 4
+"""Operations in a row."""
+
+
+ROWS = 8
+
+
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "runs", "away", "from", "them"]
+
+
+def operation_subnets(sizes: Sequence[int]) -> dict[str, MixedSubnet]:
+    """Name -> subnet of two blocks, for hidden sizes of which the least is the bridge's."""
+    ones = {size: Block(size, (OPERATIONS[0],)) for size in sizes}
+    small = ones[min(sizes)]
+    repeated = [Block(size, (name,) * REPEATED) for size in sizes for name in OPERATIONS]
+    pairs = [*((block, small) for block in (*repeated, *ones.values())), *((one, one) for one in ones.values())]
+    return {subnet.name: subnet for subnet in map(MixedSubnet, dict.fromkeys(pairs))}
+
+
+def export_operations(
+    source: MixedCheckpoint, sizes: Sequence[int], out: Path, *, precisions: Sequence[str] = CPU_PRECISIONS
+) -> Bundle:
+    """Write the bundle of a search's operations at these sizes, whole or not at all."""
+    shape = dataclasses.replace(source.model.shape, bridge=min(sizes))
+    subnets = operation_subnets(sizes)
+    model = random_operations(mixed_space(shape, subnets.values()))
+    rows = [Row(" ".join(WORDS[: 2 + number]), None, None) for number in range(ROWS)]
+    with tempfile.TemporaryDirectory() as nowhere:
+        checkpoint = dataclasses.replace(source, model=model, labels=())
+        run = MixedRun(Path(nowhere), checkpoint, subnets, dict.fromkeys(subnets, 0.0), {"max_length": shape.positions})
+        return export_bundle(run, out, rows, precisions=precisions, int8_tolerance=1.0).bundle
+
+
+def random_operations(space: MixedSpace) -> MixedModel:
+    """A model whose values keep their size from operation to operation; the same for the same space."""
+    torch.manual_seed(0)
+    model = MixedModel(space, 0, head=Head("embedding", pooling="mean"), dropout=Dropout(0.0, 0.0))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.ndim > 1 and not name.startswith("embeddings"):
+                parameter.normal_(0, parameter[0].numel() ** -0.5)
+    return model.eval()

@@ -1,0 +1,1 @@
+"""Rewrites of finished graphs: fewer options, joined files, one classified token."""

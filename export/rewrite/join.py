@@ -1,0 +1,170 @@
+"""Joins segments that nothing tells apart any more into one: fewer, fatter operators for the same sums.
+
+fp32 sums in another order then. In int8 the rows of an output matrix had scales of their own in each segment, and
+get common ones, so that they are rounded once more.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from gearshift.errors import ExportError
+from gearshift.export.graph.quantize import quantize
+from gearshift.export.graph.segments import Array
+from gearshift.export.rewrite.options import branches, live, with_nodes
+
+SEGMENT = re.compile(r"(?P<run>layer\d+\.(?:heads|neurons))(?P<start>\d+)\.(?P<part>.+)")
+"""How the exporter names the weights of a segment."""
+
+
+LAST = ("output", "out")
+"""Parts whose product is one term of a half-layer's sum."""
+
+
+Segment = tuple[str, int]
+"""Which run of which layer, and where it starts."""
+
+
+def join_segments(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
+    """The graph with neighbouring segments joined where every scope uses both or none; weights lie in `directory`.
+
+    Raises ExportError where heads are told apart by other operators than attention itself.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights: list[onnx.TensorProto] = []
+    firsts: dict[Segment, Segment] = {}
+    for group in _groups(model.graph):
+        firsts |= dict.fromkeys(group, group[0])
+        arrays = [_arrays(tensors, segment, directory) for segment in group]
+        for part, array in _joined(arrays).items():
+            weights.append(numpy_helper.from_array(array, _name(group[0], part)))
+    heads = _heads(model.graph, firsts)
+    nodes = _without(model.graph.node, firsts, heads, {output.name for output in model.graph.output})
+    return with_nodes(model, nodes, weights)
+
+
+def segments_run(model: onnx.ModelProto, layers: Sequence[tuple[int, int]]) -> int:
+    """Into how many segments a graph cuts what a subnet keeps of a layer, at most."""
+    counts: dict[str, int] = {}
+    for run, start in {found[0] for tensor in model.graph.initializer if (found := _segment(tensor.name))}:
+        layer, kind = run.removeprefix("layer").split(".")
+        if start < layers[int(layer)][kind == "neurons"]:
+            counts[run] = counts.get(run, 0) + 1
+    return max(counts.values())
+
+
+def _segment(name: str) -> tuple[Segment, str] | None:
+    """Segment and part that a weight's name says."""
+    found = SEGMENT.fullmatch(name)
+    return ((found["run"], int(found["start"])), found["part"]) if found else None
+
+
+def _name(segment: Segment, part: str) -> str:
+    return f"{segment[0]}{segment[1]}.{part}"
+
+
+def _groups(graph: onnx.GraphProto) -> Iterator[list[Segment]]:
+    """Neighbours, two or more, that the same scopes use."""
+    scopes = {"": [node for node in graph.node if not branches(node)]}
+    scopes |= {branch.name: list(branch.node) for node in graph.node for branch in branches(node)}
+    users: dict[Segment, set[str]] = {}
+    for scope, nodes in scopes.items():
+        for name in itertools.chain.from_iterable(node.input for node in nodes):
+            if found := _segment(name):
+                users.setdefault(found[0], set()).add(scope)
+    for _, run in itertools.groupby(sorted(users), key=lambda segment: segment[0]):
+        for _, same in itertools.groupby(run, key=lambda segment: users[segment]):
+            group = list(same)
+            if len(group) > 1:
+                yield group
+
+
+def _arrays(tensors: Mapping[str, onnx.TensorProto], segment: Segment, directory: Path) -> dict[str, Array]:
+    """Part -> array of one segment."""
+    return {
+        found[1]: numpy_helper.to_array(tensor, str(directory))
+        for name, tensor in tensors.items()
+        if (found := _segment(name)) and found[0] == segment
+    }
+
+
+def _joined(arrays: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Part -> array of the segments together."""
+    joined = {}
+    for part in arrays[0]:
+        pieces = [each[part] for each in arrays]
+        if part.startswith("qkv"):  # queries, then keys, then values, each of all heads
+            thirds = [np.split(piece, 3, axis=-1) for piece in pieces]
+            joined[part] = np.concatenate([third[which] for which in range(3) for third in thirds], axis=-1)
+        elif part.startswith("in"):
+            joined[part] = np.concatenate(pieces, axis=-1)
+        elif part in LAST and pieces[0].dtype == np.int8:
+            matrix = np.concatenate([each[part] * each[f"{part}.scale"] for each in arrays])
+            packed = quantize(matrix)
+            joined |= {part: packed.values, f"{part}.scale": packed.scales, f"{part}.zero": packed.zero_points}
+        elif part in LAST:
+            joined[part] = np.concatenate(pieces)
+    return joined
+
+
+def _heads(graph: onnx.GraphProto, firsts: Mapping[Segment, Segment]) -> dict[Segment, int]:
+    """First segment of a group -> heads of all its segments."""
+    heads: dict[Segment, int] = {}
+    for node in _all_nodes(graph.node):
+        for attribute in node.attribute:
+            segment = _segment_of(node)
+            if attribute.name == "num_heads" and segment is not None and segment in firsts:
+                heads[segment] = attribute.i
+    for segment in firsts:
+        if segment[0].endswith("heads") and segment not in heads:
+            raise ExportError(f"{segment[0]}: expected heads of Attention or QAttention to join, found neither")
+    totals: dict[Segment, int] = {}
+    for segment, count in heads.items():
+        totals[firsts[segment]] = totals.get(firsts[segment], 0) + count
+    return totals
+
+
+def _all_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for branch in branches(node):
+            yield from _all_nodes(branch.node)
+
+
+def _segment_of(node: onnx.NodeProto) -> Segment | None:
+    return next((found[0] for name in node.input if (found := _segment(name))), None)
+
+
+def _without(
+    nodes: Sequence[onnx.NodeProto], firsts: Mapping[Segment, Segment], heads: Mapping[Segment, int], outputs: set[str]
+) -> list[onnx.NodeProto]:
+    """The nodes of a scope with one term for each group, the first segment's, over all the group's heads."""
+    gone = {
+        node.output[0]
+        for node in nodes
+        for found in map(_segment, node.input)
+        if found and found[1] in LAST and firsts.get(found[0], found[0]) != found[0]
+    }
+    changed = []
+    for old in nodes:
+        node = onnx.NodeProto()
+        node.CopyFrom(old)
+        if node.op_type == "Sum":
+            node.input[:] = [name for name in node.input if name not in gone]
+        for attribute in node.attribute:
+            segment = _segment_of(node)
+            if attribute.name == "num_heads" and segment is not None and segment in heads:
+                attribute.i = heads[segment]
+        for branch in branches(node):
+            inner = _without(branch.node, firsts, heads, {output.name for output in branch.output})
+            del branch.node[:]
+            branch.node.extend(inner)
+        changed.append(node)
+    return live(changed, outputs)[0]

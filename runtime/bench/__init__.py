@@ -1,0 +1,1 @@
+"""Measures a bundle on this device for `gearshift bench`. The engine never imports it."""

@@ -1,0 +1,65 @@
+"""What the rest of the machine did while something was measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus
+from gearshift.runtime.sensors.pressure import stalled_s
+from gearshift.runtime.sensors.sensors import Sensors
+
+BUSY_CPUS = 0.3
+"""CPUs that others keep busy from which a measurement is not one of an idle machine. A desktop at rest takes some
+hundredths; memory and clock are shared even where every thread has a CPU of its own."""
+
+
+@dataclass(frozen=True)
+class Contention:
+    """Others' use of the machine over a while; None where it is unknown."""
+
+    others_cpus: float | None
+    """CPUs, of those that this process may use, which other processes kept busy on average."""
+    stalled: float | None
+    """Share of the time in which some process, even ours, waited for a CPU (Linux, PSI)."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether others kept more than BUSY_CPUS."""
+        return self.others_cpus is not None and self.others_cpus > BUSY_CPUS
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON."""
+        return dict(vars(self))
+
+
+class ContentionWatch:
+    """Watches from its making on, over the CPUs that this process may use then, whatever it is pinned to later."""
+
+    def __init__(
+        self,
+        *,
+        root: Path = Path("/"),
+        sensors: Sensors | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        cpus = available_cpus()
+        self._root, self._clock = root, clock
+        self._effective = effective_cpus(root=root, cpus=cpus)
+        self._sensors = sensors or Sensors(root=root, cpus=lambda: cpus)
+        self._sensors.read()
+        self._stalled_s, self._began = stalled_s(root, "cpu"), clock()
+
+    def lap(self) -> Contention:
+        """What happened since the last lap, or since the start."""
+        share = self._sensors.read().others_cpu.value
+        stalled, now = stalled_s(self._root, "cpu"), self._clock()
+        before, began = self._stalled_s, self._began
+        self._stalled_s, self._began = stalled, now
+        waited = None
+        if stalled is not None and before is not None and now > began:
+            waited = min((stalled - before) / (now - began), 1.0)
+        return Contention(None if share is None else share * self._effective, waited)

@@ -1,0 +1,1 @@
+"""Costs of single operators on this device, and predictions from them."""

@@ -1,0 +1,78 @@
+"""What a calibration is to measure, and in what time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gearshift.errors import InputError
+from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus
+
+LENGTHS = (16, 64, 128)
+"""Tokens of a text, where nothing else is asked for and the bundle takes texts as long."""
+
+
+BUDGET_S = 60.0
+
+
+CHECKED = 30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure; `of` fills in what was not asked for. Raises InputError for what cannot be."""
+
+    lengths: tuple[int, ...]
+    threads: tuple[int, ...]
+    precisions: tuple[str, ...]
+    batch: int = 1
+    budget_s: float = BUDGET_S
+    seed: int = 0
+    checked: int = CHECKED
+    """Most subnets x lengths that the prediction is checked with."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.budget_s < float("inf"):
+            raise InputError(f"budget: expected a number of seconds above 0, got {self.budget_s!r}")
+        if isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1:
+            raise InputError(f"batch: expected a whole number of texts of at least 1, got {self.batch!r}")
+
+    @classmethod
+    def of(
+        cls,
+        bundle: Bundle,
+        *,
+        lengths: Sequence[int] | None = None,
+        threads: Sequence[int] | None = None,
+        precisions: Sequence[str] | None = None,
+        batch: int = 1,
+        budget_s: float = BUDGET_S,
+        seed: int = 0,
+        checked: int = CHECKED,
+    ) -> Plan:
+        """LENGTHS, 1, 2, 4 ... threads up to the effective CPUs, and all precisions of the bundle, unless asked for
+        others. Raises InputError, or BundleError for a precision that the bundle lacks."""
+        for precision in precisions or ():
+            bundle.pool(precision)
+        chosen = tuple(precisions or bundle.precisions)
+        return cls(checked_lengths(bundle, lengths), _threads(threads), chosen, batch, budget_s, seed, checked)
+
+
+def checked_lengths(bundle: Bundle, given: Sequence[int] | None) -> tuple[int, ...]:
+    """The lengths asked for, ascending, or else those of LENGTHS that the bundle takes; raises InputError."""
+    longest = bundle.manifest.max_length
+    if given is None:
+        return tuple(tokens for tokens in LENGTHS if tokens <= longest) or (longest,)
+    if not given or not all(isinstance(tokens, int) and 1 <= tokens <= longest for tokens in given):
+        raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(given)}")
+    return tuple(sorted(set(given)))
+
+
+def _threads(given: Sequence[int] | None) -> tuple[int, ...]:
+    usable, effective = len(available_cpus()), max(1, int(effective_cpus()))
+    if given is None:
+        return tuple(sorted({2**power for power in range(10) if 2**power <= effective} | {effective}))
+    if not given or not all(isinstance(number, int) and 1 <= number <= usable for number in given):
+        raise InputError(f"threads: expected 1 to {usable}, the CPUs that this process may use, got {list(given)}")
+    return tuple(sorted(set(given)))

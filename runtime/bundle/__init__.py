@@ -1,0 +1,1 @@
+"""The bundle on disk: manifest, files with their hashes, tasks, compressed form."""

@@ -1,0 +1,185 @@
+"""The bundle: the directory that is shipped.
+
+    name.gearshift/
+      manifest.json    what follows, and bytes and sha256 of every other file
+      fp32.onnx  fp32.weights  int8.onnx  int8.weights     one elastic graph per precision
+      tokenizer.json   read with the `tokenizers` package
+      selftest.npz     a few inputs and the logits that every pool subnet must give for them
+
+The reader owns the format: the exporter writes through `write_manifest`. Nothing is parsed before its
+size and hash were checked, except the manifest itself, and nothing is ever unpickled. `compressed` has the form in
+which a bundle is downloaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from gearshift.errors import BundleError, GearshiftError, SchemaError, UnknownSubnetError
+from gearshift.runtime.bundle.compressed import (
+    Compressed,
+    is_compressed,
+    open_compressed,
+    unpack_into_cache,
+    unpacked_entries,
+)
+from gearshift.runtime.bundle.integrity import check_file
+from gearshift.runtime.bundle.manifest import (
+    DAN_EXECUTOR,
+    MANIFEST,
+    PRECISIONS,
+    SELF_TEST,
+    TOKENIZER,
+    FileEntry,
+    Manifest,
+    PoolEntry,
+)
+from gearshift.runtime.files.atomic import replace_file, sha256_of
+from gearshift.runtime.space.elastic import Subnet
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle on disk."""
+
+    path: Path
+    manifest: Manifest
+    hash: str
+    """sha256 of the manifest, which holds the hashes of all other files: names these exact contents."""
+    compressed: Compressed | None = None
+    """What it was unpacked from, if it was; `path` is where to."""
+
+    @property
+    def origin(self) -> Path:
+        """The directory that was opened."""
+        return self.path if self.compressed is None else self.compressed.path
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Precisions that there are graphs of, in the order of PRECISIONS."""
+        found = {entry.precision for entry in self.manifest.pool if entry.executor != DAN_EXECUTOR}
+        return tuple(precision for precision in PRECISIONS if precision in found)
+
+    def pool(self, precision: str) -> dict[str, PoolEntry]:
+        """Name -> pool entry of the graph of one precision; raises BundleError where the bundle has none."""
+        entries = {
+            entry.name: entry
+            for entry in self.manifest.pool
+            if entry.precision == precision and entry.executor != DAN_EXECUTOR
+        }
+        if not entries:
+            raise BundleError(f"{self.path}: no {precision} graph in this bundle; it has {', '.join(self.precisions)}")
+        return entries
+
+    def gears(self, precision: str) -> dict[str, PoolEntry]:
+        """Name -> pool entry of all that an engine may switch between: the graph of one precision, and a DAN below."""
+        dan = self.dan
+        return self.pool(precision) if dan is None else {**self.pool(precision), dan.name: dan}
+
+    @property
+    def dan(self) -> PoolEntry | None:
+        """The gear below the graph's subnets, where the bundle has one: any precision of the graph goes with it."""
+        return next((entry for entry in self.manifest.pool if entry.executor == DAN_EXECUTOR), None)
+
+    def entry(self, name: str, precision: str) -> PoolEntry:
+        """One pool entry by name; raises UnknownSubnetError that lists the names there are."""
+        entries = self.gears(precision)
+        if name not in entries:
+            raise UnknownSubnetError(f"unknown subnet {name!r}; this bundle has {', '.join(entries)}")
+        return entries[name]
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Write the manifest into a directory that holds all other files, whose sizes and hashes it takes."""
+    files = {
+        path.name: FileEntry(path.stat().st_size, sha256_of(path))
+        for path in sorted(directory.iterdir())
+        if path.name != MANIFEST
+    }
+    replace_file(directory / MANIFEST, manifest_content(Manifest(**{**vars(manifest), "files": files})))
+
+
+def manifest_content(manifest: Manifest) -> bytes:
+    """What a manifest's file holds."""
+    return (json.dumps(manifest.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of) -> Bundle:
+    """The bundle in a directory, every file checked by name, size and sha256; raises a BundleError.
+
+    A compressed bundle is unpacked into the user's cache directory, where it is not there yet; StorageError where it
+    cannot be. `sha256` gives the hash of a file: taken now, or remembered (`cache.HashMemory`).
+    """
+    directory = Path(path)
+    if not (directory / MANIFEST).is_file():
+        found = "no such directory" if not directory.exists() else f"no {MANIFEST} in it"
+        raise BundleError(f"{directory}: expected a bundle directory, found {found}; make one with `gearshift export`")
+    try:
+        return _open_unpacked(directory, sha256) if is_compressed(directory) else _open_verified(directory, sha256)
+    except OSError as error:
+        raise BundleError(
+            f"{directory}: could not be read ({error.strerror or error}); check its permissions"
+        ) from error
+
+
+def _open_unpacked(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
+    compressed = open_compressed(directory, sha256)
+    entries = unpacked_entries()
+    place = unpack_into_cache(compressed, entries)
+    try:
+        opened = _open_verified(place, sha256)
+    except (BundleError, OSError) as error:
+        logger.warning("%s; unpacking %s anew", error, directory)
+        shutil.rmtree(place, ignore_errors=True)
+        opened = _open_verified(unpack_into_cache(compressed, entries), sha256)
+    return dataclasses.replace(opened, compressed=compressed)
+
+
+def _open_verified(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
+    content = (directory / MANIFEST).read_bytes()
+    manifest = Manifest.from_content(content, directory / MANIFEST)
+    for name, entry in manifest.files.items():
+        check_file(directory, name, entry, sha256)
+    _verify_references(directory, manifest)
+    return Bundle(directory, manifest, hashlib.sha256(content).hexdigest())
+
+
+def _verify_references(directory: Path, manifest: Manifest) -> None:
+    if not manifest.pool:
+        raise SchemaError(f"{directory}: the pool is empty; export the bundle again")
+    needed = {TOKENIZER, SELF_TEST} | {entry.file for entry in manifest.pool}
+    for name in sorted(needed - manifest.files.keys()):
+        raise SchemaError(f"{directory}: the manifest does not list {name!r}; export the bundle again")
+    seen = set()
+    for entry in manifest.pool:
+        if entry.precision not in PRECISIONS:
+            raise SchemaError(
+                f"{directory}: {entry.name}: expected a precision out of {', '.join(PRECISIONS)}, "
+                f"found {entry.precision!r}; install a newer gearshift"
+            )
+        if (entry.name, entry.precision) in seen:
+            raise SchemaError(
+                f"{directory}: the pool lists {entry.name} at {entry.precision} twice; export the bundle again"
+            )
+        seen.add((entry.name, entry.precision))
+        if entry.executor == DAN_EXECUTOR:
+            if entry.choice or entry.subnet != Subnet(()):
+                raise SchemaError(f"{directory}: {entry.name}: a DAN has no layers to choose; export the bundle again")
+            continue
+        try:
+            made = manifest.space.subnet(entry.choice)
+        except GearshiftError as error:
+            raise SchemaError(f"{directory}: {entry.name}: {error}; export the bundle again") from error
+        if made != entry.subnet:
+            raise SchemaError(
+                f"{directory}: choice {list(entry.choice)} of {entry.name} makes another subnet; export again"
+            )

@@ -1,0 +1,231 @@
+"""A compressed bundle: what is downloaded, and unpacked once on the device.
+
+    name.gearshift/
+      compressed.json        bytes and sha256 of every other file here
+      manifest.json          of the dense bundle, byte for byte: names, bytes and sha256 of the dense files
+      int8.weights.z ...     dense files in the form of `sparse_file`
+      selftest.npz ...       those that would not become smaller, as they are
+
+The dense bundle has the same manifest, and so the same hash: profiles and caches are of both. It is unpacked into the
+user's cache directory, or by `gearshift unpack` into any other, in a directory of its own that gets its name when all
+is there and every dense file has its sha256. Nothing is ever read from a directory that is not whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gearshift.errors import BundleError, IntegrityError, SchemaError, StorageError
+from gearshift.runtime.bundle.integrity import check_file, check_name
+from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest
+from gearshift.runtime.files.atomic import flush, replacing_directory, sha256_of
+from gearshift.runtime.files.cache import Entries, become, cache_directory
+from gearshift.runtime.files.sparse_file import Extent, read_sparse, write_sparse
+
+COMPRESSED = "compressed.json"
+
+
+SUFFIX = ".z"
+"""What the name of a dense file gets that is stored compressed."""
+
+
+CARD = "README.md"
+"""What stays readable without unpacking."""
+
+
+SCHEMA_VERSION = 1
+
+
+SPARE_BYTES = 1_000_000
+"""What must be free beside the dense files: directories, and blocks that are not full."""
+
+
+ABANDONED_S = 600.0
+"""Age of an unpacking that was killed: a device that restarts in a loop must not fill its disk with them."""
+
+
+_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A compressed bundle whose files are whole."""
+
+    path: Path
+    manifest: Manifest
+    """Of the dense bundle."""
+    hash: str
+    """sha256 of that manifest."""
+    files: dict[str, FileEntry]
+    """As they are stored."""
+
+    @property
+    def bytes(self) -> int:
+        """Of all files together: the download."""
+        return sum(entry.bytes for entry in self.files.values()) + (self.path / COMPRESSED).stat().st_size
+
+    @property
+    def dense_bytes(self) -> int:
+        """Of all files once they are unpacked."""
+        return sum(entry.bytes for entry in self.manifest.files.values()) + self.files[MANIFEST].bytes
+
+
+def is_compressed(directory: Path) -> bool:
+    """Whether a directory is a compressed bundle."""
+    return (directory / COMPRESSED).is_file()
+
+
+def write_compressed(source: Path, names: Iterable[str], target: Path, cuts: Mapping[str, Sequence[Extent]]) -> None:
+    """Fill an empty directory with a dense bundle's manifest and these files of it, compressed where that is smaller.
+
+    `cuts`: name -> extents of a file that has some; another is one of single bytes.
+    """
+    (target / MANIFEST).write_bytes((source / MANIFEST).read_bytes())
+    for name in names:
+        content = (source / name).read_bytes()
+        packed = io.BytesIO()
+        write_sparse(content, cuts.get(name, [Extent(len(content), 1)]), packed)
+        smaller = packed.tell() < len(content) and name != CARD
+        (target / (name + SUFFIX if smaller else name)).write_bytes(packed.getvalue() if smaller else content)
+    write_listing(target)
+
+
+def write_listing(directory: Path) -> None:
+    """Write COMPRESSED into a directory that holds all other files."""
+    files = {
+        path.name: vars(FileEntry(path.stat().st_size, sha256_of(path)))
+        for path in sorted(directory.iterdir())
+        if path.name != COMPRESSED
+    }
+    content = json.dumps({"schema_version": SCHEMA_VERSION, "files": files}, indent=1, ensure_ascii=False)
+    (directory / COMPRESSED).write_text(content + "\n", encoding="utf-8")
+
+
+def open_compressed(directory: Path, sha256: Callable[[Path], str] = sha256_of) -> Compressed:
+    """The compressed bundle in a directory, every stored file checked by name, size and hash; raises BundleError."""
+    if not is_compressed(directory):
+        raise BundleError(
+            f"{directory}: expected a compressed bundle, found no {COMPRESSED} in it; it needs no unpacking"
+        )
+    files = _listing(directory / COMPRESSED)
+    for name, entry in files.items():
+        check_file(directory, name, entry, sha256)
+    if MANIFEST not in files:
+        raise SchemaError(f"{directory / COMPRESSED}: does not list {MANIFEST}; export the bundle again")
+    content = (directory / MANIFEST).read_bytes()
+    manifest = Manifest.from_content(content, directory / MANIFEST)
+    for name in manifest.files:
+        check_name(directory, name)
+        if not {name, name + SUFFIX} & files.keys():
+            raise IntegrityError(f"{directory}: neither {name} nor {name}{SUFFIX} is listed; export the bundle again")
+    return Compressed(directory, manifest, hashlib.sha256(content).hexdigest(), files)
+
+
+def _listing(path: Path) -> dict[str, FileEntry]:
+    try:
+        raw: dict[str, Any] = json.loads(path.read_bytes())
+        version = raw["schema_version"]
+        files = {name: FileEntry(**entry) for name, entry in raw["files"].items()} if version == SCHEMA_VERSION else {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IntegrityError(f"{path}: not readable ({error}); copy the bundle again") from error
+    if version != SCHEMA_VERSION:
+        raise SchemaError(f"{path}: expected schema version {SCHEMA_VERSION}, found {version!r}; update gearshift")
+    return files
+
+
+def unpacked_entries() -> Entries:
+    """The dense bundles in the user's cache directory; raises StorageError where there is no such place."""
+    return Entries(cache_directory() / "unpacked", MANIFEST, ABANDONED_S)
+
+
+def unpack(compressed: Compressed, target: Path) -> None:
+    """Write the dense bundle to a directory, whole or not at all.
+
+    Raises IntegrityError where a dense file is not what the manifest says, StorageError where there is no room.
+    """
+    _require_room(compressed, target.parent)
+    with replacing_directory(target, marker=MANIFEST) as fresh:
+        _fill(compressed, fresh)
+
+
+def unpack_into_cache(compressed: Compressed, entries: Entries) -> Path:
+    """The directory of the dense bundle, made now where there is none; as `unpack`.
+
+    What is there already is for the caller to check: it was whole when it got its name.
+    """
+    place = entries.directory / compressed.hash[:32]
+    if place.is_dir():
+        entries.used(place)
+        return place
+    try:
+        entries.prepare()
+        _require_room(compressed, entries.directory)
+        fresh = entries.fresh()
+        try:
+            _fill(compressed, fresh)
+            flush(fresh)  # else a power cut could leave a name for bytes which never came to the disk
+            become(fresh, place)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)  # gone already where it became the entry
+    except FileExistsError:
+        pass  # another process was first
+    except OSError as error:
+        raise StorageError(_no_room(compressed, entries.directory, error.strerror or str(error))) from error
+    return place
+
+
+def _fill(compressed: Compressed, fresh: Path) -> None:
+    """Write manifest and dense files; raises IntegrityError where one is not what it must be."""
+    (fresh / MANIFEST).write_bytes((compressed.path / MANIFEST).read_bytes())
+    for name, expected in compressed.manifest.files.items():
+        stored = compressed.path / name
+        if name in compressed.files:
+            _write(fresh / name, _blocks(stored), expected, stored)
+        else:
+            packed = stored.with_name(name + SUFFIX)
+            _write(fresh / name, read_sparse(packed), expected, packed)
+
+
+def _blocks(path: Path) -> Iterable[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(_AT_ONCE):
+            yield block
+
+
+def _write(target: Path, blocks: Iterable[bytes], expected: FileEntry, source: Path) -> None:
+    """Write a dense file, no more of it than it may have, and check it."""
+    digest, size = hashlib.sha256(), 0
+    with target.open("wb") as file:
+        for block in blocks:
+            size += len(block)
+            if size > expected.bytes:
+                raise IntegrityError(f"{source}: expected {expected.bytes} bytes unpacked, found more; copy it again")
+            digest.update(block)
+            file.write(block)
+    if size != expected.bytes or digest.hexdigest() != expected.sha256:
+        raise IntegrityError(
+            f"{source}: expected {expected.bytes} bytes of sha256 {expected.sha256} unpacked, "
+            f"found {size} of {digest.hexdigest()}; export the bundle again"
+        )
+
+
+def _require_room(compressed: Compressed, directory: Path) -> None:
+    existing = next(place for place in (directory, *directory.resolve().parents) if place.exists())
+    free = shutil.disk_usage(existing).free
+    if free < compressed.dense_bytes + SPARE_BYTES:
+        raise StorageError(_no_room(compressed, directory, f"found {free / 1e6:.1f} MB free"))
+
+
+def _no_room(compressed: Compressed, directory: Path, found: str) -> str:
+    needed = (compressed.dense_bytes + SPARE_BYTES) / 1e6
+    return (
+        f"{compressed.path}: could not be unpacked: expected {needed:.1f} MB free in {directory}, {found}; free some "
+        "space, name another place by GEARSHIFT_CACHE_DIR, or choose one with `gearshift unpack BUNDLE -o DIR`"
+    )

@@ -1,0 +1,242 @@
+"""The manifest: what a bundle holds, as `manifest.json` says it.
+
+The dataclasses check their own fields, so that a manifest which can be made can be relied on; `bundle`
+checks that the manifest agrees with itself and with the files beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gearshift.errors import GearshiftError, InputError, IntegrityError, SchemaError
+from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.space.elastic import Space, Subnet
+from gearshift.runtime.space.mixed import KIND, MixedSpace, MixedSubnet
+
+SCHEMA_VERSION = 1
+
+
+MANIFEST = "manifest.json"
+
+
+SELF_TEST = "selftest.npz"
+
+
+TOKENIZER = "tokenizer.json"
+
+
+CPU_PRECISIONS = ("fp32", "int8")
+
+
+PRECISIONS = (*CPU_PRECISIONS, "fp16")
+"""fp16 is for GPUs: CPUs have no kernels for it, so that the library would turn every value back into fp32."""
+
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+"""What a graph may take besides CHOICE."""
+
+
+DAN_EXECUTOR = "dan"
+
+
+CHOICE = "choice"
+"""The graph's input that picks the subnet: int64, an option of each stage."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size and hash that a file of the bundle must have."""
+
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        _require(_whole(self.bytes), "bytes of a file", self.bytes)
+        _require(isinstance(self.sha256, str), "sha256 of a file", self.sha256)
+
+
+@dataclass(frozen=True)
+class PoolEntry:
+    """A subnet that ships measured, and how it is run."""
+
+    name: str
+    subnet: Subnet | MixedSubnet
+    executor: str
+    """`elastic`: the graph in `file` takes `choice` as an input. DAN_EXECUTOR: `file` is a DAN (`runtime.dan`), of no
+    layers and without a choice."""
+    file: str
+    choice: tuple[int, ...]
+    precision: str
+    accuracy: float
+    """The bundle's metric on held-out rows, from 0 to 1, measured at this precision; more is better."""
+    parameters: int
+    macs: int
+    """Multiply-accumulates for a text of `Manifest.macs_tokens` tokens."""
+
+    def __post_init__(self) -> None:
+        for name in ("name", "executor", "file", "precision"):
+            _require(isinstance(getattr(self, name), str), f"{name} of a pool entry", getattr(self, name))
+        for name in ("parameters", "macs"):
+            _require(_whole(getattr(self, name)), f"{name} of {self.name}", getattr(self, name))
+        _require(all(map(_whole, self.choice)), f"choice of {self.name}", self.choice)
+        share = isinstance(self.accuracy, int | float) and 0 <= self.accuracy <= 1  # no NaN
+        _require(share, f"accuracy of {self.name} (a share from 0 to 1)", self.accuracy)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON."""
+        return {
+            **vars(self),
+            "subnet": _plain_subnet(self.subnet),
+            "choice": list(self.choice),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> PoolEntry:
+        """The entry that `to_dict` wrote."""
+        return cls(**{**raw, "subnet": _subnet(raw["subnet"]), "choice": tuple(raw["choice"])})
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle holds."""
+
+    name: str
+    task: str
+    """Name of one of `tasks.TASKS`."""
+    metric: str
+    """What `PoolEntry.accuracy` is of this task, such as `accuracy` or `spearman`."""
+    labels: tuple[str, ...]
+    """In the order of the logits; empty where the task has none."""
+    max_length: int
+    """Tokens of a text, the special ones included; longer texts are cut."""
+    pad_id: int
+    inputs: tuple[str, ...]
+    """Names of the graph's token inputs, each int64 of shape (batch, tokens)."""
+    space: Space | MixedSpace
+    pool: tuple[PoolEntry, ...]
+    macs_tokens: int
+    session_options: dict[str, str]
+    """Configuration entries that ONNX Runtime must be given for this graph."""
+    minimum_onnxruntime: str
+    accuracy_rows: int
+    """Held-out rows that the accuracies of the pool were measured on."""
+    licence: str
+    made_by: str
+    files: dict[str, FileEntry]
+    losses: dict[str, float] = field(default_factory=dict)
+    """Accuracy that subnets lose in int8 against fp32, where that is more than the export allowed."""
+    wide_layers: tuple[int, ...] = ()
+    """Layers that the int8 graph computes in fp32, as the export was asked to where int8 loses too much; of mixed
+    operations whole stages."""
+
+    def __post_init__(self) -> None:
+        for name in ("name", "task", "metric", "minimum_onnxruntime", "licence", "made_by"):
+            _require(isinstance(getattr(self, name), str), name, getattr(self, name))
+        for name in ("max_length", "pad_id", "macs_tokens", "accuracy_rows"):
+            _require(_whole(getattr(self, name)), name, getattr(self, name))
+        known = TASKS.get(self.task)
+        if known is not None:  # the engine refuses a task that it does not know, and says what to do
+            wanted = "different texts" if known.labelled else "none"
+            _require(_texts(self.labels) if known.labelled else not self.labels, f"labels ({wanted})", self.labels)
+        _require(_texts(self.inputs) and set(self.inputs) <= set(INPUTS), f"inputs (out of {INPUTS})", self.inputs)
+        options = self.session_options
+        whole = isinstance(options, dict) and all(isinstance(text, str) for pair in options.items() for text in pair)
+        _require(whole, "session_options (text by text)", options)
+        shares = isinstance(self.losses, dict) and all(
+            isinstance(name, str) and isinstance(loss, float) and 0 <= loss <= 1 for name, loss in self.losses.items()
+        )
+        _require(shares, "losses (shares of 1 by subnet)", self.losses)
+        _require(all(map(_whole, self.wide_layers)), "wide_layers", self.wide_layers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON; what is seldom there only where it is."""
+        seldom = {"losses": self.losses, "wide_layers": list(self.wide_layers)}
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **{name: value for name, value in vars(self).items() if name not in seldom},
+            **{name: value for name, value in seldom.items() if value},
+            "labels": list(self.labels),
+            "inputs": list(self.inputs),
+            "space": self.space.to_dict(),
+            "pool": [entry.to_dict() for entry in self.pool],
+            "files": {name: vars(entry) for name, entry in sorted(self.files.items())},
+        }
+
+    @classmethod
+    def from_content(cls, content: bytes, path: Path) -> Manifest:
+        """The manifest that a file holds; raises IntegrityError or SchemaError, which name the file."""
+        try:
+            raw = json.loads(content)
+        except ValueError as error:
+            raise IntegrityError(f"{path}: not readable as JSON ({error}); copy the bundle again") from error
+        if not isinstance(raw, dict):
+            raise SchemaError(f"{path}: expected a JSON object, found a {type(raw).__name__}; export the bundle again")
+        return cls.from_dict(raw)
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Manifest:
+        """The manifest that `to_dict` wrote; raises SchemaError where the form is another."""
+        version = raw.get("schema_version")
+        if not _whole(version) or version != SCHEMA_VERSION:
+            hint = (
+                "install a newer gearshift"
+                if isinstance(version, int) and version > SCHEMA_VERSION
+                else "export it again"
+            )
+            raise SchemaError(f"manifest: expected schema version {SCHEMA_VERSION}, found {version!r}; {hint}")
+        fields = {key: value for key, value in raw.items() if key != "schema_version"}
+        try:
+            return cls(
+                **{
+                    **fields,
+                    "labels": _tuple(fields["labels"]),
+                    "inputs": _tuple(fields["inputs"]),
+                    "wide_layers": _tuple(fields.get("wide_layers", [])),
+                    "space": _space(fields["space"]),
+                    "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
+                    "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},
+                }
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, GearshiftError) as error:
+            raise SchemaError(
+                f"manifest: not of schema version {SCHEMA_VERSION} ({error}); export the bundle again"
+            ) from error
+
+
+def _plain_subnet(subnet: Subnet | MixedSubnet) -> Any:
+    """What is kept layer by layer, or the blocks."""
+    return subnet.to_dict() if isinstance(subnet, MixedSubnet) else [list(layer) for layer in subnet.layers]
+
+
+def _subnet(raw: Any) -> Subnet | MixedSubnet:
+    if isinstance(raw, dict):
+        return MixedSubnet.from_dict(raw)
+    return Subnet(tuple((heads, neurons) for heads, neurons in raw))
+
+
+def _space(raw: dict[str, Any]) -> Space | MixedSpace:
+    return MixedSpace.from_dict(raw) if raw.get("kind") == KIND else Space.from_dict(raw)
+
+
+def _require(holds: bool, what: str, found: object) -> None:
+    if not holds:
+        raise InputError(f"{what}: not usable: {found!r}")
+
+
+def _whole(value: object) -> bool:
+    """Whether this is a whole number from 0 on; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _texts(values: tuple[object, ...]) -> bool:
+    """Whether these are texts, one at least, none twice."""
+    return bool(values) and all(isinstance(value, str) for value in values) and len(set(values)) == len(values)
+
+
+def _tuple(raw: object) -> tuple[Any, ...]:
+    if not isinstance(raw, list):  # a text would fall into its letters
+        raise TypeError(f"expected a list, found {raw!r}")
+    return tuple(raw)

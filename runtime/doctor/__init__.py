@@ -1,0 +1,1 @@
+"""Checks this device, for `gearshift doctor`. The engine never imports it."""

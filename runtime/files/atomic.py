@@ -1,0 +1,152 @@
+"""Directories that are written whole or not at all, and the hashes that say a file is what it was."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from gearshift.errors import StorageError
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, as hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_replaceable(target: Path, *, marker: str | None = None, source: Path | None = None) -> None:
+    """Raise StorageError where `replacing_directory` would refuse `target` for what stands there.
+
+    For work that takes long before it writes: a refusal at its end would come too late. `source`: what the work starts
+    from, which it must not write over.
+    """
+    if source is not None and target.resolve() == source.resolve():
+        raise StorageError(f"{target}: is what the work starts from, and would be lost; name another output")
+    try:
+        if target.exists() and not target.is_dir():
+            raise FileExistsError(errno.EEXIST, "a file is in the way", str(target))
+        if marker is not None and target.is_dir() and any(target.iterdir()) and not (target / marker).exists():
+            raise FileExistsError(errno.EEXIST, f"the directory is not empty and has no {marker}", str(target))
+    except OSError as error:
+        raise _storage_error(target, error) from error
+
+
+@contextlib.contextmanager
+def replacing_directory(target: Path, *, marker: str | None = None) -> Iterator[Path]:
+    """An empty directory to fill; on leaving it takes the place of `target`, on an error `target` stays.
+
+    The new directory lies beside the old one, is flushed to disk, and then takes its name. An
+    interruption at any moment leaves the old directory or the new one, whole. A full disk, a missing
+    permission or a file in the way raises StorageError; every other error passes through unchanged.
+
+    `marker` is a file that every such directory has: one that holds other things, but not this file, is
+    somebody's, and is not replaced (StorageError).
+    """
+    require_replaceable(target, marker=marker)
+    target = target.resolve()  # a symbolic link stays one: what it points to is replaced
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _recover(target)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
+    except OSError as error:
+        raise _storage_error(target, error) from error
+    try:
+        yield fresh
+    except OSError as error:
+        if not _concerns_writing(error, fresh):
+            raise
+        raise _storage_error(target, error) from error
+    else:
+        try:
+            flush(fresh)
+            fresh.chmod(0o755)  # mkdtemp makes it private
+            _swap(fresh, target)
+        except OSError as error:
+            raise _storage_error(target, error) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def replace_file(target: Path, content: bytes) -> None:
+    """Write a file whole or not at all; raises StorageError and leaves the old one when it cannot."""
+    with replacing_file(target) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing_file(target: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `target` on leaving; for what is too large to have twice in memory.
+
+    Raises StorageError and leaves the old one when it cannot; on any other error the old one stays too.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        raise _storage_error(target, error) from error
+    finally:
+        with contextlib.suppress(OSError):  # what went wrong was said already
+            temporary.unlink(missing_ok=True)
+
+
+def _concerns_writing(error: OSError, fresh: Path) -> bool:
+    """Whether an error of the caller's block came from filling the new directory."""
+    if error.filename is not None:
+        return Path(os.fsdecode(error.filename)).is_relative_to(fresh)
+    return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
+
+
+def _storage_error(target: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"{target}: could not be written ({error.strerror or error}); nothing was changed there; "
+        "free some space or name another directory"
+    )
+
+
+def _backup(target: Path) -> Path:
+    return target.with_name(f".{target.name}.old")
+
+
+def _swap(fresh: Path, target: Path) -> None:
+    """Two renames; `_recover` mends an interruption between them."""
+    backup = _backup(target)
+    if target.exists():
+        target.rename(backup)
+    try:
+        fresh.rename(target)
+    except OSError:
+        if backup.exists():
+            backup.rename(target)
+        raise
+    shutil.rmtree(backup, ignore_errors=True)
+
+
+def _recover(target: Path) -> None:
+    """Put the old directory back where an earlier run was stopped between the two renames."""
+    backup = _backup(target)
+    if not backup.exists():
+        return
+    if target.exists():
+        shutil.rmtree(backup, ignore_errors=True)
+    else:
+        backup.rename(target)
+
+
+def flush(directory: Path) -> None:
+    """Wait until every file of a directory is on the disk; raises OSError."""
+    for path in directory.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

@@ -1,0 +1,176 @@
+"""Where things are kept between runs on this device, and which file hashes are known.
+
+Everything in the cache directory can be made again: it may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from gearshift.errors import StorageError
+from gearshift.runtime.files.atomic import replace_file, sha256_of
+
+VARIABLE = "GEARSHIFT_CACHE_DIR"
+
+
+SETTLED_S = 2.0
+"""A file that changed this short a time ago may change again within one tick of the file system's clock."""
+
+
+REMEMBERED = 256
+"""File hashes that are kept; the oldest go first."""
+
+
+def cache_directory() -> Path:
+    """The user's cache directory for gearshift: $GEARSHIFT_CACHE_DIR, or where this system keeps caches.
+
+    Raises StorageError where the user has no home, as in a container that runs as a number without a name.
+    """
+    named = os.environ.get(VARIABLE)
+    if named:
+        return Path(named)
+    try:
+        return _cache_of_user()
+    except RuntimeError as error:
+        raise StorageError(f"no home directory to keep a cache in; set {VARIABLE} to a directory") from error
+
+
+def _cache_of_user() -> Path:
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "gearshift" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "gearshift"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gearshift"
+
+
+class HashMemory:
+    """Hashes of files that have not changed since: same path, inode, size, and times of change to the nanosecond.
+
+    The time of a change of status cannot be set by a program, so that a file with other contents is hashed again.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._directory = directory
+
+    def sha256_of(self, path: Path) -> str:
+        """The sha256 of a file, remembered or taken now; raises OSError."""
+        key, state = str(path.resolve()), _state(path)
+        known = self._read()
+        entry = known.get(key)
+        if isinstance(entry, list) and len(entry) == 2 and entry[0] == state and isinstance(entry[1], str):
+            return entry[1]
+        found = sha256_of(path)
+        if _state(path) == state and time.time() - max(state[2:]) / 1e9 > SETTLED_S:
+            known.pop(key, None)
+            known[key] = [state, found]
+            self._write(known)
+        return found
+
+    def _path(self) -> Path:
+        return (self._directory or cache_directory()) / "hashes.json"
+
+    def _read(self) -> dict[str, object]:
+        try:
+            raw = json.loads(self._path().read_text(encoding="utf-8"))
+        except (OSError, ValueError, StorageError):
+            return {}
+        return raw if isinstance(raw, dict) else {}
+
+    def _write(self, known: dict[str, object]) -> None:
+        kept = dict(list(known.items())[-REMEMBERED:])
+        with contextlib.suppress(StorageError):  # then it is hashed again the next time
+            replace_file(self._path(), json.dumps(kept).encode())
+
+
+def _state(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+UNFINISHED = ".new-"
+"""How the name of a directory starts that is not an entry yet."""
+
+
+KEPT_ENTRIES = 8
+"""Entries that stay; making one more removes the one that was not used for longest."""
+
+
+PRIVATE = 0o700
+"""Permissions of an entry, as `mkdtemp` gives them."""
+
+
+ABANDONED_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What lies in one directory."""
+
+    directory: Path
+    marker: str
+    """A file that every entry has; its time of change is when the entry was last used."""
+    abandoned_s: float = ABANDONED_S
+    """Age at which a directory that never became an entry is removed: its process is gone."""
+
+    def listed(self) -> dict[Path, int]:
+        """Directory -> bytes of every entry, the one used last first."""
+        markers = [path for path in self.directory.glob(f"*/{self.marker}") if not path.parent.name.startswith(".")]
+        with contextlib.suppress(OSError):  # another process may remove one meanwhile
+            markers.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        return {marker.parent: _bytes_in(marker.parent) for marker in markers}
+
+    def used(self, place: Path) -> None:
+        """Note that an entry was used just now."""
+        with contextlib.suppress(OSError):  # a cache that may be read alone
+            os.utime(place / self.marker)
+
+    def prepare(self) -> None:
+        """Make room for one more entry, and remove what interrupted processes left; raises OSError."""
+        self.directory.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        for place in list(self.listed())[KEPT_ENTRIES - 1 :]:
+            shutil.rmtree(place, ignore_errors=True)
+        for place in self.directory.glob(f"{UNFINISHED}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - place.stat().st_mtime > self.abandoned_s:
+                    shutil.rmtree(place, ignore_errors=True)
+
+    def fresh(self) -> Path:
+        """A new private directory to fill; raises OSError."""
+        return Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.directory))
+
+    def clear(self) -> int:
+        """Remove every entry; gives the bytes that were freed. Processes that use one keep it until they end.
+
+        Whatever else lies in the directory stays: it may be one that the user named for other things too.
+        """
+        before = sum(self.listed().values())
+        for place in (*self.listed(), *self.directory.glob(f"{UNFINISHED}*")):
+            shutil.rmtree(place, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not there, or not empty
+            self.directory.rmdir()
+        return before - sum(self.listed().values())
+
+
+def become(fresh: Path, place: Path) -> None:
+    """Give a filled directory the name of its entry; raises FileExistsError where another process was first."""
+    try:
+        fresh.rename(place)
+    except OSError as error:
+        if place.is_dir():
+            raise FileExistsError(error.errno, error.strerror, str(place)) from error
+        raise
+
+
+def _bytes_in(place: Path) -> int:
+    total = 0
+    with contextlib.suppress(OSError):
+        total = sum(path.stat().st_size for path in place.iterdir())
+    return total

@@ -1,0 +1,1 @@
+"""From text to answer: tokens, session, executors, self-test, typed answers."""

@@ -1,0 +1,176 @@
+"""What a request gives back: the answer of the task, and the facts of the run that made it."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+
+from gearshift.runtime.inference.spans import Entity, Word, best_span, entities, first_tokens
+
+Output = NDArray[np.float32]
+"""What the graph gave for one text, without padding: (outputs,), or (tokens, outputs) for tasks per token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """How one request was run; of a list, the same for every text of it except where said."""
+
+    subnet: str
+    """Name of the subnet that ran."""
+    reason: str
+    """Why that one: `fits`, `best_effort`, `no_deadline`, `pinned` and others (`policy.Decision`)."""
+    latency_ms: float
+    """From the call of `run` to the finished answer, tokenizing included; of a list, for the whole list."""
+    predicted_ms: float
+    """The time that the graph was expected to stay under (the tail, not the median)."""
+    deadline_ms: float | None
+    deadline_met: bool | None
+    """None where no deadline was given."""
+    tokens: int
+    """Tokens of this text, without padding."""
+    truncated: bool
+    """Whether the end of this text was cut off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification(RunFacts):
+    """One of the bundle's labels for one text."""
+
+    label: str
+    score: float
+    """Probability of `label`, from 0 to 1."""
+    scores: dict[str, float]
+    """Probability of every label; they add up to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiLabelClassification(RunFacts):
+    """Those of the bundle's labels that fit one text: any number of them, or none."""
+
+    labels: tuple[str, ...]
+    """Those of a probability of at least 1/2, the most probable first."""
+    scores: dict[str, float]
+    """Probability of every label, from 0 to 1, each on its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression(RunFacts):
+    """A number for one text, in the unit that the model was trained on."""
+
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenClassification(RunFacts):
+    """A label for each word of one text, and the entities that they make up."""
+
+    words: tuple[Word, ...]
+    entities: tuple[Entity, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionAnswering(RunFacts):
+    """The part of the second text of a pair that answers the first, the question."""
+
+    answer: str
+    """Empty where the text has no room for one, such as after truncation."""
+    start: int
+    """Place in the second text, in characters, where the answer begins; `end` is the place behind it."""
+    end: int
+    score: float
+    """Probability of this first token times that of this last one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding(RunFacts):
+    """A vector for one text; the dot product of two is their cosine similarity."""
+
+    vector: NDArray[np.float32]
+    """(hidden,), of length 1."""
+
+
+Answer = Classification | MultiLabelClassification | Regression | TokenClassification | QuestionAnswering | Embedding
+
+
+def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Softmax over the last axis."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    exponents = np.exp(shifted)
+    return exponents / exponents.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def _classification(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    logits = output.tolist()  # a few numbers: numpy's calls would cost more than all else
+    highest = max(logits)
+    exponents = [math.exp(logit - highest) for logit in logits]
+    total = sum(exponents)
+    scores = dict(zip(labels, [exponent / total for exponent in exponents], strict=True))
+    label = labels[logits.index(highest)]
+    return {"label": label, "score": scores[label], "scores": scores}
+
+
+def _multi_label(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    scores = {label: _sigmoid(logit) for label, logit in zip(labels, output.tolist(), strict=True)}
+    found = sorted((label for label in labels if scores[label] >= 0.5), key=lambda label: -scores[label])
+    return {"labels": tuple(found), "scores": scores}
+
+
+def _sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
+
+
+def _regression(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    return {"value": float(output[0])}
+
+
+def _token_classification(
+    output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
+) -> dict[str, Any]:
+    rows = probabilities(output)
+    words = []
+    for token, text, start, end in first_tokens(encoding, parts[0]):
+        best = int(rows[token].argmax())
+        words.append(Word(text, start, end, labels[best], float(rows[token, best])))
+    return {"words": tuple(words), "entities": tuple(entities(words, parts[0]))}
+
+
+def _question_answering(
+    output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
+) -> dict[str, Any]:
+    start, end, score = best_span(output, encoding)
+    return {"answer": parts[-1][start:end], "start": start, "end": end, "score": score}
+
+
+def _embedding(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
+    return {"vector": output.copy()}  # not a view that keeps the whole batch
+
+
+_Reader = Callable[[Output, Encoding, Sequence[str], Sequence[str]], dict[str, Any]]
+
+
+_ANSWERS: Mapping[str, tuple[Callable[..., Answer], _Reader]] = {
+    "classification": (Classification, _classification),
+    "multi-label-classification": (MultiLabelClassification, _multi_label),
+    "regression": (Regression, _regression),
+    "token-classification": (TokenClassification, _token_classification),
+    "question-answering": (QuestionAnswering, _question_answering),
+    "embedding": (Embedding, _embedding),
+}
+
+
+def read_answer(
+    task: str, output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
+) -> Callable[..., Answer]:
+    """The answer of a task for one text, complete but for the fields of `RunFacts`, which are not all known yet.
+
+    `parts` are the one or two texts that `encoding` was made of; its offsets point into them.
+    """
+    kind, reader = _ANSWERS[task]
+    return functools.partial(kind, **reader(output, encoding, parts, labels))

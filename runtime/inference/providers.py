@@ -1,0 +1,61 @@
+"""ONNX Runtime's execution providers: which of them run the elastic graph, and where each comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnxruntime as ort
+
+from gearshift.errors import InputError
+
+CPU = ("CPUExecutionProvider",)
+
+
+PACKAGES = {
+    "CUDAExecutionProvider": "onnxruntime-gpu",
+    "TensorrtExecutionProvider": "onnxruntime-gpu",
+    "OpenVINOExecutionProvider": "onnxruntime-openvino",
+    "DmlExecutionProvider": "onnxruntime-directml",
+    "MIGraphXExecutionProvider": "onnxruntime-migraphx",
+    "ROCMExecutionProvider": "onnxruntime-rocm",
+    "QNNExecutionProvider": "onnxruntime-qnn",
+    "CANNExecutionProvider": "onnxruntime-cann",
+}
+"""Provider -> the package that brings it. Each fills the folder `onnxruntime`: the last one installed counts."""
+
+
+WITHOUT_CONTROL_FLOW = {
+    "TensorrtExecutionProvider",
+    "NvTensorRTRTXExecutionProvider",
+    "QNNExecutionProvider",
+    "NnapiExecutionProvider",
+    "CoreMLExecutionProvider",
+}
+"""They refuse `If`, or leave what is in its branches to the CPU, which is all of the encoder."""
+
+
+def check_providers(providers: Sequence[str]) -> None:
+    """Raises InputError where one of these is not installed, or cannot run an elastic graph."""
+    available = ort.get_available_providers()
+    if isinstance(providers, str) or not providers or not all(isinstance(name, str) for name in providers):
+        raise InputError(f"providers: expected a list out of {', '.join(available)}, got {providers!r}")
+    for name in providers:
+        if name in WITHOUT_CONTROL_FLOW:
+            raise InputError(
+                f"providers: {name} does not run the `If` of an elastic graph; "
+                "expected another, or give it a static graph (gearshift export --portable)"
+            )
+        if name not in available:
+            package = PACKAGES.get(name)
+            hint = f"install {package} (README, Providers)" if package else "check its name"
+            raise InputError(f"providers: expected a list out of {', '.join(available)}, got {name}; {hint}")
+
+
+def check_started(session: ort.InferenceSession, providers: Sequence[str]) -> None:
+    """Raises InputError where the library left the wanted provider out, as it does where its drivers are missing."""
+    started = session.get_providers()
+    if started[0] != providers[0]:
+        raise InputError(
+            f"providers: expected {providers[0]} to start, found {', '.join(started)} alone; "
+            "check its drivers and libraries (for CUDA: pip install 'onnxruntime-gpu[cuda,cudnn]')"
+        )

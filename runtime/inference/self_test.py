@@ -1,0 +1,125 @@
+"""The self-test of a bundle: its known texts must give its known logits on this CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gearshift.errors import SchemaError, SelfTestError
+from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.bundle.manifest import SELF_TEST, PoolEntry
+from gearshift.runtime.dan.model import open_dan
+from gearshift.runtime.inference.session import ElasticSession, _one_line
+
+FP32_TOLERANCE = 1e-3
+"""Largest difference of a logit. Other instruction sets add in another order: some 1e-6 a layer, so that
+a thousandth is far above rounding and far below what a wrong kernel gives."""
+
+
+INT8_ERROR = 0.1
+"""Mean difference of the logits over their standard deviation, for each subnet alone. Integer products
+are the same everywhere, but a last-bit difference before a quantization moves a value by a whole step
+(1/255 of the range), so bit equality cannot be asked for. A wrong branch shifts the logits by a good part
+of their spread. So do saturated products (x86 without VNNI, 8-bit weights): a single one was off by 0.5 %
+of the spread for Gaussian weights and 6 % for uniform ones, and a net has dozens; 7-bit weights by none."""
+
+
+FP16_ERROR = 0.02
+"""The same of fp16. Devices round in other places: 2**-12 of each value, .003 of the spread after twelve layers."""
+
+
+INT8_AGREEMENT = 0.9
+"""Share of rows with the same best label, over all subnets together: the rest are rows where two labels
+are nearly equal, which one quantization step can turn."""
+
+
+def check_self_test(session: ElasticSession, bundle: Bundle) -> None:
+    """Run every pool subnet on the bundle's own inputs; raises SelfTestError with what was seen.
+
+    fp32: every logit within FP32_TOLERANCE. int8, fp16: mean difference of each subnet within INT8_ERROR,
+    FP16_ERROR of the spread of its logits, and, where there are labels, the best one the same on
+    INT8_AGREEMENT of all rows.
+    """
+    same = total = 0
+    for name, expected, found in _self_test_runs(session, bundle):
+        error = np.abs(found - expected)
+        if session.precision == "fp32":
+            _require(error.max(), FP32_TOLERANCE, "largest difference of a logit", session, bundle, name)
+        else:
+            spread = max(float(expected.std()), FP32_TOLERANCE)
+            limit = FP16_ERROR if session.precision == "fp16" else INT8_ERROR
+            _require(error.mean() / spread, limit, "mean difference / spread", session, bundle, name)
+        if session.task.labelled:
+            same += int((found.argmax(-1) == expected.argmax(-1)).sum())
+            total += len(expected)
+    if same < INT8_AGREEMENT * total:
+        raise SelfTestError(
+            f"{bundle.path}: {session.precision} self-test: expected the same label on "
+            f"{INT8_AGREEMENT:.0%} of {total} rows, found {same}; use another precision on this CPU"
+        )
+
+
+def _self_test_runs(
+    session: ElasticSession, bundle: Bundle
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
+    """Name, expected and found logits (rows, labels) of every pool subnet; a row is a text, or one of its tokens."""
+    try:
+        with np.load(bundle.path / SELF_TEST, allow_pickle=False) as arrays:
+            inputs = {name: arrays[name] for name in bundle.manifest.inputs}
+            wanted = {name: arrays[f"logits.{session.precision}.{name}"] for name in bundle.pool(session.precision)}
+    except (OSError, KeyError, ValueError) as error:
+        raise SchemaError(
+            f"{bundle.path / SELF_TEST}: not readable ({_one_line(error)}); export the bundle again"
+        ) from error
+    for name, entry in bundle.pool(session.precision).items():
+        found = session.run(inputs, entry.choice)
+        if found.shape != wanted[name].shape:
+            raise SelfTestError(
+                f"{bundle.path}: {session.precision} subnet {name}: expected logits of shape "
+                f"{wanted[name].shape}, found {found.shape}; export the bundle again"
+            )
+        rows = inputs["attention_mask"].astype(bool) if session.task.per_token else ...
+        yield name, wanted[name][rows], found[rows]
+
+
+def _require(value: float, limit: float, what: str, session: ElasticSession, bundle: Bundle, name: str) -> None:
+    if not value <= limit:  # also true for NaN
+        raise SelfTestError(
+            f"{bundle.path}: {session.precision} self-test, subnet {name}: {what}: expected at most "
+            f"{limit:g}, found {value:.3g}; use another precision on this CPU"
+        )
+
+
+def self_test_names(entry: PoolEntry) -> tuple[str, str]:
+    """Names of the arrays of a DAN's self-test: texts (rows, 1 or 2), and their logits."""
+    return f"texts.{entry.precision}.{entry.name}", f"logits.{entry.precision}.{entry.name}"
+
+
+def check_dan(bundle: Bundle) -> None:
+    """Run a bundle's DAN, if it has one, on its own texts; raises SelfTestError with what was seen."""
+    entry = bundle.dan
+    if entry is None:
+        return
+    texts, expected = read_self_test(bundle.path, entry)
+    dan = open_dan(bundle.path / entry.file)
+    found = dan.run([row[0] if len(row) == 1 else (row[0], row[1]) for row in texts.tolist()])
+    error = np.inf if found.shape != expected.shape else float(np.abs(found - expected).max())
+    if not error <= FP32_TOLERANCE:
+        raise SelfTestError(
+            f"{bundle.path}: self-test of {entry.name}: largest difference of a logit: expected at most "
+            f"{FP32_TOLERANCE:g}, found {error:.3g}; export the bundle again"
+        )
+
+
+def read_self_test(path: Path, entry: PoolEntry) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    try:
+        with np.load(path / SELF_TEST, allow_pickle=False) as arrays:
+            texts, logits = (arrays[name] for name in self_test_names(entry))
+    except (OSError, KeyError, ValueError) as error:
+        raise SchemaError(
+            f"{path / SELF_TEST}: no self-test of {entry.name} ({error}); export the bundle again"
+        ) from error
+    return texts, logits

@@ -1,0 +1,213 @@
+"""One ONNX Runtime session over one elastic graph, and the test that its numbers are right on this CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from gearshift.errors import BundleError, InputError, SchemaError
+from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.bundle.tasks import TASKS, Task
+from gearshift.runtime.inference.pages import release
+from gearshift.runtime.inference.providers import CPU, check_providers, check_started
+
+OPTIMIZATION_KEY = "graph_optimization_level"
+"""The one entry of the manifest's session options that is no configuration entry of ONNX Runtime."""
+
+
+OPTIMIZATION_LEVELS = {
+    "disable": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    "extended": ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+PACKED_FROM_BYTES = 1024
+"""Weights below this stay inside a graph that is saved with packed weights."""
+
+
+MOST_THREADS = 1024
+"""onnxruntime makes as many as it is told to; a million take the whole machine down."""
+
+
+ERRORS_ONLY = 3
+"""Severity of ONNX Runtime's own log: 3 is errors."""
+
+
+class ElasticSession:
+    """A loaded elastic graph: `run` takes a choice with every call, so that switching loads nothing.
+
+    `graph` is a file to load in place of the bundle's own: the same graph with its weights packed (`packed`).
+    `trace`: directory for the times of single operators, which `end_trace` closes; they slow down every call.
+    Raises BundleError where the graph cannot be loaded, SchemaError where this onnxruntime is too old.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        precision: str,
+        *,
+        threads: int,
+        providers: Sequence[str] = CPU,
+        graph: Path | None = None,
+        trace: Path | None = None,
+    ) -> None:
+        files = {entry.file for entry in bundle.pool(precision).values()}
+        if len(files) != 1:
+            raise SchemaError(f"{bundle.path}: expected one {precision} graph, found {sorted(files)}; export again")
+        _check_version(bundle.manifest.minimum_onnxruntime)
+        path = bundle.path / files.pop() if graph is None else graph
+        options = session_options(bundle.manifest.session_options, threads, trace=trace)
+        check_providers(providers)
+        try:
+            session = ort.InferenceSession(str(path), options, providers=list(providers))
+        except Exception as error:  # onnxruntime's errors share no base of their own
+            raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load it ({_one_line(error)})") from error
+        check_started(session, providers)
+        _return_free_memory()
+        self.path = path
+        self._packed = graph is not None
+        self.task = _task(bundle)
+        self.precision = precision
+        self.threads = threads
+        self.provider: str = session.get_providers()[0]
+        self._session = session
+
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[np.int64]],
+        choice: Sequence[int] | NDArray[np.int64],
+        options: ort.RunOptions | None = None,
+    ) -> NDArray[np.float32]:
+        """The answer of the subnet that `choice` makes, for inputs int64 (batch, tokens).
+
+        Logits (batch, labels), or (batch, tokens, labels) where the task is answered for every token; for
+        `embedding` rows (batch, hidden) of length 1.
+
+        `options.terminate` ends the call from another thread, with BundleError.
+        May be called from several threads at once; the interpreter lock is free while it computes.
+        Raises BundleError in one line where onnxruntime fails.
+        """
+        feeds = {**inputs, "choice": np.asarray(choice, dtype=np.int64)}
+        try:
+            (answer,) = self._session.run([self.task.output], feeds, options)
+        except Exception as error:  # out of memory, or a graph that is not what its manifest says
+            raise BundleError(f"{self.path}: onnxruntime could not run it ({_one_line(error)})") from error
+        return answer  # type: ignore[no-any-return]
+
+    @property
+    def packed(self) -> bool:
+        """Whether weights come from the packed-weight cache, so that `release_pages` has some to give."""
+        return self._packed
+
+    def release_pages(self) -> int:
+        """Give back the memory of weights that come from the packed-weight cache; gives the bytes freed.
+
+        Their next use brings them back, at the price of a page fault each. Without the cache: nothing, 0.
+        """
+        if not self._packed:
+            return 0
+        return release(self.path.with_suffix(".weights"))
+
+    def end_trace(self) -> Path:
+        """The file of events that `trace` asked for, complete."""
+        return Path(self._session.end_profiling())
+
+    def close(self) -> None:
+        """Free the weights. The session cannot be used afterwards."""
+        self._session = None
+        _return_free_memory()
+
+
+def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
+    """Save a graph as ONNX Runtime holds it, its weights as they are and packed, in `target` and a file beside it.
+
+    `entries` are the session options of its manifest. Raises BundleError.
+    """
+    options = session_options(entries, threads=1)
+    options.optimized_model_filepath = str(target)
+    for key, value in {
+        "session.optimized_model_external_initializers_file_name": target.with_suffix(".weights").name,
+        "session.optimized_model_external_initializers_min_size_in_bytes": str(PACKED_FROM_BYTES),
+        "session.save_external_prepacked_constant_initializers": "1",
+    }.items():
+        options.add_session_config_entry(key, value)
+    try:
+        ort.InferenceSession(str(graph), options, providers=list(CPU))
+    except Exception as error:  # a full disk among others
+        raise BundleError(f"{target}: onnxruntime could not save it ({_one_line(error)})") from error
+    _return_free_memory()
+
+
+def _task(bundle: Bundle) -> Task:
+    task = TASKS.get(bundle.manifest.task)
+    if task is None:
+        raise SchemaError(
+            f"{bundle.path}: expected a task out of {', '.join(TASKS)}, found {bundle.manifest.task!r}; "
+            "install a newer gearshift"
+        )
+    return task
+
+
+def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | None = None) -> ort.SessionOptions:
+    """The options of a session with these entries of a manifest; `trace` as in ElasticSession.
+
+    Raises InputError for a wrong number of threads, SchemaError for an unknown entry.
+    """
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+        raise InputError(f"threads: expected a whole number from 1 to {MOST_THREADS}, got {threads!r}")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = ERRORS_ONLY
+    level = entries.get(OPTIMIZATION_KEY, "disable")
+    if level not in OPTIMIZATION_LEVELS:
+        raise SchemaError(
+            f"manifest: {OPTIMIZATION_KEY} is {level!r}; expected one of {', '.join(OPTIMIZATION_LEVELS)}"
+        )
+    options.graph_optimization_level = OPTIMIZATION_LEVELS[level]
+    for key, value in {"session.intra_op.allow_spinning": "0", **entries}.items():
+        if key != OPTIMIZATION_KEY:
+            options.add_session_config_entry(key, value)
+    if trace is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(trace / "operators")
+    return options
+
+
+def _check_version(minimum: str) -> None:
+    if _version(ort.__version__) < _version(minimum):
+        raise SchemaError(
+            f"this bundle needs onnxruntime {minimum} or newer, found {ort.__version__}; "
+            f"pip install 'onnxruntime>={minimum}'"
+        )
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: 1.23.2rc1 is (1, 23, 2)."""
+    found = re.match(r"\d+(\.\d+)*", text)
+    if found is None:
+        raise SchemaError(f"manifest: expected a version of onnxruntime such as 1.23, found {text!r}")
+    return tuple(int(part) for part in found[0].split("."))
+
+
+def _return_free_memory() -> None:
+    """Give what packing the weights left on the heap back to the system (glibc; elsewhere nothing)."""
+    if sys.platform != "linux":
+        return
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):  # another C library
+        return
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,117 @@
+"""From tokens back to text: words, entities over them, and the span that answers a question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+
+LONGEST_ANSWER = 30
+"""Tokens of an answer, as in BERT's own evaluation on SQuAD."""
+
+
+OUTSIDE = "O"
+"""The label of a word that belongs to no entity."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a text, as the tokenizer cuts it, and its label."""
+
+    text: str
+    start: int
+    """Place in the text, in characters; `end` is the place behind it."""
+    end: int
+    label: str
+    score: float
+    """Probability of `label`, from 0 to 1, from the word's first token."""
+
+
+@dataclass(frozen=True)
+class Entity:
+    """Words that belong together under one label."""
+
+    text: str
+    start: int
+    end: int
+    label: str
+    """Without `B-` or `I-`."""
+    score: float
+    """Mean over the words."""
+
+
+def first_tokens(encoding: Encoding, text: str) -> Iterator[tuple[int, str, int, int]]:
+    """(place of the first token, word, start, end) of each word of the first text."""
+    words: dict[int, list[int]] = {}
+    for token, (word, sequence) in enumerate(zip(encoding.word_ids, encoding.sequence_ids, strict=True)):
+        if word is not None and sequence == 0:
+            words.setdefault(word, []).append(token)
+    for tokens in words.values():
+        start, end = encoding.offsets[tokens[0]][0], encoding.offsets[tokens[-1]][1]
+        found = text[start:end]
+        start += len(found) - len(found.lstrip())  # a byte-level tokenizer counts the blank before a word to it
+        if found.strip():
+            yield tokens[0], found.strip(), start, start + len(found.strip())
+
+
+def entities(words: Sequence[Word], text: str) -> Iterator[Entity]:
+    """The entities that labelled words make up.
+
+    With labels `B-x`, `I-x`, `O`: a `B-`, and an `I-` after another entity, begins one. Other labels: each run
+    of words of one label that is not `O`.
+    """
+    run: list[Word] = []
+    for word in words:
+        if run and not _goes_on(run[-1].label, word.label):
+            yield _entity(run, text)
+            run = []
+        if word.label != OUTSIDE:
+            run.append(word)
+    if run:
+        yield _entity(run, text)
+
+
+def _goes_on(last: str, label: str) -> bool:
+    return not label.startswith("B-") and _kind(last) == _kind(label)
+
+
+def _kind(label: str) -> str:
+    return label[2:] if label.startswith(("B-", "I-")) else label
+
+
+def _entity(run: Sequence[Word], text: str) -> Entity:
+    start, end = run[0].start, run[-1].end
+    return Entity(text[start:end], start, end, _kind(run[0].label), sum(word.score for word in run) / len(run))
+
+
+class Placed(Protocol):
+    """Tokens that know their places, such as `tokenizers.Encoding`."""
+
+    @property
+    def sequence_ids(self) -> Sequence[int | None]: ...
+
+    @property
+    def offsets(self) -> Sequence[tuple[int, int]]: ...
+
+
+def best_span(logits: NDArray[np.float32], encoding: Placed) -> tuple[int, int, float]:
+    """(start, end, probability) of the answer in the second text; (0, 0, 0) where it has no tokens.
+
+    `logits` (tokens, 2): of a token being the first and the last of the answer. The answer ends where it begins
+    or up to LONGEST_ANSWER tokens on; probabilities are over the tokens of the second text.
+    """
+    places = np.array([token for token, sequence in enumerate(encoding.sequence_ids) if sequence == 1], dtype=np.int64)
+    if not len(places):
+        return 0, 0, 0.0
+    chosen = logits[places].astype(np.float64)
+    logs = chosen - np.log(np.exp(chosen - chosen.max(0)).sum(0)) - chosen.max(0)
+    total = logs[:, None, 0] + logs[None, :, 1]  # (first token, last token)
+    gap = np.arange(len(places))[None, :] - np.arange(len(places))[:, None]
+    total[(gap < 0) | (gap >= LONGEST_ANSWER)] = -np.inf
+    first, last = np.unravel_index(int(total.argmax()), total.shape)
+    offsets = encoding.offsets
+    return offsets[places[first]][0], offsets[places[last]][1], float(np.exp(total[first, last]))

@@ -1,0 +1,1 @@
+"""The choice of a subnet: predicted latency, objective, and what is learnt from each request."""

@@ -1,0 +1,101 @@
+"""What the signals of the machine say about the slow-down before a request has felt it."""
+
+from __future__ import annotations
+
+import math
+
+from gearshift.runtime.sensors.snapshot import Reading, Snapshot
+
+SIGNALS = ("others_cpu", "cpu_pressure")
+"""Signals that are a share of the CPU time, 0 to 1, which others take or processes wait for."""
+
+
+OLDEST_S = 2.0
+"""A reading that is older says nothing about now."""
+
+
+LARGEST_SHARE = 0.95
+
+
+FORGETTING = 0.97
+
+
+FIRST_UNCERTAINTY = 1.0
+
+
+LARGEST_UNCERTAINTY = 10.0
+"""Variance of a weight that nothing was learnt of, and its bound where forgetting would let it grow."""
+
+
+FIRST_WEIGHTS = (0.5, 0.0)
+"""Who takes a share s of the CPU leaves 1 - s: a weight of 1 is a machine that shares evenly. Half of that at
+first, and pressure, which counts our own waiting too, not at all."""
+
+
+class FeedForward:
+    """Change of the log slow-down since the last request, as the signals tell it.
+
+    A share s counts as -log(1 - s). The weights are learnt by recursive least squares with forgetting, from
+    what the requests after a change of the signals then felt, and are never negative. A change that happened
+    while requests were running is in their latency already: only the part of a reading's interval that lies
+    after the last request counts.
+    """
+
+    def __init__(self) -> None:
+        self._weights = list(FIRST_WEIGHTS)
+        self._uncertainty = [
+            [FIRST_UNCERTAINTY if row == column else 0.0 for column in range(len(SIGNALS))]
+            for row in range(len(SIGNALS))
+        ]
+        self._levels: list[float | None] = [None] * len(SIGNALS)
+        self._changes = [0.0] * len(SIGNALS)
+        self._sensed_at: float | None = None
+        self._ahead = 0.0
+
+    @property
+    def ahead(self) -> float:
+        """What to add to the log slow-down that the requests so far have shown."""
+        return self._ahead
+
+    def sense(self, snapshot: Snapshot, now: float, last_request: float | None) -> None:
+        """Take in the signals; `last_request` is when a request was last taken in."""
+        since = 0.0 if self._sensed_at is None else now - self._sensed_at
+        unseen = 1.0
+        if last_request is not None and since > 0:
+            unseen = max(0.0, min(1.0, (now - last_request) / since))
+        for index, name in enumerate(SIGNALS):
+            level = _level(getattr(snapshot, name))
+            before = self._levels[index]
+            if level is not None and before is not None:
+                self._changes[index] += unseen * (level - before)
+            self._levels[index] = level
+        self._sensed_at = now
+        self._ahead = sum(weight * change for weight, change in zip(self._weights, self._changes, strict=True))
+
+    def learn(self, innovation: float) -> None:
+        """Take in what a request felt beyond the prediction, in the log domain, and begin anew from there."""
+        changes = self._changes
+        if any(changes):
+            spread = [sum(map(float.__mul__, row, changes)) for row in self._uncertainty]
+            total = FORGETTING + sum(map(float.__mul__, changes, spread))
+            gains = [value / total for value in spread]
+            self._weights = [
+                max(0.0, weight + gain * innovation) for weight, gain in zip(self._weights, gains, strict=True)
+            ]
+            self._uncertainty = [
+                [
+                    min(LARGEST_UNCERTAINTY, (value - gain * other) / FORGETTING)
+                    for value, other in zip(row, spread, strict=True)
+                ]
+                for row, gain in zip(self._uncertainty, gains, strict=True)
+            ]
+            self._changes = [0.0] * len(SIGNALS)
+        self._ahead = 0.0
+
+
+def _level(reading: Reading) -> float | None:
+    """-log of what the share leaves; None where the reading is unknown, stale or no number."""
+    value, age = reading.value, reading.age_s
+    if value is None or not math.isfinite(value) or age is None or not 0 <= age <= OLDEST_S:
+        return None
+    return -math.log(1 - max(0.0, min(LARGEST_SHARE, value)))

@@ -1,0 +1,1 @@
+"""Latency tables of this device: found, measured at load, kept."""

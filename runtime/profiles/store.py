@@ -1,0 +1,144 @@
+"""The latency tables and costs of device profiles, as the runtime takes and keeps them."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy
+import onnxruntime
+import tokenizers
+
+from gearshift.device_profiles import OperatorCosts
+from gearshift.device_profiles import profile as files
+from gearshift.device_profiles.fingerprint import Fingerprint, read_fingerprint
+from gearshift.errors import ProfileError
+from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.profiles.own import find_profile
+
+logger = logging.getLogger(__name__)
+
+
+def this_device() -> Fingerprint:
+    """The fingerprint of this machine, with the versions of the libraries that run the models."""
+    packages = (numpy, onnxruntime, tokenizers)
+    return read_fingerprint({package.__name__: package.__version__ for package in packages})
+
+
+def tables_for(
+    path: str | Path, bundle: Bundle, *, precisions: Collection[str], threads: int, provider: str
+) -> list[files.LatencyTable]:
+    """The tables of a profile file that can be used, the fastest largest subnet first.
+
+    Raises ProfileError where the file cannot be read, or holds no table of this bundle, one of the
+    precisions, these threads and this provider.
+    """
+    try:
+        profile = files.load_profile(Path(path))
+    except files.ProfileError as error:
+        raise ProfileError(str(error)) from error
+    usable = _usable(profile, bundle, precisions, threads, provider)
+    if not usable:
+        raise ProfileError(_nothing_usable(Path(path), profile, bundle, precisions, threads, provider))
+    return usable
+
+
+def own_tables(
+    bundle: Bundle, *, precisions: Collection[str], threads: int, provider: str
+) -> list[files.LatencyTable] | None:
+    """The tables that this device's profile has of a bundle, the fastest first, if it has those of all `precisions`.
+
+    None where it has not, or is stale; the log then says what to run.
+    """
+    found = find_profile(this_device())
+    if found is None:
+        return None
+    if found.stale is not None:
+        logger.warning("%s is stale (%s); run `gearshift bench %s`", found.path, found.stale, bundle.path)
+        return None
+    tables = _usable(found.profile, bundle, precisions, threads, provider)
+    return tables if len(tables) == len(precisions) else None
+
+
+def save_table(path: str | Path, table: files.LatencyTable) -> None:
+    """`save_measured` of a single table."""
+    save_measured(path, tables=(table,))
+
+
+def save_measured(
+    path: str | Path,
+    *,
+    tables: Collection[files.LatencyTable] = (),
+    operators: Collection[OperatorCosts] = (),
+) -> None:
+    """Write what was measured into a profile file, beside what it holds of this device; raises ProfileError.
+
+    What is there under the same conditions is replaced. Figures of another device, or of other versions of the
+    libraries, are dropped: they say nothing about this one.
+    """
+    path = Path(path)
+    device = this_device()
+    kept: tuple[files.LatencyTable, ...] = ()
+    costs: tuple[OperatorCosts, ...] = ()
+    try:
+        if path.exists():
+            old = files.load_profile(path)
+            if (old.device.key, old.device.versions) == (device.key, device.versions) and not old.estimated:
+                new = {_conditions(table) for table in tables}
+                kept = tuple(table for table in old.tables if _conditions(table) not in new)
+                known = {(one.precision, one.threads, one.provider) for one in operators}
+                costs = tuple(o for o in old.operators if (o.precision, o.threads, o.provider) not in known)
+        merged = files.DeviceProfile(device, False, (*kept, *tables), (*costs, *operators))
+        files.save_profile(path, merged)
+    except files.ProfileError as error:
+        raise ProfileError(str(error)) from error
+
+
+def require_writable(path: Path) -> None:
+    """Raise ProfileError where `save_measured` could not write there: before minutes of measuring, not after."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            files.load_profile(path)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise ProfileError(f"{path}: could not be written ({reason}); name another file with -o") from error
+    except files.ProfileError as error:
+        raise ProfileError(f"{error}; or name another file with -o") from error
+
+
+def _usable(
+    profile: files.DeviceProfile, bundle: Bundle, precisions: Collection[str], threads: int, provider: str
+) -> list[files.LatencyTable]:
+    tables = [profile.table_for(bundle.hash, precision, threads, provider=provider) for precision in precisions]
+    usable = [table for table in tables if table is not None and _covers(table, bundle)]
+    return sorted(usable, key=lambda table: max(times[-1] for times in table.median_ms.values()))
+
+
+def _covers(table: files.LatencyTable, bundle: Bundle) -> bool:
+    return bundle.gears(table.precision).keys() <= table.median_ms.keys()
+
+
+def _conditions(table: files.LatencyTable) -> tuple[str, str, int, str]:
+    return table.bundle_hash, table.precision, table.threads, table.provider
+
+
+def _nothing_usable(
+    path: Path,
+    profile: files.DeviceProfile,
+    bundle: Bundle,
+    precisions: Collection[str],
+    threads: int,
+    provider: str,
+) -> str:
+    same = [table for table in profile.tables if table.bundle_hash == bundle.hash]
+    found = ", ".join(f"{table.precision} with {table.threads} threads on {table.provider}" for table in same)
+    return (
+        f"{path}: expected a table of this bundle, {' or '.join(precisions)} with {threads} threads "
+        f"on {provider}, found "
+        f"{found or 'none of this bundle'}; load the engine without a profile, or run `gearshift bench` on it"
+    )

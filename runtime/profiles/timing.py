@@ -1,0 +1,95 @@
+"""How everything is timed: in one process, in turns, in a new order each round, on cores of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from gearshift.errors import InputError
+
+Key = TypeVar("Key")
+
+
+WARM_UP = 3
+"""Calls of each candidate before any is timed."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Wall times of one candidate."""
+
+    median_ms: float
+    p95_ms: float
+    runs: int
+
+    @classmethod
+    def of(cls, milliseconds: Sequence[float]) -> Times:
+        """What single calls took."""
+        return cls(statistics.median(milliseconds), float(np.percentile(milliseconds, 95)), len(milliseconds))
+
+
+def interleave(
+    candidates: Mapping[Key, Callable[[], object]],
+    *,
+    rounds: int,
+    warm_up: int = WARM_UP,
+    seed: int = 0,
+    enough: Callable[[int], bool] = lambda done: False,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[Key, list[float]]:
+    """Milliseconds of every call of every candidate, each run once a round, so that drift meets all alike.
+
+    `enough` is asked with the rounds done before each further one, and ends it all; `progress` is called with the
+    rounds done and the rounds planned.
+    """
+    order = list(candidates)
+    shuffle = random.Random(seed).shuffle
+    for run in candidates.values():
+        for _ in range(warm_up):
+            run()
+    times: dict[Key, list[float]] = {key: [] for key in order}
+    for done in range(rounds):
+        if enough(done):
+            break
+        shuffle(order)
+        for key in order:
+            began = time.perf_counter_ns()
+            candidates[key]()
+            times[key].append((time.perf_counter_ns() - began) / 1e6)
+        if progress is not None:
+            progress(done + 1, rounds)
+    return times
+
+
+def pin(threads: int = 1) -> list[int]:
+    """Keep this thread, and those it starts, on as many of its last cores as it has threads.
+
+    Gives the cores' numbers; none where the system has no such call. Raises InputError where there are fewer.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return []
+    usable = sorted(os.sched_getaffinity(0))
+    if not 1 <= threads <= len(usable):
+        raise InputError(f"threads: expected 1 to {len(usable)}, the CPUs that this process may use, got {threads}")
+    os.sched_setaffinity(0, usable[-threads:])
+    return usable[-threads:]
+
+
+@contextlib.contextmanager
+def pinned(threads: int = 1) -> Iterator[list[int]]:
+    """`pin` for as long as the block runs."""
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
+    cores = pin(threads)
+    try:
+        yield cores
+    finally:
+        if before is not None:
+            os.sched_setaffinity(0, before)

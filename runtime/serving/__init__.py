@@ -1,0 +1,1 @@
+"""Requests on their way: queue, worker, record, decision log, metrics."""

@@ -1,0 +1,269 @@
+"""What is kept of a request and of the engine that ran it: all that a replay or a plot needs, as plain values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from gearshift.device_profiles.profile import LatencyTable, ProfileError
+from gearshift.errors import DataError
+from gearshift.runtime.batches import Work, work_of
+from gearshift.runtime.policy.steering import Steering
+from gearshift.runtime.sensors.caps import NO_CAPS, Caps
+
+SCHEMA_VERSION = 1
+"""Of the lines of a log. The header names it; a reader of another version refuses the whole log."""
+
+
+IN_TIME, LATE, NO_DEADLINE = "in_time", "late", "no_deadline"
+"""How a request that was answered ended; one that was not ends as its `error`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestRecord:
+    """One request (a list of texts is one): what was known, what was decided, and how it went.
+
+    What never came to pass is None: a request that was shed has no subnet, one without deadline no slack.
+    """
+
+    arrival_s: float
+    """When it arrived, in seconds on the engine's clock: only differences mean something."""
+    time: float = 0.0
+    """When it was noted, in seconds since 1970."""
+    tokens: tuple[int, ...] = ()
+    """Tokens of each text, without padding; empty where it was not tokenized."""
+    deadline_ms: float | None = None
+    """From the arrival on."""
+    slack_ms: float | None = None
+    """What was left for the graph when the subnet was picked."""
+    waited_ms: float = 0.0
+    """In the queue of `submit`."""
+    queued: bool = False
+    """Whether it came by `submit` and could wait."""
+    backlog: tuple[tuple[Work, float], ...] = ()
+    """(work, slack in ms) of those that waited behind it when the subnet was picked; endless without deadline."""
+    tokenizing_ms: float = 0.0
+    subnet: str | None = None
+    reason: str | None = None
+    """As in `policy.Decision`."""
+    expected_ms: float | None = None
+    """The latency table's median for such texts."""
+    predicted_ms: float | None = None
+    """expected_ms x factor: what the graph was to stay under."""
+    factor: float | None = None
+    """The tail of the slow-down when the subnet was picked."""
+    run_ms: float | None = None
+    """Time of the graph."""
+    latency_ms: float | None = None
+    """From the arrival to the finished answer."""
+    met: bool | None = None
+    """Whether the answer came by the deadline; None without a deadline or an answer."""
+    learnt_s: float | None = None
+    """When the controller took in how it went, on the same clock as `arrival_s`."""
+    slow_down: float | None = None
+    """The slow-down as it was believed to be after this request."""
+    level: int = 0
+    """First rung of the ladder that caps and back-off left to this request."""
+    caps: Caps = NO_CAPS
+    """The caps alone; where `level` is lower down than they say, back-off held the rungs above it."""
+    signals: Mapping[str, float] = field(default_factory=dict)
+    """What the sensors said, those alone that were known: `others_cpu` .7, `memory_available_mb` 512 and so on."""
+    error: str | None = None
+    """Kind of the failure where there was no answer, such as `shed` or `cancelled`."""
+
+    @property
+    def work(self) -> Work:
+        """What its texts ask of the graph."""
+        return work_of(self.tokens)
+
+    @property
+    def ratio(self) -> float | None:
+        """Observed / expected time of the graph: the slow-down of this one request."""
+        return None if self.run_ms is None or not self.expected_ms else self.run_ms / self.expected_ms
+
+    @property
+    def outcome(self) -> str:
+        """`in_time`, `late`, `no_deadline`, or the kind of the error."""
+        if self.error is not None:
+            return self.error
+        return NO_DEADLINE if self.met is None else IN_TIME if self.met else LATE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON; a number that is not finite, which JSON does not have, is None."""
+        return {
+            "kind": "request",
+            **{name: _plain(getattr(self, name)) for name in _NUMBERS_AND_NAMES},
+            "tokens": list(self.tokens),
+            "backlog": [[list(map(list, work)), _plain(slack)] for work, slack in self.backlog],
+            "caps": {"largest": self.caps.largest, "reasons": list(self.caps.reasons)},
+            "signals": {name: value for name, value in self.signals.items() if math.isfinite(value)},
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> RequestRecord:
+        """The record that `to_dict` wrote; raises DataError that says what is wrong with it."""
+        values = _named_fields("request", raw, {one.name for one in fields(cls)})
+        try:
+            caps = Caps(largest=_whole(values["caps"]["largest"]), reasons=tuple(map(str, values["caps"]["reasons"])))
+            tokens = tuple(map(_whole, values["tokens"]))
+            backlog = tuple(
+                (_work(work), math.inf if slack is None else _number(slack)) for work, slack in values["backlog"]
+            )
+            signals = {str(name): _number(value) for name, value in values["signals"].items()}
+            plain = {name: _PLAIN_KINDS[name](values[name]) for name in _NUMBERS_AND_NAMES}
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise DataError(f"a request that cannot be used ({error})") from error
+        return cls(**{**plain, "tokens": tokens, "backlog": backlog, "caps": caps, "signals": signals})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogHeader:
+    """What was the same for all requests of one engine: with it a replay needs neither bundle nor profile."""
+
+    time: float
+    """When the engine was ready, in seconds since 1970."""
+    steering: Steering
+    """What was asked of the engine, such as the share of deadlines to keep."""
+    ladder: tuple[str, ...]
+    """Subnets that were switched between, the most accurate first."""
+    accuracies: Mapping[str, float]
+    """Of every subnet of the pool, by the bundle's metric."""
+    table: LatencyTable
+    """Medians by subnet and length, with bundle hash, precision, provider and threads."""
+    dan: str | None = None
+    """Which of these is no subnet of the graph but a DAN; not in the log where there is none."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON."""
+        return {
+            "kind": "header",
+            "schema_version": SCHEMA_VERSION,
+            "time": self.time,
+            "steering": asdict(self.steering),
+            "ladder": list(self.ladder),
+            "accuracies": dict(self.accuracies),
+            "table": self.table.to_dict(),
+            **({} if self.dan is None else {"dan": self.dan}),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> LogHeader:
+        """The header that `to_dict` wrote; raises DataError that says what is wrong with it."""
+        version = raw.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise DataError(f"expected schema version {SCHEMA_VERSION}, found {version!r}; use the gearshift it is of")
+        values = _named_fields("header", {"dan": None, **raw}, {one.name for one in fields(cls)} | {"schema_version"})
+        try:
+            header = cls(
+                time=_number(values["time"]),
+                steering=Steering(**values["steering"]),
+                ladder=tuple(map(str, values["ladder"])),
+                accuracies={str(name): _number(value) for name, value in values["accuracies"].items()},
+                table=LatencyTable.from_dict(values["table"]),
+                dan=_optional_name(values["dan"]),
+            )
+        except (TypeError, ValueError, KeyError, AttributeError, ProfileError) as error:
+            raise DataError(f"a header that cannot be used ({error})") from error
+        unknown = [n for n in header.ladder if n not in header.accuracies or n not in header.table.median_ms]
+        if unknown or not header.ladder:
+            raise DataError(f"a header whose ladder is empty or has subnets without accuracy or times: {unknown}")
+        return header
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteeringChange:
+    """What is asked of the engine from then on."""
+
+    time: float
+    """When it changed, in seconds since 1970."""
+    steering: Steering
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON."""
+        return {"kind": "steering", "time": self.time, "steering": asdict(self.steering)}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> SteeringChange:
+        """The change that `to_dict` wrote; raises DataError that says what is wrong with it."""
+        values = _named_fields("change of the steering", raw, {one.name for one in fields(cls)})
+        try:
+            return cls(time=_number(values["time"]), steering=Steering(**values["steering"]))
+        except (TypeError, ValueError) as error:
+            raise DataError(f"a change of the steering that cannot be used ({error})") from error
+
+
+def _named_fields(what: str, raw: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    """The values but for `kind`, exactly those that are expected."""
+    found = set(raw) - {"kind"}
+    if found != names:
+        odd = ", ".join(sorted(found ^ names))
+        raise DataError(f"a {what} with other fields than expected: {odd}")
+    return {name: raw[name] for name in names}
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"expected a number, found {value!r}")
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"expected a whole number, found {value!r}")
+    return value
+
+
+def _work(value: Any) -> Work:
+    return tuple((_whole(length), _whole(count)) for length, count in value)
+
+
+def _optional_number(value: Any) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _optional_name(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"expected a name, found {value!r}")
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"expected true or false, found {value!r}")
+    return value
+
+
+def _optional_truth(value: Any) -> bool | None:
+    return None if value is None else _truth(value)
+
+
+_PLAIN_KINDS: dict[str, Any] = {
+    "time": _number,
+    "arrival_s": _number,
+    "deadline_ms": _optional_number,
+    "slack_ms": _optional_number,
+    "waited_ms": _number,
+    "tokenizing_ms": _number,
+    "queued": _truth,
+    "subnet": _optional_name,
+    "reason": _optional_name,
+    "expected_ms": _optional_number,
+    "predicted_ms": _optional_number,
+    "factor": _optional_number,
+    "run_ms": _optional_number,
+    "latency_ms": _optional_number,
+    "met": _optional_truth,
+    "learnt_s": _optional_number,
+    "slow_down": _optional_number,
+    "level": _whole,
+    "error": _optional_name,
+}
+
+
+_NUMBERS_AND_NAMES = tuple(_PLAIN_KINDS)

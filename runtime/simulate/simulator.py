@@ -1,0 +1,199 @@
+"""Runs a trace through a policy on a made-up machine: no time passes, and the same trace gives the same result.
+
+One server answers one request at a time, the one with the earliest deadline first; a request whose deadline
+has passed before its turn is dropped, under every policy. A run takes
+
+    table median (subnet, length) x slow-down at its start x noise of the request x first-call factor
+
+where the first call, and any after a pause, takes FIRST_CALL times as long.
+The machine, as every policy, counts in rungs of the ladder: 0 is the most accurate.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from gearshift.device_profiles.latency_table import predict
+from gearshift.device_profiles.profile import LatencyTable
+from gearshift.runtime.batches import Work, one
+from gearshift.runtime.policy.choose import ladder_of
+from gearshift.runtime.policy.slow_down import IDLE_S
+from gearshift.runtime.sensors.snapshot import Snapshot
+from gearshift.runtime.simulate.traces import Trace
+
+FIRST_CALL = 1.15
+
+
+MOST_URGENT = 8
+"""So many of those that wait does a policy get to see."""
+
+
+DROPPED = -1
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What is switched between, the most accurate first, and its latency table."""
+
+    names: tuple[str, ...]
+    accuracies: tuple[float, ...]
+    table: LatencyTable
+
+    @classmethod
+    def of(cls, accuracies: Mapping[str, float], table: LatencyTable) -> Ladder:
+        """The ladder that the controller climbs, over a pool of these accuracies."""
+        names = ladder_of(accuracies, table)
+        return cls(names, tuple(accuracies[name] for name in names), table)
+
+    def costs(self, length: int) -> tuple[float, ...]:
+        """Median ms of each rung for one text of that length."""
+        return tuple(predict(self.table, name, length) for name in self.names)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a policy is asked: the request whose turn it is, and those behind it, earliest deadline first."""
+
+    index: int
+    work: Work
+    costs: tuple[float, ...]
+    """Median ms of each rung for this request."""
+    slack_ms: float
+    deadline_ms: float
+    now: float
+    cap: int
+    """First rung that may be used."""
+    waiting: Sequence[int]
+    """Indices of those behind."""
+    backlog: Sequence[tuple[Work, float]]
+    """Their works and slacks in ms."""
+
+
+class Policy(Protocol):
+    """Picks a rung, and learns from how it went."""
+
+    def sense(self, snapshot: Snapshot, now: float) -> None:
+        """Take in the signals."""
+
+    def decide(self, turn: Turn) -> tuple[int, float]:
+        """The rung, and the time in ms that it is predicted to stay under; NaN where nothing is predicted."""
+
+    def record(self, turn: Turn, rung: int, run_ms: float, met: bool, now: float) -> None:
+        """Take in how long the request took."""
+
+    def shed(self, work: Work, arrival_s: float, deadline_ms: float) -> None:
+        """Take in a request that was dropped."""
+
+
+@dataclass
+class Outcome:
+    """What became of each request, in the order of the trace."""
+
+    trace: Trace
+    ladder: Ladder
+    rungs: list[int]
+    """DROPPED where the deadline had passed."""
+    met: list[bool]
+    run_ms: list[float]
+    predicted_ms: list[float]
+    order: list[int]
+    """Indices in the order they ran."""
+
+    @property
+    def goodput_accuracy(self) -> float:
+        """Mean accuracy over all requests, a missed one counting 0."""
+        accuracies = self.ladder.accuracies
+        right = sum(accuracies[rung] for rung, met in zip(self.rungs, self.met, strict=True) if met)
+        return right / len(self.rungs)
+
+    def met_where(self, possible: Outcome) -> float:
+        """Share of deadlines met of those that another outcome met."""
+        both = sum(mine and its for mine, its in zip(self.met, possible.met, strict=True))
+        return both / max(1, sum(possible.met))
+
+    @property
+    def coverage(self) -> float:
+        """Share of the runs that took no longer than predicted; NaN where nothing is predicted."""
+        known = [i for i in self.order if self.predicted_ms[i] == self.predicted_ms[i]]
+        return sum(self.run_ms[i] <= self.predicted_ms[i] for i in known) / len(known) if known else float("nan")
+
+    @property
+    def switches_per_minute(self) -> float:
+        """Changes of the rung between two runs."""
+        ran = [self.rungs[i] for i in self.order]
+        changes = sum(a != b for a, b in itertools.pairwise(ran))
+        return 60 * changes / self.trace.duration_s
+
+
+class Machine:
+    """How long runs take; the only one who knows the truth, beside the oracles."""
+
+    def __init__(self, trace: Trace, ladder: Ladder) -> None:
+        self.trace, self.ladder = trace, ladder
+        self._costs = {length: ladder.costs(length) for length in set(trace.lengths)}
+        self._free_at = -IDLE_S
+
+    def costs(self, index: int) -> tuple[float, ...]:
+        """Median ms of each rung for a request of the trace."""
+        return self._costs[self.trace.lengths[index]]
+
+    def factor(self, now: float) -> float:
+        """True time / median at that moment, but for the noise of the request."""
+        return self.trace.level(now) * (FIRST_CALL if now - self._free_at >= IDLE_S else 1.0)
+
+    def run(self, index: int, rung: int, now: float) -> float:
+        """Milliseconds of a run that begins now."""
+        took = self.costs(index)[rung] * self.factor(now) * self.trace.noises[index]
+        self._free_at = now + took / 1e3
+        return took
+
+
+def simulate(policy: Policy, machine: Machine) -> Outcome:
+    """What becomes of the trace under that policy; the machine must be a new one."""
+    trace = machine.trace
+    count = len(trace.arrivals)
+    arrivals, lengths, deadlines = trace.arrivals, trace.lengths, trace.deadlines_ms
+    works = {length: one(length) for length in set(lengths)}
+    due = [arrival + deadline / 1e3 for arrival, deadline in zip(arrivals, deadlines, strict=True)]
+    outcome = Outcome(
+        trace, machine.ladder, [DROPPED] * count, [False] * count, [0.0] * count, [float("nan")] * count, []
+    )
+    waiting: list[tuple[float, int]] = []
+    senses, sensed, arrived, now = trace.senses, 0, 0, 0.0
+    while arrived < count or waiting:
+        if not waiting:
+            now = max(now, arrivals[arrived])
+        while arrived < count and arrivals[arrived] <= now:
+            heapq.heappush(waiting, (due[arrived], arrived))
+            arrived += 1
+        end, index = heapq.heappop(waiting)
+        if end <= now:
+            policy.shed(works[lengths[index]], arrivals[index], deadlines[index])
+            continue
+        while sensed < len(senses) and senses[sensed][0] <= now:
+            policy.sense(senses[sensed][1], senses[sensed][0])
+            sensed += 1
+        behind = heapq.nsmallest(MOST_URGENT, waiting) if waiting else ()
+        turn = Turn(
+            index,
+            works[lengths[index]],
+            machine.costs(index),
+            (end - now) * 1e3,
+            deadlines[index],
+            now,
+            min(trace.cap(now), len(machine.ladder.names) - 1),
+            [other for _, other in behind],
+            [(works[lengths[other]], (its_end - now) * 1e3) for its_end, other in behind],
+        )
+        rung, outcome.predicted_ms[index] = policy.decide(turn)
+        took = machine.run(index, rung, now)
+        now += took / 1e3
+        met = now <= end
+        outcome.rungs[index], outcome.met[index], outcome.run_ms[index] = rung, met, took
+        outcome.order.append(index)
+        policy.record(turn, rung, took, met, now)
+    return outcome

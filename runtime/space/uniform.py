@@ -1,0 +1,74 @@
+"""Uniform subnets: one width for every kept layer, and the names that say so (`w050-d075`)."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+
+from gearshift.errors import InputError
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.shape import EncoderShape, embedding_parameters, layer_parameters
+
+WIDTHS = (1.0, 0.75, 0.5, 0.25)
+"""Width multipliers of DynaBERT: the share of heads and of neurons that each layer keeps."""
+
+
+DEPTHS = (1.0, 0.75, 0.5)
+"""Depth multipliers of DynaBERT: the share of layers that is kept."""
+
+
+def kept_layers(layers: int, depth: float) -> tuple[int, ...]:
+    """The layers, from 0, that depth multiplier `depth` keeps.
+
+    DynaBERT (section 2.2) drops layer d where (d + 1) mod round(1 / (1 - depth)) = 0: of twelve layers
+    .75 drops 3, 7, 11 and .5 the odd ones; of six, .75 drops 3.
+    """
+    if not 0.5 <= depth <= 1:
+        raise InputError(f"depth multiplier: expected a number from 0.5 to 1, got {depth!r}")
+    if depth == 1:
+        return tuple(range(layers))
+    step = round(1 / (1 - depth))
+    return tuple(layer for layer in range(layers) if (layer + 1) % step)
+
+
+def uniform_subnet(shape: EncoderShape, width: float, depth: float) -> Subnet:
+    """The subnet with the same width in every kept layer (DynaBERT): at least one head and one neuron."""
+    if not 0 < width <= 1:
+        raise InputError(f"width multiplier: expected a number above 0, at most 1, got {width!r}")
+    kept = set(kept_layers(shape.layers, depth))
+    sizes = (max(1, round(shape.heads * width)), max(1, round(shape.neurons * width)))
+    return Subnet(tuple(sizes if layer in kept else (0, 0) for layer in range(shape.layers)))
+
+
+def uniform_name(width: float, depth: float) -> str:
+    """The name of a uniform subnet: `w050-d100` is half the width at full depth."""
+    return f"w{round(width * 100):03d}-d{round(depth * 100):03d}"
+
+
+def uniform_grid(
+    shape: EncoderShape, widths: tuple[float, ...] = WIDTHS, depths: tuple[float, ...] = DEPTHS
+) -> dict[str, Subnet]:
+    """Name -> subnet for every width x depth, largest first; of equal subnets the first name stays.
+
+    A small encoder can make two multipliers equal: of one head, every width keeps that head.
+    """
+    grid: dict[str, Subnet] = {}
+    for depth, width in itertools.product(depths, widths):
+        subnet = uniform_subnet(shape, width, depth)
+        if subnet not in grid.values():
+            grid[uniform_name(width, depth)] = subnet
+    return grid
+
+
+def subnet_name(shape: EncoderShape, subnet: Subnet) -> str:
+    """A name for any subnet: that of the uniform grid where it is in it, else `m042-1f3a9c`.
+
+    42 is the share of the full encoder's weights that its layers keep, in per cent; the rest is a hash of what is
+    kept.
+    """
+    for name, uniform in uniform_grid(shape).items():
+        if uniform == subnet:
+            return name
+    full = shape.layers * layer_parameters(shape, shape.heads, shape.neurons)
+    share = (subnet.parameters(shape) - embedding_parameters(shape)) / full
+    return f"m{round(100 * share):03d}-{hashlib.sha256(repr(subnet.layers).encode()).hexdigest()[:6]}"

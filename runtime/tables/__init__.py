@@ -1,0 +1,1 @@
+"""Block tables, and the best subnet within limits (look-up). The engine never imports it."""

@@ -1,0 +1,59 @@
+"""Limits on the cost of a subnet: latency, parameters, bytes and MACs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gearshift.errors import InputError
+from gearshift.runtime.bundle.manifest import PRECISIONS
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a subnet may cost; None: anything. Raises InputError for what is no positive, finite number."""
+
+    latency_ms: float | None = None
+    parameters: float | None = None
+    bytes: float | None = None
+    macs: float | None = None
+    length: int = 128
+    """Tokens of the text that the latency is for."""
+    precision: str = "fp32"
+    """Whose bytes count."""
+
+    def __post_init__(self) -> None:
+        for name in COSTS:
+            limit = getattr(self, name)
+            if limit is not None and (not is_cost(limit) or limit <= 0):
+                raise InputError(f"{name}: expected a positive number, got {limit!r}")
+        if self.precision not in PRECISIONS:
+            raise InputError(f"precision: expected one of {', '.join(PRECISIONS)}, got {self.precision!r}")
+        if isinstance(self.length, bool) or not isinstance(self.length, int) or self.length < 1:
+            raise InputError(f"length: expected a whole number of tokens from 1 on, got {self.length!r}")
+
+
+COSTS = ("latency_ms", "parameters", "bytes", "macs")
+
+
+UNITS = {"latency_ms": "ms", "parameters": "parameters", "bytes": "bytes", "macs": "MACs"}
+
+
+def told(limits: Limits, names: Sequence[str]) -> str:
+    """The limits of these names in words, as they were given."""
+    return " and ".join(f"{getattr(limits, name):,.15g} {UNITS[name]}" for name in names)
+
+
+def allow(nearest: object, names: Sequence[str]) -> str:
+    """What to do where nothing is within the limits of these names: its costs, or a hair more, are enough."""
+    costs = ((getattr(nearest, name), UNITS[name]) for name in names)
+    amounts = (
+        f"{cost:,} {unit}" if isinstance(cost, int) else f"{math.ceil(cost * 1e4) / 1e4:,.4f} {unit}"
+        for cost, unit in costs
+    )
+    return f"the nearest takes {' and '.join(amounts)}: allow that much"
+
+
+def is_cost(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

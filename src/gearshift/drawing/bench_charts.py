@@ -1,0 +1,163 @@
+"""The pictures of a calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gearshift.drawing.svg import Chart, Series
+from gearshift.runtime.bench.result import Calibration, Measured
+from gearshift.runtime.bench.soak import Soak
+
+SHOWN = 6
+"""Subnets of a ladder that get a line of their own."""
+
+
+LABELLED = 5
+"""Points of a Pareto front that get a name."""
+
+
+def ladder(calibration: Calibration, measured: Measured, place: int) -> list[tuple[str, float, float]]:
+    """Name, median ms and accuracy of the subnets that none beats in both, at one length, the fastest first."""
+    gears = measured.gears(calibration.bundle).values()
+    rows = sorted((gear.ms[50][place], -gear.accuracy, gear.name) for gear in gears)
+    front: list[tuple[str, float, float]] = []
+    for milliseconds, lost, name in rows:
+        if not front or -lost > front[-1][2]:
+            front.append((name, milliseconds, -lost))
+    return front
+
+
+def charts(
+    calibration: Calibration, threads: int, *, deadline_ms: float | None = None, soak: Soak | None = None
+) -> list[Chart]:
+    """Pareto front, latency by length, ladder and check of everything measured with so many threads; and the soak."""
+    shown = [m for m in calibration.measured if m.conditions.threads == threads]
+    found: list[Chart] = []
+    if shown:
+        place = len(shown[0].stages.lengths) // 2
+        marks = () if deadline_ms is None else ((deadline_ms, f"deadline {deadline_ms:g} ms"),)
+        found.append(_pareto(calibration, shown, place, marks))
+        found += [_by_length(calibration, measured) for measured in shown]
+        found += [_ladder(calibration, measured, place, marks) for measured in shown]
+        if any(measured.checked for measured in shown):
+            found.append(_check(shown))
+    return found + ([] if soak is None else _soak(soak))
+
+
+def _pareto(
+    calibration: Calibration, shown: Sequence[Measured], place: int, marks: tuple[tuple[float, str], ...]
+) -> Chart:
+    series = []
+    for colour, measured in enumerate(shown):
+        precision = measured.conditions.precision
+        gears = measured.gears(calibration.bundle).values()
+        points = tuple((gear.ms[50][place], 100 * gear.accuracy) for gear in gears)
+        front = ladder(calibration, measured, place)
+        every = max(1, -(-len(front) // LABELLED))
+        labels = tuple(name if n % every == 0 else "" for n, (name, _, _) in enumerate(front))
+        line = tuple((milliseconds, 100 * accuracy) for _, milliseconds, accuracy in front)
+        series.append(Series(precision, points, "points", colour=colour))
+        series.append(Series(precision, line, "steps", labels if colour == len(shown) - 1 else (), colour=colour))
+    tokens = shown[0].stages.lengths[place]
+    return Chart(
+        f"Accuracy and latency, {tokens} tokens",
+        "median, ms",
+        f"{calibration.bundle.manifest.metric}, %",
+        tuple(series),
+        x_log=True,
+        x_marks=marks,
+    )
+
+
+def spread(front: Sequence[tuple[str, float, float]], count: int = SHOWN) -> list[str]:
+    """At most so many names of a ladder, evenly from the fastest to the most accurate."""
+    if len(front) <= count:
+        return [name for name, _, _ in front]
+    step = (len(front) - 1) / (count - 1)
+    return [front[round(place * step)][0] for place in range(count)]
+
+
+def _by_length(calibration: Calibration, measured: Measured) -> Chart:
+    lengths = measured.stages.lengths
+    tokens = [float(length) for length in lengths]
+    gears = measured.gears(calibration.bundle)
+    names = spread(ladder(calibration, measured, len(lengths) // 2))
+    series = tuple(
+        Series(name, tuple(zip(tokens, gears[name].ms[50], strict=True)), "line", colour=colour)
+        for colour, name in enumerate(names)
+    )
+    return Chart(f"Latency by length, {measured.conditions.precision}", "tokens", "median, ms", series, from_zero=True)
+
+
+def _ladder(calibration: Calibration, measured: Measured, place: int, marks: tuple[tuple[float, str], ...]) -> Chart:
+    front = ladder(calibration, measured, place)
+    names = spread(front)
+    front = [row for row in front if row[0] in names]
+    length = measured.stages.lengths[place]
+    gears = measured.gears(calibration.bundle)
+    bars = tuple(
+        Series("", ((0.0, float(row)), (milliseconds, float(row))), "line", colour=0)
+        for row, (_, milliseconds, _) in enumerate(front)
+    )
+    medians = tuple((milliseconds, float(row)) for row, (_, milliseconds, _) in enumerate(front))
+    tails = tuple((gears[name].ms[95][place], float(row)) for row, (name, _, _) in enumerate(front))
+    labels = tuple(f"{100 * accuracy:.1f} %" for _, _, accuracy in front)
+    return Chart(
+        f"Ladder, {measured.conditions.precision}, {length} tokens",
+        "ms",
+        "",
+        (*bars, Series("median", medians, "points", colour=0), Series("p95", tails, "points", labels, colour=1)),
+        x_marks=marks,
+        y_names=tuple(f"{name}" for name, _, _ in front),
+    )
+
+
+def _check(shown: Sequence[Measured]) -> Chart:
+    series = [
+        Series(
+            measured.conditions.precision,
+            tuple((one.measured_ms, one.predicted_ms) for one in measured.checked),
+            "points",
+            colour=colour,
+        )
+        for colour, measured in enumerate(shown)
+    ]
+    ends = [value for one in series for point in one.points for value in point]
+    diagonal = Series("", ((min(ends), min(ends)), (max(ends), max(ends))), "dashes", colour=6)
+    return Chart(
+        "Predicted and measured",
+        "measured, ms",
+        "predicted, ms",
+        (diagonal, *series),
+        x_log=True,
+        y_log=True,
+    )
+
+
+def _soak(soak: Soak) -> list[Chart]:
+    minutes = [(point.seconds / 60, point) for point in soak.points]
+    latency = Chart(
+        "Under lasting load",
+        "minutes",
+        "ms",
+        (
+            Series("median", tuple((at, point.median_ms) for at, point in minutes), "line", colour=0),
+            Series("p95", tuple((at, point.p95_ms) for at, point in minutes), "dashes", colour=1),
+        ),
+        from_zero=True,
+    )
+    others = [
+        (title, label, scale, [(at, getattr(point, name)) for at, point in minutes if getattr(point, name) is not None])
+        for title, label, name, scale in (
+            ("Temperature", "degrees C", "temperature_c", 1.0),
+            ("Clock", "% of the highest", "frequency", 100.0),
+        )
+    ]
+    return [
+        latency,
+        *(
+            Chart(title, "minutes", label, (Series("", tuple((at, scale * v) for at, v in points), "line", colour=2),))
+            for title, label, scale, points in others
+            if points
+        ),
+    ]

@@ -1,0 +1,231 @@
+"""A picture of a decision log: latency, deadlines, subnet and load over time, and how latencies are distributed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib import pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from gearshift.drawing.svg import COLOURS, Chart
+from gearshift.errors import DataError, InputError, StorageError
+from gearshift.extras import require
+from gearshift.runtime.serving.decision_log import LoggedRun
+from gearshift.runtime.serving.record import RequestRecord
+
+require("plot", "matplotlib")
+
+
+matplotlib.use("Agg")  # a file, no window
+
+
+FORMATS = (".png", ".svg")
+
+
+BINS = 40
+"""Shares of deadlines are of this many equal parts of the time."""
+
+
+PAUSE_S = 5.0
+"""A line is not drawn across a longer time without a request."""
+
+
+def check_format(path: Path) -> None:
+    """Raise InputError where a plot cannot be written to a file of that name."""
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"{path}: expected a name that ends in {' or '.join(FORMATS)}")
+
+
+def plot_log(runs: Sequence[LoggedRun], path: Path) -> int:
+    """Write the picture as PNG or SVG by the name's end; gives the number of requests on it.
+
+    Raises DataError for a log without an answered request, InputError for another format, StorageError.
+    """
+    check_format(path)
+    records = sorted((record for run in runs for record in run.records), key=lambda record: record.time)
+    answered = [record for record in records if record.latency_ms is not None]
+    if not answered:
+        raise DataError("expected a decision log with answered requests, found none")
+    figure = plt.figure(figsize=(11, 11), layout="constrained")
+    grid = figure.add_gridspec(5, 1, height_ratios=[2, 1, 2, 1.2, 1.8])
+    latency = figure.add_subplot(grid[0])
+    met, subnet, load = (figure.add_subplot(grid[row], sharex=latency) for row in (1, 2, 3))
+    start = records[0].time
+    _draw_latency(latency, answered, start)
+    _draw_met(met, records, start)
+    _draw_subnets(subnet, answered, start, _by_accuracy(runs))
+    _draw_load(load, answered, start)
+    _draw_distribution(figure.add_subplot(grid[4]), answered)
+    latency.set_title(f"{len(records)} requests", loc="left")
+    load.set_xlabel("seconds")
+    for axes in figure.axes:
+        axes.grid(alpha=0.3)
+    for axes in (latency, met, subnet):
+        axes.tick_params(labelbottom=False)
+    save_figure(figure, path)
+    return len(records)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure and close it; raises InputError for another format, StorageError."""
+    try:
+        check_format(path)
+        figure.savefig(path, dpi=110)
+    except OSError as error:
+        raise StorageError(f"{path}: the plot could not be written ({error.strerror}); name another file") from error
+    finally:
+        plt.close(figure)
+
+
+def plot_charts(charts: Sequence[Chart], path: Path) -> None:
+    """Write charts below each other, as PNG or SVG by the name's end; raises InputError, StorageError."""
+    check_format(path)
+    figure, axes = plt.subplots(len(charts), figsize=(7, 4.2 * len(charts)), layout="constrained", squeeze=False)
+    for one, chart in zip(axes[:, 0], charts, strict=True):
+        _draw_chart(one, chart)
+    try:
+        figure.savefig(path, dpi=110)
+    except OSError as error:
+        raise StorageError(f"{path}: the plot could not be written ({error.strerror}); name another file") from error
+    finally:
+        plt.close(figure)
+
+
+def _draw_chart(axes: Any, chart: Chart) -> None:
+    for one in chart.series:
+        xs, ys = [x for x, _ in one.points], [y for _, y in one.points]
+        colour = COLOURS[one.colour % len(COLOURS)]
+        style = {"points": "", "line": "-", "steps": "-", "dashes": "--"}[one.form]
+        marker = "o" if one.form == "points" else ""
+        named = {"label": one.name} if one.name else {}
+        steps = {"drawstyle": "steps-post"} if one.form == "steps" else {}
+        axes.plot(xs, ys, marker=marker, linestyle=style, markersize=4, color=colour, **named, **steps)
+        for x, y, text in zip(xs, ys, one.labels, strict=False):
+            axes.annotate(text, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    for value, text in chart.x_marks:
+        axes.axvline(value, color="tab:red", linestyle="--", linewidth=1)
+        axes.annotate(text, (value, 0.02), xycoords=("data", "axes fraction"), fontsize=8, color="tab:red")
+    if chart.x_log:
+        _milliseconds(axes.xaxis, axes.set_xscale)
+    if chart.y_log:
+        _milliseconds(axes.yaxis, axes.set_yscale)
+    if chart.from_zero:
+        axes.set_ylim(bottom=0)
+    if chart.y_names:
+        axes.set_yticks(range(len(chart.y_names)), chart.y_names)
+    axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
+    axes.grid(alpha=0.3)
+    names = {one.name for one in chart.series if one.name}
+    if len(names) > 1:
+        handles, labels = axes.get_legend_handles_labels()
+        by_name = dict(zip(labels, handles, strict=True))
+        axes.legend(list(by_name.values()), list(by_name), fontsize=8)
+
+
+def shares_in_time(records: Sequence[RequestRecord], start: float) -> tuple[list[float], list[float]]:
+    """Middle in seconds of each part of the time, and the share of its deadlines that was met.
+
+    A request that got no answer is a deadline that was missed. Parts without a deadline are left out.
+    """
+    given = [record for record in records if record.deadline_ms is not None]
+    width = max((given[-1].time - start) / BINS, 1e-9) if given else 1.0
+    parts: dict[int, list[bool]] = {}
+    for record in given:
+        parts.setdefault(min(int((record.time - start) / width), BINS - 1), []).append(record.met is True)
+    return [(part + 0.5) * width for part in parts], [sum(ends) / len(ends) for ends in parts.values()]
+
+
+def _draw_latency(axes: Any, records: Sequence[RequestRecord], start: float) -> None:
+    for outcomes, colour, label in (
+        (("in_time", "no_deadline"), "tab:green", "in time, or no deadline"),
+        (("late",), "tab:red", "late"),
+    ):
+        chosen = [record for record in records if record.outcome in outcomes]
+        if chosen:
+            axes.scatter(
+                [record.time - start for record in chosen],
+                [record.latency_ms for record in chosen],
+                s=6,
+                color=colour,
+                label=label,
+            )
+    given = [record for record in records if record.deadline_ms is not None]
+    if given:
+        times, deadlines = _with_gaps([(record.time - start, float(record.deadline_ms or 0)) for record in given])
+        axes.plot(times, deadlines, color="black", linestyle="--", linewidth=1, label="deadline")
+    _milliseconds(axes.yaxis, axes.set_yscale)
+    axes.set_ylabel("latency, ms")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)  # above: late ones stay in sight
+
+
+def _draw_met(axes: Any, records: Sequence[RequestRecord], start: float) -> None:
+    times, shares = shares_in_time(records, start)
+    axes.plot(times, [100 * share for share in shares], color="tab:green", marker=".", linewidth=1)
+    axes.set_ylim(-5, 105)
+    axes.set_ylabel("in time, %")
+
+
+def _draw_subnets(axes: Any, records: Sequence[RequestRecord], start: float, order: Sequence[str]) -> None:
+    used = [name for name in order if any(record.subnet == name for record in records)]
+    chosen = [record for record in records if record.subnet in used]
+    axes.scatter(
+        [record.time - start for record in chosen], [used.index(record.subnet or "") for record in chosen], s=6
+    )
+    axes.set_yticks(range(len(used)), used)
+    axes.set_ylim(-0.5, len(used) - 0.5)
+    axes.set_ylabel("subnet")
+
+
+def _draw_load(axes: Any, records: Sequence[RequestRecord], start: float) -> None:
+    known = [(record.time - start, record.slow_down) for record in records if record.slow_down is not None]
+    axes.plot(*_with_gaps(known), color="tab:red", linewidth=1)
+    axes.set_ylabel("slow-down", color="tab:red")
+    others = [(one.time - start, one.signals["others_cpu"]) for one in records if "others_cpu" in one.signals]
+    if others:
+        beside = axes.twinx()
+        beside.plot(*_with_gaps([(at, 100 * share) for at, share in others]), color="tab:blue", linewidth=1, alpha=0.6)
+        beside.set_ylim(-5, 105)
+        beside.set_ylabel("CPU of others, %", color="tab:blue")
+
+
+def _draw_distribution(axes: Any, records: Sequence[RequestRecord]) -> None:
+    latencies = sorted(record.latency_ms for record in records if record.latency_ms is not None)
+    shares = [100 * (rank + 1) / len(latencies) for rank in range(len(latencies))]
+    axes.step(latencies, shares, where="post", color="tab:blue")
+    for share in (0.5, 0.99):
+        value = latencies[math.ceil(share * len(latencies)) - 1]
+        axes.axvline(value, color="black", linestyle=":", linewidth=1)
+        axes.annotate(f"p{100 * share:.0f} {value:.3g} ms", (value, 8), xytext=(3, 0), textcoords="offset points")
+    _milliseconds(axes.xaxis, axes.set_xscale)
+    axes.set_xlabel("latency, ms")
+    axes.set_ylabel("requests, %")
+
+
+def _milliseconds(axis: Any, set_scale: Any) -> None:
+    """A logarithmic axis with numbers as one writes them: 6, not 6 x 10^0."""
+    set_scale("log")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _with_gaps(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """The points as two columns, with a break where nothing was for a while."""
+    times: list[float] = []
+    values: list[float] = []
+    for at, value in points:
+        if times and at - times[-1] > PAUSE_S:
+            times.append(at)
+            values.append(math.nan)
+        times.append(at)
+        values.append(value)
+    return times, values
+
+
+def _by_accuracy(runs: Sequence[LoggedRun]) -> list[str]:
+    accuracies = {name: value for run in runs for name, value in run.header.accuracies.items()}
+    return sorted(accuracies, key=lambda name: accuracies[name])

@@ -1,0 +1,139 @@
+"""The manifest: what it writes and reads, and one line for every field of another form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gearshift.errors import InputError, SchemaError
+from gearshift.runtime.bundle.manifest import FileEntry, Manifest, PoolEntry
+from gearshift.runtime.space.elastic import layer_space
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.uniform import uniform_grid
+from tests.runtime.altered import set_field
+
+GOLDEN = Path(__file__).parents[2] / "data" / "golden-manifest.json"
+"""The manifest below as version 1 of the schema writes it: reading it must work for ever."""
+
+
+SHAPE = EncoderShape(2, 8, 2, 16, 100, 32, 2)
+
+
+GRID = uniform_grid(SHAPE, widths=(1.0, 0.5), depths=(1.0, 0.5))
+
+
+SPACE = layer_space(SHAPE, list(GRID.values()))
+
+
+MANIFEST_VALUE = Manifest(
+    name="gölden",
+    task="classification",
+    metric="accuracy",
+    labels=("no", "yes"),
+    max_length=32,
+    pad_id=0,
+    inputs=("input_ids", "attention_mask"),
+    space=SPACE,
+    pool=tuple(
+        PoolEntry(
+            name=name,
+            subnet=subnet,
+            executor="elastic",
+            file="fp32.onnx",
+            choice=SPACE.choice(subnet),
+            precision="fp32",
+            accuracy=0.875,
+            parameters=subnet.parameters(SHAPE),
+            macs=subnet.macs(SHAPE, 16),
+        )
+        for name, subnet in GRID.items()
+    ),
+    macs_tokens=16,
+    session_options={"graph_optimization_level": "disable"},
+    minimum_onnxruntime="1.23",
+    accuracy_rows=8,
+    licence="Apache-2.0",
+    made_by="gearshift 0.1.0",
+    files={},
+)
+
+
+def test_the_golden_manifest_is_read_and_written_back_unchanged() -> None:
+    raw = json.loads(GOLDEN.read_bytes())
+    manifest = Manifest.from_dict(raw)
+    assert manifest.pool == MANIFEST_VALUE.pool
+    assert manifest.space == SPACE
+    assert manifest.to_dict() == raw
+
+
+@pytest.mark.parametrize(
+    ("version", "hint"),
+    [
+        (2, "install a newer gearshift"),
+        (0, "export it again"),
+        ("1", "export it again"),
+        (True, "export it again"),
+    ],
+)
+def test_another_schema_version_is_refused(version: object, hint: str) -> None:
+    raw = {**json.loads(GOLDEN.read_bytes()), "schema_version": version}
+    with pytest.raises(SchemaError, match=f"expected schema version 1, found {version!r}; {hint}"):
+        Manifest.from_dict(raw)
+
+
+def test_a_manifest_without_a_version_is_refused() -> None:
+    raw = json.loads(GOLDEN.read_bytes())
+    del raw["schema_version"]
+    with pytest.raises(SchemaError, match="expected schema version 1, found None"):
+        Manifest.from_dict(raw)
+
+
+WRONG_FIELDS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "unknown field": set_field("colour", to="red"),
+    "missing field": lambda raw: raw.pop("labels"),
+    "labels as one text": set_field("labels", to="yes"),
+    "labels twice": set_field("labels", to=["a", "a"]),
+    "no labels": set_field("labels", to=[]),
+    "labels as numbers": set_field("labels", to=[1, 2]),
+    "length as text": set_field("max_length", to="64"),
+    "negative length": set_field("max_length", to=-1),
+    "name as number": set_field("name", to=3),
+    "unknown input": set_field("inputs", to=["input_ids", "pixels"]),
+    "options as list": set_field("session_options", to=[]),
+    "option as number": set_field("session_options", to={"a": 1}),
+    "pool as number": set_field("pool", to=3),
+    "entry without a name": lambda raw: raw["pool"][0].pop("name"),
+    "accuracy above 1": set_field("pool", 0, "accuracy", to=1.5),
+    "accuracy as text": set_field("pool", 0, "accuracy", to="0.9"),
+    "accuracy not a number": set_field("pool", 0, "accuracy", to=float("nan")),
+    "choice as text": set_field("pool", 0, "choice", to="0000"),
+    "subnet as number": set_field("pool", 0, "subnet", to=1),
+    "subnet of odd layers": set_field("pool", 0, "subnet", to=[[1, 0]]),
+    "stages as number": set_field("space", "stages", to=1),
+    "shape without layers": lambda raw: raw["space"]["shape"].pop("layers"),
+    "files as list": set_field("files", to=[]),
+    "size as text": set_field("files", "tokenizer.json", "bytes", to="12"),
+    "hash as number": set_field("files", "tokenizer.json", "sha256", to=12),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG_FIELDS)
+def test_a_field_of_another_form_is_a_schema_error_in_one_line(fault: str) -> None:
+    raw = json.loads(GOLDEN.read_bytes())
+    WRONG_FIELDS[fault](raw)
+    with pytest.raises(SchemaError, match=r"not of schema version 1.*export the bundle again") as caught:
+        Manifest.from_dict(raw)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("size", "digest", "message"),
+    [(-1, "", "bytes of a file: not usable: -1"), (True, "", "bytes of a file"), (1, b"", "sha256 of a file")],
+)
+def test_a_manifest_with_an_unusable_field_cannot_be_made(size: Any, digest: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        FileEntry(size, digest)

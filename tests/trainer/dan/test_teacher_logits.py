@@ -1,0 +1,95 @@
+"""Logits of a teacher."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import transformers
+
+from gearshift.errors import ModelError
+from gearshift.runtime import Engine
+from gearshift.runtime.dan.model import Floats, Text
+from gearshift.trainer.dan import teacher_logits as teacher_module
+from gearshift.trainer.dan.teacher_logits import teacher_logits
+from tests.data.make_tiny_bundle import make_checkpoint
+
+TEXTS = ["snow and ice all day", "sun", "a mild breeze"]
+
+
+def _teacher(path: Path) -> Path:
+    make_checkpoint(path, TEXTS * 9, 2)
+    return path
+
+
+def _asked(teacher: Path, cache: Path, labels: tuple[str, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return teacher_logits(teacher, TEXTS, labels, cache=cache, max_length=16, batch_size=2)
+
+
+def test_logits_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = _teacher(tmp_path / "teacher")
+    first = _asked(teacher, tmp_path / "cache", ("LABEL_0", "LABEL_1"))
+    assert first.shape == (3, 2) and len({*first[:, 0].tolist()}) == 3
+    with monkeypatch.context() as patch:
+        patch.setattr(transformers.AutoModelForSequenceClassification, "from_pretrained", None)
+        np.testing.assert_array_equal(_asked(teacher, tmp_path / "cache", ("LABEL_0", "LABEL_1")), first)
+    swapped = _asked(teacher, tmp_path / "cache", ("LABEL_1", "LABEL_0"))
+    np.testing.assert_allclose(swapped, first[:, ::-1], rtol=1e-6)
+
+
+def test_answers_are_known_by_what_the_teacher_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So they can be computed on another machine, with a GPU; and another teacher in the same place is asked itself."""
+    labels, cache = ("LABEL_0", "LABEL_1"), tmp_path / "cache"
+    first = _asked(_teacher(tmp_path / "teacher"), cache, labels)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(tmp_path / "teacher", elsewhere)
+    with monkeypatch.context() as patch:
+        patch.setattr(transformers.AutoModelForSequenceClassification, "from_pretrained", None)
+        np.testing.assert_array_equal(_asked(elsewhere, cache, labels), first)
+    weights = safetensors.numpy.load_file(elsewhere / "model.safetensors")
+    changed = {name: weight * 1.5 for name, weight in weights.items()}
+    safetensors.numpy.save_file(changed, elsewhere / "model.safetensors", {"format": "pt"})
+    assert not np.allclose(_asked(elsewhere, cache, labels), first)
+
+
+def test_a_teacher_of_other_labels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="expected a teacher of the labels a, b, found LABEL_0, LABEL_1"):
+        _asked(_teacher(tmp_path / "teacher"), tmp_path, ("a", "b"))
+
+
+def test_a_bundle_teaches_with_its_most_accurate_subnet_in_int8(tiny_bundle: Path, tmp_path: Path) -> None:
+    with Engine.load(tiny_bundle, precision="int8", sensors=False) as engine:
+        engine.pin(max(engine.pool.values(), key=lambda entry: (entry.accuracy, entry.macs)).name)
+        expected = [engine.run(text).scores for text in TEXTS]
+        labels = engine.labels[::-1]
+    logits = teacher_logits(tiny_bundle, TEXTS, labels, cache=tmp_path, batch_size=1)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(shares, [[scores[label] for label in labels] for scores in expected], atol=1e-5)
+
+
+def test_an_interruption_loses_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher, labels = _teacher(tmp_path / "teacher"), ("LABEL_0", "LABEL_1")
+    whole = _asked(teacher, tmp_path / "whole", labels)
+    logits, calls = teacher_module._Classifier.logits, []
+
+    def interrupted(self: teacher_module._Classifier, texts: Sequence[Text]) -> Floats:
+        calls.append(len(texts))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return logits(self, texts)
+
+    monkeypatch.setattr(teacher_module._Classifier, "logits", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _asked(teacher, tmp_path / "cache", labels)
+    calls[:] = [0, 0]
+    np.testing.assert_array_equal(_asked(teacher, tmp_path / "cache", labels), whole)
+    assert calls[2:] == [1]  # two of the three texts were kept
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no bundle and no classifier"):
+        _asked(tmp_path, tmp_path, ("a", "b"))

@@ -1,0 +1,105 @@
+"""Every encoder with every head: what transformers answers, the elastic model answers."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from gearshift.errors import ModelError
+from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.trainer.model.checkpoint import load_checkpoint, load_run, save_run
+from gearshift.trainer.model.huggingface import POOLING, load_model, read_config, read_pooling, shape_of
+from gearshift.trainer.model.names import ARCHITECTURES
+from tests.trainer.encoders import (
+    ENCODERS,
+    HEADS,
+    POSITIONS,
+    HeadCase,
+    add_tokenizer,
+    answer_of,
+    batch_for,
+    write_model,
+)
+
+LENGTHS = ([1], [2], [17], [POSITIONS], [17] * 4, [17, 1, POSITIONS, 2])
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_the_full_subnet_answers_as_transformers_does(encoder: str, head: HeadCase, tmp_path: Path) -> None:
+    theirs = write_model(tmp_path, encoder, head)
+    model = load_model(tmp_path, read_config(tmp_path), head.task, head.outputs).eval()
+    for lengths in LENGTHS:
+        batch = batch_for(theirs, model.shape, lengths)
+        with torch.no_grad():
+            found = model(batch, model.full).logits
+        wanted = answer_of(theirs, batch, head)
+        assert found.shape == wanted.shape
+        real = batch.attention_mask.bool() if TASKS[head.task].per_token else ...
+        assert (found[real] - wanted[real]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_run_of_it_is_a_checkpoint_that_transformers_loads(
+    encoder: str, head: HeadCase, checkpoint_path: Path, tmp_path: Path
+) -> None:
+    theirs = write_model(tmp_path / "model", encoder, head)
+    add_tokenizer(tmp_path / "model", checkpoint_path)
+    labels = tuple(f"LABEL_{number}" for number in range(head.outputs)) if TASKS[head.task].labelled else ()
+    checkpoint = load_checkpoint(tmp_path / "model", labels, task=head.task)
+    assert checkpoint.has_classifier
+    grid = uniform_grid(checkpoint.model.shape)
+    save_run(tmp_path / "run", checkpoint, subnets=grid, accuracies=dict.fromkeys(grid, 0.5), facts={"max_length": 16})
+    loaded, report = getattr(
+        transformers, ARCHITECTURES[theirs.config.model_type].class_name(head.task)
+    ).from_pretrained(tmp_path / "run", output_loading_info=True)
+    assert not report["unexpected_keys"]
+    assert not report["mismatched_keys"]
+    assert all("pooler" in name for name in report["missing_keys"])  # which an embedding does not use
+    back = load_run(tmp_path / "run").checkpoint
+    assert (back.task, back.labels, back.model.head) == (head.task, labels, checkpoint.model.head)
+    batch = batch_for(theirs, checkpoint.model.shape, [5, 17])
+    real = batch.attention_mask.bool() if TASKS[head.task].per_token else ...
+    with torch.no_grad():
+        answers = [answer_of(loaded.eval(), batch, head), back.model.eval()(batch, back.model.full).logits]
+    for found in answers:
+        assert (found[real] - answer_of(theirs, batch, head)[real]).abs().max() < 1e-5
+
+
+def test_rows_of_the_position_table_that_no_token_uses_are_left_out(tmp_path: Path) -> None:
+    write_model(tmp_path, "RoBERTa", HEADS["classification"])
+    shape = shape_of(read_config(tmp_path))
+    assert (shape.positions, shape.types) == (POSITIONS, 0)
+
+
+def test_a_sentence_model_without_a_word_on_pooling_takes_the_mean(tmp_path: Path) -> None:
+    assert read_pooling(tmp_path) == "mean"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"pooling_mode_max_tokens": True}, "expected one of .*, found pooling_mode_max_tokens"),
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "expected one of"),
+        ({}, "expected one of"),
+        ([], "not readable"),
+    ],
+)
+def test_a_pooling_that_is_not_supported_is_refused(content: object, message: str, tmp_path: Path) -> None:
+    (tmp_path / POOLING).parent.mkdir()
+    (tmp_path / POOLING).write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=message):
+        read_pooling(tmp_path)
+
+
+def test_a_head_for_another_task_is_not_taken_for_one_of_this_task(checkpoint_path: Path, tmp_path: Path) -> None:
+    write_model(tmp_path, "BERT", HEADS["classification"])
+    add_tokenizer(tmp_path, checkpoint_path)
+    assert not load_checkpoint(tmp_path, task="question-answering").has_classifier
+    assert not load_checkpoint(tmp_path, task="regression").has_classifier
+    assert not load_checkpoint(tmp_path, ("a", "b"), task="token-classification").has_classifier
+    assert load_checkpoint(tmp_path, task="embedding").has_classifier  # it has no weights of its own

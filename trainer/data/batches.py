@@ -1,0 +1,258 @@
+"""Rows -> token ids once, then padded batches for every epoch.
+
+The tokenizer is a `tokenizers.Tokenizer`, the library that the device uses, so that both see the same ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from gearshift.errors import DataError, InputError
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.data.targets import IGNORED, Target, target_reader
+
+_CHUNK_BATCHES = 50
+"""Batches whose rows are sorted by length together: enough to waste little padding."""
+
+
+_LEAST_CHUNKS = 4
+"""Chunks of a small data set; sorted as one, it would put the same rows together in every epoch."""
+
+
+_ROWS_AT_ONCE = 1000
+"""Rows tokenised in one call; each result holds offsets and words too, many times the size of its ids."""
+
+
+_PAD_TOKENS = ("[PAD]", "<pad>")
+"""BERT's and RoBERTa's, for a tokenizer whose file sets no padding."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many there are of what losses are means over."""
+
+    rows: float
+    tokens: float
+    """Real ones, without the padding."""
+    labels: float
+    """Those that are not IGNORED."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows padded to the longest of them, int64 but for labels that are numbers."""
+
+    input_ids: torch.Tensor
+    """(batch, tokens); the pad id after the end of each row."""
+    attention_mask: torch.Tensor
+    """(batch, tokens); 1 for a token, 0 for padding."""
+    token_type_ids: torch.Tensor
+    """(batch, tokens); 1 for the tokens of the second text of a pair, where the tokenizer marks them."""
+    labels: torch.Tensor
+    """What is to be learnt, as `targets` has it for each row: (batch,) of classification and float32 of regression;
+    (batch, tokens) of token classification, with IGNORED where there is nothing to learn; (batch, 2) of question
+    answering; for an embedding (batch, 0), or float32 vectors (batch, hidden) to be compared with."""
+    indices: torch.Tensor
+    """(batch,); the place of each row among the encoded rows, to bring results back in their order."""
+    mean_over: Counts | None = None
+    """Of a part of a batch: the counts of the whole, so that the losses of its parts add up to that of the whole."""
+
+    @property
+    def counts(self) -> Counts:
+        """What losses divide their sums by."""
+        if self.mean_over is not None:
+            return self.mean_over
+        known = self.labels != IGNORED
+        return Counts(len(self.indices), int(self.attention_mask.sum()), max(1, int(known.sum())))
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def part(self, start: int, stop: int, mean_over: Counts) -> Batch:
+        """Some of its rows, with the padding that they have here."""
+        return replace(self._map(lambda tensor: tensor[start:stop]), mean_over=mean_over)
+
+    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        tensors = (self.input_ids, self.attention_mask, self.token_type_ids, self.labels, self.indices)
+        ids, mask, types, labels, indices = map(change, tensors)
+        return Batch(ids, mask, types, labels, indices, self.mean_over)
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedRows:
+    """Tokenised rows, in their original order."""
+
+    ids: tuple[NDArray[np.int32], ...]
+    """Token ids of each row, (tokens,), with the special tokens and without padding."""
+    type_ids: tuple[NDArray[np.int8], ...]
+    """Token types of each row, (tokens,)."""
+    labels: NDArray[Any] | tuple[NDArray[np.int64], ...]
+    """As `Batch.labels` has them, (rows, ...); an array (tokens,) for each row of token classification."""
+    pad_id: int
+    pad_type_id: int
+    truncated: int
+    """How many rows were cut to the maximum length."""
+    task: str = "classification"
+    names: tuple[str, ...] = ()
+    """The names of the labels."""
+    rows: tuple[Row, ...] = ()
+    """What the tokens were made of."""
+    places: tuple[NDArray[np.int32], ...] = ()
+    """Where each row's answer lies, as `targets.Target` has it."""
+    dropped: int = 0
+    """How many rows were left out because their answer is cut off."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch_count(self, batch_size: int, *, drop_last: bool = False) -> int:
+        """How many batches `batches` gives."""
+        _check_batch_size(batch_size)
+        return len(self) // batch_size if drop_last else -(-len(self) // batch_size)
+
+    def batches(self, batch_size: int, *, seed: int | None = None, drop_last: bool = False) -> Iterator[Batch]:
+        """One epoch: each row once, in batches of rows of similar length.
+
+        With a seed: shuffled, sorted by length within chunks, cut into batches, the batches shuffled. Pass
+        another seed for each epoch; the same seed gives the same batches. Without one: in order of length.
+        `drop_last` leaves out the rows, picked by the seed, that do not fill a batch.
+        Raises InputError for a batch size below 1.
+        """
+        _check_batch_size(batch_size)
+        order = self._order(batch_size, seed, drop_last)
+        starts = np.arange(0, len(order), batch_size)
+        if seed is not None:
+            # Not the generator that made the order: the two must not depend on each other's draws.
+            starts = np.random.default_rng((seed, 1)).permutation(starts)
+        return (self._batch(order[start : start + batch_size]) for start in starts)
+
+    def select(self, rows: Sequence[int]) -> Batch:
+        """One batch of the rows at these places, in this order."""
+        return self._batch(np.asarray(rows, dtype=np.int64))
+
+    def _order(self, batch_size: int, seed: int | None, drop_last: bool) -> NDArray[np.int64]:
+        """Places of the rows, so that each run of `batch_size` from the start is a batch."""
+        lengths = np.array([len(ids) for ids in self.ids], dtype=np.int64)
+        if seed is None:
+            order = np.argsort(lengths, kind="stable")
+        else:
+            order = np.random.default_rng((seed, 0)).permutation(len(self))
+        if drop_last:
+            order = order[: len(order) // batch_size * batch_size]
+        if seed is None:
+            return order
+        batches = min(_CHUNK_BATCHES, max(1, len(order) // (batch_size * _LEAST_CHUNKS)))
+        size = batches * batch_size
+        chunks = [order[start : start + size] for start in range(0, len(order), size)]
+        # The chunks are shuffled already, so equal lengths stay in random order.
+        return np.concatenate([chunk[np.argsort(lengths[chunk], kind="stable")] for chunk in chunks] or [order])
+
+    def _batch(self, rows: NDArray[np.int64]) -> Batch:
+        tokens = max(len(self.ids[row]) for row in rows)
+        input_ids = np.full((len(rows), tokens), self.pad_id, dtype=np.int64)
+        type_ids = np.full((len(rows), tokens), self.pad_type_id, dtype=np.int64)
+        mask = np.zeros((len(rows), tokens), dtype=np.int64)
+        for place, row in enumerate(rows):
+            length = len(self.ids[row])
+            input_ids[place, :length] = self.ids[row]
+            type_ids[place, :length] = self.type_ids[row]
+            mask[place, :length] = 1
+        arrays = (input_ids, mask, type_ids, self._labels_of(rows, tokens), rows)
+        ids, mask_, types, labels, indices = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+        return Batch(ids, mask_, types, labels, indices)
+
+    def _labels_of(self, rows: NDArray[np.int64], tokens: int) -> NDArray[Any]:
+        if not isinstance(self.labels, tuple):
+            return self.labels[rows]
+        padded = np.full((len(rows), tokens), IGNORED, dtype=np.int64)
+        for place, row in enumerate(rows):
+            padded[place, : len(self.labels[row])] = self.labels[row]
+        return padded
+
+
+def encode(
+    rows: Sequence[Row],
+    labels: Sequence[str],
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    task: str = "classification",
+    pad_id: int | None = None,
+    drop_cut: bool = False,
+) -> EncodedRows:
+    """The rows of a task as token ids, cut to `max_length` tokens, special tokens included.
+
+    A label becomes its place in `labels`; of a pair the longer text is cut first. The tokenizer is not
+    changed: its own padding and truncation are put aside in a copy. `pad_id` is the tokenizer's unless given.
+    `drop_cut` leaves out the questions whose answer is cut off: there is nothing to learn from them.
+    Raises DataError for a label that is not among `labels`, for a row without tokens and where all rows are left
+    out, InputError for a maximum length that has no room for text and for a tokenizer without a pad token.
+    """
+    read_target = target_reader(task, labels)
+    cutting = _truncating(tokenizer, max_length, paired=any(row.pair is not None for row in rows))
+    kept: list[tuple[Row, NDArray[np.int32], NDArray[np.int8], Target]] = []
+    truncated = 0
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        part = rows[start : start + _ROWS_AT_ONCE]
+        encodings = cutting.encode_batch([row.text if row.pair is None else (row.text, row.pair) for row in part])
+        for number, (row, encoding) in enumerate(zip(part, encodings, strict=True), start=start):
+            if not encoding.ids:
+                raise DataError(f"row {number}: the tokenizer finds no tokens in its text; remove the row")
+            truncated += bool(encoding.overflowing)
+            target = read_target(f"row {number}", row, encoding)
+            if not (drop_cut and target.cut):
+                ids, type_ids = np.array(encoding.ids, dtype=np.int32), np.array(encoding.type_ids, dtype=np.int8)
+                kept.append((row, ids, type_ids, target))
+    if rows and not kept:
+        raise DataError(f"the answers of all {len(rows)} rows are cut off at {max_length} tokens; raise max_length")
+    per_token = task == "token-classification"
+    values = [target.values for *_, target in kept]
+    return EncodedRows(
+        tuple(ids for _, ids, _, _ in kept),
+        tuple(type_ids for _, _, type_ids, _ in kept),
+        tuple(values) if per_token else np.array(values),
+        pad_id_of(tokenizer) if pad_id is None else pad_id,
+        int((tokenizer.padding or {}).get("pad_type_id", 0)),
+        truncated,
+        task,
+        tuple(labels),
+        tuple(row for row, *_ in kept),
+        tuple(target.places for *_, target in kept),
+        len(rows) - len(kept),
+    )
+
+
+def _truncating(tokenizer: Tokenizer, max_length: int, *, paired: bool) -> Any:
+    """A copy of the tokenizer that cuts to `max_length` and does not pad."""
+    special = tokenizer.num_special_tokens_to_add(paired)
+    least = special + (2 if paired else 1)
+    if max_length < least:
+        raise InputError(f"max_length: expected at least {least}, room for {special} special tokens, got {max_length}")
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.no_padding()
+    copy.enable_truncation(max_length, strategy="longest_first")
+    return copy
+
+
+def pad_id_of(tokenizer: Tokenizer) -> int:
+    """The id that rows are padded with; raises InputError for a tokenizer that has none."""
+    if tokenizer.padding is not None:
+        return int(tokenizer.padding["pad_id"])
+    for token in _PAD_TOKENS:
+        found = tokenizer.token_to_id(token)
+        if found is not None:
+            return int(found)
+    raise InputError(f"tokenizer: no pad token; expected {' or '.join(_PAD_TOKENS)}, or pass pad_id")
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"batch_size: expected at least 1, got {batch_size}")

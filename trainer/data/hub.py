@@ -1,0 +1,113 @@
+"""Data sets of the Hugging Face hub, through `datasets`; those of GLUE by name.
+
+1. `hub:OWNER/NAME`, `hub:OWNER/NAME/CONFIG` or, of GLUE, `glue/TASK`.
+2. Labels that the hub keeps as numbers with names get their names.
+3. The labels of GLUE's test rows are nobody's but the organisers'. Its validation rows are the test split here, and dev
+   rows are held out of train, so that no figure is of rows that a choice was made on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+
+from gearshift.errors import DataError
+from gearshift.extras import require
+
+HUB, GLUE = "hub:", "glue/"
+
+
+GLUE_COLUMNS: Mapping[str, tuple[str, str | None]] = {
+    "cola": ("sentence", None),
+    "sst2": ("sentence", None),
+    "mrpc": ("sentence1", "sentence2"),
+    "qqp": ("question1", "question2"),
+    "stsb": ("sentence1", "sentence2"),
+    "mnli": ("premise", "hypothesis"),
+    "qnli": ("question", "sentence"),
+    "rte": ("sentence1", "sentence2"),
+    "wnli": ("sentence1", "sentence2"),
+}
+"""Task of GLUE -> its columns of texts."""
+
+
+GLUE_SPLITS = {"train": "train", "validation": "test", "validation_matched": "test"}
+
+
+SPLITS = {"train": "train", "validation": "dev", "valid": "dev", "dev": "dev", "test": "test"}
+"""Split there -> ours."""
+
+
+Records = Iterator[tuple[int, dict[str, object]]]
+"""The number of each row, from 1, and its values by column."""
+
+
+def is_hub_name(path: str) -> bool:
+    """Whether this names a data set of the hub, rather than a file or a folder here."""
+    return path.startswith(HUB) or (path.startswith(GLUE) and not Path(path).exists())
+
+
+def glue_columns(path: str, task: str) -> tuple[str, str | None] | None:
+    """The columns of a task of GLUE, None for other data sets; raises DataError for a name or task that is not its."""
+    if path.startswith(HUB) or not is_hub_name(path):
+        return None
+    name = path.removeprefix(GLUE)
+    if name not in GLUE_COLUMNS:
+        raise DataError(f"{path}: GLUE has no such task; expected one of {', '.join(GLUE_COLUMNS)}")
+    expected = "regression" if name == "stsb" else "classification"
+    if task != expected:
+        raise DataError(f"{path}: is for {expected}, not for {task}; pass --task {expected}")
+    return GLUE_COLUMNS[name]
+
+
+def hub_records(path: str) -> dict[str, Callable[[], Records]]:
+    """Split of ours -> what gives its records; raises DataError in one line where the data set cannot be had."""
+    require("hub", "datasets")
+    import datasets
+
+    glue = path.startswith(GLUE)
+    parts = ["nyu-mll/glue", path.removeprefix(GLUE)] if glue else _name_and_config(path.removeprefix(HUB))
+    level = huggingface_hub.logging.get_verbosity()
+    huggingface_hub.logging.set_verbosity_error()  # it says at length that it tries again
+    try:
+        found = datasets.load_dataset(*parts)
+    except Exception as error:  # from a name that is not there to a machine that is offline
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DataError(
+            f"{path}: not to be had from the hub ({said}); download it elsewhere and pass its folder"
+        ) from error
+    finally:
+        huggingface_hub.logging.set_verbosity(level)
+    ours: dict[str, Callable[[], Records]] = {}
+    for split, rows in found.items():
+        wanted = (GLUE_SPLITS if glue else SPLITS).get(split)
+        if wanted is not None and wanted not in ours:
+            ours[wanted] = lambda rows=rows: _records(rows)  # type: ignore[misc]
+    if "train" not in ours:
+        raise DataError(f"{path}: has no train split; found {', '.join(found)}")
+    return ours
+
+
+def _name_and_config(name: str) -> list[str]:
+    """`owner/name` or `owner/name/config` as `datasets` takes them; a directory here stays one."""
+    parts = name.split("/")
+    return ["/".join(parts[:2]), parts[2]] if len(parts) == 3 and parts[0] else [name]
+
+
+def _records(rows: Any) -> Records:
+    names = {column: read for column, kind in rows.features.items() if (read := _names_of(kind)) is not None}
+    for number, values in enumerate(rows, start=1):
+        yield number, {column: names[column](value) if column in names else value for column, value in values.items()}
+
+
+def _names_of(kind: Any) -> Callable[[Any], object] | None:
+    """What gives the name of a label, or of each of a list of them; None for a column that holds no labels."""
+    if hasattr(kind, "int2str"):
+        return lambda value: kind.int2str(value) if value is not None and value >= 0 else None
+    inner: Any = getattr(kind, "feature", None)
+    if hasattr(inner, "int2str"):
+        return lambda values: [inner.int2str(value) for value in values]
+    return None

@@ -1,0 +1,234 @@
+"""What a row of data is for each task, and how it is read from a record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gearshift.errors import DataError, InputError
+from gearshift.trainer.data.formats import listed
+
+Values = Mapping[str, object]
+
+
+QUESTIONS = "qas"
+"""Column of SQuAD's records of one context with several questions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The words of a text, which single blanks divide, each with its tag."""
+
+    starts: tuple[int, ...]
+    """Place in the text, in characters, where each word begins."""
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """The labels that fit a text: any number of them, or none."""
+
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One right answer: a part of the second text."""
+
+    start: int
+    text: str
+
+
+Label = str | float | Several | Tags | tuple[Span, ...] | None
+"""Of classification, regression, multi-label classification, token classification, question answering (any of them is
+right), embedding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One text, or pair of texts, with what is to be learnt of it."""
+
+    text: str
+    """For question answering the question."""
+    pair: str | None
+    """The second text of a pair, for question answering the context; None where the data set has single texts."""
+    label: Label
+    group: str | None = None
+    """Rows of one group are held out together; None: those of equal texts are."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a file are read."""
+
+    text: str
+    pair: str | None
+    pair_needed: bool
+    label: tuple[str, ...]
+    """The first of these that a file has; none for tasks without labels."""
+
+    def required(self, task: str) -> tuple[str | tuple[str, ...], ...]:
+        """What every record must have; one of a tuple is enough."""
+        pair = (self.pair,) if self.pair_needed and self.pair is not None else ()
+        if task == "question-answering":
+            return (*pair, (self.text, QUESTIONS))
+        label = (self.label if len(self.label) > 1 else self.label[0],) if self.label else ()
+        return (self.text, *label, *pair)
+
+
+DEFAULTS = {
+    "classification": Columns("sentence", "sentence2", False, ("label",)),
+    "multi-label-classification": Columns("sentence", "sentence2", False, ("labels", "label")),
+    "regression": Columns("sentence", "sentence2", False, ("label", "score")),
+    "token-classification": Columns("tokens", None, False, ("ner_tags", "tags")),
+    "question-answering": Columns("question", "context", True, ("answers",)),
+    "embedding": Columns("sentence", None, False, ()),
+}
+"""Task -> the columns that are read unless others are named."""
+
+
+def choose_columns(task: str, text: str, pair: str | None, label: str) -> Columns:
+    """The columns of a task; "" stands for its default, and a pair of None for single texts. Raises InputError."""
+    if task not in DEFAULTS:
+        raise InputError(f"task: expected one of {', '.join(DEFAULTS)}, got {task!r}")
+    own = DEFAULTS[task]
+    if task == "question-answering" or own.pair is not None:
+        chosen, needed = (own.pair, own.pair_needed) if pair in ("", own.pair) else (pair, pair is not None)
+    else:
+        chosen, needed = None, False
+    return Columns(text or own.text, chosen, needed, (label,) if label and own.label else own.label)
+
+
+def read_rows(task: str, where: str, values: Values, columns: Columns) -> Iterator[Row]:
+    """The rows of one record, of which only question answering has more than one; raises DataError."""
+    if task == "token-classification":
+        yield _tagged(where, values, columns)
+    elif task == "question-answering":
+        yield from _questions(where, values, columns)
+    else:
+        pair = None
+        if columns.pair is not None and columns.pair in values:
+            pair = _text(where, columns.pair, values[columns.pair])
+        label: Label = None
+        if columns.label:
+            name = _present(columns.label, values)
+            label = _LABEL_READERS.get(task, _label)(where, name, values[name])
+        yield Row(_text(where, columns.text, values[columns.text]), pair, label)
+
+
+def _tagged(where: str, values: Values, columns: Columns) -> Row:
+    words, tags = values[columns.text], values[_present(columns.label, values)]
+    column = _present(columns.label, values)
+    for name, found in ((columns.text, words), (column, tags)):
+        if not isinstance(found, list) or not found:
+            raise DataError(f"{where}: expected a list in {name!r}, got {_kind(found)}")
+    assert isinstance(words, list) and isinstance(tags, list)
+    if len(words) != len(tags):
+        raise DataError(f"{where}: {len(words)} words in {columns.text!r} but {len(tags)} tags in {column!r}")
+    starts, place = [], 0
+    for word in words:
+        starts.append(place)
+        place += len(_text(where, columns.text, word)) + 1
+    return Row(" ".join(words), None, Tags(tuple(starts), tuple(_label(where, column, tag) for tag in tags)))
+
+
+def _questions(where: str, values: Values, columns: Columns) -> Iterator[Row]:
+    assert columns.pair is not None
+    context = _text(where, columns.pair, values[columns.pair])
+    title = values.get("title")
+    group = title if isinstance(title, str) and title else context
+    asked = values.get(QUESTIONS, [values])
+    if not isinstance(asked, list) or not asked:
+        raise DataError(f"{where}: expected a list of questions in {QUESTIONS!r}, got {_kind(asked)}")
+    for one in asked:
+        if not isinstance(one, Mapping):
+            raise DataError(f"{where}: expected an object for each question in {QUESTIONS!r}, got {_kind(one)}")
+        for name in (columns.text, columns.label[0]):
+            if name not in one:
+                raise DataError(f"{where}: no column {name!r}; found {listed(one)}; name the column to use")
+        answers = _answers(where, columns.label[0], one[columns.label[0]], context)
+        yield Row(_text(where, columns.text, one[columns.text]), context, answers, group)
+
+
+def _answers(where: str, column: str, value: object, context: str) -> tuple[Span, ...]:
+    """From `[{text, answer_start}, ...]` as in SQuAD, or `{text: [...], answer_start: [...]}` as in `datasets`."""
+    if isinstance(value, Mapping):
+        texts, starts = value.get("text"), value.get("answer_start")
+        if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
+            raise DataError(f"{where}: expected as many of 'text' as of 'answer_start' in {column!r}")
+        value = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{where}: expected an answer or more in {column!r}, got {_kind(value)}")
+    return tuple(_span(where, column, one, context) for one in value)
+
+
+def _span(where: str, column: str, value: object, context: str) -> Span:
+    if not isinstance(value, Mapping) or type(value.get("answer_start")) is not int:
+        raise DataError(f"{where}: expected 'text' and a whole 'answer_start' for each of {column!r}")
+    text, start = _text(where, "text", value.get("text")), value["answer_start"]
+    if start < 0 or context[start : start + len(text)] != text:
+        found = context[max(start, 0) : max(start, 0) + len(text)]
+        raise DataError(f"{where}: answer {text!r} is not at {start} of its context, {found!r} is; mend answer_start")
+    return Span(start + len(text) - len(text.lstrip()), text.strip())
+
+
+def _present(names: Sequence[str], values: Values) -> str:
+    return next(name for name in names if name in values)
+
+
+def _kind(value: object) -> str:
+    return "an empty list" if value == [] else type(value).__name__
+
+
+def _text(where: str, column: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"{where}: expected a text in {column!r}, got {type(value).__name__}")
+    if not value.strip():
+        raise DataError(f"{where}: empty text in {column!r}; fill it in or delete the row")
+    if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        # JSON can spell half of a surrogate pair; the tokenizer cannot take it.
+        raise DataError(f"{where}: half a surrogate pair in {column!r}; mend the escape")
+    return value
+
+
+def _label(where: str, column: str, value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()  # as JSON spells it
+    if not isinstance(value, str | int):
+        raise DataError(f"{where}: expected a string or an integer in {column!r}, got {type(value).__name__}")
+    label = str(value).strip()
+    if not label:
+        raise DataError(f"{where}: empty label in {column!r}; fill it in or delete the row")
+    return label
+
+
+def _several(where: str, column: str, value: object) -> Several:
+    """From a list, or from a text in which `|` divides them, as TSV and CSV have it."""
+    if isinstance(value, str):
+        value = [part for part in value.split("|") if part.strip()]
+    if not isinstance(value, list):
+        raise DataError(
+            f"{where}: expected a list of labels in {column!r}, or labels with | between; got {_kind(value)}"
+        )
+    labels = tuple(_label(where, column, one) for one in value)
+    if len(set(labels)) < len(labels):
+        raise DataError(f"{where}: a label is named twice in {column!r}; name it once")
+    return Several(labels)
+
+
+def _number(where: str, column: str, value: object) -> float:
+    try:
+        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        shown = repr(value[:40] if isinstance(value, str) else value)
+        raise DataError(f"{where}: expected a number in {column!r}, got {shown}; mend it or delete the row")
+    return number
+
+
+_LABEL_READERS: Mapping[str, Callable[[str, str, object], Label]] = {
+    "regression": _number,
+    "multi-label-classification": _several,
+}

@@ -1,0 +1,121 @@
+"""What a model is to give for a row, as numbers beside its tokens.
+
+Token classification: the label of a word is to be given at its first token, the others count for nothing. The text
+is the words with single blanks between them, so its tokens are those that the engine gets for that text. The engine
+answers for words as its tokenizer cuts them: where a word of the data is more than one of those (`U.S.`), the first
+has its label, and the labels of the others were not learnt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Encoding
+
+from gearshift.errors import DataError
+from gearshift.trainer.data.rows import Row, Several, Span, Tags
+
+IGNORED = -100
+"""The place of a label where there is none: what torch's cross entropy leaves out."""
+
+
+_NO_PLACES = np.zeros(0, dtype=np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What one row teaches."""
+
+    values: NDArray[Any]
+    """() the place of the label, or a number; (labels,) 1 for each that fits, of several; (tokens,) the places of
+    labels; (2,) the tokens that an answer begins and ends with; (0,) of an embedding."""
+    places: NDArray[np.int32]
+    """Token classification: (words,) the first token of each word, -1 for one that is cut off. Question answering:
+    (tokens, 2) where each token of the second text begins and ends there, -1 for other tokens. Else (0,)."""
+    cut: bool = False
+    """Whether the answer to a question is cut off."""
+
+
+TargetReader = Callable[[str, Row, Encoding], Target]
+
+
+def target_reader(task: str, labels: Sequence[str]) -> TargetReader:
+    """What gives the target of a row of a task from its name in a message, the row, and its tokens."""
+    classes = {label: place for place, label in enumerate(labels)}
+
+    def place_of(where: str, label: object) -> int:
+        if not isinstance(label, str) or label not in classes:
+            raise DataError(f"{where}: label {label!r} is not among {', '.join(labels)}")
+        return classes[label]
+
+    def classification(where: str, row: Row, encoding: Encoding) -> Target:
+        return Target(np.array(place_of(where, row.label), dtype=np.int64), _NO_PLACES)
+
+    def tokens(where: str, row: Row, encoding: Encoding) -> Target:
+        assert isinstance(row.label, Tags)
+        places = word_places(row.label, row.text, encoding)
+        values = np.full(len(encoding.ids), IGNORED, dtype=np.int64)
+        for place, tag in zip(places, row.label.tags, strict=True):
+            known = place_of(where, tag)
+            if place >= 0:
+                values[place] = known
+        return Target(values, places)
+
+    def several(where: str, row: Row, encoding: Encoding) -> Target:
+        assert isinstance(row.label, Several)
+        values = np.zeros(len(labels), dtype=np.float32)
+        values[[place_of(where, label) for label in row.label.labels]] = 1
+        return Target(values, _NO_PLACES)
+
+    readers: dict[str, TargetReader] = {
+        "classification": classification,
+        "multi-label-classification": several,
+        "regression": lambda where, row, encoding: Target(np.array(row.label, dtype=np.float32), _NO_PLACES),
+        "token-classification": tokens,
+        "question-answering": lambda where, row, encoding: _answer(row, encoding),
+        "embedding": lambda where, row, encoding: Target(np.zeros(0, dtype=np.float32), _NO_PLACES),
+    }
+    return readers[task]
+
+
+def word_places(tags: Tags, text: str, encoding: Encoding) -> NDArray[np.int32]:
+    """(words,) the first token of each word, -1 for one that is cut off or that the tokenizer leaves nothing of."""
+    ends = [*(start - 1 for start in tags.starts[1:]), len(text)]
+    places = np.full(len(ends), -1, dtype=np.int32)
+    for number, (start, end) in enumerate(zip(tags.starts, ends, strict=True)):
+        found = _first_token(encoding, start, end)
+        if found is not None and found not in places:
+            places[number] = found
+    return places
+
+
+def _answer(row: Row, encoding: Encoding) -> Target:
+    """The first of the right answers that is there whole."""
+    assert isinstance(row.label, tuple)
+    second = np.array([sequence == 1 for sequence in encoding.sequence_ids], dtype=bool)
+    places = np.where(second[:, None], np.array(encoding.offsets, dtype=np.int32), -1).astype(np.int32)
+    for span in row.label:
+        found = span_tokens(span, places, truncated=bool(encoding.overflowing))
+        if found is not None:
+            return Target(np.array(found, dtype=np.int64), places)
+    return Target(np.full(2, IGNORED, dtype=np.int64), places, cut=True)
+
+
+def span_tokens(span: Span, places: NDArray[np.int32], *, truncated: bool) -> tuple[int, int] | None:
+    """The tokens that an answer begins and ends with, of those at `places` as `Target` has them; None where it is
+    cut off, or the tokenizer leaves nothing of it."""
+    end = span.start + len(span.text)
+    if truncated and end > places[:, 1].max():
+        return None
+    inside = np.flatnonzero((places[:, 0] < end) & (places[:, 1] > span.start))
+    return (int(inside[0]), int(inside[-1])) if len(inside) else None
+
+
+def _first_token(encoding: Encoding, start: int, end: int) -> int | None:
+    """The token of the first of these characters that has one: a tokenizer drops some, such as control characters."""
+    tokens = (encoding.char_to_token(place, 0) for place in range(start, end))
+    return next((token for token in tokens if token is not None), None)

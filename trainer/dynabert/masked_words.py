@@ -1,0 +1,75 @@
+"""What a masked language model would put in the place of a word (TinyBERT, algorithm 1)."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from gearshift.errors import ModelError
+from gearshift.trainer.data.augment import CANDIDATES, Candidates, is_word
+from gearshift.trainer.model.huggingface import first_line, quiet
+
+_AT_ONCE = 64
+"""Masked copies of a text that are computed together."""
+
+
+def masked_words(path: Path, *, device: torch.device | str = "cpu") -> Candidates:
+    """The likeliest words by the masked language model in a directory; none for words of several tokens.
+
+    Raises ModelError where there is no such model, or one without weights for the words: transformers would draw them.
+    """
+    try:
+        with quiet():
+            model, report = transformers.AutoModelForMaskedLM.from_pretrained(
+                path, local_files_only=True, output_loading_info=True
+            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, use_fast=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{path}: no masked language model that transformers can read ({first_line(error)})"
+        ) from error
+    if report["missing_keys"]:
+        raise ModelError(
+            f"{path}: is no masked language model: {len(report['missing_keys'])} of its weights are missing "
+            f"({min(report['missing_keys'])}); give one that was trained to fill in masks"
+        )
+    if tokenizer.mask_token_id is None:
+        raise ModelError(f"{path}: its tokenizer has no mask token, which a masked language model needs")
+
+    model = model.to(device).eval()
+
+    @functools.cache
+    def of_text(text: str) -> dict[int, Sequence[str]]:
+        return _candidates(model, tokenizer, text)
+
+    return lambda word, text, place: of_text(text).get(place, ())
+
+
+@torch.no_grad()
+def _candidates(model: Any, tokenizer: Any, text: str) -> dict[int, Sequence[str]]:
+    """Place in the text -> likely words, for every word there that is one token."""
+    longest = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512) - 2)
+    encoded = tokenizer(text, return_offsets_mapping=True, truncation=True, max_length=longest)
+    spans: dict[int, list[int]] = {}
+    for token, word in enumerate(encoded.word_ids()):
+        if word is not None:
+            spans.setdefault(word, []).append(token)
+    single = [tokens[0] for tokens in spans.values() if len(tokens) == 1]
+    found: dict[int, Sequence[str]] = {}
+    for start in range(0, len(single), _AT_ONCE):
+        part = single[start : start + _AT_ONCE]
+        ids = torch.tensor([encoded["input_ids"]] * len(part), device=model.device)
+        rows = torch.arange(len(part))
+        ids[rows, part] = tokenizer.mask_token_id
+        best = model(input_ids=ids).logits[rows, part].topk(min(4 * CANDIDATES, model.config.vocab_size)).indices
+        for token, choices in zip(part, best.tolist(), strict=True):
+            begin, end = encoded["offset_mapping"][token]
+            words = [tokenizer.decode([choice]).strip() for choice in choices]
+            kept = [word for word in words if is_word(word) and word.lower() != text[begin:end].lower()]
+            found[begin + len(text[begin:end]) - len(text[begin:end].lstrip())] = kept[:CANDIDATES]
+    return found

@@ -1,0 +1,72 @@
+"""Settings as a TOML file: what `gearshift train --config` reads, and what every run keeps beside its weights; and what
+else a run says of how it was made.
+
+teacher_epochs = 4
+widths = [1, 0.5]
+mixed_precision = "bf16"
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from gearshift import __version__
+from gearshift.errors import InputError
+from gearshift.trainer.dynabert.settings import Settings
+
+SETTINGS_FILE = "settings.toml"
+
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
+
+
+_KINDS: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
+    "int": ("a whole number", int),
+    "float": ("a number", (int, float)),
+    "bool": ("true or false", bool),
+    "str": ("a text in quotes", str),
+}
+
+
+def read_settings(path: Path, given: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of a file, with those `given` in place of its own; raises InputError, which names the file."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: expected a TOML file of settings ({error})") from error
+    known = {field.name: str(field.type) for field in fields(Settings)}
+    for name, value in found.items():
+        if name not in known:
+            raise InputError(f"{path}: unknown setting {name!r}; expected some of {', '.join(known)}")
+        found[name] = _checked(path, name, known[name], value)
+    return Settings(**{**found, **(given or {})})
+
+
+def settings_text(settings: Settings) -> str:
+    """A file that `read_settings` gives these settings for."""
+    # Numbers, texts, true and false, and lists of them look the same in JSON and in TOML.
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.to_dict().items())
+
+
+def versions() -> dict[str, str]:
+    """Of what decides how a training comes out: name -> version."""
+    packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"gearshift": __version__, "python": platform.python_version(), **packages}
+
+
+def _checked(path: Path, name: str, kind: str, value: object) -> Any:
+    if kind == "tuple[float, ...]":
+        if isinstance(value, list) and value and all(type(one) in (int, float) for one in value):
+            return tuple(float(one) for one in value)
+        raise InputError(f"{path}: {name}: expected a list of numbers, got {value!r}")
+    expected, types = _KINDS[kind]
+    if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
+        raise InputError(f"{path}: {name}: expected {expected}, got {value!r}")
+    return value

@@ -1,0 +1,209 @@
+"""The stages of DynaBERT, each on the model as the one before left it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import safetensors.torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from gearshift.runtime.files.atomic import replace_file
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.learning.devices import enough_memory, make_accelerator, smaller_steps
+from gearshift.trainer.learning.distillation import Teacher, distill_loss
+from gearshift.trainer.learning.evaluate import accuracy
+from gearshift.trainer.learning.importance import measure_importance, reorder
+from gearshift.trainer.learning.interrupted import STATE, readable
+from gearshift.trainer.learning.loop import Constraint, Losses, Score, StagePlan, run_stage
+from gearshift.trainer.learning.objectives import OBJECTIVES, Objective
+from gearshift.trainer.learning.sampling import Sampler
+from gearshift.trainer.learning.sparsity import Pruner
+from gearshift.trainer.model.checkpoint import Checkpoint
+from gearshift.trainer.model.elastic import ElasticClassifier
+
+ORDER = ("teacher", "width", "depth-only", "depth", "final")
+"""All stages by name."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the stages share."""
+
+    checkpoint: Checkpoint
+    settings: Settings
+    rows: EncodedRows
+    states: Path
+    """Directory of what an interrupted run goes on from."""
+    accelerator: Accelerator = field(default_factory=make_accelerator)
+    dev: EncodedRows | None = None
+    """What the best weights of a stage are chosen on, those of an embedding task with their reference; without them a
+    stage ends with its last."""
+    augmented: Callable[[], EncodedRows] | None = None
+    """Gives the training rows with their augmented copies; None: there are none."""
+
+    @property
+    def model(self) -> ElasticClassifier:
+        return self.checkpoint.model
+
+    @property
+    def objective(self) -> Objective:
+        return OBJECTIVES[self.checkpoint.task]
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes and shows."""
+        return bool(self.accelerator.is_main_process)
+
+
+def teacher_stage(training: Training) -> None:
+    """Fine-tune on labels, if any, then sort heads and neurons by importance."""
+    if _finished(training, "teacher"):
+        return
+    model, settings = training.model, training.settings
+    plan = StagePlan("teacher", settings.teacher_epochs, settings.teacher_lr, settings.head_lr_factor)
+    if training.objective.taught:
+        losses = _label_losses(training, lambda index: [model.full])
+        _run(training, plan, training.rows, losses, [model.full], constraint=pruner(training, plan.name))
+    model.to(training.accelerator.device)
+    size = settings.batch_size * training.accelerator.num_processes
+    count = -(-settings.importance_rows // size)
+    batches = itertools.islice(training.rows.batches(size, seed=settings.seed), count)
+    shown = tqdm(batches, total=count, desc="importance", unit="batch", disable=None if training.main else True)
+    with enough_memory("importance", smaller_steps(settings.micro_batch)):
+        reorder(model, measure_importance(model, shown, micro_batch=settings.micro_batch))
+    _finish(training, "teacher")
+
+
+def distil_stage(
+    training: Training,
+    plan: StagePlan,
+    subnets: Sequence[Subnet],
+    hidden_weight: float,
+    constraint: Constraint | None = None,
+) -> None:
+    """Train subnets on the answers and hidden states of the full net as it was before the stage."""
+    if plan.epochs == 0 or _finished(training, plan.name):
+        return
+    settings, accelerator = training.settings, training.accelerator
+    sampler = _sampler(training, subnets)
+    teacher = Teacher(training.model, same_width=settings.same_width_teacher, autocast=accelerator.autocast)
+    teacher.model.to(accelerator.device)
+    live = Teacher(training.model, live=True, autocast=accelerator.autocast)
+
+    def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        fixed, moving = teacher.teach(batch), live.teach(batch)
+
+        def loss_of(subnet: Subnet) -> Tensor:
+            targets = moving if settings.in_place and subnet != training.model.full else fixed
+            return distill_loss(
+                model(batch, subnet),
+                targets.of(subnet),
+                batch,
+                subnet,
+                task=training.checkpoint.task,
+                logit_weight=settings.logit_weight,
+                hidden_weight=hidden_weight,
+            )
+
+        # The largest comes last: it has a gradient for every weight, which is when processes exchange theirs.
+        return [partial(loss_of, subnet) for subnet in reversed(sampler.draw(index))]
+
+    rows = training.rows if training.augmented is None else training.augmented()
+    _run(training, plan, rows, losses, sampler.subnets, constraint=constraint)
+    _finish(training, plan.name)
+
+
+def final_stage(training: Training, subnets: Sequence[Subnet]) -> None:
+    """Train subnets on labels (DynaBERT's optional third stage)."""
+    settings = training.settings
+    if not settings.final_epochs or _finished(training, "final"):
+        return
+    sampler = _sampler(training, subnets)
+    plan = StagePlan("final", settings.final_epochs, settings.final_lr)
+    losses = _label_losses(training, sampler.draw)
+    _run(training, plan, training.rows, losses, sampler.subnets, constraint=pruner(training, plan.name))
+    _finish(training, "final")
+
+
+def _label_losses(training: Training, draw: Callable[[int], list[Subnet]]) -> Losses:
+    """The losses on labels of the subnets that are drawn for a step."""
+
+    def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        def loss_of(subnet: Subnet) -> Tensor:
+            return training.objective.loss(model(batch, subnet).logits, batch)
+
+        return [partial(loss_of, subnet) for subnet in reversed(draw(index))]
+
+    return losses
+
+
+def _sampler(training: Training, subnets: Sequence[Subnet]) -> Sampler:
+    settings, shape = training.settings, training.model.shape
+    ordered = sorted(subnets, key=lambda subnet: subnet.parameters(shape), reverse=True)
+    return Sampler(
+        tuple(ordered), settings.sampling, settings.random_subnets, mixed=settings.mixed_widths, seed=settings.seed
+    )
+
+
+def _run(
+    training: Training,
+    plan: StagePlan,
+    rows: EncodedRows,
+    losses: Losses,
+    subnets: Sequence[Subnet],
+    *,
+    constraint: Constraint | None = None,
+) -> None:
+    """Run a stage; its score is the sum of the subnets' metrics on the dev rows, as in DynaBERT."""
+    if plan.epochs == 0:
+        return
+    model, dev = training.model, training.dev
+    score: Score | None = None
+    if dev is not None and training.settings.evaluate_every:
+        score = lambda: sum(accuracy(model, subnet, dev) for subnet in subnets)  # noqa: E731
+    run_stage(
+        model,
+        rows,
+        plan,
+        training.settings,
+        losses,
+        states=training.states,
+        accelerator=training.accelerator,
+        score=score,
+        constraint=constraint,
+    )
+
+
+def pruner(training: Training, stage: str) -> Pruner | None:
+    """What prunes in a stage: more and more where the settings say so, and from then on what is zero stays zero."""
+    pruning, first = training.settings.pruning, training.settings.prune_stage
+    if pruning is None or ORDER.index(stage) < ORDER.index(first):
+        return None
+    return Pruner(training.model, pruning)
+
+
+def _finished(training: Training, stage: str) -> bool:
+    """Take the weights that an interrupted run had at the end of a stage, if it came so far."""
+    path = training.states / f"after-{stage}.safetensors"
+    there = path.is_file()
+    training.accelerator.wait_for_everyone()  # all have looked before one of them writes it
+    if there:
+        with readable(path):
+            training.model.load_state_dict(safetensors.torch.load_file(path))
+    return there
+
+
+def _finish(training: Training, stage: str) -> None:
+    if training.main:
+        content = safetensors.torch.save(training.model.state_dict())
+        replace_file(training.states / f"after-{stage}.safetensors", content)
+        (training.states / STATE).unlink(missing_ok=True)
+    training.accelerator.wait_for_everyone()

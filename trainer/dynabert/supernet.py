@@ -1,0 +1,295 @@
+"""A model of many sizes for a training loop of one's own.
+
+supernet = Supernet.convert(model)                  # any supported transformers model, fine-tuned
+supernet.rank(batches)                              # important heads and neurons first; a few labelled batches
+for inputs in batches:
+    targets = supernet.teach(inputs)                # the one pass of the teacher
+    for subnet in supernet.sample():
+        supernet.distill_loss(supernet(inputs, subnet), targets, subnet).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+supernet.save("runs/mine", tokenizer, max_length=64)    # `gearshift export` takes it from here
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from gearshift.errors import InputError, ModelError
+from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.space.elastic import Space, Subnet
+from gearshift.runtime.space.uniform import subnet_name, uniform_grid, uniform_subnet
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.learning.distillation import Targets, Teacher, distill_loss
+from gearshift.trainer.learning.importance import measure_importance, reorder
+from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.learning.sampling import Sampler, SpaceSampler
+from gearshift.trainer.model.checkpoint import Checkpoint, save_run
+from gearshift.trainer.model.elastic import ElasticClassifier, Output
+from gearshift.trainer.model.huggingface import (
+    POOLING,
+    POOLING_MODES,
+    check_config,
+    elastic_model,
+    quiet,
+    read_pooling,
+    task_of,
+)
+
+Inputs = Batch | Mapping[str, Tensor]
+"""A batch of ours, or what a transformers model takes: `input_ids`, `attention_mask`, `labels` ..."""
+
+
+ORDER = {"width": "every width, at full depth", "depth": "every depth, at full width", "both": "every subnet"}
+"""The stages of progressive shrinking: what `Supernet.sample` can be told to draw from."""
+
+
+class Supernet(nn.Module):
+    """A model that runs any subnet of itself, and the teacher that they learn from: the model as it was converted,
+    unless another one is given."""
+
+    def __init__(
+        self,
+        model: ElasticClassifier,
+        space: Iterable[Subnet] | Space,
+        config: Any,
+        *,
+        teacher: ElasticClassifier | None = None,
+        sampling: str = "sandwich",
+        random_subnets: int = 1,
+        mixed_widths: bool = False,
+        same_width_teacher: bool = False,
+        logit_weight: float = 1.0,
+        hidden_weight: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        """`config` is that of the transformers model; the rest is as in `trainer.settings.Settings`."""
+        super().__init__()
+        self.model, self.config = model, config
+        self._weights = {"logit_weight": logit_weight, "hidden_weight": hidden_weight}
+        self._same_width = same_width_teacher
+        self._steps = 0
+        self._samplers: dict[str, Sampler | SpaceSampler] = {}
+        if isinstance(space, Space):
+            drawn = SpaceSampler(space, sampling, random_subnets, seed)
+            named, self._samplers["both"] = list(drawn.ends), drawn
+            self._layers = [option.layers for stage in space.stages for option in stage.options]
+        else:
+            named = sorted(space, key=lambda one: one.parameters(model.shape), reverse=True)
+            for stage, subnets in _by_stage(named, model.full).items():
+                self._samplers[stage] = Sampler(tuple(subnets), sampling, random_subnets, mixed_widths, seed)
+            self._layers = [subnet.layers for subnet in named]
+        for subnet in named:
+            if not subnet.fits(model.shape):
+                raise InputError(f"space: {subnet.layers} is no subnet of a model with {model.full.layers}")
+        self.subnets = {subnet_name(model.shape, subnet): subnet for subnet in named}
+        """Name -> subnet: those that are trained; of a `Space` the largest and the smallest."""
+        if teacher is not None and same_width_teacher:
+            raise InputError("same_width_teacher: a given teacher has no sorted widths; leave one of the two out")
+        self._teaches_itself = teacher is None
+        self._teacher = Teacher(teacher or model, same_width=same_width_teacher)
+
+    @classmethod
+    def convert(
+        cls,
+        model: Any,
+        space: Space | Iterable[Subnet] | None = None,
+        *,
+        teacher: Any = None,
+        pooling: str = "",
+        **how: Any,
+    ) -> Supernet:
+        """The elastic form of a transformers model, whose weights are copied.
+
+        `space`: subnets to train, or a space with options for every stage; DynaBERT's 12 unless given. `teacher`: a
+        fine-tuned model of the same architecture, task and sizes, where the model is not its own teacher.
+        `pooling`: how an embedding model makes one vector of its tokens', `mean` or `first`; unless given, as the
+        directory says that it was loaded from. `how`: the other arguments of `Supernet`. Raises ModelError for what
+        cannot be made elastic, or cannot teach it, InputError for a pooling that there is not.
+        """
+        elastic = _elastic(model, pooling)
+        own = None if teacher is None else _elastic(teacher, pooling).to(model.device)
+        if own is not None:
+            _check_teacher(own, elastic, teacher.config, model.config)
+        subnets = list(uniform_grid(elastic.shape).values()) if space is None else space
+        return cls(elastic, subnets, copy.deepcopy(model.config), teacher=own, **how)
+
+    @property
+    def task(self) -> str:
+        """Name of one of `tasks.TASKS`."""
+        return self.model.head.task
+
+    def renew_teacher(self) -> None:
+        """From now on subnets learn from the model as it is now: for the beginning of another stage."""
+        self._teacher = Teacher(self.model, same_width=self._same_width)
+
+    def rank(self, batches: Iterable[Inputs]) -> None:
+        """Put important heads and neurons first, by labelled batches of training rows; no output changes.
+
+        Raises InputError for a batch without labels, where the task has any.
+        """
+        reorder(self.model, measure_importance(self.model, map(self._labelled, batches)))
+        if self._teaches_itself:
+            self.renew_teacher()
+
+    def sample(self, stage: str = "both", *, step: int | None = None) -> list[Subnet]:
+        """The subnets of the next training step, the largest last, or those of a step by number.
+
+        `stage` is one of ORDER. A draw depends on the seed and the step alone.
+        """
+        if stage not in self._samplers:
+            raise InputError(f"stage: expected one of {', '.join(self._samplers)}, got {stage!r}")
+        if step is None:
+            step, self._steps = self._steps, self._steps + 1
+        return self._samplers[stage].draw(step)[::-1]
+
+    def forward(self, inputs: Inputs, subnet: Subnet | None = None) -> Output:
+        """Logits and hidden states of a subnet, of the full net unless one is given."""
+        output: Output = self.model(self.as_batch(inputs), subnet or self.model.full)
+        return output
+
+    def teach(self, inputs: Inputs) -> Targets:
+        """What the teacher gives for a batch; it runs when this is first used, once for all subnets."""
+        self._teacher.model.to(self.model.device)
+        return self._teacher.teach(self.as_batch(inputs))
+
+    def distill_loss(
+        self, output: Output, targets: Targets, subnet: Subnet, *, hidden_weight: float | None = None
+    ) -> Tensor:
+        """The loss of a subnet's answers and hidden states against the teacher's (`distillation.distill_loss`).
+
+        `hidden_weight`: of the hidden states beside the answers, the supernet's own (1) unless given. DynaBERT has 0.1
+        while widths are trained, and 1 afterwards.
+        """
+        weights = self._weights if hidden_weight is None else {**self._weights, "hidden_weight": hidden_weight}
+        return distill_loss(output, targets.of(subnet), targets.batch, subnet, task=self.task, **weights)
+
+    def as_batch(self, inputs: Inputs) -> Batch:
+        """A batch from what a transformers model takes; raises InputError for rows that are padded in front, or longer
+        than the model takes."""
+        ids = inputs.input_ids if isinstance(inputs, Batch) else inputs["input_ids"]
+        tokens, positions = ids.shape[1], self.model.shape.positions
+        if tokens > positions:
+            raise InputError(
+                f"batch: {tokens} tokens are more than the model's {positions} positions; truncate texts to {positions}"
+            )
+        if isinstance(inputs, Batch):
+            return inputs
+        mask = inputs.get("attention_mask", torch.ones_like(ids))
+        if bool((mask[:, 1:] > mask[:, :-1]).any()):
+            raise InputError("batch: expected padding behind the tokens, found it before them; pad on the right")
+        types = inputs.get("token_type_ids", torch.zeros_like(ids))
+        return Batch(ids, mask, types, self._labels(inputs), torch.arange(len(ids)))
+
+    def _labelled(self, inputs: Inputs) -> Batch:
+        batch = self.as_batch(inputs)
+        if OBJECTIVES[self.task].taught and not batch.labels.numel():
+            names = "start_positions and end_positions" if self.task == "question-answering" else "labels"
+            raise InputError(f"rank: expected batches with {names}, by whose loss heads are ranked, got one without")
+        return batch
+
+    def _labels(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The labels in the form of `Batch`; none (batch, 0) where there are none, which distillation needs not."""
+        if self.task == "question-answering" and "start_positions" in inputs:
+            return torch.stack([inputs["start_positions"], inputs["end_positions"]], dim=1)
+        labels = inputs.get("labels")
+        if labels is None:
+            return torch.zeros(len(inputs["input_ids"]), 0)
+        return labels.flatten().float() if self.task == "regression" else labels
+
+    def save(
+        self, path: str | Path, tokenizer: Any, *, max_length: int, accuracies: Mapping[str, float] | None = None
+    ) -> None:
+        """Write a run directory as `gearshift train` does, whole or not at all; raises StorageError.
+
+        `tokenizer` is the transformers tokenizer of the model, `max_length` the most tokens of a text. `accuracies`:
+        name -> metric of a subnet, where it was measured.
+        """
+        with tempfile.TemporaryDirectory() as scratch, quiet():
+            source = Path(scratch)
+            self.config.save_pretrained(source)
+            tokenizer.save_pretrained(source)
+            backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+            backend.no_truncation()
+            backend.no_padding()
+            names = tuple(str(name) for _, name in sorted(self.config.id2label.items()))
+            labels = names if TASKS[self.task].labelled else ()
+            save_run(
+                Path(path),
+                Checkpoint(copy.deepcopy(self.model).cpu(), backend, labels, source, True),
+                subnets=self.subnets,
+                accuracies=dict(accuracies or {}),
+                facts={"max_length": max_length, "data": None, "settings": {"widths": self._widths()}},
+            )
+
+    def _widths(self) -> list[float]:
+        """The width multipliers of the layers that are trained; none where the sizes of some are of no multiplier."""
+        shape = self.model.shape
+        sizes = {size for layers in self._layers for size in layers if size != (0, 0)}
+        widths = {size: size[0] / shape.heads for size in sizes}
+        if any(uniform_subnet(shape, width, 1).layers[0] != size for size, width in widths.items()):
+            return []
+        return sorted(widths.values(), reverse=True)
+
+
+def _elastic(model: Any, pooling: str) -> ElasticClassifier:
+    """The elastic form of a transformers model, on its device; raises ModelError, InputError."""
+    config = copy.deepcopy(model.config)
+    check_config(config, config.name_or_path or type(model).__name__)
+    task = task_of(model)
+    outputs = TASKS[task].outputs or (config.hidden_size if task == "embedding" else config.num_labels)
+    if task != "embedding" and outputs != config.num_labels:
+        raise ModelError(
+            f"{type(model).__name__}: for {task} expected {outputs} labels, got {config.num_labels}; "
+            "set num_labels or problem_type of its config"
+        )
+    pools = _pooling(config.name_or_path, pooling) if task == "embedding" else "first"
+    return elastic_model(model.state_dict(), config, task, outputs, pools).to(model.device)
+
+
+def _pooling(path: str, given: str) -> str:
+    """How an embedding model pools: as it was told, or as is written beside it."""
+    if given and given not in POOLING_MODES:
+        raise InputError(f"pooling: expected one of {', '.join(POOLING_MODES)}, got {given!r}")
+    if not given and not (path and (Path(path) / POOLING).is_file()):
+        raise ModelError(
+            f"{path or 'model'}: has no {POOLING}, which says how it pools; pass pooling='mean' or pooling='first'"
+        )
+    return given or read_pooling(Path(path))
+
+
+def _check_teacher(teacher: ElasticClassifier, model: ElasticClassifier, its: Any, own: Any) -> None:
+    """Raise ModelError where hidden states or answers of the two cannot be compared one by one."""
+    for what, found, expected in (
+        ("architecture", its.model_type, own.model_type),
+        ("task", teacher.head.task, model.head.task),
+        ("labels", its.id2label, own.id2label),
+        ("layers", teacher.shape.layers, model.shape.layers),
+        ("hidden size", teacher.shape.hidden, model.shape.hidden),
+        ("vocabulary", teacher.shape.vocabulary, model.shape.vocabulary),
+        ("positions", teacher.shape.positions, model.shape.positions),
+    ):
+        if found != expected:
+            raise ModelError(
+                f"teacher: expected the {what} of the model, {expected}, found {found}; "
+                "give a fine-tuned model of the same architecture"
+            )
+
+
+def _by_stage(subnets: list[Subnet], full: Subnet) -> dict[str, list[Subnet]]:
+    """Stage of progressive shrinking -> its subnets."""
+    size = full.layers[0]
+    stages = {
+        "width": [one for one in subnets if (0, 0) not in one.layers],
+        "depth": [one for one in subnets if all(layer in (size, (0, 0)) for layer in one.layers)],
+        "both": subnets,
+    }
+    return {stage: chosen for stage, chosen in stages.items() if chosen}

@@ -1,0 +1,229 @@
+"""DynaBERT: a teacher is fine-tuned, its heads and neurons are sorted, and two stages make it elastic.
+
+1. teacher: fine-tune the full encoder on labels, where the task has any, then rank and reorder heads and neurons.
+2. width: every width learns from the fine-tuned teacher.
+3. depth: every width x depth learns from the full net of the stage before.
+4. final, where asked for: every width x depth learns from the labels.
+
+Each stage starts from the end of the one before, which is also its teacher. Per step some of the subnets run, gradients
+add up, and the optimizer steps once; the teacher runs once per batch.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from gearshift.errors import InputError, ModelError
+from gearshift.runtime.files.atomic import require_replaceable
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.uniform import kept_layers, uniform_grid
+from gearshift.trainer.data.augment import augment, near_words
+from gearshift.trainer.data.batches import EncodedRows, encode
+from gearshift.trainer.data.hub import is_hub_name
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.data.splits import DataSet, data_hash
+from gearshift.trainer.dynabert.masked_words import masked_words
+from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.dynabert.settings_file import SETTINGS_FILE, settings_text, versions
+from gearshift.trainer.dynabert.stages import Training, distil_stage, final_stage, pruner, teacher_stage
+from gearshift.trainer.learning.devices import MEASURING, conditions, enough_memory, make_accelerator, usual_conditions
+from gearshift.trainer.learning.evaluate import measurements, with_reference
+from gearshift.trainer.learning.interrupted import claim_states, decisive
+from gearshift.trainer.learning.loop import StagePlan
+from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.learning.sparsity import reached
+from gearshift.trainer.model.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_run, save_run
+from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.pretrained import find_model
+
+
+def train_supernet(
+    source: Path,
+    data: DataSet,
+    settings: Settings,
+    out: Path,
+    *,
+    data_path: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Run:
+    """Train a supernet on the encoder in `source` and write the run directory `out`.
+
+    The run keeps `data_path`, and `columns` by the names of `read_data`'s arguments, for what reads the data again.
+    Interrupted, it goes on from the last saved state when called again with the same arguments. Under `accelerate
+    launch` all processes call it.
+    Raises InputError where such a state was made with other settings or other rows, StorageError where
+    `out` cannot be written.
+    """
+    require_replaceable(out, marker=SUPERNET, source=source)
+    out = out.resolve()
+    log_to = out.with_name(f"{out.name}.tensorboard") if settings.tensorboard else None
+    whole = settings.sampling != "random" and max(settings.depths) == 1
+    accelerator = make_accelerator(settings.mixed_precision, whole=whole, log_to=log_to)
+    torch.manual_seed(settings.seed)
+    checkpoint = load_checkpoint(source, data.labels, task=data.task)
+    _check(checkpoint, settings)
+    checkpoint.model.embeddings.requires_grad_(not settings.freeze_embeddings)
+    encoded = {split: encode_split(checkpoint, settings, rows, split) for split, rows in data.splits.items()}
+    shape = checkpoint.model.shape
+    grid = uniform_grid(shape, settings.widths, settings.depths)
+    states = out.with_name(f"{out.name}.partial")
+    augmented = _augmented(checkpoint, settings, data.splits["train"], encoded["train"], accelerator.device)
+    with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
+        identity = {**_identity(source, checkpoint, data, settings), **conditions(accelerator)}
+        claim_states(states, identity, usual={"settings": Settings().to_dict(), **usual_conditions(accelerator)})
+    if log_to is not None:
+        accelerator.init_trackers("gearshift")
+    with enough_memory("measuring the model as it was brought", MEASURING):
+        checkpoint.model.to(accelerator.device)
+        held_out = {split: with_reference(checkpoint.model, encoded[split]) for split in ("dev", "test")}
+    training = Training(
+        checkpoint,
+        settings,
+        encoded["train"],
+        states,
+        accelerator=accelerator,
+        dev=held_out["dev"],
+        augmented=augmented,
+    )
+    _stages(training, grid)
+    if accelerator.is_main_process:
+        with enough_memory("measuring the test rows", MEASURING):
+            metrics = _measured(checkpoint.model, grid, held_out["test"])
+        facts = {
+            **_facts(settings, encoded, shape.layers, data_path),
+            "source": str(source),
+            "columns": dict(columns or {}),
+            **conditions(accelerator),
+            "versions": versions(),
+            "metrics": metrics,
+        }
+        if settings.pruning is not None:
+            facts["sparsity"] = reached(checkpoint.model, settings.pruning)
+        main = {name: each[OBJECTIVES[data.task].metric] for name, each in metrics.items()}
+        files = {SETTINGS_FILE: settings_text(settings)}
+        save_run(out, checkpoint, subnets=grid, accuracies=main, facts=facts, files=files)
+        shutil.rmtree(states, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return load_run(out)
+
+
+def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
+    """All stages in order, those of no epochs left out."""
+    settings, shape = training.settings, training.model.shape
+    teacher_stage(training)
+    widths, depths = settings.widths, settings.depths
+    for plan, hidden_weight, subnets in (
+        (
+            StagePlan("width", settings.width_epochs, settings.width_lr, dropout=settings.distil_dropout),
+            settings.width_hidden_weight,
+            uniform_grid(shape, widths, (1.0,)),
+        ),
+        (
+            StagePlan("depth-only", settings.depth_only_epochs, settings.depth_lr, dropout=settings.distil_dropout),
+            settings.depth_hidden_weight,
+            uniform_grid(shape, (1.0,), depths),
+        ),
+        (
+            StagePlan("depth", settings.depth_epochs, settings.depth_lr, dropout=settings.distil_dropout),
+            settings.depth_hidden_weight,
+            grid,
+        ),
+    ):
+        distil_stage(training, plan, list(subnets.values()), hidden_weight, pruner(training, plan.name))
+    final_stage(training, list(grid.values()))
+
+
+def encode_split(checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row], split: str) -> EncodedRows:
+    """Rows in tokens; of those to learn from, without the ones whose answer is cut off."""
+    return encode(
+        rows,
+        checkpoint.labels,
+        checkpoint.tokenizer,
+        max_length=settings.max_length,
+        task=checkpoint.task,
+        drop_cut=split == "train",
+    )
+
+
+def _augmented(
+    checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row], encoded: EncodedRows, device: torch.device
+) -> Callable[[], EncodedRows]:
+    """The training rows with `settings.augment` changed copies of each, made when first asked for.
+
+    Raises ModelError at once for a masked language model that is none.
+    """
+    if not settings.augment:
+        return lambda: encoded
+    words = checkpoint.model.embeddings.word.weight.clone()  # as pretrained, in a resumed run too
+    masked = find_model(settings.masked_lm) if settings.masked_lm else None
+    if masked:
+        masked_words(masked)  # not kept, as it would lie beside the teacher stage
+
+    @functools.cache
+    def made() -> EncodedRows:
+        candidates = masked_words(masked, device=device) if masked else near_words(rows, checkpoint.tokenizer, words)
+        copies = augment(rows, candidates, copies=settings.augment, seed=settings.seed)
+        return encode_split(checkpoint, settings, [*rows, *copies], "train")
+
+    return made
+
+
+def _measured(model: ElasticClassifier, grid: Mapping[str, Subnet], test: EncodedRows) -> dict[str, dict[str, float]]:
+    """Name -> all metrics of every subnet on the test rows."""
+    shown = tqdm(grid.items(), desc="test", unit="subnet", disable=None)
+    return {name: measurements(model, subnet, test) for name, subnet in shown}
+
+
+def _facts(
+    settings: Settings, encoded: Mapping[str, EncodedRows], layers: int, data_path: Path | None
+) -> dict[str, Any]:
+    """What a run says about how it was made."""
+    return {
+        "kept_layers": {str(depth): list(kept_layers(layers, depth)) for depth in settings.depths},
+        "settings": settings.to_dict(),
+        "data": None if data_path is None else _place(data_path),
+        "rows": {split: len(rows) for split, rows in encoded.items()},
+        "truncated_rows": {split: rows.truncated for split, rows in encoded.items()},
+        "dropped_rows": encoded["train"].dropped,
+        "max_length": settings.max_length,
+    }
+
+
+def _place(data_path: Path) -> str:
+    """What names the data from any directory."""
+    return str(data_path if is_hub_name(str(data_path)) else data_path.resolve())
+
+
+def _check(checkpoint: Checkpoint, settings: Settings) -> None:
+    if settings.max_length > checkpoint.model.shape.positions:
+        raise InputError(
+            f"settings: max_length {settings.max_length} is more than the model's "
+            f"{checkpoint.model.shape.positions} positions"
+        )
+    if settings.pruning is not None and settings.prune_stage == "teacher" and not OBJECTIVES[checkpoint.task].taught:
+        raise InputError(f"settings: {checkpoint.task} has no teacher stage to prune in; expected width or depth")
+    if settings.final_epochs and not OBJECTIVES[checkpoint.task].taught:
+        raise InputError("settings: final_epochs: an embedding has no labels to learn from; set it to 0")
+    if settings.teacher_epochs == 0 and not checkpoint.has_classifier:
+        labels = ", ".join(checkpoint.labels)
+        lacking = f"classifier for the labels {labels}" if labels else f"head for {checkpoint.task}"
+        raise ModelError(f"{checkpoint.source}: has no {lacking}; set teacher_epochs above 0 to train one")
+
+
+def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Settings) -> dict[str, Any]:
+    """What must be the same for an interrupted training to go on."""
+    return {
+        "settings": decisive(settings.to_dict()),
+        "source": str(source),
+        "task": data.task,
+        "labels": list(checkpoint.labels),
+        "rows": data_hash(data),
+    }

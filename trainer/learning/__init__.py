@@ -1,0 +1,1 @@
+"""Training in general: loop, losses, metrics, distillation, sampling, importance."""

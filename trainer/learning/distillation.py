@@ -1,0 +1,73 @@
+"""What subnets learn from a teacher: its answers and its hidden states (DynaBERT, section 2.2)."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.learning.losses import hidden_loss
+from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.learning.sampling import same_width
+from gearshift.trainer.model.elastic import ElasticClassifier, Output
+
+
+@dataclass
+class Targets:
+    """What a teacher gives for one batch, each pass of it made once and when it is first asked for."""
+
+    teacher: Teacher
+    batch: Batch
+    _known: dict[Subnet, Output] = field(default_factory=dict)
+
+    def of(self, subnet: Subnet) -> Output:
+        """What this subnet is to give."""
+        asked = self.teacher.subnet_for(subnet)
+        if asked not in self._known:
+            with torch.no_grad(), self.teacher.autocast():
+                self._known[asked] = self.teacher.model(self.batch, asked)
+        return self._known[asked]
+
+
+class Teacher:
+    """A frozen copy of a model as it is now, without dropout; or, `live`, the model itself as it is at each step."""
+
+    def __init__(
+        self,
+        model: ElasticClassifier,
+        *,
+        live: bool = False,
+        same_width: bool = False,
+        autocast: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        self.model = model if live else copy.deepcopy(model).eval().requires_grad_(False)
+        self.same_width, self.autocast = same_width, autocast
+
+    def subnet_for(self, subnet: Subnet) -> Subnet:
+        """What of the teacher a subnet learns from: all layers, at full width or at its own."""
+        return same_width(subnet) if self.same_width else self.model.full
+
+    def teach(self, batch: Batch) -> Targets:
+        """The targets of a batch."""
+        return Targets(self, batch)
+
+
+def distill_loss(
+    student: Output,
+    teacher: Output,
+    batch: Batch,
+    subnet: Subnet,
+    *,
+    task: str,
+    logit_weight: float = 1.0,
+    hidden_weight: float = 1.0,
+) -> Tensor:
+    """Loss of a subnet's answers and hidden states against the teacher's; the weights are DynaBERT's of stage 2."""
+    loss = logit_weight * OBJECTIVES[task].distillation(student.logits, teacher.logits, batch)
+    return loss + hidden_weight * hidden_loss(student, teacher, subnet, batch) if hidden_weight else loss

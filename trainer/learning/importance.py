@@ -1,0 +1,84 @@
+"""Ranks heads and FFN neurons by what the task loses without them, and puts the important ones first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.model.elastic import ElasticClassifier, ElasticLayer
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Scores of one encoder; more is more important."""
+
+    heads: Tensor
+    """(layers, heads)"""
+    neurons: Tensor
+    """(layers, neurons)"""
+
+
+def measure_importance(model: ElasticClassifier, batches: Iterable[Batch], *, micro_batch: int = 0) -> Importance:
+    """First-order importance of every head and neuron for the task loss (DynaBERT, section 2.1).
+
+    Head: sum over batches of |dL/dxi|, xi = 1 multiplying the head's output. Neuron: sum over batches of
+    |W1 . dL/dW1 + b1 dL/db1| + |W2 . dL/dW2| over its incoming and outgoing weights. Gradients are
+    zeroed for every batch: the published code lets them pile up. Embeddings have no labels: for them it is how far
+    the vectors move (`losses.direction_loss`).
+    `micro_batch`: rows that are computed at once, 0 for all of a batch; the scores are of whole batches all the same
+    (of embeddings each part draws directions of its own).
+    """
+    was_training = model.training
+    model.eval()
+    shape = model.shape
+    loss = OBJECTIVES[model.head.task].loss
+    device = model.device
+    heads = torch.zeros(shape.layers, shape.heads, device=device)
+    neurons = torch.zeros(shape.layers, shape.neurons, device=device)
+    for batch in (each.to(device) for each in batches):
+        model.zero_grad()
+        gates = torch.ones(shape.layers, shape.heads, requires_grad=True, device=device)
+        size = micro_batch or len(batch.indices)
+        for start in range(0, len(batch.indices), size):
+            part = batch.part(start, start + size, batch.counts)
+            loss(model(part, model.full, gates).logits, part).backward()  # type: ignore[no-untyped-call]
+        assert gates.grad is not None
+        heads += gates.grad.abs()
+        for index, layer in enumerate(model.layers):
+            neurons[index] += _neuron_scores(cast(ElasticLayer, layer))
+    model.zero_grad()
+    model.train(was_training)
+    return Importance(heads, neurons)
+
+
+def _neuron_scores(layer: ElasticLayer) -> Tensor:
+    weight, bias, out = layer.ffn_in.weight, layer.ffn_in.bias, layer.ffn_out.weight
+    assert weight.grad is not None and bias.grad is not None and out.grad is not None
+    incoming = (weight * weight.grad).sum(1) + bias * bias.grad
+    outgoing = (out * out.grad).sum(0)
+    return (incoming.abs() + outgoing.abs()).detach()
+
+
+@torch.no_grad()
+def reorder(model: ElasticClassifier, importance: Importance) -> None:
+    """Permute heads and neurons of every layer, most important first; the outputs stay the same."""
+    for layer, heads, neurons in zip(model.layers, importance.heads, importance.neurons, strict=True):
+        _reorder_layer(cast(ElasticLayer, layer), heads.argsort(descending=True), neurons.argsort(descending=True))
+
+
+def _reorder_layer(layer: ElasticLayer, head_order: Tensor, neuron_order: Tensor) -> None:
+    size = layer.head_size
+    rows = (head_order[:, None] * size + torch.arange(size, device=head_order.device)).flatten()
+    for linear in (layer.query, layer.key, layer.value):
+        linear.weight.copy_(linear.weight[rows].clone())
+        linear.bias.copy_(linear.bias[rows].clone())
+    layer.attention_output.weight.copy_(layer.attention_output.weight[:, rows].clone())
+    layer.ffn_in.weight.copy_(layer.ffn_in.weight[neuron_order].clone())
+    layer.ffn_in.bias.copy_(layer.ffn_in.bias[neuron_order].clone())
+    layer.ffn_out.weight.copy_(layer.ffn_out.weight[:, neuron_order].clone())

@@ -1,0 +1,232 @@
+"""One stage of training: batches, learning rate, optimizer, and the state that an interruption leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from gearshift.errors import ModelError
+from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.learning.devices import MEASURING, enough_memory, parts_of, smaller_steps
+from gearshift.trainer.learning.interrupted import STATE, Best, load_state, save_state
+from gearshift.trainer.model.elastic import HEAD
+
+Losses = Callable[[nn.Module, Batch, int], Sequence[Callable[[], Tensor]]]
+"""What a step, numbered from 0, adds up over a batch: each is computed and sent backward before the next one is."""
+
+
+Score = Callable[[], float]
+"""How good the model is just now on held-out rows; more is better."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage of training is."""
+
+    name: str
+    epochs: float
+    lr: float
+    """Peak learning rate."""
+    head_lr_factor: float = 1
+    """Learning rate of pooler and classifier / `lr`."""
+    dropout: bool = True
+
+
+class LoopSettings(Protocol):
+    """What the loop must be told; `settings.Settings` says what each is."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def micro_batch(self) -> int: ...
+    @property
+    def warmup(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def clip(self) -> float: ...
+    @property
+    def evaluate_every(self) -> float: ...
+    @property
+    def patience(self) -> int: ...
+    @property
+    def save_every_s(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
+class Constraint(Protocol):
+    """What weights must keep to while they learn, such as zeros that stay zeros."""
+
+    def begin(self) -> None:
+        """Called once, when the weights of an interrupted stage are back."""
+
+    def after_step(self, step: int, total: int) -> None:
+        """Called when the optimizer has made a step, counted from 0, out of `total`."""
+
+
+def run_stage(
+    model: nn.Module,
+    rows: EncodedRows,
+    plan: StagePlan,
+    settings: LoopSettings,
+    losses: Losses,
+    *,
+    states: Path,
+    accelerator: Accelerator | None = None,
+    score: Score | None = None,
+    constraint: Constraint | None = None,
+) -> None:
+    """Train a model for one stage, from the state in the directory `states` if there is one of this stage.
+
+    With a `score`, the model ends with the weights that were best by it, and early where `settings.patience` says so.
+    Raises ModelError where the loss is no number any more, or memory runs out.
+    """
+    accelerator = accelerator or Accelerator()
+    world = accelerator.num_processes
+    per_epoch = rows.batch_count(settings.batch_size * world)
+    total = math.ceil(plan.epochs * per_epoch)
+    model.to(accelerator.device)
+    optimizer = _optimizer(model, plan, settings)
+    best = Best()
+    done = load_state(states / STATE, plan.name, model, optimizer, best)
+    if constraint is not None:
+        constraint.begin()
+    stepper = _Stepper(accelerator, model, optimizer, losses, plan, settings)
+    every = max(1, round(settings.evaluate_every * per_epoch)) if score is not None and settings.evaluate_every else 0
+    saved_at = time.monotonic()
+    main = accelerator.is_main_process
+    with (
+        contextlib.closing(stepper),
+        tqdm(total=total, initial=done, desc=plan.name, unit="step", disable=None if main else True) as bar,
+    ):
+        for index, batch in _from_step(rows, settings, world, done, total):
+            if settings.patience and best.worse >= settings.patience:
+                break
+            loss = stepper.step(batch, index, total)
+            if constraint is not None:
+                constraint.after_step(index, total)
+            if score is not None and every and ((index + 1) % every == 0 or index + 1 == total):
+                with enough_memory(f"stage {plan.name}: measuring the dev rows", MEASURING):
+                    best.see(score(), index + 1, model)
+                model.train(plan.dropout)
+                accelerator.log({f"{plan.name}/score": best.score}, step=index + 1)
+            accelerator.log({f"{plan.name}/loss": loss, f"{plan.name}/lr": stepper.lr}, step=index + 1)
+            shown = {"best": f"{best.score:.3f}"} if best.weights else {}
+            bar.set_postfix({"loss": f"{loss:.3f}", **shown}, refresh=False)
+            bar.update()
+            if main and time.monotonic() - saved_at >= settings.save_every_s:
+                save_state(states / STATE, plan.name, model, optimizer, index + 1, best)
+                saved_at = time.monotonic()
+    if best.weights:
+        model.load_state_dict(best.weights)
+        if constraint is not None:
+            constraint.after_step(total - 1, total)
+
+
+class _Stepper:
+    """Forward, backward and update of one step, with `accelerate` around the model while it lives."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        losses: Losses,
+        plan: StagePlan,
+        settings: LoopSettings,
+    ) -> None:
+        self._accelerator, self._losses, self._plan, self._settings = accelerator, losses, plan, settings
+        self._wrapped, self._optimizer = accelerator.prepare(model.train(plan.dropout), optimizer)
+        self.lr = 0.0
+
+    def close(self) -> None:
+        """Take what `accelerate` put around the model away again."""
+        self._accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
+        self._accelerator.free_memory()
+
+    def step(self, batch: Batch, index: int, total: int) -> float:
+        """One step; gives the loss, averaged over the processes."""
+        accelerator, settings, plan = self._accelerator, self._settings, self._plan
+        factor = _schedule(index, total, settings.warmup)
+        self.lr = plan.lr * factor
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        # Every step has random numbers of its own, so that a resumed stage has those of one that was not interrupted.
+        torch.manual_seed(zlib.crc32(f"{settings.seed}/{plan.name}/{index}/{accelerator.process_index}".encode()))
+        rows, tokens = batch.input_ids.shape
+        doing = f"stage {plan.name}: a step of {rows} rows of {tokens} tokens"
+        with enough_memory(doing, smaller_steps(settings.micro_batch)):
+            loss = self._backward(batch, index)
+            if not math.isfinite(loss):
+                raise ModelError(f"stage {plan.name}: the loss became {loss} at step {index}; lower the learning rate")
+            accelerator.clip_grad_norm_(self._wrapped.parameters(), settings.clip)
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
+        return loss
+
+    def _backward(self, batch: Batch, index: int) -> float:
+        """Add up the gradients of all losses of all parts; the processes exchange them with the last."""
+        accelerator, total = self._accelerator, torch.zeros((), device=self._accelerator.device)
+        parts = list(parts_of(batch, accelerator, self._settings.micro_batch))
+        for number, part in enumerate(parts, start=1):
+            losses = self._losses(self._wrapped, part, index)
+            for place, compute in enumerate(losses, start=1):
+                last = number == len(parts) and place == len(losses)
+                with contextlib.nullcontext() if last else accelerator.no_sync(self._wrapped):
+                    loss = compute()
+                    accelerator.backward(loss)
+                total += loss.detach()
+        if accelerator.num_processes > 1:
+            total = accelerator.reduce(total, "mean")
+        return float(total)
+
+
+def _from_step(
+    rows: EncodedRows, settings: LoopSettings, world: int, first: int, total: int
+) -> Iterator[tuple[int, Batch]]:
+    """(step, batch) from step `first` to the last: every epoch in its own order, the same in a resumed run."""
+    size = settings.batch_size * world
+    per_epoch = rows.batch_count(size)
+    for epoch in itertools.count(first // per_epoch):
+        batches = rows.batches(size, seed=settings.seed * 1000 + epoch)
+        for index, batch in enumerate(batches, start=epoch * per_epoch):
+            if index >= total:
+                return
+            if index >= first:
+                yield index, batch
+
+
+def _schedule(step: int, total: int, warmup: float) -> float:
+    """Factor of the peak learning rate: linear up over the warm-up, then linear down to 0."""
+    rising = max(1, round(total * warmup))
+    if step < rising:
+        return (step + 1) / rising
+    return max(0.0, (total - step) / max(1, total - rising))
+
+
+def _optimizer(model: nn.Module, plan: StagePlan, settings: LoopSettings) -> torch.optim.Optimizer:
+    """AdamW; biases and norms are not decayed, and the head may learn at another rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+        peak = plan.lr * (plan.head_lr_factor if name.startswith(HEAD) else 1)
+        groups.setdefault((decay, peak), []).append(parameter)
+    listed = [
+        {"params": parameters, "weight_decay": decay, "peak": peak} for (decay, peak), parameters in groups.items()
+    ]
+    return torch.optim.AdamW(listed, lr=plan.lr, fused=True)

@@ -1,0 +1,150 @@
+"""How good the answers to held-out rows are: numbers up to 1, more is better.
+
+Every metric takes what the model gave for each row, in their order and without padding, and the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import seqeval.metrics
+import sklearn.metrics
+from numpy.typing import NDArray
+from scipy.stats import pearsonr, spearmanr
+from transformers.data.metrics.squad_metrics import compute_exact, compute_f1
+
+from gearshift.runtime.inference.spans import OUTSIDE, best_span
+from gearshift.trainer.data.batches import EncodedRows
+from gearshift.trainer.data.rows import Tags
+
+Array = NDArray[np.float32]
+
+
+def accuracy(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Share of rows whose largest logit, of (labels,), is that of their label."""
+    right = sum(int(output.argmax()) == int(label) for output, label in zip(outputs, rows.labels, strict=True))
+    return right / len(rows)
+
+
+def macro_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Mean over the labels of each one's F1; logits (labels,)."""
+    found = [int(output.argmax()) for output in outputs]
+    return float(sklearn.metrics.f1_score(rows.labels, found, average="macro", zero_division=0))
+
+
+def matthews(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Matthews' correlation of labels found and right (CoLA's), from -1; logits (labels,)."""
+    return float(sklearn.metrics.matthews_corrcoef(rows.labels, [int(output.argmax()) for output in outputs]))
+
+
+def micro_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """F1 of all labels of all rows together, a label being given from a probability of 1/2 on; logits (labels,)."""
+    return _f1_of_several("micro", outputs, rows)
+
+
+def macro_f1_of_several(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Mean over the labels of each one's F1, as `micro_f1` has it."""
+    return _f1_of_several("macro", outputs, rows)
+
+
+def _f1_of_several(average: str, outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Of one label alone its own F1: scikit-learn would take its absence for a label too."""
+    expected, found = np.asarray(rows.labels) > 0, np.stack([output > 0 for output in outputs])
+    if found.shape[1] == 1:
+        expected, found, average = expected.ravel(), found.ravel(), "binary"
+    return float(sklearn.metrics.f1_score(expected, found, average=average, zero_division=0))
+
+
+def all_labels_right(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Share of rows whose labels are all found, and no other."""
+    found = np.stack([output > 0 for output in outputs])
+    return float(sklearn.metrics.accuracy_score(np.asarray(rows.labels) > 0, found))
+
+
+def pearson(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Linear correlation of the numbers, (1,), with the labels, from -1; 0 where all numbers are equal."""
+    found = np.array([float(output[0]) for output in outputs])
+    expected = np.asarray(rows.labels)
+    if np.ptp(found) == 0 or np.ptp(expected) == 0:
+        return 0.0
+    return float(pearsonr(found, expected).statistic)
+
+
+def spearman(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Rank correlation of the numbers, (1,), with the labels; 0 where it is below, or all numbers are equal."""
+    found = np.array([float(output[0]) for output in outputs])
+    expected = np.asarray(rows.labels)
+    if np.ptp(found) == 0 or np.ptp(expected) == 0:
+        return 0.0
+    return max(0.0, float(spearmanr(found, expected).statistic))
+
+
+def entity_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """F1 of whole entities, as CoNLL counts them (`seqeval`); logits (tokens, labels).
+
+    Each word has the label of its first token, and none where it is cut off. Of labels without `B-` or `I-`, words of
+    one label in a row are an entity, as in `runtime.spans.entities`.
+    """
+    return float(seqeval.metrics.f1_score(*_tags(outputs, rows), zero_division=0))
+
+
+def entity_precision(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Share of the entities found that are right."""
+    return float(seqeval.metrics.precision_score(*_tags(outputs, rows), zero_division=0))
+
+
+def entity_recall(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Share of the entities there are that are found."""
+    return float(seqeval.metrics.recall_score(*_tags(outputs, rows), zero_division=0))
+
+
+def _tags(outputs: Sequence[Array], rows: EncodedRows) -> tuple[list[list[str]], list[list[str]]]:
+    """The right tags of every row's words, and those found."""
+    expected, found = [], []
+    for output, row, places in zip(outputs, rows.rows, rows.places, strict=True):
+        assert isinstance(row.label, Tags)
+        best = output.argmax(-1)
+        expected.append([_prefixed(tag) for tag in row.label.tags])
+        found.append([_prefixed(rows.names[best[place]]) if place >= 0 else OUTSIDE for place in places])
+    return expected, found
+
+
+def _prefixed(tag: str) -> str:
+    return tag if tag == OUTSIDE or tag.startswith(("B-", "I-")) else f"I-{tag}"
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """Where the tokens of a pair lie, in the form that the runtime reads."""
+
+    sequence_ids: Sequence[int | None]
+    offsets: Sequence[tuple[int, int]]
+
+
+def answer_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Mean F1 of the words of the answer, as the runtime reads it from logits (tokens, 2), with those of the right
+    answer that it is most like (SQuAD 1.1)."""
+    return _mean_of_answers(compute_f1, outputs, rows)
+
+
+def exact_match(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Share of the answers that are one of the right ones, but for case, articles and punctuation (SQuAD 1.1)."""
+    return _mean_of_answers(compute_exact, outputs, rows)
+
+
+def _mean_of_answers(compare: Callable[[str, str], float], outputs: Sequence[Array], rows: EncodedRows) -> float:
+    total = 0.0
+    for output, row, places in zip(outputs, rows.rows, rows.places, strict=True):
+        assert isinstance(row.label, tuple) and row.pair is not None
+        offsets = [(int(start), int(end)) for start, end in places]
+        start, end, _ = best_span(output, _Tokens([None if end < 0 else 1 for _, end in offsets], offsets))
+        total += max(compare(answer.text, row.pair[start:end]) for answer in row.label)
+    return total / len(rows)
+
+
+def cosine(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Mean cosine of the vectors, (hidden,), with those that stand as labels; both of length 1. 0 where it is below."""
+    found = [float(output @ label) for output, label in zip(outputs, rows.labels, strict=True)]
+    return float(np.clip(np.mean(found), 0, 1))

@@ -1,0 +1,77 @@
+"""What each task is trained on and measured by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.learning import losses, metrics
+
+Metric = Callable[[Sequence[metrics.Array], EncodedRows], float]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Losses and metric of a task."""
+
+    loss: Callable[[Tensor, Batch], Tensor]
+    """Of what the model gives for a batch. The teacher stage minimises it, and heads and neurons are ranked by it."""
+    distillation: Callable[[Tensor, Tensor, Batch], Tensor]
+    """Of what a subnet and the teacher give for a batch."""
+    metric: str
+    """Its name."""
+    score: Metric
+    taught: bool = True
+    """Whether there are labels to fine-tune a teacher on."""
+    others: Mapping[str, Metric] = field(default_factory=dict)
+    """What else the field measures of this task, from -1 or 0 to 1; a run keeps it, and nothing is chosen by it."""
+
+
+OBJECTIVES = {
+    "classification": Objective(
+        losses.label_loss,
+        losses.label_distillation,
+        "accuracy",
+        metrics.accuracy,
+        others={"macro_f1": metrics.macro_f1, "matthews": metrics.matthews},
+    ),
+    "multi-label-classification": Objective(
+        losses.labels_loss,
+        losses.labels_distillation,
+        "micro_f1",
+        metrics.micro_f1,
+        others={"macro_f1": metrics.macro_f1_of_several, "exact_match": metrics.all_labels_right},
+    ),
+    "regression": Objective(
+        losses.number_loss,
+        losses.number_distillation,
+        "spearman",
+        metrics.spearman,
+        others={"pearson": metrics.pearson},
+    ),
+    "token-classification": Objective(
+        losses.token_loss,
+        losses.token_distillation,
+        "entity_f1",
+        metrics.entity_f1,
+        others={"precision": metrics.entity_precision, "recall": metrics.entity_recall},
+    ),
+    "question-answering": Objective(
+        losses.span_loss,
+        losses.span_distillation,
+        "answer_f1",
+        metrics.answer_f1,
+        others={"exact_match": metrics.exact_match},
+    ),
+    "embedding": Objective(
+        losses.direction_loss,
+        losses.vector_distillation,
+        "cosine",
+        metrics.cosine,
+        taught=False,
+    ),
+}
+"""Name of one of `runtime.tasks.TASKS` -> how it is learnt."""

@@ -1,0 +1,1 @@
+"""The elastic encoder, its checkpoints, and where pretrained encoders come from."""

@@ -1,0 +1,242 @@
+"""Checkpoints: a Hugging Face model in, a run directory out, and back.
+
+A run directory is a plain Hugging Face checkpoint of the full-size net plus `supernet.json` (the
+subnets, the layers of each depth, how it was trained) and `pool.json` (measured subnets). A search adds
+`tables.json`, and writes into `pool.json` subnets of its own choice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import safetensors.torch
+import transformers
+from tokenizers import Tokenizer
+
+from gearshift.errors import ModelError
+from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.files.atomic import replacing_directory
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.trainer.data.hub import is_hub_name
+from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.huggingface import (
+    checkpoint_state,
+    first_line,
+    load_model,
+    quiet,
+    read_config,
+    write_pooling,
+)
+from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
+
+SUPERNET = "supernet.json"
+
+
+POOL = "pool.json"
+
+
+WEIGHTS = "model.safetensors"
+
+
+SCHEMA_VERSION = 1
+
+
+PROBLEM_TYPES = {"regression": "regression", "multi-label-classification": "multi_label_classification"}
+"""Task -> what the config of a sequence classifier calls it."""
+
+
+TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
+"""What a tokenizer has beside tokenizer.json; whichever of them are there are taken along."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model for a task with what belongs to it."""
+
+    model: ElasticClassifier
+    tokenizer: Tokenizer
+    labels: tuple[str, ...]
+    """In the order of the model's logits; empty where the task has none."""
+    source: Path
+    has_classifier: bool
+    """Whether the checkpoint brought a head for this task and these labels, or one was made at random."""
+
+    @property
+    def task(self) -> str:
+        """Name of one of `tasks.TASKS`."""
+        return self.model.head.task
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained supernet as it lies in a run directory."""
+
+    path: Path
+    checkpoint: Checkpoint
+    subnets: dict[str, Subnet]
+    """Name -> subnet, largest first: those that were trained, or the pool that a search chose."""
+    accuracies: dict[str, float]
+    """Name -> metric on the test rows, of those that were measured."""
+    facts: dict[str, Any]
+    """All of supernet.json."""
+
+    @property
+    def trained(self) -> dict[str, Subnet]:
+        """Name -> subnet, largest first: those that were trained, whatever the pool is."""
+        return _subnets(self.facts)
+
+    @property
+    def data_path(self) -> Path | None:
+        """The data that it was trained on, where that is known and still there."""
+        path = self.facts.get("data")
+        return Path(path) if path is not None and (is_hub_name(path) or Path(path).exists()) else None
+
+
+def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "classification") -> Checkpoint:
+    """A model for a task on the encoder of a Hugging Face checkpoint; raises ModelError.
+
+    `labels` where the task has them. Where the checkpoint has a head for the same task and set of labels,
+    the head and their order are kept.
+    """
+    config = read_config(path)
+    known = tuple(str(name) for _, name in sorted(config.id2label.items()))
+    wanted = TASKS[task]
+    outputs = wanted.outputs or len(labels) or config.hidden_size
+    of_task = any(name.endswith(CLASS_SUFFIXES[task]) for name in config.architectures or ())
+    same = set(known) == set(labels) if wanted.labelled else len(known) == outputs
+    # A softmax over the same labels is no head for several of them, though its weights have the same shape.
+    of_several = config.problem_type == PROBLEM_TYPES["multi-label-classification"]
+    same_problem = of_several == (task == "multi-label-classification")
+    has_head = task == "embedding" or (of_task and same and same_problem)
+    ordered = known if has_head and wanted.labelled else tuple(labels)
+    model = load_model(path, config, task, outputs)
+    with quiet():
+        tokenizer = load_tokenizer(path)
+    return Checkpoint(model, tokenizer, ordered, path, has_head)
+
+
+def save_run(
+    target: Path,
+    checkpoint: Checkpoint,
+    *,
+    subnets: dict[str, Subnet],
+    accuracies: dict[str, float],
+    facts: dict[str, Any],
+    files: Mapping[str, str] | None = None,
+) -> None:
+    """Write a run directory, whole or not at all; raises StorageError. `files`: name -> text of what else is kept.
+
+    The `AutoModel` of its task (`AutoModelForSequenceClassification` ...) loads the full-size net from it.
+    """
+    shape = checkpoint.model.shape
+    supernet = {
+        "schema_version": SCHEMA_VERSION,
+        "task": checkpoint.task,
+        "labels": list(checkpoint.labels),
+        "subnets": {name: [list(layer) for layer in subnet.layers] for name, subnet in subnets.items()},
+        **facts,
+    }
+    pool = [
+        {"name": name, "accuracy": accuracies.get(name), "parameters": subnet.parameters(shape)}
+        for name, subnet in subnets.items()
+    ]
+    with replacing_directory(target, marker=SUPERNET) as fresh, quiet():
+        config = _config_of(checkpoint)
+        config.save_pretrained(fresh)
+        state = checkpoint_state(checkpoint.model.state_dict(), config, checkpoint.task)
+        # As bytes, so that a full disk is an OSError like everywhere else.
+        (fresh / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
+        if checkpoint.task == "embedding":
+            write_pooling(fresh, checkpoint.model.head.pooling, shape.hidden)
+        save_tokenizer(checkpoint, fresh)
+        for name, text in (files or {}).items():
+            (fresh / name).write_text(text, encoding="utf-8")
+        for name, content in ((SUPERNET, supernet), (POOL, pool)):
+            (fresh / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _config_of(checkpoint: Checkpoint) -> Any:
+    """The source's config with what the model is now."""
+    task = TASKS[checkpoint.task]
+    names = checkpoint.labels or [f"LABEL_{index}" for index in range(task.outputs or 0)]
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    config = transformers.AutoConfig.from_pretrained(
+        checkpoint.source, local_files_only=True, **(labels if names else {})
+    )
+    config.architectures = [ARCHITECTURES[config.model_type].class_name(task.name)]
+    config.problem_type = PROBLEM_TYPES.get(task.name)  # not what the source was for
+    return config
+
+
+class Tokenized(Protocol):
+    """What has a tokenizer, whose files lie in the directory `source`."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    @property
+    def source(self) -> Path: ...
+
+
+def save_tokenizer(checkpoint: Tokenized, target: Path) -> None:
+    """Write the files of a tokenizer as transformers reads them."""
+    for name in TOKENIZER_FILES:
+        if (checkpoint.source / name).is_file():
+            # Not `shutil.copyfile`, which names the source where the target's disk is full.
+            (target / name).write_bytes((checkpoint.source / name).read_bytes())
+    (target / "tokenizer.json").write_text(checkpoint.tokenizer.to_str(), encoding="utf-8")
+
+
+def load_run(path: Path) -> Run:
+    """The supernet in a run directory; raises ModelError where it is none."""
+    description = path / SUPERNET
+    if not description.is_file():
+        raise ModelError(
+            f"{path}: expected a run directory with {SUPERNET}, found none; make one with `gearshift train`"
+        )
+    try:
+        facts = json.loads(description.read_text(encoding="utf-8"))
+        version = facts["schema_version"]
+        subnets = _subnets(facts)
+        labels = facts["labels"]
+        task = TASKS[facts.get("task", "classification")].name
+        pool = json.loads((path / POOL).read_text(encoding="utf-8"))
+        if any("subnet" in entry for entry in pool):  # that a search chose
+            subnets = {e["name"]: Subnet(tuple((heads, neurons) for heads, neurons in e["subnet"])) for e in pool}
+        accuracies = {entry["name"]: float(entry["accuracy"]) for entry in pool if entry["accuracy"] is not None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{description}: not readable ({error}); train again") from error
+    if version != SCHEMA_VERSION:
+        raise ModelError(f"{description}: expected schema version {SCHEMA_VERSION}, found {version!r}; train again")
+    checkpoint = load_checkpoint(path, labels, task=task)
+    if not checkpoint.has_classifier:
+        raise ModelError(f"{description}: its labels are not those of the model beside it; train again")
+    for name, subnet in subnets.items():
+        if not subnet.fits(checkpoint.model.shape):
+            raise ModelError(f"{description}: subnet {name} does not fit the model beside it; train again")
+    return Run(path, checkpoint, subnets, accuracies, facts)
+
+
+def _subnets(facts: Mapping[str, Any]) -> dict[str, Subnet]:
+    """Those that supernet.json names."""
+    return {
+        name: Subnet(tuple((heads, neurons) for heads, neurons in layers)) for name, layers in facts["subnets"].items()
+    }
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a checkpoint, without padding and truncation; raises ModelError."""
+    try:
+        loaded = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, use_fast=True)
+    except Exception as error:  # a damaged file raises whatever its parser does
+        raise ModelError(f"{path}: no tokenizer that transformers can read ({first_line(error)})") from error
+    if not loaded.is_fast:
+        raise ModelError(f"{path}: no tokenizer.json, and none can be made of its tokenizer; add one")
+    tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

@@ -1,0 +1,221 @@
+"""The elastic encoder: a BERT-class model that runs any subnet of itself.
+
+Heads and neurons are sorted by importance, so a subnet is a prefix of every weight matrix. The subnet
+is an argument of `forward`; nothing about it is stored in the model, so one model can run different
+subnets one after the other, and threads can share it.
+
+Layers are post-norm, as in BERT: h = norm(h + attention(h)); h = norm(h + ffn(h)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gearshift.runtime.space.elastic import Kept, Subnet
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.trainer.data.batches import Batch
+
+HEAD = ("pooler.", "classifier.")
+"""How the names of the task head's parameters start."""
+
+
+POOLED = ("classification", "multi-label-classification", "regression")
+"""Tasks that are answered from the first token alone, by way of the pooler."""
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Shares of values that are zeroed in training."""
+
+    hidden: float = 0.1
+    attention: float = 0.1
+
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "gelu": F.gelu, "relu": F.relu}
+
+
+@dataclass(frozen=True)
+class Head:
+    """What turns the last layer's states into the answer."""
+
+    task: str = "classification"
+    """Name of one of `tasks.TASKS`."""
+    activation: str = "tanh"
+    """Of the pooler, where whole texts are classified: one of ACTIVATIONS."""
+    pooling: str = "first"
+    """For `embedding`: the state of the first token, or the `mean` of all."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a forward pass gives."""
+
+    logits: Tensor
+    """(batch, labels); (batch, tokens, labels) where every token gets an answer; an embedding (batch, hidden)."""
+    hidden: tuple[Tensor, ...]
+    """Embeddings, then the output of every kept layer, each (batch, tokens, hidden)."""
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float) -> Tensor:
+    """Attention of (batch, heads, tokens, head_size); `mask` is true where a token may be attended to.
+
+    On a CPU it is computed in fp32 under autocast too: the backward pass of torch 2.13 in bf16 takes six times as long
+    at 14 tokens, which would be a third of a training step.
+    """
+    if query.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    with torch.autocast("cpu", enabled=False):
+        parts = (query.float(), key.float(), value.float())
+        return F.scaled_dot_product_attention(*parts, attn_mask=mask, dropout_p=dropout)
+
+
+class Embeddings(nn.Module):
+    """Word, position and token-type embeddings, summed, normalised and, where they are narrower, projected."""
+
+    def __init__(
+        self, *, vocabulary: int, positions: int, types: int, width: int, hidden: int, norm_eps: float
+    ) -> None:
+        super().__init__()
+        self.word = nn.Embedding(vocabulary, width)
+        self.position = nn.Embedding(positions, width)
+        self.token_type = nn.Embedding(types, width) if types else None
+        self.norm = nn.LayerNorm(width, eps=norm_eps)
+        self.project = nn.Linear(width, hidden) if width != hidden else None
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
+        """(batch, tokens) ids -> (batch, tokens, hidden)."""
+        positions = self.position.weight[: input_ids.shape[1]]
+        summed = self.word(input_ids) + positions
+        if self.token_type is not None:
+            summed = summed + self.token_type(token_type_ids)
+        normed: Tensor = self.norm(summed)
+        return normed if self.project is None else self.project(normed)
+
+
+class ElasticLayer(nn.Module):
+    """One transformer layer that can run with its first heads and its first neurons only."""
+
+    def __init__(self, shape: EncoderShape, dropout: Dropout, norm_eps: float) -> None:
+        super().__init__()
+        hidden = shape.hidden
+        self.head_size = shape.head_size
+        self.dropout = dropout
+        self.query = nn.Linear(hidden, hidden)
+        self.key = nn.Linear(hidden, hidden)
+        self.value = nn.Linear(hidden, hidden)
+        self.attention_output = nn.Linear(hidden, hidden)
+        self.attention_norm = nn.LayerNorm(hidden, eps=norm_eps)
+        self.ffn_in = nn.Linear(hidden, shape.neurons)
+        self.ffn_out = nn.Linear(shape.neurons, hidden)
+        self.ffn_norm = nn.LayerNorm(hidden, eps=norm_eps)
+
+    def forward(self, hidden: Tensor, mask: Tensor, kept: Kept, head_gate: Tensor | None) -> Tensor:
+        """(batch, tokens, hidden) -> the same; `mask` (batch, 1, 1, tokens) is true where a token is real."""
+        attended = self._attention(hidden, mask, kept.heads, head_gate)
+        hidden = self.attention_norm(hidden + self._drop(attended))
+        inner = F.gelu(F.linear(hidden, self.ffn_in.weight[: kept.neurons], self.ffn_in.bias[: kept.neurons]))
+        outer = F.linear(inner, self.ffn_out.weight[:, : kept.neurons], self.ffn_out.bias)
+        normed: Tensor = self.ffn_norm(hidden + self._drop(outer))
+        return normed
+
+    def _attention(self, hidden: Tensor, mask: Tensor, heads: int, head_gate: Tensor | None) -> Tensor:
+        inner = heads * self.head_size
+
+        def split(linear: nn.Linear) -> Tensor:  # (batch, heads, tokens, head_size)
+            projected = F.linear(hidden, linear.weight[:inner], linear.bias[:inner])
+            return projected.view(*projected.shape[:2], heads, self.head_size).transpose(1, 2)
+
+        dropout = self.dropout.attention if self.training else 0.0
+        context = attend(split(self.query), split(self.key), split(self.value), mask, dropout)
+        if head_gate is not None:
+            context = context * head_gate[:heads, None, None]
+        merged = context.transpose(1, 2).flatten(2)  # (batch, tokens, inner)
+        return F.linear(merged, self.attention_output.weight[:, :inner], self.attention_output.bias)
+
+    def _drop(self, values: Tensor) -> Tensor:
+        return F.dropout(values, self.dropout.hidden, self.training)
+
+
+class TaskModel(nn.Module):
+    """What has a task head over its last states; for whole texts BERT's pooler and a linear classifier."""
+
+    def __init__(self, *, head: Head | None, dropout: Dropout | None, norm_eps: float) -> None:
+        super().__init__()
+        self.norm_eps = norm_eps
+        self.head = head or Head()
+        self.dropout = dropout or Dropout()
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(self.parameters()).device
+
+    def add_head(self, hidden: int, labels: int) -> None:
+        """Make the head's weights for states that are `hidden` wide; called once, when all else is made."""
+        if self.head.task in POOLED:
+            self.pooler = nn.Linear(hidden, hidden)
+        if self.head.task != "embedding":
+            self.classifier = nn.Linear(hidden, labels)
+
+    def answer(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """What the head makes of the last states (batch, tokens, hidden); mask (batch, tokens)."""
+        if self.head.task == "embedding":
+            return F.normalize(_mean(hidden, mask) if self.head.pooling == "mean" else hidden[:, 0], dim=-1)
+        if self.head.task in POOLED:
+            hidden = ACTIVATIONS[self.head.activation](self.pooler(hidden[:, 0]))
+        answer: Tensor = self.classifier(F.dropout(hidden, self.dropout.hidden, self.training))
+        return answer
+
+
+class ElasticClassifier(TaskModel):
+    """The encoder with a task head over it."""
+
+    def __init__(
+        self,
+        shape: EncoderShape,
+        labels: int,
+        *,
+        head: Head | None = None,
+        dropout: Dropout | None = None,
+        norm_eps: float = 1e-12,
+    ) -> None:
+        super().__init__(head=head, dropout=dropout, norm_eps=norm_eps)
+        self.shape = shape
+        self.embeddings = Embeddings(
+            vocabulary=shape.vocabulary,
+            positions=shape.positions,
+            types=shape.types,
+            width=shape.embedding or shape.hidden,
+            hidden=shape.hidden,
+            norm_eps=norm_eps,
+        )
+        self.layers = nn.ModuleList(ElasticLayer(shape, self.dropout, norm_eps) for _ in range(shape.layers))
+        self.add_head(shape.hidden, labels)
+
+    @property
+    def full(self) -> Subnet:
+        """The subnet that keeps everything."""
+        return Subnet(((self.shape.heads, self.shape.neurons),) * self.shape.layers)
+
+    def forward(self, batch: Batch, subnet: Subnet, head_gates: Tensor | None = None) -> Output:
+        """Logits and hidden states of a subnet; `head_gates` (layers, heads) scale each head's output."""
+        drop = self.dropout.hidden
+        hidden = F.dropout(self.embeddings(batch.input_ids, batch.token_type_ids), drop, self.training)
+        mask = batch.attention_mask.bool()[:, None, None, :]
+        states = [hidden]
+        for kept in subnet.kept():
+            gate = None if head_gates is None else head_gates[kept.layer]
+            hidden = self.layers[kept.layer](hidden, mask, kept, gate)
+            states.append(hidden)
+        return Output(self.answer(hidden, batch.attention_mask), tuple(states))
+
+
+def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """(batch, hidden): the mean over the real tokens."""
+    real = mask[:, :, None].to(hidden.dtype)
+    return (hidden * real).sum(1) / real.sum(1)

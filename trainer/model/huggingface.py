@@ -1,0 +1,215 @@
+"""Reads a Hugging Face model into an elastic one, and gives its weights back in their form.
+
+Two things differ from the checkpoint's form. RoBERTa's position table begins with rows that no token
+uses (up to its pad id), which are left out. A token-type table of one row says nothing: the row is added
+to every position.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from torch import Tensor
+
+from gearshift.errors import ModelError
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
+from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES, from_checkpoint, to_checkpoint
+
+OFFSET_POSITIONS = ("roberta", "xlm-roberta")
+"""Architectures whose first token is at position pad id + 1."""
+
+
+POOLING = "1_Pooling/config.json"
+"""Where a sentence-transformers model says how the states of its tokens become one."""
+
+
+POOLING_MODES = {"mean": "pooling_mode_mean_tokens", "first": "pooling_mode_cls_token"}
+
+
+def read_config(path: Path) -> Any:
+    """The config of a model that can be made elastic; raises ModelError."""
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path}: no model that transformers can read ({first_line(error)})") from error
+    check_config(config, str(path))
+    return config
+
+
+def check_config(config: Any, path: str) -> None:
+    """Raise ModelError, which names `path`, where a model of this config cannot be made elastic."""
+    if config.model_type not in ARCHITECTURES:
+        raise ModelError(
+            f"{path}: architecture {config.model_type!r} is not supported; expected one of {', '.join(ARCHITECTURES)}"
+        )
+    wanted = {"hidden_act": "gelu", "activation": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
+    for name, expected in wanted.items():
+        found = getattr(config, name, expected)
+        if found != expected:
+            raise ModelError(f"{path}: {name} {found!r} is not supported; expected {expected!r}")
+
+
+def task_of(model: Any) -> str:
+    """The task that a transformers model is for, by its class and its config; raises ModelError."""
+    kind, config = type(model).__name__, model.config
+    if kind.endswith("ForSequenceClassification"):
+        problem = config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
+        return {"regression": "regression", "multi_label_classification": "multi-label-classification"}.get(
+            problem, "classification"
+        )
+    for task, suffix in CLASS_SUFFIXES.items():
+        if suffix != "ForSequenceClassification" and kind.endswith(suffix):
+            return task
+    expected = ", ".join(sorted(set(CLASS_SUFFIXES.values())))
+    raise ModelError(f"{kind}: expected a class that ends in one of {expected}; load the model as one of these")
+
+
+def shape_of(config: Any) -> EncoderShape:
+    """The sizes of the elastic model for a config."""
+    width = getattr(config, "embedding_size", config.hidden_size)
+    types = getattr(config, "type_vocab_size", 0)
+    return EncoderShape(
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        heads=config.num_attention_heads,
+        neurons=config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size,
+        vocabulary=config.vocab_size,
+        positions=config.max_position_embeddings - _unused_positions(config),
+        types=types if types > 1 else 0,
+        embedding=0 if width == config.hidden_size else width,
+    )
+
+
+def load_model(path: Path, config: Any, task: str, outputs: int) -> ElasticClassifier:
+    """The elastic form of a checkpoint with a head of that many outputs; raises ModelError.
+
+    What the head lacks is made at random. For `embedding` the head has no weights, and `outputs` says nothing.
+    """
+    with quiet():
+        weights = _load_weights(path, config, task, outputs)
+    return elastic_model(weights, config, task, outputs, read_pooling(path) if task == "embedding" else "first")
+
+
+def elastic_model(
+    weights: Mapping[str, Tensor], config: Any, task: str, outputs: int, pooling: str = "first"
+) -> ElasticClassifier:
+    """The elastic form of the weights of a transformers model, named as there; they are copied."""
+    architecture = ARCHITECTURES[config.model_type]
+    distilbert = config.model_type == "distilbert"
+    model = ElasticClassifier(
+        shape_of(config),
+        outputs,
+        head=Head(task, architecture.activation, pooling),
+        dropout=Dropout(
+            config.dropout if distilbert else config.hidden_dropout_prob,
+            config.attention_dropout if distilbert else config.attention_probs_dropout_prob,
+        ),
+        norm_eps=getattr(config, "layer_norm_eps", 1e-12),  # DistilBERT's is in its code
+    )
+    model.load_state_dict(_our_state(weights, config, model))
+    return model
+
+
+def checkpoint_state(weights: Mapping[str, Tensor], config: Any, task: str) -> dict[str, Tensor]:
+    """Weights named as those of an elastic model, in the form of the checkpoint of that config."""
+    state = to_checkpoint(weights, config.model_type, task)
+    names = ARCHITECTURES[config.model_type].names(task)
+    position = f"{names['embeddings.position']}.weight"
+    unused = _unused_positions(config)
+    state[position] = torch.cat([torch.zeros_like(state[position][:unused]), state[position]])
+    if getattr(config, "type_vocab_size", 0) == 1:
+        state[f"{names['embeddings.token_type']}.weight"] = torch.zeros_like(state[position][:1])
+    return state
+
+
+def read_pooling(path: Path) -> str:
+    """`mean` or `first`: how a sentence-transformers model pools; `mean` where nothing is said."""
+    file = path / POOLING
+    if not file.is_file():
+        return "mean"
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+        asked = [mode for mode, set_ in raw.items() if mode.startswith("pooling_mode_") and set_]
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{file}: not readable ({first_line(error)})") from error
+    found = [pooling for pooling, mode in POOLING_MODES.items() if asked == [mode]]
+    if not found:
+        raise ModelError(f"{file}: expected one of {', '.join(POOLING_MODES.values())}, found {', '.join(asked)}")
+    return found[0]
+
+
+def write_pooling(target: Path, pooling: str, width: int) -> None:
+    """Say beside a checkpoint how it pools, as sentence-transformers does."""
+    content = {"word_embedding_dimension": width, **{mode: how == pooling for how, mode in POOLING_MODES.items()}}
+    (target / POOLING).parent.mkdir()
+    (target / POOLING).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _unused_positions(config: Any) -> int:
+    return config.pad_token_id + 1 if config.model_type in OFFSET_POSITIONS else 0
+
+
+def _our_state(weights: Mapping[str, Tensor], config: Any, model: ElasticClassifier) -> dict[str, Tensor]:
+    task = model.head.task
+    state = from_checkpoint(weights, list(model.state_dict()), config.model_type, task)
+    positions = state["embeddings.position.weight"][_unused_positions(config) :]
+    if getattr(config, "type_vocab_size", 0) == 1:
+        table = from_checkpoint(weights, ["embeddings.token_type.weight"], config.model_type, task)
+        positions = positions + table["embeddings.token_type.weight"]
+    state["embeddings.position.weight"] = positions
+    return state
+
+
+def _load_weights(path: Path, config: Any, task: str, outputs: int) -> Mapping[str, Tensor]:
+    """The checkpoint's weights by its own names; those of the head that it lacks are made at random."""
+    suffix = CLASS_SUFFIXES[task]
+    auto = getattr(transformers, f"AutoModel{suffix if suffix != 'Model' else ''}")
+    settings = {} if suffix == "Model" else {"num_labels": outputs}
+    try:
+        loaded, report = auto.from_pretrained(
+            path, **settings, local_files_only=True, ignore_mismatched_sizes=True, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{path}: no weights that transformers can read ({first_line(error)})") from error
+    # Versions of transformers differ in whether a mismatch is a name, or a name with two shapes.
+    mismatched = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
+    made = [*report["missing_keys"], *mismatched]
+    random = sorted(name for name in made if _of_encoder(name, config.model_type, task))
+    if random:
+        raise ModelError(
+            f"{path}: {len(random)} weights of the encoder are missing or of another shape ({random[0]}); "
+            "the weights do not belong to this config.json"
+        )
+    state: Mapping[str, Tensor] = loaded.state_dict()
+    return state
+
+
+def _of_encoder(name: str, model_type: str, task: str) -> bool:
+    """Whether this is the name of a weight below the head."""
+    names = ARCHITECTURES[model_type].names(task)
+    below = (theirs for ours, theirs in names.items() if ours.startswith(("embeddings.", "layers.")))
+    return name.startswith(tuple(theirs.split("{}")[0] for theirs in below))
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers warns that a new classifier is new, which is what was asked for; its level is put back."""
+    level = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(level)

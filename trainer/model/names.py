@@ -1,0 +1,126 @@
+"""How each supported architecture names its weights in a Hugging Face checkpoint.
+
+One table per architecture, from the names of `ElasticClassifier` to theirs; `{}` is the layer number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+_EMBEDDINGS = {
+    "embeddings.word": "embeddings.word_embeddings",
+    "embeddings.position": "embeddings.position_embeddings",
+    "embeddings.token_type": "embeddings.token_type_embeddings",
+    "embeddings.norm": "embeddings.LayerNorm",
+    "embeddings.project": "embeddings_project",
+}
+
+
+_BERT_LAYER = {
+    "layers.{}.query": "encoder.layer.{}.attention.self.query",
+    "layers.{}.key": "encoder.layer.{}.attention.self.key",
+    "layers.{}.value": "encoder.layer.{}.attention.self.value",
+    "layers.{}.attention_output": "encoder.layer.{}.attention.output.dense",
+    "layers.{}.attention_norm": "encoder.layer.{}.attention.output.LayerNorm",
+    "layers.{}.ffn_in": "encoder.layer.{}.intermediate.dense",
+    "layers.{}.ffn_out": "encoder.layer.{}.output.dense",
+    "layers.{}.ffn_norm": "encoder.layer.{}.output.LayerNorm",
+}
+
+
+_DISTILBERT_LAYER = {
+    "layers.{}.query": "transformer.layer.{}.attention.q_lin",
+    "layers.{}.key": "transformer.layer.{}.attention.k_lin",
+    "layers.{}.value": "transformer.layer.{}.attention.v_lin",
+    "layers.{}.attention_output": "transformer.layer.{}.attention.out_lin",
+    "layers.{}.attention_norm": "transformer.layer.{}.sa_layer_norm",
+    "layers.{}.ffn_in": "transformer.layer.{}.ffn.lin1",
+    "layers.{}.ffn_out": "transformer.layer.{}.ffn.lin2",
+    "layers.{}.ffn_norm": "transformer.layer.{}.output_layer_norm",
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One `model_type`: what its classes and weights are called, and how it classifies."""
+
+    stem: str
+    """What the names of its classes begin with."""
+    prefix: str
+    """What the names of the encoder's weights begin with where a task head sits on it."""
+    encoder: Mapping[str, str]
+    pooler: str
+    """The layer between the first token and the classifier of whole texts."""
+    classifier: str
+    activation: str
+    """Of the pooler."""
+
+    def names(self, task: str) -> dict[str, str]:
+        """Our names -> those of the class for a task."""
+        prefix = "" if task == "embedding" else f"{self.prefix}."
+        table = {ours: prefix + theirs for ours, theirs in self.encoder.items()}
+        if CLASS_SUFFIXES[task] == "ForSequenceClassification":
+            table |= {"pooler": self.pooler, "classifier": self.classifier}
+        elif task == "token-classification":
+            table["classifier"] = "classifier"
+        elif task == "question-answering":
+            table["classifier"] = "qa_outputs"
+        return table
+
+    def class_name(self, task: str) -> str:
+        """The class of transformers that holds a model for a task."""
+        return self.stem + CLASS_SUFFIXES[task]
+
+
+_BERT = {**_EMBEDDINGS, **_BERT_LAYER}
+
+
+_ROBERTA_HEAD = ("classifier.dense", "classifier.out_proj")
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "bert": Architecture("Bert", "bert", _BERT, "bert.pooler.dense", "classifier", "tanh"),
+    "roberta": Architecture("Roberta", "roberta", _BERT, *_ROBERTA_HEAD, "tanh"),
+    "xlm-roberta": Architecture("XLMRoberta", "roberta", _BERT, *_ROBERTA_HEAD, "tanh"),
+    "electra": Architecture("Electra", "electra", _BERT, *_ROBERTA_HEAD, "gelu"),
+    "distilbert": Architecture(
+        "DistilBert", "distilbert", {**_EMBEDDINGS, **_DISTILBERT_LAYER}, "pre_classifier", "classifier", "relu"
+    ),
+}
+"""By `model_type` of a checkpoint's config.json. MiniLM is a BERT."""
+
+
+CLASS_SUFFIXES = {
+    "classification": "ForSequenceClassification",
+    "multi-label-classification": "ForSequenceClassification",
+    "regression": "ForSequenceClassification",
+    "token-classification": "ForTokenClassification",
+    "question-answering": "ForQuestionAnswering",
+    "embedding": "Model",
+}
+
+
+def to_checkpoint(state: Mapping[str, Tensor], model_type: str, task: str = "classification") -> dict[str, Tensor]:
+    """Our weights under the names of the architecture's checkpoint."""
+    table = ARCHITECTURES[model_type].names(task)
+    return {_translate(name, table): tensor for name, tensor in state.items()}
+
+
+def from_checkpoint(
+    state: Mapping[str, Tensor], names: Sequence[str], model_type: str, task: str = "classification"
+) -> dict[str, Tensor]:
+    """Weights of a checkpoint under our names; `names` are the ones we need."""
+    table = ARCHITECTURES[model_type].names(task)
+    return {name: state[_translate(name, table)] for name in names}
+
+
+def _translate(name: str, table: Mapping[str, str]) -> str:
+    stem, _, part = name.rpartition(".")  # part is `weight` or `bias`
+    pieces = stem.split(".")
+    if pieces[0] != "layers":
+        return f"{table[stem]}.{part}"
+    template = ".".join(["layers", "{}", *pieces[2:]])
+    return f"{table[template].format(pieces[1])}.{part}"

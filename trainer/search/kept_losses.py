@@ -1,0 +1,71 @@
+"""Losses of subnets in a file, each written as soon as it is measured: an interrupted search goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from gearshift.errors import StorageError
+from gearshift.runtime.space.elastic import Subnet
+from gearshift.trainer.data.batches import EncodedRows
+
+
+class KeptLosses:
+    """A line for what they were measured of, and one for each loss; those of anything else are begun anew."""
+
+    def __init__(self, path: Path, about: str) -> None:
+        """`about` names all that a loss depends on besides the subnet. Raises StorageError."""
+        self.path = path
+        self.known = _read(path, about)
+        """The losses in the file."""
+        self._write("w", json.dumps(about), *(_line(*item) for item in self.known.items()))
+
+    def add(self, subnet: Subnet, loss: float) -> None:
+        """Write a loss down; raises StorageError."""
+        self._write("a", _line(subnet, loss))
+
+    def remove(self) -> None:
+        """Delete the file, when nothing more is to be measured."""
+        self.path.unlink(missing_ok=True)
+
+    def _write(self, mode: str, *lines: str) -> None:
+        try:
+            with self.path.open(mode, encoding="utf-8") as file:
+                file.write("".join(f"{line}\n" for line in lines))
+        except OSError as error:
+            raise StorageError(f"{self.path}: could not be written ({error.strerror or error})") from error
+
+
+def rows_hash(rows: EncodedRows) -> str:
+    """Names what a model is given of rows."""
+    made_of = hashlib.sha256(repr((rows.task, rows.names, rows.pad_id, rows.pad_type_id)).encode())
+    parts: tuple[Iterable[Any], ...] = (rows.ids, rows.type_ids, rows.labels, rows.places)
+    for arrays in parts:
+        for array in arrays:
+            made_of.update(array.tobytes())
+            made_of.update(b";")
+    return made_of.hexdigest()
+
+
+def _line(subnet: Subnet, loss: float) -> str:
+    return json.dumps({"subnet": subnet.layers, "loss": loss})
+
+
+def _read(path: Path, about: str) -> dict[Subnet, float]:
+    """What an interruption left, but for a line that it cut."""
+    found: dict[Subnet, float] = {}
+    if not path.is_file():
+        return found
+    try:
+        header, *lines = path.read_text(encoding="utf-8").split("\n")
+        if json.loads(header) != about:
+            return {}
+        for line in lines[:-1]:
+            one = json.loads(line)
+            found[Subnet(tuple((int(heads), int(neurons)) for heads, neurons in one["subnet"]))] = float(one["loss"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return found
+    return found

@@ -1,0 +1,269 @@
+"""`gearshift search`: the block tables of a supernet, and its pool, chosen on dev rows and measured on test rows.
+
+1. The held-out distillation loss of every stage x option, with only that stage changed (NAS-BERT, section 3.4; here
+   against the full subnet's answers, not a block's hidden states).
+2. Cuts that the best subnets hardly need are left out (`pool.few_cuts`).
+3. The best subnets by summed loss, at many sizes and on several kinds of device, are scored with their real loss, and
+   so are the uniform ones that were trained.
+4. Of all these the pool, which the full subnet always belongs to; only its accuracy is measured on the test rows,
+   which nothing was chosen by.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from scipy.stats import spearmanr
+from tqdm import tqdm
+
+from gearshift.errors import InputError, UnknownSubnetError
+from gearshift.runtime.files.atomic import replace_file, sha256_of
+from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.uniform import subnet_name, uniform_subnet
+from gearshift.runtime.tables.block import TABLES, BlockTables, make_tables, save_tables
+from gearshift.trainer.data.batches import EncodedRows, encode
+from gearshift.trainer.data.splits import DataSet
+from gearshift.trainer.learning.devices import training_device
+from gearshift.trainer.learning.evaluate import accuracies, with_reference
+from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.model.checkpoint import POOL, WEIGHTS, Run
+from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.search.kept_losses import KeptLosses, rows_hash
+from gearshift.trainer.search.pool import Devices, candidates, choose_pool, few_cuts
+
+MACS_TOKENS = 128
+
+
+BATCH_SIZE = 64
+
+
+UNFINISHED = "search.partial"
+"""Where an interrupted search left its losses, in the run directory."""
+
+
+class Scorer:
+    """The mean held-out distillation loss of subnets against the full net's answers, each measured once."""
+
+    def __init__(self, model: ElasticClassifier, rows: EncodedRows, kept: KeptLosses | None = None) -> None:
+        """`kept`: a file of losses that need not be measured again, and takes those that are."""
+        device = training_device()
+        self._model = model.eval().to(device)
+        self._distillation = OBJECTIVES[rows.task].distillation
+        self._batches = [batch.to(device) for batch in rows.batches(BATCH_SIZE)]
+        with torch.no_grad():
+            self._answers = [model(batch, model.full).logits for batch in self._batches]
+        self._kept = kept
+        self.known: dict[Subnet, float] = {} if kept is None else dict(kept.known)
+        """Every loss that was measured."""
+
+    @torch.no_grad()
+    def __call__(self, subnet: Subnet) -> float:
+        """Its loss: the mean over the rows."""
+        if subnet not in self.known:
+            total, count = 0.0, 0
+            for batch, answers in zip(self._batches, self._answers, strict=True):
+                logits = self._model(batch, subnet).logits
+                total += len(batch.indices) * self._distillation(logits, answers, batch).item()
+                count += len(batch.indices)
+            self.known[subnet] = total / count
+            if self._kept is not None:
+                self._kept.add(subnet, self.known[subnet])
+        return self.known[subnet]
+
+
+@dataclass(frozen=True)
+class PoolMember:
+    """A subnet of the pool with what was measured of it."""
+
+    name: str
+    subnet: Subnet
+    parameters: int
+    macs: int
+    summed_loss: float | None
+    """None of a trained subnet that is not in the space of the tables."""
+    loss: float
+    """Of the dev rows."""
+    accuracy: float
+    """The task's metric on the test rows."""
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """What a search found."""
+
+    tables: BlockTables
+    pool: tuple[PoolMember, ...]
+    metric: str
+    test_rows: int
+    evaluations: int
+    """Losses that were measured, those of the tables included."""
+    compared: int
+    spearman: float
+    """Rank correlation of summed and measured loss over the `compared` candidates, which lie near the front."""
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON; the tables are a file of their own."""
+        plain = {name: value for name, value in vars(self).items() if name not in ("tables", "pool")}
+        return {**plain, "pool": [_plain(member) for member in self.pool]}
+
+
+def search_space(
+    shape: EncoderShape, widths: Sequence[float], layers_per_stage: int, *, separate: bool = False
+) -> Space:
+    """Stages of that many layers; each runs its first layers at one of the widths, and may skip the rest or all.
+
+    That skipped layers end a stage, and one width holds in it, keeps a block's options few (NAS-BERT, section 3.1).
+    `separate`: heads at one of the widths and neurons at another, which makes many more options.
+    """
+    if layers_per_stage < 1:
+        raise InputError(f"layers per stage: expected 1 or more, got {layers_per_stage}")
+    if 1.0 not in widths:
+        raise InputError(f"widths: expected 1 among them, got {', '.join(f'{width:g}' for width in widths)}")
+    sizes = sorted({uniform_subnet(shape, width, 1).layers[0] for width in widths}, reverse=True)
+    if separate:
+        heads, neurons = ({size[place] for size in sizes} for place in (0, 1))
+        sizes = sorted(itertools.product(heads, neurons), reverse=True)
+    stages = []
+    for first in range(0, shape.layers, layers_per_stage):
+        length = min(layers_per_stage, shape.layers - first)
+        kept = [(size,) * count + ((0, 0),) * (length - count) for count in range(length, 0, -1) for size in sizes]
+        stages.append(Stage(first, tuple(Option(layers) for layers in [*kept, ((0, 0),) * length])))
+    return Space(shape, tuple(stages))
+
+
+def measure_tables(scorer: Scorer, space: Space, *, supernet: str, rows: int) -> BlockTables:
+    """The tables of a space: every option of every stage alone, all else full. Shows a bar on a terminal."""
+    full = Subnet(((space.shape.heads, space.shape.neurons),) * space.shape.layers)
+    base = scorer(full)
+    places = [(stage, option) for stage in space.stages for option in stage.options]
+    found = iter([scorer(_changed(full, *place)) - base for place in _bar(places, "tables", "option")])
+    losses = [[next(found) for _ in stage.options] for stage in space.stages]
+    date = datetime.date.today().isoformat()
+    return make_tables(
+        space, losses, full_loss=base, supernet=supernet, macs_tokens=MACS_TOKENS, loss_rows=rows, date=date
+    )
+
+
+def search_run(
+    run: Run,
+    data: DataSet,
+    *,
+    widths: Sequence[float] | None = None,
+    layers_per_stage: int = 1,
+    separate: bool = False,
+    pool: int = 50,
+    rescored: int = 200,
+    devices: Devices | None = None,
+) -> SearchReport:
+    """Search a trained supernet, and write `tables.json` and `pool.json` into its run directory.
+
+    `widths`: those that it was trained with unless given. `separate`: heads and neurons have widths of their own.
+    `rescored`: candidates whose real loss is measured, besides the uniform subnets that were trained. `devices`: those
+    that candidates are to be good on, imagined ones of several kinds unless given. The same run and rows give the same
+    files. Interrupted, a search keeps the losses that it measured in the run directory, and reads them again. Raises
+    InputError for numbers out of range, StorageError where the files cannot be written.
+    """
+    if not 1 <= pool <= rescored:
+        raise InputError(f"pool: expected 1 to {rescored} subnets, as many as are scored, got {pool}")
+    checkpoint = run.checkpoint
+    model, shape = checkpoint.model, checkpoint.model.shape
+    chosen_widths = tuple(widths or run.facts.get("settings", {}).get("widths", ()))
+    if not chosen_widths:
+        raise InputError(f"{run.path}: does not say with which widths it was trained; name them (--widths 1,.5)")
+    space = search_space(shape, chosen_widths, layers_per_stage, separate=separate)
+    dev, test = (_encode(run, data, split) for split in ("dev", "test"))
+    weights = sha256_of(run.path / WEIGHTS)
+    kept = KeptLosses(run.path / UNFINISHED, f"{weights} {rows_hash(dev)} {BATCH_SIZE}")
+    scorer = Scorer(model, dev, kept)
+    tables = measure_tables(scorer, space, supernet=weights, rows=len(dev))
+    uniform = list(run.trained.values())
+    fewer = few_cuts(tables, smallest=min(uniform, key=lambda one: one.parameters(shape)))
+    likely = candidates(fewer, rescored, devices)
+    scored = dict.fromkeys([*likely, *uniform, model.full])
+    losses = {subnet: scorer(subnet) for subnet in _bar(list(scored), "losses", "subnet")}
+    picked = choose_pool(shape, losses, pool, devices=devices, rivals=uniform)
+    chosen = {subnet_name(shape, subnet): subnet for subnet in picked}
+    metrics = dict(_bar(accuracies(model, chosen, test), "test", "subnet", total=len(chosen)))
+    members = tuple(
+        PoolMember(
+            name,
+            subnet,
+            subnet.parameters(shape),
+            subnet.macs(shape, MACS_TOKENS),
+            summed(tables, subnet),
+            losses[subnet],
+            metrics[name],
+        )
+        for name, subnet in chosen.items()
+    )
+    save_tables(run.path / TABLES, tables)
+    content = json.dumps([_plain(member) for member in members], indent=1) + "\n"
+    replace_file(run.path / POOL, content.encode())
+    kept.remove()
+    return SearchReport(
+        tables,
+        members,
+        OBJECTIVES[checkpoint.task].metric,
+        len(test),
+        len(scorer.known),
+        len(likely),
+        _rank_correlation([likely[subnet].loss for subnet in likely], [losses[subnet] for subnet in likely]),
+        _notes(data),
+    )
+
+
+def summed(tables: BlockTables, subnet: Subnet) -> float | None:
+    """The summed loss of a subnet; None where the tables do not have it."""
+    try:
+        return tables.loss(subnet)
+    except UnknownSubnetError:
+        return None
+
+
+def _notes(data: DataSet) -> tuple[str, ...]:
+    """What is wrong with the figures where the pool was chosen on the rows that measure it."""
+    if data.splits["dev"] != data.splits["test"]:
+        return ()
+    return ("the pool was chosen on the rows that its accuracy is measured on, which flatters it; add a test file",)
+
+
+def _encode(run: Run, data: DataSet, split: str) -> EncodedRows:
+    checkpoint = run.checkpoint
+    encoded = encode(
+        data.splits[split],
+        checkpoint.labels,
+        checkpoint.tokenizer,
+        max_length=int(run.facts["max_length"]),
+        task=checkpoint.task,
+    )
+    return with_reference(checkpoint.model, encoded)
+
+
+def _changed(full: Subnet, stage: Stage, option: Option) -> Subnet:
+    """The full subnet with one option of one stage; one layer is left where the option skips the whole net."""
+    layers = [*full.layers]
+    layers[stage.first : stage.first + stage.length] = option.layers
+    if option.skips and stage.length == len(layers):
+        raise InputError("search: one stage that covers the whole net cannot be skipped; use smaller stages")
+    return Subnet(tuple(layers))
+
+
+def _rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """0 where either has no two different values."""
+    return float(spearmanr(one, other).statistic) if len(set(one)) > 1 < len(set(other)) else 0.0
+
+
+def _plain(member: PoolMember) -> dict[str, Any]:
+    return {**asdict(member), "subnet": [list(layer) for layer in member.subnet.layers]}
+
+
+def _bar(items: Iterable[Any], what: str, unit: str, total: int | None = None) -> Iterable[Any]:
+    return tqdm(items, desc=what, unit=unit, total=total, disable=None)
