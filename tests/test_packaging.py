@@ -180,7 +180,7 @@ def test_the_tests_of_runtime_and_device_profiles_pass_on_a_device(device: Devic
     succeed(device.python, "-m", "pip", "install", "--quiet", *tools, cwd=device.place)
     tests = device.place / "tests"
     tests.mkdir()
-    for name in ("__init__.py", "conftest.py", "commands.py"):
+    for name in ("__init__.py", "conftest.py", "command_line.py"):
         shutil.copy(ROOT / "tests" / name, tests)
     for name in ("data", "runtime", "device_profiles"):
         shutil.copytree(ROOT / "tests" / name, tests / name, ignore=shutil.ignore_patterns("__pycache__"))
