@@ -43,8 +43,8 @@ from gearshift.runtime.bench.plan import Plan
 from gearshift.runtime.bench.profiling import calibrate
 from gearshift.runtime.bench.result import Calibration, Measured
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import random_inputs
 from gearshift.runtime.profiles.store import save_measured
 from gearshift.runtime.profiles.timing import interleave, pinned
 from gearshift.runtime.space.shape import EncoderShape

@@ -33,7 +33,7 @@ from gearshift.runtime import Engine
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import DAN_EXECUTOR
 from gearshift.runtime.inference.providers import CPU
-from gearshift.runtime.startup import default_threads, start
+from gearshift.runtime.startup import Loaded, default_threads, start
 from gearshift.trainer.dan.train import text_of
 from gearshift.trainer.data.splits import read_data
 
@@ -94,10 +94,11 @@ def _engines(bundle: Bundle, stack: contextlib.ExitStack) -> dict[str, Engine]:
     assert bundle.dan is not None, f"{bundle.path} has no DAN"
     graph = tuple(entry for entry in bundle.manifest.pool if entry.executor != DAN_EXECUTOR)
     without = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, pool=graph))
-    session, table = start(bundle, precision="auto", threads=default_threads(), profile=None, providers=CPU)
+    loaded = start(bundle, precision="auto", threads=default_threads(), profile=None, providers=CPU)
+    session = loaded.opened.session
     stack.callback(session.close)
     both = {WITH: bundle, WITHOUT: without}
-    return {name: stack.enter_context(Engine(which, session, table)) for name, which in both.items()}
+    return {name: stack.enter_context(Engine(Loaded.of(which, session, loaded.table))) for name, which in both.items()}
 
 
 def _median_ms(engine: Engine, subnet: str, rows: Sequence[tuple[str, str]]) -> float:

@@ -11,6 +11,7 @@ medians.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import random
 import statistics
@@ -77,14 +78,14 @@ def decisions(ladder: Ladder, name: str) -> dict[str, Any]:
 def overhead(bundle: Path, precision: str) -> dict[str, Any]:
     """The engine against the bare session, on the largest subnet and a text of some 16 tokens."""
     with Engine.load(bundle, threads=1, precision=precision) as engine:
-        encoder = Watched(engine._encoder)
-        plain = Watched(engine._encoder)
-        engine._encoder = encoder  # type: ignore[assignment]
-        text = text_of(engine._encoder, TOKENS)
+        opened = engine._opened
+        encoder, plain = Watched(opened.encoder), Watched(opened.encoder)
+        engine._opened = dataclasses.replace(opened, encoder=encoder)  # type: ignore[arg-type]
+        text = text_of(opened.encoder, TOKENS)
         subnet = max(engine.pool.values(), key=lambda entry: entry.macs)
         engine.pin(subnet.name)
         choice = np.asarray(subnet.choice, dtype=np.int64)
-        session, output = engine._session._session, engine._session.task.output  # the very session that the engine runs
+        session, output = opened.session._session, opened.session.task.output  # the very session that the engine runs
 
         def bare() -> object:
             inputs = plain.encode([text]).calls[0].inputs

@@ -27,11 +27,12 @@ from gearshift.runtime.inference.answers import Regression as Regression
 from gearshift.runtime.inference.answers import TokenClassification as TokenClassification
 from gearshift.runtime.inference.spans import Entity as Entity
 from gearshift.runtime.inference.spans import Word as Word
-from gearshift.runtime.policy.steering import Steering as Steering
+from gearshift.runtime.policy.objective import Objective as Objective
+from gearshift.runtime.policy.objective import Objective as Steering
 from gearshift.runtime.sensors.cap_rules import Rules as Rules
 from gearshift.runtime.sensors.caps import Caps as Caps
 from gearshift.runtime.sensors.sensors import Sensors as Sensors
-from gearshift.runtime.serving.worker import AnswerFuture as AnswerFuture
+from gearshift.runtime.serving.request import AnswerFuture as AnswerFuture
 from gearshift.runtime.space.elastic import Option as Option
 from gearshift.runtime.space.elastic import Space as Space
 from gearshift.runtime.space.elastic import Stage as Stage
@@ -59,6 +60,7 @@ __all__ = [
     "IntegrityError",
     "Manifest",
     "MultiLabelClassification",
+    "Objective",
     "Option",
     "PoolEntry",
     "ProfileError",

@@ -1,40 +1,112 @@
-"""From a bundle to a session that was tested on this CPU, and its latency table."""
+"""From a bundle on disk to all that an engine needs: opened once, self-tested on this CPU, and timed."""
 
 from __future__ import annotations
 
 import logging
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from gearshift.device_profiles.profile import LatencyTable
+from gearshift.device_profiles.latency_table import LatencyTable
 from gearshift.errors import BundleError, InputError
-from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
+from gearshift.runtime.files.cache import HashMemory
+from gearshift.runtime.inference.cascade import Cascade
+from gearshift.runtime.inference.opened import Opened, random_inputs
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.self_test import check_dan, check_self_test
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import measure_table, random_inputs, run_ms
+from gearshift.runtime.policy.objective import Objective
+from gearshift.runtime.profiles.first_times import measure_table, run_ms
 from gearshift.runtime.profiles.store import own_tables, tables_for
+from gearshift.runtime.sensors.cap_rules import Rules
 from gearshift.runtime.sensors.cpus import effective_cpus
+from gearshift.runtime.sensors.sensors import Sensors
+from gearshift.runtime.sensors.slow_loop import SlowLoop
+from gearshift.runtime.serving.request import InFlight
 
 AUTO = "auto"
 
-
 COMPARED_TOKENS = 32
-
-
 COMPARED_RUNS = 7
 """Precisions are compared on the largest subnet and a short text: they differ by far more than runs do."""
 
-
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """All that an engine needs of a bundle on this device."""
+
+    opened: Opened
+    table: LatencyTable
+    """Latency of every subnet here, without the slow-down."""
+    cascade: Cascade | None = None
+
+    @classmethod
+    def of(
+        cls, bundle: Bundle, session: ElasticSession, table: LatencyTable, *, cascade: float | None = None
+    ) -> Loaded:
+        """A bundle whose session is open and whose latencies are known; as for `Engine.load`, but nothing is tested."""
+        opened = Opened.of(bundle, session)
+        return cls(opened, table, None if cascade is None else Cascade(bundle, opened.dan, cascade))
 
 
 def default_threads() -> int:
     """Half of the CPUs that we may use, at least one: the rest of the machine has work of its own."""
     return max(1, int(effective_cpus()) // 2)
+
+
+def load(
+    path: str | Path,
+    objective: Objective,
+    *,
+    precision: str,
+    threads: int | None,
+    profile: str | Path | None,
+    providers: Sequence[str],
+    cache: bool,
+    cascade: float | None,
+) -> Loaded:
+    """Verify the bundle at `path`, open it and find its latency table, as `Engine.load` says.
+
+    Refuses an objective or a cascade that the bundle has nothing for before the slow part. Raises BundleError,
+    ProfileError, InputError or StorageError.
+    """
+    bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
+    if objective.min_accuracy is not None:
+        _check_reachable(objective.min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
+    return start(
+        bundle,
+        precision=precision,
+        threads=default_threads() if threads is None else threads,
+        profile=profile,
+        providers=providers,
+        cache=PackedCache() if cache else None,
+        cascade=cascade,
+    )
+
+
+def watch(sensors: Sensors, rules: Rules, rungs: int, session: ElasticSession, in_flight: InFlight) -> SlowLoop:
+    """Start the slow loop of an engine; it holds the session, and not the engine, which can then be collected."""
+
+    def release() -> None:
+        with in_flight:
+            session.release_pages()
+
+    loop = SlowLoop(sensors, rungs, rules=rules, release=release if session.packed else None, clock=sensors.clock)
+    loop.start()
+    return loop
+
+
+def _check_reachable(min_accuracy: float, bundle: Bundle, precisions: Sequence[str]) -> None:
+    """Raise InputError where no subnet at any of the precisions is as accurate."""
+    best = max(entry.accuracy for precision in precisions for entry in bundle.gears(precision).values())
+    if min_accuracy > best:
+        raise InputError(f"min_accuracy: expected at most {best}, the best there is, got {min_accuracy}")
 
 
 def start(
@@ -45,8 +117,9 @@ def start(
     profile: str | Path | None,
     providers: Sequence[str],
     cache: PackedCache | None = None,
-) -> tuple[ElasticSession, LatencyTable]:
-    """A session at `precision` that passed its self-test, and a table: from `profile`, this device's own, or measured.
+    cascade: float | None = None,
+) -> Loaded:
+    """Open a bundle at a precision that passes its self-test, with a table: from `profile`, this device's, or measured.
 
     `auto` takes the fastest precision that passes, by the profile's figures where there is one; a
     precision that does not pass is left with a warning in the log, and fp16 is for other providers than the
@@ -54,19 +127,19 @@ def start(
     """
     precisions = _eligible(bundle, providers) if precision == AUTO else (precision,)
     bundle.pool(precisions[0])  # says what there is where there is none
-    check_dan(bundle)
+    dan = check_dan(bundle)
+    sure = None if cascade is None else Cascade(bundle, dan, cascade)
     provider = next(iter(providers), "")
     if profile is None:
-        own = own_tables(bundle, precisions=precisions, threads=threads, provider=provider)
-        if own is None:
-            session = _fastest(bundle, _tested(bundle, precisions, threads, providers, cache))
-            return session, measure_table(session, bundle)
-        tables = own
+        tables = own_tables(bundle, precisions=precisions, threads=threads, provider=provider)
     else:
         tables = tables_for(profile, bundle, precisions=precisions, threads=threads, provider=provider)
+    if tables is None:
+        opened = Opened.of(bundle, _fastest(bundle, _tested(bundle, precisions, threads, providers, cache)), dan)
+        return Loaded(opened, measure_table(opened), sure)
     order = [table.precision for table in tables]
     session = _tested(bundle, order, threads, providers, cache, enough=1)[0]
-    return session, tables[order.index(session.precision)]
+    return Loaded(Opened.of(bundle, session, dan), tables[order.index(session.precision)], sure)
 
 
 def _eligible(bundle: Bundle, providers: Sequence[str]) -> tuple[str, ...]:
@@ -140,10 +213,3 @@ def _fastest(bundle: Bundle, sessions: list[ElasticSession]) -> ElasticSession:
         if session is not best:
             session.close()
     return best
-
-
-def check_reachable(min_accuracy: float, bundle: Bundle, precisions: Sequence[str]) -> None:
-    """Raise InputError where no gear at any of the precisions is as accurate."""
-    best = max(entry.accuracy for precision in precisions for entry in bundle.gears(precision).values())
-    if min_accuracy > best:
-        raise InputError(f"min_accuracy: expected at most {best}, the best there is, got {min_accuracy}")

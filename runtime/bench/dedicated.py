@@ -13,8 +13,8 @@ from typing import Any
 from gearshift.errors import InputError
 from gearshift.runtime.bench.plan import checked_lengths
 from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import random_inputs
 from gearshift.runtime.profiles.store import this_device
 from gearshift.runtime.profiles.timing import WARM_UP, Times, interleave, pinned
 from gearshift.runtime.space.elastic import Space

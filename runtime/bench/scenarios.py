@@ -19,8 +19,8 @@ import numpy as np
 
 from gearshift.errors import InputError
 from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import random_inputs
 from gearshift.runtime.profiles.timing import WARM_UP
 
 SCENARIOS = ("single-stream", "server", "offline")

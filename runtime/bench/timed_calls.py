@@ -19,10 +19,8 @@ from gearshift.runtime.bench.result import Checked, Conditions, Measured
 from gearshift.runtime.bench.stage_latency import PERCENTILES, fit_stage_latency
 from gearshift.runtime.bench.stopwatch import GapEffect, Sample, Stopwatch, gap_effects
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.dan.model import open_dan
-from gearshift.runtime.inference.executors import DanExecutor
+from gearshift.runtime.inference.opened import Opened, random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import random_inputs, random_text
 from gearshift.runtime.profiles.timing import WARM_UP
 from gearshift.runtime.sensors.memory import Memory, read_memory
 from gearshift.runtime.space.elastic import Choice
@@ -79,8 +77,6 @@ class TimedBlock:
         self._bundle, self._plan, self._clock, self._cores = bundle, plan, clock, tuple(cores)
         self._draw = random.Random(f"{plan.seed} {threads}")
         self._switches = Switches.of(bundle.manifest.space)
-        self._dan = dan_calls(bundle, plan.lengths) if plan.batch == 1 else {}
-        self._dan_ms: dict[int, list[float]] = {length: [] for length in self._dan}
         self._sessions: dict[str, ElasticSession] = {}
         self._load_ms: dict[str, float] = {}
         self._first_ratio: dict[str, float] = {}
@@ -93,6 +89,9 @@ class TimedBlock:
         self._calls = self._disturbed = 0
         for precision in plan.precisions:
             self._open(precision, stack)
+        opened = Opened.of(bundle, self._sessions[plan.precisions[0]])
+        self._dan = dan_calls(opened, plan.lengths) if plan.batch == 1 else {}
+        self._dan_ms: dict[int, list[float]] = {length: [] for length in self._dan}
         self._watch = stack.enter_context(Stopwatch(threads))
         self._groups = [self._group(precision, n) for precision in plan.precisions for n in plan.lengths]
 
@@ -243,12 +242,12 @@ class TimedBlock:
         )
 
 
-def dan_calls(bundle: Bundle, lengths: Sequence[int]) -> dict[int, Callable[[], object]]:
+def dan_calls(opened: Opened, lengths: Sequence[int]) -> dict[int, Callable[[], object]]:
     """Length -> one call of a bundle's DAN on a text as long; none where it has no DAN."""
-    if bundle.dan is None:
+    if opened.bundle.dan is None:
         return {}
-    run = DanExecutor(open_dan(bundle.path / bundle.dan.file))
-    return {length: partial(run, random_text(bundle, length), None) for length in lengths}
+    run = opened.executors[opened.bundle.dan.name]
+    return {length: partial(run, opened.random_text(length), None) for length in lengths}
 
 
 def _times(milliseconds: Sequence[float]) -> dict[int, float]:

@@ -6,9 +6,10 @@ import math
 
 from gearshift.errors import InputError
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.dan.model import open_dan
+from gearshift.runtime.dan.model import Dan
 from gearshift.runtime.inference.answers import probabilities
-from gearshift.runtime.inference.executors import DanExecutor, Outputs
+from gearshift.runtime.inference.executors import DanExecutor
+from gearshift.runtime.inference.session import Outputs
 from gearshift.runtime.inference.text import Encoded
 
 
@@ -18,10 +19,9 @@ class Cascade:
     Raises InputError where the bundle has no DAN, or one that held-out rows do not vouch for.
     """
 
-    def __init__(self, bundle: Bundle, agreement: float) -> None:
-        if bundle.dan is None:
+    def __init__(self, bundle: Bundle, dan: Dan | None, agreement: float) -> None:
+        if bundle.dan is None or dan is None:
             raise InputError(f"cascade: {bundle.path} has no DAN; export it with --dan, or load it without cascade")
-        dan = open_dan(bundle.path / bundle.dan.file)
         if dan.calibration is None:
             raise InputError(f"cascade: the DAN of {bundle.path} is not calibrated; export it with a dev split")
         self.name = bundle.dan.name

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gearshift.errors import SchemaError, SelfTestError
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import SELF_TEST, PoolEntry
-from gearshift.runtime.dan.model import open_dan
+from gearshift.runtime.dan.model import Dan, open_dan
 from gearshift.runtime.inference.session import ElasticSession, _one_line
 
 FP32_TOLERANCE = 1e-3
@@ -98,11 +98,11 @@ def self_test_names(entry: PoolEntry) -> tuple[str, str]:
     return f"texts.{entry.precision}.{entry.name}", f"logits.{entry.precision}.{entry.name}"
 
 
-def check_dan(bundle: Bundle) -> None:
-    """Run a bundle's DAN, if it has one, on its own texts; raises SelfTestError with what was seen."""
+def check_dan(bundle: Bundle) -> Dan | None:
+    """Open a bundle's DAN, if it has one, and run it on its own texts; raises SelfTestError with what was seen."""
     entry = bundle.dan
     if entry is None:
-        return
+        return None
     texts, expected = read_self_test(bundle.path, entry)
     dan = open_dan(bundle.path / entry.file)
     found = dan.run([row[0] if len(row) == 1 else (row[0], row[1]) for row in texts.tolist()])
@@ -112,9 +112,11 @@ def check_dan(bundle: Bundle) -> None:
             f"{bundle.path}: self-test of {entry.name}: largest difference of a logit: expected at most "
             f"{FP32_TOLERANCE:g}, found {error:.3g}; export the bundle again"
         )
+    return dan
 
 
 def read_self_test(path: Path, entry: PoolEntry) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Texts (rows, 1 or 2) and logits (rows, labels) of a DAN's self-test; raises SchemaError."""
     try:
         with np.load(path / SELF_TEST, allow_pickle=False) as arrays:
             texts, logits = (arrays[name] for name in self_test_names(entry))

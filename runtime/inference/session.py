@@ -17,6 +17,10 @@ from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
 from gearshift.runtime.inference.pages import release
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
+from gearshift.runtime.inference.text import Encoded
+
+Outputs = Sequence[NDArray[np.float32]]
+"""Output of each text."""
 
 OPTIMIZATION_KEY = "graph_optimization_level"
 """The one entry of the manifest's session options that is no configuration entry of ONNX Runtime."""
@@ -102,6 +106,15 @@ class ElasticSession:
         except Exception as error:  # out of memory, or a graph that is not what its manifest says
             raise BundleError(f"{self.path}: onnxruntime could not run it ({_one_line(error)})") from error
         return answer  # type: ignore[no-any-return]
+
+    def outputs(self, choice: NDArray[np.int64], encoded: Encoded, options: ort.RunOptions | None = None) -> Outputs:
+        """The output of each of some texts, those of like length in one call; raises as `run`."""
+        if len(encoded.tokens) == 1:
+            return list(self.run(encoded.calls[0].inputs, choice, options))
+        found: dict[int, NDArray[np.float32]] = {}
+        for call in encoded.calls:
+            found.update(zip(call.rows, self.run(call.inputs, choice, options), strict=True))
+        return [found[row] for row in range(len(encoded.tokens))]
 
     @property
     def packed(self) -> bool:

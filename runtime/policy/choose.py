@@ -1,113 +1,152 @@
-"""Which subnet a request gets: pure functions of their arguments."""
+"""The choice of a subnet for one request: a pure function of predicted times, request and objective."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from gearshift.device_profiles.profile import LatencyTable
-from gearshift.errors import InputError, UnknownSubnetError
+from gearshift.runtime.policy.latency_model import Prediction
+from gearshift.runtime.policy.objective import REJECT, Objective
+from gearshift.runtime.policy.restraint import LONGEST_S, MARGIN
+from gearshift.runtime.policy.slow_down import IDLE_S
 
-REJECTED = "rejected"
-
-
-CONFIDENT = "confident"
-
-
-PROBE = "probe"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A subnet that could run a request."""
-
-    name: str
-    accuracy: float
-    expected_ms: float
-    """Median time of the graph for this request on the unloaded device."""
+FITS, BEST_EFFORT, REJECTED, PROBE = "fits", "best_effort", "rejected", "probe"
+NO_DEADLINE, ACCURACY_FLOOR, CPU_SHARE = "no_deadline", "accuracy_floor", "cpu_share"
+PINNED, CONFIDENT = "pinned", "confident"
+"""Reasons of a decision, as `Decision.reason` explains them."""
 
 
-@dataclass(frozen=True)
-class Decision:
-    """The subnet for a request, and why."""
+class Decision(NamedTuple):
+    """The subnet for a request, and the reason for it."""
 
     name: str
     expected_ms: float
-    """Median time of the graph on the unloaded device, as the table has it."""
+    """Median time of the graph on the unloaded device, by the latency table."""
     predicted_ms: float
-    """Time that the graph is to stay under with the target's probability: expected_ms x tail factor."""
+    """Time that the graph is to stay under with the target's probability: expected_ms x bias x factor."""
     reason: str
     """`fits`: the most accurate that keeps the deadline. `best_effort`: none keeps it, this is the fastest.
     `rejected`: none keeps it, and such requests are to be refused. `no_deadline`: the most accurate.
     `accuracy_floor`: the fastest that is accurate enough. `cpu_share`: the most accurate within the share of the
-    CPUs. `pinned`: the caller named it. `confident`: of a cascade, the DAN was sure.
+    CPUs. `pinned`: the caller named it. `confident`: the DAN of a cascade was sure.
     `probe`: the DAN would have answered; the subnet above it is tried, as it was not heard from for a while."""
+    level: int
+    """First rung of the ladder that caps and back-off left to this request."""
 
 
-def choose(
-    candidates: Sequence[Candidate],
-    *,
-    slack_ms: float | None,
-    factor: float,
-    cap: str | None = None,
-    pinned: str | None = None,
-) -> Decision:
-    """The subnet for one request: the most accurate whose tail latency fits, else the fastest.
+def _no_one(run_ms: float) -> float:
+    return 0.0
 
-    `slack_ms` is the time left (None: no deadline), `factor` the tail of the slow-down: a candidate fits
-    when expected_ms x factor <= slack_ms. Of equal accuracy the faster is taken. More slack never gives
-    a less accurate subnet. `cap` names the slowest candidate that may be used; `pinned` overrides all.
+
+class Asked(NamedTuple):
+    """A request as `choose` sees it: its slack, those behind it, and the rungs that are left to it.
+
+    Rungs count from 0, the most accurate subnet of the ladder.
     """
-    if pinned is not None:
-        return _decision(_named(candidates, pinned), factor, "pinned")
-    if cap is not None:
-        limit = _named(candidates, cap).expected_ms
-        candidates = [candidate for candidate in candidates if candidate.expected_ms <= limit]
-    if slack_ms is None:
-        return _decision(_most_accurate(candidates), factor, "no_deadline")
-    feasible = [candidate for candidate in candidates if candidate.expected_ms * factor <= slack_ms]
-    if feasible:
-        return _decision(_most_accurate(feasible), factor, "fits")
-    return _decision(_fastest(candidates), factor, "best_effort")
+
+    slack_ms: float | None
+    """Time left for the graph; None without a deadline."""
+    first: int
+    """First rung that caps allow."""
+    last: int
+    """Last rung that the accuracy floor allows: the fastest."""
+    limit_ms: float = math.inf
+    """Median from which on back-off holds rungs back, all but the last."""
+    behind: Sequence[tuple[Sequence[float], float]] = ()
+    """(median ms of each rung, slack in ms) of the most urgent requests that wait behind this one."""
+    made_late: Callable[[float], float] = _no_one
+    """Number of later requests that a run of so many milliseconds makes late."""
+    budget_ms: float = math.inf
+    """Median that a request without a deadline may take to stay within the share of the CPUs."""
+    dan: int | None = None
+    """Rung of the DAN, where the subnet above it is due for a try."""
 
 
-def pareto(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """The candidates worth using, most accurate (and slowest) first: each next one is strictly faster.
+class Choice(NamedTuple):
+    """A rung of the ladder, its reason, and the first rung that was left to choose from."""
 
-    A candidate is left out when another is at least as fast and at least as accurate.
+    rung: int
+    reason: str
+    level: int
+
+
+def choose(accuracies: Sequence[float], times: Prediction, asked: Asked, objective: Objective) -> Choice:
+    """Choose the rung of the ladder that answers a request.
+
+    1. Without a deadline: the most accurate that the objective allows.
+    2. With one: the most accurate that keeps it and leaves those behind enough time, less what it is expected to
+       cost those that come while it runs.
+    3. Where none does: the fastest, or a refusal if the objective says so.
+    4. In place of a DAN, now and then, the subnet above it: one that is never tried could never be found fast again.
+
+    More slack never gives a less accurate subnet, and where a subnet fits one that fits is taken.
+    `accuracies`: of each rung, falling.
     """
-    front: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda one: (-one.accuracy, one.expected_ms)):
-        if not front or candidate.expected_ms < front[-1].expected_ms:
-            front.append(candidate)
-    return tuple(front)
+    if asked.slack_ms is None:
+        rung, reason = _without_deadline(times, asked, objective)
+        return Choice(rung, reason, asked.first)
+    level, best = _worthiest(accuracies, times, asked, asked.slack_ms)
+    rung, reason = (best, FITS) if best is not None else _fastest(times, asked, asked.slack_ms, objective)
+    if rung == asked.dan and _may_try(rung - 1, times, asked, asked.slack_ms):
+        return Choice(rung - 1, PROBE, level)
+    return Choice(rung, reason, level)
 
 
-def _decision(candidate: Candidate, factor: float, reason: str) -> Decision:
-    return Decision(candidate.name, candidate.expected_ms, candidate.expected_ms * factor, reason)
+def _without_deadline(times: Prediction, asked: Asked, objective: Objective) -> tuple[int, str]:
+    if objective.max_cpu_share is not None:
+        fitting = (rung for rung in range(asked.first, asked.last + 1) if times.medians[rung] <= asked.budget_ms)
+        return next(fitting, asked.last), CPU_SHARE
+    if objective.min_accuracy is not None:
+        return asked.last, ACCURACY_FLOOR
+    return asked.first, NO_DEADLINE
 
 
-def _most_accurate(candidates: Sequence[Candidate]) -> Candidate:
-    return min(candidates, key=lambda one: (-one.accuracy, one.expected_ms))
+def _worthiest(accuracies: Sequence[float], times: Prediction, asked: Asked, slack_ms: float) -> tuple[int, int | None]:
+    """The first rung that is not held back, and the best rung that keeps the deadlines; None where there is none."""
+    medians, biases, factor, usual = times.medians, times.biases, times.factor, times.usual
+    limit_ms, last, behind = asked.limit_ms, asked.last, asked.behind
+    level = next((rung for rung in range(asked.first, last) if medians[rung] < limit_ms), last)
+    best, chosen = -math.inf, None
+    least = asked.made_late(medians[last] * usual)
+    for rung in range(asked.first, last + 1):
+        median = medians[rung]
+        if median * biases[rung] * factor > slack_ms or (median >= limit_ms and rung != last):
+            continue
+        if behind and not clears(behind, rung, last, medians, factor, usual):
+            continue
+        made_late = asked.made_late(median * usual) - least
+        value = accuracies[rung] - made_late * accuracies[last]
+        if value > best:
+            best, chosen = value, rung
+        if made_late <= 0:  # the next ones are faster and less accurate
+            break
+    return level, chosen
 
 
-def _fastest(candidates: Sequence[Candidate]) -> Candidate:
-    return min(candidates, key=lambda one: (one.expected_ms, -one.accuracy))
+def _fastest(times: Prediction, asked: Asked, slack_ms: float, objective: Objective) -> tuple[int, str]:
+    rung = min(range(asked.first, asked.last + 1), key=lambda one: times.medians[one] * times.biases[one])
+    if times.bound_ms(rung) <= slack_ms:
+        return rung, FITS
+    if objective.on_miss == REJECT and times.silence_s < IDLE_S:  # else it is tried, to learn from it
+        return rung, REJECTED
+    return rung, BEST_EFFORT
 
 
-def _named(candidates: Sequence[Candidate], name: str) -> Candidate:
-    for candidate in candidates:
-        if candidate.name == name:
-            return candidate
-    names = ", ".join(candidate.name for candidate in candidates)
-    raise UnknownSubnetError(f"unknown subnet {name!r}; expected one of {names}")
+def _may_try(rung: int, times: Prediction, asked: Asked, slack_ms: float) -> bool:
+    """Whether to try a subnet in place of the DAN below it.
+
+    What was believed before a long silence keeps nothing from being tried: it could never be found wrong.
+    """
+    usual = times.usual if times.silence_s < LONGEST_S else min(times.usual, 1.0)
+    return not asked.behind and rung >= asked.first and times.medians[rung] * usual * MARGIN <= slack_ms
 
 
 def clears(
     behind: Sequence[tuple[Sequence[float], float]],
     rung: int,
     last: int,
-    costs: Sequence[float],
+    medians: Sequence[float],
     factor: float,
     usual: float,
 ) -> bool:
@@ -115,26 +154,10 @@ def clears(
 
     One that would be late on the fastest rung as well counts for nothing.
     """
-    mine, fastest = costs[rung] * factor, costs[last] * factor
-    for those, slack in behind:
+    mine, fastest = medians[rung] * factor, medians[last] * factor
+    for those, slack_ms in behind:
         mine += those[rung] * usual
         fastest += those[last] * usual
-        if mine > slack >= fastest:
+        if mine > slack_ms >= fastest:
             return False
     return True
-
-
-def ladder_of(accuracies: Mapping[str, float], table: LatencyTable) -> tuple[str, ...]:
-    """The subnets worth switching between: the Pareto front of accuracy and of median time over the lengths."""
-    front = pareto(Candidate(name, accuracy, sum(table.median_ms[name])) for name, accuracy in accuracies.items())
-    return tuple(candidate.name for candidate in front)
-
-
-def last_rung(accuracies: Mapping[str, float], ladder: Sequence[str], least: float | None) -> int:
-    """The fastest rung that is accurate enough."""
-    if least is None:
-        return len(ladder) - 1
-    enough = [rung for rung, name in enumerate(ladder) if accuracies[name] >= least]
-    if not enough:
-        raise InputError(f"min_accuracy: expected at most {accuracies[ladder[0]]}, the best there is, got {least}")
-    return enough[-1]

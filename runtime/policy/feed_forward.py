@@ -50,12 +50,10 @@ class FeedForward:
         self._levels: list[float | None] = [None] * len(SIGNALS)
         self._changes = [0.0] * len(SIGNALS)
         self._sensed_at: float | None = None
-        self._ahead = 0.0
-
-    @property
-    def ahead(self) -> float:
-        """What to add to the log slow-down that the requests so far have shown."""
-        return self._ahead
+        self.ahead = 0.0
+        """Change to add to the log slow-down that the requests so far have shown."""
+        self.changed = False
+        """Whether a signal has changed since the last request, so that there is something to learn."""
 
     def sense(self, snapshot: Snapshot, now: float, last_request: float | None) -> None:
         """Take in the signals; `last_request` is when a request was last taken in."""
@@ -70,12 +68,13 @@ class FeedForward:
                 self._changes[index] += unseen * (level - before)
             self._levels[index] = level
         self._sensed_at = now
-        self._ahead = sum(weight * change for weight, change in zip(self._weights, self._changes, strict=True))
+        self.changed = any(self._changes)
+        self.ahead = sum(weight * change for weight, change in zip(self._weights, self._changes, strict=True))
 
     def learn(self, innovation: float) -> None:
         """Take in what a request felt beyond the prediction, in the log domain, and begin anew from there."""
         changes = self._changes
-        if any(changes):
+        if self.changed:
             spread = [sum(map(float.__mul__, row, changes)) for row in self._uncertainty]
             total = FORGETTING + sum(map(float.__mul__, changes, spread))
             gains = [value / total for value in spread]
@@ -90,7 +89,8 @@ class FeedForward:
                 for row, gain in zip(self._uncertainty, gains, strict=True)
             ]
             self._changes = [0.0] * len(SIGNALS)
-        self._ahead = 0.0
+            self.changed = False
+        self.ahead = 0.0
 
 
 def _level(reading: Reading) -> float | None:

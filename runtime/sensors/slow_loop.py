@@ -39,8 +39,8 @@ class SlowLoop:
         loop.close()
 
     `signals` holds those that the last look knew, by name. `rungs`: of the ladder. `release`: gives pages of
-    weights back. `sense`: takes each snapshot, such as a controller that reacts to it. `clock` is that of the
-    sensors. No exception of any of them ends the loop. Threads do not follow a fork.
+    weights back. `clock` is that of the sensors. No exception of any of them ends the loop. Threads do not follow a
+    fork.
     """
 
     def __init__(
@@ -50,17 +50,17 @@ class SlowLoop:
         *,
         rules: Rules = DEFAULT_RULES,
         release: Callable[[], object] | None = None,
-        sense: Callable[[Snapshot], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wait: Wait = threading.Event.wait,
     ) -> None:
         self.caps: Caps = NO_CAPS
         self.signals: Mapping[str, float] = {}
+        self.snapshot: Snapshot | None = None
+        """The last snapshot; None before the first look, and where the last one failed."""
         self._sensors = sensors
         self._rungs = rungs
         self._rules = rules
         self._release = release
-        self._sense = sense
         self._clock = clock
         self._wait = wait
         self._state = START
@@ -88,8 +88,12 @@ class SlowLoop:
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
 
+    def age_s(self, snapshot: Snapshot) -> float:
+        """Seconds since a snapshot was taken."""
+        return self._clock() - snapshot.taken_s
+
     def run(self) -> None:
-        """What the thread does, until `close`."""
+        """Look again and again, until `close`: the work of the thread."""
         quiet = 0
         while not self._stopped.is_set():
             self._requested.clear()
@@ -121,6 +125,4 @@ class SlowLoop:
             self.caps = self._state.caps
             if self._state.release and self._release is not None:
                 self._release()
-        if snapshot is not None and self._sense is not None:
-            with contextlib.suppress(Exception):
-                self._sense(snapshot)
+        self.snapshot = snapshot

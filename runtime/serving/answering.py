@@ -1,10 +1,10 @@
-"""One request from its tokens to its answers: decide, run, read, learn, and leave a record."""
+"""The way of a request from its tokens to its answer: decide, run, read, learn, and leave a record."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,96 +12,64 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.errors import DeadlineTooShortError
-from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.answers import Answer, read_answer
 from gearshift.runtime.inference.cascade import Cascade
-from gearshift.runtime.inference.executors import executors
-from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.opened import Opened
 from gearshift.runtime.inference.text import Encoded
 from gearshift.runtime.policy.choose import REJECTED, Decision
 from gearshift.runtime.policy.controller import Controller
+from gearshift.runtime.policy.objective import Wanted
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 from gearshift.runtime.sensors.slow_loop import SlowLoop
 from gearshift.runtime.sensors.snapshot import Snapshot
 from gearshift.runtime.serving.decision_log import DecisionLog
 from gearshift.runtime.serving.metrics import Metrics
-from gearshift.runtime.serving.record import RequestRecord, SteeringChange
-from gearshift.runtime.serving.worker import AnswerFuture, Backlog, Pending
+from gearshift.runtime.serving.record import ObjectiveChange, RequestRecord
+from gearshift.runtime.serving.request import Backlog, Request
 
 FINISH_MS = 0.2
-"""Kept back from the slack for what follows the graph: softmax and the answer. All but tokenizing
+"""Kept back from the slack for softmax and the answer, behind the graph. All but tokenizing
 and the graph took 0.15 ms (median; 0.3 ms at the 95th percentile) on a busy two-core x86 machine."""
 
 
 class Answering:
-    """Answers encoded texts with the subnet that the controller picks.
+    """Answers requests with the subnet that the controller decides for.
 
     Safe for several threads: they share the controller, one after another, and the session, at once.
-    `slow_loop` is set once there is one; `pinned` names a subnet that goes before every decision.
+    `slow_loop` gives caps and signals, `cascade` answers before the graph where its DAN is sure.
     """
 
     def __init__(
         self,
-        bundle: Bundle,
-        session: ElasticSession,
+        opened: Opened,
         controller: Controller,
         metrics: Metrics,
-        log: DecisionLog | None,
+        *,
         clock: Callable[[], float],
+        log: DecisionLog | None = None,
         cascade: Cascade | None = None,
+        slow_loop: SlowLoop | None = None,
     ) -> None:
-        self._bundle, self._session, self._controller = bundle, session, controller
-        self._metrics, self._log, self._clock, self._cascade = metrics, log, clock, cascade
-        self._executors = executors(bundle, session)
+        self._controller, self._metrics, self._log, self._clock = controller, metrics, log, clock
+        self._executors, self._cascade, self._slow_loop = opened.executors, cascade, slow_loop
+        self._task, self._labels = opened.session.task, opened.bundle.manifest.labels
         self._lock = threading.Lock()
-        self.pinned: str | None = None
-        self.slow_loop: SlowLoop | None = None
+        self._pinned: str | None = None
+        self._sensed: Snapshot | None = None
 
-    def answers(
-        self,
-        encoded: Encoded,
-        deadline: float | None,
-        began: float,
-        tokenized: float,
-        backlog: Backlog = (),
-        future: AnswerFuture | None = None,
-    ) -> list[Answer]:
-        """An answer for each text; `began` and `tokenized` on the clock, `future` of a request that was queued.
+    def answer(self, request: Request, backlog: Backlog = ()) -> Any:
+        """Answer a request: an answer, or a list of answers for a list.
 
         Raises BundleError where the graph fails, DeadlineTooShortError where nothing fits and that is refused.
         """
-        turn = tokenized if future is None else self._clock()
-        sure = None if self._cascade is None or self.pinned is not None else self._cascade.outputs(encoded)
+        future, encoded = request.future, request.encoded
+        turn = request.tokenized_s if future is None else self._clock()
+        sure = None if self._cascade is None or self._pinned is not None else self._cascade.outputs(encoded)
         started = turn if self._cascade is None else self._clock()
-        slack = None if deadline is None else deadline - (started - began) * 1e3 - FINISH_MS
-        caps, signals = self._sensed()
-        decision, level = self._decide(
-            encoded, slack, started, backlog, None if future is None else deadline, caps, sure is not None
-        )
-        record = RequestRecord(
-            arrival_s=began,
-            tokens=encoded.tokens,
-            deadline_ms=deadline,
-            slack_ms=slack,
-            waited_ms=(started - tokenized) * 1e3,
-            queued=future is not None,
-            backlog=tuple(backlog),
-            tokenizing_ms=(tokenized - began) * 1e3,
-            subnet=decision.name,
-            reason=decision.reason,
-            expected_ms=decision.expected_ms,
-            predicted_ms=decision.predicted_ms,
-            factor=decision.predicted_ms / decision.expected_ms,
-            level=level,
-            caps=caps,
-            signals=signals,
-        )
+        decision, record = self._decide(request, started, backlog, sure=sure is not None)
         try:
             if decision.reason == REJECTED:
-                raise DeadlineTooShortError(
-                    f"refused: {slack:.1f} ms are left of its deadline, and the fastest subnet may take "
-                    f"{decision.predicted_ms:.1f} ms now; give it more time, or load with on_miss='best_effort'"
-                )
+                raise _too_short(record)
             options = None if future is None else future.run_options
             outputs = self._executors[decision.name](encoded, options) if sure is None else sure
             record.run_ms = (self._clock() - (started if sure is None else turn)) * 1e3
@@ -110,61 +78,54 @@ class Answering:
             record.error = REJECTED if decision.reason == REJECTED else type(error).__name__
             self._note(record)
             raise
-        record.latency_ms = latency_ms = (self._clock() - began) * 1e3
-        record.met = met = None if deadline is None else latency_ms <= deadline
+        record.latency_ms = (self._clock() - request.arrival_s) * 1e3
+        record.met = None if request.deadline_ms is None else record.latency_ms <= request.deadline_ms
         self._learn(decision, record)
         self._note(record)
-        return [
-            finish(
-                subnet=decision.name,
-                reason=decision.reason,
-                latency_ms=latency_ms,
-                predicted_ms=decision.predicted_ms,
-                deadline_ms=deadline,
-                deadline_met=met,
-                tokens=tokens,
-                truncated=truncated,
-            )
-            for finish, tokens, truncated in zip(finished, encoded.tokens, encoded.truncated, strict=True)
-        ]
+        answers = _finish(finished, decision, record, encoded)
+        return answers[0] if request.single else answers
 
-    def shed(self, pending: Pending) -> None:
+    def pin(self, name: str | None) -> None:
+        """Answer every request with this subnet; None goes back to deciding."""
+        self._pinned = name
+
+    def shed(self, request: Request) -> None:
         """Take in a request that was dropped, since its deadline went by before its turn."""
         now = self._clock()
-        if pending.deadline_ms is not None:
+        if request.deadline_ms is not None:
             with self._lock:
                 self._controller.shed(
-                    work=pending.encoded.work, arrival_s=pending.arrival_s, deadline_ms=pending.deadline_ms
+                    work=request.encoded.work, arrival_s=request.arrival_s, deadline_ms=request.deadline_ms
                 )
         self._note(
             RequestRecord(
-                arrival_s=pending.arrival_s,
-                tokens=pending.encoded.tokens,
-                deadline_ms=pending.deadline_ms,
-                waited_ms=(now - pending.tokenized_s) * 1e3,
+                arrival_s=request.arrival_s,
+                tokens=request.encoded.tokens,
+                deadline_ms=request.deadline_ms,
+                waited_ms=(now - request.tokenized_s) * 1e3,
                 queued=True,
-                tokenizing_ms=(pending.tokenized_s - pending.arrival_s) * 1e3,
+                tokenizing_ms=(request.tokenized_s - request.arrival_s) * 1e3,
                 learnt_s=now,
                 error="shed",
             )
         )
 
-    def sense(self, snapshot: Snapshot) -> None:
-        """Take in the signals of the slow loop."""
+    def steer(self, changes: Wanted) -> None:
+        """Decide by another objective from the next request on; fields that are not named stay."""
         with self._lock:
-            self._controller.sense(snapshot, self._clock())
-
-    def steer(self, changes: Mapping[str, Any]) -> None:
-        """Steer by something else from the next decision on: fields of Steering, the others stay."""
-        with self._lock:
-            steering = replace(self._controller.steering, **changes)
-            self._controller.steer(steering)
+            objective = replace(self._controller.objective, **changes)
+            self._controller.steer(objective)
             if self._log is not None:
-                self._log.write(SteeringChange(time=time.time(), steering=steering))
+                self._log.write(ObjectiveChange(time=time.time(), objective=objective))
+
+    @property
+    def caps(self) -> Caps:
+        """Caps of the slow loop's last look."""
+        return NO_CAPS if self._slow_loop is None else self._slow_loop.caps
 
     @property
     def slow_down(self) -> float:
-        """Of single texts, as it is believed to be."""
+        """Estimated slow-down of single texts."""
         with self._lock:
             return self._controller.slow_down
 
@@ -177,44 +138,60 @@ class Answering:
 
     def _read(self, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[..., Answer]:
         """The answer for one text, but for the facts of its run."""
-        if self._session.task.per_token:
+        if self._task.per_token:
             output = output[: encoded.tokens[row]]
-        return read_answer(
-            self._session.task.name, output, encoded.encodings[row], encoded.parts[row], self._bundle.manifest.labels
-        )
+        return read_answer(self._task.name, output, encoded.encodings[row], encoded.parts[row], self._labels)
 
     def _decide(
-        self,
-        encoded: Encoded,
-        slack_ms: float | None,
-        now: float,
-        backlog: Backlog,
-        deadline_ms: float | None,
-        caps: Caps,
-        sure: bool,
-    ) -> tuple[Decision, int]:
-        """The decision, and the first rung of the ladder that was left to it."""
-        work, pinned = encoded.work, self.pinned
+        self, request: Request, started: float, backlog: Backlog, *, sure: bool
+    ) -> tuple[Decision, RequestRecord]:
+        """Decide for a request whose work starts now, and begin its record."""
+        encoded, deadline_ms, queued = request.encoded, request.deadline_ms, request.future is not None
+        slack = None if deadline_ms is None else deadline_ms - (started - request.arrival_s) * 1e3 - FINISH_MS
+        loop, controller = self._slow_loop, self._controller
+        if loop is not None:
+            loop.touch()
+        caps, signals = (NO_CAPS, {}) if loop is None else (loop.caps, loop.signals)
         with self._lock:
+            if loop is not None:
+                self._sense(loop, started)
             if sure and self._cascade is not None:
-                return self._controller.confident(self._cascade.name, work, now), self._controller.level
-            decision = self._controller.decide(
-                work=work,
-                slack_ms=slack_ms,
-                now=now,
-                caps=caps,
-                pinned=pinned,
-                backlog=backlog,
-                deadline_ms=deadline_ms,
-            )
-            return decision, self._controller.level
+                decision = controller.confident(self._cascade.name, encoded.work, started, caps)
+            else:
+                decision = controller.decide(
+                    work=encoded.work,
+                    slack_ms=slack,
+                    now=started,
+                    caps=caps,
+                    pinned=self._pinned,
+                    backlog=backlog,
+                    deadline_ms=deadline_ms if queued else None,
+                )
+        return decision, RequestRecord(
+            arrival_s=request.arrival_s,
+            tokens=encoded.tokens,
+            deadline_ms=deadline_ms,
+            slack_ms=slack,
+            waited_ms=(started - request.tokenized_s) * 1e3,
+            queued=queued,
+            backlog=tuple(backlog),
+            tokenizing_ms=(request.tokenized_s - request.arrival_s) * 1e3,
+            subnet=decision.name,
+            reason=decision.reason,
+            expected_ms=decision.expected_ms,
+            predicted_ms=decision.predicted_ms,
+            factor=decision.predicted_ms / decision.expected_ms,
+            level=decision.level,
+            caps=caps,
+            signals=signals,
+        )
 
-    def _sensed(self) -> tuple[Caps, Mapping[str, float]]:
-        """Caps and signals of the slow loop's last look."""
-        if self.slow_loop is None:
-            return NO_CAPS, {}
-        self.slow_loop.touch()
-        return self.slow_loop.caps, self.slow_loop.signals
+    def _sense(self, loop: SlowLoop, now: float) -> None:
+        """Give the controller the loop's last snapshot, once, as of when it was taken."""
+        snapshot = loop.snapshot
+        if snapshot is not None and snapshot is not self._sensed:
+            self._sensed = snapshot
+            self._controller.sense(snapshot, now - loop.age_s(snapshot))
 
     def _learn(self, decision: Decision, record: RequestRecord) -> None:
         """Take in how a request went."""
@@ -224,3 +201,29 @@ class Answering:
             single = len(record.tokens) == 1
             self._controller.record(decision, run_ms=record.run_ms, met=record.met, now=now, single=single)
             record.slow_down = self._controller.slow_down
+
+
+def _too_short(record: RequestRecord) -> DeadlineTooShortError:
+    return DeadlineTooShortError(
+        f"refused: {record.slack_ms:.1f} ms are left of its deadline, and the fastest subnet may take "
+        f"{record.predicted_ms:.1f} ms now; give it more time, or load with on_miss='best_effort'"
+    )
+
+
+def _finish(
+    finished: list[Callable[..., Answer]], decision: Decision, record: RequestRecord, encoded: Encoded
+) -> list[Answer]:
+    """The answers with the facts of their run."""
+    return [
+        finish(
+            subnet=decision.name,
+            reason=decision.reason,
+            latency_ms=record.latency_ms,
+            predicted_ms=decision.predicted_ms,
+            deadline_ms=record.deadline_ms,
+            deadline_met=record.met,
+            tokens=tokens,
+            truncated=truncated,
+        )
+        for finish, tokens, truncated in zip(finished, encoded.tokens, encoded.truncated, strict=True)
+    ]

@@ -6,12 +6,15 @@ import json
 import logging
 import os
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gearshift.device_profiles.latency_table import LatencyTable
 from gearshift.errors import DataError, StorageError
-from gearshift.runtime.serving.record import LogHeader, RequestRecord, SteeringChange
+from gearshift.runtime.policy.controller import Controller
+from gearshift.runtime.serving.record import LogHeader, ObjectiveChange, RequestRecord, modern
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +39,23 @@ class DecisionLog:
         if cut:  # the program before us was killed while it wrote
             self._append(b"\n")
 
-    def write(self, entry: LogHeader | RequestRecord | SteeringChange) -> None:
+    def write(self, entry: LogHeader | RequestRecord | ObjectiveChange) -> None:
         """Append one line. An engine writes its header first, and then a record for each request."""
         self._append((json.dumps(entry.to_dict(), ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+    def begin(self, controller: Controller, table: LatencyTable) -> None:
+        """Write the header of an engine whose controller begins with this table."""
+        self.write(
+            LogHeader(
+                time=time.time(),
+                objective=controller.objective,
+                tuning=controller.tuning,
+                ladder=controller.ladder,
+                accuracies=controller.accuracies,
+                table=table,
+                dan=controller.dan,
+            )
+        )
 
     def _append(self, content: bytes) -> None:
         with self._lock:
@@ -65,8 +82,8 @@ class LoggedRun:
 
     header: LogHeader
     records: tuple[RequestRecord, ...]
-    changes: tuple[tuple[int, SteeringChange], ...] = ()
-    """Changes of the steering, each with the number of requests that had ended before it."""
+    changes: tuple[tuple[int, ObjectiveChange], ...] = ()
+    """Changes of the objective, each with the number of requests that had ended before it."""
 
 
 def read_log(path: str | Path) -> tuple[LoggedRun, ...]:
@@ -77,7 +94,7 @@ def read_log(path: str | Path) -> tuple[LoggedRun, ...]:
     """
     headers: list[LogHeader] = []
     records: list[list[RequestRecord]] = []
-    changes: list[list[tuple[int, SteeringChange]]] = []
+    changes: list[list[tuple[int, ObjectiveChange]]] = []
     cut: int | None = None
     for number, line in enumerate(_lines(Path(path)), start=1):
         try:
@@ -87,8 +104,9 @@ def read_log(path: str | Path) -> tuple[LoggedRun, ...]:
                 raise _unreadable(path, cut) from None
             cut = number
             continue
-        kind = raw.get("kind") if isinstance(raw, dict) else None
-        if kind not in ("header", "request", "steering"):
+        raw = modern(raw) if isinstance(raw, dict) else {}
+        kind = raw.get("kind")
+        if kind not in ("header", "request", "objective"):
             raise DataError(f"{path}, line {number}: expected a header or a request of a decision log, found another")
         if cut is not None and kind != "header":
             raise _unreadable(path, cut)
@@ -101,7 +119,7 @@ def read_log(path: str | Path) -> tuple[LoggedRun, ...]:
             elif headers and kind == "request":
                 records[-1].append(RequestRecord.from_dict(raw))
             elif headers:
-                changes[-1].append((len(records[-1]), SteeringChange.from_dict(raw)))
+                changes[-1].append((len(records[-1]), ObjectiveChange.from_dict(raw)))
             else:
                 raise DataError("expected the header of a decision log first, found a request")
         except DataError as error:

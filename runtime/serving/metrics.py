@@ -7,11 +7,15 @@ import threading
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from gearshift.errors import InputError
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 from gearshift.runtime.sensors.memory import resident_bytes
 from gearshift.runtime.serving.record import IN_TIME, LATE, RequestRecord
+
+if TYPE_CHECKING:
+    from gearshift.runtime.serving.metrics_server import MetricsServer
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the buckets of times: from a small subnet on a fast core to what nobody waits for."""
@@ -30,6 +34,12 @@ NO_SUBNET = "none"
 
 MOST_NOTED = 64
 """Requests that may wait to be counted: behind a graph, whose weights fill the caches, that takes ten times as long."""
+
+
+def check_port(port: object) -> None:
+    """Raise InputError where this is no port; 0 means any free one."""
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+        raise InputError(f"metrics_port: expected a whole number from 0 to 65535, got {port!r}")
 
 
 class Histogram:
@@ -71,7 +81,26 @@ class Metrics:
         self._last: str | None = None
         self._slow_down = 1.0
         self._caps: Caps = NO_CAPS
+        self._server: MetricsServer | None = None
         self._latency, self._queue, self._ratio = Histogram(SECONDS), Histogram(SECONDS), Histogram(RATIOS)
+
+    def serve(self, port: int) -> int:
+        """Serve `text` at http://127.0.0.1:port/metrics until `close`; 0 takes any free port. Gives the port.
+
+        Raises InputError for a port that is taken, or a second one.
+        """
+        from gearshift.runtime.serving.metrics_server import MetricsServer  # http.server, which few devices need
+
+        check_port(port)
+        if self._server is not None:
+            raise InputError(f"metrics_port: this engine serves them on {self._server.port} already")
+        self._server = MetricsServer(port, self.text)
+        return self._server.port
+
+    def close(self) -> None:
+        """End the server, if there is one."""
+        if self._server is not None:
+            self._server.close()
 
     def note(self, record: RequestRecord) -> None:
         """Take in one request; it is counted later, with others, so that the request itself need not wait for it."""

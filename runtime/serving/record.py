@@ -10,11 +10,11 @@ from typing import Any
 from gearshift.device_profiles.profile import LatencyTable, ProfileError
 from gearshift.errors import DataError
 from gearshift.runtime.batches import Work, work_of
-from gearshift.runtime.policy.steering import Steering
+from gearshift.runtime.policy.objective import BEST_EFFORT, DEFAULT_TUNING, REJECT, Objective, Tuning
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 
-SCHEMA_VERSION = 1
-"""Of the lines of a log. The header names it; a reader of another version refuses the whole log."""
+SCHEMA_VERSION = 2
+"""Schema version of the lines of a log. The header names it; `modern` reads older lines, newer ones are refused."""
 
 
 IN_TIME, LATE, NO_DEADLINE = "in_time", "late", "no_deadline"
@@ -124,16 +124,18 @@ class LogHeader:
 
     time: float
     """When the engine was ready, in seconds since 1970."""
-    steering: Steering
-    """What was asked of the engine, such as the share of deadlines to keep."""
+    objective: Objective
+    """Service objective of the engine when it was ready."""
     ladder: tuple[str, ...]
     """Subnets that were switched between, the most accurate first."""
     accuracies: Mapping[str, float]
     """Of every subnet of the pool, by the bundle's metric."""
     table: LatencyTable
     """Medians by subnet and length, with bundle hash, precision, provider and threads."""
+    tuning: Tuning = DEFAULT_TUNING
+    """Constants of its latency model."""
     dan: str | None = None
-    """Which of these is no subnet of the graph but a DAN; not in the log where there is none."""
+    """Name of the DAN among these; not in the log where there is none."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
@@ -141,7 +143,8 @@ class LogHeader:
             "kind": "header",
             "schema_version": SCHEMA_VERSION,
             "time": self.time,
-            "steering": asdict(self.steering),
+            "objective": asdict(self.objective),
+            "tuning": asdict(self.tuning),
             "ladder": list(self.ladder),
             "accuracies": dict(self.accuracies),
             "table": self.table.to_dict(),
@@ -158,7 +161,8 @@ class LogHeader:
         try:
             header = cls(
                 time=_number(values["time"]),
-                steering=Steering(**values["steering"]),
+                objective=Objective(**values["objective"]),
+                tuning=Tuning(**values["tuning"]),
                 ladder=tuple(map(str, values["ladder"])),
                 accuracies={str(name): _number(value) for name, value in values["accuracies"].items()},
                 table=LatencyTable.from_dict(values["table"]),
@@ -173,25 +177,47 @@ class LogHeader:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SteeringChange:
-    """What is asked of the engine from then on."""
+class ObjectiveChange:
+    """A change of the service objective, for the requests behind it."""
 
     time: float
-    """When it changed, in seconds since 1970."""
-    steering: Steering
+    """Moment of the change, in seconds since 1970."""
+    objective: Objective
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
-        return {"kind": "steering", "time": self.time, "steering": asdict(self.steering)}
+        return {"kind": "objective", "time": self.time, "objective": asdict(self.objective)}
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> SteeringChange:
+    def from_dict(cls, raw: Mapping[str, Any]) -> ObjectiveChange:
         """The change that `to_dict` wrote; raises DataError that says what is wrong with it."""
-        values = _named_fields("change of the steering", raw, {one.name for one in fields(cls)})
+        values = _named_fields("change of the objective", raw, {one.name for one in fields(cls)})
         try:
-            return cls(time=_number(values["time"]), steering=Steering(**values["steering"]))
+            return cls(time=_number(values["time"]), objective=Objective(**values["objective"]))
         except (TypeError, ValueError) as error:
-            raise DataError(f"a change of the steering that cannot be used ({error})") from error
+            raise DataError(f"a change of the objective that cannot be used ({error})") from error
+
+
+def modern(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A line of a log as this schema version has it.
+
+    Version 1 had objective and tuning together as `steering`, and `reject` in place of `on_miss`.
+    """
+    steering = raw.get("steering")
+    if not isinstance(steering, Mapping):
+        return raw
+    others = {name: value for name, value in raw.items() if name != "steering"}
+    tuning = {name: value for name, value in steering.items() if name in _TUNING}
+    objective = {name: value for name, value in steering.items() if name not in (*_TUNING, "reject")}
+    if "reject" in steering:
+        objective["on_miss"] = REJECT if steering["reject"] else BEST_EFFORT
+    if raw.get("kind") == "header":
+        version = SCHEMA_VERSION if raw.get("schema_version") == 1 else raw.get("schema_version")
+        return {**others, "schema_version": version, "objective": objective, "tuning": tuning}
+    return {**others, "kind": "objective", "objective": objective}
+
+
+_TUNING = tuple(one.name for one in fields(Tuning))
 
 
 def _named_fields(what: str, raw: Mapping[str, Any], names: set[str]) -> dict[str, Any]:

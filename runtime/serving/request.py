@@ -1,16 +1,96 @@
-"""One request: its texts, its deadline, and where its answer goes."""
+"""One request: texts that were taken in with a deadline, and the Future of their answer.
+
+`run` and `submit` make the same request; one that is queued has a Future.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import numbers
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
 
-from gearshift.errors import InputError
+import onnxruntime as ort
+
+from gearshift.errors import EngineClosedError, InputError
+from gearshift.runtime.batches import Work
+from gearshift.runtime.inference.text import Encoded, TextEncoder
+
+FATAL_ONLY = 4
+"""Severity for onnxruntime's own log: errors are raised as well."""
+
+Backlog = Sequence[tuple[Work, float]]
+"""Work and slack in ms of the requests behind one, earliest deadline first."""
+
+
+class AnswerFuture(Future[Any]):
+    """A Future whose `cancel` also ends a call that runs: between two operators, so within a millisecond or so.
+
+    As with any Future, `cancel` of a running call gives False; its `result` then raises CancelledError, unless the
+    answer was there first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run_options = ort.RunOptions()
+        self.run_options.log_severity_level = FATAL_ONLY  # a call that was ended is no error of its own
+
+    def cancel(self) -> bool:
+        """Take the request back."""
+        if super().cancel():
+            return True
+        self.run_options.terminate = True
+        return False
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """Texts and their deadline, until they are answered. Moments are in seconds on the engine's clock."""
+
+    encoded: Encoded
+    single: bool
+    """Whether one text was given rather than a list."""
+    arrival_s: float
+    tokenized_s: float
+    deadline_ms: float | None
+    """Deadline from the arrival on; None without one."""
+    future: AnswerFuture | None
+    """Future of a request that waits in the queue; None for one that is answered at once."""
+
+    @classmethod
+    def taken(
+        cls,
+        text: Any,
+        deadline_ms: object,
+        encoder: TextEncoder,
+        clock: Callable[[], float],
+        future: AnswerFuture | None = None,
+    ) -> Request:
+        """Take in a text, a pair or a list of those; raises InputError for what is none, or no deadline."""
+        arrival_s = clock()
+        deadline = checked_deadline(deadline_ms)
+        single = not isinstance(text, list)
+        return cls(encoder.encode([text] if single else text), single, arrival_s, clock(), deadline, future)
+
+    @property
+    def awaited(self) -> AnswerFuture:
+        """Future of a request that waits in the queue."""
+        assert self.future is not None, "only a request with a Future waits in the queue"
+        return self.future
+
+    @property
+    def due_s(self) -> float:
+        """Moment of the deadline; infinity without one."""
+        return math.inf if self.deadline_ms is None else self.arrival_s + self.deadline_ms / 1e3
 
 
 def checked_deadline(deadline_ms: object) -> float | None:
-    """A deadline as requests take it; raises InputError for what is none."""
+    """A deadline as requests take it; raises InputError for anything but a positive number or None."""
     if deadline_ms is None or (type(deadline_ms) is float and 0 < deadline_ms < math.inf):  # at once: the usual ones
         return deadline_ms
     # A bool is a number in Python, but no deadline. A NaN compares as false.
@@ -20,3 +100,49 @@ def checked_deadline(deadline_ms: object) -> float | None:
             if 0 < milliseconds < math.inf:
                 return milliseconds
     raise InputError(f"deadline_ms: expected a positive number of milliseconds or None, got {deadline_ms!r}")
+
+
+class InFlight:
+    """Counts the requests in flight, each for the time of a `with in_flight:`, until it is closed.
+
+    Raises EngineClosedError after that, and in a fork: threads and locks do not survive one.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._changed = threading.Condition(threading.Lock())
+        self._inside = 0
+        self._closed = False
+
+    @property
+    def forked(self) -> bool:
+        """Whether this process is a fork of the one that made it."""
+        return os.getpid() != self._process
+
+    def check_process(self) -> None:
+        """Raise EngineClosedError in a fork."""
+        if self.forked:
+            raise EngineClosedError(
+                f"this engine was loaded by process {self._process}, of which this one ({os.getpid()}) is a fork; "
+                "threads and locks do not survive that: load an engine after the fork"
+            )
+
+    def __enter__(self) -> None:
+        self.check_process()
+        with self._changed:
+            if self._closed:
+                raise EngineClosedError("this engine is closed; load another one")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside -= 1
+            if self._closed:
+                self._changed.notify_all()
+
+    def close(self) -> bool:
+        """Wait until nothing is in flight; True in the call that closed it."""
+        with self._changed:
+            first, self._closed = not self._closed, True
+            self._changed.wait_for(lambda: self._inside == 0)
+            return first

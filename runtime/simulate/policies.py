@@ -15,7 +15,7 @@ from gearshift.errors import InputError
 from gearshift.runtime.batches import Work
 from gearshift.runtime.policy.choose import Decision, clears
 from gearshift.runtime.policy.controller import Controller
-from gearshift.runtime.policy.steering import Steering
+from gearshift.runtime.policy.objective import Tuning
 from gearshift.runtime.sensors.caps import Caps
 from gearshift.runtime.sensors.snapshot import Snapshot
 from gearshift.runtime.simulate.simulator import Ladder, Machine, Turn
@@ -29,7 +29,7 @@ class Ours:
     def __init__(self, machine: Machine, **settings: Any) -> None:
         ladder = machine.ladder
         accuracies = dict(zip(ladder.names, ladder.accuracies, strict=True))
-        self.controller = Controller(accuracies, ladder.table, Steering(**settings))
+        self.controller = Controller(accuracies, ladder.table, tuning=Tuning(**settings))
         if self.controller.ladder != ladder.names:
             raise InputError(f"ladder: expected {self.controller.ladder}, got {ladder.names}")
         self._rungs = {name: rung for rung, name in enumerate(ladder.names)}

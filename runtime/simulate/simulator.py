@@ -20,16 +20,13 @@ from typing import Protocol
 from gearshift.device_profiles.latency_table import predict
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.batches import Work, one
-from gearshift.runtime.policy.choose import ladder_of
+from gearshift.runtime.policy.ladder import ladder_of
 from gearshift.runtime.policy.slow_down import IDLE_S
 from gearshift.runtime.sensors.snapshot import Snapshot
+from gearshift.runtime.serving.worker import MOST_URGENT
 from gearshift.runtime.simulate.traces import Trace
 
 FIRST_CALL = 1.15
-
-
-MOST_URGENT = 8
-"""So many of those that wait does a policy get to see."""
 
 
 DROPPED = -1

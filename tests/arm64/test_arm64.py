@@ -18,7 +18,7 @@ from gearshift.runtime import Bundle, open_bundle
 from gearshift.runtime.bench.other_devices import device_rows, find_subjects
 from gearshift.runtime.bundle.manifest import SELF_TEST
 from gearshift.runtime.dan.model import save_dan
-from gearshift.runtime.profiles.first_times import random_inputs
+from gearshift.runtime.inference.opened import random_inputs
 from tests.arm64 import answers, dan_answers
 from tests.arm64.answers import Arrays, answer_all, write_cases
 from tests.arm64.boards import BOARDS, Board, run_python

@@ -51,7 +51,7 @@ def test_every_request_is_sent_and_judged(engine: Engine) -> None:
 def test_what_is_refused_is_late(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The graph is held back until all are sent: one runs or waits already, and 50 more can wait."""
     asked = [Asked(0.0, "turn the lights off", "lights_off", "overload") for _ in range(80)]
-    all_sent, real = threading.Event(), engine._session.run
+    all_sent, real = threading.Event(), engine._opened.session.run
 
     def run(*given: Any) -> Any:
         assert all_sent.wait(60)
@@ -61,7 +61,7 @@ def test_what_is_refused_is_late(engine: Engine, monkeypatch: pytest.MonkeyPatch
         if one is asked[-1]:
             all_sent.set()
 
-    monkeypatch.setattr(engine._session, "run", run)
+    monkeypatch.setattr(engine._opened.session, "run", run)
     serve(engine, asked, 600_000, live=live)
     refused = [one for one in asked if not one.subnet]
     assert 80 - 52 <= len(refused) <= 80 - 50 and not any(one.met or one.right for one in refused)

@@ -19,8 +19,8 @@ from gearshift.runtime.bundle.compressed import CARD, COMPRESSED, SUFFIX
 from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, MANIFEST, PoolEntry
 from gearshift.runtime.dan.model import Dense, pack, save_dan
 from gearshift.runtime.files.sparse_file import Extent, write_sparse
+from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import random_inputs
 from gearshift.runtime.space.elastic import Subnet
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.learning.sparsity import prunable, prune_smallest

@@ -19,8 +19,8 @@ from gearshift.export.rewrite.options import branches
 from gearshift.export.trim import Trimming, trim_bundle
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import SELF_TEST
+from gearshift.runtime.inference.opened import Inputs, random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import Inputs, random_inputs
 from gearshift.runtime.space.elastic import Space, Subnet
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.checkpoint import Run

@@ -17,12 +17,12 @@ def replay(run: LoggedRun) -> Iterator[tuple[RequestRecord, Decision, Controller
     For requests that came one after another, by an engine without sensors.
     """
     header = run.header
-    controller = Controller(header.accuracies, header.table, header.steering, dan=header.dan)
+    controller = Controller(header.accuracies, header.table, header.objective, tuning=header.tuning, dan=header.dan)
     assert controller.ladder == header.ladder
     changes = dict(run.changes)
     for number, record in enumerate(run.records):
         if number in changes:
-            controller.steer(changes[number].steering)
+            controller.steer(changes[number].objective)
         if record.error == "shed":
             controller.shed(work=record.work, arrival_s=record.arrival_s, deadline_ms=record.deadline_ms or 0.0)
             continue

@@ -30,8 +30,9 @@ from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.text import Text
-from gearshift.runtime.policy.steering import Steering
+from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.serving.decision_log import DecisionLog, read_log
+from gearshift.runtime.startup import Loaded
 from tests.runtime.altered import change_manifest
 from tests.runtime.replay import replay
 
@@ -67,7 +68,7 @@ def timed(bundle: Bundle, session: ElasticSession) -> Callable[..., Engine]:
     """Makes engines over the real graph with latencies and a clock that are made up."""
 
     def make(step_ms: float = 0.0, **others: Any) -> Engine:
-        return Engine(bundle, session, _table(bundle), clock=_stepping(step_ms), **others)
+        return Engine(Loaded.of(bundle, session, _table(bundle)), clock=_stepping(step_ms), **others)
 
     return make
 
@@ -194,7 +195,7 @@ def test_a_subnet_that_is_slower_and_not_more_accurate_is_not_on_the_ladder(
     names = list(table.median_ms)
     most_accurate = max(names, key=lambda name: bundle.entry(name, "fp32").accuracy)
     times = {name: (1.0, 1.0) if name == most_accurate else row for name, row in table.median_ms.items()}
-    engine = Engine(bundle, session, dataclasses.replace(table, median_ms=times))
+    engine = Engine(Loaded.of(bundle, session, dataclasses.replace(table, median_ms=times)))
     assert engine.ladder == (most_accurate,)
 
 
@@ -237,7 +238,7 @@ def test_the_slow_down_is_observed_over_expected_time_of_the_graph(timed: Callab
     assert engine.slow_down == pytest.approx(36.0 / engine.table.median_ms[largest][0], rel=0.05)
 
 
-class Loaded(ElasticSession):
+class Machine(ElasticSession):
     """The real graph on a machine whose clock and load are made up."""
 
     def __init__(self, bundle: Bundle, table: LatencyTable) -> None:
@@ -253,8 +254,8 @@ class Loaded(ElasticSession):
 
 def test_the_size_follows_the_load_down_and_up(bundle: Bundle) -> None:
     table = _table(bundle)
-    machine = Loaded(bundle, table)
-    engine = Engine(bundle, machine, table, clock=lambda: machine.now)
+    machine = Machine(bundle, table)
+    engine = Engine(Loaded.of(bundle, machine, table), clock=lambda: machine.now)
 
     def serve(load: float, *, pause_s: float = 0.0) -> list[Classification]:
         machine.load = load
@@ -330,7 +331,7 @@ def test_closing_waits_for_the_running_request(bundle: Bundle) -> None:
             assert proceed.wait(30)
             return super().run(inputs, choice, options)
 
-    engine = Engine(bundle, Waiting(bundle, "fp32", threads=1), _table(bundle))
+    engine = Engine(Loaded.of(bundle, Waiting(bundle, "fp32", threads=1), _table(bundle)))
     answers: list[Classification] = []
     request = threading.Thread(target=lambda: answers.append(engine.run(TEXT)))
     request.start()
@@ -386,7 +387,7 @@ def test_a_log_is_written_when_asked_for_at_loading(tiny_bundle: Path, tmp_path:
 def test_what_nothing_fits_is_refused_where_that_was_asked_for(timed: Callable[..., Engine], tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     with contextlib.closing(DecisionLog(path)) as log:
-        engine = timed(step_ms=12, steering=Steering(reject=True), log=log)
+        engine = timed(step_ms=12, objective=Objective(on_miss="reject"), log=log)
         engine.run(TEXT, deadline_ms=60_000)
         with pytest.raises(DeadlineTooShortError, match=r"refused: 0\.\d ms are left of its deadline, and the fastest"):
             engine.run(TEXT, deadline_ms=12.5)
@@ -407,9 +408,9 @@ def test_what_is_asked_can_change_while_requests_come_and_a_replay_knows_it(
         assert engine.run(TEXT).subnet == ladder[0]
         engine.steer(min_accuracy=floor, target=0.9)
         assert engine.run(TEXT).subnet == ladder[1]
-        assert engine.steering == Steering(target=0.9, min_accuracy=floor)
+        assert engine.objective == Objective(target=0.9, min_accuracy=floor)
         engine.steer(min_accuracy=None)
-        assert engine.steering == Steering(target=0.9)
+        assert engine.objective == Objective(target=0.9)
         assert engine.run(TEXT).subnet == ladder[0]
         with pytest.raises(InputError, match="target"):
             engine.steer(target=2)
@@ -423,10 +424,10 @@ def test_changes_of_two_threads_at_once_are_both_kept(timed: Callable[..., Engin
     floor = engine.pool[engine.ladder[1]].accuracy
     change, taken = engine._answering._controller.steer, threading.Event()
 
-    def slowly(steering: Steering) -> None:
+    def slowly(objective: Objective) -> None:
         taken.set()
         time.sleep(0.05)  # in which the other thread comes
-        change(steering)
+        change(objective)
 
     engine._answering._controller.steer = slowly  # type: ignore[method-assign]
     other = threading.Thread(target=lambda: engine.steer(min_accuracy=floor))
@@ -434,7 +435,7 @@ def test_changes_of_two_threads_at_once_are_both_kept(timed: Callable[..., Engin
     assert taken.wait(30)
     engine.steer(target=0.9)
     other.join()
-    assert engine.steering == Steering(target=0.9, min_accuracy=floor)
+    assert engine.objective == Objective(target=0.9, min_accuracy=floor)
 
 
 def test_a_graph_that_throws_is_counted_and_logged(

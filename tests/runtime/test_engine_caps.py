@@ -17,7 +17,9 @@ from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.sensors.cap_rules import Rules
 from gearshift.runtime.sensors.caps import NO_CAPS
 from gearshift.runtime.sensors.sensors import Sensors
+from gearshift.runtime.sensors.snapshot import Snapshot
 from gearshift.runtime.serving.decision_log import DecisionLog, read_log
+from gearshift.runtime.startup import Loaded
 from tests.device_profiles import write_tree
 from tests.runtime.sensors.test_sensors import FULL, Machine
 from tests.runtime.sensors.test_thermal import zone
@@ -33,7 +35,7 @@ def watched(bundle: Bundle, session: ElasticSession) -> Callable[..., Engine]:
     def make(root: Path, **others: Any) -> Engine:
         machine = Machine()
         sensors = Sensors(clock=machine.clock, root=root, source=machine, cpus=lambda: {0})
-        return Engine(bundle, session, _table(bundle), sensors=sensors, **others)
+        return Engine(Loaded.of(bundle, session, _table(bundle)), sensors=sensors, **others)
 
     return make
 
@@ -90,10 +92,14 @@ def test_a_pinned_subnet_goes_before_the_caps(watched: Callable[..., Engine], tm
 
 def test_the_signals_reach_the_controller(watched: Callable[..., Engine], tmp_path: Path) -> None:
     engine = watched(write_tree(tmp_path, FULL))
-    sensed: list[float] = []
-    engine._controller.sense = lambda snapshot, now: sensed.append(snapshot.taken_s)  # type: ignore[method-assign]
-    _until(lambda: sensed or engine.run(TEXT) is None)
+    sensed: list[Snapshot] = []
+    engine._controller.sense = lambda snapshot, now: sensed.append(snapshot)  # type: ignore[method-assign]
+    assert engine._slow_loop is not None
+    _until(lambda: engine._slow_loop is not None and engine._slow_loop.snapshot)
     _end(engine)
+    for _ in range(3):
+        engine.run(TEXT)
+    assert sensed == [engine._slow_loop.snapshot], "each snapshot is taken in once, at the next request"
 
 
 def test_without_sensors_there_is_no_thread(tiny_bundle: Path) -> None:

@@ -24,6 +24,7 @@ NAMES = [
     "IntegrityError",
     "Manifest",
     "MultiLabelClassification",
+    "Objective",
     "Option",
     "PoolEntry",
     "ProfileError",

@@ -23,7 +23,8 @@ from tests.runtime.altered import change_manifest, change_self_test
 def _start(
     bundle: Bundle, precision: str = "auto", *, profile: Path | None = None
 ) -> tuple[ElasticSession, LatencyTable]:
-    return start(bundle, precision=precision, threads=1, profile=profile, providers=CPU)
+    loaded = start(bundle, precision=precision, threads=1, profile=profile, providers=CPU)
+    return loaded.opened.session, loaded.table
 
 
 def _with_wrong(directory: Path, *precisions: str) -> Bundle:

@@ -23,10 +23,9 @@ from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.bundle.manifest import MANIFEST
 from gearshift.runtime.dan.model import Floats, Text
 from gearshift.runtime.files.atomic import sha256_of
-from gearshift.runtime.inference.executors import executors
+from gearshift.runtime.inference.opened import Opened
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.inference.text import TextEncoder
 from gearshift.trainer.data.formats import read_records
 from gearshift.trainer.data.rows import choose_columns
 from gearshift.trainer.model.checkpoint import SUPERNET
@@ -153,8 +152,8 @@ class _Bundled:
         session = ElasticSession(bundle, precision, threads=torch.get_num_threads())
         check_self_test(session, bundle)
         best = max(bundle.pool(precision).values(), key=lambda entry: (entry.accuracy, entry.macs))
-        self._executor = executors(bundle, session)[best.name]
-        self._encoder = TextEncoder(bundle)
+        opened = Opened.of(bundle, session)
+        self._executor, self._encoder = opened.executors[best.name], opened.encoder
 
     def logits(self, texts: Sequence[Text]) -> Floats:
         return np.stack(self._executor(self._encoder.encode(texts), None))

@@ -16,8 +16,8 @@ from pathlib import Path
 from gearshift.device_profiles.operators import Operator
 from gearshift.errors import BundleError
 from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import random_inputs
 from gearshift.runtime.space.elastic import Choice
 
 Cell = tuple[Choice, int]

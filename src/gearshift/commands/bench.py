@@ -30,8 +30,8 @@ from gearshift.runtime.bench.result import Calibration, Measured
 from gearshift.runtime.bench.scenarios import Case, run_scenario
 from gearshift.runtime.bench.soak import Soak, soak
 from gearshift.runtime.files.atomic import replace_file
+from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import random_inputs
 from gearshift.runtime.profiles.own import own_path
 from gearshift.runtime.profiles.store import require_writable, save_measured
 from gearshift.runtime.profiles.timing import pinned

@@ -19,6 +19,7 @@ from gearshift.runtime.dan.threshold import DanCalibration
 from gearshift.runtime.inference.answers import probabilities
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.serving.decision_log import DecisionLog, read_log
+from gearshift.runtime.startup import Loaded
 from tests.runtime.altered import add_dan
 from tests.runtime.dans import TEXTS, made_dan, made_table
 from tests.runtime.replay import replay
@@ -50,11 +51,11 @@ def cascading(bundle: Bundle, by_confidence: list[str], tmp_path_factory: pytest
 
 
 @contextlib.contextmanager
-def _engine(bundle: Bundle, **others: Any) -> Iterator[Engine]:
+def _engine(bundle: Bundle, cascade: float | None = None, **others: Any) -> Iterator[Engine]:
     with contextlib.closing(ElasticSession(bundle, "fp32", threads=1)) as session:
         ranked = sorted(bundle.gears("fp32").values(), key=lambda entry: entry.accuracy)
         table = made_table({entry.name: (0.02 + rank,) * 2 for rank, entry in enumerate(ranked)}, bundle.hash)
-        with Engine(bundle, session, table, **others) as engine:
+        with Engine(Loaded.of(bundle, session, table, cascade=cascade), **others) as engine:
             yield engine
 
 

@@ -18,11 +18,12 @@ from gearshift.runtime.bench.plan import Plan
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.dan.model import open_dan
 from gearshift.runtime.inference.executors import DanExecutor
+from gearshift.runtime.inference.opened import Opened
 from gearshift.runtime.inference.self_test import check_dan
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.policy.controller import Controller
-from gearshift.runtime.profiles.first_times import random_text
+from gearshift.runtime.startup import Loaded
 from tests.runtime.altered import add_dan, change_self_test
 from tests.runtime.bench.machine import DAN_MS, Machine
 from tests.runtime.dans import TEXTS, made_dan, made_table
@@ -42,7 +43,7 @@ def engine(dan_bundle: Bundle) -> Iterator[Engine]:
     with contextlib.closing(ElasticSession(dan_bundle, "fp32", threads=1)) as session:
         ranked = sorted(dan_bundle.gears("fp32").values(), key=lambda entry: entry.accuracy)
         times: dict[str, tuple[float, ...]] = {entry.name: (0.02 + rank,) * 2 for rank, entry in enumerate(ranked)}
-        with Engine(dan_bundle, session, made_table(times, dan_bundle.hash)) as made:
+        with Engine(Loaded.of(dan_bundle, session, made_table(times, dan_bundle.hash))) as made:
             yield made
 
 
@@ -130,9 +131,12 @@ def test_a_dan_that_was_cut_off_is_not_loaded(dan_bundle: Bundle, tmp_path: Path
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 16, 32])
-def test_it_is_timed_on_text_of_the_length_that_is_asked_for(dan_bundle: Bundle, length: int) -> None:
-    ((text,),) = random_text(dan_bundle, length).parts
-    assert TextEncoder(dan_bundle).encode([text]).tokens[0] == max(3, length)
+def test_it_is_timed_on_text_of_the_length_that_is_asked_for(
+    dan_bundle: Bundle, session: ElasticSession, length: int
+) -> None:
+    opened = Opened.of(dan_bundle, session)
+    ((text,),) = opened.random_text(length).parts
+    assert opened.encoder.encode([text]).tokens[0] == max(3, length)
 
 
 def _three(dan_ms: float) -> LatencyTable:

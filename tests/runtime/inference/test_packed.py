@@ -22,11 +22,11 @@ from gearshift.errors import SelfTestError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.engine import Engine
 from gearshift.runtime.files.cache import ABANDONED_S, KEPT_ENTRIES, SETTLED_S, HashMemory, cache_directory
+from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.packed import GRAPH, MARKER, PackedCache
 from gearshift.runtime.inference.pages import resident_bytes
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import random_inputs
 from gearshift.runtime.startup import start
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="pages are counted in /proc")
@@ -174,7 +174,7 @@ def test_a_place_that_cannot_be_written_loads_the_bundle_and_says_so(
     assert blocked.open(bundle, "fp32", threads=1) is None
     (record,) = caplog.records
     assert "packed weights not kept" in record.getMessage()
-    session, _ = start(bundle, precision="fp32", threads=1, profile=None, providers=CPU, cache=blocked)
+    session = start(bundle, precision="fp32", threads=1, profile=None, providers=CPU, cache=blocked).opened.session
     assert session.path == bundle.path / "fp32.onnx"
 
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from gearshift.errors import BundleError, InputError, SchemaError, SelfTestError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import SELF_TEST
-from gearshift.runtime.inference import session as checked
+from gearshift.runtime.inference import self_test
+from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import random_inputs
 from tests.runtime.altered import change_manifest, change_self_test
 
 
@@ -194,7 +194,7 @@ def test_int8_that_gives_other_labels_is_found_though_its_logits_are_near(
             return array
         return np.roll(array, 1, axis=-1).astype(np.float32)
 
-    monkeypatch.setattr(checked, "INT8_ERROR", 10.0)  # as if every logit were near enough
+    monkeypatch.setattr(self_test, "INT8_ERROR", 10.0)  # as if every logit were near enough
     change_self_test(bundle_copy, other_label)
     changed = open_bundle(bundle_copy)
     with pytest.raises(SelfTestError, match="int8 self-test: expected the same label on 90% of"):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.runtime.policy.arrivals import Arrivals
+from gearshift.runtime.policy.restraint import Arrivals
 
 
 def after(pairs: int, gap_s: float, deadline_ms: float = 20.0, fastest_ms: float = 2.0) -> Arrivals:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from gearshift.runtime.policy.backoff import FIRST_HOLD_S, LONGEST_HOLD_S, MISSES_TOGETHER, MISSES_TOGETHER_S, Backoff
+from gearshift.runtime.policy.restraint import FIRST_HOLD_S, LONGEST_HOLD_S, MISSES_TOGETHER, MISSES_TOGETHER_S, Backoff
 
 
 def _fail(backoff: Backoff, expected_ms: float, now: float) -> None:

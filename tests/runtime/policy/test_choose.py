@@ -1,25 +1,24 @@
-"""TODO"""
+"""The choice of a subnet: the pure rule that the engine follows."""
 
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.errors import UnknownSubnetError
-from gearshift.runtime.policy.choose import Candidate, choose, pareto
+from gearshift.runtime.policy.choose import Asked, Choice, choose
+from gearshift.runtime.policy.ladder import Candidate, pareto
+from gearshift.runtime.policy.latency_model import Prediction
+from gearshift.runtime.policy.objective import Objective
 
-LARGE, MIDDLE, SMALL = (
-    Candidate("large", 0.95, 8.0),
-    Candidate("middle", 0.9, 4.0),
-    Candidate("small", 0.8, 1.0),
-)
-
-
-THREE = (LARGE, MIDDLE, SMALL)
-
+ACCURACIES = (0.95, 0.9, 0.8)
+MEDIANS = (8.0, 4.0, 1.0)
+SMALLEST = len(MEDIANS) - 1
 
 candidate_lists = st.lists(
     st.builds(
@@ -33,113 +32,154 @@ candidate_lists = st.lists(
     max_size=12,
     unique_by=lambda candidate: candidate.name,
 )
-
-
-times = st.floats(-10, 5000)
-
-
+slacks = st.floats(-10, 5000)
 factors = st.floats(0.1, 20)
 
 
+def predicted(
+    medians: Sequence[float] = MEDIANS, *, factor: float = 1.0, biases: Sequence[float] | None = None, **others: float
+) -> Prediction:
+    return Prediction(
+        medians, biases or [1.0] * len(medians), factor, others.get("usual", factor), others.get("silence_s", 0.01)
+    )
+
+
+def chosen(
+    slack_ms: float | None,
+    times: Prediction,
+    *,
+    accuracies: Sequence[float] = ACCURACIES,
+    objective: Objective | None = None,
+    first: int = 0,
+    last: int | None = None,
+    **others: Any,
+) -> Choice:
+    asked = Asked(slack_ms, first, len(accuracies) - 1 if last is None else last)
+    return choose(accuracies, times, asked._replace(**others), objective or Objective())
+
+
 @pytest.mark.parametrize(
-    ("slack_ms", "name", "reason"),
+    ("slack_ms", "rung", "reason"),
     [
-        (100.0, "large", "fits"),
-        (16.0, "large", "fits"),
-        (15.9, "middle", "fits"),
-        (8.0, "middle", "fits"),
-        (2.0, "small", "fits"),
-        (1.9, "small", "best_effort"),
-        (0.0, "small", "best_effort"),
-        (-5.0, "small", "best_effort"),
-        (None, "large", "no_deadline"),
+        (100.0, 0, "fits"),
+        (16.0, 0, "fits"),
+        (15.9, 1, "fits"),
+        (8.0, 1, "fits"),
+        (2.0, 2, "fits"),
+        (1.9, 2, "best_effort"),
+        (0.0, 2, "best_effort"),
+        (-5.0, 2, "best_effort"),
+        (None, 0, "no_deadline"),
     ],
 )
-def test_the_most_accurate_that_fits_is_taken(slack_ms: float | None, name: str, reason: str) -> None:
-    decision = choose(THREE, slack_ms=slack_ms, factor=2.0)
-    assert (decision.name, decision.reason) == (name, reason)
-
-
-def test_the_prediction_is_the_tail_and_not_the_median() -> None:
-    assert choose(THREE, slack_ms=100.0, factor=1.5).predicted_ms == 12.0
+def test_the_most_accurate_that_fits_is_taken(slack_ms: float | None, rung: int, reason: str) -> None:
+    assert chosen(slack_ms, predicted(factor=2.0))[:2] == (rung, reason)
 
 
 def test_a_larger_factor_gives_a_smaller_subnet() -> None:
-    assert [choose(THREE, slack_ms=8.0, factor=factor).name for factor in (1.0, 2.0, 8.0)] == [
-        "large",
-        "middle",
-        "small",
-    ]
+    assert [chosen(8.0, predicted(factor=factor)).rung for factor in (1.0, 2.0, 8.0)] == [0, 1, 2]
 
 
-def test_of_equal_accuracy_the_faster_is_taken() -> None:
-    twins = (Candidate("slow", 0.9, 4.0), Candidate("fast", 0.9, 3.0))
-    assert choose(twins, slack_ms=None, factor=1.0).name == "fast"
-    assert choose(twins, slack_ms=10.0, factor=1.0).name == "fast"
+def test_the_bias_of_a_rung_counts_as_its_median_does() -> None:
+    assert chosen(8.0, predicted(biases=(1.1, 1.0, 1.0))).rung == 1
+    assert chosen(8.0, predicted(biases=(0.9, 1.0, 1.0))).rung == 0
 
 
-def test_of_equally_fast_ones_best_effort_takes_the_more_accurate() -> None:
-    twins = (Candidate("worse", 0.7, 4.0), Candidate("better", 0.9, 4.0))
-    assert choose(twins, slack_ms=1.0, factor=1.0).name == "better"
+@pytest.mark.parametrize("slack_ms", [None, 0.1, 3.0, 100.0])
+@pytest.mark.parametrize("first", range(3))
+@pytest.mark.parametrize("last", range(3))
+def test_nothing_outside_caps_and_floor_is_taken(slack_ms: float | None, first: int, last: int) -> None:
+    if first <= last:
+        choice = chosen(slack_ms, predicted(), first=first, last=last)
+        assert first <= choice.rung <= last
+        assert choice.level == first
 
 
-@pytest.mark.parametrize("slack_ms", [None, 0.1, 100.0])
-def test_a_pinned_subnet_is_taken_whatever_the_deadline(slack_ms: float | None) -> None:
-    decision = choose(THREE, slack_ms=slack_ms, factor=1.0, cap="small", pinned="middle")
-    assert (decision.name, decision.reason, decision.predicted_ms) == ("middle", "pinned", 4.0)
+def test_without_a_deadline_an_accuracy_floor_takes_the_fastest_above_it() -> None:
+    floor = Objective(min_accuracy=0.85)
+    assert chosen(None, predicted(), objective=floor, last=1)[:2] == (1, "accuracy_floor")
 
 
-def test_nothing_slower_than_the_cap_is_taken() -> None:
-    assert choose(THREE, slack_ms=None, factor=1.0, cap="middle").name == "middle"
-    assert choose(THREE, slack_ms=100.0, factor=1.0, cap="small").name == "small"
-    assert choose(THREE, slack_ms=100.0, factor=1.0, cap="large").name == "large"
+@pytest.mark.parametrize(("budget_ms", "rung"), [(9.0, 0), (8.0, 0), (7.9, 1), (0.5, 2)])
+def test_without_a_deadline_a_share_of_the_cpus_takes_the_most_accurate_within_it(budget_ms: float, rung: int) -> None:
+    share = Objective(max_cpu_share=0.3)
+    assert chosen(None, predicted(), objective=share, budget_ms=budget_ms)[:2] == (rung, "cpu_share")
 
 
-@pytest.mark.parametrize("argument", ["cap", "pinned"])
-def test_an_unknown_name_is_answered_with_the_names_there_are(argument: str) -> None:
-    with pytest.raises(UnknownSubnetError, match="unknown subnet 'huge'; expected one of large, middle, small"):
-        choose(THREE, slack_ms=1.0, factor=1.0, **{argument: "huge"})
+@pytest.mark.parametrize(("silence_s", "reason"), [(0.5, "rejected"), (1.0, "best_effort"), (math.inf, "best_effort")])
+def test_a_refusal_is_tried_all_the_same_after_a_second_of_silence(silence_s: float, reason: str) -> None:
+    reject = Objective(on_miss="reject")
+    assert chosen(0.5, predicted(silence_s=silence_s), objective=reject)[:2] == (SMALLEST, reason)
 
 
-def test_a_slack_that_is_no_number_fits_nothing() -> None:
-    assert choose(THREE, slack_ms=float("nan"), factor=1.0).reason == "best_effort"
+@pytest.mark.parametrize(("limit_ms", "rung", "level"), [(9.0, 0, 0), (8.0, 1, 1), (4.0, 2, 2), (0.5, 2, 2)])
+def test_work_as_long_as_the_limit_is_held_back_but_the_last_rung_never(limit_ms: float, rung: int, level: int) -> None:
+    assert chosen(100.0, predicted(), limit_ms=limit_ms) == (rung, "fits", level)
 
 
-@given(candidate_lists, times, times, factors)
+def test_those_behind_are_left_enough_time() -> None:
+    behind = ((MEDIANS, 10.0),)
+    assert chosen(100.0, predicted(), behind=behind).rung == 1  # 8 + 8 ms are over its 10, 4 + 4 are not
+    assert chosen(100.0, predicted(), behind=((MEDIANS, 1.5),)).rung == 0  # late on the fastest rung too
+
+
+def test_a_run_is_worth_less_by_the_later_requests_that_it_makes_late() -> None:
+    assert chosen(100.0, predicted(), made_late=lambda run_ms: 0.0 if run_ms < 5 else 1.0).rung == 1
+    assert chosen(100.0, predicted(), made_late=lambda run_ms: 0.01).rung == 0
+
+
+@pytest.mark.parametrize(
+    ("slack_ms", "silence_s", "usual", "choice"),
+    [
+        (5.9, 0.01, 1.0, (2, "fits")),  # 4 ms with a margin of 1.5 are 6
+        (6.0, 0.01, 1.0, (1, "probe")),
+        (6.0, 0.01, 2.0, (2, "fits")),
+        (6.0, 10.0, 2.0, (1, "probe")),  # what was believed so long ago keeps nothing from being tried
+    ],
+)
+def test_in_place_of_a_dan_the_subnet_above_it_is_tried_now_and_then(
+    slack_ms: float, silence_s: float, usual: float, choice: tuple[int, str]
+) -> None:
+    times = predicted(factor=5.0, usual=usual, silence_s=silence_s)
+    assert chosen(slack_ms, times, dan=SMALLEST)[:2] == choice
+    assert chosen(slack_ms, times)[:2] == (SMALLEST, "fits")
+    assert chosen(slack_ms, times, dan=SMALLEST, behind=((MEDIANS, 1e6),))[:2] == (SMALLEST, "fits")
+    assert chosen(slack_ms, times, dan=SMALLEST, first=SMALLEST)[:2] == (SMALLEST, "fits")
+
+
+def ladder(candidates: Sequence[Candidate]) -> tuple[list[float], list[float]]:
+    front = pareto(candidates)
+    return [one.accuracy for one in front], [one.expected_ms for one in front]
+
+
+@given(candidate_lists, slacks, slacks, factors)
 def test_more_slack_never_gives_a_less_accurate_subnet(
     candidates: list[Candidate], one: float, other: float, factor: float
 ) -> None:
-    accuracy = {candidate.name: candidate.accuracy for candidate in candidates}
-    ladder = pareto(candidates)
-    less = choose(ladder, slack_ms=min(one, other), factor=factor)
-    more = choose(ladder, slack_ms=max(one, other), factor=factor)
-    assert accuracy[more.name] >= accuracy[less.name]
-
-
-@given(candidate_lists, times, factors)
-def test_a_subnet_that_another_dominates_is_never_used(
-    candidates: list[Candidate], slack_ms: float, factor: float
-) -> None:
-    chosen = choose(candidates, slack_ms=slack_ms, factor=factor)
-    (taken,) = [candidate for candidate in candidates if candidate.name == chosen.name]
-    for other in candidates:
-        assert not (other.expected_ms < taken.expected_ms and other.accuracy >= taken.accuracy)
-        assert not (other.expected_ms <= taken.expected_ms and other.accuracy > taken.accuracy)
-
-
-@given(candidate_lists, times, factors)
-def test_what_is_said_to_fit_does_fit(candidates: list[Candidate], slack_ms: float, factor: float) -> None:
-    decision = choose(candidates, slack_ms=slack_ms, factor=factor)
-    fitting = [candidate for candidate in candidates if candidate.expected_ms * factor <= slack_ms]
-    assert (decision.reason == "fits") == bool(fitting)
-    assert (decision.predicted_ms <= slack_ms) == bool(fitting)
+    accuracies, medians = ladder(candidates)
+    times = predicted(medians, factor=factor)
+    less = chosen(min(one, other), times, accuracies=accuracies)
+    more = chosen(max(one, other), times, accuracies=accuracies)
+    assert accuracies[more.rung] >= accuracies[less.rung]
 
 
 @given(candidate_lists)
 def test_the_ladder_keeps_what_nothing_dominates(candidates: list[Candidate]) -> None:
-    ladder = pareto(candidates)
-    for better, faster in itertools.pairwise(ladder):
+    front = pareto(candidates)
+    for better, faster in itertools.pairwise(front):
         assert better.accuracy > faster.accuracy
         assert better.expected_ms > faster.expected_ms
     for candidate in candidates:
-        assert any(kept.accuracy >= candidate.accuracy and kept.expected_ms <= candidate.expected_ms for kept in ladder)
+        assert any(kept.accuracy >= candidate.accuracy and kept.expected_ms <= candidate.expected_ms for kept in front)
+
+
+@given(candidate_lists, slacks, factors)
+def test_a_subnet_that_fits_is_taken_where_there_is_one(
+    candidates: list[Candidate], slack_ms: float, factor: float
+) -> None:
+    accuracies, medians = ladder(candidates)
+    times = predicted(medians, factor=factor)
+    choice = chosen(slack_ms, times, accuracies=accuracies)
+    fitting = [rung for rung in range(len(medians)) if times.bound_ms(rung) <= slack_ms]
+    assert choice.rung == (fitting[0] if fitting else len(medians) - 1)
+    assert choice.reason == ("fits" if fitting else "best_effort")

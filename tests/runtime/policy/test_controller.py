@@ -10,7 +10,7 @@ from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import InputError
 from gearshift.runtime.batches import Work, one
 from gearshift.runtime.policy.controller import Controller
-from gearshift.runtime.policy.steering import Steering
+from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.sensors.caps import Caps
 from gearshift.runtime.sensors.snapshot import UNKNOWN, Reading, Snapshot
 
@@ -164,7 +164,7 @@ def test_a_signal_makes_it_careful_before_a_request_was_slow() -> None:
 
 
 def test_an_accuracy_floor_holds_with_and_without_a_deadline() -> None:
-    made = Controller(ACCURACIES, table(), Steering(min_accuracy=0.85))
+    made = Controller(ACCURACIES, table(), Objective(min_accuracy=0.85))
     assert made.decide(work=one(16), slack_ms=0.1, now=0.0).name == "middle"
     free = made.decide(work=one(16), slack_ms=None, now=0.0)
     assert (free.name, free.reason) == ("middle", "accuracy_floor")
@@ -172,14 +172,14 @@ def test_an_accuracy_floor_holds_with_and_without_a_deadline() -> None:
 
 @pytest.mark.parametrize(("pause_s", "name"), [(0.1, "large"), (0.01, "middle"), (0.004, "small")])
 def test_a_share_of_the_cpu_is_kept_without_a_deadline(pause_s: float, name: str) -> None:
-    made = Controller(ACCURACIES, table(), Steering(max_cpu_share=0.3))
+    made = Controller(ACCURACIES, table(), Objective(max_cpu_share=0.3))
     for number in range(50):
         decision = made.decide(work=one(16), slack_ms=None, now=number * pause_s)
     assert (decision.name, decision.reason) == (name, "cpu_share")
 
 
 def test_what_nothing_fits_can_be_rejected_but_is_tried_after_a_second() -> None:
-    made = Controller(ACCURACIES, table(), Steering(reject=True))
+    made = Controller(ACCURACIES, table(), Objective(on_miss="reject"))
     assert made.decide(work=one(16), slack_ms=0.1, now=0.0).reason == "best_effort"
     fitting = made.decide(work=one(16), slack_ms=50.0, now=0.0)
     assert fitting.reason == "fits"
@@ -194,7 +194,7 @@ def test_it_steers_by_something_else_at_once_and_keeps_what_it_learnt() -> None:
         decision = made.decide(work=one(16), slack_ms=100.0, now=request / 10)
         made.record(decision, run_ms=(2.0 + 0.1 * (request % 2)) * decision.expected_ms, met=True, now=request / 10)
     slow_down, wide = made.slow_down, made.decide(work=one(16), slack_ms=100.0, now=4.0).predicted_ms
-    made.steer(Steering(target=0.6, min_accuracy=0.85))
+    made.steer(Objective(target=0.6, min_accuracy=0.85))
     assert made.slow_down == slow_down
     assert made.decide(work=one(16), slack_ms=None, now=4.1).name == "middle"
     for request in range(60):  # the factor moves to the mean of a period
@@ -202,10 +202,10 @@ def test_it_steers_by_something_else_at_once_and_keeps_what_it_learnt() -> None:
         made.record(decision, run_ms=2.05 * decision.expected_ms, met=True, now=4.1 + request / 10)
     assert decision.predicted_ms < wide
     with pytest.raises(InputError, match="min_accuracy: expected at most"):
-        made.steer(Steering(min_accuracy=0.99))
-    assert made.steering == Steering(target=0.6, min_accuracy=0.85)
+        made.steer(Objective(min_accuracy=0.99))
+    assert made.objective == Objective(target=0.6, min_accuracy=0.85)
 
 
 def test_a_floor_above_the_best_is_refused() -> None:
     with pytest.raises(InputError, match=r"min_accuracy: expected at most 0\.95"):
-        Controller(ACCURACIES, table(), Steering(min_accuracy=0.99))
+        Controller(ACCURACIES, table(), Objective(min_accuracy=0.99))

@@ -13,6 +13,7 @@ from gearshift.runtime.engine import Engine
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.profiles.store import save_table
 from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.startup import Loaded
 
 NARROW_AND_SHALLOW = ("w100-d100", "w050-d100", "w100-d050", "w025-d100", "w050-d050")
 
@@ -39,7 +40,7 @@ def latencies(bundle: Bundle, *, attention_ms: float, neuron_ms: float) -> Laten
 
 def ladder_of(bundle: Bundle, table: LatencyTable) -> tuple[str, ...]:
     """What the engine switches between."""
-    with Engine(bundle, ElasticSession(bundle, "fp32", threads=1), table) as engine:
+    with Engine(Loaded.of(bundle, ElasticSession(bundle, "fp32", threads=1), table)) as engine:
         return tuple(engine.ladder)
 
 

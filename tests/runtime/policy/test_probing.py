@@ -7,8 +7,8 @@ import itertools
 import pytest
 
 from gearshift.runtime.batches import Work, one
-from gearshift.runtime.policy.backoff import LONGEST_S, SHORTEST_S, Probing
 from gearshift.runtime.policy.controller import Controller
+from gearshift.runtime.policy.restraint import LONGEST_S, SHORTEST_S, Probing
 from tests.runtime.dans import made_table
 
 ACCURACIES = {"large": 0.9, "small": 0.8, "dan": 0.7}

@@ -9,8 +9,9 @@ import pytest
 
 from gearshift.errors import InputError
 from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.inference.opened import Inputs, Opened, random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import Inputs, default_lengths, measure_table, random_inputs
+from gearshift.runtime.profiles.first_times import default_lengths, measure_table
 
 
 @pytest.mark.parametrize(
@@ -32,8 +33,7 @@ def test_lengths_are_a_factor_of_four_apart_up_to_the_longest(longest: int, leng
 def test_every_subnet_is_timed_at_every_length(session: ElasticSession, bundle: Bundle) -> None:
     rounds: list[tuple[int, int]] = []
     table = measure_table(
-        session,
-        bundle,
+        Opened.of(bundle, session),
         lengths=(16, 4),
         runs=3,
         progress=lambda done, planned: rounds.append((done, planned)),
@@ -58,14 +58,14 @@ def test_every_round_has_an_order_of_its_own(
         return [0]
 
     monkeypatch.setattr(session, "run", noting)
-    measure_table(session, bundle, lengths=(8,), runs=3)
+    measure_table(Opened.of(bundle, session), lengths=(8,), runs=3)
     rounds = [tuple(ran[first : first + 12]) for first in (12, 24, 36)]  # after one call each to warm up
     assert len({tuple(sorted(order)) for order in rounds}) == 1
     assert len(set(rounds)) == 3
 
 
 def test_by_default_the_longest_text_of_the_bundle_is_timed_too(session: ElasticSession, bundle: Bundle) -> None:
-    assert measure_table(session, bundle, runs=1).lengths[-1] == bundle.manifest.max_length
+    assert measure_table(Opened.of(bundle, session), runs=1).lengths[-1] == bundle.manifest.max_length
 
 
 def test_random_inputs_are_tokens_of_the_vocabulary(bundle: Bundle) -> None:
@@ -82,10 +82,10 @@ def test_lengths_that_the_graph_does_not_take_are_refused(
     session: ElasticSession, bundle: Bundle, lengths: Any
 ) -> None:
     with pytest.raises(InputError, match=rf"lengths: .* from 1 to {bundle.manifest.max_length}"):
-        measure_table(session, bundle, lengths=lengths)
+        measure_table(Opened.of(bundle, session), lengths=lengths)
 
 
 @pytest.mark.parametrize("runs", [0, -1, True, 2.5])
 def test_runs_must_be_a_number_of_runs(session: ElasticSession, bundle: Bundle, runs: Any) -> None:
     with pytest.raises(InputError, match="runs: expected a whole number of at least 1"):
-        measure_table(session, bundle, runs=runs)
+        measure_table(Opened.of(bundle, session), runs=runs)

@@ -132,14 +132,20 @@ def test_short_memory_gives_pages_back() -> None:
     assert released == [100.0]
 
 
-def test_every_snapshot_is_handed_on() -> None:
+def test_the_last_snapshot_is_kept_with_its_age() -> None:
     world = World()
-    seen: list[float] = []
-    loop = world.loop(sense=lambda one: seen.append(one.taken_s))
+    loop = world.loop()
+    assert loop.snapshot is None
     loop.look()
     world.now_s += 1
     loop.look()
-    assert seen == [100.0, 101.0]
+    assert loop.snapshot is not None
+    assert loop.snapshot.taken_s == 101.0
+    world.now_s += 0.5
+    assert loop.age_s(loop.snapshot) == 0.5
+    world.fail = OSError("gone")
+    loop.look()
+    assert loop.snapshot is None
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), ValueError("odd"), ZeroDivisionError(), MemoryError()], ids=repr)
@@ -155,13 +161,13 @@ def test_sensors_that_raise_ask_for_nothing_and_end_nothing(error: Exception) ->
     assert loop.caps.largest == 1
 
 
-def test_a_release_or_a_listener_that_raises_ends_nothing() -> None:
+def test_a_release_that_raises_ends_nothing() -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("no")
 
     world = World()
     world.values = {"memory_pressure": 0.5, **HOT}
-    loop = world.loop(release=fail, sense=fail)
+    loop = world.loop(release=fail)
     loop.look()
     assert loop.caps.largest == 1
 

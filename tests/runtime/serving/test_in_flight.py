@@ -7,11 +7,11 @@ import threading
 import pytest
 
 from gearshift.errors import EngineClosedError
-from gearshift.runtime.serving.in_flight import Gate
+from gearshift.runtime.serving.request import InFlight
 
 
 def test_closing_waits_for_those_inside() -> None:
-    gate, entered, leave, closed = Gate(), threading.Event(), threading.Event(), threading.Event()
+    gate, entered, leave, closed = InFlight(), threading.Event(), threading.Event(), threading.Event()
 
     def request() -> None:
         with gate:
@@ -34,19 +34,19 @@ def test_closing_waits_for_those_inside() -> None:
 
 
 def test_nobody_enters_after_it_was_closed() -> None:
-    gate = Gate()
+    gate = InFlight()
     gate.close()
     with pytest.raises(EngineClosedError, match="this engine is closed"), gate:
         pass
 
 
 def test_only_the_first_to_close_is_told_so() -> None:
-    gate = Gate()
+    gate = InFlight()
     assert [gate.close(), gate.close()] == [True, False]
 
 
 def test_a_request_that_fails_is_out() -> None:
-    gate = Gate()
+    gate = InFlight()
     with pytest.raises(ValueError, match="inside"), gate:
         raise ValueError("inside")
     assert gate.close()

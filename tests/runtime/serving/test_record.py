@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import DataError
-from gearshift.runtime.policy.steering import Steering
+from gearshift.runtime.policy.objective import Objective, Tuning
 from gearshift.runtime.sensors.caps import Caps
-from gearshift.runtime.serving.record import LogHeader, RequestRecord, SteeringChange
+from gearshift.runtime.serving.record import LogHeader, ObjectiveChange, RequestRecord, modern
 
 TABLE = LatencyTable(
     "ab" * 32,
@@ -33,7 +33,7 @@ TABLE = LatencyTable(
 
 HEADER = LogHeader(
     time=1e9,
-    steering=Steering(target=0.95, max_cpu_share=0.3),
+    objective=Objective(target=0.95, max_cpu_share=0.3),
     ladder=("big", "small"),
     accuracies={"big": 0.9, "small": 0.8},
     table=TABLE,
@@ -115,11 +115,11 @@ def test_the_property_above_fills_every_field() -> None:
     assert set(ANSWERED.to_dict()) == {"kind", *(field.name for field in fields(RequestRecord))}
 
 
-def test_a_change_of_the_steering_survives_json() -> None:
-    change = SteeringChange(time=1e9, steering=Steering(target=0.9, min_accuracy=0.5))
-    assert SteeringChange.from_dict(json.loads(json.dumps(change.to_dict(), allow_nan=False))) == change
-    with pytest.raises(DataError, match="a change of the steering that cannot be used"):
-        SteeringChange.from_dict({"time": 1.0, "steering": {"target": 7}})
+def test_a_change_of_the_objective_survives_json() -> None:
+    change = ObjectiveChange(time=1e9, objective=Objective(target=0.9, min_accuracy=0.5))
+    assert ObjectiveChange.from_dict(json.loads(json.dumps(change.to_dict(), allow_nan=False))) == change
+    with pytest.raises(DataError, match="a change of the objective that cannot be used"):
+        ObjectiveChange.from_dict({"time": 1.0, "objective": {"target": 7}})
 
 
 def test_a_header_survives_json() -> None:
@@ -184,8 +184,8 @@ def test_a_missing_field_is_named(name: str) -> None:
 
 
 def test_another_schema_version_is_refused() -> None:
-    with pytest.raises(DataError, match="expected schema version 1, found 2"):
-        LogHeader.from_dict({**HEADER.to_dict(), "schema_version": 2})
+    with pytest.raises(DataError, match="expected schema version 2, found 3"):
+        LogHeader.from_dict({**HEADER.to_dict(), "schema_version": 3})
 
 
 @pytest.mark.parametrize("ladder", [[], ["big", "huge"]])
@@ -194,10 +194,27 @@ def test_a_ladder_needs_accuracies_and_times(ladder: list[str]) -> None:
         LogHeader.from_dict({**HEADER.to_dict(), "ladder": ladder})
 
 
-@pytest.mark.parametrize("steering", [{"targets": 0.9}, {"min_accuracy": 2.0}, None])
-def test_a_steering_that_cannot_be_used_is_refused(steering: object) -> None:
+@pytest.mark.parametrize("objective", [{"targets": 0.9}, {"min_accuracy": 2.0}, None])
+def test_an_objective_that_cannot_be_used_is_refused(objective: object) -> None:
     with pytest.raises(DataError, match="a header that cannot be used"):
-        LogHeader.from_dict({**HEADER.to_dict(), "steering": steering})
+        LogHeader.from_dict({**HEADER.to_dict(), "objective": objective})
+
+
+@pytest.mark.parametrize(("rejects", "on_miss"), [(True, "reject"), (False, "best_effort")])
+def test_lines_of_the_first_schema_version_are_read(rejects: bool, on_miss: str) -> None:
+    steering = {"target": 0.9, "min_accuracy": None, "max_cpu_share": 0.3, "reject": rejects}
+    tuning = {"margin": 0.7, "tolerance": 1.2, "adaptation": 0.2}
+    others = {name: value for name, value in HEADER.to_dict().items() if name not in ("objective", "tuning")}
+    header = LogHeader.from_dict(modern({**others, "schema_version": 1, "steering": {**steering, **tuning}}))
+    wanted = Objective(target=0.9, max_cpu_share=0.3, on_miss=on_miss)
+    assert header == replace(HEADER, objective=wanted, tuning=Tuning(**tuning))
+    line = {"kind": "steering", "time": 3.0, "steering": {**steering, **tuning}}
+    assert ObjectiveChange.from_dict(modern(line)) == ObjectiveChange(time=3.0, objective=wanted)
+
+
+def test_a_header_without_schema_version_is_refused() -> None:
+    with pytest.raises(DataError, match="expected schema version 2, found None"):
+        LogHeader.from_dict(modern({"kind": "header", "steering": {}}))
 
 
 def test_a_table_that_cannot_be_used_is_refused() -> None:

@@ -34,7 +34,7 @@ class Hold:
 
     def __init__(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
         self.running, self.go, self.lengths = threading.Event(), threading.Event(), list[int]()
-        real = engine._session.run
+        real = engine._opened.session.run
 
         def run(inputs: Any, choice: Any, options: Any = None) -> Any:
             self.lengths.append(inputs["input_ids"].shape[1])
@@ -43,7 +43,7 @@ class Hold:
                 time.sleep(0.001)
             return real(inputs, choice, options)
 
-        monkeypatch.setattr(engine._session, "run", run)
+        monkeypatch.setattr(engine._opened.session, "run", run)
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_a_running_request_is_ended_and_the_next_one_is_answered(engine: Engine,
 def test_a_request_that_fails_says_so_and_the_next_one_is_answered(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = engine._session.run, []
+    real, calls = engine._opened.session.run, []
 
     def run(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -145,7 +145,7 @@ def test_a_request_that_fails_says_so_and_the_next_one_is_answered(
             raise BundleError("planted")
         return real(*arguments)
 
-    monkeypatch.setattr(engine._session, "run", run)
+    monkeypatch.setattr(engine._opened.session, "run", run)
     failing, fine = engine.submit(TEXT), engine.submit(TEXT)
     with pytest.raises(BundleError, match="planted"):
         failing.result(30)

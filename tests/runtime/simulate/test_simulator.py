@@ -12,9 +12,9 @@ import pytest
 
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import DataError, InputError
-from gearshift.runtime.policy.steering import Steering
+from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.serving.decision_log import DecisionLog
-from gearshift.runtime.serving.record import LogHeader, RequestRecord, SteeringChange
+from gearshift.runtime.serving.record import LogHeader, ObjectiveChange, RequestRecord
 from gearshift.runtime.simulate.policies import POLICIES
 from gearshift.runtime.simulate.simulator import DROPPED, Ladder, Machine, Outcome, simulate
 from gearshift.runtime.simulate.traces import TRACES, Scale, Trace, make_trace, read_log
@@ -113,13 +113,13 @@ def logged(time: float, **others: Any) -> RequestRecord:
 
 def test_a_decision_log_is_replayed(tmp_path: Path) -> None:
     header = LogHeader(
-        time=4.0, steering=Steering(), ladder=LADDER.names, accuracies=dict.fromkeys(TIMES, 0.5), table=TABLE
+        time=4.0, objective=Objective(), ladder=LADDER.names, accuracies=dict.fromkeys(TIMES, 0.5), table=TABLE
     )
     with contextlib.closing(DecisionLog(tmp_path / "log.jsonl")) as log:
         for entry in (
             header,
             logged(5.5),
-            SteeringChange(time=5.6, steering=Steering(target=0.9)),
+            ObjectiveChange(time=5.6, objective=Objective(target=0.9)),
             logged(5.0),
             logged(6.0, deadline_ms=None),
             logged(7.0, tokens=(9, 9)),
@@ -140,7 +140,7 @@ def test_what_is_no_decision_log_or_has_no_deadlines_is_refused(tmp_path: Path) 
     log.write_text('{"time": 1}\n')
     with pytest.raises(DataError, match="line 1: expected a header or a request"):
         read_log(log)
-    header = LogHeader(time=4.0, steering=Steering(), ladder=("large",), accuracies={"large": 0.5}, table=TABLE)
+    header = LogHeader(time=4.0, objective=Objective(), ladder=("large",), accuracies={"large": 0.5}, table=TABLE)
     log.write_text(json.dumps(header.to_dict()) + "\n")
     with pytest.raises(InputError, match="expected requests with deadlines, found none"):
         read_log(log)

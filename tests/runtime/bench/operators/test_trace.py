@@ -18,8 +18,8 @@ from gearshift.device_profiles.operators import ANY, Operator
 from gearshift.runtime.bench.operators.fit import fit_operator_costs, non_negative
 from gearshift.runtime.bench.operators.trace import Traced, operator_of, read_calls, trace
 from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.profiles.first_times import random_inputs
 from gearshift.runtime.space.shape import EncoderShape, layer_macs
 
 TOKENS = 8

@@ -16,7 +16,7 @@ from gearshift.runtime.serving.decision_log import LoggedRun, read_log
 from gearshift.runtime.serving.record import RequestRecord
 from tests.runtime.replay import replay
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 LOG = DOCS / "decision.jsonl"
 PAGE = (DOCS / "decision.md").read_text(encoding="utf-8")
 
@@ -67,10 +67,10 @@ def _at_decision(
         record,
         decision,
         (
-            controller._hysteresis[True]._factor,
-            controller._slow_downs[True].suspected,
-            list(controller._biases.factors),
-            controller._backoff.limit_ms(decided_s),
+            controller.latency.steady_factor,
+            controller.latency.suspected,
+            list(controller.latency.biases),
+            controller.backoff.limit_ms(decided_s),
         ),
     )
 

@@ -13,7 +13,7 @@ from gearshift.runtime.profiles.own import own_path
 from gearshift.runtime.profiles.store import this_device
 from tests.command_line import Command
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "measure.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 LINES = [

@@ -1,0 +1,98 @@
+"""A bundle that was opened: its session, tokenizer and DAN, each once."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gearshift.errors import InputError
+from gearshift.runtime.batches import one
+from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.dan.model import Dan, open_dan
+from gearshift.runtime.inference.executors import DanExecutor, Executor, elastic_executors
+from gearshift.runtime.inference.self_test import read_self_test
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.text import Call, Encoded, TextEncoder
+
+Inputs = dict[str, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """All that was opened for one bundle. Who needs the tokenizer, the DAN or an executor takes it from here."""
+
+    bundle: Bundle
+    session: ElasticSession
+    encoder: TextEncoder
+    dan: Dan | None
+    """The DAN; None where the bundle has none."""
+
+    @classmethod
+    def of(cls, bundle: Bundle, session: ElasticSession, dan: Dan | None = None) -> Opened:
+        """Open what a session needs beside it; `dan` is the bundle's, where it was opened before."""
+        if dan is None and bundle.dan is not None:
+            dan = open_dan(bundle.path / bundle.dan.file)
+        return cls(bundle, session, TextEncoder(bundle), dan)
+
+    @functools.cached_property
+    def executors(self) -> Mapping[str, Executor]:
+        """Name -> executor of every subnet at the session's precision, and of the DAN."""
+        found: dict[str, Executor] = dict(elastic_executors(self.session, self.bundle.pool(self.session.precision)))
+        if self.dan is not None and self.bundle.dan is not None:
+            found[self.bundle.dan.name] = DanExecutor(self.dan)
+        return found
+
+    def random_text(self, length: int, seed: int = 0) -> Encoded:
+        """One text of that many random tokens; where there is a DAN, with words of its self-test for it to read."""
+        text = "" if self.dan is None else self._sample(length)
+        call = Call((0,), random_inputs(self.bundle, length, seed))
+        return Encoded((call,), (length,), (False,), ((text,),), (), one(length))
+
+    def warm_up(self, names: Sequence[str], lengths: Sequence[int], budget_s: float) -> int:
+        """Run these executors once for each length, in this order, until the budget is used; gives the calls."""
+        texts = {length: self.random_text(length) for length in checked_lengths(lengths, self.bundle)}
+        began, calls = time.perf_counter(), 0
+        for name in names:
+            for length in lengths:
+                if time.perf_counter() - began >= budget_s:
+                    return calls
+                self.executors[name](texts[length], None)
+                calls += 1
+        return calls
+
+    def _sample(self, length: int) -> str:
+        """Text of `length` tokens from the DAN's self-test: it knows some of the n-grams, as is usual."""
+        words = self._words
+        encoded = self.encoder.encode([" ".join(words * (1 + length // len(words)))])
+        ends = [end for _, end in encoded.encodings[0].offsets[: max(2, length - 1)]]
+        return encoded.parts[0][0][: max(ends)]
+
+    @functools.cached_property
+    def _words(self) -> list[str]:
+        assert self.bundle.dan is not None
+        texts, _ = read_self_test(self.bundle.path, self.bundle.dan)
+        return " ".join(texts.ravel().tolist()).split()
+
+
+def checked_lengths(lengths: Sequence[int], bundle: Bundle) -> tuple[int, ...]:
+    """Lengths in tokens, ascending and each once; raises InputError for one that the bundle does not take."""
+    longest = bundle.manifest.max_length
+    if not lengths or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= longest for n in lengths):
+        raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(lengths)}")
+    return tuple(sorted(set(lengths)))
+
+
+def random_inputs(bundle: Bundle, length: int, seed: int = 0, *, batch: int = 1) -> Inputs:
+    """Texts of that many random tokens each, as arrays int64 (batch, tokens) by name of the graph's input."""
+    ids = np.random.default_rng(seed).integers(0, bundle.manifest.space.shape.vocabulary, (batch, length))
+    columns = {
+        "input_ids": ids.astype(np.int64),
+        "attention_mask": np.ones((batch, length), dtype=np.int64),
+        "token_type_ids": np.zeros((batch, length), dtype=np.int64),
+    }
+    return {name: columns[name] for name in bundle.manifest.inputs}

@@ -1,0 +1,81 @@
+"""The service objective: share of deadlines to keep, accuracy floor, share of the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from gearshift.errors import InputError
+from gearshift.runtime.policy.slow_down import ADAPTATION
+
+BEST_EFFORT, REJECT = "best_effort", "reject"
+ON_MISS = (BEST_EFFORT, REJECT)
+
+
+class Wanted(TypedDict, total=False):
+    """Fields of an `Objective` as keyword arguments, for `Engine.load` and `Engine.steer`."""
+
+    target: float
+    min_accuracy: float | None
+    max_cpu_share: float | None
+    on_miss: str
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The service objective of an engine, beside the deadline of each request.
+
+    Raises InputError, which names the field that is out of its range.
+    """
+
+    target: float = field(
+        default=0.99,
+        metadata={"help": "share of the requests that take no longer than predicted, from .5 to below 1"},
+    )
+    min_accuracy: float | None = field(
+        default=None,
+        metadata={
+            "help": "no subnet below this accuracy, 0 to 1, answers; without a deadline the fastest above it does"
+        },
+    )
+    max_cpu_share: float | None = field(
+        default=None,
+        metadata={"help": "without a deadline: share of the CPUs, 0 to 1, that requests may take on average"},
+    )
+    on_miss: str = field(
+        default=BEST_EFFORT,
+        metadata={
+            "help": "where no subnet keeps a deadline: best_effort answers as fast as can be, reject refuses",
+            "choices": ON_MISS,
+        },
+    )
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.target) or not 0.5 <= self.target < 1:
+            raise InputError(f"target: expected a share of deadlines from 0.5 to below 1, got {self.target!r}")
+        for name in ("min_accuracy", "max_cpu_share"):
+            share = getattr(self, name)
+            if share is not None and not (_is_number(share) and 0 < share <= 1):
+                raise InputError(f"{name}: expected a share above 0 and up to 1, got {share!r}")
+        if self.on_miss not in ON_MISS:
+            raise InputError(f"on_miss: expected {' or '.join(ON_MISS)}, got {self.on_miss!r}")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Constants of the latency model; their defaults were tuned (`benchmarks.policies`)."""
+
+    margin: float = 0.8
+    """Fall of the tail factor, as a share of it, beyond which it falls at once after a dwell."""
+    tolerance: float = 1.1
+    """Rise of the tail factor beyond which it rises at once."""
+    adaptation: float = ADAPTATION
+    """Step of the tail, in deviations, at a request that took longer than predicted."""
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+DEFAULT_OBJECTIVE = Objective()
+DEFAULT_TUNING = Tuning()
