@@ -20,24 +20,13 @@ from gearshift.runtime.dan.ngrams import Keys
 
 Rows = NDArray[np.int64]
 
-
 _HALF = np.uint64(32)
-
-
 _BUCKET = 4
 """Keys of a bucket on average: with more, displacements are found later; with fewer, there are more of them."""
-
-
 _LOAD = 0.98
-
-
 _MOST = 1 << 16
 """Displacements: the last buckets of a million keys take some 5,000."""
-
-
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
-
-
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 
 

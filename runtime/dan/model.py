@@ -26,14 +26,8 @@ from gearshift.runtime.dan.threshold import DanCalibration
 from gearshift.runtime.files.tensor_file import map_tensors, write_tensors
 
 FORMAT = "gearshift-dan"
-
-
 VERSION = 2
-
-
 Text = str | tuple[str, str]
-
-
 Floats = NDArray[np.float32]
 
 

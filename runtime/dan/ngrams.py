@@ -14,42 +14,23 @@ from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
 
-
 LONGEST = 4
 """Words of the longest n-gram that a DAN may use (Sparse Distillation, section 4)."""
-
-
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff"  # written without spaces: each is a word of its own
-
-
 _WORD = re.compile(rf"[^\W{_IDEOGRAPHS}]+|[^\w\s]|[{_IDEOGRAPHS}]")
 
 
 # By byte: part of a word as those beyond ASCII are, or a word by itself, or else a blank, whose value is 0.
 _ASCII = [chr(byte) for byte in range(128)]
-
-
 _INSIDE = np.array([re.match(r"\w", letter) is not None for letter in _ASCII] + [True] * 128)
-
-
 _ALONE = np.array([re.match(r"[^\w\s]", letter) is not None for letter in _ASCII] + [False] * 128)
-
-
 _VALUES = np.where(_INSIDE | _ALONE, np.arange(1, 257), 0).astype(np.uint64)
-
 
 _BLANKS = bytes(byte if byte > 127 or _INSIDE[byte] or _ALONE[byte] else 32 for byte in range(256))
 
-
 _LETTER = 0x9E3779B97F4A7C15
-
-
 _WORD_BASE = np.uint64(0xC2B2AE3D27D4EB4F)
-
-
 _MIX = np.uint64(0xD6E8FEB86659FD93)
-
-
 _HALF = np.uint64(32)
 
 
@@ -60,11 +41,7 @@ def _powers(base: int, count: int) -> Keys:
 
 
 _PIECE = 1 << 13  # bytes that are hashed at once, so that the tables of powers are short and stay in the cache
-
-
 _POWERS = _powers(_LETTER, _PIECE)
-
-
 _INVERSES = _powers(pow(_LETTER, -1, 1 << 64), _PIECE)
 
 

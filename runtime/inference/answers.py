@@ -154,7 +154,6 @@ def _embedding(output: Output, encoding: Encoding, parts: Sequence[str], labels:
 
 _Reader = Callable[[Output, Encoding, Sequence[str], Sequence[str]], dict[str, Any]]
 
-
 _ANSWERS: Mapping[str, tuple[Callable[..., Answer], _Reader]] = {
     "classification": (Classification, _classification),
     "multi-label-classification": (MultiLabelClassification, _multi_label),

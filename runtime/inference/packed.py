@@ -32,19 +32,14 @@ from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession, save_packed
 
 GRAPH = "graph.onnx"
-
-
 MARKER = "entry.json"
 """Written last: names the other files with their sizes and times of change."""
-
 
 SIZE_FACTOR = 2.2
 """An entry in bytes / the weights file of the bundle: everything twice, and some padding."""
 
-
 RESERVED_BYTES = 1_000_000_000
 """What must be left free on the disk beside an entry."""
-
 
 logger = logging.getLogger(__name__)
 

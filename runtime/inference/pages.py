@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MADV_DONTNEED = 4
-
-
 MAPS, SMAPS = Path("/proc/self/maps"), Path("/proc/self/smaps")
 
 

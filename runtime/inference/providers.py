@@ -10,7 +10,6 @@ from gearshift.errors import InputError
 
 CPU = ("CPUExecutionProvider",)
 
-
 PACKAGES = {
     "CUDAExecutionProvider": "onnxruntime-gpu",
     "TensorrtExecutionProvider": "onnxruntime-gpu",
@@ -22,7 +21,6 @@ PACKAGES = {
     "CANNExecutionProvider": "onnxruntime-cann",
 }
 """Provider -> the package that brings it. Each fills the folder `onnxruntime`: the last one installed counts."""
-
 
 WITHOUT_CONTROL_FLOW = {
     "TensorrtExecutionProvider",

@@ -18,7 +18,6 @@ FP32_TOLERANCE = 1e-3
 """Largest difference of a logit. Other instruction sets add in another order: some 1e-6 a layer, so that
 a thousandth is far above rounding and far below what a wrong kernel gives."""
 
-
 INT8_ERROR = 0.1
 """Mean difference of the logits over their standard deviation, for each subnet alone. Integer products
 are the same everywhere, but a last-bit difference before a quantization moves a value by a whole step
@@ -26,10 +25,8 @@ are the same everywhere, but a last-bit difference before a quantization moves a
 of their spread. So do saturated products (x86 without VNNI, 8-bit weights): a single one was off by 0.5 %
 of the spread for Gaussian weights and 6 % for uniform ones, and a net has dozens; 7-bit weights by none."""
 
-
 FP16_ERROR = 0.02
 """The same of fp16. Devices round in other places: 2**-12 of each value, .003 of the spread after twelve layers."""
-
 
 INT8_AGREEMENT = 0.9
 """Share of rows with the same best label, over all subnets together: the rest are rows where two labels

@@ -25,7 +25,6 @@ Outputs = Sequence[NDArray[np.float32]]
 OPTIMIZATION_KEY = "graph_optimization_level"
 """The one entry of the manifest's session options that is no configuration entry of ONNX Runtime."""
 
-
 OPTIMIZATION_LEVELS = {
     "disable": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
     "basic": ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
@@ -33,14 +32,11 @@ OPTIMIZATION_LEVELS = {
     "all": ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
 
-
 PACKED_FROM_BYTES = 1024
 """Weights below this stay inside a graph that is saved with packed weights."""
 
-
 MOST_THREADS = 1024
 """onnxruntime makes as many as it is told to; a million take the whole machine down."""
-
 
 ERRORS_ONLY = 3
 """Severity of ONNX Runtime's own log: 3 is errors."""

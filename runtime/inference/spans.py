@@ -13,7 +13,6 @@ from tokenizers import Encoding
 LONGEST_ANSWER = 30
 """Tokens of an answer, as in BERT's own evaluation on SQuAD."""
 
-
 OUTSIDE = "O"
 """The label of a word that belongs to no entity."""
 

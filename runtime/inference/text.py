@@ -18,7 +18,6 @@ from gearshift.runtime.bundle.tasks import TASKS
 Text = str | tuple[str, str]
 """One text, or a pair of texts that are judged together."""
 
-
 CHARACTERS_PER_TOKEN = 32
 """A text longer than max_length times this is cut before it is tokenized, which keeps the time bounded.
 English has 4 to 5 characters in a token; 32 leaves room for text that is mostly long, frequent words."""

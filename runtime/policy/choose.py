@@ -106,16 +106,19 @@ def _worthiest(accuracies: Sequence[float], times: Prediction, asked: Asked, sla
     """The first rung that is not held back, and the best rung that keeps the deadlines; None where there is none."""
     medians, biases, factor, usual = times.medians, times.biases, times.factor, times.usual
     limit_ms, last, behind = asked.limit_ms, asked.last, asked.behind
-    level = next((rung for rung in range(asked.first, last) if medians[rung] < limit_ms), last)
+    level = first = asked.first
+    if medians[first] >= limit_ms:  # seldom, and the search takes its time
+        level = next((rung for rung in range(first, last) if medians[rung] < limit_ms), last)
     best, chosen = -math.inf, None
-    least = asked.made_late(medians[last] * usual)
-    for rung in range(asked.first, last + 1):
+    made_late_by = asked.made_late
+    least = made_late_by(medians[last] * usual)
+    for rung in range(first, last + 1):
         median = medians[rung]
         if median * biases[rung] * factor > slack_ms or (median >= limit_ms and rung != last):
             continue
         if behind and not clears(behind, rung, last, medians, factor, usual):
             continue
-        made_late = asked.made_late(median * usual) - least
+        made_late = made_late_by(median * usual) - least
         value = accuracies[rung] - made_late * accuracies[last]
         if value > best:
             best, chosen = value, rung

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -57,6 +58,7 @@ class Controller:
         self._dan_rung = self.ladder.index(dan) if dan in self.ladder else None
         self._probing = Probing()
         self._arrivals = Arrivals()
+        self._made_late = tuple(functools.partial(self._arrivals.made_late, queued) for queued in (False, True))
         self._gap_s: float | None = None
         self._decided_at: float | None = None
 
@@ -102,8 +104,7 @@ class Controller:
         first = min(caps.largest, self._last_rung)
         if pinned is not None:
             return self._named(pinned, work, times.factor, PINNED, first)
-        choice = choose(self._values, times, self._asked(slack_ms, now, first, backlog), self._objective)
-        rung, reason, level = choice
+        rung, reason, level = choose(self._values, times, self._asked(slack_ms, now, first, backlog), self._objective)
         if slack_ms is not None:
             self._note_turn(times, reason, slack_ms, now, deadline_ms, queued=bool(backlog))
         return Decision(self.ladder[rung], times.medians[rung], times.bound_ms(rung), reason, level)
@@ -119,8 +120,9 @@ class Controller:
             self._last_rung,
             self.backoff.limit_ms(now),
             [(medians(work), slack) for work, slack in backlog] if backlog else (),
-            self._arrivals.made_late_in_queue if backlog else self._arrivals.made_late_alone,
-            dan=self._dan_rung if self._dan_rung is not None and self._probing.due(now) else None,
+            self._made_late[bool(backlog)],
+            math.inf,
+            self._dan_rung if self._dan_rung is not None and self._probing.due(now) else None,
         )
 
     def _budget_ms(self) -> float:

@@ -9,23 +9,14 @@ from gearshift.runtime.sensors.snapshot import Reading, Snapshot
 SIGNALS = ("others_cpu", "cpu_pressure")
 """Signals that are a share of the CPU time, 0 to 1, which others take or processes wait for."""
 
-
 OLDEST_S = 2.0
 """A reading that is older says nothing about now."""
 
-
 LARGEST_SHARE = 0.95
-
-
 FORGETTING = 0.97
-
-
 FIRST_UNCERTAINTY = 1.0
-
-
 LARGEST_UNCERTAINTY = 10.0
 """Variance of a weight that nothing was learnt of, and its bound where forgetting would let it grow."""
-
 
 FIRST_WEIGHTS = (0.5, 0.0)
 """Who takes a share s of the CPU leaves 1 - s: a weight of 1 is a machine that shares evenly. Half of that at

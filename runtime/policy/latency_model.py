@@ -162,23 +162,16 @@ def _silence(slow_down: SlowDown, now: float) -> float:
 
 
 BIAS_MEMORY = 0.1
-
-
 BIAS_SHRINK = 0.01
 """Weight of a request that ran right after another subnet in the bias of its own, and the share of the bias that
 each request takes away: what all subnets have in common belongs to the slow-down."""
 
-
 LARGEST_RESIDUAL = 0.3
-
-
 LARGEST_BIAS = 0.5
 """A residual beyond is a load that came or went, and no subnet is further off from its measured time."""
 
-
 FIRST_CALL = 0.1
 """Log of what a call after loading or a pause costs on top, before one was seen."""
-
 
 FIRST_CALL_MEMORY = 0.2
 
@@ -216,14 +209,10 @@ class Biases:
 FIRST_REQUESTS = 8
 """At first, and after a pause, the tail is wide and narrows with each request: so many follow it as it is."""
 
-
 DWELL_S = 0.2
 """A fall that is no flicker has lasted so long."""
 
-
 STILL = 1.03
-
-
 PERIOD_S = 2.0
 """The mean of a period counts where it is further off than this."""
 

@@ -12,16 +12,11 @@ from collections import deque
 from dataclasses import dataclass
 
 FIRST_HOLD_S = 0.5
-
-
 LONGEST_HOLD_S = 4.0
 """Each failed try doubles the time to the next one, up to the longest: what is left of a load that stays is one
 or two late answers every few seconds, and what a load that went away costs is at most this long."""
 
-
 MISSES_TOGETHER_S = 0.5
-
-
 MISSES_TOGETHER = 6
 """One miss is what the target allows; a second one within this time and so few requests is hardly one of chance: at
 99 %, one in sixteen."""
@@ -74,18 +69,12 @@ class Backoff:
 
 
 SHORTEST_S = 0.002
-
-
 LONGEST_S = 0.5
 """Bounds of the pause between two tries; the longest at first."""
 
-
 FASTER = 0.8
-
-
 SLOWER = FASTER**-10
 """A try that is in time shortens the pause, one that is late undoes ten of those."""
-
 
 MARGIN = 1.5
 """A try must fit though it took so many times what it is believed to take."""
@@ -119,20 +108,13 @@ class Probing:
 FOLLOWED = 8
 """Last runs that are followed: whom they would make late, had they taken longer."""
 
-
 MEMORY = 0.995
 """Share of the counts that each run leaves: about the last 200 runs."""
 
-
 PER_OCTAVE = 4
-
-
 LEAST_MS = 0.05
-
-
 STEPS = 80
 """Times are counted in steps of a quarter of an octave, from 0.05 ms to some 50 seconds."""
-
 
 LARGEST_WEIGHT = 1e12
 """Old counts fade because new ones weigh more; beyond this weight all are scaled back."""
@@ -174,16 +156,11 @@ class Arrivals:
         self._counts[queued] += self._weight
         self._runs.append(_Run(now, queued))
 
-    def made_late_alone(self, run_ms: float) -> float:
-        """Requests that a run of that length makes late on average, where none waits behind it."""
-        return self.made_late(run_ms, queued=False)
+    def made_late(self, queued: bool, run_ms: float) -> float:
+        """Requests that a run of that length makes late on average; never fewer for a longer one.
 
-    def made_late_in_queue(self, run_ms: float) -> float:
-        """Requests that a run of that length makes late on average, where others wait behind it."""
-        return self.made_late(run_ms, queued=True)
-
-    def made_late(self, run_ms: float, *, queued: bool) -> float:
-        """Requests that a run of that length makes late on average; never fewer for a longer one."""
+        `queued`: whether others wait behind it.
+        """
         count = self._counts[queued]
         return sum(self._limits[queued][: _step(run_ms)]) / count if count else 0.0
 

@@ -8,74 +8,50 @@ from statistics import NormalDist
 PRIOR_DEVIATION = 0.25
 """Spread of the log slow-down before anything was seen: within a third of the table, mostly."""
 
-
 DRIFT_PER_SECOND = 0.02
 """Variance that the log slow-down gains in a second: after 10 idle seconds it may be off by half."""
-
 
 DRIFT_PER_UPDATE = 0.001
 """Variance gained between two requests however close: the filter never stops listening."""
 
-
 AGILITY_RANGE = (0.01, 10.0)
-
-
 AGILITY_STEP = 0.05
 """Bounds of the factor on both drifts that the innovations set, and its largest change by one request."""
 
-
 CLIPPED_SQUARE = 3.0
-
-
 MEAN_CLIPPED_SQUARE = 0.858
-
-
 EXCESS_WEIGHT = 0.3
 """Squares of standard innovations count up to the first, which gives them the second as their mean; their weight."""
-
 
 IDLE_S = 1.0
 """A pause from which on the machine may be another: caches, clocks and neighbours have had time to change."""
 
-
 LARGEST_VARIANCE = 1.0
 """Variance of the log slow-down when nothing is known: a factor of e either way."""
-
 
 NOISE_RANGE = (0.02, 0.5)
 """Bounds of the deviation of one observation: timers and caches jitter by 2 %, and a device on which runs
 differ by half is as noisy as a filter can use."""
 
-
 NOISE_MEMORY = 0.05
 """Weight of the newest request in the variance of the noise: about the last 20 requests."""
-
 
 CALM = 0.2
 """Noise and tail are learnt at the pace of the agility (see `SlowDown`), but at no less than this share of it."""
 
-
 OUTLIER_DEVIATIONS = 3.0
-
-
 OUTLIERS_OF_A_STEP = 3
 """Innovations beyond 3 deviations are clipped, but this many on the same side are a step of the load."""
 
-
 ALARMS_FADE_S = 120.0
-
-
 LEAST_TRUST = 0.3
 """A lone outlier is taken for the first of a step unless fewer than this share of those of the last minute were."""
-
 
 STATE_RANGE = (math.log(0.05), math.log(200.0))
 """Bounds of the log slow-down: beyond them the table is of another device."""
 
-
 ADAPTATION = 0.3
 """Largest step of the tail: one late request raises it by so many deviations x the target."""
-
 
 TAIL_RANGE = (0.5, 6.0)
 """Bounds of the tail in deviations: never below the upper half, and not so far that nothing fits."""

@@ -16,13 +16,9 @@ from gearshift.runtime.profiles.timing import Times, interleave
 RUNS = 5
 """Timed runs of each subnet at each length: enough for a median that one disturbance does not move."""
 
-
 FEWEST_RUNS = 3
-
-
 BUDGET_S = 2.0
 """Once this time is used, no further round begins after the first FEWEST_RUNS: a start-up has to be short."""
-
 
 METHOD = (
     "wall clock of one call, batch 1, random token ids, for a DAN words of its self-test; one warm-up call per "

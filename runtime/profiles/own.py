@@ -15,10 +15,8 @@ from gearshift.errors import StorageError
 
 VARIABLE = "GEARSHIFT_PROFILE_DIR"
 
-
 SPEED_DECIDES = ("onnxruntime",)
 """Libraries whose version decides how fast a graph runs."""
-
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,6 @@ from gearshift.errors import InputError
 
 Key = TypeVar("Key")
 
-
 WARM_UP = 3
 """Calls of each candidate before any is timed."""
 

@@ -13,11 +13,9 @@ from gearshift.runtime.sensors.snapshot import Reading, Snapshot
 HORIZON_S = 15.0
 """How far is looked ahead: no further than one time constant, where the slope alone says nearly all."""
 
-
 TIME_CONSTANT_S = 60.0
 """Of a small board with a heat sink. Little hangs on it: with half or twice of it the rise that is forecast
 over HORIZON_S is 11 % smaller or 6 % larger."""
-
 
 LEAST_SPAN_S = 3.0
 """A slope over less is noise: many sensors count whole degrees."""
@@ -49,36 +47,25 @@ def _slope(samples: Sequence[tuple[float, float]]) -> float:
 OLDEST_S = 2.0
 """A reading that is older counts as unknown."""
 
-
 WINDOW_S = 10.0
 """History that the slope of the temperature and the mean of the power are taken over."""
-
 
 SCHMITT_C = 4.0
 """Degrees below the limit that a forecast must stay before a larger subnet is tried."""
 
-
 CALM_SHARE = 0.8
 """The same for power, as a share of the budget."""
 
-
 CALM_PRESSURE = 0.02
-
-
 CALM_MEMORY = 1.5
 """The same for memory: share of the time that some process waits for it, and multiple of what must be free."""
-
 
 BATTERY_SCHMITT = 0.03
 """How far above the edge of a tier the battery must be charged to leave it without mains."""
 
-
 HEAT_PAUSE_S = LEAST_SPAN_S
-
-
 MEMORY_PAUSE_S = 10.0
 """Between two steps down: a slope takes so long to be seen, and /proc/pressure is a mean over 10 s."""
-
 
 RELEASE_LASTS_S = 30.0
 """Where memory is short again sooner than this after pages were given back, the cap steps down as well."""
@@ -118,8 +105,6 @@ class Rules:
 
 
 DEFAULT_RULES = Rules()
-
-
 UNCAPPED = Stepper()
 
 

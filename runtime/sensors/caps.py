@@ -40,11 +40,8 @@ def strictest(caps: Iterable[Caps]) -> Caps:
 
 
 FIRST_HOLD_S = 10.0
-
-
 LONGEST_HOLD_S = 160.0
 """How long it must be calm before a larger subnet is tried; doubled by each try that failed."""
-
 
 TRIAL_S = 60.0
 """A try that is pressed back within this time has failed."""

@@ -14,7 +14,6 @@ from pathlib import Path
 MINIMUM_CPUS = 0.01
 """The least that `Limits.effective_cpus` says; the smallest quota in use is a hundredth of a CPU."""
 
-
 _NO_LIMIT_BYTES = 2**60
 """cgroup v1 writes a number near 2^63 where memory has no limit."""
 

@@ -17,11 +17,9 @@ from gearshift.runtime.sensors.cpus import read_text
 
 Kind = Literal["rapl", "fuel_gauge", "cpu"]
 
-
 LONGEST_GAP_S = {"rapl": 120.0, "fuel_gauge": 5.0, "cpu": math.inf}
 """Between two reads. RAPL's counter (262 kJ on many CPUs) could go round in 10 minutes; a gauge says what is
 drawn at this moment, which tells nothing of minutes ago. A longer gap counts neither as energy nor as time."""
-
 
 MOST_WATTS = 10_000.0
 """A power above is a fault of the sensor."""

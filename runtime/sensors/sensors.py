@@ -31,7 +31,6 @@ from gearshift.runtime.sensors.thermal import (
 LIMITS_LIFE_S = 5.0
 """How long the limits of the cgroup are kept: they seldom change, and reading them costs the most."""
 
-
 BATTERY_LIFE_S = 1.0
 """How long the battery is kept: some laptops take milliseconds to say how full it is."""
 

@@ -15,10 +15,8 @@ from gearshift.runtime.sensors.snapshot import Snapshot
 INTERVAL_S = 0.5
 """The least time between two looks: never more than two wake-ups a second."""
 
-
 QUIET_LOOKS = 10
 """After so many looks without a request the thread sleeps until the next one."""
-
 
 Wait = Callable[[threading.Event, float | None], bool]
 

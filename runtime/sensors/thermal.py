@@ -17,30 +17,22 @@ from gearshift.runtime.sensors.cpus import read_text
 COLDEST_C, HOTTEST_C = -55.0, 150.0
 """What a sensor of a CPU can say; anything else is a fault."""
 
-
 USUAL_LIMIT_C = 80.0
 """Where a zone names no limit: a Raspberry Pi slows down from here, and few devices do so earlier."""
-
 
 X86_LIMIT_C = 95.0
 """The same for the package of an x86 CPU, which works at 90 degrees and slows down near 100."""
 
-
 BELOW_CRITICAL_C = 10.0
 """The critical point turns the device off; slowing down begins earlier."""
-
 
 MOST_CPUS = 4
 """CPUs whose frequency and counters are read: clocks of one kind of core move together, and each takes a file."""
 
-
 NOW_BITS = 0xF
 """Under-voltage, frequency capped, throttled, soft temperature limit; the bits from 16 say that it once was so."""
 
-
 _CPU_ZONE = re.compile(r"cpu|soc|pkg|core|tsens|k10temp|cluster|big|little", re.IGNORECASE)
-
-
 _FIRMWARE = "sys/devices/platform/soc*/soc*firmware/get_throttled"
 
 

@@ -20,17 +20,13 @@ if TYPE_CHECKING:
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the buckets of times: from a small subnet on a fast core to what nobody waits for."""
 
-
 RATIOS = (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
 """Upper bounds of observed / predicted: the share up to 1 is the tail's coverage."""
-
 
 ERROR_KINDS = 32
 """Kinds of errors that are counted apart, so that memory stays bounded; further ones are `other`."""
 
-
 NO_SUBNET = "none"
-
 
 MOST_NOTED = 64
 """Requests that may wait to be counted: behind a graph, whose weights fill the caches, that takes ten times as long."""

@@ -12,11 +12,7 @@ from typing import Any
 from gearshift.errors import InputError
 
 LOOPBACK = "127.0.0.1"
-
-
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
 PATIENCE_S = 5.0
 """How long a client may take to say what it wants; others wait behind it."""
 

@@ -12,7 +12,6 @@ from gearshift.errors import InputError, QueueFullError
 
 Item = TypeVar("Item")
 
-
 LIMIT = 1000
 """Requests that may wait: at a millisecond each, the last one waits for a second."""
 

@@ -16,7 +16,6 @@ from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 SCHEMA_VERSION = 2
 """Schema version of the lines of a log. The header names it; `modern` reads older lines, newer ones are refused."""
 
-
 IN_TIME, LATE, NO_DEADLINE = "in_time", "late", "no_deadline"
 """How a request that was answered ended; one that was not ends as its `error`."""
 
@@ -290,6 +289,4 @@ _PLAIN_KINDS: dict[str, Any] = {
     "level": _whole,
     "error": _optional_name,
 }
-
-
 _NUMBERS_AND_NAMES = tuple(_PLAIN_KINDS)

@@ -28,7 +28,6 @@ from gearshift.runtime.simulate.traces import Trace
 
 FIRST_CALL = 1.15
 
-
 DROPPED = -1
 
 

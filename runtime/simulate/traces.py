@@ -24,20 +24,10 @@ from gearshift.runtime.serving import decision_log
 
 NOISE = 0.06
 """Deviation of the log of one run, and below the share of runs that take much longer, with no cause, and how much."""
-
-
 SPIKES = 0.002
-
-
 SPIKE_RANGE = (1.5, 3.0)
-
-
 SENSE_EVERY_S = 0.25
-
-
 MIXED = {16: 0.5, 32: 0.25, 64: 0.15, 128: 0.1}
-
-
 FIXED = {64: 1.0}
 
 

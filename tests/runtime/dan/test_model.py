@@ -14,8 +14,6 @@ from gearshift.runtime.dan.ngrams import keys
 from gearshift.runtime.dan.threshold import DanCalibration
 
 TEXT, OTHER = "a film of great charm, and a film of wit", "a dull film"
-
-
 WIDTH, HIDDEN, LABELS = 12, 5, 3
 
 

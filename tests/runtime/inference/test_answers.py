@@ -1,5 +1,3 @@
-"""TODO"""
-
 from __future__ import annotations
 
 import numpy as np
@@ -15,8 +13,6 @@ from gearshift.runtime.inference.answers import (
 )
 
 ENCODING = Tokenizer(models.WordLevel({"text": 0}, unk_token="text")).encode("text")
-
-
 FACTS = RunFacts(
     subnet="w050-d100",
     reason="fits",

@@ -21,17 +21,17 @@ def after(pairs: int, gap_s: float, deadline_ms: float = 20.0, fastest_ms: float
 
 
 def test_nobody_is_late_before_anybody_came() -> None:
-    assert Arrivals().made_late(1000.0, queued=False) == 0.0
+    assert Arrivals().made_late(False, 1000.0) == 0.0
 
 
 def test_one_that_follows_is_late_when_the_run_takes_longer_than_its_deadline_leaves() -> None:
     seen = after(50, gap_s=0.001)  # late if 1 + 20 - 2 ms are taken before its turn
-    assert seen.made_late(15.0, queued=False) == 0.0
-    assert seen.made_late(30.0, queued=False) == pytest.approx(1.0, abs=0.02)
+    assert seen.made_late(False, 15.0) == 0.0
+    assert seen.made_late(False, 30.0) == pytest.approx(1.0, abs=0.02)
 
 
 def test_one_that_comes_much_later_is_not() -> None:
-    assert after(50, gap_s=1.0).made_late(100.0, queued=False) == 0.0
+    assert after(50, gap_s=1.0).made_late(False, 100.0) == 0.0
 
 
 def test_a_burst_makes_more_late_than_the_same_number_of_single_ones() -> None:
@@ -43,24 +43,24 @@ def test_a_burst_makes_more_late_than_the_same_number_of_single_ones() -> None:
         for follower in range(5 * (number % 4 == 0)):  # one start in four is followed by five
             seen.came(now + 0.001 * (follower + 1), 20.0, 2.0)
     # The fifth is late from 5 + 20 - 10 ms on, the first from 19 ms.
-    assert seen.made_late(14.0, queued=False) == 0.0
-    assert 0 < seen.made_late(18.0, queued=False) < seen.made_late(40.0, queued=False)
-    assert seen.made_late(40.0, queued=False) == pytest.approx(5 / 4, rel=0.2)
+    assert seen.made_late(False, 14.0) == 0.0
+    assert 0 < seen.made_late(False, 18.0) < seen.made_late(False, 40.0)
+    assert seen.made_late(False, 40.0) == pytest.approx(5 / 4, rel=0.2)
 
 
 def test_runs_with_others_waiting_are_counted_apart() -> None:
-    assert after(50, gap_s=0.001).made_late(30.0, queued=True) == 0.0
+    assert after(50, gap_s=0.001).made_late(True, 30.0) == 0.0
 
 
 def test_what_was_long_ago_fades() -> None:
     seen = after(50, gap_s=0.001)
     for number in range(2000):
         seen.begins(1000.0 + number, queued=False)
-    assert seen.made_late(30.0, queued=False) < 0.001
+    assert seen.made_late(False, 30.0) < 0.001
 
 
 def test_counts_stay_right_however_long_it_runs() -> None:
-    assert after(20_000, gap_s=0.001).made_late(30.0, queued=False) == pytest.approx(1.0, abs=0.01)
+    assert after(20_000, gap_s=0.001).made_late(False, 30.0) == pytest.approx(1.0, abs=0.01)
 
 
 events = st.lists(st.tuples(st.floats(0, 0.1), st.floats(0.1, 500), st.floats(0.01, 50), st.booleans()), max_size=60)
@@ -75,6 +75,6 @@ def test_a_longer_run_never_makes_fewer_late(
         now += pause
         arrivals.came(now - 0.01, deadline_ms, fastest_ms)
         arrivals.begins(now, queued=its_queue)
-    late = [arrivals.made_late(time, queued=queued) for time in sorted(times)]
+    late = [arrivals.made_late(queued, time) for time in sorted(times)]
     assert late == sorted(late)
     assert late[0] >= 0

@@ -15,8 +15,6 @@ from gearshift.runtime.sensors.caps import Caps
 from gearshift.runtime.sensors.snapshot import UNKNOWN, Reading, Snapshot
 
 ACCURACIES = {"large": 0.95, "middle": 0.9, "small": 0.8, "dominated": 0.7}
-
-
 TIMES: dict[str, tuple[float, ...]] = {
     "large": (4.0, 16.0),
     "middle": (2.0, 8.0),
@@ -74,11 +72,7 @@ histories = st.lists(
     ),
     max_size=30,
 )
-
-
 slacks = st.floats(-10, 300)
-
-
 backlogs = st.lists(st.tuples(st.sampled_from([one(16), one(64), ((16, 3), (64, 2))]), st.floats(-10, 100)), max_size=8)
 
 

@@ -12,8 +12,6 @@ from gearshift.runtime.policy.restraint import LONGEST_S, SHORTEST_S, Probing
 from tests.runtime.dans import made_table
 
 ACCURACIES = {"large": 0.9, "small": 0.8, "dan": 0.7}
-
-
 TIMES: dict[str, tuple[float, ...]] = {"large": (8.0,) * 2, "small": (2.0,) * 2, "dan": (0.03,) * 2}
 
 

@@ -16,8 +16,6 @@ from gearshift.runtime.sensors.power import Energy
 from gearshift.runtime.sensors.snapshot import UNKNOWN, Reading, Snapshot
 
 RUNGS = 7
-
-
 PERIOD_S = 0.5
 
 
@@ -278,8 +276,6 @@ def test_a_clock_that_jumps_ahead_gives_one_step_back_at_most() -> None:
 
 
 VALUES = st.none() | st.floats()
-
-
 NAMES = (
     "memory_available_mb",
     "memory_pressure",

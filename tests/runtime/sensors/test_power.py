@@ -13,8 +13,6 @@ from gearshift.runtime.sensors.power import Battery, Energy, EnergyMeter, read_b
 from tests.device_profiles import write_tree
 
 SUPPLY = "sys/class/power_supply"
-
-
 RAPL = "sys/class/powercap/intel-rapl:0"
 
 

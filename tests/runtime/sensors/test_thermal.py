@@ -19,8 +19,6 @@ from gearshift.runtime.sensors.thermal import (
 from tests.device_profiles import write_tree
 
 FLAGS = "sys/devices/platform/soc/soc:firmware/get_throttled"
-
-
 COUNTERS = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
 
 

@@ -26,7 +26,6 @@ from tests.runtime.serving.test_record import ANSWERED, HEADER, SHED
 
 SMALL = replace(ANSWERED, subnet="small", met=False)
 
-
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 

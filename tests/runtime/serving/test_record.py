@@ -1,5 +1,3 @@
-"""TODO"""
-
 from __future__ import annotations
 
 import json
@@ -29,8 +27,6 @@ TABLE = LatencyTable(
     "by hand",
     "2026-01-31",
 )
-
-
 HEADER = LogHeader(
     time=1e9,
     objective=Objective(target=0.95, max_cpu_share=0.3),
@@ -38,8 +34,6 @@ HEADER = LogHeader(
     accuracies={"big": 0.9, "small": 0.8},
     table=TABLE,
 )
-
-
 ANSWERED = RequestRecord(
     time=1e9,
     arrival_s=12.5,
@@ -64,20 +58,11 @@ ANSWERED = RequestRecord(
     caps=Caps(1, ("battery",)),
     signals={"others_cpu": 0.5},
 )
-
-
 SHED = RequestRecord(time=1e9, arrival_s=12.5, deadline_ms=20.0, error="shed")
 
-
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-
-
 names = st.text()
-
-
 works = st.lists(st.tuples(st.integers(0, 512), st.integers(0, 99))).map(tuple)
-
-
 records = st.builds(
     RequestRecord,
     time=numbers,

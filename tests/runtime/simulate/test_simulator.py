@@ -20,11 +20,7 @@ from gearshift.runtime.simulate.simulator import DROPPED, Ladder, Machine, Outco
 from gearshift.runtime.simulate.traces import TRACES, Scale, Trace, make_trace, read_log
 
 TIMES: dict[str, tuple[float, ...]] = {"large": (8.0, 32.0), "middle": (4.0, 16.0), "small": (2.0, 8.0)}
-
-
 TABLE = LatencyTable("0" * 64, "fp32", "CPUExecutionProvider", 1, (16, 64), TIMES, TIMES, 1, "by hand", "2026-01-31")
-
-
 LADDER = Ladder.of({"large": 0.95, "middle": 0.9, "small": 0.8}, TABLE)
 
 
