@@ -1,4 +1,4 @@
-"""gearshift: one trained model, many sizes inside it, and a runtime that changes size between two requests."""
+"""gearshift: one trained model that holds many subnets, and a runtime that picks one of them for every request."""
 
 import os
 
