@@ -95,7 +95,8 @@ def device(built: Distributions, tmp_path_factory: pytest.TempPathFactory) -> De
 def expected_files() -> dict[str, bytes]:
     """Path in the package -> content, of every file that must be shipped."""
     top = ROOT / "src" / "gearshift"
-    files = {f"gearshift/{path.name}": path.read_bytes() for path in [*top.glob("*.py"), top / "py.typed"]}
+    own = (*top.rglob("*.py"), top / "py.typed")  # the four folders are links, which are not followed
+    files = {f"gearshift/{path.relative_to(top).as_posix()}": path.read_bytes() for path in own}
     for folder in FOLDERS:
         for path in (path for kind in ("py", "json", "onnx") for path in (ROOT / folder).rglob(f"*.{kind}")):
             files[f"gearshift/{path.relative_to(ROOT).as_posix()}"] = path.read_bytes()
