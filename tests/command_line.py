@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+PATIENCE_S = 900
+"""How long a program is waited for before it counts as hanging: no test is faster or slower for it."""
+
 
 @dataclass(frozen=True)
 class Ended:

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for torch and numpy, here and in processes: tests run side by side
+
+import hypothesis
 import pytest
 
 from gearshift.__main__ import main
 from tests.command_line import Command, Ended
+
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests first that install packages and run tests of their own: side by side, nothing waits for them."""
+    items.sort(key=lambda item: item.get_closest_marker("index") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector of garbage leave alone what is there by now, some millions of objects of torch and others.
+
+    Every training asks for three whole collections, which took more than a third of its time.
+    """
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

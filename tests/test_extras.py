@@ -20,6 +20,7 @@ Version: 9
 Provides-Extra: toys
 Provides-Extra: more
 Provides-Extra: learn
+Provides-Extra: there
 Requires-Dist: numpy>=1.26
 Requires-Dist: no-such_package>=1; extra == "toys"
 Requires-Dist: nor.this-one<3,>=2.5 ; python_version >= "3.11" and extra == 'toys'
@@ -27,6 +28,7 @@ Requires-Dist: json; extra == "toys"
 Requires-Dist: gearshift[toys]; extra == "more"
 Requires-Dist: json!=4; extra == "more"
 Requires-Dist: scikit-learn>=1.4; extra == "learn"
+Requires-Dist: this; extra == "there"
 """
 
 
@@ -42,6 +44,14 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_packages_that_are_there_are_no_error(extra: str) -> None:
     assert requirements(extra)
     require(extra)
+
+
+@pytest.mark.usefixtures("played")
+def test_a_package_that_is_there_is_not_imported() -> None:
+    assert "this" not in sys.modules
+    assert requirements("there") == {"this": ""}
+    require("there")
+    assert "this" not in sys.modules
 
 
 @pytest.mark.parametrize("extra", ["train", "plot"])

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.command_line import PATIENCE_S
+
 pytestmark = pytest.mark.index
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +29,7 @@ PROFILE = "made_up.json"
 TEXT = "turn the lights off"
 
 
-def run(*command: object, cwd: Path, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
+def run(*command: object, cwd: Path, timeout_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
     """A command in an environment that knows nothing of this checkout."""
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
     call = [str(part) for part in command]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.command_line import PATIENCE_S
+
 ANSWER = """
 import sys
 from gearshift.runtime import Engine
@@ -21,6 +23,6 @@ def test_an_answer_leaves_nothing_in_the_home_directory_but_gearshift_s_own_cach
     # Little else is set: onnxruntime keeps quiet by itself where it sees that a CI runs it.
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     command = [sys.executable, "-c", ANSWER, str(tiny_bundle)]
-    subprocess.run(command, env={**environment, "HOME": str(tmp_path)}, check=True, timeout=120)
+    subprocess.run(command, env={**environment, "HOME": str(tmp_path)}, check=True, timeout=PATIENCE_S)
     written = {path.relative_to(tmp_path).parts[:2] for path in tmp_path.rglob("*") if path.is_file()}
     assert written <= {(".cache", "gearshift")}

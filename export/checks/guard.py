@@ -2,15 +2,21 @@
 
 ONNX Runtime packs root weights only for consumers at `If` depth 0 or 1, and says nothing when it does
 not. Saved with its packed weights, a model lists them; what is not listed was not packed.
+
+An x86 CPU without AVX2 has no kernels that take packed weights of 8 bits, so that there none is listed. The graph may
+run elsewhere: there the depth alone decides.
 """
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from gearshift.errors import ExportError
 from gearshift.runtime.inference.session import PACKED_FROM_BYTES, save_packed
@@ -25,6 +31,11 @@ PACKED_INPUTS = {
 }
 """Operator -> which of its inputs is packed where it is a constant."""
 
+INTEGER = ("QAttention", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
+"""Operators whose packed input has 8 bits."""
+
+DEEPEST = 1
+"""`If` depth down to which weights of the root are packed."""
 
 LARGE_BYTES = PACKED_FROM_BYTES
 """Weights below this stay inline when a model is saved; packing them would change nothing."""
@@ -37,8 +48,12 @@ def check_packed(path: Path) -> int:
     """
     model = onnx.load(path, load_external_data=False)
     sizes = {tensor.name: _bytes_of(tensor) for tensor in model.graph.initializer}
-    wanted = {name for name in _packable(model.graph) if sizes.get(name, 0) >= LARGE_BYTES}
-    missing = sorted(wanted - _packed(path))
+    uses = [use for use in _packable(model.graph) if sizes.get(use[0], 0) >= LARGE_BYTES]
+    wanted, packed = {name for name, _, _ in uses}, _packed(path)
+    if not packs_integers():
+        integers = [(name, depth) for name, kind, depth in uses if kind in INTEGER]
+        packed |= {name for name, _ in integers} - {name for name, depth in integers if depth > DEEPEST}
+    missing = sorted(wanted - packed)
     if missing:
         shown = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
         raise ExportError(
@@ -48,15 +63,33 @@ def check_packed(path: Path) -> int:
     return len(wanted)
 
 
-def _packable(graph: onnx.GraphProto) -> Iterator[str]:
-    """Names of values that a packing operator takes, in the graph and in all branches."""
+@functools.cache
+def packs_integers() -> bool:
+    """Tell whether this CPU's kernels pack weights of 8 bits: those of one product in a graph without any `If`."""
+    weight, scale = np.ones((64, 64), np.int8), np.ones((), np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("DynamicQuantizeMatMul", ["x", "weight", "scale"], ["y"], domain="com.microsoft")],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 64])],
+        [numpy_helper.from_array(weight, "weight"), numpy_helper.from_array(scale, "scale")],
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "product.onnx"
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+        return "weight" in _packed(path)
+
+
+def _packable(graph: onnx.GraphProto, depth: int = 0) -> Iterator[tuple[str, str, int]]:
+    """Value, operator and `If` depth of all that a packing operator takes, in the graph and in all branches."""
     for node in graph.node:
         position = PACKED_INPUTS.get(node.op_type)
         if position is not None and len(node.input) > position:
-            yield node.input[position]
+            yield node.input[position], node.op_type, depth
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _packable(attribute.g)
+                yield from _packable(attribute.g, depth + 1)
 
 
 def _packed(path: Path) -> set[str]:

@@ -14,7 +14,7 @@ import pytest
 
 import gearshift
 from gearshift.__main__ import BROKEN_PIPE, INTERRUPTED, parse
-from tests.command_line import Command, Ended
+from tests.command_line import PATIENCE_S, Command, Ended
 
 TEXT = "turn the lights off"
 
@@ -36,7 +36,7 @@ sys.exit(main(sys.argv[1:]))
 def without(missing: Sequence[str], *arguments: object) -> Ended:
     """A command in an interpreter of its own that finds none of these packages."""
     call = [sys.executable, "-c", BLOCKED.format(missing=tuple(missing)), *map(str, arguments)]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(call, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
@@ -83,7 +83,7 @@ def test_what_a_device_needs_imports_nothing_of_an_extra(
         f"    print(sorted({set(EXTRAS)!r} & set(sys.modules)), file=sys.stderr)"
     )
     call = [sys.executable, "-c", code, *(str(tiny_bundle) if one == "BUNDLE" else one for one in arguments)]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(call, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0
     assert done.stderr.splitlines()[-1:] == ["[]"]
 
@@ -184,7 +184,7 @@ def test_a_reader_that_goes_away_is_no_error(tiny_bundle: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     call = [sys.executable, "-m", "gearshift", "inspect", str(tiny_bundle)]
-    done = subprocess.run(call, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    done = subprocess.run(call, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (BROKEN_PIPE, "")
 

@@ -19,6 +19,7 @@ from gearshift.export.extract import extract_subnet, named_subnet
 from gearshift.runtime.space.elastic import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_run, save_run
+from tests.command_line import PATIENCE_S
 from tests.trainer.encoders import ENCODERS, HEADS, HeadCase, add_tokenizer, answer_of, batch_for, write_model
 
 LABELS = {"classification": 3, "multi-label-classification": 3, "token-classification": 5}
@@ -178,14 +179,14 @@ print(json.dumps(found))
 def test_transformers_5_loads_subnets_of_full_width_and_no_others(run: Run, tmp_path: Path) -> None:
     target = tmp_path / "five"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), "transformers==5.23.0"]
-    done = subprocess.run(install, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(install, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     paths = {name: tmp_path / name for name in ("w100-d050", "w050-d100")}
     for name, path in paths.items():
         extract_subnet(run, name, run.subnets[name], path)
     environment = {**os.environ, "PYTHONPATH": str(target), "HF_HUB_OFFLINE": "1"}
     call = [sys.executable, "-c", LOAD_IN_5, *map(str, paths.values())]
-    done = subprocess.run(call, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    done = subprocess.run(call, capture_output=True, text=True, env=environment, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     ids = torch.tensor([[5, 6, 7, 8]])

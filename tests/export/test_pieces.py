@@ -129,7 +129,7 @@ UNKNOWN = {"[UNK]", "<unk>"}
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(text=some.text(some.sampled_from("aeghilnostu ,#é雪"), max_size=30))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_could_be_spelt_can_still_be_spelt(kind: str, text: str) -> None:
     before, after = (side[kind].encode(text) for side in (LARGE, SMALL))
     unknown = [offsets for token, offsets in zip(before.tokens, before.offsets, strict=True) if token in UNKNOWN]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gearshift.errors import InputError
 from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet
 from gearshift.runtime.space.shape import EncoderShape, layer_macs
-from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.runtime.space.uniform import uniform_grid, uniform_subnet
 from gearshift.runtime.tables.block import BlockTables, Estimate
 from gearshift.runtime.tables.layer_latency import BlockLatency
 from gearshift.runtime.tables.limits import Limits
@@ -134,10 +134,11 @@ def choose_pool(
 ) -> list[Subnet]:
     """`size` of the subnets, by measured loss: the Pareto front on every kind of device, then the next one, and so on.
 
-    Where a front has more than there is room for, those are taken that lie evenly along it. `rivals` are subnets
-    whose losses are known too: each has its place, unless one of the others, which then has one, has no more loss and
-    takes no more time on any kind of device; where there are more than `size` of those, evenly spread ones have.
-    Largest first.
+    Where a front has more than there is room for, those are taken that lie evenly along it. The full subnet, whose
+    loss is known, always has its place: losses are distances from its answers, so that a smaller one can beat it by
+    rounding alone, and all others are compared with it. `rivals` are subnets whose losses are known too: each has its
+    place, unless one of the others, which then has one, has no more loss and takes no more time on any kind of device;
+    where there are more than `size` of those, evenly spread ones have. Largest first.
     """
 
     def largest_first(one: Subnet) -> tuple[int, tuple[tuple[int, int], ...]]:
@@ -145,7 +146,8 @@ def choose_pool(
 
     devices = devices or kinds_of_device(shape)
     times = {one: tuple(device.predict(one, TOKENS) for device in devices.values()) for one in losses}
-    chosen = _spread(sorted({_stand_in(one, losses, times) for one in rivals}, key=largest_first), size)
+    placed = {uniform_subnet(shape, 1, 1), *(_stand_in(one, losses, times) for one in rivals)}
+    chosen = _spread(sorted(placed, key=largest_first), size)  # begins with the largest
     left = dict.fromkeys(one for one in losses if one not in chosen)
     while left and len(chosen) < size:
         layer: dict[Subnet, None] = {}

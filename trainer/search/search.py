@@ -5,7 +5,8 @@
 2. Cuts that the best subnets hardly need are left out (`pool.few_cuts`).
 3. The best subnets by summed loss, at many sizes and on several kinds of device, are scored with their real loss, and
    so are the uniform ones that were trained.
-4. Of all these the pool; only its accuracy is measured on the test rows, which nothing was chosen by.
+4. Of all these the pool, which the full subnet always belongs to; only its accuracy is measured on the test rows,
+   which nothing was chosen by.
 """
 
 from __future__ import annotations
@@ -184,7 +185,8 @@ def search_run(
     uniform = list(run.trained.values())
     fewer = few_cuts(tables, smallest=min(uniform, key=lambda one: one.parameters(shape)))
     likely = candidates(fewer, rescored, devices)
-    losses = {subnet: scorer(subnet) for subnet in _bar(list(dict.fromkeys([*likely, *uniform])), "losses", "subnet")}
+    scored = dict.fromkeys([*likely, *uniform, model.full])
+    losses = {subnet: scorer(subnet) for subnet in _bar(list(scored), "losses", "subnet")}
     picked = choose_pool(shape, losses, pool, devices=devices, rivals=uniform)
     chosen = {subnet_name(shape, subnet): subnet for subnet in picked}
     metrics = dict(_bar(accuracies(model, chosen, test), "test", "subnet", total=len(chosen)))

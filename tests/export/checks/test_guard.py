@@ -1,5 +1,6 @@
 """The guard against weights that ONNX Runtime leaves unpacked."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from gearshift.export.pipeline import ExportReport
 from gearshift.runtime.space.elastic import layer_space
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.uniform import uniform_grid
+from tests.export.cases import branches
 from tests.trainer.tiny import random_model
 
 WEIGHT = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
@@ -83,6 +85,33 @@ def test_an_if_inside_an_if_is_found_out(tmp_path: Path, depth: int) -> None:
     message = r"deep\.onnx: 1 of 2 large weights are not packed \(deep\); the graph may use a weight at `If` depth 2"
     with pytest.raises(ExportError, match=message):
         check_packed(path)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_weight_of_8_bits_is_found_out_on_every_cpu(tmp_path: Path, depth: int) -> None:
+    """On those that pack none of them too, by its depth."""
+    path = planted(tmp_path / "flat.onnx", depth)
+    model = onnx.load(path)
+    weights = [numpy_helper.from_array(np.ones((64, 64), np.int8), "deep"), numpy_helper.from_array(WEIGHT, "flat")]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend([*weights, numpy_helper.from_array(np.ones((), np.float32), "scale")])
+    for one in products(model.graph):
+        if one.input[1] == "deep":
+            one.op_type, one.domain = "DynamicQuantizeMatMul", "com.microsoft"
+            one.input.append("scale")
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    onnx.save(model, path)
+    if depth == 1:
+        assert check_packed(path) == 2
+    else:
+        with pytest.raises(ExportError, match=r"1 of 2 large weights are not packed \(deep\)"):
+            check_packed(path)
+
+
+def products(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    yield from (node for node in graph.node if node.op_type == "MatMul")
+    for inner in branches(graph):
+        yield from products(inner)
 
 
 def test_a_small_weight_is_no_matter(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from gearshift.export.checks.guard import LARGE_BYTES, check_packed
+from gearshift.export.checks.guard import LARGE_BYTES, check_packed, packs_integers
 from gearshift.export.pipeline import ExportReport
 from gearshift.export.prepare import SESSION_OPTIONS
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, PRECISIONS
@@ -209,6 +209,8 @@ def test_rule_3_every_large_weight_is_packed(case: Case, precision: str) -> None
 @pytest.mark.parametrize("precision", CPU_PRECISIONS)
 def test_rule_4_all_subnets_take_the_memory_of_one_copy(case: Case, tmp_path: Path, precision: str) -> None:
     """Packed and as they were, the weights take some twice their bytes, however many branches read them."""
+    if precision == "int8" and not packs_integers():
+        pytest.skip("the kernels of this CPU pack no weights of 8 bits: it lacks AVX2")
     load(case.path(precision), save_as=tmp_path / "packed.onnx", packed=True)
     saved = onnx.load(tmp_path / "packed.onnx", load_external_data=False)
     blobs = [

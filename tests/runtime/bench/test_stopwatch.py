@@ -14,7 +14,7 @@ from gearshift.runtime.bench.stopwatch import Sample, Stopwatch
 from gearshift.runtime.profiles.timing import pinned
 from gearshift.runtime.sensors.cpus import available_cpus
 
-HOG = "import time\nend = time.time() + 20\nwhile time.time() < end: pass"
+HOG = "import time\nend = time.time() + 60\nprint('on', flush=True)\nwhile time.time() < end: pass"
 
 
 def spin(seconds: float) -> None:
@@ -28,8 +28,9 @@ def spin(seconds: float) -> None:
 def hog() -> Iterator[int]:
     """A process that keeps one CPU busy; gives the number of that CPU."""
     cpu = max(available_cpus())
-    with pinned(1), subprocess.Popen([sys.executable, "-c", HOG]) as process:  # inherits the one CPU
-        time.sleep(0.3)
+    # It inherits the one CPU.
+    with pinned(1), subprocess.Popen([sys.executable, "-c", HOG], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"on\n"
         yield cpu
         process.kill()
 

@@ -49,7 +49,7 @@ def weights(count: int, zeros: float, seed: int = 0) -> bytes:
         )
     )
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_file_comes_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, parts: list) -> None:  # type: ignore[type-arg]
     extents = [Extent(len(values) // size * size, size) for size, values in parts]
     content = b"".join(bytes(v[: e.bytes]) for (_, v), e in zip(parts, extents, strict=True))

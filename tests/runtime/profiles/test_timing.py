@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
+from types import SimpleNamespace
 
 import pytest
 
 from gearshift.errors import InputError
+from gearshift.runtime.profiles import timing
 from gearshift.runtime.profiles.timing import Times, interleave, pin, pinned
 
 needs_affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no threads")
@@ -30,9 +31,15 @@ def test_every_candidate_runs_once_a_round_in_an_order_of_its_own() -> None:
     assert {n: len(values) for n, values in times.items()} == dict.fromkeys(range(8), 4)
 
 
-def test_a_call_is_timed_in_milliseconds() -> None:
-    times = interleave({"slow": lambda: time.sleep(0.02), "fast": lambda: None}, rounds=2, warm_up=0)
-    assert min(times["slow"]) >= 20 > max(times["fast"])
+def test_a_call_is_timed_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    passed_ns = [0]
+
+    def take(milliseconds: int) -> None:
+        passed_ns[0] += milliseconds * 10**6
+
+    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter_ns=lambda: passed_ns[0]))
+    times = interleave({"slow": lambda: take(20), "fast": lambda: take(3)}, rounds=2, warm_up=1)
+    assert times == {"slow": [20.0, 20.0], "fast": [3.0, 3.0]}
 
 
 def test_enough_is_enough() -> None:

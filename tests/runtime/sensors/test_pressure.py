@@ -23,7 +23,7 @@ def test_pressure_is_the_share_of_the_last_ten_seconds(tmp_path: Path) -> None:
     assert stall_share(tmp_path, "memory") == pytest.approx(0.125)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(st.binary(max_size=80) | st.text(alphabet="some avg10=.-+einfna%0123456789\n", max_size=60).map(str.encode))
 def test_no_file_makes_a_reading_raise_or_leave_its_range(tmp_path: Path, content: bytes) -> None:
     write_tree(tmp_path, {"proc/pressure/memory": ""})

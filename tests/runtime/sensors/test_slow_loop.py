@@ -202,8 +202,13 @@ def test_close_ends_the_thread_awake_or_asleep(asleep: bool) -> None:
     assert threading.active_count() == before
 
 
-def test_close_before_start_does_nothing() -> None:
-    World().loop().close()
+def test_a_loop_that_was_closed_before_it_began_never_looks() -> None:
+    world = World()
+    loop = world.loop()
+    loop.close()
+    loop.start()
+    loop.close()
+    assert (world.looks, world.sleeps) == ([], 0)
 
 
 def test_a_stop_just_before_the_flag_of_requests_is_cleared_is_seen_before_the_sleep() -> None:

@@ -21,6 +21,7 @@ from gearshift.runtime import Engine
 from gearshift.runtime.sensors.caps import Caps
 from gearshift.runtime.serving.metrics import ERROR_KINDS, SECONDS, Histogram, Metrics
 from gearshift.runtime.serving.metrics_server import MetricsServer
+from tests.command_line import PATIENCE_S
 from tests.runtime.serving.test_record import ANSWERED, HEADER, SHED
 
 SMALL = replace(ANSWERED, subnet="small", met=False)
@@ -154,7 +155,7 @@ def test_several_threads_lose_no_request(metrics: Metrics) -> None:
 
 
 def fetch(port: int, path: str = "/metrics") -> tuple[str, str]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE_S) as answer:
         return answer.headers["Content-Type"], answer.read().decode()
 
 

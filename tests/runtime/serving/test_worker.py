@@ -244,7 +244,7 @@ def test_a_fork_does_not_wait_for_what_ran_in_its_parent(engine: Engine, hold: H
     assert hold.running.wait(30)
     child = os.fork()
     if not child:
-        signal.alarm(5)  # ends it where it waits
+        signal.alarm(60)  # ends it where it waits
         engine.close()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -1,11 +1,9 @@
 """What each setting of the stages does, seen from outside on a tiny task."""
 
 import dataclasses
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from gearshift.trainer.learning.interrupted import STATE
 from gearshift.trainer.learning.losses import hidden_loss, soft_cross_entropy
 from gearshift.trainer.model.checkpoint import Run, load_run
 from gearshift.trainer.model.elastic import ElasticClassifier, Output
+from tests.command_line import Command
 from tests.trainer.tasks import make_task_data
 from tests.trainer.tiny import LABELS, SETTINGS, SHAPE, make_data, random_batch, random_model
 
@@ -278,25 +277,36 @@ def test_a_teacher_stays_as_it_was_and_has_no_gradient(same_width: bool) -> None
 # A training that is killed
 
 
-def test_a_training_that_is_killed_goes_on_to_the_same_weights(checkpoint_path: Path, tmp_path: Path) -> None:
+KILLED = """
+import os, signal, sys
+import torch
+from gearshift.__main__ import main
+from gearshift.trainer.learning import loop
+
+def save_and_die(*given, save=loop.save_state):
+    save(*given)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+torch.set_num_threads(1)
+loop.save_state = save_and_die
+main(sys.argv[1:])
+"""
+
+
+def test_a_training_that_is_killed_goes_on_to_the_same_weights(
+    checkpoint_path: Path, tmp_path: Path, command: Command
+) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     for split, rows in DATA.splits.items():
         lines = "".join(f"{row.text}\t{row.label}\n" for row in rows)
         (folder / f"{split}.tsv").write_text(f"sentence\tlabel\n{lines}")
-    flags = ["--max-length", "16", "--batch-size", "8", "--teacher-epochs", "20", "--width-epochs", "1"]
-    call = ["train", "--data", folder, "--model", checkpoint_path, *flags, "--save-every-s", "0", "-o"]
-    command = [sys.executable, "-m", "gearshift", *map(str, call)]
-    subprocess.run([*command, tmp_path / "whole"], check=True, capture_output=True)
-    state = tmp_path / "run.partial" / STATE
-    with subprocess.Popen(
-        [*command, tmp_path / "run"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as process:
-        while not state.is_file():
-            assert process.poll() is None, "it ended before it was killed"
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-    assert not (tmp_path / "run").exists()
-    subprocess.run([*command, tmp_path / "run"], check=True, capture_output=True)
+    flags = ["--max-length", 16, "--batch-size", 8, "--teacher-epochs", 2, "--width-epochs", 1]
+    call = ["train", "--data", folder, "--model", checkpoint_path, *flags, "--save-every-s", 0, "-o"]
+    assert command(*call, tmp_path / "whole").code == 0
+    killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, call), tmp_path / "run"], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert (tmp_path / "run.partial" / STATE).is_file() and not (tmp_path / "run").exists()
+    assert command(*call, tmp_path / "run").code == 0
     whole, again = (load_run(tmp_path / name).checkpoint.model.state_dict() for name in ("whole", "run"))
     assert all(torch.equal(whole[name], again[name]) for name in whole)

@@ -25,6 +25,7 @@ from gearshift.trainer.learning.devices import make_accelerator, parts_of
 from gearshift.trainer.learning.distillation import distill_loss
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.elastic import ElasticClassifier, Head, Output
+from tests.command_line import PATIENCE_S
 from tests.trainer.tiny import KEYWORDS, SHAPE, make_rows, random_batch, random_model, write_checkpoint
 
 LENGTHS = [3, 9, 1, 4, 12, 2, 7]
@@ -146,7 +147,7 @@ def train(launcher: list[str], *arguments: object) -> dict[str, Any]:
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         try:
-            out, err = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=PATIENCE_S)
         finally:
             if process.poll() is None:  # the launcher's processes with it
                 os.killpg(process.pid, signal.SIGKILL)
@@ -164,9 +165,18 @@ def logged(run: Path) -> dict[tuple[str, int], float]:
     return {(name, event.step): event.value for name in names for event in events.Scalars(name)}
 
 
-def test_two_processes_have_the_losses_of_one_with_twice_the_batch(inputs: list[str], tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    train(["accelerate.commands.launch", "--mixed_precision", "no", "-m"], *inputs, "--batch-size", 8, "-o", one)
+@pytest.fixture(scope="module")
+def one(inputs: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of one process."""
+    path = tmp_path_factory.mktemp("one") / "one"
+    train(["accelerate.commands.launch", "--mixed_precision", "no", "-m"], *inputs, "--batch-size", 8, "-o", path)
+    return path
+
+
+def test_two_processes_have_the_losses_of_one_with_twice_the_batch(
+    inputs: list[str], one: Path, tmp_path: Path
+) -> None:
+    two = tmp_path / "two"
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     said = train(torchrun, *inputs, "--batch-size", 4, "-o", two)
     assert said["rows"] == {"train": 46, "dev": 6, "test": 12}
@@ -191,12 +201,9 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-def test_a_process_that_is_late_takes_no_other_way(inputs: list[str], tmp_path: Path) -> None:
+def test_a_process_that_is_late_takes_no_other_way(inputs: list[str], one: Path, tmp_path: Path) -> None:
     """Without a teacher to fine-tune nothing holds the first one up before it writes that the stage is finished."""
-    teacher = tmp_path / "teacher"
-    alone = ["accelerate.commands.launch", "--mixed_precision", "no", "-m"]
-    train(alone, *inputs, "--width-epochs", 0, "--depth-epochs", 0, "-o", teacher)
     (tmp_path / "late.py").write_text(LATE)
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "late.py")]
-    said = train(torchrun, *inputs, "--model", teacher, "--teacher-epochs", 0, "-o", tmp_path / "run")
+    said = train(torchrun, *inputs, "--model", one, "--teacher-epochs", 0, "-o", tmp_path / "run")
     assert said["rows"] == {"train": 46, "dev": 6, "test": 12}

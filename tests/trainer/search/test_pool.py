@@ -52,6 +52,18 @@ def test_a_uniform_subnet_has_its_own_place_where_nothing_stands_in_for_it() -> 
     assert GRID[-1] not in choose_pool(SHAPE, {**losses, GRID[-1]: 9.0}, 5, rivals=[GRID[0]])
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 20])
+@pytest.mark.parametrize("rivals", [GRID, GRID[1:], []], ids=["all", "all others", "none"])
+def test_the_full_subnet_is_in_the_pool_though_a_smaller_one_loses_no_more(size: int, rivals: list[Subnet]) -> None:
+    """Rounding puts a smaller one before it, on one CPU and not on another; what all are compared with must not go."""
+    full = GRID[0]
+    for smaller in (GRID[1], GRID[-1]):
+        losses = {**random_losses(0), smaller: 0.0, full: 1e-9}
+        pool = choose_pool(SHAPE, losses, size, rivals=rivals)
+        assert pool[0] == full and len(set(pool)) == len(pool) == size
+        assert size < 20 or smaller in pool
+
+
 @pytest.mark.parametrize("size", [1, 2, 4, 6])
 def test_a_pool_too_small_for_all_uniform_subnets_has_some_of_every_size(size: int) -> None:
     losses = {one: 1 / one.parameters(SHAPE) for one in GRID}

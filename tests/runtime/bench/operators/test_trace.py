@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +16,10 @@ from hypothesis import strategies as st
 
 from gearshift.device_profiles.operators import ANY, Operator
 from gearshift.runtime.bench.operators.fit import fit_operator_costs, non_negative
-from gearshift.runtime.bench.operators.trace import Traced, operator_of, trace
+from gearshift.runtime.bench.operators.trace import Traced, operator_of, read_calls, trace
 from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.inference.opened import random_inputs
+from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.space.shape import EncoderShape, layer_macs
 
 TOKENS = 8
@@ -47,11 +52,50 @@ def test_which_operators_run_does_not_depend_on_the_round(bundle: Bundle) -> Non
     assert {"QAttention", "DynamicQuantizeMatMul", "If"} <= {operator.kind for operator in kinds[0]}
 
 
-def test_what_holds_others_takes_what_they_leave(bundle: Bundle) -> None:
-    (call,) = trace(bundle, "fp32", [(bundle.entry("w100-d100", "fp32").choice, TOKENS)])[0]
-    switches = [one for one in call if one.operator.kind == "If"]
-    assert len(switches) >= 4
-    assert sum(one.microseconds for one in switches) < 0.6 * sum(one.microseconds for one in call)
+def event(kind: str, start: int, took: int) -> dict[str, object]:
+    """One of the profiler's, of an operator on one vector."""
+    shapes = [{"float": [1, 8]}]
+    facts = {"op_name": kind, "input_type_shape": shapes, "output_type_shape": shapes}
+    return {"cat": "Node", "name": f"{kind}_kernel_time", "ts": start, "dur": took, "args": facts}
+
+
+END = {"cat": "Session", "name": "model_run", "ts": 0, "dur": 0}
+
+
+def times(path: Path) -> list[list[tuple[str, float]]]:
+    return [[(one.operator.kind, one.microseconds) for one in call] for call in read_calls(path, {8: 8}.__getitem__)]
+
+
+def test_what_holds_others_takes_what_they_leave(tmp_path: Path) -> None:
+    """An operator's event comes when it ends: those that it holds come before it, and begin after it."""
+    inner = [event("MatMul", 120, 30), event("Add", 150, 5), event("If", 115, 45)]
+    first = [event("Gather", 10, 70), *inner, event("Tanh", 170, 9), event("If", 100, 90), END]
+    second = [event("Gather", 310, 60), event("MatMul", 405, 20), event("If", 400, 19), END]  # clocks of whole ticks
+    path = tmp_path / "events.json"
+    path.write_text(json.dumps([*first, *second]))
+    assert times(path) == [
+        [("Gather", 70), ("MatMul", 30), ("Add", 5), ("If", 10), ("Tanh", 9), ("If", 90 - 30 - 5 - 10 - 9)],
+        [("Gather", 60), ("MatMul", 20), ("If", 0)],
+    ]
+
+
+def test_the_operators_of_a_call_take_together_what_the_outermost_take(bundle: Bundle, tmp_path: Path) -> None:
+    """No time of what the library wrote is counted twice or lost, however long it was."""
+    with contextlib.closing(ElasticSession(bundle, "fp32", threads=1, trace=tmp_path)) as session:
+        session.run(random_inputs(bundle, TOKENS), bundle.entry("w100-d100", "fp32").choice)
+        path = session.end_trace()
+    events = [one for one in json.loads(path.read_bytes()) if one.get("cat") == "Node"]
+    switches = [(place, one["ts"]) for place, one in enumerate(events) if one["args"]["op_name"] == "If"]
+    outermost = [
+        one["dur"]
+        for place, one in enumerate(events)
+        if not any(ended > place and start <= one["ts"] for ended, start in switches)
+    ]
+    (call,) = read_calls(path, lambda hidden: 8)
+    assert len(switches) == sum(one.operator.kind == "If" for one in call) >= 4
+    assert len(events) - len(outermost) > 8  # most of a layer is within its switch
+    # A whole number of microseconds each: what a switch holds can seem a little longer than the switch.
+    assert sum(outermost) <= sum(one.microseconds for one in call) <= sum(outermost) + len(events)
 
 
 @pytest.mark.parametrize(
