@@ -26,18 +26,13 @@ _MODULES = {
 __all__ = [*_MODULES]
 
 
-def require_train() -> None:
-    """Raise MissingExtraError where a package of `gearshift[train]` is missing; settings alone need none of them."""
-    require("train")
-
-
 if not TYPE_CHECKING:  # mypy would take any name
 
     def __getattr__(name: str) -> object:
         """Import a public name from its module."""
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        require_train()
+        require("train")
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gearshift.extras import require
 from gearshift.runtime.bundle.manifest import PRECISIONS
 from gearshift.settings import settings_of
 
@@ -29,7 +30,7 @@ def command(
 
     def call(options: argparse.Namespace) -> int:
         for extra in extras:
-            _require(extra)
+            require(extra)
         return function(options)
 
     parser: argparse.ArgumentParser = listed.add_parser(name, help=text, description=text)
@@ -38,16 +39,6 @@ def command(
     parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.set_defaults(command=call)
     return parser
-
-
-def _require(extra: str) -> None:
-    """Raise MissingExtraError where a package of an extra is missing."""
-    if extra == "export":
-        import gearshift.export  # noqa: F401  which says so
-    else:
-        from gearshift.trainer import require_train
-
-        require_train()
 
 
 def add_settings(parser: argparse.ArgumentParser, *settings: type) -> None:
