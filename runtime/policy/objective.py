@@ -34,18 +34,16 @@ class Objective:
     )
     min_accuracy: float | None = field(
         default=None,
-        metadata={
-            "help": "no subnet below this accuracy, 0 to 1, answers; without a deadline the fastest above it does"
-        },
+        metadata={"help": "least accuracy, 0 to 1, of a subnet that answers; without a deadline the fastest such one"},
     )
     max_cpu_share: float | None = field(
         default=None,
-        metadata={"help": "without a deadline: share of the CPUs, 0 to 1, that requests may take on average"},
+        metadata={"help": "without a deadline: largest share of the CPUs, 0 to 1, that requests take on average"},
     )
     on_miss: str = field(
         default=BEST_EFFORT,
         metadata={
-            "help": "where no subnet keeps a deadline: best_effort answers as fast as can be, reject refuses",
+            "help": "if no subnet keeps a deadline: best_effort answers with the fastest, reject refuses the request",
             "choices": ON_MISS,
         },
     )
