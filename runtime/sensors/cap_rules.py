@@ -114,6 +114,7 @@ class State:
     """State of the rules: their memory, and the caps and the release that they ask for now."""
 
     now_s: float = -math.inf
+    """Moment of the last step of the rules in seconds, on the clock of the snapshots."""
     history: tuple[Snapshot, ...] = ()
     """Snapshots of the last WINDOW_S, oldest first."""
     heat: Stepper = UNCAPPED
@@ -122,6 +123,7 @@ class State:
     battery: int = 0
     """Number of rungs left out for the battery."""
     released_s: float = -math.inf
+    """Moment of the last release of pages."""
     release: bool = False
     """Whether pages are to be given back now."""
     caps: Caps = NO_CAPS

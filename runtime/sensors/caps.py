@@ -54,9 +54,13 @@ class Stepper:
     level: int = 0
     """Number of rungs, from the most accurate on, that may not be used."""
     changed_s: float = -math.inf
+    """Moment of the last step, up or down."""
     calm_since_s: float | None = None
+    """Moment at which the present calm began; None without calm."""
     raised_s: float = -math.inf
+    """Moment of the last try of a larger subnet."""
     hold_s: float = FIRST_HOLD_S
+    """Seconds of calm before the next try."""
 
     def next(self, *, pressed: bool, calm: bool, now: float, last: int, pause_s: float) -> Stepper:
         """Return the stepper after one look.

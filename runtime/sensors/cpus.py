@@ -74,7 +74,7 @@ def _directories(root: Path, controller: str, files: tuple[str, ...]) -> Iterato
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and controller not in controllers.split(","):
             continue
-        # Version 2 has one tree, beside the others ("unified") where both are mounted.
+        # Version 2 has one tree, beside the others ("unified") if both are mounted.
         mounts = dict.fromkeys([base / controllers, base / controller] if controllers else [base, base / "unified"])
         # Inside a container the path may be the host's: then only its upper part exists here.
         parts = [part for part in path.split("/") if part not in ("", "..")]

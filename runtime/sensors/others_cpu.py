@@ -54,7 +54,7 @@ class OthersUse:
         # A container may renumber its CPUs; then all rows are ours already.
         picked = [rows[cpu] for cpu in sorted(cpus)] if max(cpus) < len(rows) else rows
         if len(picked) != len(cpus):
-            raise ValueError(f"{len(rows)} rows of CPU times for the CPUs {sorted(cpus)}")
+            raise ValueError(f"expected a row of CPU times for each of {sorted(cpus)}, found {len(rows)} rows")
         self._process = self._process or source.Process()
         own = self._process.cpu_times()
         return _Counters(

@@ -53,7 +53,7 @@ class QuotaStalls:
         self._before = {directory: count for directory, count in counts.items() if count is not None}
         shares = [_share(before[one], now) for one, now in self._before.items() if one in before]
         if not shares:
-            raise ValueError("no group with two counts")
+            raise ValueError("no group with two counts to compare")
         return max(shares)
 
 

@@ -157,7 +157,7 @@ class Throttling:
         counts = [int(text) for file in self._counters if (text := read_text(file).strip()).isdecimal()]
         before, self._before = self._before, sum(counts) if counts else None
         if before is None or self._before is None:
-            raise ValueError("no flags, and no counters read twice")
+            raise ValueError("no firmware flags, and no two counts to compare")
         return float(self._before > before)
 
     def _flags(self) -> int | None:
