@@ -107,7 +107,7 @@ def read_log(path: str | Path) -> tuple[LoggedRun, ...]:
         raw = modern(raw) if isinstance(raw, dict) else {}
         kind = raw.get("kind")
         if kind not in ("header", "request", "objective"):
-            raise DataError(f"{path}, line {number}: expected a header or a request of a decision log, found another")
+            raise DataError(f"{path}, line {number}: expected a header or a request of a log, found something else")
         if cut is not None and kind != "header":
             raise _unreadable(path, cut)
         cut = None

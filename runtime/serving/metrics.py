@@ -90,7 +90,7 @@ class Metrics:
 
         check_port(port)
         if self._server is not None:
-            raise InputError(f"metrics_port: this engine serves them on {self._server.port} already")
+            raise InputError(f"metrics_port: this engine already serves its metrics on port {self._server.port}")
         self._server = MetricsServer(port, self.text)
         return self._server.port
 

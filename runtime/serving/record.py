@@ -138,7 +138,7 @@ class LogHeader:
     """Name of the DAN on the ladder; None, and absent from the log, without one."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {
             "kind": "header",
             "schema_version": SCHEMA_VERSION,
@@ -156,7 +156,10 @@ class LogHeader:
         """Return the header that `to_dict` wrote; raise DataError that names the fault."""
         version = raw.get("schema_version")
         if version != SCHEMA_VERSION:
-            raise DataError(f"expected schema version {SCHEMA_VERSION}, found {version!r}; use the gearshift it is of")
+            raise DataError(
+                f"expected schema version {SCHEMA_VERSION}, found {version!r}; read the log "
+                "with the gearshift that wrote it"
+            )
         values = _named_fields("header", {"dan": None, **raw}, {one.name for one in fields(cls)} | {"schema_version"})
         try:
             header = cls(
@@ -185,7 +188,7 @@ class ObjectiveChange:
     objective: Objective
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {"kind": "objective", "time": self.time, "objective": asdict(self.objective)}
 
     @classmethod
@@ -225,7 +228,7 @@ def _named_fields(what: str, raw: Mapping[str, Any], names: set[str]) -> dict[st
     found = set(raw) - {"kind"}
     if found != names:
         odd = ", ".join(sorted(found ^ names))
-        raise DataError(f"a {what} with other fields than expected: {odd}")
+        raise DataError(f"a {what} with missing or unknown fields: {odd}")
     return {name: raw[name] for name in names}
 
 
