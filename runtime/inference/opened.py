@@ -54,7 +54,7 @@ class Opened:
         return Encoded((call,), (length,), (False,), ((text,),), (), one(length))
 
     def warm_up(self, names: Sequence[str], lengths: Sequence[int], budget_s: float) -> int:
-        """Run these executors once for each length, in this order, until the budget is used; return the count of calls."""
+        """Run these executors once for each length, in this order, until the budget is used; return the calls made."""
         texts = {length: self.random_text(length) for length in checked_lengths(lengths, self.bundle)}
         began, calls = time.perf_counter(), 0
         for name in names:

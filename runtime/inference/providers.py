@@ -41,11 +41,11 @@ def check_providers(providers: Sequence[str]) -> None:
         if name in WITHOUT_CONTROL_FLOW:
             raise InputError(
                 f"providers: {name} does not run the `If` of an elastic graph; "
-                "expected another, or give it a static graph (gearshift export --portable)"
+                "name another provider, or give it a static graph (gearshift export --portable)"
             )
         if name not in available:
             package = PACKAGES.get(name)
-            hint = f"install {package} (README, Providers)" if package else "check its name"
+            hint = f"install {package} (docs/devices.md, Providers)" if package else "check its name"
             raise InputError(f"providers: expected a list out of {', '.join(available)}, got {name}; {hint}")
 
 
