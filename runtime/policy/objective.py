@@ -25,9 +25,9 @@ class Wanted(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Objective:
-    """The service objective of an engine, beside the deadline of each request.
+    """The service objective of an engine; deadlines come with each request.
 
-    Raises InputError, which names the field that is out of its range.
+    Raises InputError that names the field that is out of its range.
     """
 
     target: float = setting(
@@ -60,14 +60,14 @@ class Objective:
 
 @dataclass(frozen=True)
 class Tuning:
-    """Constants of the latency model; their defaults were tuned (`benchmarks.policies`)."""
+    """Constants of the latency model; the defaults were tuned (`benchmarks.policies`)."""
 
     margin: float = 0.8
-    """Fall of the tail factor, as a share of it, beyond which it falls at once after a dwell."""
+    """Share of the held tail factor: a tail factor that stays below it for a dwell replaces the held one."""
     tolerance: float = 1.1
-    """Rise of the tail factor beyond which it rises at once."""
+    """Multiple of the held tail factor above which the held one rises at once."""
     adaptation: float = ADAPTATION
-    """Step of the tail, in deviations, at a request that took longer than predicted."""
+    """Largest step of the tail, in deviations, after a request that took longer than predicted."""
 
 
 DEFAULT_OBJECTIVE = Objective()

@@ -1,4 +1,4 @@
-"""The latency tables and costs of device profiles, as the runtime takes and keeps them."""
+"""Store of device profiles: reads latency tables for the runtime, and saves tables and operator costs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def this_device() -> Fingerprint:
-    """The fingerprint of this machine, with the versions of the libraries that run the models."""
+    """Read the fingerprint of this machine, with the versions of the libraries that run the models."""
     packages = (numpy, onnxruntime, tokenizers)
     return read_fingerprint({package.__name__: package.__version__ for package in packages})
 
@@ -30,10 +30,10 @@ def this_device() -> Fingerprint:
 def tables_for(
     path: str | Path, bundle: Bundle, *, precisions: Collection[str], threads: int, provider: str
 ) -> list[files.LatencyTable]:
-    """The tables of a profile file that can be used, the fastest largest subnet first.
+    """Read the usable tables of a profile file, ordered by the time of the largest subnet, the fastest first.
 
-    Raises ProfileError where the file cannot be read, or holds no table of this bundle, one of the
-    precisions, these threads and this provider.
+    Raises ProfileError if the file cannot be read, or has no table for this bundle, one of the precisions, these
+    threads and this provider.
     """
     profile = files.load_profile(Path(path))
     usable = _usable(profile, bundle, precisions, threads, provider)
@@ -45,9 +45,9 @@ def tables_for(
 def own_tables(
     bundle: Bundle, *, precisions: Collection[str], threads: int, provider: str
 ) -> list[files.LatencyTable] | None:
-    """The tables that this device's profile has of a bundle, the fastest first, if it has those of all `precisions`.
+    """Read the tables of a bundle from this device's profile, the fastest first, if there is one for each precision.
 
-    None where it has not, or is stale; the log then says what to run.
+    Returns None if there is not, or if the profile is stale; the log then says which command renews it.
     """
     found = find_profile(this_device())
     if found is None:
@@ -60,7 +60,7 @@ def own_tables(
 
 
 def save_table(path: str | Path, table: files.LatencyTable) -> None:
-    """`save_measured` of a single table."""
+    """Save a single table as `save_measured` does."""
     save_measured(path, tables=(table,))
 
 
@@ -70,10 +70,10 @@ def save_measured(
     tables: Collection[files.LatencyTable] = (),
     operators: Collection[OperatorCosts] = (),
 ) -> None:
-    """Write what was measured into a profile file, beside what it holds of this device; raises ProfileError.
+    """Write measured tables and costs into a profile file, and keep its others of this device; raise ProfileError.
 
-    What is there under the same conditions is replaced. Figures of another device, or of other versions of the
-    libraries, are dropped: they say nothing about this one.
+    Figures under the same conditions are replaced. Figures of another device, or of other versions of the libraries,
+    are dropped: they tell nothing about this device.
     """
     path = Path(path)
     device = this_device()
@@ -90,7 +90,7 @@ def save_measured(
 
 
 def require_writable(path: Path) -> None:
-    """Raise ProfileError where `save_measured` could not write there: before minutes of measuring, not after."""
+    """Raise ProfileError if `save_measured` could not write there: before minutes of measuring, not after."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():

@@ -164,7 +164,7 @@ def test_a_value_of_another_kind_is_refused(name: str, wrong: Any) -> None:
 @pytest.mark.parametrize("name", sorted(ANSWERED.to_dict().keys() - {"kind"}))
 def test_a_missing_field_is_named(name: str) -> None:
     raw = {key: value for key, value in ANSWERED.to_dict().items() if key != name}
-    with pytest.raises(DataError, match=f"other fields than expected: {name}"):
+    with pytest.raises(DataError, match=f"missing or unknown fields: {name}"):
         RequestRecord.from_dict(raw)
 
 
