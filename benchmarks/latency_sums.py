@@ -29,8 +29,9 @@ from benchmarks.sessions import our_session
 from benchmarks.subjects import SHAPES, Inputs, random_weights, write_graph
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.profiles.timing import interleave, pin
-from gearshift.runtime.space.elastic import Space, Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.runtime.tables.layer_latency import BlockLatency, fit_block_latency, relative_errors
 from gearshift.trainer.search.search import search_space

@@ -22,7 +22,6 @@ import numpy as np
 from benchmarks.report import markdown, save
 from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.profiles.timing import pin
-from gearshift.runtime.space.mixed import block_parts
 from gearshift.runtime.tables.block import BlockTables, load_tables
 from gearshift.runtime.tables.from_profile import operation_latency
 from gearshift.runtime.tables.knapsack import Problem, best_choices
@@ -96,7 +95,7 @@ def look_up(tables: BlockTables, count: int = 1) -> list[float]:
 def look_up_mixed(tables: MixedTables, count: int, device: OperationLatency | None = None) -> list[float]:
     """Milliseconds of look-ups under a limit on parameters, or on the latency on a device."""
     shape = tables.shape
-    sizes = [[sum(part.parameters for part in block_parts(shape, row.block)) for row in stage] for stage in tables.rows]
+    sizes = [[shape.layer_parameters(row.block) for row in stage] for stage in tables.rows]
     choices = [tuple(int(choose(stage)) for stage in sizes) for choose in (np.argmin, np.argmax)]
     ends = [tables.estimate(choice, latency=device, embedding=EMBEDDING) for choice in choices]
     least, most = (one.parameters if one.latency_ms is None else one.latency_ms for one in ends)

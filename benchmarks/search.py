@@ -41,8 +41,8 @@ from gearshift.drawing.search import plot_search
 from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.profiles.store import this_device
 from gearshift.runtime.profiles.timing import pin
-from gearshift.runtime.space.elastic import Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import subnet_name, uniform_grid
 from gearshift.runtime.tables.block import BlockTables
 from gearshift.runtime.tables.knapsack import Choice

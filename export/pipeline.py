@@ -45,9 +45,8 @@ from gearshift.runtime.bundle.manifest import (
 from gearshift.runtime.files.atomic import replacing_directory, sha256_of
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.elastic import Space, cut_space
-from gearshift.runtime.space.mixed import MixedSpace, mixed_space
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Space, block_space, cut_space
 from gearshift.runtime.tables.block import TABLES, BlockTables, load_tables, save_tables
 from gearshift.trainer.data.batches import Batch, EncodedRows, encode
 from gearshift.trainer.data.rows import Row
@@ -93,7 +92,7 @@ class _Plan:
     """What to write, and on what to measure it."""
 
     run: AnyRun
-    space: Space | MixedSpace
+    space: Space[Any, Any]
     encoded: EncodedRows
     precisions: tuple[str, ...]
     operators: str
@@ -194,9 +193,9 @@ def _encoded(run: AnyRun, rows: Sequence[Row]) -> EncodedRows:
     return encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
 
 
-def _space(run: AnyRun, layers_per_stage: int) -> Space | MixedSpace:
+def _space(run: AnyRun, layers_per_stage: int) -> Space[Any, Any]:
     if isinstance(run, MixedRun):
-        return mixed_space(run.checkpoint.model.shape, run.subnets.values())
+        return block_space(run.checkpoint.model.shape, run.subnets.values())
     return cut_space(run.checkpoint.model.shape, list(run.subnets.values()), layers_per_stage)
 
 

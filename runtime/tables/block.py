@@ -28,15 +28,9 @@ import numpy as np
 from gearshift.errors import GearshiftError, InputError, SchemaError
 from gearshift.runtime.bundle.manifest import PRECISIONS
 from gearshift.runtime.files.atomic import replace_file
-from gearshift.runtime.space.elastic import Space, Stage, Subnet
-from gearshift.runtime.space.shape import (
-    EncoderShape,
-    embedding_bytes,
-    embedding_parameters,
-    layer_bytes,
-    layer_macs,
-    layer_parameters,
-)
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Space, Stage
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.tables.knapsack import Choice, Problem, best_choices, nearest
 from gearshift.runtime.tables.layer_latency import BlockLatency
 from gearshift.runtime.tables.limits import COSTS, Limits, allow, is_cost, told
@@ -224,11 +218,12 @@ def make_tables(
         tuple(
             BlockRow(
                 loss,
-                sum(layer_parameters(shape, *layer) for layer in option.layers),
-                sum(layer_macs(shape, *layer, macs_tokens) for layer in option.layers),
-                {name: sum(layer_bytes(shape, *layer, name) for layer in option.layers) for name in PRECISIONS},
+                sum(part.parameters for part in parts),
+                sum(part.macs(macs_tokens) for part in parts),
+                {name: sum(part.bytes(name) for part in parts) for name in PRECISIONS},
             )
             for option, loss in zip(stage.options, of_stage, strict=True)
+            for parts in [[part for layer in option.layers for part in shape.layer_parts(layer)]]
         )
         for stage, of_stage in zip(space.stages, losses, strict=True)
     )
@@ -237,8 +232,8 @@ def make_tables(
 
 def _embeddings(full_loss: float, shape: EncoderShape) -> BlockRow:
     """What all subnets have in common."""
-    stored = {name: embedding_bytes(shape, name) for name in PRECISIONS}
-    return BlockRow(full_loss, embedding_parameters(shape), 0, stored)
+    stored = {name: shape.embedding_bytes(name) for name in PRECISIONS}
+    return BlockRow(full_loss, shape.embedding_parameters, 0, stored)
 
 
 def save_tables(path: Path, tables: BlockTables) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from gearshift.device_profiles import profile as files
 from gearshift.errors import ProfileError
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.space.elastic import Space, Subnet
-from gearshift.runtime.space.mixed import MixedSpace, MixedSubnet
+from gearshift.runtime.space.blocks import BlockShape, BlockSubnet
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.tables.layer_latency import BlockLatency, fit_block_latency
 from gearshift.runtime.tables.operation_latency import OperationLatency, fit_operation_latency
 
@@ -19,7 +20,7 @@ def block_latencies(path: str | Path, bundle: Bundle) -> dict[str, BlockLatency]
     Raises ProfileError where the file cannot be read, holds no table of this bundle, or too few of its subnets.
     """
     space = bundle.manifest.space
-    if not isinstance(space, Space):
+    if not isinstance(space.shape, EncoderShape):
         raise ProfileError(f"{bundle.path}: expected a bundle of a supernet, found one of mixed operations")
     found = {}
     for table in _tables_of(path, bundle):
@@ -35,7 +36,7 @@ def operation_latency(path: str | Path, bundle: Bundle, precision: str) -> Opera
     Of several numbers of threads the fewest. Raises ProfileError where the file cannot be read, or holds no such table.
     """
     space = bundle.manifest.space
-    if not isinstance(space, MixedSpace):
+    if not isinstance(space.shape, BlockShape):
         raise ProfileError(f"{bundle.path}: expected a bundle of `gearshift nas-operations`, found one of a supernet")
     tables = [table for table in _tables_of(path, bundle) if table.precision == precision]
     if not tables:
@@ -45,7 +46,7 @@ def operation_latency(path: str | Path, bundle: Bundle, precision: str) -> Opera
             f"`gearshift run {bundle.path} --precision {precision} --save-profile FILE TEXT`"
         )
     pool = {name: entry.subnet for name, entry in bundle.pool(precision).items()}
-    subnets = {name: subnet for name, subnet in pool.items() if isinstance(subnet, MixedSubnet)}
+    subnets = {name: subnet for name, subnet in pool.items() if isinstance(subnet, BlockSubnet)}
     table = min(tables, key=lambda table: table.threads)
     return fit_operation_latency(space.shape, subnets, table, switches=space.switches)
 

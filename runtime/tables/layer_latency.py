@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from gearshift.device_profiles.latency_table import between
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import ProfileError
-from gearshift.runtime.space.elastic import Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.subnet import Subnet
 
 Size = tuple[int, int]
 

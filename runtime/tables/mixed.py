@@ -32,16 +32,8 @@ import numpy as np
 
 from gearshift.errors import GearshiftError, InputError, SchemaError
 from gearshift.runtime.files.atomic import replace_file
-from gearshift.runtime.space.mixed import (
-    KIND,
-    Block,
-    MixedShape,
-    MixedSubnet,
-    block_parts,
-    projection_part,
-    table_bytes,
-)
-from gearshift.runtime.space.mixed import table_parameters as tables_of
+from gearshift.runtime.space.blocks import Block, BlockShape, BlockSubnet
+from gearshift.runtime.space.parts import projection_part
 from gearshift.runtime.tables.block import SCHEMA_VERSION
 from gearshift.runtime.tables.knapsack import Choice, Problem, best_choices, nearest
 from gearshift.runtime.tables.limits import COSTS, Limits, allow, told
@@ -67,7 +59,7 @@ class MixedRow:
 class MixedEstimate:
     """A net and the sums of its rows."""
 
-    subnet: MixedSubnet
+    subnet: BlockSubnet
     choice: Choice
     """The row of each stage."""
     loss: float
@@ -83,7 +75,7 @@ class MixedTables:
     """The rows of a search."""
 
     supernet: str
-    shape: MixedShape
+    shape: BlockShape
     rows: tuple[tuple[MixedRow, ...], ...]
     macs_tokens: int
     loss_tokens: int
@@ -93,7 +85,7 @@ class MixedTables:
         if not self.rows or not all(self.rows):
             raise InputError("block tables: expected stages with a block each at least")
 
-    def net_shape(self, embedding: int | None = None) -> MixedShape:
+    def net_shape(self, embedding: int | None = None) -> BlockShape:
         """The shape of a net of these blocks that stands alone, with embeddings of that width (the teacher's)."""
         return dataclasses.replace(self.shape, bridge=0, embedding=embedding or self.shape.embedding)
 
@@ -109,7 +101,7 @@ class MixedTables:
         """The sums of a choice, as a net that stands alone; `first_only`: see `best`."""
         limits, shape = limits or Limits(), self.net_shape(embedding)
         chosen = [rows[number] for rows, number in zip(self.rows, choice, strict=True)]
-        subnet = MixedSubnet(tuple(row.block for row in chosen))
+        subnet = BlockSubnet(tuple(row.block for row in chosen))
         return MixedEstimate(
             subnet,
             choice,
@@ -156,14 +148,14 @@ class MixedTables:
         """Plain values by name, for JSON."""
         return {
             "schema_version": SCHEMA_VERSION,
-            "kind": KIND,
+            "kind": BlockShape.kind,
             **{name: value for name, value in vars(self).items() if name != "rows"},
             "shape": self.shape.to_dict(),
             "rows": [[self._plain(row) for row in rows] for rows in self.rows],
         }
 
     def _plain(self, row: MixedRow) -> dict[str, Any]:
-        parts = block_parts(self.shape, row.block)
+        parts = self.shape.layer_parts(row.block)
         return {
             **row.block.to_dict(),
             "loss": row.loss,
@@ -175,16 +167,16 @@ class MixedTables:
     def from_dict(cls, raw: Mapping[str, Any]) -> MixedTables:
         """The tables that `to_dict` wrote; raises SchemaError where the form is another."""
         version = raw.get("schema_version")
-        if isinstance(version, bool) or version != SCHEMA_VERSION or raw.get("kind") != KIND:
+        if isinstance(version, bool) or version != SCHEMA_VERSION or raw.get("kind") != BlockShape.kind:
             found = f"{raw.get('kind', 'elastic')!r} of version {version!r}"
             newer = isinstance(version, int) and version > SCHEMA_VERSION
             hint = "install a newer gearshift" if newer else "search again with `gearshift nas-search`"
             raise SchemaError(
-                f"expected tables of kind {KIND!r}, schema version {SCHEMA_VERSION}, found {found}; {hint}"
+                f"expected tables of kind {BlockShape.kind!r}, schema version {SCHEMA_VERSION}, found {found}; {hint}"
             )
         try:
             given = {key: value for key, value in raw.items() if key not in ("schema_version", "kind")}
-            given["shape"] = MixedShape(**given["shape"])
+            given["shape"] = BlockShape(**given["shape"])
             given["rows"] = tuple(
                 tuple(MixedRow(Block.from_dict(row), float(row["loss"])) for row in rows) for rows in given["rows"]
             )
@@ -226,7 +218,7 @@ class _Search:
         limits: Limits,
         asked: list[str],
         latency: OperationLatency | None,
-        shape: MixedShape,
+        shape: BlockShape,
         first_only: bool,
     ) -> None:
         self.tables, self.limits, self.asked, self.latency, self.shape = tables, limits, asked, latency, shape
@@ -294,7 +286,7 @@ class _Search:
         if name == "latency_ms":
             assert self.latency is not None
             return self.latency.block(block, self.limits.length, first_only=pooled)
-        return float(sum(self._of(name, part) for part in block_parts(self.shape, block)))
+        return float(sum(self._of(name, part) for part in self.shape.layer_parts(block)))
 
     def _of(self, name: str, part: Any) -> int:
         if name == "bytes":
@@ -311,7 +303,7 @@ class _Search:
                 length = self.limits.length
                 values.append(self.latency.fixed(length) + sum(self.latency.projection(*p, length) for p in pairs))
                 continue
-            embeddings = {"parameters": tables_of(self.shape), "macs": 0}
-            base = table_bytes(self.shape, self.limits.precision) if name == "bytes" else embeddings[name]
+            embeddings = {"parameters": self.shape.embedding_parameters, "macs": 0}
+            base = self.shape.embedding_bytes(self.limits.precision) if name == "bytes" else embeddings[name]
             values.append(float(base + sum(self._of(name, projection_part(*pair)) for pair in pairs)))
         return np.array(values)

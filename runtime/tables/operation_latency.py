@@ -18,7 +18,8 @@ import numpy as np
 from gearshift.device_profiles.latency_table import between
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import ProfileError
-from gearshift.runtime.space.mixed import KERNELS, ROUNDS, Block, MixedShape, MixedSubnet
+from gearshift.runtime.space.blocks import Block, BlockShape, BlockSubnet
+from gearshift.runtime.space.parts import KERNELS, ROUNDS
 
 Cell = tuple[int, str]
 """Hidden size, operation."""
@@ -41,7 +42,7 @@ class OperationLatency:
     operations_ms: Mapping[Cell, tuple[float, ...]]
     """For each length: of an operation with its norm."""
 
-    def require(self, shape: MixedShape) -> None:
+    def require(self, shape: BlockShape) -> None:
         """Raise ProfileError where operations of another make were measured."""
         mine, its = (self.head_size, self.expansion), (shape.head_size, shape.expansion)
         if mine != its:
@@ -98,14 +99,14 @@ class OperationLatency:
         each, product = (between(self.lengths, column, length) for column in zip(*self.projection_ms, strict=True))
         return max(0.0, each + product * inputs * outputs * length / 1e6)
 
-    def predict(self, subnet: MixedSubnet, shape: MixedShape, length: int, *, first_only: bool = False) -> float:
+    def predict(self, subnet: BlockSubnet, shape: BlockShape, length: int, *, first_only: bool = False) -> float:
         """Milliseconds of a net for a text of that many tokens; raises ProfileError for another make of net.
 
         `first_only`: of one that answers from its first token alone.
         """
         self.require(shape)
         total = self.fixed(length)
-        total += sum(self.projection(*pair, length) for pair in subnet.projections(shape))
+        total += sum(self.projection(*pair, length) for pair in shape.joints([block.hidden for block in subnet.blocks]))
         *inner, last = subnet.blocks
         return total + sum(self.block(one, length) for one in inner) + self.block(last, length, first_only=first_only)
 
@@ -115,7 +116,7 @@ SWITCH_MS = 0.0011
 
 
 def fit_operation_latency(
-    shape: MixedShape, subnets: Mapping[str, MixedSubnet], table: LatencyTable, *, switches: int = 0
+    shape: BlockShape, subnets: Mapping[str, BlockSubnet], table: LatencyTable, *, switches: int = 0
 ) -> OperationLatency:
     """Least squares of relative errors over the measured subnets; raises ProfileError where the table has others.
 
@@ -159,9 +160,9 @@ PRODUCTS = 2
 """Place of the products of projections among the numbers that are fitted."""
 
 
-def _counts(subnet: MixedSubnet, shape: MixedShape, cells: list[Cell]) -> list[float]:
+def _counts(subnet: BlockSubnet, shape: BlockShape, cells: list[Cell]) -> list[float]:
     """1, projections, millions of their products with one token, and operations of each cell."""
-    pairs = [(one, other) for one, other in subnet.projections(shape) if one != other]
+    pairs = [(one, other) for one, other in shape.joints([block.hidden for block in subnet.blocks]) if one != other]
     found = [(block.hidden, name) for block in subnet.blocks for name in block.operations]
     return [
         1.0,

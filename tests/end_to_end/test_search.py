@@ -20,7 +20,8 @@ from gearshift.runtime import Engine
 from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.profiles.own import own_path
 from gearshift.runtime.profiles.store import this_device
-from gearshift.runtime.space.elastic import Option, Subnet
+from gearshift.runtime.space.space import Option
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.runtime.tables.block import load_tables
 from gearshift.runtime.tables.limits import Limits

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gearshift.runtime.files.atomic import replace_file
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.learning.devices import enough_memory, make_accelerator, smaller_steps

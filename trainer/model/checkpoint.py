@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from gearshift.errors import ModelError
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.hub import is_hub_name
 from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.huggingface import (

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gearshift.runtime.space.elastic import Kept, Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.subnet import Kept, Subnet
 from gearshift.trainer.data.batches import Batch
 
 HEAD = ("pooler.", "classifier.")

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.mixed import Block, MixedSubnet
+from gearshift.runtime.space.blocks import Block, BlockSubnet
 from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.mixed import MixedEstimate, MixedTables
 from gearshift.runtime.tables.operation_latency import OperationLatency
@@ -77,7 +77,7 @@ def _seeing_all(tables: MixedTables) -> MixedTables:
 
 
 @torch.no_grad()
-def net_losses(model: MixedModel, teacher: Teacher, subnets: Sequence[MixedSubnet], batches: Sequence[Batch]) -> Floats:
+def net_losses(model: MixedModel, teacher: Teacher, subnets: Sequence[BlockSubnet], batches: Sequence[Batch]) -> Floats:
     """(nets,) mean squared error of the last states over their variance, each block fed by the one before it."""
     device = training_device()
     model.eval().to(device)
@@ -94,7 +94,7 @@ def net_losses(model: MixedModel, teacher: Teacher, subnets: Sequence[MixedSubne
     return errors / spreads
 
 
-def _states(model: MixedModel, subnet: MixedSubnet, mask: Tensor, known: dict[tuple[Block, ...], Tensor]) -> Tensor:
+def _states(model: MixedModel, subnet: BlockSubnet, mask: Tensor, known: dict[tuple[Block, ...], Tensor]) -> Tensor:
     """The last states of a net; nets that begin alike share what they begin with."""
     *stages, last = model.stages
     for count, stage in enumerate(stages, start=1):

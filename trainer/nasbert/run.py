@@ -20,7 +20,8 @@ from tokenizers import Tokenizer
 
 from gearshift.errors import GearshiftError, ModelError
 from gearshift.runtime.files.atomic import replacing_directory
-from gearshift.runtime.space.mixed import MixedSpace, MixedSubnet
+from gearshift.runtime.space.blocks import BlockSubnet
+from gearshift.runtime.space.space import BlockSpace
 from gearshift.trainer.model.checkpoint import POOL, WEIGHTS, Run, load_run, load_tokenizer, save_tokenizer
 from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
 from gearshift.trainer.nasbert.model import MixedModel
@@ -51,7 +52,7 @@ class MixedRun:
 
     path: Path
     checkpoint: MixedCheckpoint
-    subnets: dict[str, MixedSubnet]
+    subnets: dict[str, BlockSubnet]
     accuracies: dict[str, float]
     """Name -> the task's metric on the test rows; empty before a net was tuned for a task."""
     facts: dict[str, Any]
@@ -71,7 +72,7 @@ def save_mixed_run(
     target: Path,
     checkpoint: MixedCheckpoint,
     *,
-    subnets: Mapping[str, MixedSubnet],
+    subnets: Mapping[str, BlockSubnet],
     accuracies: Mapping[str, float],
     facts: Mapping[str, Any],
 ) -> None:
@@ -80,7 +81,7 @@ def save_mixed_run(
     description = {
         "schema_version": SCHEMA_VERSION,
         "space": model.space.to_dict(),
-        "subnets": {name: subnet.to_dict() for name, subnet in subnets.items()},
+        "subnets": {name: subnet.to_plain() for name, subnet in subnets.items()},
         "head": asdict(model.head),
         "dropout": asdict(model.dropout),
         "norm_eps": model.norm_eps,
@@ -114,14 +115,14 @@ def load_mixed_run(path: Path) -> MixedRun:
         state = safetensors.torch.load_file(path / WEIGHTS)
         outputs = len(state["classifier.bias"]) if "classifier.bias" in state else 0
         model = MixedModel(
-            MixedSpace.from_dict(raw["space"]),
+            BlockSpace.from_dict(raw["space"]),
             outputs,
             head=Head(**raw["head"]),
             dropout=Dropout(**raw["dropout"]),
             norm_eps=float(raw["norm_eps"]),
         )
         model.load_state_dict(state)
-        subnets = {name: MixedSubnet.from_dict(subnet) for name, subnet in raw["subnets"].items()}
+        subnets = {name: BlockSubnet.from_plain(subnet) for name, subnet in raw["subnets"].items()}
         pool = json.loads((path / POOL).read_text(encoding="utf-8"))
         accuracies = {entry["name"]: float(entry["accuracy"]) for entry in pool}
         facts = dict(raw["facts"])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gearshift.runtime.files.atomic import require_replaceable, sha256_of
-from gearshift.runtime.space.mixed import MixedSpace
+from gearshift.runtime.space.space import BlockSpace, block_stage
 from gearshift.runtime.tables.block import TABLES
 from gearshift.runtime.tables.mixed import MixedRow, MixedTables, load_mixed_tables, save_mixed_tables
 from gearshift.runtime.tables.operation_latency import OperationLatency
@@ -178,7 +178,8 @@ def _times(latency: OperationLatency, size: int) -> dict[str, float]:
 def _save(teacher: Teacher, results: list[StageResult], facts: dict[str, Any], out: Path) -> Searched:
     """Put the stages behind the teacher's embeddings and before its head, and write all of it."""
     checkpoint = teacher.checkpoint
-    space = MixedSpace(bridged_shape(checkpoint.model.shape), tuple(result.stage for result in results))
+    stages = tuple(block_stage(number, result.blocks) for number, result in enumerate(results))
+    space = BlockSpace(bridged_shape(checkpoint.model.shape), stages)
     model = MixedModel(
         space,
         len(checkpoint.labels),
@@ -202,7 +203,7 @@ def _save(teacher: Teacher, results: list[StageResult], facts: dict[str, Any], o
         rows=tuple(
             tuple(
                 MixedRow(block, float(loss / result.scale))
-                for block, loss in zip(result.stage.options, result.losses, strict=True)
+                for block, loss in zip(result.blocks, result.losses, strict=True)
             )
             for result in results
         ),

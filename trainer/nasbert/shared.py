@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from gearshift.errors import InputError
 from gearshift.runtime.files.atomic import replace_file
-from gearshift.runtime.space.mixed import Block, MixedShape, MixedSubnet, block_parts, projection_part
+from gearshift.runtime.space.blocks import Block, BlockShape, BlockSubnet
+from gearshift.runtime.space.parts import projection_part
 from gearshift.runtime.tables.knapsack import Problem, best_choices
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet
@@ -41,7 +42,7 @@ LEVELS = 40
 class SharedNet:
     """A net of shared blocks, with what was measured of it."""
 
-    subnet: MixedSubnet
+    subnet: BlockSubnet
     macs: int
     summed: float
     """Of its blocks' losses against the teacher's states."""
@@ -101,29 +102,29 @@ def _encode(searched: Searched, data: DataSet, split: str) -> EncodedRows:
     return encode(data.splits[split], data.labels, checkpoint.tokenizer, max_length=length, task=data.task)
 
 
-def _candidates(searched: Searched, each: int) -> list[tuple[MixedSubnet, float]]:
+def _candidates(searched: Searched, each: int) -> list[tuple[BlockSubnet, float]]:
     """The best nets by summed loss at LEVELS sizes, by the multiply-accumulates of blocks with their projections."""
     rows = searched.tables.rows
     shape = searched.tables.shape
     losses = tuple(np.array([row.loss for row in stage]) for stage in rows)
     costs = tuple(np.array([[_macs(shape, row.block)] for row in stage], float) for stage in rows)
     least, most = (sum(getattr(cost, edge)() for cost in costs) for edge in ("min", "max"))
-    found: dict[MixedSubnet, float] = {}
+    found: dict[BlockSubnet, float] = {}
     for limit in np.geomspace(least, most, LEVELS):
         problem = Problem(losses, costs, np.array([limit]))
         for choice in best_choices(problem, each):
-            subnet = MixedSubnet(tuple(stage[number].block for stage, number in zip(rows, choice, strict=True)))
+            subnet = BlockSubnet(tuple(stage[number].block for stage, number in zip(rows, choice, strict=True)))
             found[subnet] = problem.totals(choice)[0]
     return list(found.items())
 
 
-def _macs(shape: MixedShape, block: Block) -> int:
+def _macs(shape: BlockShape, block: Block) -> int:
     around = [projection_part(shape.bridge, block.hidden), projection_part(block.hidden, shape.bridge)]
-    return sum(part.macs(MACS_TOKENS) for part in (*block_parts(shape, block), *around))
+    return sum(part.macs(MACS_TOKENS) for part in (*shape.layer_parts(block), *around))
 
 
 @torch.no_grad()
-def _losses(model: MixedModel, teacher: Teacher, subnets: Sequence[MixedSubnet], rows: EncodedRows) -> list[float]:
+def _losses(model: MixedModel, teacher: Teacher, subnets: Sequence[BlockSubnet], rows: EncodedRows) -> list[float]:
     """The distillation loss of each against the teacher's answers."""
     distillation = OBJECTIVES[rows.task].distillation
     device = training_device()
@@ -159,7 +160,7 @@ def _write(
     path = searched.run.path
     description: dict[str, Any] = json.loads((path / MIXED).read_text(encoding="utf-8"))
     description["facts"] |= known
-    description["subnets"] = {one.subnet.name: one.subnet.to_dict() for one in chosen}
+    description["subnets"] = {one.subnet.name: one.subnet.to_plain() for one in chosen}
     shape = searched.run.checkpoint.model.shape
     pool = [
         {

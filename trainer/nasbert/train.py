@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from gearshift.errors import InputError
 from gearshift.runtime.files.atomic import require_replaceable
-from gearshift.runtime.space.mixed import MixedSubnet, mixed_space
+from gearshift.runtime.space.blocks import BlockSubnet
+from gearshift.runtime.space.space import block_space
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.interrupted import claim_states, decisive
@@ -49,20 +50,20 @@ class Student(nn.Module):
     def __init__(self, net: MixedModel, hidden: int, *, masked: bool) -> None:
         super().__init__()
         self.net = net
-        widths = [stage.options[0].hidden for stage in net.space.stages]
+        widths = [block.hidden for block in net.full.blocks]
         self.projections = nn.ModuleList([] if masked else (nn.Linear(width, hidden) for width in widths))
         words, width = net.embeddings.word.weight.shape
         self.masked = MaskedHead(widths[-1], words, width, net.norm_eps) if masked else None
         start_small(self)
 
     @property
-    def subnet(self) -> MixedSubnet:
+    def subnet(self) -> BlockSubnet:
         """The net itself."""
-        return self.net.space.subnet([0] * len(self.net.space.stages))
+        return self.net.full
 
 
 def train_net(
-    subnet: MixedSubnet,
+    subnet: BlockSubnet,
     teacher: Teacher,
     texts: Sequence[Path],
     settings: NetSettings,
@@ -122,20 +123,20 @@ def train_net(
     return load_mixed_run(out)
 
 
-def _make(subnet: MixedSubnet, teacher: Teacher, settings: NetSettings) -> Student:
+def _make(subnet: BlockSubnet, teacher: Teacher, settings: NetSettings) -> Student:
     model = teacher.checkpoint.model
     bridged = bridged_shape(model.shape)
     shape = dataclasses.replace(bridged, bridge=0, embedding=settings.embedding)
     dropout = Dropout(settings.dropout, settings.dropout)
     head = Head("embedding", pooling=model.head.pooling)
-    net = MixedModel(mixed_space(shape, [subnet]), 0, head=head, dropout=dropout, norm_eps=model.norm_eps)
+    net = MixedModel(block_space(shape, [subnet]), 0, head=head, dropout=dropout, norm_eps=model.norm_eps)
     student = Student(net, model.shape.hidden, masked=settings.objective == "masked")
     if settings.embeddings_from == "teacher":
         take_embeddings(net.embeddings, model.embeddings)
     return student
 
 
-def _identity(subnet: MixedSubnet, teacher: Teacher, corpus: Corpus, settings: NetSettings) -> dict[str, Any]:
+def _identity(subnet: BlockSubnet, teacher: Teacher, corpus: Corpus, settings: NetSettings) -> dict[str, Any]:
     """What must be the same for an interrupted training to go on."""
     return {
         "settings": decisive(settings.to_dict()),

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet
-from gearshift.runtime.space.shape import EncoderShape, layer_macs
+from gearshift.runtime.space.parts import attention_part, ffn_part
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Option, Space, Stage
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.runtime.tables.block import BlockTables, Estimate
 from gearshift.runtime.tables.layer_latency import BlockLatency
@@ -43,8 +45,8 @@ CUT_LEVELS = 16
 
 def kinds_of_device(shape: EncoderShape) -> dict[str, BlockLatency]:
     """Imagined devices on which subnets rank differently; times in billions of MACs."""
-    head = layer_macs(shape, 1, 0, TOKENS) / 1e9
-    neuron = layer_macs(shape, 0, 1, TOKENS) / 1e9
+    head = attention_part(shape.hidden, shape.head_size).macs(TOKENS) / 1e9
+    neuron = ffn_part(shape.hidden, 1).macs(TOKENS) / 1e9
     layer = shape.heads * head + shape.neurons * neuron
     return {
         name: BlockLatency(

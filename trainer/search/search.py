@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from gearshift.errors import InputError, UnknownSubnetError
 from gearshift.runtime.files.atomic import replace_file, sha256_of
-from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Option, Space, Stage
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import subnet_name, uniform_subnet
 from gearshift.runtime.tables.block import TABLES, BlockTables, make_tables, save_tables
 from gearshift.trainer.data.batches import EncodedRows, encode

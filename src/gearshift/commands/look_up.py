@@ -15,8 +15,8 @@ from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.profiles.own import find_profile
 from gearshift.runtime.profiles.store import this_device
-from gearshift.runtime.space.elastic import Space
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Space
 from gearshift.runtime.space.uniform import subnet_name
 from gearshift.runtime.tables.block import TABLES, Estimate, load_tables
 from gearshift.runtime.tables.from_profile import block_latencies

@@ -11,7 +11,7 @@ from gearshift.commands.output import millions, percent, show, table
 from gearshift.commands.task_data import columns_for, columns_of, read_task_data
 from gearshift.errors import InputError
 from gearshift.runtime.bundle.bundle import open_bundle
-from gearshift.runtime.space.mixed import MixedSubnet, parse_subnet
+from gearshift.runtime.space.blocks import BlockSubnet, parse_subnet
 from gearshift.runtime.tables.from_profile import operation_latency
 from gearshift.runtime.tables.limits import COSTS, Limits
 from gearshift.runtime.tables.mixed import MixedEstimate
@@ -140,7 +140,7 @@ def train(options: argparse.Namespace) -> int:
 
 def _pick(
     options: argparse.Namespace, searched: Searched, settings: NetSettings
-) -> tuple[MixedSubnet, list[tuple[MixedEstimate, float]]]:
+) -> tuple[BlockSubnet, list[tuple[MixedEstimate, float]]]:
     """The net to train, and what was measured to find it."""
     limits = Limits(
         parameters=options.parameters,

@@ -11,7 +11,6 @@ from matplotlib import pyplot as plt
 
 from gearshift.drawing.log import check_format as check_format
 from gearshift.drawing.log import save_figure
-from gearshift.runtime.space.mixed import block_parts
 
 if TYPE_CHECKING:
     from gearshift.runtime.tables.layer_latency import BlockLatency
@@ -109,7 +108,7 @@ def plot_blocks(
     for number, (rounds, rows) in enumerate(zip(history, tables.rows, strict=True)):
         _draw_buckets(grid[0][number], rounds)
         grid[0][number].set_title(f"stage {number}: {rounds[0]['blocks']} blocks, {len(rows)} left", loc="left")
-        sizes = [sum(part.parameters for part in block_parts(tables.shape, row.block)) / 1e6 for row in rows]
+        sizes = [tables.shape.layer_parameters(row.block) / 1e6 for row in rows]
         panels = [(grid[1][number], sizes, "parameters of a block, millions")]
         if latency is not None:
             times = [latency.block(row.block, TOKENS) for row in rows]

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from gearshift.errors import InputError, ProfileError, SchemaError
-from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Option, Space, Stage
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.runtime.tables.block import BlockTables, load_tables, make_tables, save_tables
 from gearshift.runtime.tables.layer_latency import BlockLatency

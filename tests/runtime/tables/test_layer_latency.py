@@ -9,8 +9,8 @@ import pytest
 
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import ProfileError
-from gearshift.runtime.space.elastic import Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.tables.layer_latency import fit_block_latency, relative_errors
 
 SHAPE = EncoderShape(layers=6, hidden=384, heads=12, neurons=1536, vocabulary=100, positions=128, types=2)

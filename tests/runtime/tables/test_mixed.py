@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from gearshift.errors import InputError, ProfileError, SchemaError
-from gearshift.runtime.space.mixed import OPERATIONS, Block, MixedShape
+from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockShape
 from gearshift.runtime.tables.knapsack import ROUNDING
 from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.mixed import MixedEstimate, MixedRow, MixedTables, load_mixed_tables, save_mixed_tables
 from tests.runtime.tables.test_block import allowed
 from tests.runtime.tables.test_operation_latency import true_latency
 
-SHAPE = MixedShape(vocabulary=50, positions=128, types=2, embedding=48, head_size=8, bridge=48)
+SHAPE = BlockShape(vocabulary=50, positions=128, types=2, embedding=48, head_size=8, bridge=48)
 
 
 LATENCY = true_latency()

@@ -10,10 +10,10 @@ import pytest
 
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import ProfileError
-from gearshift.runtime.space.mixed import OPERATIONS, Block, MixedShape, MixedSubnet
+from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockShape, BlockSubnet
 from gearshift.runtime.tables.operation_latency import SWITCH_MS, OperationLatency, fit_operation_latency
 
-SHAPE = MixedShape(vocabulary=50, positions=128, types=2, embedding=48, head_size=8, bridge=16)
+SHAPE = BlockShape(vocabulary=50, positions=128, types=2, embedding=48, head_size=8, bridge=16)
 
 
 SIZES = (16, 32, 64)
@@ -33,15 +33,15 @@ def true_latency() -> OperationLatency:
     )
 
 
-def subnets(repeated: int = 4) -> dict[str, MixedSubnet]:
+def subnets(repeated: int = 4) -> dict[str, BlockSubnet]:
     """As `export.operations_bundle` makes them."""
     ones = [Block(size, ("attention",)) for size in SIZES]
     several = [Block(size, (name,) * repeated) for size, name in itertools.product(SIZES, OPERATIONS)]
     pairs = [*((block, ones[0]) for block in (*several, *ones)), *((one, one) for one in ones)]
-    return {net.name: net for net in map(MixedSubnet, pairs)}
+    return {net.name: net for net in map(BlockSubnet, pairs)}
 
 
-def table_of(nets: Mapping[str, MixedSubnet]) -> LatencyTable:
+def table_of(nets: Mapping[str, BlockSubnet]) -> LatencyTable:
     known = true_latency()
     times = {name: tuple(known.predict(net, SHAPE, length) for length in LENGTHS) for name, net in nets.items()}
     return LatencyTable("00", "fp32", "CPUExecutionProvider", 1, LENGTHS, times, times, 3, "made up", "2026-01-31")
@@ -54,8 +54,8 @@ def test_what_operations_and_projections_take_is_found_again() -> None:
     assert found.fixed_ms == pytest.approx(known.fixed_ms)
     for mine, its in zip(found.projection_ms, known.projection_ms, strict=True):
         assert mine == pytest.approx(its)
-    lone = MixedShape(**{**SHAPE.to_dict(), "bridge": 0})
-    net = MixedSubnet((Block(16, ("attention", "ffn")), Block(32, ("conv5", "conv3"))))
+    lone = BlockShape(**{**SHAPE.to_dict(), "bridge": 0})
+    net = BlockSubnet((Block(16, ("attention", "ffn")), Block(32, ("conv5", "conv3"))))
     for length in (8, 16, 40, 64, 100):
         assert found.predict(net, lone, length) == pytest.approx(known.predict(net, lone, length))
     sums = sum(known.operation(b.hidden, name, 64) for b in net.blocks for name in b.operations)
@@ -86,7 +86,7 @@ def test_tables_and_operations_of_another_space_are_refused() -> None:
 def test_nets_with_other_heads_or_neurons_are_refused(sizes: dict[str, int], told: str) -> None:
     shape = replace(SHAPE, bridge=0, **sizes)
     with pytest.raises(ProfileError, match=told):
-        true_latency().predict(MixedSubnet((Block(16, ("attention",)),)), shape, 16)
+        true_latency().predict(BlockSubnet((Block(16, ("attention",)),)), shape, 16)
 
 
 def test_of_a_net_that_answers_from_its_first_token_less_is_computed_from_its_last_look_on() -> None:
@@ -94,9 +94,9 @@ def test_of_a_net_that_answers_from_its_first_token_less_is_computed_from_its_la
     known, lone = true_latency(), replace(SHAPE, bridge=0)
 
     def last(*names: str) -> tuple[float, float]:
-        net = MixedSubnet((Block(16, ("ffn", "conv3")), Block(16, names)))
+        net = BlockSubnet((Block(16, ("ffn", "conv3")), Block(16, names)))
         whole, first = (known.predict(net, lone, 64, first_only=one) for one in (False, True))
-        rest = known.predict(MixedSubnet((Block(16, ("ffn", "conv3")),)), lone, 64)
+        rest = known.predict(BlockSubnet((Block(16, ("ffn", "conv3")),)), lone, 64)
         return whole - rest, first - rest
 
     def each(name: str) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gearshift.runtime.space.mixed import MixedSubnet
+from gearshift.runtime.space.blocks import BlockSubnet
 from gearshift.runtime.tables.limits import Limits
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.nasbert.corpus import read_corpus
@@ -32,7 +32,7 @@ def batches(teacher: Teacher, text: Path) -> list[Batch]:
 
 
 @torch.no_grad()
-def forward_loss(searched: Searched, teacher: Teacher, subnet: MixedSubnet, batches: list[Batch]) -> float:
+def forward_loss(searched: Searched, teacher: Teacher, subnet: BlockSubnet, batches: list[Batch]) -> float:
     """Squared error of the last states of all real tokens over their variance, by the model's own forward pass."""
     mine, theirs = searched.run.checkpoint.model.eval(), teacher.checkpoint.model.eval()
     errors, spreads = 0.0, 0.0
@@ -49,8 +49,9 @@ def test_the_loss_of_a_net_is_that_of_the_models_forward_pass(
     searched: Searched, teacher: Teacher, batches: list[Batch]
 ) -> None:
     """Nets that share blocks at their beginning, and nets that do not, are what they are alone."""
-    options = [stage.options[:3] for stage in searched.run.checkpoint.model.space.stages]
-    subnets = [MixedSubnet(blocks) for blocks in itertools.product(*options)]
+    space = searched.run.checkpoint.model.space
+    options = [list(space.options_of(place))[:3] for place in range(space.length)]
+    subnets = [BlockSubnet(blocks) for blocks in itertools.product(*options)]
     found = net_losses(searched.run.checkpoint.model, teacher, subnets, batches)
     expected = [forward_loss(searched, teacher, subnet, batches) for subnet in subnets]
     assert found.tolist() == pytest.approx(expected, rel=1e-4)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gearshift.drawing.search import plot_blocks
 from gearshift.errors import InputError, ModelError, ProfileError, SchemaError, StorageError
-from gearshift.runtime.space.mixed import OPERATIONS, block_parts
+from gearshift.runtime.space.blocks import OPERATIONS
 from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.operation_latency import OperationLatency
 from gearshift.trainer.data.batches import Batch
@@ -45,7 +45,7 @@ def test_so_many_blocks_of_each_bucket_are_left_after_the_rounds_that_takes(sear
 
 def test_rows_are_the_blocks_that_are_left_with_better_losses_than_a_constant(searched: Searched) -> None:
     for rows, stage in zip(searched.tables.rows, searched.run.checkpoint.model.space.stages, strict=True):
-        assert tuple(row.block for row in rows) == stage.options
+        assert tuple((row.block,) for row in rows) == tuple(option.layers for option in stage.options)
         assert len(rows) == 9
         assert min(row.loss for row in rows) < 0.9
 
@@ -183,7 +183,7 @@ def test_buckets_go_by_the_latency_of_a_device_too(
     states, device = searched.run.path.parent / "states", slow_attention(teacher)
     found = search_blocks(teacher, [text], SEARCH, tmp_path / "nas", states=states, latency=device)
     blocks, shape = all_blocks((8, 16), 4), bridged_shape(teacher.checkpoint.model.shape)
-    sizes = np.array([sum(part.parameters for part in block_parts(shape, block)) for block in blocks], float)
+    sizes = np.array([shape.layer_parameters(block) for block in blocks], float)
     times = np.array([device.block(block, 64) for block in blocks])
     expected, by_size = (quantile_buckets(costs, 3) for costs in ([sizes, times], [sizes]))
     assert (expected != by_size).any()

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Option, Space, Stage
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.runtime.tables.block import BlockTables, make_tables
 from gearshift.runtime.tables.layer_latency import BlockLatency
