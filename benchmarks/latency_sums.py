@@ -33,7 +33,7 @@ from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import Space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.runtime.tables.layer_latency import BlockLatency, fit_block_latency, relative_errors
+from gearshift.runtime.tables.layer_latency import LayerLatency, fit_layer_latency, relative_errors
 from gearshift.trainer.search.search import search_space
 
 LENGTHS = (16, 64, 128)
@@ -130,7 +130,7 @@ def judge(
     """The errors, and (measured, predicted) of every subnet and length."""
     every = {**fitted, **others}
     table = table_of(times, precision)
-    fit = partial(fit_block_latency, shape, every, table)
+    fit = partial(fit_layer_latency, shape, every, table)
     few, whole = fit(only=fitted), fit(only=every)
     errors = relative_errors(few, every, table, others)
     best = relative_errors(whole, every, table, others)
@@ -147,7 +147,7 @@ def judge(
     return row, pairs(few, others, table)
 
 
-def pairs(fit: BlockLatency, subnets: dict[str, Subnet], table: LatencyTable) -> list[tuple[float, float]]:
+def pairs(fit: LayerLatency, subnets: dict[str, Subnet], table: LatencyTable) -> list[tuple[float, float]]:
     """(measured, predicted) milliseconds."""
     return [
         (measured, fit.predict(subnet, length))

@@ -33,6 +33,7 @@ from gearshift.runtime.bundle.manifest import INPUTS
 from gearshift.runtime.profiles.timing import interleave, pin
 from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockSubnet
 from gearshift.runtime.space.space import BlockSpace, block_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.tables.operation_latency import OperationLatency, fit_operation_latency
 from gearshift.trainer.nasbert.blocks import block_sizes, bridged_shape
 
@@ -64,7 +65,7 @@ def main() -> None:
         alone, times = measure(timed, own, precision, options.rounds)
         fit = fit_operation_latency(bridged, operations, table_of(alone, precision), switches=together.switches)
         points = [
-            (float(np.median(runs)), fit.predict(nets[name], lone, tokens))
+            (float(np.median(runs)), fit.predict(nets[name], tokens, shape=lone))
             for name, columns in times.items()
             for tokens, runs in zip(LENGTHS, columns, strict=True)
         ]
@@ -97,21 +98,21 @@ def main() -> None:
     plot(drawn, RESULTS / "latency-sums-operations.png")
 
 
-def draw(sizes: tuple[int, ...], count: int) -> dict[str, BlockSubnet]:
+def draw(sizes: tuple[int, ...], count: int) -> dict[str, Subnet[Block]]:
     """Random nets."""
     source = random.Random(0)
 
     def block() -> Block:
         return Block(source.choice(sizes), tuple(source.choice(OPERATIONS) for _ in range(source.randint(1, LONGEST))))
 
-    found: dict[str, BlockSubnet] = {}
+    found: dict[str, Subnet[Block]] = {}
     while len(found) < count:
         net = BlockSubnet(tuple(block() for _ in range(BLOCKS)))
         found[net.name] = net
     return found
 
 
-Subjects = Mapping[str, tuple[BlockSpace, BlockSubnet]]
+Subjects = Mapping[str, tuple[BlockSpace, Subnet[Block]]]
 """Name -> a net and the space of the graph that it is in."""
 
 

@@ -47,7 +47,8 @@ from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import Space, block_space, cut_space
-from gearshift.runtime.tables.block import TABLES, BlockTables, load_tables, save_tables
+from gearshift.runtime.tables.tables import Tables
+from gearshift.runtime.tables.tables_file import TABLES, load_tables, save_tables
 from gearshift.trainer.data.batches import Batch, EncodedRows, encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.learning.evaluate import with_reference
@@ -173,7 +174,7 @@ def export_bundle(
 
 def _prepared(
     run: AnyRun, rows: Sequence[Row], vocabulary: Collection[str] | None
-) -> tuple[AnyRun, EncodedRows, BlockTables | None, VocabularyReport | None]:
+) -> tuple[AnyRun, EncodedRows, Tables | None, VocabularyReport | None]:
     """The run with the vocabulary that was asked for, the rows in its tokens, and its block tables."""
     encoded, tables = with_reference(run.checkpoint.model, _encoded(run, rows)), _tables(run)
     if vocabulary is None:
@@ -199,7 +200,7 @@ def _space(run: AnyRun, layers_per_stage: int) -> Space[Any, Any]:
     return cut_space(run.checkpoint.model.shape, list(run.subnets.values()), layers_per_stage)
 
 
-def _tables(run: AnyRun) -> BlockTables | None:
+def _tables(run: AnyRun) -> Tables | None:
     """The block tables of a run that was searched; raises SchemaError where they are another's."""
     path = run.path / TABLES
     if isinstance(run, MixedRun) or not path.is_file():

@@ -22,6 +22,7 @@ from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockSubnet
 from gearshift.runtime.space.space import BlockSpace, block_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.elastic import Dropout, Head
 from gearshift.trainer.nasbert.model import MixedModel
@@ -37,7 +38,7 @@ ROWS = 8
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "runs", "away", "from", "them"]
 
 
-def operation_subnets(sizes: Sequence[int]) -> dict[str, BlockSubnet]:
+def operation_subnets(sizes: Sequence[int]) -> dict[str, Subnet[Block]]:
     """Name -> subnet of two blocks, for hidden sizes of which the least is the bridge's."""
     ones = {size: Block(size, (OPERATIONS[0],)) for size in sizes}
     small = ones[min(sizes)]

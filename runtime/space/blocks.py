@@ -40,9 +40,6 @@ class Block:
                 f"{', '.join(self.operations) or 'none'}"
             )
 
-    def __str__(self) -> str:
-        return self.name
-
     @property
     def name(self) -> str:
         """Name such as `128MFS3`."""
@@ -65,11 +62,6 @@ class BlockSubnet(Subnet[Block]):
     def _check(self) -> None:
         if not self.layers:
             raise InputError("subnet of blocks: expected a block at least, got none")
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """Its layers."""
-        return self.layers
 
     @property
     def name(self) -> str:
@@ -162,6 +154,10 @@ class BlockShape(Shape[Block]):
     def width(self, layer: Block) -> int:
         """Width at which a block computes."""
         return layer.hidden
+
+    def layer_differences(self, other: Shape[Any]) -> str:
+        """Sizes of the operations that another shape has otherwise."""
+        return self.differences(other, ("kind", "head_size", "expansion"))
 
     def fits(self, layers: Sequence[Block]) -> bool:
         """Whether all blocks have whole heads."""

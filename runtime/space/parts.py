@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 KERNELS = {"conv3": 3, "conv5": 5, "conv7": 7}
 """Separable convolution -> tokens that it looks at."""
@@ -26,15 +26,19 @@ class Part:
     attended: int = 0
     """Dimensions over which tokens attend to one another."""
 
-    @property
+    @cached_property
+    def weights(self) -> int:
+        """Numbers in its matrices."""
+        return sum(inputs * outputs for inputs, outputs in self.matrices)
+
+    @cached_property
     def parameters(self) -> int:
         """All numbers that are learnt."""
-        return sum(inputs * outputs for inputs, outputs in self.matrices) + self.others
+        return self.weights + self.others
 
     def macs(self, tokens: int) -> int:
         """Multiply-accumulates for one text."""
-        products = sum(inputs * outputs for inputs, outputs in self.matrices)
-        return tokens * (products + self.filters) + 2 * tokens * tokens * self.attended
+        return tokens * (self.weights + self.filters) + 2 * tokens * tokens * self.attended
 
     def bytes(self, precision: str) -> int:
         """Bytes of the weights at `fp32`, `fp16` or `int8`.
@@ -43,7 +47,7 @@ class Part:
         """
         if precision != "int8":
             return self.parameters * {"fp32": 4, "fp16": 2}[precision]
-        return sum(inputs * outputs + 5 * outputs for inputs, outputs in self.matrices) + 4 * self.others
+        return self.weights + 5 * sum(outputs for _, outputs in self.matrices) + 4 * self.others
 
 
 @lru_cache(maxsize=4096)

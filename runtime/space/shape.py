@@ -45,14 +45,9 @@ class EncoderShape(Shape[Layer]):
         """Dimensions of one head."""
         return self.hidden // self.heads
 
-    def layer_differences(self, other: EncoderShape) -> str:
-        """Which sizes of the layers another shape has otherwise, such as `hidden 384, not 312`; empty where none.
-
-        Vocabulary, positions, types and the width of the embeddings are not of the layers.
-        """
-        names = ("layers", "hidden", "heads", "neurons")
-        pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
-        return ", ".join(f"{name} {mine}, not {its}" for name, mine, its in pairs if mine != its)
+    def layer_differences(self, other: Shape[Any]) -> str:
+        """Sizes of the layers that another shape has otherwise."""
+        return self.differences(other, ("kind", "layers", "hidden", "heads", "neurons"))
 
     def to_dict(self) -> dict[str, int]:
         """Plain integers by name, for JSON."""

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic
 
 from gearshift.errors import InputError, UnknownSubnetError
 from gearshift.runtime.space.blocks import Block, BlockShape, BlockSubnet
 from gearshift.runtime.space.shape import EncoderShape, read_layers
-from gearshift.runtime.space.subnet import SKIPPED, Shape, Subnet
+from gearshift.runtime.space.subnet import SKIPPED, L, Shape, Subnet
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    L = TypeVar("L", default=tuple[int, int])
     S = TypeVar("S", bound=Shape[Any], default=EncoderShape)
 else:
     from typing import TypeVar
 
-    L, S = TypeVar("L"), TypeVar("S")
+    S = TypeVar("S")
 
 Choice = tuple[int, ...]
 """An option of each stage: the integers that the graph takes for a subnet."""
@@ -83,7 +83,7 @@ class Space(Generic[L, S]):
             first += stage.length
         self.shape.check(self._plain_stages())
 
-    @property
+    @cached_property
     def length(self) -> int:
         """Number of layers that all stages cover."""
         return sum(stage.length for stage in self.stages)
@@ -102,7 +102,7 @@ class Space(Generic[L, S]):
             part = Option(subnet.layers[stage.first : stage.first + stage.length])
             if part not in stage.options:
                 raise UnknownSubnetError(
-                    f"no option at {self.shape.unit} {stage.first} keeps {', '.join(map(str, part.layers))}; "
+                    f"no option at {self.shape.unit} {stage.first} keeps {part.layers}; "
                     "export the bundle with this subnet"
                 )
             indices.append(stage.options.index(part))

@@ -63,6 +63,18 @@ class Shape(ABC, Generic[L]):
         """Width at which a layer computes."""
 
     @abstractmethod
+    def layer_differences(self, other: Shape[Any]) -> str:
+        """Sizes of the layers that another shape has otherwise, such as `hidden 384, not 312`; empty where none.
+
+        Vocabulary, positions, types and the width of the embeddings are not of the layers.
+        """
+
+    def differences(self, other: Shape[Any], names: Sequence[str]) -> str:
+        """Sizes of these names that another shape has otherwise, or lacks."""
+        pairs = [(name, getattr(self, name), getattr(other, name, None)) for name in names]
+        return ", ".join(f"{name} {mine}, not {its}" for name, mine, its in pairs if mine != its)
+
+    @abstractmethod
     def fits(self, layers: Sequence[L]) -> bool:
         """Whether a net of this shape has these layers."""
 
@@ -137,6 +149,11 @@ class Subnet(Generic[L]):
             raise InputError("subnet: every layer is skipped; at least one must be kept")
 
     @property
+    def name(self) -> str:
+        """Its layers one after the other, such as `12x3072-0x0`; pools have shorter names (`uniform.subnet_name`)."""
+        return "-".join("x".join(map(str, layer)) for layer in self.layers)  # type: ignore[call-overload]
+
+    @property
     def places(self) -> tuple[int, ...]:
         """Numbers of the layers that run, in order."""
         return tuple(place for place, layer in enumerate(self.layers) if layer != SKIPPED)
@@ -149,10 +166,13 @@ class Subnet(Generic[L]):
         """Whether this is a subnet of a net of that shape."""
         return shape.fits(self.layers)
 
+    def widths(self, shape: Shape[L]) -> list[int]:
+        """Widths at which its layers compute."""
+        return [shape.width(layer) for layer in self.layers]
+
     def parts(self, shape: Shape[L]) -> list[Part]:
         """Everything but the embedding tables and the task head."""
-        widths = [shape.width(layer) for layer in self.layers]
-        projections = (projection_part(*pair) for pair in shape.joints(widths))
+        projections = (projection_part(*pair) for pair in shape.joints(self.widths(shape)))
         return [*projections, *(part for layer in self.layers for part in shape.layer_parts(layer))]
 
     def parameters(self, shape: Shape[L]) -> int:

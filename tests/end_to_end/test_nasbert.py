@@ -202,10 +202,10 @@ def test_operators_of_other_engines_will_do(folder: Path, tmp_path: Path) -> Non
         (("nas-train", "nas", "-o", "y"), "expected either limits, such as --parameters 5e6, or a net by name"),
         (("nas-train", "nas", "-o", "y", "--net", "8M-8F", "--macs", "9"), "expected either limits, such as"),
         (("nas-train", "nas", "-o", "y", "--latency-ms", "9"), "expected --profile and --operations beside it"),
-        (("nas-train", "nas", "-o", "y", "--bytes", "9"), "no net is within 9 bytes; the nearest takes"),
+        (("nas-train", "nas", "-o", "y", "--bytes", "9"), "no subnet is within 9 bytes; the nearest takes"),
         (("nas-pool", "nas", "--data", "data"), "its teacher was not trained for a task"),
         (("nas-train", "nas", "-o", "y", "--net", "8MX-8F"), "expected blocks such as 128MFS3"),
-        (("nas-train", "nas", "-o", "y", "--parameters", "9"), "no net is within 9 parameters; the nearest takes"),
+        (("nas-train", "nas", "-o", "y", "--parameters", "9"), "no subnet is within 9 parameters; the nearest takes"),
         (
             ("nas-train", "data", "-o", "y", "--parameters", "9"),
             "expected a run directory with mixed.json, found none; make one with `gearshift nas-search`",

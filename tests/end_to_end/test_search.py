@@ -23,8 +23,8 @@ from gearshift.runtime.profiles.store import this_device
 from gearshift.runtime.space.space import Option
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.runtime.tables.block import load_tables
 from gearshift.runtime.tables.limits import Limits
+from gearshift.runtime.tables.tables_file import load_tables
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.dynabert.supernet import Supernet

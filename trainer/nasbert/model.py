@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from gearshift.runtime.space.blocks import Block, BlockShape, BlockSubnet
 from gearshift.runtime.space.parts import KERNELS, ROUNDS
 from gearshift.runtime.space.space import BlockSpace
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.model.elastic import Dropout, Embeddings, Head, Output, TaskModel, attend
 
@@ -194,19 +195,19 @@ class MixedModel(TaskModel):
         return self.space.shape
 
     @property
-    def full(self) -> BlockSubnet:
+    def full(self) -> Subnet[Block]:
         """The subnet of most parameters."""
         parameters = self.shape.layer_parameters
         places = range(self.space.length)
         return BlockSubnet(tuple(max(self.space.options_of(place), key=parameters) for place in places))
 
-    def forward(self, batch: Batch, subnet: BlockSubnet) -> Output:
+    def forward(self, batch: Batch, subnet: Subnet[Block]) -> Output:
         """Logits of a subnet, and its states: embeddings, then what each block passes on."""
         drop = self.dropout.hidden
         hidden = F.dropout(self.embeddings(batch.input_ids, batch.token_type_ids), drop, self.training)
         mask = batch.attention_mask.bool()
         states = [hidden]
-        for stage, block in zip(self.stages, subnet.blocks, strict=True):
+        for stage, block in zip(self.stages, subnet.layers, strict=True):
             hidden = stage(hidden, mask, block)
             states.append(hidden)
         return Output(self.answer(hidden, batch.attention_mask), tuple(states))

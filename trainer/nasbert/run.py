@@ -20,8 +20,9 @@ from tokenizers import Tokenizer
 
 from gearshift.errors import GearshiftError, ModelError
 from gearshift.runtime.files.atomic import replacing_directory
-from gearshift.runtime.space.blocks import BlockSubnet
+from gearshift.runtime.space.blocks import Block, BlockSubnet
 from gearshift.runtime.space.space import BlockSpace
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.model.checkpoint import POOL, WEIGHTS, Run, load_run, load_tokenizer, save_tokenizer
 from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
 from gearshift.trainer.nasbert.model import MixedModel
@@ -52,7 +53,7 @@ class MixedRun:
 
     path: Path
     checkpoint: MixedCheckpoint
-    subnets: dict[str, BlockSubnet]
+    subnets: dict[str, Subnet[Block]]
     accuracies: dict[str, float]
     """Name -> the task's metric on the test rows; empty before a net was tuned for a task."""
     facts: dict[str, Any]
@@ -72,7 +73,7 @@ def save_mixed_run(
     target: Path,
     checkpoint: MixedCheckpoint,
     *,
-    subnets: Mapping[str, BlockSubnet],
+    subnets: Mapping[str, Subnet[Block]],
     accuracies: Mapping[str, float],
     facts: Mapping[str, Any],
 ) -> None:
@@ -122,7 +123,9 @@ def load_mixed_run(path: Path) -> MixedRun:
             norm_eps=float(raw["norm_eps"]),
         )
         model.load_state_dict(state)
-        subnets = {name: BlockSubnet.from_plain(subnet) for name, subnet in raw["subnets"].items()}
+        subnets: dict[str, Subnet[Block]] = {
+            name: BlockSubnet.from_plain(subnet) for name, subnet in raw["subnets"].items()
+        }
         pool = json.loads((path / POOL).read_text(encoding="utf-8"))
         accuracies = {entry["name"]: float(entry["accuracy"]) for entry in pool}
         facts = dict(raw["facts"])

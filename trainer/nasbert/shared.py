@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from gearshift.errors import InputError
 from gearshift.runtime.files.atomic import replace_file
-from gearshift.runtime.space.blocks import Block, BlockShape, BlockSubnet
+from gearshift.runtime.space.blocks import Block, BlockShape
 from gearshift.runtime.space.parts import projection_part
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.tables.knapsack import Problem, best_choices
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet
@@ -42,7 +43,7 @@ LEVELS = 40
 class SharedNet:
     """A net of shared blocks, with what was measured of it."""
 
-    subnet: BlockSubnet
+    subnet: Subnet[Block]
     macs: int
     summed: float
     """Of its blocks' losses against the teacher's states."""
@@ -102,19 +103,19 @@ def _encode(searched: Searched, data: DataSet, split: str) -> EncodedRows:
     return encode(data.splits[split], data.labels, checkpoint.tokenizer, max_length=length, task=data.task)
 
 
-def _candidates(searched: Searched, each: int) -> list[tuple[BlockSubnet, float]]:
+def _candidates(searched: Searched, each: int) -> list[tuple[Subnet[Block], float]]:
     """The best nets by summed loss at LEVELS sizes, by the multiply-accumulates of blocks with their projections."""
-    rows = searched.tables.rows
-    shape = searched.tables.shape
-    losses = tuple(np.array([row.loss for row in stage]) for stage in rows)
-    costs = tuple(np.array([[_macs(shape, row.block)] for row in stage], float) for stage in rows)
+    tables = searched.tables
+    space = tables.space
+    losses = tuple(np.array([row.loss for row in rows]) for rows in tables.rows)
+    blocks = [tuple(space.options_of(stage)) for stage in range(space.length)]
+    costs = tuple(np.array([[_macs(space.shape, block)] for block in of_stage], float) for of_stage in blocks)
     least, most = (sum(getattr(cost, edge)() for cost in costs) for edge in ("min", "max"))
-    found: dict[BlockSubnet, float] = {}
+    found: dict[Subnet[Block], float] = {}
     for limit in np.geomspace(least, most, LEVELS):
         problem = Problem(losses, costs, np.array([limit]))
         for choice in best_choices(problem, each):
-            subnet = BlockSubnet(tuple(stage[number].block for stage, number in zip(rows, choice, strict=True)))
-            found[subnet] = problem.totals(choice)[0]
+            found[space.subnet(choice)] = problem.totals(choice)[0]
     return list(found.items())
 
 
@@ -124,7 +125,7 @@ def _macs(shape: BlockShape, block: Block) -> int:
 
 
 @torch.no_grad()
-def _losses(model: MixedModel, teacher: Teacher, subnets: Sequence[BlockSubnet], rows: EncodedRows) -> list[float]:
+def _losses(model: MixedModel, teacher: Teacher, subnets: Sequence[Subnet[Block]], rows: EncodedRows) -> list[float]:
     """The distillation loss of each against the teacher's answers."""
     distillation = OBJECTIVES[rows.task].distillation
     device = training_device()

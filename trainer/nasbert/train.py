@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from gearshift.errors import InputError
 from gearshift.runtime.files.atomic import require_replaceable
-from gearshift.runtime.space.blocks import BlockSubnet
+from gearshift.runtime.space.blocks import Block
 from gearshift.runtime.space.space import block_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.interrupted import claim_states, decisive
@@ -50,20 +51,20 @@ class Student(nn.Module):
     def __init__(self, net: MixedModel, hidden: int, *, masked: bool) -> None:
         super().__init__()
         self.net = net
-        widths = [block.hidden for block in net.full.blocks]
+        widths = [block.hidden for block in net.full.layers]
         self.projections = nn.ModuleList([] if masked else (nn.Linear(width, hidden) for width in widths))
         words, width = net.embeddings.word.weight.shape
         self.masked = MaskedHead(widths[-1], words, width, net.norm_eps) if masked else None
         start_small(self)
 
     @property
-    def subnet(self) -> BlockSubnet:
+    def subnet(self) -> Subnet[Block]:
         """The net itself."""
         return self.net.full
 
 
 def train_net(
-    subnet: BlockSubnet,
+    subnet: Subnet[Block],
     teacher: Teacher,
     texts: Sequence[Path],
     settings: NetSettings,
@@ -79,10 +80,10 @@ def train_net(
     require_replaceable(out, marker=MIXED)
     shape = teacher.checkpoint.model.shape
     boundaries = boundaries_of(shape.layers, settings.block_layers)
-    if len(subnet.blocks) != len(boundaries) - 1:
+    if len(subnet.layers) != len(boundaries) - 1:
         raise InputError(
             f"net {subnet.name}: expected {len(boundaries) - 1} blocks, one for {settings.block_layers} layers of the "
-            f"teacher each, got {len(subnet.blocks)}"
+            f"teacher each, got {len(subnet.layers)}"
         )
     corpus = read_corpus(
         texts,
@@ -123,7 +124,7 @@ def train_net(
     return load_mixed_run(out)
 
 
-def _make(subnet: BlockSubnet, teacher: Teacher, settings: NetSettings) -> Student:
+def _make(subnet: Subnet[Block], teacher: Teacher, settings: NetSettings) -> Student:
     model = teacher.checkpoint.model
     bridged = bridged_shape(model.shape)
     shape = dataclasses.replace(bridged, bridge=0, embedding=settings.embedding)
@@ -136,7 +137,7 @@ def _make(subnet: BlockSubnet, teacher: Teacher, settings: NetSettings) -> Stude
     return student
 
 
-def _identity(subnet: BlockSubnet, teacher: Teacher, corpus: Corpus, settings: NetSettings) -> dict[str, Any]:
+def _identity(subnet: Subnet[Block], teacher: Teacher, corpus: Corpus, settings: NetSettings) -> dict[str, Any]:
     """What must be the same for an interrupted training to go on."""
     return {
         "settings": decisive(settings.to_dict()),
@@ -151,7 +152,7 @@ def _hidden_losses(
 ) -> tuple[Loss, Loss]:
     """The mean over the blocks of the squared error behind each over the variance of what the teacher gives there."""
     texts = read_states(teacher, corpus, settings.block_layers, folder)
-    spread = _spread(texts[1], len(student.subnet.blocks))
+    spread = _spread(texts[1], len(student.subnet.layers))
 
     def of(text: Text) -> Loss:
         def loss(batch: Batch, seed: int) -> Tensor:

@@ -27,7 +27,8 @@ from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import Option, Space, Stage
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import subnet_name, uniform_subnet
-from gearshift.runtime.tables.block import TABLES, BlockTables, make_tables, save_tables
+from gearshift.runtime.tables.tables import Tables, make_tables
+from gearshift.runtime.tables.tables_file import TABLES, save_tables
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.learning.devices import training_device
@@ -98,7 +99,7 @@ class PoolMember:
 class SearchReport:
     """What a search found."""
 
-    tables: BlockTables
+    tables: Tables
     pool: tuple[PoolMember, ...]
     metric: str
     test_rows: int
@@ -139,7 +140,7 @@ def search_space(
     return Space(shape, tuple(stages))
 
 
-def measure_tables(scorer: Scorer, space: Space, *, supernet: str, rows: int) -> BlockTables:
+def measure_tables(scorer: Scorer, space: Space, *, supernet: str, rows: int) -> Tables:
     """The tables of a space: every option of every stage alone, all else full. Shows a bar on a terminal."""
     full = Subnet(((space.shape.heads, space.shape.neurons),) * space.shape.layers)
     base = scorer(full)
@@ -219,7 +220,7 @@ def search_run(
     )
 
 
-def summed(tables: BlockTables, subnet: Subnet) -> float | None:
+def summed(tables: Tables, subnet: Subnet) -> float | None:
     """The summed loss of a subnet; None where the tables do not have it."""
     try:
         return tables.loss(subnet)

@@ -16,12 +16,12 @@ from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.profiles.own import find_profile
 from gearshift.runtime.profiles.store import this_device
 from gearshift.runtime.space.shape import EncoderShape
-from gearshift.runtime.space.space import Space
 from gearshift.runtime.space.uniform import subnet_name
-from gearshift.runtime.tables.block import TABLES, Estimate, load_tables
-from gearshift.runtime.tables.from_profile import block_latencies
-from gearshift.runtime.tables.layer_latency import BlockLatency
+from gearshift.runtime.tables.from_profile import latency_at
+from gearshift.runtime.tables.latency import LatencyPredictor
 from gearshift.runtime.tables.limits import Limits
+from gearshift.runtime.tables.tables import Estimate
+from gearshift.runtime.tables.tables_file import TABLES, load_tables
 
 
 def add_look_up(listed: Any) -> None:
@@ -42,8 +42,6 @@ def look_up(options: argparse.Namespace) -> int:
     """Show the subnets of least summed loss within the limits."""
     bundle = open_bundle(options.bundle)
     space = bundle.manifest.space
-    if not isinstance(space, Space):
-        raise InputError(f"{options.bundle}: expected the bundle of a supernet, found one of mixed operations")
     tables = load_tables(bundle.path / TABLES, shape=space.shape)
     limits = Limits(
         options.latency_ms, options.parameters, options.bytes, options.macs, options.length, options.precision
@@ -85,7 +83,7 @@ def _plain(one: Estimate, shape: EncoderShape, bundle: Bundle, precision: str) -
     }
 
 
-def _latency(options: argparse.Namespace, bundle: Bundle) -> BlockLatency | None:
+def _latency(options: argparse.Namespace, bundle: Bundle) -> LatencyPredictor | None:
     """The latencies of a device, of the fewest threads that were measured; None where nobody asks for them."""
     path = options.profile
     if path is None:
@@ -100,11 +98,4 @@ def _latency(options: argparse.Namespace, bundle: Bundle) -> BlockLatency | None
                 "all the same with --profile"
             )
         path = found.path
-    known = block_latencies(path, bundle)
-    latencies = [one for one in known.values() if one.precision == options.precision]
-    if not latencies:
-        raise ProfileError(
-            f"{path}: expected a {options.precision} table of {options.bundle}, found {'; '.join(known)}; measure it "
-            f"with `gearshift bench {options.bundle}`"
-        )
-    return min(latencies, key=lambda one: one.threads)
+    return latency_at(path, bundle, options.precision)

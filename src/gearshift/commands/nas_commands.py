@@ -11,11 +11,12 @@ from gearshift.commands.output import millions, percent, show, table
 from gearshift.commands.task_data import columns_for, columns_of, read_task_data
 from gearshift.errors import InputError
 from gearshift.runtime.bundle.bundle import open_bundle
-from gearshift.runtime.space.blocks import BlockSubnet, parse_subnet
-from gearshift.runtime.tables.from_profile import operation_latency
+from gearshift.runtime.space.blocks import Block, parse_subnet
+from gearshift.runtime.space.subnet import Subnet
+from gearshift.runtime.tables.from_profile import latency_at
+from gearshift.runtime.tables.latency import LatencyPredictor
 from gearshift.runtime.tables.limits import COSTS, Limits
-from gearshift.runtime.tables.mixed import MixedEstimate
-from gearshift.runtime.tables.operation_latency import OperationLatency
+from gearshift.runtime.tables.tables import Estimate
 
 if TYPE_CHECKING:
     from gearshift.trainer.nasbert.search import Searched
@@ -49,9 +50,11 @@ def search(options: argparse.Namespace) -> int:
         *table(
             ("best block", "loss", "parameters"),
             [
-                (row.block.name, f"{row.loss:.3f}", millions(plain["parameters"]))
-                for rows, stage in zip(tables.rows, tables.to_dict()["rows"], strict=True)
-                for row, plain in [min(zip(rows, stage, strict=True), key=lambda pair: pair[0].loss)]
+                (block.name, f"{row.loss:.3f}", millions(row.parameters))
+                for number, rows in enumerate(tables.rows)
+                for block, row in [
+                    min(zip(tables.space.options_of(number), rows, strict=True), key=lambda p: p[1].loss)
+                ]
             ],
         ),
     ]
@@ -89,7 +92,9 @@ def operations(options: argparse.Namespace) -> int:
     from gearshift.trainer.nasbert.search import load_searched
 
     searched = load_searched(options.nas)
-    known = {row.block.hidden for rows in searched.tables.rows for row in rows}
+    known = {
+        block.hidden for stage in range(len(searched.tables.rows)) for block in searched.tables.space.options_of(stage)
+    }
     bundle = export_operations(searched.run.checkpoint, options.sizes or sorted(known), options.output)
     count = len(bundle.pool(bundle.precisions[0]))
     show(
@@ -140,7 +145,7 @@ def train(options: argparse.Namespace) -> int:
 
 def _pick(
     options: argparse.Namespace, searched: Searched, settings: NetSettings
-) -> tuple[BlockSubnet, list[tuple[MixedEstimate, float]]]:
+) -> tuple[Subnet[Block], list[tuple[Estimate[Block], float]]]:
     """The net to train, and what was measured to find it."""
     limits = Limits(
         parameters=options.parameters,
@@ -177,13 +182,13 @@ def _pick(
     return ranked[0][0].subnet, ranked
 
 
-def _device(options: argparse.Namespace) -> OperationLatency | None:
+def _device(options: argparse.Namespace) -> LatencyPredictor[Block] | None:
     """The times of a device's operations, where one was measured."""
     if options.profile is None and options.operations is None:
         return None
     if options.profile is None or options.operations is None:
         raise InputError("expected both --profile and --operations, the bundle that it was measured with")
-    return operation_latency(options.profile, open_bundle(options.operations), options.precision)
+    return latency_at(options.profile, open_bundle(options.operations), options.precision)
 
 
 def pool(options: argparse.Namespace) -> int:

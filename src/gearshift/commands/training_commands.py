@@ -14,8 +14,8 @@ from gearshift.commands.output import table as _table
 from gearshift.commands.task_data import columns_of, data_path
 from gearshift.commands.task_data import read_task_data as _read_data
 from gearshift.runtime import InputError, open_bundle
-from gearshift.runtime.tables.from_profile import block_latencies
-from gearshift.runtime.tables.layer_latency import BlockLatency
+from gearshift.runtime.tables.from_profile import latencies
+from gearshift.runtime.tables.latency import LatencyPredictor
 
 if TYPE_CHECKING:
     from gearshift.runtime.dan.model import Text
@@ -200,10 +200,10 @@ def search(options: argparse.Namespace) -> int:
     return 0
 
 
-def _devices(options: argparse.Namespace) -> dict[str, BlockLatency] | None:
+def _devices(options: argparse.Namespace) -> dict[str, LatencyPredictor] | None:
     """The device that a pool is for, where one was measured."""
     if options.profile is None and options.measured is None:
         return None
     if options.profile is None or options.measured is None:
         raise InputError("search: expected both --profile and --measured, the bundle that it was measured with")
-    return block_latencies(options.profile, open_bundle(options.measured))
+    return latencies(options.profile, open_bundle(options.measured))

@@ -69,7 +69,7 @@ def test_every_choice_makes_its_subnet_and_is_found_again() -> None:
     for choice in itertools.product(range(2), range(1), range(2)):
         subnet = space.subnet(choice)
         assert space.choice(subnet) == choice
-        subnets.add("-".join(map(str, subnet.layers)))
+        subnets.add(subnet.name)
     assert subnets == {f"{a}-32S3-{b}" for a in ("16MF", "32S3") for b in ("16MF", "32S3")}
     assert BlockSpace.from_dict(json.loads(json.dumps(space.to_dict()))) == space
     assert space.thinned([[1], [0], [0]]).subnet((0, 0, 0)) == space.subnet((1, 0, 0))
@@ -78,11 +78,11 @@ def test_every_choice_makes_its_subnet_and_is_found_again() -> None:
 
 def test_what_is_not_in_the_space_is_refused() -> None:
     space = space_of(SHAPE, (NARROW,), (WIDE,))
-    with pytest.raises(UnknownSubnetError, match="no option at block 0 keeps 32S3"):
+    with pytest.raises(UnknownSubnetError, match=r"no option at block 0 keeps .*hidden=32, operations=.'conv3'"):
         space.choice(BlockSubnet((WIDE, WIDE)))
     with pytest.raises(UnknownSubnetError, match="expected a subnet of 2 blocks"):
         space.choice(BlockSubnet((NARROW,)))
-    with pytest.raises(UnknownSubnetError, match=r"no option at block 0 keeps \(1, 1\)"):
+    with pytest.raises(UnknownSubnetError, match=r"no option at block 0 keeps \(\(1, 1\),\)"):
         space.choice(Subnet(((1, 1), (1, 1))))  # type: ignore[arg-type]
     with pytest.raises(UnknownSubnetError, match="options 0 to 0, got 1"):
         space.subnet((0, 1))

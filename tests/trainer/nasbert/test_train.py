@@ -155,7 +155,7 @@ def test_something_is_always_masked() -> None:
 
 def test_a_net_of_another_number_of_blocks_is_refused(teacher: Teacher, text: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected 2 blocks, one for 2 layers of the teacher each, got 1"):
-        train_net(BlockSubnet(SUBNET.blocks[:1]), teacher, [text], NET, tmp_path / "net")
+        train_net(BlockSubnet(SUBNET.layers[:1]), teacher, [text], NET, tmp_path / "net")
 
 
 @pytest.mark.parametrize(
