@@ -42,19 +42,17 @@ from gearshift.runtime.bundle.manifest import (
     Manifest,
     PoolEntry,
 )
-from gearshift.runtime.files.atomic import replacing_directory, sha256_of
+from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.shape import EncoderShape
-from gearshift.runtime.space.space import Space, block_space, cut_space
+from gearshift.runtime.space.space import Space
 from gearshift.runtime.tables.tables import Tables
-from gearshift.runtime.tables.tables_file import TABLES, load_tables, save_tables
+from gearshift.runtime.tables.tables_file import TABLES, save_tables
 from gearshift.trainer.data.batches import Batch, EncodedRows, encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.learning.evaluate import with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
-from gearshift.trainer.model.checkpoint import WEIGHTS
-from gearshift.trainer.nasbert.run import AnyRun, MixedRun
+from gearshift.trainer.model.checkpoint import Run
 
 MACS_TOKENS = 128
 """Length of text for which the manifest counts multiply-accumulates, as the papers do."""
@@ -92,7 +90,7 @@ class ExportReport:
 class _Plan:
     """What to write, and on what to measure it."""
 
-    run: AnyRun
+    run: Run[Any, Any]
     space: Space[Any, Any]
     encoded: EncodedRows
     precisions: tuple[str, ...]
@@ -114,7 +112,7 @@ class _Measured:
 
 
 def export_bundle(
-    run: AnyRun,
+    run: Run[Any, Any],
     out: Path,
     rows: Sequence[Row],
     *,
@@ -142,12 +140,12 @@ def export_bundle(
     `rows` are held-out rows: the metric of every pool subnet is measured on them at each precision.
     Raises ExportError where a graph differs from the model, StorageError where `out` cannot be written.
     """
-    _check_run(run)
+    run.require_tuned()
     _check_arguments(precisions, operators, int8_tolerance, rows)
     ordered = tuple(precision for precision in PRECISIONS if precision in precisions)
     run, encoded, tables, spelling = _prepared(run, rows, vocabulary)
     checkpoint, max_length = run.checkpoint, int(run.facts["max_length"])
-    space = _space(run, layers_per_stage)
+    space = run.space(layers_per_stage)
     plan = _Plan(run, space, encoded, ordered, operators, int8_tolerance, wider, progress)
     draft = _draft(plan, out, licence, max_length)
     sample = telling_sample(checkpoint.model, run.subnets, encoded, max_length)
@@ -173,44 +171,24 @@ def export_bundle(
 
 
 def _prepared(
-    run: AnyRun, rows: Sequence[Row], vocabulary: Collection[str] | None
-) -> tuple[AnyRun, EncodedRows, Tables | None, VocabularyReport | None]:
+    run: Run[Any, Any], rows: Sequence[Row], vocabulary: Collection[str] | None
+) -> tuple[Run[Any, Any], EncodedRows, Tables[Any, Any] | None, VocabularyReport | None]:
     """The run with the vocabulary that was asked for, the rows in its tokens, and its block tables."""
-    encoded, tables = with_reference(run.checkpoint.model, _encoded(run, rows)), _tables(run)
+    encoded, tables = with_reference(run.checkpoint.model, _encoded(run, rows)), run.block_tables()
     if vocabulary is None:
         return run, encoded, tables, None
     pruned, report = prune_vocabulary(run, vocabulary, rows)
     respelt = _encoded(pruned, rows)
     if encoded.task == "embedding":  # vectors are compared with those of the net as it was
         respelt = dataclasses.replace(respelt, labels=encoded.labels)
-    shape = pruned.checkpoint.model.shape
-    if tables is not None and isinstance(shape, EncoderShape):
-        tables = tables.with_embeddings(shape)
+    if tables is not None:
+        tables = tables.with_embeddings(pruned.checkpoint.model.shape)
     return pruned, respelt, tables, report
 
 
-def _encoded(run: AnyRun, rows: Sequence[Row]) -> EncodedRows:
+def _encoded(run: Run[Any, Any], rows: Sequence[Row]) -> EncodedRows:
     checkpoint, max_length = run.checkpoint, int(run.facts["max_length"])
     return encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
-
-
-def _space(run: AnyRun, layers_per_stage: int) -> Space[Any, Any]:
-    if isinstance(run, MixedRun):
-        return block_space(run.checkpoint.model.shape, run.subnets.values())
-    return cut_space(run.checkpoint.model.shape, list(run.subnets.values()), layers_per_stage)
-
-
-def _tables(run: AnyRun) -> Tables | None:
-    """The block tables of a run that was searched; raises SchemaError where they are another's."""
-    path = run.path / TABLES
-    if isinstance(run, MixedRun) or not path.is_file():
-        return None
-    return load_tables(path, shape=run.checkpoint.model.shape, supernet=sha256_of(run.path / WEIGHTS))
-
-
-def _check_run(run: AnyRun) -> None:
-    if isinstance(run, MixedRun) and not run.accuracies:
-        raise InputError(f"{run.path}: expected a net that was tuned for a task; tune it with `gearshift nas-tune`")
 
 
 def _check_arguments(precisions: Sequence[str], operators: str, int8_tolerance: float, rows: Sequence[Row]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -160,6 +162,8 @@ class MixedStageModel(nn.Module):
 class MixedModel(TaskModel):
     """Embeddings, stages and a task head; runs any subnet of its space."""
 
+    shape: BlockShape
+
     def __init__(
         self,
         space: BlockSpace,
@@ -171,7 +175,7 @@ class MixedModel(TaskModel):
     ) -> None:
         super().__init__(head=head, dropout=dropout, norm_eps=norm_eps)
         self.space = space
-        shape = self.shape
+        self.shape = shape = space.shape
         blocks = [tuple(space.options_of(number)) for number in range(space.length)]
         widths = [shape.bridge or of_stage[0].hidden for of_stage in blocks]
         self.embeddings = Embeddings(
@@ -189,10 +193,10 @@ class MixedModel(TaskModel):
         )
         self.add_head(widths[-1], labels)
 
-    @property
-    def shape(self) -> BlockShape:
-        """The sizes that all subnets have in common."""
-        return self.space.shape
+    def resized(self, **sizes: int) -> MixedModel:
+        """A model of the same make whose shape has these sizes, with random weights."""
+        made: dict[str, Any] = {"head": self.head, "dropout": self.dropout, "norm_eps": self.norm_eps}
+        return MixedModel(replace(self.space, shape=replace(self.shape, **sizes)), self.outputs, **made)
 
     @property
     def full(self) -> Subnet[Block]:

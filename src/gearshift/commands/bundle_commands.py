@@ -16,7 +16,7 @@ from gearshift.commands.output import show as _print
 from gearshift.commands.output import table as _table
 from gearshift.commands.task_data import data_path
 from gearshift.commands.task_data import read_task_data as _read_data
-from gearshift.runtime import Bundle, InputError, open_bundle
+from gearshift.runtime import Bundle, open_bundle
 from gearshift.runtime.bundle.compressed import open_compressed
 from gearshift.runtime.bundle.compressed import unpack as write_unpacked
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
@@ -26,7 +26,7 @@ from gearshift.runtime.inference.session import ElasticSession
 if TYPE_CHECKING:
     from gearshift.export.vocabulary import VocabularyReport
     from gearshift.trainer.data.splits import DataSet
-    from gearshift.trainer.nasbert.run import AnyRun
+    from gearshift.trainer.model.checkpoint import Run
 
 
 LISTED_SUBNETS = 16
@@ -37,7 +37,6 @@ def export(options: argparse.Namespace) -> int:
     """Write a bundle and show what was measured on the way."""
     from gearshift.commands.progress import progress_bar
     from gearshift.export.pipeline import export_bundle
-    from gearshift.trainer.model.checkpoint import Run
     from gearshift.trainer.nasbert.run import load_any_run
 
     if options.checkpoint is not None:
@@ -61,7 +60,7 @@ def export(options: argparse.Namespace) -> int:
             progress=progress,
         )
         static: dict[str, float] = {}
-        if names and isinstance(run, Run):
+        if names:
             from gearshift.export.portable import export_portable
 
             static = export_portable(run, portable, data.splits["test"], names, progress=progress)
@@ -144,27 +143,18 @@ def _extract(options: argparse.Namespace) -> int:
     return 0
 
 
-def _layers_per_stage(options: argparse.Namespace, run: AnyRun) -> int:
-    """How many layers are switched together; blocks of mixed operations are stages already."""
-    from gearshift.trainer.model.checkpoint import Run
-
-    if not isinstance(run, Run):
-        return 1
+def _layers_per_stage(options: argparse.Namespace, run: Run[Any, Any]) -> int:
+    """Number of layers that are switched together."""
     granularity = options.granularity or ("pool" if len(run.subnets) <= LISTED_SUBNETS else "layer")
-    return {"layer": 1, "block": int(options.block_layers), "pool": run.checkpoint.model.shape.layers}[granularity]
+    return {"layer": 1, "block": int(options.block_layers), "pool": run.depth}[granularity]
 
 
-def _portable(options: argparse.Namespace, run: AnyRun) -> tuple[tuple[str, ...], Path]:
+def _portable(options: argparse.Namespace, run: Run[Any, Any]) -> tuple[tuple[str, ...], Path]:
     """The subnets to write as static models, none by default, and where; a refusal comes before the long work."""
     target = options.output.with_name(f"{options.output.name}.portable")
     if options.portable is None:
         return (), target
-    from gearshift.trainer.model.checkpoint import Run
-
-    if not isinstance(run, Run):
-        raise InputError(
-            f"{run.path}: transformers has no form for mixed operations; leave --portable, or take --operators standard"
-        )
+    run.require_transformers()
     from gearshift.export.portable import checked_names, require_free
 
     names = checked_names(run, None if options.portable == ("all",) else options.portable)
