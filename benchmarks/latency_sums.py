@@ -1,4 +1,4 @@
-"""How well summed latencies foretell those of whole subnets: `runtime.block_latency` on random subnets.
+"""How well summed latencies foretell those of whole subnets: `runtime.tables.layer_latency` on random subnets.
 
     python -m benchmarks.latency_sums [--shape minilm-l6] [--precision fp32,int8] [--random 200] [--fitted 24]
 

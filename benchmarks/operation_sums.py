@@ -1,4 +1,4 @@
-"""How well summed latencies of operations foretell those of nets of mixed operations: `runtime.operation_latency`.
+"""How well summed latencies of operations foretell those of nets of mixed operations: `tables.operation_latency`.
 
     python -m benchmarks.operation_sums [--precision fp32,int8] [--random 200]
 

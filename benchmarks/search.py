@@ -5,7 +5,7 @@
 Searches a trained supernet (as `gearshift search RUN` does), and then, one thread:
 
 1. Random subnets, drawn uniformly from the tables' space, are scored on the dev rows: summed against measured loss.
-2. At the latency of each of DynaBERT's uniform subnets on one machine (64 tokens; `block_latency` fitted to measured
+2. At the latency of each of DynaBERT's uniform subnets on one machine (64 tokens; `layer_latency` fitted to measured
    subnets of the same encoder, `search-latency.json`), the pool's member of least loss on the dev rows, which the pool
    was chosen on, meets the best uniform subnet by that loss, on the test rows. The interval is that of the paired
    difference.

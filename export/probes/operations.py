@@ -1,10 +1,10 @@
 """A bundle that is there to be timed: every operation at every hidden size, several times in a row.
 
 Measured on a device (`gearshift run BUNDLE --save-profile`), its latency table gives those of the operations
-(`runtime.operation_latency`). Its subnets are as few as tell them apart, since each option is a switch that takes time
-too: at each size REPEATED of each operation, and one alone, which says what is left of a block of none; then a second
-block of that size, with two projections more. The bridge is as wide as the narrowest blocks, which need none. All
-tokens are pooled, so that no operation is cut short for the first token alone. Weights are random, and the answers
+(`runtime.tables.operation_latency`). Its subnets are as few as tell them apart, since each option is a switch that
+takes time too: at each size REPEATED of each operation, and one alone, which says what is left of a block of none; then
+a second block of that size, with two projections more. The bridge is as wide as the narrowest blocks, which need none.
+All tokens are pooled, so that no operation is cut short for the first token alone. Weights are random, and the answers
 mean nothing.
 """
 

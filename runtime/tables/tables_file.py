@@ -50,14 +50,14 @@ def save_tables(path: Path, tables: Tables[Any, Any]) -> None:
     replace_file(path, (json.dumps(plain_tables(tables), indent=1, allow_nan=False) + "\n").encode())
 
 
-def load_tables(path: Path, *, shape: Shape[Any] | None = None, supernet: str | None = None) -> Tables[Any, Any]:
+def load_tables(path: Path | str, *, shape: Shape[Any] | None = None, supernet: str | None = None) -> Tables[Any, Any]:
     """The tables in a file; raises SchemaError, which names the file.
 
     `shape`, `supernet`: of the net that they are to be used with; those of another are refused. Only the embeddings
     may be others, such as those of fewer words: what they cost is that of `shape`.
     """
     try:
-        raw = json.loads(path.read_bytes())
+        raw = json.loads(Path(path).read_bytes())
     except OSError as error:
         raise SchemaError(f"{path}: could not be read ({error.strerror or error}); run `gearshift search`") from error
     except (ValueError, RecursionError) as error:

@@ -16,7 +16,7 @@ from gearshift.runtime.tables.layer_latency import LayerLatency
 from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.tables import Tables, make_tables
 from gearshift.trainer.search.pool import CUT_TOLERANCE, TOKENS, candidates, choose_pool, few_cuts, kinds_of_device
-from tests.runtime.tables.test_block import SHAPE, tables_of
+from tests.runtime.tables.test_tables import SHAPE, tables_of
 
 GRID = list(uniform_grid(SHAPE).values())
 

@@ -1,4 +1,4 @@
-"""Spaces of mixed operations: counting, choices, JSON, and what is refused."""
+"""Spaces of blocks: counting, choices, JSON, and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Block tables of mixed operations: the look-up against brute force, the file, and what is refused."""
+"""Block tables of blocks: the look-up against brute force, the file, and what is refused."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gearshift.runtime.tables.knapsack import ROUNDING
 from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.tables import Estimate, Row, Tables, make_tables
 from gearshift.runtime.tables.tables_file import load_tables, plain_tables, read_tables, save_tables
-from tests.runtime.tables.test_block import allowed
 from tests.runtime.tables.test_operation_latency import true_latency
+from tests.runtime.tables.test_tables import allowed
 
 SHAPE = BlockShape(vocabulary=50, positions=128, types=2, embedding=48, head_size=8, bridge=48)
 

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Spaces of elastic layers: names, counting, choices, JSON, and what is refused."""
 
 from __future__ import annotations
 
