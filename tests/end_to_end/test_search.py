@@ -14,7 +14,7 @@ import transformers
 
 from gearshift.__main__ import main
 from gearshift.drawing.search import plot_search
-from gearshift.errors import InputError, SchemaError
+from gearshift.errors import InputError, ProfileError, SchemaError
 from gearshift.export.pipeline import export_bundle
 from gearshift.runtime import Engine
 from gearshift.runtime.bundle.bundle import open_bundle
@@ -32,6 +32,7 @@ from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.model.checkpoint import Run, load_run
 from gearshift.trainer.search.pool import kinds_of_device
 from gearshift.trainer.search.search import Scorer, SearchReport, search_run, search_space
+from tests.runtime.tables.test_operation_latency import true_latency
 from tests.trainer.tiny import SETTINGS, SHAPE, encoded_rows, make_data, random_model, write_checkpoint
 
 DATA = make_data(train=48, test=24)
@@ -201,6 +202,11 @@ def test_a_run_of_a_loop_of_ones_own_is_searched_too(searched: tuple[Run, Search
 def test_more_than_are_scored_cannot_be_chosen(searched: tuple[Run, SearchReport]) -> None:
     with pytest.raises(InputError, match="expected 1 to 10 subnets"):
         search_run(searched[0], DATA, pool=11, rescored=10)
+
+
+def test_a_device_that_timed_another_kind_of_net_is_refused(searched: tuple[Run, SearchReport]) -> None:
+    with pytest.raises(ProfileError, match="expected kind elastic, not mixed"):
+        search_run(searched[0], DATA, devices={"operations": true_latency()})  # type: ignore[dict-item]
 
 
 def test_tables_of_another_supernet_are_not_exported(searched: tuple[Run, SearchReport], tmp_path: Path) -> None:

@@ -170,12 +170,15 @@ def search_run(
     `rescored`: candidates whose real loss is measured, besides the uniform subnets that were trained. `devices`: those
     that candidates are to be good on, imagined ones of several kinds unless given. The same run and rows give the same
     files. Interrupted, a search keeps the losses that it measured in the run directory, and reads them again. Raises
-    InputError for numbers out of range, StorageError where the files cannot be written.
+    InputError for numbers out of range, ProfileError for devices that timed another encoder, StorageError where the
+    files cannot be written.
     """
     if not 1 <= pool <= rescored:
         raise InputError(f"pool: expected 1 to {rescored} subnets, as many as are scored, got {pool}")
     checkpoint = run.checkpoint
     model, shape = checkpoint.model, checkpoint.model.shape
+    for device in (devices or {}).values():
+        device.require(shape)
     chosen_widths = tuple(widths or run.facts.get("settings", {}).get("widths", ()))
     if not chosen_widths:
         raise InputError(f"{run.path}: does not say with which widths it was trained; name them (--widths 1,.5)")

@@ -19,7 +19,7 @@ from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.tables import Estimate, Row, Tables, make_tables
 from gearshift.runtime.tables.tables_file import load_tables, plain_tables, read_tables, save_tables
 from tests.runtime.tables.test_operation_latency import true_latency
-from tests.runtime.tables.test_tables import allowed
+from tests.runtime.tables.test_tables import allowed, latency_of
 
 SHAPE = BlockShape(vocabulary=50, positions=128, types=2, embedding=48, head_size=8, bridge=48)
 
@@ -92,6 +92,8 @@ def test_what_nothing_meets_is_refused_with_the_nearest_that_can_be_met() -> Non
         tables.best(Limits(latency_ms=1))
     with pytest.raises(ProfileError, match="expected head_size 4, not 8"):
         tables.with_embeddings(replace(SHAPE, head_size=4)).best(Limits(latency_ms=9), LATENCY)
+    with pytest.raises(ProfileError, match="expected kind mixed, not elastic"):
+        tables.best(Limits(latency_ms=9), latency_of())  # type: ignore[arg-type]
     with pytest.raises(InputError, match="whole number of at least 1"):
         tables.best(Limits(), count=0)
 
