@@ -16,8 +16,9 @@ from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.manifest import INPUTS, MACS_TOKENS, MANIFEST, SELF_TEST, TOKENIZER, Manifest, PoolEntry
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.elastic import Space, Subnet, cut_space
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Space, cut_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import subnet_name, uniform_grid, uniform_subnet
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25)

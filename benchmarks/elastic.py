@@ -27,8 +27,9 @@ from benchmarks.sessions import our_session
 from benchmarks.subjects import SHAPES, Inputs, export_with_optimum, random_weights, their_session, write_graph
 from gearshift.export.graph.segments import Array
 from gearshift.runtime.profiles.timing import WARM_UP, Times, interleave, pin
-from gearshift.runtime.space.elastic import Subnet, cut_space
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import cut_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 
 POOLS = {

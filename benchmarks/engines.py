@@ -30,8 +30,8 @@ from benchmarks.sessions import our_session
 from benchmarks.subjects import SHAPES, Inputs, cut_model, export_with_optimum, random_weights, write_graph
 from gearshift.export.graph.segments import Array
 from gearshift.runtime.profiles.timing import Times, interleave, pin
-from gearshift.runtime.space.elastic import cut_space
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import cut_space
 from gearshift.runtime.space.uniform import uniform_grid
 
 Candidate = Callable[[], object]

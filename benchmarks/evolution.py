@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.elastic import Space
+from gearshift.runtime.space.space import Space
 from gearshift.runtime.tables.knapsack import Choice
 
 Fitness = Callable[[Choice], float]

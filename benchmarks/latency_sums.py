@@ -29,10 +29,11 @@ from benchmarks.sessions import our_session
 from benchmarks.subjects import SHAPES, Inputs, random_weights, write_graph
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.profiles.timing import interleave, pin
-from gearshift.runtime.space.elastic import Space, Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.runtime.tables.layer_latency import BlockLatency, fit_block_latency
+from gearshift.runtime.tables.layer_latency import LayerLatency, fit_layer_latency
 from gearshift.trainer.search.search import search_space
 
 LENGTHS = (16, 64, 128)
@@ -124,7 +125,7 @@ def measure(shape: EncoderShape, space: Space, subnets: dict[str, Subnet], preci
 
 
 def relative_errors(
-    fitted: BlockLatency, subnets: Mapping[str, Subnet], table: LatencyTable, names: Collection[str]
+    fitted: LayerLatency, subnets: Mapping[str, Subnet], table: LatencyTable, names: Collection[str]
 ) -> list[float]:
     """|predicted / measured - 1| of these subnets at every length of the table."""
     return [
@@ -140,7 +141,7 @@ def judge(
     """The errors, and (measured, predicted) of every subnet and length."""
     every = {**fitted, **others}
     table = table_of(times, precision)
-    fit = partial(fit_block_latency, shape, every, table)
+    fit = partial(fit_layer_latency, shape, every, table)
     few, whole = fit(only=fitted), fit(only=every)
     errors = relative_errors(few, every, table, others)
     best = relative_errors(whole, every, table, others)
@@ -157,7 +158,7 @@ def judge(
     return row, pairs(few, others, table)
 
 
-def pairs(fit: BlockLatency, subnets: dict[str, Subnet], table: LatencyTable) -> list[tuple[float, float]]:
+def pairs(fit: LayerLatency, subnets: dict[str, Subnet], table: LatencyTable) -> list[tuple[float, float]]:
     """(measured, predicted) milliseconds."""
     return [
         (measured, fit.predict(subnet, length))

@@ -11,7 +11,6 @@ are not. One thread; CPU times.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,13 +21,13 @@ import numpy as np
 from benchmarks.report import markdown, save
 from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.profiles.timing import pin
-from gearshift.runtime.space.mixed import block_parts
-from gearshift.runtime.tables.block import BlockTables, load_tables
-from gearshift.runtime.tables.from_profile import operation_latency
+from gearshift.runtime.space.blocks import Block, BlockShape
+from gearshift.runtime.tables.from_profile import latency_at
 from gearshift.runtime.tables.knapsack import Problem, best_choices
+from gearshift.runtime.tables.latency import LatencyPredictor
 from gearshift.runtime.tables.limits import Limits
-from gearshift.runtime.tables.mixed import MixedTables, load_mixed_tables
-from gearshift.runtime.tables.operation_latency import OperationLatency
+from gearshift.runtime.tables.tables import Tables
+from gearshift.runtime.tables.tables_file import load_tables
 
 COUNTS = (1, 5, 20, 100)
 LIMITS = 100
@@ -47,7 +46,7 @@ def main() -> None:
     pin(1)
     device = None
     if options.profile is not None:
-        device = operation_latency(options.profile, open_bundle(options.operations), "fp32")
+        device = latency_at(options.profile, open_bundle(options.operations), "fp32")
     spaces: dict[str, Callable[[int], list[float]]] = {"12 stages x 5 options": look_up_large}
     for path in options.tables:
         spaces |= of_file(path, device)
@@ -67,22 +66,21 @@ def main() -> None:
     save("look-up", {"command": f"python -m benchmarks.look_up TABLES ...{flags}", "cpu_ms": found}, lines)
 
 
-def of_file(path: Path, device: OperationLatency | None) -> dict[str, Callable[[int], list[float]]]:
+def of_file(path: Path, device: LatencyPredictor[Block] | None) -> dict[str, Callable[[int], list[float]]]:
     """What a file holds in words -> what times look-ups in it."""
-    if json.loads(path.read_text(encoding="utf-8")).get("kind") == "mixed":
-        mixed = load_mixed_tables(path)
-        sizes = " + ".join(str(len(stage)) for stage in mixed.rows)
-        name = f"{path.parent.name}: blocks of mixed operations, {sizes}"
-        timed = {name: lambda count: look_up_mixed(mixed, count)}
-        if device is not None:
-            timed[f"{name}, a limit on latency"] = lambda count: look_up_mixed(mixed, count, device)
-        return timed
     tables = load_tables(path)
+    if tables.space.shape.kind == BlockShape.kind:
+        sizes = " + ".join(str(len(stage)) for stage in tables.rows)
+        name = f"{path.parent.name}: blocks of mixed operations, {sizes}"
+        timed = {name: lambda count: look_up_mixed(tables, count)}
+        if device is not None:
+            timed[f"{name}, a limit on latency"] = lambda count: look_up_mixed(tables, count, device)
+        return timed
     sizes = " x ".join(str(len(stage)) for stage in tables.rows)
     return {f"{path.parent.name}: options of stages, {sizes}": lambda count: look_up(tables, count)}
 
 
-def look_up(tables: BlockTables, count: int = 1) -> list[float]:
+def look_up(tables: Tables, count: int = 1) -> list[float]:
     """Milliseconds of look-ups under limits on parameters, bytes and MACs at once."""
     full = tables.estimate((0,) * len(tables.rows))
     took = []
@@ -93,18 +91,20 @@ def look_up(tables: BlockTables, count: int = 1) -> list[float]:
     return took
 
 
-def look_up_mixed(tables: MixedTables, count: int, device: OperationLatency | None = None) -> list[float]:
+def look_up_mixed(
+    tables: Tables[Block, BlockShape], count: int, device: LatencyPredictor[Block] | None = None
+) -> list[float]:
     """Milliseconds of look-ups under a limit on parameters, or on the latency on a device."""
-    shape = tables.shape
-    sizes = [[sum(part.parameters for part in block_parts(shape, row.block)) for row in stage] for stage in tables.rows]
+    shape = tables.space.shape.alone(EMBEDDING)
+    sizes = [[row.parameters for row in stage] for stage in tables.rows]
     choices = [tuple(int(choose(stage)) for stage in sizes) for choose in (np.argmin, np.argmax)]
-    ends = [tables.estimate(choice, latency=device, embedding=EMBEDDING) for choice in choices]
+    ends = [tables.estimate(choice, latency=device, shape=shape) for choice in choices]
     least, most = (one.parameters if one.latency_ms is None else one.latency_ms for one in ends)
     limits = [
         Limits(parameters=float(limit)) if device is None else Limits(latency_ms=float(limit))
         for limit in np.geomspace(1.1 * least, most, LIMITS)
     ]
-    return [_took(partial(tables.best, limit, device, embedding=EMBEDDING, count=count)) for limit in limits]
+    return [_took(partial(tables.best, limit, device, shape=shape, count=count)) for limit in limits]
 
 
 def look_up_large(count: int = 1) -> list[float]:

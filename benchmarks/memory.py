@@ -29,7 +29,7 @@ from benchmarks.sessions import our_session
 from gearshift.runtime.bundle.manifest import INPUTS
 from gearshift.runtime.inference.pages import release
 from gearshift.runtime.inference.session import save_packed
-from gearshift.runtime.space.elastic import Option, Space, Stage, cut_space
+from gearshift.runtime.space.space import Option, Space, Stage, cut_space
 from gearshift.runtime.space.uniform import uniform_grid
 
 TOKENS = 16

@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 from benchmarks.nas_runs import NETS, SEARCHES, SHARED_TASK, TASKS, TUNINGS, Bench, Tuning, net_name
 from gearshift.runtime.bundle.manifest import MACS_TOKENS
 from gearshift.runtime.files.atomic import replace_file
+from gearshift.runtime.tables.tables_file import plain_tables
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.rescore import net_losses
@@ -197,7 +198,7 @@ def make_search(bench: Bench, name: str) -> dict[str, Any]:
         "points": [(one.loss, float(loss)) for one, loss in zip(found, losses, strict=True)],
         "tokens": searched.run.facts["tokens"],
         "history": searched.history,
-        "tables": searched.tables.to_dict(),
+        "tables": plain_tables(searched.tables),
     }
 
 

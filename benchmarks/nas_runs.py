@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from benchmarks.nas_shared import SharedNet, choose_shared
 from gearshift.errors import InputError
 from gearshift.runtime.files.atomic import replace_file
-from gearshift.runtime.space.mixed import MixedSubnet, parse_subnet
+from gearshift.runtime.space.blocks import Block, parse_subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.tables.limits import Limits
 from gearshift.trainer.data.splits import DataSet, read_data
 from gearshift.trainer.dynabert.settings import Settings
@@ -38,7 +39,7 @@ SEARCHES = {"blocks": "architectures", "operations": "operations", "nothing": "n
 class Size:
     """A hand-made BERT, and the width of the embeddings that all nets of its size have."""
 
-    bert: MixedSubnet
+    bert: Subnet[Block]
     embedding: int
 
 
@@ -200,10 +201,10 @@ class Bench:
             load_searched,
         )
 
-    def picked(self, search: str, size: str) -> MixedSubnet:
+    def picked(self, search: str, size: str) -> Subnet[Block]:
         """The best net of a search within the parameters of a hand-made BERT."""
         searched, of = self.search(search), SIZES[size]
-        limit = of.bert.parameters(searched.tables.net_shape(of.embedding))
+        limit = of.bert.parameters(searched.tables.space.shape.alone(of.embedding))
         ranked = pick(searched, Limits(parameters=limit), embedding=of.embedding, teacher=self.encoder)
         return ranked[0][0].subnet
 

@@ -20,7 +20,9 @@ from tqdm import tqdm
 from gearshift.errors import InputError
 from gearshift.runtime.bundle.manifest import MACS_TOKENS
 from gearshift.runtime.files.atomic import replace_file
-from gearshift.runtime.space.mixed import Block, MixedShape, MixedSubnet, block_parts, projection_part
+from gearshift.runtime.space.blocks import Block, BlockShape
+from gearshift.runtime.space.parts import projection_part
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.tables.knapsack import Problem, best_choices
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet
@@ -41,7 +43,7 @@ LEVELS = 40
 class SharedNet:
     """A net of shared blocks, with what was measured of it."""
 
-    subnet: MixedSubnet
+    subnet: Subnet[Block]
     macs: int
     summed: float
     """Sum of its blocks' losses against the teacher's states."""
@@ -98,30 +100,30 @@ def _encode(searched: Searched, data: DataSet, split: str) -> EncodedRows:
     return encode(data.splits[split], data.labels, checkpoint.tokenizer, max_length=length, task=data.task)
 
 
-def _candidates(searched: Searched, each: int) -> list[tuple[MixedSubnet, float]]:
+def _candidates(searched: Searched, each: int) -> list[tuple[Subnet[Block], float]]:
     """The best nets by summed loss at LEVELS sizes, by the multiply-accumulates of blocks with their projections."""
-    rows = searched.tables.rows
-    shape = searched.tables.shape
-    losses = tuple(np.array([row.loss for row in stage]) for stage in rows)
-    costs = tuple(np.array([[_macs(shape, row.block)] for row in stage], float) for stage in rows)
+    tables = searched.tables
+    space = tables.space
+    losses = tuple(np.array([row.loss for row in rows]) for rows in tables.rows)
+    blocks = [tuple(space.options_of(stage)) for stage in range(space.length)]
+    costs = tuple(np.array([[_macs(space.shape, block)] for block in of_stage], float) for of_stage in blocks)
     least, most = (sum(getattr(cost, edge)() for cost in costs) for edge in ("min", "max"))
-    found: dict[MixedSubnet, float] = {}
+    found: dict[Subnet[Block], float] = {}
     for limit in np.geomspace(least, most, LEVELS):
         problem = Problem(losses, costs, np.array([limit]))
         for choice in best_choices(problem, each):
-            subnet = MixedSubnet(tuple(stage[number].block for stage, number in zip(rows, choice, strict=True)))
-            found[subnet] = problem.totals(choice)[0]
+            found[space.subnet(choice)] = problem.totals(choice)[0]
     return list(found.items())
 
 
-def _macs(shape: MixedShape, block: Block) -> int:
+def _macs(shape: BlockShape, block: Block) -> int:
     around = [projection_part(shape.bridge, block.hidden), projection_part(block.hidden, shape.bridge)]
-    return sum(part.macs(MACS_TOKENS) for part in (*block_parts(shape, block), *around))
+    return sum(part.macs(MACS_TOKENS) for part in (*shape.layer_parts(block), *around))
 
 
 @torch.no_grad()
 def _losses(
-    model: MixedModel, teacher: TeacherEncoder, subnets: Sequence[MixedSubnet], rows: EncodedRows
+    model: MixedModel, teacher: TeacherEncoder, subnets: Sequence[Subnet[Block]], rows: EncodedRows
 ) -> list[float]:
     """The distillation loss of each against the teacher's answers."""
     distillation = OBJECTIVES[rows.task].distillation
@@ -158,7 +160,7 @@ def _write(
     path = searched.run.path
     description: dict[str, Any] = json.loads((path / MIXED).read_text(encoding="utf-8"))
     description["facts"] |= known
-    description["subnets"] = {one.subnet.name: one.subnet.to_dict() for one in chosen}
+    description["subnets"] = {one.subnet.name: one.subnet.to_plain() for one in chosen}
     shape = searched.run.checkpoint.model.shape
     pool = [
         {

@@ -1,4 +1,4 @@
-"""How well summed latencies of operations foretell those of nets of mixed operations: `runtime.operation_latency`.
+"""How well summed latencies of operations foretell those of nets of mixed operations: `tables.operation_latency`.
 
     python -m benchmarks.operation_sums [--precision fp32,int8] [--random 200]
 
@@ -31,7 +31,9 @@ from gearshift.export.graph.segments import Array
 from gearshift.export.probes.operations import operation_subnets, random_operations
 from gearshift.runtime.bundle.manifest import INPUTS
 from gearshift.runtime.profiles.timing import interleave, pin
-from gearshift.runtime.space.mixed import OPERATIONS, Block, MixedSpace, MixedSubnet, mixed_space
+from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockSubnet
+from gearshift.runtime.space.space import BlockSpace, block_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.tables.operation_latency import OperationLatency, fit_operation_latency
 from gearshift.trainer.nasbert.blocks import block_sizes, bridged_shape
 
@@ -57,13 +59,13 @@ def main() -> None:
     for precision in options.precision.split(","):
         operations = operation_subnets(sizes)
         nets = draw(sizes, options.random)
-        together = mixed_space(bridged, operations.values())
-        own = {name: (mixed_space(lone, [net]), net) for name, net in nets.items()}
+        together = block_space(bridged, operations.values())
+        own = {name: (block_space(lone, [net]), net) for name, net in nets.items()}
         timed = {name: (together, net) for name, net in operations.items()}
         alone, times = measure(timed, own, precision, options.rounds)
         fit = fit_operation_latency(bridged, operations, table_of(alone, precision), switches=together.switches)
         points = [
-            (float(np.median(runs)), fit.predict(nets[name], lone, tokens))
+            (float(np.median(runs)), fit.predict(nets[name], tokens, shape=lone))
             for name, columns in times.items()
             for tokens, runs in zip(LENGTHS, columns, strict=True)
         ]
@@ -96,21 +98,21 @@ def main() -> None:
     plot(drawn, RESULTS / "latency-sums-operations.png")
 
 
-def draw(sizes: tuple[int, ...], count: int) -> dict[str, MixedSubnet]:
+def draw(sizes: tuple[int, ...], count: int) -> dict[str, Subnet[Block]]:
     """Random nets."""
     source = random.Random(0)
 
     def block() -> Block:
         return Block(source.choice(sizes), tuple(source.choice(OPERATIONS) for _ in range(source.randint(1, LONGEST))))
 
-    found: dict[str, MixedSubnet] = {}
+    found: dict[str, Subnet[Block]] = {}
     while len(found) < count:
-        net = MixedSubnet(tuple(block() for _ in range(BLOCKS)))
+        net = BlockSubnet(tuple(block() for _ in range(BLOCKS)))
         found[net.name] = net
     return found
 
 
-Subjects = Mapping[str, tuple[MixedSpace, MixedSubnet]]
+Subjects = Mapping[str, tuple[BlockSpace, Subnet[Block]]]
 """Name -> a net and the space of the graph that it is in."""
 
 
@@ -145,7 +147,7 @@ def calls(subjects: Subjects, precision: str, folder: Path) -> Calls:
     }
 
 
-def write(path: Path, space: MixedSpace, precision: str) -> Path:
+def write(path: Path, space: BlockSpace, precision: str) -> Path:
     """The graph of a space with random weights, which pools all tokens."""
     model = random_operations(space)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}

@@ -5,7 +5,7 @@
 Searches a trained supernet (as `gearshift search RUN` does), and then, one thread:
 
 1. Random subnets, drawn uniformly from the tables' space, are scored on the dev rows: summed against measured loss.
-2. At the latency of each of DynaBERT's uniform subnets on one machine (64 tokens; `block_latency` fitted to measured
+2. At the latency of each of DynaBERT's uniform subnets on one machine (64 tokens; `layer_latency` fitted to measured
    subnets of the same encoder, `search-latency.json`), the pool's member of least loss on the dev rows, which the pool
    was chosen on, meets the best uniform subnet by that loss, on the test rows. The interval is that of the paired
    difference.
@@ -41,13 +41,13 @@ from gearshift.drawing.search import plot_search
 from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.profiles.store import this_device
 from gearshift.runtime.profiles.timing import pin
-from gearshift.runtime.space.elastic import Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import subnet_name, uniform_grid
-from gearshift.runtime.tables.block import BlockTables
 from gearshift.runtime.tables.knapsack import Choice
-from gearshift.runtime.tables.layer_latency import BlockLatency, fit_block_latency
+from gearshift.runtime.tables.layer_latency import LayerLatency, fit_layer_latency
 from gearshift.runtime.tables.limits import Limits
+from gearshift.runtime.tables.tables import Tables
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet, read_data
 from gearshift.trainer.model.checkpoint import Run, load_run
@@ -124,7 +124,7 @@ def rows_of(run: Run, data: DataSet, split: str) -> EncodedRows:
     return encode(data.splits[split], checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task)
 
 
-def device_of(shape: EncoderShape, path: Path) -> BlockLatency:
+def device_of(shape: EncoderShape, path: Path) -> LayerLatency:
     """The latencies of an encoder of that shape in fp32, out of a file that this machine makes if it is not there."""
     space = search_space(shape, (1.0, 0.75, 0.5, 0.25), 1)
     subnets, _ = draw_measured(space, 24, 0)
@@ -135,10 +135,10 @@ def device_of(shape: EncoderShape, path: Path) -> BlockLatency:
         found = {"device": this_device().to_dict(), "threads": 1, "rounds": 9, "median_ms": medians}
         replace_file(path, (json.dumps(found) + "\n").encode())
     measured: Measured = json.loads(path.read_text(encoding="utf-8"))["median_ms"]
-    return fit_block_latency(shape, subnets, table_of(measured, "fp32"))
+    return fit_layer_latency(shape, subnets, table_of(measured, "fp32"))
 
 
-def foretold(tables: BlockTables, scorer: Scorer, count: int) -> list[tuple[float, float]]:
+def foretold(tables: Tables, scorer: Scorer, count: int) -> list[tuple[float, float]]:
     """(summed, measured) losses of random subnets."""
     source = random.Random(0)
     drawn: dict[Subnet, None] = {}
@@ -160,7 +160,7 @@ def correct(run: Run, subnet: Subnet, rows: EncodedRows) -> NDArray[np.float64]:
     return found
 
 
-def compare(run: Run, test: EncodedRows, scorer: Scorer, device: BlockLatency) -> list[dict[str, Any]]:
+def compare(run: Run, test: EncodedRows, scorer: Scorer, device: LayerLatency) -> list[dict[str, Any]]:
     """At each uniform subnet's latency the best of the pool against the best uniform one, both picked on dev rows."""
     shape = run.checkpoint.model.shape
     grid = uniform_grid(shape)
@@ -196,7 +196,7 @@ def compare(run: Run, test: EncodedRows, scorer: Scorer, device: BlockLatency) -
     return rows
 
 
-def rival(report: SearchReport, scorer: Scorer, device: BlockLatency, share: float) -> dict[str, Any]:
+def rival(report: SearchReport, scorer: Scorer, device: LayerLatency, share: float) -> dict[str, Any]:
     """The least loss that evolution finds at a latency, and what the pool and the exact look-up have there."""
     tables = report.tables
     full = device.predict(tables.space.subnet((0,) * len(tables.rows)), TOKENS)

@@ -23,8 +23,9 @@ from gearshift.export.graph.elastic import write_elastic_graph
 from gearshift.export.graph.segments import Array
 from gearshift.export.portable import cut_encoder, write_static_graph
 from gearshift.runtime.bundle.manifest import INPUTS
-from gearshift.runtime.space.elastic import Space, Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.model.elastic import ElasticClassifier
 
 SHAPES = {

@@ -23,7 +23,7 @@ from gearshift.runtime.dan.threshold import DanCalibration
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.inference.answers import probabilities
 from gearshift.runtime.inference.self_test import check_dan, self_test_names
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.dan.run import DanRun
 from gearshift.trainer.dan.teacher_logits import open_classifier
 from gearshift.trainer.dan.train import text_of

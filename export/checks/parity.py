@@ -15,7 +15,7 @@ from gearshift.runtime.bundle.manifest import PoolEntry
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.evaluate import measure
-from gearshift.trainer.nasbert.run import AnyModel
+from gearshift.trainer.model.elastic import TaskModel
 
 FP32_TOLERANCE = 1e-4
 """Largest difference of an fp32 logit between the graph and torch."""
@@ -35,7 +35,7 @@ INT8_TOLERANCE = 0.01
 
 
 @torch.no_grad()
-def torch_logits(model: AnyModel, subnets: Mapping[str, object], batch: Batch) -> dict[str, Array]:
+def torch_logits(model: TaskModel, subnets: Mapping[str, object], batch: Batch) -> dict[str, Array]:
     """Name -> logits (batch, labels) of each subnet, from the trained model."""
     model.eval()
     return {name: model(batch, subnet).logits.numpy() for name, subnet in subnets.items()}

@@ -11,7 +11,7 @@ import numpy as np
 from gearshift.export.checks.parity import SEPARATION, closest, torch_logits
 from gearshift.export.graph.segments import Array
 from gearshift.trainer.data.batches import Batch, EncodedRows
-from gearshift.trainer.nasbert.run import AnyModel
+from gearshift.trainer.model.elastic import TaskModel
 
 SAMPLE_ROWS = 8
 
@@ -20,7 +20,7 @@ SEARCHED_ROWS = 64
 """Held-out rows, and as many of random tokens, that are searched where the sample does not tell subnets apart."""
 
 
-def telling_sample(model: AnyModel, subnets: Mapping[str, object], encoded: EncodedRows, max_length: int) -> Batch:
+def telling_sample(model: TaskModel, subnets: Mapping[str, object], encoded: EncodedRows, max_length: int) -> Batch:
     """SAMPLE_ROWS held-out rows of different lengths in one batch, so that all but the longest are padded.
 
     Where they separate two subnets by less than SEPARATION, the row that separates these most is added: a
@@ -44,7 +44,7 @@ def telling_sample(model: AnyModel, subnets: Mapping[str, object], encoded: Enco
 
 
 def _separating(
-    model: AnyModel,
+    model: TaskModel,
     subnets: Mapping[str, object],
     rows: EncodedRows,
     chosen: Sequence[int],
@@ -63,7 +63,7 @@ def _separating(
     return found
 
 
-def _distances(model: AnyModel, subnets: Mapping[str, object], rows: EncodedRows, places: Sequence[int]) -> Array:
+def _distances(model: TaskModel, subnets: Mapping[str, object], rows: EncodedRows, places: Sequence[int]) -> Array:
     """(pairs of subnets, rows): the largest difference of a logit."""
     batch = rows.select(list(places))
     logits = torch_logits(model, subnets, batch)

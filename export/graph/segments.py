@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.runtime.space.elastic import Space
+from gearshift.runtime.space.space import Space
 
 Array = NDArray[Any]
 

@@ -1,10 +1,10 @@
 """A bundle that is there to be timed: every operation at every hidden size, several times in a row.
 
 Measured on a device (`gearshift run BUNDLE --save-profile`), its latency table gives those of the operations
-(`runtime.operation_latency`). Its subnets are as few as tell them apart, since each option is a switch that takes time
-too: at each size REPEATED of each operation, and one alone, which says what is left of a block of none; then a second
-block of that size, with two projections more. The bridge is as wide as the narrowest blocks, which need none. All
-tokens are pooled, so that no operation is cut short for the first token alone. Weights are random, and the answers
+(`runtime.tables.operation_latency`). Its subnets are as few as tell them apart, since each option is a switch that
+takes time too: at each size REPEATED of each operation, and one alone, which says what is left of a block of none; then
+a second block of that size, with two projections more. The bridge is as wide as the narrowest blocks, which need none.
+All tokens are pooled, so that no operation is cut short for the first token alone. Weights are random, and the answers
 mean nothing.
 """
 
@@ -20,7 +20,9 @@ import torch
 from gearshift.export.pipeline import export_bundle
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
-from gearshift.runtime.space.mixed import OPERATIONS, Block, MixedSpace, MixedSubnet, mixed_space
+from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockSubnet
+from gearshift.runtime.space.space import BlockSpace, block_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.elastic import Dropout, Head
 from gearshift.trainer.nasbert.model import MixedModel
@@ -36,13 +38,13 @@ ROWS = 8
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "runs", "away", "from", "them"]
 
 
-def operation_subnets(sizes: Sequence[int]) -> dict[str, MixedSubnet]:
+def operation_subnets(sizes: Sequence[int]) -> dict[str, Subnet[Block]]:
     """Name -> subnet of two blocks, for hidden sizes of which the least is the bridge's."""
     ones = {size: Block(size, (OPERATIONS[0],)) for size in sizes}
     small = ones[min(sizes)]
     repeated = [Block(size, (name,) * REPEATED) for size in sizes for name in OPERATIONS]
     pairs = [*((block, small) for block in (*repeated, *ones.values())), *((one, one) for one in ones.values())]
-    return {subnet.name: subnet for subnet in map(MixedSubnet, dict.fromkeys(pairs))}
+    return {subnet.name: subnet for subnet in map(BlockSubnet, dict.fromkeys(pairs))}
 
 
 def export_operations(
@@ -51,7 +53,7 @@ def export_operations(
     """Write the bundle of a search's operations at these sizes, whole or not at all."""
     shape = dataclasses.replace(source.model.shape, bridge=min(sizes))
     subnets = operation_subnets(sizes)
-    model = random_operations(mixed_space(shape, subnets.values()))
+    model = random_operations(block_space(shape, subnets.values()))
     rows = [Row(" ".join(WORDS[: 2 + number]), None, None) for number in range(ROWS)]
     with tempfile.TemporaryDirectory() as nowhere:
         checkpoint = dataclasses.replace(source, model=model, labels=())
@@ -59,7 +61,7 @@ def export_operations(
         return export_bundle(run, out, rows, precisions=precisions, int8_tolerance=1.0).bundle
 
 
-def random_operations(space: MixedSpace) -> MixedModel:
+def random_operations(space: BlockSpace) -> MixedModel:
     """A model whose values keep their size from operation to operation; the same for the same space."""
     torch.manual_seed(0)
     model = MixedModel(space, 0, head=Head("embedding", pooling="mean"), dropout=Dropout(0.0, 0.0))

@@ -51,13 +51,13 @@ def join_segments(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
 
 
 def segments_run(model: onnx.ModelProto, layers: Sequence[tuple[int, int]]) -> int:
-    """Into how many segments a graph cuts what a subnet keeps of a layer, at most."""
+    """Most segments that a graph cuts a kept layer of a subnet into; 1 where it cuts none."""
     counts: dict[str, int] = {}
     for run, start in {found[0] for tensor in model.graph.initializer if (found := _segment(tensor.name))}:
         layer, kind = run.removeprefix("layer").split(".")
         if start < layers[int(layer)][kind == "neurons"]:
             counts[run] = counts.get(run, 0) + 1
-    return max(counts.values())
+    return max(counts.values(), default=1)
 
 
 def _segment(name: str) -> tuple[Segment, str] | None:

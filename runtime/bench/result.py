@@ -18,7 +18,7 @@ from gearshift.runtime.bench.stopwatch import GapEffect
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import PoolEntry
 from gearshift.runtime.sensors.memory import Memory
-from gearshift.runtime.space.elastic import Choice
+from gearshift.runtime.space.space import Choice
 from gearshift.runtime.startup import default_threads
 
 PRIOR_CALLS = 4

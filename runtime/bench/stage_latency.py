@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gearshift.device_profiles.latency_table import time_at
 from gearshift.errors import ProfileError
 from gearshift.runtime.bench.choices import Switches
-from gearshift.runtime.space.elastic import Choice
+from gearshift.runtime.space.space import Choice
 
 Array = NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from gearshift.runtime.inference.opened import Opened, random_inputs
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.profiles.timing import WARM_UP
 from gearshift.runtime.sensors.memory import Memory, read_memory
-from gearshift.runtime.space.elastic import Choice
+from gearshift.runtime.space.space import Choice
 
 REPEATS = 2
 """Times that a call which was disturbed is made again."""

@@ -8,7 +8,7 @@ from benchmarks.evolution import Evolution, evolve
 from gearshift.errors import InputError
 from gearshift.runtime.tables.knapsack import Choice
 from gearshift.runtime.tables.limits import Limits
-from tests.runtime.tables.test_block import tables_of
+from tests.runtime.tables.test_tables import tables_of
 
 TABLES = tables_of()
 

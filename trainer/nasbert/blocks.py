@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.mixed import OPERATIONS, Block, MixedShape
+from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockShape
 from gearshift.runtime.space.shape import EncoderShape
 
 HEADS = (2, 3, 4, 6, 8)
@@ -41,13 +41,13 @@ def all_blocks(sizes: Sequence[int], operations: int) -> tuple[Block, ...]:
     )
 
 
-def bridged_shape(shape: EncoderShape) -> MixedShape:
+def bridged_shape(shape: EncoderShape) -> BlockShape:
     """The shape of blocks that stand in for a teacher's layers: what they pass on is as wide as what it does."""
     if shape.neurons % shape.hidden:
         raise InputError(
             f"teacher: its FFN of {shape.neurons} neurons is no whole multiple of hidden {shape.hidden}; take another"
         )
-    return MixedShape(
+    return BlockShape(
         vocabulary=shape.vocabulary,
         positions=shape.positions,
         types=shape.types,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from gearshift.runtime.space.mixed import Block
+from gearshift.runtime.space.blocks import Block
 from gearshift.trainer.nasbert.settings import SearchSettings
 
 Floats = NDArray[np.float64]

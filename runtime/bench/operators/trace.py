@@ -18,7 +18,7 @@ from gearshift.errors import BundleError
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.elastic import Choice
+from gearshift.runtime.space.space import Choice
 
 Cell = tuple[Choice, int]
 """A choice, and the tokens of a text."""

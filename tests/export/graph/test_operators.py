@@ -10,7 +10,7 @@ from gearshift.export.graph.builder import GraphBuilder
 from gearshift.export.graph.operators import RECIPES
 from gearshift.export.graph.segments import Array, LayerSegments, cut_layer
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, PRECISIONS
-from gearshift.runtime.space.elastic import Option, Space, Stage
+from gearshift.runtime.space.space import Option, Space, Stage
 from tests.export.int8_oracle import attention, gelu, quantized_matmul
 from tests.trainer.tiny import SHAPE, random_model
 

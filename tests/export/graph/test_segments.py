@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from gearshift.export.graph.segments import Array, LayerSegments, cut_layer
-from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet, layer_space
+from gearshift.runtime.space.space import Option, Space, Stage, layer_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from tests.trainer.tiny import SHAPE, random_model
 

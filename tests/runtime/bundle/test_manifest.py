@@ -11,8 +11,8 @@ import pytest
 
 from gearshift.errors import InputError, SchemaError
 from gearshift.runtime.bundle.manifest import FileEntry, Manifest, PoolEntry
-from gearshift.runtime.space.elastic import layer_space
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import layer_space
 from gearshift.runtime.space.uniform import uniform_grid
 from tests.runtime.altered import set_field
 

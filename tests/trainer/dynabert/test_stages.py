@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gearshift.errors import InputError, ModelError
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch, encode
 from gearshift.trainer.dynabert.settings import Settings

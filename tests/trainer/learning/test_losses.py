@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.losses import (
     direction_loss,

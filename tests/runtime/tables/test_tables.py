@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from gearshift.errors import InputError, ProfileError, SchemaError
-from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Option, Space, Stage
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.runtime.tables.block import BlockTables, load_tables, make_tables, save_tables
-from gearshift.runtime.tables.layer_latency import BlockLatency
+from gearshift.runtime.tables.layer_latency import LayerLatency
 from gearshift.runtime.tables.limits import Limits
+from gearshift.runtime.tables.tables import Tables, make_tables
+from gearshift.runtime.tables.tables_file import load_tables, plain_tables, save_tables
 
 SHAPE = EncoderShape(layers=4, hidden=32, heads=4, neurons=64, vocabulary=100, positions=32, types=2)
 
@@ -25,7 +27,7 @@ SHAPE = EncoderShape(layers=4, hidden=32, heads=4, neurons=64, vocabulary=100, p
 SIZES = ((4, 64), (2, 32), (1, 16), (0, 0))
 
 
-def tables_of(shape: EncoderShape = SHAPE, *, seed: int = 0) -> BlockTables:
+def tables_of(shape: EncoderShape = SHAPE, *, seed: int = 0) -> Tables:
     options = tuple(Option((size,)) for size in SIZES)
     space = Space(shape, tuple(Stage(layer, options) for layer in range(shape.layers)))
     source = np.random.default_rng(seed)
@@ -33,8 +35,8 @@ def tables_of(shape: EncoderShape = SHAPE, *, seed: int = 0) -> BlockTables:
     return make_tables(space, losses, full_loss=0.5, supernet="ab" * 32, macs_tokens=16, loss_rows=9, date="2026-01-31")
 
 
-def latency_of(shape: EncoderShape = SHAPE) -> BlockLatency:
-    return BlockLatency(
+def latency_of(shape: EncoderShape = SHAPE) -> LayerLatency:
+    return LayerLatency(
         shape, "fp32", "CPUExecutionProvider", 1, (8, 32), (1.0, 2.0), ((0.1, 0.2, 0.01), (0.3, 0.8, 0.02)), {}
     )
 
@@ -47,11 +49,11 @@ def allowed(message: str) -> Limits:
 
 
 @pytest.fixture
-def tables() -> BlockTables:
+def tables() -> Tables:
     return tables_of()
 
 
-def test_the_sums_of_a_subnet_are_its_own_parameters_and_macs(tables: BlockTables) -> None:
+def test_the_sums_of_a_subnet_are_its_own_parameters_and_macs(tables: Tables) -> None:
     for choice in itertools.product(range(len(SIZES)), repeat=SHAPE.layers):
         if all(option == 3 for option in choice):
             continue
@@ -63,7 +65,7 @@ def test_the_sums_of_a_subnet_are_its_own_parameters_and_macs(tables: BlockTable
         assert tables.loss(found.subnet) == found.loss
 
 
-def test_int8_takes_a_bit_more_than_a_quarter(tables: BlockTables) -> None:
+def test_int8_takes_a_bit_more_than_a_quarter(tables: Tables) -> None:
     full = (0,) * SHAPE.layers
     small, large = (tables.estimate(full, Limits(precision=precision)).bytes for precision in ("int8", "fp32"))
     assert large / 4 < small < large / 2
@@ -81,7 +83,7 @@ def test_int8_takes_a_bit_more_than_a_quarter(tables: BlockTables) -> None:
         Limits(parameters=3_300 + 4_200 + 2_000),
     ],
 )
-def test_the_best_subnet_is_that_of_brute_force(tables: BlockTables, limits: Limits) -> None:
+def test_the_best_subnet_is_that_of_brute_force(tables: Tables, limits: Limits) -> None:
     latency = latency_of()
     fitting = []
     for choice in itertools.product(range(len(SIZES)), repeat=SHAPE.layers):
@@ -99,8 +101,8 @@ def test_the_best_subnet_is_that_of_brute_force(tables: BlockTables, limits: Lim
     assert tables.best(limits, latency)[0].loss == pytest.approx(expected[0])
 
 
-def test_skipping_every_layer_is_never_the_best(tables: BlockTables) -> None:
-    free = BlockTables(
+def test_skipping_every_layer_is_never_the_best(tables: Tables) -> None:
+    free = Tables(
         **{
             **vars(tables),
             "rows": tuple((*rows[:3], rows[0].__class__(**{**vars(rows[3]), "loss": -9})) for rows in tables.rows),
@@ -121,7 +123,7 @@ def test_what_is_told_to_be_enough_is_enough(seed: int, too_little: dict[str, fl
     assert tables.best(allowed(str(refused.value)), latency)
 
 
-def test_what_nothing_meets_is_refused_with_the_nearest_that_can_be_met(tables: BlockTables) -> None:
+def test_what_nothing_meets_is_refused_with_the_nearest_that_can_be_met(tables: Tables) -> None:
     smallest = tables.estimate((2, 3, 3, 3))
     with pytest.raises(InputError) as refused:
         tables.best(Limits(parameters=smallest.parameters - 1, macs=10**9))
@@ -140,7 +142,7 @@ def test_a_limit_that_is_no_positive_number_is_refused(name: str, value: float) 
         Limits(**{name: value})  # type: ignore[arg-type]
 
 
-def test_a_latency_needs_a_device_of_the_same_space(tables: BlockTables) -> None:
+def test_a_latency_needs_a_device_of_the_same_space(tables: Tables) -> None:
     with pytest.raises(InputError, match="latencies of a device"):
         tables.best(Limits(latency_ms=5))
     other = EncoderShape(layers=4, hidden=64, heads=4, neurons=64, vocabulary=100, positions=32, types=2)
@@ -148,12 +150,12 @@ def test_a_latency_needs_a_device_of_the_same_space(tables: BlockTables) -> None
         tables.best(Limits(latency_ms=5), latency_of(other))
 
 
-def test_the_file_gives_the_same_tables(tables: BlockTables, tmp_path: Path) -> None:
+def test_the_file_gives_the_same_tables(tables: Tables, tmp_path: Path) -> None:
     save_tables(tmp_path / "tables.json", tables)
     assert load_tables(tmp_path / "tables.json", shape=SHAPE, supernet="ab" * 32) == tables
 
 
-def test_tables_of_another_supernet_or_space_are_refused(tables: BlockTables, tmp_path: Path) -> None:
+def test_tables_of_another_supernet_or_space_are_refused(tables: Tables, tmp_path: Path) -> None:
     path = tmp_path / "tables.json"
     save_tables(path, tables)
     with pytest.raises(SchemaError, match=r"tables\.json: the tables of another supernet.*search again"):
@@ -174,10 +176,10 @@ def test_tables_of_another_supernet_or_space_are_refused(tables: BlockTables, tm
     ],
 )
 def test_a_file_of_another_form_is_refused(
-    tables: BlockTables, tmp_path: Path, change: dict[str, object], message: str
+    tables: Tables, tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     path = tmp_path / "tables.json"
-    path.write_text(json.dumps({**tables.to_dict(), **change}))
+    path.write_text(json.dumps({**plain_tables(tables), **change}))
     with pytest.raises(SchemaError, match=message):
         load_tables(path)
 
@@ -190,16 +192,14 @@ def test_a_file_that_is_missing_or_no_json_is_refused(tmp_path: Path) -> None:
         load_tables(tmp_path / "odd.json")
 
 
-def test_every_uniform_subnet_of_the_widths_is_in_the_space(tables: BlockTables) -> None:
+def test_every_uniform_subnet_of_the_widths_is_in_the_space(tables: Tables) -> None:
     for subnet in uniform_grid(SHAPE, (1.0, 0.5, 0.25)).values():
         assert isinstance(tables.loss(subnet), float)
     with pytest.raises(InputError, match="no option"):
         tables.loss(Subnet(((3, 48),) * 4))
 
 
-def test_the_net_with_fewer_words_has_the_same_tables_but_for_its_embeddings(
-    tables: BlockTables, tmp_path: Path
-) -> None:
+def test_the_net_with_fewer_words_has_the_same_tables_but_for_its_embeddings(tables: Tables, tmp_path: Path) -> None:
     save_tables(tmp_path / "tables.json", tables)
     small = load_tables(tmp_path / "tables.json", shape=replace(SHAPE, vocabulary=60))
     assert small.rows == tables.rows

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Spaces of elastic layers: names, counting, choices, JSON, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import json
 import pytest
 
 from gearshift.errors import InputError, UnknownSubnetError
-from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet, cut_space, layer_space
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Option, Space, Stage, cut_space, layer_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import DEPTHS, WIDTHS, kept_layers, uniform_grid, uniform_name, uniform_subnet
 
 BERT_BASE = EncoderShape(12, 768, 12, 3072, 30522, 512, 2)
