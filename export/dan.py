@@ -31,8 +31,6 @@ from gearshift.trainer.data.rows import Row
 
 SHARPEST, FLATTEST = 0.05, 20.0
 """Bounds of the temperature."""
-
-
 HALVINGS = 50
 
 
@@ -72,14 +70,8 @@ def temperature(logits: Floats, classes: NDArray[np.int64]) -> float:
 
 
 NAME = "dan"
-
-
 FILE = "dan.safetensors"
-
-
 SELF_TEST_ROWS = 8
-
-
 AT_ONCE = 16
 """Texts of a call of the graph."""
 

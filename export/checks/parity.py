@@ -20,15 +20,12 @@ from gearshift.trainer.model.elastic import TaskModel
 FP32_TOLERANCE = 1e-4
 """Largest difference of an fp32 logit between the graph and torch."""
 
-
 SEPARATION = 100 * FP32_TOLERANCE
 """Inputs tell two subnets apart when a logit of theirs differs by this much."""
-
 
 FP16_TOLERANCE = 0.02
 """Largest mean difference of the logits of an fp16 subnet from torch, over their standard deviation. A value of 11 bits
 is off by 2**-12 of itself; the some 150 roundings of twelve layers in a row add up to .003."""
-
 
 INT8_TOLERANCE = 0.01
 """Largest loss of an int8 subnet against fp32 in the metric of its task, where nothing else is asked for: a point."""

@@ -14,8 +14,6 @@ from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.model.elastic import TaskModel
 
 SAMPLE_ROWS = 8
-
-
 SEARCHED_ROWS = 64
 """Held-out rows, and as many of random tokens, that are searched where the sample does not tell subnets apart."""
 

@@ -13,7 +13,6 @@ from gearshift.runtime.inference.session import ElasticSession
 MAX_WIDE = 3
 """Layers that may be kept in fp32; with more, the fp32 graph is the better choice."""
 
-
 Open = Callable[[frozenset[int]], ElasticSession]
 """Writes the int8 graph with these layers in fp32, and opens it."""
 

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from gearshift.runtime.space.space import Space
 
 Array = NDArray[Any]
-
-
 Weights = Mapping[str, Array]
 """Arrays under the names of `trainer.model.ElasticClassifier.state_dict`, linear weights as (out, in)."""
 

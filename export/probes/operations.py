@@ -31,10 +31,7 @@ from gearshift.trainer.nasbert.run import MixedCheckpoint, MixedRun
 REPEATED = 4
 """Operations in a row."""
 
-
 ROWS = 8
-
-
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "runs", "away", "from", "them"]
 
 

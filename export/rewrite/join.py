@@ -23,10 +23,8 @@ from gearshift.export.rewrite.options import branches, live, with_nodes
 SEGMENT = re.compile(r"(?P<run>layer\d+\.(?:heads|neurons))(?P<start>\d+)\.(?P<part>.+)")
 """How the exporter names the weights of a segment."""
 
-
 LAST = ("output", "out")
 """Parts whose product is one term of a half-layer's sum."""
-
 
 Segment = tuple[str, int]
 """Which run of which layer, and where it starts."""

@@ -33,8 +33,6 @@ class Rival:
 
 Rivals = Callable[[str, str, int], contextlib.AbstractContextManager[Rival]]
 """Precision, subnet and threads -> its rival, open for as long as the context is."""
-
-
 Progress = Callable[[str, int, int], None]
 """Called with what is timed, and how many parts of it are done and planned."""
 

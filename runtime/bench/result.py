@@ -24,10 +24,8 @@ from gearshift.runtime.startup import default_threads
 PRIOR_CALLS = 4
 """Own calls of a subnet that weigh as much as the sum of its stages."""
 
-
 DRIFT = 0.05
 """Change between the first and the last third of the calls from which it is said."""
-
 
 METHOD = (
     "wall clock of single calls in random order, random token ids; a sum over stages and options fitted to all calls "

@@ -30,26 +30,19 @@ from gearshift.runtime.files.sparse_file import Extent, read_sparse, write_spars
 from gearshift.schema import Schema
 
 COMPRESSED = "compressed.json"
-
-
 SUFFIX = ".z"
 """What the name of a dense file gets that is stored compressed."""
-
 
 CARD = "README.md"
 """What stays readable without unpacking."""
 
-
 SCHEMA = Schema(version=1, advice="copy the bundle again", damaged=IntegrityError)
-
 
 SPARE_BYTES = 1_000_000
 """What must be free beside the dense files: directories, and blocks that are not full."""
 
-
 ABANDONED_S = 600.0
 """Age of an unpacking that was killed: a device that restarts in a loop must not fill its disk with them."""
-
 
 _AT_ONCE = 1 << 20
 

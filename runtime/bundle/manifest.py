@@ -19,34 +19,19 @@ from gearshift.schema import Schema
 
 SCHEMA = Schema(version=1, advice="export the bundle again", damaged=IntegrityError, repair="copy the bundle again")
 
-
 MANIFEST = "manifest.json"
-
-
 SELF_TEST = "selftest.npz"
-
-
 TOKENIZER = "tokenizer.json"
-
-
 CPU_PRECISIONS = ("fp32", "int8")
-
 
 MACS_TOKENS = 128
 """Tokens of the text that multiply-accumulates are counted for, as the papers do; tables and manifests say it too."""
 
-
 PRECISIONS = (*CPU_PRECISIONS, "fp16")
 """fp16 is for GPUs: CPUs have no kernels for it, so that the library would turn every value back into fp32."""
-
-
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """What a graph may take besides CHOICE."""
-
-
 DAN_EXECUTOR = "dan"
-
-
 CHOICE = "choice"
 """The graph's input that picks the subnet: int64, an option of each stage."""
 

@@ -26,14 +26,11 @@ from gearshift.versions import minimum, release_numbers
 
 MINIMUM_PYTHON = (3, 11)
 
-
 PACKAGES = ("numpy", "onnxruntime", "psutil", "tokenizers")
 """Packages that gearshift itself needs; the installed metadata has the least version of each."""
 
-
 WITHOUT = {"psutil"}
 """Packages that the runtime can do without: sensors are unknown then."""
-
 
 SENSOR_INTERVAL_S = 0.25
 

@@ -22,10 +22,8 @@ from gearshift.schema import read_if_whole
 
 VARIABLE = "GEARSHIFT_CACHE_DIR"
 
-
 SETTLED_S = 2.0
 """A file that changed this short a time ago may change again within one tick of the file system's clock."""
-
 
 REMEMBERED = 256
 """File hashes that are kept; the oldest go first."""
@@ -100,14 +98,11 @@ def _state(path: Path) -> list[int]:
 UNFINISHED = ".new-"
 """How the name of a directory starts that is not an entry yet."""
 
-
 KEPT_ENTRIES = 8
 """Entries that stay; making one more removes the one that was not used for longest."""
 
-
 PRIVATE = 0o700
 """Permissions of an entry, as `mkdtemp` gives them."""
-
 
 ABANDONED_S = 3600.0
 

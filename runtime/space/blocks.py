@@ -20,7 +20,6 @@ from gearshift.runtime.space.subnet import Options, Shape, Subnet
 
 OPERATIONS = ("attention", "ffn", *KERNELS)
 
-
 LETTERS = {"attention": "M", "ffn": "F", "conv3": "S3", "conv5": "S5", "conv7": "S7"}
 """As the paper's table 10 writes architectures."""
 

@@ -8,7 +8,6 @@ from functools import cached_property, lru_cache
 KERNELS = {"conv3": 3, "conv5": 5, "conv7": 7}
 """Separable convolution -> tokens that it looks at."""
 
-
 ROUNDS = 2
 """Rounds of a separable convolution, each a depthwise convolution and a product (as in Microsoft's port, ML.NET)."""
 

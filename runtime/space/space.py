@@ -165,7 +165,6 @@ class Space(Generic[L, S]):
 SHAPES: dict[str, type[Shape[Any]]] = {shape.kind: shape for shape in (EncoderShape, BlockShape)}
 """Kind of net, as files name it -> its shape."""
 
-
 BlockSpace = Space[Block, BlockShape]
 
 

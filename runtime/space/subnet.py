@@ -26,7 +26,6 @@ else:
 SKIPPED = (0, 0)
 """A layer that does not run."""
 
-
 Options = tuple[int, tuple[tuple[L, ...], ...]]
 """Number of a stage's first layer, and the layers that each of its options keeps."""
 

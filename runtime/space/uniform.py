@@ -12,7 +12,6 @@ from gearshift.runtime.space.subnet import Subnet
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
 """Width multipliers of DynaBERT: the share of heads and of neurons that each layer keeps."""
 
-
 DEPTHS = (1.0, 0.75, 0.5)
 """Depth multipliers of DynaBERT: the share of layers that is kept."""
 

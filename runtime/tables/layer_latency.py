@@ -21,15 +21,12 @@ from gearshift.runtime.tables.latency import LatencyPredictor
 
 Size = tuple[int, int]
 
-
 FEWEST_SUBNETS = 6
 """Measured subnets that a fit needs: the plane through them has four numbers."""
-
 
 DEVIATION = 0.05
 """How far a layer's time is expected to lie off the plane over heads and neurons, as a share of the full layer's:
 with many measured subnets the fit follows what was measured, with few it stays near the plane."""
-
 
 NOISE = 0.02
 """Relative error of a measured median."""

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-
 Widths = tuple[int, ...]
 """Widths of consecutive layers."""
 

@@ -20,11 +20,7 @@ from tests.trainer.nasbert.tiny import write_text
 from tests.trainer.tiny import LABELS, make_data, write_checkpoint
 
 DATA = make_data(train=150, test=30)
-
-
 TEXT = ["--max-length", "16", "--tokens", "600", "--dev-tokens", "150"]
-
-
 BATCH = ["--batch-size", "16"]
 
 

@@ -32,14 +32,8 @@ from gearshift.trainer.model.checkpoint import SCHEMA, SUPERNET
 
 MAX_LENGTH = 128
 """Tokens that a classifier of Hugging Face reads where nothing else is said."""
-
-
 BATCH_SIZE = 16
-
-
 GPU_BATCH_SIZE = 256
-
-
 _DECISIVE = (MANIFEST, "config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "pytorch_model.bin")
 """Files that make a teacher what it is; a manifest has the hashes of all that belong to it."""
 

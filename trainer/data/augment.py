@@ -27,20 +27,12 @@ from gearshift.trainer.data.rows import Row, Span, Tags
 
 SHARE = 0.4
 """Probability of a word to be replaced, and how many candidates it has; both as in TinyBERT and DynaBERT."""
-
-
 CANDIDATES = 15
 
-
 _LETTERS = r"[^\W\d_]{3,}"
-
-
 _WORD = re.compile(rf"""(?<![^\s"'(\[-]){_LETTERS}(?![^\s.,;:!?"')\]-]|'[^\W_])(?!\S*[/@#])""")
 """Letters between blanks or marks of punctuation: no part of an address or of `don't`."""
-
-
 _AT_ONCE = 1024
-
 
 Candidates = Callable[[str, str, int], Sequence[str]]
 """What may stand for a word, from the word, its text and its place there."""

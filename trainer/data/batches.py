@@ -21,14 +21,11 @@ from gearshift.trainer.data.targets import IGNORED, Target, target_reader
 _CHUNK_BATCHES = 50
 """Batches whose rows are sorted by length together: enough to waste little padding."""
 
-
 _LEAST_CHUNKS = 4
 """Chunks of a small data set; sorted as one, it would put the same rows together in every epoch."""
 
-
 _ROWS_AT_ONCE = 1000
 """Rows tokenised in one call; each result holds offsets and words too, many times the size of its ids."""
-
 
 _PAD_TOKENS = ("[PAD]", "<pad>")
 """BERT's and RoBERTa's, for a tokenizer whose file sets no padding."""

@@ -20,14 +20,11 @@ from gearshift.errors import DataError
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".tsv.xz", ".csv.xz", ".jsonl.xz")
 """What a data file may end in."""
 
-
 PLAIN_SUFFIXES = (".txt", ".txt.xz")
 """What a file may also end in where nothing but a text is asked for."""
 
-
 Record = tuple[int, dict[str, object]]
 """The line on which a record begins, and its values by column. Those of TSV and CSV are strings."""
-
 
 Required = Sequence[str | tuple[str, ...]]
 """Columns that must be there; of a tuple one is enough."""
@@ -151,8 +148,6 @@ def _read_plain(path: Path, text: str, required: Required) -> Iterator[Record]:
 
 
 _Reader = Callable[[Path, str, Required], Iterator[Record]]
-
-
 _READERS: Mapping[str, _Reader] = {".tsv": _read_tsv, ".csv": _read_csv, ".jsonl": _read_jsonl, ".txt": _read_plain}
 
 

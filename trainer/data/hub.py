@@ -19,7 +19,6 @@ from gearshift.extras import require
 
 HUB, GLUE = "hub:", "glue/"
 
-
 GLUE_COLUMNS: Mapping[str, tuple[str, str | None]] = {
     "cola": ("sentence", None),
     "sst2": ("sentence", None),
@@ -33,13 +32,9 @@ GLUE_COLUMNS: Mapping[str, tuple[str, str | None]] = {
 }
 """Task of GLUE -> its columns of texts."""
 
-
 GLUE_SPLITS = {"train": "train", "validation": "test", "validation_matched": "test"}
-
-
 SPLITS = {"train": "train", "validation": "dev", "valid": "dev", "dev": "dev", "test": "test"}
 """Split there -> ours."""
-
 
 Records = Iterator[tuple[int, dict[str, object]]]
 """The number of each row, from 1, and its values by column."""

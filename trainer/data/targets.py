@@ -22,7 +22,6 @@ from gearshift.trainer.data.rows import LabelSet, Row, Span, Tags
 IGNORED = -100
 """The place of a label where there is none: what torch's cross entropy leaves out."""
 
-
 _NO_PLACES = np.zeros(0, dtype=np.int32)
 
 

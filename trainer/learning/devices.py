@@ -24,7 +24,6 @@ from gearshift.trainer.data.batches import Batch, Counts
 PRECISIONS = ("", "no", "bf16", "fp16", "auto")
 """Mixed precisions. "": what `accelerate launch` was told, else none; `auto`: bf16 where the device computes in it."""
 
-
 WAITING = datetime.timedelta(days=1)
 """How long processes wait for the main one, which alone measures the test rows."""
 
@@ -101,7 +100,6 @@ def parts_of(batch: Batch, accelerator: Accelerator, micro_batch: int) -> Iterat
 
 MEASURING = "lower max_length, or go on where there is more memory"
 """What helps where rows are measured, whose batches no setting changes."""
-
 
 _SAID = ("out of memory", "not enough memory", "can't allocate memory")
 

@@ -26,10 +26,8 @@ from gearshift.runtime.files.atomic import replace_file, replacing_file
 STATE = "state.pt"
 """File of the last saved state."""
 
-
 DESCRIPTION = "training.json"
 """File that names the training whose states lie beside it."""
-
 
 CHANGEABLE = ("save_every_s", "micro_batch")
 """Settings that may change between two calls: when to save decides nothing about what is trained, and in how many parts

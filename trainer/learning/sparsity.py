@@ -20,7 +20,6 @@ from gearshift.trainer.model.elastic import ElasticClassifier
 MATRICES = ("query", "key", "value", "attention_output", "ffn_in", "ffn_out")
 """Of each layer; with the pooler and, where asked for, the word table these are pruned (Gordon et al., section 3)."""
 
-
 TIMES = 20
 """How often weights are pruned on the way to the full share."""
 

@@ -27,13 +27,7 @@ from gearshift.runtime.tables.tables_file import TABLES, load_tables
 from gearshift.schema import Schema, read_json
 from gearshift.trainer.data.place import find_place
 from gearshift.trainer.model.elastic import ElasticClassifier, TaskModel
-from gearshift.trainer.model.huggingface import (
-    checkpoint_state,
-    load_model,
-    quiet,
-    read_config,
-    write_pooling,
-)
+from gearshift.trainer.model.huggingface import checkpoint_state, load_model, quiet, read_config, write_pooling
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
 
 if TYPE_CHECKING:
@@ -46,21 +40,13 @@ else:
     M = TypeVar("M")
 
 SUPERNET = "supernet.json"
-
-
 POOL = "pool.json"
-
-
 WEIGHTS = "model.safetensors"
-
 
 SCHEMA = Schema(version=1, advice="train again", error=ModelError)
 
-
 PROBLEM_TYPES = {"regression": "regression", "multi-label-classification": "multi_label_classification"}
 """Task -> what the config of a sequence classifier calls it."""
-
-
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
 """What a tokenizer has beside tokenizer.json; whichever of them are there are taken along."""
 

@@ -28,7 +28,6 @@ from gearshift.trainer.data.batches import Batch
 HEAD = ("pooler.", "classifier.")
 """Prefixes of the task head's parameter names."""
 
-
 POOLED = ("classification", "multi-label-classification", "regression")
 """Tasks that are answered from the first token alone, by way of the pooler."""
 

@@ -10,11 +10,8 @@ from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockShape
 from gearshift.runtime.space.shape import EncoderShape
 
 HEADS = (2, 3, 4, 6, 8)
-
-
 OF_HEADS = 12
 """The paper's hidden sizes are 128, 192, 256, 384 and 512 of 768: so many heads of twelve."""
-
 
 HALF_LAYERS = 2
 """Sub-layers that stand for one layer of the teacher: attention and FFN are two."""

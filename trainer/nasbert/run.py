@@ -39,7 +39,6 @@ from gearshift.trainer.nasbert.model import MixedModel
 MIXED = "mixed.json"
 SCHEMA = Schema(version=1, advice="train again", error=ModelError)
 
-
 MixedCheckpoint = Checkpoint[MixedModel]
 
 

@@ -39,8 +39,6 @@ from gearshift.trainer.nasbert.teacher import TaughtRows, TeacherEncoder, bounda
 
 Loss = Callable[[Batch, int], Tensor]
 """Of a batch and a seed for what is masked of it."""
-
-
 MASK_TOKENS = ("[MASK]", "<mask>")
 
 

@@ -22,23 +22,17 @@ from gearshift.runtime.tables.tables import Estimate, Tables
 TOKENS = 64
 """Length of text that the devices are imagined with."""
 
-
 KINDS = {"even": (1.0, 1.0, 0.0), "slow attention": (4.0, 1.0, 0.0), "slow feed-forward": (1.0, 4.0, 0.0),
          "slow call": (1.0, 1.0, 0.5)}  # fmt: skip
 """Kind of device -> time of a MAC in attention, of one in the FFN, and of a layer whatever its size, as a share of
 what the full layer's MACs take. Which of them a device is like is found out there."""
 
-
 LEVELS = 40
-
-
 RANKS = (1, 3, 10)
 """Candidates are the best at so many sizes on each kind of device; where these are too few, the best 3, then 10."""
 
-
 CUT_TOLERANCE = 0.02
 """Cuts are left out as long as the loss increase of the best subnets rises by no more than this share, on average."""
-
 
 CUT_LEVELS = 16
 """Sizes at which cuts are judged."""
@@ -58,8 +52,6 @@ def kinds_of_device(shape: EncoderShape) -> dict[str, LatencyPredictor]:
 
 
 Floats = NDArray[np.float64]
-
-
 Devices = Mapping[str, LatencyPredictor]
 """Kind of device, imagined or measured, -> its latencies."""
 

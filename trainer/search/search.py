@@ -42,8 +42,6 @@ from gearshift.trainer.search.kept_losses import KeptLosses, rows_hash
 from gearshift.trainer.search.pool import Devices, candidates, choose_pool, few_cuts
 
 BATCH_SIZE = 64
-
-
 UNFINISHED = "search.partial"
 """Where an interrupted search left its losses, in the run directory."""
 

@@ -11,7 +11,6 @@ from gearshift.runtime.policy.ladder import Candidate, pareto
 SHOWN = 6
 """Subnets of a ladder that get a line of their own."""
 
-
 LABELLED = 5
 """Points of a Pareto front that get a name."""
 

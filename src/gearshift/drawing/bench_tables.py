@@ -17,13 +17,10 @@ from gearshift.runtime.bench.result import Calibration, Measured
 DEADLINES_MS = (5, 10, 20, 50, 100, 200, 500, 1000)
 """Deadlines that are looked at where none is asked for, as far as they tell subnets apart."""
 
-
 ESTIMATED = "estimated"
-
 
 COMPARED = 3
 """Subnets that devices are compared with, from the most accurate to the fastest."""
-
 
 LISTED = 24
 """Largest pool that a terminal shows whole."""

@@ -16,17 +16,11 @@ from gearshift.runtime.sensors.sensors import Sensors
 REFRESH_S = 0.3
 """Time between two pictures: about three a second, which can be read and costs next to nothing."""
 
-
 WINDOW_S = 10.0
-
-
 KEPT = 4096
 """Seconds and requests, at most, that the view is of: memory is bounded at any rate."""
 
-
 BAR = 30
-
-
 ROWS = 6
 """Subnets that have a bar of their own; the rest share one."""
 

@@ -15,7 +15,6 @@ from gearshift.runtime.serving.record import RequestRecord
 BINS = 40
 """Shares of deadlines are of this many equal parts of the time."""
 
-
 PAUSE_S = 5.0
 """A line is not drawn across a longer time without a request."""
 

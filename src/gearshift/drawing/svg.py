@@ -11,24 +11,17 @@ from typing import Literal
 WIDTH, HEIGHT = 360, 250
 """Size of a chart in its own units: at the width of a phone one is about a pixel, and text can be read."""
 
-
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 26, 38
 """Margins."""
 
-
 COLOURS = ("#1f6feb", "#d2691e", "#2e8b57", "#8b3fa8", "#b8860b", "#c2185b", "#607080", "#00838f")
-
-
 FONT = 11
-
 
 MARKED = 3.0
 """A vertical line further beyond the points than this factor is left out: it would squeeze them together."""
 
-
 TICKS = 5
 """About as many labels on an axis."""
-
 
 Point = tuple[float, float]
 

@@ -20,8 +20,6 @@ from tests.export.cases import branches
 from tests.trainer.tiny import random_model
 
 WEIGHT = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
-
-
 SHAPE = EncoderShape(layers=2, hidden=64, heads=4, neurons=128, vocabulary=50, positions=16, types=2)
 
 

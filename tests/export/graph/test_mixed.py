@@ -25,8 +25,6 @@ from tests.trainer.nasbert.tiny import lone_space, random_mixed, shared_space
 from tests.trainer.tiny import random_batch
 
 SPACES = {"shared": shared_space(), "lone": lone_space(), "lone, as wide as its embeddings": lone_space(embedding=16)}
-
-
 HEADS = {"classification": Head(), "token-classification": Head("token-classification")}
 
 

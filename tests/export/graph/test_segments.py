@@ -10,11 +10,7 @@ from gearshift.runtime.space.uniform import uniform_grid
 from tests.trainer.tiny import SHAPE, random_model
 
 WEIGHTS = {name: tensor.numpy() for name, tensor in random_model().state_dict().items()}
-
-
 WHOLE = ((4, 64),)
-
-
 SPACES = {
     "uniform": layer_space(SHAPE, list(uniform_grid(SHAPE).values())),
     "one piece": Space(SHAPE, tuple(Stage(layer, (Option(WHOLE),)) for layer in range(4))),

@@ -29,8 +29,6 @@ from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.checkpoint import Run
 
 PRECISIONS = ("fp32", "int8")
-
-
 NAMES = ("w100-d100", "w075-d075", "w050-d050", "w025-d100")
 
 

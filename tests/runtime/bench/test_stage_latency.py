@@ -15,17 +15,9 @@ from gearshift.runtime.space.space import Choice, block_space, cut_space
 from gearshift.runtime.space.uniform import uniform_grid
 
 SHAPE = EncoderShape(layers=6, hidden=64, heads=4, neurons=64, vocabulary=100, positions=64, types=2)
-
-
 ELASTIC = cut_space(SHAPE, list(uniform_grid(SHAPE).values()), 1)
-
-
 SPACE = Switches.of(ELASTIC)
-
-
 POOL = [ELASTIC.choice(subnet) for subnet in uniform_grid(SHAPE).values()]
-
-
 LENGTHS = (16, 64)
 
 

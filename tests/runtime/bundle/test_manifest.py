@@ -19,16 +19,9 @@ from tests.runtime.altered import set_field
 GOLDEN = Path(__file__).parents[2] / "data" / "golden-manifest.json"
 """The manifest below as version 1 of the schema writes it: reading it must work for ever."""
 
-
 SHAPE = EncoderShape(2, 8, 2, 16, 100, 32, 2)
-
-
 GRID = uniform_grid(SHAPE, widths=(1.0, 0.5), depths=(1.0, 0.5))
-
-
 SPACE = layer_space(SHAPE, list(GRID.values()))
-
-
 MANIFEST_VALUE = Manifest(
     name="gölden",
     task="classification",

@@ -15,8 +15,6 @@ from gearshift.runtime.space.space import BlockSpace, block_space, block_stage
 from gearshift.runtime.space.subnet import Subnet
 
 SHAPE = BlockShape(vocabulary=50, positions=16, types=2, embedding=24, head_size=8)
-
-
 BRIDGED = BlockShape(vocabulary=50, positions=16, types=2, embedding=24, head_size=8, bridge=24)
 
 

@@ -14,11 +14,7 @@ from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import DEPTHS, WIDTHS, kept_layers, uniform_grid, uniform_name, uniform_subnet
 
 BERT_BASE = EncoderShape(12, 768, 12, 3072, 30522, 512, 2)
-
-
 MINILM = EncoderShape(6, 384, 12, 1536, 30522, 512, 2)
-
-
 POOLER = 768 * 768 + 768
 """Published counts of BERT hold it; ours stop at the encoder."""
 

@@ -22,8 +22,6 @@ from tests.runtime.tables.test_operation_latency import true_latency
 from tests.runtime.tables.test_tables import allowed, latency_of
 
 SHAPE = BlockShape(vocabulary=50, positions=128, types=2, embedding=48, head_size=8, bridge=48)
-
-
 LATENCY = true_latency()
 
 

@@ -15,11 +15,7 @@ from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.tables.layer_latency import LayerLatency, fit_layer_latency
 
 SHAPE = EncoderShape(layers=6, hidden=384, heads=12, neurons=1536, vocabulary=100, positions=128, types=2)
-
-
 SIZES = ((12, 1536), (9, 1152), (6, 768), (3, 384), (0, 0))
-
-
 LENGTHS = (16, 64, 128)
 
 

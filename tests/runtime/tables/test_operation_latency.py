@@ -14,11 +14,7 @@ from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockShape, BlockS
 from gearshift.runtime.tables.operation_latency import SWITCH_MS, OperationLatency, fit_operation_latency
 
 SHAPE = BlockShape(vocabulary=50, positions=128, types=2, embedding=48, head_size=8, bridge=16)
-
-
 SIZES = (16, 32, 64)
-
-
 LENGTHS = (16, 64)
 
 

@@ -22,8 +22,6 @@ from gearshift.runtime.tables.tables import Tables, make_tables
 from gearshift.runtime.tables.tables_file import load_tables, plain_tables, save_tables
 
 SHAPE = EncoderShape(layers=4, hidden=32, heads=4, neurons=64, vocabulary=100, positions=32, types=2)
-
-
 SIZES = ((4, 64), (2, 32), (1, 16), (0, 0))
 
 

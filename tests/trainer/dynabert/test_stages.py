@@ -27,11 +27,7 @@ from tests.trainer.tasks import make_task_data
 from tests.trainer.tiny import LABELS, SETTINGS, SHAPE, make_data, random_batch, random_model
 
 DATA = make_data()
-
-
 GRID = uniform_grid(SHAPE)
-
-
 NAMES = {subnet: name for name, subnet in GRID.items()}
 
 

@@ -11,8 +11,6 @@ from gearshift.trainer.learning.sampling import Sampler, same_width
 from tests.trainer.tiny import SHAPE
 
 GRID = uniform_grid(SHAPE)
-
-
 SUBNETS = tuple(GRID.values())
 
 

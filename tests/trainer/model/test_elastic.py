@@ -17,14 +17,8 @@ from tests.trainer import oracle
 from tests.trainer.tiny import SHAPE, random_batch, random_model
 
 GRID = uniform_grid(SHAPE)
-
-
 UNEVEN = Subnet(((3, 17), (0, 0), (1, 64), (4, 1)))
-
-
 LENGTHS = [[1], [2], [32], [7, 32, 1, 20]]
-
-
 TOLERANCE = 1e-5
 
 

@@ -19,8 +19,6 @@ from tests.trainer.nasbert.tiny import NET
 from tests.trainer.tiny import random_batch
 
 SUBNET = BlockSubnet((Block(16, ("attention", "conv3")), Block(24, ("ffn",))))
-
-
 MASKED = dataclasses.replace(NET, objective="masked")
 
 
