@@ -97,7 +97,7 @@ def _run_ms(session: ort.InferenceSession, choice: list[int]) -> float:
 
 def build(folder: Path, shape_name: str, precision: str) -> dict[str, dict[str, Any]]:
     """Write the graphs of every case; gives what `measure` takes for each."""
-    from benchmarks.graph.subjects import SHAPES, random_weights, write_graph
+    from benchmarks.graph.subjects import SHAPES, random_weights, write_graph  # torch must not be measured
 
     shape = SHAPES[shape_name]
     weights = random_weights(shape)
