@@ -78,15 +78,16 @@ def measure(subject: Subject, seed: int, options: argparse.Namespace) -> None:
     """Train a teacher and a supernet, or a subnet alone, where they are not there yet, and keep their figures."""
     stem = f"{subject.name.lower()}-seed{seed}"
     data = load(subject, options.data, most_rows=options.most_rows)
-    path = None if subject.test_is_dev else options.data / subject.place  # those rows are nobody else's splits
-    teacher = _train(options.runs / f"{stem}-teacher", find_model(), data, _teacher_settings(subject, seed), path)
+    if subject.test_is_dev:  # those rows are nobody else's splits
+        data = dataclasses.replace(data, origin=None)
+    teacher = _train(options.runs / f"{stem}-teacher", find_model(), data, _teacher_settings(subject, seed))
     settings = _shortened(_supernet_settings(subject, seed), options.epochs_share)
     if options.alone:
         settings, stem = _alone_settings(settings, options.alone), f"{stem}-alone-{options.alone}"
     elif options.variant:
         settings = dataclasses.replace(settings, **VARIANTS[options.variant](settings))
         stem = f"{stem}-variant-{options.variant}"
-    made = _train(options.runs / stem, teacher.path, data, settings, path)
+    made = _train(options.runs / stem, teacher.path, data, settings)
     facts = {
         "subject": subject.name,
         "seed": seed,
@@ -142,14 +143,14 @@ def _alone_settings(settings: Settings, subnet: str) -> Settings:
     )
 
 
-def _train(out: Path, source: Path, data: DataSet, settings: Settings, data_path: Path | None) -> Run:
+def _train(out: Path, source: Path, data: DataSet, settings: Settings) -> Run:
     """The run in `out`, trained unless it is there; what it cost is added up beside it, interruptions included."""
     if (out / "supernet.json").is_file():
         return load_run(out)
     began, wall = _cpu_s(), time.time()
     costs = out.with_name(f"{out.name}.cost")
     try:
-        return train_supernet(source, data, settings, out, data_path=data_path)
+        return train_supernet(source, data, settings, out)
     finally:
         with costs.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"cpu_s": _cpu_s() - began, "wall_s": time.time() - wall}) + "\n")

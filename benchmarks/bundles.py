@@ -11,9 +11,9 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from benchmarks.subjects import LABELS, random_weights, write_graph
-from gearshift.export.pipeline import MACS_TOKENS, MINIMUM_ONNXRUNTIME, SESSION_OPTIONS
+from gearshift.export.prepare import MINIMUM_ONNXRUNTIME, SESSION_OPTIONS
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
-from gearshift.runtime.bundle.manifest import INPUTS, MANIFEST, SELF_TEST, TOKENIZER, Manifest, PoolEntry
+from gearshift.runtime.bundle.manifest import INPUTS, MACS_TOKENS, MANIFEST, SELF_TEST, TOKENIZER, Manifest, PoolEntry
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.space.elastic import Space, Subnet, cut_space

@@ -1,4 +1,4 @@
-"""How well summed latencies foretell those of whole subnets: `runtime.block_latency` on random subnets.
+"""How well summed latencies foretell those of whole subnets: `runtime.tables.layer_latency` on random subnets.
 
     python -m benchmarks.latency_sums [--shape minilm-l6] [--precision fp32,int8] [--random 200] [--fitted 24]
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import random
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from gearshift.runtime.profiles.timing import interleave, pin
 from gearshift.runtime.space.elastic import Space, Subnet
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.runtime.tables.layer_latency import BlockLatency, fit_block_latency, relative_errors
+from gearshift.runtime.tables.layer_latency import BlockLatency, fit_block_latency
 from gearshift.trainer.search.search import search_space
 
 LENGTHS = (16, 64, 128)
@@ -121,6 +121,17 @@ def measure(shape: EncoderShape, space: Space, subnets: dict[str, Subnet], preci
         }
         raw = interleave(calls, rounds=rounds, warm_up=1)
     return {name: tuple(tuple(raw[name, tokens]) for tokens in LENGTHS) for name in subnets}
+
+
+def relative_errors(
+    fitted: BlockLatency, subnets: Mapping[str, Subnet], table: LatencyTable, names: Collection[str]
+) -> list[float]:
+    """|predicted / measured - 1| of these subnets at every length of the table."""
+    return [
+        abs(fitted.predict(subnets[name], length) / measured - 1)
+        for name in names
+        for length, measured in zip(table.lengths, table.median_ms[name], strict=True)
+    ]
 
 
 def judge(

@@ -18,12 +18,12 @@ import torch
 from scipy.stats import spearmanr
 
 from benchmarks.nas_runs import NETS, SEARCHES, SHARED_TASK, TASKS, TUNINGS, Bench, Tuning, net_name
+from gearshift.runtime.bundle.manifest import MACS_TOKENS
 from gearshift.runtime.files.atomic import replace_file
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.rescore import net_losses
 from gearshift.trainer.nasbert.run import MixedRun
-from gearshift.trainer.nasbert.search import MACS_TOKENS
 
 STAGES = 3
 RANDOM = 200

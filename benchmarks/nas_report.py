@@ -14,7 +14,7 @@ from benchmarks.nas_jobs import RANDOM, figures_of
 from benchmarks.nas_runs import SEARCHES, SHARED_EPOCHS, SHARED_TASK, SIZES, TASKS, TUNINGS, Bench, Tuning
 from benchmarks.report import RESULTS, markdown, save
 from gearshift.drawing.search import plot_blocks
-from gearshift.runtime.tables.mixed import MixedTables
+from gearshift.runtime.tables.mixed import SCHEMA, MixedTables
 from gearshift.trainer.nasbert.settings import SearchSettings
 
 Row = dict[str, Any]
@@ -72,7 +72,8 @@ def report(bench: Bench, tasks: Sequence[str]) -> None:
     save("nas", facts, lines)
     if "blocks" in searches:
         found = searches["blocks"]
-        plot_blocks(MixedTables.from_dict(found["tables"]), found["history"], RESULTS / "nas-buckets.png")
+        tables = SCHEMA.read_object(found["tables"], MixedTables.from_fields, "nas.json")
+        plot_blocks(tables, found["history"], RESULTS / "nas-buckets.png")
         plot_nets(whole, found["points"], RESULTS / "nas.png")
     if SHARED_TASK in tasks:
         report_shared(bench, command)

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmarks.nas_shared import SharedNet, choose_shared
 from gearshift.errors import InputError
 from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.space.mixed import MixedSubnet, parse_subnet
@@ -24,8 +25,7 @@ from gearshift.trainer.nasbert.rescore import pick
 from gearshift.trainer.nasbert.run import MIXED, MixedRun, load_mixed_run
 from gearshift.trainer.nasbert.search import Searched, load_searched, search_blocks, search_stage
 from gearshift.trainer.nasbert.settings import NetSettings, SearchSettings, TuneSettings
-from gearshift.trainer.nasbert.shared import SharedNet, choose_shared
-from gearshift.trainer.nasbert.teacher import Teacher, load_teacher, read_states
+from gearshift.trainer.nasbert.teacher import TeacherEncoder, load_teacher, read_states
 from gearshift.trainer.nasbert.train import train_net
 from gearshift.trainer.nasbert.tune import tune_net
 
@@ -136,7 +136,7 @@ class Bench:
         return self.work / "states"
 
     @cached_property
-    def encoder(self) -> Teacher:
+    def encoder(self) -> TeacherEncoder:
         """The pretrained encoder."""
         return load_teacher(find_model())
 
@@ -160,7 +160,7 @@ class Bench:
                 widths=(1.0,),
                 depths=(1.0,),
             )
-            train_supernet(self.encoder.checkpoint.source, self.rows(task), settings, path, data_path=self.data / task)
+            train_supernet(self.encoder.checkpoint.source, self.rows(task), settings, path)
         return load_run(path)
 
     def compute_states(self, *, shared: bool = False) -> None:
@@ -240,7 +240,7 @@ class Bench:
         def tune() -> MixedRun:
             teacher = self.teacher(task) if tuning.on_task else None
             net = load_mixed_run(self.work / tuning.net)
-            return tune_net(net, teacher, self.rows(task), settings, path, data_path=self.data / task)
+            return tune_net(net, teacher, self.rows(task), settings, path)
 
         return _once(path, tune, load_mixed_run)
 
@@ -254,7 +254,7 @@ class Bench:
         return self.work / "states-shared"
 
     @cached_property
-    def shared_teacher(self) -> Teacher:
+    def shared_teacher(self) -> TeacherEncoder:
         """That teacher."""
         return load_teacher(self.teacher(SHARED_TASK).path)
 

@@ -18,8 +18,9 @@ from typing import Any
 
 from benchmarks.report import RESULTS, save
 from gearshift.trainer.data.splits import read_data
-from gearshift.trainer.dynabert.prune import Recovery, prune_run
-from gearshift.trainer.learning.sparsity import SCOPES, Pruning
+from gearshift.trainer.dynabert.prune import prune_run
+from gearshift.trainer.dynabert.settings import Recovery
+from gearshift.trainer.learning.settings import SCOPES, Pruning
 from gearshift.trainer.model.checkpoint import POOL, SUPERNET, load_run
 
 SPARSITIES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -6,6 +6,5 @@ from gearshift.device_profiles.operators import Operator as Operator
 from gearshift.device_profiles.operators import OperatorCosts as OperatorCosts
 from gearshift.device_profiles.profile import DeviceProfile as DeviceProfile
 from gearshift.device_profiles.profile import LatencyTable as LatencyTable
-from gearshift.device_profiles.profile import ProfileError as ProfileError
 from gearshift.device_profiles.profile import load_profile as load_profile
 from gearshift.device_profiles.profile import save_profile as save_profile

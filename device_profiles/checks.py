@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-
-class ProfileError(ValueError):
-    """A device profile or latency table that cannot be used; one line."""
+from gearshift.errors import ProfileError
+from gearshift.number_checks import is_finite
 
 
 def require(holds: bool, message: str) -> None:
@@ -18,19 +16,9 @@ def require(holds: bool, message: str) -> None:
         raise ProfileError(message)
 
 
-def whole(value: object) -> bool:
-    """Whether this is an integer; true and false are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def positive(value: object) -> bool:
     """Whether this is a finite number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value) and value > 0
-    except OverflowError:  # a whole number too large for a float
-        return False
+    return is_finite(value) and value > 0
 
 
 def check_date(text: str) -> None:

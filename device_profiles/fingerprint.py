@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gearshift.errors import ProfileError
+
 FEATURES = (
     *("sse4_1", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"),  # x86
     *("neon", "asimd", "asimddp", "i8mm", "sve", "bf16"),  # ARM
@@ -95,7 +97,7 @@ class Fingerprint:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Fingerprint:
-        """The fingerprint that `to_dict` wrote; raises ValueError where a field is missing or wrong."""
+        """The fingerprint that `to_dict` wrote; raises ProfileError where a field is missing or wrong."""
         return cls(
             cpu_model=_field(raw, "cpu_model", str),
             cpu_features=tuple(str(feature) for feature in _field(raw, "cpu_features", list)),
@@ -141,11 +143,11 @@ def _emulator(processors: list[dict[str, str]], root: Path) -> str | None:
 
 def _field(raw: Mapping[str, Any], name: str, expected: type, *others: None) -> Any:
     if name not in raw:
-        raise ValueError(f"device: {name} is missing")
+        raise ProfileError(f"device: {name} is missing")
     value = raw[name]
     if (value is None and others) or (isinstance(value, expected) and not isinstance(value, bool)):
         return value
-    raise ValueError(f"device: {name}: expected {expected.__name__}, found {value!r}")
+    raise ProfileError(f"device: {name}: expected {expected.__name__}, found {value!r}")
 
 
 def _text(path: Path) -> str:

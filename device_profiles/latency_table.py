@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gearshift.device_profiles.checks import check_date, check_names, listed, mapping, positive, require, whole
+from gearshift.device_profiles.checks import check_date, check_names, listed, mapping, positive, require
+from gearshift.number_checks import is_whole
 
 CPU_PROVIDER = "CPUExecutionProvider"
 
@@ -45,11 +46,11 @@ class LatencyTable:
             require(isinstance(value, str), f"{name}: expected text, found {value!r}")
         for name in ("threads", "runs"):
             value = getattr(self, name)
-            require(whole(value) and value >= 1, f"{name}: expected a whole number from 1 on, found {value!r}")
+            require(is_whole(value, 1), f"{name}: expected a whole number from 1 on, found {value!r}")
         lengths = self.lengths
         require(
             bool(lengths)
-            and all(whole(length) and length >= 1 for length in lengths)
+            and all(is_whole(length, 1) for length in lengths)
             and all(low < high for low, high in itertools.pairwise(lengths)),
             f"lengths: expected ascending token counts from 1 on, found {list(lengths)}",
         )
@@ -95,27 +96,27 @@ def _columns(what: str, raw: object) -> dict[str, tuple[Any, ...]]:
 
 
 def predict(table: LatencyTable, name: str, length: int, batch: int = 1) -> float:
-    """Median time in ms of a subnet on the unloaded device, for texts padded to `length` tokens.
+    """Median time in ms of a subnet on the unloaded device, for texts padded to `length` tokens."""
+    return batch * time_at(table.lengths, table.median_ms[name], length)
 
-    Straight lines between the measured lengths; the last one goes on beyond them, and below the shortest
-    the time stays that of the shortest. With one measured length, longer texts cost in proportion.
+
+def time_at(lengths: tuple[int, ...], times: tuple[float, ...], length: int) -> float:
+    """Time of a whole call by `interpolate`: no text takes less than the shortest that was measured."""
+    return max(interpolate(lengths, times, length), times[0])
+
+
+def interpolate(lengths: tuple[int, ...], times: tuple[float, ...], length: int) -> float:
+    """Time of a part of a call: straight lines between the measured lengths, at these exactly what was measured.
+
+    Below the shortest the time is that of the shortest. Beyond the longest the last line goes on where it rises; with
+    one measured length, longer texts cost in proportion.
     """
-    lengths, times = table.lengths, table.median_ms[name]
     if length <= lengths[0]:
-        return batch * times[0]
+        return times[0]
     if len(lengths) == 1:
-        return batch * times[0] * length / lengths[0]
+        return times[0] * length / lengths[0]
     right = min(bisect_left(lengths, length), len(lengths) - 1)
     slope = (times[right] - times[right - 1]) / (lengths[right] - lengths[right - 1])
     if length > lengths[-1]:
-        slope = max(slope, 0.0)
-    return batch * max(times[right - 1] + slope * (length - lengths[right - 1]), times[0])
-
-
-def between(lengths: tuple[int, ...], times: tuple[float, ...], length: int) -> float:
-    """Straight lines between the lengths, the first and the last of which go on."""
-    if len(lengths) == 1:
-        return times[0] * max(1.0, length / lengths[0])
-    right = min(max(bisect_left(lengths, length), 1), len(lengths) - 1)
-    slope = (times[right] - times[right - 1]) / (lengths[right] - lengths[right - 1])
-    return times[right - 1] + slope * (max(length, lengths[0]) - lengths[right - 1])
+        return times[-1] + max(slope, 0.0) * (length - lengths[-1])
+    return times[right - 1] + slope * (length - lengths[right - 1])

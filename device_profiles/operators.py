@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gearshift.device_profiles.checks import check_date, check_names, mapping, require, whole
+from gearshift.device_profiles.checks import check_date, check_names, mapping, require
+from gearshift.number_checks import is_finite, is_whole
 
 ANY = "*"
 """Kind whose costs stand in for those of an operator that was never seen."""
@@ -67,17 +68,15 @@ class OperatorCosts:
             require(isinstance(value, str), f"operators: {name}: expected text, found {value!r}")
         for name in ("threads", "shapes"):
             value = getattr(self, name)
-            require(
-                whole(value) and value >= 1, f"operators: {name}: expected a whole number from 1 on, found {value!r}"
-            )
-        require(_finite(self.between_us), f"operators: between_us: expected a number, found {self.between_us!r}")
+            require(is_whole(value, 1), f"operators: {name}: expected a whole number from 1 on, found {value!r}")
+        require(is_finite(self.between_us), f"operators: between_us: expected a number, found {self.between_us!r}")
         for name in ("error_median", "error_p95"):
             value = getattr(self, name)
-            require(value is None or _finite(value), f"operators: {name}: expected a number or null, found {value!r}")
+            require(value is None or is_finite(value), f"operators: {name}: expected a number or null, found {value!r}")
         check_date(self.date)
         require(ANY in self.microseconds, f"operators: expected costs of {ANY!r}, for those that were never seen")
         for kind, costs in self.microseconds.items():
-            usable = len(costs) == len(AMOUNTS) and all(_finite(cost) and cost >= 0 for cost in costs)
+            usable = len(costs) == len(AMOUNTS) and all(is_finite(cost) and cost >= 0 for cost in costs)
             require(usable, f"operators: {kind}: expected {len(AMOUNTS)} numbers from 0 on, found {list(costs)}")
 
     def predict_ms(self, operators: Iterable[Operator]) -> float:
@@ -103,7 +102,3 @@ class OperatorCosts:
         check_names("operators", raw, set(cls.__dataclass_fields__))
         kinds = mapping("operators: microseconds", raw["microseconds"])
         return cls(**{**raw, "microseconds": {kind: tuple(costs) for kind, costs in kinds.items()}})
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gearshift.device_profiles.checks import ProfileError as ProfileError
-from gearshift.device_profiles.checks import check_names, listed, mapping, require, whole
+from gearshift.device_profiles.checks import check_names, listed, mapping, require
 from gearshift.device_profiles.fingerprint import Fingerprint
 from gearshift.device_profiles.latency_table import CPU_PROVIDER
 from gearshift.device_profiles.latency_table import LatencyTable as LatencyTable
 from gearshift.device_profiles.operators import OperatorCosts
+from gearshift.errors import ProfileError
+from gearshift.schema import Schema
 
-SCHEMA_VERSION = 2
+SCHEMA = Schema(version=2, advice="measure the device again", error=ProfileError, missing="name a device profile")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,6 @@ class DeviceProfile:
     """What single bundles cost here."""
     operators: tuple[OperatorCosts, ...] = ()
     """What any bundle costs here, less exactly."""
-    schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         keys = [(t.bundle_hash, t.precision, t.threads, t.provider) for t in self.tables]
@@ -61,7 +61,7 @@ class DeviceProfile:
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
         return {
-            "schema_version": self.schema_version,
+            "schema_version": SCHEMA.version,
             "device": self.device.to_dict(),
             "estimated": self.estimated,
             "operators": [costs.to_dict() for costs in self.operators],
@@ -69,13 +69,8 @@ class DeviceProfile:
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> DeviceProfile:
-        """The profile that `to_dict` wrote; raises ProfileError where the form is another."""
-        version = raw.get("schema_version")
-        if not whole(version) or version != SCHEMA_VERSION:
-            newer = isinstance(version, int) and version > SCHEMA_VERSION
-            hint = "install a newer gearshift" if newer else "measure the device again"
-            raise ProfileError(f"expected schema version {SCHEMA_VERSION}, found {version!r}; {hint}")
+    def from_fields(cls, raw: Mapping[str, Any]) -> DeviceProfile:
+        """The profile of the fields that `to_dict` wrote, but for the version; raises ProfileError."""
         check_names("profile", raw, set(cls.__dataclass_fields__))
         require(
             isinstance(raw["estimated"], bool),
@@ -83,7 +78,7 @@ class DeviceProfile:
         )
         tables, operators = listed("tables", raw["tables"]), listed("operators", raw["operators"])
         return cls(
-            device=_fingerprint(raw["device"]),
+            device=Fingerprint.from_dict(mapping("device", raw["device"])),
             estimated=raw["estimated"],
             tables=tuple(LatencyTable.from_dict(mapping("latency table", table)) for table in tables),
             operators=tuple(OperatorCosts.from_dict(mapping("operators", costs)) for costs in operators),
@@ -91,17 +86,8 @@ class DeviceProfile:
 
 
 def load_profile(path: Path) -> DeviceProfile:
-    """The profile in a file; raises ProfileError, which names the file, where it cannot be used."""
-    try:
-        raw = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ProfileError(f"{path}: could not be read ({error.strerror or error}); name a device profile") from error
-    except (ValueError, RecursionError) as error:
-        raise ProfileError(f"{path}: expected JSON ({error}); measure the device again") from error
-    try:
-        return DeviceProfile.from_dict(mapping("profile", raw))
-    except ProfileError as error:
-        raise ProfileError(f"{path}: {error}") from error
+    """Read a profile file; raises ProfileError, which names the file, where it cannot be used."""
+    return SCHEMA.read(path, DeviceProfile.from_fields)
 
 
 def save_profile(path: Path, profile: DeviceProfile) -> None:
@@ -119,12 +105,3 @@ def save_profile(path: Path, profile: DeviceProfile) -> None:
         raise ProfileError(f"{path}: could not be written ({reason}); nothing was changed there") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _fingerprint(raw: object) -> Fingerprint:
-    try:
-        return Fingerprint.from_dict(mapping("device", raw))
-    except ProfileError:
-        raise
-    except ValueError as error:
-        raise ProfileError(str(error)) from error

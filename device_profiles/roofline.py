@@ -7,17 +7,18 @@ from there to SLACK times it, and a constant that nobody published widens it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from gearshift.device_profiles.checks import ProfileError, check_names, mapping, positive, require
+from gearshift.device_profiles.checks import check_names, mapping, positive, require
 from gearshift.device_profiles.fingerprint import Fingerprint
 from gearshift.device_profiles.operators import Operator
+from gearshift.errors import ProfileError
+from gearshift.schema import Schema
 
-SCHEMA_VERSION = 1
+SCHEMA = Schema(version=1, advice="give each constant of the board and its source", error=ProfileError)
 
 Range = tuple[float, float]
 
@@ -117,17 +118,14 @@ class Board:
         return float(UNKNOWN[name][most] if value is None else value)
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> Board:
-        """The board of a JSON object; raises ProfileError."""
-        version = raw.get("schema_version")
-        require(version == SCHEMA_VERSION, f"board: expected schema version {SCHEMA_VERSION}, found {version!r}")
-        fields = {key: value for key, value in raw.items() if key != "schema_version"}
-        check_names("board", fields, set(cls.__dataclass_fields__))
+    def from_fields(cls, raw: Mapping[str, Any]) -> Board:
+        """The board of a JSON object's fields, but for the version; raises ProfileError."""
+        check_names("board", raw, set(cls.__dataclass_fields__))
         try:
-            constants = {name: Constant(**mapping(name, fields[name])) for name in CONSTANTS}
+            constants = {name: Constant(**mapping(name, raw[name])) for name in CONSTANTS}
         except TypeError as error:
             raise ProfileError(f"board: a constant has a value and a source ({error})") from error
-        return cls(**{**fields, **constants, "matches": tuple(fields["matches"])})
+        return cls(**{**raw, **constants, "matches": tuple(raw["matches"])})
 
 
 def boards() -> dict[str, Board]:
@@ -135,5 +133,6 @@ def boards() -> dict[str, Board]:
     folder = resources.files("gearshift.device_profiles") / "boards"
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
     return {
-        file.name.removesuffix(".json"): Board.from_dict(json.loads(file.read_text(encoding="utf-8"))) for file in files
+        file.name.removesuffix(".json"): SCHEMA.read_content(file.read_bytes(), Board.from_fields, file.name)
+        for file in files
     }

@@ -8,7 +8,6 @@ MODEL is a sentence-transformers model or another encoder, TEXTS has one text a 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import torch
 
@@ -26,7 +25,7 @@ PAIR = ("the lights are off", "somebody turned off the lights")
 def main(model: str, texts: str, run_path: str) -> None:
     """Distil, and compare two texts with every size."""
     settings = Settings(width_epochs=1, depth_epochs=1, max_length=32)
-    run = train_supernet(find_model(model), read_data(texts, task="embedding"), settings, Path(run_path))
+    run = train_supernet(find_model(model), read_data(texts, task="embedding"), settings, run_path)
     checkpoint = run.checkpoint
     rows = [Row(text, None, None) for text in PAIR]
     batch = encode(rows, (), checkpoint.tokenizer, max_length=32, task="embedding").select(range(2))

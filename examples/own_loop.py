@@ -18,8 +18,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_
 
 from gearshift.trainer.dynabert.supernet import Supernet
 
-EPOCHS = {"width": 1, "both": 2}
-HIDDEN_WEIGHTS = {"width": 0.1, "both": 1.0}
+EPOCHS = {"width": 1, "depth": 2}
+HIDDEN_WEIGHTS = {"width": 0.1, "depth": 1.0}
 MAX_LENGTH = 64
 
 

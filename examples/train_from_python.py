@@ -21,7 +21,7 @@ def main(model: str, data_path: str, run_path: str, settings_path: str = "") -> 
     """Train, and show what every size is worth."""
     settings = read_settings(Path(settings_path)) if settings_path else Settings(augment=2, evaluate_every=0.5)
     data = read_data(data_path)
-    run = train_supernet(find_model(model), data, settings, Path(run_path), data_path=Path(data_path))
+    run = train_supernet(find_model(model), data, settings, run_path)
     for name, subnet in run.subnets.items():
         parameters = subnet.parameters(run.checkpoint.model.shape)
         print(f"{name}  {parameters / 1e6:.3f} M parameters  accuracy {100 * run.accuracies[name]:.1f} %")

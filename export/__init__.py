@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from gearshift.extras import require
 
-require("export", "onnx")
+require("export")
 
 if TYPE_CHECKING:
     from gearshift.export.pipeline import export_bundle as export_bundle

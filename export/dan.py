@@ -25,7 +25,7 @@ from gearshift.runtime.inference.answers import probabilities
 from gearshift.runtime.inference.self_test import check_dan, self_test_names
 from gearshift.runtime.space.elastic import Subnet
 from gearshift.trainer.dan.run import DanRun
-from gearshift.trainer.dan.teacher_logits import open_teacher
+from gearshift.trainer.dan.teacher_logits import open_classifier
 from gearshift.trainer.dan.train import text_of
 from gearshift.trainer.data.rows import Row
 
@@ -55,7 +55,7 @@ def calibrated(dan: Dan, texts: Sequence[Text], classes: NDArray[np.int64], tran
 
 
 def temperature(logits: Floats, classes: NDArray[np.int64]) -> float:
-    """What logits (rows, labels) are divided by for the least cross-entropy (Guo et al. 2017, section 4.2).
+    """The divisor of logits (rows, labels) with the least cross-entropy (Guo et al. 2017, section 4.2).
 
     The loss is convex in 1 / temperature, so that the sign of its slope says on which side the best one is.
     """
@@ -161,7 +161,7 @@ def _classes(labels: Sequence[str], rows: Sequence[Row]) -> NDArray[np.int64]:
 
 def _transformer(bundle: Bundle, texts: Sequence[Text]) -> Floats:
     """Logits of the graph's most accurate subnet."""
-    teacher = open_teacher(bundle.path)
+    teacher = open_classifier(bundle.path)
     shown = tqdm(range(0, len(texts), AT_ONCE), desc="calibration", unit="batch", disable=None)
     return np.concatenate([teacher.logits(texts[start : start + AT_ONCE]) for start in shown])
 

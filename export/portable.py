@@ -27,7 +27,6 @@ from transformers.pytorch_utils import prune_linear_layer
 from gearshift.errors import ExportError, UnknownSubnetError
 from gearshift.export.checks.parity import FP32_TOLERANCE, torch_logits
 from gearshift.export.graph.segments import Array
-from gearshift.extras import require
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory, require_replaceable
 from gearshift.runtime.inference.session import ERRORS_ONLY
@@ -38,8 +37,6 @@ from gearshift.trainer.model.checkpoint import Run, save_tokenizer
 from gearshift.trainer.model.elastic import Head
 from gearshift.trainer.model.huggingface import quiet, write_pooling
 from gearshift.trainer.model.names import ARCHITECTURES
-
-require("export", "optimum.exporters.onnx")
 
 PORTABLE = "portable.json"
 """The file that every such directory has."""

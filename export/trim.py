@@ -21,7 +21,7 @@ from gearshift.export.card import model_card
 from gearshift.export.checks.guard import check_packed
 from gearshift.export.rewrite.first_token import pick_first_early
 from gearshift.export.rewrite.join import join_segments
-from gearshift.export.rewrite.options import prune_graph
+from gearshift.export.rewrite.options import keep_options
 from gearshift.export.rewrite.weights_file import LaidOut, lay_out, weights_location
 from gearshift.runtime.bundle.bundle import Bundle, manifest_content, open_bundle, write_manifest
 from gearshift.runtime.bundle.compressed import CARD
@@ -183,7 +183,7 @@ class Trimming:
         return Trimmed(dataclasses.replace(manifest, files=files), graphs, others)
 
     def _graph(self, name: str, options: Sequence[Sequence[int]], joined: bool) -> onnx.ModelProto:
-        pruned = prune_graph(self._models[name], options)
+        pruned = keep_options(self._models[name], options)
         return pick_first_early(join_segments(pruned, self.bundle.path)) if joined else pruned
 
     @cached_property

@@ -19,7 +19,7 @@ from gearshift.trainer.nasbert.run import AnyModel, AnyRun
 
 @dataclass(frozen=True)
 class VocabularyReport:
-    """What became of the vocabulary."""
+    """Pieces of a vocabulary that was shrunk, and texts that are spelt otherwise."""
 
     kept: int
     """Pieces that are left."""
@@ -36,7 +36,7 @@ def texts_of(rows: Sequence[Row]) -> list[str]:
     return [text for row in rows for text in (row.text, row.pair) if text is not None]
 
 
-def prune_vocabulary(run: AnyRun, texts: Collection[str], held_out: Sequence[Row]) -> tuple[AnyRun, VocabularyReport]:
+def shrink_vocabulary(run: AnyRun, texts: Collection[str], held_out: Sequence[Row]) -> tuple[AnyRun, VocabularyReport]:
     """The run with the pieces of these texts, and those that spell all others; the given one stays as it is.
 
     Position embeddings behind the longest text that there can be go too. `held_out` rows only count. Raises DataError

@@ -1,4 +1,4 @@
-"""Runs a bundle on the device: `Engine.load(bundle).run(text, deadline_ms=15)`."""
+"""Runtime: runs a bundle on the device, as `Engine.load(bundle).run(text, deadline_ms=15)`."""
 
 from gearshift.errors import BundleError as BundleError
 from gearshift.errors import DeadlineError as DeadlineError

@@ -1,35 +1,37 @@
-"""Which texts of a list run together: those of like length, since each is padded to the longest of its call."""
+"""Batches: texts of a list that run in one call have similar lengths, since each is padded to the longest of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 Work = tuple[tuple[int, int], ...]
-"""What a request asks of the graph: (tokens that texts are padded to, number of texts) of each call."""
+"""Work of a request for the graph: (tokens that texts are padded to, number of texts) of each call."""
 
 MOST_PADDING = 0.2
-"""Padding costs as much as text. A call costs little on top of its texts, so that less of it is worth a call."""
+"""Largest share of padding in a call. Padding costs as much as text, and a call costs little on top of its texts, so
+that saving padding is worth further calls."""
 
 MOST_TOKENS = 4096
-"""Of one call: what it takes in memory grows with them (some 100 MB for a BERT-base)."""
+"""Largest number of tokens of one call: its memory grows with them (some 100 MB for a BERT-base)."""
 
 
 def one(length: int) -> Work:
-    """A single text of that many tokens."""
+    """Return the work of a single text of `length` tokens."""
     return ((length, 1),)
 
 
 def is_single(work: Work) -> bool:
-    """Whether it is one text."""
+    """Return whether a work is one text."""
     return len(work) == 1 and work[0][1] == 1
 
 
 def group(lengths: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Rows that run together, shortest first, for texts of so many tokens; every row is in one group.
+    """Group texts by their numbers of tokens; return the rows that run together, the shortest texts first.
 
-    In a group at most MOST_PADDING of the tokens are padding, and there are no more than MOST_TOKENS of them.
+    Every row is in one group. A group has at most a share MOST_PADDING of padding, and at most MOST_TOKENS tokens
+    unless it is a single text.
     """
-    if len(lengths) == 1:  # the usual case, and on the path of every request
+    if len(lengths) == 1:  # the usual case, on the path of every request
         return ((0,),)
     groups: list[list[int]] = []
     own = 0
@@ -45,7 +47,7 @@ def group(lengths: Sequence[int]) -> tuple[tuple[int, ...], ...]:
 
 
 def work_of(lengths: Sequence[int]) -> Work:
-    """What texts of so many tokens ask of the graph."""
+    """Return the work of texts of these numbers of tokens."""
     if len(lengths) == 1:
         return one(lengths[0])
     return tuple((max(lengths[row] for row in rows), len(rows)) for rows in group(lengths))

@@ -1,4 +1,4 @@
-"""The entry for programs: texts and deadlines in, answers out."""
+"""The engine: the entry point for programs, which takes texts and deadlines and returns answers."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from gearshift.runtime.state import EngineState
 
 
 class Engine(EngineState):
-    """Answers texts within a deadline by choosing, for each request, the subnet that fits.
+    """Engine that answers texts within a deadline by choosing, for each request, the subnet that fits.
 
         with Engine.load("sst2.gearshift", threads=2) as engine:
             answer = engine.run("a charming and often affecting journey", deadline_ms=15)
             answer.label, answer.score, answer.subnet, answer.latency_ms, answer.reason
 
-    All methods may be called from several threads. `load` is the usual way to make one; the constructor
-    takes a bundle that was loaded, with its latency table, and a clock in seconds.
+    All methods are safe for several threads. `load` is the usual way to make an engine; the constructor takes a loaded
+    bundle with its latency table, and a clock in seconds.
     """
 
     def __init__(
@@ -87,19 +87,23 @@ class Engine(EngineState):
         cascade: float | None = None,
         **objective: Unpack[Wanted],
     ) -> Self:
-        """Load an engine for the bundle in directory `path`, verified, self-tested and timed on this machine.
+        """Load an engine for the bundle in directory `path`, which is verified, self-tested and timed on this machine.
 
-        `threads` of one call: by default half of the CPUs. `precision`: `fp32`, `int8`, or `auto` for the
-        fastest that is right on this CPU. `profile`: a file that `save_profile` wrote; without it every
-        subnet is timed now, for a second or two. `log`: a file that gets one line of JSON for each request.
-        `providers`: as in onnxruntime. `cache`: keep packed weights, and hashes of files that did not change, in the
-        user's cache directory. `metrics_port`: serve counters on this port of 127.0.0.1, as `serve_metrics` does.
-        `queue_limit`: requests that may wait after `submit`. `sensors`: watch load, heat, battery, memory and power on
-        a thread of its own, and use no larger a subnet than `rules` let it; False: decide by the latencies alone.
-        `cascade`: let the DAN of the bundle answer wherever it is sure enough for this agreement, such as .99, with the
-        most accurate subnet over all texts; the others are answered as without it.
-        `objective`: the fields of `Objective` (`target`, `min_accuracy`, `max_cpu_share`, `on_miss`), which `steer`
-        changes later.
+        `threads`: threads of one call; by default half of the CPUs.
+        `precision`: `fp32`, `int8`, or `auto` for the fastest that passes the self-test on this CPU.
+        `profile`: file that `save_profile` wrote; without it the device's own profile is used, or every subnet is timed
+        now, for a second or two.
+        `log`: file that gets one line of JSON for each request.
+        `providers`: execution providers, as in onnxruntime.
+        `cache`: keep packed weights, and hashes of unchanged files, in the user's cache directory.
+        `metrics_port`: serve metrics on this port of 127.0.0.1, as `serve_metrics` does.
+        `queue_limit`: largest number of requests that wait after `submit`.
+        `sensors`: watch load, heat, battery, memory and power on a thread of its own, and use only the subnets that
+        `rules` allow; False: decide by the latencies alone.
+        `cascade`: let the DAN of the bundle answer whenever it is sure enough for this agreement, such as .99, with the
+        most accurate subnet over all texts; other texts are answered as without it.
+        `objective`: fields of `Objective` (`target`, `min_accuracy`, `max_cpu_share`, `on_miss`), which `steer` changes
+        later.
 
         Raises BundleError (IntegrityError, SchemaError, SelfTestError), ProfileError, InputError or
         StorageError.
@@ -147,14 +151,14 @@ class Engine(EngineState):
         self, text: list[str] | list[tuple[str, str]] | list[Text], *, deadline_ms: float | None = None
     ) -> list[Any]: ...
     def run(self, text: Any, *, deadline_ms: float | None = None) -> Any:
-        """Answer a text or a pair (a tuple of two texts), or each of a list of those.
+        """Answer a text or a pair (a tuple of two texts), or each item of a list of these.
 
-        An answer is a Classification, Regression, TokenClassification, QuestionAnswering or Embedding, as the
-        bundle's task is (`answers`). A question and the text to find its answer in are a pair.
+        The bundle's task determines the type of an answer: Classification, MultiLabelClassification, Regression,
+        TokenClassification, QuestionAnswering or Embedding. A question and the text with its answer are a pair.
 
-        A list runs on one subnet, texts of like length together, and its deadline holds for all of it. The time
-        counts from this call. A deadline that no subnet keeps gets the fastest, and `reason` says
-        `best_effort`; with `on_miss="reject"` it raises DeadlineTooShortError, unless nothing was tried for a second.
+        A list runs on one subnet, texts of similar length together, and its deadline is for the whole list. Deadlines
+        count from this call. If no subnet keeps one, the fastest answers, and `reason` is `best_effort`. With
+        `on_miss="reject"` it raises DeadlineTooShortError instead, unless no subnet ran for a second.
         Raises InputError, or EngineClosedError after `close`.
         """
         with self._in_flight:
@@ -162,12 +166,12 @@ class Engine(EngineState):
             return self._answering.answer(request) if request.encoded.tokens else []
 
     def submit(self, text: Any, *, deadline_ms: float | None = None) -> AnswerFuture:
-        """Queue a text for its turn, without waiting; the Future gets the answer that `run` gives for the same.
+        """Queue a text without waiting; return a Future of the answer that `run` returns for the same arguments.
 
-        Requests are answered one after another, the earliest deadline first; the time in the queue counts, and a
-        subnet is chosen so that those behind can be answered in time too. One whose deadline goes by before its turn
-        is dropped: its Future raises DeadlinePassedError. `cancel` takes a request back, also while it runs.
-        Raises InputError, EngineClosedError, or QueueFullError where `queue_limit` requests wait already.
+        Requests are answered one after another, the earliest deadline first. The time in the queue counts, and the
+        subnet is chosen so that waiting requests can be answered in time too. A request whose deadline passes before
+        its turn is shed: its Future raises DeadlinePassedError. `cancel` withdraws a request, even while it runs.
+        Raises InputError, EngineClosedError, or QueueFullError if `queue_limit` requests wait already.
         """
         self._in_flight.check_process()
         future = AnswerFuture()
@@ -178,64 +182,64 @@ class Engine(EngineState):
         return future
 
     async def arun(self, text: Any, *, deadline_ms: float | None = None) -> Any:
-        """Answer as `run` does, for programs with an event loop; queued as by `submit`, and cancelled with its task."""
+        """Answer as `run` does, for programs with an event loop: queued as by `submit`, and cancelled with its task."""
         import asyncio  # a device that never calls this does not load it
 
         return await asyncio.wrap_future(self.submit(text, deadline_ms=deadline_ms))
 
     def warm_up(self, lengths: Sequence[int] | None = None, *, budget_s: float = 1.0) -> int:
-        """Run the subnets of the ladder once for each length (by default those of the table), the largest first.
+        """Run each subnet of the ladder once for each length (by default the table's), the largest first.
 
-        A first call is slower than others: memory is taken, and pages of weights are read. Ends after `budget_s`
-        seconds; gives the number of calls. Raises InputError for a length that the bundle does not take.
+        A first call is slower than others: it allocates memory and reads pages of weights. Ends after `budget_s`
+        seconds; returns the number of calls. Raises InputError for a length that the bundle does not accept.
         """
         with self._in_flight:
             return self._opened.warm_up(self.ladder, self._table.lengths if lengths is None else lengths, budget_s)
 
     def pin(self, name: str | None) -> None:
-        """Use this subnet for every request, whatever its deadline; None goes back to choosing.
+        """Use this subnet for every request, whatever its deadline; None returns to choosing.
 
-        Any subnet of the pool can be pinned, also one that is not on the ladder; raises UnknownSubnetError.
+        Any subnet of the pool can be pinned, even one that is not on the ladder; others raise UnknownSubnetError.
         """
         if name is not None:
             self.bundle.entry(name, self.precision)
         self._answering.pin(name)
 
     def steer(self, **changes: Unpack[Wanted]) -> None:
-        """Change the objective from the next request on; fields that are not named stay. As in `load`.
+        """Change the objective from the next request on; fields as in `load`, and those that are not named stay.
 
-        Raises InputError, and then nothing changes.
+        On InputError nothing changes.
         """
         self._answering.steer(changes)
 
     def release_pages(self) -> int:
-        """Give back the memory of weights that lie in files; gives the bytes that were freed.
+        """Release the memory of weights that are mapped from files; return the bytes that were freed.
 
-        For a program that will not ask for a while, or a device that runs short. Works with the packed-weight
-        cache alone; weights that are needed again come back from the file, which makes the first answer slower.
+        Useful before a pause, or on a device short of memory. It needs the packed-weight cache. Weights that are needed
+        again are read from the file, which makes the first answer slower.
         """
         with self._in_flight:
             return self._opened.session.release_pages()
 
     def serve_metrics(self, port: int) -> int:
-        """Serve `metrics()` at http://127.0.0.1:port/metrics until `close`; 0 takes any free port. Gives the port.
+        """Serve `metrics()` at http://127.0.0.1:port/metrics until `close`; return the port. Port 0 takes any free one.
 
-        To this machine alone, whoever runs on it. Raises InputError for a port that is taken, or a second one.
+        Every program on this machine can read it, and no other. Raises InputError for a taken port or a second call.
         """
         with self._in_flight:
             return self._metrics.serve(port)
 
     def save_profile(self, path: str | Path) -> None:
-        """Keep the latency table in a device profile, for `load(..., profile=path)`; raises ProfileError.
+        """Save the latency table in a device profile, for `load(..., profile=path)`; raise ProfileError if that fails.
 
-        A profile of this device that is there already keeps its other tables.
+        An existing profile of this device keeps its other tables.
         """
         save_table(path, self._table)
 
     def close(self) -> None:
-        """Wait for the requests that are running, then free the weights; those in the queue get EngineClosedError.
+        """Wait for running requests, then free the weights; requests in the queue get EngineClosedError.
 
-        A second call does nothing, nor does one in a fork: what is to be waited for and freed is the parent's.
+        A second call does nothing, nor does one in a fork: requests and weights belong to the parent process.
         """
         if self._in_flight.forked:
             return

@@ -1,4 +1,4 @@
-"""From a bundle on disk to all that an engine needs: opened once, self-tested on this CPU, and timed."""
+"""Start-up: opens a bundle once, self-tests it on this CPU, and finds or measures its latency table."""
 
 from __future__ import annotations
 
@@ -32,31 +32,32 @@ AUTO = "auto"
 
 COMPARED_TOKENS = 32
 COMPARED_RUNS = 7
-"""Precisions are compared on the largest subnet and a short text: they differ by far more than runs do."""
+"""Tokens and number of runs for the comparison of precisions, on the largest subnet: a short text suffices, since
+precisions differ by far more than runs do."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """All that an engine needs of a bundle on this device."""
+    """Loaded bundle: all that an engine needs of it on this device."""
 
     opened: Opened
     table: LatencyTable
-    """Latency of every subnet here, without the slow-down."""
+    """Latency of every subnet on this device, without the slow-down."""
     cascade: Cascade | None = None
 
     @classmethod
     def of(
         cls, bundle: Bundle, session: ElasticSession, table: LatencyTable, *, cascade: float | None = None
     ) -> Loaded:
-        """A bundle whose session is open and whose latencies are known; as for `Engine.load`, but nothing is tested."""
+        """Make a Loaded of a bundle with an open session and a table; `cascade` as in `Engine.load`. Tests nothing."""
         opened = Opened.of(bundle, session)
         return cls(opened, table, None if cascade is None else Cascade(bundle, opened.dan, cascade))
 
 
 def default_threads() -> int:
-    """Half of the CPUs that we may use, at least one: the rest of the machine has work of its own."""
+    """Return half of the CPUs that we may use, at least 1: the rest of the machine has work of its own."""
     return max(1, int(effective_cpus()) // 2)
 
 
@@ -71,9 +72,9 @@ def load(
     cache: bool,
     cascade: float | None,
 ) -> Loaded:
-    """Verify the bundle at `path`, open it and find its latency table, as `Engine.load` says.
+    """Verify the bundle at `path`, open it and find its latency table; arguments as in `Engine.load`.
 
-    Refuses an objective or a cascade that the bundle has nothing for before the slow part. Raises BundleError,
+    An objective or a cascade that the bundle cannot serve is refused before the slow part. Raises BundleError,
     ProfileError, InputError or StorageError.
     """
     bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
@@ -91,7 +92,7 @@ def load(
 
 
 def watch(sensors: Sensors, rules: Rules, rungs: int, session: ElasticSession, in_flight: InFlight) -> SlowLoop:
-    """Start the slow loop of an engine; it holds the session, and not the engine, which can then be collected."""
+    """Start the slow loop of an engine; it refers to the session alone, so that the engine can be collected."""
 
     def release() -> None:
         with in_flight:
@@ -103,7 +104,7 @@ def watch(sensors: Sensors, rules: Rules, rungs: int, session: ElasticSession, i
 
 
 def _check_reachable(min_accuracy: float, bundle: Bundle, precisions: Sequence[str]) -> None:
-    """Raise InputError where no subnet at any of the precisions is as accurate."""
+    """Raise InputError if no subnet at any of the precisions reaches `min_accuracy`."""
     best = max(entry.accuracy for precision in precisions for entry in bundle.gears(precision).values())
     if min_accuracy > best:
         raise InputError(f"min_accuracy: expected at most {best}, the best there is, got {min_accuracy}")
@@ -119,14 +120,15 @@ def start(
     cache: PackedCache | None = None,
     cascade: float | None = None,
 ) -> Loaded:
-    """Open a bundle at a precision that passes its self-test, with a table: from `profile`, this device's, or measured.
+    """Open a bundle at a precision that passes its self-test, and find its latency table.
 
-    `auto` takes the fastest precision that passes, by the profile's figures where there is one; a
-    precision that does not pass is left with a warning in the log, and fp16 is for other providers than the
-    CPU's. `cache` keeps packed weights. Raises BundleError, InputError or ProfileError.
+    The table is from `profile`, or from this device's own profile, or measured.
+    `precision`: `auto` takes the fastest that passes, by the profile's figures if there is a profile. A precision that
+    fails is skipped with a warning in the log; fp16 is for providers other than the CPU's.
+    `cache`: cache of packed weights. Raises BundleError, InputError or ProfileError.
     """
     precisions = _eligible(bundle, providers) if precision == AUTO else (precision,)
-    bundle.pool(precisions[0])  # says what there is where there is none
+    bundle.pool(precisions[0])  # raises an error that names the precisions of the bundle if it lacks this one
     dan = check_dan(bundle)
     sure = None if cascade is None else Cascade(bundle, dan, cascade)
     provider = next(iter(providers), "")
@@ -143,7 +145,7 @@ def start(
 
 
 def _eligible(bundle: Bundle, providers: Sequence[str]) -> tuple[str, ...]:
-    """The precisions that `auto` may take; raises BundleError where there is none for a CPU."""
+    """Return the precisions that `auto` may take; raise BundleError if there is none for a CPU."""
     if tuple(providers) != CPU:
         return bundle.precisions
     found = tuple(precision for precision in bundle.precisions if precision in CPU_PRECISIONS)
@@ -163,7 +165,7 @@ def _tested(
     cache: PackedCache | None,
     enough: int | None = None,
 ) -> list[ElasticSession]:
-    """Sessions that passed, in this order, `enough` at most; raises the first error where none passes."""
+    """Return the sessions that pass, in this order, at most `enough`; raise the first error if none passes."""
     passed: list[ElasticSession] = []
     errors: list[BundleError] = []
     for precision in precisions:
@@ -198,7 +200,7 @@ def _open_tested(
 
 
 def _fastest(bundle: Bundle, sessions: list[ElasticSession]) -> ElasticSession:
-    """The session whose largest subnet is fastest, timed in turns; the others are closed."""
+    """Return the session whose largest subnet is fastest, timed in turns, and close the others."""
     if len(sessions) == 1:
         return sessions[0]
     inputs = random_inputs(bundle, min(COMPARED_TOKENS, bundle.manifest.max_length))

@@ -1,4 +1,4 @@
-"""The state of an engine, to be read: the bundle and the ladder, the estimates, the counts."""
+"""Read-only state of an engine: bundle and ladder, estimates, counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gearshift.runtime.startup import Loaded
 
 
 class EngineState:
-    """All that an engine can be asked about itself. Nothing here changes it."""
+    """Read-only properties and statistics of an engine. Nothing here changes it."""
 
     def __init__(self, loaded: Loaded, controller: Controller, metrics: Metrics, answering: Answering) -> None:
         self._opened, self._table = loaded.opened, loaded.table
@@ -25,17 +25,17 @@ class EngineState:
 
     @property
     def objective(self) -> Objective:
-        """The service objective that decisions follow now."""
+        """Service objective of the present decisions."""
         return self._controller.objective
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels of a text, or of a word of it; empty where the task has none."""
+        """Labels of a text, or of a word of it; empty if the task has none."""
         return self.bundle.manifest.labels
 
     @property
     def pool(self) -> dict[str, PoolEntry]:
-        """Name -> pool entry at the engine's precision."""
+        """Pool entries at the engine's precision, by name."""
         return dict(self._entries)
 
     @property
@@ -50,40 +50,42 @@ class EngineState:
 
     @property
     def bundle(self) -> Bundle:
-        """The bundle that the engine runs."""
+        """Bundle that the engine runs."""
         return self._opened.bundle
 
     @property
     def table(self) -> LatencyTable:
-        """Latency of each subnet on this machine, without the slow-down."""
+        """Latency table: times of each subnet on this machine, without the slow-down."""
         return self._table
 
     @property
     def precision(self) -> str:
-        """`fp32` or `int8`."""
+        """Precision of the graph: `fp32`, `int8` or `fp16`."""
         return self._opened.session.precision
 
     @property
     def threads(self) -> int:
-        """Threads that one call uses."""
+        """Number of threads of one call."""
         return self._opened.session.threads
 
     @property
     def caps(self) -> Caps:
-        """The largest subnet that heat, battery, memory and power let requests use, and why."""
+        """Caps: the largest subnet that heat, battery, memory and power allow, and the reasons."""
         return self._answering.caps
 
     @property
     def slow_down(self) -> float:
-        """Observed / expected latency of single texts: 1 is the machine as it was when it was timed."""
+        """Slow-down: observed / expected latency of single texts; 1 is the machine as it was when it was timed."""
         return self._answering.slow_down
 
     def stats(self) -> dict[str, Any]:
-        """Counts since loading: `requests` that were answered (a list is one) and those that `failed`, deadlines
-        `met` and `missed`, `switches` from one subnet to another between two requests, and under `subnets` the
-        requests that each one ran."""
+        """Return the counts since loading.
+
+        `requests`: answered requests (a list is one). `failed`: requests without an answer. `met`, `missed`: deadlines.
+        `switches`: changes of the subnet between two requests. `subnets`: requests that each subnet answered.
+        """
         return self._metrics.stats()
 
     def metrics(self) -> str:
-        """Counters and histograms since loading as Prometheus text, exposition format 0.0.4."""
+        """Return the counters and histograms since loading as Prometheus text, exposition format 0.0.4."""
         return self._metrics.text()

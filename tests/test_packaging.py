@@ -151,12 +151,14 @@ def test_a_device_answers_with_nothing_but_the_wheel(device: Device, tiny_bundle
 
 
 def test_a_device_is_measured_with_nothing_but_the_wheel(device: Device, tiny_bundle: Path) -> None:
-    given = ("--budget", "8s", "--lengths", "8", "--threads", "1", "-o", "p.json", "--report", "r.html", "--json")
-    found = json.loads(succeed(device.gearshift, "bench", tiny_bundle, *given, "--compare", "boards", cwd=device.place))
+    given = ("--budget", "8s", "--lengths", "8", "--threads", "1", "--compare", "boards", "--json")
+    written = ("-o", "p.json", "--report", "r.html", "--plot", "p.svg")
+    found = json.loads(succeed(device.gearshift, "bench", tiny_bundle, *written, *given, cwd=device.place))
     assert {costs["precision"] for costs in found["operators"]} <= {"fp32", "int8"}
     assert {row["kind"] for row in found["compare"]} == {"estimated"}
     assert "How far to trust it" in (device.place / "r.html").read_text()
-    picture = run(device.gearshift, "bench", tiny_bundle, "--plot", "p.png", cwd=device.place)
+    assert (device.place / "p.svg").read_text().startswith("<svg")
+    picture = run(device.gearshift, "plot", "log.jsonl", "-o", "p.png", cwd=device.place)
     assert picture.stderr == (
         "gearshift: this needs matplotlib, which is not installed; run: pip install 'gearshift[plot]'\n"
     )

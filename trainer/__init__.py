@@ -5,20 +5,6 @@ from typing import TYPE_CHECKING
 
 from gearshift.extras import require
 
-require(
-    "train",
-    "torch",
-    "transformers",
-    "safetensors",
-    "huggingface_hub",
-    "platformdirs",
-    "tqdm",
-    "scipy",
-    "seqeval",
-    "sklearn",
-    "accelerate",
-)
-
 if TYPE_CHECKING:
     from gearshift.trainer.data.splits import read_data as read_data
     from gearshift.trainer.dynabert.settings import Settings as Settings
@@ -46,6 +32,7 @@ if not TYPE_CHECKING:  # mypy would take any name
         """Import a public name from its module."""
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        require("train")
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 

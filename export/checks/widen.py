@@ -1,4 +1,4 @@
-"""Which layers of an int8 graph must stay in fp32, where int8 costs a subnet more accuracy than is allowed."""
+"""Choose the layers of an int8 graph to keep in fp32, where int8 costs a subnet more accuracy than is allowed."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from onnx import TensorProto, numpy_helper
 from gearshift.runtime.bundle.manifest import CHOICE
 
 
-def prune_graph(model: onnx.ModelProto, kept: Sequence[Collection[int]]) -> onnx.ModelProto:
+def keep_options(model: onnx.ModelProto, kept: Sequence[Collection[int]]) -> onnx.ModelProto:
     """The graph with only these options of each stage, numbered anew from 0 in the same order.
 
     A stage with one option left is a switch no more: its branch runs in the root graph.

@@ -11,7 +11,8 @@ from functools import partial
 from typing import Any
 
 from gearshift.errors import InputError
-from gearshift.runtime.bench.plan import checked_lengths
+from gearshift.number_checks import is_whole
+from gearshift.runtime.bench.plan import chosen_lengths
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
@@ -117,8 +118,8 @@ def run_bench(
 
     Raises InputError for lengths that the bundle does not take, and threads that this process has no CPUs for.
     """
-    chosen = checked_lengths(bundle, lengths)
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+    chosen = chosen_lengths(bundle, lengths)
+    if not is_whole(rounds, 1):
         raise InputError(f"rounds: expected a whole number of at least 1, got {rounds!r}")
     rows: list[Row] = []
     with pinned(threads) as cores:

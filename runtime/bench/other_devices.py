@@ -13,6 +13,7 @@ from gearshift.device_profiles.latency_table import predict
 from gearshift.device_profiles.roofline import Board, boards
 from gearshift.errors import ProfileError, StorageError
 from gearshift.runtime.bench.operators.trace import trace
+from gearshift.runtime.bench.result import Calibration
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.profiles.own import profile_directory
 
@@ -84,7 +85,7 @@ def _own_profiles() -> list[DeviceProfile]:
     for path in paths:
         try:
             profiles.append(files.load_profile(path))
-        except files.ProfileError:  # the engine says it when it looks for its own
+        except ProfileError:  # the engine says it when it looks for its own
             continue
     return [profile for profile in profiles if not profile.estimated]
 
@@ -94,11 +95,21 @@ def _of_file(path: Path, known: dict[str, Board]) -> Subject:
         raise ProfileError(
             f"--compare {path}: expected a profile file, {ALL}, dedicated, or one of {', '.join(known)}; no such file"
         )
-    try:
-        profile = files.load_profile(path)
-    except files.ProfileError as error:
-        raise ProfileError(str(error)) from error
+    profile = files.load_profile(path)
     return Subject(f"{path.stem} ({profile.device.cpu_model})", profile=profile)
+
+
+def compare(calibration: Calibration, subjects: Sequence[Subject]) -> tuple[DeviceRow, ...]:
+    """Rows of all precisions that were measured here, at the same lengths and number of threads."""
+    if not subjects:
+        return ()
+    lengths, threads = calibration.measured[0].stages.lengths, calibration.shown_threads
+    precisions = dict.fromkeys(measured.conditions.precision for measured in calibration.measured)
+    return tuple(
+        row
+        for precision in precisions
+        for row in device_rows(calibration.bundle, subjects, precision, lengths, threads)
+    )
 
 
 def device_rows(

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gearshift.errors import InputError
+from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.inference.opened import checked_lengths
 from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus
 
 LENGTHS = (16, 64, 128)
@@ -35,7 +37,7 @@ class Plan:
     def __post_init__(self) -> None:
         if not 0 < self.budget_s < float("inf"):
             raise InputError(f"budget: expected a number of seconds above 0, got {self.budget_s!r}")
-        if isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1:
+        if not is_whole(self.batch, 1):
             raise InputError(f"batch: expected a whole number of texts of at least 1, got {self.batch!r}")
 
     @classmethod
@@ -56,23 +58,26 @@ class Plan:
         for precision in precisions or ():
             bundle.pool(precision)
         chosen = tuple(precisions or bundle.precisions)
-        return cls(checked_lengths(bundle, lengths), _threads(threads), chosen, batch, budget_s, seed, checked)
+        return cls(chosen_lengths(bundle, lengths), _threads(threads), chosen, batch, budget_s, seed, checked)
 
 
-def checked_lengths(bundle: Bundle, given: Sequence[int] | None) -> tuple[int, ...]:
+def chosen_lengths(bundle: Bundle, given: Sequence[int] | None) -> tuple[int, ...]:
     """The lengths asked for, ascending, or else those of LENGTHS that the bundle takes; raises InputError."""
+    if given is not None:
+        return checked_lengths(given, bundle)
     longest = bundle.manifest.max_length
-    if given is None:
-        return tuple(tokens for tokens in LENGTHS if tokens <= longest) or (longest,)
-    if not given or not all(isinstance(tokens, int) and 1 <= tokens <= longest for tokens in given):
-        raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(given)}")
-    return tuple(sorted(set(given)))
+    return tuple(tokens for tokens in LENGTHS if tokens <= longest) or (longest,)
+
+
+def threads_text(threads: int) -> str:
+    """Write a number of threads, such as 1 thread."""
+    return "1 thread" if threads == 1 else f"{threads} threads"
 
 
 def _threads(given: Sequence[int] | None) -> tuple[int, ...]:
     usable, effective = len(available_cpus()), max(1, int(effective_cpus()))
     if given is None:
         return tuple(sorted({2**power for power in range(10) if 2**power <= effective} | {effective}))
-    if not given or not all(isinstance(number, int) and 1 <= number <= usable for number in given):
+    if not given or not all(is_whole(number, 1, usable) for number in given):
         raise InputError(f"threads: expected 1 to {usable}, the CPUs that this process may use, got {list(given)}")
     return tuple(sorted(set(given)))

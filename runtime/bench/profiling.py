@@ -20,9 +20,9 @@ from gearshift.device_profiles import OperatorCosts
 from gearshift.errors import InputError
 from gearshift.runtime.bench.contention import ContentionWatch
 from gearshift.runtime.bench.operators.costs import NEEDED_MB, profile_operators
-from gearshift.runtime.bench.plan import Plan
+from gearshift.runtime.bench.plan import Plan, threads_text
 from gearshift.runtime.bench.result import Calibration, Measured
-from gearshift.runtime.bench.timed_calls import TimedBlock, threads_text
+from gearshift.runtime.bench.timed_calls import TimedBlock
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.profiles.store import this_device

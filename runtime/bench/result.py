@@ -19,6 +19,7 @@ from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import PoolEntry
 from gearshift.runtime.sensors.memory import Memory
 from gearshift.runtime.space.elastic import Choice
+from gearshift.runtime.startup import default_threads
 
 PRIOR_CALLS = 4
 """Own calls of a subnet that weigh as much as the sum of its stages."""
@@ -215,6 +216,12 @@ class Calibration:
         """What somebody who reads the figures has to know, one line each."""
         return tuple(_warnings(self))
 
+    @property
+    def shown_threads(self) -> int:
+        """Number of threads that is shown first: the engine's own where it was measured, else the fewest."""
+        measured = [one.conditions.threads for one in self.measured]
+        return default_threads() if default_threads() in measured else measured[0]
+
     def find(self, precision: str, threads: int) -> Measured | None:
         """What was measured under these conditions."""
         wanted = (precision, threads)
@@ -256,5 +263,5 @@ def _warnings(calibration: Calibration) -> Sequence[str]:
     if drifting:
         worst = max(drifting, key=lambda m: abs(m.drift))
         change = f"{abs(worst.drift):.0%} {'slower' if worst.drift > 0 else 'faster'}"
-        lines.append(f"the device became {change} while it was measured; measure again, or watch it with --soak")
+        lines.append(f"the device became {change} while it was measured; let it come to rest, and measure again")
     return lines

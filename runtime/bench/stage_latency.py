@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.device_profiles.latency_table import between
+from gearshift.device_profiles.latency_table import time_at
 from gearshift.errors import ProfileError
 from gearshift.runtime.bench.choices import Switches
 from gearshift.runtime.space.elastic import Choice
@@ -56,7 +56,7 @@ class StageLatency:
 
     def predict(self, choice: Choice, length: int) -> float:
         """Median milliseconds of one call: straight lines between the measured lengths."""
-        return max(between(self.lengths, self.at_lengths(choice), length), LEAST_MS)
+        return time_at(self.lengths, self.at_lengths(choice), length)
 
     def at_lengths(self, choice: Choice) -> tuple[float, ...]:
         """The sums for each measured length."""

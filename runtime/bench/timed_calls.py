@@ -14,7 +14,7 @@ import numpy as np
 
 from gearshift.runtime.bench.choices import Switches, designed_choices, random_choices
 from gearshift.runtime.bench.contention import Contention
-from gearshift.runtime.bench.plan import CHECKED, Plan
+from gearshift.runtime.bench.plan import CHECKED, Plan, threads_text
 from gearshift.runtime.bench.result import Checked, Conditions, Measured
 from gearshift.runtime.bench.stage_latency import PERCENTILES, fit_stage_latency
 from gearshift.runtime.bench.stopwatch import GapEffect, Sample, Stopwatch, gap_effects
@@ -258,8 +258,3 @@ def _times(milliseconds: Sequence[float]) -> dict[int, float]:
 def between(lengths: Sequence[int]) -> tuple[int, ...]:
     """Lengths that are checked without being fitted, in the middle between those that are."""
     return tuple((low + high) // 2 for low, high in itertools.pairwise(lengths) if high - low > 1)
-
-
-def threads_text(threads: int) -> str:
-    """As one says it."""
-    return "1 thread" if threads == 1 else f"{threads} threads"

@@ -20,14 +20,14 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gearshift.errors import BundleError, IntegrityError, SchemaError, StorageError
 from gearshift.runtime.bundle.integrity import check_file, check_name
 from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest
-from gearshift.runtime.files.atomic import flush, replacing_directory, sha256_of
-from gearshift.runtime.files.cache import Entries, become, cache_directory
+from gearshift.runtime.files.atomic import replacing_directory, sha256_of
+from gearshift.runtime.files.cache import Entries, cache_directory
 from gearshift.runtime.files.sparse_file import Extent, read_sparse, write_sparse
+from gearshift.schema import Schema
 
 COMPRESSED = "compressed.json"
 
@@ -40,7 +40,7 @@ CARD = "README.md"
 """What stays readable without unpacking."""
 
 
-SCHEMA_VERSION = 1
+SCHEMA = Schema(version=1, advice="copy the bundle again", damaged=IntegrityError)
 
 
 SPARE_BYTES = 1_000_000
@@ -104,7 +104,7 @@ def write_listing(directory: Path) -> None:
         for path in sorted(directory.iterdir())
         if path.name != COMPRESSED
     }
-    content = json.dumps({"schema_version": SCHEMA_VERSION, "files": files}, indent=1, ensure_ascii=False)
+    content = json.dumps({"schema_version": SCHEMA.version, "files": files}, indent=1, ensure_ascii=False)
     (directory / COMPRESSED).write_text(content + "\n", encoding="utf-8")
 
 
@@ -129,15 +129,7 @@ def open_compressed(directory: Path, sha256: Callable[[Path], str] = sha256_of) 
 
 
 def _listing(path: Path) -> dict[str, FileEntry]:
-    try:
-        raw: dict[str, Any] = json.loads(path.read_bytes())
-        version = raw["schema_version"]
-        files = {name: FileEntry(**entry) for name, entry in raw["files"].items()} if version == SCHEMA_VERSION else {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"{path}: not readable ({error}); copy the bundle again") from error
-    if version != SCHEMA_VERSION:
-        raise SchemaError(f"{path}: expected schema version {SCHEMA_VERSION}, found {version!r}; update gearshift")
-    return files
+    return SCHEMA.read(path, lambda raw: {name: FileEntry(**entry) for name, entry in raw["files"].items()})
 
 
 def unpacked_entries() -> Entries:
@@ -165,15 +157,9 @@ def unpack_into_cache(compressed: Compressed, entries: Entries) -> Path:
         entries.used(place)
         return place
     try:
-        entries.prepare()
-        _require_room(compressed, entries.directory)
-        fresh = entries.fresh()
-        try:
+        with entries.adding(place) as fresh:
+            _require_room(compressed, entries.directory)
             _fill(compressed, fresh)
-            flush(fresh)  # else a power cut could leave a name for bytes which never came to the disk
-            become(fresh, place)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)  # gone already where it became the entry
     except FileExistsError:
         pass  # another process was first
     except OSError as error:

@@ -6,17 +6,18 @@ checks that the manifest agrees with itself and with the files beside it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gearshift.errors import GearshiftError, InputError, IntegrityError, SchemaError
+from gearshift.errors import InputError, IntegrityError
+from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.elastic import Space, Subnet
 from gearshift.runtime.space.mixed import KIND, MixedSpace, MixedSubnet
+from gearshift.schema import Schema
 
-SCHEMA_VERSION = 1
+SCHEMA = Schema(version=1, advice="export the bundle again", damaged=IntegrityError, repair="copy the bundle again")
 
 
 MANIFEST = "manifest.json"
@@ -29,6 +30,10 @@ TOKENIZER = "tokenizer.json"
 
 
 CPU_PRECISIONS = ("fp32", "int8")
+
+
+MACS_TOKENS = 128
+"""Tokens of the text that multiply-accumulates are counted for, as the papers do; tables and manifests say it too."""
 
 
 PRECISIONS = (*CPU_PRECISIONS, "fp16")
@@ -54,7 +59,7 @@ class FileEntry:
     sha256: str
 
     def __post_init__(self) -> None:
-        _require(_whole(self.bytes), "bytes of a file", self.bytes)
+        _require(is_whole(self.bytes, 0), "bytes of a file", self.bytes)
         _require(isinstance(self.sha256, str), "sha256 of a file", self.sha256)
 
 
@@ -80,8 +85,8 @@ class PoolEntry:
         for name in ("name", "executor", "file", "precision"):
             _require(isinstance(getattr(self, name), str), f"{name} of a pool entry", getattr(self, name))
         for name in ("parameters", "macs"):
-            _require(_whole(getattr(self, name)), f"{name} of {self.name}", getattr(self, name))
-        _require(all(map(_whole, self.choice)), f"choice of {self.name}", self.choice)
+            _require(is_whole(getattr(self, name), 0), f"{name} of {self.name}", getattr(self, name))
+        _require(all(map(_is_count, self.choice)), f"choice of {self.name}", self.choice)
         share = isinstance(self.accuracy, int | float) and 0 <= self.accuracy <= 1  # no NaN
         _require(share, f"accuracy of {self.name} (a share from 0 to 1)", self.accuracy)
 
@@ -136,7 +141,7 @@ class Manifest:
         for name in ("name", "task", "metric", "minimum_onnxruntime", "licence", "made_by"):
             _require(isinstance(getattr(self, name), str), name, getattr(self, name))
         for name in ("max_length", "pad_id", "macs_tokens", "accuracy_rows"):
-            _require(_whole(getattr(self, name)), name, getattr(self, name))
+            _require(is_whole(getattr(self, name), 0), name, getattr(self, name))
         known = TASKS.get(self.task)
         if known is not None:  # the engine refuses a task that it does not know, and says what to do
             wanted = "different texts" if known.labelled else "none"
@@ -149,13 +154,13 @@ class Manifest:
             isinstance(name, str) and isinstance(loss, float) and 0 <= loss <= 1 for name, loss in self.losses.items()
         )
         _require(shares, "losses (shares of 1 by subnet)", self.losses)
-        _require(all(map(_whole, self.wide_layers)), "wide_layers", self.wide_layers)
+        _require(all(map(_is_count, self.wide_layers)), "wide_layers", self.wide_layers)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON; what is seldom there only where it is."""
         seldom = {"losses": self.losses, "wide_layers": list(self.wide_layers)}
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SCHEMA.version,
             **{name: value for name, value in vars(self).items() if name not in seldom},
             **{name: value for name, value in seldom.items() if value},
             "labels": list(self.labels),
@@ -167,43 +172,27 @@ class Manifest:
 
     @classmethod
     def from_content(cls, content: bytes, path: Path) -> Manifest:
-        """The manifest that a file holds; raises IntegrityError or SchemaError, which name the file."""
-        try:
-            raw = json.loads(content)
-        except ValueError as error:
-            raise IntegrityError(f"{path}: not readable as JSON ({error}); copy the bundle again") from error
-        if not isinstance(raw, dict):
-            raise SchemaError(f"{path}: expected a JSON object, found a {type(raw).__name__}; export the bundle again")
-        return cls.from_dict(raw)
+        """Read the content of a manifest file; raises IntegrityError or SchemaError, which name the file."""
+        return SCHEMA.read_content(content, cls.from_fields, path)
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Manifest:
-        """The manifest that `to_dict` wrote; raises SchemaError where the form is another."""
-        version = raw.get("schema_version")
-        if not _whole(version) or version != SCHEMA_VERSION:
-            hint = (
-                "install a newer gearshift"
-                if isinstance(version, int) and version > SCHEMA_VERSION
-                else "export it again"
-            )
-            raise SchemaError(f"manifest: expected schema version {SCHEMA_VERSION}, found {version!r}; {hint}")
-        fields = {key: value for key, value in raw.items() if key != "schema_version"}
-        try:
-            return cls(
-                **{
-                    **fields,
-                    "labels": _tuple(fields["labels"]),
-                    "inputs": _tuple(fields["inputs"]),
-                    "wide_layers": _tuple(fields.get("wide_layers", [])),
-                    "space": _space(fields["space"]),
-                    "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
-                    "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},
-                }
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, GearshiftError) as error:
-            raise SchemaError(
-                f"manifest: not of schema version {SCHEMA_VERSION} ({error}); export the bundle again"
-            ) from error
+        """Read the manifest that `to_dict` wrote; raises SchemaError where the form is another."""
+        return SCHEMA.read_object(raw, cls.from_fields, "manifest")
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any]) -> Manifest:
+        return cls(
+            **{
+                **fields,
+                "labels": _tuple(fields["labels"]),
+                "inputs": _tuple(fields["inputs"]),
+                "wide_layers": _tuple(fields.get("wide_layers", [])),
+                "space": _space(fields["space"]),
+                "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
+                "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},
+            }
+        )
 
 
 def _plain_subnet(subnet: Subnet | MixedSubnet) -> Any:
@@ -226,9 +215,8 @@ def _require(holds: bool, what: str, found: object) -> None:
         raise InputError(f"{what}: not usable: {found!r}")
 
 
-def _whole(value: object) -> bool:
-    """Whether this is a whole number from 0 on; true and false are none."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _is_count(value: object) -> bool:
+    return is_whole(value, 0)
 
 
 def _texts(values: tuple[object, ...]) -> bool:

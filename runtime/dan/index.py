@@ -1,10 +1,9 @@
-"""From n-gram keys to rows of an embedding table, without a dictionary: arrays that are memory-mapped.
+"""Index from n-gram keys to rows of an embedding table: memory-mapped arrays instead of a dictionary.
 
-Hash, displace and compress (Belazzougui, Botelho, Dietzfelbinger 2009), without the compression: the upper half of a
-key picks a bucket of some 4 keys, the bucket's displacement turns each of its keys into a row that no other key has,
-and the lower half of the key is compared with that row's print. A look-up touches two numbers, and a row
-costs 4.6 bytes; one row in 50 stays empty.
-A key that is not in the table passes for one that is with a chance of 2**-32.
+Hash, displace and compress (Belazzougui, Botelho, Dietzfelbinger 2009), without the compression. The upper half of a
+key selects a bucket of some 4 keys. The bucket's displacement maps each of its keys to a row that no other key has. The
+lower half of the key is compared with that row's print. A look-up reads two numbers, and a row costs 4.6 bytes; one
+row in 50 stays empty. A key that is not in the table is taken for one that is with probability 2**-32.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ Rows = NDArray[np.int64]
 
 _HALF = np.uint64(32)
 _BUCKET = 4
-"""Keys of a bucket on average: with more, displacements are found later; with fewer, there are more of them."""
+"""Mean number of keys of a bucket: with more, displacements take longer to find; with fewer, there are more of them."""
 _LOAD = 0.98
 _MOST = 1 << 16
-"""Displacements: the last buckets of a million keys take some 5,000."""
+"""Number of displacements to try: the last buckets of a million keys need some 5,000."""
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 
 
 @dataclass(frozen=True)
 class NgramIndex:
-    """Which row of the table an n-gram has."""
+    """Index that maps an n-gram's key to its row of the table."""
 
     displacements: NDArray[np.uint16]
-    """Of each bucket, (buckets,)."""
+    """Displacement of each bucket, (buckets,)."""
     prints: NDArray[np.uint32]
-    """Lower half of the key of each row, 0 of an empty one, (rows,)."""
+    """Lower half of the key of each row, 0 for an empty one, (rows,)."""
 
     def __post_init__(self) -> None:
         if not len(self.displacements) or not len(self.prints):
@@ -51,7 +50,7 @@ class NgramIndex:
         return np.uint64(len(self.displacements)), np.uint64(len(self.prints))
 
     def rows(self, keys: Keys) -> Rows:
-        """Row of each key that the table has, in the order of the keys; the others are left out."""
+        """Return the row of each key that the table has, in the order of the keys; other keys are left out."""
         buckets, rows = self._sizes
         found = _rows(keys, self.displacements.take(_buckets(keys, buckets)).astype(np.uint64), rows)
         known: Rows = found[self.prints.take(found) == keys.astype(np.uint32)]
@@ -63,7 +62,7 @@ def _buckets(keys: Keys, count: np.uint64) -> Rows:
 
 
 def _rows(keys: Keys, displacements: Keys, count: np.uint64) -> Rows:
-    """The row that each key gets by its displacement; `displacements` is overwritten."""
+    """Return the row of each key by its displacement; `displacements` is overwritten."""
     displacements *= _SPREAD
     displacements ^= keys
     displacements *= _MIX
@@ -71,7 +70,7 @@ def _rows(keys: Keys, displacements: Keys, count: np.uint64) -> Rows:
 
 
 def _scaled(values: Keys, count: np.uint64) -> Rows:
-    """Uniform 64-bit numbers as places from 0 to below count, in place (Lemire 2019)."""
+    """Scale uniform 64-bit numbers to 0 ... count - 1, in place (Lemire 2019)."""
     values >>= _HALF
     values *= count
     values >>= _HALF
@@ -79,23 +78,26 @@ def _scaled(values: Keys, count: np.uint64) -> Rows:
 
 
 def build_index(keys: Keys) -> tuple[NgramIndex, Rows]:
-    """An index of different keys, and the row of each key."""
+    """Build an index of distinct keys; return it and the row of each key."""
     if not len(keys):
         raise InputError("n-gram index: expected at least one n-gram, found none; give more text")
     if len(np.unique(keys)) < len(keys):
-        raise InputError("n-gram index: expected different keys, found one twice")
-    for spare in range(1, 9):  # a load that left no displacement for a bucket, as may happen for a few keys
+        raise InputError("n-gram index: expected distinct keys, found a duplicate")
+    for spare in range(1, 9):  # more empty rows if some bucket found no displacement, as may happen with few keys
         placed = _place(keys, int(np.ceil(len(keys) / _LOAD ** (spare**2))))
         if placed is not None:
             displacements, rows, row_of = placed
             prints = np.zeros(rows, np.uint32)
             prints[row_of] = keys.astype(np.uint32)
             return NgramIndex(displacements, prints), row_of
-    raise InputError(f"n-gram index: {len(keys)} keys could not be placed; expected keys of `runtime.ngrams`")
+    raise InputError(f"n-gram index: {len(keys)} keys could not be placed; expected keys of `runtime.dan.ngrams`")
 
 
 def _place(keys: Keys, rows: int) -> tuple[NDArray[np.uint16], int, Rows] | None:
-    """A displacement for every bucket, the fullest first, and the row of each key; None where one has none."""
+    """Find a displacement for every bucket, the fullest first; return them, the count of rows and the row of each key.
+
+    Returns None if a bucket has no displacement that fits.
+    """
     count = -(-len(keys) // _BUCKET)
     bucket = _buckets(keys, np.uint64(count))
     order = np.argsort(bucket, kind="stable")
@@ -113,7 +115,7 @@ def _place(keys: Keys, rows: int) -> tuple[NDArray[np.uint16], int, Rows] | None
             free = np.flatnonzero(~taken[tried].any(1))
             wanted = tried[free]
             numbers = np.arange(wanted.size).reshape(wanted.shape)
-            owner[wanted] = numbers  # two that want one row, also within a bucket: the last one gets it
+            owner[wanted] = numbers  # if two keys want one row, also within a bucket, the last one gets it
             fits = free[(owner[wanted] == numbers).all(1)]
             taken[tried[fits]], displacements[left[fits]] = True, displacement
             row_of[places[fits]] = tried[fits]

@@ -1,11 +1,12 @@
-"""A DAN on the device: mean of n-gram embeddings, one hidden layer, logits. numpy alone; texts in, logits out.
+"""Deep averaging network (DAN) on the device, by numpy alone: mean of n-gram embeddings, one hidden layer, logits.
 
 Sparse Distillation (NAACL 2022), section 4: h = mean of the embeddings of a text's n-grams, repeats kept;
-z = W2 relu(W1 h + b1) + b2; of a pair [h1, h2, h1 * h2, |h1 - h2|] stands for h.
-n-grams that the table lacks are left out; a text without a known one has h = 0: its logits depend on the biases alone.
+z = W2 relu(W1 h + b1) + b2; for a pair, h = [h1, h2, h1 * h2, |h1 - h2|].
+n-grams that the table lacks are left out. A text without a known n-gram has h = 0: its logits depend on the biases
+alone.
 
-Of single texts W1 h is itself a mean, of the embeddings times W1: such a table holds those
-products and W1 is not stored (`fold`), which saves a matrix product per text and often most of a row.
+For single texts W1 h is the mean of W1 x embedding. The table then holds these products and W1 is not stored (`fold`),
+which saves a matrix product per text and often most of a row.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Dense:
-    """The layers after the mean."""
+    """Dense layers after the mean."""
 
     hidden_weight: Floats | None
-    """W1, (hidden, inputs), inputs the table's width, of a pair four times that; None: the table has its products."""
+    """W1, (hidden, inputs); inputs is the table's width, for pairs four times that. None if the table has W1 folded."""
     hidden_bias: Floats
     """b1, (hidden,)."""
     output_weight: Floats
@@ -45,25 +46,25 @@ class Dense:
     """b2, (labels,)."""
 
     def arrays(self) -> dict[str, Floats]:
-        """The layers by name, without one that is not stored."""
+        """Return the stored layers by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Dan:
-    """A DAN as it lies in a file: open one with `open_dan`."""
+    """DAN in the form of its file; `open_dan` opens one."""
 
     index: NgramIndex
     rows: NDArray[np.int8] | Floats
-    """Embeddings in the order of the index, (n-grams, width); int8 ones are multiplied with their scale."""
+    """Embeddings in the order of the index, (n-grams, width); int8 ones are multiplied by the row's scale."""
     scales: Floats
-    """What each row is multiplied with, (n-grams,); ones in fp32."""
+    """Scale of each row, (n-grams,); ones in fp32."""
     dense: Dense
     longest: int
-    """Words of the longest n-gram."""
+    """Number of words of the longest n-gram."""
     paired: bool
     calibration: DanCalibration | None = None
-    """Where it differs from the transformer beside it, where that was measured."""
+    """Disagreements with the bundle's transformer on held-out rows; None if they were not measured."""
 
     def __post_init__(self) -> None:
         count, width = len(self.index.prints), self.rows.shape[1] if self.rows.ndim == 2 else -1
@@ -80,25 +81,25 @@ class Dan:
 
     @property
     def precision(self) -> str:
-        """What the rows are stored as."""
+        """Precision of the stored rows: `int8` or `fp32`."""
         return "int8" if self.rows.dtype == np.int8 else "fp32"
 
     @property
     def parameters(self) -> int:
-        """Numbers of table and layers, without scales and index."""
+        """Number of values of table and layers, without scales and index."""
         return self.rows.size + sum(array.size for array in self.dense.arrays().values())
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the layers; a mean of embeddings has none."""
+        """MACs of the layers; a mean of embeddings has none."""
         return sum(array.size for array in self.dense.arrays().values() if array.ndim == 2)
 
     def run(self, texts: Sequence[Text]) -> Floats:
-        """Logits of each text or pair, (texts, labels)."""
+        """Return the logits of each text or pair, (texts, labels)."""
         return np.stack([self.logits(text)[0] for text in texts])
 
     def logits(self, text: Text) -> tuple[Floats, int]:
-        """Logits (labels,) and how many of the text's n-grams were known; 0: they are the answer to no text at all."""
+        """Return the logits (labels,) and the number of known n-grams; with 0, the logits do not depend on the text."""
         if isinstance(text, str) == self.paired:
             raise InputError(f"text: expected {'a pair' if self.paired else 'one text'}, got {type(text).__name__}")
         if isinstance(text, str):
@@ -115,14 +116,14 @@ class Dan:
         found = self.index.rows(keys(text, self.longest))
         if not len(found):
             return np.zeros(self.rows.shape[1], np.float32), 0
-        # `take` is several times as fast as an index here.
+        # `take` is several times as fast as indexing here.
         mean = self.scales.take(found) @ self.rows.take(found, 0).astype(np.float32, copy=False)
         mean /= len(found)
         return mean, len(found)
 
 
 def fold(table: Floats, dense: Dense) -> tuple[Floats, Dense]:
-    """A table that holds the products with W1, and the layers without it: the same logits of single texts."""
+    """Fold W1 into the table; return the new table and the layers without W1. Logits of single texts stay the same."""
     if dense.hidden_weight is None:
         raise InputError("DAN: the first layer is in the table already")
     folded = table @ dense.hidden_weight.T
@@ -130,7 +131,7 @@ def fold(table: Floats, dense: Dense) -> tuple[Floats, Dense]:
 
 
 def pack(ngrams: NDArray[np.uint64], table: Floats, dense: Dense, *, precision: str, longest: int, paired: bool) -> Dan:
-    """A DAN of these n-grams (different keys) and their embeddings (n-grams, width), in int8 or fp32."""
+    """Make a DAN of n-grams (distinct keys) and their embeddings (n-grams, width), in int8 or fp32."""
     index, row_of = build_index(ngrams)
     ordered = np.zeros((len(index.prints), table.shape[1]), np.float32)
     ordered[row_of] = table
@@ -144,12 +145,12 @@ def pack(ngrams: NDArray[np.uint64], table: Floats, dense: Dense, *, precision: 
 
 
 def bytes_per_ngram(width: int, precision: str) -> float:
-    """What a row takes in the file at most: row, scale, print, its share of the index and of the empty rows."""
+    """Return the most bytes of an n-gram in the file: row, scale, print, its share of the index and the empty rows."""
     return 1.03 * (width * (1 if precision == "int8" else 4) + 4 + 4 + 0.5)
 
 
 def save_dan(path: Path, dan: Dan, about: dict[str, Any] | None = None) -> None:
-    """Write a DAN as one file; `about` is kept beside it for readers."""
+    """Write a DAN as one file; `about`: further facts for the file's header."""
     tensors: dict[str, NDArray[Any]] = {
         "displacements": dan.index.displacements,
         "prints": dan.index.prints,
@@ -171,7 +172,7 @@ def save_dan(path: Path, dan: Dan, about: dict[str, Any] | None = None) -> None:
 
 
 def open_dan(path: Path) -> Dan:
-    """The DAN of a file, mapped; raises IntegrityError that names the file where it is cut off or not one."""
+    """Open the DAN of a file, memory-mapped; raise IntegrityError that names the file if it is cut off or not a DAN."""
     tensors, facts = map_tensors(path)
     if facts.get("format") != FORMAT or facts.get("version") != VERSION:
         found = f"{facts.get('format')!r} {facts.get('version')!r}"
@@ -192,5 +193,5 @@ def open_dan(path: Path) -> Dan:
 
 
 def _checksum(index: NgramIndex) -> int:
-    """Of the index alone, which is small: a wrong number there would give plausible answers of other n-grams."""
+    """Compute the checksum of the index alone: it is small, and a fault there gives plausible but wrong answers."""
     return crc32(index.prints.data, crc32(index.displacements.data))

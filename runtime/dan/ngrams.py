@@ -1,8 +1,8 @@
-"""The n-grams of a text as 64-bit keys: what a DAN counts, trains on and looks up.
+"""N-grams of a text as 64-bit keys, which a DAN counts, trains on and looks up.
 
-The trainer and the device both call `keys`, so that they cannot disagree. No dictionary of words is needed: a word is
-a polynomial in its UTF-8 bytes, an n-gram a polynomial in its words, each mixed so that every bit is uniform (the index
-of `dan_index` relies on that). All words of a text are cut and hashed at once by numpy.
+Trainer and device both call `keys`, so that they cannot disagree. No dictionary of words is needed: a word is a
+polynomial in its UTF-8 bytes and an n-gram a polynomial in its words, each mixed so that every bit is uniform, as the
+index (`dan.index`) requires. numpy splits and hashes all words of a text at once.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 Keys = NDArray[np.uint64]
 
 LONGEST = 4
-"""Words of the longest n-gram that a DAN may use (Sparse Distillation, section 4)."""
+"""Largest number of words of an n-gram that a DAN may use (Sparse Distillation, section 4)."""
 _IDEOGRAPHS = "\u3040-\u30ff\u3400-\u9fff"  # written without spaces: each is a word of its own
 _WORD = re.compile(rf"[^\W{_IDEOGRAPHS}]+|[^\w\s]|[{_IDEOGRAPHS}]")
 
 
-# By byte: part of a word as those beyond ASCII are, or a word by itself, or else a blank, whose value is 0.
+# Kind of each byte: part of a word (all beyond ASCII are), a word by itself, or else a blank, whose value is 0.
 _ASCII = [chr(byte) for byte in range(128)]
 _INSIDE = np.array([re.match(r"\w", letter) is not None for letter in _ASCII] + [True] * 128)
 _ALONE = np.array([re.match(r"[^\w\s]", letter) is not None for letter in _ASCII] + [False] * 128)
@@ -46,14 +46,14 @@ _INVERSES = _powers(pow(_LETTER, -1, 1 << 64), _PIECE)
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, each mark of punctuation by itself."""
+    """Split a text into words in lower case; each punctuation mark is a word."""
     return _WORD.findall(text.lower())
 
 
 def keys(text: str, longest: int) -> Keys:
-    """Key of every n-gram of 1 to `longest` words, repeats kept: all single words first, then all pairs, and so on.
+    """Return the key of every n-gram of 1 to `longest` words, repeats kept: single words, then pairs, and so on.
 
-    A text of w words has w + (w - 1) + ... keys; one without words has none.
+    A text of w words has w + (w - 1) + ... keys; a text without words has none.
     """
     single = _word_keys(text)
     if not len(single):
@@ -71,9 +71,9 @@ def keys(text: str, longest: int) -> Keys:
 
 
 def _word_keys(text: str) -> Keys:
-    """A number for each of `words(text)`."""
+    """Return a number for each of `words(text)`."""
     text = text.lower()
-    if not text.isascii():  # with blanks between its words it can be cut like ASCII
+    if not text.isascii():  # with blanks between its words it can be split like ASCII
         text = " ".join(_WORD.findall(text))
     content = text.encode("utf-8", "surrogatepass")
     if len(content) < _PIECE:
@@ -82,7 +82,7 @@ def _word_keys(text: str) -> Keys:
 
 
 def _pieces(content: bytes) -> list[bytes]:
-    """Short parts of a long text, cut at blanks; a word too long for one is cut anywhere."""
+    """Split a long text into short parts at blanks; a word longer than a part is cut anywhere."""
     content, pieces, start = content.translate(_BLANKS), [], 0
     while len(content) - start >= _PIECE:
         end = content.rfind(b" ", start, start + _PIECE - 1)
@@ -93,7 +93,7 @@ def _pieces(content: bytes) -> list[bytes]:
 
 
 def _hashed(content: bytes) -> Keys:
-    """The sum of (byte + 1) * _LETTER**place over each word, modulo 2**64, mixed."""
+    """Return the sum of (byte + 1) * _LETTER**place over each word, modulo 2**64, mixed."""
     data = np.frombuffer(b" " + content, np.uint8)
     inside = _INSIDE.take(data)
     data = data[1:]
@@ -104,7 +104,7 @@ def _hashed(content: bytes) -> Keys:
         return np.empty(0, np.uint64)
     values = _VALUES.take(data)
     values *= _POWERS[: len(values)]
-    found: Keys = np.add.reduceat(values, places)  # up to the next word: the blanks between count nothing
+    found: Keys = np.add.reduceat(values, places)  # sums up to the next word: the blanks between add 0
     found *= _INVERSES.take(places)  # as if each word began at place 0
     found ^= found >> _HALF
     found *= _MIX

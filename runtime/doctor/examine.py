@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import platform
-import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 from gearshift import __version__
 from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.errors import StorageError
+from gearshift.extras import requirements
 from gearshift.runtime.bundle.compressed import unpacked_entries
 from gearshift.runtime.doctor.signals import Finding, Level, signal_findings
 from gearshift.runtime.files.cache import Entries
@@ -22,12 +22,13 @@ from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.profiles.own import find_profile
 from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus, find_cgroup
 from gearshift.runtime.sensors.sensors import Sensors
+from gearshift.versions import minimum, release_numbers
 
 MINIMUM_PYTHON = (3, 11)
 
 
-MINIMUMS = {"numpy": "1.26", "onnxruntime": "1.23", "psutil": "5.9", "tokenizers": "0.20"}
-"""The least versions that the package asks for; the same as in pyproject.toml."""
+PACKAGES = ("numpy", "onnxruntime", "psutil", "tokenizers")
+"""Packages that gearshift itself needs; the installed metadata has the least version of each."""
 
 
 WITHOUT = {"psutil"}
@@ -95,7 +96,7 @@ def examine(
 
     `load` imports a package by name; `cpus` are those we may run on; `root` is where /proc and /sys are.
     """
-    packages = {name: _try_load(load, name) for name in MINIMUMS}
+    packages = {name: _try_load(load, name) for name in PACKAGES}
     versions = {name: _version(module) for name, module in packages.items() if not isinstance(module, Exception)}
     device = read_fingerprint({"gearshift": __version__, "python": platform.python_version(), **versions}, root=root)
     allowed = available_cpus() if cpus is None else cpus
@@ -128,18 +129,6 @@ def _version(module: Any) -> str:
     return str(getattr(module, "__version__", "unknown"))
 
 
-def _older(found: str, minimum: str) -> bool:
-    """Whether the dotted numbers that `found` starts with are below those of `minimum`."""
-    numbers = re.match(r"\d+(\.\d+)*", found)
-    if numbers is None:
-        return False
-    return _release(numbers[0]) < _release(minimum)
-
-
-def _release(text: str) -> list[int]:
-    return [int(number) for number in text.split(".")]
-
-
 def _software(python: tuple[int, ...], packages: Mapping[str, Any]) -> Iterator[Finding]:
     text = ".".join(map(str, python))
     if python < MINIMUM_PYTHON:
@@ -148,23 +137,27 @@ def _software(python: tuple[int, ...], packages: Mapping[str, Any]) -> Iterator[
     else:
         yield Finding("ok", "python", text)
     yield Finding("ok", "gearshift", __version__)
-    for name, minimum in MINIMUMS.items():
-        yield _package(name, minimum, packages[name])
+    versions = requirements()
+    for name, module in packages.items():
+        yield _package(name, minimum(versions.get(name, "")), module)
 
 
-def _package(name: str, minimum: str, module: Any) -> Finding:
+def _package(name: str, least: str | None, module: Any) -> Finding:
+    """One package: `least` is None where gearshift runs from its source, without being installed."""
     bad: Level = "warning" if name in WITHOUT else "error"
-    install = f'pip install "{name}>={minimum}"'
+    install = f'pip install "{name}>={least}"' if least else f"pip install {name}"
+    expected = f"; expected {least} or newer" if least else ""
     if isinstance(module, ModuleNotFoundError):
-        return Finding(bad, name, f"not installed; expected {minimum} or newer", install)
+        return Finding(bad, name, f"not installed{expected}", install)
     if isinstance(module, Exception):
         reason = " ".join(str(module).split())
         return Finding(
             bad, name, f"does not import ({type(module).__name__}: {reason})", f"{install} --force-reinstall"
         )
     version = _version(module)
-    if _older(version, minimum):
-        return Finding(bad, name, f"{version}; expected {minimum} or newer", install)
+    found = release_numbers(version)
+    if least and found is not None and found < (release_numbers(least) or ()):
+        return Finding(bad, name, f"{version}{expected}", install)
     return Finding("ok", name, version)
 
 

@@ -21,7 +21,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def require_replaceable(target: Path, *, marker: str | None = None, source: Path | None = None) -> None:
+def require_replaceable(target: Path, *, marker: str, source: Path | None = None) -> None:
     """Raise StorageError where `replacing_directory` would refuse `target` for what stands there.
 
     For work that takes long before it writes: a refusal at its end would come too late. `source`: what the work starts
@@ -32,14 +32,14 @@ def require_replaceable(target: Path, *, marker: str | None = None, source: Path
     try:
         if target.exists() and not target.is_dir():
             raise FileExistsError(errno.EEXIST, "a file is in the way", str(target))
-        if marker is not None and target.is_dir() and any(target.iterdir()) and not (target / marker).exists():
+        if target.is_dir() and any(target.iterdir()) and not (target / marker).exists():
             raise FileExistsError(errno.EEXIST, f"the directory is not empty and has no {marker}", str(target))
     except OSError as error:
         raise _storage_error(target, error) from error
 
 
 @contextlib.contextmanager
-def replacing_directory(target: Path, *, marker: str | None = None) -> Iterator[Path]:
+def replacing_directory(target: Path, *, marker: str) -> Iterator[Path]:
     """An empty directory to fill; on leaving it takes the place of `target`, on an error `target` stays.
 
     The new directory lies beside the old one, is flushed to disk, and then takes its name. An

@@ -12,11 +12,13 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.errors import StorageError
-from gearshift.runtime.files.atomic import replace_file, sha256_of
+from gearshift.runtime.files.atomic import flush, replace_file, sha256_of
+from gearshift.schema import read_if_whole
 
 VARIABLE = "GEARSHIFT_CACHE_DIR"
 
@@ -79,10 +81,10 @@ class HashMemory:
 
     def _read(self) -> dict[str, object]:
         try:
-            raw = json.loads(self._path().read_text(encoding="utf-8"))
-        except (OSError, ValueError, StorageError):
+            path = self._path()
+        except StorageError:
             return {}
-        return raw if isinstance(raw, dict) else {}
+        return read_if_whole(path, dict) or {}
 
     def _write(self, known: dict[str, object]) -> None:
         kept = dict(list(known.items())[-REMEMBERED:])
@@ -132,8 +134,29 @@ class Entries:
         with contextlib.suppress(OSError):  # a cache that may be read alone
             os.utime(place / self.marker)
 
-    def prepare(self) -> None:
-        """Make room for one more entry, and remove what interrupted processes left; raises OSError."""
+    @contextlib.contextmanager
+    def adding(self, place: Path) -> Iterator[Path]:
+        """A new private directory to fill; on leaving it is flushed to disk and becomes the entry `place`.
+
+        The entries used longest ago make room for it. On an error nothing is left of it. Raises OSError, and
+        FileExistsError where another process made the same entry first.
+        """
+        self._make_room()
+        fresh = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.directory))
+        try:
+            yield fresh
+            flush(fresh)  # else a power cut could leave a name for bytes which never came to the disk
+            try:
+                fresh.rename(place)
+            except OSError as error:
+                if place.is_dir():
+                    raise FileExistsError(error.errno, error.strerror, str(place)) from error
+                raise
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)  # gone already where it became the entry
+
+    def _make_room(self) -> None:
+        """Leave room for one more entry, and remove what interrupted processes left."""
         self.directory.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         for place in list(self.listed())[KEPT_ENTRIES - 1 :]:
             shutil.rmtree(place, ignore_errors=True)
@@ -141,10 +164,6 @@ class Entries:
             with contextlib.suppress(OSError):
                 if time.time() - place.stat().st_mtime > self.abandoned_s:
                     shutil.rmtree(place, ignore_errors=True)
-
-    def fresh(self) -> Path:
-        """A new private directory to fill; raises OSError."""
-        return Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.directory))
 
     def clear(self) -> int:
         """Remove every entry; gives the bytes that were freed. Processes that use one keep it until they end.
@@ -157,16 +176,6 @@ class Entries:
         with contextlib.suppress(OSError):  # not there, or not empty
             self.directory.rmdir()
         return before - sum(self.listed().values())
-
-
-def become(fresh: Path, place: Path) -> None:
-    """Give a filled directory the name of its entry; raises FileExistsError where another process was first."""
-    try:
-        fresh.rename(place)
-    except OSError as error:
-        if place.is_dir():
-            raise FileExistsError(error.errno, error.strerror, str(place)) from error
-        raise
 
 
 def _bytes_in(place: Path) -> int:

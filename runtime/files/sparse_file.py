@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.errors import IntegrityError
+from gearshift.number_checks import is_whole
 
 MAGIC = b"gs-spar1"
 
@@ -191,7 +192,7 @@ def _read_header(file: BinaryIO, size: int) -> tuple[list[Extent], dict[int, lis
 
 
 def _whole(number: object) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+    if not is_whole(number, 0):
         raise ValueError(f"{number!r} where a count was expected")
     return number
 

@@ -1,1 +1,1 @@
-"""From text to answer: tokens, session, executors, self-test, typed answers."""
+"""Inference from text to answer: tokens, session, executors, self-test, typed answers."""

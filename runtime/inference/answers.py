@@ -1,4 +1,4 @@
-"""What a request gives back: the answer of the task, and the facts of the run that made it."""
+"""Answers, one type for each task, with the facts of the run that produced them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from tokenizers import Encoding
 from gearshift.runtime.inference.spans import Entity, Word, best_span, entities, first_tokens
 
 Output = NDArray[np.float32]
-"""What the graph gave for one text, without padding: (outputs,), or (tokens, outputs) for tasks per token."""
+"""Output of the graph for one text, without padding: (outputs,), or (tokens, outputs) for tasks per token."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """How one request was run; of a list, the same for every text of it except where said."""
+    """Facts of the run of one request; the texts of a list share them, except `tokens` and `truncated`."""
 
     subnet: str
     """Name of the subnet that ran."""
     reason: str
-    """Why that one: `fits`, `best_effort`, `no_deadline`, `pinned` and others (`policy.Decision`)."""
+    """Reason of the choice: `fits`, `best_effort`, `no_deadline`, `pinned` and others (`policy.Decision`)."""
     latency_ms: float
-    """From the call of `run` to the finished answer, tokenizing included; of a list, for the whole list."""
+    """Time in ms from the call of `run` to the finished answer, tokenizing included; for a list, of the whole list."""
     predicted_ms: float
-    """The time that the graph was expected to stay under (the tail, not the median)."""
+    """Bound in ms that the graph was predicted to stay under (the tail, not the median)."""
     deadline_ms: float | None
     deadline_met: bool | None
-    """None where no deadline was given."""
+    """Whether the answer kept the deadline; None without one."""
     tokens: int
-    """Tokens of this text, without padding."""
+    """Number of tokens of this text, without padding."""
     truncated: bool
     """Whether the end of this text was cut off."""
 
@@ -52,12 +52,12 @@ class Classification(RunFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class MultiLabelClassification(RunFacts):
-    """Those of the bundle's labels that fit one text: any number of them, or none."""
+    """All of the bundle's labels that fit one text: any number of them, or none."""
 
     labels: tuple[str, ...]
-    """Those of a probability of at least 1/2, the most probable first."""
+    """Labels of a probability of at least 1/2, the most probable first."""
     scores: dict[str, float]
-    """Probability of every label, from 0 to 1, each on its own."""
+    """Probability of every label, from 0 to 1, independent of the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +80,12 @@ class QuestionAnswering(RunFacts):
     """The part of the second text of a pair that answers the first, the question."""
 
     answer: str
-    """Empty where the text has no room for one, such as after truncation."""
+    """Text of the answer; empty if truncation left no token of the second text."""
     start: int
-    """Place in the second text, in characters, where the answer begins; `end` is the place behind it."""
+    """Offset in characters of the answer in the second text; `end` is the offset after its last character."""
     end: int
     score: float
-    """Probability of this first token times that of this last one."""
+    """Probability of this first token x probability of this last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,21 +93,21 @@ class Embedding(RunFacts):
     """A vector for one text; the dot product of two is their cosine similarity."""
 
     vector: NDArray[np.float32]
-    """(hidden,), of length 1."""
+    """Vector (hidden,) of length 1."""
 
 
 Answer = Classification | MultiLabelClassification | Regression | TokenClassification | QuestionAnswering | Embedding
 
 
 def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Softmax over the last axis."""
+    """Return the softmax over the last axis."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     exponents = np.exp(shifted)
     return exponents / exponents.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def _classification(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
-    logits = output.tolist()  # a few numbers: numpy's calls would cost more than all else
+    logits = output.tolist()  # a few numbers: numpy's calls would cost more than the arithmetic
     highest = max(logits)
     exponents = [math.exp(logit - highest) for logit in logits]
     total = sum(exponents)
@@ -167,7 +167,7 @@ _ANSWERS: Mapping[str, tuple[Callable[..., Answer], _Reader]] = {
 def read_answer(
     task: str, output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
 ) -> Callable[..., Answer]:
-    """The answer of a task for one text, complete but for the fields of `RunFacts`, which are not all known yet.
+    """Read the answer of a task for one text: a function that completes it by the fields of `RunFacts`, known later.
 
     `parts` are the one or two texts that `encoding` was made of; its offsets point into them.
     """

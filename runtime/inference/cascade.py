@@ -1,4 +1,4 @@
-"""A cascade: the DAN of a bundle answers where it is sure, everything else goes on to the subnets of the graph."""
+"""Cascade: the DAN of a bundle answers if it is sure; every other request goes on to the subnets of the graph."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from gearshift.runtime.inference.text import Encoded
 
 
 class Cascade:
-    """Decides by the probability of the DAN's label, from the threshold on that its calibration gives.
+    """Cascade that accepts the DAN's answer if the probability of its label reaches the calibrated threshold.
 
-    Raises InputError where the bundle has no DAN, or one that held-out rows do not vouch for.
+    Raises InputError if the bundle has no DAN, or too few held-out rows to calibrate it for this agreement.
     """
 
     def __init__(self, bundle: Bundle, dan: Dan | None, agreement: float) -> None:
@@ -34,7 +34,7 @@ class Cascade:
         self._executor = DanExecutor(dan)
 
     def outputs(self, encoded: Encoded) -> Outputs | None:
-        """The DAN's logits of each text; None where it is not sure of every one, or knows no word of one."""
+        """Return the DAN's logits of each text; None unless it is sure of every text and knows some word of each."""
         found = []
         for parts in encoded.parts:
             logits, known = self._executor.logits(parts)

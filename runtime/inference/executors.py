@@ -1,6 +1,6 @@
 """Executors: callables from encoded texts to logits, one for each subnet of the graph and one for the DAN.
 
-A DAN reads words and not tokens, so that its time follows the length of the text itself, whatever it is padded to.
+A DAN reads words, not tokens: its time depends on the length of the text itself, not on the padding.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from gearshift.runtime.inference.session import ElasticSession, Outputs
 from gearshift.runtime.inference.text import Encoded
 
 Executor = Callable[[Encoded, ort.RunOptions | None], Outputs]
-"""Gives the output of each text: logits (labels,), or what the task has instead; `options.terminate` may end the
-call."""
+"""Function that returns the output of each text: logits (labels,), or the output of another task. `options.terminate`
+may end the call."""
 
 
 def elastic_executors(session: ElasticSession, pool: Mapping[str, PoolEntry]) -> dict[str, Executor]:
-    """Name -> executor of every subnet of a session's pool."""
+    """Return name -> executor of every subnet of a session's pool."""
     return {
         name: functools.partial(session.outputs, np.asarray(entry.choice, dtype=np.int64))
         for name, entry in pool.items()
@@ -31,9 +31,9 @@ def elastic_executors(session: ElasticSession, pool: Mapping[str, PoolEntry]) ->
 
 
 class DanExecutor:
-    """A DAN. A pair for one that reads single texts is read as one text, a single text for one of pairs as half a pair.
+    """Executor of a DAN. A DAN of single texts reads a pair as one text; a DAN of pairs reads a text as half a pair.
 
-    It is done before a call could be ended.
+    `options.terminate` is ignored: the call is over before it could be ended.
     """
 
     def __init__(self, dan: Dan) -> None:
@@ -43,7 +43,7 @@ class DanExecutor:
         return [self.logits(parts)[0] for parts in encoded.parts]
 
     def logits(self, parts: tuple[str, ...]) -> tuple[NDArray[np.float32], int]:
-        """Logits (labels,) of one text, and how many of its n-grams the DAN knows."""
+        """Return the logits (labels,) of one text, and the number of its n-grams that the DAN knows."""
         return self.dan.logits(self._text(parts))
 
     def _text(self, parts: tuple[str, ...]) -> Text:

@@ -1,4 +1,4 @@
-"""A bundle that was opened: its session, tokenizer and DAN, each once."""
+"""Opened bundle: its session, tokenizer and DAN, each opened once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.errors import InputError
+from gearshift.number_checks import is_whole
 from gearshift.runtime.batches import one
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.dan.model import Dan, open_dan
@@ -24,37 +25,37 @@ Inputs = dict[str, NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Opened:
-    """All that was opened for one bundle. Who needs the tokenizer, the DAN or an executor takes it from here."""
+    """All opened parts of one bundle, and the only source of its tokenizer, DAN and executors."""
 
     bundle: Bundle
     session: ElasticSession
     encoder: TextEncoder
     dan: Dan | None
-    """The DAN; None where the bundle has none."""
+    """DAN of the bundle; None if it has none."""
 
     @classmethod
     def of(cls, bundle: Bundle, session: ElasticSession, dan: Dan | None = None) -> Opened:
-        """Open what a session needs beside it; `dan` is the bundle's, where it was opened before."""
+        """Open the parts that a session needs besides itself; `dan`: the bundle's DAN, if it is open already."""
         if dan is None and bundle.dan is not None:
             dan = open_dan(bundle.path / bundle.dan.file)
         return cls(bundle, session, TextEncoder(bundle), dan)
 
     @functools.cached_property
     def executors(self) -> Mapping[str, Executor]:
-        """Name -> executor of every subnet at the session's precision, and of the DAN."""
+        """Executors by name: of every subnet at the session's precision, and of the DAN."""
         found: dict[str, Executor] = dict(elastic_executors(self.session, self.bundle.pool(self.session.precision)))
         if self.dan is not None and self.bundle.dan is not None:
             found[self.bundle.dan.name] = DanExecutor(self.dan)
         return found
 
     def random_text(self, length: int, seed: int = 0) -> Encoded:
-        """One text of that many random tokens; where there is a DAN, with words of its self-test for it to read."""
+        """Make a text of `length` random tokens; with words of the self-test for the DAN to read, if there is one."""
         text = "" if self.dan is None else self._sample(length)
         call = Call((0,), random_inputs(self.bundle, length, seed))
         return Encoded((call,), (length,), (False,), ((text,),), (), one(length))
 
     def warm_up(self, names: Sequence[str], lengths: Sequence[int], budget_s: float) -> int:
-        """Run these executors once for each length, in this order, until the budget is used; gives the calls."""
+        """Run these executors once for each length, in this order, until the budget is used; return the calls made."""
         texts = {length: self.random_text(length) for length in checked_lengths(lengths, self.bundle)}
         began, calls = time.perf_counter(), 0
         for name in names:
@@ -66,7 +67,7 @@ class Opened:
         return calls
 
     def _sample(self, length: int) -> str:
-        """Text of `length` tokens from the DAN's self-test: it knows some of the n-grams, as is usual."""
+        """Make a text of `length` tokens from the DAN's self-test: the DAN knows some of its n-grams, as is usual."""
         words = self._words
         encoded = self.encoder.encode([" ".join(words * (1 + length // len(words)))])
         ends = [end for _, end in encoded.encodings[0].offsets[: max(2, length - 1)]]
@@ -80,15 +81,15 @@ class Opened:
 
 
 def checked_lengths(lengths: Sequence[int], bundle: Bundle) -> tuple[int, ...]:
-    """Lengths in tokens, ascending and each once; raises InputError for one that the bundle does not take."""
+    """Return lengths in tokens, ascending and each once; raise InputError for one that the bundle does not accept."""
     longest = bundle.manifest.max_length
-    if not lengths or not all(isinstance(n, int) and not isinstance(n, bool) and 1 <= n <= longest for n in lengths):
+    if not lengths or not all(is_whole(n, 1, longest) for n in lengths):
         raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(lengths)}")
     return tuple(sorted(set(lengths)))
 
 
 def random_inputs(bundle: Bundle, length: int, seed: int = 0, *, batch: int = 1) -> Inputs:
-    """Texts of that many random tokens each, as arrays int64 (batch, tokens) by name of the graph's input."""
+    """Make texts of `length` random tokens each: int64 arrays (batch, tokens) by name of the graph's input."""
     ids = np.random.default_rng(seed).integers(0, bundle.manifest.space.shape.vocabulary, (batch, length))
     columns = {
         "input_ids": ids.astype(np.int64),

@@ -1,17 +1,18 @@
-"""The packed-weight cache: a graph saved as ONNX Runtime laid its weights out for this CPU.
+"""Packed-weight cache: graphs saved with their weights in the layout that ONNX Runtime chose for this CPU.
 
-Mapped from the file, weights take memory only when a subnet touches them, processes share them, and the kernel
-may take them back. An entry holds all weights twice, as they were and packed, and is good for one bundle, one
-version of ONNX Runtime and one kind of CPU. ONNX Runtime packs at every load all the same, once for every branch
-that uses a weight, compares with the saved form, and then drops its own copy: memory is saved, and not the time.
+Weights mapped from the file take memory only when a subnet touches them, processes share them, and the kernel may
+reclaim them. An entry holds all weights twice, as they were and packed, and is valid for one bundle, one version of
+ONNX Runtime and one kind of CPU. ONNX Runtime still packs at every load, once for every branch that uses a weight,
+compares with the saved form, and then drops its own copy: this saves memory, not time.
 
-An entry is made in a directory of its own and renamed when it is whole and passed the bundle's self-test, so
-that processes which start at once each find a whole entry or none. Whatever goes wrong, the bundle itself is
-loaded, and one line of the log says why.
+An entry is made in a directory of its own, and renamed once it is complete and passed the bundle's self-test, so that
+processes that start at the same time find a complete entry or none. On any failure the bundle itself is loaded, and
+one line of the log says why.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -27,25 +28,26 @@ from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.errors import BundleError, StorageError
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.files.atomic import flush
-from gearshift.runtime.files.cache import PRIVATE, Entries, become, cache_directory
+from gearshift.runtime.files.cache import PRIVATE, Entries, cache_directory
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession, save_packed
+from gearshift.schema import read_if_whole
 
 GRAPH = "graph.onnx"
 MARKER = "entry.json"
-"""Written last: names the other files with their sizes and times of change."""
+"""File written last; it names the other files with their sizes and modification times."""
 
 SIZE_FACTOR = 2.2
-"""An entry in bytes / the weights file of the bundle: everything twice, and some padding."""
+"""Bytes of an entry / bytes of the bundle's weights file: everything twice, and some padding."""
 
 RESERVED_BYTES = 1_000_000_000
-"""What must be left free on the disk beside an entry."""
+"""Bytes that must stay free on the disk besides an entry."""
 
 logger = logging.getLogger(__name__)
 
 
 class PackedCache:
-    """The entries of one directory."""
+    """Packed-weight cache in one directory."""
 
     def __init__(
         self,
@@ -60,11 +62,11 @@ class PackedCache:
 
     @property
     def directory(self) -> Path:
-        """Where the entries are; raises StorageError where the user has no such place."""
+        """Directory of the entries; raises StorageError if the user has no cache directory."""
         return self._directory or cache_directory() / "packed"
 
     def open(self, bundle: Bundle, precision: str, *, threads: int) -> ElasticSession | None:
-        """A session over the entry of a bundle, made now where there is none; None where that cannot be.
+        """Open a session over the entry of a bundle, and make the entry if there is none; return None if that fails.
 
         An entry was self-tested when it was made, and is not tested again.
         """
@@ -73,20 +75,20 @@ class PackedCache:
         except (OSError, BundleError, StorageError) as error:
             logger.warning("%s: packed weights not kept (%s); loading the bundle itself", bundle.path, error)
             return None
-        session.release_pages()  # packing has read all of the file; what a subnet needs comes back when it runs
+        session.release_pages()  # packing has read all of the file; a subnet's weights are read again when it runs
         return session
 
     @property
     def kept(self) -> Entries:
-        """All entries; raises StorageError as `directory` does."""
+        """Entries of the cache; raises StorageError as `directory` does."""
         return Entries(self.directory, MARKER)
 
     def entries(self) -> dict[Path, int]:
-        """Directory -> bytes of every entry, the one used last first."""
+        """Return directory -> bytes of every entry, the last used first."""
         return self.kept.listed()
 
     def clear(self) -> int:
-        """Remove every entry, as `Entries.clear`."""
+        """Remove every entry, as `Entries.clear` does."""
         return self.kept.clear()
 
     def _place(self, bundle: Bundle, precision: str) -> Path:
@@ -113,31 +115,26 @@ class PackedCache:
         return session
 
     def _made(self, bundle: Bundle, precision: str, threads: int) -> ElasticSession:
-        self.kept.prepare()
-        self._require_room(bundle, precision)
         place = self._place(bundle, precision)
-        fresh = self.kept.fresh()
+        source = bundle.path / next(iter(bundle.pool(precision).values())).file
         try:
-            source = bundle.path / next(iter(bundle.pool(precision).values())).file
-            save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
-            session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
-            try:
-                check_self_test(session, bundle)
-                flush(fresh)  # else a power cut could leave a marker that names bytes which never came to the disk
-                files = {path.name: _state(path) for path in fresh.iterdir()}
-                (fresh / MARKER).write_text(json.dumps({"bundle": str(bundle.path), "files": files}))
-                become(fresh, place)
-                session.path = place / GRAPH
-            except BaseException:
-                session.close()
-                raise
+            with contextlib.ExitStack() as until_kept:
+                with self.kept.adding(place) as fresh:
+                    self._require_room(bundle, precision)
+                    save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
+                    session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
+                    until_kept.callback(session.close)
+                    check_self_test(session, bundle)
+                    flush(fresh)  # before the marker, which must not name bytes that never came to the disk
+                    files = {path.name: _state(path) for path in fresh.iterdir()}
+                    (fresh / MARKER).write_text(json.dumps({"bundle": str(bundle.path), "files": files}))
+                until_kept.pop_all()
         except FileExistsError:
             found = self._found(bundle, precision, threads)
             if found is None:
                 raise
             return found
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)  # gone already where it became the entry
+        session.path = place / GRAPH
         return session
 
     def _require_room(self, bundle: Bundle, precision: str) -> None:
@@ -150,12 +147,12 @@ class PackedCache:
 
 
 def _is_whole(place: Path) -> bool:
-    """Whether an entry is ours alone to write, and has every file as it was when the entry was made."""
+    """Return whether only we can write an entry, and all its files are unchanged since it was made."""
+    marked = read_if_whole(place / MARKER, lambda marker: marker["files"])
     try:
-        marker = json.loads((place / MARKER).read_text())
         files = {path.name: _state(path) for path in place.iterdir() if path.name != MARKER}
-        return bool(_is_ours(place) and GRAPH in files and files == marker["files"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return bool(_is_ours(place) and GRAPH in files and files == marked)
+    except OSError:
         return False
 
 
@@ -165,7 +162,7 @@ def _state(path: Path) -> list[int]:
 
 
 def _is_ours(place: Path) -> bool:
-    """Whether nobody else could have put other files into an entry (users as Unix has them; elsewhere True)."""
+    """Return whether no other user could have written into an entry (Unix users; True on other systems)."""
     if not hasattr(os, "getuid"):
         return True
     statuses = [path.lstat() for path in (place, *place.iterdir())]

@@ -1,4 +1,4 @@
-"""Pages of mapped files: how many this process holds, and how to give them back (Linux; elsewhere nothing)."""
+"""Pages of mapped files: count those that this process holds, and release them (Linux; no effect elsewhere)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAPS, SMAPS = Path("/proc/self/maps"), Path("/proc/self/smaps")
 
 
 def resident_bytes(path: Path) -> int:
-    """Bytes of a mapped file that this process holds in memory; 0 where that cannot be known."""
+    """Return the bytes of a mapped file that this process holds in memory; 0 if that is unknown."""
     total = 0
     inside = False
     path = path.resolve()
@@ -28,9 +28,9 @@ def resident_bytes(path: Path) -> int:
 
 
 def release(path: Path) -> int:
-    """Give the pages of a mapped file back to the system; gives the bytes that were freed.
+    """Release the pages of a mapped file to the system; return the bytes that were freed.
 
-    Nothing is lost: a page that is touched again is read from the file, mostly out of the system's own cache.
+    Nothing is lost: a page that is touched again is read from the file, mostly from the system's page cache.
     """
     if sys.platform != "linux":
         return 0
@@ -45,7 +45,7 @@ def release(path: Path) -> int:
 
 
 def _mappings(path: Path) -> Iterator[tuple[int, int]]:
-    """Start and end of every mapping of a file."""
+    """Yield start and end address of every mapping of a file."""
     text = MAPS.read_text(encoding="utf-8", errors="replace")
     found = [line.split()[0] for line in text.splitlines() if _is_of(line, path)]
     for extent in found:
@@ -54,6 +54,6 @@ def _mappings(path: Path) -> Iterator[tuple[int, int]]:
 
 
 def _is_of(line: str, path: Path) -> bool:
-    """Whether a mapping's line names a file, also one that was removed since: its pages are still held."""
+    """Return whether a mapping's line names a file, including one removed since, whose pages are still held."""
     fields = line.rstrip("\n").split(maxsplit=5)
     return len(fields) == 6 and fields[5] in (str(path), f"{path} (deleted)")

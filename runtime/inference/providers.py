@@ -1,4 +1,4 @@
-"""ONNX Runtime's execution providers: which of them run the elastic graph, and where each comes from."""
+"""ONNX Runtime's execution providers: the packages that bring them, and the ones that cannot run an elastic graph."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import onnxruntime as ort
 
+from gearshift.device_profiles.latency_table import CPU_PROVIDER
 from gearshift.errors import InputError
 
-CPU = ("CPUExecutionProvider",)
+CPU = (CPU_PROVIDER,)
 
 PACKAGES = {
     "CUDAExecutionProvider": "onnxruntime-gpu",
@@ -20,7 +21,7 @@ PACKAGES = {
     "QNNExecutionProvider": "onnxruntime-qnn",
     "CANNExecutionProvider": "onnxruntime-cann",
 }
-"""Provider -> the package that brings it. Each fills the folder `onnxruntime`: the last one installed counts."""
+"""Provider -> the package that brings it. All install into the folder `onnxruntime`: the last one installed counts."""
 
 WITHOUT_CONTROL_FLOW = {
     "TensorrtExecutionProvider",
@@ -29,11 +30,11 @@ WITHOUT_CONTROL_FLOW = {
     "NnapiExecutionProvider",
     "CoreMLExecutionProvider",
 }
-"""They refuse `If`, or leave what is in its branches to the CPU, which is all of the encoder."""
+"""Providers that refuse `If`, or leave its branches to the CPU, which hold all of the encoder."""
 
 
 def check_providers(providers: Sequence[str]) -> None:
-    """Raises InputError where one of these is not installed, or cannot run an elastic graph."""
+    """Raise InputError if a provider is not installed, or cannot run an elastic graph."""
     available = ort.get_available_providers()
     if isinstance(providers, str) or not providers or not all(isinstance(name, str) for name in providers):
         raise InputError(f"providers: expected a list out of {', '.join(available)}, got {providers!r}")
@@ -41,16 +42,16 @@ def check_providers(providers: Sequence[str]) -> None:
         if name in WITHOUT_CONTROL_FLOW:
             raise InputError(
                 f"providers: {name} does not run the `If` of an elastic graph; "
-                "expected another, or give it a static graph (gearshift export --portable)"
+                "name another provider, or give it a static graph (gearshift export --portable)"
             )
         if name not in available:
             package = PACKAGES.get(name)
-            hint = f"install {package} (README, Providers)" if package else "check its name"
+            hint = f"install {package} (docs/devices.md, Providers)" if package else "check its name"
             raise InputError(f"providers: expected a list out of {', '.join(available)}, got {name}; {hint}")
 
 
 def check_started(session: ort.InferenceSession, providers: Sequence[str]) -> None:
-    """Raises InputError where the library left the wanted provider out, as it does where its drivers are missing."""
+    """Raise InputError if onnxruntime left out the wanted provider, as it does if its drivers are missing."""
     started = session.get_providers()
     if started[0] != providers[0]:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The self-test of a bundle: its known texts must give its known logits on this CPU."""
+"""Self-test of a bundle: its known texts must give its known logits on this CPU."""
 
 from __future__ import annotations
 
@@ -8,37 +8,38 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.errors import SchemaError, SelfTestError
+from gearshift.errors import SchemaError, SelfTestError, one_line
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import SELF_TEST, PoolEntry
 from gearshift.runtime.dan.model import Dan, open_dan
-from gearshift.runtime.inference.session import ElasticSession, _one_line
+from gearshift.runtime.inference.session import ElasticSession
 
 FP32_TOLERANCE = 1e-3
-"""Largest difference of a logit. Other instruction sets add in another order: some 1e-6 a layer, so that
-a thousandth is far above rounding and far below what a wrong kernel gives."""
+"""Largest difference of a logit. Instruction sets differ in the order of additions, by some 1e-6 a layer: a thousandth
+is far above rounding and far below the error of a wrong kernel."""
 
 INT8_ERROR = 0.1
-"""Mean difference of the logits over their standard deviation, for each subnet alone. Integer products
-are the same everywhere, but a last-bit difference before a quantization moves a value by a whole step
-(1/255 of the range), so bit equality cannot be asked for. A wrong branch shifts the logits by a good part
-of their spread. So do saturated products (x86 without VNNI, 8-bit weights): a single one was off by 0.5 %
-of the spread for Gaussian weights and 6 % for uniform ones, and a net has dozens; 7-bit weights by none."""
+"""Largest mean difference of the logits / their standard deviation, for each subnet by itself. Integer products are
+the same everywhere, but a last-bit difference before a quantization moves a value by a whole step (1/255 of the
+range), so that bit equality cannot be required. A wrong branch shifts the logits by a good part of their spread, and so
+do saturated products (x86 without VNNI, 8-bit weights): a single one was off by 0.5 % of the spread for Gaussian
+weights and 6 % for uniform ones, and a net has dozens. With 7-bit weights none was off."""
 
 FP16_ERROR = 0.02
-"""The same of fp16. Devices round in other places: 2**-12 of each value, .003 of the spread after twelve layers."""
+"""Largest mean difference of fp16 logits / their standard deviation. Devices round in different places: by 2**-12 of
+each value, .003 of the spread after twelve layers."""
 
 INT8_AGREEMENT = 0.9
-"""Share of rows with the same best label, over all subnets together: the rest are rows where two labels
-are nearly equal, which one quantization step can turn."""
+"""Least share of rows with the same best label, over all subnets together. In the other rows two labels are nearly
+equal, and one quantization step can swap them."""
 
 
 def check_self_test(session: ElasticSession, bundle: Bundle) -> None:
-    """Run every pool subnet on the bundle's own inputs; raises SelfTestError with what was seen.
+    """Run every pool subnet on the bundle's own inputs; raise SelfTestError that states the figures.
 
-    fp32: every logit within FP32_TOLERANCE. int8, fp16: mean difference of each subnet within INT8_ERROR,
-    FP16_ERROR of the spread of its logits, and, where there are labels, the best one the same on
-    INT8_AGREEMENT of all rows.
+    fp32: every logit within FP32_TOLERANCE.
+    int8, fp16: the mean difference of each subnet within INT8_ERROR, FP16_ERROR of the spread of its logits; for tasks
+    with labels, the same best label on INT8_AGREEMENT of all rows.
     """
     same = total = 0
     for name, expected, found in _self_test_runs(session, bundle):
@@ -62,14 +63,17 @@ def check_self_test(session: ElasticSession, bundle: Bundle) -> None:
 def _self_test_runs(
     session: ElasticSession, bundle: Bundle
 ) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
-    """Name, expected and found logits (rows, labels) of every pool subnet; a row is a text, or one of its tokens."""
+    """Yield name, expected and found logits (rows, labels) of every pool subnet; a row is a text or one of its tokens.
+
+    Raises SchemaError if the self-test cannot be read, SelfTestError if the shapes differ.
+    """
     try:
         with np.load(bundle.path / SELF_TEST, allow_pickle=False) as arrays:
             inputs = {name: arrays[name] for name in bundle.manifest.inputs}
             wanted = {name: arrays[f"logits.{session.precision}.{name}"] for name in bundle.pool(session.precision)}
     except (OSError, KeyError, ValueError) as error:
         raise SchemaError(
-            f"{bundle.path / SELF_TEST}: not readable ({_one_line(error)}); export the bundle again"
+            f"{bundle.path / SELF_TEST}: not readable ({one_line(error)}); export the bundle again"
         ) from error
     for name, entry in bundle.pool(session.precision).items():
         found = session.run(inputs, entry.choice)
@@ -91,12 +95,12 @@ def _require(value: float, limit: float, what: str, session: ElasticSession, bun
 
 
 def self_test_names(entry: PoolEntry) -> tuple[str, str]:
-    """Names of the arrays of a DAN's self-test: texts (rows, 1 or 2), and their logits."""
+    """Return the names of the arrays of a DAN's self-test: texts (rows, 1 or 2), and their logits."""
     return f"texts.{entry.precision}.{entry.name}", f"logits.{entry.precision}.{entry.name}"
 
 
 def check_dan(bundle: Bundle) -> Dan | None:
-    """Open a bundle's DAN, if it has one, and run it on its own texts; raises SelfTestError with what was seen."""
+    """Open a bundle's DAN, if it has one, and run it on its own texts; raise SelfTestError that states the figures."""
     entry = bundle.dan
     if entry is None:
         return None
@@ -113,7 +117,7 @@ def check_dan(bundle: Bundle) -> Dan | None:
 
 
 def read_self_test(path: Path, entry: PoolEntry) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Texts (rows, 1 or 2) and logits (rows, labels) of a DAN's self-test; raises SchemaError."""
+    """Read texts (rows, 1 or 2) and logits (rows, labels) of a DAN's self-test; raise SchemaError without them."""
     try:
         with np.load(path / SELF_TEST, allow_pickle=False) as arrays:
             texts, logits = (arrays[name] for name in self_test_names(entry))

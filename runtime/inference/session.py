@@ -1,9 +1,8 @@
-"""One ONNX Runtime session over one elastic graph, and the test that its numbers are right on this CPU."""
+"""ONNX Runtime session over one elastic graph."""
 
 from __future__ import annotations
 
 import ctypes
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,18 +11,20 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from gearshift.errors import BundleError, InputError, SchemaError
+from gearshift.errors import BundleError, InputError, SchemaError, one_line
+from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
 from gearshift.runtime.inference.pages import release
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
 from gearshift.runtime.inference.text import Encoded
+from gearshift.versions import release_numbers
 
 Outputs = Sequence[NDArray[np.float32]]
-"""Output of each text."""
+"""Output of each text, in the order of the texts."""
 
 OPTIMIZATION_KEY = "graph_optimization_level"
-"""The one entry of the manifest's session options that is no configuration entry of ONNX Runtime."""
+"""Key of the only entry of the manifest's session options that is not a configuration entry of ONNX Runtime."""
 
 OPTIMIZATION_LEVELS = {
     "disable": ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
@@ -33,21 +34,21 @@ OPTIMIZATION_LEVELS = {
 }
 
 PACKED_FROM_BYTES = 1024
-"""Weights below this stay inside a graph that is saved with packed weights."""
+"""Least bytes of a weight that goes to the file of packed weights; smaller ones stay inside the graph."""
 
 MOST_THREADS = 1024
-"""onnxruntime makes as many as it is told to; a million take the whole machine down."""
+"""Largest number of threads: onnxruntime starts as many as it is told to, and a million take the machine down."""
 
 ERRORS_ONLY = 3
 """Severity of ONNX Runtime's own log: 3 is errors."""
 
 
 class ElasticSession:
-    """A loaded elastic graph: `run` takes a choice with every call, so that switching loads nothing.
+    """Loaded elastic graph: `run` takes a choice with every call, so that switching subnets loads nothing.
 
-    `graph` is a file to load in place of the bundle's own: the same graph with its weights packed (`packed`).
-    `trace`: directory for the times of single operators, which `end_trace` closes; they slow down every call.
-    Raises BundleError where the graph cannot be loaded, SchemaError where this onnxruntime is too old.
+    `graph`: file to load in place of the bundle's own, with the same graph and packed weights (`packed`).
+    `trace`: directory for the times of single operators, which slow down every call; `end_trace` closes their file.
+    Raises BundleError if the graph cannot be loaded, SchemaError if this onnxruntime is too old.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class ElasticSession:
         try:
             session = ort.InferenceSession(str(path), options, providers=list(providers))
         except Exception as error:  # onnxruntime's errors share no base of their own
-            raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load it ({_one_line(error)})") from error
+            raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load it ({one_line(error)})") from error
         check_started(session, providers)
         _return_free_memory()
         self.path = path
@@ -87,24 +88,24 @@ class ElasticSession:
         choice: Sequence[int] | NDArray[np.int64],
         options: ort.RunOptions | None = None,
     ) -> NDArray[np.float32]:
-        """The answer of the subnet that `choice` makes, for inputs int64 (batch, tokens).
+        """Run the subnet of `choice` on inputs int64 (batch, tokens); return its output.
 
-        Logits (batch, labels), or (batch, tokens, labels) where the task is answered for every token; for
-        `embedding` rows (batch, hidden) of length 1.
+        The output is logits (batch, labels), or (batch, tokens, labels) for a task per token, or for `embedding` rows
+        (batch, hidden) of length 1.
 
         `options.terminate` ends the call from another thread, with BundleError.
-        May be called from several threads at once; the interpreter lock is free while it computes.
-        Raises BundleError in one line where onnxruntime fails.
+        Safe for several threads at once; the interpreter lock is free during the computation.
+        Raises BundleError of one line if onnxruntime fails.
         """
         feeds = {**inputs, "choice": np.asarray(choice, dtype=np.int64)}
         try:
             (answer,) = self._session.run([self.task.output], feeds, options)
         except Exception as error:  # out of memory, or a graph that is not what its manifest says
-            raise BundleError(f"{self.path}: onnxruntime could not run it ({_one_line(error)})") from error
+            raise BundleError(f"{self.path}: onnxruntime could not run it ({one_line(error)})") from error
         return answer  # type: ignore[no-any-return]
 
     def outputs(self, choice: NDArray[np.int64], encoded: Encoded, options: ort.RunOptions | None = None) -> Outputs:
-        """The output of each of some texts, those of like length in one call; raises as `run`."""
+        """Return the output of each text; texts of similar length run in one call. Raises as `run` does."""
         if len(encoded.tokens) == 1:
             return list(self.run(encoded.calls[0].inputs, choice, options))
         found: dict[int, NDArray[np.float32]] = {}
@@ -114,32 +115,32 @@ class ElasticSession:
 
     @property
     def packed(self) -> bool:
-        """Whether weights come from the packed-weight cache, so that `release_pages` has some to give."""
+        """Whether weights come from the packed-weight cache, so that `release_pages` can release some."""
         return self._packed
 
     def release_pages(self) -> int:
-        """Give back the memory of weights that come from the packed-weight cache; gives the bytes freed.
+        """Release the memory of weights that come from the packed-weight cache; return the bytes freed.
 
-        Their next use brings them back, at the price of a page fault each. Without the cache: nothing, 0.
+        Their next use reads them again, at the price of a page fault per page. Without the cache nothing is freed: 0.
         """
         if not self._packed:
             return 0
         return release(self.path.with_suffix(".weights"))
 
     def end_trace(self) -> Path:
-        """The file of events that `trace` asked for, complete."""
+        """Complete the file of events that `trace` asked for, and return its path."""
         return Path(self._session.end_profiling())
 
     def close(self) -> None:
-        """Free the weights. The session cannot be used afterwards."""
+        """Free the weights; the session cannot be used afterwards."""
         self._session = None
         _return_free_memory()
 
 
 def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
-    """Save a graph as ONNX Runtime holds it, its weights as they are and packed, in `target` and a file beside it.
+    """Save a graph as ONNX Runtime holds it, with its weights plain and packed, in `target` and a file beside it.
 
-    `entries` are the session options of its manifest. Raises BundleError.
+    `entries`: session options of its manifest. Raises BundleError if onnxruntime cannot save it.
     """
     options = session_options(entries, threads=1)
     options.optimized_model_filepath = str(target)
@@ -152,7 +153,7 @@ def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
     try:
         ort.InferenceSession(str(graph), options, providers=list(CPU))
     except Exception as error:  # a full disk among others
-        raise BundleError(f"{target}: onnxruntime could not save it ({_one_line(error)})") from error
+        raise BundleError(f"{target}: onnxruntime could not save it ({one_line(error)})") from error
     _return_free_memory()
 
 
@@ -167,11 +168,11 @@ def _task(bundle: Bundle) -> Task:
 
 
 def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | None = None) -> ort.SessionOptions:
-    """The options of a session with these entries of a manifest; `trace` as in ElasticSession.
+    """Return the options of a session for these entries of a manifest; `trace` as in ElasticSession.
 
     Raises InputError for a wrong number of threads, SchemaError for an unknown entry.
     """
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+    if not is_whole(threads, 1, MOST_THREADS):
         raise InputError(f"threads: expected a whole number from 1 to {MOST_THREADS}, got {threads!r}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -193,30 +194,21 @@ def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | N
 
 
 def _check_version(minimum: str) -> None:
-    if _version(ort.__version__) < _version(minimum):
+    wanted, found = release_numbers(minimum), release_numbers(ort.__version__)
+    if wanted is None:
+        raise SchemaError(f"manifest: expected a version of onnxruntime such as 1.23, found {minimum!r}")
+    if found is not None and found < wanted:
         raise SchemaError(
             f"this bundle needs onnxruntime {minimum} or newer, found {ort.__version__}; "
             f"pip install 'onnxruntime>={minimum}'"
         )
 
 
-def _version(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version: 1.23.2rc1 is (1, 23, 2)."""
-    found = re.match(r"\d+(\.\d+)*", text)
-    if found is None:
-        raise SchemaError(f"manifest: expected a version of onnxruntime such as 1.23, found {text!r}")
-    return tuple(int(part) for part in found[0].split("."))
-
-
 def _return_free_memory() -> None:
-    """Give what packing the weights left on the heap back to the system (glibc; elsewhere nothing)."""
+    """Return heap memory that packing the weights left free to the system (glibc; no effect elsewhere)."""
     if sys.platform != "linux":
         return
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (AttributeError, OSError):  # another C library
         return
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""From tokens back to text: words, entities over them, and the span that answers a question."""
+"""Spans of text found from tokens: words, entities over them, and the answer to a question."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 LONGEST_ANSWER = 30
-"""Tokens of an answer, as in BERT's own evaluation on SQuAD."""
+"""Largest number of tokens of an answer, as in BERT's own evaluation on SQuAD."""
 
 OUTSIDE = "O"
-"""The label of a word that belongs to no entity."""
+"""Label of a word that belongs to no entity."""
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a text, as the tokenizer cuts it, and its label."""
+    """Word of a text, as the tokenizer splits it, and its label."""
 
     text: str
     start: int
-    """Place in the text, in characters; `end` is the place behind it."""
+    """Offset in the text in characters; `end` is the offset after the last character."""
     end: int
     label: str
     score: float
@@ -32,19 +32,19 @@ class Word:
 
 @dataclass(frozen=True)
 class Entity:
-    """Words that belong together under one label."""
+    """Run of words that form one entity."""
 
     text: str
     start: int
     end: int
     label: str
-    """Without `B-` or `I-`."""
+    """Label without `B-` or `I-`."""
     score: float
-    """Mean over the words."""
+    """Mean of the words' scores."""
 
 
 def first_tokens(encoding: Encoding, text: str) -> Iterator[tuple[int, str, int, int]]:
-    """(place of the first token, word, start, end) of each word of the first text."""
+    """Yield (index of the first token, word, start, end) of each word of the first text."""
     words: dict[int, list[int]] = {}
     for token, (word, sequence) in enumerate(zip(encoding.word_ids, encoding.sequence_ids, strict=True)):
         if word is not None and sequence == 0:
@@ -58,10 +58,10 @@ def first_tokens(encoding: Encoding, text: str) -> Iterator[tuple[int, str, int,
 
 
 def entities(words: Sequence[Word], text: str) -> Iterator[Entity]:
-    """The entities that labelled words make up.
+    """Yield the entities that labelled words form.
 
-    With labels `B-x`, `I-x`, `O`: a `B-`, and an `I-` after another entity, begins one. Other labels: each run
-    of words of one label that is not `O`.
+    Labels `B-x`, `I-x`, `O`: a `B-`, or an `I-` after another entity, begins an entity. Other labels: each run of words
+    with one label other than `O` is an entity.
     """
     run: list[Word] = []
     for word in words:
@@ -88,7 +88,7 @@ def _entity(run: Sequence[Word], text: str) -> Entity:
 
 
 class Placed(Protocol):
-    """Tokens that know their places, such as `tokenizers.Encoding`."""
+    """Tokens with their offsets in the text, such as `tokenizers.Encoding`."""
 
     @property
     def sequence_ids(self) -> Sequence[int | None]: ...
@@ -98,10 +98,10 @@ class Placed(Protocol):
 
 
 def best_span(logits: NDArray[np.float32], encoding: Placed) -> tuple[int, int, float]:
-    """(start, end, probability) of the answer in the second text; (0, 0, 0) where it has no tokens.
+    """Find (start, end, probability) of the answer in the second text; (0, 0, 0) if that has no tokens.
 
-    `logits` (tokens, 2): of a token being the first and the last of the answer. The answer ends where it begins
-    or up to LONGEST_ANSWER tokens on; probabilities are over the tokens of the second text.
+    `logits` (tokens, 2): logits of each token as the first and as the last token of the answer. An answer has 1 to
+    LONGEST_ANSWER tokens. Probabilities are over the tokens of the second text.
     """
     places = np.array([token for token, sequence in enumerate(encoding.sequence_ids) if sequence == 1], dtype=np.int64)
     if not len(places):

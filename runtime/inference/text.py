@@ -1,4 +1,4 @@
-"""Text in, token arrays out."""
+"""Tokenizer of a bundle: converts texts to token arrays."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from gearshift.runtime.bundle.manifest import TOKENIZER
 from gearshift.runtime.bundle.tasks import TASKS
 
 Text = str | tuple[str, str]
-"""One text, or a pair of texts that are judged together."""
+"""One text, or a pair of texts that the model reads together."""
 
 CHARACTERS_PER_TOKEN = 32
-"""A text longer than max_length times this is cut before it is tokenized, which keeps the time bounded.
-English has 4 to 5 characters in a token; 32 leaves room for text that is mostly long, frequent words."""
+"""Characters per token of max_length beyond which a text is cut before it is tokenized, to keep the time bounded.
+English has 4 to 5 characters per token; 32 leaves room for text that is mostly long, frequent words."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """Texts that run together."""
+    """Texts that run in one call of the graph."""
 
     rows: tuple[int, ...]
-    """Which texts, in the order of the inputs."""
+    """Indices of the texts, in the order of the inputs."""
     inputs: dict[str, NDArray[np.int64]]
-    """By name of the graph's input, each (rows, tokens), padded to the longest of these texts."""
+    """Arrays by name of the graph's input, each (rows, tokens), padded to the longest of these texts."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,21 @@ class Encoded:
     """One or more texts as the graph takes them."""
 
     calls: tuple[Call, ...]
-    """Those of like length together, so that little is padded (`batches`)."""
+    """Calls of texts of similar length, so that little is padded (`batches`)."""
     tokens: tuple[int, ...]
-    """Tokens of each text, the special ones included, without padding."""
+    """Number of tokens of each text, special ones included, without padding."""
     truncated: tuple[bool, ...]
     """Whether the end of each text was cut off."""
     parts: tuple[tuple[str, ...], ...]
-    """The one or two texts of each row, as they were tokenized."""
+    """Texts, one or two, of each row, as they were tokenized."""
     encodings: tuple[Encoding, ...]
-    """The tokens of each row with their places in its parts."""
+    """Tokens of each row with their offsets in its parts."""
     work: Work
-    """What they ask of the graph."""
+    """Work of the texts: tokens and number of texts of each call."""
 
 
 class TextEncoder:
-    """The tokenizer of a bundle. Safe to use from several threads."""
+    """Tokenizer of a bundle. Safe to use from several threads."""
 
     def __init__(self, bundle: Bundle) -> None:
         path = bundle.path / TOKENIZER
@@ -69,9 +69,9 @@ class TextEncoder:
         self._characters = bundle.manifest.max_length * CHARACTERS_PER_TOKEN
 
     def encode(self, texts: Sequence[Text]) -> Encoded:
-        """Token arrays for one or more texts; raises InputError for what is no text, or an empty one.
+        """Convert one or more texts to token arrays; raise InputError for an empty text and for anything but a text.
 
-        One text after the other: the tokenizer's own batches would use every core of the device.
+        Texts are tokenized one after another: the tokenizer's own batches would use every core of the device.
         """
         encodings, truncated, kept = [], [], []
         for index, text in enumerate(texts):
@@ -97,11 +97,11 @@ class TextEncoder:
     def _encode_one(self, parts: list[str], where: str) -> Encoding:
         try:
             return self._tokenizer.encode(*parts)
-        except (TypeError, UnicodeEncodeError) as error:  # of a str: half a character, which UTF-8 lacks
+        except (TypeError, UnicodeEncodeError) as error:  # a str with a lone surrogate, which UTF-8 lacks
             raise InputError(f"{where}not valid Unicode; expected text without lone surrogates") from error
 
     def _shortened(self, text: str) -> tuple[str, bool]:
-        """The text, or the part of it that can matter, and whether that is a part."""
+        """Return the part of a text that can fit the model, and whether the rest was cut off."""
         if len(text) <= self._characters:
             return text, False
         if not self._keeps_places:
@@ -110,7 +110,7 @@ class TextEncoder:
 
 
 def _parts(text: object, where: str) -> tuple[str, ...]:
-    """The one or two strings of a text; raises InputError for anything else."""
+    """Return the one or two strings of a text; raise InputError for anything else."""
     parts = text if isinstance(text, tuple) else (text,)
     if isinstance(text, tuple) and len(text) != 2:
         raise InputError(f"{where}expected a text or a pair of texts, got a tuple of {len(text)}")

@@ -1,1 +1,1 @@
-"""The choice of a subnet: predicted latency, objective, and what is learnt from each request."""
+"""Policy: the choice of a subnet by predicted latency and objective, and learning from each request."""

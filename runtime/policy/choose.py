@@ -22,17 +22,23 @@ class Decision(NamedTuple):
 
     name: str
     expected_ms: float
-    """Median time of the graph on the unloaded device, by the latency table."""
+    """Median time of the graph on the unloaded device, by the latency table, in ms."""
     predicted_ms: float
-    """Time that the graph is to stay under with the target's probability: expected_ms x bias x factor."""
+    """Bound in ms that the graph stays under with the target's probability: expected_ms x bias x factor."""
     reason: str
-    """`fits`: the most accurate that keeps the deadline. `best_effort`: none keeps it, this is the fastest.
-    `rejected`: none keeps it, and such requests are to be refused. `no_deadline`: the most accurate.
-    `accuracy_floor`: the fastest that is accurate enough. `cpu_share`: the most accurate within the share of the
-    CPUs. `pinned`: the caller named it. `confident`: the DAN of a cascade was sure.
-    `probe`: the DAN would have answered; the subnet above it is tried, as it was not heard from for a while."""
+    """Reason of the choice:
+
+    `fits`: the most accurate subnet that keeps the deadline.
+    `best_effort`: no subnet keeps it; this is the fastest.
+    `rejected`: no subnet keeps it, and the objective refuses such requests (load shedding).
+    `no_deadline`: the most accurate subnet.
+    `accuracy_floor`: the fastest subnet that is accurate enough.
+    `cpu_share`: the most accurate subnet within the share of the CPUs.
+    `pinned`: the caller named it.
+    `confident`: the DAN of a cascade was sure of its answer.
+    `probe`: exploration. The DAN would have answered; the subnet above it is tried, as it did not run for a while."""
     level: int
-    """First rung of the ladder that caps and back-off left to this request."""
+    """First rung of the ladder that caps and back-off allowed for this request."""
 
 
 def _no_one(run_ms: float) -> float:
@@ -40,31 +46,31 @@ def _no_one(run_ms: float) -> float:
 
 
 class Asked(NamedTuple):
-    """A request as `choose` sees it: its slack, those behind it, and the rungs that are left to it.
+    """A request as `choose` sees it: its slack, the requests that wait behind it, and the rungs that it may use.
 
     Rungs count from 0, the most accurate subnet of the ladder.
     """
 
     slack_ms: float | None
-    """Time left for the graph; None without a deadline."""
+    """Time left for the graph in ms; None without a deadline."""
     first: int
     """First rung that caps allow."""
     last: int
-    """Last rung that the accuracy floor allows: the fastest."""
+    """Last and fastest rung that the accuracy floor allows."""
     limit_ms: float = math.inf
-    """Median from which on back-off holds rungs back, all but the last."""
+    """Shortest median in ms that back-off holds back; the last rung is never held back."""
     behind: Sequence[tuple[Sequence[float], float]] = ()
     """(median ms of each rung, slack in ms) of the most urgent requests that wait behind this one."""
     made_late: Callable[[float], float] = _no_one
-    """Number of later requests that a run of so many milliseconds makes late."""
+    """Function from the time of a run in ms to the expected number of later requests that it makes late."""
     budget_ms: float = math.inf
-    """Median that a request without a deadline may take to stay within the share of the CPUs."""
+    """Longest median in ms that keeps requests without a deadline within the share of the CPUs."""
     dan: int | None = None
-    """Rung of the DAN, where the subnet above it is due for a try."""
+    """Rung of the DAN if the subnet above it is due for exploration; else None."""
 
 
 class Choice(NamedTuple):
-    """A rung of the ladder, its reason, and the first rung that was left to choose from."""
+    """A rung of the ladder, the reason for it, and the first rung that could have been chosen."""
 
     rung: int
     reason: str
@@ -74,14 +80,15 @@ class Choice(NamedTuple):
 def choose(accuracies: Sequence[float], times: Prediction, asked: Asked, objective: Objective) -> Choice:
     """Choose the rung of the ladder that answers a request.
 
-    1. Without a deadline: the most accurate that the objective allows.
-    2. With one: the most accurate that keeps it and leaves those behind enough time, less what it is expected to
-       cost those that come while it runs.
-    3. Where none does: the fastest, or a refusal if the objective says so.
-    4. In place of a DAN, now and then, the subnet above it: one that is never tried could never be found fast again.
+    1. Without a deadline: the most accurate subnet that the objective allows.
+    2. With a deadline: the subnet of the highest value among those that keep it and leave the waiting requests enough
+       time. The value is the accuracy, less the expected loss from later requests that the run makes late.
+    3. If no subnet does: the fastest one, or a refusal (load shedding) if the objective asks for it.
+    4. Exploration: now and then the subnet above the DAN in place of the DAN. Without a try it could never be found to
+       be fast again.
 
-    More slack never gives a less accurate subnet, and where a subnet fits one that fits is taken.
-    `accuracies`: of each rung, falling.
+    More slack never gives a less accurate subnet. If any subnet fits, the chosen one fits.
+    `accuracies`: accuracy of each rung, falling.
     """
     if asked.slack_ms is None:
         rung, reason = _without_deadline(times, asked, objective)
@@ -103,7 +110,7 @@ def _without_deadline(times: Prediction, asked: Asked, objective: Objective) -> 
 
 
 def _worthiest(accuracies: Sequence[float], times: Prediction, asked: Asked, slack_ms: float) -> tuple[int, int | None]:
-    """The first rung that is not held back, and the best rung that keeps the deadlines; None where there is none."""
+    """Return the first rung that is not held back, and the best rung that keeps the deadlines (None if none does)."""
     medians, biases, factor, usual = times.medians, times.biases, times.factor, times.usual
     limit_ms, last, behind = asked.limit_ms, asked.last, asked.behind
     level = first = asked.first
@@ -122,7 +129,7 @@ def _worthiest(accuracies: Sequence[float], times: Prediction, asked: Asked, sla
         value = accuracies[rung] - made_late * accuracies[last]
         if value > best:
             best, chosen = value, rung
-        if made_late <= 0:  # the next ones are faster and less accurate
+        if made_late <= 0:  # the rungs below are only faster and less accurate
             break
     return level, chosen
 
@@ -137,9 +144,9 @@ def _fastest(times: Prediction, asked: Asked, slack_ms: float, objective: Object
 
 
 def _may_try(rung: int, times: Prediction, asked: Asked, slack_ms: float) -> bool:
-    """Whether to try a subnet in place of the DAN below it.
+    """Return whether to try a subnet in place of the DAN below it.
 
-    What was believed before a long silence keeps nothing from being tried: it could never be found wrong.
+    After a long silence the estimated slow-down does not prevent a try: nothing else could correct it.
     """
     usual = times.usual if times.silence_s < LONGEST_S else min(times.usual, 1.0)
     return not asked.behind and rung >= asked.first and times.medians[rung] * usual * MARGIN <= slack_ms
@@ -153,9 +160,9 @@ def clears(
     factor: float,
     usual: float,
 ) -> bool:
-    """Whether those behind are in time if this request and they all run on this rung.
+    """Return whether the waiting requests are in time if this request and all of them run on this rung.
 
-    One that would be late on the fastest rung as well counts for nothing.
+    A request that would be late even on the fastest rung is not counted.
     """
     mine, fastest = medians[rung] * factor, medians[last] * factor
     for those, slack_ms in behind:

@@ -1,4 +1,4 @@
-"""Decides the subnet of each request and learns from how it went; without threads, clocks and files."""
+"""The controller: decides the subnet of each request and learns from its outcome; no threads, clocks or files."""
 
 from __future__ import annotations
 
@@ -18,21 +18,25 @@ from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 from gearshift.runtime.sensors.snapshot import Snapshot
 
 GAP_MEMORY = 0.1
-"""Weight of the newest pause between two requests in the mean that a share of the CPU is worked out from."""
+"""Weight of the newest pause between two requests in the running mean that the CPU budget is computed from."""
 
 
 class Controller:
-    """Decides by the latency model and by what restrains the choice (`choose` is the rule).
+    """Controller of one engine: combines the latency model and the restraints, and applies the rule `choose`.
 
         decision = controller.decide(work=one(16), slack_ms=9.3, now=now)
         ...                                       # run decision.name
         controller.record(decision, run_ms=7.1, met=True, now=now)
 
-    The engine and the simulator drive the same one. `accuracies`: those of the pool, by name. `cpus`: how many
-    calls at once would take all of the machine (CPUs / threads of a call). `dan`: name of the DAN, if there is one; its
-    time, some microseconds of the interpreter, says nothing about the slow-down of the others. Time is
-    passed in, in seconds from any fixed moment. Not safe for several threads by itself. Raises InputError for an
-    accuracy floor that no subnet reaches.
+    The engine and the simulator use the same class.
+
+    `accuracies`: accuracy of every subnet of the pool, by name.
+    `cpus`: number of concurrent calls that would use the whole machine (CPUs / threads of a call).
+    `dan`: name of the DAN, if there is one. Its time, some microseconds of the interpreter, tells nothing about the
+    slow-down of the subnets.
+
+    The caller passes in the time, in seconds from any fixed moment. Not safe for several threads by itself. Raises
+    InputError for an accuracy floor that no subnet reaches.
     """
 
     def __init__(
@@ -64,22 +68,22 @@ class Controller:
 
     @property
     def objective(self) -> Objective:
-        """The service objective that it decides by."""
+        """Service objective of the decisions."""
         return self._objective
 
     def steer(self, objective: Objective) -> None:
-        """Decide by another objective from now on; what was learnt stays. Raises InputError, and nothing changes."""
+        """Decide by another objective from now on and keep what was learnt. On InputError nothing changes."""
         self._last_rung = last_rung(self.accuracies, self.ladder, objective.min_accuracy)
         self.latency.aim(objective)
         self._objective = objective
 
     @property
     def slow_down(self) -> float:
-        """Observed / expected latency of single texts: 1 is the machine as it was when it was timed."""
+        """Slow-down: observed / expected latency of single texts; 1 is the machine as it was when it was timed."""
         return self.latency.slow_down
 
     def sense(self, snapshot: Snapshot, now: float) -> None:
-        """Take in the signals of the machine, as they were at that moment."""
+        """Take in the signals of the machine as they were at `now`."""
         self.latency.sense(snapshot, now)
 
     def decide(
@@ -93,11 +97,11 @@ class Controller:
         backlog: Sequence[tuple[Work, float]] = (),
         deadline_ms: float | None = None,
     ) -> Decision:
-        """Decide the subnet for texts that have `slack_ms` left together (None: no deadline).
+        """Decide the subnet for a request that has `slack_ms` left for all of its texts (None: no deadline).
 
-        `backlog`: (work, slack in ms) of the most urgent requests that wait behind this one, earliest
-        deadline first; the subnet is one with which these can be answered in time as well, where one is.
-        `deadline_ms`: the slack it had when it came; by default it has not waited.
+        `backlog`: (work, slack in ms) of the most urgent requests that wait behind this one, earliest deadline first.
+        If possible, the subnet is one with which these can be answered in time as well.
+        `deadline_ms`: slack of the request at its arrival; by default it has not waited.
         """
         times = self.latency.predict(work, now)
         self._note_pause(now)
@@ -110,7 +114,7 @@ class Controller:
         return Decision(self.ladder[rung], times.medians[rung], times.bound_ms(rung), reason, level)
 
     def _asked(self, slack_ms: float | None, now: float, first: int, backlog: Sequence[tuple[Work, float]]) -> Asked:
-        """The request as `choose` sees it, with the restraints of this moment."""
+        """Return the request as `choose` sees it, with the restraints of this moment."""
         if slack_ms is None:
             return Asked(None, first, self._last_rung, budget_ms=self._budget_ms())
         medians = self.latency.medians
@@ -126,7 +130,7 @@ class Controller:
         )
 
     def _budget_ms(self) -> float:
-        """Median that keeps requests as frequent as the last ones within the share of the CPUs."""
+        """Return the median in ms that keeps requests as frequent as the last ones within the share of the CPUs."""
         share = self._objective.max_cpu_share
         return math.inf if share is None or self._gap_s is None else share * self._cpus * self._gap_s * 1e3
 
@@ -139,7 +143,7 @@ class Controller:
     def _note_turn(
         self, times: Prediction, reason: str, slack_ms: float, now: float, deadline_ms: float | None, *, queued: bool
     ) -> None:
-        """Take in for the next decisions that a request with a deadline has had its turn."""
+        """Record the turn of a request with a deadline, for the decisions that follow."""
         if reason == PROBE:
             self._probing.begins(now)
         waited_ms = 0.0 if deadline_ms is None else deadline_ms - slack_ms
@@ -148,7 +152,7 @@ class Controller:
             self._arrivals.begins(now, queued=queued)
 
     def confident(self, name: str, work: Work, now: float, caps: Caps = NO_CAPS) -> Decision:
-        """Decision for a request that the DAN of a cascade has answered already, as it was sure enough."""
+        """Return the decision for a request that the DAN of a cascade already answered with enough confidence."""
         factor = self.latency.tail_factor(work, now)
         return self._named(name, work, factor, CONFIDENT, min(caps.largest, self._last_rung))
 
@@ -158,11 +162,11 @@ class Controller:
         return Decision(name, *self.latency.times_of(name, work, factor), reason, first)
 
     def shed(self, *, work: Work, arrival_s: float, deadline_ms: float) -> None:
-        """Take in a request whose deadline went by before its turn."""
+        """Take in a request that was shed: its deadline passed before its turn."""
         self._arrivals.came(arrival_s, deadline_ms, self.latency.usual_ms(self._last_rung, work))
 
     def record(self, decision: Decision, *, run_ms: float, met: bool | None, now: float, single: bool = True) -> None:
-        """Take in how long the graph took, and whether the deadline was met (None: there was none)."""
+        """Learn from the time of the graph and from whether the deadline was met (None: the request had none)."""
         ratio = run_ms / decision.expected_ms
         if not (math.isfinite(ratio) and ratio > 0) or decision.name == self.dan:
             return

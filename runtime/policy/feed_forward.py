@@ -1,35 +1,32 @@
-"""What the signals of the machine say about the slow-down before a request has felt it."""
+"""Feed-forward: the change of the slow-down that sensor signals show before a request has measured it."""
 
 from __future__ import annotations
 
 import math
 
-from gearshift.runtime.sensors.snapshot import Reading, Snapshot
+from gearshift.runtime.sensors.snapshot import OLDEST_S, Reading, Snapshot
 
 SIGNALS = ("others_cpu", "cpu_pressure")
-"""Signals that are a share of the CPU time, 0 to 1, which others take or processes wait for."""
+"""Signals in use: shares of the CPU time, 0 to 1, that other processes take or that processes wait for a CPU."""
 
-OLDEST_S = 2.0
-"""A reading that is older says nothing about now."""
 
 LARGEST_SHARE = 0.95
 FORGETTING = 0.97
 FIRST_UNCERTAINTY = 1.0
 LARGEST_UNCERTAINTY = 10.0
-"""Variance of a weight that nothing was learnt of, and its bound where forgetting would let it grow."""
+"""Variance of a weight before anything was learnt, and its upper bound, since forgetting lets it grow."""
 
 FIRST_WEIGHTS = (0.5, 0.0)
-"""Who takes a share s of the CPU leaves 1 - s: a weight of 1 is a machine that shares evenly. Half of that at
-first, and pressure, which counts our own waiting too, not at all."""
+"""Initial weights of the signals. A process that takes a share s of the CPU leaves 1 - s, so that weight 1 is a
+machine that shares evenly. The first weight starts at half of that; pressure, which includes our own waiting, at 0."""
 
 
 class FeedForward:
-    """Change of the log slow-down since the last request, as the signals tell it.
+    """Estimator of the change of the log slow-down since the last request, from the signals.
 
-    A share s counts as -log(1 - s). The weights are learnt by recursive least squares with forgetting, from
-    what the requests after a change of the signals then felt, and are never negative. A change that happened
-    while requests were running is in their latency already: only the part of a reading's interval that lies
-    after the last request counts.
+    A share s counts as -log(1 - s). The weights are never negative. They are learnt by recursive least squares with
+    forgetting, from the latencies of the requests that follow a change of the signals. A change while requests were
+    running is already in their latency: only the part of a reading's interval after the last request counts.
     """
 
     def __init__(self) -> None:
@@ -42,12 +39,12 @@ class FeedForward:
         self._changes = [0.0] * len(SIGNALS)
         self._sensed_at: float | None = None
         self.ahead = 0.0
-        """Change to add to the log slow-down that the requests so far have shown."""
+        """Change to add to the log slow-down that past requests have shown."""
         self.changed = False
-        """Whether a signal has changed since the last request, so that there is something to learn."""
+        """Whether a signal has changed since the last request, so that there is something to learn from."""
 
     def sense(self, snapshot: Snapshot, now: float, last_request: float | None) -> None:
-        """Take in the signals; `last_request` is when a request was last taken in."""
+        """Take in the signals; `last_request` is the moment of the last observed request, None before the first."""
         since = 0.0 if self._sensed_at is None else now - self._sensed_at
         unseen = 1.0
         if last_request is not None and since > 0:
@@ -63,7 +60,7 @@ class FeedForward:
         self.ahead = sum(weight * change for weight, change in zip(self._weights, self._changes, strict=True))
 
     def learn(self, innovation: float) -> None:
-        """Take in what a request felt beyond the prediction, in the log domain, and begin anew from there."""
+        """Learn the weights from log(observed / predicted latency) of a request, and start again from no change."""
         changes = self._changes
         if self.changed:
             spread = [sum(map(float.__mul__, row, changes)) for row in self._uncertainty]
@@ -85,7 +82,7 @@ class FeedForward:
 
 
 def _level(reading: Reading) -> float | None:
-    """-log of what the share leaves; None where the reading is unknown, stale or no number."""
+    """Return -log(1 - share); None if the reading is unknown, stale or not a number."""
     value, age = reading.value, reading.age_s
     if value is None or not math.isfinite(value) or age is None or not 0 <= age <= OLDEST_S:
         return None

@@ -11,7 +11,7 @@ from gearshift.errors import InputError
 
 @dataclass(frozen=True)
 class Candidate:
-    """A subnet with its accuracy and its median time, for `pareto`."""
+    """A subnet with its accuracy and its median time in ms, for `pareto`."""
 
     name: str
     accuracy: float
@@ -19,9 +19,9 @@ class Candidate:
 
 
 def pareto(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Keep the candidates worth using, most accurate (and slowest) first: each next one is strictly faster.
+    """Return the Pareto front, the most accurate (and slowest) candidate first; each next one is strictly faster.
 
-    A candidate is left out when another is at least as fast and at least as accurate.
+    A candidate is dominated, and left out, if another is at least as fast and at least as accurate.
     """
     front: list[Candidate] = []
     for candidate in sorted(candidates, key=lambda one: (-one.accuracy, one.expected_ms)):
@@ -31,13 +31,13 @@ def pareto(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
 
 
 def ladder_of(accuracies: Mapping[str, float], table: LatencyTable) -> tuple[str, ...]:
-    """Names of the ladder: the Pareto front of accuracy and of median time over the lengths."""
+    """Return the names of the ladder: the Pareto front of accuracy and of the sum of median times over the lengths."""
     front = pareto(Candidate(name, accuracy, sum(table.median_ms[name])) for name, accuracy in accuracies.items())
     return tuple(candidate.name for candidate in front)
 
 
 def last_rung(accuracies: Mapping[str, float], ladder: Sequence[str], least: float | None) -> int:
-    """The fastest rung that is accurate enough; raises InputError where none is."""
+    """Return the fastest rung whose accuracy is at least `least`; raise InputError if none is that accurate."""
     if least is None:
         return len(ladder) - 1
     enough = [rung for rung, name in enumerate(ladder) if accuracies[name] >= least]

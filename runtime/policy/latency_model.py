@@ -1,9 +1,9 @@
-"""The latency model: how long each subnet of the ladder takes now, and what each answer teaches about it.
+"""The latency model: predicts the time of each subnet of the ladder now, and learns from each answer.
 
     bound of a rung = median of the latency table x bias of the rung x factor
     factor          = the slow-down with its tail, held steady by hysteresis
 
-`LatencyModel.predict` and `LatencyModel.learn` are the one home of that rule.
+`LatencyModel.predict` and `LatencyModel.learn` are the only home of this rule.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from gearshift.runtime.policy.slow_down import IDLE_S, SlowDown
 from gearshift.runtime.sensors.snapshot import Snapshot
 
 KEPT_SHAPES = 1024
-"""Works whose medians are kept: a decision then takes a quarter of the time."""
+"""Number of works whose medians are cached: with them a decision takes a quarter of the time."""
 
 
 class Prediction(NamedTuple):
-    """Times of all rungs of a ladder for one request. Rungs count from 0, the most accurate."""
+    """Predicted times of all rungs of a ladder for one request. Rungs count from 0, the most accurate."""
 
     medians: Sequence[float]
     """Median ms of each rung on the unloaded device, by the latency table."""
     biases: Sequence[float]
-    """Observed / expected time of each rung beside the slow-down that all have in common."""
+    """Observed / expected time of each rung, apart from the slow-down that all rungs have in common."""
     factor: float
-    """Factor on the medians: the slow-down with its tail."""
+    """Factor on the medians: the slow-down at the tail that the target asks for."""
     usual: float
-    """The slow-down as it is believed to be, without a tail."""
+    """Estimated slow-down, without a tail."""
     silence_s: float
-    """Seconds since the last answer; endless before the first."""
+    """Seconds since the last answer; infinity before the first."""
 
     def bound_ms(self, rung: int) -> float:
-        """Time that a rung stays under with the target's probability."""
+        """Return the time in ms that a rung stays under with the target's probability."""
         return self.medians[rung] * self.biases[rung] * self.factor
 
 
 class LatencyModel:
-    """Predicts the time of every rung of a ladder, and learns from what the requests took.
+    """Latency predictor of the rungs of a ladder, updated by the observed times of requests.
 
         times = model.predict(work, now)
         ...                                   # run a rung
         model.learn(name, run_ms=7.1, expected_ms=6.2, predicted_ms=9.0, now=now, single=True)
 
-    Single texts and lists have a slow-down of their own: several texts at once take less than n times one. `target` of
-    the objective is the share of requests that a bound covers. Not safe for several threads by itself; time is passed
-    in, in seconds from any fixed moment.
+    Single texts and lists each have a slow-down of their own: n texts at once take less than n times the time of one.
+    `target` of the objective is the share of requests that a bound covers. The caller passes in the time, in seconds
+    from any fixed moment. Not safe for several threads by itself.
     """
 
     def __init__(
@@ -74,16 +74,16 @@ class LatencyModel:
         self._biases = Biases(len(self._ladder))
 
     def aim(self, objective: Objective) -> None:
-        """Cover the target of another objective from now on; what was learnt stays."""
+        """Cover the target of another objective from now on, and keep what was learnt."""
         for slow_down in self._slow_downs.values():
             slow_down.aim(objective.target, adaptation=self._adaptation)
 
     def sense(self, snapshot: Snapshot, now: float) -> None:
-        """Take in the signals of the machine at that moment."""
+        """Take in the signals of the machine as they were at `now`."""
         self._ahead.sense(snapshot, now, self._slow_downs[True].updated_at)
 
     def predict(self, work: Work, now: float) -> Prediction:
-        """Predict the times of all rungs for a request that begins now."""
+        """Predict the times of all rungs for a request that starts at `now`."""
         medians, single = self._medians(work)
         slow_down = self._slow_downs[single]
         silence_s = _silence(slow_down, now)
@@ -93,28 +93,28 @@ class LatencyModel:
         return Prediction(medians, self._biases.factors, factor, slow_down.value, silence_s)
 
     def medians(self, work: Work) -> Sequence[float]:
-        """Median ms of each rung on the unloaded device."""
+        """Return the median ms of each rung on the unloaded device."""
         return self._medians(work)[0]
 
     def tail_factor(self, work: Work, now: float) -> float:
-        """The slow-down with its tail, for an answer that was not chosen by it."""
+        """Return the slow-down with its tail, without hysteresis, for an answer that `choose` did not pick."""
         return self._slow_downs[is_single(work)].tail_factor(now, self._ahead.ahead)
 
     def times_of(self, name: str, work: Work, factor: float) -> tuple[float, float]:
-        """Median and bound in ms of any subnet of the table, also one that is not on the ladder."""
+        """Return median and bound in ms of any subnet of the table, including those that are not on the ladder."""
         median = self._median(name, work)
         rung = self._rungs.get(name)
         return median, median * factor * (1.0 if rung is None else self._biases.factors[rung])
 
     def usual_ms(self, rung: int, work: Work) -> float:
-        """Time that a rung is expected to take now, without a tail."""
+        """Return the expected time of a rung now in ms, without a tail."""
         medians, single = self._medians(work)
         return medians[rung] * self._slow_downs[single].value
 
     def learn(
         self, name: str, *, run_ms: float, expected_ms: float, predicted_ms: float, now: float, single: bool
     ) -> None:
-        """Take in how long an answer took that was expected to take `expected_ms` on the unloaded device."""
+        """Learn from an answer that took `run_ms`; `expected_ms` is its median on the unloaded device."""
         slow_down = self._slow_downs[single]
         rung = self._rungs.get(name)
         silence_s = _silence(slow_down, now - run_ms / 1e3)
@@ -130,26 +130,26 @@ class LatencyModel:
 
     @property
     def slow_down(self) -> float:
-        """Observed / expected latency of single texts: 1 is the machine as it was when it was timed."""
+        """Slow-down: observed / expected latency of single texts; 1 is the machine as it was when it was timed."""
         return self._slow_downs[True].value
 
     @property
     def suspected(self) -> float:
-        """Factor that covers a step of the load to the last single text, where it may have been one; else 0."""
+        """Factor that covers a possible step of the load at the last single text; 0 if it showed none."""
         return self._slow_downs[True].suspected
 
     @property
     def steady_factor(self) -> float:
-        """Tail factor of single texts as hysteresis held it at the last prediction."""
+        """Tail factor of single texts after hysteresis, at the last prediction."""
         return self._hysteresis[True].factor
 
     @property
     def biases(self) -> tuple[float, ...]:
-        """Factor of each rung beside the slow-down."""
+        """Factor on the time of each rung, apart from the slow-down."""
         return tuple(self._biases.factors)
 
     def _looked_up(self, work: Work) -> tuple[tuple[float, ...], bool]:
-        """Median ms of each rung for such texts, and whether they are a single one."""
+        """Return the median ms of each rung for a work, and whether it is a single text."""
         return tuple(self._median(name, work) for name in self._ladder), is_single(work)
 
     def _median(self, name: str, work: Work) -> float:
@@ -157,29 +157,30 @@ class LatencyModel:
 
 
 def _silence(slow_down: SlowDown, now: float) -> float:
-    """Seconds since the last answer; endless before the first."""
+    """Return the seconds since the last answer; infinity before the first."""
     return math.inf if slow_down.updated_at is None else now - slow_down.updated_at
 
 
 BIAS_MEMORY = 0.1
 BIAS_SHRINK = 0.01
-"""Weight of a request that ran right after another subnet in the bias of its own, and the share of the bias that
-each request takes away: what all subnets have in common belongs to the slow-down."""
+"""Learning rate of a rung's bias, applied only to requests that ran right after another subnet; and the share by which
+each request shrinks the bias: an effect that all subnets have in common belongs to the slow-down."""
 
 LARGEST_RESIDUAL = 0.3
 LARGEST_BIAS = 0.5
-"""A residual beyond is a load that came or went, and no subnet is further off from its measured time."""
+"""Clips of the log residual and of the log bias: a larger residual is a load that came or went, and no subnet is
+further from its measured time."""
 
 FIRST_CALL = 0.1
-"""Log of what a call after loading or a pause costs on top, before one was seen."""
+"""Initial estimate of the extra cost, as a log factor, of a call after loading or a pause."""
 
 FIRST_CALL_MEMORY = 0.2
 
 
 class Biases:
-    """Factors on the expected time of each rung of a ladder, beside the slow-down that all have in common.
+    """Factors on the expected time of each rung of a ladder, apart from the slow-down that all have in common.
 
-    Rungs are numbers from 0. Not safe for several threads by itself.
+    Rungs count from 0. Not safe for several threads by itself.
     """
 
     def __init__(self, rungs: int) -> None:
@@ -187,14 +188,14 @@ class Biases:
         self._last: int | None = None
         self._first_call = FIRST_CALL
         self.factors = [1.0] * rungs
-        """What to multiply a rung's time with."""
+        """Factor on the time of each rung."""
 
     def idle_factor(self, gap_s: float) -> float:
-        """What to multiply every time with after a pause of that length; loading ends an endless one."""
+        """Return the factor on all times after a pause of `gap_s` seconds; infinity stands for the very first call."""
         return math.exp(self._first_call) if gap_s >= IDLE_S else 1.0
 
     def learn(self, rung: int, residual: float, gap_s: float) -> None:
-        """Take in the log of observed / predicted time of one request (0: as predicted)."""
+        """Learn from the log of observed / predicted time of one request (0: as predicted)."""
         residual = max(-LARGEST_RESIDUAL, min(LARGEST_RESIDUAL, residual))
         if gap_s >= IDLE_S:
             self._first_call = max(0.0, min(LARGEST_BIAS, self._first_call + FIRST_CALL_MEMORY * residual))
@@ -207,25 +208,27 @@ class Biases:
 
 
 FIRST_REQUESTS = 8
-"""At first, and after a pause, the tail is wide and narrows with each request: so many follow it as it is."""
+"""Number of requests, at first and after a pause, for which the factor follows the tail without hysteresis: the tail
+is wide then and narrows with each request."""
 
 DWELL_S = 0.2
-"""A fall that is no flicker has lasted so long."""
+"""Time in seconds that a fall must last before it counts as more than flicker."""
 
 STILL = 1.03
 PERIOD_S = 2.0
-"""The mean of a period counts where it is further off than this."""
+"""Ratio by which the mean over a period of PERIOD_S seconds must be off before the factor moves to it."""
 
 
 class Hysteresis:
-    """A tail factor without its flicker.
+    """A tail factor without flicker.
 
-    1. Up at once: it is the tail factor where that is more than `tolerance` times it.
-    2. Down after a dwell: it is the tail factor where that has stayed below `margin` times it for DWELL_S.
-    3. In between it moves to the mean of each period of PERIOD_S, where that is off by more than STILL.
-    4. At first and after a pause it is the tail factor.
+    1. Up at once: the held factor becomes the tail factor when that exceeds `tolerance` times the held one.
+    2. Down after a dwell: the held factor becomes the tail factor when that has stayed below `margin` times the held
+       one for DWELL_S.
+    3. In between: the held factor moves to the mean of each period of PERIOD_S if that is off by more than STILL.
+    4. At first and after a pause: the held factor is the tail factor.
 
-    Not safe for several threads by itself; time is passed in, in seconds from any fixed moment.
+    The caller passes in the time, in seconds from any fixed moment. Not safe for several threads by itself.
     """
 
     def __init__(self, *, margin: float, tolerance: float) -> None:
@@ -236,12 +239,12 @@ class Hysteresis:
 
     @property
     def factor(self) -> float:
-        """The factor that was given last."""
+        """Held factor, as `smooth` last returned it."""
         return self._factor
 
     def smooth(self, factor: float, now: float) -> float:
-        """What to use for a tail factor of that moment."""
-        if now < self._at:  # the clock was set back: nothing waits until it is there again
+        """Return the held factor for the tail factor at `now`."""
+        if now < self._at:  # the clock was set back: do not wait until it has caught up
             self._high_at = self._period_at = now
         self._seen = 0 if now - self._at >= IDLE_S else self._seen + 1
         self._at = now

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypedDict
 
 from gearshift.errors import InputError
+from gearshift.number_checks import is_finite
 from gearshift.runtime.policy.slow_down import ADAPTATION
+from gearshift.settings import setting
 
 BEST_EFFORT, REJECT = "best_effort", "reject"
 ON_MISS = (BEST_EFFORT, REJECT)
@@ -23,39 +25,34 @@ class Wanted(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Objective:
-    """The service objective of an engine, beside the deadline of each request.
+    """The service objective of an engine; deadlines come with each request.
 
-    Raises InputError, which names the field that is out of its range.
+    Raises InputError that names the field that is out of its range.
     """
 
-    target: float = field(
-        default=0.99,
-        metadata={"help": "share of the requests that take no longer than predicted, from .5 to below 1"},
+    target: float = setting(
+        0.99, "share of the requests that take no longer than predicted, from .5 to below 1", unit="SHARE"
     )
-    min_accuracy: float | None = field(
-        default=None,
-        metadata={
-            "help": "no subnet below this accuracy, 0 to 1, answers; without a deadline the fastest above it does"
-        },
+    min_accuracy: float | None = setting(
+        None,
+        "no subnet below this accuracy, 0 to 1, answers; without a deadline the fastest above it does",
+        unit="SHARE",
     )
-    max_cpu_share: float | None = field(
-        default=None,
-        metadata={"help": "without a deadline: share of the CPUs, 0 to 1, that requests may take on average"},
+    max_cpu_share: float | None = setting(
+        None, "without a deadline: share of the CPUs, 0 to 1, that requests may take on average", unit="SHARE"
     )
-    on_miss: str = field(
-        default=BEST_EFFORT,
-        metadata={
-            "help": "where no subnet keeps a deadline: best_effort answers as fast as can be, reject refuses",
-            "choices": ON_MISS,
-        },
+    on_miss: str = setting(
+        BEST_EFFORT,
+        "where no subnet keeps a deadline: best_effort answers as fast as can be, reject refuses",
+        choices=ON_MISS,
     )
 
     def __post_init__(self) -> None:
-        if not _is_number(self.target) or not 0.5 <= self.target < 1:
+        if not is_finite(self.target) or not 0.5 <= self.target < 1:
             raise InputError(f"target: expected a share of deadlines from 0.5 to below 1, got {self.target!r}")
         for name in ("min_accuracy", "max_cpu_share"):
             share = getattr(self, name)
-            if share is not None and not (_is_number(share) and 0 < share <= 1):
+            if share is not None and not (is_finite(share) and 0 < share <= 1):
                 raise InputError(f"{name}: expected a share above 0 and up to 1, got {share!r}")
         if self.on_miss not in ON_MISS:
             raise InputError(f"on_miss: expected {' or '.join(ON_MISS)}, got {self.on_miss!r}")
@@ -63,18 +60,14 @@ class Objective:
 
 @dataclass(frozen=True)
 class Tuning:
-    """Constants of the latency model; their defaults were tuned (`benchmarks.policies`)."""
+    """Constants of the latency model; the defaults were tuned (`benchmarks.policies`)."""
 
     margin: float = 0.8
-    """Fall of the tail factor, as a share of it, beyond which it falls at once after a dwell."""
+    """Share of the held tail factor: a tail factor that stays below it for a dwell replaces the held one."""
     tolerance: float = 1.1
-    """Rise of the tail factor beyond which it rises at once."""
+    """Multiple of the held tail factor above which the held one rises at once."""
     adaptation: float = ADAPTATION
-    """Step of the tail, in deviations, at a request that took longer than predicted."""
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Largest step of the tail, in deviations, after a request that took longer than predicted."""
 
 
 DEFAULT_OBJECTIVE = Objective()

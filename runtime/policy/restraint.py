@@ -1,8 +1,8 @@
-"""Restraints on the choice of a subnet, learnt from the requests before.
+"""Restraints on the choice of a subnet, learnt from past requests.
 
-`Backoff` holds back work as long as that which just missed deadlines, `Probing` paces the tries above a DAN, and
-`Arrivals` counts the later requests that a long run makes late. None is safe for several threads by itself; times are
-passed in, in seconds from any fixed moment.
+`Backoff` holds back work as long as the work that just missed deadlines. `Probing` paces exploration of the subnet
+above a DAN. `Arrivals` counts the later requests that a long run makes late. The caller passes in times, in seconds
+from any fixed moment. None of these is safe for several threads by itself.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from dataclasses import dataclass
 
 FIRST_HOLD_S = 0.5
 LONGEST_HOLD_S = 4.0
-"""Each failed try doubles the time to the next one, up to the longest: what is left of a load that stays is one
-or two late answers every few seconds, and what a load that went away costs is at most this long."""
+"""Shortest and longest hold in seconds; each failed try doubles it. Under a load that stays, one or two answers are
+late every few seconds; after a load that ended, a hold lasts at most the longest."""
 
 MISSES_TOGETHER_S = 0.5
 MISSES_TOGETHER = 6
-"""One miss is what the target allows; a second one within this time and so few requests is hardly one of chance: at
-99 %, one in sixteen."""
+"""Seconds and number of requests within which two misses count as a load. The target allows one miss; a second one so
+soon is hardly chance: at a target of 99 %, one case in sixteen."""
 
 
 class Backoff:
-    """Down at the second miss, up one try at a time, and later after each try that failed.
+    """Back-off after missed deadlines: down at the second miss, up one try at a time, later after each failed try.
 
-    The latency model multiplies: a slow-down learnt on small subnets is too hopeful for large ones where
-    the machine takes the processor away in slices, since only a long run is interrupted. Whatever the
-    reason, work as long as that which just failed is not tried again at once. Work is measured by its
-    expected time on the unloaded device, so that texts of all lengths share what was learnt.
+    The latency model multiplies. Where the machine takes the processor away in slices, only a long run is interrupted,
+    and a slow-down learnt on small subnets is too optimistic for large ones. Whatever the reason, work as long as the
+    work that just failed is not tried again at once. Work is measured by its expected time on the unloaded device, so
+    that texts of all lengths share what was learnt.
     """
 
     def __init__(self) -> None:
@@ -40,20 +40,20 @@ class Backoff:
         self._since_miss = MISSES_TOGETHER
 
     def limit_ms(self, now: float) -> float:
-        """Work of this expected time and longer is held back; the limit doubles each time a hold ends."""
+        """Return the shortest expected time in ms that is held back; it doubles each time a hold ends."""
         if self._until - now > LONGEST_HOLD_S:  # the clock was set back
             self._until = now
         if self._limit_ms < math.inf and now >= self._until:
             self._limit_ms *= 2
             if self._limit_ms > self._top_ms:
                 self._limit_ms = math.inf
-            self._until = now + FIRST_HOLD_S  # on trial: a miss until then is a failed try
+            self._until = now + FIRST_HOLD_S  # on trial: a miss before that is a failed try
         return self._limit_ms
 
     def record(self, expected_ms: float, *, met: bool, now: float) -> None:
-        """Take in whether work that was expected to keep its deadline kept it."""
+        """Take in whether work kept a deadline that it was expected to keep."""
         self._since_miss += 1
-        if met or expected_ms >= self._limit_ms:  # from before the last step down: it tells nothing new
+        if met or expected_ms >= self._limit_ms:  # decided before the last step down: it tells nothing new
             return
         on_trial = now < self._until
         together = 0 <= now - self._missed_at <= MISSES_TOGETHER_S and self._since_miss <= MISSES_TOGETHER
@@ -70,21 +70,21 @@ class Backoff:
 
 SHORTEST_S = 0.002
 LONGEST_S = 0.5
-"""Bounds of the pause between two tries; the longest at first."""
+"""Bounds of the pause between two tries in seconds; it starts at the longest."""
 
 FASTER = 0.8
 SLOWER = FASTER**-10
-"""A try that is in time shortens the pause, one that is late undoes ten of those."""
+"""Factors on the pause: a try that is in time shortens it, a late one undoes ten of those."""
 
 MARGIN = 1.5
-"""A try must fit though it took so many times what it is believed to take."""
+"""Safety factor of a try: it must fit even if it takes this multiple of its expected time."""
 
 
 class Probing:
-    """The pause between tries: shorter with each that is in time, much longer with one that is late.
+    """Pace of exploration: the pause between tries is shorter after each one in time, much longer after a late one.
 
-    What is not heard from becomes uncertain, what is uncertain does not fit, and what does not fit is not heard from:
-    without tries an engine that an overload drove down to its DAN would stay there.
+    A subnet that does not run becomes uncertain, an uncertain one does not fit, and one that does not fit does not run:
+    without exploration an engine that an overload drove down to its DAN would stay there.
     """
 
     def __init__(self) -> None:
@@ -92,44 +92,44 @@ class Probing:
         self._tried_at: float | None = None
 
     def due(self, now: float) -> bool:
-        """Whether the pause is over."""
+        """Return whether the pause is over."""
         return self._tried_at is None or not 0 <= now - self._tried_at < self._pause_s
 
     def begins(self, now: float) -> None:
-        """Take in that a try begins."""
+        """Record the start of a try."""
         self._tried_at = now
 
     def ended(self, *, met: bool) -> None:
-        """Take in whether it was in time."""
+        """Adapt the pause to whether the try was in time."""
         pause_s = self._pause_s * (FASTER if met else SLOWER)
         self._pause_s = max(SHORTEST_S, min(LONGEST_S, pause_s))
 
 
 FOLLOWED = 8
-"""Last runs that are followed: whom they would make late, had they taken longer."""
+"""Number of last runs that are followed, to count the requests that they would have made late by taking longer."""
 
 MEMORY = 0.995
-"""Share of the counts that each run leaves: about the last 200 runs."""
+"""Share of the counts that remains after each run: about the last 200 runs."""
 
 PER_OCTAVE = 4
 LEAST_MS = 0.05
 STEPS = 80
-"""Times are counted in steps of a quarter of an octave, from 0.05 ms to some 50 seconds."""
+"""Bins of times: steps of a quarter of an octave, from 0.05 ms to some 50 seconds."""
 
 LARGEST_WEIGHT = 1e12
-"""Old counts fade because new ones weigh more; beyond this weight all are scaled back."""
+"""Weight at which all counts are scaled back: old counts fade because new ones weigh more."""
 
 
 class Arrivals:
-    """Expected number of later requests that a run of some length makes late.
+    """Estimator of the number of later requests that a run of a given time makes late.
 
-    A run that begins at S and takes R is followed by those that were served next, each, say, for the time f of the
-    fastest subnet. The k-th of them came at a, has the deadline d, and is late if
+    A run starts at S and takes R. Take each request served after it to run for the time f of the fastest subnet. The
+    k-th of them arrived at a, has the deadline d, and is late if
 
-        S + R + f_1 + ... + f_k > a + d,    that is for every R above the limit a + d - S - f_1 - ... - f_k.
+        S + R + f_1 + ... + f_k > a + d,    which is to say for every R above the limit a + d - S - f_1 - ... - f_k.
 
-    The limits of those that came after S are counted; the share of them below R, over the runs, is what a run of R
-    costs. Runs that begin with others waiting have counts of their own: they are within a burst.
+    The limits of the requests that arrived after S are counted. The number of limits below R, divided by the number of
+    runs, is the cost of a run of R. Runs that start while others wait have counts of their own: they are in a burst.
     """
 
     def __init__(self) -> None:
@@ -139,7 +139,7 @@ class Arrivals:
         self._weight = 1.0
 
     def came(self, arrival_s: float, deadline_ms: float, fastest_ms: float) -> None:
-        """Take in one whose turn has come: when it arrived, its deadline from then on, and its time on the fastest."""
+        """Record a request at its turn: its arrival, its deadline from then on, its time on the fastest subnet."""
         for run in self._runs:
             run.served_ms += fastest_ms
             after_ms = (arrival_s - run.began_s) * 1e3
@@ -147,7 +147,7 @@ class Arrivals:
                 self._limits[run.queued][_step(after_ms + deadline_ms - run.served_ms)] += self._weight
 
     def begins(self, now: float, *, queued: bool) -> None:
-        """Take in that a run begins, with others waiting or not."""
+        """Record the start of a run; `queued`: whether others wait behind it."""
         self._weight /= MEMORY
         if self._weight > LARGEST_WEIGHT:
             self._counts = [count / self._weight for count in self._counts]
@@ -157,7 +157,7 @@ class Arrivals:
         self._runs.append(_Run(now, queued))
 
     def made_late(self, queued: bool, run_ms: float) -> float:
-        """Requests that a run of that length makes late on average; never fewer for a longer one.
+        """Return the average number of requests that a run of `run_ms` makes late; never smaller for a longer run.
 
         `queued`: whether others wait behind it.
         """
@@ -167,12 +167,12 @@ class Arrivals:
 
 @dataclass(slots=True)
 class _Run:
-    """A run that is followed."""
+    """A run that is followed, for the limits of the requests after it."""
 
     began_s: float
     queued: bool
     served_ms: float = 0.0
-    """Time of those behind it, on the fastest subnet."""
+    """Sum in ms of the times of the requests served since, each on the fastest subnet."""
 
 
 def _step(ms: float) -> int:

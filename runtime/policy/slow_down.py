@@ -1,4 +1,4 @@
-"""How long a subnet will take: the latency table x the slow-down that this model feels right now."""
+"""The slow-down: observed / expected latency now, estimated from the requests. Subnet time = table x slow-down."""
 
 from __future__ import annotations
 
@@ -6,74 +6,74 @@ import math
 from statistics import NormalDist
 
 PRIOR_DEVIATION = 0.25
-"""Spread of the log slow-down before anything was seen: within a third of the table, mostly."""
+"""Standard deviation of the log slow-down before any request: mostly within a third of the latency table."""
 
 DRIFT_PER_SECOND = 0.02
-"""Variance that the log slow-down gains in a second: after 10 idle seconds it may be off by half."""
+"""Variance that the log slow-down gains per second: after 10 idle seconds it may be off by half."""
 
 DRIFT_PER_UPDATE = 0.001
-"""Variance gained between two requests however close: the filter never stops listening."""
+"""Variance gained between two requests, however close: the filter never stops learning."""
 
 AGILITY_RANGE = (0.01, 10.0)
 AGILITY_STEP = 0.05
-"""Bounds of the factor on both drifts that the innovations set, and its largest change by one request."""
+"""Bounds of the agility, the factor on both drifts that the innovations set, and its largest log step per request."""
 
 CLIPPED_SQUARE = 3.0
 MEAN_CLIPPED_SQUARE = 0.858
 EXCESS_WEIGHT = 0.3
-"""Squares of standard innovations count up to the first, which gives them the second as their mean; their weight."""
+"""Clip of squared standardised innovations, their mean under that clip, and the weight of their excess over it."""
 
 IDLE_S = 1.0
-"""A pause from which on the machine may be another: caches, clocks and neighbours have had time to change."""
+"""Shortest pause in seconds after which the machine may have changed: its caches, clocks and neighbours."""
 
 LARGEST_VARIANCE = 1.0
-"""Variance of the log slow-down when nothing is known: a factor of e either way."""
+"""Variance of the log slow-down if nothing is known: a factor of e either way."""
 
 NOISE_RANGE = (0.02, 0.5)
-"""Bounds of the deviation of one observation: timers and caches jitter by 2 %, and a device on which runs
-differ by half is as noisy as a filter can use."""
+"""Bounds of the standard deviation of one observation: timers and caches jitter by 2 %, and a device whose runs
+differ by half is the noisiest that a filter can use."""
 
 NOISE_MEMORY = 0.05
 """Weight of the newest request in the variance of the noise: about the last 20 requests."""
 
 CALM = 0.2
-"""Noise and tail are learnt at the pace of the agility (see `SlowDown`), but at no less than this share of it."""
+"""Lower bound of the pace at which noise and tail are learnt; above it the pace is the agility (see `SlowDown`)."""
 
 OUTLIER_DEVIATIONS = 3.0
 OUTLIERS_OF_A_STEP = 3
-"""Innovations beyond 3 deviations are clipped, but this many on the same side are a step of the load."""
+"""Innovations beyond this many deviations are clipped; this many clipped ones on the same side are a load step."""
 
 ALARMS_FADE_S = 120.0
 LEAST_TRUST = 0.3
-"""A lone outlier is taken for the first of a step unless fewer than this share of those of the last minute were."""
+"""Decay time in seconds of the count of past outliers, and the share of them that must have begun a step for a lone
+outlier to be treated as the first of one."""
 
 STATE_RANGE = (math.log(0.05), math.log(200.0))
-"""Bounds of the log slow-down: beyond them the table is of another device."""
+"""Bounds of the log slow-down: beyond them the latency table belongs to another device."""
 
 ADAPTATION = 0.3
-"""Largest step of the tail: one late request raises it by so many deviations x the target."""
+"""Step size of the tail: one late request raises it by at most this many deviations x the target."""
 
 TAIL_RANGE = (0.5, 6.0)
-"""Bounds of the tail in deviations: never below the upper half, and not so far that nothing fits."""
+"""Bounds of the tail in deviations: always in the upper half, and not so far out that nothing fits."""
 
 
 class SlowDown:
-    """Observed / expected latency: a filter in the log domain, with a tail that is calibrated online.
+    """Filter of observed / expected latency in the log domain, with a tail that is calibrated online.
 
-    1. The state is the log slow-down (a Kalman filter of one number); its variance grows with time. How fast
-       follows from the innovations: those of the best filter are uncorrelated (Mehra 1970), so that two on the
-       same side ask for more agility and two on opposite sides for less, as do innovations
-       smaller than expected. In pauses the full drift holds.
-    2. The noise of an observation is learnt from the differences of those that follow each other, over a longer time
-       where the agility is low: on a steady load, what was long ago says as much as what is new.
-    3. An innovation is clipped at 3 deviations; the third in a row on one side is a step, and is followed
-       at once. Until it is known which of both a slow one was, the tail covers a step to it.
-    4. The tail, in deviations, is moved by adaptive conformal inference (Gibbs and Candes 2021, equation 2):
-       up when a request took longer than the tail, down a little when not, so that in the long run a share
-       `target` of all requests stays below it, whatever the true distribution is. Its steps too are smaller on a
-       steady load.
+    1. The state is the log slow-down (a Kalman filter of one number). Its variance grows with time, at a rate set by
+       the innovations: those of the optimal filter are uncorrelated (Mehra 1970), so that two on the same side raise
+       the agility. Two on opposite sides lower it, as do innovations smaller than expected. In pauses the full drift
+       holds.
+    2. The noise of an observation is learnt from the differences of successive observations. The lower the agility, the
+       longer the memory: on a steady load, old observations tell as much as new ones.
+    3. An innovation is clipped at 3 deviations. The third in a row on one side is a step of the load, and is followed
+       at once. While a slow outlier may still be the first of a step, the tail covers a step to it.
+    4. The tail, in deviations, is moved by adaptive conformal inference (Gibbs and Candes 2021, equation 2): up after a
+       request that took longer than the tail, down a little after any other. In the long run a share `target` of all
+       requests stays below it, whatever the true distribution. Its steps too are smaller on a steady load.
 
-    Not safe for several threads by itself; time is passed in, in seconds from any fixed moment.
+    The caller passes in the time, in seconds from any fixed moment. Not safe for several threads by itself.
     """
 
     def __init__(self, *, target: float = 0.99, adaptation: float = ADAPTATION) -> None:
@@ -92,7 +92,7 @@ class SlowDown:
         self._updated_at: float | None = None
 
     def aim(self, target: float, *, adaptation: float) -> None:
-        """Cover another share of the requests from now on; what was learnt of the distribution stays."""
+        """Cover another share of the requests from now on, and keep what was learnt of the distribution."""
         quantile = NormalDist().inv_cdf
         low, high = TAIL_RANGE
         self._tail = max(low, min(high, self._tail + quantile(target) - quantile(self._target)))
@@ -100,31 +100,31 @@ class SlowDown:
 
     @property
     def value(self) -> float:
-        """The slow-down as it is believed to be: 1 is the unloaded device, 2 is half as fast."""
+        """Estimated slow-down: 1 is the unloaded device, 2 is half as fast."""
         return math.exp(self._state)
 
     @property
     def updated_at(self) -> float | None:
-        """When the last request was taken in; None before the first."""
+        """Moment of the last update in seconds; None before the first."""
         return self._updated_at
 
     def tail_factor(self, now: float, ahead: float = 0.0) -> float:
-        """What a median is multiplied with to get the time that `target` of the requests stay under.
+        """Return the factor on a median that gives the time which a share `target` of the requests stays under.
 
-        `ahead` is what is known of the log slow-down beside the past requests (`FeedForward`).
+        `ahead`: change of the log slow-down that the signals show and past requests do not (`FeedForward`).
         """
         spread = math.sqrt(self._variance_at(now) + self._noise)
         return math.exp(self._state + ahead + self._tail * spread)
 
     @property
     def suspected(self) -> float:
-        """The factor that covers a step to the last request, where that was so slow that it may be one; else 0."""
+        """Factor that covers a step of the load at the last request if that was slow enough to be one; else 0."""
         return math.exp(self._suspected)
 
     def update(self, ratio: float, now: float, *, ahead: float = 0.0, late: bool | None = None) -> None:
-        """Take in one observed / expected latency; a ratio that is no positive finite number is ignored.
+        """Learn from one observed / expected latency; a ratio that is not a positive finite number is ignored.
 
-        `late` says whether it was beyond the tail that was predicted for it; by default that of this moment.
+        `late`: whether it was beyond the tail that was predicted for it; by default the tail of this moment.
         """
         if not (math.isfinite(ratio) and ratio > 0):
             return
@@ -155,7 +155,7 @@ class SlowDown:
         self._updated_at = now
 
     def _variance_at(self, now: float) -> float:
-        """Variance of the state for a request at `now`, grown since the last one."""
+        """Return the variance of the state for a request at `now`, grown since the last one."""
         gap = 0.0 if self._updated_at is None else max(0.0, now - self._updated_at)
         usual = DRIFT_PER_UPDATE + DRIFT_PER_SECOND * min(gap, IDLE_S)
         grown = self._agility * usual + DRIFT_PER_SECOND * max(0.0, gap - IDLE_S)
@@ -167,7 +167,7 @@ class SlowDown:
         self._tail = max(low, min(high, self._tail + step * (missed - (1 - self._target))))
 
     def _count_outlier(self, innovation: float, limit: float) -> None:
-        """Length of the present run of outliers, negative where they were too fast."""
+        """Update the length of the present run of outliers; negative for outliers that were too fast."""
         if abs(innovation) <= limit:
             self._outliers = 0
         elif innovation > 0:
@@ -176,7 +176,7 @@ class SlowDown:
             self._outliers = min(self._outliers, 0) - 1
 
     def _learn_noise(self, observed: float) -> None:
-        """Half the square of the difference of two in a row is the noise, wherever the state is (von Neumann 1941)."""
+        """Learn the noise: half the squared difference of successive observations, for any state (von Neumann 1941)."""
         if self._last_observed is not None:
             square = (observed - self._last_observed) ** 2 / 2
             memory = NOISE_MEMORY * max(CALM, min(1.0, self._agility))
@@ -195,7 +195,7 @@ class SlowDown:
 
 
 class _Alarms:
-    """How often an outlier was the first of a step of late, rather than one slow request."""
+    """Record of recent slow outliers: how many began a step of the load, and how many were one slow request."""
 
     def __init__(self) -> None:
         self._lone = self._followed = 0.0
@@ -204,11 +204,11 @@ class _Alarms:
 
     @property
     def trust(self) -> float:
-        """Share of the alarms that were followed by another outlier (Laplace's rule of succession)."""
+        """Share of outliers that were followed by another one (Laplace's rule of succession)."""
         return (self._followed + 1) / (self._lone + self._followed + 3)
 
     def note(self, outliers: int, now: float) -> None:
-        """Take in the length of the present run of slow outliers."""
+        """Record the length of the present run of slow outliers."""
         fading = math.exp(-max(0.0, now - self._at) / ALARMS_FADE_S)
         self._at = now
         self._lone *= fading

@@ -1,4 +1,4 @@
-"""Time the subnets of a bundle on this machine."""
+"""Quick latency table: times the executors of a bundle on this machine while an engine loads."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from functools import partial
 
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import InputError
+from gearshift.number_checks import is_whole
 from gearshift.runtime.inference.opened import Inputs, Opened, checked_lengths
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.profiles.timing import Times, interleave
 
 RUNS = 5
-"""Timed runs of each subnet at each length: enough for a median that one disturbance does not move."""
+"""Number of timed runs of each subnet at each length: enough for a median that one disturbance does not move."""
 
 FEWEST_RUNS = 3
 BUDGET_S = 2.0
-"""Once this time is used, no further round begins after the first FEWEST_RUNS: a start-up has to be short."""
+"""Seconds after which no further round begins, once FEWEST_RUNS are done: a start-up has to be short."""
 
 METHOD = (
     "wall clock of one call, batch 1, random token ids, for a DAN words of its self-test; one warm-up call per "
@@ -28,14 +29,14 @@ METHOD = (
 
 
 def default_lengths(max_length: int) -> tuple[int, ...]:
-    """Token counts to measure: 8, 32, 128 and so on, and the longest that the bundle takes.
+    """Return the lengths in tokens to measure: 8, 32, 128 and so on, and the longest that the bundle accepts.
 
-    Time grows a little faster than linearly, so that lines between points a factor of 4 apart are at most
-    a few per cent too high, on the safe side.
+    Time grows a little faster than linearly, so that straight lines between lengths a factor of 4 apart are at most a
+    few per cent too high, on the safe side.
     """
     lengths = []
     length = 8
-    while length * 2 <= max_length:  # no point close below the longest
+    while length * 2 <= max_length:  # no length close below the longest
         lengths.append(length)
         length *= 4
     return (*lengths, max_length)
@@ -51,12 +52,12 @@ def measure_table(
 ) -> LatencyTable:
     """Measure median and 95th percentile in ms of every subnet at every length, each run `runs` times.
 
-    Without `lengths` they are `default_lengths`. The rounds stop early, after FEWEST_RUNS at least, once
-    BUDGET_S is used. `progress` is called with the rounds done and the rounds planned.
+    `lengths`: in tokens; by default `default_lengths`. The rounds stop early, but not before FEWEST_RUNS, once BUDGET_S
+    is used. `progress`: called with the rounds done and the rounds planned.
     """
     bundle, session, executors = opened.bundle, opened.session, opened.executors
     lengths = checked_lengths(default_lengths(bundle.manifest.max_length) if lengths is None else lengths, bundle)
-    if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
+    if not is_whole(runs, 1):
         raise InputError(f"runs: expected a whole number of at least 1, got {runs!r}")
     texts = {length: opened.random_text(length, seed) for length in lengths}
     calls = {(name, n): partial(run, texts[n], None) for name, run in executors.items() for n in lengths}
@@ -85,7 +86,7 @@ def measure_table(
 
 
 def run_ms(session: ElasticSession, inputs: Inputs, choice: Sequence[int]) -> float:
-    """Milliseconds of one call of the graph."""
+    """Measure the milliseconds of one call of the graph."""
     began = time.perf_counter_ns()
     session.run(inputs, choice)
     return (time.perf_counter_ns() - began) / 1e6

@@ -1,4 +1,4 @@
-"""Finds the profile of a device by its fingerprint: the user's own, or one that ships."""
+"""Look-up of a device's profile by its fingerprint: the user's own, or one that ships with the package."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pathlib import Path
 
 from gearshift.device_profiles import profile as files
 from gearshift.device_profiles.fingerprint import Fingerprint
-from gearshift.errors import StorageError
+from gearshift.errors import ProfileError, StorageError
 
 VARIABLE = "GEARSHIFT_PROFILE_DIR"
 
 SPEED_DECIDES = ("onnxruntime",)
-"""Libraries whose version decides how fast a graph runs."""
+"""Libraries whose version changes the speed of a graph."""
 
 logger = logging.getLogger(__name__)
 
 
 def profile_directory() -> Path:
-    """Where this user's profiles are: $GEARSHIFT_PROFILE_DIR, or gearshift/profiles where this system keeps data.
+    """Return the directory of this user's profiles: $GEARSHIFT_PROFILE_DIR, or gearshift/profiles in the user's data.
 
-    Raises StorageError where the user has no home.
+    Raises StorageError if the user has no home directory.
     """
     named = os.environ.get(VARIABLE)
     if named:
@@ -42,30 +42,32 @@ def profile_directory() -> Path:
 
 
 def own_path(device: Fingerprint) -> Path:
-    """Where the profile of a device is kept; raises StorageError as `profile_directory`."""
+    """Return the path of the user's profile of a device; raise StorageError as `profile_directory` does."""
     return profile_directory() / f"{device.key}.json"
 
 
 @dataclass(frozen=True)
 class Found:
-    """A profile of this device."""
+    """Profile of this device, and the file that holds it."""
 
     path: Path
     profile: files.DeviceProfile
     stale: str | None
-    """Why its figures may not hold any more, or None."""
+    """Reason why its figures may no longer hold; None if they do."""
 
 
 def find_profile(device: Fingerprint) -> Found | None:
-    """The profile of a device by its fingerprint: the user's own, or one that ships. Else one of the user's of the
-    same CPU under another governor, which is stale.
+    """Find the profile of a device by its fingerprint; return None if there is none.
 
-    A file that cannot be used counts as none, and a warning in the log says why.
+    The order is: the user's own, one that ships, and one of the user's for the same CPU, which is stale if its governor
+    or its CPU features were others.
+
+    A file that cannot be used counts as absent, and a warning in the log says why.
     """
     for path in _candidates(device):
         try:
             profile = files.load_profile(path)
-        except files.ProfileError as error:
+        except ProfileError as error:
             logger.warning("%s", error)
             continue
         if profile.device.key == device.key and not profile.estimated:
@@ -83,7 +85,7 @@ def _candidates(device: Fingerprint) -> list[Path]:
 
 
 def _changed(device: Fingerprint) -> Found | None:
-    """A profile of the user's of the same CPU under another name, or while its governor or its features were others."""
+    """Find a profile of the user's for the same CPU, under another file name, governor or set of CPU features."""
     try:
         paths = sorted(profile_directory().glob("*.json"))
     except StorageError:
@@ -91,7 +93,7 @@ def _changed(device: Fingerprint) -> Found | None:
     for path in paths:
         try:
             profile = files.load_profile(path)
-        except files.ProfileError:
+        except ProfileError:
             continue
         then, same = profile.device, ("cpu_model", "cores", "machine", "system", "emulator")
         if not profile.estimated and all(getattr(then, name) == getattr(device, name) for name in same):
@@ -109,7 +111,7 @@ def _text(value: object) -> str:
 
 
 def _stale(profile: files.DeviceProfile, device: Fingerprint) -> str | None:
-    """Libraries that changed; the CPU, its governor and its cores are the same, or this would be no profile of it."""
+    """Return the libraries whose version changed; None if none did. CPU, governor and cores are the same by now."""
     changed = [
         f"{name} {profile.device.versions.get(name, 'unknown')} then, {version} now"
         for name, version in sorted(device.versions.items())

@@ -1,4 +1,4 @@
-"""The latency tables and costs of device profiles, as the runtime takes and keeps them."""
+"""Store of device profiles: reads latency tables for the runtime, and saves tables and operator costs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def this_device() -> Fingerprint:
-    """The fingerprint of this machine, with the versions of the libraries that run the models."""
+    """Read the fingerprint of this machine, with the versions of the libraries that run the models."""
     packages = (numpy, onnxruntime, tokenizers)
     return read_fingerprint({package.__name__: package.__version__ for package in packages})
 
@@ -30,15 +30,12 @@ def this_device() -> Fingerprint:
 def tables_for(
     path: str | Path, bundle: Bundle, *, precisions: Collection[str], threads: int, provider: str
 ) -> list[files.LatencyTable]:
-    """The tables of a profile file that can be used, the fastest largest subnet first.
+    """Read the usable tables of a profile file, ordered by the time of the largest subnet, the fastest first.
 
-    Raises ProfileError where the file cannot be read, or holds no table of this bundle, one of the
-    precisions, these threads and this provider.
+    Raises ProfileError if the file cannot be read, or has no table for this bundle, one of the precisions, these
+    threads and this provider.
     """
-    try:
-        profile = files.load_profile(Path(path))
-    except files.ProfileError as error:
-        raise ProfileError(str(error)) from error
+    profile = files.load_profile(Path(path))
     usable = _usable(profile, bundle, precisions, threads, provider)
     if not usable:
         raise ProfileError(_nothing_usable(Path(path), profile, bundle, precisions, threads, provider))
@@ -48,9 +45,9 @@ def tables_for(
 def own_tables(
     bundle: Bundle, *, precisions: Collection[str], threads: int, provider: str
 ) -> list[files.LatencyTable] | None:
-    """The tables that this device's profile has of a bundle, the fastest first, if it has those of all `precisions`.
+    """Read the tables of a bundle from this device's profile, the fastest first, if there is one for each precision.
 
-    None where it has not, or is stale; the log then says what to run.
+    Returns None if there is not, or if the profile is stale; the log then says which command renews it.
     """
     found = find_profile(this_device())
     if found is None:
@@ -63,7 +60,7 @@ def own_tables(
 
 
 def save_table(path: str | Path, table: files.LatencyTable) -> None:
-    """`save_measured` of a single table."""
+    """Save a single table as `save_measured` does."""
     save_measured(path, tables=(table,))
 
 
@@ -73,31 +70,27 @@ def save_measured(
     tables: Collection[files.LatencyTable] = (),
     operators: Collection[OperatorCosts] = (),
 ) -> None:
-    """Write what was measured into a profile file, beside what it holds of this device; raises ProfileError.
+    """Write measured tables and costs into a profile file, and keep its others of this device; raise ProfileError.
 
-    What is there under the same conditions is replaced. Figures of another device, or of other versions of the
-    libraries, are dropped: they say nothing about this one.
+    Figures under the same conditions are replaced. Figures of another device, or of other versions of the libraries,
+    are dropped: they tell nothing about this device.
     """
     path = Path(path)
     device = this_device()
     kept: tuple[files.LatencyTable, ...] = ()
     costs: tuple[OperatorCosts, ...] = ()
-    try:
-        if path.exists():
-            old = files.load_profile(path)
-            if (old.device.key, old.device.versions) == (device.key, device.versions) and not old.estimated:
-                new = {_conditions(table) for table in tables}
-                kept = tuple(table for table in old.tables if _conditions(table) not in new)
-                known = {(one.precision, one.threads, one.provider) for one in operators}
-                costs = tuple(o for o in old.operators if (o.precision, o.threads, o.provider) not in known)
-        merged = files.DeviceProfile(device, False, (*kept, *tables), (*costs, *operators))
-        files.save_profile(path, merged)
-    except files.ProfileError as error:
-        raise ProfileError(str(error)) from error
+    if path.exists():
+        old = files.load_profile(path)
+        if (old.device.key, old.device.versions) == (device.key, device.versions) and not old.estimated:
+            new = {_conditions(table) for table in tables}
+            kept = tuple(table for table in old.tables if _conditions(table) not in new)
+            known = {(one.precision, one.threads, one.provider) for one in operators}
+            costs = tuple(o for o in old.operators if (o.precision, o.threads, o.provider) not in known)
+    files.save_profile(path, files.DeviceProfile(device, False, (*kept, *tables), (*costs, *operators)))
 
 
 def require_writable(path: Path) -> None:
-    """Raise ProfileError where `save_measured` could not write there: before minutes of measuring, not after."""
+    """Raise ProfileError if `save_measured` could not write there: before minutes of measuring, not after."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -107,7 +100,7 @@ def require_writable(path: Path) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise ProfileError(f"{path}: could not be written ({reason}); name another file with -o") from error
-    except files.ProfileError as error:
+    except ProfileError as error:
         raise ProfileError(f"{error}; or name another file with -o") from error
 
 

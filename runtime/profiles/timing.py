@@ -1,4 +1,4 @@
-"""How everything is timed: in one process, in turns, in a new order each round, on cores of its own."""
+"""Interleaved timing: all candidates in one process, in turns, in a new order each round, on pinned cores."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from gearshift.errors import InputError
 Key = TypeVar("Key")
 
 WARM_UP = 3
-"""Calls of each candidate before any is timed."""
+"""Number of calls of each candidate before any is timed."""
 
 
 @dataclass(frozen=True)
 class Times:
-    """Wall times of one candidate."""
+    """Statistics of the wall times of one candidate."""
 
     median_ms: float
     p95_ms: float
@@ -31,7 +31,7 @@ class Times:
 
     @classmethod
     def of(cls, milliseconds: Sequence[float]) -> Times:
-        """What single calls took."""
+        """Return the statistics of the times of single calls."""
         return cls(statistics.median(milliseconds), float(np.percentile(milliseconds, 95)), len(milliseconds))
 
 
@@ -44,10 +44,10 @@ def interleave(
     enough: Callable[[int], bool] = lambda done: False,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[Key, list[float]]:
-    """Milliseconds of every call of every candidate, each run once a round, so that drift meets all alike.
+    """Measure the milliseconds of every call; each candidate runs once a round, so that drift affects all alike.
 
-    `enough` is asked with the rounds done before each further one, and ends it all; `progress` is called with the
-    rounds done and the rounds planned.
+    `enough`: called with the number of rounds done before each further one; True ends the measurement.
+    `progress`: called with the rounds done and the rounds planned.
     """
     order = list(candidates)
     shuffle = random.Random(seed).shuffle
@@ -69,9 +69,9 @@ def interleave(
 
 
 def pin(threads: int = 1) -> list[int]:
-    """Keep this thread, and those it starts, on as many of its last cores as it has threads.
+    """Pin this thread, and those it starts, to the last `threads` cores that it may use; return the cores' numbers.
 
-    Gives the cores' numbers; none where the system has no such call. Raises InputError where there are fewer.
+    Returns none if the system has no such call. Raises InputError if there are fewer cores.
     """
     if not hasattr(os, "sched_setaffinity"):
         return []
@@ -84,7 +84,7 @@ def pin(threads: int = 1) -> list[int]:
 
 @contextlib.contextmanager
 def pinned(threads: int = 1) -> Iterator[list[int]]:
-    """`pin` for as long as the block runs."""
+    """Pin as `pin` does, for the time of a `with` block."""
     before = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
     cores = pin(threads)
     try:

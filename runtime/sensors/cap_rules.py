@@ -1,4 +1,4 @@
-"""What the history of the signals asks for: a cap, and whether pages are to be given back. Pure functions."""
+"""Rules that turn the history of sensor signals into a cap on subnets and a release of pages. Pure functions."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from dataclasses import dataclass, replace
 
 from gearshift.errors import InputError
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps, Stepper, strictest
-from gearshift.runtime.sensors.snapshot import Reading, Snapshot
+from gearshift.runtime.sensors.snapshot import OLDEST_S, Reading, Snapshot
 
 HORIZON_S = 15.0
-"""How far is looked ahead: no further than one time constant, where the slope alone says nearly all."""
+"""Horizon of the forecast in seconds: shorter than one time constant, where the slope alone nearly determines it."""
 
 TIME_CONSTANT_S = 60.0
-"""Of a small board with a heat sink. Little hangs on it: with half or twice of it the rise that is forecast
-over HORIZON_S is 11 % smaller or 6 % larger."""
+"""Thermal time constant in seconds of a small board with a heat sink. Its value matters little: with half or twice of
+it the forecast rise over HORIZON_S is 11 % smaller or 6 % larger."""
 
 LEAST_SPAN_S = 3.0
-"""A slope over less is noise: many sensors count whole degrees."""
+"""Shortest span in seconds for a slope; over less it is noise, since many sensors count whole degrees."""
 
 
 def forecast_c(
     samples: Sequence[tuple[float, float]], *, horizon_s: float = HORIZON_S, time_constant_s: float = TIME_CONSTANT_S
 ) -> float | None:
-    """Degrees Celsius `horizon_s` after the last of the samples, (seconds, degrees) oldest first; None without one.
+    """Predict the degrees Celsius `horizon_s` after the last sample; None without samples.
 
-    The RC model dT/dt = (T_end - T) / tau gives T + s tau (1 - exp(-horizon / tau)) for the slope s of now, which
-    is that of the least-squares line through the samples. Over less than LEAST_SPAN_S the slope counts as 0.
+    `samples`: (seconds, degrees), oldest first.
+    The RC model dT/dt = (T_end - T) / tau gives T + s tau (1 - exp(-horizon / tau)), with the slope s of the
+    least-squares line through the samples. Over less than LEAST_SPAN_S the slope counts as 0.
     """
     if not samples:
         return None
@@ -44,50 +45,47 @@ def _slope(samples: Sequence[tuple[float, float]]) -> float:
     return sum((time - mean_s) * (degrees - mean_c) for time, degrees in samples) / spread
 
 
-OLDEST_S = 2.0
-"""A reading that is older counts as unknown."""
-
 WINDOW_S = 10.0
-"""History that the slope of the temperature and the mean of the power are taken over."""
+"""Length in seconds of the history for the slope of the temperature and the mean of the power."""
 
 SCHMITT_C = 4.0
-"""Degrees below the limit that a forecast must stay before a larger subnet is tried."""
+"""Hysteresis of heat: degrees below the limit that a forecast must stay before a larger subnet is tried."""
 
 CALM_SHARE = 0.8
-"""The same for power, as a share of the budget."""
+"""Hysteresis of power: share of the budget that power must stay below before a larger subnet is tried."""
 
 CALM_PRESSURE = 0.02
 CALM_MEMORY = 1.5
-"""The same for memory: share of the time that some process waits for it, and multiple of what must be free."""
+"""Hysteresis of memory: largest share of the time that some process waits for it, and multiple of the required free
+memory, before a larger subnet is tried."""
 
 BATTERY_SCHMITT = 0.03
-"""How far above the edge of a tier the battery must be charged to leave it without mains."""
+"""Hysteresis of the battery: charge above the edge of a tier at which the tier is left without mains."""
 
 HEAT_PAUSE_S = LEAST_SPAN_S
 MEMORY_PAUSE_S = 10.0
-"""Between two steps down: a slope takes so long to be seen, and /proc/pressure is a mean over 10 s."""
+"""Least seconds between two steps down: the time to measure a slope, and the span that /proc/pressure averages over."""
 
 RELEASE_LASTS_S = 30.0
-"""Where memory is short again sooner than this after pages were given back, the cap steps down as well."""
+"""Seconds that a release of pages must last: if memory is short again sooner, the cap steps down as well."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What may be asked of the device; the user's part of the slow loop."""
+    """Limits of heat, battery, memory and power that the slow loop keeps; set by the user."""
 
     limit_c: float | None = None
-    """Temperature to stay below; None: where the device begins to slow down, as its sensor says."""
+    """Temperature to stay below in degrees Celsius; None: the one at which the device throttles, by its sensor."""
     battery: tuple[tuple[float, float], ...] = ((0.5, 1 / 3), (0.2, 2 / 3))
-    """Tiers (charge, part): below this charge, without mains, this part of the ladder is left out. Empty: the
-    battery caps nothing."""
+    """Tiers (charge, part): below this charge, without mains, this part of the ladder is left out. Empty: no cap."""
     least_memory_mb: float = 64.0
-    """Less memory available, in 10^6 bytes, is too little."""
+    """Least available memory in 10^6 bytes; less counts as short."""
     most_memory_pressure: float = 0.1
-    """Share of the time that some process may wait for memory."""
+    """Largest share of the time that some process may wait for memory."""
     max_watts: float | None = None
-    """Mean power of the device (battery) or of its processor (RAPL); holds where one of them can be read."""
+    """Largest mean power in watts of the device (battery) or its processor (RAPL); ignored if neither can be read."""
     max_cpus: float | None = None
-    """Mean number of CPUs that this process may keep busy; the budget where no power can be read."""
+    """Largest mean number of CPUs that this process may keep busy: a budget that needs no power sensor."""
 
     def __post_init__(self) -> None:
         for name in ("limit_c", "max_watts", "max_cpus"):
@@ -110,17 +108,19 @@ UNCAPPED = Stepper()
 
 @dataclass(frozen=True)
 class State:
-    """What the rules remember, and what they ask for now."""
+    """State of the rules: their memory, and the caps and the release that they ask for now."""
 
     now_s: float = -math.inf
+    """Moment of the last step of the rules in seconds, on the clock of the snapshots."""
     history: tuple[Snapshot, ...] = ()
-    """Of the last WINDOW_S, oldest first."""
+    """Snapshots of the last WINDOW_S, oldest first."""
     heat: Stepper = UNCAPPED
     memory: Stepper = UNCAPPED
     power: Stepper = UNCAPPED
     battery: int = 0
-    """Rungs left out for the battery."""
+    """Number of rungs left out for the battery."""
     released_s: float = -math.inf
+    """Moment of the last release of pages."""
     release: bool = False
     """Whether pages are to be given back now."""
     caps: Caps = NO_CAPS
@@ -138,10 +138,11 @@ def advance(
     rules: Rules = DEFAULT_RULES,
     can_release: bool = False,
 ) -> State:
-    """The state after one more snapshot (None: it could not be read), for a ladder of `rungs`.
+    """Return the state after one more snapshot (None: it could not be read), for a ladder of `rungs`.
 
-    `now` is on the clock of the snapshot. What is unknown asks for nothing: a cap that stood goes up again step by
-    step. A clock that jumps back starts a new history and keeps the caps; a `now` that is no number changes nothing.
+    `now` is on the clock of the snapshot. An unknown signal asks for nothing: a cap in force is lifted again step by
+    step. A clock that jumps back starts a new history and keeps the caps. A `now` that is not a finite number changes
+    nothing.
     """
     if not math.isfinite(now):
         return replace(state, release=False)
@@ -166,7 +167,7 @@ def advance(
 
 
 def known(reading: Reading, snapshot: Snapshot, now: float) -> float | None:
-    """The value, or None where it is unknown, no number, or older than OLDEST_S."""
+    """Return the value of a reading; None if it is unknown, not a finite number, or older than OLDEST_S."""
     if reading.value is None or not math.isfinite(reading.value):
         return None
     age_s = now - snapshot.taken_s + (reading.age_s or 0.0)
@@ -174,7 +175,7 @@ def known(reading: Reading, snapshot: Snapshot, now: float) -> float | None:
 
 
 def _heat(state: State, seen: Snapshot | None, last: int, rules: Rules) -> Stepper:
-    """Down when the forecast crosses the limit, or the device slows down already; up when both are far."""
+    """Step down if the forecast reaches the limit or the device throttles already; step up if both are far."""
     pressed, calm = False, True
     if seen is not None:
         limit_c = rules.limit_c or known(seen.temperature_limit_c, seen, state.now_s)
@@ -192,13 +193,13 @@ def _heat(state: State, seen: Snapshot | None, last: int, rules: Rules) -> Stepp
 
 
 def _temperatures(history: Sequence[Snapshot]) -> list[tuple[float, float]]:
-    """(seconds, degrees) of what is known."""
+    """Return (seconds, degrees) of the snapshots whose temperature is known."""
     found = [(one.taken_s, known(one.temperature_c, one, one.taken_s)) for one in history]
     return [(taken_s, degrees) for taken_s, degrees in found if degrees is not None]
 
 
 def _power(state: State, seen: Snapshot | None, last: int, rules: Rules) -> Stepper:
-    """Down when the mean since the last change is above a budget, up when it is well below all of them."""
+    """Step down if the mean since the last change is above a budget; step up if it is well below all of them."""
     rates = [] if seen is None else _rates(state.history, seen, rules, since_s=state.power.changed_s)
     return state.power.next(
         pressed=any(rate > 1 for rate in rates),
@@ -210,7 +211,7 @@ def _power(state: State, seen: Snapshot | None, last: int, rules: Rules) -> Step
 
 
 def _rates(history: Sequence[Snapshot], seen: Snapshot, rules: Rules, *, since_s: float) -> list[float]:
-    """Mean power / budget, of each budget that can be checked."""
+    """Return mean power / budget for each budget that can be checked."""
     rates = []
     for budget, kinds in ((rules.max_watts, ("rapl", "fuel_gauge")), (rules.max_cpus, ("cpu",))):
         spent = (_spent(history, seen, kind, since_s) for kind in kinds) if budget is not None else ()
@@ -221,7 +222,7 @@ def _rates(history: Sequence[Snapshot], seen: Snapshot, rules: Rules, *, since_s
 
 
 def _spent(history: Sequence[Snapshot], seen: Snapshot, kind: str, since_s: float) -> float | None:
-    """Mean power of one kind over the history, or None over less than LEAST_SPAN_S."""
+    """Return the mean power of one kind over the history; None over less than LEAST_SPAN_S."""
     after = next((energy for energy in seen.energies if energy.kind == kind), None)
     marks = [energy for one in history if one.taken_s >= since_s for energy in one.energies if energy.kind == kind]
     spent = after.since(marks[0]) if after is not None and marks else None
@@ -229,7 +230,7 @@ def _spent(history: Sequence[Snapshot], seen: Snapshot, kind: str, since_s: floa
 
 
 def _battery(level: int, seen: Snapshot | None, now: float, last: int, rules: Rules) -> int:
-    """Rungs that the charge leaves out; none on mains, and none where charge or mains are unknown."""
+    """Return the number of rungs that the charge leaves out; 0 on mains, and 0 if charge or mains are unknown."""
     if seen is None or known(seen.plugged, seen, now) != 0:
         return 0
     charge = known(seen.battery, seen, now)
@@ -244,7 +245,7 @@ def _tier(charge: float, last: int, rules: Rules) -> int:
 
 
 def _memory(state: State, seen: Snapshot | None, last: int, rules: Rules, *, can_release: bool) -> State:
-    """Give pages back first; where that does not last, step down, and give back what is then not needed."""
+    """Release pages first; if that does not last, step down, and release the pages that are then not needed."""
     now = state.now_s
     pressed, calm = _memory_is_short(seen, now, rules)
     since_s = now - state.released_s
@@ -255,7 +256,7 @@ def _memory(state: State, seen: Snapshot | None, last: int, rules: Rules, *, can
 
 
 def _memory_is_short(seen: Snapshot | None, now: float, rules: Rules) -> tuple[bool, bool]:
-    """Whether memory is short, and whether there is plenty."""
+    """Return whether memory is short, and whether there is plenty."""
     if seen is None:
         return False, True
     waits = known(seen.memory_pressure, seen, now)

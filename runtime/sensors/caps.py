@@ -1,4 +1,4 @@
-"""How large a subnet may be at most: what heat, battery, memory and a power budget ask for."""
+"""Caps: the largest subnet that heat, battery, memory and a power budget allow."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Caps:
-    """The largest subnet that may be used, and why it is no larger one."""
+    """The largest subnet that may be used, and the reasons for the limit."""
 
     largest: int = 0
-    """First rung of the ladder that may be used; 0, the most accurate, is no cap. A number past the last
-    rung means the last one: who makes a cap need not know the ladder."""
+    """First rung of the ladder that may be used; 0, the most accurate, is no cap. A number past the last rung means the
+    last one, so that a cap can be made without knowing the ladder."""
     reasons: tuple[str, ...] = ()
-    """What asked for it, such as `temperature` or `battery`; every one that capped, not the strictest alone."""
+    """Reasons of the cap, such as `temperature` or `battery`: all that ask for one, not the strictest alone."""
 
     def __post_init__(self) -> None:
         if self.largest < 0:
             raise ValueError(f"largest: expected a rung of the ladder, 0 or more, got {self.largest}")
 
     def rung(self, rungs: int) -> int:
-        """The first rung that may be used on a ladder of so many (1 or more)."""
+        """Return the first rung that may be used on a ladder of `rungs` (1 or more)."""
         return min(self.largest, rungs - 1)
 
 
 NO_CAPS = Caps()
-"""Every rung may be used."""
+"""Caps that allow every rung."""
 
 
 def strictest(caps: Iterable[Caps]) -> Caps:
-    """All of the caps at once: the smallest subnet wins, and the reasons of all are kept, each once."""
+    """Combine caps: the strictest wins, and the reasons of all are kept, each once."""
     every = tuple(caps)
     return Caps(
         largest=max((cap.largest for cap in every), default=0),
@@ -41,27 +41,34 @@ def strictest(caps: Iterable[Caps]) -> Caps:
 
 FIRST_HOLD_S = 10.0
 LONGEST_HOLD_S = 160.0
-"""How long it must be calm before a larger subnet is tried; doubled by each try that failed."""
+"""Seconds of calm before a larger subnet is tried, at first and at most: each failed try doubles them."""
 
 TRIAL_S = 60.0
-"""A try that is pressed back within this time has failed."""
+"""Seconds within which a step down makes the try before it a failed one."""
 
 
 @dataclass(frozen=True)
 class Stepper:
-    """Where the cap stands; `next` gives the one after. Time is in seconds from any fixed moment."""
+    """Level of one cap, with hysteresis; `next` gives the one after a look. Times are in s from any fixed moment."""
 
     level: int = 0
-    """Rungs of the ladder that may not be used."""
+    """Number of rungs, from the most accurate on, that may not be used."""
     changed_s: float = -math.inf
+    """Moment of the last step, up or down."""
     calm_since_s: float | None = None
+    """Moment at which the present calm began; None without calm."""
     raised_s: float = -math.inf
+    """Moment of the last try of a larger subnet."""
     hold_s: float = FIRST_HOLD_S
+    """Seconds of calm before the next try."""
 
     def next(self, *, pressed: bool, calm: bool, now: float, last: int, pause_s: float) -> Stepper:
-        """The stepper after one look; `last` is the smallest subnet's rung, `pause_s` the least time between steps
-        down, in which the step before shows its effect. Neither pressed nor calm (between the two thresholds):
-        stay."""
+        """Return the stepper after one look.
+
+        `last`: rung of the fastest subnet.
+        `pause_s`: least time between steps down, for the step before to take effect.
+        Neither pressed nor calm (between the two thresholds): the level stays.
+        """
         step = max(1, round(last / 6))
         if pressed:
             stepper = replace(self, calm_since_s=None)
@@ -80,5 +87,5 @@ class Stepper:
         return replace(self, level=level, changed_s=now, raised_s=now, calm_since_s=now)
 
     def rebased(self, now: float) -> Stepper:
-        """The same level on a clock that jumped back to `now`."""
+        """Return the stepper at the same level, on a clock that jumped back to `now`."""
         return Stepper(level=self.level, changed_s=now, hold_s=self.hold_s)

@@ -1,7 +1,7 @@
-"""What our control group allows: the limits of a container, or of a service, on CPUs and memory.
+"""Limits of our control group on CPUs and memory, as a container or a service has them; and the CPUs we may use.
 
-Versions 1 and 2 (Linux, Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst). Nothing here raises: a
-file that is missing, forbidden or makes no sense sets no limit.
+Cgroup versions 1 and 2 (Linux, Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst). Nothing here raises: a file
+that is missing, forbidden or makes no sense sets no limit.
 """
 
 from __future__ import annotations
@@ -12,38 +12,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MINIMUM_CPUS = 0.01
-"""The least that `Limits.effective_cpus` says; the smallest quota in use is a hundredth of a CPU."""
+"""Lower bound of `Limits.effective_cpus`: the smallest quota in use is a hundredth of a CPU."""
 
 _NO_LIMIT_BYTES = 2**60
-"""cgroup v1 writes a number near 2^63 where memory has no limit."""
+"""Bytes from which on a limit counts as none: cgroup v1 writes a number near 2^63 if memory has no limit."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What our control group, and those around it, allow."""
+    """Limits of our control group and of the groups around it."""
 
     cpu_quota: float | None
-    """CPUs, by the tightest of the groups, or None where there is no limit."""
+    """Quota in CPUs of the tightest group; None without a limit."""
     memory: tuple[tuple[Path, float], ...]
-    """Directory and limit in bytes of every group that has one."""
+    """Directory and limit in bytes of every group that has a memory limit."""
 
     def effective_cpus(self, cpus: int) -> float:
-        """How many of so many CPUs we can keep busy."""
+        """Return the number of CPUs, at most `cpus`, that we can keep busy."""
         return max(float(cpus) if self.cpu_quota is None else min(float(cpus), self.cpu_quota), MINIMUM_CPUS)
 
     def memory_limit_bytes(self) -> float | None:
-        """Bytes that the tightest of the groups allows, or None where there is no limit."""
+        """Return the bytes that the tightest group allows; None without a limit."""
         return min((limit for _, limit in self.memory), default=None)
 
     def memory_headroom_bytes(self) -> float | None:
-        """Bytes left now below the limits, or None where there is none; cached files count as free."""
+        """Return the bytes left now below the limits; None without a limit. Cached files count as free."""
         left = (_memory_headroom(directory, limit) for directory, limit in self.memory)
         return min((headroom for headroom in left if headroom is not None), default=None)
 
 
 @dataclass(frozen=True)
 class Cgroup:
-    """Where the limits of our control group, and of those around it, are written."""
+    """Directories that hold the limits of our control group and of the groups around it."""
 
     cpu: tuple[Path, ...]
     """Directories with `cpu.max` (v2) or `cpu.cfs_quota_us` (v1)."""
@@ -51,7 +51,7 @@ class Cgroup:
     """Directories with `memory.max` (v2) or `memory.limit_in_bytes` (v1)."""
 
     def limits(self) -> Limits:
-        """The limits as they are now; a file that cannot be read sets none."""
+        """Read the limits as they are now; a file that cannot be read sets none."""
         quotas = (quota for quota in map(_cpu_quota, self.cpu) if quota is not None)
         limits = ((directory, _memory_limit(directory)) for directory in self.memory)
         return Limits(
@@ -61,7 +61,7 @@ class Cgroup:
 
 
 def find_cgroup(root: Path) -> Cgroup:
-    """Our control group, from the innermost directory outwards; versions 1, 2 and both at once."""
+    """Find our control group, from the innermost directory outwards; versions 1, 2 and both at once."""
     return Cgroup(
         cpu=tuple(_directories(root, "cpu", ("cpu.max", "cpu.cfs_quota_us"))),
         memory=tuple(_directories(root, "memory", ("memory.max", "memory.limit_in_bytes"))),
@@ -74,9 +74,9 @@ def _directories(root: Path, controller: str, files: tuple[str, ...]) -> Iterato
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and controller not in controllers.split(","):
             continue
-        # Version 2 has one tree, beside the others ("unified") where both are mounted.
+        # Version 2 has one tree, beside the others ("unified") if both are mounted.
         mounts = dict.fromkeys([base / controllers, base / controller] if controllers else [base, base / "unified"])
-        # Inside a container the path may be the host's: then only its upper end exists here.
+        # Inside a container the path may be the host's: then only its upper part exists here.
         parts = [part for part in path.split("/") if part not in ("", "..")]
         for mount in mounts:
             for depth in range(len(parts), -1, -1):
@@ -86,7 +86,7 @@ def _directories(root: Path, controller: str, files: tuple[str, ...]) -> Iterato
 
 
 def read_text(path: Path) -> str:
-    """What the file holds, up to 64 KiB; empty where it cannot be read."""
+    """Read a file, up to 64 KiB; empty if it cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY)  # half the time of Path.read_text, and sensors read often
         try:
@@ -98,13 +98,13 @@ def read_text(path: Path) -> str:
 
 
 def _numbers(directory: Path, *files: str) -> list[float]:
-    """All numbers that the files hold, in order; a word such as `max` is left out."""
+    """Return all numbers in the files, in order; a word such as `max` is left out."""
     words = " ".join(read_text(directory / file) for file in files).split()
     return [float(word) for word in words if word.lstrip("-").isdecimal()]
 
 
 def _cpu_quota(directory: Path) -> float | None:
-    """CPUs: microseconds of CPU time per period of so many microseconds."""
+    """Return the quota in CPUs: microseconds of CPU time / microseconds of the period; None without a limit."""
     numbers = _numbers(directory, "cpu.max") or _numbers(directory, "cpu.cfs_quota_us", "cpu.cfs_period_us")
     if len(numbers) != 2 or min(numbers) <= 0:  # "max 100000" in version 2, -1 in version 1: no limit
         return None
@@ -126,7 +126,7 @@ def _memory_headroom(directory: Path, limit: float) -> float | None:
 
 
 def available_cpus() -> frozenset[int]:
-    """The CPUs that this process may be scheduled on; all of them where the system keeps no such set."""
+    """Return the CPUs that this process may be scheduled on; all of them if the system has no affinity sets."""
     try:
         return frozenset(os.sched_getaffinity(0))
     except (AttributeError, OSError):
@@ -134,5 +134,5 @@ def available_cpus() -> frozenset[int]:
 
 
 def effective_cpus(*, root: Path = Path("/"), cpus: Collection[int] | None = None) -> float:
-    """How many CPUs we can keep busy: those of our affinity set, or the cgroup's quota where it is less."""
+    """Return the number of CPUs that we can keep busy: the size of our affinity set, or the cgroup's quota if less."""
     return find_cgroup(root).limits().effective_cpus(len(available_cpus() if cpus is None else cpus))

@@ -9,7 +9,7 @@ from gearshift.runtime.sensors.cpus import read_text
 
 
 def resident_bytes() -> int | None:
-    """Memory of this process that is in RAM, or None where that is unknown."""
+    """Return the bytes of this process that are in RAM; None if that is unknown."""
     try:
         import psutil
 
@@ -20,18 +20,18 @@ def resident_bytes() -> int | None:
 
 @dataclass(frozen=True)
 class Memory:
-    """Of the process, in 10^6 bytes: proportional set size (PSS), and the part of it that no file backs."""
+    """Memory of the process in 10^6 bytes: proportional set size (PSS), and the part of it that no file backs."""
 
     pss_mb: float
     anonymous_mb: float
 
     def less(self, other: Memory) -> Memory:
-        """What came on top of another moment."""
+        """Return the difference to another moment."""
         return Memory(self.pss_mb - other.pss_mb, self.anonymous_mb - other.anonymous_mb)
 
 
 def read_memory(root: Path = Path("/")) -> Memory | None:
-    """The memory of this process now (Linux, smaps_rollup); None where it is unknown."""
+    """Read the memory of this process now (Linux, smaps_rollup); None if it is unknown."""
     fields = dict(
         line.split(":", 1) for line in read_text(root / "proc/self/smaps_rollup").splitlines()[1:] if ":" in line
     )

@@ -1,4 +1,4 @@
-"""What share of our CPUs other processes take."""
+"""Share of our CPUs that other processes take."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 from gearshift.runtime.sensors.snapshot import UNKNOWN, Reading
 
 MINIMUM_INTERVAL_S = 0.1
-"""Kernels count CPU time in ticks of up to 10 ms: over less than ten of them a share is mostly rounding."""
+"""Least seconds between two reads: kernels count CPU time in ticks of up to 10 ms, and over less than ten of them a
+share is mostly rounding."""
 
 
 class OthersUse:
-    """Follows the CPU time of the machine and of our process. Not safe for several threads by itself.
+    """Meter of the CPU time of the machine and of our process. Not safe for several threads by itself.
 
-    `source` gives the module psutil or a stand-in; `cpus` the CPUs we may run on.
+    `source` returns the module psutil or a stand-in; `cpus` returns the CPUs that we may run on.
     """
 
     def __init__(self, source: Callable[[], Any], cpus: Callable[[], Collection[int]]) -> None:
@@ -25,11 +26,13 @@ class OthersUse:
         self._process: Any = None
         self._before: _Counters | None = None
         self._others: tuple[float, float] | None = None
-        """The last share, and when it was computed."""
+        """Last share, and the moment of its computation."""
 
     def read(self, now: float, effective: Callable[[int], float]) -> Reading:
-        """The share since the last read that was MINIMUM_INTERVAL_S ago; `effective`: of so many CPUs, those
-        that we can keep busy."""
+        """Return the share since the last read that is at least MINIMUM_INTERVAL_S ago.
+
+        `effective`: function from a number of CPUs to the number of them that we can keep busy.
+        """
         elapsed = math.inf if self._before is None else now - self._before.time_s
         if not 0 <= elapsed < MINIMUM_INTERVAL_S:
             before, self._before, self._others = self._before, None, None
@@ -48,10 +51,10 @@ class OthersUse:
         cpus = frozenset(self._cpus())
         source = self._source()
         rows = source.cpu_times(percpu=True)
-        # A container may number its CPUs anew; then the rows are ours already.
+        # A container may renumber its CPUs; then all rows are ours already.
         picked = [rows[cpu] for cpu in sorted(cpus)] if max(cpus) < len(rows) else rows
         if len(picked) != len(cpus):
-            raise ValueError(f"{len(rows)} rows of CPU times for the CPUs {sorted(cpus)}")
+            raise ValueError(f"expected a row of CPU times for each of {sorted(cpus)}, found {len(rows)} rows")
         self._process = self._process or source.Process()
         own = self._process.cpu_times()
         return _Counters(
@@ -65,24 +68,24 @@ class OthersUse:
 
 @dataclass(frozen=True)
 class _Counters:
-    """CPU time at one moment; only differences mean something."""
+    """Counters of CPU time at one moment; only differences have a meaning."""
 
     time_s: float
     cpus: frozenset[int]
     effective: float
     busy_s: float
-    """Of all processes, over our CPUs."""
+    """CPU time of all processes on our CPUs."""
     own_s: float
-    """Of this process, and of its children that ended."""
+    """CPU time of this process and of its children that ended."""
 
 
 def others_share(before: _Counters, after: _Counters) -> float | None:
-    """Share of our effective CPUs that others took from us between the two, or None where that cannot be told.
+    """Return the share of our effective CPUs that others took from us between two moments; None if it is unknown.
 
-    With busy and own in CPUs: (busy - own - (allowed - effective)) / effective, from 0 to 1. Where a quota
-    lies below the CPUs of our affinity set, others can use the rest of the set without taking anything.
-    A child counts as another process until it ends, when all its time joins ours at once; an interval in
-    which that exceeds the busy time tells nothing.
+    With busy and own in CPUs: (busy - own - (allowed - effective)) / effective, from 0 to 1. If a quota lies below the
+    CPUs of our affinity set, others can use the rest of the set without taking anything from us.
+    A child counts as another process until it ends, when all its time joins ours at once. An interval in which our time
+    then exceeds the busy time gives no share.
     """
     elapsed = after.time_s - before.time_s
     busy, own = after.busy_s - before.busy_s, after.own_s - before.own_s
@@ -97,6 +100,6 @@ def others_share(before: _Counters, after: _Counters) -> float | None:
 
 
 def _busy_s(row: Any) -> float:
-    """Time one CPU was not free for us. Steal is another machine's use of it; user holds guest already."""
+    """Return the seconds one CPU was not idle. Steal is its use by another machine; user includes guest already."""
     fields = ("user", "nice", "system", "irq", "softirq", "steal")
     return float(sum(getattr(row, field, 0.0) for field in fields))

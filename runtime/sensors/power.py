@@ -1,4 +1,4 @@
-"""The battery, and what was spent: joules of the device where it counts them, else CPU-seconds of our process.
+"""The battery, and the energy spent: joules of the device if it counts them, else CPU-seconds of our process.
 
 Sources: Linux, Documentation/power/power_supply_class.rst and power/powercap/powercap.rst.
 """
@@ -18,27 +18,27 @@ from gearshift.runtime.sensors.cpus import read_text
 Kind = Literal["rapl", "fuel_gauge", "cpu"]
 
 LONGEST_GAP_S = {"rapl": 120.0, "fuel_gauge": 5.0, "cpu": math.inf}
-"""Between two reads. RAPL's counter (262 kJ on many CPUs) could go round in 10 minutes; a gauge says what is
-drawn at this moment, which tells nothing of minutes ago. A longer gap counts neither as energy nor as time."""
+"""Longest gap in seconds between two reads; a longer one counts neither as energy nor as time. RAPL's counter (262 kJ
+on many CPUs) could wrap around in 10 minutes; a fuel gauge gives the power of this moment, not of minutes ago."""
 
 MOST_WATTS = 10_000.0
-"""A power above is a fault of the sensor."""
+"""Largest plausible power; more is a fault of the sensor."""
 
 
 @dataclass(frozen=True)
 class Battery:
-    """How full the battery is."""
+    """Charge of the battery."""
 
     share: float
-    """0 to 1."""
+    """Charge as a share of a full battery, 0 to 1."""
     plugged: bool | None
-    """Whether the device runs on mains; None where that cannot be told."""
+    """Whether the device runs on mains; None if that is unknown."""
 
 
 def read_battery(root: Path, source: Callable[[], Any]) -> Battery | None:
-    """The battery now, or None where there is none or it cannot be read; of several, the mean.
+    """Read the battery now; None if there is none or it cannot be read. Several batteries give their mean.
 
-    `source` gives the module psutil, which is asked where the system has no /sys/class/power_supply.
+    `source` returns the module psutil, which is asked if the system has no /sys/class/power_supply.
     """
     supplies = _supplies(root)
     if not supplies:
@@ -89,29 +89,29 @@ def _plugged(supplies: Collection[Path], batteries: Collection[Path]) -> bool | 
 
 @dataclass(frozen=True)
 class Energy:
-    """What was spent since the meter began."""
+    """Energy spent since the meter began."""
 
     kind: Kind
     """`rapl`: the processor packages. `fuel_gauge`: the device, while on its battery. `cpu`: our process alone."""
     spent: float
     """Joules; CPU-seconds for `cpu`."""
     over_s: float
-    """Seconds in which that was spent; time that the meter did not see is left out."""
+    """Seconds in which it was spent; time that the meter did not see is left out."""
 
     def since(self, mark: Energy) -> Energy | None:
-        """What was spent since an earlier reading, or None where that counted something else."""
+        """Return the energy spent since an earlier reading; None if that counted something else."""
         if mark.kind != self.kind or mark.over_s > self.over_s or mark.spent > self.spent:
             return None
         return Energy(self.kind, self.spent - mark.spent, self.over_s - mark.over_s)
 
     @property
     def rate(self) -> float | None:
-        """Mean power in watts (CPUs kept busy for `cpu`), or None over no time."""
+        """Mean power in watts (CPUs kept busy for `cpu`); None over no time."""
         return self.spent / self.over_s if self.over_s > 0 else None
 
 
 class EnergyMeter:
-    """Adds up what is spent from read to read; begins at the first. Not safe for several threads by itself."""
+    """Meter that sums the energy spent from read to read, from the first on. Not safe for several threads by itself."""
 
     def __init__(self, root: Path, *, cpu_seconds: Callable[[], float] = time.process_time) -> None:
         self._root = root
@@ -121,7 +121,7 @@ class EnergyMeter:
         self._totals: dict[Kind, tuple[float, float]] = {}
 
     def read(self, now: float) -> tuple[Energy, ...]:
-        """Every kind that can be read now, joules first; empty where none can."""
+        """Read every kind of energy that can be read now, joules first; empty if none can."""
         found: list[Energy] = []
         for kind, read in self._sources():
             try:
@@ -154,7 +154,7 @@ class EnergyMeter:
         return Energy(kind, spent, over_s)
 
     def _step(self, kind: Kind, before: tuple[float, ...], after: tuple[float, ...], step_s: float) -> float | None:
-        """What was spent between two reads: counters by their difference, power by its mean (trapezoid rule)."""
+        """Return the energy between two reads: difference of counters, or mean power x time (trapezoid rule)."""
         if len(before) != len(after):
             return None
         if kind == "fuel_gauge":
@@ -167,7 +167,7 @@ class EnergyMeter:
 
 
 def _packages(root: Path) -> tuple[Path, ...]:
-    """RAPL's counters of whole packages; their parts, and the platform's, would count the same twice."""
+    """Find RAPL's counters of whole packages; their parts, and the platform's, would count the same energy twice."""
     try:
         zones = sorted((root / "sys/class/powercap").glob("intel-rapl:*"))
     except OSError:
@@ -176,7 +176,7 @@ def _packages(root: Path) -> tuple[Path, ...]:
 
 
 def _drawn_watts(root: Path) -> float:
-    """Power that the batteries give now; raises ValueError where none says so, as when on mains."""
+    """Return the watts that the batteries deliver now; raise ValueError if none reports a power, as when on mains."""
     watts = [
         watt
         for one in _supplies(root)
@@ -184,7 +184,7 @@ def _drawn_watts(root: Path) -> float:
         if (watt := _watts(one)) is not None
     ]
     if not watts:
-        raise ValueError("no battery says what it gives")
+        raise ValueError("no battery reports the power that it delivers")
     return sum(watts)
 
 

@@ -1,4 +1,4 @@
-"""How long processes waited: for a CPU, for memory, and for the next period of a cgroup's quota (Linux)."""
+"""Time that processes waited for a CPU, for memory, and for the next period of a cgroup's quota (Linux)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from gearshift.runtime.sensors.cpus import Cgroup, read_text
 
 
 def stall_share(root: Path, resource: str) -> float:
-    """`some avg10` of /proc/pressure/`resource`: share of the last 10 s, 0 to 1, that some process waited for it.
+    """Read the share of the last 10 s, 0 to 1, that some process waited for `resource`.
 
-    Source: Linux, Documentation/accounting/psi.rst. Raises ValueError where the file does not say it.
+    Source: `some avg10` of /proc/pressure/`resource` (Linux, Documentation/accounting/psi.rst).
+    Raises ValueError if the file does not have it.
     """
     return min(float(_some(root, resource).get("avg10", "nan")) / 100, 1.0)
 
 
 def stalled_s(root: Path, resource: str) -> float | None:
-    """Seconds so far in which some process waited for it (`some total`, microseconds); None where it is unknown."""
+    """Read the seconds so far that some process waited for `resource` (`some total`, microseconds); None if unknown."""
     try:
         return float(_some(root, resource)["total"]) / 1e6
     except (KeyError, ValueError):
@@ -24,7 +25,7 @@ def stalled_s(root: Path, resource: str) -> float | None:
 
 
 def _some(root: Path, resource: str) -> dict[str, str]:
-    """The fields of the line `some`; raises ValueError where there is none."""
+    """Read the fields of the line `some`; raise ValueError if there is none."""
     for line in read_text(root / "proc/pressure" / resource).splitlines():
         kind, *fields = line.split() or [""]
         if kind == "some":
@@ -33,9 +34,9 @@ def _some(root: Path, resource: str) -> dict[str, str]:
 
 
 class QuotaStalls:
-    """Share of the periods of a CPU quota in which it ran out and the group had to wait for the next one.
+    """Meter of the share of the periods of a CPU quota in which it ran out and the group waited for the next period.
 
-    A group that waits so answers in two modes, at once or a period (100 ms) later, which a mean does not show.
+    The answers of such a group have two modes, at once or a period (100 ms) later, which a mean does not show.
     """
 
     def __init__(self, cgroup: Cgroup) -> None:
@@ -43,21 +44,21 @@ class QuotaStalls:
         self._before: dict[Path, tuple[float, float]] = {}
 
     def share(self) -> float:
-        """0 to 1 since the last call, of the group that waits most; 0 where no period passed.
+        """Return the share, 0 to 1, since the last call, of the group that waits most; 0 if no period passed.
 
-        Raises ValueError where there is no quota to wait for, and at the first call.
+        Raises ValueError without a quota to wait for, and at the first call.
         """
         before = self._before
         counts = {directory: _periods(directory) for directory in self._directories}
         self._before = {directory: count for directory, count in counts.items() if count is not None}
         shares = [_share(before[one], now) for one, now in self._before.items() if one in before]
         if not shares:
-            raise ValueError("no group with two counts")
+            raise ValueError("no group with two counts to compare")
         return max(shares)
 
 
 def _periods(directory: Path) -> tuple[float, float] | None:
-    """Periods so far and those in which the quota ran out: cpu.stat of cgroup v1 and v2."""
+    """Read the number of periods so far, and of those in which the quota ran out: cpu.stat of cgroup v1 and v2."""
     lines = (line.split() for line in read_text(directory / "cpu.stat").splitlines())
     counts = {words[0]: float(words[1]) for words in lines if len(words) == 2 and words[1].isdecimal()}
     if "nr_periods" not in counts or "nr_throttled" not in counts:

@@ -1,7 +1,7 @@
-"""What the machine is doing now. Every signal is optional: a value with its age, or unknown.
+"""Sensors of the machine's present state. Every signal is optional: a value with its age, or unknown.
 
-Nothing here raises: a missing file, a forbidden one (Android forbids /proc/stat), a package that does not
-import or a number that makes no sense all mean that the signal is unknown.
+Nothing here raises: a missing file, a forbidden one (Android forbids /proc/stat), a package that does not import or a
+number that makes no sense all make the signal unknown.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ from gearshift.runtime.sensors.thermal import (
 )
 
 LIMITS_LIFE_S = 5.0
-"""How long the limits of the cgroup are kept: they seldom change, and reading them costs the most."""
+"""Seconds for which the limits of the cgroup are cached: they seldom change, and reading them costs the most."""
 
 BATTERY_LIFE_S = 1.0
-"""How long the battery is kept: some laptops take milliseconds to say how full it is."""
+"""Seconds for which the battery is cached: some laptops take milliseconds to report its charge."""
 
 
 class Sensors:
-    """Reads the signals; one per engine, safe to call from several threads.
+    """All sensors of one engine; safe to use from several threads.
 
-    `source` is the module psutil or a stand-in with its `cpu_times`, `virtual_memory`, `Process` and
-    `sensors_battery`; `cpus` gives the CPUs we may run on; `root` is where /proc, /sys and /dev are;
-    `cpu_seconds` gives the CPU time of our process.
+    `source`: the module psutil, or a stand-in with its `cpu_times`, `virtual_memory`, `Process` and `sensors_battery`.
+    `cpus`: function that returns the CPUs we may run on.
+    `root`: directory of /proc, /sys and /dev.
+    `cpu_seconds`: function that returns the CPU time of our process.
     """
 
     def __init__(
@@ -72,11 +73,11 @@ class Sensors:
 
     @property
     def clock(self) -> Callable[[], float]:
-        """What `taken_s` of the snapshots is read from, in seconds."""
+        """Clock in seconds that `taken_s` of the snapshots is read from."""
         return self._clock
 
     def read(self) -> Snapshot:
-        """The signals now. The first read knows no `others_cpu`: it takes two to see a difference."""
+        """Read all signals now. The first read has no `others_cpu`, which is a difference of two."""
         with self._lock:
             now = self._clock()
             limits = self._current_limits(now)
@@ -132,7 +133,7 @@ class Sensors:
 
     def _loaded_source(self) -> Any:
         if self._source is None:
-            import psutil  # not at the top: some versions fail on import where /proc is closed
+            import psutil  # not at the top: some versions fail on import if /proc is forbidden
 
             self._source = psutil
         return self._source

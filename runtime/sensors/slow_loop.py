@@ -1,4 +1,4 @@
-"""The thread that reads the sensors beside the requests, and says how large a subnet may be."""
+"""The slow loop: a thread that reads the sensors while requests run, and caps the subnets that they may use."""
 
 from __future__ import annotations
 
@@ -13,32 +13,35 @@ from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 from gearshift.runtime.sensors.snapshot import Snapshot
 
 INTERVAL_S = 0.5
-"""The least time between two looks: never more than two wake-ups a second."""
+"""Least seconds between two looks: never more than two wake-ups a second."""
 
 QUIET_LOOKS = 10
-"""After so many looks without a request the thread sleeps until the next one."""
+"""Number of looks without a request after which the thread sleeps until the next request."""
 
 Wait = Callable[[threading.Event, float | None], bool]
 
 
 class Readable(Protocol):
-    """What gives snapshots: `Sensors`, or a stand-in."""
+    """Source of snapshots: `Sensors`, or a stand-in."""
 
     def read(self) -> Snapshot:
-        """The signals now."""
+        """Read all signals now."""
 
 
 class SlowLoop:
-    """Looks at the signals twice a second while requests come, and sleeps without any timer when none do.
+    """Thread that reads the signals twice a second while requests come, and sleeps without any timer when none do.
 
         loop.start()
-        loop.touch()      # at each request: a look at a flag
-        loop.caps         # what the request may use: an attribute, computed elsewhere
+        loop.touch()      # at each request: reads a flag
+        loop.caps         # caps of the request: an attribute, computed by the thread
         loop.close()
 
-    `signals` holds those that the last look knew, by name. `rungs`: of the ladder. `release`: gives pages of
-    weights back. `clock` is that of the sensors. No exception of any of them ends the loop. Threads do not follow a
-    fork.
+    `signals`: values of the signals that the last look could read, by name.
+    `rungs`: number of rungs of the ladder.
+    `release`: function that gives pages of weights back to the system.
+    `clock`: clock of the sensors, in seconds.
+
+    No exception of sensors, rules or `release` ends the loop. The thread does not survive a fork.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class SlowLoop:
         self.caps: Caps = NO_CAPS
         self.signals: Mapping[str, float] = {}
         self.snapshot: Snapshot | None = None
-        """The last snapshot; None before the first look, and where the last one failed."""
+        """Snapshot of the last look; None before the first one, and after one that failed."""
         self._sensors = sensors
         self._rungs = rungs
         self._rules = rules
@@ -67,45 +70,45 @@ class SlowLoop:
         self._thread = threading.Thread(target=self.run, name="gearshift-slow-loop", daemon=True)
 
     def start(self) -> None:
-        """Begin to look; once."""
+        """Start the thread; call it once."""
         self._thread.start()
 
     def touch(self) -> None:
-        """Say that there is a request."""
+        """Signal a request to the thread."""
         if not self._requested.is_set():
             self._requested.set()
 
     def stop(self) -> None:
-        """Let the thread end, without waiting for it."""
+        """Tell the thread to end, without waiting for it."""
         self._stopped.set()  # first: see `run`
         self._requested.set()
 
     def close(self) -> None:
-        """Stop, and wait for the thread. A second call does nothing, nor does one before `start`."""
+        """Stop, and wait for the thread to end. A second call does nothing, nor does one before `start`."""
         self.stop()
         if self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join()
 
     def age_s(self, snapshot: Snapshot) -> float:
-        """Seconds since a snapshot was taken."""
+        """Return the seconds since a snapshot was taken."""
         return self._clock() - snapshot.taken_s
 
     def run(self) -> None:
-        """Look again and again, until `close`: the work of the thread."""
+        """Look again and again until `close`; the target of the thread."""
         quiet = 0
         while not self._stopped.is_set():
             self._requested.clear()
             self.look()
-            # Before any sleep, so that requests which come and go cannot make it look more often.
+            # Before any sleep, so that intermittent requests cannot make it look more often.
             self._wait(self._stopped, INTERVAL_S)
             quiet = 0 if self._requested.is_set() else quiet + 1
-            # `stop` sets stopped first: whoever is not seen here wakes the wait below.
+            # `stop` sets `_stopped` first: a stop that is not seen here wakes the wait below.
             if quiet >= QUIET_LOOKS and not self._stopped.is_set():
                 self._wait(self._requested, None)
                 quiet = 0
 
     def look(self) -> None:
-        """Read the signals once, and set `caps` by them."""
+        """Read the signals once; set `signals`, `snapshot` and `caps`, and release pages if the rules ask for it."""
         snapshot = None
         with contextlib.suppress(Exception):
             snapshot = self._sensors.read()

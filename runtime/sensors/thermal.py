@@ -1,4 +1,4 @@
-"""How hot the CPU is, how hot it may get, and whether the device holds its clock down (Linux).
+"""Temperature of the CPU, its limit, and throttling of the clock (Linux).
 
 Sources: Documentation/driver-api/thermal/sysfs-api.rst and admin-guide/pm/cpufreq.rst of Linux; for the
 Raspberry Pi its documentation of `vcgencmd get_throttled`.
@@ -15,22 +15,23 @@ from pathlib import Path
 from gearshift.runtime.sensors.cpus import read_text
 
 COLDEST_C, HOTTEST_C = -55.0, 150.0
-"""What a sensor of a CPU can say; anything else is a fault."""
+"""Plausible degrees Celsius of a CPU sensor; a value outside is a fault."""
 
 USUAL_LIMIT_C = 80.0
-"""Where a zone names no limit: a Raspberry Pi slows down from here, and few devices do so earlier."""
+"""Limit in degrees Celsius of a zone that names none: a Raspberry Pi throttles from here, few devices earlier."""
 
 X86_LIMIT_C = 95.0
-"""The same for the package of an x86 CPU, which works at 90 degrees and slows down near 100."""
+"""Limit of the package of an x86 CPU that names none: it works at 90 degrees and throttles near 100."""
 
 BELOW_CRITICAL_C = 10.0
-"""The critical point turns the device off; slowing down begins earlier."""
+"""Degrees below the critical point, which turns the device off, at which throttling is taken to begin."""
 
 MOST_CPUS = 4
-"""CPUs whose frequency and counters are read: clocks of one kind of core move together, and each takes a file."""
+"""Number of CPUs whose frequency and counters are read: cores of one kind share a clock, and each costs a file."""
 
 NOW_BITS = 0xF
-"""Under-voltage, frequency capped, throttled, soft temperature limit; the bits from 16 say that it once was so."""
+"""Bits of the present state: under-voltage, frequency capped, throttled, soft temperature limit. The bits from 16 on
+record the same for the past."""
 
 _CPU_ZONE = re.compile(r"cpu|soc|pkg|core|tsens|k10temp|cluster|big|little", re.IGNORECASE)
 _FIRMWARE = "sys/devices/platform/soc*/soc*firmware/get_throttled"
@@ -41,17 +42,17 @@ class Zone:
     """One temperature sensor."""
 
     file: Path
-    """Holds thousandths of a degree."""
+    """File with the temperature in thousandths of a degree Celsius."""
     limit_c: float
-    """From here the device slows down."""
+    """Temperature in degrees Celsius from which on the device throttles."""
 
     def temperature_c(self) -> float | None:
-        """Degrees Celsius now, or None where that cannot be told."""
+        """Read the degrees Celsius now; None if that is unknown."""
         return _degrees(self.file)
 
 
 def find_zones(root: Path) -> tuple[Zone, ...]:
-    """The temperature sensors of the CPU; those of the board (`acpitz`) where it has none of its own."""
+    """Find the temperature sensors of the CPU, or those of the board (`acpitz`) if the CPU has none of its own."""
     found = [
         (read_text(folder / "type").strip(), folder) for folder in _folders(root / "sys/class/thermal", "thermal_zone*")
     ]
@@ -62,13 +63,13 @@ def find_zones(root: Path) -> tuple[Zone, ...]:
 
 
 def nearest_to_limit(zones: Collection[Zone]) -> tuple[float, float] | None:
-    """(temperature, limit) in degrees Celsius of the zone with the least left, or None where none can be read."""
+    """Return (temperature, limit) in degrees Celsius of the zone nearest to its limit; None if none can be read."""
     known = [(temperature, zone.limit_c) for zone in zones if (temperature := zone.temperature_c()) is not None]
     return max(known, key=lambda one: one[0] - one[1], default=None)
 
 
 def _limit_c(kind: str, folder: Path) -> float:
-    """The lowest point at which the kernel slows the CPU down, or what is usual for this kind."""
+    """Return the lowest temperature at which the kernel slows the CPU down, or the usual limit of this kind of zone."""
     trips: dict[str, list[float]] = {}
     for file in _folders(folder, "trip_point_*_type"):
         point = _degrees(folder / file.name.replace("_type", "_temp"))
@@ -99,7 +100,7 @@ def _degrees(file: Path) -> float | None:
 
 
 def find_policies(root: Path, cpus: Collection[int]) -> tuple[Path, ...]:
-    """The frequency policies of our CPUs, each once, of the first MOST_CPUS that differ."""
+    """Find the frequency policies of our CPUs: the first MOST_CPUS, each once."""
     policies: dict[Path, None] = {}
     for folder in _folders(root / "sys/devices/system/cpu/cpufreq", "policy*"):
         related = re.findall(r"\d{1,6}", read_text(folder / "related_cpus")) or re.findall(r"\d{1,6}", folder.name)
@@ -109,9 +110,9 @@ def find_policies(root: Path, cpus: Collection[int]) -> tuple[Path, ...]:
 
 
 def frequency_share(policies: Collection[Path]) -> float:
-    """Mean of clock / highest clock, 0 to 1; raises ValueError where there is none.
+    """Return the mean of clock / highest clock, 0 to 1; raise ValueError without a frequency policy.
 
-    Low on a device that has nothing to do as well: its governor lets it rest.
+    It is low on an idle device as well, whose governor lowers the clock.
     """
     shares = [share for folder in policies if (share := _frequency(folder)) is not None]
     if not shares:
@@ -129,7 +130,7 @@ def _frequency(folder: Path) -> float | None:
 
 
 class Throttling:
-    """Whether the device holds its clock down now, by its firmware's flags or by the CPU's own counters."""
+    """Detector of throttling, by the flags of the device's firmware or by the CPU's own counters."""
 
     def __init__(
         self, root: Path, cpus: Collection[int], *, mailbox: Callable[[Path], int] = lambda device: _ask(device)
@@ -146,14 +147,17 @@ class Throttling:
         self._before: int | None = None
 
     def now(self) -> float:
-        """1 or 0; counters tell it from the second call on. Raises ValueError where nothing tells it."""
+        """Return 1 if the device throttles now, else 0; raise ValueError if that is unknown.
+
+        Counters show it from the second call on.
+        """
         flags = self._flags()
         if flags is not None:
             return float(bool(flags & NOW_BITS))
         counts = [int(text) for file in self._counters if (text := read_text(file).strip()).isdecimal()]
         before, self._before = self._before, sum(counts) if counts else None
         if before is None or self._before is None:
-            raise ValueError("no flags, and no counters read twice")
+            raise ValueError("no firmware flags, and no two counts to compare")
         return float(self._before > before)
 
     def _flags(self) -> int | None:
@@ -170,8 +174,8 @@ class Throttling:
 
 
 def _ask(device: Path) -> int:
-    """The flags from the Raspberry Pi's mailbox: property 0x00030046, get throttled."""
-    import fcntl  # Linux alone has it, and the device
+    """Read the flags from the Raspberry Pi's mailbox: property 0x00030046, get throttled."""
+    import fcntl  # only Linux has this module, and the device
 
     request = bytearray(struct.pack("=7I", 28, 0, 0x00030046, 4, 0, 0, 0))
     code = 0xC0000000 | struct.calcsize("P") << 16 | 100 << 8  # _IOWR(100, 0, char *)
@@ -184,7 +188,7 @@ def _ask(device: Path) -> int:
 
 
 def _folders(base: Path, pattern: str) -> tuple[Path, ...]:
-    """What matches below `base`, in order; nothing where it cannot be listed."""
+    """Return the paths that match below `base`, in order; none if it cannot be listed."""
     try:
         return tuple(sorted(base.glob(pattern)))
     except (OSError, ValueError):

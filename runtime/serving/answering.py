@@ -28,15 +28,15 @@ from gearshift.runtime.serving.record import ObjectiveChange, RequestRecord
 from gearshift.runtime.serving.request import Backlog, Request
 
 FINISH_MS = 0.2
-"""Kept back from the slack for softmax and the answer, behind the graph. All but tokenizing
-and the graph took 0.15 ms (median; 0.3 ms at the 95th percentile) on a busy two-core x86 machine."""
+"""Time in ms reserved out of the slack for softmax and the answer, after the graph. Everything but tokenizing and the
+graph took 0.15 ms (median; 0.3 ms at the 95th percentile) on a busy two-core x86 machine."""
 
 
 class Answering:
-    """Answers requests with the subnet that the controller decides for.
+    """Pipeline of a request: decide, run, read the answer, learn, log.
 
-    Safe for several threads: they share the controller, one after another, and the session, at once.
-    `slow_loop` gives caps and signals, `cascade` answers before the graph where its DAN is sure.
+    Safe for several threads: they use the controller one after another, and the session concurrently.
+    `slow_loop`: source of caps and signals. `cascade`: answers before the graph if its DAN is sure.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class Answering:
         self._sensed: Snapshot | None = None
 
     def answer(self, request: Request, backlog: Backlog = ()) -> Any:
-        """Answer a request: an answer, or a list of answers for a list.
+        """Answer a request; return one answer, or a list of answers for a list of texts.
 
-        Raises BundleError where the graph fails, DeadlineTooShortError where nothing fits and that is refused.
+        Raises BundleError if the graph fails, DeadlineTooShortError if no subnet fits and the objective refuses that.
         """
         future, encoded = request.future, request.encoded
         turn = request.tokenized_s if future is None else self._clock()
@@ -90,7 +90,7 @@ class Answering:
         self._pinned = name
 
     def shed(self, request: Request) -> None:
-        """Take in a request that was dropped, since its deadline went by before its turn."""
+        """Record a request that was shed: its deadline passed before its turn."""
         now = self._clock()
         if request.deadline_ms is not None:
             with self._lock:
@@ -111,7 +111,7 @@ class Answering:
         )
 
     def steer(self, changes: Wanted) -> None:
-        """Decide by another objective from the next request on; fields that are not named stay."""
+        """Decide by another objective from the next request on; fields that are not named keep their values."""
         with self._lock:
             objective = replace(self._controller.objective, **changes)
             self._controller.steer(objective)
@@ -120,7 +120,7 @@ class Answering:
 
     @property
     def caps(self) -> Caps:
-        """Caps of the slow loop's last look."""
+        """Caps after the slow loop's last look."""
         return NO_CAPS if self._slow_loop is None else self._slow_loop.caps
 
     @property
@@ -137,7 +137,7 @@ class Answering:
             self._log.write(record)
 
     def _read(self, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[..., Answer]:
-        """The answer for one text, but for the facts of its run."""
+        """Read the answer for one text: a function that completes it by the facts of its run."""
         if self._task.per_token:
             output = output[: encoded.tokens[row]]
         return read_answer(self._task.name, output, encoded.encodings[row], encoded.parts[row], self._labels)
@@ -145,7 +145,7 @@ class Answering:
     def _decide(
         self, request: Request, started: float, backlog: Backlog, *, sure: bool
     ) -> tuple[Decision, RequestRecord]:
-        """Decide for a request whose work starts now, and begin its record."""
+        """Decide for a request that starts now; return the decision and the record of the request so far."""
         encoded, deadline_ms, queued = request.encoded, request.deadline_ms, request.future is not None
         slack = None if deadline_ms is None else deadline_ms - (started - request.arrival_s) * 1e3 - FINISH_MS
         loop, controller = self._slow_loop, self._controller
@@ -187,14 +187,14 @@ class Answering:
         )
 
     def _sense(self, loop: SlowLoop, now: float) -> None:
-        """Give the controller the loop's last snapshot, once, as of when it was taken."""
+        """Give the controller the loop's last snapshot, once, with the moment at which it was taken."""
         snapshot = loop.snapshot
         if snapshot is not None and snapshot is not self._sensed:
             self._sensed = snapshot
             self._controller.sense(snapshot, now - loop.age_s(snapshot))
 
     def _learn(self, decision: Decision, record: RequestRecord) -> None:
-        """Take in how a request went."""
+        """Give the controller the outcome of a request to learn from."""
         assert record.run_ms is not None
         with self._lock:
             record.learnt_s = now = self._clock()
@@ -213,7 +213,7 @@ def _too_short(record: RequestRecord) -> DeadlineTooShortError:
 def _finish(
     finished: list[Callable[..., Answer]], decision: Decision, record: RequestRecord, encoded: Encoded
 ) -> list[Answer]:
-    """The answers with the facts of their run."""
+    """Return the answers, completed by the facts of their run."""
     return [
         finish(
             subnet=decision.name,

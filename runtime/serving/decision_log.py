@@ -1,4 +1,4 @@
-"""One line of JSON for each request: what was decided, on what grounds, and how it went."""
+"""The decision log: one line of JSON for each request, with the decision, its inputs and its outcome."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ logger = logging.getLogger(__name__)
 
 
 class DecisionLog:
-    """A file that lines are appended to; safe to use from several threads. Raises StorageError on opening.
+    """Decision log that appends lines to a file; safe to use from several threads. Raises StorageError on opening.
 
-    A request never fails for its log: where a line cannot be written (a full disk), that is said once in
-    the program's log and no more lines follow.
+    A request never fails for its log: if a line cannot be written (a full disk), one warning goes to the program's log,
+    and no more lines follow.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._lock = threading.Lock()
         try:
-            self._file: Any = self._path.open("ab", buffering=0)  # each line is there at once, and whole
+            self._file: Any = self._path.open("ab", buffering=0)  # each line is written at once, and whole
             cut = _ends_within_a_line(self._path)
         except OSError as error:
             raise StorageError(
@@ -40,11 +40,11 @@ class DecisionLog:
             self._append(b"\n")
 
     def write(self, entry: LogHeader | RequestRecord | ObjectiveChange) -> None:
-        """Append one line. An engine writes its header first, and then a record for each request."""
+        """Append one line. An engine writes its header first, then a record for each request."""
         self._append((json.dumps(entry.to_dict(), ensure_ascii=False, allow_nan=False) + "\n").encode())
 
     def begin(self, controller: Controller, table: LatencyTable) -> None:
-        """Write the header of an engine whose controller begins with this table."""
+        """Write the header of an engine whose controller starts with this table."""
         self.write(
             LogHeader(
                 time=time.time(),
@@ -78,7 +78,7 @@ class DecisionLog:
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """What one engine wrote: its header, and its requests in the order in which they ended."""
+    """Part of a log that one engine wrote: its header, and its requests in the order in which they ended."""
 
     header: LogHeader
     records: tuple[RequestRecord, ...]
@@ -87,10 +87,10 @@ class LoggedRun:
 
 
 def read_log(path: str | Path) -> tuple[LoggedRun, ...]:
-    """The runs of a decision log: one for each engine that wrote to the file, the first one first.
+    """Read the runs of a decision log: one for each engine that wrote to the file, in the order of writing.
 
-    A line that was cut off, because its program was killed (the last one of a run), is left out. Raises DataError
-    with file and line for anything else that a log does not have, and where there is no header at all.
+    The last line of a run is left out if it was cut off, because its program was killed. Raises DataError with file and
+    line for anything else that does not belong in a log, and for a file without a header.
     """
     headers: list[LogHeader] = []
     records: list[list[RequestRecord]] = []
@@ -99,7 +99,7 @@ def read_log(path: str | Path) -> tuple[LoggedRun, ...]:
     for number, line in enumerate(_lines(Path(path)), start=1):
         try:
             raw = json.loads(line)
-        except ValueError:  # also bytes that are no text, a character that was cut in two
+        except ValueError:  # includes bytes that are not UTF-8, such as a character that was cut in two
             if cut is not None:
                 raise _unreadable(path, cut) from None
             cut = number
@@ -107,7 +107,7 @@ def read_log(path: str | Path) -> tuple[LoggedRun, ...]:
         raw = modern(raw) if isinstance(raw, dict) else {}
         kind = raw.get("kind")
         if kind not in ("header", "request", "objective"):
-            raise DataError(f"{path}, line {number}: expected a header or a request of a decision log, found another")
+            raise DataError(f"{path}, line {number}: expected a header or a request of a log, found something else")
         if cut is not None and kind != "header":
             raise _unreadable(path, cut)
         cut = None
@@ -144,7 +144,7 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def _ends_within_a_line(path: Path) -> bool:
-    """Whether something follows the last line end; never of what is no plain file, such as a pipe."""
+    """Return whether something follows the last line end; False for anything but a plain file, such as a pipe."""
     if not path.is_file() or not path.stat().st_size:
         return False
     with path.open("rb") as file:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gearshift.errors import InputError
+from gearshift.number_checks import is_whole
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 from gearshift.runtime.sensors.memory import resident_bytes
 from gearshift.runtime.serving.record import IN_TIME, LATE, RequestRecord
@@ -18,28 +19,29 @@ if TYPE_CHECKING:
     from gearshift.runtime.serving.metrics_server import MetricsServer
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""Upper bounds of the buckets of times: from a small subnet on a fast core to what nobody waits for."""
+"""Upper bounds in seconds of the buckets of times: from a small subnet on a fast core to longer than anyone waits."""
 
 RATIOS = (0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0)
-"""Upper bounds of observed / predicted: the share up to 1 is the tail's coverage."""
+"""Upper bounds of the buckets of observed / predicted time: the share up to 1 is the tail's coverage."""
 
 ERROR_KINDS = 32
-"""Kinds of errors that are counted apart, so that memory stays bounded; further ones are `other`."""
+"""Number of kinds of errors with a count of their own, so that memory stays bounded; further ones are `other`."""
 
 NO_SUBNET = "none"
 
 MOST_NOTED = 64
-"""Requests that may wait to be counted: behind a graph, whose weights fill the caches, that takes ten times as long."""
+"""Number of records that may wait to be counted: right after a graph, whose weights fill the CPU's caches, counting
+takes ten times as long."""
 
 
 def check_port(port: object) -> None:
-    """Raise InputError where this is no port; 0 means any free one."""
-    if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+    """Raise InputError for anything but a port number; 0 means any free port."""
+    if not is_whole(port, 0, 65535):
         raise InputError(f"metrics_port: expected a whole number from 0 to 65535, got {port!r}")
 
 
 class Histogram:
-    """Counts of values by upper bound, their number and their sum. Not safe for several threads by itself."""
+    """Histogram of values: counts by upper bound, total count and sum. Not safe for several threads by itself."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = tuple(bounds)
@@ -52,7 +54,7 @@ class Histogram:
         self._sum += value
 
     def samples(self, name: str) -> Iterable[str]:
-        """Lines of exposition format 0.0.4: buckets count all that is below their bound."""
+        """Yield the lines of exposition format 0.0.4, in which buckets are cumulative."""
         total = 0
         for bound, count in zip((*self._bounds, "+Inf"), self._counts, strict=True):
             total += count
@@ -62,9 +64,9 @@ class Histogram:
 
 
 class Metrics:
-    """What an engine's requests add up to. Safe to use from several threads; the memory is that of the pool.
+    """Counters and histograms of an engine. Safe to use from several threads; the pool's size bounds the memory.
 
-    `accuracies`: those of the pool, by name; a switch to a more accurate subnet is one up.
+    `accuracies`: accuracy of every subnet of the pool, by name; a switch to a more accurate subnet counts as `up`.
     """
 
     def __init__(self, accuracies: Mapping[str, float]) -> None:
@@ -81,15 +83,15 @@ class Metrics:
         self._latency, self._queue, self._ratio = Histogram(SECONDS), Histogram(SECONDS), Histogram(RATIOS)
 
     def serve(self, port: int) -> int:
-        """Serve `text` at http://127.0.0.1:port/metrics until `close`; 0 takes any free port. Gives the port.
+        """Serve `text` at http://127.0.0.1:port/metrics until `close`; return the port. Port 0 takes any free one.
 
-        Raises InputError for a port that is taken, or a second one.
+        Raises InputError for a port that is taken, and for a second call.
         """
-        from gearshift.runtime.serving.metrics_server import MetricsServer  # http.server, which few devices need
+        from gearshift.runtime.serving.metrics_server import MetricsServer  # loads http.server, which few devices need
 
         check_port(port)
         if self._server is not None:
-            raise InputError(f"metrics_port: this engine serves them on {self._server.port} already")
+            raise InputError(f"metrics_port: this engine already serves its metrics on port {self._server.port}")
         self._server = MetricsServer(port, self.text)
         return self._server.port
 
@@ -99,7 +101,7 @@ class Metrics:
             self._server.close()
 
     def note(self, record: RequestRecord) -> None:
-        """Take in one request; it is counted later, with others, so that the request itself need not wait for it."""
+        """Take in one request; it is counted later, with others, so that the request itself does not wait for it."""
         self._noted.append(record)
         if len(self._noted) >= MOST_NOTED:
             with self._lock:
@@ -126,7 +128,7 @@ class Metrics:
             self._ratio.observe(record.run_ms / record.predicted_ms)
 
     def stats(self) -> dict[str, Any]:
-        """The counts that `Engine.stats` gives."""
+        """Return the counts of `Engine.stats`."""
         with self._lock:
             self._count_all()
             subnets = dict.fromkeys(self._accuracies, 0)
@@ -142,7 +144,7 @@ class Metrics:
             return {**counts, "switches": self._switches.total(), "subnets": subnets}
 
     def text(self) -> str:
-        """Everything in Prometheus's text format, exposition format 0.0.4."""
+        """Return all metrics in Prometheus's text format, exposition format 0.0.4."""
         with self._lock:
             self._count_all()
             lines = [

@@ -1,4 +1,4 @@
-"""Serves the metrics of an engine to this machine alone."""
+"""HTTP server for the metrics of an engine, reachable from this machine alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from gearshift.errors import InputError
 LOOPBACK = "127.0.0.1"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PATIENCE_S = 5.0
-"""How long a client may take to say what it wants; others wait behind it."""
+"""Seconds that a client may take to send its request; other clients wait behind it."""
 
 
 class MetricsServer:
-    """Answers GET /metrics on 127.0.0.1 with what `text` gives, in a thread of its own until `close`.
+    """HTTP server that answers GET /metrics on 127.0.0.1 with `text()`, in a thread of its own until `close`.
 
     Raises InputError for a port that is taken, or not allowed.
     """
@@ -36,7 +36,7 @@ class MetricsServer:
 
     @property
     def port(self) -> int:
-        """The port that is served."""
+        """Port that is served."""
         return int(self._server.server_address[1])
 
     def close(self) -> None:
@@ -49,7 +49,7 @@ class MetricsServer:
 
     def _serve(self) -> None:
         while not self._closed:
-            self._server.handle_request()  # not `serve_forever`, which looks twice a second whether it is to end
+            self._server.handle_request()  # not `serve_forever`, which wakes twice a second to see whether to end
 
 
 def _handler(text: Callable[[], str]) -> type[BaseHTTPRequestHandler]:
@@ -68,6 +68,6 @@ def _handler(text: Callable[[], str]) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
         def log_message(self, format: str, *values: Any) -> None:
-            """Nothing: a library does not write to its program's standard error."""
+            """Do nothing: a library does not write to its program's standard error."""
 
     return Handler

@@ -1,4 +1,4 @@
-"""Requests that wait for their turn: the earliest deadline first, and no more than there is room for."""
+"""Bounded queue of requests, the earliest deadline first."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from gearshift.errors import InputError, QueueFullError
+from gearshift.number_checks import is_whole
 
 Item = TypeVar("Item")
 
 LIMIT = 1000
-"""Requests that may wait: at a millisecond each, the last one waits for a second."""
+"""Default number of requests that may wait: at a millisecond each, the last one waits for a second."""
 
 
 def check_limit(limit: object) -> None:
-    """Raise InputError where this is no number of requests that may wait."""
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+    """Raise InputError for anything but a whole number of at least 1."""
+    if not is_whole(limit, 1):
         raise InputError(f"queue limit: expected a whole number of at least 1, got {limit!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting(Generic[Item]):
-    """One that waits."""
+    """Item that waits in the queue."""
 
     item: Item
     due_s: float
-    """When its deadline is, on the caller's clock; infinity where there is none."""
+    """Moment of its deadline in seconds on the caller's clock; infinity without one."""
 
 
 class DeadlineQueue(Generic[Item]):
-    """A bounded queue in the order of deadlines (earliest deadline first, Liu and Layland 1973).
+    """Bounded queue in the order of deadlines (earliest deadline first, Liu and Layland 1973).
 
-    Those without a deadline come last, and equal deadlines in the order of arrival. Not safe for several threads by
-    itself. Raises InputError where the limit is no whole number of at least 1.
+    Items without a deadline come last; equal deadlines keep the order of arrival. Raises InputError if the limit is not
+    a whole number of at least 1. Not safe for several threads by itself.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -48,7 +49,7 @@ class DeadlineQueue(Generic[Item]):
         return len(self._heap)
 
     def push(self, item: Item, due_s: float = math.inf) -> None:
-        """Let one wait; raises QueueFullError where there is no room."""
+        """Add an item; raise QueueFullError if the queue is full."""
         if len(self._heap) >= self._limit:
             raise QueueFullError(
                 f"{self._limit} requests wait already, which is the limit; send fewer, ask again later, "
@@ -57,14 +58,14 @@ class DeadlineQueue(Generic[Item]):
         heapq.heappush(self._heap, (due_s, next(self._arrivals), Waiting(item, due_s)))
 
     def pop(self) -> Waiting[Item]:
-        """The one with the earliest deadline, which waits no more; raises IndexError where none waits."""
+        """Remove and return the item with the earliest deadline; raise IndexError if the queue is empty."""
         return heapq.heappop(self._heap)[2]
 
     def most_urgent(self, count: int) -> list[Waiting[Item]]:
-        """Those with the earliest deadlines, at most `count`, in order; they go on waiting."""
+        """Return the items with the earliest deadlines, at most `count`, in order; they stay in the queue."""
         found: list[Waiting[Item]] = []
         reached = [(self._heap[0], 0)] if self._heap else []
-        while reached and len(found) < count:  # down from the top of the heap: the time does not grow with the queue
+        while reached and len(found) < count:  # walks down from the heap's root: the time does not grow with the queue
             entry, place = heapq.heappop(reached)
             found.append(entry[2])
             for below in (2 * place + 1, 2 * place + 2):
@@ -73,7 +74,7 @@ class DeadlineQueue(Generic[Item]):
         return found
 
     def remove(self, item: Item) -> bool:
-        """Whether that very item waited; it does no more."""
+        """Remove this very item (by identity); return whether it was in the queue."""
         for place, entry in enumerate(self._heap):
             if entry[2].item is item:
                 self._heap[place] = self._heap[-1]
@@ -83,7 +84,7 @@ class DeadlineQueue(Generic[Item]):
         return False
 
     def drain(self) -> list[Waiting[Item]]:
-        """All that wait, in order; none does afterwards."""
+        """Remove and return all items, in order."""
         everyone = [entry[2] for entry in sorted(self._heap)]
         self._heap.clear()
         return everyone

@@ -1,4 +1,4 @@
-"""What is kept of a request and of the engine that ran it: all that a replay or a plot needs, as plain values."""
+"""Records of a request and of the engine that ran it: plain values, sufficient for a replay or a plot."""
 
 from __future__ import annotations
 
@@ -7,90 +7,93 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from gearshift.device_profiles.profile import LatencyTable, ProfileError
+from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import DataError
+from gearshift.number_checks import is_finite, is_whole
 from gearshift.runtime.batches import Work, work_of
 from gearshift.runtime.policy.objective import BEST_EFFORT, DEFAULT_TUNING, REJECT, Objective, Tuning
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
+from gearshift.schema import Schema
 
-SCHEMA_VERSION = 2
-"""Schema version of the lines of a log. The header names it; `modern` reads older lines, newer ones are refused."""
+SCHEMA = Schema(version=2, advice="use the gearshift it is of", error=DataError)
+"""Schema of the lines of a log. The header names the version; `modern` reads older lines, newer ones are refused."""
 
 IN_TIME, LATE, NO_DEADLINE = "in_time", "late", "no_deadline"
-"""How a request that was answered ended; one that was not ends as its `error`."""
+"""Outcomes of a request that was answered; the outcome of any other is its `error`."""
 
 
 @dataclass(slots=True, kw_only=True)
 class RequestRecord:
-    """One request (a list of texts is one): what was known, what was decided, and how it went.
+    """Record of one request (a list of texts is one): its inputs, its decision and its outcome.
 
-    What never came to pass is None: a request that was shed has no subnet, one without deadline no slack.
+    A field is None if it does not apply: a request that was shed has no subnet, one without a deadline no slack.
     """
 
     arrival_s: float
-    """When it arrived, in seconds on the engine's clock: only differences mean something."""
+    """Moment of the arrival in seconds on the engine's clock: only differences have a meaning."""
     time: float = 0.0
-    """When it was noted, in seconds since 1970."""
+    """Moment of the record in seconds since 1970."""
     tokens: tuple[int, ...] = ()
-    """Tokens of each text, without padding; empty where it was not tokenized."""
+    """Number of tokens of each text, without padding; empty if it was not tokenized."""
     deadline_ms: float | None = None
-    """From the arrival on."""
+    """Deadline in ms from the arrival on; None without one."""
     slack_ms: float | None = None
-    """What was left for the graph when the subnet was picked."""
+    """Time in ms left for the graph when the subnet was chosen."""
     waited_ms: float = 0.0
-    """In the queue of `submit`."""
+    """Time in ms in the queue of `submit`."""
     queued: bool = False
-    """Whether it came by `submit` and could wait."""
+    """Whether it came through `submit` and could wait."""
     backlog: tuple[tuple[Work, float], ...] = ()
-    """(work, slack in ms) of those that waited behind it when the subnet was picked; endless without deadline."""
+    """(work, slack in ms) of the requests that waited behind it when the subnet was chosen; slack is infinite without a
+    deadline."""
     tokenizing_ms: float = 0.0
     subnet: str | None = None
     reason: str | None = None
-    """As in `policy.Decision`."""
+    """Reason of the decision, as in `policy.Decision`."""
     expected_ms: float | None = None
-    """The latency table's median for such texts."""
+    """Median in ms for such texts on the unloaded device, by the latency table."""
     predicted_ms: float | None = None
-    """expected_ms x factor: what the graph was to stay under."""
+    """Bound in ms that the graph was predicted to stay under: expected_ms x factor."""
     factor: float | None = None
-    """The tail of the slow-down when the subnet was picked."""
+    """Tail of the slow-down when the subnet was chosen."""
     run_ms: float | None = None
-    """Time of the graph."""
+    """Time of the graph in ms."""
     latency_ms: float | None = None
-    """From the arrival to the finished answer."""
+    """Time in ms from the arrival to the finished answer."""
     met: bool | None = None
-    """Whether the answer came by the deadline; None without a deadline or an answer."""
+    """Whether the answer kept the deadline; None without a deadline or an answer."""
     learnt_s: float | None = None
-    """When the controller took in how it went, on the same clock as `arrival_s`."""
+    """Moment in seconds at which the controller learnt from the outcome, on the same clock as `arrival_s`."""
     slow_down: float | None = None
-    """The slow-down as it was believed to be after this request."""
+    """Estimated slow-down after this request."""
     level: int = 0
-    """First rung of the ladder that caps and back-off left to this request."""
+    """First rung of the ladder that caps and back-off allowed for this request."""
     caps: Caps = NO_CAPS
-    """The caps alone; where `level` is lower down than they say, back-off held the rungs above it."""
+    """Caps alone; if `level` is further down the ladder, back-off held back the rungs above it."""
     signals: Mapping[str, float] = field(default_factory=dict)
-    """What the sensors said, those alone that were known: `others_cpu` .7, `memory_available_mb` 512 and so on."""
+    """Sensor signals that were known, by name: `others_cpu` .7, `memory_available_mb` 512 and so on."""
     error: str | None = None
-    """Kind of the failure where there was no answer, such as `shed` or `cancelled`."""
+    """Kind of the failure if there was no answer, such as `shed` or `cancelled`; else None."""
 
     @property
     def work(self) -> Work:
-        """What its texts ask of the graph."""
+        """Work of the request: tokens and number of texts of each call of the graph."""
         return work_of(self.tokens)
 
     @property
     def ratio(self) -> float | None:
-        """Observed / expected time of the graph: the slow-down of this one request."""
+        """Slow-down of this one request: observed / expected time of the graph."""
         return None if self.run_ms is None or not self.expected_ms else self.run_ms / self.expected_ms
 
     @property
     def outcome(self) -> str:
-        """`in_time`, `late`, `no_deadline`, or the kind of the error."""
+        """Outcome: `in_time`, `late`, `no_deadline`, or the kind of the error."""
         if self.error is not None:
             return self.error
         return NO_DEADLINE if self.met is None else IN_TIME if self.met else LATE
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON; a number that is not finite, which JSON does not have, is None."""
+        """Return plain values by name, for JSON; a number that is not finite, which JSON lacks, becomes None."""
         return {
             "kind": "request",
             **{name: _plain(getattr(self, name)) for name in _NUMBERS_AND_NAMES},
@@ -102,45 +105,46 @@ class RequestRecord:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> RequestRecord:
-        """The record that `to_dict` wrote; raises DataError that says what is wrong with it."""
-        values = _named_fields("request", raw, {one.name for one in fields(cls)})
-        try:
-            caps = Caps(largest=_whole(values["caps"]["largest"]), reasons=tuple(map(str, values["caps"]["reasons"])))
-            tokens = tuple(map(_whole, values["tokens"]))
-            backlog = tuple(
-                (_work(work), math.inf if slack is None else _number(slack)) for work, slack in values["backlog"]
-            )
-            signals = {str(name): _number(value) for name, value in values["signals"].items()}
-            plain = {name: _PLAIN_KINDS[name](values[name]) for name in _NUMBERS_AND_NAMES}
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
-            raise DataError(f"a request that cannot be used ({error})") from error
+        """Read the record that `to_dict` wrote; raises DataError that says what is wrong with it."""
+        return SCHEMA.read_part(raw, cls.from_fields, "a request")
+
+    @classmethod
+    def from_fields(cls, raw: Mapping[str, Any]) -> RequestRecord:
+        values = _named_fields(raw, {one.name for one in fields(cls)})
+        caps = Caps(largest=_whole(values["caps"]["largest"]), reasons=tuple(map(str, values["caps"]["reasons"])))
+        tokens = tuple(map(_whole, values["tokens"]))
+        backlog = tuple(
+            (_work(work), math.inf if slack is None else _number(slack)) for work, slack in values["backlog"]
+        )
+        signals = {str(name): _number(value) for name, value in values["signals"].items()}
+        plain = {name: _PLAIN_KINDS[name](values[name]) for name in _NUMBERS_AND_NAMES}
         return cls(**{**plain, "tokens": tokens, "backlog": backlog, "caps": caps, "signals": signals})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogHeader:
-    """What was the same for all requests of one engine: with it a replay needs neither bundle nor profile."""
+    """Header of one engine's part of a log: with it a replay needs neither bundle nor profile."""
 
     time: float
-    """When the engine was ready, in seconds since 1970."""
+    """Moment at which the engine was ready, in seconds since 1970."""
     objective: Objective
     """Service objective of the engine when it was ready."""
     ladder: tuple[str, ...]
-    """Subnets that were switched between, the most accurate first."""
+    """Names of the subnets of the ladder, the most accurate first."""
     accuracies: Mapping[str, float]
-    """Of every subnet of the pool, by the bundle's metric."""
+    """Accuracy of every subnet of the pool, by the bundle's metric."""
     table: LatencyTable
-    """Medians by subnet and length, with bundle hash, precision, provider and threads."""
+    """Latency table: medians by subnet and length, with bundle hash, precision, provider and threads."""
     tuning: Tuning = DEFAULT_TUNING
-    """Constants of its latency model."""
+    """Constants of the engine's latency model."""
     dan: str | None = None
-    """Name of the DAN among these; not in the log where there is none."""
+    """Name of the DAN on the ladder; None, and absent from the log, without one."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {
             "kind": "header",
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SCHEMA.version,
             "time": self.time,
             "objective": asdict(self.objective),
             "tuning": asdict(self.tuning),
@@ -152,53 +156,54 @@ class LogHeader:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> LogHeader:
-        """The header that `to_dict` wrote; raises DataError that says what is wrong with it."""
-        version = raw.get("schema_version")
-        if version != SCHEMA_VERSION:
-            raise DataError(f"expected schema version {SCHEMA_VERSION}, found {version!r}; use the gearshift it is of")
-        values = _named_fields("header", {"dan": None, **raw}, {one.name for one in fields(cls)} | {"schema_version"})
-        try:
-            header = cls(
-                time=_number(values["time"]),
-                objective=Objective(**values["objective"]),
-                tuning=Tuning(**values["tuning"]),
-                ladder=tuple(map(str, values["ladder"])),
-                accuracies={str(name): _number(value) for name, value in values["accuracies"].items()},
-                table=LatencyTable.from_dict(values["table"]),
-                dan=_optional_name(values["dan"]),
-            )
-        except (TypeError, ValueError, KeyError, AttributeError, ProfileError) as error:
-            raise DataError(f"a header that cannot be used ({error})") from error
+        """Read the header that `to_dict` wrote; raises DataError that says what is wrong with it."""
+        return SCHEMA.read_object(raw, cls.from_fields, "a header")
+
+    @classmethod
+    def from_fields(cls, raw: Mapping[str, Any]) -> LogHeader:
+        """Make the header of the fields that `to_dict` wrote, but for the version."""
+        values = _named_fields({"dan": None, **raw}, {one.name for one in fields(cls)})
+        header = cls(
+            time=_number(values["time"]),
+            objective=Objective(**values["objective"]),
+            tuning=Tuning(**values["tuning"]),
+            ladder=tuple(map(str, values["ladder"])),
+            accuracies={str(name): _number(value) for name, value in values["accuracies"].items()},
+            table=LatencyTable.from_dict(values["table"]),
+            dan=_optional_name(values["dan"]),
+        )
         unknown = [n for n in header.ladder if n not in header.accuracies or n not in header.table.median_ms]
         if unknown or not header.ladder:
-            raise DataError(f"a header whose ladder is empty or has subnets without accuracy or times: {unknown}")
+            raise DataError(f"a ladder that is empty or has subnets without accuracy or times: {unknown}")
         return header
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectiveChange:
-    """A change of the service objective, for the requests behind it."""
+    """Change of the service objective, for the requests after it."""
 
     time: float
     """Moment of the change, in seconds since 1970."""
     objective: Objective
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {"kind": "objective", "time": self.time, "objective": asdict(self.objective)}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> ObjectiveChange:
-        """The change that `to_dict` wrote; raises DataError that says what is wrong with it."""
-        values = _named_fields("change of the objective", raw, {one.name for one in fields(cls)})
-        try:
-            return cls(time=_number(values["time"]), objective=Objective(**values["objective"]))
-        except (TypeError, ValueError) as error:
-            raise DataError(f"a change of the objective that cannot be used ({error})") from error
+        """Read the change that `to_dict` wrote; raises DataError that says what is wrong with it."""
+        return SCHEMA.read_part(raw, cls.from_fields, "a change of the objective")
+
+    @classmethod
+    def from_fields(cls, raw: Mapping[str, Any]) -> ObjectiveChange:
+        """Make the change of the fields that `to_dict` wrote."""
+        values = _named_fields(raw, {one.name for one in fields(cls)})
+        return cls(time=_number(values["time"]), objective=Objective(**values["objective"]))
 
 
 def modern(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A line of a log as this schema version has it.
+    """Convert a line of a log to this schema version.
 
     Version 1 had objective and tuning together as `steering`, and `reject` in place of `on_miss`.
     """
@@ -211,20 +216,20 @@ def modern(raw: Mapping[str, Any]) -> Mapping[str, Any]:
     if "reject" in steering:
         objective["on_miss"] = REJECT if steering["reject"] else BEST_EFFORT
     if raw.get("kind") == "header":
-        version = SCHEMA_VERSION if raw.get("schema_version") == 1 else raw.get("schema_version")
-        return {**others, "schema_version": version, "objective": objective, "tuning": tuning}
+        known = {"schema_version": SCHEMA.version} if raw.get("schema_version") == 1 else {}
+        return {**others, **known, "objective": objective, "tuning": tuning}
     return {**others, "kind": "objective", "objective": objective}
 
 
 _TUNING = tuple(one.name for one in fields(Tuning))
 
 
-def _named_fields(what: str, raw: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-    """The values but for `kind`, exactly those that are expected."""
+def _named_fields(raw: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    """Return the values without `kind`; raise DataError unless the fields are exactly the expected ones."""
     found = set(raw) - {"kind"}
     if found != names:
         odd = ", ".join(sorted(found ^ names))
-        raise DataError(f"a {what} with other fields than expected: {odd}")
+        raise DataError(f"missing or unknown fields: {odd}")
     return {name: raw[name] for name in names}
 
 
@@ -233,13 +238,13 @@ def _plain(value: Any) -> Any:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not is_finite(value):
         raise ValueError(f"expected a number, found {value!r}")
     return float(value)
 
 
 def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if not is_whole(value, 0):
         raise ValueError(f"expected a whole number, found {value!r}")
     return value
 

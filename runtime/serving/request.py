@@ -22,17 +22,17 @@ from gearshift.runtime.batches import Work
 from gearshift.runtime.inference.text import Encoded, TextEncoder
 
 FATAL_ONLY = 4
-"""Severity for onnxruntime's own log: errors are raised as well."""
+"""Severity of onnxruntime's own log: fatal errors alone, since errors are raised as well."""
 
 Backlog = Sequence[tuple[Work, float]]
-"""Work and slack in ms of the requests behind one, earliest deadline first."""
+"""Work and slack in ms of the requests that wait behind one, earliest deadline first."""
 
 
 class AnswerFuture(Future[Any]):
-    """A Future whose `cancel` also ends a call that runs: between two operators, so within a millisecond or so.
+    """Future whose `cancel` also ends a running call: between two operators, within a millisecond or so.
 
-    As with any Future, `cancel` of a running call gives False; its `result` then raises CancelledError, unless the
-    answer was there first.
+    As with any Future, `cancel` of a running call returns False. Its `result` then raises CancelledError, unless the
+    answer was ready first.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class AnswerFuture(Future[Any]):
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """Texts and their deadline, until they are answered. Moments are in seconds on the engine's clock."""
+    """Texts and their deadline, from arrival to answer. Moments are in seconds on the engine's clock."""
 
     encoded: Encoded
     single: bool
@@ -58,7 +58,7 @@ class Request:
     arrival_s: float
     tokenized_s: float
     deadline_ms: float | None
-    """Deadline from the arrival on; None without one."""
+    """Deadline in ms from the arrival on; None without one."""
     future: AnswerFuture | None
     """Future of a request that waits in the queue; None for one that is answered at once."""
 
@@ -71,7 +71,7 @@ class Request:
         clock: Callable[[], float],
         future: AnswerFuture | None = None,
     ) -> Request:
-        """Take in a text, a pair or a list of those; raises InputError for what is none, or no deadline."""
+        """Make a request of a text, a pair, or a list of those; raise InputError for any other text or deadline."""
         arrival_s = clock()
         deadline = checked_deadline(deadline_ms)
         single = not isinstance(text, list)
@@ -85,13 +85,13 @@ class Request:
 
     @property
     def due_s(self) -> float:
-        """Moment of the deadline; infinity without one."""
+        """Moment of the deadline in seconds; infinity without one."""
         return math.inf if self.deadline_ms is None else self.arrival_s + self.deadline_ms / 1e3
 
 
 def checked_deadline(deadline_ms: object) -> float | None:
-    """A deadline as requests take it; raises InputError for anything but a positive number or None."""
-    if deadline_ms is None or (type(deadline_ms) is float and 0 < deadline_ms < math.inf):  # at once: the usual ones
+    """Return a deadline in ms as a float or None; raise InputError for anything but a positive number or None."""
+    if deadline_ms is None or (type(deadline_ms) is float and 0 < deadline_ms < math.inf):  # the usual cases, at once
         return deadline_ms
     # A bool is a number in Python, but no deadline. A NaN compares as false.
     if isinstance(deadline_ms, numbers.Real) and not isinstance(deadline_ms, bool):
@@ -103,9 +103,9 @@ def checked_deadline(deadline_ms: object) -> float | None:
 
 
 class InFlight:
-    """Counts the requests in flight, each for the time of a `with in_flight:`, until it is closed.
+    """Counter of the requests in flight, each for the time of a `with in_flight:`, until it is closed.
 
-    Raises EngineClosedError after that, and in a fork: threads and locks do not survive one.
+    Entering raises EngineClosedError after that, and in a fork: threads and locks do not survive one.
     """
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class InFlight:
                 self._changed.notify_all()
 
     def close(self) -> bool:
-        """Wait until nothing is in flight; True in the call that closed it."""
+        """Close, and wait until nothing is in flight; return True from the first call only."""
         with self._changed:
             first, self._closed = not self._closed, True
             self._changed.wait_for(lambda: self._inside == 0)

@@ -1,7 +1,7 @@
-"""Answers requests that wait in a queue, one after another, in a thread of its own.
+"""The worker: a thread that answers queued requests one after another.
 
-One thread, since the graph already uses as many cores as the engine was given: two calls at once would each take
-longer than predicted. The thread starts with the first request and sleeps while none waits.
+One thread suffices, since the graph already uses as many cores as the engine was given: two calls at once would each
+take longer than predicted. The thread starts with the first request and sleeps while none waits.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from gearshift.runtime.serving.queue import DeadlineQueue
 from gearshift.runtime.serving.request import AnswerFuture, Backlog, InFlight, Request
 
 MOST_URGENT = 8
-"""Waiting requests that a decision looks at, the most urgent first, so that they can be answered in time too."""
+"""Number of waiting requests, the most urgent first, that a decision considers, so that they can be in time too."""
 
 
 class Worker:
-    """Takes requests with a Future until it is closed, or the program ends.
+    """Queue and thread for requests with a Future, until it is closed or the program ends.
 
-    `answer` gives the answer of one and those behind it, `shed` hears of those that came too late.
+    `answer`: answers a request, given its backlog. `shed`: records a request whose deadline passed in the queue.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def submit(self, request: Request) -> AnswerFuture:
-        """Let a request wait for its turn; raises QueueFullError or EngineClosedError."""
+        """Queue a request; raise QueueFullError or EngineClosedError."""
         with self._changed:
             if self._closed:
                 raise EngineClosedError("this engine is closed; load another one")
             if self._thread is None:
                 thread = threading.Thread(target=self._serve, name="gearshift-worker", daemon=True)
-                thread.start()  # where the system has no thread to give, nothing waits for one
+                thread.start()  # first: if the system has no thread left, nothing may wait for one
                 self._thread = thread
                 atexit.register(self._end, os.getpid())
             self._queue.push(request, request.due_s)
@@ -59,7 +59,7 @@ class Worker:
         return request.awaited
 
     def close(self) -> None:
-        """Finish the request that runs; those that wait get EngineClosedError. A second call does nothing."""
+        """Finish the running request; the waiting ones get EngineClosedError. A second call does nothing."""
         with self._changed:
             self._closed = True
             left = self._queue.drain()
@@ -73,7 +73,7 @@ class Worker:
         atexit.unregister(self._end)
 
     def _end(self, process: int) -> None:
-        """Close with the program, unless that is a fork: a thread that is still in onnxruntime then aborts it."""
+        """Close at the end of the program, which a thread still in onnxruntime would abort; do nothing in a fork."""
         if os.getpid() == process:
             self.close()
 
@@ -82,10 +82,10 @@ class Worker:
             return len(self._queue)
 
     def _forget(self, request: Request) -> None:
-        """Make room at once where one that waits was cancelled."""
+        """Remove a cancelled request from the queue at once, to make room."""
         with self._changed:
             waited = self._queue.remove(request)
-        if waited:  # nobody else will tell `concurrent.futures.wait` and `as_completed`
+        if waited:  # nothing else notifies `concurrent.futures.wait` and `as_completed`
             request.awaited.set_running_or_notify_cancel()
 
     def _serve(self) -> None:
@@ -101,7 +101,7 @@ class Worker:
             self._finish(request, now, backlog)
 
     def _finish(self, request: Request, now: float, backlog: Backlog) -> None:
-        """Answer a request whose turn it is, or say why not; nothing that goes wrong here ends the thread."""
+        """Answer the request whose turn it is, or set its exception; no failure here ends the thread."""
         future = request.awaited
         if not future.set_running_or_notify_cancel():
             return
@@ -117,7 +117,7 @@ class Worker:
                 answer = self._answer(request, backlog)
         except BaseException as error:
             cancelled = future.run_options.terminate and not isinstance(error, DeadlinePassedError)
-            # An exception refers to the frames it went through, and these to the future: broken here.
+            # An exception refers to the frames it passed through, and these to the future: break the cycle.
             future.set_exception(CancelledError() if cancelled else error.with_traceback(None))
         else:
             with contextlib.suppress(CancelledError):

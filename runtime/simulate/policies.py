@@ -1,6 +1,6 @@
-"""The policies that the simulator compares: ours, what others have published, and two oracles.
+"""Policies that the simulator compares: ours, published ones, and two oracles.
 
-Each but the oracles knows what ours knows: table, length, slack, those waiting, and the signals.
+All but the oracles have the same inputs as ours: latency table, length, slack, waiting requests, and signals.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NORMAL = NormalDist()
 
 
 class Ours:
-    """The controller of the engine."""
+    """Policy of the engine: its controller."""
 
     def __init__(self, machine: Machine, **settings: Any) -> None:
         ladder = machine.ladder
@@ -60,7 +60,7 @@ class Ours:
 
 
 class Rival:
-    """What the others share: they need neither signals nor outcomes unless they say so."""
+    """Base of the other policies: it ignores signals and outcomes."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -68,30 +68,30 @@ class Rival:
         self.last = len(machine.ladder.names) - 1
 
     def sense(self, snapshot: Snapshot, now: float) -> None:
-        """Nothing."""
+        """Ignore the signals."""
 
     def shed(self, work: Work, arrival_s: float, deadline_ms: float) -> None:
-        """Nothing."""
+        """Ignore a request that was shed."""
 
     def record(self, turn: Turn, rung: int, run_ms: float, met: bool, now: float) -> None:
-        """Nothing."""
+        """Ignore the outcome."""
 
     def decide(self, turn: Turn) -> tuple[int, float]:
         return self.pick(turn), math.nan
 
     def pick(self, turn: Turn) -> int:
-        """The rung."""
+        """Return the rung for this turn."""
         raise NotImplementedError
 
     def within(self, turn: Turn, factor: float) -> int:
-        """The most accurate rung whose median x factor fits the slack, else the fastest."""
+        """Return the most accurate rung whose median x factor fits the slack, else the fastest."""
         return next(
             (rung for rung in range(turn.cap, self.last) if turn.costs[rung] * factor <= turn.slack_ms), self.last
         )
 
 
 class Static(Rival):
-    """One rung for everything: 0 the largest, 1 the smallest, as a share of the ladder or as a number."""
+    """One rung for every request: `share` of the ladder, from 0 the most accurate to 1 the fastest, or `rung`."""
 
     def __init__(self, machine: Machine, *, share: float | None = None, rung: int = 0) -> None:
         super().__init__(machine)
@@ -102,8 +102,8 @@ class Static(Rival):
 
 
 class CpuStepper(Rival):
-    """Dynamic-OFA (Lou et al. 2021): a step down when the mean of `window` latencies is above the constraint or
-    others use more than `high` of the CPU, a step up when they use less than `low`."""
+    """Dynamic-OFA (Lou et al. 2021): one rung down if the mean of `window` latencies is above the constraint or other
+    processes use more than the share `high` of the CPU; one rung up if they use less than `low`."""
 
     def __init__(self, machine: Machine, *, window: int = 20, high: float = 0.7, low: float = 0.3) -> None:
         super().__init__(machine)
@@ -131,8 +131,8 @@ class CpuStepper(Rival):
 
 
 class Schmitt(Rival):
-    """INFaaS (Romero et al. 2021): interference is flagged where observed / profiled passes `on`, and cleared after
-    `votes` in a row below `off`; while flagged, profiled times count `on`-fold."""
+    """INFaaS (Romero et al. 2021): interference is flagged if observed / profiled time exceeds `on`, and cleared after
+    `votes` in a row below `off`. While it is flagged, profiled times are multiplied by `on`."""
 
     def __init__(self, machine: Machine, *, on: float = 2.5, off: float = 1.5, votes: int = 10) -> None:
         super().__init__(machine)
@@ -152,8 +152,8 @@ class Schmitt(Rival):
 
 
 class SlackFit(Rival):
-    """SuperServe (Khare et al. 2025), batches of one: the slack of the most urgent request, in `buckets` even steps
-    of the profiled times, x `safety`."""
+    """SuperServe (Khare et al. 2025) for batches of one: the slack of the most urgent request is rounded down to one of
+    `buckets` equal steps, and the most accurate rung whose profiled time x `safety` fits is chosen."""
 
     def __init__(self, machine: Machine, *, safety: float = 1.1, buckets: int = 32) -> None:
         super().__init__(machine)
@@ -167,8 +167,8 @@ class SlackFit(Rival):
 
 
 class Kalman(Rival):
-    """ALERT (Wan et al. 2020): a Kalman filter of the slow-down, its process noise set by the innovations; the rung of
-    the highest expected accuracy, accuracy x probability of being in time."""
+    """ALERT (Wan et al. 2020): a Kalman filter of the slow-down, whose innovations set its process noise. The rung of
+    the highest expected accuracy is chosen: accuracy x probability of being in time."""
 
     def __init__(self, machine: Machine, *, noise: float = 1e-3, memory: float = 0.3, first: float = 0.1) -> None:
         super().__init__(machine)
@@ -196,7 +196,7 @@ class Kalman(Rival):
 
 
 class Present(Rival):
-    """An oracle that knows the slow-down of this moment, first calls, and how runs vary, but no single run."""
+    """Oracle that knows the slow-down of this moment, first calls and the distribution of runs, but no single run."""
 
     def __init__(self, machine: Machine, *, share: float = 0.99) -> None:
         super().__init__(machine)
@@ -221,8 +221,8 @@ class Present(Rival):
 
 
 class Future(Rival):
-    """An oracle that knows each run and all arrivals: the most accurate rung that makes none of the next `ahead`
-    requests late which the fastest would have answered in time. Greedy: not the optimum, but close to it."""
+    """Oracle that knows each run and all arrivals. It chooses the most accurate rung that makes late none of the next
+    `ahead` requests which the fastest rung would have answered in time. It is greedy: not optimal, but close."""
 
     def __init__(self, machine: Machine, *, ahead: int = 16) -> None:
         super().__init__(machine)

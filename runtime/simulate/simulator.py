@@ -1,12 +1,12 @@
-"""Runs a trace through a policy on a made-up machine: no time passes, and the same trace gives the same result.
+"""Simulator: runs a trace through a policy on a simulated machine, without real time and reproducibly.
 
-One server answers one request at a time, the one with the earliest deadline first; a request whose deadline
-has passed before its turn is dropped, under every policy. A run takes
+One server answers one request at a time, the earliest deadline first. Under every policy, a request whose deadline
+passes before its turn is shed. A run takes
 
     table median (subnet, length) x slow-down at its start x noise of the request x first-call factor
 
-where the first call, and any after a pause, takes FIRST_CALL times as long.
-The machine, as every policy, counts in rungs of the ladder: 0 is the most accurate.
+The first-call factor is FIRST_CALL for the first call and for any after a pause, else 1.
+Machine and policies count in rungs of the ladder: 0 is the most accurate.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from gearshift.runtime.serving.worker import MOST_URGENT
 from gearshift.runtime.simulate.traces import Trace
 
 FIRST_CALL = 1.15
+"""Factor on the time of the first call, and of any after a pause of IDLE_S."""
 
 DROPPED = -1
+"""Rung that stands for a request that was shed."""
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """What is switched between, the most accurate first, and its latency table."""
+    """Ladder of subnets, the most accurate first, with their accuracies and latency table."""
 
     names: tuple[str, ...]
     accuracies: tuple[float, ...]
@@ -41,92 +43,94 @@ class Ladder:
 
     @classmethod
     def of(cls, accuracies: Mapping[str, float], table: LatencyTable) -> Ladder:
-        """The ladder that the controller climbs, over a pool of these accuracies."""
+        """Return the ladder that the controller uses, over a pool of these accuracies."""
         names = ladder_of(accuracies, table)
         return cls(names, tuple(accuracies[name] for name in names), table)
 
     def costs(self, length: int) -> tuple[float, ...]:
-        """Median ms of each rung for one text of that length."""
+        """Return the median ms of each rung for one text of `length` tokens."""
         return tuple(predict(self.table, name, length) for name in self.names)
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What a policy is asked: the request whose turn it is, and those behind it, earliest deadline first."""
+    """Input of a policy: the request whose turn it is, and the waiting ones, earliest deadline first."""
 
     index: int
     work: Work
     costs: tuple[float, ...]
     """Median ms of each rung for this request."""
     slack_ms: float
+    """Time left until the deadline."""
     deadline_ms: float
+    """Deadline from the arrival on."""
     now: float
     cap: int
     """First rung that may be used."""
     waiting: Sequence[int]
-    """Indices of those behind."""
+    """Indices of the waiting requests."""
     backlog: Sequence[tuple[Work, float]]
-    """Their works and slacks in ms."""
+    """Work and slack in ms of each waiting request."""
 
 
 class Policy(Protocol):
-    """Picks a rung, and learns from how it went."""
+    """Policy that chooses a rung, and learns from the outcome."""
 
     def sense(self, snapshot: Snapshot, now: float) -> None:
         """Take in the signals."""
 
     def decide(self, turn: Turn) -> tuple[int, float]:
-        """The rung, and the time in ms that it is predicted to stay under; NaN where nothing is predicted."""
+        """Return the rung, and the ms that it is predicted to stay under; NaN without a prediction."""
 
     def record(self, turn: Turn, rung: int, run_ms: float, met: bool, now: float) -> None:
-        """Take in how long the request took."""
+        """Learn from the time of the run, and from whether the deadline was met."""
 
     def shed(self, work: Work, arrival_s: float, deadline_ms: float) -> None:
-        """Take in a request that was dropped."""
+        """Take in a request that was shed."""
 
 
 @dataclass
 class Outcome:
-    """What became of each request, in the order of the trace."""
+    """Outcome of each request, in the order of the trace."""
 
     trace: Trace
     ladder: Ladder
     rungs: list[int]
-    """DROPPED where the deadline had passed."""
+    """Rung of each request; DROPPED if it was shed."""
     met: list[bool]
     run_ms: list[float]
     predicted_ms: list[float]
     order: list[int]
-    """Indices in the order they ran."""
+    """Indices of the requests that ran, in the order of their runs."""
 
     @property
     def goodput_accuracy(self) -> float:
-        """Mean accuracy over all requests, a missed one counting 0."""
+        """Mean accuracy over all requests; a missed deadline counts 0."""
         accuracies = self.ladder.accuracies
         right = sum(accuracies[rung] for rung, met in zip(self.rungs, self.met, strict=True) if met)
         return right / len(self.rungs)
 
     def met_where(self, possible: Outcome) -> float:
-        """Share of deadlines met of those that another outcome met."""
+        """Return the share of deadlines met out of those that another outcome met."""
         both = sum(mine and its for mine, its in zip(self.met, possible.met, strict=True))
         return both / max(1, sum(possible.met))
 
     @property
     def coverage(self) -> float:
-        """Share of the runs that took no longer than predicted; NaN where nothing is predicted."""
+        """Share of the runs that took no longer than predicted; NaN without predictions."""
         known = [i for i in self.order if self.predicted_ms[i] == self.predicted_ms[i]]
         return sum(self.run_ms[i] <= self.predicted_ms[i] for i in known) / len(known) if known else float("nan")
 
     @property
     def switches_per_minute(self) -> float:
-        """Changes of the rung between two runs."""
+        """Changes of the rung between successive runs, per minute."""
         ran = [self.rungs[i] for i in self.order]
         changes = sum(a != b for a, b in itertools.pairwise(ran))
         return 60 * changes / self.trace.duration_s
 
 
 class Machine:
-    """How long runs take; the only one who knows the truth, beside the oracles."""
+    """Simulated machine that determines the times of runs; only it and the oracles know the true slow-down."""
 
     def __init__(self, trace: Trace, ladder: Ladder) -> None:
         self.trace, self.ladder = trace, ladder
@@ -134,22 +138,22 @@ class Machine:
         self._free_at = -IDLE_S
 
     def costs(self, index: int) -> tuple[float, ...]:
-        """Median ms of each rung for a request of the trace."""
+        """Return the median ms of each rung for a request of the trace."""
         return self._costs[self.trace.lengths[index]]
 
     def factor(self, now: float) -> float:
-        """True time / median at that moment, but for the noise of the request."""
+        """Return true time / median at `now`, without the noise of the request."""
         return self.trace.level(now) * (FIRST_CALL if now - self._free_at >= IDLE_S else 1.0)
 
     def run(self, index: int, rung: int, now: float) -> float:
-        """Milliseconds of a run that begins now."""
+        """Run a request at `now`; return the milliseconds that it takes."""
         took = self.costs(index)[rung] * self.factor(now) * self.trace.noises[index]
         self._free_at = now + took / 1e3
         return took
 
 
 def simulate(policy: Policy, machine: Machine) -> Outcome:
-    """What becomes of the trace under that policy; the machine must be a new one."""
+    """Run the machine's trace through a policy; the machine must be a new one."""
     trace = machine.trace
     count = len(trace.arrivals)
     arrivals, lengths, deadlines = trace.arrivals, trace.lengths, trace.deadlines_ms

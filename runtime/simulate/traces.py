@@ -1,8 +1,8 @@
-"""Made-up days of a machine: when requests come, how long they are, and what else the machine does.
+"""Synthetic traces of a machine: arrivals, lengths and deadlines of requests, and the load by other programs.
 
-A trace holds everything that is random, so that every policy meets the same luck. Rates are given by the
-utilisation that the largest subnet alone would cause, and deadlines as multiples of its median at 64 tokens, so
-that one trace fits every device.
+A trace holds everything random, so that every policy faces the same events. Rates are given as the utilisation that the
+largest subnet alone would cause, and deadlines as multiples of its median at 64 tokens, so that one trace fits every
+device.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from gearshift.runtime.sensors.snapshot import UNKNOWN, Reading, Snapshot
 from gearshift.runtime.serving import decision_log
 
 NOISE = 0.06
-"""Deviation of the log of one run, and below the share of runs that take much longer, with no cause, and how much."""
+"""Standard deviation of the log time of one run. Below: the share of runs that take much longer without a cause, and
+the range of the factor by which they do."""
 SPIKES = 0.002
 SPIKE_RANGE = (1.5, 3.0)
 SENSE_EVERY_S = 0.25
@@ -33,7 +34,7 @@ FIXED = {64: 1.0}
 
 @dataclass(frozen=True)
 class Trace:
-    """Requests in the order of arrival, and the machine under them; times in s, deadlines in ms."""
+    """Requests in the order of arrival, and the state of the machine; times in s, deadlines in ms."""
 
     name: str
     duration_s: float
@@ -41,28 +42,29 @@ class Trace:
     lengths: list[int]
     deadlines_ms: list[float]
     noises: list[float]
-    """Observed / expected time of each request, whatever subnet it gets, beside slow-down and first calls."""
+    """Observed / expected time of each request on any subnet, apart from slow-down and first calls."""
     edges: tuple[float, ...] = (0.0,)
     levels: tuple[float, ...] = (1.0,)
-    """The slow-down is levels[i] from edges[i] on."""
+    """True slow-down: levels[i] from edges[i] on."""
     cap_edges: tuple[float, ...] = (0.0,)
     caps: tuple[int, ...] = (0,)
     """First rung that may be used, from cap_edges[i] on."""
     senses: tuple[tuple[float, Snapshot], ...] = ()
+    """(moment, snapshot) of every reading of the sensors."""
     noise: float = NOISE
 
     def level(self, now: float) -> float:
-        """The true slow-down."""
+        """Return the true slow-down at `now`."""
         return self.levels[max(0, bisect_right(self.edges, now) - 1)]
 
     def cap(self, now: float) -> int:
-        """The first rung that may be used."""
+        """Return the first rung that may be used at `now`."""
         return self.caps[max(0, bisect_right(self.cap_edges, now) - 1)]
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What a trace is fitted to: the largest subnet of a device. Raises InputError for what is no seed or no time."""
+    """Scale of a trace: times of a device's largest subnet, seed and duration. Raises InputError if out of range."""
 
     table: LatencyTable
     largest: str
@@ -76,12 +78,12 @@ class Scale:
             raise InputError(f"seconds: expected a number above 0, got {self.duration_s}")
 
     def cost_ms(self, lengths: dict[int, float]) -> float:
-        """Mean time of the largest subnet over lengths with these shares."""
+        """Return the mean ms of the largest subnet over lengths with these shares."""
         return sum(share * predict(self.table, self.largest, length) for length, share in lengths.items())
 
 
 def _poisson(scale: Scale, rng: np.random.Generator, rate: Callable[[float], float], most: float) -> list[float]:
-    """Arrivals of a rate (per s) that changes with time and stays below `most`: thinning (Lewis and Shedler 1979)."""
+    """Draw arrivals of a rate (per s) that varies in time and stays below `most`: thinning (Lewis and Shedler 1979)."""
     count = rng.poisson(most * scale.duration_s)
     times = np.sort(rng.uniform(0, scale.duration_s, count))
     kept = rng.uniform(0, most, count)
@@ -89,7 +91,7 @@ def _poisson(scale: Scale, rng: np.random.Generator, rate: Callable[[float], flo
 
 
 def _gamma(scale: Scale, rng: np.random.Generator, rate: float, cv2: float) -> list[float]:
-    """Arrivals whose pauses have this squared coefficient of variation."""
+    """Draw arrivals whose gaps have this squared coefficient of variation."""
     count = int(rate * scale.duration_s)
     times = np.cumsum(rng.gamma(1 / cv2, cv2 / rate, count))
     return [float(time) for time in times if time < scale.duration_s]
@@ -113,7 +115,7 @@ def _trace(
     steps: Sequence[tuple[float, float]] = ((0.0, 1.0),),
     shown: float = 1.0,
 ) -> Trace:
-    """A trace over arrivals; `steps`: (from s, slow-down); `shown`: how much of the load the sensors see."""
+    """Make a trace over arrivals; `steps`: (from s, slow-down); `shown`: share of the load that the sensors see."""
     count = len(arrivals)
     edges, levels = tuple(step[0] for step in steps), tuple(step[1] for step in steps)
     unit = predict(scale.table, scale.largest, 64)
@@ -131,7 +133,7 @@ def _trace(
 
 
 def _senses(trace: Trace, rng: np.random.Generator, shown: float) -> tuple[tuple[float, Snapshot], ...]:
-    """Readings of the share of the CPU that others took over the last interval: 1 - 1 / slow-down, and noise."""
+    """Make readings of the share of the CPU that others took in the last interval: 1 - 1 / slow-down, and noise."""
     found = []
     pressure = 0.0
     for tick in range(1, int(trace.duration_s / SENSE_EVERY_S)):
@@ -154,21 +156,21 @@ def _toggled(rng: np.random.Generator, duration_s: float, shortest: float, longe
 
 
 def steady(scale: Scale, rng: np.random.Generator) -> Trace:
-    """Requests like a clock at 30 % of the largest, one length, a deadline near what the largest needs."""
+    """Make a trace of evenly spaced requests at 30 % of the largest, of one length, with deadlines near its time."""
     pause = scale.cost_ms(FIXED) / 300
     arrivals = [number * pause for number in range(int(scale.duration_s / pause))]
     return _trace("steady", scale, rng, arrivals, lengths=FIXED, multiples=(1.2,))
 
 
 def poisson(scale: Scale, rng: np.random.Generator) -> Trace:
-    """Poisson at 60 % of the largest, mixed lengths and deadlines."""
+    """Make a trace of Poisson arrivals at 60 % of the largest, with mixed lengths and deadlines."""
     rate = 600 / scale.cost_ms(MIXED)
     return _trace("poisson", scale, rng, _poisson(scale, rng, lambda _: rate, rate), multiples=(1.2, 2.0, 4.0))
 
 
 def _bursts(cv2: int) -> Callable[[Scale, np.random.Generator], Trace]:
     def bursts(scale: Scale, rng: np.random.Generator) -> Trace:
-        """Gamma arrivals at 40 % of the largest."""
+        """Make a trace of gamma arrivals at 40 % of the largest."""
         arrivals = _gamma(scale, rng, 400 / scale.cost_ms(MIXED), cv2)
         return _trace(f"bursts-{cv2}", scale, rng, arrivals, multiples=(2.0, 4.0))
 
@@ -176,14 +178,14 @@ def _bursts(cv2: int) -> Callable[[Scale, np.random.Generator], Trace]:
 
 
 def ramp(scale: Scale, rng: np.random.Generator) -> Trace:
-    """The rate climbs from 20 % to 150 % of the largest and falls again."""
+    """Make a trace whose rate climbs from 20 % to 150 % of the largest and falls again."""
     unit, half = 1000 / scale.cost_ms(MIXED), scale.duration_s / 2
     arrivals = _poisson(scale, rng, lambda now: unit * (0.2 + 1.3 * (1 - abs(now - half) / half)), 1.5 * unit)
     return _trace("ramp", scale, rng, arrivals, multiples=(4.0,))
 
 
 def day(scale: Scale, rng: np.random.Generator) -> Trace:
-    """A day of Azure Functions' shape in minutes: a slow swing, calls of timers on the hour, a few bursts."""
+    """Make a trace shaped as a day of Azure Functions in minutes: a slow swing, hourly timer calls, a few bursts."""
     unit, length = 1000 / scale.cost_ms(MIXED), scale.duration_s
     bursts = rng.uniform(0, length, 6)
 
@@ -197,14 +199,14 @@ def day(scale: Scale, rng: np.random.Generator) -> Trace:
 
 
 def contention(scale: Scale, rng: np.random.Generator) -> Trace:
-    """Another program comes and goes after 1 to 30 s and takes 1.5, 2 or 3 times as long; 20 % of the largest."""
+    """Make a trace at 20 % of the largest; another program comes and goes after 1 to 30 s, slow-down 1.5, 2 or 3."""
     rate = 200 / scale.cost_ms(MIXED)
     steps = _toggled(rng, scale.duration_s, 1.0, 30.0)
     return _trace("contention", scale, rng, _poisson(scale, rng, lambda _: rate, rate), multiples=(2.0,), steps=steps)
 
 
 def memory_contention(scale: Scale, rng: np.random.Generator) -> Trace:
-    """The same by a program that takes memory bandwidth, of which the sensors see a fifth."""
+    """Make a trace as `contention`, by a program that takes memory bandwidth, of which the sensors see a fifth."""
     rate = 200 / scale.cost_ms(MIXED)
     steps = _toggled(rng, scale.duration_s, 1.0, 30.0)
     arrivals = _poisson(scale, rng, lambda _: rate, rate)
@@ -212,14 +214,14 @@ def memory_contention(scale: Scale, rng: np.random.Generator) -> Trace:
 
 
 def square(scale: Scale, rng: np.random.Generator) -> Trace:
-    """The slow-down swings every second around the point where the largest just fits."""
+    """Make a trace whose slow-down swings every second around the point at which the largest just fits."""
     rate = 200 / scale.cost_ms(FIXED)
     steps = [(float(second), 1.25 if second % 2 else 1.6) for second in range(int(scale.duration_s))]
     return _trace("square", scale, rng, _poisson(scale, rng, lambda _: rate, rate), lengths=FIXED, steps=steps)
 
 
 def idle_burst(scale: Scale, rng: np.random.Generator) -> Trace:
-    """10 s of silence, then 20 requests one after the other; the load changes in between."""
+    """Make a trace of 10 s of silence, then 20 requests one after another; the load changes in between."""
     unit = predict(scale.table, scale.largest, 64) / 1e3
     starts = [10.0 * number for number in range(1, int(scale.duration_s / 10))]
     arrivals = [start + 2.5 * unit * number for start in starts for number in range(20)]
@@ -228,7 +230,7 @@ def idle_burst(scale: Scale, rng: np.random.Generator) -> Trace:
 
 
 def core_loss(scale: Scale, rng: np.random.Generator) -> Trace:
-    """Of four cores one goes each 12 s, and they come back."""
+    """Make a trace that loses one of four cores each 12 s, and regains them."""
     rate = 150 / scale.cost_ms(MIXED)
     cycle = (1.0, 4 / 3, 2.0, 4.0, 2.0, 4 / 3)
     steps = [(12.0 * number, cycle[number % 6]) for number in range(math.ceil(scale.duration_s / 12))]
@@ -236,7 +238,7 @@ def core_loss(scale: Scale, rng: np.random.Generator) -> Trace:
 
 
 def memory_squeeze(scale: Scale, rng: np.random.Generator) -> Trace:
-    """Caps forbid one more rung each tenth of the trace, up to the fourth, then fewer; pages cost 10 % meanwhile."""
+    """Make a trace whose caps forbid one more rung each tenth of it, up to 4, then fewer; pages cost 10 % meanwhile."""
     rate, tenth = 300 / scale.cost_ms(MIXED), scale.duration_s / 10
     caps = (0, 1, 2, 3, 4, 4, 3, 2, 1, 0)
     steps = [(tenth * number, 1.1 if cap else 1.0) for number, cap in enumerate(caps)]
@@ -245,7 +247,7 @@ def memory_squeeze(scale: Scale, rng: np.random.Generator) -> Trace:
 
 
 def thermal_soak(scale: Scale, rng: np.random.Generator) -> Trace:
-    """The clock falls to 45 % over two thirds of the trace, in small steps, and recovers; no sensor shows it."""
+    """Make a trace whose clock falls to 45 % over two thirds of it in small steps, and recovers; no sensor shows it."""
     rate, length = 250 / scale.cost_ms(MIXED), scale.duration_s
     steps = []
     for tick in range(int(length * 2)):
@@ -257,7 +259,7 @@ def thermal_soak(scale: Scale, rng: np.random.Generator) -> Trace:
 
 
 def sensor_loss(scale: Scale, rng: np.random.Generator) -> Trace:
-    """Contention; from a third on the sensors give nothing, numbers that are none, or old ones."""
+    """Make a trace as `contention` whose sensors, from a third on, give no value, NaN, or an old value."""
     trace = contention(scale, rng)
     broken = (UNKNOWN, Reading(math.nan, 0.0), Reading(0.9, 60.0))
     third = scale.duration_s / 3
@@ -286,7 +288,7 @@ TRACES: dict[str, Callable[[Scale, np.random.Generator], Trace]] = {
 
 
 def make_trace(name: str, scale: Scale) -> Trace:
-    """The trace of that name; the same arguments give the same trace. Raises InputError where it has no request."""
+    """Make the trace of this name; the same arguments give the same trace. Raise InputError if it has no request."""
     if name not in TRACES:
         raise InputError(f"unknown trace {name!r}; expected a decision log or one of {', '.join(TRACES)}")
     trace = TRACES[name](scale, np.random.default_rng([scale.seed, list(TRACES).index(name)]))
@@ -296,10 +298,10 @@ def make_trace(name: str, scale: Scale) -> Trace:
 
 
 def read_log(path: Path) -> Trace:
-    """The requests of a decision log that had deadlines and were answered, single texts only, as a trace.
+    """Make a trace of the requests of a decision log that had deadlines and were answered, single texts only.
 
-    What each took beyond its table is laid on the request itself. Raises DataError, which names the line, and
-    InputError where there is no such request.
+    Observed / expected time becomes the noise of each request. Raises DataError, which names the line, and InputError
+    if there is no such request.
     """
     rows = []
     for run in decision_log.read_log(path):

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from gearshift.errors import GearshiftError, InputError, SchemaError
+from gearshift.errors import InputError, SchemaError
 from gearshift.runtime.bundle.manifest import PRECISIONS
 from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.space.elastic import Space, Stage, Subnet
@@ -40,8 +40,9 @@ from gearshift.runtime.space.shape import (
 from gearshift.runtime.tables.knapsack import Choice, Problem, best_choices, nearest
 from gearshift.runtime.tables.layer_latency import BlockLatency
 from gearshift.runtime.tables.limits import COSTS, Limits, allow, is_cost, told
+from gearshift.schema import Schema
 
-SCHEMA_VERSION = 1
+SCHEMA = Schema(version=1, advice="search again", missing="run `gearshift search`")
 
 
 TABLES = "tables.json"
@@ -183,7 +184,7 @@ class BlockTables:
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SCHEMA.version,
             **vars(self),
             "space": self.space.to_dict(),
             "fixed": _plain(self.fixed),
@@ -191,21 +192,13 @@ class BlockTables:
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> BlockTables:
-        """The tables that `to_dict` wrote; raises SchemaError where the form is another."""
-        version = raw.get("schema_version")
-        if isinstance(version, bool) or version != SCHEMA_VERSION:
-            newer = isinstance(version, int) and version > SCHEMA_VERSION
-            hint = "install a newer gearshift" if newer else "search again"
-            raise SchemaError(f"expected schema version {SCHEMA_VERSION}, found {version!r}; {hint}")
-        try:
-            given = {key: value for key, value in raw.items() if key != "schema_version"}
-            given["space"] = Space.from_dict(given["space"])
-            given["fixed"] = BlockRow(**given["fixed"])
-            given["rows"] = tuple(tuple(BlockRow(**row) for row in rows) for rows in given["rows"])
-            return cls(**given)
-        except (KeyError, TypeError, ValueError, AttributeError, GearshiftError) as error:
-            raise SchemaError(f"not of schema version {SCHEMA_VERSION} ({error}); search again") from error
+    def from_fields(cls, raw: Mapping[str, Any]) -> BlockTables:
+        """Make the tables of the fields that `to_dict` wrote, but for the version."""
+        given = dict(raw)
+        given["space"] = Space.from_dict(given["space"])
+        given["fixed"] = BlockRow(**given["fixed"])
+        given["rows"] = tuple(tuple(BlockRow(**row) for row in rows) for rows in given["rows"])
+        return cls(**given)
 
 
 def make_tables(
@@ -247,23 +240,12 @@ def save_tables(path: Path, tables: BlockTables) -> None:
 
 
 def load_tables(path: Path, *, shape: EncoderShape | None = None, supernet: str | None = None) -> BlockTables:
-    """The tables in a file; raises SchemaError, which names the file.
+    """Read tables from a file; raises SchemaError, which names the file.
 
     `shape`, `supernet`: of the net that they are to be used with; those of another are refused. Only the embeddings
     may be others, such as those of fewer words: what they cost is that of `shape`.
     """
-    try:
-        raw = json.loads(path.read_bytes())
-    except OSError as error:
-        raise SchemaError(f"{path}: could not be read ({error.strerror or error}); run `gearshift search`") from error
-    except (ValueError, RecursionError) as error:
-        raise SchemaError(f"{path}: expected JSON ({error}); search again") from error
-    if not isinstance(raw, dict):
-        raise SchemaError(f"{path}: expected a JSON object, found a {type(raw).__name__}; search again")
-    try:
-        tables = BlockTables.from_dict(raw)
-    except SchemaError as error:
-        raise SchemaError(f"{path}: {error}") from error
+    tables = SCHEMA.read(path, BlockTables.from_fields)
     if shape is not None and (differences := shape.layer_differences(tables.space.shape)):
         raise SchemaError(f"{path}: the tables of another space: expected {differences}; search again")
     if supernet is not None and tables.supernet != supernet:

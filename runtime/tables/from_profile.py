@@ -52,11 +52,7 @@ def operation_latency(path: str | Path, bundle: Bundle, precision: str) -> Opera
 
 def _tables_of(path: str | Path, bundle: Bundle) -> list[files.LatencyTable]:
     """All tables of a bundle in a profile file; raises ProfileError where there are none."""
-    try:
-        profile = files.load_profile(Path(path))
-    except files.ProfileError as error:
-        raise ProfileError(str(error)) from error
-    tables = [table for table in profile.tables if table.bundle_hash == bundle.hash]
+    tables = [table for table in files.load_profile(Path(path)).tables if table.bundle_hash == bundle.hash]
     if not tables:
         raise ProfileError(f"{path}: expected a table of {bundle.path}, found none; measure that bundle on the device")
     return tables

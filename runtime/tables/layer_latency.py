@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.device_profiles.latency_table import between
+from gearshift.device_profiles.latency_table import interpolate
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import ProfileError
 from gearshift.runtime.space.elastic import Subnet
@@ -54,14 +54,14 @@ class BlockLatency:
 
     def fixed(self, length: int) -> float:
         """Milliseconds of what is in every subnet."""
-        return max(0.0, between(self.lengths, self.fixed_ms, length))
+        return max(0.0, interpolate(self.lengths, self.fixed_ms, length))
 
     def part(self, layers: tuple[Size, ...], length: int, shape: EncoderShape, *, first: int = 0) -> float:
         """Milliseconds of layers of these sizes, from layer `first` on; raises ProfileError for another encoder's."""
         if differences := shape.layer_differences(self.shape):
             raise ProfileError(f"latencies of another space: expected {differences}; fit them to this bundle")
         return sum(
-            max(0.0, between(self.lengths, self._layer(size, last=place == shape.layers - 1), length))
+            max(0.0, interpolate(self.lengths, self._layer(size, last=place == shape.layers - 1), length))
             for place, size in enumerate(layers, start=first)
             if size[0]
         )
@@ -119,17 +119,6 @@ def fit_block_latency(
 
 PLANES = 7
 """Numbers of a fit that are no size's own: what is fixed, and two planes."""
-
-
-def relative_errors(
-    fitted: BlockLatency, subnets: Mapping[str, Subnet], table: LatencyTable, names: Collection[str]
-) -> list[float]:
-    """|predicted / measured - 1| of these subnets at every length of the table."""
-    return [
-        abs(fitted.predict(subnets[name], length) / measured - 1)
-        for name in names
-        for length, measured in zip(table.lengths, table.median_ms[name], strict=True)
-    ]
 
 
 def _features(subnet: Subnet, sizes: list[Size]) -> list[float]:

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from gearshift.errors import GearshiftError, InputError, SchemaError
+from gearshift.errors import InputError, SchemaError
 from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.space.mixed import (
     KIND,
@@ -42,10 +42,12 @@ from gearshift.runtime.space.mixed import (
     table_bytes,
 )
 from gearshift.runtime.space.mixed import table_parameters as tables_of
-from gearshift.runtime.tables.block import SCHEMA_VERSION
 from gearshift.runtime.tables.knapsack import Choice, Problem, best_choices, nearest
 from gearshift.runtime.tables.limits import COSTS, Limits, allow, told
 from gearshift.runtime.tables.operation_latency import OperationLatency
+from gearshift.schema import Schema
+
+SCHEMA = Schema(version=1, advice="search again with `gearshift nas-search`", missing="search first")
 
 Sizes = tuple[int, ...]
 """The hidden size of each stage's block."""
@@ -155,7 +157,7 @@ class MixedTables:
     def to_dict(self) -> dict[str, Any]:
         """Plain values by name, for JSON."""
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": SCHEMA.version,
             "kind": KIND,
             **{name: value for name, value in vars(self).items() if name != "rows"},
             "shape": self.shape.to_dict(),
@@ -172,25 +174,17 @@ class MixedTables:
         }
 
     @classmethod
-    def from_dict(cls, raw: Mapping[str, Any]) -> MixedTables:
-        """The tables that `to_dict` wrote; raises SchemaError where the form is another."""
-        version = raw.get("schema_version")
-        if isinstance(version, bool) or version != SCHEMA_VERSION or raw.get("kind") != KIND:
-            found = f"{raw.get('kind', 'elastic')!r} of version {version!r}"
-            newer = isinstance(version, int) and version > SCHEMA_VERSION
-            hint = "install a newer gearshift" if newer else "search again with `gearshift nas-search`"
-            raise SchemaError(
-                f"expected tables of kind {KIND!r}, schema version {SCHEMA_VERSION}, found {found}; {hint}"
-            )
-        try:
-            given = {key: value for key, value in raw.items() if key not in ("schema_version", "kind")}
-            given["shape"] = MixedShape(**given["shape"])
-            given["rows"] = tuple(
-                tuple(MixedRow(Block.from_dict(row), float(row["loss"])) for row in rows) for rows in given["rows"]
-            )
-            return cls(**given)
-        except (KeyError, TypeError, ValueError, AttributeError, GearshiftError) as error:
-            raise SchemaError(f"not of schema version {SCHEMA_VERSION} ({error}); search again") from error
+    def from_fields(cls, raw: Mapping[str, Any]) -> MixedTables:
+        """Make the tables of the fields that `to_dict` wrote, but for the version; InputError for another kind."""
+        kind = raw.get("kind", "elastic")
+        if kind != KIND:
+            raise InputError(f"expected tables of kind {KIND!r}, found {kind!r}")
+        given = {key: value for key, value in raw.items() if key != "kind"}
+        given["shape"] = MixedShape(**given["shape"])
+        given["rows"] = tuple(
+            tuple(MixedRow(Block.from_dict(row), float(row["loss"])) for row in rows) for rows in given["rows"]
+        )
+        return cls(**given)
 
 
 def save_mixed_tables(path: Path, tables: MixedTables) -> None:
@@ -199,16 +193,8 @@ def save_mixed_tables(path: Path, tables: MixedTables) -> None:
 
 
 def load_mixed_tables(path: Path, *, supernet: str | None = None) -> MixedTables:
-    """The tables in a file; raises SchemaError, which names the file. Those of another `supernet` are refused."""
-    try:
-        raw = json.loads(path.read_bytes())
-        tables = MixedTables.from_dict(raw if isinstance(raw, dict) else {})
-    except OSError as error:
-        raise SchemaError(f"{path}: could not be read ({error.strerror or error}); search first") from error
-    except SchemaError as error:
-        raise SchemaError(f"{path}: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise SchemaError(f"{path}: expected JSON ({error}); search again") from error
+    """Read tables from a file; raises SchemaError, which names the file. Those of another `supernet` are refused."""
+    tables = SCHEMA.read(path, MixedTables.from_fields)
     if supernet is not None and tables.supernet != supernet:
         raise SchemaError(
             f"{path}: the tables of another supernet: expected weights {supernet[:12]}, "

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gearshift.device_profiles.latency_table import between
+from gearshift.device_profiles.latency_table import interpolate
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import ProfileError
 from gearshift.runtime.space.mixed import KERNELS, ROUNDS, Block, MixedShape, MixedSubnet
@@ -52,7 +52,7 @@ class OperationLatency:
 
     def fixed(self, length: int) -> float:
         """Milliseconds of what is in every net, its projections apart."""
-        return max(0.0, between(self.lengths, self.fixed_ms, length))
+        return max(0.0, interpolate(self.lengths, self.fixed_ms, length))
 
     def operation(self, hidden: int, name: str, length: int) -> float:
         """Milliseconds of one operation; raises ProfileError where it was not measured."""
@@ -63,7 +63,7 @@ class OperationLatency:
                 f"latencies of another space: no {name} at hidden size {hidden}, only sizes "
                 f"{', '.join(map(str, sizes))}; measure a bundle that has it"
             )
-        return max(0.0, between(self.lengths, times, length))
+        return max(0.0, interpolate(self.lengths, times, length))
 
     def of_first(self, hidden: int, name: str, length: int) -> float:
         """Milliseconds of one operation of which the first token's state alone is wanted, in a text of that length."""
@@ -95,7 +95,7 @@ class OperationLatency:
         """Milliseconds of a projection; 0 where none is needed."""
         if inputs == outputs:
             return 0.0
-        each, product = (between(self.lengths, column, length) for column in zip(*self.projection_ms, strict=True))
+        each, product = (interpolate(self.lengths, column, length) for column in zip(*self.projection_ms, strict=True))
         return max(0.0, each + product * inputs * outputs * length / 1e6)
 
     def predict(self, subnet: MixedSubnet, shape: MixedShape, length: int, *, first_only: bool = False) -> float:

@@ -9,12 +9,48 @@ import sys
 from collections.abc import Sequence
 
 import gearshift
-from gearshift.commands.bundle_arguments import add_bundles
-from gearshift.commands.device_arguments import add_device
-from gearshift.commands.look_up import add_look_up
-from gearshift.commands.nas_arguments import add_nas
-from gearshift.commands.training_arguments import add_training
+from gearshift.commands import (
+    bench,
+    bundle,
+    doctor,
+    export,
+    look_up,
+    plot,
+    prune,
+    run,
+    search,
+    simulate,
+    train,
+    train_dan,
+    trim,
+)
+from gearshift.commands.nas import operations as nas_operations
+from gearshift.commands.nas import search as nas_search
+from gearshift.commands.nas import train as nas_train
+from gearshift.commands.nas import tune as nas_tune
 from gearshift.errors import GearshiftError
+
+COMMANDS = (
+    train,
+    train_dan,
+    prune,
+    search,
+    nas_search,
+    nas_operations,
+    nas_train,
+    nas_tune,
+    export,
+    trim,
+    bundle,
+    look_up,
+    run,
+    plot,
+    bench,
+    simulate,
+    doctor,
+)
+"""Modules that each `add` a command with its arguments, in the order of the help."""
+
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -43,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """What was typed; prints why and exits with 2 where that is no command."""
+    """Read what was typed; prints why and exits with 2 where that is no command."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     # Before Python 3.13, argparse leaves the texts that follow an option: `run BUNDLE --json TEXT`.
@@ -62,11 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="log what is done to standard error")
     parser.set_defaults(when_interrupted="")
     listed = parser.add_subparsers(required=True, metavar="COMMAND")
-    add_training(listed)
-    add_nas(listed)
-    add_bundles(listed)
-    add_look_up(listed)
-    add_device(listed)
+    for module in COMMANDS:
+        module.add(listed)
     return parser
 
 

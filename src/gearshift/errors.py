@@ -7,8 +7,7 @@
     │   ├── IntegrityError        a file is missing, truncated or altered
     │   ├── SchemaError           written in a form this version does not read
     │   └── SelfTestError         a graph gives other numbers on this CPU than it must
-    ├── ProfileError          a device profile or latency table that cannot be used; `device_profiles` has
-    │                         its own, which the engine catches at its edge and raises again as this one
+    ├── ProfileError          a device profile or latency table that cannot be used
     ├── DataError             a data set that cannot be read; names file and line
     ├── ModelError            a model or checkpoint that is not supported
     ├── ExportError           a graph that is not what it must be
@@ -21,6 +20,8 @@
         └── DeadlineTooShortError nothing fits it, and that is to be refused
 
 Each message is one line: what was expected, what came, what to do.
+
+This is the ground floor of the package: it imports nothing, and every folder raises what stands here.
 """
 
 
@@ -53,11 +54,7 @@ class SelfTestError(BundleError):
 
 
 class ProfileError(GearshiftError):
-    """A device profile or latency table that cannot be used.
-
-    `gearshift.device_profiles` lies below this tree and raises its own `ProfileError(ValueError)`. Whoever
-    takes a profile from the caller raises this one from it, with the same message.
-    """
+    """A device profile or latency table that cannot be used."""
 
 
 class DataError(GearshiftError):
@@ -98,3 +95,13 @@ class DeadlinePassedError(DeadlineError):
 
 class DeadlineTooShortError(DeadlineError):
     """No subnet keeps the deadline, and the engine was asked to refuse such requests."""
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's whole message on one line, its type where there is none."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an exception's message, its type where there is none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

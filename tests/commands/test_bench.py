@@ -14,18 +14,13 @@ from gearshift.__main__ import parse
 from gearshift.commands.bench import seconds
 from gearshift.device_profiles import load_profile
 from gearshift.export.trim import trim_bundle
-from gearshift.runtime import Bundle, Engine, open_bundle
+from gearshift.runtime import Bundle, Engine
 from gearshift.runtime.profiles.own import own_path
 from gearshift.runtime.profiles.store import this_device
 from tests.command_line import Command
 from tests.runtime.bench.machine import Machine
 
 QUICK = ("--budget", "1.5", "--lengths", "4,9", "--threads", "1")
-
-
-@pytest.fixture(scope="module")
-def bundle(tiny_bundle: Path) -> Bundle:
-    return open_bundle(tiny_bundle)
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +40,8 @@ def test_it_shows_what_fits_and_every_size_and_writes_the_profile_that_the_engin
     assert lines[0].startswith(f"{bundle.path}: a stage per layer, on ")
     for title in (
         "What fits a deadline",
-        "All sizes: fp32, 1 thread",
-        "All sizes: int8, 1 thread",
+        "All subnets: fp32, 1 thread",
+        "All subnets: int8, 1 thread",
         "How far to trust it",
     ):
         assert title in lines
@@ -105,35 +100,6 @@ def test_devices_stand_side_by_side_and_estimates_are_marked(
     assert all("measured" in row for row in rows if not row.startswith("Raspberry"))
 
 
-def test_a_soak_follows_and_is_in_json_and_report(command: Command, bundle: Bundle, tmp_path: Path) -> None:
-    given = ("--soak", "2s", "--subnet", "w025-d050", "--report", tmp_path / "r.html", "--json")
-    ended = command("bench", bundle.path, *QUICK, "--precision", "int8", *given)
-    assert len(ended.json["soak"]["points"]) >= 1
-    assert "Under lasting load" in (tmp_path / "r.html").read_text()
-
-
-@pytest.mark.parametrize("scenario", ["single-stream", "offline", "server"])
-def test_a_scenario_is_run_instead(command: Command, bundle: Bundle, profiles: Path, scenario: str) -> None:
-    given = (
-        "--scenario",
-        scenario,
-        "--budget",
-        "0.5",
-        "--threads",
-        "1",
-        "--deadline-ms",
-        "200",
-        "--subnet",
-        "w050-d100",
-    )
-    ended = command("bench", bundle.path, *given)
-    assert (ended.code, ended.err) == (0, "")
-    assert ended.out.startswith(f"{scenario}: w050-d100, int8, 16 tokens, 1 thread\n")
-    assert "no MLPerf result" in ended.out
-    assert not profiles.exists()
-    assert command("bench", bundle.path, *given, "--json").json["scenario"] == scenario
-
-
 def test_a_batch_is_measured_and_kept_out_of_the_profile(
     command: Command,
     bundle: Bundle,
@@ -143,19 +109,6 @@ def test_a_batch_is_measured_and_kept_out_of_the_profile(
     assert {condition["batch"] for condition in ended.json["conditions"]} == {4}
     assert ended.json["profile"] is None
     assert not profiles.exists()
-
-
-def test_what_was_measured_is_kept_where_the_long_load_is_interrupted(
-    command: Command,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def interrupt(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("gearshift.commands.bench.soak", interrupt)
-    assert command("bench", bundle.path, *QUICK, "--precision", "int8", "--soak", "30m").code == 130
-    assert load_profile(own_path(this_device())).table_for(bundle.hash, "int8", 1) is not None
 
 
 def test_a_bundle_with_one_subnet_is_measured_as_it_is(
@@ -213,16 +166,14 @@ def test_beside_dedicated_graphs_it_names_the_package_that_is_missing(
             ("--compare", "no-such-board"),
             "--compare no-such-board: expected a profile file, boards, dedicated, or one of",
         ),
-        (("--plot", "r.gif"), "r.gif: expected a name that ends in .svg or .png"),
+        (("--plot", "r.gif"), "r.gif: expected a name that ends in .svg"),
         (("--report", "/nowhere/r.html"), "/nowhere/r.html: could not be written (No such file or directory)"),
         (("-o", "/proc/p.json"), "/proc/p.json: could not be written"),
         (("--budget", "0.001"), "budget: expected "),
-        (("--scenario", "server", "--budget", "0.1"), "scenario server: expected a latency bound"),
-        (("--scenario", "offline", "--subnet", "w1"), "unknown subnet 'w1'"),
-        (("--soak", "2s", "--subnet", "w1"), "unknown subnet 'w1'"),
         (("--deadline-ms", "-5"), "deadline_ms: expected a positive number of milliseconds or None, got -5"),
         (("--deadline-ms", "nan"), "deadline_ms: expected a positive number of milliseconds or None, got nan"),
-        (("--scenario", "server", "--deadline-ms", "0"), "deadline_ms: expected a positive number"),
+        (("--plot", "r.png"), "r.png: expected a name that ends in .svg"),
+        (("--deadline-ms", "0"), "deadline_ms: expected a positive number"),
     ],
     ids=str,
 )
@@ -259,9 +210,9 @@ def test_a_time_has_a_unit(text: str, expected: float) -> None:
 @pytest.mark.parametrize("text", ["", "m", "0", "-1m", "soon", "nan", "inf"])
 def test_what_is_no_time_is_wrong_usage(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        parse(["bench", "bundle", "--soak", text])
+        parse(["bench", "bundle", "--budget", text])
     assert ended.value.code == 2
-    assert "--soak" in capsys.readouterr().err
+    assert "--budget" in capsys.readouterr().err
 
 
 def test_progress_goes_to_a_terminal_alone(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gearshift.device_profiles import Fingerprint, read_fingerprint
+from gearshift.errors import ProfileError
 from tests.device_profiles import ARM_CPU, CONTAINER, LAPTOP, RASPBERRY_PI, write_tree
 
 DEVICE = Fingerprint(
@@ -130,13 +131,13 @@ def test_a_fingerprint_comes_back_from_json(files: dict[str, str], tmp_path: Pat
 def test_a_missing_field_is_named(name: str) -> None:
     raw = DEVICE.to_dict()
     del raw[name]
-    with pytest.raises(ValueError, match=f"device: {name} is missing"):
+    with pytest.raises(ProfileError, match=f"device: {name} is missing"):
         Fingerprint.from_dict(raw)
 
 
 @pytest.mark.parametrize(("name", "value"), [("cores", "four"), ("cores", True), ("cpu_features", None), ("system", 1)])
 def test_a_field_of_another_type_is_named(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=f"device: {name}: expected .*, found {re.escape(repr(value))}"):
+    with pytest.raises(ProfileError, match=f"device: {name}: expected .*, found {re.escape(repr(value))}"):
         Fingerprint.from_dict({**DEVICE.to_dict(), name: value})
 
 

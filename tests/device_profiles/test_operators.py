@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from gearshift.device_profiles import Operator, OperatorCosts, ProfileError
+from gearshift.device_profiles import Operator, OperatorCosts
+from gearshift.errors import ProfileError
 from tests.device_profiles.test_profile import OPERATORS
 
 PRODUCT = Operator("MatMul", macs=2_000_000, weights=500_000, values=10_000, scores=0)

@@ -13,10 +13,10 @@ from gearshift.device_profiles import (
     Fingerprint,
     LatencyTable,
     OperatorCosts,
-    ProfileError,
     load_profile,
     save_profile,
 )
+from gearshift.errors import ProfileError
 
 TABLE = LatencyTable(
     bundle_hash="abc123",
@@ -263,7 +263,7 @@ def test_any_other_wrong_field_of_a_table_is_named(change: dict[str, object], me
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ([], "profile: expected a JSON object, found a list"),
+        ([], "expected a JSON object, found a list; measure the device again"),
         ({"schema_version": 2}, r"missing or unknown: \['device', 'estimated', 'operators', 'tables'\]"),
         ({**GOLDEN, "estimated": "no"}, "estimated: expected true or false, found 'no'"),
         ({**GOLDEN, "tables": {}}, "tables: expected a list, found a dict"),

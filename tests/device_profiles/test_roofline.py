@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from gearshift.device_profiles import Operator, ProfileError
-from gearshift.device_profiles.roofline import CONSTANTS, SLACK, UNKNOWN, Board, Constant, boards
+from gearshift.device_profiles import Operator
+from gearshift.device_profiles.roofline import CONSTANTS, SCHEMA, SLACK, UNKNOWN, Board, Constant, boards
+from gearshift.errors import ProfileError
 
 BOARDS = boards()
 KNOWN = Board(
@@ -97,4 +98,4 @@ def test_a_null_constant_is_taken_at_its_best_and_at_its_worst() -> None:
 def test_a_board_that_is_wrong_is_refused(change: dict[str, Any], message: str) -> None:
     path = resources.files("gearshift.device_profiles") / "boards" / "raspberry-pi-5.json"
     with pytest.raises(ProfileError, match=message):
-        Board.from_dict({**json.loads(path.read_text()), **change})
+        SCHEMA.read_object({**json.loads(path.read_text()), **change}, Board.from_fields, path.name)

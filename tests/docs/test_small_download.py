@@ -9,7 +9,7 @@ from examples.demo.commands import generate, write
 from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.bundle.compressed import COMPRESSED, SUFFIX, write_compressed
 from tests.command_line import Command
-from tests.commands.test_command_line import TEXT
+from tests.commands.test_main import TEXT
 from tests.data.make_tiny_bundle import make_checkpoint
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from gearshift.drawing.log import plot_charts
 from gearshift.drawing.svg import BOTTOM, HEIGHT, TOP, WIDTH, Chart, Series, legend, svg, svg_file
-from gearshift.errors import InputError
 
 CHART = Chart(
     "A & B <fast>",
@@ -74,14 +71,3 @@ def test_few_points_are_drawn_too(points: tuple[tuple[float, float], ...]) -> No
 def test_several_charts_make_one_file() -> None:
     root = ElementTree.fromstring(svg_file([CHART, NAMED]))
     assert len([child for child in root if child.tag.endswith("svg")]) == 2
-
-
-@pytest.mark.parametrize("name", ["charts.png", "charts.svg"])
-def test_matplotlib_draws_the_same_charts(tmp_path: Path, name: str) -> None:
-    plot_charts([CHART, NAMED], tmp_path / name)
-    assert (tmp_path / name).stat().st_size > 5000
-
-
-def test_another_form_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a name that ends in \.png or \.svg"):
-        plot_charts([CHART], tmp_path / "charts.pdf")

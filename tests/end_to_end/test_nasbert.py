@@ -171,24 +171,6 @@ def test_a_search_that_empties_buckets_says_so(folder: Path, tmp_path: Path) -> 
     assert found["notes"] == [f"{gone} of 12 buckets are empty now: deleting operations left no blocks of their sizes"]
 
 
-def test_a_pool_of_shared_blocks_is_exported_with_the_data_of_its_teacher(folder: Path, tmp_path: Path) -> None:
-    data = write_rows(tmp_path / "data")
-    for path in data.iterdir():
-        path.write_text(path.read_text().replace("sentence\tlabel", "words\tkind", 1))
-    rates = ["--teacher-epochs", 12, "--teacher-lr", 2e-3, "--head-lr-factor", 4]
-    stages = [*rates, "--width-epochs", 0, "--depth-epochs", 0, "--max-length", 16]
-    columns = ["--text-column", "words", "--label-column", "kind"]
-    model = ["--model", folder / "model"]
-    gearshift("train", *model, "--data", data, *columns, "-o", tmp_path / "teacher", *BATCH, *stages)
-    search = ["--sizes", "8,24", "--buckets", 2, "--deleted", 0.9, "--kept", 3, "--warm-epochs", 6, "--lr", 2e-2]
-    nas = ["--model", tmp_path / "teacher", "--text", folder / "text.txt", "-o", tmp_path / "nas"]
-    gearshift("nas-search", *nas, *TEXT, *BATCH, *search)
-    pool = gearshift("nas-pool", tmp_path / "nas", "--pool", 2)["pool"]
-    gearshift("export", tmp_path / "nas", "-o", tmp_path / "x.gearshift", "--licence", "Apache-2.0")
-    entries = open_bundle(tmp_path / "x.gearshift").pool("fp32")
-    assert {name: entry.accuracy for name, entry in entries.items()} == pytest.approx(pool)
-
-
 def test_operators_of_other_engines_will_do(folder: Path, tmp_path: Path) -> None:
     arguments = ["export", folder / "tuned", "-o", tmp_path / "s.gearshift", "--operators", "standard"]
     assert gearshift(*arguments)["parity"] < 1e-4
@@ -203,7 +185,6 @@ def test_operators_of_other_engines_will_do(folder: Path, tmp_path: Path) -> Non
         (("nas-train", "nas", "-o", "y", "--net", "8M-8F", "--macs", "9"), "expected either limits, such as"),
         (("nas-train", "nas", "-o", "y", "--latency-ms", "9"), "expected --profile and --operations beside it"),
         (("nas-train", "nas", "-o", "y", "--bytes", "9"), "no net is within 9 bytes; the nearest takes"),
-        (("nas-pool", "nas", "--data", "data"), "its teacher was not trained for a task"),
         (("nas-train", "nas", "-o", "y", "--net", "8MX-8F"), "expected blocks such as 128MFS3"),
         (("nas-train", "nas", "-o", "y", "--parameters", "9"), "no net is within 9 parameters; the nearest takes"),
         (

@@ -9,6 +9,7 @@ import transformers
 
 from examples import embed_plain_text, extract_subnet, own_loop, train_from_python, transformers_trainer
 from gearshift.__main__ import main
+from gearshift.export.pipeline import export_bundle
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.model.checkpoint import load_run
 from tests.trainer.tiny import KEYWORDS, LABELS, SHAPE, make_rows, write_checkpoint
@@ -33,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_own_loop(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own_loop.MAX_LENGTH = 16
     own_loop.main(str(folder / "model"), str(folder / "rows.jsonl"), str(tmp_path / "run"))
-    assert capsys.readouterr().out.startswith("width: 1 epochs\nboth: 2 epochs\n")
+    assert capsys.readouterr().out.startswith("width: 1 epochs\ndepth: 2 epochs\n")
     assert set(load_run(tmp_path / "run").subnets) == NAMES
     call = ["export", str(tmp_path / "run"), "--data", str(folder / "test.tsv"), "-o", str(tmp_path / "made")]
     labels = list(transformers.AutoConfig.from_pretrained(tmp_path / "run").id2label.values())
@@ -55,6 +56,10 @@ def test_training_from_python(folder: Path, tmp_path: Path, capsys: pytest.Captu
         str(folder / "model"), str(folder / "rows.tsv"), str(tmp_path / "run"), str(folder / "few.toml")
     )
     assert len(capsys.readouterr().out.splitlines()) == 12
+    report = export_bundle(tmp_path / "run", tmp_path / "made.gearshift", precisions=["fp32"])
+    assert report.bundle.manifest.accuracy_rows == load_run(tmp_path / "run").facts["rows"]["test"] > 0
+    entries = report.bundle.pool("fp32")
+    assert {name: entry.accuracy for name, entry in entries.items()} == load_run(tmp_path / "run").accuracies
 
 
 def test_embeddings_from_plain_text_and_a_size_of_their_own(

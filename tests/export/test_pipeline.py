@@ -23,7 +23,7 @@ from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.space.elastic import Space, Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Checkpoint, Run
+from gearshift.trainer.model.checkpoint import Checkpoint, Run, load_run, save_run
 from tests.trainer.full_disk import fill_disk, needs_full_device
 
 PRECISIONS = ("fp32", "int8")
@@ -162,6 +162,25 @@ def test_progress_is_told_to_the_end_of_every_part(run: Run, rows: tuple[Row, ..
     export_bundle(run, tmp_path / "b.gearshift", rows[:9], progress=lambda *call: calls.append(call))
     parts = {"graphs": 2, "accuracy fp32": 12, "accuracy int8": 12}
     assert calls == [(what, done, total) for what, total in parts.items() for done in range(total + 1)]
+
+
+def test_the_directory_of_a_run_is_enough(run: Run, rows: tuple[Row, ...], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for split, some in (("train", rows[:20]), ("test", rows[20:])):
+        lines = [f"{row.text}\t{row.label}\n" for row in some]
+        (tmp_path / "data" / f"{split}.tsv").write_text("".join(["said\tlabel\n", *lines]))
+    facts = {"max_length": 24, "data": str(tmp_path / "data"), "columns": {"text_column": "said"}}
+    save_run(tmp_path / "run", run.checkpoint, subnets=run.subnets, accuracies={}, facts=facts)
+    alone = export_bundle(str(tmp_path / "run"), str(tmp_path / "a" / "b.gearshift"))
+    told = export_bundle(load_run(tmp_path / "run"), tmp_path / "b.gearshift", rows[20:])
+    assert alone.bundle.manifest.accuracy_rows == 40
+    assert contents(alone.bundle.path) == contents(told.bundle.path)
+
+
+def test_a_run_without_data_needs_rows(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not say what it was trained on"):
+        export_bundle(run, tmp_path / "b.gearshift")
+    assert not list(tmp_path.iterdir())
 
 
 # What cannot be exported

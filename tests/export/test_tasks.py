@@ -16,7 +16,7 @@ from gearshift.__main__ import main
 from gearshift.export.graph.elastic import write_elastic_graph
 from gearshift.export.graph.segments import Array
 from gearshift.export.graph.switched import token_inputs
-from gearshift.export.pipeline import MINIMUM_ONNXRUNTIME, SESSION_OPTIONS
+from gearshift.export.prepare import MINIMUM_ONNXRUNTIME, SESSION_OPTIONS
 from gearshift.runtime import Embedding, Engine, QuestionAnswering, Regression, TokenClassification
 from gearshift.runtime.bundle.bundle import Bundle, write_manifest
 from gearshift.runtime.bundle.manifest import PRECISIONS, SELF_TEST, TOKENIZER, Manifest, PoolEntry

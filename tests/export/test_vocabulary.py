@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from gearshift.errors import DataError, ExportError
 from gearshift.export.pipeline import ExportReport, export_bundle
-from gearshift.export.vocabulary import VocabularyReport, prune_vocabulary, texts_of
+from gearshift.export.vocabulary import VocabularyReport, shrink_vocabulary, texts_of
 from gearshift.runtime import Bundle, Engine
 from gearshift.runtime.files.atomic import sha256_of
 from gearshift.runtime.inference.session import ElasticSession
@@ -172,7 +172,7 @@ def test_nets_of_mixed_operations_lose_words_too(speller: Run, rows: tuple[Row, 
     model = random_mixed(space)
     checkpoint = MixedCheckpoint(model, speller.checkpoint.tokenizer, LABELS, speller.path)
     run = MixedRun(speller.path, checkpoint, {}, {}, {"max_length": 10})
-    pruned, report = prune_vocabulary(run, KNOWN, rows)
+    pruned, report = shrink_vocabulary(run, KNOWN, rows)
     small = pruned.checkpoint.model
     assert (small.shape.vocabulary, small.shape.positions) == (report.kept, 10)
     kept = [
@@ -187,8 +187,8 @@ def test_pairs_bring_both_texts() -> None:
 
 def test_what_cannot_be_is_refused(speller: Run, rows: tuple[Row, ...]) -> None:
     with pytest.raises(DataError, match="vocabulary: no text to keep the pieces of"):
-        prune_vocabulary(speller, [], rows)
+        shrink_vocabulary(speller, [], rows)
     shape = dataclasses.replace(speller.checkpoint.model.shape, vocabulary=40)
     fewer = dataclasses.replace(speller.checkpoint, model=ElasticClassifier(shape, len(LABELS)))
     with pytest.raises(ExportError, match=r"vocabulary: the tokenizer has an id \d+, the word table 40 rows"):
-        prune_vocabulary(dataclasses.replace(speller, checkpoint=fewer), KNOWN, rows)
+        shrink_vocabulary(dataclasses.replace(speller, checkpoint=fewer), KNOWN, rows)

@@ -15,6 +15,7 @@ from gearshift.errors import ModelError
 from gearshift.runtime.dan.model import Dense, Floats
 from gearshift.runtime.dan.ngrams import Keys
 from gearshift.runtime.files.atomic import replacing_directory
+from gearshift.schema import Schema, said
 
 DAN = "dan.json"
 
@@ -22,7 +23,7 @@ DAN = "dan.json"
 WEIGHTS = "model.safetensors"
 
 
-SCHEMA_VERSION = 2
+SCHEMA = Schema(version=2, advice="train again", error=ModelError)
 
 
 @dataclass(frozen=True)
@@ -48,26 +49,29 @@ class DanRun:
 def save_dan_run(run: DanRun) -> None:
     """Write a run directory, whole or not at all; raises StorageError."""
     tensors = {"ngrams": run.ngrams.view(np.int64), "table": run.table, **run.dense.arrays()}
-    facts = {"schema_version": SCHEMA_VERSION, "labels": list(run.labels), "paired": run.paired, **run.facts}
+    facts = {"schema_version": SCHEMA.version, "labels": list(run.labels), "paired": run.paired, **run.facts}
     with replacing_directory(run.path, marker=DAN) as fresh:
         safetensors.torch.save_file({name: torch.from_numpy(value) for name, value in tensors.items()}, fresh / WEIGHTS)
         (fresh / DAN).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load_dan_run(path: Path) -> DanRun:
-    """The DAN in a run directory; raises ModelError where it is none."""
+    """Read the DAN in a run directory; raises ModelError where it is none."""
     if not (path / DAN).is_file():
         raise ModelError(
             f"{path}: expected a run directory with {DAN}, found none; make one with `gearshift train-dan`"
         )
+    labels, paired, facts = SCHEMA.read(path / DAN, _description)
     try:
-        facts = json.loads((path / DAN).read_text(encoding="utf-8"))
-        if facts.pop("schema_version") != SCHEMA_VERSION:
-            raise ValueError("another schema version")
         tensors = {name: value.numpy() for name, value in safetensors.torch.load_file(path / WEIGHTS).items()}
         layers = ("hidden_weight", "hidden_bias", "output_weight", "output_bias")
         dense = Dense(*(tensors[name] for name in layers))
-        labels, paired = tuple(facts.pop("labels")), bool(facts.pop("paired"))
         return DanRun(path, tensors["ngrams"].view(np.uint64), tensors["table"], dense, labels, paired, facts)
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise ModelError(f"{path}: not a whole DAN run ({error}); train again") from error
+        raise ModelError(f"{path}: not a whole DAN run ({said(error)}); train again") from error
+
+
+def _description(raw: dict[str, Any]) -> tuple[tuple[str, ...], bool, dict[str, Any]]:
+    """Labels, whether texts are pairs, and the other facts."""
+    facts = dict(raw)
+    return tuple(facts.pop("labels")), bool(facts.pop("paired")), facts

@@ -1,4 +1,4 @@
-"""How a DAN is trained: every number that a training can be told, and the memory that it takes."""
+"""Settings of the training of a DAN, and the memory that it takes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from gearshift.errors import InputError
 from gearshift.runtime.dan.ngrams import LONGEST
+from gearshift.settings import same_as, setting
 from gearshift.trainer.dan.ngram_table import BYTES_EACH, MOST_DISTINCT
+from gearshift.trainer.learning.settings import TrainingSettings
 
 MOST_PARAMETERS = 1_000_000_000
 
@@ -18,34 +20,39 @@ BASE_BYTES = 500_000_000
 """The process with torch and transformers."""
 
 
-@dataclass(frozen=True)
-class DanSettings:
-    """How a DAN is trained; the defaults fit some ten thousand texts on two CPU cores."""
+@dataclass(frozen=True, kw_only=True)
+class DanSettings(TrainingSettings):
+    """Settings of the distillation; the defaults fit some ten thousand texts on two CPU cores."""
 
-    table_parameters: int = 20_000_000
-    """Most numbers of the table: n-grams x width."""
-    width: int = 256
-    """Length of an embedding. The paper prefers a wide table over one of many n-grams."""
-    hidden: int = 64
-    """Neurons of the hidden layer. Of single texts the device stores so many numbers for an n-gram (`runtime.dan`)."""
-    longest: int = LONGEST
-    epochs: float = 10
-    """Epochs of distillation over labelled and unlabelled texts."""
-    finetune_epochs: float = 0
-    unlabelled_only: bool = False
-    """Learn from the unlabelled texts alone: neither words nor labels of the training rows are used."""
-    batch_size: int = 64
-    table_lr: float = 0.05
-    lr: float = 1e-3
-    """Learning rate of the layers."""
-    dropout: float = 0.1
-    ngram_dropout: float = 0
-    """Share of the n-grams of a text that a step leaves out (the word dropout of Iyyer et al., 2015): against learning
-    a small set by heart, most of all where its texts are short."""
-    max_length: int | None = None
-    """Tokens that the teacher reads of a text, by default as many as it was trained on; the DAN reads all of it."""
-    save_every_s: float = 60
-    seed: int = 0
+    table_parameters: int = setting(
+        20_000_000, f"most numbers of the table, n-grams x width; up to {MOST_PARAMETERS}", unit="NUMBERS"
+    )
+    # The paper prefers a wide table over one of many n-grams.
+    width: int = setting(256, "length of an embedding", unit="NUMBERS")
+    # Of single texts the device stores so many numbers for an n-gram (`runtime.dan`).
+    hidden: int = setting(64, "neurons of the hidden layer", unit="NEURONS")
+    longest: int = setting(LONGEST, f"words of the longest n-gram, 1 to {LONGEST}", unit="WORDS")
+    epochs: float = setting(10, "epochs of distillation over labelled and unlabelled texts", unit="EPOCHS")
+    finetune_epochs: float = setting(0, "epochs on the labels afterwards", unit="EPOCHS")
+    unlabelled_only: bool = setting(
+        False, "learn from the unlabelled texts alone: neither words nor labels of the training rows are used"
+    )
+    batch_size: int = same_as(TrainingSettings, "batch_size", 64, "texts of a training step")
+    table_lr: float = setting(0.05, "learning rate of the table")
+    lr: float = setting(1e-3, "learning rate of the layers")
+    dropout: float = setting(0.1, "share of dropped features", unit="SHARE")
+    ngram_dropout: float = setting(
+        0,
+        "share of the n-grams of a text that a step leaves out (word dropout of Iyyer et al., 2015), against learning "
+        "a small set of short texts by heart",
+        unit="SHARE",
+    )
+    max_length: int | None = setting(
+        None,
+        "tokens that the teacher reads of a text; the DAN reads all of it",
+        unit="TOKENS",
+        unset="as many as it was trained on, or its bundle takes",
+    )
 
     def __post_init__(self) -> None:
         if not self.width <= self.table_parameters <= MOST_PARAMETERS:
@@ -64,7 +71,7 @@ class DanSettings:
             raise InputError("unlabelled_only: expected no finetune_epochs, which learn from labels; leave one out")
 
     def memory_bytes(self, characters: int) -> int:
-        """What training needs at its peak, for texts of so many characters in all.
+        """Estimate the peak memory of training on texts of so many characters in all.
 
         The table, and as much again while it is saved, and the row of each n-gram of the texts; or what counting the
         n-grams takes, where that is more.

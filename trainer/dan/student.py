@@ -91,7 +91,7 @@ def left_out(ids: Tensor, offsets: Tensor, share: float) -> tuple[Tensor, Tensor
     return ids[kept], before[offsets]
 
 
-class Vocabulary:
+class NgramVocabulary:
     """The n-grams of a table: row 0 is the most frequent one's."""
 
     def __init__(self, ngrams: Keys, longest: int) -> None:

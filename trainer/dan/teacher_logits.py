@@ -1,4 +1,4 @@
-"""What a teacher says about many texts, computed once and kept in a file.
+"""A teacher's logits for many texts, computed once and kept in a file.
 
 A teacher is a run or any classifier directory of Hugging Face, or a bundle: its most accurate subnet in int8 where it
 has that, else in fp32, which takes a fraction of the time on a CPU. The first two use a GPU where there is one; the
@@ -28,7 +28,7 @@ from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.trainer.data.formats import read_records
 from gearshift.trainer.data.rows import choose_columns
-from gearshift.trainer.model.checkpoint import SUPERNET
+from gearshift.trainer.model.checkpoint import SCHEMA, SUPERNET
 
 MAX_LENGTH = 128
 """Tokens that a classifier of Hugging Face reads where nothing else is said."""
@@ -44,8 +44,8 @@ _DECISIVE = (MANIFEST, "config.json", "tokenizer.json", "vocab.txt", "model.safe
 """Files that make a teacher what it is; a manifest has the hashes of all that belong to it."""
 
 
-class Teacher(Protocol):
-    """A classifier."""
+class Classifier(Protocol):
+    """A classifier of texts, whatever runs it."""
 
     labels: tuple[str, ...]
     """In the order of its logits."""
@@ -77,20 +77,20 @@ def teacher_logits(
     if not kept.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         unfinished = kept.with_suffix(".part")
-        teacher = open_teacher(path, max_length)
+        teacher = open_classifier(path, max_length)
         _fill(unfinished, teacher, path, texts, labels, batch_size or teacher.batch_size)
         unfinished.replace(kept)
     found: Floats = np.load(kept, allow_pickle=False)
     return found
 
 
-def open_teacher(path: Path, max_length: int | None = None) -> Teacher:
+def open_classifier(path: Path, max_length: int | None = None) -> Classifier:
     """The teacher in a directory, of whatever kind; raises ModelError or BundleError."""
-    return _Bundled(path) if (path / MANIFEST).is_file() else _Classifier(path, max_length)
+    return _Bundled(path) if (path / MANIFEST).is_file() else _HuggingFace(path, max_length)
 
 
 def _fill(
-    file: Path, teacher: Teacher, path: Path, texts: Sequence[Text], labels: Sequence[str], batch_size: int
+    file: Path, teacher: Classifier, path: Path, texts: Sequence[Text], labels: Sequence[str], batch_size: int
 ) -> None:
     """Write the logits that a file lacks: those that are no number."""
     places = _places(path, teacher.labels, labels)
@@ -111,7 +111,7 @@ def _fill(
     logits.flush()
 
 
-class _Classifier:
+class _HuggingFace:
     """A model of transformers, with torch."""
 
     def __init__(self, path: Path, max_length: int | None) -> None:
@@ -163,7 +163,7 @@ def _trained_length(path: Path) -> int:
     """Tokens that a run was trained on."""
     if not (path / SUPERNET).is_file():
         return MAX_LENGTH
-    return int(json.loads((path / SUPERNET).read_text(encoding="utf-8")).get("max_length", MAX_LENGTH))
+    return SCHEMA.read(path / SUPERNET, lambda facts: int(facts.get("max_length", MAX_LENGTH)))
 
 
 def _name(teacher: Path, texts: Sequence[Text], labels: Sequence[str], max_length: int | None) -> str:
@@ -173,7 +173,7 @@ def _name(teacher: Path, texts: Sequence[Text], labels: Sequence[str], max_lengt
 
 
 def _places(path: Path, found: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """Which of the teacher's logits is each label's."""
+    """The place of each label among the teacher's logits."""
     if set(found) != set(wanted):
         raise ModelError(
             f"{path}: expected a teacher of the labels {', '.join(wanted)}, found {', '.join(found)}; "

@@ -8,7 +8,6 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -22,15 +21,14 @@ from tqdm import tqdm
 
 from gearshift.errors import DataError, InputError, ModelError
 from gearshift.runtime.dan.model import Floats, Text
-from gearshift.runtime.files.atomic import replacing_file
 from gearshift.trainer.dan.ngram_table import most_frequent
 from gearshift.trainer.dan.run import DanRun, save_dan_run
 from gearshift.trainer.dan.settings import DanSettings
-from gearshift.trainer.dan.student import Bags, DanStudent, RowwiseAdagrad, Vocabulary
+from gearshift.trainer.dan.student import Bags, DanStudent, NgramVocabulary, RowwiseAdagrad
 from gearshift.trainer.dan.teacher_logits import teacher_logits
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet
-from gearshift.trainer.learning.interrupted import readable
+from gearshift.trainer.learning.interrupted import STATE, read_state, readable, save_state
 from gearshift.trainer.learning.losses import soft_cross_entropy
 
 EVALUATED = 256
@@ -65,7 +63,7 @@ def train_dan(
     states = out.with_name(f".{out.name}.training")
     sides = _sides(texts, paired=data.paired)
     size = settings.table_parameters // settings.width
-    vocabulary = Vocabulary(
+    vocabulary = NgramVocabulary(
         most_frequent(itertools.chain(*sides), longest=settings.longest, size=size), settings.longest
     )
     ask = functools.partial(
@@ -86,14 +84,14 @@ def train_dan(
         paired=data.paired,
     ).to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     bags = [vocabulary.bags(side) for side in sides]
-    identity = {**asdict(settings), "learnt": crc32(targets.data, crc32(vocabulary.ngrams.data))}
-    fit = _Fit(student, bags, settings, states / "state.pt", identity)
+    identity = {**settings.to_dict(), "learnt": crc32(targets.data, crc32(vocabulary.ngrams.data))}
+    fit = _Fit(student, bags, settings, states / STATE, identity)
     fit.stage("distil", torch.from_numpy(targets), settings.epochs)
     if settings.finetune_epochs:
         classes = torch.tensor([data.labels.index(str(row.label)) for row in rows])
         fit.stage("fine-tune", classes, settings.finetune_epochs)
     facts = {
-        "settings": asdict(settings),
+        "settings": settings.to_dict(),
         "rows": {"train": len(rows), "unlabelled": len(unlabelled)},
         "held_out": {
             split: _measure(student, vocabulary, data, split, ask) for split in ("dev", "test") if data.splits[split]
@@ -107,7 +105,7 @@ def train_dan(
 
 
 def text_of(row: Row) -> Text:
-    """What a DAN reads of a row."""
+    """The text or the pair of a row, as a DAN reads it."""
     return row.text if row.pair is None else (row.text, row.pair)
 
 
@@ -116,7 +114,7 @@ def _sides(texts: Sequence[Text], *, paired: bool) -> list[list[str]]:
 
 
 def _measure(
-    student: DanStudent, vocabulary: Vocabulary, data: DataSet, split: str, ask: Callable[[Sequence[Text]], Floats]
+    student: DanStudent, vocabulary: NgramVocabulary, data: DataSet, split: str, ask: Callable[[Sequence[Text]], Floats]
 ) -> dict[str, float]:
     """Shares of a split's rows: those that DAN and teacher answer right, and the same."""
     rows = data.splits[split]
@@ -144,10 +142,7 @@ class _Fit:
         self.student, self.bags, self.settings, self.path = student, bags, settings, state
         self.identity = identity
         self.finished: list[str] = []
-        self.saved: dict[str, Any] | None = None
-        if state.is_file():
-            with readable(state, delete=state):
-                self.saved = torch.load(state, weights_only=True, map_location="cpu")
+        self.saved = read_state(state, delete=state)  # the teacher's logits beside it are still good
 
     def stage(self, name: str, targets: Tensor, epochs: float) -> None:
         """Learn the first len(targets) texts: logits of a teacher (floats), or classes (whole numbers)."""
@@ -206,21 +201,21 @@ class _Fit:
             "layers": layers.state_dict(),
             "rng": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
         }
-        with replacing_file(self.path) as file:
-            torch.save(state, file)
+        save_state(self.path, state)
 
     def _resume(self, name: str, table: RowwiseAdagrad, layers: torch.optim.Optimizer, total: int) -> int:
         """Steps of this stage that a saved state has behind it."""
         saved = self.saved
         if saved is None or saved.get("identity") != self.identity:
             return 0
-        if name in saved["finished"]:
-            return total
-        if saved["stage"] != name:
-            return 0
-        self.student.load_state_dict(saved["student"])
-        table.state.copy_(saved["table"])
-        layers.load_state_dict(saved["layers"])
-        torch.set_rng_state(saved["rng"][0])
-        torch.cuda.set_rng_state_all(saved["rng"][1:])
-        return int(saved["step"])
+        with readable(self.path, delete=self.path):
+            if name in saved["finished"]:
+                return total
+            if saved["stage"] != name:
+                return 0
+            self.student.load_state_dict(saved["student"])
+            table.state.copy_(saved["table"])
+            layers.load_state_dict(saved["layers"])
+            torch.set_rng_state(saved["rng"][0])
+            torch.cuda.set_rng_state_all(saved["rng"][1:])
+            return int(saved["step"])

@@ -65,7 +65,7 @@ def glue_columns(path: str, task: str) -> tuple[str, str | None] | None:
 
 def hub_records(path: str) -> dict[str, Callable[[], Records]]:
     """Split of ours -> what gives its records; raises DataError in one line where the data set cannot be had."""
-    require("hub", "datasets")
+    require("hub")
     import datasets
 
     glue = path.startswith(GLUE)

@@ -26,7 +26,7 @@ class Tags:
 
 
 @dataclass(frozen=True, slots=True)
-class Several:
+class LabelSet:
     """The labels that fit a text: any number of them, or none."""
 
     labels: tuple[str, ...]
@@ -40,7 +40,7 @@ class Span:
     text: str
 
 
-Label = str | float | Several | Tags | tuple[Span, ...] | None
+Label = str | float | LabelSet | Tags | tuple[Span, ...] | None
 """Of classification, regression, multi-label classification, token classification, question answering (any of them is
 right), embedding."""
 
@@ -203,7 +203,7 @@ def _label(where: str, column: str, value: object) -> str:
     return label
 
 
-def _several(where: str, column: str, value: object) -> Several:
+def _several(where: str, column: str, value: object) -> LabelSet:
     """From a list, or from a text in which `|` divides them, as TSV and CSV have it."""
     if isinstance(value, str):
         value = [part for part in value.split("|") if part.strip()]
@@ -214,7 +214,7 @@ def _several(where: str, column: str, value: object) -> Several:
     labels = tuple(_label(where, column, one) for one in value)
     if len(set(labels)) < len(labels):
         raise DataError(f"{where}: a label is named twice in {column!r}; name it once")
-    return Several(labels)
+    return LabelSet(labels)
 
 
 def _number(where: str, column: str, value: object) -> float:

@@ -12,14 +12,16 @@ import dataclasses
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gearshift.errors import DataError
 from gearshift.runtime.inference.spans import OUTSIDE
 from gearshift.trainer.data.formats import PLAIN_SUFFIXES, SUFFIXES, Record, listed, read_records, require_columns
 from gearshift.trainer.data.hub import glue_columns, hub_records, is_hub_name
-from gearshift.trainer.data.rows import Columns, Row, Several, Tags, choose_columns, read_rows
+from gearshift.trainer.data.place import kept_place
+from gearshift.trainer.data.rows import Columns, LabelSet, Row, Tags, choose_columns, read_rows
 
 _log = logging.getLogger(__name__)
 
@@ -33,16 +35,35 @@ HELD_OUT_SHARE = 0.1
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The place that a data set was read from, and in which columns: enough to read it again."""
+
+    place: str
+    """Absolute path, or name on the hub."""
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+    """Columns that were named, by the names of `read_data`'s arguments."""
+
+
+@dataclass(frozen=True)
 class DataSet:
     """The rows of the splits `train`, `dev` and `test`, and the labels to tell apart."""
 
     labels: tuple[str, ...]
-    """Those of the training rows, sorted as strings; a class is its label's place here. Empty where a task has none."""
+    """Labels of the training rows, sorted as strings; a class is its label's place here. Empty for tasks without."""
     splits: Mapping[str, tuple[Row, ...]]
     notes: tuple[str, ...] = ()
-    """What was done that the files do not say: a split held out, or used twice."""
+    """Choices that the files do not show: a split held out, or used twice."""
     task: str = "classification"
     """Name of one of `tasks.TASKS`."""
+    origin: Origin | None = field(default=None, compare=False)
+    """None of rows that were not read by `read_data`."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The origin as a run keeps it, for what reads the data again."""
+        if self.origin is None:
+            return {"data": None, "columns": {}}
+        return {"data": self.origin.place, "columns": dict(self.origin.columns)}
 
     @property
     def paired(self) -> bool:
@@ -64,6 +85,8 @@ def read_data(
     column is there. Labels lose the blanks around them and stay strings ("0", "1"). The same files always give the
     same splits. Raises DataError, one line that names the file and, where there is one, the line.
     """
+    named = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
+    origin = Origin(kept_place(Path(path)), {name: column for name, column in named.items() if column != ""})
     glue = glue_columns(str(path), task)
     if glue is not None:
         text_column, pair_column = (
@@ -82,7 +105,7 @@ def read_data(
         raise DataError(f"{path}: no such file or folder; expected a folder with {_expected(task)}")
     for note in data.notes:
         _log.info(note)
-    return data
+    return dataclasses.replace(data, origin=origin)
 
 
 def _suffixes(task: str) -> tuple[str, ...]:
@@ -108,7 +131,7 @@ class _Table:
         """The sorted labels, of a task that has them; raises DataError where all rows have the same."""
         found = {label for row in self.rows for label in _labels_of(row)}
         numbers = {row.label for row in self.rows if isinstance(row.label, float)}
-        several = isinstance(self.rows[0].label, Several)
+        several = isinstance(self.rows[0].label, LabelSet)
         tagged = isinstance(self.rows[0].label, Tags) and OUTSIDE not in found
         if tagged and all(tag.lstrip("-").isdecimal() for tag in found):
             raise DataError(
@@ -127,7 +150,7 @@ class _Table:
 def _labels_of(row: Row) -> tuple[str, ...]:
     if isinstance(row.label, Tags):
         return row.label.tags
-    if isinstance(row.label, Several):
+    if isinstance(row.label, LabelSet):
         return row.label.labels
     return (row.label,) if isinstance(row.label, str) else ()
 
@@ -232,7 +255,7 @@ def _hold_out(table: _Table, rows: Sequence[Row], share: float) -> tuple[tuple[R
 
 
 _Key = str | tuple[str, str | None]
-"""What rows that belong on one side of a split have in common."""
+"""The key that rows share which belong on one side of a split."""
 
 
 def _key(row: Row) -> _Key:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from gearshift.errors import DataError
-from gearshift.trainer.data.rows import Row, Several, Span, Tags
+from gearshift.trainer.data.rows import LabelSet, Row, Span, Tags
 
 IGNORED = -100
 """The place of a label where there is none: what torch's cross entropy leaves out."""
@@ -66,7 +66,7 @@ def target_reader(task: str, labels: Sequence[str]) -> TargetReader:
         return Target(values, places)
 
     def several(where: str, row: Row, encoding: Encoding) -> Target:
-        assert isinstance(row.label, Several)
+        assert isinstance(row.label, LabelSet)
         values = np.zeros(len(labels), dtype=np.float32)
         values[[place_of(where, label) for label in row.label.labels]] = 1
         return Target(values, _NO_PLACES)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 import transformers
 
-from gearshift.errors import ModelError
+from gearshift.errors import ModelError, first_line
 from gearshift.trainer.data.augment import CANDIDATES, Candidates, is_word
-from gearshift.trainer.model.huggingface import first_line, quiet
+from gearshift.trainer.model.huggingface import quiet
 
 _AT_ONCE = 64
 """Masked copies of a text that are computed together."""

@@ -1,114 +1,129 @@
-"""How a supernet is trained: every number that a run can be told."""
+"""Settings of the training of a supernet, and of pruning it afterwards."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields
 
 from gearshift.errors import InputError
 from gearshift.runtime.space.uniform import DEPTHS, WIDTHS
-from gearshift.trainer.learning.sampling import check_sampling
-from gearshift.trainer.learning.sparsity import Pruning
-
-STAGES = ("teacher", "width", "depth")
-"""In which weights may be pruned."""
-
+from gearshift.settings import same_as, setting
+from gearshift.trainer.dynabert.order import PRUNING
+from gearshift.trainer.learning.sampling import SCHEMES, check_sampling
+from gearshift.trainer.learning.settings import LoopSettings, Pruning, TrainingSettings
 
 _LEAST = {"max_length": 1, "batch_size": 1, "importance_rows": 1}
 """Whole numbers that 0 makes no sense for."""
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(LoopSettings):
     """Settings of the stages; the defaults fit a few thousand short rows on two CPU cores."""
 
-    widths: tuple[float, ...] = WIDTHS
-    depths: tuple[float, ...] = DEPTHS
-    max_length: int = 64
-    """Tokens of a text, the special ones included; longer texts are cut."""
-    batch_size: int = 32
-    """Rows of a step, of each process."""
-    micro_batch: int = 0
-    """Rows that are computed at once, where memory has no room for all of a step; 0: all."""
-    teacher_epochs: float = 3
-    """Fine-tuning of the full encoder on labels; 0 takes the classifier that the checkpoint brings."""
-    width_epochs: float = 1
-    """Every width, at full depth (DynaBERT's first stage)."""
-    depth_only_epochs: float = 0
-    """Every depth, at full width: the stage between in Once-for-All's progressive shrinking; DynaBERT has none."""
-    depth_epochs: float = 2
-    """Every width x depth (DynaBERT's second stage)."""
-    final_epochs: float = 0
-    """The same subnets on labels, without augmented rows (DynaBERT's third stage, which is optional)."""
-    teacher_lr: float = 1e-4
-    """Peak of the linear warm-up and decay. DynaBERT's 2e-5 suits BERT-base; the small MiniLM wants more."""
-    head_lr_factor: float = 20
-    """Learning rate of the task head / that of the encoder while the teacher is fine-tuned: the head is new."""
-    width_lr: float = 1e-4
-    depth_lr: float = 1e-4
-    """Of both stages with depths."""
-    final_lr: float = 2e-5
-    warmup: float = 0.1
-    """Share of the steps of a stage in which the learning rate rises."""
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    """Largest norm of the gradient that is summed over the subnets of a step."""
-    logit_weight: float = 1.0
-    """Weight of the loss on the teacher's answers (DynaBERT, both stages)."""
-    width_hidden_weight: float = 0.1
-    """Weight of the hidden-state loss beside it (DynaBERT, stage 1)."""
-    depth_hidden_weight: float = 1.0
-    """The same in stage 2."""
-    same_width_teacher: bool = False
-    """Whether a subnet learns from the full-depth net of its own width (the paper's text) or from the full net (its
-    code). The first takes a forward pass of the teacher for each width of a step, the second one in all."""
-    in_place: bool = False
-    """Whether subnets learn from the full net as it is at that step, and it alone from the teacher (in-place
-    distillation of universally slimmable networks); one pass more a step."""
-    distil_dropout: bool = True
-    """Whether subnets have dropout while they are distilled, as in DynaBERT. Without it they follow their teacher more
-    closely, and a step takes a fifth less time."""
-    freeze_embeddings: bool = False
-    """Leave the embeddings as they were pretrained. Half of a small model's weights are word embeddings: without
-    them a step of MiniLM takes .58 in place of .63 s of CPU, and a step of three subnets .92 in place of 1.16 s
-    (32 rows of 14 tokens, x86-64)."""
-    sampling: str = "sandwich"
-    """Which subnets a step trains, as in `sampling.Sampler`: `sandwich`, `all` or `random`."""
-    random_subnets: int = 1
-    """How many of them are random, of `sandwich` and `random`."""
-    mixed_widths: bool = False
-    """Whether every layer of a random subnet has a width of its own, which `gearshift search` profits from."""
-    importance_rows: int = 1024
-    """Training rows on which heads and neurons are ranked."""
-    sparsity: float = 0
-    """Share of the weights that become zeros, for a smaller download: 0.3 to 0.4 costs little (Gordon et al.)."""
-    prune_stage: str = "width"
-    """The stage in which they do: one of STAGES. In later ones they stay zeros."""
-    prune_scope: str = "matrix"
-    """`Pruning.scope`"""
-    prune_embeddings: bool = False
-    """`Pruning.embeddings`"""
-    prune_ramp: float = 0.5
-    """`Pruning.ramp`"""
-    augment: int = 0
-    """Copies of each training row, with words replaced, that distillation has beside the row itself (DynaBERT: 10 to
-    30). Epochs of the stages that distil are over all of them."""
-    masked_lm: str = ""
-    """Directory or hub name of the masked language model that proposes the words; "": neighbours in the encoder's own
-    word table."""
-    evaluate_every: float = 0
-    """Epochs between two evaluations on the dev rows, after which a stage ends with its best weights; 0: never, and
-    a stage ends with its last."""
-    patience: int = 0
-    """Evaluations without gain after which a stage ends early; 0: never."""
-    mixed_precision: str = ""
-    """`no`, `bf16`, `fp16`, `auto` (bf16 where the device computes in it); "": what `accelerate launch` was told."""
-    tensorboard: bool = False
-    """Whether losses and scores are written for TensorBoard, into `RUN.tensorboard`."""
-    save_every_s: float = 60
-    """Seconds between two states on disk: what an interruption loses at most."""
-    seed: int = 0
+    widths: tuple[float, ...] = setting(WIDTHS, "width multipliers: shares of the heads and neurons", unit="M,M")
+    depths: tuple[float, ...] = setting(DEPTHS, "depth multipliers: shares of the layers", unit="M,M")
+    max_length: int = setting(64, "tokens of a text, special ones included; longer texts are cut", unit="TOKENS")
+    batch_size: int = same_as(LoopSettings, "batch_size", text="rows of a training step, of each process")
+    micro_batch: int = setting(0, "rows computed at once, where memory is short; 0: all of a step", unit="ROWS")
+    teacher_epochs: float = setting(
+        3,
+        "epochs of the teacher stage: the full encoder learns the task; 0 keeps the classifier of the checkpoint; "
+        "embedding has no such stage",
+        unit="EPOCHS",
+    )
+    width_epochs: float = setting(
+        1,
+        "epochs of the width stage: every width, at full depth, learns from the teacher (DynaBERT, stage 1)",
+        unit="EPOCHS",
+    )
+    depth_only_epochs: float = setting(
+        0,
+        "epochs of a stage in between: every depth, at full width (progressive shrinking of Once-for-All)",
+        unit="EPOCHS",
+    )
+    depth_epochs: float = setting(
+        2,
+        "epochs of the depth stage: every width x depth learns from the teacher (DynaBERT, stage 2)",
+        unit="EPOCHS",
+    )
+    final_epochs: float = setting(
+        0,
+        "epochs of a last stage: every width x depth learns from the labels, without augmented rows (DynaBERT, stage "
+        "3)",
+        unit="EPOCHS",
+    )
+    # DynaBERT's 2e-5 suits BERT-base; the small MiniLM wants more.
+    teacher_lr: float = setting(1e-4, "peak learning rate of the teacher stage")
+    head_lr_factor: float = setting(
+        20, "learning rate of the task head, which is new, / that of the encoder, in the teacher stage"
+    )
+    width_lr: float = setting(1e-4, "peak learning rate of the width stage")
+    depth_lr: float = setting(1e-4, "peak learning rate of both stages with depths")
+    final_lr: float = setting(2e-5, "peak learning rate of the last stage")
+    logit_weight: float = setting(1.0, "weight of the loss on the teacher's answers")
+    width_hidden_weight: float = setting(0.1, "weight of the loss on hidden states beside it, in the width stage")
+    depth_hidden_weight: float = setting(1.0, "weight of the loss on hidden states beside it, in the depth stage")
+    in_place: bool = setting(
+        False,
+        "in-place distillation: subnets learn from the full net as it is at that step, and it alone from the teacher; "
+        "one pass more a step",
+    )
+    # The full net takes one pass of the teacher for all widths of a step.
+    same_width_teacher: bool = setting(
+        False,
+        "subnets learn from the full-depth net of their own width (text of the DynaBERT paper), rather than from the "
+        "full net (its code)",
+    )
+    distil_dropout: bool = setting(
+        True,
+        "dropout in the subnets during distillation, as in DynaBERT; without it they follow the teacher more closely, "
+        "and a step takes a fifth less time",
+    )
+    # Half of a small model's weights are word embeddings: without them a step of MiniLM takes .58 in place of .63 s of
+    # CPU, and a step of three subnets .92 in place of 1.16 s (32 rows of 14 tokens, x86-64).
+    freeze_embeddings: bool = setting(False, "leave the embeddings as they were pretrained, which takes less time")
+    sampling: str = setting(
+        "sandwich", "subnets of a step: sandwich (largest, smallest, random ones), all, or random", choices=SCHEMES
+    )
+    random_subnets: int = setting(1, "random subnets of a step, for sandwich and random", unit="SUBNETS")
+    mixed_widths: bool = setting(
+        False, "every layer of a random subnet has a width of its own, which `gearshift search` profits from"
+    )
+    importance_rows: int = setting(1024, "training rows on which heads and neurons are ranked", unit="ROWS")
+    augment: int = setting(
+        0,
+        "changed copies of each training row that distillation has beside it; its epochs are over all of them "
+        "(DynaBERT: 10 to 30)",
+        unit="COPIES",
+    )
+    masked_lm: str = setting(
+        "",
+        "masked language model, a directory or hub name, that proposes the words of these copies",
+        unit="NAME",
+        unset="neighbours in the encoder's word table",
+    )
+    evaluate_every: float = setting(
+        0,
+        "epochs between two evaluations on the dev rows, after which a stage ends with its best weights; 0: never",
+        unit="EPOCHS",
+    )
+    patience: int = setting(0, "evaluations without gain after which a stage ends early; 0: never", unit="TIMES")
+    mixed_precision: str = setting(
+        "",
+        "no, bf16, fp16, or auto: bf16 where the device computes in it",
+        unit="NAME",
+        unset="as `accelerate launch` was told",
+    )
+    tensorboard: bool = setting(False, "write losses and scores for TensorBoard into RUN.tensorboard")
+    sparsity: float = same_as(
+        Pruning, "sparsity", 0, "share of the weights that become zeros, for `export --compress`; .3 to .4 costs little"
+    )
+    prune_stage: str = setting(
+        "width", "stage in which they become zeros; they stay zeros in later ones", unit="NAME", choices=PRUNING
+    )
+    prune_scope: str = same_as(Pruning, "scope")
+    prune_embeddings: bool = same_as(Pruning, "embeddings")
+    prune_ramp: float = same_as(Pruning, "ramp")
 
     def __post_init__(self) -> None:
         if not (self.widths and self.depths):
@@ -127,17 +142,46 @@ class Settings:
             raise InputError("settings: patience counts evaluations, and there are none; set evaluate_every above 0")
         if self.masked_lm and not self.augment:
             raise InputError("settings: masked_lm proposes words of changed copies; set augment to 1 copy or more")
-        if self.prune_stage not in STAGES:
-            raise InputError(f"settings: prune_stage: expected one of {', '.join(STAGES)}, got {self.prune_stage!r}")
+        if self.prune_stage not in PRUNING:
+            raise InputError(f"settings: prune_stage: expected one of {', '.join(PRUNING)}, got {self.prune_stage!r}")
         if self.pruning is not None and getattr(self, f"{self.prune_stage}_epochs") == 0:
             raise InputError(f"settings: expected {self.prune_stage}_epochs above 0, as its stage is to prune, got 0")
 
     @property
     def pruning(self) -> Pruning | None:
-        """What is pruned, if anything; raises InputError for what cannot be."""
+        """Pruning that is asked for, if any; raises InputError for one that cannot be."""
         pruning = Pruning(self.sparsity, self.prune_scope, self.prune_embeddings, self.prune_ramp)
         return pruning if pruning.sparsity else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
-        return asdict(self)
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery(TrainingSettings):
+    """Settings of the training in which a finished supernet is pruned."""
+
+    epochs: float = setting(
+        1, "epochs in which weights become zeros and every subnet learns from the full net as it was", unit="EPOCHS"
+    )
+    lr: float = setting(1e-4, "peak learning rate")
+    random_subnets: int = same_as(
+        Settings, "random_subnets", text="random subnets of a step, besides the largest and the smallest"
+    )
+    hidden_weight: float = setting(1.0, "weight of the loss on hidden states beside that on answers")
+    mixed_precision: str = same_as(Settings, "mixed_precision")
+
+    def __post_init__(self) -> None:
+        if not self.epochs > 0:
+            raise InputError(f"prune: expected epochs above 0, in which weights become zeros, got {self.epochs:g}")
+
+    def settings(self, max_length: int) -> Settings:
+        """Settings of the one stage; raises InputError for what it does not take."""
+        return Settings(
+            max_length=max_length,
+            batch_size=self.batch_size,
+            depth_epochs=self.epochs,
+            depth_lr=self.lr,
+            depth_hidden_weight=self.hidden_weight,
+            random_subnets=self.random_subnets,
+            mixed_precision=self.mixed_precision,
+            save_every_s=self.save_every_s,
+            seed=self.seed,
+        )

@@ -13,12 +13,12 @@ import json
 import platform
 import tomllib
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from gearshift import __version__
 from gearshift.errors import InputError
+from gearshift.settings import settings_of
 from gearshift.trainer.dynabert.settings import Settings
 
 SETTINGS_FILE = "settings.toml"
@@ -41,7 +41,7 @@ def read_settings(path: Path, given: Mapping[str, Any] | None = None) -> Setting
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: expected a TOML file of settings ({error})") from error
-    known = {field.name: str(field.type) for field in fields(Settings)}
+    known = {field.name: str(field.type) for field in settings_of(Settings)}
     for name, value in found.items():
         if name not in known:
             raise InputError(f"{path}: unknown setting {name!r}; expected some of {', '.join(known)}")
@@ -56,7 +56,7 @@ def settings_text(settings: Settings) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides how a training comes out: name -> version."""
+    """Versions of the packages that decide how a training comes out, by name."""
     packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"gearshift": __version__, "python": platform.python_version(), **packages}
 

@@ -8,44 +8,40 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import safetensors.torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.space.elastic import Subnet
 from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.dynabert.order import FINAL, TEACHER, comes_before
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.learning.devices import enough_memory, make_accelerator, smaller_steps
 from gearshift.trainer.learning.distillation import Teacher, distill_loss
 from gearshift.trainer.learning.evaluate import accuracy
 from gearshift.trainer.learning.importance import measure_importance, reorder
-from gearshift.trainer.learning.interrupted import STATE, readable
-from gearshift.trainer.learning.loop import Constraint, Losses, Score, StagePlan, run_stage
+from gearshift.trainer.learning.interrupted import STATE, load_weights, save_weights
+from gearshift.trainer.learning.loop import Constraint, Evaluation, Losses, StagePlan, run_stage
 from gearshift.trainer.learning.objectives import OBJECTIVES, Objective
 from gearshift.trainer.learning.sampling import Sampler
 from gearshift.trainer.learning.sparsity import Pruner
 from gearshift.trainer.model.checkpoint import Checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier
 
-ORDER = ("teacher", "width", "depth-only", "depth", "final")
-"""All stages by name."""
-
 
 @dataclass(frozen=True)
 class Training:
-    """What the stages share."""
+    """Model, rows, settings and states, shared by the stages."""
 
     checkpoint: Checkpoint
     settings: Settings
     rows: EncodedRows
     states: Path
-    """Directory of what an interrupted run goes on from."""
+    """Directory of the states that an interrupted run goes on from."""
     accelerator: Accelerator = field(default_factory=make_accelerator)
     dev: EncodedRows | None = None
-    """What the best weights of a stage are chosen on, those of an embedding task with their reference; without them a
-    stage ends with its last."""
+    """Rows on which the best weights of a stage are chosen, those of an embedding task with their reference. Without
+    them a stage ends with its last weights."""
     augmented: Callable[[], EncodedRows] | None = None
     """Gives the training rows with their augmented copies; None: there are none."""
 
@@ -65,10 +61,10 @@ class Training:
 
 def teacher_stage(training: Training) -> None:
     """Fine-tune on labels, if any, then sort heads and neurons by importance."""
-    if _finished(training, "teacher"):
+    if _finished(training, TEACHER.name):
         return
     model, settings = training.model, training.settings
-    plan = StagePlan("teacher", settings.teacher_epochs, settings.teacher_lr, settings.head_lr_factor)
+    plan = StagePlan(TEACHER.name, settings.teacher_epochs, settings.teacher_lr, settings.head_lr_factor)
     if training.objective.taught:
         losses = _label_losses(training, lambda index: [model.full])
         _run(training, plan, training.rows, losses, [model.full], constraint=pruner(training, plan.name))
@@ -79,7 +75,7 @@ def teacher_stage(training: Training) -> None:
     shown = tqdm(batches, total=count, desc="importance", unit="batch", disable=None if training.main else True)
     with enough_memory("importance", smaller_steps(settings.micro_batch)):
         reorder(model, measure_importance(model, shown, micro_batch=settings.micro_batch))
-    _finish(training, "teacher")
+    _finish(training, TEACHER.name)
 
 
 def distil_stage(
@@ -124,13 +120,13 @@ def distil_stage(
 def final_stage(training: Training, subnets: Sequence[Subnet]) -> None:
     """Train subnets on labels (DynaBERT's optional third stage)."""
     settings = training.settings
-    if not settings.final_epochs or _finished(training, "final"):
+    if not settings.final_epochs or _finished(training, FINAL.name):
         return
     sampler = _sampler(training, subnets)
-    plan = StagePlan("final", settings.final_epochs, settings.final_lr)
+    plan = StagePlan(FINAL.name, settings.final_epochs, settings.final_lr)
     losses = _label_losses(training, sampler.draw)
     _run(training, plan, training.rows, losses, sampler.subnets, constraint=pruner(training, plan.name))
-    _finish(training, "final")
+    _finish(training, FINAL.name)
 
 
 def _label_losses(training: Training, draw: Callable[[int], list[Subnet]]) -> Losses:
@@ -165,45 +161,50 @@ def _run(
     """Run a stage; its score is the sum of the subnets' metrics on the dev rows, as in DynaBERT."""
     if plan.epochs == 0:
         return
-    model, dev = training.model, training.dev
-    score: Score | None = None
-    if dev is not None and training.settings.evaluate_every:
-        score = lambda: sum(accuracy(model, subnet, dev) for subnet in subnets)  # noqa: E731
+    model, dev, settings = training.model, training.dev, training.settings
+    evaluation: Evaluation | None = None
+    if dev is not None and settings.evaluate_every:
+        evaluation = Evaluation(
+            lambda: sum(accuracy(model, subnet, dev) for subnet in subnets), settings.evaluate_every, settings.patience
+        )
     run_stage(
         model,
         rows,
         plan,
-        training.settings,
+        settings,
         losses,
         states=training.states,
         accelerator=training.accelerator,
-        score=score,
+        micro_batch=settings.micro_batch,
+        evaluation=evaluation,
         constraint=constraint,
     )
 
 
 def pruner(training: Training, stage: str) -> Pruner | None:
-    """What prunes in a stage: more and more where the settings say so, and from then on what is zero stays zero."""
+    """The pruner of a stage: zeros grow from the stage on that the settings name, and stay zeros in later ones."""
     pruning, first = training.settings.pruning, training.settings.prune_stage
-    if pruning is None or ORDER.index(stage) < ORDER.index(first):
+    if pruning is None or comes_before(stage, first):
         return None
     return Pruner(training.model, pruning)
 
 
 def _finished(training: Training, stage: str) -> bool:
     """Take the weights that an interrupted run had at the end of a stage, if it came so far."""
-    path = training.states / f"after-{stage}.safetensors"
+    path = _weights_after(training, stage)
     there = path.is_file()
     training.accelerator.wait_for_everyone()  # all have looked before one of them writes it
     if there:
-        with readable(path):
-            training.model.load_state_dict(safetensors.torch.load_file(path))
+        load_weights(path, training.model)
     return there
 
 
 def _finish(training: Training, stage: str) -> None:
     if training.main:
-        content = safetensors.torch.save(training.model.state_dict())
-        replace_file(training.states / f"after-{stage}.safetensors", content)
+        save_weights(_weights_after(training, stage), training.model)
         (training.states / STATE).unlink(missing_ok=True)
     training.accelerator.wait_for_everyone()
+
+
+def _weights_after(training: Training, stage: str) -> Path:
+    return training.states / f"after-{stage}.safetensors"

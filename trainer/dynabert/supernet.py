@@ -28,6 +28,7 @@ from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.elastic import Space, Subnet
 from gearshift.runtime.space.uniform import subnet_name, uniform_grid, uniform_subnet
 from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.dynabert.order import DEPTH, DISTILLED
 from gearshift.trainer.learning.distillation import Targets, Teacher, distill_loss
 from gearshift.trainer.learning.importance import measure_importance, reorder
 from gearshift.trainer.learning.objectives import OBJECTIVES
@@ -46,10 +47,6 @@ from gearshift.trainer.model.huggingface import (
 
 Inputs = Batch | Mapping[str, Tensor]
 """A batch of ours, or what a transformers model takes: `input_ids`, `attention_mask`, `labels` ..."""
-
-
-ORDER = {"width": "every width, at full depth", "depth": "every depth, at full width", "both": "every subnet"}
-"""The stages of progressive shrinking: what `Supernet.sample` can be told to draw from."""
 
 
 class Supernet(nn.Module):
@@ -71,7 +68,7 @@ class Supernet(nn.Module):
         hidden_weight: float = 1.0,
         seed: int = 0,
     ) -> None:
-        """`config` is that of the transformers model; the rest is as in `trainer.settings.Settings`."""
+        """`config` is that of the transformers model; the rest is as in `Settings`."""
         super().__init__()
         self.model, self.config = model, config
         self._weights = {"logit_weight": logit_weight, "hidden_weight": hidden_weight}
@@ -80,7 +77,7 @@ class Supernet(nn.Module):
         self._samplers: dict[str, Sampler | SpaceSampler] = {}
         if isinstance(space, Space):
             drawn = SpaceSampler(space, sampling, random_subnets, seed)
-            named, self._samplers["both"] = list(drawn.ends), drawn
+            named, self._samplers[DEPTH.name] = list(drawn.ends), drawn
             self._layers = [option.layers for stage in space.stages for option in stage.options]
         else:
             named = sorted(space, key=lambda one: one.parameters(model.shape), reverse=True)
@@ -105,22 +102,40 @@ class Supernet(nn.Module):
         *,
         teacher: Any = None,
         pooling: str = "",
-        **how: Any,
+        sampling: str = "sandwich",
+        random_subnets: int = 1,
+        mixed_widths: bool = False,
+        same_width_teacher: bool = False,
+        logit_weight: float = 1.0,
+        hidden_weight: float = 1.0,
+        seed: int = 0,
     ) -> Supernet:
         """The elastic form of a transformers model, whose weights are copied.
 
         `space`: subnets to train, or a space with options for every stage; DynaBERT's 12 unless given. `teacher`: a
         fine-tuned model of the same architecture, task and sizes, where the model is not its own teacher.
         `pooling`: how an embedding model makes one vector of its tokens', `mean` or `first`; unless given, as the
-        directory says that it was loaded from. `how`: the other arguments of `Supernet`. Raises ModelError for what
-        cannot be made elastic, or cannot teach it, InputError for a pooling that there is not.
+        directory says that it was loaded from. The rest is as in `Settings`. Raises ModelError for a model that cannot
+        be made elastic, or a teacher that cannot teach it, InputError for an unknown pooling.
         """
         elastic = _elastic(model, pooling)
         own = None if teacher is None else _elastic(teacher, pooling).to(model.device)
         if own is not None:
             _check_teacher(own, elastic, teacher.config, model.config)
         subnets = list(uniform_grid(elastic.shape).values()) if space is None else space
-        return cls(elastic, subnets, copy.deepcopy(model.config), teacher=own, **how)
+        return cls(
+            elastic,
+            subnets,
+            copy.deepcopy(model.config),
+            teacher=own,
+            sampling=sampling,
+            random_subnets=random_subnets,
+            mixed_widths=mixed_widths,
+            same_width_teacher=same_width_teacher,
+            logit_weight=logit_weight,
+            hidden_weight=hidden_weight,
+            seed=seed,
+        )
 
     @property
     def task(self) -> str:
@@ -140,10 +155,11 @@ class Supernet(nn.Module):
         if self._teaches_itself:
             self.renew_teacher()
 
-    def sample(self, stage: str = "both", *, step: int | None = None) -> list[Subnet]:
+    def sample(self, stage: str = DEPTH.name, *, step: int | None = None) -> list[Subnet]:
         """The subnets of the next training step, the largest last, or those of a step by number.
 
-        `stage` is one of ORDER. A draw depends on the seed and the step alone.
+        `stage`: `width`, `depth-only` or `depth`, as in `order.DISTILLED`. A draw depends on the seed and the step
+        alone.
         """
         if stage not in self._samplers:
             raise InputError(f"stage: expected one of {', '.join(self._samplers)}, got {stage!r}")
@@ -157,7 +173,7 @@ class Supernet(nn.Module):
         return output
 
     def teach(self, inputs: Inputs) -> Targets:
-        """What the teacher gives for a batch; it runs when this is first used, once for all subnets."""
+        """The teacher's outputs for a batch; it runs when they are first used, once for all subnets."""
         self._teacher.model.to(self.model.device)
         return self._teacher.teach(self.as_batch(inputs))
 
@@ -256,7 +272,7 @@ def _elastic(model: Any, pooling: str) -> ElasticClassifier:
 
 
 def _pooling(path: str, given: str) -> str:
-    """How an embedding model pools: as it was told, or as is written beside it."""
+    """The pooling of an embedding model: the given one, or that written beside it."""
     if given and given not in POOLING_MODES:
         raise InputError(f"pooling: expected one of {', '.join(POOLING_MODES)}, got {given!r}")
     if not given and not (path and (Path(path) / POOLING).is_file()):
@@ -286,10 +302,5 @@ def _check_teacher(teacher: ElasticClassifier, model: ElasticClassifier, its: An
 
 def _by_stage(subnets: list[Subnet], full: Subnet) -> dict[str, list[Subnet]]:
     """Stage of progressive shrinking -> its subnets."""
-    size = full.layers[0]
-    stages = {
-        "width": [one for one in subnets if (0, 0) not in one.layers],
-        "depth": [one for one in subnets if all(layer in (size, (0, 0)) for layer in one.layers)],
-        "both": subnets,
-    }
-    return {stage: chosen for stage, chosen in stages.items() if chosen}
+    stages = {stage.name: [subnet for subnet in subnets if stage.trains(subnet, full)] for stage in DISTILLED}
+    return {name: chosen for name, chosen in stages.items() if chosen}

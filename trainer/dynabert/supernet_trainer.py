@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from transformers.trainer_utils import IntervalStrategy
 
 from gearshift.runtime.space.elastic import Subnet
+from gearshift.trainer.dynabert.order import DEPTH
 from gearshift.trainer.dynabert.supernet import Supernet
 from gearshift.trainer.learning.objectives import OBJECTIVES
 
@@ -64,8 +65,8 @@ class OneSubnet(nn.Module):
 class SupernetTrainer(transformers.Trainer):  # type: ignore[misc]
     """Distils the subnets of a supernet: each step trains those that it draws, after one pass of the teacher."""
 
-    def __init__(self, supernet: Supernet, args: Any = None, *, stage: str = "both", **others: Any) -> None:
-        """`stage`: what is drawn from (`supernet.ORDER`); the rest is `Trainer`'s."""
+    def __init__(self, supernet: Supernet, args: Any = None, *, stage: str = DEPTH.name, **others: Any) -> None:
+        """`stage`: what is drawn from (`Supernet.sample`); the rest is `Trainer`'s."""
         super().__init__(supernet, args, **others)
         self.label_names = label_names(supernet.task)
         self.stage = stage

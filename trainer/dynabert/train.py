@@ -26,16 +26,22 @@ from gearshift.runtime.space.elastic import Subnet
 from gearshift.runtime.space.uniform import kept_layers, uniform_grid
 from gearshift.trainer.data.augment import augment, near_words
 from gearshift.trainer.data.batches import EncodedRows, encode
-from gearshift.trainer.data.hub import is_hub_name
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet, data_hash
 from gearshift.trainer.dynabert.masked_words import masked_words
+from gearshift.trainer.dynabert.order import DEPTH, DEPTH_ONLY, TEACHER, WIDTH
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.settings_file import SETTINGS_FILE, settings_text, versions
 from gearshift.trainer.dynabert.stages import Training, distil_stage, final_stage, pruner, teacher_stage
-from gearshift.trainer.learning.devices import MEASURING, conditions, enough_memory, make_accelerator, usual_conditions
+from gearshift.trainer.learning.devices import (
+    MEASURING,
+    conditions,
+    default_conditions,
+    enough_memory,
+    make_accelerator,
+)
 from gearshift.trainer.learning.evaluate import measurements, with_reference
-from gearshift.trainer.learning.interrupted import claim_states, decisive
+from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sparsity import reached
@@ -45,22 +51,19 @@ from gearshift.trainer.model.pretrained import find_model
 
 
 def train_supernet(
-    source: Path,
+    source: Path | str,
     data: DataSet,
     settings: Settings,
-    out: Path,
-    *,
-    data_path: Path | None = None,
-    columns: Mapping[str, str] | None = None,
+    out: Path | str,
 ) -> Run:
-    """Train a supernet on the encoder in `source` and write the run directory `out`.
+    """Train a supernet on the encoder in the directory `source`, and write the run directory `out`.
 
-    The run keeps `data_path`, and `columns` by the names of `read_data`'s arguments, for what reads the data again.
-    Interrupted, it goes on from the last saved state when called again with the same arguments. Under `accelerate
-    launch` all processes call it.
-    Raises InputError where such a state was made with other settings or other rows, StorageError where
-    `out` cannot be written.
+    The run keeps where `data` was read from, so that `export_bundle(out, BUNDLE)` reads its test rows again.
+    Interrupted, a training goes on from the last saved state when called again with the same arguments. Under
+    `accelerate launch` all processes call it. Raises InputError where such a state was made with other settings or
+    other rows, StorageError where `out` cannot be written.
     """
+    source, out = Path(source), Path(out)
     require_replaceable(out, marker=SUPERNET, source=source)
     out = out.resolve()
     log_to = out.with_name(f"{out.name}.tensorboard") if settings.tensorboard else None
@@ -77,7 +80,7 @@ def train_supernet(
     augmented = _augmented(checkpoint, settings, data.splits["train"], encoded["train"], accelerator.device)
     with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
         identity = {**_identity(source, checkpoint, data, settings), **conditions(accelerator)}
-        claim_states(states, identity, usual={"settings": Settings().to_dict(), **usual_conditions(accelerator)})
+        claim(states, identity, defaults={"settings": Settings().to_dict(), **default_conditions(accelerator)})
     if log_to is not None:
         accelerator.init_trackers("gearshift")
     with enough_memory("measuring the model as it was brought", MEASURING):
@@ -97,9 +100,9 @@ def train_supernet(
         with enough_memory("measuring the test rows", MEASURING):
             metrics = _measured(checkpoint.model, grid, held_out["test"])
         facts = {
-            **_facts(settings, encoded, shape.layers, data_path),
+            **_facts(settings, encoded, shape.layers),
+            **data.facts,
             "source": str(source),
-            "columns": dict(columns or {}),
             **conditions(accelerator),
             "versions": versions(),
             "metrics": metrics,
@@ -119,25 +122,14 @@ def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
     """All stages in order, those of no epochs left out."""
     settings, shape = training.settings, training.model.shape
     teacher_stage(training)
-    widths, depths = settings.widths, settings.depths
-    for plan, hidden_weight, subnets in (
-        (
-            StagePlan("width", settings.width_epochs, settings.width_lr, dropout=settings.distil_dropout),
-            settings.width_hidden_weight,
-            uniform_grid(shape, widths, (1.0,)),
-        ),
-        (
-            StagePlan("depth-only", settings.depth_only_epochs, settings.depth_lr, dropout=settings.distil_dropout),
-            settings.depth_hidden_weight,
-            uniform_grid(shape, (1.0,), depths),
-        ),
-        (
-            StagePlan("depth", settings.depth_epochs, settings.depth_lr, dropout=settings.distil_dropout),
-            settings.depth_hidden_weight,
-            grid,
-        ),
+    for stage, epochs, lr, hidden_weight in (
+        (WIDTH, settings.width_epochs, settings.width_lr, settings.width_hidden_weight),
+        (DEPTH_ONLY, settings.depth_only_epochs, settings.depth_lr, settings.depth_hidden_weight),
+        (DEPTH, settings.depth_epochs, settings.depth_lr, settings.depth_hidden_weight),
     ):
-        distil_stage(training, plan, list(subnets.values()), hidden_weight, pruner(training, plan.name))
+        plan = StagePlan(stage.name, epochs, lr, dropout=settings.distil_dropout)
+        subnets = uniform_grid(shape, *stage.multipliers(settings.widths, settings.depths))
+        distil_stage(training, plan, list(subnets.values()), hidden_weight, pruner(training, stage.name))
     final_stage(training, list(grid.values()))
 
 
@@ -182,24 +174,16 @@ def _measured(model: ElasticClassifier, grid: Mapping[str, Subnet], test: Encode
     return {name: measurements(model, subnet, test) for name, subnet in shown}
 
 
-def _facts(
-    settings: Settings, encoded: Mapping[str, EncodedRows], layers: int, data_path: Path | None
-) -> dict[str, Any]:
-    """What a run says about how it was made."""
+def _facts(settings: Settings, encoded: Mapping[str, EncodedRows], layers: int) -> dict[str, Any]:
+    """Settings of a run, and the rows that it was given."""
     return {
         "kept_layers": {str(depth): list(kept_layers(layers, depth)) for depth in settings.depths},
         "settings": settings.to_dict(),
-        "data": None if data_path is None else _place(data_path),
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "truncated_rows": {split: rows.truncated for split, rows in encoded.items()},
         "dropped_rows": encoded["train"].dropped,
         "max_length": settings.max_length,
     }
-
-
-def _place(data_path: Path) -> str:
-    """What names the data from any directory."""
-    return str(data_path if is_hub_name(str(data_path)) else data_path.resolve())
 
 
 def _check(checkpoint: Checkpoint, settings: Settings) -> None:
@@ -208,7 +192,7 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
             f"settings: max_length {settings.max_length} is more than the model's "
             f"{checkpoint.model.shape.positions} positions"
         )
-    if settings.pruning is not None and settings.prune_stage == "teacher" and not OBJECTIVES[checkpoint.task].taught:
+    if settings.pruning is not None and settings.prune_stage == TEACHER.name and not OBJECTIVES[checkpoint.task].taught:
         raise InputError(f"settings: {checkpoint.task} has no teacher stage to prune in; expected width or depth")
     if settings.final_epochs and not OBJECTIVES[checkpoint.task].taught:
         raise InputError("settings: final_epochs: an embedding has no labels to learn from; set it to 0")
@@ -219,9 +203,9 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
 
 
 def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Settings) -> dict[str, Any]:
-    """What must be the same for an interrupted training to go on."""
+    """Everything that must be the same for an interrupted training to go on."""
     return {
-        "settings": decisive(settings.to_dict()),
+        "settings": fixed_settings(settings.to_dict()),
         "source": str(source),
         "task": data.task,
         "labels": list(checkpoint.labels),

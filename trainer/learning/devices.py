@@ -44,7 +44,7 @@ def make_accelerator(precision: str = "", *, whole: bool = True, log_to: Path | 
     ]
     tracking: dict[str, Any] = {}
     if log_to is not None:
-        require("tensorboard", "tensorboard")
+        require("tensorboard")
         tracking = {"log_with": "tensorboard", "project_dir": log_to}
     try:
         return Accelerator(cpu=_without_gpu(), mixed_precision=chosen or None, kwargs_handlers=handlers, **tracking)
@@ -57,7 +57,7 @@ def conditions(accelerator: Accelerator) -> dict[str, Any]:
     return {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
 
 
-def usual_conditions(accelerator: Accelerator) -> dict[str, Any]:
+def default_conditions(accelerator: Accelerator) -> dict[str, Any]:
     """The same of a training that did not say them: one process, in the precision that its settings mean here."""
     return {**conditions(accelerator), "processes": 1}
 

@@ -1,4 +1,4 @@
-"""What subnets learn from a teacher: its answers and its hidden states (DynaBERT, section 2.2)."""
+"""Distillation: subnets learn a teacher's answers and hidden states (DynaBERT, section 2.2)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from gearshift.trainer.model.elastic import ElasticClassifier, Output
 
 @dataclass
 class Targets:
-    """What a teacher gives for one batch, each pass of it made once and when it is first asked for."""
+    """A teacher's outputs for one batch, each computed once, when it is first asked for."""
 
     teacher: Teacher
     batch: Batch
     _known: dict[Subnet, Output] = field(default_factory=dict)
 
     def of(self, subnet: Subnet) -> Output:
-        """What this subnet is to give."""
+        """The output that a subnet learns."""
         asked = self.teacher.subnet_for(subnet)
         if asked not in self._known:
             with torch.no_grad(), self.teacher.autocast():
@@ -50,7 +50,7 @@ class Teacher:
         self.same_width, self.autocast = same_width, autocast
 
     def subnet_for(self, subnet: Subnet) -> Subnet:
-        """What of the teacher a subnet learns from: all layers, at full width or at its own."""
+        """The teacher's subnet that a subnet learns from: all layers, at full width or at its own."""
         return same_width(subnet) if self.same_width else self.model.full
 
     def teach(self, batch: Batch) -> Targets:

@@ -1,41 +1,80 @@
-"""What an interrupted training leaves, and whether it may go on from there."""
+"""States of a training on disk: an interruption loses what was done since the last one, a minute at most.
+
+A training claims a folder (`claim`), which names its settings and rows, so that no other goes on from there. In it lie
+what is saved from time to time (`save_state`), the weights at the end of each stage (`save_weights`), and notes of what
+was decided on the way (`save_note`). Each file is written whole or not at all; one that cannot be read is refused.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import json
-import math
 import pickle
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
-from gearshift.errors import InputError
-from gearshift.runtime.files.atomic import replace_file
-from gearshift.trainer.model.huggingface import first_line
+from gearshift.errors import InputError, first_line
+from gearshift.runtime.files.atomic import replace_file, replacing_file
 
-UNDECISIVE = ("save_every_s", "micro_batch")
+STATE = "state.pt"
+"""File of the last saved state."""
+
+
+DESCRIPTION = "training.json"
+"""File that names the training whose states lie beside it."""
+
+
+CHANGEABLE = ("save_every_s", "micro_batch")
 """Settings that may change between two calls: when to save decides nothing about what is trained, and in how many parts
 a step is computed nothing but which numbers dropout draws. Where memory ran out, the latter must change."""
 
 
-def decisive(settings: Mapping[str, Any]) -> dict[str, Any]:
+def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that must be the same for an interrupted training to go on."""
-    return {name: value for name, value in settings.items() if name not in UNDECISIVE}
+    return {name: value for name, value in settings.items() if name not in CHANGEABLE}
+
+
+def claim(states: Path, identity: dict[str, Any], *, defaults: Mapping[str, Any]) -> None:
+    """Make the directory of states, or check that the one there is of the same training.
+
+    `defaults`: values of an identity written by a version that did not know them, by name; of a part of it, such as
+    settings, the defaults of all its values. Raises InputError where settings or rows differ.
+    """
+    description = states / DESCRIPTION
+    if not description.is_file():
+        save_note(description, identity)
+        return
+    with readable(description):
+        found = dict(read_note(description).items())
+    for name, default in defaults.items():
+        if isinstance(default, Mapping):
+            known = {key: value for key, value in default.items() if key in identity[name]}
+            found[name] = {**_plain(known), **fixed_settings(found.get(name, {}))}
+        else:
+            found.setdefault(name, default)
+    wanted = _plain(identity)
+    if found != wanted:
+        parts = [name for name, default in defaults.items() if isinstance(default, Mapping)]
+        flat = [_flat(each, parts) for each in (wanted, found)]
+        differ = [name for name in flat[0] if flat[0][name] != flat[1].get(name)]
+        raise InputError(
+            f"{states}: holds an interrupted training with other settings or rows ({', '.join(differ)}); "
+            "repeat it as it was, delete it, or name another output"
+        )
 
 
 @contextlib.contextmanager
 def readable(path: Path, *, delete: Path | None = None) -> Iterator[None]:
-    """Raise InputError in one line where what an interrupted training left at `path` cannot be read.
+    """Raise InputError in one line where a file that an interrupted training left cannot be read.
 
-    `delete`: what is in the way of beginning again; the directory of `path` unless given.
+    `delete`: file or directory in the way of beginning again; the directory of `path` unless given.
     """
     try:
         yield
@@ -55,35 +94,49 @@ def readable(path: Path, *, delete: Path | None = None) -> Iterator[None]:
         ) from error
 
 
-def claim_states(states: Path, identity: dict[str, Any], *, usual: Mapping[str, Any]) -> None:
-    """Make the directory of states, or check that the one there is of the same training.
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write tensors and plain values; raises StorageError."""
+    buffer = io.BytesIO()  # a full disk is an OSError only where torch does not write the file itself
+    torch.save(dict(state), buffer)
+    with replacing_file(path) as file:
+        file.write(buffer.getbuffer())
 
-    `usual`: what holds for a training of a version that did not say it: values by name, or the defaults of a part of
-    settings by name; it did as these say. Raises InputError where settings or rows differ.
-    """
-    description = states / "training.json"
-    content = json.dumps(identity, indent=1).encode()
-    if not description.is_file():
-        replace_file(description, content)
-        return
-    with readable(description):
-        found = json.loads(description.read_bytes())
-        found.items()  # that it is an object
-    for name, default in usual.items():
-        if isinstance(default, Mapping):
-            known = {key: value for key, value in default.items() if key in identity[name]}
-            found[name] = {**json.loads(json.dumps(known)), **decisive(found.get(name, {}))}
-        else:
-            found.setdefault(name, default)
-    wanted = json.loads(content)
-    if found != wanted:
-        parts = [name for name, default in usual.items() if isinstance(default, Mapping)]
-        flat = [_flat(each, parts) for each in (wanted, found)]
-        differ = [name for name in flat[0] if flat[0][name] != flat[1].get(name)]
-        raise InputError(
-            f"{states}: holds an interrupted training with other settings or rows ({', '.join(differ)}); "
-            "repeat it as it was, delete it, or name another output"
-        )
+
+def read_state(path: Path, *, delete: Path | None = None) -> dict[str, Any] | None:
+    """The tensors and values of a saved state; None where there is none. Raises InputError as `readable` does."""
+    if not path.is_file():
+        return None
+    with readable(path, delete=delete):
+        return dict(torch.load(path, weights_only=True, map_location="cpu"))
+
+
+def save_weights(path: Path, model: nn.Module) -> None:
+    """Write the weights of a model; raises StorageError."""
+    replace_file(path, safetensors.torch.save(model.state_dict()))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Put saved weights back into a model; raises InputError as `readable` does."""
+    with readable(path):
+        model.load_state_dict(safetensors.torch.load_file(path))
+
+
+def save_note(path: Path, content: Any) -> None:
+    """Write plain values; raises StorageError."""
+    replace_file(path, json.dumps(content).encode())
+
+
+def read_note(path: Path) -> Any:
+    """The plain values of a note; None where there is none. Raises InputError as `readable` does."""
+    if not path.is_file():
+        return None
+    with readable(path):
+        return json.loads(path.read_bytes())
+
+
+def _plain(values: Any) -> Any:
+    """Values as they come back out of a file: tuples are lists."""
+    return json.loads(json.dumps(values))
 
 
 def _flat(identity: Mapping[str, Any], parts: Collection[str]) -> dict[str, Any]:
@@ -92,57 +145,3 @@ def _flat(identity: Mapping[str, Any], parts: Collection[str]) -> dict[str, Any]
     for part in parts:
         flat |= identity[part]
     return flat
-
-
-STATE = "state.pt"
-
-
-@dataclass
-class Best:
-    """The weights that were best on held-out rows."""
-
-    score: float = -math.inf
-    step: int = 0
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    worse: int = 0
-    """Evaluations since then."""
-
-    def see(self, score: float, step: int, model: nn.Module) -> None:
-        """Of equal scores the later weights are kept: they have learnt more."""
-        if score >= self.score:
-            self.score, self.step, self.worse = score, step, 0
-            self.weights = copy.deepcopy(model.state_dict())
-        else:
-            self.worse += 1
-
-
-def save_state(
-    path: Path, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, best: Best
-) -> None:
-    buffer = io.BytesIO()
-    state = {
-        "stage": stage,
-        "step": step,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "best": vars(best),
-    }
-    torch.save(state, buffer)
-    replace_file(path, buffer.getvalue())
-
-
-def load_state(path: Path, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer, best: Best) -> int:
-    """Put back what an interrupted run saved in this stage; gives how many steps it had done, 0 for none.
-
-    Raises InputError where it cannot be read.
-    """
-    if not path.is_file():
-        return 0
-    with readable(path):
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-        if state["stage"] != stage:
-            return 0
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        vars(best).update(state["best"])
-        return int(state["step"])

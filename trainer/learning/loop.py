@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 import math
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -20,20 +21,21 @@ from tqdm import tqdm
 from gearshift.errors import ModelError
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.devices import MEASURING, enough_memory, parts_of, smaller_steps
-from gearshift.trainer.learning.interrupted import STATE, Best, load_state, save_state
+from gearshift.trainer.learning.interrupted import STATE, read_state, readable, save_state
+from gearshift.trainer.learning.settings import LoopSettings
 from gearshift.trainer.model.elastic import HEAD
 
 Losses = Callable[[nn.Module, Batch, int], Sequence[Callable[[], Tensor]]]
-"""What a step, numbered from 0, adds up over a batch: each is computed and sent backward before the next one is."""
+"""Losses that a step, numbered from 0, adds up over a batch: each is sent backward before the next is computed."""
 
 
 Score = Callable[[], float]
-"""How good the model is just now on held-out rows; more is better."""
+"""Score of the model as it is now, on held-out rows; more is better."""
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What one stage of training is."""
+    """One stage of training."""
 
     name: str
     epochs: float
@@ -44,31 +46,19 @@ class StagePlan:
     dropout: bool = True
 
 
-class LoopSettings(Protocol):
-    """What the loop must be told; `settings.Settings` says what each is."""
+@dataclass(frozen=True)
+class Evaluation:
+    """Measuring of the model while it learns; a stage ends with the weights of the best score."""
 
-    @property
-    def batch_size(self) -> int: ...
-    @property
-    def micro_batch(self) -> int: ...
-    @property
-    def warmup(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def clip(self) -> float: ...
-    @property
-    def evaluate_every(self) -> float: ...
-    @property
-    def patience(self) -> int: ...
-    @property
-    def save_every_s(self) -> float: ...
-    @property
-    def seed(self) -> int: ...
+    score: Score
+    every: float
+    """Epochs between two measurements."""
+    patience: int = 0
+    """Measurements without gain after which the stage ends early; 0: never."""
 
 
 class Constraint(Protocol):
-    """What weights must keep to while they learn, such as zeros that stay zeros."""
+    """Condition that weights keep to while they learn, such as zeros that stay zeros."""
 
     def begin(self) -> None:
         """Called once, when the weights of an interrupted stage are back."""
@@ -86,13 +76,14 @@ def run_stage(
     *,
     states: Path,
     accelerator: Accelerator | None = None,
-    score: Score | None = None,
+    micro_batch: int = 0,
+    evaluation: Evaluation | None = None,
     constraint: Constraint | None = None,
 ) -> None:
     """Train a model for one stage, from the state in the directory `states` if there is one of this stage.
 
-    With a `score`, the model ends with the weights that were best by it, and early where `settings.patience` says so.
-    Raises ModelError where the loss is no number any more, or memory runs out.
+    `micro_batch`: rows computed at once; 0: all of a step. Raises ModelError where the loss is no number any more, or
+    memory runs out.
     """
     accelerator = accelerator or Accelerator()
     world = accelerator.num_processes
@@ -100,12 +91,12 @@ def run_stage(
     total = math.ceil(plan.epochs * per_epoch)
     model.to(accelerator.device)
     optimizer = _optimizer(model, plan, settings)
-    best = Best()
-    done = load_state(states / STATE, plan.name, model, optimizer, best)
+    best = _Best()
+    done = _resume(states / STATE, plan.name, model, optimizer, best)
     if constraint is not None:
         constraint.begin()
-    stepper = _Stepper(accelerator, model, optimizer, losses, plan, settings)
-    every = max(1, round(settings.evaluate_every * per_epoch)) if score is not None and settings.evaluate_every else 0
+    stepper = _Stepper(accelerator, model, optimizer, losses, plan, settings, micro_batch)
+    every = 0 if evaluation is None else max(1, round(evaluation.every * per_epoch))
     saved_at = time.monotonic()
     main = accelerator.is_main_process
     with (
@@ -113,14 +104,14 @@ def run_stage(
         tqdm(total=total, initial=done, desc=plan.name, unit="step", disable=None if main else True) as bar,
     ):
         for index, batch in _from_step(rows, settings, world, done, total):
-            if settings.patience and best.worse >= settings.patience:
+            if evaluation is not None and evaluation.patience and best.worse >= evaluation.patience:
                 break
             loss = stepper.step(batch, index, total)
             if constraint is not None:
                 constraint.after_step(index, total)
-            if score is not None and every and ((index + 1) % every == 0 or index + 1 == total):
+            if evaluation is not None and ((index + 1) % every == 0 or index + 1 == total):
                 with enough_memory(f"stage {plan.name}: measuring the dev rows", MEASURING):
-                    best.see(score(), index + 1, model)
+                    best.see(evaluation.score(), index + 1, model)
                 model.train(plan.dropout)
                 accelerator.log({f"{plan.name}/score": best.score}, step=index + 1)
             accelerator.log({f"{plan.name}/loss": loss, f"{plan.name}/lr": stepper.lr}, step=index + 1)
@@ -128,12 +119,50 @@ def run_stage(
             bar.set_postfix({"loss": f"{loss:.3f}", **shown}, refresh=False)
             bar.update()
             if main and time.monotonic() - saved_at >= settings.save_every_s:
-                save_state(states / STATE, plan.name, model, optimizer, index + 1, best)
+                _save(states / STATE, plan.name, model, optimizer, index + 1, best)
                 saved_at = time.monotonic()
     if best.weights:
         model.load_state_dict(best.weights)
         if constraint is not None:
             constraint.after_step(total - 1, total)
+
+
+@dataclass
+class _Best:
+    """The weights that were best on held-out rows."""
+
+    score: float = -math.inf
+    step: int = 0
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    worse: int = 0
+    """Evaluations since then."""
+
+    def see(self, score: float, step: int, model: nn.Module) -> None:
+        """Keep the weights where the score is as good as the best: of equals the later have learnt more."""
+        if score >= self.score:
+            self.score, self.step, self.worse = score, step, 0
+            self.weights = copy.deepcopy(model.state_dict())
+        else:
+            self.worse += 1
+
+
+def _save(path: Path, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, best: _Best) -> None:
+    learnt = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "best": vars(best)}
+    save_state(path, {"stage": stage, "step": step, **learnt})
+
+
+def _resume(path: Path, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer, best: _Best) -> int:
+    """Put back what an interrupted run saved in this stage; gives how many steps it had done, 0 for none."""
+    state = read_state(path)
+    if state is None:
+        return 0
+    with readable(path):
+        if state["stage"] != stage:
+            return 0
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        vars(best).update(state["best"])
+        return int(state["step"])
 
 
 class _Stepper:
@@ -147,8 +176,10 @@ class _Stepper:
         losses: Losses,
         plan: StagePlan,
         settings: LoopSettings,
+        micro_batch: int,
     ) -> None:
         self._accelerator, self._losses, self._plan, self._settings = accelerator, losses, plan, settings
+        self._micro_batch = micro_batch
         self._wrapped, self._optimizer = accelerator.prepare(model.train(plan.dropout), optimizer)
         self.lr = 0.0
 
@@ -168,7 +199,7 @@ class _Stepper:
         torch.manual_seed(zlib.crc32(f"{settings.seed}/{plan.name}/{index}/{accelerator.process_index}".encode()))
         rows, tokens = batch.input_ids.shape
         doing = f"stage {plan.name}: a step of {rows} rows of {tokens} tokens"
-        with enough_memory(doing, smaller_steps(settings.micro_batch)):
+        with enough_memory(doing, smaller_steps(self._micro_batch)):
             loss = self._backward(batch, index)
             if not math.isfinite(loss):
                 raise ModelError(f"stage {plan.name}: the loss became {loss} at step {index}; lower the learning rate")
@@ -180,7 +211,7 @@ class _Stepper:
     def _backward(self, batch: Batch, index: int) -> float:
         """Add up the gradients of all losses of all parts; the processes exchange them with the last."""
         accelerator, total = self._accelerator, torch.zeros((), device=self._accelerator.device)
-        parts = list(parts_of(batch, accelerator, self._settings.micro_batch))
+        parts = list(parts_of(batch, accelerator, self._micro_batch))
         for number, part in enumerate(parts, start=1):
             losses = self._losses(self._wrapped, part, index)
             for place, compute in enumerate(losses, start=1):

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gearshift.errors import InputError, ModelError
+from gearshift.errors import ModelError
+from gearshift.trainer.learning.settings import Pruning
 from gearshift.trainer.model.elastic import ElasticClassifier
-
-SCOPES = ("matrix", "global")
-
 
 MATRICES = ("query", "key", "value", "attention_output", "ffn_in", "ffn_out")
 """Of each layer; with the pooler and, where asked for, the word table these are pruned (Gordon et al., section 3)."""
@@ -26,32 +23,6 @@ MATRICES = ("query", "key", "value", "attention_output", "ffn_in", "ffn_out")
 
 TIMES = 20
 """How often weights are pruned on the way to the full share."""
-
-
-@dataclass(frozen=True)
-class Pruning:
-    """How much becomes zero, and when."""
-
-    sparsity: float
-    """Share of the prunable weights that are zeros at the end."""
-    scope: str = "matrix"
-    """`matrix`: this share of every matrix (Gordon et al.); `global`: the smallest of all matrices together."""
-    embeddings: bool = False
-    """Whether the word table is pruned too."""
-    ramp: float = 0.5
-    """Share of a stage's steps in which the zeros become more; 0 makes them all at once, after the first step."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.sparsity < 1:
-            raise InputError(f"sparsity: expected a share from 0 to below 1, such as 0.4, got {self.sparsity:g}")
-        if self.scope not in SCOPES:
-            raise InputError(f"pruning scope: expected {' or '.join(SCOPES)}, got {self.scope!r}")
-        if not 0 <= self.ramp <= 1:
-            raise InputError(f"pruning ramp: expected a share of the steps from 0 to 1, got {self.ramp:g}")
-
-    def sparsity_after(self, progress: float) -> float:
-        """The share when that part of the ramp is behind: s (1 - (1 - progress)^3) (Zhu and Gupta, eq. 1)."""
-        return self.sparsity * (1 - (1 - min(1.0, progress)) ** 3)
 
 
 def prunable(model: ElasticClassifier, *, embeddings: bool) -> dict[str, Tensor]:

@@ -17,15 +17,15 @@ import safetensors.torch
 import transformers
 from tokenizers import Tokenizer
 
-from gearshift.errors import ModelError
+from gearshift.errors import ModelError, first_line
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.space.elastic import Subnet
-from gearshift.trainer.data.hub import is_hub_name
+from gearshift.schema import Schema, read_json
+from gearshift.trainer.data.place import find_place
 from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.huggingface import (
     checkpoint_state,
-    first_line,
     load_model,
     quiet,
     read_config,
@@ -42,7 +42,7 @@ POOL = "pool.json"
 WEIGHTS = "model.safetensors"
 
 
-SCHEMA_VERSION = 1
+SCHEMA = Schema(version=1, advice="train again", error=ModelError)
 
 
 PROBLEM_TYPES = {"regression": "regression", "multi-label-classification": "multi_label_classification"}
@@ -92,8 +92,7 @@ class Run:
     @property
     def data_path(self) -> Path | None:
         """The data that it was trained on, where that is known and still there."""
-        path = self.facts.get("data")
-        return Path(path) if path is not None and (is_hub_name(path) or Path(path).exists()) else None
+        return find_place(self.facts.get("data"))
 
 
 def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "classification") -> Checkpoint:
@@ -134,7 +133,7 @@ def save_run(
     """
     shape = checkpoint.model.shape
     supernet = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SCHEMA.version,
         "task": checkpoint.task,
         "labels": list(checkpoint.labels),
         "subnets": {name: [list(layer) for layer in subnet.layers] for name, subnet in subnets.items()},
@@ -198,20 +197,9 @@ def load_run(path: Path) -> Run:
         raise ModelError(
             f"{path}: expected a run directory with {SUPERNET}, found none; make one with `gearshift train`"
         )
-    try:
-        facts = json.loads(description.read_text(encoding="utf-8"))
-        version = facts["schema_version"]
-        subnets = _subnets(facts)
-        labels = facts["labels"]
-        task = TASKS[facts.get("task", "classification")].name
-        pool = json.loads((path / POOL).read_text(encoding="utf-8"))
-        if any("subnet" in entry for entry in pool):  # that a search chose
-            subnets = {e["name"]: Subnet(tuple((heads, neurons) for heads, neurons in e["subnet"])) for e in pool}
-        accuracies = {entry["name"]: float(entry["accuracy"]) for entry in pool if entry["accuracy"] is not None}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{description}: not readable ({error}); train again") from error
-    if version != SCHEMA_VERSION:
-        raise ModelError(f"{description}: expected schema version {SCHEMA_VERSION}, found {version!r}; train again")
+    facts, labels, task, trained = SCHEMA.read(description, _description)
+    chosen, accuracies = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
+    subnets = chosen or trained
     checkpoint = load_checkpoint(path, labels, task=task)
     if not checkpoint.has_classifier:
         raise ModelError(f"{description}: its labels are not those of the model beside it; train again")
@@ -219,6 +207,19 @@ def load_run(path: Path) -> Run:
         if not subnet.fits(checkpoint.model.shape):
             raise ModelError(f"{description}: subnet {name} does not fit the model beside it; train again")
     return Run(path, checkpoint, subnets, accuracies, facts)
+
+
+def _description(facts: dict[str, Any]) -> tuple[dict[str, Any], list[str], str, dict[str, Subnet]]:
+    """All of supernet.json, its labels, its task, and the subnets that were trained."""
+    return facts, facts["labels"], TASKS[facts.get("task", "classification")].name, _subnets(facts)
+
+
+def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, Subnet], dict[str, float]]:
+    """Subnets that a search chose, none where it did not, and the accuracies that were measured."""
+    chosen = {}
+    if any("subnet" in entry for entry in entries):
+        chosen = {e["name"]: Subnet(tuple((heads, neurons) for heads, neurons in e["subnet"])) for e in entries}
+    return chosen, {entry["name"]: float(entry["accuracy"]) for entry in entries if entry["accuracy"] is not None}
 
 
 def _subnets(facts: Mapping[str, Any]) -> dict[str, Subnet]:

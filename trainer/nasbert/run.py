@@ -18,15 +18,17 @@ import safetensors.torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
-from gearshift.errors import GearshiftError, ModelError
+from gearshift.errors import ModelError, first_line
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.space.mixed import MixedSpace, MixedSubnet
+from gearshift.schema import Schema, read_json
+from gearshift.trainer.data.place import find_place
 from gearshift.trainer.model.checkpoint import POOL, WEIGHTS, Run, load_run, load_tokenizer, save_tokenizer
 from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
 from gearshift.trainer.nasbert.model import MixedModel
 
 MIXED = "mixed.json"
-SCHEMA_VERSION = 1
+SCHEMA = Schema(version=1, advice="train again", error=ModelError)
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,7 @@ class MixedRun:
     @property
     def data_path(self) -> Path | None:
         """The data that it was tuned on, where that is known and still there."""
-        path = self.facts.get("data")
-        return Path(path) if path is not None and Path(path).exists() else None
+        return find_place(self.facts.get("data"))
 
 
 AnyRun = Run | MixedRun
@@ -78,7 +79,7 @@ def save_mixed_run(
     """Write a run directory, whole or not at all; raises StorageError."""
     model = checkpoint.model
     description = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": SCHEMA.version,
         "space": model.space.to_dict(),
         "subnets": {name: subnet.to_dict() for name, subnet in subnets.items()},
         "head": asdict(model.head),
@@ -101,36 +102,43 @@ def save_mixed_run(
 
 
 def load_mixed_run(path: Path) -> MixedRun:
-    """The net in a run directory; raises ModelError where it is none."""
+    """Read the net in a run directory; raises ModelError where it is none."""
     if not (path / MIXED).is_file():
         raise ModelError(
             f"{path}: expected a run directory with {MIXED}, found none; make one with `gearshift nas-search`"
         )
+    given = SCHEMA.read(path / MIXED, _parsed)
+    accuracies = read_json(path / POOL, _accuracies, error=ModelError, advice=SCHEMA.advice)
     try:
-        raw = json.loads((path / MIXED).read_text(encoding="utf-8"))
-        if raw["schema_version"] != SCHEMA_VERSION:
-            raise ValueError(f"expected schema version {SCHEMA_VERSION}, found {raw['schema_version']!r}")
-        labels = tuple(raw["labels"])
         state = safetensors.torch.load_file(path / WEIGHTS)
         outputs = len(state["classifier.bias"]) if "classifier.bias" in state else 0
         model = MixedModel(
-            MixedSpace.from_dict(raw["space"]),
-            outputs,
-            head=Head(**raw["head"]),
-            dropout=Dropout(**raw["dropout"]),
-            norm_eps=float(raw["norm_eps"]),
+            given["space"], outputs, head=given["head"], dropout=given["dropout"], norm_eps=given["norm_eps"]
         )
         model.load_state_dict(state)
-        subnets = {name: MixedSubnet.from_dict(subnet) for name, subnet in raw["subnets"].items()}
-        pool = json.loads((path / POOL).read_text(encoding="utf-8"))
-        accuracies = {entry["name"]: float(entry["accuracy"]) for entry in pool}
-        facts = dict(raw["facts"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{path}: not a whole run of mixed operations ({error}); train again") from error
-    except GearshiftError as error:
-        raise ModelError(f"{path / MIXED}: {error}; train again") from error
-    checkpoint = MixedCheckpoint(model, load_tokenizer(path), labels, path)
-    return MixedRun(path, checkpoint, subnets, accuracies, facts)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"{path / WEIGHTS}: not the weights of its {MIXED} ({first_line(error)}); train again"
+        ) from error
+    checkpoint = MixedCheckpoint(model, load_tokenizer(path), given["labels"], path)
+    return MixedRun(path, checkpoint, given["subnets"], accuracies, given["facts"])
+
+
+def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
+    """The fields of mixed.json as values."""
+    return {
+        "labels": tuple(raw["labels"]),
+        "space": MixedSpace.from_dict(raw["space"]),
+        "head": Head(**raw["head"]),
+        "dropout": Dropout(**raw["dropout"]),
+        "norm_eps": float(raw["norm_eps"]),
+        "subnets": {name: MixedSubnet.from_dict(subnet) for name, subnet in raw["subnets"].items()},
+        "facts": dict(raw["facts"]),
+    }
+
+
+def _accuracies(pool: list[dict[str, Any]]) -> dict[str, float]:
+    return {entry["name"]: float(entry["accuracy"]) for entry in pool}
 
 
 def load_any_run(path: Path) -> AnyRun:

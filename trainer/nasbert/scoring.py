@@ -17,34 +17,34 @@ from gearshift.trainer.nasbert.shrinking import Floats
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What a block is given and is to give, of one batch of text."""
+class BlockBatch:
+    """States before and behind a block in the teacher, for one batch of text: its inputs and targets."""
 
-    given: Tensor
-    """(batch, tokens, hidden): what the teacher passes on before the block."""
-    wanted: Tensor
-    """(real tokens, hidden): what it passes on behind it."""
+    inputs: Tensor
+    """(batch, tokens, hidden): the teacher's states before the block."""
+    targets: Tensor
+    """(real tokens, hidden): its states behind the block."""
     mask: Tensor
     """(batch, tokens): true where a token is real."""
 
-    def to(self, device: torch.device) -> Lesson:
-        """The same lesson on another device."""
-        return Lesson(self.given.to(device), self.wanted.to(device), self.mask.to(device))
+    def to(self, device: torch.device) -> BlockBatch:
+        """This batch on another device."""
+        return BlockBatch(self.inputs.to(device), self.targets.to(device), self.mask.to(device))
 
     def loss(self, model: MixedStageModel, hidden: Tensor, size: int) -> Tensor:
         """Mean squared error of what a block passes on, out of its last states (batch, tokens, size)."""
-        return F.mse_loss(model.leave(hidden[self.mask], size), self.wanted)
+        return F.mse_loss(model.leave(hidden[self.mask], size), self.targets)
 
 
 @dataclass
 class _Node:
     number: int | None = None
-    """Of the block that ends here."""
+    """Number of the block that ends here."""
     after: dict[str, _Node] = field(default_factory=dict)
 
 
 @torch.no_grad()
-def block_losses(model: MixedStageModel, blocks: Sequence[Block], lessons: Sequence[Lesson]) -> Floats:
+def block_losses(model: MixedStageModel, blocks: Sequence[Block], batches: Sequence[BlockBatch]) -> Floats:
     """(blocks,) the mean loss of each over all real tokens; leaves the model in the mode that it was in."""
     trees: dict[int, _Node] = {}
     for number, block in enumerate(blocks):
@@ -57,20 +57,20 @@ def block_losses(model: MixedStageModel, blocks: Sequence[Block], lessons: Seque
     model.eval()
     total = np.zeros(len(blocks))
     device = next(model.parameters()).device
-    for lesson in (each.to(device) for each in tqdm(lessons, desc="scores", unit="batch", disable=None, leave=False)):
+    for batch in (each.to(device) for each in tqdm(batches, desc="scores", unit="batch", disable=None, leave=False)):
         for size, tree in trees.items():
             found: list[tuple[int, Tensor]] = []
-            _visit(model, lesson, size, tree, 0, model.enter(lesson.given, size), found)
+            _visit(model, batch, size, tree, 0, model.enter(batch.inputs, size), found)
             # Brought over together: a GPU need not wait for each.
             losses = torch.stack([loss for _, loss in found]).double().cpu().numpy()
-            total[[number for number, _ in found]] += len(lesson.wanted) * losses
+            total[[number for number, _ in found]] += len(batch.targets) * losses
     model.train(was_training)
-    return total / sum(len(lesson.wanted) for lesson in lessons)
+    return total / sum(len(batch.targets) for batch in batches)
 
 
 def _visit(
     model: MixedStageModel,
-    lesson: Lesson,
+    batch: BlockBatch,
     size: int,
     node: _Node,
     place: int,
@@ -79,7 +79,7 @@ def _visit(
 ) -> None:
     """Note the loss of every block that ends at a node or behind it."""
     if node.number is not None:
-        found.append((node.number, lesson.loss(model, hidden, size)))
+        found.append((node.number, batch.loss(model, hidden, size)))
     for name, child in node.after.items():
-        step = model.step(hidden, lesson.mask, size, place, name)
-        _visit(model, lesson, size, child, place + 1, step, found)
+        step = model.step(hidden, batch.mask, size, place, name)
+        _visit(model, batch, size, child, place + 1, step, found)

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from gearshift.runtime.bundle.manifest import MACS_TOKENS
 from gearshift.runtime.files.atomic import require_replaceable, sha256_of
 from gearshift.runtime.space.mixed import MixedSpace
 from gearshift.runtime.tables.block import TABLES
 from gearshift.runtime.tables.mixed import MixedRow, MixedTables, load_mixed_tables, save_mixed_tables
 from gearshift.runtime.tables.operation_latency import OperationLatency
-from gearshift.trainer.learning.interrupted import claim_states, decisive
+from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.model.checkpoint import WEIGHTS
 from gearshift.trainer.model.elastic import HEAD
 from gearshift.trainer.nasbert.blocks import HALF_LAYERS, all_blocks, block_sizes, bridged_shape
@@ -26,10 +27,8 @@ from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.run import MIXED, MixedCheckpoint, MixedRun, load_mixed_run, save_mixed_run
 from gearshift.trainer.nasbert.settings import SearchSettings
 from gearshift.trainer.nasbert.stage import StageModels, StageResult, StageSearch
-from gearshift.trainer.nasbert.states import boundaries_of
-from gearshift.trainer.nasbert.teacher import Teacher, Text, read_states
+from gearshift.trainer.nasbert.teacher import TaughtRows, TeacherEncoder, boundaries_of, read_states
 
-MACS_TOKENS = 128
 LATENCY_TOKENS = 64
 """Length of text whose latency buckets go by."""
 
@@ -50,7 +49,7 @@ class Searched:
 
 
 def search_blocks(
-    teacher: Teacher,
+    teacher: TeacherEncoder,
     texts: Sequence[Path],
     settings: SearchSettings,
     out: Path,
@@ -84,7 +83,7 @@ def search_blocks(
 
 
 def search_stage(
-    teacher: Teacher,
+    teacher: TeacherEncoder,
     texts: Sequence[Path],
     settings: SearchSettings,
     out: Path,
@@ -108,9 +107,9 @@ def load_searched(path: Path) -> Searched:
 
 
 def _identity(
-    teacher: Teacher, corpus: Corpus, settings: SearchSettings, latency: OperationLatency | None
+    teacher: TeacherEncoder, corpus: Corpus, settings: SearchSettings, latency: OperationLatency | None
 ) -> dict[str, Any]:
-    """What must be the same for an interrupted search to go on."""
+    """Everything that must be the same for an interrupted search to go on."""
     times = (
         None
         if latency is None
@@ -119,11 +118,16 @@ def _identity(
             for size, name in sorted(latency.operations_ms)
         }
     )
-    return {"settings": decisive(settings.to_dict()), "teacher": teacher.hash, "corpus": corpus.hash, "latency": times}
+    return {
+        "settings": fixed_settings(settings.to_dict()),
+        "teacher": teacher.hash,
+        "corpus": corpus.hash,
+        "latency": times,
+    }
 
 
 def _begin(
-    teacher: Teacher,
+    teacher: TeacherEncoder,
     texts: Sequence[Path],
     settings: SearchSettings,
     out: Path,
@@ -142,17 +146,17 @@ def _begin(
         dev_tokens=settings.dev_tokens,
     )
     folder = out.resolve().with_name(f"{out.resolve().name}.partial")
-    usual = {"settings": SearchSettings().to_dict(), "latency": None}
-    claim_states(folder, _identity(teacher, corpus, settings, latency), usual=usual)
+    defaults = {"settings": SearchSettings().to_dict(), "latency": None}
+    claim(folder, _identity(teacher, corpus, settings, latency), defaults=defaults)
     train, dev = read_states(teacher, corpus, settings.block_layers, states or folder / "states")
     return corpus, folder, _stages(teacher, settings, train, dev, folder, latency)
 
 
 def _stages(
-    teacher: Teacher,
+    teacher: TeacherEncoder,
     settings: SearchSettings,
-    train: Text,
-    dev: Text,
+    train: TaughtRows,
+    dev: TaughtRows,
     folder: Path,
     latency: OperationLatency | None,
 ) -> Iterator[StageSearch]:
@@ -175,7 +179,7 @@ def _times(latency: OperationLatency, size: int) -> dict[str, float]:
     }
 
 
-def _save(teacher: Teacher, results: list[StageResult], facts: dict[str, Any], out: Path) -> Searched:
+def _save(teacher: TeacherEncoder, results: list[StageResult], facts: dict[str, Any], out: Path) -> Searched:
     """Put the stages behind the teacher's embeddings and before its head, and write all of it."""
     checkpoint = teacher.checkpoint
     space = MixedSpace(bridged_shape(checkpoint.model.shape), tuple(result.stage for result in results))

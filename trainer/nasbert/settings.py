@@ -1,104 +1,48 @@
-"""How nets of mixed operations are searched and trained: every number that a run can be told."""
+"""Settings of the search and training of nets of mixed operations; the paper's values are NAS-BERT's."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gearshift.errors import InputError
+from gearshift.settings import same_as, setting
+from gearshift.trainer.learning.settings import LoopSettings
 
 SHRINKS = ("architectures", "operations", "none")
 BUCKETS = ("quantile", "fixed")
+OBJECTIVES = ("hidden", "masked")
+EMBEDDINGS = ("teacher", "random")
 
 
-class Whole:
-    """What `loop.run_stage` can do and these trainings do not: parts of batches, evaluations, an early end."""
+@dataclass(frozen=True, kw_only=True)
+class NasSettings(LoopSettings):
+    """Settings that a search, the training of a net and its tuning share."""
 
-    micro_batch: ClassVar[int] = 0
-    evaluate_every: ClassVar[float] = 0
-    patience: ClassVar[int] = 0
-
-
-@dataclass(frozen=True)
-class SearchSettings(Whole):
-    """Settings of a search; the paper's, where it has them, in brackets.
-
-    The defaults are scaled to a teacher of six layers and two CPU cores.
-    """
-
-    block_layers: int = 2
-    """Layers of the teacher that a block stands for. [3]"""
-    sizes: tuple[int, ...] = ()
-    """Hidden sizes of blocks; none: the paper's shares of the teacher's, in whole heads. [128 to 512 of 768]"""
-    max_length: int = 64
-    """Tokens of a piece of text. [512]"""
-    tokens: int = 1_000_000
-    """Tokens of text to learn from, at most. [16 GB of text]"""
-    dev_tokens: int = 20_000
-    """Tokens of text that blocks are scored on."""
-    batch_size: int = 32
-    """Pieces of text of a training step. [1024]"""
-    lr: float = 1e-3
-    """Peak learning rate. [5e-4]"""
-    warm_epochs: int = 3
-    """Epochs before the first deletion. [3]"""
-    last_epochs: int = 1
-    """Epochs at the end, besides the one that follows each deletion. [0]"""
-    buckets: int = 10
-    """B: how many kinds of sizes no block can be driven out of. [10]"""
-    bucketing: str = "quantile"
-    """`quantile`: buckets of as many blocks each. `fixed`: of the same width in parameters, as in the paper."""
-    sampled: int = 2000
-    """E: blocks of a bucket that are scored in each epoch. [2000]"""
-    deleted: float = 0.5
-    """R / E: the share of them that is deleted. [.5]"""
-    kept: int = 10
-    """m: blocks that are left of each bucket. [10]"""
-    score_batches: int = 5
-    """Batches of held-out text that blocks are scored on. [5]"""
-    shrink: str = "architectures"
-    """What is deleted: blocks (`architectures`), an operation at a place (`operations`), or nothing (`none`)."""
-    max_rounds: int = 30
-    """Deletions at most; buckets of one width need many more than equal ones, and keep what is left then."""
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    save_every_s: float = 120
-    seed: int = 0
+    max_length: int = setting(64, "tokens of a text; longer ones are cut", unit="TOKENS")
+    lr: float = setting(1e-3, "peak learning rate")
 
     def __post_init__(self) -> None:
-        _check_common(self)
-        for name in (
-            "block_layers",
-            "tokens",
-            "dev_tokens",
-            "warm_epochs",
-            "buckets",
-            "sampled",
-            "kept",
-            "score_batches",
-        ):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("last_epochs", "max_rounds"):
-            _require(getattr(self, name) >= 0, f"{name} must be 0 or more, got {getattr(self, name)}")
-        _require(0 < self.deleted < 1, f"deleted: expected a share between 0 and 1, got {self.deleted}")
-        _require(self.shrink in SHRINKS, f"shrink: expected one of {', '.join(SHRINKS)}, got {self.shrink!r}")
-        _require(self.bucketing in BUCKETS, f"bucketing: expected one of {', '.join(BUCKETS)}, got {self.bucketing!r}")
+        self._at_least(1, "batch_size")
+        _require(self.max_length >= 3, f"max_length: expected 3 tokens or more, got {self.max_length}")
+        self._at_least(0, "seed")
+        for name in ("lr", "warmup", "weight_decay", "clip", "save_every_s"):
+            value = getattr(self, name)
+            _require(math.isfinite(value) and value >= 0, f"{name} must be 0 or more, got {value}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
-        return asdict(self)
+    def _at_least(self, least: int, *names: str) -> None:
+        expected = "be at least 1" if least else "be 0 or more"
+        for name in names:
+            _require(getattr(self, name) >= least, f"{name} must {expected}, got {getattr(self, name)}")
 
+    def _is_share(self, *names: str) -> None:
+        for name in names:
+            _require(0 <= getattr(self, name) <= 1, f"{name}: expected a share of 1, got {getattr(self, name)}")
 
-def _check_common(settings: Any) -> None:
-    """What all settings of a training have."""
-    _require(settings.batch_size >= 1, f"batch_size must be at least 1, got {settings.batch_size}")
-    _require(settings.max_length >= 3, f"max_length: expected 3 tokens or more, got {settings.max_length}")
-    _require(settings.seed >= 0, f"seed must be 0 or more, got {settings.seed}")
-    for name in ("lr", "warmup", "weight_decay", "clip", "save_every_s"):
-        value = getattr(settings, name)
-        _require(math.isfinite(value) and value >= 0, f"{name} must be 0 or more, got {value}")
+    def _is_one_of(self, name: str, choices: Sequence[str]) -> None:
+        value = getattr(self, name)
+        _require(value in choices, f"{name}: expected {_listed(choices)}, got {value!r}")
 
 
 def _require(holds: bool, message: str) -> None:
@@ -106,91 +50,129 @@ def _require(holds: bool, message: str) -> None:
         raise InputError(f"settings: {message}")
 
 
-OBJECTIVES = ("hidden", "masked")
+def _listed(choices: Sequence[str]) -> str:
+    return f"one of {', '.join(choices)}" if len(choices) > 2 else " or ".join(choices)
 
 
-@dataclass(frozen=True)
-class NetSettings(Whole):
-    """Settings of the training of one net on text, before it is tuned for a task; the paper's in brackets."""
+@dataclass(frozen=True, kw_only=True)
+class TextSettings(NasSettings):
+    """Settings of a training on plain text, cut into pieces."""
 
-    embedding: int = 128
-    """Width of its embeddings. [64 of 5 M parameters, 128 of 10 M]"""
-    embeddings_from: str = "teacher"
-    """`teacher`: the teacher's, along their principal directions where the net's are narrower. [`random`]"""
-    objective: str = "hidden"
-    """`hidden`: the teacher's states behind each block. `masked`: masked words, for which a teacher needs a head of its
-    own. [masked]"""
-    distilled: bool = True
-    """Whether it learns from the teacher here; without, from masked words alone."""
-    distillation_weight: float = 0.5
-    """Of the teacher's answers against the words themselves, where words are masked. [.5]"""
-    masked_share: float = 0.15
-    """Tokens that are masked."""
-    epochs: float = 10
-    """[125,000 steps]"""
-    block_layers: int = 2
-    max_length: int = 64
-    tokens: int = 1_000_000
-    dev_tokens: int = 20_000
-    batch_size: int = 32
-    """[2048]"""
-    lr: float = 1e-3
-    """[5e-4]"""
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    dropout: float = 0.0
-    """While it learns on text; for a task it has the teacher's."""
-    clip: float = 1.0
-    save_every_s: float = 120
-    seed: int = 0
+    block_layers: int = setting(2, "layers of the teacher that a block stands for", unit="LAYERS", paper="3")
+    max_length: int = same_as(NasSettings, "max_length", text="tokens of a piece of text", paper="512")
+    tokens: int = setting(1_000_000, "tokens of text to learn from, at most", unit="TOKENS", paper="16 GB of text")
+    dev_tokens: int = setting(20_000, "tokens of held-out text to score on", unit="TOKENS")
+    batch_size: int = same_as(NasSettings, "batch_size", text="pieces of text of a training step")
+    lr: float = same_as(NasSettings, "lr", paper="0.0005")
+    warmup: float = same_as(NasSettings, "warmup", 0.05)
+    save_every_s: float = same_as(NasSettings, "save_every_s", 120)
 
     def __post_init__(self) -> None:
-        _check_common(self)
-        for name in ("embedding", "block_layers", "tokens", "dev_tokens"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}")
+        super().__post_init__()
+        self._at_least(1, "block_layers", "tokens", "dev_tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSettings(TextSettings):
+    """Settings of a search; the defaults are scaled to a teacher of six layers and two CPU cores."""
+
+    batch_size: int = same_as(TextSettings, "batch_size", paper="1024")
+    sizes: tuple[int, ...] = setting(
+        (),
+        "hidden sizes of blocks",
+        unit="N,N",
+        unset="the paper's shares of the teacher's, in whole heads",
+        paper="128 to 512 of 768",
+    )
+    warm_epochs: int = setting(3, "epochs before the first deletion", unit="EPOCHS", paper="3")
+    last_epochs: int = setting(
+        1, "epochs at the end, besides the one that follows each deletion", unit="EPOCHS", paper="0"
+    )
+    buckets: int = setting(10, "buckets of block sizes, none of which dies out", paper="10")
+    bucketing: str = setting(
+        "quantile",
+        "quantile: as many blocks in each bucket; fixed: buckets of the same width in parameters",
+        choices=BUCKETS,
+        paper="fixed",
+    )
+    sampled: int = setting(2000, "blocks of a bucket that are scored in each epoch", unit="BLOCKS", paper="2000")
+    deleted: float = setting(0.5, "share of these that is deleted", unit="SHARE", paper="0.5")
+    kept: int = setting(10, "blocks that are left of each bucket", unit="BLOCKS", paper="10")
+    score_batches: int = setting(5, "batches of held-out text that blocks are scored on", unit="BATCHES", paper="5")
+    shrink: str = setting(
+        "architectures",
+        "what is deleted: blocks (architectures), an operation at a place (operations), or nothing (none)",
+        choices=SHRINKS,
+    )
+    # Buckets of one width need many more than equal ones.
+    max_rounds: int = setting(
+        30, "deletions at most; a bucket then keeps the blocks that are left, be they more than --kept", unit="ROUNDS"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least(1, "warm_epochs", "buckets", "sampled", "kept", "score_batches")
+        self._at_least(0, "last_epochs", "max_rounds")
+        _require(0 < self.deleted < 1, f"deleted: expected a share between 0 and 1, got {self.deleted}")
+        self._is_one_of("shrink", SHRINKS)
+        self._is_one_of("bucketing", BUCKETS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetSettings(TextSettings):
+    """Settings of the training of one net on text, before it is tuned for a task."""
+
+    batch_size: int = same_as(TextSettings, "batch_size", paper="2048")
+    embedding: int = setting(128, "width of the embeddings", unit="NUMBERS", paper="64 of 5 M parameters, 128 of 10 M")
+    embeddings_from: str = setting(
+        "teacher",
+        "teacher: its embeddings, along their principal directions where the net's are narrower; random: none",
+        choices=EMBEDDINGS,
+        paper="random",
+    )
+    # Masked words need a teacher with a head of its own for them.
+    objective: str = setting(
+        "hidden",
+        "hidden: the teacher's states behind each block; masked: masked words",
+        choices=OBJECTIVES,
+        paper="masked",
+    )
+    distilled: bool = setting(True, "learn from the teacher; without, from masked words alone")
+    distillation_weight: float = setting(
+        0.5, "weight of the teacher's guesses against the masked words themselves", unit="SHARE", paper="0.5"
+    )
+    masked_share: float = setting(0.15, "share of the tokens that are masked", unit="SHARE")
+    epochs: float = setting(10, "epochs over the text", unit="EPOCHS", paper="125,000 steps")
+    dropout: float = setting(
+        0.0, "share of values zeroed while it learns on text; for a task it has the teacher's", unit="SHARE"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._at_least(1, "embedding")
         _require(math.isfinite(self.epochs) and self.epochs >= 0, f"epochs must be 0 or more, got {self.epochs}")
-        for name in ("distillation_weight", "masked_share", "dropout"):
-            _require(0 <= getattr(self, name) <= 1, f"{name}: expected a share of 1, got {getattr(self, name)}")
-        _require(self.objective in OBJECTIVES, f"objective: expected hidden or masked, got {self.objective!r}")
-        known = ("teacher", "random")
-        _require(
-            self.embeddings_from in known, f"embeddings_from: expected one of {known}, got {self.embeddings_from!r}"
-        )
+        self._is_share("distillation_weight", "masked_share", "dropout")
+        self._is_one_of("objective", OBJECTIVES)
+        self._is_one_of("embeddings_from", EMBEDDINGS)
         _require(
             self.distilled or self.objective == "masked",
             "a net that is not distilled learns from masked words; set objective to masked",
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
-        return asdict(self)
 
+@dataclass(frozen=True, kw_only=True)
+class TuneSettings(NasSettings):
+    """Settings of the tuning of a net for a task."""
 
-@dataclass(frozen=True)
-class TuneSettings(Whole):
-    """Settings of the tuning of a net for a task; the paper's in brackets."""
-
-    distillation_weight: float = 0.5
-    """Of the teacher's answers against the labels; 0 needs no teacher. [.5]"""
-    epochs: float = 5
-    max_length: int = 64
-    batch_size: int = 32
-    lr: float = 5e-4
-    head_lr_factor: float = 4
-    """Learning rate of the task head, which is new / that of the net."""
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    save_every_s: float = 60
-    seed: int = 0
+    distillation_weight: float = setting(
+        0.5, "weight of the teacher's answers against the labels; 0 needs no teacher", unit="SHARE", paper="0.5"
+    )
+    epochs: float = setting(5, "epochs over the rows", unit="EPOCHS")
+    lr: float = same_as(NasSettings, "lr", 5e-4)
+    head_lr_factor: float = setting(4, "learning rate of the task head, which is new, / that of the net")
 
     def __post_init__(self) -> None:
-        _check_common(self)
+        super().__post_init__()
         _require(math.isfinite(self.epochs) and self.epochs > 0, f"epochs must be above 0, got {self.epochs}")
         _require(self.head_lr_factor > 0, f"head_lr_factor must be above 0, got {self.head_lr_factor}")
-        weight = self.distillation_weight
-        _require(0 <= weight <= 1, f"distillation_weight: expected a share of 1, got {weight}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
-        return asdict(self)
+        self._is_share("distillation_weight")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,22 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.space.mixed import Block, MixedShape, MixedStage, block_parts
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.devices import training_device
-from gearshift.trainer.learning.interrupted import readable
+from gearshift.trainer.learning.interrupted import load_weights, read_note, save_note, save_weights
 from gearshift.trainer.learning.loop import StagePlan, run_stage
 from gearshift.trainer.model.elastic import Dropout
 from gearshift.trainer.nasbert.model import MixedStageModel, start_small
-from gearshift.trainer.nasbert.scoring import Lesson, block_losses
+from gearshift.trainer.nasbert.scoring import BlockBatch, block_losses
 from gearshift.trainer.nasbert.settings import SearchSettings
 from gearshift.trainer.nasbert.shrinking import Floats, Population, fixed_buckets, quantile_buckets, rounds_needed
-from gearshift.trainer.nasbert.teacher import Text
+from gearshift.trainer.nasbert.teacher import TaughtRows
 
 
 @dataclass(frozen=True)
@@ -40,12 +37,12 @@ class StageResult:
     scale: float
     """Mean square of what the teacher gives, less its mean: the loss of the best constant answer."""
     history: tuple[dict[str, Any], ...]
-    """What was alive in each epoch, for plots: blocks, and the buckets' sizes."""
+    """Living blocks and the sizes of their buckets after each deletion, for plots."""
 
 
 @dataclass(frozen=True)
 class StageModels:
-    """How the weights of a stage are made."""
+    """Makes the weights of a stage."""
 
     shape: MixedShape
     norm_eps: float
@@ -67,8 +64,8 @@ class StageSearch:
         build: StageModels,
         blocks: Sequence[Block],
         settings: SearchSettings,
-        train: Text,
-        dev: Text,
+        train: TaughtRows,
+        dev: TaughtRows,
         folder: Path,
         latencies: Floats | None = None,
     ) -> None:
@@ -82,37 +79,37 @@ class StageSearch:
         self.rounds = rounds_needed(self.population.buckets, settings)
         torch.manual_seed(settings.seed * 100 + number)
         self.model = build.of(self.blocks).to(training_device())
-        self.scores = self._lessons(settings.score_batches)
+        self.scores = self._block_batches(settings.score_batches)
 
     @property
     def name(self) -> str:
-        """Of its training, and of its files."""
+        """Name of its training and of its files."""
         return f"block{self.number}"
 
     @property
     def epochs(self) -> int:
-        """Of the whole training, which is as long where nothing is deleted."""
+        """Epochs of the whole training, the same where nothing is deleted."""
         return self.settings.warm_epochs + self.rounds + self.settings.last_epochs
 
     def run(self) -> StageResult:
         """Train and shrink, from where an interrupted search was."""
         finished = self.folder / f"{self.name}.safetensors"
         if finished.is_file():
-            with readable(finished):
-                self.model.load_state_dict(safetensors.torch.load_file(finished))
+            load_weights(finished, self.model)
             self.begin()
         else:
             plan = StagePlan(self.name, self.epochs, self.settings.lr)
             run_stage(
                 self.model, self.train.rows, plan, self.settings, self._losses, states=self._states, constraint=self
             )
-            replace_file(finished, safetensors.torch.save(self.model.state_dict()))
+            save_weights(finished, self.model)
             shutil.rmtree(self._states, ignore_errors=True)
         return self._result()
 
     def begin(self) -> None:
         """Take back what was alive in each epoch (`loop.Constraint`)."""
-        self.alive = [np.array(numbers, np.int64) for numbers in self._saved()] or [self.population.alive]
+        saved = read_note(self._history) or []
+        self.alive = [np.array(numbers, np.int64) for numbers in saved] or [self.population.alive]
         self.population.alive = self.alive[-1]
 
     def after_step(self, step: int, total: int) -> None:
@@ -127,55 +124,48 @@ class StageSearch:
         source = np.random.default_rng((self.settings.seed, self.number, epoch))
         self.population.shrink(lambda blocks: block_losses(self.model, blocks, self.scores), self.settings, source)
         self.alive.append(self.population.alive)
-        content = json.dumps([numbers.tolist() for numbers in self.alive])
-        replace_file(self._history, content.encode())
+        save_note(self._history, [numbers.tolist() for numbers in self.alive])
 
     def _losses(self, model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
         """One random block learns. Which one depends on the step alone, so that a resumed search draws the same."""
         epoch = index // self.train.rows.batch_count(self.settings.batch_size)
         self.population.alive = self.alive[min(max(0, epoch - self.settings.warm_epochs + 1), len(self.alive) - 1)]
         block = self.population.draw(np.random.default_rng((self.settings.seed, self.number, 1, index)))
-        lesson = self.train.lesson(self.number, batch)
+        taught = self.train.block_batch(self.number, batch)
 
         def loss() -> Tensor:
-            hidden = self.model.run(self.model.enter(lesson.given, block.hidden), lesson.mask, block)
-            return lesson.loss(self.model, hidden, block.hidden)
+            hidden = self.model.run(self.model.enter(taught.inputs, block.hidden), taught.mask, block)
+            return taught.loss(self.model, hidden, block.hidden)
 
         return [loss]
 
     @property
     def _states(self) -> Path:
-        """Of this stage alone: others may be searched at the same time."""
+        """Folder of this stage alone: others may be searched at the same time."""
         return self.folder / self.name
 
     @property
     def _history(self) -> Path:
         return self.folder / f"{self.name}.alive.json"
 
-    def _saved(self) -> list[list[int]]:
-        if not self._history.is_file():
-            return []
-        with readable(self._history):
-            return list(json.loads(self._history.read_bytes()))
-
-    def _lessons(self, count: int | None = None) -> list[Lesson]:
-        """So many batches of held-out text, or all, the same in every round."""
+    def _block_batches(self, count: int | None = None) -> list[BlockBatch]:
+        """The first `count` batches of held-out text, or all, the same in every round."""
         batches = list(self.dev.rows.batches(self.settings.batch_size, seed=self.settings.seed))[:count]
         together = 1 if training_device().type == "cpu" else self.settings.score_batches
-        return self.dev.lessons(self.number, batches, together=together)
+        return self.dev.block_batches(self.number, batches, together=together)
 
     def _result(self) -> StageResult:
-        """Of the blocks that are left; where nothing shrinks, of `kept` a bucket, those with the least loss."""
+        """Measure the blocks that are left; where nothing shrinks, the best `kept` of each bucket."""
         if self.settings.shrink == "none":
             self._keep_best()
         blocks = tuple(self.blocks[number] for number in self.population.alive)
-        lessons = self._lessons()
-        losses = block_losses(self.model, blocks, lessons)
+        batches = self._block_batches()
+        losses = block_losses(self.model, blocks, batches)
         small = self.build.of(blocks)
         state = self.model.state_dict()
         small.load_state_dict({name: state[name] for name in small.state_dict()})
-        wanted = torch.cat([lesson.wanted for lesson in lessons])
-        return StageResult(small, MixedStage(blocks), losses, float(wanted.var(0, correction=0).mean()), self._told())
+        targets = torch.cat([batch.targets for batch in batches])
+        return StageResult(small, MixedStage(blocks), losses, float(targets.var(0, correction=0).mean()), self._told())
 
     def _keep_best(self) -> None:
         """The paper's search without shrinking: a sample of each bucket is scored once, when all is trained."""

@@ -23,7 +23,7 @@ from gearshift.runtime.files.atomic import require_replaceable
 from gearshift.runtime.space.mixed import MixedSubnet, mixed_space
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.devices import training_device
-from gearshift.trainer.learning.interrupted import claim_states, decisive
+from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan, run_stage
 from gearshift.trainer.learning.losses import soft_cross_entropy
 from gearshift.trainer.model.elastic import Dropout, Embeddings, Head
@@ -33,8 +33,7 @@ from gearshift.trainer.nasbert.masked import MaskedHead, mask_words, teacher_hea
 from gearshift.trainer.nasbert.model import MixedModel, start_small
 from gearshift.trainer.nasbert.run import MIXED, MixedCheckpoint, MixedRun, load_mixed_run, save_mixed_run
 from gearshift.trainer.nasbert.settings import NetSettings
-from gearshift.trainer.nasbert.states import boundaries_of
-from gearshift.trainer.nasbert.teacher import Teacher, Text, read_states
+from gearshift.trainer.nasbert.teacher import TaughtRows, TeacherEncoder, boundaries_of, read_states
 
 Loss = Callable[[Batch, int], Tensor]
 """Of a batch and a seed for what is masked of it."""
@@ -63,7 +62,7 @@ class Student(nn.Module):
 
 def train_net(
     subnet: MixedSubnet,
-    teacher: Teacher,
+    teacher: TeacherEncoder,
     texts: Sequence[Path],
     settings: NetSettings,
     out: Path,
@@ -93,7 +92,7 @@ def train_net(
     torch.manual_seed(settings.seed)
     student = _make(subnet, teacher, settings).to(training_device())
     interrupted = out.resolve().with_name(f"{out.resolve().name}.partial")
-    claim_states(interrupted, _identity(subnet, teacher, corpus, settings), usual={"settings": NetSettings().to_dict()})
+    claim(interrupted, _identity(subnet, teacher, corpus, settings), defaults={"settings": NetSettings().to_dict()})
     if settings.objective == "hidden":
         train_loss, dev_loss = _hidden_losses(student, teacher, corpus, settings, states or interrupted / "states")
     else:
@@ -122,7 +121,7 @@ def train_net(
     return load_mixed_run(out)
 
 
-def _make(subnet: MixedSubnet, teacher: Teacher, settings: NetSettings) -> Student:
+def _make(subnet: MixedSubnet, teacher: TeacherEncoder, settings: NetSettings) -> Student:
     model = teacher.checkpoint.model
     bridged = bridged_shape(model.shape)
     shape = dataclasses.replace(bridged, bridge=0, embedding=settings.embedding)
@@ -135,10 +134,10 @@ def _make(subnet: MixedSubnet, teacher: Teacher, settings: NetSettings) -> Stude
     return student
 
 
-def _identity(subnet: MixedSubnet, teacher: Teacher, corpus: Corpus, settings: NetSettings) -> dict[str, Any]:
+def _identity(subnet: MixedSubnet, teacher: TeacherEncoder, corpus: Corpus, settings: NetSettings) -> dict[str, Any]:
     """What must be the same for an interrupted training to go on."""
     return {
-        "settings": decisive(settings.to_dict()),
+        "settings": fixed_settings(settings.to_dict()),
         "net": subnet.name,
         "teacher": teacher.hash,
         "corpus": corpus.hash,
@@ -146,13 +145,13 @@ def _identity(subnet: MixedSubnet, teacher: Teacher, corpus: Corpus, settings: N
 
 
 def _hidden_losses(
-    student: Student, teacher: Teacher, corpus: Corpus, settings: NetSettings, folder: Path
+    student: Student, teacher: TeacherEncoder, corpus: Corpus, settings: NetSettings, folder: Path
 ) -> tuple[Loss, Loss]:
     """The mean over the blocks of the squared error behind each over the variance of what the teacher gives there."""
     texts = read_states(teacher, corpus, settings.block_layers, folder)
     spread = _spread(texts[1], len(student.subnet.blocks))
 
-    def of(text: Text) -> Loss:
+    def of(text: TaughtRows) -> Loss:
         def loss(batch: Batch, seed: int) -> Tensor:
             return _hidden_loss(student, text, batch, spread)
 
@@ -161,7 +160,7 @@ def _hidden_losses(
     return of(texts[0]), of(texts[1])
 
 
-def _hidden_loss(student: Student, text: Text, batch: Batch, spread: Sequence[float]) -> Tensor:
+def _hidden_loss(student: Student, text: TaughtRows, batch: Batch, spread: Sequence[float]) -> Tensor:
     real = batch.attention_mask.bool()
     hidden: tuple[Tensor, ...] = student.net(batch, student.subnet).hidden[1:]
     total = torch.zeros((), device=real.device)
@@ -171,7 +170,7 @@ def _hidden_loss(student: Student, text: Text, batch: Batch, spread: Sequence[fl
     return total / len(hidden)
 
 
-def _spread(text: Text, blocks: int) -> list[float]:
+def _spread(text: TaughtRows, blocks: int) -> list[float]:
     """The variance of what the teacher gives behind each block, over held-out text."""
     batches = list(text.rows.batches(64))
     found = []
@@ -181,7 +180,7 @@ def _spread(text: Text, blocks: int) -> list[float]:
     return found
 
 
-def _masked_loss(student: Student, teacher: Teacher, settings: NetSettings) -> Loss:
+def _masked_loss(student: Student, teacher: TeacherEncoder, settings: NetSettings) -> Loss:
     """Cross entropy of the masked words, and of the teacher's guesses where it is distilled (equation 5)."""
     tokenizer = teacher.checkpoint.tokenizer
     found = [tokenizer.token_to_id(name) for name in MASK_TOKENS if tokenizer.token_to_id(name) is not None]

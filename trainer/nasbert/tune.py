@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from gearshift.trainer.data.batches import Batch, EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet, data_hash
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.evaluate import accuracy
-from gearshift.trainer.learning.interrupted import claim_states, decisive
+from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan, run_stage
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.checkpoint import WEIGHTS, Run
@@ -29,8 +29,8 @@ from gearshift.trainer.nasbert.run import MIXED, MixedCheckpoint, MixedRun, load
 from gearshift.trainer.nasbert.settings import TuneSettings
 
 
-class Answers:
-    """A teacher's answers to rows, each computed when it is first asked for."""
+class TeacherLogits:
+    """A teacher's logits for rows, each computed when it is first asked for."""
 
     def __init__(self, teacher: Run, rows: EncodedRows) -> None:
         self._model = teacher.checkpoint.model.eval().to(training_device())
@@ -60,15 +60,12 @@ def tune_net(
     data: DataSet,
     settings: TuneSettings,
     out: Path,
-    *,
-    data_path: Path | None = None,
-    columns: Mapping[str, str] | None = None,
 ) -> MixedRun:
     """Tune a net for the task of a data set and write its run directory `out`, which `export` takes.
 
     L = (1 - w) * labels + w * teacher (NAS-BERT, equation 5). Interrupted, it goes on from its last saved state when
     called again with the same arguments. Raises InputError where a teacher is needed and not given, or answers
-    something else. The run keeps `data_path` and `columns` as `train_supernet` does.
+    something else. The run keeps where `data` was read from.
     """
     require_replaceable(out, marker=MIXED, source=net.path)
     _check(net, teacher, data, settings)
@@ -87,10 +84,10 @@ def tune_net(
         "net_weights": sha256_of(net.path / WEIGHTS),
         "teacher_weights": None if teacher is None else sha256_of(teacher.path / WEIGHTS),
     }
-    usual = {"settings": TuneSettings().to_dict(), **weights}
-    claim_states(partial, {**_identity(net, teacher, data, settings), **weights}, usual=usual)
+    defaults = {"settings": TuneSettings().to_dict(), **weights}
+    claim(partial, {**_identity(net, teacher, data, settings), **weights}, defaults=defaults)
     (name, subnet), *_ = net.subnets.items()
-    answers = Answers(teacher, encoded["train"]) if teacher is not None and weight > 0 else None
+    answers = TeacherLogits(teacher, encoded["train"]) if teacher is not None and weight > 0 else None
 
     def losses(wrapped: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
         def loss() -> Tensor:
@@ -107,8 +104,7 @@ def tune_net(
     facts: dict[str, Any] = {
         "settings": settings.to_dict(),
         "net": dict(net.facts),
-        "data": None if data_path is None else str(data_path.resolve()),
-        "columns": dict(columns or {}),
+        **data.facts,
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "max_length": settings.max_length,
         "dev": accuracy(model, subnet, encoded["dev"]),
@@ -159,9 +155,9 @@ def _with_head(net: MixedRun, data: DataSet) -> MixedModel:
 
 
 def _identity(net: MixedRun, teacher: Run | None, data: DataSet, settings: TuneSettings) -> dict[str, Any]:
-    """What must be the same for an interrupted tuning to go on."""
+    """Everything that must be the same for an interrupted tuning to go on."""
     return {
-        "settings": decisive(settings.to_dict()),
+        "settings": fixed_settings(settings.to_dict()),
         "net": str(net.path.resolve()),
         "teacher": None if teacher is None else str(teacher.path.resolve()),
         "task": data.task,

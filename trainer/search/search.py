@@ -23,6 +23,7 @@ from scipy.stats import spearmanr
 from tqdm import tqdm
 
 from gearshift.errors import InputError, UnknownSubnetError
+from gearshift.runtime.bundle.manifest import MACS_TOKENS
 from gearshift.runtime.files.atomic import replace_file, sha256_of
 from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet
 from gearshift.runtime.space.shape import EncoderShape
@@ -37,9 +38,6 @@ from gearshift.trainer.model.checkpoint import POOL, WEIGHTS, Run
 from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.search.kept_losses import KeptLosses, rows_hash
 from gearshift.trainer.search.pool import Devices, candidates, choose_pool, few_cuts
-
-MACS_TOKENS = 128
-
 
 BATCH_SIZE = 64
 

@@ -6,40 +6,45 @@ import argparse
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gearshift.commands.options import command
-from gearshift.commands.output import millions, percent, show, table
+from gearshift.commands.output import show, table
+from gearshift.drawing.numbers import millions, percent
 from gearshift.errors import InputError, ProfileError
-from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
-from gearshift.runtime.profiles.own import find_profile
-from gearshift.runtime.profiles.store import this_device
-from gearshift.runtime.space.elastic import Space
-from gearshift.runtime.space.shape import EncoderShape
-from gearshift.runtime.space.uniform import subnet_name
-from gearshift.runtime.tables.block import TABLES, Estimate, load_tables
-from gearshift.runtime.tables.from_profile import block_latencies
-from gearshift.runtime.tables.layer_latency import BlockLatency
-from gearshift.runtime.tables.limits import Limits
+
+if TYPE_CHECKING:
+    from gearshift.runtime.space.shape import EncoderShape
+    from gearshift.runtime.tables.block import Estimate
+    from gearshift.runtime.tables.layer_latency import BlockLatency
 
 
-def add_look_up(listed: Any) -> None:
-    """Add the command to those that are listed."""
+def add(listed: Any) -> None:
+    """Add the command and its arguments."""
     parser = command(listed, "look-up", look_up, "the best subnets of a supernet within limits, in any combination")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle of a run of `gearshift search`")
-    parser.add_argument("--latency-ms", type=float, metavar="MS", help="time of one text of --length tokens")
-    parser.add_argument("--parameters", type=float, metavar="N", help="parameters, such as 15e6")
-    parser.add_argument("--bytes", type=float, metavar="N", help="bytes of its weights at --precision")
-    parser.add_argument("--macs", type=float, metavar="N", help="multiply-accumulates, of the tables' length of text")
+    parser.add_argument("--latency-ms", type=float, metavar="MS", help="longest call on a text of --length tokens")
+    parser.add_argument("--parameters", type=float, metavar="N", help="most parameters, such as 15e6")
+    parser.add_argument("--bytes", type=float, metavar="N", help="most bytes of weights at --precision")
+    parser.add_argument(
+        "--macs", type=float, metavar="N", help="most multiply-accumulates, at the tables' length of text"
+    )
     parser.add_argument("--length", type=int, default=128, metavar="N", help="tokens of a text (default: 128)")
-    parser.add_argument("--precision", choices=CPU_PRECISIONS, default="fp32", help="(default: fp32)")
+    parser.add_argument(
+        "--precision", choices=CPU_PRECISIONS, default="fp32", help="of weights and calls (default: fp32)"
+    )
     parser.add_argument("--profile", type=Path, metavar="FILE", help="device that latency is of (default: this one)")
     parser.add_argument("--count", type=int, default=5, metavar="N", help="subnets to show, best first (default: 5)")
 
 
 def look_up(options: argparse.Namespace) -> int:
     """Show the subnets of least summed loss within the limits."""
+    from gearshift.runtime.space.elastic import Space
+    from gearshift.runtime.tables.block import TABLES, load_tables
+    from gearshift.runtime.tables.limits import Limits
+
     bundle = open_bundle(options.bundle)
     space = bundle.manifest.space
     if not isinstance(space, Space):
@@ -75,7 +80,9 @@ def look_up(options: argparse.Namespace) -> int:
 
 
 def _plain(one: Estimate, shape: EncoderShape, bundle: Bundle, precision: str) -> dict[str, Any]:
-    """A subnet with its name, and its accuracy where the pool has it."""
+    """Describe a subnet with its name, and its accuracy where the pool has it."""
+    from gearshift.runtime.space.uniform import subnet_name
+
     pool = {entry.subnet: entry.accuracy for entry in bundle.pool(precision).values()}
     return {
         **asdict(one),
@@ -86,7 +93,11 @@ def _plain(one: Estimate, shape: EncoderShape, bundle: Bundle, precision: str) -
 
 
 def _latency(options: argparse.Namespace, bundle: Bundle) -> BlockLatency | None:
-    """The latencies of a device, of the fewest threads that were measured; None where nobody asks for them."""
+    """Read the latencies of a device at the fewest threads that were measured; None where nobody asks for them."""
+    from gearshift.runtime.profiles.own import find_profile
+    from gearshift.runtime.profiles.store import this_device
+    from gearshift.runtime.tables.from_profile import block_latencies
+
     path = options.profile
     if path is None:
         if options.latency_ms is None:

@@ -1,32 +1,93 @@
-"""What the arguments of several commands have in common."""
+"""Arguments of several commands: settings as flags, data sets and their columns, lists."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from gearshift.errors import MissingExtraError
+from gearshift.extras import require
 from gearshift.runtime.bundle.manifest import PRECISIONS
+from gearshift.settings import settings_of
 
-Flags = dict[str, tuple[Callable[[str], object], str]]
-"""Field of some settings -> how its flag is read, and what it says."""
+if TYPE_CHECKING:
+    from gearshift.trainer.data.splits import DataSet
 
 
 GOES_ON = "; the same command goes on from where it last saved"
-"""What an interruption says of a command that saves as it goes."""
+"""Addition to the line of an interruption, of a command that saves as it goes."""
+
+
+COLUMNS = ("text_column", "pair_column", "label_column")
 
 
 def command(
-    listed: Any, name: str, function: Callable[[argparse.Namespace], int], text: str
+    listed: Any, name: str, function: Callable[[argparse.Namespace], int], text: str, *, extras: Sequence[str] = ()
 ) -> argparse.ArgumentParser:
-    """The parser of a command that calls `function`; it is added to those that are listed."""
+    """Add a command that calls `function`, once the packages of its extras are there; gives its parser."""
+
+    def call(options: argparse.Namespace) -> int:
+        for extra in extras:
+            require(extra)
+        return function(options)
+
     parser: argparse.ArgumentParser = listed.add_parser(name, help=text, description=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     # Also after the command; without a default, which would overwrite what was given before it.
     parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    parser.set_defaults(command=function)
+    parser.set_defaults(command=call)
     return parser
+
+
+def add_settings(parser: argparse.ArgumentParser, *settings: type) -> None:
+    """Add a flag for every setting of some dataclasses.
+
+    A flag that is not given is None, so that `given` finds what was typed; the default is in the help. Fields without a
+    help text have no flag.
+    """
+    group = parser.add_argument_group("settings")
+    for field in [field for one in settings for field in settings_of(one) if "help" in field.metadata]:
+        flag, text = f"--{field.name.replace('_', '-')}", _help(field)
+        required = field.default is dataclasses.MISSING
+        kind, choices = str(field.type).removesuffix(" | None"), field.metadata["choices"]
+        if kind == "bool":
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+        elif choices:
+            group.add_argument(flag, choices=choices, help=text, required=required)
+        else:
+            group.add_argument(flag, type=_KINDS[kind], metavar=field.metadata["unit"], help=text, required=required)
+
+
+def given(options: argparse.Namespace, settings: type) -> dict[str, Any]:
+    """Read the settings that were typed: name -> value."""
+    named = {field.name: getattr(options, field.name, None) for field in settings_of(settings)}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _help(field: dataclasses.Field[Any]) -> str:
+    """Help text of a setting, with its default as one would type it and the paper's value where it has one."""
+    said = []
+    if field.default is not dataclasses.MISSING:
+        default = _shown(field.default) or field.metadata["unset"]
+        said += [f"default: {default}"] if default else []
+    said += [f"paper: {field.metadata['paper']}"] if field.metadata["paper"] else []
+    return f"{field.metadata['help']} ({'; '.join(said)})" if said else str(field.metadata["help"])
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:g}"
+        case tuple():
+            return ",".join(_shown(part) for part in value)
+        case _:
+            return str(value)
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
@@ -39,36 +100,20 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}-column", default="", metavar="NAME", help=text)
 
 
-def add_flags(parser: argparse.ArgumentParser, flags: Flags, read: Callable[[], Any]) -> None:
-    """One flag for every setting; the defaults stay in the trainer, and are shown where that is installed."""
-    try:
-        defaults = read()
-    except MissingExtraError:
-        defaults = {}
-    group = parser.add_argument_group("settings")
-    for name, (kind, text) in flags.items():
-        flag, default = f"--{name.replace('_', '-')}", defaults.get(name)
-        if kind is bool:
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=_with_default(text, default))
-        else:
-            shape = "M,M" if kind is multipliers else "NAME" if kind is str else "N"
-            group.add_argument(flag, type=kind, metavar=shape, help=_with_default(text, default))
+def columns_of(options: argparse.Namespace) -> dict[str, str]:
+    """Read the columns that were typed, by the names of `read_data`'s arguments."""
+    return {name: getattr(options, name) for name in COLUMNS if getattr(options, name)}
 
 
-def _with_default(text: str, default: Any) -> str:
-    """A help text with the default as one would type it, where that is known."""
-    if default in (None, "", ()):
-        return text
-    if isinstance(default, bool):
-        return f"{text} (default: {'yes' if default else 'no'})"
-    if isinstance(default, str):
-        return f"{text} (default: {default})"
-    shown = ",".join(f"{part:g}" for part in default) if isinstance(default, tuple) else f"{default:g}"
-    return f"{text} (default: {shown})"
+def read_task_data(options: argparse.Namespace, path: Path, task: str) -> DataSet:
+    """Read the data set of a task, its columns named as they were typed."""
+    from gearshift.trainer.data.splits import read_data
+
+    return read_data(path, task=task, **columns_of(options))
 
 
 def multipliers(text: str) -> tuple[float, ...]:
-    """Numbers with commas between them."""
+    """Read numbers with commas between them."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
@@ -77,16 +122,8 @@ def multipliers(text: str) -> tuple[float, ...]:
         ) from error
 
 
-def precisions(text: str) -> tuple[str, ...]:
-    """Names of precisions with commas between them, each once."""
-    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if not set(names) <= set(PRECISIONS):
-        raise argparse.ArgumentTypeError(f"expected some of {','.join(PRECISIONS)}, got {text!r}")
-    return names
-
-
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """Whole numbers with commas between them."""
+    """Read whole numbers with commas between them."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
@@ -95,6 +132,24 @@ def whole_numbers(text: str) -> tuple[int, ...]:
         ) from error
 
 
+def precisions(text: str) -> tuple[str, ...]:
+    """Read names of precisions with commas between them, each once."""
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if not set(names) <= set(PRECISIONS):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(PRECISIONS)}, got {text!r}")
+    return names
+
+
 def names(text: str) -> tuple[str, ...]:
-    """Words with commas between them, each once."""
+    """Read words with commas between them, each once."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+_KINDS: dict[str, Callable[[str], object]] = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "tuple[float, ...]": multipliers,
+    "tuple[int, ...]": whole_numbers,
+}
+"""Annotation of a setting -> how its flag is read."""

@@ -1,25 +1,17 @@
-"""How the commands show what came out."""
+"""Output of the commands: results as lines or JSON, tables, progress."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 
-def millions(number: int) -> str:
-    """Such as 12.3 M."""
-    return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number / 1e6:.3f} M"
-
-
-def percent(share: float) -> str:
-    """Such as 98.3 %."""
-    return f"{100 * share:.1f} %"
-
-
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table, the first column to the left and the others to the right."""
+    """Align a table in lines, the first column to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     return [
         "  ".join(
@@ -32,3 +24,22 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def show(options: argparse.Namespace, result: dict[str, Any], lines: Sequence[str]) -> None:
     """Print the lines, or with --json the result."""
     print(json.dumps(result) if options.json else "\n".join(lines))
+
+
+@contextlib.contextmanager
+def progress_line(unit: str = "") -> Iterator[Callable[[str, float, float], None]]:
+    """Show on a terminal how far something is, in one line of standard error that is gone at the end."""
+    shown = sys.stderr.isatty()
+
+    def update(what: str, done: float, planned: float) -> None:
+        if shown:
+            filled = max(0, min(30, int(30 * done / max(planned, 1e-9))))
+            bar = "#" * filled + "." * (30 - filled)
+            print(f"\r\x1b[K{what} [{bar}] {done:.0f}/{planned:.0f}{unit}", end="", file=sys.stderr)
+            sys.stderr.flush()
+
+    try:
+        yield update
+    finally:
+        if shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

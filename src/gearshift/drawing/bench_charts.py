@@ -1,4 +1,4 @@
-"""The pictures of a calibration."""
+"""Pictures of a calibration."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gearshift.drawing.svg import Chart, Series
 from gearshift.runtime.bench.result import Calibration, Measured
-from gearshift.runtime.bench.soak import Soak
+from gearshift.runtime.policy.ladder import Candidate, pareto
 
 SHOWN = 6
 """Subnets of a ladder that get a line of their own."""
@@ -19,18 +19,12 @@ LABELLED = 5
 def ladder(calibration: Calibration, measured: Measured, place: int) -> list[tuple[str, float, float]]:
     """Name, median ms and accuracy of the subnets that none beats in both, at one length, the fastest first."""
     gears = measured.gears(calibration.bundle).values()
-    rows = sorted((gear.ms[50][place], -gear.accuracy, gear.name) for gear in gears)
-    front: list[tuple[str, float, float]] = []
-    for milliseconds, lost, name in rows:
-        if not front or -lost > front[-1][2]:
-            front.append((name, milliseconds, -lost))
-    return front
+    front = pareto(Candidate(gear.name, gear.accuracy, gear.ms[50][place]) for gear in gears)
+    return [(one.name, one.expected_ms, one.accuracy) for one in reversed(front)]
 
 
-def charts(
-    calibration: Calibration, threads: int, *, deadline_ms: float | None = None, soak: Soak | None = None
-) -> list[Chart]:
-    """Pareto front, latency by length, ladder and check of everything measured with so many threads; and the soak."""
+def charts(calibration: Calibration, threads: int, *, deadline_ms: float | None = None) -> list[Chart]:
+    """Draw Pareto front, latency by length, ladder and check of everything measured with so many threads."""
     shown = [m for m in calibration.measured if m.conditions.threads == threads]
     found: list[Chart] = []
     if shown:
@@ -41,7 +35,7 @@ def charts(
         found += [_ladder(calibration, measured, place, marks) for measured in shown]
         if any(measured.checked for measured in shown):
             found.append(_check(shown))
-    return found + ([] if soak is None else _soak(soak))
+    return found
 
 
 def _pareto(
@@ -70,7 +64,7 @@ def _pareto(
 
 
 def spread(front: Sequence[tuple[str, float, float]], count: int = SHOWN) -> list[str]:
-    """At most so many names of a ladder, evenly from the fastest to the most accurate."""
+    """Take at most so many names of a ladder, evenly from the fastest to the most accurate."""
     if len(front) <= count:
         return [name for name, _, _ in front]
     step = (len(front) - 1) / (count - 1)
@@ -132,32 +126,3 @@ def _check(shown: Sequence[Measured]) -> Chart:
         x_log=True,
         y_log=True,
     )
-
-
-def _soak(soak: Soak) -> list[Chart]:
-    minutes = [(point.seconds / 60, point) for point in soak.points]
-    latency = Chart(
-        "Under lasting load",
-        "minutes",
-        "ms",
-        (
-            Series("median", tuple((at, point.median_ms) for at, point in minutes), "line", colour=0),
-            Series("p95", tuple((at, point.p95_ms) for at, point in minutes), "dashes", colour=1),
-        ),
-        from_zero=True,
-    )
-    others = [
-        (title, label, scale, [(at, getattr(point, name)) for at, point in minutes if getattr(point, name) is not None])
-        for title, label, name, scale in (
-            ("Temperature", "degrees C", "temperature_c", 1.0),
-            ("Clock", "% of the highest", "frequency", 100.0),
-        )
-    ]
-    return [
-        latency,
-        *(
-            Chart(title, "minutes", label, (Series("", tuple((at, scale * v) for at, v in points), "line", colour=2),))
-            for title, label, scale, points in others
-            if points
-        ),
-    ]

@@ -1,26 +1,28 @@
-"""A calibration as tables of text: for a terminal and for a page."""
+"""Tables of a calibration, for a terminal and for a page."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from gearshift.drawing.bench_charts import ladder, spread
+from gearshift.drawing.bench_charts import charts, ladder, spread
+from gearshift.drawing.numbers import milliseconds, percent
+from gearshift.drawing.svg import Chart
 from gearshift.runtime.bench.other_devices import DeviceRow
+from gearshift.runtime.bench.plan import threads_text
 from gearshift.runtime.bench.result import Calibration, Measured
-from gearshift.runtime.bench.scenarios import ScenarioResult
-from gearshift.runtime.bench.soak import Soak
 
 DEADLINES_MS = (5, 10, 20, 50, 100, 200, 500, 1000)
-"""Where nobody says a deadline, these are looked at as far as they tell sizes apart."""
+"""Deadlines that are looked at where none is asked for, as far as they tell subnets apart."""
 
 
 ESTIMATED = "estimated"
 
 
 COMPARED = 3
-"""Sizes that devices are compared with, from the most accurate to the fastest."""
+"""Subnets that devices are compared with, from the most accurate to the fastest."""
 
 
 LISTED = 24
@@ -39,18 +41,51 @@ class Table:
     """Whether its cells are texts that may take several lines."""
 
 
-def milliseconds(value: float) -> str:
-    """As one reads it: 0.45, 4.5, 45."""
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
+@dataclass(frozen=True)
+class Findings:
+    """A calibration with rows of other devices, as it is shown."""
 
+    calibration: Calibration
+    devices: tuple[DeviceRow, ...] = ()
+    deadline_ms: float | None = None
 
-def percent(share: float | None, digits: int = 1) -> str:
-    """Of a share; a dash where it is unknown."""
-    return "-" if share is None or share != share else f"{100 * share:.{digits}f} %"
+    def tables(self, *, front: bool) -> list[Table]:
+        """Tables, the answer first; `front`: of subnets the ladder alone, as of a long pool in any case."""
+        calibration, threads = self.calibration, self.calibration.shown_threads
+        shown = [m for m in calibration.measured if m.conditions.threads == threads]
+        return [
+            deadline_table(calibration, threads, self.deadline_ms),
+            *(subnet_table(calibration, measured, front=front or self._long(measured)) for measured in shown),
+            *self._compared(),
+            effects_table(calibration),
+            quality_table(calibration),
+        ]
+
+    def charts(self) -> list[Chart]:
+        """Pictures of what was measured with the threads that are shown."""
+        return charts(self.calibration, self.calibration.shown_threads, deadline_ms=self.deadline_ms)
+
+    def all_subnets(self) -> list[Table]:
+        """Tables of every subnet under all conditions."""
+        return [subnet_table(self.calibration, measured) for measured in self.calibration.measured]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON."""
+        compared = {"compare": [row.to_dict() for row in self.devices]} if self.devices else {}
+        return {**self.calibration.to_dict(), **compared}
+
+    def _long(self, measured: Measured) -> bool:
+        return len(self.calibration.bundle.pool(measured.conditions.precision)) > LISTED
+
+    def _compared(self) -> list[Table]:
+        lengths, threads = self.calibration.measured[0].stages.lengths, self.calibration.shown_threads
+        tokens = lengths[len(lengths) // 2]
+        precisions = dict.fromkeys(row.precision for row in self.devices)
+        return [compare_table(self.calibration, self.devices, p, threads, tokens) for p in precisions]
 
 
 def subnet_table(calibration: Calibration, measured: Measured, *, front: bool = False) -> Table:
-    """Median and 95th percentile of the pool, or of its ladder alone, by tokens."""
+    """Tabulate median and 95th percentile of the pool, or of its ladder alone, by tokens."""
     conditions, stages = measured.conditions, measured.stages
     gears = measured.gears(calibration.bundle)
     best = [name for name, _, _ in ladder(calibration, measured, len(stages.lengths) // 2)]
@@ -62,13 +97,13 @@ def subnet_table(calibration: Calibration, measured: Measured, *, front: bool = 
     batch = "" if conditions.batch == 1 else f", batch {conditions.batch}"
     header = [conditions.precision, calibration.bundle.manifest.metric]
     header += [f"{what}, {length}" for length in stages.lengths for what in ("p50 ms", "p95")]
-    what = "Ladder" if front else "All sizes"
+    what = "Ladder" if front else "All subnets"
     title = f"{what}: {conditions.precision}, {threads_text(conditions.threads)}{batch}"
     return Table(title, tuple(header), tuple(rows))
 
 
 def quality_table(calibration: Calibration) -> Table:
-    """How far to trust each set of figures."""
+    """Tabulate the errors of prediction and the disturbances, by which to trust each set of figures."""
     rows = []
     for m in calibration.measured:
         costs = next(
@@ -100,7 +135,7 @@ def quality_table(calibration: Calibration) -> Table:
 
 
 def effects_table(calibration: Calibration) -> Table:
-    """What a median does not show."""
+    """Tabulate loading, memory, first calls and pauses, which a median does not show."""
     rows = []
     for m in calibration.measured:
         gaps = {gap.gap_s: gap for gap in m.gaps}
@@ -111,12 +146,12 @@ def effects_table(calibration: Calibration) -> Table:
         name = f"{m.conditions.precision}, {threads_text(m.conditions.threads)}"
         rows.append((name, f"{m.load_ms:.0f} ms", memory, f"{m.first_call_ratio:.1f} x", *cells))
     header = ("", "load", "memory", "first call", "after 0.1 s", "after 1 s")
-    note = "calls of the largest size and the shortest text, against calls that follow each other"
+    note = "calls of the largest subnet and the shortest text, against calls that follow each other"
     return Table("Loading, memory, pauses", header, tuple(rows), note)
 
 
 def deadline_table(calibration: Calibration, threads: int, deadline_ms: float | None) -> Table:
-    """The most accurate subnet whose 95th percentile keeps a deadline, by tokens."""
+    """Tabulate the most accurate subnet whose 95th percentile keeps a deadline, by tokens."""
     shown = [m for m in calibration.measured if m.conditions.threads == threads]
     lengths = shown[0].stages.lengths if shown else ()
     deadlines = DEADLINES_MS if deadline_ms is None else (deadline_ms,)
@@ -148,7 +183,7 @@ def _best(calibration: Calibration, shown: Sequence[Measured], place: int, deadl
 def compare_table(
     calibration: Calibration, rows: Sequence[DeviceRow], precision: str, threads: int, tokens: int
 ) -> Table:
-    """Devices below each other, some sizes of the ladder beside each other, at one precision, threads and length."""
+    """Tabulate devices and, beside each other, some subnets of the ladder, at one precision, threads and length."""
     mine = calibration.find(precision, threads)
     chosen = [r for r in rows if (r.precision, r.threads, r.tokens) == (precision, threads, tokens)]
     pool = calibration.bundle.pool(precision)
@@ -174,43 +209,7 @@ def compare_table(
 
 
 def span(row: DeviceRow) -> str:
-    """One number, or a range of an estimate."""
+    """Write one number, or a range of an estimate."""
     if row.low_ms == row.high_ms:
         return milliseconds(row.low_ms)
     return f"{milliseconds(row.low_ms)} to {milliseconds(row.high_ms)}"
-
-
-def scenario_table(result: ScenarioResult) -> Table:
-    """What a scenario gave."""
-    header = ("scenario", result.metric, "valid", "queries", *result.latency_ms)
-    row = (
-        result.scenario,
-        f"{result.value:.4g}",
-        "yes" if result.valid else "no",
-        str(result.queries),
-        *map(milliseconds, result.latency_ms.values()),
-    )
-    what = f"{result.subnet}, {result.precision}, {result.tokens} tokens, {threads_text(result.threads)}"
-    note = f"as MLPerf's, for {result.seconds:.0f} s: no MLPerf result; percentiles of latency in ms"
-    return Table(f"{result.scenario}: {what}", header, (row,), note)
-
-
-def soak_table(soak: Soak) -> Table:
-    """The ends of a soak, and how far they are apart."""
-    first, last = soak.points[0], soak.points[-1]
-    heat = [point.temperature_c for point in soak.points if point.temperature_c is not None]
-    row = (
-        f"{last.seconds / 60:.1f} min",
-        milliseconds(first.median_ms),
-        milliseconds(last.median_ms),
-        f"{soak.drift:+.1%}",
-        f"{max(heat):.0f} C" if heat else "no sensor",
-        {None: "no sensor", True: "yes", False: "no"}[soak.throttled],
-    )
-    header = ("lasted", "first median ms", "last", "drift", "hottest", "throttled")
-    return Table("Under lasting load", header, (row,))
-
-
-def threads_text(threads: int) -> str:
-    """As one says it."""
-    return "1 thread" if threads == 1 else f"{threads} threads"

@@ -33,7 +33,7 @@ CSS = (
 def html_report(
     calibration: Calibration, tables: Sequence[Table], charts: Sequence[Chart], details: Sequence[Table] = ()
 ) -> str:
-    """The page: what was measured and on what, warnings, tables, pictures, and tables to be opened."""
+    """Write the page: device and bundle, warnings, tables, pictures, and tables to be opened."""
     bundle, device = calibration.bundle, calibration.device
     name = bundle.manifest.name
     memory = "" if device.memory_mb is None else f", {device.memory_mb / 1e3:.1f} GB"
@@ -64,7 +64,7 @@ def html_report(
 
 
 def emulated_text(emulator: str) -> str:
-    """What has to be said of times on an emulated CPU."""
+    """Warn of times on an emulated CPU."""
     return f"this CPU is played by {emulator}: the figures show that everything runs, and no time means anything"
 
 
@@ -93,8 +93,8 @@ def _method(calibration: Calibration) -> str:
     return (
         '<section><h2>How it was measured</h2><p class="small">'
         f"Wall clock of single calls, batch {_batches(calibration)}, random token ids, every precision and length in "
-        f"turns in random order; {kept}; frequency governor {escape(governor)}. A size is predicted as the sum of its "
-        "stages, fitted to all calls and drawn towards the size's own. Calls that had to wait for a CPU were repeated. "
+        f"turns in random order; {kept}; frequency governor {escape(governor)}. A subnet is predicted as the sum of "
+        "its stages, fitted to all calls and drawn towards its own. Calls that had to wait for a CPU were repeated. "
         f"CPU features: {escape(' '.join(calibration.device.cpu_features) or 'unknown')}.</p></section>"
     )
 

@@ -21,7 +21,7 @@ WINDOW_S = 10.0
 
 
 KEPT = 4096
-"""What is shown is of the last seconds, and of so many requests at most: memory is bounded at any rate."""
+"""Seconds and requests, at most, that the view is of: memory is bounded at any rate."""
 
 
 BAR = 30

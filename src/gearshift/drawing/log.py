@@ -7,24 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib import pyplot as plt
-from matplotlib.ticker import LogLocator, NullFormatter
-
-from gearshift.drawing.svg import COLOURS, Chart
-from gearshift.errors import DataError, InputError, StorageError
-from gearshift.extras import require
+from gearshift.drawing.figure import check_format, plt, save_figure, show_milliseconds
+from gearshift.errors import DataError
 from gearshift.runtime.serving.decision_log import LoggedRun
 from gearshift.runtime.serving.record import RequestRecord
-
-require("plot", "matplotlib")
-
-
-matplotlib.use("Agg")  # a file, no window
-
-
-FORMATS = (".png", ".svg")
-
 
 BINS = 40
 """Shares of deadlines are of this many equal parts of the time."""
@@ -32,12 +18,6 @@ BINS = 40
 
 PAUSE_S = 5.0
 """A line is not drawn across a longer time without a request."""
-
-
-def check_format(path: Path) -> None:
-    """Raise InputError where a plot cannot be written to a file of that name."""
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"{path}: expected a name that ends in {' or '.join(FORMATS)}")
 
 
 def plot_log(runs: Sequence[LoggedRun], path: Path) -> int:
@@ -68,62 +48,6 @@ def plot_log(runs: Sequence[LoggedRun], path: Path) -> int:
         axes.tick_params(labelbottom=False)
     save_figure(figure, path)
     return len(records)
-
-
-def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure and close it; raises InputError for another format, StorageError."""
-    try:
-        check_format(path)
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise StorageError(f"{path}: the plot could not be written ({error.strerror}); name another file") from error
-    finally:
-        plt.close(figure)
-
-
-def plot_charts(charts: Sequence[Chart], path: Path) -> None:
-    """Write charts below each other, as PNG or SVG by the name's end; raises InputError, StorageError."""
-    check_format(path)
-    figure, axes = plt.subplots(len(charts), figsize=(7, 4.2 * len(charts)), layout="constrained", squeeze=False)
-    for one, chart in zip(axes[:, 0], charts, strict=True):
-        _draw_chart(one, chart)
-    try:
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise StorageError(f"{path}: the plot could not be written ({error.strerror}); name another file") from error
-    finally:
-        plt.close(figure)
-
-
-def _draw_chart(axes: Any, chart: Chart) -> None:
-    for one in chart.series:
-        xs, ys = [x for x, _ in one.points], [y for _, y in one.points]
-        colour = COLOURS[one.colour % len(COLOURS)]
-        style = {"points": "", "line": "-", "steps": "-", "dashes": "--"}[one.form]
-        marker = "o" if one.form == "points" else ""
-        named = {"label": one.name} if one.name else {}
-        steps = {"drawstyle": "steps-post"} if one.form == "steps" else {}
-        axes.plot(xs, ys, marker=marker, linestyle=style, markersize=4, color=colour, **named, **steps)
-        for x, y, text in zip(xs, ys, one.labels, strict=False):
-            axes.annotate(text, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
-    for value, text in chart.x_marks:
-        axes.axvline(value, color="tab:red", linestyle="--", linewidth=1)
-        axes.annotate(text, (value, 0.02), xycoords=("data", "axes fraction"), fontsize=8, color="tab:red")
-    if chart.x_log:
-        _milliseconds(axes.xaxis, axes.set_xscale)
-    if chart.y_log:
-        _milliseconds(axes.yaxis, axes.set_yscale)
-    if chart.from_zero:
-        axes.set_ylim(bottom=0)
-    if chart.y_names:
-        axes.set_yticks(range(len(chart.y_names)), chart.y_names)
-    axes.set(title=chart.title, xlabel=chart.x_label, ylabel=chart.y_label)
-    axes.grid(alpha=0.3)
-    names = {one.name for one in chart.series if one.name}
-    if len(names) > 1:
-        handles, labels = axes.get_legend_handles_labels()
-        by_name = dict(zip(labels, handles, strict=True))
-        axes.legend(list(by_name.values()), list(by_name), fontsize=8)
 
 
 def shares_in_time(records: Sequence[RequestRecord], start: float) -> tuple[list[float], list[float]]:
@@ -157,7 +81,7 @@ def _draw_latency(axes: Any, records: Sequence[RequestRecord], start: float) -> 
     if given:
         times, deadlines = _with_gaps([(record.time - start, float(record.deadline_ms or 0)) for record in given])
         axes.plot(times, deadlines, color="black", linestyle="--", linewidth=1, label="deadline")
-    _milliseconds(axes.yaxis, axes.set_yscale)
+    show_milliseconds(axes.yaxis, axes.set_yscale)
     axes.set_ylabel("latency, ms")
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)  # above: late ones stay in sight
 
@@ -200,17 +124,9 @@ def _draw_distribution(axes: Any, records: Sequence[RequestRecord]) -> None:
         value = latencies[math.ceil(share * len(latencies)) - 1]
         axes.axvline(value, color="black", linestyle=":", linewidth=1)
         axes.annotate(f"p{100 * share:.0f} {value:.3g} ms", (value, 8), xytext=(3, 0), textcoords="offset points")
-    _milliseconds(axes.xaxis, axes.set_xscale)
+    show_milliseconds(axes.xaxis, axes.set_xscale)
     axes.set_xlabel("latency, ms")
     axes.set_ylabel("requests, %")
-
-
-def _milliseconds(axis: Any, set_scale: Any) -> None:
-    """A logarithmic axis with numbers as one writes them: 6, not 6 x 10^0."""
-    set_scale("log")
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter(NullFormatter())
 
 
 def _with_gaps(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

@@ -1,4 +1,4 @@
-"""Pictures of searches: what stages lose, sizes against losses, summed against measured, buckets while they shrink."""
+"""Pictures of searches: losses of stages, sizes against losses, summed against measured, shrinking buckets."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import pyplot as plt
 
-from gearshift.drawing.log import check_format as check_format
-from gearshift.drawing.log import save_figure
+from gearshift.drawing.figure import check_format, plt, save_figure
 from gearshift.runtime.space.mixed import block_parts
 
 if TYPE_CHECKING:
@@ -125,7 +123,7 @@ def plot_blocks(
 
 
 def _draw_buckets(axes: Any, rounds: Sequence[dict[str, Any]]) -> None:
-    """How many blocks each bucket has before shrinking and after each deletion."""
+    """Draw the number of blocks of each bucket before shrinking and after each deletion."""
     colours = plt.get_cmap("viridis")(np.linspace(0, 1, len(rounds)))
     for number, (each, colour) in enumerate(zip(rounds, colours, strict=True)):
         axes.plot(range(len(each["buckets"])), each["buckets"], marker="o", markersize=3, color=colour, label=number)

@@ -9,7 +9,7 @@ from html import escape
 from typing import Literal
 
 WIDTH, HEIGHT = 360, 250
-"""Of a chart, in units of its own: at the width of a phone a unit is about a pixel, and text can be read."""
+"""Size of a chart in its own units: at the width of a phone one is about a pixel, and text can be read."""
 
 
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 26, 38
@@ -129,7 +129,7 @@ STYLE = (
     ".grid{stroke:currentColor;stroke-opacity:.15}.tick{fill:currentColor;fill-opacity:.7}"
     "line.mark{stroke:#d32f2f;stroke-dasharray:4 3}text.mark{fill:#d32f2f}svg text{fill:currentColor}"
 )
-"""What the classes of a chart look like."""
+"""CSS of the classes of a chart."""
 
 
 def legend(chart: Chart) -> str:

@@ -14,7 +14,8 @@ import onnxruntime as ort
 import pytest
 
 from gearshift.export.checks.guard import LARGE_BYTES, check_packed, packs_integers
-from gearshift.export.pipeline import SESSION_OPTIONS, ExportReport
+from gearshift.export.pipeline import ExportReport
+from gearshift.export.prepare import SESSION_OPTIONS
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, PRECISIONS
 from gearshift.runtime.inference.session import ElasticSession
 from tests.export.cases import SPACES, Case, branches, run, write_case

@@ -16,7 +16,7 @@ from gearshift.export.graph.elastic import write_elastic_graph
 from gearshift.export.graph.segments import Array
 from gearshift.export.pipeline import export_bundle
 from gearshift.export.rewrite.join import join_segments, segments_run
-from gearshift.export.rewrite.options import branches, prune_graph
+from gearshift.export.rewrite.options import branches, keep_options
 from gearshift.export.trim import Trimming
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import SELF_TEST
@@ -110,7 +110,7 @@ def test_a_cut_that_a_kept_subnet_makes_stays(bundle_path: Path, tmp_path: Path)
 
 def test_heads_that_another_operator_tells_apart_are_refused(bundle_path: Path) -> None:
     model = onnx.load(bundle_path / "fp32.onnx", load_external_data=False)
-    pruned = prune_graph(model, [[0]] * 4)
+    pruned = keep_options(model, [[0]] * 4)
     for node in pruned.graph.node:
         if "layer2.heads0.qkv" in node.input:
             del node.attribute[:]

@@ -13,7 +13,7 @@ from gearshift.export.graph.segments import Array
 from gearshift.export.graph.switched import token_inputs
 from gearshift.export.rewrite.first_token import pick_first_early
 from gearshift.export.rewrite.join import join_segments
-from gearshift.export.rewrite.options import branches, live, prune_graph, values_read
+from gearshift.export.rewrite.options import branches, keep_options, live, values_read
 from gearshift.export.rewrite.weights_file import lay_out
 from gearshift.runtime.space.elastic import cut_space
 from gearshift.runtime.space.uniform import uniform_grid
@@ -52,13 +52,13 @@ def test_every_head_answers_bit_for_bit_as_before(head_name: str, encoder: str, 
             options = [sorted(set(places)) for places in zip(*map(space.choice, subset), strict=True)]
             smaller = tmp_path / "smaller"
             smaller.mkdir(exist_ok=True)
-            lay_out(prune_graph(whole, options)).write(smaller / path.name, tmp_path)
+            lay_out(keep_options(whole, options)).write(smaller / path.name, tmp_path)
             for subnet in subset:
                 choice = [places.index(old) for places, old in zip(options, space.choice(subnet), strict=True)]
                 found = run(smaller / path.name, batch, names, choice)
                 assert np.array_equal(found, run(path, batch, names, space.choice(subnet)))
         if precision == "fp32":  # the last subset alone, as a dedicated graph
-            dedicated = pick_first_early(join_segments(prune_graph(whole, options), tmp_path))
+            dedicated = pick_first_early(join_segments(keep_options(whole, options), tmp_path))
             lay_out(dedicated).write(smaller / path.name, tmp_path)
             near = run(smaller / path.name, batch, names, choice)
             assert near.shape == found.shape
@@ -68,7 +68,7 @@ def test_every_head_answers_bit_for_bit_as_before(head_name: str, encoder: str, 
 def test_the_given_graph_stays_as_it_was(bundle_path: Path) -> None:
     model = onnx.load(bundle_path / "fp32.onnx", load_external_data=False)
     before = model.SerializeToString(deterministic=True)
-    pick_first_early(join_segments(lay_out(prune_graph(model, [[0]] * 4)).model, bundle_path))
+    pick_first_early(join_segments(lay_out(keep_options(model, [[0]] * 4)).model, bundle_path))
     assert model.SerializeToString(deterministic=True) == before
 
 

@@ -184,17 +184,22 @@ def test_a_file_of_the_manifest_that_is_not_listed_is_named(shipped: Path) -> No
 @pytest.mark.parametrize(
     ("listing", "error", "message"),
     [
-        ({"schema_version": 2, "files": {}}, SchemaError, "expected schema version 1, found 2; update gearshift"),
+        (
+            {"schema_version": 2, "files": {}},
+            SchemaError,
+            "schema version 1, found 2; install a newer gearshift",
+        ),
         ({"schema_version": 1, "files": {}}, SchemaError, r"does not list manifest\.json"),
-        ({"schema_version": 1, "files": [1]}, IntegrityError, "not readable"),
+        ({"schema_version": 1, "files": [1]}, SchemaError, "not of schema version 1 .*copy the bundle again"),
         ({"schema_version": 1, "files": {"a": {"bytes": "5", "sha256": ""}}}, GearshiftError, "bytes of a file"),
-        ([], IntegrityError, "not readable"),
+        ([], SchemaError, "expected a JSON object, found a list; copy the bundle again"),
+        (None, IntegrityError, "expected JSON .*copy the bundle again"),
     ],
 )
 def test_a_listing_that_says_something_else_is_refused(
     shipped: Path, listing: object, error: type[Exception], message: str
 ) -> None:
-    (shipped / COMPRESSED).write_text(json.dumps(listing))
+    (shipped / COMPRESSED).write_text("{" if listing is None else json.dumps(listing))
     with pytest.raises(error, match=message):
         open_bundle(shipped)
 

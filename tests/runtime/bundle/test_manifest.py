@@ -74,9 +74,9 @@ def test_the_golden_manifest_is_read_and_written_back_unchanged() -> None:
     ("version", "hint"),
     [
         (2, "install a newer gearshift"),
-        (0, "export it again"),
-        ("1", "export it again"),
-        (True, "export it again"),
+        (0, "export the bundle again"),
+        ("1", "export the bundle again"),
+        (True, "export the bundle again"),
     ],
 )
 def test_another_schema_version_is_refused(version: object, hint: str) -> None:
@@ -88,7 +88,7 @@ def test_another_schema_version_is_refused(version: object, hint: str) -> None:
 def test_a_manifest_without_a_version_is_refused() -> None:
     raw = json.loads(GOLDEN.read_bytes())
     del raw["schema_version"]
-    with pytest.raises(SchemaError, match="expected schema version 1, found None"):
+    with pytest.raises(SchemaError, match="expected schema version 1, found none; export the bundle again"):
         Manifest.from_dict(raw)
 
 

@@ -49,7 +49,7 @@ def test_no_keys_have_no_rows() -> None:
 def test_it_needs_different_keys() -> None:
     with pytest.raises(InputError, match="found none"):
         build_index(np.empty(0, np.uint64))
-    with pytest.raises(InputError, match="twice"):
+    with pytest.raises(InputError, match="expected distinct keys, found a duplicate"):
         build_index(np.array([7, 7], np.uint64))
 
 

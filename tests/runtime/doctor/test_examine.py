@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from gearshift.device_profiles import DeviceProfile, save_profile
-from gearshift.runtime.doctor.examine import MINIMUM_PYTHON, MINIMUMS, WARNED, Report, examine, exit_code
+from gearshift.extras import requirements
+from gearshift.runtime.doctor import examine as examined
+from gearshift.runtime.doctor.examine import MINIMUM_PYTHON, WARNED, Report, examine, exit_code
 from gearshift.runtime.doctor.signals import Finding
 from gearshift.runtime.sensors.sensors import Sensors
 from tests.device_profiles import CONTAINER, DRIVER, GOVERNOR, LAPTOP, RASPBERRY_PI, write_tree
@@ -28,6 +31,10 @@ PACKAGES: dict[str, Any] = {
     "psutil": SimpleNamespace(__version__="7.0.0"),
     "tokenizers": SimpleNamespace(__version__="0.22.1"),
 }
+
+
+PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+MINIMUMS = dict(line.split(">=") for line in PROJECT["dependencies"])
 
 
 def _load(packages: Mapping[str, Any]) -> Callable[[str], Any]:
@@ -197,10 +204,27 @@ def test_high_pressure_is_noted(tmp_path: Path) -> None:
     assert _found(report, "cpu pressure").text == "42%: processes wait for CPUs"
 
 
-def test_the_minimums_are_those_of_the_package() -> None:
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
-    assert sorted(f"{name}>={minimum}" for name, minimum in MINIMUMS.items()) == sorted(project["dependencies"])
-    assert project["requires-python"] == f">={'.'.join(map(str, MINIMUM_PYTHON))}"
+def test_every_package_that_gearshift_needs_is_looked_at(tmp_path: Path) -> None:
+    assert set(examined.PACKAGES) == set(MINIMUMS) == set(requirements())
+    assert PROJECT["requires-python"] == f">={'.'.join(map(str, MINIMUM_PYTHON))}"
+
+
+@pytest.mark.parametrize(
+    ("package", "finding"),
+    [
+        (None, Finding("error", "numpy", "not installed", "pip install numpy")),
+        (SimpleNamespace(__version__="0.1"), Finding("ok", "numpy", "0.1")),
+    ],
+)
+def test_without_metadata_no_version_is_expected(
+    package: Any, finding: Finding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = {key: value for key, value in PACKAGES.items() if key != "numpy"}
+    if package is not None:
+        packages["numpy"] = package
+    write_tree(tmp_path, LAPTOP)
+    monkeypatch.setattr(sys, "path", [])  # as from the source alone: nothing is installed
+    assert _found(_examine(tmp_path, packages=packages), "numpy") == finding
 
 
 def test_a_report_is_plain_json(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""TODO"""
+"""Directories and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gearshift.runtime.files.atomic import replace_file, replacing_directory, re
 
 def test_the_new_directory_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     target = _old(tmp_path)
-    with replacing_directory(target) as fresh:
+    with replacing_directory(target, marker="old.txt") as fresh:
         (fresh / "new.txt").write_text("new")
         assert (target / "old.txt").read_text() == "old"
     assert sorted(path.name for path in target.iterdir()) == ["new.txt"]
@@ -23,7 +23,7 @@ def test_the_new_directory_takes_the_place_of_the_old_one(tmp_path: Path) -> Non
 
 
 def test_parents_are_made(tmp_path: Path) -> None:
-    with replacing_directory(tmp_path / "a" / "b") as fresh:
+    with replacing_directory(tmp_path / "a" / "b", marker="old.txt") as fresh:
         (fresh / "x").write_text("x")
     assert (tmp_path / "a" / "b" / "x").read_text() == "x"
 
@@ -31,7 +31,7 @@ def test_parents_are_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("bad"), SystemExit(1)])
 def test_an_interruption_leaves_the_old_directory(tmp_path: Path, error: BaseException) -> None:
     target = _old(tmp_path)
-    with pytest.raises(type(error)), replacing_directory(target) as fresh:
+    with pytest.raises(type(error)), replacing_directory(target, marker="old.txt") as fresh:
         (fresh / "half.txt").write_text("half")
         raise error
     _assert_only_old(tmp_path)
@@ -40,7 +40,7 @@ def test_an_interruption_leaves_the_old_directory(tmp_path: Path, error: BaseExc
 def test_a_full_disk_leaves_the_old_directory_and_says_so_in_one_line(tmp_path: Path) -> None:
     target = _old(tmp_path)
     said = pytest.raises(StorageError, match=r"No space left on device.*nothing was changed there")
-    with said as caught, replacing_directory(target) as fresh:
+    with said as caught, replacing_directory(target, marker="old.txt") as fresh:
         (fresh / "half.txt").write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert "\n" not in str(caught.value)
@@ -48,13 +48,16 @@ def test_a_full_disk_leaves_the_old_directory_and_says_so_in_one_line(tmp_path: 
 
 
 def test_a_file_that_cannot_be_written_inside_is_a_storage_error(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="could not be written"), replacing_directory(tmp_path / "run") as fresh:
+    with (
+        pytest.raises(StorageError, match="could not be written"),
+        replacing_directory(tmp_path / "run", marker="old.txt") as fresh,
+    ):
         (fresh / "no" / "such" / "folder").write_text("x")
 
 
 def test_an_error_of_another_file_passes_through(tmp_path: Path) -> None:
     target = _old(tmp_path)
-    with pytest.raises(FileNotFoundError), replacing_directory(target):
+    with pytest.raises(FileNotFoundError), replacing_directory(target, marker="old.txt"):
         (tmp_path / "source.txt").read_text()
     _assert_only_old(tmp_path)
 
@@ -69,7 +72,10 @@ def test_an_error_while_renaming_brings_the_old_directory_back(tmp_path: Path, m
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", failing)
-    with pytest.raises(StorageError, match="input/output error"), replacing_directory(target) as fresh:
+    with (
+        pytest.raises(StorageError, match="input/output error"),
+        replacing_directory(target, marker="old.txt") as fresh,
+    ):
         (fresh / "new.txt").write_text("new")
     _assert_only_old(tmp_path)
 
@@ -77,7 +83,7 @@ def test_an_error_while_renaming_brings_the_old_directory_back(tmp_path: Path, m
 def test_a_stop_between_the_two_renames_is_mended_by_the_next_writer(tmp_path: Path) -> None:
     target = _old(tmp_path)
     target.rename(tmp_path / ".run.old")
-    with pytest.raises(ValueError, match="again"), replacing_directory(target):
+    with pytest.raises(ValueError, match="again"), replacing_directory(target, marker="old.txt"):
         assert (target / "old.txt").read_text() == "old"
         raise ValueError("stopped again")
     _assert_only_old(tmp_path)
@@ -86,14 +92,17 @@ def test_a_stop_between_the_two_renames_is_mended_by_the_next_writer(tmp_path: P
 def test_a_leftover_of_a_finished_replacement_is_removed(tmp_path: Path) -> None:
     target = _old(tmp_path)
     (tmp_path / ".run.old").mkdir()
-    with replacing_directory(target) as fresh:
+    with replacing_directory(target, marker="old.txt") as fresh:
         (fresh / "new.txt").write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_a_file_in_the_way_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("precious")
-    with pytest.raises(StorageError, match="a file is in the way"), replacing_directory(tmp_path / "run"):
+    with (
+        pytest.raises(StorageError, match="a file is in the way"),
+        replacing_directory(tmp_path / "run", marker="old.txt"),
+    ):
         pass
     assert (tmp_path / "run").read_text() == "precious"
 
@@ -121,7 +130,7 @@ def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
     target = _old(tmp_path)
     link = tmp_path / "latest"
     link.symlink_to(target)
-    with replacing_directory(link) as fresh:
+    with replacing_directory(link, marker="old.txt") as fresh:
         (fresh / "new.txt").write_text("new")
     assert link.is_symlink()
     assert (target / "new.txt").read_text() == "new"
@@ -157,12 +166,12 @@ def test_a_file_where_a_folder_is_expected_is_a_storage_error(tmp_path: Path) ->
 def test_a_directory_that_would_be_refused_can_be_refused_beforehand(tmp_path: Path) -> None:
     target = _old(tmp_path)
     for allowed in (tmp_path / "nowhere", tmp_path):
-        require_replaceable(allowed)
+        require_replaceable(allowed, marker="run")
     require_replaceable(target, marker="old.txt")
     with pytest.raises(StorageError, match=r"the directory is not empty and has no manifest\.json"):
         require_replaceable(target, marker="manifest.json")
     with pytest.raises(StorageError, match="a file is in the way"):
-        require_replaceable(target / "old.txt")
+        require_replaceable(target / "old.txt", marker="old.txt")
     _assert_only_old(tmp_path)
 
 

@@ -64,5 +64,7 @@ def test_a_provider_that_is_installed_but_does_not_start_is_no_silent_cpu(
 
 def test_the_engine_says_so_in_one_line(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     available(monkeypatch)
-    with pytest.raises(InputError, match=r"got CUDAExecutionProvider; install onnxruntime-gpu \(README, Providers\)"):
+    with pytest.raises(
+        InputError, match=r"got CUDAExecutionProvider; install onnxruntime-gpu \(docs/devices.md, Providers\)"
+    ):
         Engine.load(bundle.path, providers=["CUDAExecutionProvider"])

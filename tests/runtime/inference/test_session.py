@@ -1,3 +1,5 @@
+"""Sessions over the graph of a bundle, and the self-test that they must pass."""
+
 from __future__ import annotations
 
 import threading

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.runtime.policy.feed_forward import OLDEST_S, FeedForward
-from gearshift.runtime.sensors.snapshot import UNKNOWN, Reading, Snapshot
+from gearshift.runtime.policy.feed_forward import FeedForward
+from gearshift.runtime.sensors.snapshot import OLDEST_S, UNKNOWN, Reading, Snapshot
 
 
 def snapshot(share: Reading, pressure: Reading = UNKNOWN) -> Snapshot:

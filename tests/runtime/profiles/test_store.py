@@ -1,3 +1,5 @@
+"""Profile files: what an engine takes from one, and what is kept in it."""
+
 from __future__ import annotations
 
 import dataclasses

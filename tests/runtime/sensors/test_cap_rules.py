@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearshift.errors import InputError
-from gearshift.runtime.sensors.cap_rules import DEFAULT_RULES, OLDEST_S, START, Rules, State, advance, forecast_c
+from gearshift.runtime.sensors.cap_rules import DEFAULT_RULES, START, Rules, State, advance, forecast_c
 from gearshift.runtime.sensors.caps import FIRST_HOLD_S, LONGEST_HOLD_S, NO_CAPS
 from gearshift.runtime.sensors.power import Energy
-from gearshift.runtime.sensors.snapshot import UNKNOWN, Reading, Snapshot
+from gearshift.runtime.sensors.snapshot import OLDEST_S, UNKNOWN, Reading, Snapshot
 
 RUNGS = 7
 PERIOD_S = 0.5

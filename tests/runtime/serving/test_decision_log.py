@@ -97,7 +97,10 @@ def test_a_broken_line_between_requests_is_an_error(path: Path) -> None:
         (b"hello\nworld\n", "line 1: expected one JSON object"),
         (b'{"a": 1}\n', "line 1: expected a header or a request"),
         (b"[1]\n", "line 1: expected a header or a request"),
-        (b'{"kind": "header", "schema_version": 9}\n', "line 1: expected schema version 2, found 9"),
+        (
+            b'{"kind": "header", "schema_version": 9}\n',
+            "line 1: a header: expected schema version 2, found 9; install a newer",
+        ),
         (json.dumps(ANSWERED.to_dict()).encode(), "line 1: expected the header of a decision log first"),
         (b"\xff\xfe\n\xff\n", "line 1: expected one JSON object"),
     ],

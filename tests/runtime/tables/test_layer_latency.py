@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import ProfileError
 from gearshift.runtime.space.elastic import Subnet
 from gearshift.runtime.space.shape import EncoderShape
-from gearshift.runtime.tables.layer_latency import fit_block_latency, relative_errors
+from gearshift.runtime.tables.layer_latency import BlockLatency, fit_block_latency
 
 SHAPE = EncoderShape(layers=6, hidden=384, heads=12, neurons=1536, vocabulary=100, positions=128, types=2)
 
@@ -42,6 +43,17 @@ def table_of(subnets: dict[str, Subnet], *, noise: float = 0.0) -> LatencyTable:
 
     medians = {name: tuple(time(subnet, length) for length in LENGTHS) for name, subnet in subnets.items()}
     return LatencyTable("0" * 64, "fp32", "CPUExecutionProvider", 1, LENGTHS, medians, medians, 5, "-", "2026-01-31")
+
+
+def relative_errors(
+    fitted: BlockLatency, subnets: Mapping[str, Subnet], table: LatencyTable, names: Collection[str]
+) -> list[float]:
+    """|predicted / measured - 1| of these subnets at every length of the table."""
+    return [
+        abs(fitted.predict(subnets[name], length) / measured - 1)
+        for name in names
+        for length, measured in zip(table.lengths, table.median_ms[name], strict=True)
+    ]
 
 
 def test_subnets_that_the_fit_did_not_see_are_predicted() -> None:

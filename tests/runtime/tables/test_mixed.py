@@ -123,8 +123,11 @@ def test_the_file_gives_the_same_tables_and_says_what_blocks_cost(tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "found 'mixed' of version 2; install a newer gearshift"),
-        ({"kind": "elastic"}, "found 'elastic'"),
+        ({"schema_version": 2}, "expected schema version 1, found 2; install a newer gearshift"),
+        (
+            {"kind": "elastic"},
+            "expected tables of kind 'mixed', found 'elastic'.*search again with `gearshift nas-search`",
+        ),
         ({"rows": []}, "stages with a block each"),
         ({"strange": 1}, "not of schema version 1"),
     ],

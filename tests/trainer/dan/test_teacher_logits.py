@@ -74,15 +74,15 @@ def test_a_bundle_teaches_with_its_most_accurate_subnet_in_int8(tiny_bundle: Pat
 def test_an_interruption_loses_one_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher, labels = _teacher(tmp_path / "teacher"), ("LABEL_0", "LABEL_1")
     whole = _asked(teacher, tmp_path / "whole", labels)
-    logits, calls = teacher_module._Classifier.logits, []
+    logits, calls = teacher_module._HuggingFace.logits, []
 
-    def interrupted(self: teacher_module._Classifier, texts: Sequence[Text]) -> Floats:
+    def interrupted(self: teacher_module._HuggingFace, texts: Sequence[Text]) -> Floats:
         calls.append(len(texts))
         if len(calls) == 2:
             raise KeyboardInterrupt
         return logits(self, texts)
 
-    monkeypatch.setattr(teacher_module._Classifier, "logits", interrupted)
+    monkeypatch.setattr(teacher_module._HuggingFace, "logits", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _asked(teacher, tmp_path / "cache", labels)
     calls[:] = [0, 0]

@@ -11,6 +11,7 @@ from gearshift.trainer.data import hub
 from gearshift.trainer.data.rows import Row, Span, Tags
 from gearshift.trainer.data.splits import read_data
 from gearshift.trainer.model.checkpoint import Run
+from gearshift.trainer.nasbert.run import MixedRun
 
 KINDS = datasets.ClassLabel(names=["bad", "good"])
 
@@ -129,6 +130,7 @@ def test_validation_rows_of_glue_are_the_test_and_dev_rows_are_held_out(monkeypa
     assert asked == [("nyu-mll/glue", "rte")]
     assert [len(data.splits[split]) for split in ("train", "dev", "test")] == [36, 4, 6]
     assert data.splits["test"][1] == Row("a 1", "b 1", "good")
+    assert data.facts == {"data": "glue/rte", "columns": {}}
 
 
 def test_single_texts_of_glue_have_no_second(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,5 +165,6 @@ def test_a_folder_here_goes_before_glue(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_run_remembers_the_name(tmp_path: Path) -> None:
     for name, known in (("glue/rte", True), ("hub:a/b", True), (str(tmp_path), True), (str(tmp_path / "gone"), False)):
-        run = Run(tmp_path, None, {}, {}, {"data": name})  # type: ignore[arg-type]
-        assert run.data_path == (Path(name) if known else None)
+        for kind in (Run, MixedRun):
+            run = kind(tmp_path, None, {}, {}, {"data": name})  # type: ignore[arg-type]
+            assert run.data_path == (Path(name) if known else None)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gearshift.errors import DataError, InputError
-from gearshift.trainer.data.rows import Row, Several, Span, Tags
+from gearshift.trainer.data.rows import LabelSet, Row, Span, Tags
 from gearshift.trainer.data.splits import read_data
 
 ANSWER = {"text": "snow", "answer_start": 4}
@@ -48,8 +48,8 @@ def test_several_labels_are_a_list_or_a_text_with_bars(tmp_path: Path) -> None:
             name=f"{split}.jsonl",
         )
     data = read_data(tmp_path, task="multi-label-classification")
-    assert [row.label for row in data.splits["train"]] == [Several(("cold", "wet")), Several(()), Several(("hot",))]
-    assert [row.label for row in data.splits["dev"]] == [Several(("wet", "hot")), Several(())]
+    assert [row.label for row in data.splits["train"]] == [LabelSet(("cold", "wet")), LabelSet(()), LabelSet(("hot",))]
+    assert [row.label for row in data.splits["dev"]] == [LabelSet(("wet", "hot")), LabelSet(())]
     assert data.labels == ("cold", "hot", "wet")
 
 

@@ -94,6 +94,16 @@ def test_columns_may_have_other_names_and_stand_in_any_order(tmp_path: Path) -> 
     assert data.splits["train"] == (Row("one", "two", "x"), Row("three", "four", "y"))
 
 
+def test_data_says_how_to_read_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.tsv").write_text("said\tlabel\na\tx\nb\ty\n")
+    monkeypatch.chdir(tmp_path)
+    data = read_data(".", text_column="said")
+    assert data.facts == {"data": str(tmp_path), "columns": {"text_column": "said"}}
+    monkeypatch.chdir(tmp_path.parent)
+    assert read_data(data.facts["data"], **data.facts["columns"]) == data
+
+
 def test_without_a_pair_column_only_the_first_text_is_read(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_bytes(render(PAIRS, ".tsv"))
     (tmp_path / "dev.tsv").write_bytes(render(PAIRS, ".tsv"))

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from gearshift.errors import InputError, StorageError
-from gearshift.trainer.dynabert.prune import Recovery, prune_run
-from gearshift.trainer.dynabert.settings import STAGES
+from gearshift.trainer.dynabert.order import PRUNING
+from gearshift.trainer.dynabert.prune import prune_run
+from gearshift.trainer.dynabert.settings import Recovery
 from gearshift.trainer.dynabert.train import train_supernet
-from gearshift.trainer.learning.sparsity import Pruning, prunable, sparsity_of
+from gearshift.trainer.learning.settings import Pruning
+from gearshift.trainer.learning.sparsity import prunable, sparsity_of
 from gearshift.trainer.model.checkpoint import Run, load_run
 from gearshift.trainer.model.elastic import ElasticClassifier
 from tests.trainer.tiny import SETTINGS, make_data
@@ -36,7 +38,7 @@ def weights(run: Run) -> dict[str, torch.Tensor]:
     return run.checkpoint.model.state_dict()
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", PRUNING)
 def test_a_training_prunes_in_any_stage_and_keeps_the_zeros(checkpoint_path: Path, tmp_path: Path, stage: str) -> None:
     settings = dataclasses.replace(SETTINGS, sparsity=0.6, prune_stage=stage, prune_embeddings=True)
     run = train_supernet(checkpoint_path, DATA, settings, tmp_path / "run")

@@ -10,7 +10,7 @@ import pytest
 
 from gearshift.errors import InputError
 from gearshift.trainer.dynabert.settings import Settings
-from gearshift.trainer.learning.sparsity import Pruning
+from gearshift.trainer.learning.settings import Pruning
 
 LEAST = {field.name: 0 for field in fields(Settings) if field.type == "int"}
 

@@ -158,10 +158,10 @@ def test_a_renewed_teacher_is_the_model_as_it_is_now(model: Any, inputs: dict[st
 def test_stages_of_progressive_shrinking_draw_widths_then_depths_then_both(model: Any) -> None:
     supernet = Supernet.convert(model, sampling="all")
     names = {subnet: name for name, subnet in supernet.subnets.items()}
-    drawn = {stage: [names[one] for one in supernet.sample(stage)] for stage in ("width", "depth", "both")}
+    drawn = {stage: [names[one] for one in supernet.sample(stage)] for stage in ("width", "depth-only", "depth")}
     assert drawn["width"] == ["w025-d100", "w050-d100", "w075-d100", "w100-d100"]
-    assert drawn["depth"] == ["w100-d050", "w100-d075", "w100-d100"]
-    assert sorted(drawn["both"]) == sorted(GRID)
+    assert drawn["depth-only"] == ["w100-d050", "w100-d075", "w100-d100"]
+    assert sorted(drawn["depth"]) == sorted(GRID)
 
 
 def test_draws_go_on_by_themselves_or_are_those_of_a_step(model: Any) -> None:
@@ -194,7 +194,7 @@ def test_what_cannot_be_converted_says_what_can(tmp_path: Path, model: Any) -> N
         Supernet.convert(transformers.BertForMaskedLM(model.config))
     with pytest.raises(InputError, match="is no subnet of a model with"):
         Supernet.convert(model, [Subnet(((9, 9),))])
-    with pytest.raises(InputError, match="stage: expected one of width, depth, both, got 'breadth'"):
+    with pytest.raises(InputError, match="stage: expected one of width, depth-only, depth, got 'breadth'"):
         Supernet.convert(model).sample("breadth")
 
 

@@ -140,7 +140,7 @@ def test_accumulated_batches_move_as_one(checkpoint_path: Path, tmp_path: Path) 
     assert not torch.allclose(moved[0], tiny_model(checkpoint_path).classifier.weight, atol=1e-5)
 
 
-@pytest.mark.parametrize(("stage", "subnets"), [("width", 4), ("depth", 3), ("both", 12)])
+@pytest.mark.parametrize(("stage", "subnets"), [("width", 4), ("depth-only", 3), ("depth", 12)])
 def test_a_stage_draws_its_own(checkpoint_path: Path, tmp_path: Path, stage: str, subnets: int) -> None:
     seen: list[int] = []
     one = trainer(checkpoint_path, tmp_path, steps=1, how={"sampling": "all"})

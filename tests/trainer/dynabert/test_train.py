@@ -16,10 +16,10 @@ from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.space.uniform import DEPTHS, uniform_grid
 from gearshift.trainer.data.batches import encode
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.data.splits import DataSet
-from gearshift.trainer.dynabert import stages
+from gearshift.trainer.data.splits import DataSet, Origin
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.train import train_supernet
+from gearshift.trainer.learning import interrupted as interrupted_states
 from gearshift.trainer.learning.evaluate import accuracy
 from gearshift.trainer.learning.importance import measure_importance
 from gearshift.trainer.learning.interrupted import STATE
@@ -108,7 +108,8 @@ def test_a_run_holds_all_that_is_needed_to_export_it(checkpoint_path: Path, tmp_
     data_path = tmp_path / "data"
     data_path.mkdir()
     columns = {"text_column": "said"}
-    run = train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run", data_path=data_path, columns=columns)
+    data = dataclasses.replace(DATA, origin=Origin(str(data_path), columns))
+    run = train_supernet(checkpoint_path, data, SETTINGS, tmp_path / "run")
     assert run.path == tmp_path / "run"
     assert run.subnets == uniform_grid(SHAPE)
     assert run.checkpoint.labels == LABELS
@@ -287,7 +288,7 @@ def test_an_interruption_between_stages_changes_nothing(
         if ends:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(stages, "replace_file", replace)
+    monkeypatch.setattr(interrupted_states, "replace_file", replace)
     with pytest.raises(KeyboardInterrupt):
         train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
     monkeypatch.undo()

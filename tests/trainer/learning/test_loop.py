@@ -19,7 +19,7 @@ from gearshift.errors import ModelError, StorageError
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.learning.interrupted import STATE
-from gearshift.trainer.learning.loop import Losses, StagePlan, run_stage
+from gearshift.trainer.learning.loop import Evaluation, Losses, StagePlan, run_stage
 from tests.trainer.full_disk import fill_disk, needs_full_device
 from tests.trainer.tiny import encoded_rows
 
@@ -76,7 +76,8 @@ def watching(look: Callable[[Batch, int], object]) -> Losses:
 def train(
     model: nn.Module, losses: Losses, states: Path, *, plan: StagePlan | None = None, settings: Settings = SETTINGS
 ) -> None:
-    run_stage(model, ROWS, plan or StagePlan("teacher", epochs=2, lr=0.01), settings, losses, states=states)
+    plan = plan or StagePlan("teacher", epochs=2, lr=0.01)
+    run_stage(model, ROWS, plan, settings, losses, states=states, micro_batch=settings.micro_batch)
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 3), (2, 6), (0.1, 1), (1.5, 5), (1 / 3, 1)])
@@ -207,10 +208,9 @@ def test_the_optimizer_too_may_run_out_of_memory(tmp_path: Path, monkeypatch: py
 
 
 def test_measuring_dev_rows_may_run_out_of_memory(tmp_path: Path) -> None:
-    settings = dataclasses.replace(SETTINGS, evaluate_every=1)
     plan = StagePlan("width", 1, 0.01)
     with pytest.raises(ModelError, match=r"^stage width: measuring the dev rows: out of memory; lower max_length"):
-        run_stage(Numbers(), ROWS, plan, settings, pulling(), states=tmp_path, score=full)
+        run_stage(Numbers(), ROWS, plan, SETTINGS, pulling(), states=tmp_path, evaluation=Evaluation(full, 1))
 
 
 def test_another_error_passes_through(tmp_path: Path) -> None:
@@ -231,16 +231,8 @@ def scored(
 
     def run(states: Path) -> tuple[Numbers, int]:
         model, left = Numbers(), list(scores)
-        settings = dataclasses.replace(SETTINGS, evaluate_every=1 / 3, patience=patience)
-        run_stage(
-            model,
-            ROWS,
-            StagePlan("width", 2, 0.01),
-            settings,
-            pulling(),
-            states=states,
-            score=lambda: left.pop(0),
-        )
+        plan, evaluation = StagePlan("width", 2, 0.01), Evaluation(lambda: left.pop(0), 1 / 3, patience)
+        run_stage(model, ROWS, plan, SETTINGS, pulling(), states=states, evaluation=evaluation)
         return model, len(scores) - len(left)
 
     return run
@@ -274,12 +266,11 @@ def test_the_best_weights_outlive_an_interruption(tmp_path: Path) -> None:
     def broken() -> float:
         raise KeyboardInterrupt
 
-    settings = dataclasses.replace(SETTINGS, evaluate_every=1 / 3)
     for number, score in enumerate((lambda: 5.0, broken, lambda: 4.0)):
         model = Numbers()
         plan = StagePlan("width", 2 if number else 1 / 3, 0.01)
         with contextlib.suppress(KeyboardInterrupt):
-            run_stage(model, ROWS, plan, settings, pulling(), states=tmp_path, score=score)
+            run_stage(model, ROWS, plan, SETTINGS, pulling(), states=tmp_path, evaluation=Evaluation(score, 1 / 3))
     assert model.biases()[0] == pytest.approx(0.99)  # after the first step
 
 

@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from gearshift.errors import ModelError
+from gearshift.trainer.learning.settings import SCOPES, Pruning
 from gearshift.trainer.learning.sparsity import (
     MATRICES,
-    SCOPES,
     Pruner,
-    Pruning,
     prunable,
     prune_smallest,
     reached,

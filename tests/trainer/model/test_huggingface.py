@@ -86,7 +86,7 @@ def test_a_sentence_model_without_a_word_on_pooling_takes_the_mean(tmp_path: Pat
         ({"pooling_mode_max_tokens": True}, "expected one of .*, found pooling_mode_max_tokens"),
         ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "expected one of"),
         ({}, "expected one of"),
-        ([], "not readable"),
+        ([], "not of the form expected .*download the model again"),
     ],
 )
 def test_a_pooling_that_is_not_supported_is_refused(content: object, message: str, tmp_path: Path) -> None:

@@ -2,18 +2,19 @@
 
 import hashlib
 import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import huggingface_hub
-import platformdirs
 import pytest
 
 from gearshift.errors import ModelError
+from gearshift.runtime.files.cache import cache_directory
 from gearshift.trainer.model import pretrained
-from gearshift.trainer.model.pretrained import DEFAULT_MODEL, FILES, WHEEL, cache_directory, find_model
+from gearshift.trainer.model.pretrained import DEFAULT_MODEL, FILES, WHEEL, find_model
 
 WEIGHTS = b"the weights of the default model"
 
@@ -47,9 +48,9 @@ class Network:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / "cache" / name))
+    monkeypatch.setenv("GEARSHIFT_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(pretrained, "DEFAULT_SHA256", hashlib.sha256(WEIGHTS).hexdigest())
-    return tmp_path / "cache" / "gearshift" / "models"
+    return tmp_path / "cache" / "models"
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +83,9 @@ def left_in(cache: Path) -> list[str]:
     return [path.name for path in cache.iterdir()]
 
 
-def test_the_cache_is_the_users_own(cache: Path) -> None:
-    assert cache_directory() == cache.parent
+def test_the_encoder_is_kept_beside_what_the_engine_keeps(network: Network, cache: Path) -> None:
+    network.hub = give_files
+    assert find_model().parent == cache == cache_directory() / "models"
 
 
 def test_a_local_directory_is_taken_as_it_is(checkpoint_path: Path, network: Network) -> None:
@@ -120,6 +122,20 @@ def test_a_cached_default_is_used_without_a_download(network: Network) -> None:
     found = find_model()
     network.calls.clear()
     assert find_model() == found
+    assert network.calls == []
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="they have no ~/.cache")
+def test_without_the_variable_the_default_is_where_it_always_was(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GEARSHIFT_CACHE_DIR")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    there = tmp_path / ".cache" / "gearshift" / "models" / "all-MiniLM-L6-v2"
+    there.mkdir(parents=True)
+    give_files(there)
+    assert find_model() == there
     assert network.calls == []
 
 

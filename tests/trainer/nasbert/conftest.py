@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gearshift.trainer.nasbert.search import Searched, search_blocks
-from gearshift.trainer.nasbert.teacher import Teacher, load_teacher
+from gearshift.trainer.nasbert.teacher import TeacherEncoder, load_teacher
 from tests.trainer.nasbert.tiny import SEARCH, write_text
 from tests.trainer.tiny import write_checkpoint
 
@@ -23,7 +23,7 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Teacher:
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> TeacherEncoder:
     return load_teacher(write_checkpoint(tmp_path_factory.mktemp("teacher") / "tiny"))
 
 
@@ -33,7 +33,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def searched(teacher: Teacher, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Searched:
+def searched(teacher: TeacherEncoder, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Searched:
     """Not to be written to."""
     folder = tmp_path_factory.mktemp("search")
     return search_blocks(teacher, [text], SEARCH, folder / "nas", states=folder / "states")

@@ -14,12 +14,12 @@ from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.rescore import net_losses, pick
 from gearshift.trainer.nasbert.search import Searched
-from gearshift.trainer.nasbert.teacher import Teacher
+from gearshift.trainer.nasbert.teacher import TeacherEncoder
 from tests.trainer.nasbert.tiny import SEARCH
 
 
 @pytest.fixture(scope="module")
-def batches(teacher: Teacher, text: Path) -> list[Batch]:
+def batches(teacher: TeacherEncoder, text: Path) -> list[Batch]:
     """Held-out text in batches of several lengths."""
     corpus = read_corpus(
         [text],
@@ -32,7 +32,7 @@ def batches(teacher: Teacher, text: Path) -> list[Batch]:
 
 
 @torch.no_grad()
-def forward_loss(searched: Searched, teacher: Teacher, subnet: MixedSubnet, batches: list[Batch]) -> float:
+def forward_loss(searched: Searched, teacher: TeacherEncoder, subnet: MixedSubnet, batches: list[Batch]) -> float:
     """Squared error of the last states of all real tokens over their variance, by the model's own forward pass."""
     mine, theirs = searched.run.checkpoint.model.eval(), teacher.checkpoint.model.eval()
     errors, spreads = 0.0, 0.0
@@ -46,7 +46,7 @@ def forward_loss(searched: Searched, teacher: Teacher, subnet: MixedSubnet, batc
 
 
 def test_the_loss_of_a_net_is_that_of_the_models_forward_pass(
-    searched: Searched, teacher: Teacher, batches: list[Batch]
+    searched: Searched, teacher: TeacherEncoder, batches: list[Batch]
 ) -> None:
     """Nets that share blocks at their beginning, and nets that do not, are what they are alone."""
     options = [stage.options[:3] for stage in searched.run.checkpoint.model.space.stages]
@@ -58,7 +58,7 @@ def test_the_loss_of_a_net_is_that_of_the_models_forward_pass(
 
 
 def test_the_net_of_least_real_loss_among_the_best_sums_is_picked(
-    searched: Searched, teacher: Teacher, batches: list[Batch]
+    searched: Searched, teacher: TeacherEncoder, batches: list[Batch]
 ) -> None:
     limits = Limits(parameters=20_000)
     ranked = pick(searched, limits, embedding=16, top=6, whole_text=False)

@@ -13,7 +13,7 @@ from gearshift.errors import InputError, ModelError
 from gearshift.runtime.space.mixed import Block, MixedSubnet
 from gearshift.trainer.nasbert import train as student_module
 from gearshift.trainer.nasbert.masked import mask_words, teacher_head
-from gearshift.trainer.nasbert.teacher import Teacher, load_teacher
+from gearshift.trainer.nasbert.teacher import TeacherEncoder, load_teacher
 from gearshift.trainer.nasbert.train import train_net
 from tests.trainer.nasbert.tiny import NET
 from tests.trainer.tiny import random_batch
@@ -24,7 +24,7 @@ SUBNET = MixedSubnet((Block(16, ("attention", "conv3")), Block(24, ("ffn",))))
 MASKED = dataclasses.replace(NET, objective="masked")
 
 
-def test_a_net_learns_the_teachers_states(teacher: Teacher, text: Path, tmp_path: Path) -> None:
+def test_a_net_learns_the_teachers_states(teacher: TeacherEncoder, text: Path, tmp_path: Path) -> None:
     runs = [
         train_net(SUBNET, teacher, [text], dataclasses.replace(NET, epochs=epochs), tmp_path / f"{epochs}")
         for epochs in (0, 20)
@@ -38,7 +38,7 @@ def test_a_net_learns_the_teachers_states(teacher: Teacher, text: Path, tmp_path
 
 
 def test_an_interrupted_training_gives_the_same_net(
-    teacher: Teacher, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: TeacherEncoder, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = dataclasses.replace(NET, save_every_s=0, dropout=0.1)
     whole = train_net(SUBNET, teacher, [text], settings, tmp_path / "whole")
@@ -60,7 +60,7 @@ def test_an_interrupted_training_gives_the_same_net(
     assert all(torch.equal(mine[name], tensor) for name, tensor in its.items())
 
 
-def test_without_the_teacher_it_learns_masked_words(teacher: Teacher, text: Path, tmp_path: Path) -> None:
+def test_without_the_teacher_it_learns_masked_words(teacher: TeacherEncoder, text: Path, tmp_path: Path) -> None:
     alone = dataclasses.replace(MASKED, distilled=False, embeddings_from="random")
     losses = [
         train_net(SUBNET, teacher, [text], dataclasses.replace(alone, epochs=e), tmp_path / f"{e}").facts["dev_loss"]
@@ -88,7 +88,7 @@ def config_of(kind: str, vocabulary: int) -> transformers.PretrainedConfig:
 
 
 @pytest.fixture(scope="module", params=["bert", "roberta", "distilbert", "electra"])
-def guesser(request: pytest.FixtureRequest, teacher: Teacher, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def guesser(request: pytest.FixtureRequest, teacher: TeacherEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random encoder with a head for masked words, and the tiny tokenizer."""
     torch.manual_seed(0)
     config = config_of(request.param, teacher.checkpoint.model.shape.vocabulary)
@@ -126,7 +126,7 @@ def test_a_teacher_that_guesses_words_is_learnt_from(guesser: Path, text: Path, 
     assert losses[1] < losses[0] - 0.2
 
 
-def test_a_teacher_without_such_a_head_is_refused(teacher: Teacher, text: Path, tmp_path: Path) -> None:
+def test_a_teacher_without_such_a_head_is_refused(teacher: TeacherEncoder, text: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected a teacher with a head for masked words"):
         train_net(SUBNET, teacher, [text], MASKED, tmp_path / "net")
 
@@ -153,7 +153,7 @@ def test_something_is_always_masked() -> None:
         assert chosen.any()
 
 
-def test_a_net_of_another_number_of_blocks_is_refused(teacher: Teacher, text: Path, tmp_path: Path) -> None:
+def test_a_net_of_another_number_of_blocks_is_refused(teacher: TeacherEncoder, text: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected 2 blocks, one for 2 layers of the teacher each, got 1"):
         train_net(MixedSubnet(SUBNET.blocks[:1]), teacher, [text], NET, tmp_path / "net")
 

@@ -13,12 +13,13 @@ import torch
 from gearshift.errors import InputError, ModelError, StorageError
 from gearshift.runtime.space.mixed import Block, MixedSubnet
 from gearshift.trainer.data.batches import encode
+from gearshift.trainer.data.splits import Origin
 from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.nasbert.run import MixedRun, load_any_run, load_mixed_run
-from gearshift.trainer.nasbert.teacher import Teacher
+from gearshift.trainer.nasbert.teacher import TeacherEncoder
 from gearshift.trainer.nasbert.train import train_net
-from gearshift.trainer.nasbert.tune import Answers, tune_net
+from gearshift.trainer.nasbert.tune import TeacherLogits, tune_net
 from tests.trainer.nasbert.tiny import NET, TUNE
 from tests.trainer.tasks import make_task_data
 from tests.trainer.tiny import LABELS, SETTINGS, make_data
@@ -29,12 +30,12 @@ ALONE = dataclasses.replace(TUNE, distillation_weight=0)
 
 
 @pytest.fixture(scope="module")
-def net(teacher: Teacher, text: Path, tmp_path_factory: pytest.TempPathFactory) -> MixedRun:
+def net(teacher: TeacherEncoder, text: Path, tmp_path_factory: pytest.TempPathFactory) -> MixedRun:
     return train_net(SUBNET, teacher, [text], NET, tmp_path_factory.mktemp("net") / "net")
 
 
 @pytest.fixture(scope="module")
-def run(teacher: Teacher, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(teacher: TeacherEncoder, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The teacher, tuned for the task."""
     settings = dataclasses.replace(
         SETTINGS,
@@ -64,12 +65,24 @@ def test_a_net_learns_the_task_and_is_read_again(net: MixedRun, run: Run, tmp_pa
     assert isinstance(load_any_run(run.path), Run)
 
 
+@pytest.mark.parametrize("name", ["glue/rte", "hub:owner/name"])
+def test_a_net_tuned_on_a_data_set_of_the_hub_finds_it_again(
+    net: MixedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    short = dataclasses.replace(ALONE, epochs=0.1)
+    data = dataclasses.replace(DATA, origin=Origin(name))
+    tuned = tune_net(net, None, data, short, tmp_path / "tuned")
+    monkeypatch.chdir(tmp_path)
+    for run in (tuned, load_mixed_run(tuned.path)):
+        assert run.data_path == Path(name)
+
+
 def test_the_teachers_answers_are_its_logits_each_computed_once(run: Run) -> None:
     rows = encode(DATA.splits["train"], LABELS, run.checkpoint.tokenizer, max_length=16)
     model = run.checkpoint.model.eval()
     with torch.no_grad():
         expected = torch.cat([model(rows.select([row]), model.full).logits for row in range(len(rows))])
-    answers = Answers(run, rows)
+    answers = TeacherLogits(run, rows)
     for seed in (1, 2):
         for batch in rows.batches(16, seed=seed):
             assert torch.allclose(answers.of(batch), expected[batch.indices], atol=1e-5)
@@ -149,7 +162,7 @@ def test_a_run_that_is_damaged_is_refused(net: MixedRun, tmp_path: Path) -> None
         for path in net.path.iterdir():
             (copied / path.name).write_bytes(path.read_bytes())
         (copied / name).write_bytes((copied / name).read_bytes()[:-40])
-        with pytest.raises(ModelError, match="not a whole run of mixed operations"):
+        with pytest.raises(ModelError, match=rf"{name}: .+; train again"):
             load_mixed_run(copied)
 
 

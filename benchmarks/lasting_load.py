@@ -1,0 +1,186 @@
+"""One subnet for a long time, and what that does to the device: temperature, clock, drift.
+
+    python -m benchmarks.lasting_load BUNDLE [--minutes 30] [--subnet ID] [--tokens 128] [--plot load.svg]
+
+An interruption (Ctrl-C) ends it early, and what was measured is shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.report import markdown
+from benchmarks.scenarios import add_case, open_case
+from gearshift.drawing.numbers import milliseconds
+from gearshift.drawing.svg import Chart, Series, svg_file
+from gearshift.runtime.sensors.sensors import Sensors
+
+POINTS = 120
+"""Parts of the time that a point of the curve stands for, at most."""
+
+
+SHORTEST_POINT_S = 1.0
+
+
+SETTLED_POINTS = 5
+"""Points at each end that are compared."""
+
+
+@dataclass(frozen=True)
+class SoakPoint:
+    """A part of the time; None where a sensor is missing."""
+
+    seconds: float
+    """Since the start, at its end."""
+    median_ms: float
+    p95_ms: float
+    calls: int
+    temperature_c: float | None
+    frequency: float | None
+    """Share of the highest clock."""
+    throttled: bool | None
+    others_cpu: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Soak:
+    """The whole time."""
+
+    points: tuple[SoakPoint, ...]
+
+    @property
+    def drift(self) -> float:
+        """Slow-down of the last points against the first, as a share."""
+        first, last = self.points[:SETTLED_POINTS], self.points[-SETTLED_POINTS:]
+        return statistics.median(p.median_ms for p in last) / statistics.median(p.median_ms for p in first) - 1
+
+    @property
+    def throttled(self) -> bool | None:
+        """Whether the device said at some time that it held its clock down; None where it never says."""
+        known = [point.throttled for point in self.points if point.throttled is not None]
+        return any(known) if known else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name, for JSON."""
+        return {
+            "drift": self.drift,
+            "throttled": self.throttled,
+            "points": [point.to_dict() for point in self.points],
+        }
+
+
+def soak(
+    call: Callable[[], object],
+    seconds: float,
+    *,
+    sensors: Sensors | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Soak:
+    """Call again and again for so long; an interruption (Ctrl-C) after the first point ends it early."""
+    sensors = sensors or Sensors()
+    sensors.read()
+    length = max(seconds / POINTS, min(SHORTEST_POINT_S, seconds))
+    began, points = clock(), list[SoakPoint]()
+    try:
+        while clock() - began < seconds:
+            points.append(_point(call, began, length, sensors, clock))
+    except KeyboardInterrupt:
+        if not points:
+            raise
+    return Soak(tuple(points))
+
+
+def _point(
+    call: Callable[[], object], began: float, length: float, sensors: Sensors, clock: Callable[[], float]
+) -> SoakPoint:
+    times: list[float] = []
+    end = clock() + length
+    while not times or clock() < end:
+        start = clock()
+        call()
+        times.append((clock() - start) * 1e3)
+    now = sensors.read()
+    throttled = now.throttled.value
+    return SoakPoint(
+        seconds=clock() - began,
+        median_ms=statistics.median(times),
+        p95_ms=float(np.percentile(times, 95)),
+        calls=len(times),
+        temperature_c=now.temperature_c.value,
+        frequency=now.frequency.value,
+        throttled=None if throttled is None else bool(throttled),
+        others_cpu=now.others_cpu.value,
+    )
+
+
+def lines_of(found: Soak) -> list[str]:
+    """Tabulate the ends of the time, and how far they are apart."""
+    first, last = found.points[0], found.points[-1]
+    heat = [point.temperature_c for point in found.points if point.temperature_c is not None]
+    header = ("lasted", "first median ms", "last", "drift", "hottest", "throttled")
+    row = (
+        f"{last.seconds / 60:.1f} min",
+        milliseconds(first.median_ms),
+        milliseconds(last.median_ms),
+        f"{found.drift:+.1%}",
+        f"{max(heat):.0f} C" if heat else "no sensor",
+        {None: "no sensor", True: "yes", False: "no"}[found.throttled],
+    )
+    return markdown(header, [row])
+
+
+def charts(found: Soak) -> list[Chart]:
+    """Draw latency over time, and temperature and clock where the device has sensors of them."""
+    minutes = [(point.seconds / 60, point) for point in found.points]
+    latency = Chart(
+        "Under lasting load",
+        "minutes",
+        "ms",
+        (
+            Series("median", tuple((at, point.median_ms) for at, point in minutes), "line", colour=0),
+            Series("p95", tuple((at, point.p95_ms) for at, point in minutes), "dashes", colour=1),
+        ),
+        from_zero=True,
+    )
+    drawn = [latency]
+    for title, label, name, scale in (
+        ("Temperature", "degrees C", "temperature_c", 1.0),
+        ("Clock", "% of the highest", "frequency", 100.0),
+    ):
+        known = [(at, getattr(point, name)) for at, point in minutes]
+        points = tuple((at, scale * value) for at, value in known if value is not None)
+        if points:
+            drawn.append(Chart(title, "minutes", label, (Series("", points, "line", colour=2),)))
+    return drawn
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the load, print its ends, and draw it where that is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.lasting_load", description=__doc__.split("\n", 1)[0])
+    add_case(parser)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--plot", type=Path, help="pictures to write, .svg")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+    with open_case(options) as case:
+        found = soak(case.call(), 60 * options.minutes)
+    if options.plot is not None:
+        options.plot.write_text(svg_file(charts(found)), encoding="utf-8")
+    print(json.dumps(found.to_dict()) if options.json else "\n".join(lines_of(found)))
+
+
+if __name__ == "__main__":
+    main()

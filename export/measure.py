@@ -1,0 +1,115 @@
+"""The third step of an export: every subnet of every graph against the model, and int8 against fp32.
+
+Where int8 costs a subnet too much, the layers at fault are found, and the int8 graph is written and measured again.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gearshift.export.checks.parity import accuracy_losses, check_fp16, check_parity, measure_accuracy
+from gearshift.export.checks.widen import choose_wide
+from gearshift.export.graph.segments import Array
+from gearshift.export.prepare import Prepared
+from gearshift.export.write import Graphs, Progress, rewrite_int8, write_graph
+from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.inference.session import ElasticSession
+
+
+@dataclass(frozen=True)
+class GraphMeasure:
+    """One graph, measured."""
+
+    accuracies: Mapping[str, float]
+    """Subnet -> metric of its task on the held-out rows."""
+    logits: Mapping[str, Array]
+    """Subnet -> logits that the self-test expects for the sample: in fp32 the model's own."""
+    parity: float | None = None
+    """Largest difference of a logit from the model's, of an fp32 graph."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All graphs of a bundle, measured."""
+
+    graphs: Graphs
+    """Files in the directory, the int8 graph perhaps rewritten."""
+    of: Mapping[str, GraphMeasure]
+    """Precision -> its graph's measurements."""
+    losses: Mapping[str, float]
+    """Subnets that lose more than the tolerance in int8, with the loss as a share of 1."""
+
+
+def measure(prepared: Prepared, graphs: Graphs, *, int8_tolerance: float, wider: bool, progress: Progress) -> Measured:
+    """Measure every graph; with `wider` mend an int8 graph that loses too much.
+
+    Raises ExportError where a graph differs from the model.
+    """
+    of = {precision: _measure_graph(prepared, graphs, precision, progress) for precision in prepared.precisions}
+    measured = Measured(graphs, of, _int8_losses(of, int8_tolerance))
+    return _widened(prepared, measured, int8_tolerance, progress) if wider and measured.losses else measured
+
+
+def _measure_graph(prepared: Prepared, graphs: Graphs, precision: str, progress: Progress) -> GraphMeasure:
+    bundle, sample, expected = graphs.bundle, prepared.sample, prepared.expected
+    session = ElasticSession(bundle, precision, threads=_threads())
+    parity = check_parity(session, bundle, sample, expected) if precision == "fp32" else None
+    if precision == "fp16":
+        check_fp16(session, bundle, sample, expected)
+    inputs, entries = prepared.inputs, bundle.pool(precision)
+    logits, accuracies = {}, {}
+    for done, (name, entry) in enumerate(entries.items()):
+        progress(f"accuracy {precision}", done, len(entries))
+        logits[name] = expected[name] if precision == "fp32" else session.run(inputs, entry.choice)
+        accuracies[name] = measure_accuracy(session, bundle.manifest.inputs, entry, prepared.encoded)
+    progress(f"accuracy {precision}", len(entries), len(entries))
+    session.close()
+    return GraphMeasure(accuracies, logits, parity)
+
+
+def _int8_losses(of: Mapping[str, GraphMeasure], tolerance: float) -> dict[str, float]:
+    """Subnets that lose more than the tolerance; none where one of the two graphs was not asked for."""
+    if not {"fp32", "int8"} <= of.keys():
+        return {}
+    return accuracy_losses(of["fp32"].accuracies, of["int8"].accuracies, tolerance)
+
+
+def _widened(prepared: Prepared, measured: Measured, tolerance: float, progress: Progress) -> Measured:
+    """Move the layers at fault to fp32 within the int8 graph; changes nothing where no choice of them helps."""
+    graphs = measured.graphs
+    wide = _wide_layers(prepared, measured, tolerance)
+    if not wide:
+        return measured
+    rewritten = rewrite_int8(prepared, graphs, wide)
+    of = {**measured.of, "int8": _measure_graph(prepared, rewritten, "int8", progress)}
+    return Measured(rewritten, of, _int8_losses(of, tolerance))
+
+
+def _wide_layers(prepared: Prepared, measured: Measured, tolerance: float) -> frozenset[int]:
+    """The layers to keep in fp32 for the subnets that lose too much, chosen on trial graphs."""
+    manifest, fp32 = prepared.draft, measured.of["fp32"].accuracies
+    pool = measured.graphs.bundle.pool("int8")
+    entries = {name: pool[name] for name in measured.losses}
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Bundle(Path(folder), manifest, hash="")
+
+        def open_graph(wide: frozenset[int]) -> ElasticSession:
+            write_graph(prepared, trial.path, "int8", wide)
+            return ElasticSession(trial, "int8", threads=_threads())
+
+        def still_lost(session: ElasticSession) -> dict[str, float]:
+            found = {
+                name: measure_accuracy(session, manifest.inputs, entry, prepared.encoded)
+                for name, entry in entries.items()
+            }
+            return accuracy_losses(fp32, found, tolerance)
+
+        return choose_wide(open_graph, entries, prepared.inputs, prepared.expected, still_lost)
+
+
+def _threads() -> int:
+    return max(1, os.cpu_count() or 1)

@@ -1,0 +1,183 @@
+"""The first step of an export: the draft of the manifest, the held-out rows in tokens, the model's own answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gearshift
+from gearshift.errors import DataError
+from gearshift.export.checks.parity import graph_inputs, torch_logits
+from gearshift.export.checks.samples import telling_sample
+from gearshift.export.graph.segments import Array
+from gearshift.export.graph.switched import token_inputs
+from gearshift.export.vocabulary import VocabularyReport, shrink_vocabulary
+from gearshift.runtime.bundle.manifest import MACS_TOKENS, PRECISIONS, Manifest, PoolEntry
+from gearshift.runtime.files.atomic import sha256_of
+from gearshift.runtime.space.elastic import Space, cut_space
+from gearshift.runtime.space.mixed import MixedSpace, mixed_space
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.tables.block import TABLES, BlockTables, load_tables
+from gearshift.trainer.data.batches import Batch, EncodedRows, encode
+from gearshift.trainer.data.rows import Row
+from gearshift.trainer.learning.evaluate import with_reference
+from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.model.checkpoint import WEIGHTS
+from gearshift.trainer.nasbert.run import AnyModel, AnyRun, MixedRun
+
+MINIMUM_ONNXRUNTIME = "1.23"
+
+SESSION_OPTIONS = {"graph_optimization_level": "disable", "session.intra_op.allow_spinning": "0"}
+"""The operators were chosen by measured time; with optimisation on the library fuses them into slower ones."""
+
+STANDARD_OPTIONS = {**SESSION_OPTIONS, "graph_optimization_level": "all"}
+"""The library fuses standard operators into its own, faster ones."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything about an export that is known before a graph is written."""
+
+    run: AnyRun
+    """With the vocabulary that was asked for."""
+    draft: Manifest
+    """The manifest before anything was measured."""
+    operators: str
+    encoded: EncodedRows
+    """Held-out rows that accuracy is measured on."""
+    sample: Batch
+    """Rows on which every subnet's logits are compared."""
+    expected: Mapping[str, Array]
+    """Subnet -> logits of the trained model for the sample."""
+    tables: BlockTables | None
+    """Block tables of a run that was searched."""
+    vocabulary: VocabularyReport | None
+    """Pieces kept and dropped, where the vocabulary was shrunk."""
+
+    @property
+    def model(self) -> AnyModel:
+        """The trained model."""
+        return self.run.checkpoint.model
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Precisions of the graphs, in the order of the manifest."""
+        return tuple(dict.fromkeys(entry.precision for entry in self.draft.pool))
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """The sample as a graph takes it."""
+        return graph_inputs(self.sample, self.draft.inputs)
+
+
+def prepare(
+    run: AnyRun,
+    rows: Sequence[Row],
+    name: str,
+    *,
+    precisions: Sequence[str],
+    layers_per_stage: int,
+    operators: str,
+    vocabulary: Collection[str] | None,
+    licence: str,
+) -> Prepared:
+    """Encode the rows, draft the manifest, and ask the model for its subnets' answers.
+
+    The arguments are those of `export_bundle`. Raises DataError where rows cannot be used.
+    """
+    if not rows:
+        raise DataError("export: no held-out rows to measure accuracy on; pass a data set with a test split")
+    encoded, tables, report = with_reference(run.checkpoint.model, _encoded(run, rows)), _tables(run), None
+    if vocabulary is not None:
+        run, encoded, tables, report = _respelt(run, rows, encoded, tables, vocabulary)
+    model, max_length = run.checkpoint.model, int(run.facts["max_length"])
+    space = _space(run, layers_per_stage)
+    draft = _draft(run, space, encoded, name, precisions, operators, licence)
+    sample = telling_sample(model, run.subnets, encoded, max_length)
+    expected = torch_logits(model, run.subnets, sample)
+    return Prepared(run, draft, operators, encoded, sample, expected, tables, report)
+
+
+def _encoded(run: AnyRun, rows: Sequence[Row]) -> EncodedRows:
+    checkpoint, max_length = run.checkpoint, int(run.facts["max_length"])
+    return encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
+
+
+def _tables(run: AnyRun) -> BlockTables | None:
+    """The block tables of a run that was searched; raises SchemaError where they are another's."""
+    path = run.path / TABLES
+    if isinstance(run, MixedRun) or not path.is_file():
+        return None
+    return load_tables(path, shape=run.checkpoint.model.shape, supernet=sha256_of(run.path / WEIGHTS))
+
+
+def _respelt(
+    run: AnyRun,
+    rows: Sequence[Row],
+    encoded: EncodedRows,
+    tables: BlockTables | None,
+    vocabulary: Collection[str],
+) -> tuple[AnyRun, EncodedRows, BlockTables | None, VocabularyReport]:
+    """The run with the pieces of the vocabulary alone, the rows in its tokens, and its block tables."""
+    smaller, report = shrink_vocabulary(run, vocabulary, rows)
+    respelt = _encoded(smaller, rows)
+    if encoded.task == "embedding":  # vectors are compared with those of the net as it was
+        respelt = dataclasses.replace(respelt, labels=encoded.labels)
+    shape = smaller.checkpoint.model.shape
+    if tables is not None and isinstance(shape, EncoderShape):
+        tables = tables.with_embeddings(shape)
+    return smaller, respelt, tables, report
+
+
+def _space(run: AnyRun, layers_per_stage: int) -> Space | MixedSpace:
+    if isinstance(run, MixedRun):
+        return mixed_space(run.checkpoint.model.shape, run.subnets.values())
+    return cut_space(run.checkpoint.model.shape, list(run.subnets.values()), layers_per_stage)
+
+
+def _draft(
+    run: AnyRun,
+    space: Space | MixedSpace,
+    encoded: EncodedRows,
+    name: str,
+    precisions: Sequence[str],
+    operators: str,
+    licence: str,
+) -> Manifest:
+    subnets: Mapping[str, Any] = run.subnets
+    pool = tuple(
+        PoolEntry(
+            name=subnet_name,
+            subnet=subnet,
+            executor="elastic",
+            file=f"{precision}.onnx",
+            choice=space.choice(subnet),
+            precision=precision,
+            accuracy=0.0,  # measured before the manifest is written
+            parameters=subnet.parameters(space.shape),
+            macs=subnet.macs(space.shape, MACS_TOKENS),
+        )
+        for precision in PRECISIONS
+        if precision in precisions
+        for subnet_name, subnet in subnets.items()
+    )
+    return Manifest(
+        name=name,
+        task=run.checkpoint.task,
+        metric=OBJECTIVES[run.checkpoint.task].metric,
+        labels=run.checkpoint.labels,
+        max_length=int(run.facts["max_length"]),
+        pad_id=encoded.pad_id,
+        inputs=token_inputs(space.shape),
+        space=space,
+        pool=pool,
+        macs_tokens=MACS_TOKENS,
+        session_options=SESSION_OPTIONS if operators == "fast" else STANDARD_OPTIONS,
+        minimum_onnxruntime=MINIMUM_ONNXRUNTIME,
+        accuracy_rows=len(encoded),
+        licence=licence,
+        made_by=f"gearshift {gearshift.__version__}",
+        files={},
+    )

@@ -1,0 +1,63 @@
+"""The second step of an export: one graph for each precision, in the directory of the bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gearshift.export.checks.guard import check_packed
+from gearshift.export.graph.elastic import write_elastic_graph
+from gearshift.export.prepare import Prepared
+from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
+
+Progress = Callable[[str, int, int], None]
+"""Called with the work in hand, the number of its parts that are done, and the number of all."""
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """Graphs on disk, all their large weights packed."""
+
+    bundle: Bundle
+    """Their directory, with the draft of its manifest."""
+    packed: Mapping[str, int]
+    """Precision -> large weights; on a GPU, at fp16, nothing is packed."""
+    wide: frozenset[int] = frozenset()
+    """Layers that the int8 graph computes in fp32."""
+
+
+def write(prepared: Prepared, folder: Path, progress: Progress) -> Graphs:
+    """Write the graph of every precision; raises ExportError where a large weight is not packed."""
+    packed, precisions = {}, prepared.precisions
+    for index, precision in enumerate(precisions):
+        progress("graphs", index, len(precisions))
+        path = write_graph(prepared, folder, precision)
+        if precision in CPU_PRECISIONS:
+            packed[precision] = check_packed(path)
+    progress("graphs", len(precisions), len(precisions))
+    return Graphs(Bundle(folder, prepared.draft, hash=""), packed)
+
+
+def rewrite_int8(prepared: Prepared, graphs: Graphs, wide: frozenset[int]) -> Graphs:
+    """Write the int8 graph again with some layers in fp32."""
+    count = check_packed(write_graph(prepared, graphs.bundle.path, "int8", wide))
+    return dataclasses.replace(graphs, packed={**graphs.packed, "int8": count}, wide=wide)
+
+
+def write_graph(prepared: Prepared, folder: Path, precision: str, wide: frozenset[int] = frozenset()) -> Path:
+    """Write the graph of one precision, and its weights beside it."""
+    model, path = prepared.model, folder / f"{precision}.onnx"
+    write_elastic_graph(
+        path,
+        {name: tensor.numpy() for name, tensor in model.state_dict().items()},
+        prepared.draft.space,
+        precision=precision,
+        norm_eps=model.norm_eps,
+        head=model.head,
+        operators=prepared.operators,
+        wide=wide,
+    )
+    return path

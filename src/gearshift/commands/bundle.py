@@ -1,0 +1,123 @@
+"""`gearshift unpack`, `inspect` and `verify`: what a bundle holds."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from gearshift.commands.options import command
+from gearshift.commands.output import show, table
+from gearshift.drawing.numbers import millions, percent
+from gearshift.runtime import Bundle, open_bundle
+
+
+def add(listed: Any) -> None:
+    """Add the commands and their arguments."""
+    parser = command(listed, "unpack", unpack, "write what a compressed bundle holds as a plain one")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory of `export --compress`")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PLAIN", help="bundle directory to write")
+    parser = command(listed, "inspect", inspect, "show what a bundle holds")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    parser = command(listed, "verify", verify, "check every file and the numbers of every subnet on this CPU")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+
+
+def unpack(options: argparse.Namespace) -> int:
+    """Write the dense bundle of a compressed one to a directory."""
+    from gearshift.runtime.bundle.compressed import open_compressed
+    from gearshift.runtime.bundle.compressed import unpack as write_unpacked
+
+    compressed = open_compressed(options.bundle)
+    write_unpacked(compressed, options.output)
+    bundle = open_bundle(options.output)
+    lines = [f"{options.output}: written and verified, {megabytes(bundle)} out of {compressed.bytes / 1e6:.1f} MB"]
+    show(options, description(bundle), lines)
+    return 0
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """Show what a bundle holds."""
+    bundle = open_bundle(options.bundle)
+    manifest = bundle.manifest
+    counted = f"{len(manifest.labels)} labels, " if manifest.labels else ""
+    lines = [
+        f"{bundle.origin}: {manifest.task}, {counted}{megabytes(bundle)}, {bundle.hash[:12]}",
+        *([f"labels: {', '.join(manifest.labels)}"] if manifest.labels else []),
+        f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
+        f"{manifest.metric} on {manifest.accuracy_rows} held-out rows",
+        *pool_table(bundle),
+    ]
+    show(options, description(bundle), lines)
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """Check every file, and the numbers of every subnet at every precision on this CPU."""
+    from gearshift.runtime.inference.self_test import check_dan, check_self_test
+    from gearshift.runtime.inference.session import ElasticSession
+
+    bundle = open_bundle(options.bundle)
+    for precision in bundle.precisions:
+        with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
+            check_self_test(session, bundle)
+    check_dan(bundle)
+    checked = ", ".join(
+        f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
+    )
+    dan = "" if bundle.dan is None else f", {bundle.dan.name} right"
+    lines = [f"{bundle.origin}: {len(bundle.manifest.files)} files as they must be, {checked}{dan}"]
+    result = {
+        "bundle": str(bundle.origin),
+        "hash": bundle.hash,
+        "verified": True,
+        "precisions": list(bundle.precisions),
+    }
+    show(options, result, lines)
+    return 0
+
+
+def description(bundle: Bundle) -> dict[str, Any]:
+    """The manifest of a bundle with its place and hash, for JSON."""
+    download = {} if bundle.compressed is None else {"compressed_bytes": bundle.compressed.bytes}
+    return {"bundle": str(bundle.origin), "hash": bundle.hash, **download, **bundle.manifest.to_dict()}
+
+
+def pool_table(bundle: Bundle) -> list[str]:
+    """List the subnets of a bundle with their accuracy at each precision, and its DAN."""
+    manifest = bundle.manifest
+    pools = {precision: bundle.gears(precision) for precision in bundle.precisions}
+    entries = {name: entry for pool in pools.values() for name, entry in pool.items()}
+    header = (
+        "subnet",
+        "parameters",
+        f"MACs ({manifest.macs_tokens} tokens)",
+        *(f"{manifest.metric} {p}" for p in pools),
+    )
+    rows = [
+        (
+            name,
+            millions(entry.parameters),
+            millions(entry.macs),
+            *(percent(pool[name].accuracy) if name in pool else "" for pool in pools.values()),
+        )
+        for name, entry in entries.items()
+    ]
+    return table(header, rows)
+
+
+def megabytes(bundle: Bundle) -> str:
+    """Write the size of a bundle, and of its download where it is compressed."""
+    dense = f"{sum(file.bytes for file in bundle.manifest.files.values()) / 1e6:.1f} MB"
+    return (
+        dense if bundle.compressed is None else f"{bundle.compressed.bytes / 1e6:.1f} MB compressed, {dense} unpacked"
+    )
+
+
+def compressed(bundle: Bundle) -> Bundle:
+    """Write a bundle again for the download, in place of what stood there."""
+    from gearshift.export.compress import compress_bundle
+
+    return dataclasses.replace(bundle, compressed=compress_bundle(bundle, bundle.path))

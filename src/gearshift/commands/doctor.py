@@ -1,0 +1,39 @@
+"""`gearshift doctor`: what this device has, and what to change."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from gearshift.commands.options import command
+from gearshift.commands.output import show
+from gearshift.errors import GearshiftError
+
+
+def add(listed: Any) -> None:
+    """Add the command and its arguments."""
+    parser = command(listed, "doctor", doctor, "show what this device has, and what to change")
+    parser.add_argument("--clear-cache", action="store_true", help="remove what `run` and the engine keep on disk")
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Show what this device has; its exit code is by the worst of what was found."""
+    from gearshift.runtime.doctor.examine import examine, exit_code
+
+    if options.clear_cache:
+        _clear_cache()
+    report = examine()
+    show(options, report.to_dict(), report.lines())
+    if report.problem is not None:
+        raise GearshiftError(report.problem)
+    return exit_code(report)
+
+
+def _clear_cache() -> None:
+    from gearshift.runtime.bundle.compressed import unpacked_entries
+    from gearshift.runtime.inference.packed import PackedCache
+
+    cache, unpacked = PackedCache(), unpacked_entries()
+    for directory, freed in ((cache.directory, cache.clear()), (unpacked.directory, unpacked.clear())):
+        print(f"gearshift: {directory}: {freed / 1e6:.0f} MB freed", file=sys.stderr)

@@ -1,0 +1,41 @@
+"""`gearshift nas-operations`: a bundle of all operations of a search, to be timed on a device."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from gearshift.commands.options import command, whole_numbers
+from gearshift.commands.output import show
+
+
+def add(listed: Any) -> None:
+    """Add the command and its arguments."""
+    told = "write a bundle of all operations of a search, to be timed on a device"
+    parser = command(listed, "nas-operations", operations, told, extras=["export", "train"])
+    parser.add_argument("nas", type=Path, metavar="NAS", help="directory of `nas-search`")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle to write")
+    parser.add_argument(
+        "--sizes", type=whole_numbers, metavar="N,N", help="hidden sizes (default: those of the search)"
+    )
+
+
+def operations(options: argparse.Namespace) -> int:
+    """Write the bundle of a search's operations."""
+    from gearshift.export.probes.operations import export_operations
+    from gearshift.trainer.nasbert.search import load_searched
+
+    searched = load_searched(options.nas)
+    known = {row.block.hidden for rows in searched.tables.rows for row in rows}
+    bundle = export_operations(searched.run.checkpoint, options.sizes or sorted(known), options.output)
+    count = len(bundle.pool(bundle.precisions[0]))
+    show(
+        options,
+        {"bundle": str(options.output), "hash": bundle.hash, "subnets": count},
+        [
+            f"{options.output}: {count} subnets to be timed; "
+            f"`gearshift run {options.output} --precision fp32 --save-profile FILE TEXT`"
+        ],
+    )
+    return 0

@@ -1,0 +1,50 @@
+"""Arguments of several commands for nets of mixed operations: device and text."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gearshift.errors import InputError
+from gearshift.runtime import open_bundle
+from gearshift.runtime.bundle.manifest import PRECISIONS
+
+if TYPE_CHECKING:
+    from gearshift.runtime.tables.operation_latency import OperationLatency
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add the device whose operations were timed."""
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="device profile with the times of --operations")
+    parser.add_argument("--operations", type=Path, metavar="BUNDLE", help="bundle of `nas-operations`, timed there")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="fp32", help="whose times and bytes count (default: fp32)"
+    )
+
+
+def device_of(options: argparse.Namespace) -> OperationLatency | None:
+    """Read the times of a device's operations, where one was measured."""
+    if options.profile is None and options.operations is None:
+        return None
+    if options.profile is None or options.operations is None:
+        raise InputError("expected both --profile and --operations, the bundle that it was measured with")
+    from gearshift.runtime.tables.from_profile import operation_latency
+
+    return operation_latency(options.profile, open_bundle(options.operations), options.precision)
+
+
+def add_text(parser: argparse.ArgumentParser, *, of_search: bool = False) -> None:
+    """Add the text to learn from, by default `of_search`."""
+    told = " (default: that of the search)" if of_search else ""
+    parser.add_argument(
+        "--text",
+        type=Path,
+        nargs="+",
+        required=not of_search,
+        metavar="FILE",
+        help=f"text, one a line, or TSV, CSV or JSONL with a column sentence; .xz too{told}",
+    )
+    parser.add_argument(
+        "--states", type=Path, metavar="FOLDER", help="keep the teacher's states here, for further searches and nets"
+    )

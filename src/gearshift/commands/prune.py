@@ -1,0 +1,63 @@
+"""`gearshift prune`: weights of a finished supernet become zeros, for a smaller download."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from gearshift.commands.options import (
+    GOES_ON,
+    add_columns,
+    add_settings,
+    columns_of,
+    command,
+    given,
+)
+from gearshift.commands.output import show, table
+from gearshift.drawing.numbers import percent
+from gearshift.trainer.dynabert.settings import Recovery
+from gearshift.trainer.learning.settings import Pruning
+
+
+def add(listed: Any) -> None:
+    """Add the command and its arguments."""
+    told = "make weights of a supernet zeros, for a smaller download"
+    parser = command(listed, "prune", prune, told, extras=["train"])
+    parser.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PRUNED", help="run directory to write")
+    parser.add_argument(
+        "--data", type=Path, metavar="DATA", help="rows to learn from (default: those it was trained on)"
+    )
+    parser.set_defaults(when_interrupted=GOES_ON)
+    add_columns(parser)
+    add_settings(parser, Pruning, Recovery)
+
+
+def prune(options: argparse.Namespace) -> int:
+    """Prune a supernet and show its subnets."""
+    from gearshift.trainer.dynabert.prune import prune_run
+    from gearshift.trainer.learning.objectives import OBJECTIVES
+    from gearshift.trainer.model.checkpoint import load_run
+    from gearshift.trainer.model.run_data import read_run_data
+
+    pruning, recovery = Pruning(**given(options, Pruning)), Recovery(**given(options, Recovery))
+    run = load_run(options.run)
+    data = read_run_data(run, options.data, columns_of(options))
+    pruned = prune_run(run, data, pruning, recovery, options.output)
+    metric, zeros = OBJECTIVES[data.task].metric, pruned.facts["sparsity"]
+    result = {
+        "run": str(pruned.path),
+        "sparsity": zeros,
+        "metric": metric,
+        "notes": list(data.notes),
+        "subnets": [{"name": name, "accuracy": pruned.accuracies[name]} for name in pruned.subnets],
+    }
+    rows = [(name, percent(run.accuracies[name]), percent(pruned.accuracies[name])) for name in pruned.subnets]
+    lines = [
+        *data.notes,
+        f"{pruned.path}: {percent(zeros)} of the weights are zeros; {metric} on {len(data.splits['test'])} test rows",
+        *table(("subnet", "before", "pruned"), rows),
+    ]
+    show(options, result, lines)
+    return 0

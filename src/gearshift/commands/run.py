@@ -1,0 +1,165 @@
+"""`gearshift run`: answers to texts, each within its deadline."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gearshift.commands.options import add_settings, command, given
+from gearshift.drawing.live import LiveView
+from gearshift.errors import InputError
+from gearshift.runtime import Engine
+from gearshift.runtime.bundle.manifest import PRECISIONS
+from gearshift.runtime.inference.answers import (
+    Answer,
+    Classification,
+    Embedding,
+    MultiLabelClassification,
+    QuestionAnswering,
+    Regression,
+    TokenClassification,
+)
+from gearshift.runtime.policy.objective import Objective
+from gearshift.runtime.serving.request import checked_deadline
+
+
+def add(listed: Any) -> None:
+    """Add the command and its arguments."""
+    parser = command(listed, "run", run, "answer texts with a bundle")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    parser.add_argument(
+        "texts", nargs="*", default=[], metavar="TEXT", help="texts; - (or none) reads one a line from standard input"
+    )
+    parser.add_argument(
+        "--pair", action="store_true", help="texts come two by two, or as lines with a tab; a question comes first"
+    )
+    parser.add_argument(
+        "--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)"
+    )
+    parser.add_argument("--subnet", metavar="ID", help="use this subnet whatever the deadline; `inspect` lists them")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", *PRECISIONS],
+        default="auto",
+        help="auto (default): the fastest that is right on this CPU",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of one call (default: half of the CPUs)")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="latency table to use instead of measuring one")
+    parser.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the latency table for --profile")
+    parser.add_argument(
+        "--no-cache", action="store_false", dest="cache", help="neither use nor make packed weights on disk"
+    )
+    parser.add_argument(
+        "--cascade",
+        type=float,
+        metavar="SHARE",
+        help="let the DAN answer where it is sure, to agree with the most accurate subnet on this share, such as .99",
+    )
+    parser.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
+    parser.add_argument(
+        "--live", action="store_true", help="on a terminal: show rate, latency, deadlines, subnets and load as it goes"
+    )
+    add_settings(parser, Objective)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Answer texts, each one as soon as it is read."""
+    answers: list[dict[str, Any]] = []
+    checked_deadline(options.deadline_ms)
+    with Engine.load(
+        options.bundle,
+        threads=options.threads,
+        precision=options.precision,
+        profile=options.profile,
+        log=options.log,
+        cache=options.cache,
+        cascade=options.cascade,
+        **given(options, Objective),
+    ) as engine:
+        engine.pin(options.subnet)
+        if options.save_profile is not None:
+            engine.save_profile(options.save_profile)
+        view = LiveView(sys.stderr) if options.live else None
+        # On a terminal the view stands where the answers would; into a file or a pipe they go as ever.
+        hidden = view is not None and view.shown and sys.stdout.isatty()
+        try:
+            for text in _paired(options.texts) if options.pair else _texts(options.texts):
+                answer = engine.run(text, deadline_ms=options.deadline_ms)
+                if view is not None:
+                    view.add(answer, engine.slow_down)
+                if options.json:
+                    answers.append({"text": text, **_plain(answer)})
+                elif not hidden:
+                    print(_answer_line(answer), flush=True)
+        finally:  # a text that is refused takes no earlier answer with it
+            if view is not None:
+                view.finish(engine.slow_down)
+            if options.json:
+                print(json.dumps({"precision": engine.precision, "threads": engine.threads, "answers": answers}))
+    return 0
+
+
+def _texts(given: Sequence[str]) -> Iterator[str]:
+    """Read the texts given; `-`, or none at all, stands for the lines of standard input that are not blank."""
+    for text in given or ("-",):
+        if text == "-":
+            yield from _lines_of_standard_input()
+        else:
+            yield text
+
+
+def _paired(given: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Read two texts at a time, or of each line of standard input the two that a tab divides."""
+    if given and "-" not in given:
+        if len(given) % 2:
+            raise InputError(f"--pair: expected texts two by two, got {len(given)}")
+        yield from zip(given[::2], given[1::2], strict=True)
+        return
+    for line in _lines_of_standard_input():
+        first, tab, second = line.partition("\t")
+        if not tab:
+            raise InputError(f"--pair: expected two texts with a tab between them, got {line[:40]!r}")
+        yield first, second
+
+
+def _lines_of_standard_input() -> Iterator[str]:
+    if sys.stdin.isatty():
+        print("gearshift: type one text a line, and end with Ctrl-D", file=sys.stderr)
+    try:
+        yield from (line.strip() for line in sys.stdin if line.strip())
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input: expected {error.encoding} text, found {error.reason}; convert it") from error
+
+
+def _plain(answer: Answer) -> dict[str, Any]:
+    """Turn an answer into what JSON can take."""
+    fields = asdict(answer)
+    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
+
+
+def _shown(answer: Answer) -> str:
+    """Write the task's part of an answer on one line."""
+    match answer:
+        case Classification():
+            return f"{answer.label}  {answer.score:.2f}"
+        case MultiLabelClassification():
+            return ", ".join(f"{label}  {answer.scores[label]:.2f}" for label in answer.labels) or "no label"
+        case Regression():
+            return f"{answer.value:.4g}"
+        case TokenClassification():
+            return ", ".join(f"{entity.text} ({entity.label})" for entity in answer.entities) or "no entity"
+        case QuestionAnswering():
+            return f"{answer.answer or 'no answer'}  {answer.score:.2f}"
+        case Embedding():
+            return f"[{', '.join(f'{number:.3f}' for number in answer.vector[:4])}, ...] of {len(answer.vector)}"
+
+
+def _answer_line(answer: Answer) -> str:
+    late = "" if answer.deadline_met in (None, True) else "  late"
+    cut = "  truncated" if answer.truncated else ""
+    return f"{_shown(answer)}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"

@@ -1,0 +1,114 @@
+"""`gearshift train`: a supernet out of your data and a pretrained encoder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gearshift.commands.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
+from gearshift.commands.output import show, table
+from gearshift.drawing.numbers import millions, percent
+from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.trainer.dynabert.settings import Settings
+
+if TYPE_CHECKING:
+    from gearshift.trainer.model.checkpoint import Run
+
+
+SHOWN_TOKENS = 128
+"""Length of text for which `train` counts multiply-accumulates; a bundle says its own."""
+
+
+def add(listed: Any) -> None:
+    """Add the command and its arguments."""
+    parser = command(listed, "train", train, "train a supernet on your data", extras=["train"])
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DATA",
+        help="folder or file of TSV, CSV or JSONL, or of plain text for embedding; hub:OWNER/NAME; glue/TASK",
+    )
+    parser.add_argument("--model", help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2)")
+    parser.add_argument(
+        "--task", choices=list(TASKS), default="classification", help="task of the data (default: %(default)s)"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run directory to write")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags go before it")
+    parser.set_defaults(when_interrupted=GOES_ON)
+    add_columns(parser)
+    add_settings(parser, Settings)
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train a supernet and show its subnets."""
+    from gearshift.trainer.dynabert.settings_file import read_settings
+    from gearshift.trainer.dynabert.train import train_supernet
+    from gearshift.trainer.learning.devices import is_main_process
+    from gearshift.trainer.model.pretrained import find_model
+
+    typed = given(options, Settings)
+    settings = Settings(**typed) if options.config is None else read_settings(options.config, typed)
+    data = read_task_data(options, options.data, options.task)
+    run = train_supernet(find_model(options.model), data, settings, options.output)
+    if is_main_process():
+        show(options, _result(run, data.notes), _lines(run, data.notes))
+    return 0
+
+
+def _result(run: Run, notes: tuple[str, ...]) -> dict[str, Any]:
+    from gearshift.trainer.learning.objectives import OBJECTIVES
+
+    shape, facts = run.checkpoint.model.shape, run.facts
+    return {
+        "run": str(run.path),
+        "task": run.checkpoint.task,
+        "metric": OBJECTIVES[run.checkpoint.task].metric,
+        "rows": facts["rows"],
+        "dropped_rows": facts["dropped_rows"],
+        "truncated_rows": facts["truncated_rows"],
+        "notes": list(notes),
+        "subnets": [
+            {
+                "name": name,
+                "parameters": subnet.parameters(shape),
+                "macs": subnet.macs(shape, SHOWN_TOKENS),
+                "accuracy": run.accuracies[name],
+                "metrics": facts["metrics"][name],
+            }
+            for name, subnet in run.subnets.items()
+        ],
+    }
+
+
+def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
+    from gearshift.trainer.learning.objectives import OBJECTIVES
+
+    shape, objective = run.checkpoint.model.shape, OBJECTIVES[run.checkpoint.task]
+    dropped, metrics = run.facts["dropped_rows"], run.facts["metrics"]
+    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", objective.metric, *objective.others)
+    rows = [
+        (
+            name,
+            millions(subnet.parameters(shape)),
+            millions(subnet.macs(shape, SHOWN_TOKENS)),
+            percent(run.accuracies[name]),
+            *(percent(metrics[name][other]) for other in objective.others),
+        )
+        for name, subnet in run.subnets.items()
+    ]
+    return [
+        *notes,
+        *([f"{dropped} training rows left out: their answers are cut off; raise --max-length"] if dropped else []),
+        *_cut_rows(run),
+        f"{run.path}: {len(rows)} subnets, {objective.metric} on {run.facts['rows']['test']} test rows",
+        *table(header, rows),
+    ]
+
+
+def _cut_rows(run: Run) -> list[str]:
+    """Tell how many rows are longer than what is read of a text, if any."""
+    cut = {split: count for split, count in run.facts["truncated_rows"].items() if count}
+    counts = ", ".join(f"{count} of {run.facts['rows'][split]} {split} rows" for split, count in cut.items())
+    return [f"cut at {run.facts['max_length']} tokens: {counts}; --max-length sets it"] if cut else []

@@ -1,0 +1,46 @@
+"""Figures of matplotlib: which files they can become, and an axis for times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gearshift.errors import InputError, StorageError
+from gearshift.extras import require
+
+require("plot")  # before it is imported, so that what is missing is said in one line
+
+import matplotlib  # noqa: E402
+from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.ticker import LogLocator, NullFormatter  # noqa: E402
+
+__all__ = ["FORMATS", "check_format", "plt", "save_figure", "show_milliseconds"]
+
+matplotlib.use("Agg")  # a file, no window
+
+FORMATS = (".png", ".svg")
+
+
+def check_format(path: Path) -> None:
+    """Raise InputError where a plot cannot be written to a file of that name."""
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"{path}: expected a name that ends in {' or '.join(FORMATS)}")
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure and close it; raises InputError for another format, StorageError."""
+    try:
+        check_format(path)
+        figure.savefig(path, dpi=110)
+    except OSError as error:
+        raise StorageError(f"{path}: the plot could not be written ({error.strerror}); name another file") from error
+    finally:
+        plt.close(figure)
+
+
+def show_milliseconds(axis: Any, set_scale: Any) -> None:
+    """Make an axis logarithmic, with numbers as one writes them: 6, not 6 x 10^0."""
+    set_scale("log")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,113 @@
+"""Reads JSON files that name the version of their schema, and says in one line what is wrong with one.
+
+Ground floor, beside `errors`: the standard library alone. A module that owns a kind of file has one `Schema`, which it
+writes the version from and reads every file with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gearshift.errors import GearshiftError, SchemaError, first_line
+
+T = TypeVar("T")
+
+FIELD = "schema_version"
+
+UNPARSED = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    ArithmeticError,
+    RecursionError,
+    GearshiftError,
+)
+"""Exceptions of a `parse` that was given values of another form."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """Version of a kind of JSON file, and what to do with a file that is not of it."""
+
+    version: int
+    advice: str
+    """How to get a file that can be used, such as `search again`; of a newer version a newer gearshift reads it."""
+    error: type[GearshiftError] = SchemaError
+    damaged: type[GearshiftError] | None = None
+    """Raised in place of `error` where the content is no JSON at all."""
+    repair: str | None = None
+    """Advice where the content is no JSON at all; `advice` unless given."""
+    missing: str | None = None
+    """Advice where the file cannot be opened; `advice` unless given."""
+
+    def read(self, path: Path, parse: Callable[[dict[str, Any]], T]) -> T:
+        """Read a file: `parse` gets its fields but for the version. Raises `error` or `damaged`."""
+        return self.read_content(_content(path, self.error, self.missing or self.advice), parse, path)
+
+    def read_content(self, content: bytes, parse: Callable[[dict[str, Any]], T], place: object) -> T:
+        """Read the content of a file; `place` names it in errors."""
+        raw = _json_of(content, place, self.damaged or self.error, self.repair or self.advice)
+        return self.read_object(raw, parse, place)
+
+    def read_object(self, raw: object, parse: Callable[[dict[str, Any]], T], place: object) -> T:
+        """Read a JSON object with its version."""
+        if not isinstance(raw, Mapping):
+            raise self.error(f"{place}: expected a JSON object, found a {type(raw).__name__}; {self.advice}")
+        found = raw.get(FIELD)
+        if isinstance(found, bool) or not isinstance(found, int) or found != self.version:
+            newer = isinstance(found, int) and found > self.version
+            advice = "install a newer gearshift" if newer else self.advice
+            told = "none" if FIELD not in raw else repr(found)
+            raise self.error(f"{place}: expected schema version {self.version}, found {told}; {advice}")
+        return self.read_part({name: value for name, value in raw.items() if name != FIELD}, parse, place)
+
+    def read_part(self, fields: Mapping[str, Any], parse: Callable[[dict[str, Any]], T], place: object) -> T:
+        """Read a JSON object whose version stands elsewhere, such as in the first line of a log."""
+        try:
+            return parse(dict(fields))
+        except UNPARSED as error:
+            raise self.error(f"{place}: not of schema version {self.version} ({said(error)}); {self.advice}") from error
+
+
+def read_json(path: Path, parse: Callable[[Any], T], *, error: type[GearshiftError], advice: str) -> T:
+    """Read a JSON file without a version; raises `error`, which names the file and ends in `advice`."""
+    raw = _json_of(_content(path, error, advice), path, error, advice)
+    try:
+        return parse(raw)
+    except UNPARSED as reason:
+        raise error(f"{path}: not of the form expected ({said(reason)}); {advice}") from reason
+
+
+def read_if_whole(path: Path, parse: Callable[[Any], T]) -> T | None:
+    """Read a JSON file that can be made again; None where it is missing, cut off or of another form."""
+    try:
+        return parse(json.loads(path.read_bytes()))
+    except (OSError, *UNPARSED):
+        return None
+
+
+def said(error: BaseException) -> str:
+    """Say in one line what an exception says; a KeyError's bare name becomes a sentence."""
+    if isinstance(error, KeyError) and len(error.args) == 1:
+        return f"no field {error.args[0]!r}"
+    return first_line(error)
+
+
+def _content(path: Path, error: type[GearshiftError], advice: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as reason:
+        raise error(f"{path}: could not be read ({reason.strerror or reason}); {advice}") from reason
+
+
+def _json_of(content: bytes, place: object, error: type[GearshiftError], advice: str) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as reason:
+        raise error(f"{place}: expected JSON ({first_line(reason)}); {advice}") from reason

@@ -1,0 +1,83 @@
+"""`gearshift inspect` and `verify`: what they show of a bundle, and what they find wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gearshift.runtime import Bundle
+from tests.command_line import Command
+
+
+def test_inspect_lists_labels_and_every_subnet_with_its_accuracies(
+    command: Command, bundle: Bundle, tiny_bundle: Path
+) -> None:
+    ended = command("inspect", tiny_bundle)
+    assert (ended.code, ended.err) == (0, "")
+    assert all(label in ended.out for label in bundle.manifest.labels)
+    rows = {line.split()[0]: line for line in ended.out.splitlines() if line.startswith("w")}
+    assert list(rows) == list(bundle.pool("fp32"))
+    for name, row in rows.items():
+        shares = [f"{100 * bundle.entry(name, precision).accuracy:.1f} %" for precision in ("fp32", "int8")]
+        assert row.endswith("  ".join(share.rjust(len("accuracy fp32")) for share in shares))
+        assert f"{bundle.entry(name, 'fp32').parameters / 1e6:.3f} M" in row
+
+
+def test_inspect_as_json_is_the_manifest_with_path_and_hash(
+    command: Command, bundle: Bundle, tiny_bundle: Path
+) -> None:
+    ended = command("inspect", tiny_bundle, "--json")
+    assert (ended.code, ended.err) == (0, "")
+    expected = {"bundle": str(tiny_bundle), "hash": bundle.hash, **bundle.manifest.to_dict()}
+    assert ended.json == json.loads(json.dumps(expected))
+
+
+def test_verify_says_what_was_checked(command: Command, tiny_bundle: Path) -> None:
+    ended = command("verify", tiny_bundle)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == (
+        f"{tiny_bundle}: 7 files as they must be, 12 subnets right at fp32, 12 subnets right at int8\n"
+    )
+
+
+def test_verify_as_json(command: Command, bundle: Bundle, tiny_bundle: Path) -> None:
+    ended = command("verify", tiny_bundle, "--json")
+    assert (ended.code, ended.err) == (0, "")
+    expected = {"bundle": str(tiny_bundle), "hash": bundle.hash, "verified": True, "precisions": ["fp32", "int8"]}
+    assert ended.json == expected
+
+
+def test_verify_finds_numbers_that_are_wrong(command: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+    wrong = shutil.copytree(tiny_bundle, tmp_path / "wrong.gearshift")
+    altered = bytearray((wrong / "fp32.weights").read_bytes())
+    altered[: len(altered) // 2] = bytes(len(altered) // 2)
+    (wrong / "fp32.weights").write_bytes(altered)
+    manifest = json.loads((wrong / "manifest.json").read_bytes())
+    manifest["files"]["fp32.weights"]["sha256"] = hashlib.sha256(altered).hexdigest()
+    (wrong / "manifest.json").write_text(json.dumps(manifest))
+    assert "fp32 self-test, subnet w100-d100" in command("verify", wrong).error
+
+
+@pytest.mark.parametrize("name", ["inspect", "verify", "run"])
+def test_a_bundle_that_is_not_there_is_named(command: Command, tmp_path: Path, name: str) -> None:
+    error = command(name, tmp_path / "nowhere").error
+    assert error == (
+        f"{tmp_path}/nowhere: expected a bundle directory, found no such directory; make one with `gearshift export`"
+    )
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["text", "json"])
+@pytest.mark.parametrize("name", ["inspect", "verify", "run"])
+def test_a_truncated_file_is_named_with_both_sizes(
+    command: Command, tiny_bundle: Path, tmp_path: Path, name: str, as_json: list[str]
+) -> None:
+    cut = shutil.copytree(tiny_bundle, tmp_path / "cut.gearshift")
+    size = (cut / "int8.weights").stat().st_size
+    os.truncate(cut / "int8.weights", size - 1)
+    error = command(name, cut, *as_json).error
+    assert error == f"{cut}/int8.weights: expected {size} bytes, found {size - 1}; copy the bundle again"

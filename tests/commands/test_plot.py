@@ -1,0 +1,49 @@
+"""`gearshift plot`: a log as a picture."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import Command
+
+TEXT = "turn the lights off"
+
+
+def test_a_log_of_run_is_drawn(answer: Command, command: Command, tmp_path: Path) -> None:
+    log, picture = tmp_path / "log.jsonl", tmp_path / "plot.svg"
+    assert answer("--log", log, "--deadline-ms", 5000, "--", TEXT, "play some music").code == 0
+    ended = command("plot", log, "-o", picture)
+    assert (ended.code, ended.out, ended.err) == (0, f"{picture}: 2 requests\n", "")
+    assert "<svg" in picture.read_text()
+    assert command("plot", log, "-o", picture, "--json").json == {"plot": str(picture), "requests": 2}
+
+
+def test_what_is_no_log_or_no_picture_is_one_line(command: Command, tiny_bundle: Path, tmp_path: Path) -> None:
+    assert "no decision log" in command("plot", tiny_bundle / "manifest.json", "-o", tmp_path / "a.png").error
+    assert "could not be read" in command("plot", tmp_path / "none.jsonl", "-o", tmp_path / "a.png").error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plot", "log", "-o", "a.png"],
+        ["search", "run", "--plot", "a.png"],
+        ["nas-search", "--text", "a", "-o", "b", "--plot", "a.png"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_plotting_without_matplotlib_names_the_command(tmp_path: Path, arguments: list[str]) -> None:
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"
+        "from gearshift.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    call = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "gearshift: this needs matplotlib, which is not installed; run: pip install 'gearshift[plot]'\n"
+    )

@@ -1,0 +1,99 @@
+"""Files that an interrupted training leaves: whole, of one training alone, and refused where they are damaged."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from gearshift.errors import InputError, StorageError
+from gearshift.trainer.learning.interrupted import (
+    STATE,
+    claim,
+    fixed_settings,
+    load_weights,
+    read_note,
+    read_state,
+    save_note,
+    save_state,
+    save_weights,
+)
+from tests.trainer.full_disk import fill_disk, needs_full_device
+
+IDENTITY: dict[str, Any] = {"settings": {"lr": 0.1, "widths": (1.0, 0.5)}, "rows": "a"}
+
+DEFAULTS: dict[str, Any] = {"settings": {"lr": 0.1, "widths": (1.0,), "gone": 3}, "processes": 1}
+
+
+def test_a_folder_is_one_trainings_alone(tmp_path: Path) -> None:
+    for _ in range(2):
+        claim(tmp_path / "states", IDENTITY, defaults={"settings": {}})
+    other = {"settings": {"lr": 0.2, "widths": (1.0, 0.5)}, "rows": "b"}
+    with pytest.raises(InputError, match=r"states: holds an interrupted training with other .* \(rows, lr\); repeat"):
+        claim(tmp_path / "states", other, defaults={"settings": {}})
+
+
+def test_values_that_an_older_version_did_not_know_were_the_defaults(tmp_path: Path) -> None:
+    claim(tmp_path, {"settings": {"widths": (1.0, 0.5)}, "rows": "a"}, defaults={})
+    claim(tmp_path, {**IDENTITY, "processes": 1}, defaults=DEFAULTS)
+    for changed, name in (({"processes": 2}, "processes"), ({"settings": {"lr": 1, "widths": (1.0, 0.5)}}, "lr")):
+        with pytest.raises(InputError, match=rf"\({name}\)"):
+            claim(tmp_path, {**IDENTITY, "processes": 1, **changed}, defaults=DEFAULTS)
+
+
+def test_when_to_save_and_the_parts_of_a_step_may_change() -> None:
+    assert fixed_settings({"lr": 0.1, "save_every_s": 60, "micro_batch": 8}) == {"lr": 0.1}
+
+
+def test_files_come_back_as_they_were(tmp_path: Path) -> None:
+    model, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    save_weights(tmp_path / "weights", model)
+    load_weights(tmp_path / "weights", other)
+    assert torch.equal(other.weight, model.weight) and torch.equal(other.bias, model.bias)
+    save_state(tmp_path / STATE, {"step": 3, "weight": model.weight.detach()})
+    state = read_state(tmp_path / STATE)
+    assert state is not None and state["step"] == 3 and torch.equal(state["weight"], model.weight)
+    save_note(tmp_path / "note.json", {"alive": [1, 2]})
+    assert read_note(tmp_path / "note.json") == {"alive": [1, 2]}
+
+
+def test_what_was_never_saved_is_none(tmp_path: Path) -> None:
+    assert read_state(tmp_path / STATE) is None
+    assert read_note(tmp_path / "note.json") is None
+
+
+KINDS: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
+    "state": (lambda path: save_state(path, {"weight": torch.ones(99)}), read_state),
+    "weights": (lambda path: save_weights(path, nn.Linear(9, 9)), lambda path: load_weights(path, nn.Linear(9, 9))),
+    "note": (lambda path: save_note(path, {"alive": [1, 2]}), read_note),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("left", [0, 9])
+def test_a_file_that_was_cut_is_refused_in_one_line(tmp_path: Path, kind: str, left: int) -> None:
+    write, read = KINDS[kind]
+    path = tmp_path / "cut"
+    write(path)
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(
+        InputError, match=rf"cut: not readable \(.*\); delete {tmp_path} to begin the training"
+    ) as raised:
+        read(path)
+    assert "\n" not in str(raised.value)
+
+
+@needs_full_device
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_full_disk_leaves_the_file_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    write, _ = KINDS[kind]
+    path = tmp_path / kind
+    write(path)
+    before = path.read_bytes()
+    fill_disk(monkeypatch, kind)
+    with pytest.raises(StorageError, match=rf"{kind}: could not be written \(No space left on device\)"):
+        write(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
