@@ -57,7 +57,7 @@ def main() -> None:
         "rounds": options.rounds,
         "cascades": {str(asked): {**found, "ms": times[str(asked)]} for asked, found in cascades.items()},
         "gears": {
-            name: {"accuracy": entry.accuracy, "ms": times[name]} for name, entry in bundle.gears(PRECISION).items()
+            name: {"accuracy": entry.accuracy, "ms": times[name]} for name, entry in bundle.entries(PRECISION).items()
         },
     }
     save(f"dan-cascade-{options.name}", facts, _lines(options.name, facts))

@@ -88,7 +88,7 @@ def description(bundle: Bundle) -> dict[str, Any]:
 def pool_table(bundle: Bundle) -> list[str]:
     """List the subnets of a bundle with their accuracy at each precision, and its DAN."""
     manifest = bundle.manifest
-    pools = {precision: bundle.gears(precision) for precision in bundle.precisions}
+    pools = {precision: bundle.entries(precision) for precision in bundle.precisions}
     entries = {name: entry for pool in pools.values() for name, entry in pool.items()}
     header = (
         "subnet",

@@ -55,7 +55,7 @@ def simulate(options: argparse.Namespace) -> int:
         threads=options.threads,
         provider=CPU[0],
     )[0]
-    accuracies = {name: entry.accuracy for name, entry in bundle.gears(latencies.precision).items()}
+    accuracies = {name: entry.accuracy for name, entry in bundle.entries(latencies.precision).items()}
     ladder = Ladder.of(accuracies, latencies)
     if Path(options.trace).exists():
         trace = read_log(Path(options.trace))
