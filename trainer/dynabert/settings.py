@@ -13,12 +13,12 @@ from gearshift.trainer.learning.sampling import SCHEMES, check_sampling
 from gearshift.trainer.learning.settings import LoopSettings, Pruning, TrainingSettings
 
 _LEAST = {"max_length": 1, "batch_size": 1, "importance_rows": 1}
-"""Whole numbers that 0 makes no sense for."""
+"""Least value of whole numbers for which 0 makes no sense."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(LoopSettings):
-    """Settings of the stages; the defaults fit a few thousand short rows on two CPU cores."""
+    """Settings of the stages; the defaults suit a few thousand short rows on two CPU cores."""
 
     widths: tuple[float, ...] = setting(WIDTHS, "width multipliers: shares of the heads and neurons", unit="M,M")
     depths: tuple[float, ...] = setting(DEPTHS, "depth multipliers: shares of the layers", unit="M,M")
@@ -52,7 +52,7 @@ class Settings(LoopSettings):
         "3)",
         unit="EPOCHS",
     )
-    # DynaBERT's 2e-5 suits BERT-base; the small MiniLM wants more.
+    # DynaBERT's 2e-5 suits BERT-base; the small MiniLM needs more.
     teacher_lr: float = setting(1e-4, "peak learning rate of the teacher stage")
     head_lr_factor: float = setting(
         20, "learning rate of the task head, which is new, / that of the encoder, in the teacher stage"
@@ -132,7 +132,7 @@ class Settings(LoopSettings):
             value, least = getattr(self, field.name), _LEAST.get(field.name, 0)
             if field.type == "int" and value < least:
                 raise InputError(f"settings: {field.name} must be at least {least}, got {value}")
-            own = field.name == "sparsity" or field.name.startswith("prune_")  # Pruning says what they must be
+            own = field.name == "sparsity" or field.name.startswith("prune_")  # checked by Pruning
             if field.type == "float" and not own and not (math.isfinite(value) and value >= 0):
                 raise InputError(f"settings: {field.name} must be 0 or more, got {value}")
         check_sampling(self.sampling, self.random_subnets)
@@ -149,7 +149,7 @@ class Settings(LoopSettings):
 
     @property
     def pruning(self) -> Pruning | None:
-        """Pruning that is asked for, if any; raises InputError for one that cannot be."""
+        """Pruning that the settings ask for, if any; raises InputError if it is impossible."""
         pruning = Pruning(self.sparsity, self.prune_scope, self.prune_embeddings, self.prune_ramp)
         return pruning if pruning.sparsity else None
 
@@ -173,7 +173,7 @@ class Recovery(TrainingSettings):
             raise InputError(f"prune: expected epochs above 0, in which weights become zeros, got {self.epochs:g}")
 
     def settings(self, max_length: int) -> Settings:
-        """Settings of the one stage; raises InputError for what it does not take."""
+        """Return the settings of the single stage; raise InputError for values that it does not accept."""
         return Settings(
             max_length=max_length,
             batch_size=self.batch_size,
