@@ -240,7 +240,7 @@ def _scales_by_itself(root: Path) -> bool:
 def _profile(device: Fingerprint) -> Iterator[Finding]:
     """Give findings about the profile of this device, and whether it still holds."""
     if device.emulator is not None:
-        text = f"this CPU is played by {device.emulator}: no time means anything here"
+        text = f"this CPU is emulated by {device.emulator}: times measured here mean nothing"
         yield Finding("note", "emulated", text)
     found = find_profile(device)
     if found is None:

@@ -28,7 +28,7 @@ def require_replaceable(target: Path, *, marker: str, source: Path | None = None
     `source`: directory that the work reads from and must not overwrite.
     """
     if source is not None and target.resolve() == source.resolve():
-        raise StorageError(f"{target}: is what the work starts from, and would be lost; name another output")
+        raise StorageError(f"{target}: is the input, and would be overwritten; name another output")
     try:
         if target.exists() and not target.is_dir():
             raise FileExistsError(errno.EEXIST, "a file is in the way", str(target))

@@ -25,7 +25,7 @@ class DanSettings(TrainingSettings):
     """Settings of the distillation; the defaults suit some ten thousand texts on two CPU cores."""
 
     table_parameters: int = setting(
-        20_000_000, f"most numbers of the table, n-grams x width; up to {MOST_PARAMETERS}", unit="NUMBERS"
+        20_000_000, f"most parameters of the table, n-grams x width; up to {MOST_PARAMETERS}", unit="NUMBERS"
     )
     # The paper prefers a wide table to one of many n-grams.
     width: int = setting(256, "length of an embedding", unit="NUMBERS")
@@ -51,7 +51,7 @@ class DanSettings(TrainingSettings):
         None,
         "tokens that the teacher reads of a text; the DAN reads all of it",
         unit="TOKENS",
-        unset="as many as it was trained on, or its bundle takes",
+        unset="as many as it was trained on, or as its bundle states",
     )
 
     def __post_init__(self) -> None:

@@ -120,7 +120,7 @@ def _with_header(path: Path, records: Iterator[tuple[int, list[str]]], required:
             raise DataError(f"{path}:{line}: empty row; expected {len(header)} fields; delete the line")
         if len(fields) != len(header):
             expected = f"expected {len(header)} fields ({listed(header)})"
-            raise DataError(f"{path}:{line}: {expected}, got {len(fields)}; mend the line")
+            raise DataError(f"{path}:{line}: {expected}, got {len(fields)}; correct the line")
         yield line, dict(zip(header, fields, strict=True))
 
 

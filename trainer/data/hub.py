@@ -78,7 +78,7 @@ def hub_records(path: str) -> dict[str, Callable[[], Records]]:
     except Exception as error:  # of any kind, from an unknown name to a machine that is offline
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(
-            f"{path}: not to be had from the hub ({said}); download it elsewhere and pass its folder"
+            f"{path}: could not be loaded from the hub ({said}); download it elsewhere and pass its folder"
         ) from error
     finally:
         huggingface_hub.logging.set_verbosity(level)

@@ -169,7 +169,9 @@ def _span(where: str, column: str, value: object, context: str) -> Span:
     text, start = _text(where, "text", value.get("text")), value["answer_start"]
     if start < 0 or context[start : start + len(text)] != text:
         found = context[max(start, 0) : max(start, 0) + len(text)]
-        raise DataError(f"{where}: answer {text!r} is not at {start} of its context, {found!r} is; mend answer_start")
+        raise DataError(
+            f"{where}: answer {text!r} is not at {start} of its context, {found!r} is; correct answer_start"
+        )
     return Span(start + len(text) - len(text.lstrip()), text.strip())
 
 
@@ -188,7 +190,7 @@ def _text(where: str, column: str, value: object) -> str:
         raise DataError(f"{where}: empty text in {column!r}; fill it in or delete the row")
     if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
         # JSON can spell half of a surrogate pair; the tokenizer cannot take it.
-        raise DataError(f"{where}: half a surrogate pair in {column!r}; mend the escape")
+        raise DataError(f"{where}: half a surrogate pair in {column!r}; correct the escape")
     return value
 
 
@@ -224,7 +226,7 @@ def _number(where: str, column: str, value: object) -> float:
         number = math.nan
     if not math.isfinite(number):
         shown = repr(value[:40] if isinstance(value, str) else value)
-        raise DataError(f"{where}: expected a number in {column!r}, got {shown}; mend it or delete the row")
+        raise DataError(f"{where}: expected a number in {column!r}, got {shown}; correct it or delete the row")
     return number
 
 

@@ -279,7 +279,7 @@ def _pooling(path: str, given: str) -> str:
         raise InputError(f"pooling: expected one of {', '.join(POOLING_MODES)}, got {given!r}")
     if not given and not (path and (Path(path) / POOLING).is_file()):
         raise ModelError(
-            f"{path or 'model'}: has no {POOLING}, which says how it pools; pass pooling='mean' or pooling='first'"
+            f"{path or 'model'}: has no {POOLING}, which states its pooling; pass pooling='mean' or pooling='first'"
         )
     return given or read_pooling(Path(path))
 

@@ -49,7 +49,7 @@ def make_accelerator(precision: str = "", *, whole: bool = True, log_to: Path | 
     try:
         return Accelerator(cpu=_without_gpu(), mixed_precision=chosen or None, kwargs_handlers=handlers, **tracking)
     except ValueError as error:  # fp16 without a GPU, or another precision than this process began with
-        raise InputError(f"settings: mixed_precision {chosen!r} cannot be had here ({error})") from error
+        raise InputError(f"settings: mixed_precision {chosen!r} is not available here ({error})") from error
 
 
 def conditions(accelerator: Accelerator) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def _pool_table(report: SearchReport) -> list[str]:
 
 
 def _devices(options: argparse.Namespace) -> dict[str, BlockLatency] | None:
-    """Read the latencies of the device that a pool is for, where one was measured."""
+    """Read the latencies of the device that a pool is for; None if no device is given."""
     if options.profile is None and options.measured is None:
         return None
     if options.profile is None or options.measured is None:

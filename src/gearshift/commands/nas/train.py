@@ -36,7 +36,7 @@ def add(listed: Any) -> None:
         "--task",
         choices=list(TASKS),
         default="classification",
-        help="what it will be tuned for: --latency-ms is that of such a net (default: %(default)s)",
+        help="task it will be tuned for: --latency-ms is that of such a net (default: %(default)s)",
     )
     parser.add_argument("--length", type=int, default=64, metavar="N", help="tokens of that call (default: 64)")
     add_device(parser)
@@ -55,7 +55,7 @@ def add(listed: Any) -> None:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Pick a net, or take the one that is named, train it on text and show it."""
+    """Pick a net, or take the named one, train it on text and show it."""
     from gearshift.trainer.model.pretrained import find_model
     from gearshift.trainer.nasbert.search import load_searched
     from gearshift.trainer.nasbert.teacher import load_teacher
@@ -91,7 +91,7 @@ def train(options: argparse.Namespace) -> int:
 def _pick(
     options: argparse.Namespace, searched: Searched, settings: NetSettings
 ) -> tuple[MixedSubnet, list[tuple[MixedEstimate, float]]]:
-    """Find the net to train; with what was measured to find it."""
+    """Return the net to train, with the measurements made to find it."""
     from gearshift.runtime.space.mixed import parse_subnet
     from gearshift.runtime.tables.limits import COSTS, Limits
 
