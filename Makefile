@@ -46,27 +46,27 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	for shape in minilm-l6 bert-base; do \
-	  $(BIN)/python -m benchmarks.elastic --shape $$shape --rounds 20 && \
-	  $(BIN)/python -m benchmarks.elastic --shape $$shape --pool halves --rivals dedicated --rounds 20 && \
-	  $(BIN)/python -m benchmarks.engines --shape $$shape --rounds 20 && \
-	  $(BIN)/python -m benchmarks.memory --shape $$shape || exit 1; \
+	  $(BIN)/python -m benchmarks.graph.elastic --shape $$shape --rounds 20 && \
+	  $(BIN)/python -m benchmarks.graph.elastic --shape $$shape --pool halves --rivals dedicated --rounds 20 && \
+	  $(BIN)/python -m benchmarks.graph.engines --shape $$shape --rounds 20 && \
+	  $(BIN)/python -m benchmarks.graph.memory --shape $$shape || exit 1; \
 	done
-	$(BIN)/python -m benchmarks.elastic --pool halves --rivals dedicated --threads 2 --rounds 20
-	$(BIN)/python -m benchmarks.switch
-	$(BIN)/python -m benchmarks.exporting
-	$(BIN)/python -m benchmarks.calibration bundles time error twice hog transfer roofline
+	$(BIN)/python -m benchmarks.graph.elastic --pool halves --rivals dedicated --threads 2 --rounds 20
+	$(BIN)/python -m benchmarks.graph.switch
+	$(BIN)/python -m benchmarks.graph.exporting
+	$(BIN)/python -m benchmarks.device.calibration bundles time error twice hog transfer roofline
 
 # The policies in the simulator (minutes on one core), what a decision costs, and the engine against its rivals on this machine
 # (some 45 minutes): BUNDLE is a bundle, ROWS a TSV of labelled rows that it was not trained on.
 bench-engine: $(STAMP)
 	@test -n "$(BUNDLE)" -a -n "$(ROWS)" || { echo "name a bundle and labelled rows: make bench-engine BUNDLE=sst2.gearshift ROWS=sst2/test.tsv"; exit 2; }
-	$(BIN)/python -m benchmarks.policies
-	$(BIN)/python -m benchmarks.decision $(BUNDLE)
-	$(BIN)/python -m benchmarks.engine $(BUNDLE) --rows $(ROWS) --precision fp32
+	$(BIN)/python -m benchmarks.serving.policies
+	$(BIN)/python -m benchmarks.serving.decision $(BUNDLE)
+	$(BIN)/python -m benchmarks.serving.engine $(BUNDLE) --rows $(ROWS) --precision fp32
 
 # Half an hour of everything at once: memory stays flat, an idle engine sleeps.
 soak: $(STAMP)
-	$(BIN)/python -m benchmarks.soak
+	$(BIN)/python -m benchmarks.serving.soak
 
 clean:
 	rm -rf $(VENV) build demo src/gearshift.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

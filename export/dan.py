@@ -23,7 +23,7 @@ from gearshift.runtime.dan.threshold import DanCalibration
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.inference.answers import probabilities
 from gearshift.runtime.inference.self_test import check_dan, self_test_names
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.dan.run import DanRun
 from gearshift.trainer.dan.teacher_logits import open_classifier
 from gearshift.trainer.dan.train import text_of
@@ -31,8 +31,6 @@ from gearshift.trainer.data.rows import Row
 
 SHARPEST, FLATTEST = 0.05, 20.0
 """Bounds of the temperature."""
-
-
 HALVINGS = 50
 
 
@@ -72,14 +70,8 @@ def temperature(logits: Floats, classes: NDArray[np.int64]) -> float:
 
 
 NAME = "dan"
-
-
 FILE = "dan.safetensors"
-
-
 SELF_TEST_ROWS = 8
-
-
 AT_ONCE = 16
 """Texts of a call of the graph."""
 

@@ -15,7 +15,6 @@ from gearshift.runtime.bench.dedicated import Rival, Rivals
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.elastic import Subnet
 
 
 def dedicated_graphs(bundle: Bundle) -> Rivals:
@@ -32,7 +31,7 @@ def dedicated_graphs(bundle: Bundle) -> Rivals:
                 if precision == "fp32":  # in int8 it is another rounding of the same weights
                     check_self_test(session, alone)
                 choice = alone.entry(name, precision).choice
-                segments = segments_run(model, entry.subnet.layers) if isinstance(entry.subnet, Subnet) else 1
+                segments = segments_run(model, entry.subnet.layers)
                 yield Rival(session, choice, segments)
 
     return rival

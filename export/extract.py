@@ -23,7 +23,7 @@ from gearshift.errors import ExportError, UnknownSubnetError
 from gearshift.export.checks.parity import FP32_TOLERANCE
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.model.checkpoint import WEIGHTS, Run, save_tokenizer
 from gearshift.trainer.model.huggingface import checkpoint_state, quiet, write_pooling

@@ -25,10 +25,11 @@ from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, MANIFEST, PRECISIO
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.tables.block import TABLES, save_tables
+from gearshift.runtime.tables.tables_file import TABLES, save_tables
 from gearshift.trainer.data.rows import Row
+from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.run_data import read_run_data
-from gearshift.trainer.nasbert.run import AnyRun, MixedRun, load_any_run
+from gearshift.trainer.nasbert.run import load_any_run
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ExportReport:
 
 
 def export_bundle(
-    run: AnyRun | Path | str,
+    run: Run[Any, Any] | Path | str,
     out: Path | str,
     rows: Sequence[Row] | None = None,
     *,
@@ -84,7 +85,7 @@ def export_bundle(
     """
     out = Path(out)
     run = load_any_run(Path(run)) if isinstance(run, Path | str) else run
-    _check_run(run)
+    run.require_tuned()
     _check_arguments(precisions, operators, int8_tolerance)
     prepared = prepare(
         run,
@@ -108,11 +109,6 @@ def export_bundle(
         wide_layers=bundle.manifest.wide_layers,
         vocabulary=prepared.vocabulary,
     )
-
-
-def _check_run(run: AnyRun) -> None:
-    if isinstance(run, MixedRun) and not run.accuracies:
-        raise InputError(f"{run.path}: expected a net that was tuned for a task; tune it with `gearshift nas-tune`")
 
 
 def _check_arguments(precisions: Sequence[str], operators: str, int8_tolerance: float) -> None:

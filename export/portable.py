@@ -30,7 +30,7 @@ from gearshift.export.graph.segments import Array
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory, require_replaceable
 from gearshift.runtime.inference.session import ERRORS_ONLY
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch, encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.checkpoint import Run, save_tokenizer

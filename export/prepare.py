@@ -15,17 +15,14 @@ from gearshift.export.graph.segments import Array
 from gearshift.export.graph.switched import token_inputs
 from gearshift.export.vocabulary import VocabularyReport, shrink_vocabulary
 from gearshift.runtime.bundle.manifest import MACS_TOKENS, PRECISIONS, Manifest, PoolEntry
-from gearshift.runtime.files.atomic import sha256_of
-from gearshift.runtime.space.elastic import Space, cut_space
-from gearshift.runtime.space.mixed import MixedSpace, mixed_space
-from gearshift.runtime.space.shape import EncoderShape
-from gearshift.runtime.tables.block import TABLES, BlockTables, load_tables
+from gearshift.runtime.space.space import Space
+from gearshift.runtime.tables.tables import Tables
 from gearshift.trainer.data.batches import Batch, EncodedRows, encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.learning.evaluate import with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
-from gearshift.trainer.model.checkpoint import WEIGHTS
-from gearshift.trainer.nasbert.run import AnyModel, AnyRun, MixedRun
+from gearshift.trainer.model.checkpoint import Run
+from gearshift.trainer.model.elastic import TaskModel
 
 MINIMUM_ONNXRUNTIME = "1.23"
 
@@ -40,7 +37,7 @@ STANDARD_OPTIONS = {**SESSION_OPTIONS, "graph_optimization_level": "all"}
 class Prepared:
     """Everything about an export that is known before a graph is written."""
 
-    run: AnyRun
+    run: Run[Any, Any]
     """With the vocabulary that was asked for."""
     draft: Manifest
     """The manifest before anything was measured."""
@@ -51,15 +48,16 @@ class Prepared:
     """Rows on which every subnet's logits are compared."""
     expected: Mapping[str, Array]
     """Subnet -> logits of the trained model for the sample."""
-    tables: BlockTables | None
+    tables: Tables[Any, Any] | None
     """Block tables of a run that was searched."""
     vocabulary: VocabularyReport | None
     """Pieces kept and dropped, where the vocabulary was shrunk."""
 
     @property
-    def model(self) -> AnyModel:
+    def model(self) -> TaskModel:
         """The trained model."""
-        return self.run.checkpoint.model
+        model: TaskModel = self.run.checkpoint.model
+        return model
 
     @property
     def precisions(self) -> tuple[str, ...]:
@@ -73,7 +71,7 @@ class Prepared:
 
 
 def prepare(
-    run: AnyRun,
+    run: Run[Any, Any],
     rows: Sequence[Row],
     name: str,
     *,
@@ -89,57 +87,42 @@ def prepare(
     """
     if not rows:
         raise DataError("export: no held-out rows to measure accuracy on; pass a data set with a test split")
-    encoded, tables, report = with_reference(run.checkpoint.model, _encoded(run, rows)), _tables(run), None
+    encoded, tables, report = with_reference(run.checkpoint.model, _encoded(run, rows)), run.block_tables(), None
     if vocabulary is not None:
         run, encoded, tables, report = _respelt(run, rows, encoded, tables, vocabulary)
     model, max_length = run.checkpoint.model, int(run.facts["max_length"])
-    space = _space(run, layers_per_stage)
+    space = run.space(layers_per_stage)
     draft = _draft(run, space, encoded, name, precisions, operators, licence)
     sample = telling_sample(model, run.subnets, encoded, max_length)
     expected = torch_logits(model, run.subnets, sample)
     return Prepared(run, draft, operators, encoded, sample, expected, tables, report)
 
 
-def _encoded(run: AnyRun, rows: Sequence[Row]) -> EncodedRows:
+def _encoded(run: Run[Any, Any], rows: Sequence[Row]) -> EncodedRows:
     checkpoint, max_length = run.checkpoint, int(run.facts["max_length"])
     return encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
 
 
-def _tables(run: AnyRun) -> BlockTables | None:
-    """The block tables of a run that was searched; raises SchemaError where they are another's."""
-    path = run.path / TABLES
-    if isinstance(run, MixedRun) or not path.is_file():
-        return None
-    return load_tables(path, shape=run.checkpoint.model.shape, supernet=sha256_of(run.path / WEIGHTS))
-
-
 def _respelt(
-    run: AnyRun,
+    run: Run[Any, Any],
     rows: Sequence[Row],
     encoded: EncodedRows,
-    tables: BlockTables | None,
+    tables: Tables[Any, Any] | None,
     vocabulary: Collection[str],
-) -> tuple[AnyRun, EncodedRows, BlockTables | None, VocabularyReport]:
+) -> tuple[Run[Any, Any], EncodedRows, Tables[Any, Any] | None, VocabularyReport]:
     """The run with the pieces of the vocabulary alone, the rows in its tokens, and its block tables."""
     smaller, report = shrink_vocabulary(run, vocabulary, rows)
     respelt = _encoded(smaller, rows)
     if encoded.task == "embedding":  # vectors are compared with those of the net as it was
         respelt = dataclasses.replace(respelt, labels=encoded.labels)
-    shape = smaller.checkpoint.model.shape
-    if tables is not None and isinstance(shape, EncoderShape):
-        tables = tables.with_embeddings(shape)
+    if tables is not None:
+        tables = tables.with_embeddings(smaller.checkpoint.model.shape)
     return smaller, respelt, tables, report
 
 
-def _space(run: AnyRun, layers_per_stage: int) -> Space | MixedSpace:
-    if isinstance(run, MixedRun):
-        return mixed_space(run.checkpoint.model.shape, run.subnets.values())
-    return cut_space(run.checkpoint.model.shape, list(run.subnets.values()), layers_per_stage)
-
-
 def _draft(
-    run: AnyRun,
-    space: Space | MixedSpace,
+    run: Run[Any, Any],
+    space: Space[Any, Any],
     encoded: EncodedRows,
     name: str,
     precisions: Sequence[str],

@@ -12,9 +12,8 @@ import torch
 from gearshift.errors import DataError, ExportError
 from gearshift.export.pieces import respelt, shrink, used_pieces
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.elastic import ElasticClassifier
-from gearshift.trainer.nasbert.model import MixedModel
-from gearshift.trainer.nasbert.run import AnyModel, AnyRun
+from gearshift.trainer.model.checkpoint import Run
+from gearshift.trainer.model.elastic import TaskModel
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,9 @@ def texts_of(rows: Sequence[Row]) -> list[str]:
     return [text for row in rows for text in (row.text, row.pair) if text is not None]
 
 
-def shrink_vocabulary(run: AnyRun, texts: Collection[str], held_out: Sequence[Row]) -> tuple[AnyRun, VocabularyReport]:
+def shrink_vocabulary(
+    run: Run[Any, Any], texts: Collection[str], held_out: Sequence[Row]
+) -> tuple[Run[Any, Any], VocabularyReport]:
     """The run with the pieces of these texts, and those that spell all others; the given one stays as it is.
 
     Position embeddings behind the longest text that there can be go too. `held_out` rows only count. Raises DataError
@@ -61,19 +62,11 @@ def shrink_vocabulary(run: AnyRun, texts: Collection[str], held_out: Sequence[Ro
 
 
 @torch.no_grad()
-def _with_rows(old: AnyModel, kept: Sequence[int], positions: int) -> AnyModel:
+def _with_rows(old: TaskModel, kept: Sequence[int], positions: int) -> TaskModel:
     """The model with these rows of its word table, and so many positions."""
     state = old.state_dict()
     word, position = "embeddings.word.weight", "embeddings.position.weight"
     state[word], state[position] = state[word][list(kept)], state[position][:positions]
-    outputs = len(state["classifier.bias"]) if "classifier.bias" in state else 0
-    sizes = {"vocabulary": len(kept), "positions": positions}
-    built: dict[str, Any] = {"head": old.head, "dropout": old.dropout, "norm_eps": old.norm_eps}
-    model: AnyModel
-    if isinstance(old, MixedModel):
-        space = dataclasses.replace(old.space, shape=dataclasses.replace(old.shape, **sizes))
-        model = MixedModel(space, outputs, **built)
-    else:
-        model = ElasticClassifier(dataclasses.replace(old.shape, **sizes), outputs, **built)
+    model = old.resized(vocabulary=len(kept), positions=positions)
     model.load_state_dict(state)
     return model

@@ -33,12 +33,12 @@ from gearshift.runtime.sensors.cap_rules import Rules as Rules
 from gearshift.runtime.sensors.caps import Caps as Caps
 from gearshift.runtime.sensors.sensors import Sensors as Sensors
 from gearshift.runtime.serving.request import AnswerFuture as AnswerFuture
-from gearshift.runtime.space.elastic import Option as Option
-from gearshift.runtime.space.elastic import Space as Space
-from gearshift.runtime.space.elastic import Stage as Stage
-from gearshift.runtime.space.elastic import Subnet as Subnet
-from gearshift.runtime.space.elastic import layer_space as layer_space
 from gearshift.runtime.space.shape import EncoderShape as EncoderShape
+from gearshift.runtime.space.space import Option as Option
+from gearshift.runtime.space.space import Space as Space
+from gearshift.runtime.space.space import Stage as Stage
+from gearshift.runtime.space.space import layer_space as layer_space
+from gearshift.runtime.space.subnet import Subnet as Subnet
 from gearshift.runtime.space.uniform import uniform_grid as uniform_grid
 
 __all__ = [

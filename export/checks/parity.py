@@ -15,27 +15,24 @@ from gearshift.runtime.bundle.manifest import PoolEntry
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.evaluate import measure
-from gearshift.trainer.nasbert.run import AnyModel
+from gearshift.trainer.model.elastic import TaskModel
 
 FP32_TOLERANCE = 1e-4
 """Largest difference of an fp32 logit between the graph and torch."""
 
-
 SEPARATION = 100 * FP32_TOLERANCE
 """Least difference of a logit at which inputs tell two subnets apart."""
-
 
 FP16_TOLERANCE = 0.02
 """Largest mean difference of the logits of an fp16 subnet from torch, over their standard deviation. A value of 11 bits
 has a relative error of 2**-12; some 150 roundings, in twelve layers in a row, add up to .003."""
-
 
 INT8_TOLERANCE = 0.01
 """Largest loss of an int8 subnet against fp32 in the metric of its task, unless another is asked for: one point."""
 
 
 @torch.no_grad()
-def torch_logits(model: AnyModel, subnets: Mapping[str, object], batch: Batch) -> dict[str, Array]:
+def torch_logits(model: TaskModel, subnets: Mapping[str, object], batch: Batch) -> dict[str, Array]:
     """Return name -> logits (batch, labels) of each subnet of the trained model."""
     model.eval()
     return {name: model(batch, subnet).logits.numpy() for name, subnet in subnets.items()}

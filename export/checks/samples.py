@@ -11,17 +11,15 @@ import numpy as np
 from gearshift.export.checks.parity import SEPARATION, closest, torch_logits
 from gearshift.export.graph.segments import Array
 from gearshift.trainer.data.batches import Batch, EncodedRows
-from gearshift.trainer.nasbert.run import AnyModel
+from gearshift.trainer.model.elastic import TaskModel
 
 SAMPLE_ROWS = 8
-
-
 SEARCHED_ROWS = 64
 """Number of held-out rows, and of rows of random tokens, that are searched if the sample does not tell subnets
 apart."""
 
 
-def telling_sample(model: AnyModel, subnets: Mapping[str, object], encoded: EncodedRows, max_length: int) -> Batch:
+def telling_sample(model: TaskModel, subnets: Mapping[str, object], encoded: EncodedRows, max_length: int) -> Batch:
     """Select SAMPLE_ROWS held-out rows of different lengths as one batch, so that all but the longest are padded.
 
     If they separate two subnets by less than SEPARATION, the row that separates these most is added: a held-out one, or
@@ -45,7 +43,7 @@ def telling_sample(model: AnyModel, subnets: Mapping[str, object], encoded: Enco
 
 
 def _separating(
-    model: AnyModel,
+    model: TaskModel,
     subnets: Mapping[str, object],
     rows: EncodedRows,
     chosen: Sequence[int],
@@ -64,7 +62,7 @@ def _separating(
     return found
 
 
-def _distances(model: AnyModel, subnets: Mapping[str, object], rows: EncodedRows, places: Sequence[int]) -> Array:
+def _distances(model: TaskModel, subnets: Mapping[str, object], rows: EncodedRows, places: Sequence[int]) -> Array:
     """Return the largest difference of a logit, (pairs of subnets, rows)."""
     batch = rows.select(list(places))
     logits = torch_logits(model, subnets, batch)

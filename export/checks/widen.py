@@ -9,12 +9,9 @@ import numpy as np
 from gearshift.export.graph.segments import Array
 from gearshift.runtime.bundle.manifest import PoolEntry
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.elastic import Subnet
-from gearshift.runtime.space.mixed import MixedSubnet
 
 MAX_WIDE = 3
 """Most layers that may be kept in fp32; beyond that, the fp32 graph is the better choice."""
-
 
 Open = Callable[[frozenset[int]], ElasticSession]
 """Function that writes the int8 graph with these layers in fp32, and opens it."""
@@ -35,17 +32,12 @@ def choose_wide(
     """
     wide: frozenset[int] = frozenset()
     lost = {wide: _lost(open_graph, wide, losses)}
-    candidates = {part for entry in entries.values() for part in _parts(entry.subnet)}
+    candidates = {part for entry in entries.values() for part in entry.subnet.places}
     while lost[wide] and len(wide) < min(MAX_WIDE, len(candidates)):
         errors = {layer: _error(open_graph, wide | {layer}, entries, inputs, expected) for layer in candidates - wide}
         wide |= {min(errors, key=lambda layer: (errors[layer], layer))}
         lost[wide] = _lost(open_graph, wide, losses)
     return min(lost, key=lambda layers: (lost[layers], len(layers)))
-
-
-def _parts(subnet: Subnet | MixedSubnet) -> range | list[int]:
-    """Return the layers that run, or the stages of mixed operations."""
-    return range(len(subnet.blocks)) if isinstance(subnet, MixedSubnet) else [kept.layer for kept in subnet.kept()]
 
 
 def _lost(open_graph: Open, wide: frozenset[int], losses: Callable[[ElasticSession], Mapping[str, float]]) -> float:

@@ -17,18 +17,12 @@ from onnx import TensorProto, helper, numpy_helper
 from gearshift.export.graph.segments import Array
 
 OPSET = 18
-
-
 CONTRIB = "com.microsoft"
-
-
 IR_VERSION = 10
 """The form of the file; 10 is read by ONNX Runtime 1.18 and newer."""
 
-
 ALIGNMENT = 64
 """Bytes between starts of external tensors: a cache line, and what the widest vector loads want."""
-
 
 EXTERNAL_FROM_BYTES = 256
 """Smaller tensors stay inside the graph file: scalars and shapes that are not worth a page."""

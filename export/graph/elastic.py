@@ -6,8 +6,9 @@ cut where the space cuts its layer; those of mixed operations are in `mixed`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,15 +21,17 @@ from gearshift.export.graph.recipe import Recipe, Rows
 from gearshift.export.graph.segments import Weights, cut_layer
 from gearshift.export.graph.switched import SwitchedGraph, all_rows
 from gearshift.runtime.bundle.manifest import INPUTS
-from gearshift.runtime.space.elastic import Kept, Space
-from gearshift.runtime.space.mixed import MixedSpace
+from gearshift.runtime.space.blocks import BlockShape
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Space
+from gearshift.runtime.space.subnet import Kept
 from gearshift.trainer.model.elastic import Head
 
 
 def write_elastic_graph(
     path: Path,
     weights: Weights,
-    space: Space | MixedSpace,
+    space: Space[Any, Any],
     *,
     precision: str,
     norm_eps: float,
@@ -45,11 +48,9 @@ def write_elastic_graph(
     (batch, tokens), and `choice` int64 (stages,); output float32, its name and form those of the head's task.
     """
     recipe = OPERATORS[operators][precision]
-    parts = len(space.stages) if isinstance(space, MixedSpace) else space.shape.layers
-    recipes = [OPERATORS[operators]["fp32"] if part in wide else recipe for part in range(parts)]
+    recipes = [OPERATORS[operators]["fp32"] if part in wide else recipe for part in range(space.length)]
     given = (as_floats(weights, recipe.floats), recipe, recipes, norm_eps, head or Head())
-    graph = MixedGraph(space, *given) if isinstance(space, MixedSpace) else _ElasticGraph(space, *given)
-    graph.build().save(path)
+    GRAPHS[space.shape.kind](space, *given).build().save(path)
 
 
 def as_floats(weights: Weights, floats: type[np.floating]) -> Weights:
@@ -119,3 +120,7 @@ class _ElasticGraph(SwitchedGraph):
         terms = recipe.ffn(scope, hidden, neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
         summed = scope.value("Sum", [*terms, hidden])
         return self.norm(scope, summed, f"{layer.name}.ffn_norm", layer.ffn_norm)
+
+
+GRAPHS: dict[str, Callable[..., SwitchedGraph]] = {EncoderShape.kind: _ElasticGraph, BlockShape.kind: MixedGraph}
+"""Kind of net -> the graph of a space of such nets."""

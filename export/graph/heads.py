@@ -14,7 +14,6 @@ from gearshift.trainer.model.elastic import POOLED, Head
 EPSILON = 1e-12
 """Least length that an embedding is divided by, as in torch's `normalize`."""
 
-
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
 
 

@@ -13,7 +13,9 @@ from gearshift.export.graph.recipe import Recipe, Rows
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment, Weights
 from gearshift.export.graph.switched import SwitchedGraph, all_rows
 from gearshift.runtime.bundle.manifest import INPUTS
-from gearshift.runtime.space.mixed import KERNELS, ROUNDS, Block, MixedSpace
+from gearshift.runtime.space.blocks import Block
+from gearshift.runtime.space.parts import KERNELS, ROUNDS
+from gearshift.runtime.space.space import BlockSpace
 from gearshift.trainer.model.elastic import Head
 from gearshift.trainer.nasbert.model import cell_name
 
@@ -23,7 +25,7 @@ class MixedGraph(SwitchedGraph):
 
     def __init__(
         self,
-        space: MixedSpace,
+        space: BlockSpace,
         weights: Weights,
         recipe: Recipe,
         recipes: Sequence[Recipe],
@@ -32,17 +34,18 @@ class MixedGraph(SwitchedGraph):
     ) -> None:
         super().__init__(weights, space.shape, [len(stage.options) for stage in space.stages], recipe, norm_eps, head)
         self.space = space
+        self.blocks = [tuple(space.options_of(stage)) for stage in range(space.length)]
         self.recipes = recipes  # of each stage
         self.real = ""
 
     @property
     def width(self) -> int:
-        return self.space.shape.bridge or self.space.stages[-1].options[0].hidden
+        return self.space.shape.bridge or self.blocks[-1][0].hidden
 
     def take_mask(self, attention_mask: str) -> None:
         """What attention takes, and 1 for a real token, (batch, tokens, 1), where there are convolutions."""
         super().take_mask(attention_mask)
-        operations = {name for stage in self.space.stages for block in stage.options for name in block.operations}
+        operations = {name for blocks in self.blocks for block in blocks for name in block.operations}
         if operations & KERNELS.keys():
             root = self.builder.root
             floats = helper.np_dtype_to_tensor_dtype(np.dtype(self.recipe.floats))
@@ -51,7 +54,7 @@ class MixedGraph(SwitchedGraph):
 
     def inner(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
         """Runs a block."""
-        block = self.space.stages[stage].options[option]
+        block = self.blocks[stage][option]
         hidden = self._project(scope, stage, f"into.{block.hidden}", hidden)
         for place in range(len(block.operations)):
             hidden = self._operation(scope, stage, block, place, hidden, all_rows)
@@ -60,7 +63,7 @@ class MixedGraph(SwitchedGraph):
     def last(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
         """Runs a block and the head; where only the first token's state is needed, nothing else is computed from the
         last operation on that looks at other tokens."""
-        block = self.space.stages[stage].options[option]
+        block = self.blocks[stage][option]
         looking = [place for place, name in enumerate(block.operations) if name != "ffn"]
         pick = first_row if needs_first_only(self.head) else all_rows
         if not looking:

@@ -145,7 +145,6 @@ RECIPES = {
 }
 """Precision -> the fastest operators. Those of fp16 have kernels on GPUs; a CPU runs them in float32."""
 
-
 OPERATORS: Mapping[str, Mapping[str, Recipe]] = {
     "fast": RECIPES,
     "standard": {"fp32": standard_recipe(np.float32), "fp16": standard_recipe(np.float16)},

@@ -13,7 +13,6 @@ WEIGHT_BITS = 7
 the answer is silently wrong; 2 * 255 * 63 fits. Seven bits are right on every CPU (onnxruntime's
 `reduce_range`)."""
 
-
 TABLE_BITS = 8
 """Bits of a row of the word table, which is looked up and never multiplied as integers."""
 

@@ -13,21 +13,11 @@ from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
 
 Rows = Callable[[Scope, str], str]
 """Picks the token rows that the rest of the net needs: all of them, or the first where only that is classified."""
-
-
 Attention = Callable[[Scope, str, str, Sequence[HeadSegment], Array, str, Rows], list[str]]
-
-
 Ffn = Callable[[Scope, str, Sequence[NeuronSegment], Array, str], list[str]]
-
-
 Linear = Callable[[Scope, str, str, Array, Array], str]
 """A value times a matrix (inputs, outputs) of a name, plus a bias; of a layer of its own, not of a segment."""
-
-
 Lookup = Callable[[Scope, str, Array, str], str]
-
-
 Operator = Callable[[Scope, str], str]
 """One value in, one value out."""
 

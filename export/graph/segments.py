@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.runtime.space.elastic import Space
+from gearshift.runtime.space.space import Space
 
 Array = NDArray[Any]
-
-
 Weights = Mapping[str, Array]
 """Arrays under the names of `trainer.model.ElasticClassifier.state_dict`, linear weights as (out, in)."""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,15 +22,14 @@ from gearshift.export.graph.recipe import Recipe
 from gearshift.export.graph.segments import Array, Weights
 from gearshift.runtime.bundle.manifest import CHOICE, INPUTS
 from gearshift.runtime.bundle.tasks import TASKS
-from gearshift.runtime.space.mixed import MixedShape
-from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.subnet import Shape
 from gearshift.trainer.model.elastic import Head
 
 Body = Callable[[Scope, int, int, str], str]
 """Puts what an option, by the numbers of its stage and its own, does to a value into a scope; gives the result."""
 
 
-def token_inputs(shape: EncoderShape | MixedShape) -> tuple[str, ...]:
+def token_inputs(shape: Shape[Any]) -> tuple[str, ...]:
     """Names of what a graph takes besides `choice`."""
     return tuple(name for name in INPUTS if shape.types or name != "token_type_ids")
 
@@ -40,7 +40,7 @@ class SwitchedGraph(ABC):
     def __init__(
         self,
         weights: Weights,
-        shape: EncoderShape | MixedShape,
+        shape: Shape[Any],
         options: Sequence[int],
         recipe: Recipe,
         norm_eps: float,

@@ -21,7 +21,9 @@ import torch
 from gearshift.export.pipeline import export_bundle
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
-from gearshift.runtime.space.mixed import OPERATIONS, Block, MixedSpace, MixedSubnet, mixed_space
+from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockSubnet
+from gearshift.runtime.space.space import BlockSpace, block_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.elastic import Dropout, Head
 from gearshift.trainer.nasbert.model import MixedModel
@@ -30,20 +32,17 @@ from gearshift.trainer.nasbert.run import MixedCheckpoint, MixedRun
 REPEATED = 4
 """Number of operations in a row."""
 
-
 ROWS = 8
-
-
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "runs", "away", "from", "them"]
 
 
-def operation_subnets(sizes: Sequence[int]) -> dict[str, MixedSubnet]:
+def operation_subnets(sizes: Sequence[int]) -> dict[str, Subnet[Block]]:
     """Return name -> subnet of two blocks. The least of the hidden sizes is the bridge's."""
     ones = {size: Block(size, (OPERATIONS[0],)) for size in sizes}
     small = ones[min(sizes)]
     repeated = [Block(size, (name,) * REPEATED) for size in sizes for name in OPERATIONS]
     pairs = [*((block, small) for block in (*repeated, *ones.values())), *((one, one) for one in ones.values())]
-    return {subnet.name: subnet for subnet in map(MixedSubnet, dict.fromkeys(pairs))}
+    return {subnet.name: subnet for subnet in map(BlockSubnet, dict.fromkeys(pairs))}
 
 
 def export_operations(
@@ -52,7 +51,7 @@ def export_operations(
     """Write the bundle of a search's operations at these sizes, atomically."""
     shape = dataclasses.replace(source.model.shape, bridge=min(sizes))
     subnets = operation_subnets(sizes)
-    model = random_operations(mixed_space(shape, subnets.values()))
+    model = random_operations(block_space(shape, subnets.values()))
     rows = [Row(" ".join(WORDS[: 2 + number]), None, None) for number in range(ROWS)]
     with tempfile.TemporaryDirectory() as nowhere:
         checkpoint = dataclasses.replace(source, model=model, labels=())
@@ -60,7 +59,7 @@ def export_operations(
         return export_bundle(run, out, rows, precisions=precisions, int8_tolerance=1.0).bundle
 
 
-def random_operations(space: MixedSpace) -> MixedModel:
+def random_operations(space: BlockSpace) -> MixedModel:
     """Return a model with random weights whose values keep their magnitude from operation to operation; the same for
     the same space."""
     torch.manual_seed(0)

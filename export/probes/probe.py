@@ -51,20 +51,12 @@ LAYERS = (
 )
 """Layers of the probe, with some twenty million weights."""
 
-
 EMBEDDED = 384
 """Hidden size of the embeddings and the head."""
 
-
 VOCABULARY = 4096
-
-
 LABELS = 2
-
-
 POSITIONS = 512
-
-
 PASSED = 24
 """Number of switches that are never taken: a graph has many, and each costs a little."""
 

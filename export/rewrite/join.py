@@ -23,10 +23,8 @@ from gearshift.export.rewrite.options import branches, live, with_nodes
 SEGMENT = re.compile(r"(?P<run>layer\d+\.(?:heads|neurons))(?P<start>\d+)\.(?P<part>.+)")
 """Pattern of the names that the exporter gives to the weights of a segment."""
 
-
 LAST = ("output", "out")
 """Parts whose product is a term in the sum of a half-layer."""
-
 
 Segment = tuple[str, int]
 """Name of a run of a layer, and the start of the segment in it."""
@@ -51,13 +49,13 @@ def join_segments(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
 
 
 def segments_run(model: onnx.ModelProto, layers: Sequence[tuple[int, int]]) -> int:
-    """Return the number of segments into which a graph cuts the kept part of a layer, at most."""
+    """Return the greatest number of segments that a graph cuts a kept layer of a subnet into; 1 if it cuts none."""
     counts: dict[str, int] = {}
     for run, start in {found[0] for tensor in model.graph.initializer if (found := _segment(tensor.name))}:
         layer, kind = run.removeprefix("layer").split(".")
         if start < layers[int(layer)][kind == "neurons"]:
             counts[run] = counts.get(run, 0) + 1
-    return max(counts.values())
+    return max(counts.values(), default=1)
 
 
 def _segment(name: str) -> tuple[Segment, str] | None:

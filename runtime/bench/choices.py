@@ -5,23 +5,21 @@ from __future__ import annotations
 import random
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from gearshift.runtime.space.elastic import Choice, Space
-from gearshift.runtime.space.mixed import MixedSpace
+from gearshift.runtime.space.space import Choice, Space
 
 
 @dataclass(frozen=True)
 class Switches:
-    """What a graph switches, of either kind of space: all that the cost of a choice depends on."""
+    """Options of a graph's stages: all that the cost of a choice depends on."""
 
     stages: tuple[tuple[Hashable | None, ...], ...]
     """Stage -> option -> what it computes; equal options of different stages cost about the same. None: nothing."""
 
     @classmethod
-    def of(cls, space: Space | MixedSpace) -> Switches:
-        """Those of a space."""
-        if isinstance(space, MixedSpace):
-            return cls(tuple(tuple(stage.options) for stage in space.stages))
+    def of(cls, space: Space[Any, Any]) -> Switches:
+        """Switches of a space's graph."""
         return cls(
             tuple(tuple(None if option.skips else option.layers for option in stage.options) for stage in space.stages)
         )

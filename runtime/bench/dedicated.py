@@ -18,8 +18,7 @@ from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.profiles.store import this_device
 from gearshift.runtime.profiles.timing import WARM_UP, Times, interleave, pinned
-from gearshift.runtime.space.elastic import Space
-from gearshift.runtime.space.mixed import MixedSpace
+from gearshift.runtime.space.space import Space
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,6 @@ class Rival:
 
 Rivals = Callable[[str, str, int], contextlib.AbstractContextManager[Rival]]
 """Precision, subnet and threads -> its rival, open for as long as the context is."""
-
-
 Progress = Callable[[str, int, int], None]
 """Called with what is timed, and how many parts of it are done and planned."""
 
@@ -130,10 +127,10 @@ def run_bench(
     return BenchReport(bundle, chosen, rounds, threads, cores, tuple(rows))
 
 
-def granularity(space: Space | MixedSpace) -> str:
-    """What is switched together: each `layer` alone, the whole `pool` in one stage, or a `block`."""
-    if isinstance(space, Space) and all(stage.length == 1 for stage in space.stages):
-        return "layer"
+def granularity(space: Space[Any, Any]) -> str:
+    """Layers that are switched together: each `layer` alone, the whole `pool` in one stage, or a `block`."""
+    if all(stage.length == 1 for stage in space.stages):
+        return str(space.shape.unit)
     return "pool" if len(space.stages) == 1 else "block"
 
 

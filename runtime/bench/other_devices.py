@@ -19,7 +19,6 @@ from gearshift.runtime.profiles.own import profile_directory
 
 Kind = Literal["measured", "predicted", "estimated"]
 
-
 ALL = "boards"
 """The name for every board that ships."""
 

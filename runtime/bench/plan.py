@@ -14,9 +14,7 @@ from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus
 LENGTHS = (16, 64, 128)
 """Tokens of a text, where nothing else is asked for and the bundle takes texts as long."""
 
-
 BUDGET_S = 60.0
-
 
 CHECKED = 30
 

@@ -30,25 +30,18 @@ from gearshift.runtime.profiles.timing import pinned
 from gearshift.runtime.sensors.sensors import Sensors
 
 GAPS_SHARE = 0.08
-
-
 OPERATORS_SHARE = 0.2
 """Of the budget, for calls after pauses, and for the operators."""
 
-
 MOST_GAPS_S = 6.0
-
 
 LEAST_OPERATORS_S = 1.0
 """Seconds for the operators at one precision and number of threads below which they are left out."""
 
-
 MOST_OPERATORS_S = 3.0
-
 
 OVERTIME = 0.25
 """Of the budget, that a block may take on top for its fewest calls."""
-
 
 Progress = Callable[[str, float, float], None]
 """Called with what is timed, and the seconds that are used and planned."""

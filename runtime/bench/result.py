@@ -18,16 +18,14 @@ from gearshift.runtime.bench.stopwatch import GapEffect
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import PoolEntry
 from gearshift.runtime.sensors.memory import Memory
-from gearshift.runtime.space.elastic import Choice
+from gearshift.runtime.space.space import Choice
 from gearshift.runtime.startup import default_threads
 
 PRIOR_CALLS = 4
 """Own calls of a subnet that weigh as much as the sum of its stages."""
 
-
 DRIFT = 0.05
 """Change between the first and the last third of the calls from which it is said."""
-
 
 METHOD = (
     "wall clock of single calls in random order, random token ids; a sum over stages and options fitted to all calls "

@@ -12,30 +12,23 @@ from numpy.typing import NDArray
 from gearshift.device_profiles.latency_table import time_at
 from gearshift.errors import ProfileError
 from gearshift.runtime.bench.choices import Switches
-from gearshift.runtime.space.elastic import Choice
+from gearshift.runtime.space.space import Choice
 
 Array = NDArray[np.float64]
 
-
 NOISE = 0.03
 """Relative error of one call on a quiet machine."""
-
 
 DEVIATION = 0.03
 """How far an option's cost is expected to lie from that of the same option in another stage, as a share of a whole
 stage: weights lie elsewhere, caches hold something else. With many calls the fit follows what was measured."""
 
-
 ROBUST_STEPS = 12
-
-
 LEAST_RESIDUAL = 0.01
 """Least absolute residuals by reweighting (Schlossmacher 1973): steps, and what a residual counts as at least."""
 
-
 LEAST_MS = 1e-3
 """No call takes less, whatever a sum of fitted numbers says."""
-
 
 PERCENTILES = (90, 95, 99)
 

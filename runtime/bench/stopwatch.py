@@ -89,7 +89,6 @@ class Stopwatch:
 GAPS_S = (0.1, 1.0)
 """Pauses before a call: a keyboard's, and a conversation's."""
 
-
 MOST_CALLS = 12
 """Calls after each pause."""
 

@@ -23,32 +23,26 @@ from gearshift.runtime.inference.opened import Opened, random_inputs
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.profiles.timing import WARM_UP
 from gearshift.runtime.sensors.memory import Memory, read_memory
-from gearshift.runtime.space.elastic import Choice
+from gearshift.runtime.space.space import Choice
 
 REPEATS = 2
 """Times that a call which was disturbed is made again."""
 
-
 FEWEST_CALLS = 12
 """Calls for each precision and length that a fit needs."""
-
 
 MOST_ROUNDS = 800
 """More calls tell nothing new: the error that is left is that of adding up."""
 
-
 CHECK_EVERY = 3
 """One check for so many calls of the fit; one for each where more than usual is to be checked."""
-
 
 CHECK_CALLS = 5
 """Calls of each subnet and length that a prediction is checked with."""
 
-
 LEAST_CLEAN = 0.6
 """Share of undisturbed calls below which figures of several threads are refused: those that are left are the lucky
 ones."""
-
 
 MEAN_COST = 0.7
 """Mean time of the design's subnets / that of the largest."""

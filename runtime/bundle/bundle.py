@@ -42,7 +42,7 @@ from gearshift.runtime.bundle.manifest import (
     PoolEntry,
 )
 from gearshift.runtime.files.atomic import replace_file, sha256_of
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 
 logger = logging.getLogger(__name__)
 

@@ -30,27 +30,20 @@ from gearshift.runtime.files.sparse_file import Extent, read_sparse, write_spars
 from gearshift.schema import Schema
 
 COMPRESSED = "compressed.json"
-
-
 SUFFIX = ".z"
 """Suffix of the name of a dense file that is stored compressed."""
-
 
 CARD = "README.md"
 """Name of the card, which stays readable without unpacking."""
 
-
 SCHEMA = Schema(version=1, advice="copy the bundle again", damaged=IntegrityError)
-
 
 SPARE_BYTES = 1_000_000
 """Free space needed beside the dense files, for directories and partly filled blocks."""
 
-
 ABANDONED_S = 600.0
 """Age in seconds from which an unfinished unpacking is deleted: a device that restarts in a loop must not fill its
 disk."""
-
 
 _AT_ONCE = 1 << 20
 

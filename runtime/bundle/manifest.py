@@ -13,41 +13,26 @@ from typing import Any
 from gearshift.errors import InputError, IntegrityError
 from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.tasks import TASKS
-from gearshift.runtime.space.elastic import Space, Subnet
-from gearshift.runtime.space.mixed import KIND, MixedSpace, MixedSubnet
+from gearshift.runtime.space.space import Space, read_subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema
 
 SCHEMA = Schema(version=1, advice="export the bundle again", damaged=IntegrityError, repair="copy the bundle again")
 
-
 MANIFEST = "manifest.json"
-
-
 SELF_TEST = "selftest.npz"
-
-
 TOKENIZER = "tokenizer.json"
-
-
 CPU_PRECISIONS = ("fp32", "int8")
-
 
 MACS_TOKENS = 128
 """Length in tokens of the text that MACs are counted for, as in the papers; tables and manifests state it."""
 
-
 PRECISIONS = (*CPU_PRECISIONS, "fp16")
 """Precisions of graphs. fp16 is for GPUs: CPUs have no kernels for it, and the library would convert every value back
 to fp32."""
-
-
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """Inputs that a graph may take besides CHOICE."""
-
-
 DAN_EXECUTOR = "dan"
-
-
 CHOICE = "choice"
 """Input of the graph that selects the subnet: int64, an option for each stage."""
 
@@ -69,7 +54,7 @@ class PoolEntry:
     """A measured subnet of the pool, or the DAN, and how it is executed."""
 
     name: str
-    subnet: Subnet | MixedSubnet
+    subnet: Subnet[Any]
     executor: str
     """`elastic`: the graph in `file` takes `choice` as an input. DAN_EXECUTOR: `file` is a DAN (`runtime.dan`), without
     layers and without a choice."""
@@ -95,14 +80,14 @@ class PoolEntry:
         """Return plain values by name, for JSON."""
         return {
             **vars(self),
-            "subnet": _plain_subnet(self.subnet),
+            "subnet": self.subnet.to_plain(),
             "choice": list(self.choice),
         }
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> PoolEntry:
         """Read the entry that `to_dict` wrote."""
-        return cls(**{**raw, "subnet": _subnet(raw["subnet"]), "choice": tuple(raw["choice"])})
+        return cls(**{**raw, "subnet": read_subnet(raw["subnet"]), "choice": tuple(raw["choice"])})
 
 
 @dataclass(frozen=True)
@@ -121,7 +106,7 @@ class Manifest:
     pad_id: int
     inputs: tuple[str, ...]
     """Names of the graph's token inputs, each int64 of shape (batch, tokens)."""
-    space: Space | MixedSpace
+    space: Space[Any, Any]
     pool: tuple[PoolEntry, ...]
     macs_tokens: int
     session_options: dict[str, str]
@@ -189,26 +174,11 @@ class Manifest:
                 "labels": _tuple(fields["labels"]),
                 "inputs": _tuple(fields["inputs"]),
                 "wide_layers": _tuple(fields.get("wide_layers", [])),
-                "space": _space(fields["space"]),
+                "space": Space.from_dict(fields["space"]),
                 "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
                 "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},
             }
         )
-
-
-def _plain_subnet(subnet: Subnet | MixedSubnet) -> Any:
-    """Return the kept heads and neurons of each layer, or the blocks, as plain values."""
-    return subnet.to_dict() if isinstance(subnet, MixedSubnet) else [list(layer) for layer in subnet.layers]
-
-
-def _subnet(raw: Any) -> Subnet | MixedSubnet:
-    if isinstance(raw, dict):
-        return MixedSubnet.from_dict(raw)
-    return Subnet(tuple((heads, neurons) for heads, neurons in raw))
-
-
-def _space(raw: dict[str, Any]) -> Space | MixedSpace:
-    return MixedSpace.from_dict(raw) if raw.get("kind") == KIND else Space.from_dict(raw)
 
 
 def _require(holds: bool, what: str, found: object) -> None:

@@ -26,14 +26,11 @@ from gearshift.versions import minimum, release_numbers
 
 MINIMUM_PYTHON = (3, 11)
 
-
 PACKAGES = ("numpy", "onnxruntime", "psutil", "tokenizers")
 """Packages that gearshift itself needs; the installed metadata holds the minimum version of each."""
 
-
 WITHOUT = {"psutil"}
 """Packages that the runtime can do without: without psutil, sensors are unknown."""
-
 
 SENSOR_INTERVAL_S = 0.25
 

@@ -11,14 +11,11 @@ from gearshift.runtime.sensors.snapshot import Snapshot
 LOW_MEMORY_MB = 400
 """Memory in 10^6 bytes below which it is low: one fp32 session of a BERT-base-sized bundle takes about 390 MB."""
 
-
 HIGH_PRESSURE = 0.1
 """Share of the time that some process waits for a CPU above which latencies are seldom those of the unloaded device."""
 
-
 HIGH_STALLS = 0.05
 """Share of a CPU quota's periods that ran out above which the slowest answers are late by a period."""
-
 
 OTHERS = ("temperature", "clock", "throttling", "battery", "quota stalls", "energy")
 """Sensors that many devices lack; missing ones share a line."""

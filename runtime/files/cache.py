@@ -22,11 +22,9 @@ from gearshift.schema import read_if_whole
 
 VARIABLE = "GEARSHIFT_CACHE_DIR"
 
-
 SETTLED_S = 2.0
 """Age in seconds from which a file counts as settled: a younger one may change again within a tick of the file system's
 clock."""
-
 
 REMEMBERED = 256
 """Number of file hashes that are kept; the oldest are dropped first."""
@@ -101,14 +99,11 @@ def _state(path: Path) -> list[int]:
 UNFINISHED = ".new-"
 """Prefix of the name of a directory that is not an entry yet."""
 
-
 KEPT_ENTRIES = 8
 """Number of entries that stay; one more removes the least recently used."""
 
-
 PRIVATE = 0o700
 """Permissions of an entry, as `mkdtemp` sets them."""
-
 
 ABANDONED_S = 3600.0
 

@@ -33,31 +33,15 @@ from gearshift.errors import IntegrityError
 from gearshift.number_checks import is_whole
 
 MAGIC = b"gs-spar1"
-
-
 CHUNK_ITEMS = 1 << 20
-
-
 ITEM_BYTES = (1, 2, 4, 8)
-
-
 DENSE, BITMAP, GAPS = range(3)
 
-
 _RUN = 255
-
-
 _LENGTH = struct.Struct("<I")
-
-
 _MOST_HEADER = 1 << 24
-
-
 _STRATEGIES = (zlib.Z_HUFFMAN_ONLY, zlib.Z_DEFAULT_STRATEGY)
-
-
 _LEVEL = 9
-
 
 Items = NDArray[Any]
 

@@ -25,17 +25,9 @@ _TYPES: dict[str, np.dtype[Any]] = {
     "U32": np.dtype("<u4"),
     "U64": np.dtype("<u8"),
 }
-
-
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
-
-
 _LENGTH = 8  # bytes of the first field, the length of the header
-
-
 _MOST_HEADER = 1 << 20  # headers that we write have a few hundred bytes
-
-
 _DESCRIPTION = "description"
 
 

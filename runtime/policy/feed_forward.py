@@ -9,7 +9,6 @@ from gearshift.runtime.sensors.snapshot import OLDEST_S, Reading, Snapshot
 SIGNALS = ("others_cpu", "cpu_pressure")
 """Signals in use: shares of the CPU time, 0 to 1, that other processes take or that processes wait for a CPU."""
 
-
 LARGEST_SHARE = 0.95
 FORGETTING = 0.97
 FIRST_UNCERTAINTY = 1.0

@@ -60,7 +60,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Tuning:
-    """Constants of the latency model; the defaults were tuned (`benchmarks.policies`)."""
+    """Constants of the latency model; the defaults were tuned (`benchmarks.serving.policies`)."""
 
     margin: float = 0.8
     """Share of the held tail factor: a tail factor that stays below it for a dwell replaces the held one."""

@@ -1,15 +1,25 @@
-"""The shape of an encoder, and what its layers and embeddings cost."""
+"""The shape of an elastic encoder, whose layers keep some of their heads and neurons."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from gearshift.errors import InputError
+from gearshift.runtime.space.parts import Part, attention_part, ffn_part
+from gearshift.runtime.space.subnet import Options, Shape, Subnet
+
+Layer = tuple[int, int]
+"""Heads and neurons that are kept; `(0, 0)`: a layer that is skipped."""
 
 
 @dataclass(frozen=True)
-class EncoderShape:
-    """The sizes of the full encoder: what counting, cutting and exporting need to know."""
+class EncoderShape(Shape[Layer]):
+    """Sizes of the full encoder; a layer is `(heads, neurons)`."""
+
+    kind: ClassVar[str] = "elastic"
+    unit: ClassVar[str] = "layer"
 
     layers: int
     hidden: int
@@ -35,14 +45,9 @@ class EncoderShape:
         """Dimensions of one head."""
         return self.hidden // self.heads
 
-    def layer_differences(self, other: EncoderShape) -> str:
-        """Which sizes of the layers another shape has otherwise, such as `hidden 384, not 312`; empty where none.
-
-        Vocabulary, positions, types and the width of the embeddings are not of the layers.
-        """
-        names = ("layers", "hidden", "heads", "neurons")
-        pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
-        return ", ".join(f"{name} {mine}, not {its}" for name, mine, its in pairs if mine != its)
+    def layer_differences(self, other: Shape[Any]) -> str:
+        """Sizes of the layers that another shape has otherwise."""
+        return self.differences(other, ("kind", "layers", "hidden", "heads", "neurons"))
 
     def to_dict(self) -> dict[str, int]:
         """Plain integers by name, for JSON."""
@@ -51,49 +56,72 @@ class EncoderShape:
             del sizes["embedding"]
         return sizes
 
+    @property
+    def embedding_width(self) -> int:
+        """Numbers of a word's embedding."""
+        return self.embedding or self.hidden
 
-def embedding_parameters(shape: EncoderShape) -> int:
-    """Parameters of the embeddings, with their LayerNorm and their projection where there is one."""
-    rows = shape.vocabulary + shape.positions + shape.types + 2  # and LayerNorm's two
-    projection = (shape.embedding + 1) * shape.hidden if shape.embedding else 0
-    return rows * (shape.embedding or shape.hidden) + projection
+    @property
+    def embedding_parameters(self) -> int:
+        """Parameters of the embedding tables with their norm, and of their projection where there is one."""
+        projection = (self.embedding + 1) * self.hidden if self.embedding else 0
+        return super().embedding_parameters + projection
+
+    def layer_parts(self, layer: Layer) -> tuple[Part, ...]:
+        """Attention and feed-forward of a layer; none of `(0, 0)`."""
+        heads, neurons = layer
+        return (attention_part(self.hidden, heads * self.head_size), ffn_part(self.hidden, neurons)) if heads else ()
+
+    def joints(self, widths: Sequence[int]) -> list[tuple[int, int]]:
+        """No projections: all layers are as wide as the embeddings."""
+        return []
+
+    def width(self, layer: Layer) -> int:
+        """Width at which a layer computes, the same of all."""
+        return self.hidden
+
+    def fits(self, layers: Sequence[Layer]) -> bool:
+        """Whether an encoder of this shape has these layers."""
+        return len(layers) == self.layers and all(
+            heads <= self.heads and neurons <= self.neurons for heads, neurons in layers
+        )
+
+    def check(self, stages: Sequence[Options[Layer]]) -> None:
+        """Raise InputError where stages do not cover the encoder, or keep more than there is."""
+        covered = sum(len(options[0]) for _, options in stages)
+        if covered != self.layers:
+            raise InputError(f"space: the stages cover {covered} layers, the encoder has {self.layers}")
+        for first, options in stages:
+            for heads, neurons in (layer for option in options for layer in option):
+                if heads > self.heads or neurons > self.neurons:
+                    raise InputError(
+                        f"space: an option at layer {first} keeps ({heads}, {neurons}) of "
+                        f"({self.heads}, {self.neurons}) heads and neurons"
+                    )
+
+    def subnet(self, layers: tuple[Layer, ...]) -> Subnet:
+        """The subnet of these layers."""
+        return Subnet(layers)
+
+    def alone(self) -> EncoderShape:
+        """The same shape: a subnet has the encoder's own embeddings and width."""
+        return self
+
+    def plain_space(self, stages: Sequence[Options[Layer]]) -> dict[str, Any]:
+        """A space of elastic layers as plain lists, for JSON."""
+        plain = [
+            {"first": first, "options": [[list(layer) for layer in option] for option in options]}
+            for first, options in stages
+        ]
+        return {"shape": self.to_dict(), "stages": plain}
+
+    @classmethod
+    def read_space(cls, raw: dict[str, Any]) -> tuple[EncoderShape, list[Options[Layer]]]:
+        """The shape and the stages that `plain_space` wrote."""
+        stages = [(stage["first"], tuple(map(read_layers, stage["options"]))) for stage in raw["stages"]]
+        return cls(**raw["shape"]), stages
 
 
-def layer_parameters(shape: EncoderShape, heads: int, neurons: int) -> int:
-    """Parameters of a layer with so many heads and neurons; none of (0, 0)."""
-    if not heads:
-        return 0
-    inner = heads * shape.head_size
-    attention = 4 * shape.hidden * inner + 3 * inner + shape.hidden
-    ffn = 2 * shape.hidden * neurons + neurons + shape.hidden
-    return attention + ffn + 4 * shape.hidden  # two LayerNorms
-
-
-def layer_macs(shape: EncoderShape, heads: int, neurons: int, tokens: int) -> int:
-    """Multiply-accumulates of a layer's matrix products for one text; none of (0, 0)."""
-    inner = heads * shape.head_size
-    weights = 4 * shape.hidden * inner + 2 * shape.hidden * neurons
-    return tokens * weights + 2 * tokens * tokens * inner
-
-
-def layer_bytes(shape: EncoderShape, heads: int, neurons: int, precision: str) -> int:
-    """Bytes of a layer's weights at `fp32`, `fp16` or `int8`, in one segment; none of (0, 0).
-
-    int8: a byte for each weight of a matrix, 5 for its columns' scales and zero points, fp32 for all else.
-    """
-    parameters = layer_parameters(shape, heads, neurons)
-    if precision != "int8" or not heads:
-        return parameters * {"fp32": 4, "fp16": 2, "int8": 4}[precision]
-    inner = heads * shape.head_size
-    matrices = 4 * shape.hidden * inner + 2 * shape.hidden * neurons
-    columns = 3 * inner + neurons + 2 * shape.hidden
-    return matrices + 5 * columns + 4 * (parameters - matrices)
-
-
-def embedding_bytes(shape: EncoderShape, precision: str) -> int:
-    """Bytes of the embeddings at a precision; int8: the word table in bytes, with 5 for each of its rows."""
-    parameters = embedding_parameters(shape)
-    if precision != "int8":
-        return parameters * {"fp32": 4, "fp16": 2}[precision]
-    words = shape.vocabulary * (shape.embedding or shape.hidden)
-    return words + 5 * shape.vocabulary + 4 * (parameters - words)
+def read_layers(raw: list[list[int]]) -> tuple[Layer, ...]:
+    """The layers that JSON has as lists."""
+    return tuple((int(heads), int(neurons)) for heads, neurons in raw)

@@ -6,12 +6,11 @@ import hashlib
 import itertools
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.elastic import Subnet
-from gearshift.runtime.space.shape import EncoderShape, embedding_parameters, layer_parameters
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.subnet import Subnet
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
 """Width multipliers of DynaBERT: the share of heads and of neurons that each layer keeps."""
-
 
 DEPTHS = (1.0, 0.75, 0.5)
 """Depth multipliers of DynaBERT: the share of layers that is kept."""
@@ -69,6 +68,6 @@ def subnet_name(shape: EncoderShape, subnet: Subnet) -> str:
     for name, uniform in uniform_grid(shape).items():
         if uniform == subnet:
             return name
-    full = shape.layers * layer_parameters(shape, shape.heads, shape.neurons)
-    share = (subnet.parameters(shape) - embedding_parameters(shape)) / full
+    full = shape.layers * sum(part.parameters for part in shape.layer_parts((shape.heads, shape.neurons)))
+    share = (subnet.parameters(shape) - shape.embedding_parameters) / full
     return f"m{round(100 * share):03d}-{hashlib.sha256(repr(subnet.layers).encode()).hexdigest()[:6]}"

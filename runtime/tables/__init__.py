@@ -1,1 +1,6 @@
-"""Block tables, and the best subnet within limits (look-up). The engine never imports it."""
+"""Block tables and the look-up of subnets in them; the engine does without."""
+
+from gearshift.runtime.tables.limits import Limits as Limits
+from gearshift.runtime.tables.tables_file import load_tables as load_tables
+
+__all__ = ["Limits", "load_tables"]

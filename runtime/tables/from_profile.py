@@ -1,53 +1,67 @@
-"""Latency predictors of layers and operations, fitted to the measured tables of a device profile."""
+"""Latency predictors, fitted to the measured tables of a device profile."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from gearshift.device_profiles import profile as files
 from gearshift.errors import ProfileError
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.space.elastic import Space, Subnet
-from gearshift.runtime.space.mixed import MixedSpace, MixedSubnet
-from gearshift.runtime.tables.layer_latency import BlockLatency, fit_block_latency
-from gearshift.runtime.tables.operation_latency import OperationLatency, fit_operation_latency
+from gearshift.runtime.space.blocks import BlockShape
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Space
+from gearshift.runtime.space.subnet import Subnet
+from gearshift.runtime.tables.latency import LatencyPredictor
+from gearshift.runtime.tables.layer_latency import fit_layer_latency
+from gearshift.runtime.tables.operation_latency import fit_operation_latency
+
+Fit = Callable[[Space[Any, Any], Mapping[str, Subnet[Any]], files.LatencyTable], LatencyPredictor[Any]]
 
 
-def block_latencies(path: str | Path, bundle: Bundle) -> dict[str, BlockLatency]:
-    """What layers of any size take on a profile's device, by precision and threads, fitted to a bundle measured there.
+def fit_latency(
+    space: Space[Any, Any], subnets: Mapping[str, Subnet[Any]], table: files.LatencyTable
+) -> LatencyPredictor[Any]:
+    """Fit the latencies of a space's layers to its measured subnets; raises ProfileError where these are too few."""
+    return FITS[space.shape.kind](space, subnets, table)
+
+
+FITS: dict[str, Fit] = {
+    EncoderShape.kind: lambda space, subnets, table: fit_layer_latency(space.shape, subnets, table, only=subnets),
+    BlockShape.kind: lambda space, subnets, table: fit_operation_latency(
+        space.shape, subnets, table, switches=space.switches
+    ),
+}
+"""Kind of net -> the fit of its layers."""
+
+
+def latencies(path: str | Path, bundle: Bundle) -> dict[str, LatencyPredictor[Any]]:
+    """Fit a predictor to each table that a profile has of a bundle, named by precision and threads.
 
     Raises ProfileError where the file cannot be read, holds no table of this bundle, or too few of its subnets.
     """
-    space = bundle.manifest.space
-    if not isinstance(space, Space):
-        raise ProfileError(f"{bundle.path}: expected a bundle of a supernet, found one of mixed operations")
-    found = {}
-    for table in _tables_of(path, bundle):
-        pool = {name: entry.subnet for name, entry in bundle.pool(table.precision).items()}
-        subnets = {name: subnet for name, subnet in pool.items() if isinstance(subnet, Subnet)}
-        found[_name(table)] = fit_block_latency(space.shape, subnets, table, only=subnets)
-    return found
+    return {_name(table): _fitted(bundle, table) for table in _tables_of(path, bundle)}
 
 
-def operation_latency(path: str | Path, bundle: Bundle, precision: str) -> OperationLatency:
-    """What operations take on a profile's device at a precision, fitted to a bundle of them that was measured there.
+def latency_at(path: str | Path, bundle: Bundle, precision: str) -> LatencyPredictor[Any]:
+    """Fit a predictor to a profile's table of a bundle at a precision, of several that of the fewest threads.
 
-    Of several numbers of threads the fewest. Raises ProfileError where the file cannot be read, or holds no such table.
+    Raises ProfileError where the file cannot be read, or holds no such table.
     """
-    space = bundle.manifest.space
-    if not isinstance(space, MixedSpace):
-        raise ProfileError(f"{bundle.path}: expected a bundle of `gearshift nas-operations`, found one of a supernet")
-    tables = [table for table in _tables_of(path, bundle) if table.precision == precision]
+    known = _tables_of(path, bundle)
+    tables = [table for table in known if table.precision == precision]
     if not tables:
-        found = "; ".join(map(_name, _tables_of(path, bundle)))
         raise ProfileError(
-            f"{path}: expected a {precision} table of {bundle.path}, found {found}; measure it there with "
-            f"`gearshift run {bundle.path} --precision {precision} --save-profile FILE TEXT`"
+            f"{path}: expected a {precision} table of {bundle.path}, found {'; '.join(map(_name, known))}; measure it "
+            f"there with `gearshift run {bundle.path} --precision {precision} --save-profile FILE TEXT`"
         )
-    pool = {name: entry.subnet for name, entry in bundle.pool(precision).items()}
-    subnets = {name: subnet for name, subnet in pool.items() if isinstance(subnet, MixedSubnet)}
-    table = min(tables, key=lambda table: table.threads)
-    return fit_operation_latency(space.shape, subnets, table, switches=space.switches)
+    return _fitted(bundle, min(tables, key=lambda table: table.threads))
+
+
+def _fitted(bundle: Bundle, table: files.LatencyTable) -> LatencyPredictor[Any]:
+    pool = {name: entry.subnet for name, entry in bundle.pool(table.precision).items()}
+    return fit_latency(bundle.manifest.space, pool, table)
 
 
 def _tables_of(path: str | Path, bundle: Bundle) -> list[files.LatencyTable]:

@@ -25,40 +25,27 @@ from numpy.typing import NDArray
 from gearshift.errors import InputError
 
 Array = NDArray[np.float64]
-
-
 Choice = tuple[int, ...]
-
 
 SMOOTHINGS = (0.3, 0.1, 0.03, 0.01, 0.003)
 """Temperatures of the smoothed bound, as shares of the spread of the loss; the last one is sharp enough."""
 
-
 NEWTON_STEPS = 4
 """Steps at each temperature."""
-
 
 BEAM = 128
 """Partial choices that the first, inexact pass keeps of each stage: it finds how good the best must be at least."""
 
-
 VARIED = (0.5, 0.8, 1.25, 2.0)
 """Every price is also varied by these factors: a partial choice that spent much, or little, has other good prices."""
-
 
 MERGED_FROM = 256
 """Partial choices from which dominated ones are looked for: below, sorting costs more than it saves."""
 
-
 CROWDED = 1500
-
-
 STRONGEST = 512
-
-
 BLOCK = 64
 """From CROWDED partial choices on, all are compared with the strongest ones, in blocks."""
-
 
 ROUNDING = 1e-9
 """Share of a limit that sums of floats may be off by."""

@@ -15,28 +15,26 @@ from numpy.typing import NDArray
 from gearshift.device_profiles.latency_table import interpolate
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import ProfileError
-from gearshift.runtime.space.elastic import Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.subnet import Shape, Subnet
+from gearshift.runtime.tables.latency import LatencyPredictor
 
 Size = tuple[int, int]
-
 
 FEWEST_SUBNETS = 6
 """Measured subnets that a fit needs: the plane through them has four numbers."""
 
-
 DEVIATION = 0.05
 """How far a layer's time is expected to lie off the plane over heads and neurons, as a share of the full layer's:
 with many measured subnets the fit follows what was measured, with few it stays near the plane."""
-
 
 NOISE = 0.02
 """Relative error of a measured median."""
 
 
 @dataclass(frozen=True)
-class BlockLatency:
-    """Milliseconds of a layer by its size."""
+class LayerLatency(LatencyPredictor[Size]):
+    """Milliseconds of a layer by its heads and neurons."""
 
     shape: EncoderShape
     precision: str
@@ -44,31 +42,32 @@ class BlockLatency:
     threads: int
     lengths: tuple[int, ...]
     fixed_ms: tuple[float, ...]
-    """What no layer costs, for each length: embeddings, head and the call itself."""
     plane_ms: tuple[tuple[float, float, float], ...]
     """For each length: of a layer that runs, of a head and of a neuron."""
     corrections_ms: Mapping[Size, tuple[float, ...]]
-    """`(heads, neurons)` that were measured -> what is to be added to the plane, for each length."""
+    """`(heads, neurons)` that were measured -> milliseconds to be added to the plane, for each length."""
     last_ms: tuple[tuple[float, float, float], ...] = ()
-    """What is to be added where it is the encoder's last layer, as `plane_ms` has it; (): nothing."""
+    """Milliseconds to be added where it is the encoder's last layer, as `plane_ms` has it; (): nothing."""
 
-    def fixed(self, length: int) -> float:
-        """Milliseconds of what is in every subnet."""
-        return max(0.0, interpolate(self.lengths, self.fixed_ms, length))
-
-    def part(self, layers: tuple[Size, ...], length: int, shape: EncoderShape, *, first: int = 0) -> float:
-        """Milliseconds of layers of these sizes, from layer `first` on; raises ProfileError for another encoder's."""
-        if differences := shape.layer_differences(self.shape):
-            raise ProfileError(f"latencies of another space: expected {differences}; fit them to this bundle")
+    def layers(self, layers: tuple[Size, ...], length: int, *, first: int, of: int, first_only: bool = False) -> float:
+        """Milliseconds of consecutive layers; the measured ones have the answer's tokens in them."""
         return sum(
-            max(0.0, interpolate(self.lengths, self._layer(size, last=place == shape.layers - 1), length))
+            max(0.0, interpolate(self.lengths, self._layer(size, last=place == of - 1), length))
             for place, size in enumerate(layers, start=first)
             if size[0]
         )
 
-    def predict(self, subnet: Subnet, length: int) -> float:
-        """Milliseconds of a subnet for a text of that many tokens: straight lines between the measured lengths."""
-        return self.fixed(length) + self.part(subnet.layers, length, self.shape)
+    def projection(self, inputs: int, outputs: int, length: int) -> float:
+        """No time: layers of an encoder have no projections between them."""
+        return 0.0
+
+    def predict(
+        self, subnet: Subnet, length: int, *, shape: Shape[Size] | None = None, first_only: bool = False
+    ) -> float:
+        """Milliseconds of a subnet for a text of that many tokens."""
+        if shape is not None:
+            self.require(shape)
+        return self.fixed(length) + self.layers(subnet.layers, length, first=0, of=self.shape.layers)
 
     def _layer(self, size: Size, *, last: bool) -> tuple[float, ...]:
         corrections = self.corrections_ms.get(size, (0.0,) * len(self.lengths))
@@ -79,13 +78,13 @@ class BlockLatency:
         )
 
 
-def fit_block_latency(
+def fit_layer_latency(
     shape: EncoderShape,
     subnets: Mapping[str, Subnet],
     table: LatencyTable,
     *,
     only: Collection[str] | None = None,
-) -> BlockLatency:
+) -> LayerLatency:
     """Least squares of relative errors over the measured subnets, `only` these of them where given.
 
     The time of a layer is a plane over heads and neurons, another one where it is the last, plus an own number for
@@ -104,7 +103,7 @@ def fit_block_latency(
         _solve(features, np.array([table.median_ms[name][place] for name in names]), shape)
         for place in range(len(table.lengths))
     ]
-    return BlockLatency(
+    return LayerLatency(
         shape,
         table.precision,
         table.provider,

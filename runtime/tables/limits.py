@@ -35,8 +35,6 @@ class Limits:
 
 
 COSTS = ("latency_ms", "parameters", "bytes", "macs")
-
-
 UNITS = {"latency_ms": "ms", "parameters": "parameters", "bytes": "bytes", "macs": "MACs"}
 
 

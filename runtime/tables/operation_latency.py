@@ -18,41 +18,29 @@ import numpy as np
 from gearshift.device_profiles.latency_table import interpolate
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import ProfileError
-from gearshift.runtime.space.mixed import KERNELS, ROUNDS, Block, MixedShape, MixedSubnet
+from gearshift.runtime.space.blocks import Block, BlockShape
+from gearshift.runtime.space.parts import KERNELS, ROUNDS
+from gearshift.runtime.space.subnet import Shape, Subnet
+from gearshift.runtime.tables.latency import LatencyPredictor
 
 Cell = tuple[int, str]
 """Hidden size, operation."""
 
 
 @dataclass(frozen=True)
-class OperationLatency:
-    """Milliseconds of what nets of mixed operations are made of."""
+class OperationLatency(LatencyPredictor[Block]):
+    """Milliseconds of an operation by its hidden size."""
 
-    head_size: int
-    expansion: int
+    shape: BlockShape
     precision: str
     provider: str
     threads: int
     lengths: tuple[int, ...]
     fixed_ms: tuple[float, ...]
-    """What every net costs, for each length: embeddings, head and the call itself."""
     projection_ms: tuple[tuple[float, float], ...]
     """For each length: of a projection whatever its widths, and of a million of its multiply-accumulates."""
     operations_ms: Mapping[Cell, tuple[float, ...]]
     """For each length: of an operation with its norm."""
-
-    def require(self, shape: MixedShape) -> None:
-        """Raise ProfileError where operations of another make were measured."""
-        mine, its = (self.head_size, self.expansion), (shape.head_size, shape.expansion)
-        if mine != its:
-            raise ProfileError(
-                f"latencies of another space: expected heads of {its[0]} and neurons of {its[1]} x the hidden size, "
-                f"measured were {mine[0]} and {mine[1]} x; measure a bundle of `gearshift nas-operations`"
-            )
-
-    def fixed(self, length: int) -> float:
-        """Milliseconds of what is in every net, its projections apart."""
-        return max(0.0, interpolate(self.lengths, self.fixed_ms, length))
 
     def operation(self, hidden: int, name: str, length: int) -> float:
         """Milliseconds of one operation; raises ProfileError where it was not measured."""
@@ -98,15 +86,22 @@ class OperationLatency:
         each, product = (interpolate(self.lengths, column, length) for column in zip(*self.projection_ms, strict=True))
         return max(0.0, each + product * inputs * outputs * length / 1e6)
 
-    def predict(self, subnet: MixedSubnet, shape: MixedShape, length: int, *, first_only: bool = False) -> float:
-        """Milliseconds of a net for a text of that many tokens; raises ProfileError for another make of net.
+    def layers(self, layers: tuple[Block, ...], length: int, *, first: int, of: int, first_only: bool = False) -> float:
+        """Milliseconds of consecutive blocks."""
+        return sum(
+            self.block(block, length, first_only=first_only and place == of - 1)
+            for place, block in enumerate(layers, start=first)
+        )
 
-        `first_only`: of one that answers from its first token alone.
-        """
+    def predict(
+        self, subnet: Subnet[Block], length: int, *, shape: Shape[Block] | None = None, first_only: bool = False
+    ) -> float:
+        """Milliseconds of a net for a text of that many tokens."""
+        shape = shape or self.shape
         self.require(shape)
         total = self.fixed(length)
-        total += sum(self.projection(*pair, length) for pair in subnet.projections(shape))
-        *inner, last = subnet.blocks
+        total += sum(self.projection(*pair, length) for pair in shape.joints(subnet.widths(shape)))
+        *inner, last = subnet.layers
         return total + sum(self.block(one, length) for one in inner) + self.block(last, length, first_only=first_only)
 
 
@@ -115,7 +110,7 @@ SWITCH_MS = 0.0011
 
 
 def fit_operation_latency(
-    shape: MixedShape, subnets: Mapping[str, MixedSubnet], table: LatencyTable, *, switches: int = 0
+    shape: BlockShape, subnets: Mapping[str, Subnet[Block]], table: LatencyTable, *, switches: int = 0
 ) -> OperationLatency:
     """Least squares of relative errors over the measured subnets; raises ProfileError where the table has others.
 
@@ -126,7 +121,7 @@ def fit_operation_latency(
     strange = sorted(set(names) - subnets.keys())
     if strange:
         raise ProfileError(f"latency table of another space: no subnet {strange[0]!r} here; measure this bundle")
-    cells = sorted({(b.hidden, o) for name in names for b in subnets[name].blocks for o in b.operations})
+    cells = sorted({(b.hidden, o) for name in names for b in subnets[name].layers for o in b.operations})
     counts = np.array([_counts(subnets[name], shape, cells) for name in names])
     known = np.delete(counts, [PRODUCTS - 1, PRODUCTS], axis=1)
     if np.linalg.matrix_rank(known) < known.shape[1]:
@@ -143,8 +138,7 @@ def fit_operation_latency(
         # Of two widths, what a projection takes and what its products take cannot be told apart: both get a share.
         solutions.append(np.linalg.lstsq(matrix / scale, np.ones(len(times)), rcond=1e-9)[0] / scale)
     return OperationLatency(
-        shape.head_size,
-        shape.expansion,
+        shape,
         table.precision,
         table.provider,
         table.threads,
@@ -159,10 +153,10 @@ PRODUCTS = 2
 """Place of the products of projections among the numbers that are fitted."""
 
 
-def _counts(subnet: MixedSubnet, shape: MixedShape, cells: list[Cell]) -> list[float]:
+def _counts(subnet: Subnet[Block], shape: BlockShape, cells: list[Cell]) -> list[float]:
     """1, projections, millions of their products with one token, and operations of each cell."""
-    pairs = [(one, other) for one, other in subnet.projections(shape) if one != other]
-    found = [(block.hidden, name) for block in subnet.blocks for name in block.operations]
+    pairs = [(one, other) for one, other in shape.joints(subnet.widths(shape)) if one != other]
+    found = [(block.hidden, name) for block in subnet.layers for name in block.operations]
     return [
         1.0,
         float(len(pairs)),

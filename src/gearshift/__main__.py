@@ -51,7 +51,6 @@ COMMANDS = (
 )
 """Modules that each `add` a command with its arguments, in the order of the help."""
 
-
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """Exit codes that shells report for a program ended by SIGINT or SIGPIPE."""

@@ -18,7 +18,6 @@ from tests.command_line import PATIENCE_S, Command, Ended
 
 TEXT = "turn the lights off"
 
-
 BLOCKED = """
 import sys
 

@@ -21,8 +21,6 @@ CHART = Chart(
     x_log=True,
     x_marks=((5.0, "deadline 5 ms"), (1e6, "far away")),
 )
-
-
 NAMED = Chart("Ladder", "ms", "", (Series("median", ((0.0, 0.0), (3.0, 1.0)), "line"),), y_names=("small", "large"))
 
 

@@ -15,16 +15,12 @@ from gearshift.export.dedicated import dedicated_graphs
 from gearshift.export.trim import trim_bundle
 from gearshift.runtime import Engine, open_bundle
 from gearshift.runtime.bench.dedicated import run_bench
-from gearshift.runtime.space.mixed import MixedSubnet, parse_subnet
+from gearshift.runtime.space.blocks import BlockSubnet, parse_subnet
 from tests.trainer.nasbert.tiny import write_text
 from tests.trainer.tiny import LABELS, make_data, write_checkpoint
 
 DATA = make_data(train=150, test=30)
-
-
 TEXT = ["--max-length", "16", "--tokens", "600", "--dev-tokens", "150"]
-
-
 BATCH = ["--batch-size", "16"]
 
 
@@ -93,7 +89,7 @@ def test_its_bundle_holds_one_subnet_of_blocks_at_both_precisions(folder: Path) 
     assert bundle.manifest.labels == LABELS
     for precision in ("fp32", "int8"):
         entry = bundle.entry(tuned["name"], precision)
-        assert isinstance(entry.subnet, MixedSubnet) and entry.subnet == parse_subnet(tuned["name"])
+        assert isinstance(entry.subnet, BlockSubnet) and entry.subnet == parse_subnet(tuned["name"])
         assert entry.parameters == tuned["parameters"]
     assert bundle.entry(tuned["name"], "fp32").accuracy == pytest.approx(tuned["test"])
 
@@ -184,9 +180,9 @@ def test_operators_of_other_engines_will_do(folder: Path, tmp_path: Path) -> Non
         (("nas-train", "nas", "-o", "y"), "expected either limits, such as --parameters 5e6, or a net by name"),
         (("nas-train", "nas", "-o", "y", "--net", "8M-8F", "--macs", "9"), "expected either limits, such as"),
         (("nas-train", "nas", "-o", "y", "--latency-ms", "9"), "expected --profile and --operations beside it"),
-        (("nas-train", "nas", "-o", "y", "--bytes", "9"), "no net is within 9 bytes; the nearest takes"),
+        (("nas-train", "nas", "-o", "y", "--bytes", "9"), "no subnet is within 9 bytes; the nearest takes"),
         (("nas-train", "nas", "-o", "y", "--net", "8MX-8F"), "expected blocks such as 128MFS3"),
-        (("nas-train", "nas", "-o", "y", "--parameters", "9"), "no net is within 9 parameters; the nearest takes"),
+        (("nas-train", "nas", "-o", "y", "--parameters", "9"), "no subnet is within 9 parameters; the nearest takes"),
         (
             ("nas-train", "data", "-o", "y", "--parameters", "9"),
             "expected a run directory with mixed.json, found none; make one with `gearshift nas-search`",

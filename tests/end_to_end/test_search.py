@@ -19,16 +19,17 @@ import transformers
 
 from gearshift.__main__ import main
 from gearshift.drawing.search import plot_search
-from gearshift.errors import InputError, SchemaError
+from gearshift.errors import InputError, ProfileError, SchemaError
 from gearshift.export.pipeline import export_bundle
 from gearshift.runtime import Engine
 from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.profiles.own import own_path
 from gearshift.runtime.profiles.store import this_device
-from gearshift.runtime.space.elastic import Option, Subnet
+from gearshift.runtime.space.space import Option
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.runtime.tables.block import load_tables
 from gearshift.runtime.tables.limits import Limits
+from gearshift.runtime.tables.tables_file import load_tables
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.dynabert.supernet import Supernet
@@ -36,6 +37,7 @@ from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_run, save_run
 from gearshift.trainer.search.pool import kinds_of_device
 from gearshift.trainer.search.search import Scorer, SearchReport, search_run, search_space
+from tests.runtime.tables.test_operation_latency import true_latency
 from tests.trainer.tiny import SETTINGS, SHAPE, encoded_rows, make_data, random_model, scatter, write_checkpoint
 
 DATA = make_data(train=48, test=24)
@@ -228,6 +230,11 @@ def test_a_run_of_a_loop_of_ones_own_is_searched_too(searched: tuple[Run, Search
 def test_more_than_are_scored_cannot_be_chosen(searched: tuple[Run, SearchReport]) -> None:
     with pytest.raises(InputError, match="expected 1 to 10 subnets"):
         search_run(searched[0], DATA, pool=11, rescored=10)
+
+
+def test_a_device_that_timed_another_kind_of_net_is_refused(searched: tuple[Run, SearchReport]) -> None:
+    with pytest.raises(ProfileError, match="expected kind elastic, not mixed"):
+        search_run(searched[0], DATA, devices={"operations": true_latency()})  # type: ignore[dict-item]
 
 
 def test_tables_of_another_supernet_are_not_exported(searched: tuple[Run, SearchReport], tmp_path: Path) -> None:

@@ -32,8 +32,6 @@ from tests.trainer.tasks import PAIRED, TASKS, write_data
 from tests.trainer.tiny import write_checkpoint
 
 FEW_STEPS = ["--max-length", "20", "--batch-size", "8", "--importance-rows", "16", "--teacher-lr", "2e-3"]
-
-
 EPOCHS = ["--teacher-epochs", "2", "--width-epochs", "1", "--depth-epochs", "1", "--widths", "1,.5", "--depths", "1,.5"]
 
 

@@ -13,8 +13,6 @@ from tests.command_line import Command
 from tests.data.make_tiny_bundle import make_checkpoint
 
 FEW_STEPS = ["--max-length", 32, "--batch-size", 32, "--importance-rows", 64, "--teacher-lr", 3e-3]
-
-
 EPOCHS = ["--teacher-epochs", 1.5, "--width-epochs", 0.5, "--depth-epochs", 0.5]
 
 

@@ -14,8 +14,9 @@ import torch
 
 from gearshift.export.graph.elastic import write_elastic_graph
 from gearshift.export.graph.segments import Array
-from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet, cut_space
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Option, Space, Stage, cut_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.model.elastic import ElasticClassifier

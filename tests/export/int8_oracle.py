@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gearshift.export.graph.segments import Array
-from gearshift.runtime.space.elastic import Space, Subnet
+from gearshift.runtime.space.space import Space
+from gearshift.runtime.space.subnet import Subnet
 
 LARGEST = 63
 

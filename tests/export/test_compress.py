@@ -21,7 +21,7 @@ from gearshift.runtime.dan.model import Dense, pack, save_dan
 from gearshift.runtime.files.sparse_file import Extent, write_sparse
 from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.learning.sparsity import prunable, prune_smallest
 from gearshift.trainer.model.checkpoint import Run

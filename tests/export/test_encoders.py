@@ -16,7 +16,8 @@ from gearshift.export.graph.segments import Array
 from gearshift.export.graph.switched import token_inputs
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.bundle.tasks import TASKS
-from gearshift.runtime.space.elastic import Space, Subnet, layer_space
+from gearshift.runtime.space.space import Space, layer_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.model.elastic import ElasticClassifier

@@ -16,7 +16,7 @@ from gearshift.__main__ import main
 from gearshift.errors import ExportError, StorageError, UnknownSubnetError
 from gearshift.export import extract
 from gearshift.export.extract import extract_subnet, named_subnet
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_run, save_run
 from tests.command_line import PATIENCE_S

@@ -20,7 +20,8 @@ from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import MANIFEST, SELF_TEST, TOKENIZER
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.elastic import Space, Subnet
+from gearshift.runtime.space.space import Space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.checkpoint import Checkpoint, Run, load_run, save_run

@@ -18,7 +18,7 @@ from gearshift.export import portable
 from gearshift.export.graph.segments import Array
 from gearshift.export.portable import PORTABLE, checked_names, cut_encoder, export_portable, write_static_graph
 from gearshift.export.rewrite.options import branches
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.huggingface import load_model, read_config

@@ -22,7 +22,7 @@ from gearshift.runtime.bundle.bundle import Bundle, write_manifest
 from gearshift.runtime.bundle.manifest import PRECISIONS, SELF_TEST, TOKENIZER, Manifest, PoolEntry
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.elastic import layer_space
+from gearshift.runtime.space.space import layer_space
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.model.elastic import ElasticClassifier

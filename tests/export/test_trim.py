@@ -21,7 +21,8 @@ from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import SELF_TEST
 from gearshift.runtime.inference.opened import Inputs, random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.elastic import Space, Subnet
+from gearshift.runtime.space.space import Space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.checkpoint import Run
 from tests.trainer.full_disk import fill_disk, needs_full_device

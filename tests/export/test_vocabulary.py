@@ -19,9 +19,10 @@ from gearshift.runtime import Bundle, Engine
 from gearshift.runtime.files.atomic import sha256_of
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.text import TextEncoder
-from gearshift.runtime.space.elastic import cut_space
+from gearshift.runtime.space.space import cut_space
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.runtime.tables.block import TABLES, load_tables, make_tables, save_tables
+from gearshift.runtime.tables.tables import make_tables
+from gearshift.runtime.tables.tables_file import TABLES, load_tables, save_tables
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_run, save_run
 from gearshift.trainer.model.elastic import ElasticClassifier

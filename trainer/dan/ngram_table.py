@@ -12,15 +12,10 @@ from gearshift.runtime.dan.ngrams import Keys, keys
 
 Counts = NDArray[np.int64]
 
-
 MOST_DISTINCT = 20_000_000
 """Most distinct n-grams that are counted at once."""
-
-
 BYTES_EACH = 64
 """Bytes per distinct n-gram: its key and count, twice while they are merged, and the order of both."""
-
-
 _AT_ONCE = 4_000_000
 
 

@@ -18,10 +18,7 @@ from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.schema import Schema, said
 
 DAN = "dan.json"
-
-
 WEIGHTS = "model.safetensors"
-
 
 SCHEMA = Schema(version=2, advice="train again", error=ModelError)
 

@@ -11,11 +11,7 @@ from gearshift.trainer.dan.ngram_table import BYTES_EACH, MOST_DISTINCT
 from gearshift.trainer.learning.settings import TrainingSettings
 
 MOST_PARAMETERS = 1_000_000_000
-
-
 CHARACTERS_PER_WORD = 5
-
-
 BASE_BYTES = 500_000_000
 """Memory of the process with torch and transformers, in bytes."""
 

@@ -32,14 +32,8 @@ from gearshift.trainer.model.checkpoint import SCHEMA, SUPERNET
 
 MAX_LENGTH = 128
 """Tokens of a text that a Hugging Face classifier reads unless told otherwise."""
-
-
 BATCH_SIZE = 16
-
-
 GPU_BATCH_SIZE = 256
-
-
 _DECISIVE = (MANIFEST, "config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "pytorch_model.bin")
 """Files that determine a teacher's answers; a manifest has the hashes of all files of its bundle."""
 

@@ -28,21 +28,13 @@ from gearshift.trainer.data.rows import Row, Span, Tags
 
 SHARE = 0.4
 """Probability that a word is replaced; as in TinyBERT and DynaBERT."""
-
-
 CANDIDATES = 15
 """Number of candidates of a word; as in TinyBERT and DynaBERT."""
 
-
 _LETTERS = r"[^\W\d_]{3,}"
-
-
 _WORD = re.compile(rf"""(?<![^\s"'(\[-]){_LETTERS}(?![^\s.,;:!?"')\]-]|'[^\W_])(?!\S*[/@#])""")
 """Pattern of a word: letters between blanks or punctuation marks, and no part of an address or of `don't`."""
-
-
 _AT_ONCE = 1024
-
 
 Candidates = Callable[[str, str, int], Sequence[str]]
 """Function from a word, its text and its place in the text to the possible replacements."""

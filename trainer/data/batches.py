@@ -21,14 +21,11 @@ from gearshift.trainer.data.targets import IGNORED, Target, target_reader
 _CHUNK_BATCHES = 50
 """Number of batches whose rows are sorted by length together: enough to waste little padding."""
 
-
 _LEAST_CHUNKS = 4
 """Least number of chunks of a small data set; sorted as one, it would group the same rows in every epoch."""
 
-
 _ROWS_AT_ONCE = 1000
 """Number of rows tokenized in one call; each result also holds offsets and words, many times the size of its ids."""
-
 
 _PAD_TOKENS = ("[PAD]", "<pad>")
 """Padding tokens of BERT and RoBERTa, for a tokenizer whose file sets no padding."""

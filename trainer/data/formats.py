@@ -20,14 +20,11 @@ from gearshift.errors import DataError
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".tsv.xz", ".csv.xz", ".jsonl.xz")
 """Suffixes of data files."""
 
-
 PLAIN_SUFFIXES = (".txt", ".txt.xz")
 """Further suffixes for data of which only a text is needed."""
 
-
 Record = tuple[int, dict[str, object]]
 """Line on which a record begins, and its values by column; for TSV and CSV the values are strings."""
-
 
 Required = Sequence[str | tuple[str, ...]]
 """Columns that must be present; of a tuple one is enough."""
@@ -151,8 +148,6 @@ def _read_plain(path: Path, text: str, required: Required) -> Iterator[Record]:
 
 
 _Reader = Callable[[Path, str, Required], Iterator[Record]]
-
-
 _READERS: Mapping[str, _Reader] = {".tsv": _read_tsv, ".csv": _read_csv, ".jsonl": _read_jsonl, ".txt": _read_plain}
 
 

@@ -19,7 +19,6 @@ from gearshift.extras import require
 
 HUB, GLUE = "hub:", "glue/"
 
-
 GLUE_COLUMNS: Mapping[str, tuple[str, str | None]] = {
     "cola": ("sentence", None),
     "sst2": ("sentence", None),
@@ -33,13 +32,9 @@ GLUE_COLUMNS: Mapping[str, tuple[str, str | None]] = {
 }
 """GLUE task -> its columns of texts."""
 
-
 GLUE_SPLITS = {"train": "train", "validation": "test", "validation_matched": "test"}
-
-
 SPLITS = {"train": "train", "validation": "dev", "valid": "dev", "dev": "dev", "test": "test"}
 """Name of a split on the hub -> our name."""
-
 
 Records = Iterator[tuple[int, dict[str, object]]]
 """Number of each row, from 1, and its values by column."""

@@ -11,7 +11,6 @@ from gearshift.trainer.data.formats import listed
 
 Values = Mapping[str, object]
 
-
 QUESTIONS = "qas"
 """Column of SQuAD's records, each of one context with several questions."""
 

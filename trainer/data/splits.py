@@ -25,10 +25,8 @@ from gearshift.trainer.data.rows import Columns, LabelSet, Row, Tags, choose_col
 
 _log = logging.getLogger(__name__)
 
-
 STEMS = {"train": ("train",), "dev": ("dev", "valid", "validation", "trial"), "test": ("test",)}
 """Split -> possible names of its file in a folder."""
-
 
 HELD_OUT_SHARE = 0.1
 """Share of the distinct texts of each label, or of the groups, that is held out for a split without a file."""

@@ -22,7 +22,6 @@ from gearshift.trainer.data.rows import LabelSet, Row, Span, Tags
 IGNORED = -100
 """Class of a token without a target, which torch's cross entropy leaves out."""
 
-
 _NO_PLACES = np.zeros(0, dtype=np.int32)
 
 

@@ -23,9 +23,7 @@ from gearshift.trainer.dynabert.settings import Settings
 
 SETTINGS_FILE = "settings.toml"
 
-
 _PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
-
 
 _KINDS: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
     "int": ("a whole number", int),

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.dynabert.order import FINAL, TEACHER, comes_before
 from gearshift.trainer.dynabert.settings import Settings

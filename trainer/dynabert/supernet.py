@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from gearshift.errors import InputError, ModelError
 from gearshift.runtime.bundle.tasks import TASKS
-from gearshift.runtime.space.elastic import Space, Subnet
+from gearshift.runtime.space.space import Space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import subnet_name, uniform_grid, uniform_subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.dynabert.order import DEPTH, DISTILLED

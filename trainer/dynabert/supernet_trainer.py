@@ -22,7 +22,7 @@ import transformers
 from torch import Tensor, nn
 from transformers.trainer_utils import IntervalStrategy
 
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.dynabert.order import DEPTH
 from gearshift.trainer.dynabert.supernet import Supernet
 from gearshift.trainer.learning.objectives import OBJECTIVES

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from gearshift.errors import InputError, ModelError
 from gearshift.runtime.files.atomic import require_replaceable
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import kept_layers, uniform_grid
 from gearshift.trainer.data.augment import augment, near_words
 from gearshift.trainer.data.batches import EncodedRows, encode

@@ -24,7 +24,6 @@ from gearshift.trainer.data.batches import Batch, Counts
 PRECISIONS = ("", "no", "bf16", "fp16", "auto")
 """Mixed precisions. "": as set by `accelerate launch`, else none. `auto`: bf16 if the device computes in it."""
 
-
 WAITING = datetime.timedelta(days=1)
 """Longest time that processes wait for the main one, which alone measures the test rows."""
 
@@ -104,7 +103,6 @@ def parts_of(batch: Batch, accelerator: Accelerator, micro_batch: int) -> Iterat
 
 MEASURING = "lower max_length, or go on where there is more memory"
 """Remedy for lack of memory while rows are measured, in batches that no setting changes."""
-
 
 _SAID = ("out of memory", "not enough memory", "can't allocate memory")
 

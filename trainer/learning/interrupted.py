@@ -27,10 +27,8 @@ from gearshift.runtime.files.atomic import replace_file, replacing_file
 STATE = "state.pt"
 """File name of the last saved state."""
 
-
 DESCRIPTION = "training.json"
 """File name of the description of the training whose states lie beside it."""
-
 
 CHANGEABLE = ("save_every_s", "micro_batch")
 """Settings that may change between two calls. The time between saves does not affect the training; the number of parts

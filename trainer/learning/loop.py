@@ -28,7 +28,6 @@ from gearshift.trainer.model.elastic import HEAD
 Losses = Callable[[nn.Module, Batch, int], Sequence[Callable[[], Tensor]]]
 """Losses that a step, numbered from 0, adds up over a batch: each is sent backward before the next is computed."""
 
-
 Score = Callable[[], float]
 """Score of the model as it is now, on held-out rows; higher is better."""
 

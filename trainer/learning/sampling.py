@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.elastic import Space, Subnet
+from gearshift.runtime.space.space import Space
+from gearshift.runtime.space.subnet import Subnet
 
 SCHEMES = ("sandwich", "all", "random")
 

@@ -22,7 +22,6 @@ MATRICES = ("query", "key", "value", "attention_output", "ffn_in", "ffn_out")
 """Matrices of each layer that are pruned, together with the pooler and, if asked for, the word table (Gordon et al.,
 section 3)."""
 
-
 TIMES = 20
 """Number of pruning steps on the way to the full share."""
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import safetensors.torch
 import transformers
@@ -19,75 +19,113 @@ from tokenizers import Tokenizer
 
 from gearshift.errors import ModelError, first_line
 from gearshift.runtime.bundle.tasks import TASKS
-from gearshift.runtime.files.atomic import replacing_directory
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.files.atomic import replacing_directory, sha256_of
+from gearshift.runtime.space.space import Space, cut_space
+from gearshift.runtime.space.subnet import L, Subnet
+from gearshift.runtime.tables.tables import Tables
+from gearshift.runtime.tables.tables_file import TABLES, load_tables
 from gearshift.schema import Schema, read_json
 from gearshift.trainer.data.place import find_place
-from gearshift.trainer.model.elastic import ElasticClassifier
-from gearshift.trainer.model.huggingface import (
-    checkpoint_state,
-    load_model,
-    quiet,
-    read_config,
-    write_pooling,
-)
+from gearshift.trainer.model.elastic import ElasticClassifier, TaskModel
+from gearshift.trainer.model.huggingface import checkpoint_state, load_model, quiet, read_config, write_pooling
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    M = TypeVar("M", bound=TaskModel, default=ElasticClassifier)
+else:
+    from typing import TypeVar
+
+    M = TypeVar("M")
+
 SUPERNET = "supernet.json"
-
-
 POOL = "pool.json"
-
-
 WEIGHTS = "model.safetensors"
-
 
 SCHEMA = Schema(version=1, advice="train again", error=ModelError)
 
-
 PROBLEM_TYPES = {"regression": "regression", "multi-label-classification": "multi_label_classification"}
 """Task -> what the config of a sequence classifier calls it."""
-
-
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
 """What a tokenizer has beside tokenizer.json; whichever of them are there are taken along."""
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A model for a task with what belongs to it."""
+class Checkpoint(Generic[M]):
+    """A model for a task with its tokenizer and its labels."""
 
-    model: ElasticClassifier
+    model: M
     tokenizer: Tokenizer
     labels: tuple[str, ...]
     """In the order of the model's logits; empty where the task has none."""
     source: Path
-    has_classifier: bool
+    """Directory of the tokenizer's files."""
+    has_classifier: bool = True
     """Whether the checkpoint brought a head for this task and these labels, or one was made at random."""
 
     @property
     def task(self) -> str:
-        """Name of one of `tasks.TASKS`."""
+        """Name of one of `tasks.TASKS`; `embedding` before a net was tuned for one."""
         return self.model.head.task
 
 
 @dataclass(frozen=True)
-class Run:
-    """A trained supernet as it lies in a run directory."""
+class Run(Generic[M, L]):
+    """A trained supernet as it lies in a run directory; `nasbert.run.MixedRun` has nets of blocks."""
 
     path: Path
-    checkpoint: Checkpoint
-    subnets: dict[str, Subnet]
+    checkpoint: Checkpoint[M]
+    subnets: dict[str, Subnet[L]]
     """Name -> subnet, largest first: those that were trained, or the pool that a search chose."""
     accuracies: dict[str, float]
     """Name -> metric on the test rows, of those that were measured."""
     facts: dict[str, Any]
-    """All of supernet.json."""
+    """Its training: settings, data, rows; of a supernet all of supernet.json."""
 
     @property
-    def trained(self) -> dict[str, Subnet]:
+    def task(self) -> str:
+        """Name of one of `tasks.TASKS`."""
+        return self.checkpoint.task
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels in the order of the model's logits."""
+        return self.checkpoint.labels
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Columns of its data, by the names of `read_data`'s arguments."""
+        return dict(self.facts.get("columns", {}))
+
+    @property
+    def trained(self: Run) -> dict[str, Subnet]:
         """Name -> subnet, largest first: those that were trained, whatever the pool is."""
         return _subnets(self.facts)
+
+    @property
+    def depth(self) -> int:
+        """Number of layers that its subnets choose from."""
+        return max((len(subnet.layers) for subnet in self.subnets.values()), default=0)
+
+    def space(self, layers_per_stage: int = 1) -> Space[Any, Any]:
+        """The space of its subnets, in stages of that many layers; blocks are switched one by one."""
+        shape: Any = self.checkpoint.model.shape
+        subnets: list[Any] = list(self.subnets.values())
+        return cut_space(shape, subnets, layers_per_stage)
+
+    def block_tables(self) -> Tables[Any, Any] | None:
+        """The block tables that a bundle of it ships, where it was searched; raises SchemaError for another's."""
+        path = self.path / TABLES
+        if not path.is_file():
+            return None
+        return load_tables(path, shape=self.checkpoint.model.shape, supernet=sha256_of(self.path / WEIGHTS))
+
+    def require_tuned(self) -> None:
+        """Raise InputError where its subnets have no task yet."""
+
+    def require_transformers(self) -> None:
+        """Raise InputError where transformers has no form for its subnets."""
 
     @property
     def data_path(self) -> Path | None:

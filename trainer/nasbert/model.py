@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gearshift.runtime.space.mixed import (
-    KERNELS,
-    ROUNDS,
-    Block,
-    MixedShape,
-    MixedSpace,
-    MixedStage,
-    MixedSubnet,
-    block_parts,
-)
+from gearshift.runtime.space.blocks import Block, BlockShape, BlockSubnet
+from gearshift.runtime.space.parts import KERNELS, ROUNDS
+from gearshift.runtime.space.space import BlockSpace
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.model.elastic import Dropout, Embeddings, Head, Output, TaskModel, attend
 
@@ -97,7 +95,7 @@ class SeparableConvolution(nn.Module):
         return hidden
 
 
-def make_operation(name: str, shape: MixedShape, hidden: int, dropout: Dropout, norm_eps: float) -> nn.Module:
+def make_operation(name: str, shape: BlockShape, hidden: int, dropout: Dropout, norm_eps: float) -> nn.Module:
     """One of `mixed.OPERATIONS` at a hidden size, with random weights."""
     if name == "attention":
         return Attention(hidden, hidden // shape.head_size, dropout, norm_eps)
@@ -124,10 +122,12 @@ def cell_name(hidden: int, place: int, operation: str) -> str:
 class MixedStageModel(nn.Module):
     """The weights of all blocks of a stage. Blocks of one hidden size share what they have at the same place."""
 
-    def __init__(self, shape: MixedShape, stage: MixedStage, before: int, dropout: Dropout, norm_eps: float) -> None:
+    def __init__(
+        self, shape: BlockShape, blocks: Sequence[Block], before: int, dropout: Dropout, norm_eps: float
+    ) -> None:
         super().__init__()
-        sizes = sorted({block.hidden for block in stage.options})
-        cells = {(block.hidden, place, name) for block in stage.options for place, name in enumerate(block.operations)}
+        sizes = sorted({block.hidden for block in blocks})
+        cells = {(block.hidden, place, name) for block in blocks for place, name in enumerate(block.operations)}
         self.into = nn.ModuleDict({str(size): nn.Linear(before, size) for size in sizes if size != before})
         self.cells = nn.ModuleDict(
             {cell_name(*cell): make_operation(cell[2], shape, cell[0], dropout, norm_eps) for cell in sorted(cells)}
@@ -162,9 +162,11 @@ class MixedStageModel(nn.Module):
 class MixedModel(TaskModel):
     """Embeddings, stages and a task head; runs any subnet of its space."""
 
+    shape: BlockShape
+
     def __init__(
         self,
-        space: MixedSpace,
+        space: BlockSpace,
         labels: int,
         *,
         head: Head | None = None,
@@ -173,8 +175,9 @@ class MixedModel(TaskModel):
     ) -> None:
         super().__init__(head=head, dropout=dropout, norm_eps=norm_eps)
         self.space = space
-        shape = self.shape
-        widths = [shape.bridge or stage.options[0].hidden for stage in space.stages]
+        self.shape = shape = space.shape
+        blocks = [tuple(space.options_of(number)) for number in range(space.length)]
+        widths = [shape.bridge or of_stage[0].hidden for of_stage in blocks]
         self.embeddings = Embeddings(
             vocabulary=shape.vocabulary,
             positions=shape.positions,
@@ -185,32 +188,30 @@ class MixedModel(TaskModel):
         )
         befores = [widths[0], *widths[:-1]]
         self.stages = nn.ModuleList(
-            MixedStageModel(shape, stage, before, self.dropout, norm_eps)
-            for stage, before in zip(space.stages, befores, strict=True)
+            MixedStageModel(shape, of_stage, before, self.dropout, norm_eps)
+            for of_stage, before in zip(blocks, befores, strict=True)
         )
         self.add_head(widths[-1], labels)
 
-    @property
-    def shape(self) -> MixedShape:
-        """The sizes that all subnets have in common."""
-        return self.space.shape
+    def resized(self, **sizes: int) -> MixedModel:
+        """A model of the same make whose shape has these sizes, with random weights."""
+        made: dict[str, Any] = {"head": self.head, "dropout": self.dropout, "norm_eps": self.norm_eps}
+        return MixedModel(replace(self.space, shape=replace(self.shape, **sizes)), self.outputs, **made)
 
     @property
-    def full(self) -> MixedSubnet:
+    def full(self) -> Subnet[Block]:
         """The subnet of most parameters."""
+        parameters = self.shape.layer_parameters
+        places = range(self.space.length)
+        return BlockSubnet(tuple(max(self.space.options_of(place), key=parameters) for place in places))
 
-        def parameters(block: Block) -> int:
-            return sum(part.parameters for part in block_parts(self.shape, block))
-
-        return MixedSubnet(tuple(max(stage.options, key=parameters) for stage in self.space.stages))
-
-    def forward(self, batch: Batch, subnet: MixedSubnet) -> Output:
+    def forward(self, batch: Batch, subnet: Subnet[Block]) -> Output:
         """Logits of a subnet, and its states: embeddings, then what each block passes on."""
         drop = self.dropout.hidden
         hidden = F.dropout(self.embeddings(batch.input_ids, batch.token_type_ids), drop, self.training)
         mask = batch.attention_mask.bool()
         states = [hidden]
-        for stage, block in zip(self.stages, subnet.blocks, strict=True):
+        for stage, block in zip(self.stages, subnet.layers, strict=True):
             hidden = stage(hidden, mask, block)
             states.append(hidden)
         return Output(self.answer(hidden, batch.attention_mask), tuple(states))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,11 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.mixed import Block, MixedSubnet
+from gearshift.runtime.space.blocks import Block, BlockShape
+from gearshift.runtime.space.subnet import Subnet
+from gearshift.runtime.tables.latency import LatencyPredictor
 from gearshift.runtime.tables.limits import Limits
-from gearshift.runtime.tables.mixed import MixedEstimate, MixedTables
-from gearshift.runtime.tables.operation_latency import OperationLatency
+from gearshift.runtime.tables.tables import Estimate, Tables
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.nasbert.corpus import read_corpus
@@ -33,22 +33,22 @@ def pick(
     *,
     embedding: int,
     top: int = 100,
-    latency: OperationLatency | None = None,
+    latency: LatencyPredictor[Block] | None = None,
     first_only: bool = False,
     texts: Sequence[Path] | None = None,
     teacher: TeacherEncoder | None = None,
     whole_text: bool = True,
-) -> list[tuple[MixedEstimate, float]]:
+) -> list[tuple[Estimate[Block], float]]:
     """The `top` nets of least summed loss within the limits, with their real losses, the best by these first.
 
-    `first_only`: as for `MixedTables.best`. `whole_text`: only nets whose last block has attention. The first token,
+    `first_only`: as for `Tables.best`. `whole_text`: only nets whose last block has attention. The first token,
     which classification reads, sees a few neighbours in a net of convolutions alone, and the loss, a mean over all
     tokens, hardly tells.
     Text and teacher are those of the search unless given. Raises InputError where no net is within the limits,
     ModelError where the teacher has other weights than that of the search.
     """
     tables = _seeing_all(searched.tables) if whole_text else searched.tables
-    found = tables.best(limits, latency, embedding=embedding, count=top, first_only=first_only)
+    found = tables.best(limits, latency, shape=tables.space.shape.alone(embedding), count=top, first_only=first_only)
     facts = searched.run.facts
     teacher = teacher or load_teacher(Path(facts["teacher"]))
     teacher.require(facts.get("teacher_hash"), searched.run.path)
@@ -65,20 +65,21 @@ def pick(
     return sorted(zip(found, losses.tolist(), strict=True), key=lambda pair: pair[1])
 
 
-def _seeing_all(tables: MixedTables) -> MixedTables:
+def _seeing_all(tables: Tables[Block, BlockShape]) -> Tables[Block, BlockShape]:
     """The tables with none but those last blocks that have attention."""
-    *rows, last = tables.rows
-    seeing = tuple(row for row in last if "attention" in row.block.operations)
+    *others, last = (list(range(len(rows))) for rows in tables.rows)
+    blocks = list(tables.space.options_of(len(others)))
+    seeing = [number for number in last if "attention" in blocks[number].operations]
     if not seeing:
         raise InputError(
             "block tables: no last block with attention is left; allow any with whole_text=False (--any-net)"
         )
-    return replace(tables, rows=(*rows, seeing))
+    return tables.thinned([*others, seeing])
 
 
 @torch.no_grad()
 def net_losses(
-    model: MixedModel, teacher: TeacherEncoder, subnets: Sequence[MixedSubnet], batches: Sequence[Batch]
+    model: MixedModel, teacher: TeacherEncoder, subnets: Sequence[Subnet[Block]], batches: Sequence[Batch]
 ) -> Floats:
     """(nets,) mean squared error of the last states over their variance, each block fed by the one before it."""
     device = training_device()
@@ -96,12 +97,12 @@ def net_losses(
     return errors / spreads
 
 
-def _states(model: MixedModel, subnet: MixedSubnet, mask: Tensor, known: dict[tuple[Block, ...], Tensor]) -> Tensor:
+def _states(model: MixedModel, subnet: Subnet[Block], mask: Tensor, known: dict[tuple[Block, ...], Tensor]) -> Tensor:
     """The last states of a net; nets that begin alike share what they begin with."""
     *stages, last = model.stages
     for count, stage in enumerate(stages, start=1):
-        blocks = subnet.blocks[:count]
+        blocks = subnet.layers[:count]
         if blocks not in known:
             known[blocks] = stage(known[blocks[:-1]], mask, blocks[-1])
-    states: Tensor = last(known[subnet.blocks[:-1]], mask, subnet.blocks[-1])
+    states: Tensor = last(known[subnet.layers[:-1]], mask, subnet.layers[-1])
     return states

@@ -9,70 +9,71 @@ tokenizer.json ...   as in a Hugging Face checkpoint
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
-from tokenizers import Tokenizer
 
-from gearshift.errors import ModelError, first_line
+from gearshift.errors import InputError, ModelError, first_line
 from gearshift.runtime.files.atomic import replacing_directory
-from gearshift.runtime.space.mixed import MixedSpace, MixedSubnet
+from gearshift.runtime.space.blocks import Block, BlockSubnet
+from gearshift.runtime.space.space import BlockSpace, block_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema, read_json
-from gearshift.trainer.data.place import find_place
-from gearshift.trainer.model.checkpoint import POOL, WEIGHTS, Run, load_run, load_tokenizer, save_tokenizer
-from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
+from gearshift.trainer.model.checkpoint import (
+    POOL,
+    SUPERNET,
+    WEIGHTS,
+    Checkpoint,
+    Run,
+    load_run,
+    load_tokenizer,
+    save_tokenizer,
+)
+from gearshift.trainer.model.elastic import Dropout, Head
 from gearshift.trainer.nasbert.model import MixedModel
 
 MIXED = "mixed.json"
 SCHEMA = Schema(version=1, advice="train again", error=ModelError)
 
-
-@dataclass(frozen=True)
-class MixedCheckpoint:
-    """A net of mixed operations with what belongs to it; the fields of `checkpoint.Checkpoint`."""
-
-    model: MixedModel
-    tokenizer: Tokenizer
-    labels: tuple[str, ...]
-    source: Path
-    """Where the tokenizer's files are."""
-
-    @property
-    def task(self) -> str:
-        """Name of one of `tasks.TASKS`; `embedding` before a net was tuned for one."""
-        return self.model.head.task
+MixedCheckpoint = Checkpoint[MixedModel]
 
 
 @dataclass(frozen=True)
-class MixedRun:
-    """A net of mixed operations as it lies in a run directory; the fields of `checkpoint.Run`."""
+class MixedRun(Run[MixedModel, Block]):
+    """A net of blocks, or several that share their weights, as it lies in a run directory."""
 
-    path: Path
-    checkpoint: MixedCheckpoint
-    subnets: dict[str, MixedSubnet]
-    accuracies: dict[str, float]
-    """Name -> the task's metric on the test rows; empty before a net was tuned for a task."""
-    facts: dict[str, Any]
+    def space(self, layers_per_stage: int = 1) -> BlockSpace:
+        """The space of its subnets' blocks: each is a stage."""
+        return block_space(self.checkpoint.model.shape, self.subnets.values())
 
-    @property
-    def data_path(self) -> Path | None:
-        """The data that it was tuned on, where that is known and still there."""
-        return find_place(self.facts.get("data"))
+    def block_tables(self) -> None:
+        """None: a search's tables are of more blocks than its pool has."""
+        return
 
+    def require_tuned(self) -> None:
+        """Raise InputError where its nets have no task yet."""
+        if not self.accuracies:
+            raise InputError(
+                f"{self.path}: expected a net that was tuned for a task; tune it with `gearshift nas-tune`"
+            )
 
-AnyRun = Run | MixedRun
-AnyModel = ElasticClassifier | MixedModel
+    def require_transformers(self) -> None:
+        """Raise InputError: transformers has no form for blocks."""
+        raise InputError(
+            f"{self.path}: transformers has no form for mixed operations; leave --portable, "
+            "or take --operators standard"
+        )
 
 
 def save_mixed_run(
     target: Path,
     checkpoint: MixedCheckpoint,
     *,
-    subnets: Mapping[str, MixedSubnet],
+    subnets: Mapping[str, Subnet[Block]],
     accuracies: Mapping[str, float],
     facts: Mapping[str, Any],
 ) -> None:
@@ -81,7 +82,7 @@ def save_mixed_run(
     description = {
         "schema_version": SCHEMA.version,
         "space": model.space.to_dict(),
-        "subnets": {name: subnet.to_dict() for name, subnet in subnets.items()},
+        "subnets": {name: subnet.to_plain() for name, subnet in subnets.items()},
         "head": asdict(model.head),
         "dropout": asdict(model.dropout),
         "norm_eps": model.norm_eps,
@@ -125,14 +126,14 @@ def load_mixed_run(path: Path) -> MixedRun:
 
 
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
-    """The fields of mixed.json as values."""
+    """Values of the fields of mixed.json."""
     return {
         "labels": tuple(raw["labels"]),
-        "space": MixedSpace.from_dict(raw["space"]),
+        "space": BlockSpace.from_dict(raw["space"]),
         "head": Head(**raw["head"]),
         "dropout": Dropout(**raw["dropout"]),
         "norm_eps": float(raw["norm_eps"]),
-        "subnets": {name: MixedSubnet.from_dict(subnet) for name, subnet in raw["subnets"].items()},
+        "subnets": {name: BlockSubnet.from_plain(subnet) for name, subnet in raw["subnets"].items()},
         "facts": dict(raw["facts"]),
     }
 
@@ -141,6 +142,11 @@ def _accuracies(pool: list[dict[str, Any]]) -> dict[str, float]:
     return {entry["name"]: float(entry["accuracy"]) for entry in pool}
 
 
-def load_any_run(path: Path) -> AnyRun:
-    """The supernet, or the net of mixed operations, in a run directory; raises ModelError."""
-    return load_mixed_run(path) if (path / MIXED).is_file() else load_run(path)
+READERS: dict[str, Callable[[Path], Run[Any, Any]]] = {MIXED: load_mixed_run, SUPERNET: load_run}
+"""Description in a run directory -> its reader."""
+
+
+def load_any_run(path: Path) -> Run[Any, Any]:
+    """The supernet, or the net of blocks, in a run directory; raises ModelError."""
+    name = next((name for name in READERS if (path / name).is_file()), SUPERNET)
+    return READERS[name](path)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from gearshift.runtime.space.mixed import Block
+from gearshift.runtime.space.blocks import Block
 from gearshift.trainer.nasbert.model import MixedStageModel
 from gearshift.trainer.nasbert.shrinking import Floats
 

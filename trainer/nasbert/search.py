@@ -14,10 +14,11 @@ import numpy as np
 
 from gearshift.runtime.bundle.manifest import MACS_TOKENS
 from gearshift.runtime.files.atomic import require_replaceable, sha256_of
-from gearshift.runtime.space.mixed import MixedSpace
-from gearshift.runtime.tables.block import TABLES
-from gearshift.runtime.tables.mixed import MixedRow, MixedTables, load_mixed_tables, save_mixed_tables
-from gearshift.runtime.tables.operation_latency import OperationLatency
+from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockShape
+from gearshift.runtime.space.space import BlockSpace, block_stage
+from gearshift.runtime.tables.latency import LatencyPredictor
+from gearshift.runtime.tables.tables import Tables, make_tables
+from gearshift.runtime.tables.tables_file import TABLES, load_tables, save_tables
 from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.model.checkpoint import WEIGHTS
 from gearshift.trainer.model.elastic import HEAD
@@ -39,7 +40,7 @@ class Searched:
 
     run: MixedRun
     """The shared weights of the blocks that are left, with the teacher's embeddings and its head."""
-    tables: MixedTables
+    tables: Tables[Block, BlockShape]
 
     @property
     def history(self) -> list[list[dict[str, Any]]]:
@@ -55,7 +56,7 @@ def search_blocks(
     out: Path,
     *,
     states: Path | None = None,
-    latency: OperationLatency | None = None,
+    latency: LatencyPredictor[Block] | None = None,
 ) -> Searched:
     """Search blocks for a teacher's layers on text, and write the directory `out`.
 
@@ -90,7 +91,7 @@ def search_stage(
     number: int,
     *,
     states: Path,
-    latency: OperationLatency | None = None,
+    latency: LatencyPredictor[Block] | None = None,
 ) -> None:
     """Search one stage of what `search_blocks`, called later with the same arguments, puts together.
 
@@ -103,21 +104,15 @@ def search_stage(
 def load_searched(path: Path) -> Searched:
     """A finished search; raises ModelError or SchemaError where there is none."""
     run = load_mixed_run(path)
-    return Searched(run, load_mixed_tables(path / TABLES, supernet=sha256_of(path / WEIGHTS)))
+    return Searched(run, load_tables(path / TABLES, supernet=sha256_of(path / WEIGHTS)))
 
 
 def _identity(
-    teacher: TeacherEncoder, corpus: Corpus, settings: SearchSettings, latency: OperationLatency | None
+    teacher: TeacherEncoder, corpus: Corpus, settings: SearchSettings, latency: LatencyPredictor[Block] | None
 ) -> dict[str, Any]:
     """Everything that must be the same for an interrupted search to go on."""
-    times = (
-        None
-        if latency is None
-        else {
-            f"{size} {name}": latency.operation(size, name, LATENCY_TOKENS)
-            for size, name in sorted(latency.operations_ms)
-        }
-    )
+    sizes = settings.sizes or block_sizes(teacher.checkpoint.model.shape)
+    times = None if latency is None else {f"{size} {name}": ms for (size, name), ms in _times(latency, sizes).items()}
     return {
         "settings": fixed_settings(settings.to_dict()),
         "teacher": teacher.hash,
@@ -132,7 +127,7 @@ def _begin(
     settings: SearchSettings,
     out: Path,
     states: Path | None,
-    latency: OperationLatency | None,
+    latency: LatencyPredictor[Block] | None,
 ) -> tuple[Corpus, Path, Iterator[StageSearch]]:
     """The text, the folder for what is not finished, and the stages, each made when it is asked for."""
     require_replaceable(out, marker=MIXED)
@@ -158,7 +153,7 @@ def _stages(
     train: TaughtRows,
     dev: TaughtRows,
     folder: Path,
-    latency: OperationLatency | None,
+    latency: LatencyPredictor[Block] | None,
 ) -> Iterator[StageSearch]:
     shape = teacher.checkpoint.model.shape
     boundaries = boundaries_of(shape.layers, settings.block_layers)
@@ -167,22 +162,26 @@ def _stages(
         blocks = all_blocks(settings.sizes or block_sizes(shape), operations)
         times = None
         if latency is not None:
-            cost = {size: _times(latency, size) for size in {block.hidden for block in blocks}}
-            times = np.array([sum(cost[block.hidden][name] for name in block.operations) for block in blocks])
+            cost = _times(latency, sorted({block.hidden for block in blocks}))
+            times = np.array([sum(cost[block.hidden, name] for name in block.operations) for block in blocks])
         build = StageModels(bridged_shape(shape), teacher.checkpoint.model.norm_eps)
         yield StageSearch(number, build, blocks, settings, train, dev, folder, times)
 
 
-def _times(latency: OperationLatency, size: int) -> dict[str, float]:
+def _times(latency: LatencyPredictor[Block], sizes: Sequence[int]) -> dict[tuple[int, str], float]:
+    """Hidden size, operation -> milliseconds."""
     return {
-        name: latency.operation(size, name, LATENCY_TOKENS) for hidden, name in latency.operations_ms if hidden == size
+        (size, name): latency.layers((Block(size, (name,)),), LATENCY_TOKENS, first=0, of=1)
+        for size in sizes
+        for name in sorted(OPERATIONS)
     }
 
 
 def _save(teacher: TeacherEncoder, results: list[StageResult], facts: dict[str, Any], out: Path) -> Searched:
     """Put the stages behind the teacher's embeddings and before its head, and write all of it."""
     checkpoint = teacher.checkpoint
-    space = MixedSpace(bridged_shape(checkpoint.model.shape), tuple(result.stage for result in results))
+    stages = tuple(block_stage(number, result.blocks) for number, result in enumerate(results))
+    space = BlockSpace(bridged_shape(checkpoint.model.shape), stages)
     model = MixedModel(
         space,
         len(checkpoint.labels),
@@ -200,21 +199,15 @@ def _save(teacher: TeacherEncoder, results: list[StageResult], facts: dict[str, 
     model.load_state_dict(state)
     mixed = MixedCheckpoint(model, checkpoint.tokenizer, checkpoint.labels, checkpoint.source)
     save_mixed_run(out, mixed, subnets={}, accuracies={}, facts=facts)
-    tables = MixedTables(
+    tables = make_tables(
+        space,
+        [[float(loss / result.scale) for loss in result.losses] for result in results],
         supernet=sha256_of(out / WEIGHTS),
-        shape=space.shape,
-        rows=tuple(
-            tuple(
-                MixedRow(block, float(loss / result.scale))
-                for block, loss in zip(result.stage.options, result.losses, strict=True)
-            )
-            for result in results
-        ),
         macs_tokens=MACS_TOKENS,
-        loss_tokens=facts["tokens"]["dev"],
+        loss_rows=facts["tokens"]["dev"],
         date=datetime.date.today().isoformat(),
     )
-    save_mixed_tables(out / TABLES, tables)
+    save_tables(out / TABLES, tables)
     return Searched(load_mixed_run(out), tables)
 
 

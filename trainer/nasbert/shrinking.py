@@ -9,14 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from gearshift.runtime.space.mixed import Block
+from gearshift.runtime.space.blocks import Block
 from gearshift.trainer.nasbert.settings import SearchSettings
 
 Floats = NDArray[np.float64]
-
-
 Numbers = NDArray[np.int64]
-
 
 NOWHERE = -1
 """Bucket of a block that is in none."""
@@ -46,8 +43,6 @@ def fixed_buckets(costs: list[Floats], count: int) -> Numbers:
 
 Score = Callable[[Sequence[Block]], Floats]
 """The loss of each block."""
-
-
 Cell = tuple[int, int, str]
 """Hidden size, place in the block, operation."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gearshift.runtime.space.mixed import Block, MixedShape, MixedStage, block_parts
+from gearshift.runtime.space.blocks import Block, BlockShape
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.interrupted import load_weights, read_note, save_note, save_weights
@@ -31,7 +31,7 @@ class StageResult:
 
     model: MixedStageModel
     """Holds the weights of the blocks that are left, and of no others."""
-    stage: MixedStage
+    blocks: tuple[Block, ...]
     losses: Floats
     """(blocks,) mean squared error on all held-out text."""
     scale: float
@@ -44,13 +44,13 @@ class StageResult:
 class StageModels:
     """Makes the weights of a stage."""
 
-    shape: MixedShape
+    shape: BlockShape
     norm_eps: float
 
     def of(self, blocks: Sequence[Block]) -> MixedStageModel:
         """Weights for these blocks, behind and before a bridge, without dropout: there is more text than they learn."""
         bridge = self.shape.bridge
-        model = MixedStageModel(self.shape, MixedStage(tuple(blocks)), bridge, Dropout(0.0, 0.0), self.norm_eps)
+        model = MixedStageModel(self.shape, blocks, bridge, Dropout(0.0, 0.0), self.norm_eps)
         start_small(model)
         return model
 
@@ -72,7 +72,7 @@ class StageSearch:
         self.number, self.build, self.settings, self.folder = number, build, settings, folder
         self.train, self.dev = train, dev
         self.blocks = tuple(blocks)
-        sizes = np.array([sum(part.parameters for part in block_parts(build.shape, block)) for block in blocks], float)
+        sizes = np.array([build.shape.layer_parameters(block) for block in blocks], float)
         costs = [sizes, *([latencies] if latencies is not None else [])]
         make = quantile_buckets if settings.bucketing == "quantile" else fixed_buckets
         self.population = Population(self.blocks, make(costs, settings.buckets))
@@ -165,7 +165,7 @@ class StageSearch:
         state = self.model.state_dict()
         small.load_state_dict({name: state[name] for name in small.state_dict()})
         targets = torch.cat([batch.targets for batch in batches])
-        return StageResult(small, MixedStage(blocks), losses, float(targets.var(0, correction=0).mean()), self._told())
+        return StageResult(small, blocks, losses, float(targets.var(0, correction=0).mean()), self._told())
 
     def _keep_best(self) -> None:
         """The paper's search without shrinking: a sample of each bucket is scored once, when all is trained."""

@@ -20,7 +20,9 @@ from torch.nn import functional as F
 
 from gearshift.errors import InputError
 from gearshift.runtime.files.atomic import require_replaceable
-from gearshift.runtime.space.mixed import MixedSubnet, mixed_space
+from gearshift.runtime.space.blocks import Block
+from gearshift.runtime.space.space import block_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.interrupted import claim, fixed_settings
@@ -37,8 +39,6 @@ from gearshift.trainer.nasbert.teacher import TaughtRows, TeacherEncoder, bounda
 
 Loss = Callable[[Batch, int], Tensor]
 """Of a batch and a seed for what is masked of it."""
-
-
 MASK_TOKENS = ("[MASK]", "<mask>")
 
 
@@ -48,20 +48,20 @@ class Student(nn.Module):
     def __init__(self, net: MixedModel, hidden: int, *, masked: bool) -> None:
         super().__init__()
         self.net = net
-        widths = [stage.options[0].hidden for stage in net.space.stages]
+        widths = [block.hidden for block in net.full.layers]
         self.projections = nn.ModuleList([] if masked else (nn.Linear(width, hidden) for width in widths))
         words, width = net.embeddings.word.weight.shape
         self.masked = MaskedHead(widths[-1], words, width, net.norm_eps) if masked else None
         start_small(self)
 
     @property
-    def subnet(self) -> MixedSubnet:
+    def subnet(self) -> Subnet[Block]:
         """The net itself."""
-        return self.net.space.subnet([0] * len(self.net.space.stages))
+        return self.net.full
 
 
 def train_net(
-    subnet: MixedSubnet,
+    subnet: Subnet[Block],
     teacher: TeacherEncoder,
     texts: Sequence[Path],
     settings: NetSettings,
@@ -77,10 +77,10 @@ def train_net(
     require_replaceable(out, marker=MIXED)
     shape = teacher.checkpoint.model.shape
     boundaries = boundaries_of(shape.layers, settings.block_layers)
-    if len(subnet.blocks) != len(boundaries) - 1:
+    if len(subnet.layers) != len(boundaries) - 1:
         raise InputError(
             f"net {subnet.name}: expected {len(boundaries) - 1} blocks, one for {settings.block_layers} layers of the "
-            f"teacher each, got {len(subnet.blocks)}"
+            f"teacher each, got {len(subnet.layers)}"
         )
     corpus = read_corpus(
         texts,
@@ -121,20 +121,20 @@ def train_net(
     return load_mixed_run(out)
 
 
-def _make(subnet: MixedSubnet, teacher: TeacherEncoder, settings: NetSettings) -> Student:
+def _make(subnet: Subnet[Block], teacher: TeacherEncoder, settings: NetSettings) -> Student:
     model = teacher.checkpoint.model
     bridged = bridged_shape(model.shape)
     shape = dataclasses.replace(bridged, bridge=0, embedding=settings.embedding)
     dropout = Dropout(settings.dropout, settings.dropout)
     head = Head("embedding", pooling=model.head.pooling)
-    net = MixedModel(mixed_space(shape, [subnet]), 0, head=head, dropout=dropout, norm_eps=model.norm_eps)
+    net = MixedModel(block_space(shape, [subnet]), 0, head=head, dropout=dropout, norm_eps=model.norm_eps)
     student = Student(net, model.shape.hidden, masked=settings.objective == "masked")
     if settings.embeddings_from == "teacher":
         take_embeddings(net.embeddings, model.embeddings)
     return student
 
 
-def _identity(subnet: MixedSubnet, teacher: TeacherEncoder, corpus: Corpus, settings: NetSettings) -> dict[str, Any]:
+def _identity(subnet: Subnet[Block], teacher: TeacherEncoder, corpus: Corpus, settings: NetSettings) -> dict[str, Any]:
     """What must be the same for an interrupted training to go on."""
     return {
         "settings": fixed_settings(settings.to_dict()),
@@ -149,7 +149,7 @@ def _hidden_losses(
 ) -> tuple[Loss, Loss]:
     """The mean over the blocks of the squared error behind each over the variance of what the teacher gives there."""
     texts = read_states(teacher, corpus, settings.block_layers, folder)
-    spread = _spread(texts[1], len(student.subnet.blocks))
+    spread = _spread(texts[1], len(student.subnet.layers))
 
     def of(text: TaughtRows) -> Loss:
         def loss(batch: Batch, seed: int) -> Tensor:

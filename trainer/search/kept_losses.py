@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gearshift.errors import StorageError
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import EncodedRows
 
 

@@ -9,45 +9,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet
-from gearshift.runtime.space.shape import EncoderShape, layer_macs
+from gearshift.runtime.space.parts import attention_part, ffn_part
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Option
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid, uniform_subnet
-from gearshift.runtime.tables.block import BlockTables, Estimate
-from gearshift.runtime.tables.layer_latency import BlockLatency
+from gearshift.runtime.tables.latency import LatencyPredictor
+from gearshift.runtime.tables.layer_latency import LayerLatency
 from gearshift.runtime.tables.limits import Limits
+from gearshift.runtime.tables.tables import Estimate, Tables
 
 TOKENS = 64
 """Length of text that the devices are imagined with."""
-
 
 KINDS = {"even": (1.0, 1.0, 0.0), "slow attention": (4.0, 1.0, 0.0), "slow feed-forward": (1.0, 4.0, 0.0),
          "slow call": (1.0, 1.0, 0.5)}  # fmt: skip
 """Kind of device -> time of a MAC in attention, of one in the FFN, and of a layer whatever its size, as a share of
 what the full layer's MACs take. Which of them a device is like is found out there."""
 
-
 LEVELS = 40
-
-
 RANKS = (1, 3, 10)
 """Candidates are the best at so many sizes on each kind of device; where these are too few, the best 3, then 10."""
 
-
 CUT_TOLERANCE = 0.02
 """Cuts are left out as long as the loss increase of the best subnets rises by no more than this share, on average."""
-
 
 CUT_LEVELS = 16
 """Sizes at which cuts are judged."""
 
 
-def kinds_of_device(shape: EncoderShape) -> dict[str, BlockLatency]:
+def kinds_of_device(shape: EncoderShape) -> dict[str, LatencyPredictor]:
     """Imagined devices on which subnets rank differently; times in billions of MACs."""
-    head = layer_macs(shape, 1, 0, TOKENS) / 1e9
-    neuron = layer_macs(shape, 0, 1, TOKENS) / 1e9
+    head = attention_part(shape.hidden, shape.head_size).macs(TOKENS) / 1e9
+    neuron = ffn_part(shape.hidden, 1).macs(TOKENS) / 1e9
     layer = shape.heads * head + shape.neurons * neuron
     return {
-        name: BlockLatency(
+        name: LayerLatency(
             shape, "fp32", "imagined", 1, (TOKENS,), (0.0,), ((layer * call, head * attention, neuron * ffn),), {}
         )
         for name, (attention, ffn, call) in KINDS.items()
@@ -55,20 +52,18 @@ def kinds_of_device(shape: EncoderShape) -> dict[str, BlockLatency]:
 
 
 Floats = NDArray[np.float64]
-
-
-Devices = Mapping[str, BlockLatency]
+Devices = Mapping[str, LatencyPredictor]
 """Kind of device, imagined or measured, -> its latencies."""
 
 
-def best_by_size(tables: BlockTables, device: BlockLatency, levels: int, *, each: int = 1) -> list[Estimate]:
+def best_by_size(tables: Tables, device: LatencyPredictor, levels: int, *, each: int = 1) -> list[Estimate]:
     """The `each` subnets of least summed loss at `levels` latencies from the smallest subnet's to the largest's."""
     limits = _latencies(tables, device, levels, _least(tables, device))
     found = (tables.best(Limits(latency_ms=float(limit), length=TOKENS), device, count=each) for limit in limits)
     return [one for several in found for one in several]
 
 
-def few_cuts(tables: BlockTables, *, smallest: Subnet | None = None, tolerance: float = CUT_TOLERANCE) -> BlockTables:
+def few_cuts(tables: Tables, *, smallest: Subnet | None = None, tolerance: float = CUT_TOLERANCE) -> Tables:
     """The tables without the options whose absence costs little: each cut of a layer is paid for in every call.
 
     One by one, the least needed first, while the loss increase of the best subnet of a size rises by the share
@@ -83,14 +78,14 @@ def few_cuts(tables: BlockTables, *, smallest: Subnet | None = None, tolerance: 
     start = max(_least(tables, device), device.predict(smallest, TOKENS) - device.fixed(TOKENS))
     limits = _latencies(tables, device, CUT_LEVELS, start)
 
-    def increases(tried: BlockTables) -> Floats:
+    def increases(tried: Tables) -> Floats:
         return np.array([_least_loss(tried, device, float(limit)) for limit in limits]) - tables.fixed.loss
 
     first = increases(tables)
     scale = np.maximum(first, np.median(first) / 10)  # that of the largest sizes is next to nothing
     counted = scale > 0
 
-    def rise(tried: BlockTables) -> float:
+    def rise(tried: Tables) -> float:
         return float(np.mean((increases(tried) - first)[counted] / scale[counted])) if counted.any() else 0.0
 
     options = [
@@ -106,7 +101,7 @@ def few_cuts(tables: BlockTables, *, smallest: Subnet | None = None, tolerance: 
     return tables
 
 
-def candidates(tables: BlockTables, count: int, devices: Devices | None = None) -> dict[Subnet, Estimate]:
+def candidates(tables: Tables, count: int, devices: Devices | None = None) -> dict[Subnet, Estimate]:
     """`count` subnets that are among the best at some size on some kind of device; fewer where there are no more.
 
     The kinds are those of `kinds_of_device` unless given.
@@ -180,41 +175,38 @@ def _front(costs: Mapping[Subnet, float], losses: Mapping[Subnet, float]) -> lis
     return front
 
 
-def _times(tables: BlockTables, device: BlockLatency) -> list[list[float]]:
+def _times(tables: Tables, device: LatencyPredictor) -> list[list[float]]:
     """Of every option of every stage."""
     shape = tables.space.shape
     return [
-        [device.part(option.layers, TOKENS, shape, first=stage.first) for option in stage.options]
+        [device.layers(option.layers, TOKENS, first=stage.first, of=shape.layers) for option in stage.options]
         for stage in tables.space.stages
     ]
 
 
-def _least(tables: BlockTables, device: BlockLatency) -> float:
+def _least(tables: Tables, device: LatencyPredictor) -> float:
     """The time of the smallest subnet's layers: one of them runs at least."""
     times = _times(tables, device)
     return max(sum(map(min, times)), min(time for stage in times for time in stage if time > 0))
 
 
-def _latencies(tables: BlockTables, device: BlockLatency, levels: int, least: float) -> Floats:
+def _latencies(tables: Tables, device: LatencyPredictor, levels: int, least: float) -> Floats:
     """(levels,) latencies from that of layers that take `least` to that of the largest subnet, each a hair more."""
     full = sum(map(max, _times(tables, device)))
     limits: Floats = device.fixed(TOKENS) + np.geomspace(least * (1 + 1e-6), full * (1 + 1e-6), levels)
     return limits
 
 
-def _least_loss(tables: BlockTables, device: BlockLatency, latency_ms: float) -> float:
+def _least_loss(tables: Tables, device: LatencyPredictor, latency_ms: float) -> float:
     """Of the subnets that take no longer; infinite where there is none."""
     if _least(tables, device) + device.fixed(TOKENS) > latency_ms:
         return math.inf
     return tables.best(Limits(latency_ms=latency_ms, length=TOKENS), device)[0].loss
 
 
-def _without(tables: BlockTables, place: int, option: Option) -> BlockTables:
+def _without(tables: Tables, place: int, option: Option) -> Tables:
     """The tables without one option of one stage."""
-    old = tables.space.stages[place]
-    kept = [index for index, one in enumerate(old.options) if one != option]
-    stages = list(tables.space.stages)
-    stages[place] = Stage(old.first, tuple(old.options[index] for index in kept))
-    rows = list(tables.rows)
-    rows[place] = tuple(tables.rows[place][index] for index in kept)
-    return BlockTables(**{**vars(tables), "space": Space(tables.space.shape, tuple(stages)), "rows": tuple(rows)})
+    stages = tables.space.stages
+    return tables.thinned(
+        [[n for n, one in enumerate(s.options) if at != place or one != option] for at, s in enumerate(stages)]
+    )

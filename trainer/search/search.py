@@ -25,10 +25,12 @@ from tqdm import tqdm
 from gearshift.errors import InputError, UnknownSubnetError
 from gearshift.runtime.bundle.manifest import MACS_TOKENS
 from gearshift.runtime.files.atomic import replace_file, sha256_of
-from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Option, Space, Stage
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import subnet_name, uniform_subnet
-from gearshift.runtime.tables.block import TABLES, BlockTables, make_tables, save_tables
+from gearshift.runtime.tables.tables import Tables, make_tables
+from gearshift.runtime.tables.tables_file import TABLES, save_tables
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.learning.devices import training_device
@@ -40,8 +42,6 @@ from gearshift.trainer.search.kept_losses import KeptLosses, rows_hash
 from gearshift.trainer.search.pool import Devices, candidates, choose_pool, few_cuts
 
 BATCH_SIZE = 64
-
-
 UNFINISHED = "search.partial"
 """Where an interrupted search left its losses, in the run directory."""
 
@@ -96,7 +96,7 @@ class PoolMember:
 class SearchReport:
     """What a search found."""
 
-    tables: BlockTables
+    tables: Tables
     pool: tuple[PoolMember, ...]
     metric: str
     test_rows: int
@@ -137,7 +137,7 @@ def search_space(
     return Space(shape, tuple(stages))
 
 
-def measure_tables(scorer: Scorer, space: Space, *, supernet: str, rows: int) -> BlockTables:
+def measure_tables(scorer: Scorer, space: Space, *, supernet: str, rows: int) -> Tables:
     """The tables of a space: every option of every stage alone, all else full. Shows a bar on a terminal."""
     full = Subnet(((space.shape.heads, space.shape.neurons),) * space.shape.layers)
     base = scorer(full)
@@ -167,12 +167,15 @@ def search_run(
     `rescored`: candidates whose real loss is measured, besides the uniform subnets that were trained. `devices`: those
     that candidates are to be good on, imagined ones of several kinds unless given. The same run and rows give the same
     files. Interrupted, a search keeps the losses that it measured in the run directory, and reads them again. Raises
-    InputError for numbers out of range, StorageError where the files cannot be written.
+    InputError for numbers out of range, ProfileError for devices that timed another encoder, StorageError where the
+    files cannot be written.
     """
     if not 1 <= pool <= rescored:
         raise InputError(f"pool: expected 1 to {rescored} subnets, as many as are scored, got {pool}")
     checkpoint = run.checkpoint
     model, shape = checkpoint.model, checkpoint.model.shape
+    for device in (devices or {}).values():
+        device.require(shape)
     chosen_widths = tuple(widths or run.facts.get("settings", {}).get("widths", ()))
     if not chosen_widths:
         raise InputError(f"{run.path}: does not say with which widths it was trained; name them (--widths 1,.5)")
@@ -218,7 +221,7 @@ def search_run(
     )
 
 
-def summed(tables: BlockTables, subnet: Subnet) -> float | None:
+def summed(tables: Tables, subnet: Subnet) -> float | None:
     """The summed loss of a subnet; None where the tables do not have it."""
     try:
         return tables.loss(subnet)

@@ -19,7 +19,6 @@ from gearshift.runtime.bundle.bundle import Bundle
 NEEDED_MB = 300
 """Memory that the probe may take at fp32: its weights on disk in the page cache, as read and as packed."""
 
-
 CHECKED_SUBNETS = 6
 
 

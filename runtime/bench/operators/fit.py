@@ -14,10 +14,8 @@ from gearshift.runtime.bench.operators.trace import Traced
 
 Array = NDArray[np.float64]
 
-
 LEAST_US = 3.0
 """Errors of shorter operators count as if they took so long: the tracer counts whole microseconds."""
-
 
 METHOD = (
     "median of each operator and shape in ONNX Runtime's profiler, non-negative least squares of relative errors; "

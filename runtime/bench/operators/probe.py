@@ -25,24 +25,18 @@ from gearshift.runtime.inference.session import session_options
 LENGTHS = (16, 48, 128)
 """Tokens of the texts that the operators are timed with."""
 
-
 Case = tuple[int, bool]
 """Tokens, and whether the layers run: without them what is left is small operators and the way between them."""
 
-
 CASES: tuple[Case, ...] = tuple((length, layers) for length in LENGTHS for layers in (True, False))
-
 
 FEWEST_ROUNDS = 3
 """Calls of each case that are traced, and that are timed whole, at least."""
 
-
 OPTIONS = {"graph_optimization_level": "disable"}
-
 
 MOST_ROUNDS = 10
 """Every traced call leaves some 150 kB of events to be read."""
-
 
 Inputs = dict[str, NDArray[Any]]
 

@@ -18,28 +18,18 @@ from gearshift.errors import BundleError
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.elastic import Choice
+from gearshift.runtime.space.space import Choice
 
 Cell = tuple[Choice, int]
 """A choice, and the tokens of a text."""
-
-
 Shape = tuple[int, ...]
-
-
 HeadSize = Callable[[int], int]
 """Hidden size of a layer -> dimensions of one head."""
 
-
 PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
-
-
 ATTENTIONS = ("Attention", "QAttention")
-
-
 CONTAINERS = ("If",)
 """Hold other operators, which are events of their own and end before them."""
-
 
 END_OF_CALL = "model_run"
 """The event that follows those of a call."""

@@ -12,7 +12,6 @@ from gearshift.commands.bundle import compressed, description, megabytes, pool_t
 from gearshift.commands.options import add_columns, columns_of, command, names, precisions
 from gearshift.commands.output import progress_line, show
 from gearshift.drawing.numbers import millions
-from gearshift.errors import InputError
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, PRECISIONS
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from gearshift.export.vocabulary import VocabularyReport
     from gearshift.runtime import Bundle
     from gearshift.trainer.data.splits import DataSet
-    from gearshift.trainer.nasbert.run import AnyRun
+    from gearshift.trainer.model.checkpoint import Run
 
 
 LISTED_SUBNETS = 16
@@ -99,7 +98,6 @@ def _add_graph(parser: argparse.ArgumentParser) -> None:
 def export(options: argparse.Namespace) -> int:
     """Write a bundle and show the measurements made on the way."""
     from gearshift.export.pipeline import export_bundle
-    from gearshift.trainer.model.checkpoint import Run
     from gearshift.trainer.model.run_data import read_run_data
     from gearshift.trainer.nasbert.run import load_any_run
 
@@ -123,7 +121,7 @@ def export(options: argparse.Namespace) -> int:
             progress=progress,
         )
         static: dict[str, float] = {}
-        if chosen and isinstance(run, Run):
+        if chosen:
             from gearshift.export.portable import export_portable
 
             static = export_portable(run, portable, data.splits["test"], chosen, progress=progress)
@@ -219,28 +217,19 @@ def _extract(options: argparse.Namespace) -> int:
     return 0
 
 
-def _layers_per_stage(options: argparse.Namespace, run: AnyRun) -> int:
-    """Return the number of layers that are switched together; blocks of mixed operations are stages already."""
-    from gearshift.trainer.model.checkpoint import Run
-
-    if not isinstance(run, Run):
-        return 1
+def _layers_per_stage(options: argparse.Namespace, run: Run[Any, Any]) -> int:
+    """Return the number of layers that are switched together."""
     granularity = options.granularity or ("pool" if len(run.subnets) <= LISTED_SUBNETS else "layer")
-    return {"layer": 1, "block": int(options.block_layers), "pool": run.checkpoint.model.shape.layers}[granularity]
+    return {"layer": 1, "block": int(options.block_layers), "pool": run.depth}[granularity]
 
 
-def _portable(options: argparse.Namespace, run: AnyRun) -> tuple[tuple[str, ...], Path]:
+def _portable(options: argparse.Namespace, run: Run[Any, Any]) -> tuple[tuple[str, ...], Path]:
     """Return the subnets to write as static models, none by default, and their directory; a refusal comes before the
     long work."""
     target = options.output.with_name(f"{options.output.name}.portable")
     if options.portable is None:
         return (), target
-    from gearshift.trainer.model.checkpoint import Run
-
-    if not isinstance(run, Run):
-        raise InputError(
-            f"{run.path}: transformers has no form for mixed operations; leave --portable, or take --operators standard"
-        )
+    run.require_transformers()
     from gearshift.export.portable import checked_names, require_free
 
     chosen = checked_names(run, None if options.portable == ("all",) else options.portable)

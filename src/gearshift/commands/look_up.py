@@ -17,8 +17,10 @@ from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 
 if TYPE_CHECKING:
     from gearshift.runtime.space.shape import EncoderShape
-    from gearshift.runtime.tables.block import Estimate
-    from gearshift.runtime.tables.layer_latency import BlockLatency
+    from gearshift.runtime.tables.from_profile import latency_at
+    from gearshift.runtime.tables.latency import LatencyPredictor
+    from gearshift.runtime.tables.tables import Estimate
+    from gearshift.runtime.tables.tables_file import TABLES, load_tables
 
 
 def add(listed: Any) -> None:
@@ -41,14 +43,10 @@ def add(listed: Any) -> None:
 
 def look_up(options: argparse.Namespace) -> int:
     """Show the subnets of least summed loss within the limits."""
-    from gearshift.runtime.space.elastic import Space
-    from gearshift.runtime.tables.block import TABLES, load_tables
     from gearshift.runtime.tables.limits import Limits
 
     bundle = open_bundle(options.bundle)
     space = bundle.manifest.space
-    if not isinstance(space, Space):
-        raise InputError(f"{options.bundle}: expected the bundle of a supernet, found one of mixed operations")
     tables = load_tables(bundle.path / TABLES, shape=space.shape)
     limits = Limits(
         options.latency_ms, options.parameters, options.bytes, options.macs, options.length, options.precision
@@ -92,11 +90,10 @@ def _plain(one: Estimate, shape: EncoderShape, bundle: Bundle, precision: str) -
     }
 
 
-def _latency(options: argparse.Namespace, bundle: Bundle) -> BlockLatency | None:
+def _latency(options: argparse.Namespace, bundle: Bundle) -> LatencyPredictor | None:
     """Read the latencies of a device at the fewest threads that were measured; None if they are not needed."""
     from gearshift.runtime.profiles.own import find_profile
     from gearshift.runtime.profiles.store import this_device
-    from gearshift.runtime.tables.from_profile import block_latencies
 
     path = options.profile
     if path is None:
@@ -111,11 +108,4 @@ def _latency(options: argparse.Namespace, bundle: Bundle) -> BlockLatency | None
                 "all the same with --profile"
             )
         path = found.path
-    known = block_latencies(path, bundle)
-    latencies = [one for one in known.values() if one.precision == options.precision]
-    if not latencies:
-        raise ProfileError(
-            f"{path}: expected a {options.precision} table of {options.bundle}, found {'; '.join(known)}; measure it "
-            f"with `gearshift bench {options.bundle}`"
-        )
-    return min(latencies, key=lambda one: one.threads)
+    return latency_at(path, bundle, options.precision)

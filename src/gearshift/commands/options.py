@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 GOES_ON = "; the same command goes on from where it last saved"
 """Addition to the message on interruption, for a command that saves as it goes."""
 
-
 COLUMNS = ("text_column", "pair_column", "label_column")
 
 

@@ -6,14 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from gearshift.commands.options import (
-    GOES_ON,
-    add_columns,
-    add_settings,
-    columns_of,
-    command,
-    given,
-)
+from gearshift.commands.options import GOES_ON, add_columns, add_settings, columns_of, command, given
 from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import percent
 from gearshift.trainer.dynabert.settings import Recovery

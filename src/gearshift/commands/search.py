@@ -12,7 +12,8 @@ from gearshift.drawing.numbers import millions, percent
 from gearshift.errors import InputError
 
 if TYPE_CHECKING:
-    from gearshift.runtime.tables.layer_latency import BlockLatency
+    from gearshift.runtime.tables.from_profile import latencies
+    from gearshift.runtime.tables.latency import LatencyPredictor
     from gearshift.trainer.search.search import SearchReport
 
 
@@ -99,13 +100,12 @@ def _pool_table(report: SearchReport) -> list[str]:
     return table(header, rows)
 
 
-def _devices(options: argparse.Namespace) -> dict[str, BlockLatency] | None:
+def _devices(options: argparse.Namespace) -> dict[str, LatencyPredictor] | None:
     """Read the latencies of the device that a pool is for; None if no device is given."""
     if options.profile is None and options.measured is None:
         return None
     if options.profile is None or options.measured is None:
         raise InputError("search: expected both --profile and --measured, the bundle that it was measured with")
     from gearshift.runtime import open_bundle
-    from gearshift.runtime.tables.from_profile import block_latencies
 
-    return block_latencies(options.profile, open_bundle(options.measured))
+    return latencies(options.profile, open_bundle(options.measured))

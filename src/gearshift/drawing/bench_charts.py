@@ -11,7 +11,6 @@ from gearshift.runtime.policy.ladder import Candidate, pareto
 SHOWN = 6
 """Number of subnets of a ladder that get a line of their own."""
 
-
 LABELLED = 5
 """Number of points of a Pareto front that get a name."""
 

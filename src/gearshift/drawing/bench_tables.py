@@ -17,13 +17,10 @@ from gearshift.runtime.bench.result import Calibration, Measured
 DEADLINES_MS = (5, 10, 20, 50, 100, 200, 500, 1000)
 """Deadlines in ms that are tabulated unless one is given, up to the first that all subnets keep."""
 
-
 ESTIMATED = "estimated"
-
 
 COMPARED = 3
 """Number of subnets shown in a comparison of devices, from the most accurate to the fastest."""
-
 
 LISTED = 24
 """Size of the largest pool that a terminal shows whole."""

@@ -16,18 +16,12 @@ from gearshift.runtime.sensors.sensors import Sensors
 REFRESH_S = 0.3
 """Time in seconds between two redraws: about three a second can be read and cost next to nothing."""
 
-
 WINDOW_S = 10.0
 """Length in seconds of the window that latencies and subnets are shown for."""
-
-
 KEPT = 4096
 """Most requests in the window: memory is bounded at any rate."""
 
-
 BAR = 30
-
-
 ROWS = 6
 """Number of subnets with a bar of their own; the rest share one."""
 

@@ -15,7 +15,6 @@ from gearshift.runtime.serving.record import RequestRecord
 BINS = 40
 """Number of equal parts of the time over which shares of deadlines are taken."""
 
-
 PAUSE_S = 5.0
 """Longest time in seconds without a request that a line is drawn across."""
 

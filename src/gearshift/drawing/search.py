@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gearshift.drawing.figure import check_format, plt, save_figure
-from gearshift.runtime.space.mixed import block_parts
 
 if TYPE_CHECKING:
-    from gearshift.runtime.tables.layer_latency import BlockLatency
-    from gearshift.runtime.tables.mixed import MixedTables
-    from gearshift.runtime.tables.operation_latency import OperationLatency
+    from gearshift.runtime.space.blocks import Block, BlockShape
+    from gearshift.runtime.tables.latency import LatencyPredictor
+    from gearshift.runtime.tables.tables import Tables
     from gearshift.trainer.search.search import SearchReport
 
 
@@ -22,7 +21,7 @@ TOKENS = 64
 """Length in tokens of the text whose latency is drawn."""
 
 
-def plot_search(report: SearchReport, path: Path, devices: Mapping[str, BlockLatency] | None = None) -> None:
+def plot_search(report: SearchReport, path: Path, devices: Mapping[str, LatencyPredictor] | None = None) -> None:
     """Plot the block tables of a supernet and its pool, as PNG or SVG by the name's suffix.
 
     With latencies, the pool is also drawn over those of the first of `devices`.
@@ -93,10 +92,10 @@ def _scatter(axes: Any, sizes: list[float], values: list[float], uniform: list[b
 
 
 def plot_blocks(
-    tables: MixedTables,
+    tables: Tables[Block, BlockShape],
     history: Sequence[Sequence[dict[str, Any]]],
     path: Path,
-    latency: OperationLatency | None = None,
+    latency: LatencyPredictor[Block] | None = None,
 ) -> None:
     """Plot the buckets of each stage while they shrink, and the losses of the remaining blocks over their sizes, and
     over latencies if a device is given; as PNG or SVG by the name's suffix."""
@@ -107,12 +106,13 @@ def plot_blocks(
     for number, (rounds, rows) in enumerate(zip(history, tables.rows, strict=True)):
         _draw_buckets(grid[0][number], rounds)
         grid[0][number].set_title(f"stage {number}: {rounds[0]['blocks']} blocks, {len(rows)} left", loc="left")
-        sizes = [sum(part.parameters for part in block_parts(tables.shape, row.block)) / 1e6 for row in rows]
+        blocks = list(tables.space.options_of(number))
+        sizes = [row.parameters / 1e6 for row in rows]
         panels = [(grid[1][number], sizes, "parameters of a block, millions")]
         if latency is not None:
-            times = [latency.block(row.block, TOKENS) for row in rows]
+            times = [latency.layers((block,), TOKENS, first=number, of=width) for block in blocks]
             panels.append((grid[2][number], times, f"latency of a block, {TOKENS} tokens, ms"))
-        hidden = [row.block.hidden for row in rows]
+        hidden = [block.hidden for block in blocks]
         for axes, values, label in panels:
             points = axes.scatter(values, [row.loss for row in rows], c=hidden, cmap="viridis", s=18)
             axes.set(xlabel=label, ylabel="error / variance of the teacher's states")

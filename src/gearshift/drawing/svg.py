@@ -11,25 +11,18 @@ from typing import Literal
 WIDTH, HEIGHT = 360, 250
 """Size of a chart in its own units: at the width of a phone a unit is about a pixel, and text is legible."""
 
-
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 26, 38
 """Margins of a chart, in its own units."""
 
-
 COLOURS = ("#1f6feb", "#d2691e", "#2e8b57", "#8b3fa8", "#b8860b", "#c2185b", "#607080", "#00838f")
-
-
 FONT = 11
-
 
 MARKED = 3.0
 """Greatest factor by which a vertical line may lie beyond the points; further out it is omitted, as it would squeeze
 them together."""
 
-
 TICKS = 5
 """Approximate number of labels on an axis."""
-
 
 Point = tuple[float, float]
 

@@ -13,15 +13,13 @@ from gearshift.export.checks.guard import LARGE_BYTES, check_packed
 from gearshift.export.graph.elastic import write_elastic_graph
 from gearshift.export.graph.segments import Array
 from gearshift.export.pipeline import ExportReport
-from gearshift.runtime.space.elastic import layer_space
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import layer_space
 from gearshift.runtime.space.uniform import uniform_grid
 from tests.export.cases import branches
 from tests.trainer.tiny import random_model
 
 WEIGHT = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
-
-
 SHAPE = EncoderShape(layers=2, hidden=64, heads=4, neurons=128, vocabulary=50, positions=16, types=2)
 
 

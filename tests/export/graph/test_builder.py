@@ -10,11 +10,7 @@ import pytest
 from gearshift.export.graph.builder import ALIGNMENT, EXTERNAL_FROM_BYTES, GraphBuilder, Scope
 
 LARGE = np.arange(96, dtype=np.float32).reshape(2, 48)
-
-
 OTHER = -np.arange(65, dtype=np.float32)
-
-
 SMALL = np.array([1.5, -2], np.float32)
 
 

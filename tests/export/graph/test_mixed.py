@@ -15,7 +15,9 @@ import torch
 from gearshift.export.checks.guard import check_packed
 from gearshift.export.graph.elastic import write_elastic_graph
 from gearshift.export.graph.segments import Array
-from gearshift.runtime.space.mixed import MixedSpace, MixedSubnet
+from gearshift.runtime.space.blocks import Block, BlockSubnet
+from gearshift.runtime.space.space import BlockSpace
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.model.elastic import Head
 from gearshift.trainer.nasbert.model import MixedModel
 from tests.export.cases import LENGTHS, TOLERANCE, branches, run
@@ -23,15 +25,14 @@ from tests.trainer.nasbert.tiny import lone_space, random_mixed, shared_space
 from tests.trainer.tiny import random_batch
 
 SPACES = {"shared": shared_space(), "lone": lone_space(), "lone, as wide as its embeddings": lone_space(embedding=16)}
-
-
 HEADS = {"classification": Head(), "token-classification": Head("token-classification")}
 
 
-def subnets_of(space: MixedSpace) -> list[MixedSubnet]:
+def subnets_of(space: BlockSpace) -> list[Subnet[Block]]:
     """Every block of every stage, each in a subnet or two."""
     longest = max(len(stage.options) for stage in space.stages)
-    return [space.subnet([number % len(stage.options) for stage in space.stages]) for number in range(longest)]
+    choices = ([number % len(stage.options) for stage in space.stages] for number in range(longest))
+    return [BlockSubnet(space.subnet(choice).layers) for choice in choices]
 
 
 def session_of(path: Path, level: str = "DISABLE") -> ort.InferenceSession:
@@ -57,7 +58,7 @@ def write(path: Path, model: MixedModel, precision: str, operators: str = "fast"
 
 
 @torch.no_grad()
-def expected(model: MixedModel, subnet: MixedSubnet, lengths: list[int]) -> Array:
+def expected(model: MixedModel, subnet: Subnet[Block], lengths: list[int]) -> Array:
     return np.asarray(model(random_batch(lengths), subnet).logits.numpy())
 
 

@@ -10,31 +10,19 @@ from gearshift.export.graph.builder import GraphBuilder
 from gearshift.export.graph.operators import RECIPES
 from gearshift.export.graph.segments import Array, LayerSegments, cut_layer
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, PRECISIONS
-from gearshift.runtime.space.elastic import Option, Space, Stage
+from gearshift.runtime.space.space import Option, Space, Stage
 from tests.export.int8_oracle import attention, gelu, quantized_matmul
 from tests.trainer.tiny import SHAPE, random_model
 
 STEP = 2**-6
-
-
 WEIGHTS = {name: tensor.numpy() for name, tensor in random_model().state_dict().items()}
-
-
 ALL = Option(((4, 64),))
-
-
 SPACES = {
     1: Space(SHAPE, tuple(Stage(layer, (ALL,)) for layer in range(4))),
     3: Space(SHAPE, tuple(Stage(layer, (ALL, Option(((1, 5),)), Option(((2, 40),)))) for layer in range(4))),
 }
-
-
 MASK = np.array([[1] * 6, [1] * 2 + [0] * 4])
-
-
 GRID_VALUES = np.random.default_rng(0).integers(-200, 200, (2, 6, SHAPE.hidden))
-
-
 HIDDEN = GRID_VALUES * STEP
 
 

@@ -6,8 +6,6 @@ import pytest
 from gearshift.export.graph.quantize import WEIGHT_BITS, quantize
 
 MATRIX = np.random.default_rng(0).normal(size=(48, 20)).astype(np.float32) * np.geomspace(1e-3, 1e3, 20)
-
-
 MATRIX = MATRIX.astype(np.float32)
 
 

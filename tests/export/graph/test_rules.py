@@ -234,8 +234,6 @@ SHARED = {"Sum", "LayerNormalization", "Add", "Gather", "Slice", "Shape", "Cast"
     "Identity",
     "Equal",
 }
-
-
 CHOSEN = {
     "fp32": {"Attention", "MatMul", "BiasGelu"},
     "int8": {"DynamicQuantizeLinear", "QAttention", "DynamicQuantizeMatMul", "MatMulIntegerToFloat", "Gelu", "Mul"},

@@ -4,16 +4,13 @@ import numpy as np
 import pytest
 
 from gearshift.export.graph.segments import Array, LayerSegments, cut_layer
-from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet, layer_space
+from gearshift.runtime.space.space import Option, Space, Stage, layer_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from tests.trainer.tiny import SHAPE, random_model
 
 WEIGHTS = {name: tensor.numpy() for name, tensor in random_model().state_dict().items()}
-
-
 WHOLE = ((4, 64),)
-
-
 SPACES = {
     "uniform": layer_space(SHAPE, list(uniform_grid(SHAPE).values())),
     "one piece": Space(SHAPE, tuple(Stage(layer, (Option(WHOLE),)) for layer in range(4))),

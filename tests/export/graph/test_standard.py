@@ -14,8 +14,9 @@ from onnx.reference import ReferenceEvaluator
 from gearshift.errors import ExportError
 from gearshift.export.graph.elastic import write_elastic_graph
 from gearshift.export.graph.segments import Array
-from gearshift.runtime.space.elastic import Subnet, cut_space
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import cut_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.model.elastic import Head
@@ -23,22 +24,11 @@ from tests.export.cases import branches, inputs_of
 from tests.trainer.tiny import random_batch, random_model
 
 SHAPE = EncoderShape(layers=3, hidden=32, heads=4, neurons=64, vocabulary=100, positions=20, types=2)
-
-
 MODEL = random_model(SHAPE)
-
-
 WEIGHTS = {name: tensor.numpy() for name, tensor in MODEL.state_dict().items()}
-
-
 SUBNETS = uniform_grid(SHAPE, (1.0, 0.5), (1.0, 0.5))
-
-
 LENGTHS = ([1], [20], [17, 1, 20, 2])
-
-
 STAGES = {"layer": 1, "block": 2, "pool": 3}
-
 
 TOLERANCE = {"fp32": 1e-5, "fp16": 0.01}
 """Of a logit, over the spread of the logits. fp16 keeps 11 bits, so that a value is off by 2**-12 = 0.00024 of itself,

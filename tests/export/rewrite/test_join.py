@@ -22,14 +22,13 @@ from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import SELF_TEST
 from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.elastic import Subnet, cut_space
+from gearshift.runtime.space.space import cut_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.checkpoint import Run
 
 PRECISIONS = ("fp32", "int8")
-
-
 NAMES = ("w100-d100", "w075-d075", "w050-d050", "w025-d100")
 
 

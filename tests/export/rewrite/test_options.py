@@ -15,7 +15,7 @@ from gearshift.export.rewrite.first_token import pick_first_early
 from gearshift.export.rewrite.join import join_segments
 from gearshift.export.rewrite.options import branches, keep_options, live, values_read
 from gearshift.export.rewrite.weights_file import lay_out
-from gearshift.runtime.space.elastic import cut_space
+from gearshift.runtime.space.space import cut_space
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.model.huggingface import load_model, read_config

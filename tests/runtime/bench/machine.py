@@ -14,7 +14,7 @@ from gearshift.runtime.bench.plan import Plan
 from gearshift.runtime.bench.result import Calibration
 from gearshift.runtime.bench.stopwatch import Sample, Stopwatch
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.space.elastic import Choice, Space
+from gearshift.runtime.space.space import Choice, Space
 
 LOOK_S = 0.001
 """That goes by between two looks at the clock."""

@@ -12,8 +12,8 @@ from gearshift.errors import BundleError
 from gearshift.runtime.bench.dedicated import BenchReport, Rival, granularity, run_bench
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.elastic import cut_space
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import cut_space
 from gearshift.runtime.space.uniform import uniform_grid
 
 SHAPE = EncoderShape(layers=4, hidden=32, heads=4, neurons=64, vocabulary=100, positions=32, types=2)

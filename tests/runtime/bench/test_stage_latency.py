@@ -9,23 +9,15 @@ import pytest
 from gearshift.errors import ProfileError
 from gearshift.runtime.bench.choices import Switches, designed_choices, random_choices
 from gearshift.runtime.bench.stage_latency import StageLatency, fit_stage_latency
-from gearshift.runtime.space.elastic import Choice, cut_space
-from gearshift.runtime.space.mixed import MixedShape, mixed_space, parse_subnet
+from gearshift.runtime.space.blocks import BlockShape, parse_subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Choice, block_space, cut_space
 from gearshift.runtime.space.uniform import uniform_grid
 
 SHAPE = EncoderShape(layers=6, hidden=64, heads=4, neurons=64, vocabulary=100, positions=64, types=2)
-
-
 ELASTIC = cut_space(SHAPE, list(uniform_grid(SHAPE).values()), 1)
-
-
 SPACE = Switches.of(ELASTIC)
-
-
 POOL = [ELASTIC.choice(subnet) for subnet in uniform_grid(SHAPE).values()]
-
-
 LENGTHS = (16, 64)
 
 
@@ -130,18 +122,18 @@ def test_there_are_no_more_unseen_choices_than_there_are() -> None:
 
 
 def test_a_space_of_mixed_operations_is_designed_and_fitted_alike() -> None:
-    shape = MixedShape(vocabulary=100, positions=32, types=2, embedding=32, head_size=16)
+    shape = BlockShape(vocabulary=100, positions=32, types=2, embedding=32, head_size=16)
     nets = [parse_subnet(name) for name in ("32MF-32S3F", "32FF-32MF", "32M-32S5")]
-    space = mixed_space(shape, nets)
+    space = block_space(shape, nets)
     switches, pool = Switches.of(space), [space.choice(net) for net in nets]
     design = designed_choices(switches, pool, 0)
-    cost = {block: 1.0 + place for place, block in enumerate(b for stage in space.stages for b in stage.options)}
+    blocks = [block for stage in range(space.length) for block in space.options_of(stage)]
+    cost = {block: 1.0 + place for place, block in enumerate(blocks)}
     seen = []
     for _ in range(60):
         choice = next(design)
-        blocks = space.subnet(choice).blocks
-        seen.append((choice, 16, 0.5 + sum(cost[block] for block in blocks)))
+        seen.append((choice, 16, 0.5 + sum(cost[block] for block in space.subnet(choice).layers)))
     fitted = fit_stage_latency(switches, seen)
     for choice in random_choices(switches, 6, 1, pool):
-        expected = 0.5 + sum(cost[block] for block in space.subnet(choice).blocks)
+        expected = 0.5 + sum(cost[block] for block in space.subnet(choice).layers)
         assert fitted.predict(choice, 16) == pytest.approx(expected, rel=0.03)

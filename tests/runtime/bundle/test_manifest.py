@@ -11,24 +11,17 @@ import pytest
 
 from gearshift.errors import InputError, SchemaError
 from gearshift.runtime.bundle.manifest import FileEntry, Manifest, PoolEntry
-from gearshift.runtime.space.elastic import layer_space
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import layer_space
 from gearshift.runtime.space.uniform import uniform_grid
 from tests.runtime.altered import set_field
 
 GOLDEN = Path(__file__).parents[2] / "data" / "golden-manifest.json"
 """The manifest below as version 1 of the schema writes it: reading it must work for ever."""
 
-
 SHAPE = EncoderShape(2, 8, 2, 16, 100, 32, 2)
-
-
 GRID = uniform_grid(SHAPE, widths=(1.0, 0.5), depths=(1.0, 0.5))
-
-
 SPACE = layer_space(SHAPE, list(GRID.values()))
-
-
 MANIFEST_VALUE = Manifest(
     name="gölden",
     task="classification",

@@ -32,7 +32,6 @@ PACKAGES: dict[str, Any] = {
     "tokenizers": SimpleNamespace(__version__="0.22.1"),
 }
 
-
 PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 MINIMUMS = dict(line.split(">=") for line in PROJECT["dependencies"])
 

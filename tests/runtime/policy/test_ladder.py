@@ -12,7 +12,7 @@ from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.engine import Engine
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.profiles.store import save_table
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.startup import Loaded
 
 NARROW_AND_SHALLOW = ("w100-d100", "w050-d100", "w100-d050", "w025-d100", "w050-d050")

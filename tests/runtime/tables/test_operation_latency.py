@@ -10,15 +10,11 @@ import pytest
 
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import ProfileError
-from gearshift.runtime.space.mixed import OPERATIONS, Block, MixedShape, MixedSubnet
+from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockShape, BlockSubnet
 from gearshift.runtime.tables.operation_latency import SWITCH_MS, OperationLatency, fit_operation_latency
 
-SHAPE = MixedShape(vocabulary=50, positions=128, types=2, embedding=48, head_size=8, bridge=16)
-
-
+SHAPE = BlockShape(vocabulary=50, positions=128, types=2, embedding=48, head_size=8, bridge=16)
 SIZES = (16, 32, 64)
-
-
 LENGTHS = (16, 64)
 
 
@@ -29,21 +25,21 @@ def true_latency() -> OperationLatency:
         for number, name in enumerate(OPERATIONS)
     }
     return OperationLatency(
-        8, 4, "fp32", "CPUExecutionProvider", 1, LENGTHS, (0.2, 0.5), ((0.05, 0.03), (0.06, 0.02)), times
+        SHAPE, "fp32", "CPUExecutionProvider", 1, LENGTHS, (0.2, 0.5), ((0.05, 0.03), (0.06, 0.02)), times
     )
 
 
-def subnets(repeated: int = 4) -> dict[str, MixedSubnet]:
+def subnets(repeated: int = 4) -> dict[str, BlockSubnet]:
     """As `export.operations_bundle` makes them."""
     ones = [Block(size, ("attention",)) for size in SIZES]
     several = [Block(size, (name,) * repeated) for size, name in itertools.product(SIZES, OPERATIONS)]
     pairs = [*((block, ones[0]) for block in (*several, *ones)), *((one, one) for one in ones)]
-    return {net.name: net for net in map(MixedSubnet, pairs)}
+    return {net.name: net for net in map(BlockSubnet, pairs)}
 
 
-def table_of(nets: Mapping[str, MixedSubnet]) -> LatencyTable:
+def table_of(nets: Mapping[str, BlockSubnet]) -> LatencyTable:
     known = true_latency()
-    times = {name: tuple(known.predict(net, SHAPE, length) for length in LENGTHS) for name, net in nets.items()}
+    times = {name: tuple(known.predict(net, length, shape=SHAPE) for length in LENGTHS) for name, net in nets.items()}
     return LatencyTable("00", "fp32", "CPUExecutionProvider", 1, LENGTHS, times, times, 3, "made up", "2026-01-31")
 
 
@@ -54,16 +50,16 @@ def test_what_operations_and_projections_take_is_found_again() -> None:
     assert found.fixed_ms == pytest.approx(known.fixed_ms)
     for mine, its in zip(found.projection_ms, known.projection_ms, strict=True):
         assert mine == pytest.approx(its)
-    lone = MixedShape(**{**SHAPE.to_dict(), "bridge": 0})
-    net = MixedSubnet((Block(16, ("attention", "ffn")), Block(32, ("conv5", "conv3"))))
+    lone = BlockShape(**{**SHAPE.to_dict(), "bridge": 0})
+    net = BlockSubnet((Block(16, ("attention", "ffn")), Block(32, ("conv5", "conv3"))))
     for length in (8, 16, 40, 64, 100):
-        assert found.predict(net, lone, length) == pytest.approx(known.predict(net, lone, length))
-    sums = sum(known.operation(b.hidden, name, 64) for b in net.blocks for name in b.operations)
+        assert found.predict(net, length, shape=lone) == pytest.approx(known.predict(net, length, shape=lone))
+    sums = sum(known.operation(b.hidden, name, 64) for b in net.layers for name in b.operations)
     projections = known.projection(48, 16, 64) + known.projection(16, 32, 64)
-    assert known.predict(net, lone, 64) == pytest.approx(known.fixed(64) + projections + sums)
+    assert known.predict(net, 64, shape=lone) == pytest.approx(known.fixed(64) + projections + sums)
     assert known.projection(16, 16, 64) == 0
     without = fit_operation_latency(SHAPE, subnets(), table_of(subnets()), switches=20)
-    assert found.predict(net, lone, 64) - without.predict(net, lone, 64) == pytest.approx(20 * SWITCH_MS)
+    assert found.predict(net, 64, shape=lone) - without.predict(net, 64, shape=lone) == pytest.approx(20 * SWITCH_MS)
 
 
 def test_nets_that_do_not_tell_operations_apart_are_refused() -> None:
@@ -81,12 +77,12 @@ def test_tables_and_operations_of_another_space_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("sizes", "told"),
-    [({"head_size": 16}, "heads of 16 and neurons of 4 x"), ({"expansion": 2}, "heads of 8 and neurons of 2 x")],
+    [({"head_size": 16}, "expected head_size 16, not 8"), ({"expansion": 2}, "expected expansion 2, not 4")],
 )
 def test_nets_with_other_heads_or_neurons_are_refused(sizes: dict[str, int], told: str) -> None:
     shape = replace(SHAPE, bridge=0, **sizes)
     with pytest.raises(ProfileError, match=told):
-        true_latency().predict(MixedSubnet((Block(16, ("attention",)),)), shape, 16)
+        true_latency().predict(BlockSubnet((Block(16, ("attention",)),)), 16, shape=shape)
 
 
 def test_of_a_net_that_answers_from_its_first_token_less_is_computed_from_its_last_look_on() -> None:
@@ -94,9 +90,9 @@ def test_of_a_net_that_answers_from_its_first_token_less_is_computed_from_its_la
     known, lone = true_latency(), replace(SHAPE, bridge=0)
 
     def last(*names: str) -> tuple[float, float]:
-        net = MixedSubnet((Block(16, ("ffn", "conv3")), Block(16, names)))
-        whole, first = (known.predict(net, lone, 64, first_only=one) for one in (False, True))
-        rest = known.predict(MixedSubnet((Block(16, ("ffn", "conv3")),)), lone, 64)
+        net = BlockSubnet((Block(16, ("ffn", "conv3")), Block(16, names)))
+        whole, first = (known.predict(net, 64, shape=lone, first_only=one) for one in (False, True))
+        rest = known.predict(BlockSubnet((Block(16, ("ffn", "conv3")),)), 64, shape=lone)
         return whole - rest, first - rest
 
     def each(name: str) -> float:

@@ -25,8 +25,6 @@ from tests.trainer.tiny import KEYWORDS, LABELS, make_data
 SETTINGS = DanSettings(
     table_parameters=16_000, width=16, hidden=8, longest=2, epochs=8, batch_size=8, table_lr=0.3, lr=0.02, dropout=0.0
 )
-
-
 DATA = make_data(train=300, test=60)
 
 

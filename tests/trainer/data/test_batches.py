@@ -18,11 +18,7 @@ from gearshift.trainer.data.rows import Row
 
 # The pad id is not 0, so a batch that is padded with zeros shows.
 VOCABULARY = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[PAD]": 3} | {f"w{number}": 4 + number for number in range(20)}
-
-
 LABELS = ("cold", "hot", "mild")
-
-
 BATCH_SIZE = 8
 
 

@@ -11,15 +11,11 @@ from gearshift.errors import DataError
 from gearshift.trainer.data.formats import SUFFIXES, Record, listed, read_records
 
 NAMES = ("sentence", "label")
-
-
 TABLE = (
     ("turn on the light", "on"),
     ('say "hello", please', "off"),
     ("café\u2028au lait", "off"),  # U+2028: a line separator that ends no line of a file
 )
-
-
 HEADER = "sentence\tlabel\n"
 
 

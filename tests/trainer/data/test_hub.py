@@ -33,8 +33,6 @@ def publish(folder: Path, features: dict[str, Any], **splits: list[dict[str, Any
 
 
 TEXTS = [{"text": f"text {number}", "label": number % 2} for number in range(40)]
-
-
 TEXT = {"text": datasets.Value("string"), "label": KINDS}
 
 
@@ -118,8 +116,6 @@ def glue(monkeypatch: pytest.MonkeyPatch, features: dict[str, Any], **splits: li
 
 
 PAIRS = [{"sentence1": f"a {number}", "sentence2": f"b {number}", "label": number % 2} for number in range(40)]
-
-
 PAIR = {"sentence1": datasets.Value("string"), "sentence2": datasets.Value("string"), "label": KINDS}
 
 

@@ -17,11 +17,7 @@ ROWS = (
     Row('say "hello", please', None, "off"),
     Row("café\u2028au lait", None, "off"),  # U+2028: a line separator that ends no line of a file
 )
-
-
 PAIRS = tuple(Row(row.text, f"and {row.text}", row.label) for row in ROWS)
-
-
 HEADER = "sentence\tlabel\n"
 
 

@@ -20,8 +20,6 @@ from gearshift.trainer.model.elastic import ElasticClassifier
 from tests.trainer.tiny import SETTINGS, make_data
 
 DATA = make_data()
-
-
 RECOVERY = Recovery(epochs=2, lr=1e-3, batch_size=8, save_every_s=0)  # 6 steps
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gearshift.errors import InputError, ModelError
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch, encode
 from gearshift.trainer.dynabert.settings import Settings
@@ -27,11 +27,7 @@ from tests.trainer.tasks import make_task_data
 from tests.trainer.tiny import LABELS, SETTINGS, SHAPE, make_data, random_batch, random_model
 
 DATA = make_data()
-
-
 GRID = uniform_grid(SHAPE)
-
-
 NAMES = {subnet: name for name, subnet in GRID.items()}
 
 

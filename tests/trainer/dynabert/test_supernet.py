@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gearshift.__main__ import main
 from gearshift.errors import InputError, ModelError
-from gearshift.runtime.space.elastic import Subnet, cut_space
+from gearshift.runtime.space.space import cut_space
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import encode
 from gearshift.trainer.dynabert.supernet import Supernet

@@ -154,8 +154,6 @@ def test_a_stage_draws_its_own(checkpoint_path: Path, tmp_path: Path, stage: str
 # Beyond the classification of texts
 
 TOKENS = 6
-
-
 ANSWERS: dict[str, dict[str, Any]] = {
     "question answering": {"start_positions": 1, "end_positions": 3},
     "token classification": {"labels": [-100, 0, 4, 2, 1, -100]},

@@ -30,16 +30,12 @@ from tests.trainer.full_disk import fill_disk, needs_full_device
 from tests.trainer.tiny import LABELS, SETTINGS, SHAPE, make_data, scatter
 
 DATA = make_data()
-
-
 STAGES = ("teacher", "width", "depth")
 
 
 # Forward passes of the training in SETTINGS: 5 steps of the teacher and 2 batches that rank; 3 steps of a
 # teacher and three widths; 3 steps of a teacher and three subnets; 12 subnets measured.
 STARTS = {"teacher": 0, "ranking": 5, "width": 7, "depth": 19, "measuring": 31}
-
-
 FORWARDS = 43
 
 

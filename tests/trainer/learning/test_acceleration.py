@@ -120,11 +120,7 @@ def test_bf16_on_a_cpu_trains_a_step_with_attention_in_fp32(monkeypatch: pytest.
 # Processes of their own
 
 RATES = ["--teacher-lr", "1e-3", "--width-lr", "1e-3", "--depth-lr", "1e-3", "--importance-rows", "16"]
-
-
 EPOCHS = ["--teacher-epochs", "2", "--width-epochs", "1", "--depth-epochs", "1", "--widths", "1,.5", "--depths", "1,.5"]
-
-
 FLAGS = ["--max-length", "16", *RATES, *EPOCHS, "--tensorboard", "--json"]
 
 

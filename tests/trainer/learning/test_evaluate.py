@@ -10,8 +10,6 @@ from gearshift.trainer.model.elastic import ElasticClassifier
 from tests.trainer.tiny import SHAPE, encoded_rows, random_model
 
 GRID = uniform_grid(SHAPE)
-
-
 COUNT = 40
 
 

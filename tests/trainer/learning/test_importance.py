@@ -15,8 +15,6 @@ from gearshift.trainer.model.elastic import ElasticClassifier, ElasticLayer
 from tests.trainer.tiny import SHAPE, random_batch, random_model
 
 HALF = uniform_subnet(SHAPE, 0.5, 1)
-
-
 BATCHES = [random_batch([9, 4, 12], seed=seed) for seed in (0, 1)]
 
 

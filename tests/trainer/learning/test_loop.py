@@ -24,11 +24,7 @@ from tests.trainer.full_disk import fill_disk, needs_full_device
 from tests.trainer.tiny import encoded_rows
 
 ROWS = encoded_rows(10)
-
-
 SETTINGS = Settings(batch_size=4, save_every_s=0, weight_decay=0, warmup=0)  # 3 steps an epoch
-
-
 LATER = 1e9
 
 

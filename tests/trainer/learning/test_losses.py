@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.losses import (
     direction_loss,
@@ -27,14 +27,8 @@ from gearshift.trainer.learning.losses import (
 from gearshift.trainer.model.elastic import Output
 
 LOGITS = torch.zeros(2, 3)
-
-
 MASK = torch.tensor([[1, 1, 1], [1, 0, 0]])
-
-
 BATCH = Batch(MASK, MASK, MASK, torch.zeros(2, dtype=torch.int64), torch.arange(2))
-
-
 FOUR_LAYERS = Subnet(((1, 1),) * 4)
 
 

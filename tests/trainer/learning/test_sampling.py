@@ -5,14 +5,12 @@ from typing import Any
 import pytest
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import kept_layers, uniform_grid
 from gearshift.trainer.learning.sampling import Sampler, same_width
 from tests.trainer.tiny import SHAPE
 
 GRID = uniform_grid(SHAPE)
-
-
 SUBNETS = tuple(GRID.values())
 
 

@@ -7,14 +7,7 @@ import torch
 
 from gearshift.errors import ModelError
 from gearshift.trainer.learning.settings import SCOPES, Pruning
-from gearshift.trainer.learning.sparsity import (
-    MATRICES,
-    Pruner,
-    prunable,
-    prune_smallest,
-    reached,
-    sparsity_of,
-)
+from gearshift.trainer.learning.sparsity import MATRICES, Pruner, prunable, prune_smallest, reached, sparsity_of
 from gearshift.trainer.model.elastic import ElasticClassifier
 from tests.trainer.tiny import random_model
 

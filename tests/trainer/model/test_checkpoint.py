@@ -17,11 +17,7 @@ from tests.trainer.full_disk import fill_disk, needs_full_device
 from tests.trainer.tiny import LABELS, SHAPE, random_batch, scatter
 
 GRID = uniform_grid(SHAPE)
-
-
 ACCURACIES = {name: number / 20 for number, name in enumerate(GRID)}
-
-
 FACTS = {"max_length": 16, "data": None}
 
 

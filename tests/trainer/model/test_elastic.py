@@ -8,7 +8,7 @@ import pytest
 import torch
 import transformers
 
-from gearshift.runtime.space.elastic import Subnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.model.elastic import ElasticClassifier, Output
@@ -17,14 +17,8 @@ from tests.trainer import oracle
 from tests.trainer.tiny import SHAPE, random_batch, random_model
 
 GRID = uniform_grid(SHAPE)
-
-
 UNEVEN = Subnet(((3, 17), (0, 0), (1, 64), (4, 1)))
-
-
 LENGTHS = [[1], [2], [32], [7, 32, 1, 20]]
-
-
 TOLERANCE = 1e-5
 
 

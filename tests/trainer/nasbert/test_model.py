@@ -7,7 +7,8 @@ import itertools
 import pytest
 import torch
 
-from gearshift.runtime.space.mixed import ROUNDS, MixedSpace
+from gearshift.runtime.space.parts import ROUNDS
+from gearshift.runtime.space.space import BlockSpace
 from gearshift.trainer.model.elastic import HEAD, Head
 from gearshift.trainer.nasbert.model import MixedModel, MixedStageModel, SeparableConvolution
 from tests.trainer.nasbert.tiny import lone_space, random_mixed, shared_space
@@ -15,7 +16,7 @@ from tests.trainer.tiny import random_batch
 
 
 @pytest.mark.parametrize("space", [lone_space(), lone_space(embedding=16)], ids=["projected", "as wide"])
-def test_the_count_of_a_lone_net_is_that_of_its_parameters(space: MixedSpace) -> None:
+def test_the_count_of_a_lone_net_is_that_of_its_parameters(space: BlockSpace) -> None:
     model = random_mixed(space)
     held = sum(p.numel() for name, p in model.named_parameters() if not name.startswith(HEAD))
     assert space.subnet((0, 0, 0)).parameters(space.shape) == held

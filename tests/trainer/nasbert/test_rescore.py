@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from gearshift.runtime.space.mixed import MixedSubnet
+from gearshift.runtime.space.blocks import Block, BlockSubnet
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.tables.limits import Limits
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.nasbert.corpus import read_corpus
@@ -32,7 +33,7 @@ def batches(teacher: TeacherEncoder, text: Path) -> list[Batch]:
 
 
 @torch.no_grad()
-def forward_loss(searched: Searched, teacher: TeacherEncoder, subnet: MixedSubnet, batches: list[Batch]) -> float:
+def forward_loss(searched: Searched, teacher: TeacherEncoder, subnet: Subnet[Block], batches: list[Batch]) -> float:
     """Squared error of the last states of all real tokens over their variance, by the model's own forward pass."""
     mine, theirs = searched.run.checkpoint.model.eval(), teacher.checkpoint.model.eval()
     errors, spreads = 0.0, 0.0
@@ -49,8 +50,9 @@ def test_the_loss_of_a_net_is_that_of_the_models_forward_pass(
     searched: Searched, teacher: TeacherEncoder, batches: list[Batch]
 ) -> None:
     """Nets that share blocks at their beginning, and nets that do not, are what they are alone."""
-    options = [stage.options[:3] for stage in searched.run.checkpoint.model.space.stages]
-    subnets = [MixedSubnet(blocks) for blocks in itertools.product(*options)]
+    space = searched.run.checkpoint.model.space
+    options = [list(space.options_of(place))[:3] for place in range(space.length)]
+    subnets = [BlockSubnet(blocks) for blocks in itertools.product(*options)]
     found = net_losses(searched.run.checkpoint.model, teacher, subnets, batches)
     expected = [forward_loss(searched, teacher, subnet, batches) for subnet in subnets]
     assert found.tolist() == pytest.approx(expected, rel=1e-4)
@@ -62,7 +64,7 @@ def test_the_net_of_least_real_loss_among_the_best_sums_is_picked(
 ) -> None:
     limits = Limits(parameters=20_000)
     ranked = pick(searched, limits, embedding=16, top=6, whole_text=False)
-    best = searched.tables.best(limits, embedding=16, count=6)
+    best = searched.tables.best(limits, shape=searched.tables.space.shape.alone(16), count=6)
     assert {one.subnet for one, _ in ranked} == {one.subnet for one in best}
     losses = [loss for _, loss in ranked]
     assert losses == sorted(losses)

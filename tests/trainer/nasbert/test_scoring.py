@@ -23,7 +23,7 @@ def test_blocks_that_share_a_beginning_have_the_loss_that_each_has_alone() -> No
         source = torch.Generator().manual_seed(seed)
         given, wanted = (torch.randn(*mask.shape, 32, generator=source) for _ in range(2))
         batches.append(BlockBatch(given, wanted[mask], mask))
-    blocks = space.stages[0].options
+    blocks = tuple(space.options_of(0))
     found = block_losses(stage, blocks, batches)
     assert stage.training  # as it was
     stage.eval()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gearshift.drawing.search import plot_blocks
 from gearshift.errors import InputError, ModelError, ProfileError, SchemaError, StorageError
-from gearshift.runtime.space.mixed import OPERATIONS, block_parts
+from gearshift.runtime.space.blocks import OPERATIONS, Block
 from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.operation_latency import OperationLatency
 from gearshift.trainer.data.batches import Batch
@@ -43,8 +43,7 @@ def test_so_many_blocks_of_each_bucket_are_left_after_the_rounds_that_takes(sear
 
 def test_rows_are_the_blocks_that_are_left_with_better_losses_than_a_constant(searched: Searched) -> None:
     for rows, stage in zip(searched.tables.rows, searched.run.checkpoint.model.space.stages, strict=True):
-        assert tuple(row.block for row in rows) == stage.options
-        assert len(rows) == 9
+        assert len(rows) == len(stage.options) == 9
         assert min(row.loss for row in rows) < 0.9
 
 
@@ -53,10 +52,10 @@ def test_the_shared_weights_stand_behind_the_teachers_embeddings(searched: Searc
     assert all(torch.equal(mine[name], tensor) for name, tensor in its.items())
     kept = {name.split(".")[3] for name in searched.run.checkpoint.model.state_dict() if ".cells." in name}
     used = {
-        f"{row.block.hidden}_{place}_{name}"
-        for rows in searched.tables.rows
-        for row in rows
-        for place, name in enumerate(row.block.operations)
+        f"{block.hidden}_{place}_{name}"
+        for blocks in blocks_of(searched)
+        for block in blocks
+        for place, name in enumerate(block.operations)
     }
     assert kept == used
 
@@ -64,7 +63,9 @@ def test_the_shared_weights_stand_behind_the_teachers_embeddings(searched: Searc
 def test_a_search_is_read_as_it_was_written(searched: Searched) -> None:
     again = load_searched(searched.run.path)
     assert again.tables == searched.tables and again.history == searched.history
-    assert again.tables.best(Limits(parameters=20_000), embedding=16)[0].parameters <= 20_000
+    assert (
+        again.tables.best(Limits(parameters=20_000), shape=again.tables.space.shape.alone(16))[0].parameters <= 20_000
+    )
 
 
 def test_a_picture_shows_buckets_and_blocks_and_of_a_device_their_latencies(
@@ -105,8 +106,8 @@ def test_an_interrupted_search_gives_the_same_tables(
             left[0] = next(stops, 10**6)
     assert interruptions == 3
     assert again.history == searched.history
+    assert again.tables.space == searched.tables.space
     for mine, its in zip(again.tables.rows, searched.tables.rows, strict=True):
-        assert [row.block for row in mine] == [row.block for row in its]
         assert np.allclose([row.loss for row in mine], [row.loss for row in its], rtol=1e-4)
     assert not (tmp_path / "nas.partial").exists()
 
@@ -120,8 +121,8 @@ def test_stages_that_were_searched_on_their_own_are_put_together(
     monkeypatch.setattr("gearshift.trainer.nasbert.stage.run_stage", None)  # nothing is trained again
     again = search_blocks(teacher, [text], SEARCH, tmp_path / "nas", states=states)
     assert again.history == searched.history
+    assert again.tables.space == searched.tables.space
     for mine, its in zip(again.tables.rows, searched.tables.rows, strict=True):
-        assert [row.block for row in mine] == [row.block for row in its]
         assert np.allclose([row.loss for row in mine], [row.loss for row in its], rtol=1e-4)
 
 
@@ -149,7 +150,7 @@ def test_blocks_have_the_same_losses_on_batches_that_are_scored_together(
     batches = list(dev.rows.batches(4, seed=1))
     stage = searched.run.checkpoint.model.stages[1]
     assert isinstance(stage, MixedStageModel) and len(batches) > 3
-    blocks = [row.block for row in searched.tables.rows[1]]
+    blocks = blocks_of(searched)[1]
     alone, together = (block_losses(stage, blocks, dev.block_batches(1, batches, together=n)) for n in (1, 3))
     assert len(dev.block_batches(1, batches, together=3)) == -(-len(batches) // 3)
     assert np.allclose(alone, together, rtol=1e-5) and len(set(alone)) == len(blocks)
@@ -166,13 +167,17 @@ def test_without_deletions_the_training_is_as_long_and_as_many_are_left(
     assert [len(rows) for rows in found.tables.rows] == [9, 9]
 
 
+def blocks_of(searched: Searched) -> list[list[Block]]:
+    """Stage -> the blocks that are left."""
+    space = searched.tables.space
+    return [list(space.options_of(stage)) for stage in range(space.length)]
+
+
 def slow_attention(teacher: TeacherEncoder) -> OperationLatency:
     """A device on which attention takes a hundred times as long as anything else."""
     times = {(size, name): (1.0, 100.0 if name == "attention" else 1.0) for size in (8, 16) for name in OPERATIONS}
     shape = bridged_shape(teacher.checkpoint.model.shape)
-    return OperationLatency(
-        shape.head_size, shape.expansion, "fp32", "CPU", 1, (8, 64), (0.1, 0.2), ((0.0, 0.0),) * 2, times
-    )
+    return OperationLatency(shape, "fp32", "CPU", 1, (8, 64), (0.1, 0.2), ((0.0, 0.0),) * 2, times)
 
 
 def test_buckets_go_by_the_latency_of_a_device_too(
@@ -181,12 +186,12 @@ def test_buckets_go_by_the_latency_of_a_device_too(
     states, device = searched.run.path.parent / "states", slow_attention(teacher)
     found = search_blocks(teacher, [text], SEARCH, tmp_path / "nas", states=states, latency=device)
     blocks, shape = all_blocks((8, 16), 4), bridged_shape(teacher.checkpoint.model.shape)
-    sizes = np.array([sum(part.parameters for part in block_parts(shape, block)) for block in blocks], float)
+    sizes = np.array([shape.layer_parameters(block) for block in blocks], float)
     times = np.array([device.block(block, 64) for block in blocks])
     expected, by_size = (quantile_buckets(costs, 3) for costs in ([sizes, times], [sizes]))
     assert (expected != by_size).any()
-    for rows, history in zip(found.tables.rows, found.history, strict=True):
-        numbers = [blocks.index(row.block) for row in rows]
+    for left, history in zip(blocks_of(found), found.history, strict=True):
+        numbers = [blocks.index(block) for block in left]
         assert np.bincount(expected[numbers]).tolist() == history[-1]["buckets"] == [3] * 3
 
 
@@ -210,8 +215,14 @@ def test_another_search_does_not_go_on_with_the_states_of_this_one(
     description.write_text(json.dumps(known))
     with pytest.raises(KeyboardInterrupt):
         search_blocks(teacher, [text], SEARCH, tmp_path / "nas")
-    with pytest.raises(ProfileError, match="expected heads of"):
-        search_blocks(teacher, [text], SEARCH, tmp_path / "nas", latency=dataclasses.replace(device, head_size=3))
+    with pytest.raises(ProfileError, match="expected head_size"):
+        search_blocks(
+            teacher,
+            [text],
+            SEARCH,
+            tmp_path / "nas",
+            latency=dataclasses.replace(device, shape=dataclasses.replace(device.shape, head_size=3)),
+        )
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "file").touch()
     with pytest.raises(StorageError, match="not empty"):
@@ -257,17 +268,17 @@ def test_a_picked_net_sees_the_whole_text_in_its_last_block_unless_any_is_allowe
 ) -> None:
     """The first token, which classification reads, is some tokens away from what convolutions alone can tell it."""
     rows = searched.tables.rows[-1]
-    blind = [row for row in rows if "attention" not in row.block.operations]
+    blind = [n for n, block in enumerate(blocks_of(searched)[-1]) if "attention" not in block.operations]
     assert 0 < len(blind) < len(rows)
-    best = [dataclasses.replace(row, loss=0.0 if row in blind else row.loss) for row in rows]
+    best = [dataclasses.replace(row, loss=0.0 if n in blind else row.loss) for n, row in enumerate(rows)]
     tempting = dataclasses.replace(searched.tables, rows=(*searched.tables.rows[:-1], tuple(best)))
     tempted = dataclasses.replace(searched, tables=tempting)
     limits = Limits(parameters=10**9)
     for picked, _ in pick(tempted, limits, embedding=8, top=5, teacher=teacher):
-        assert "attention" in picked.subnet.blocks[-1].operations
+        assert "attention" in picked.subnet.layers[-1].operations
     for picked, _ in pick(tempted, limits, embedding=8, top=5, teacher=teacher, whole_text=False):
-        assert "attention" not in picked.subnet.blocks[-1].operations
-    none = dataclasses.replace(searched, tables=dataclasses.replace(tempting, rows=(*tempting.rows[:-1], tuple(blind))))
+        assert "attention" not in picked.subnet.layers[-1].operations
+    none = dataclasses.replace(searched, tables=tempting.thinned([*map(range, map(len, tempting.rows[:-1])), blind]))
     with pytest.raises(InputError, match="no last block with attention is left; allow any"):
         pick(none, limits, embedding=8, teacher=teacher)
 

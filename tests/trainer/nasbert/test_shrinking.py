@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from gearshift.runtime.space.mixed import Block, operation_part
+from gearshift.runtime.space.blocks import Block
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.trainer.nasbert.blocks import all_blocks, block_sizes, bridged_shape
 from gearshift.trainer.nasbert.settings import SearchSettings
@@ -29,7 +29,7 @@ MINILM = EncoderShape(layers=6, hidden=384, heads=12, neurons=1536, vocabulary=3
 def parameters(blocks: Sequence[Block], shape: EncoderShape) -> Floats:
     bridged = bridged_shape(shape)
     cells = {(block.hidden, name) for block in blocks for name in block.operations}
-    cost = {cell: operation_part(bridged, *cell).parameters for cell in cells}
+    cost = {cell: bridged.operation_part(*cell).parameters for cell in cells}
     return np.array([sum(cost[block.hidden, name] for name in block.operations) for block in blocks], float)
 
 

@@ -10,7 +10,7 @@ import torch
 import transformers
 
 from gearshift.errors import InputError, ModelError
-from gearshift.runtime.space.mixed import Block, MixedSubnet
+from gearshift.runtime.space.blocks import Block, BlockSubnet
 from gearshift.trainer.nasbert import train as student_module
 from gearshift.trainer.nasbert.masked import mask_words, teacher_head
 from gearshift.trainer.nasbert.teacher import TeacherEncoder, load_teacher
@@ -18,9 +18,7 @@ from gearshift.trainer.nasbert.train import train_net
 from tests.trainer.nasbert.tiny import NET
 from tests.trainer.tiny import random_batch
 
-SUBNET = MixedSubnet((Block(16, ("attention", "conv3")), Block(24, ("ffn",))))
-
-
+SUBNET = BlockSubnet((Block(16, ("attention", "conv3")), Block(24, ("ffn",))))
 MASKED = dataclasses.replace(NET, objective="masked")
 
 
@@ -155,7 +153,7 @@ def test_something_is_always_masked() -> None:
 
 def test_a_net_of_another_number_of_blocks_is_refused(teacher: TeacherEncoder, text: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected 2 blocks, one for 2 layers of the teacher each, got 1"):
-        train_net(MixedSubnet(SUBNET.blocks[:1]), teacher, [text], NET, tmp_path / "net")
+        train_net(BlockSubnet(SUBNET.layers[:1]), teacher, [text], NET, tmp_path / "net")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from gearshift.errors import InputError, ModelError, StorageError
-from gearshift.runtime.space.mixed import Block, MixedSubnet
+from gearshift.runtime.space.blocks import Block, BlockSubnet
 from gearshift.trainer.data.batches import encode
 from gearshift.trainer.data.splits import Origin
 from gearshift.trainer.dynabert.train import train_supernet
@@ -25,7 +25,7 @@ from tests.trainer.tasks import make_task_data
 from tests.trainer.tiny import LABELS, SETTINGS, make_data
 
 DATA = make_data(train=150, test=30)
-SUBNET = MixedSubnet((Block(16, ("attention", "conv3")), Block(24, ("ffn",))))
+SUBNET = BlockSubnet((Block(16, ("attention", "conv3")), Block(24, ("ffn",))))
 ALONE = dataclasses.replace(TUNE, distillation_weight=0)
 
 

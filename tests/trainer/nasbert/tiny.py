@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from gearshift.runtime.space.mixed import OPERATIONS, Block, MixedShape, MixedSpace, MixedStage
+from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockShape
+from gearshift.runtime.space.space import BlockSpace, block_stage
 from gearshift.trainer.model.elastic import Dropout, Head
 from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.settings import NetSettings, SearchSettings, TuneSettings
@@ -40,27 +41,29 @@ NET = NetSettings(
 TUNE = TuneSettings(max_length=16, batch_size=16, epochs=30, lr=1e-3, head_lr_factor=1)
 
 
-def mixed_shape(*, embedding: int = 32, bridge: int = 0) -> MixedShape:
-    return MixedShape(
+def mixed_shape(*, embedding: int = 32, bridge: int = 0) -> BlockShape:
+    return BlockShape(
         vocabulary=100, positions=32, types=2, embedding=embedding, head_size=8, expansion=2, bridge=bridge
     )
 
 
-def shared_space() -> MixedSpace:
+def shared_space() -> BlockSpace:
     """Two stages behind a bridge, each with blocks that end in every operation, at two hidden sizes."""
     blocks = [Block(size, (one,)) for size, one in itertools.product(SIZES, OPERATIONS)]
     longer = [Block(16, ("conv3", "attention", "ffn", "ffn")), Block(32, ("attention", "ffn", "conv5"))]
-    stages = (MixedStage((*blocks, *longer)), MixedStage((*longer, *blocks)))
-    return MixedSpace(mixed_shape(bridge=32), stages)
+    stages = (block_stage(0, (*blocks, *longer)), block_stage(1, (*longer, *blocks)))
+    return BlockSpace(mixed_shape(bridge=32), stages)
 
 
-def lone_space(*, embedding: int = 24) -> MixedSpace:
+def lone_space(*, embedding: int = 24) -> BlockSpace:
     """One net of three blocks of different widths, and as many operations."""
     blocks = (Block(16, ("attention", "ffn")), Block(32, ("conv7",)), Block(16, ("conv3", "ffn", "attention", "ffn")))
-    return MixedSpace(mixed_shape(embedding=embedding), tuple(MixedStage((block,)) for block in blocks))
+    return BlockSpace(
+        mixed_shape(embedding=embedding), tuple(block_stage(number, (block,)) for number, block in enumerate(blocks))
+    )
 
 
-def random_mixed(space: MixedSpace, labels: int = 8, *, head: Head | None = None, seed: int = 0) -> MixedModel:
+def random_mixed(space: BlockSpace, labels: int = 8, *, head: Head | None = None, seed: int = 0) -> MixedModel:
     """A model with weights large enough that every subnet answers something else; in eval mode."""
     torch.manual_seed(seed)
     model = MixedModel(space, labels, head=head, dropout=Dropout(0.1, 0.1))

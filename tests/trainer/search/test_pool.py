@@ -8,14 +8,15 @@ from dataclasses import replace
 
 import pytest
 
-from gearshift.runtime.space.elastic import Option, Space, Stage, Subnet
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Option, Space, Stage
+from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.runtime.tables.block import BlockTables, make_tables
-from gearshift.runtime.tables.layer_latency import BlockLatency
+from gearshift.runtime.tables.layer_latency import LayerLatency
 from gearshift.runtime.tables.limits import Limits
+from gearshift.runtime.tables.tables import Tables, make_tables
 from gearshift.trainer.search.pool import CUT_TOLERANCE, TOKENS, candidates, choose_pool, few_cuts, kinds_of_device
-from tests.runtime.tables.test_block import SHAPE, tables_of
+from tests.runtime.tables.test_tables import SHAPE, tables_of
 
 GRID = list(uniform_grid(SHAPE).values())
 
@@ -78,7 +79,7 @@ def test_a_pool_too_small_for_all_uniform_subnets_has_some_of_every_size(size: i
 
 def test_a_device_that_was_measured_decides_what_is_likely() -> None:
     """Where a layer costs the same whatever its size, narrow layers are not among the best."""
-    flat = BlockLatency(SHAPE, "fp32", "measured", 1, (TOKENS,), (1.0,), ((1.0, 0.0, 1e-6),), {})
+    flat = LayerLatency(SHAPE, "fp32", "measured", 1, (TOKENS,), (1.0,), ((1.0, 0.0, 1e-6),), {})
     tables = tables_of(EncoderShape(**SHAPE.to_dict()))
     narrow = {True: 0, False: 0}
     for measured in (True, False):
@@ -87,7 +88,7 @@ def test_a_device_that_was_measured_decides_what_is_likely() -> None:
     assert narrow[True] < narrow[False]
 
 
-def tables_with(increases: list[float]) -> BlockTables:
+def tables_with(increases: list[float]) -> Tables:
     """Tables in which every layer loses so much with each of its options, the full one first."""
     tables = tables_of(SHAPE)
     rows = tuple(
@@ -104,7 +105,7 @@ def test_a_cut_that_only_middle_sizes_need_stays_however_much_the_smallest_lose(
     assert all(len(rows) == 3 for rows in needless.rows)
 
 
-def six_layers(increases: list[float]) -> BlockTables:
+def six_layers(increases: list[float]) -> Tables:
     """Tables of six equal layers of 12 heads, which lose so much at 12, 9, 6, 3 and 0 of them."""
     shape = EncoderShape(layers=6, hidden=384, heads=12, neurons=1536, vocabulary=100, positions=64, types=2)
     options = tuple(Option(((heads, heads * 128),)) for heads in (12, 9, 6, 3, 0))

@@ -27,7 +27,8 @@ def operations(options: argparse.Namespace) -> int:
     from gearshift.trainer.nasbert.search import load_searched
 
     searched = load_searched(options.nas)
-    known = {row.block.hidden for rows in searched.tables.rows for row in rows}
+    space = searched.tables.space
+    known = {block.hidden for stage in range(space.length) for block in space.options_of(stage)}
     bundle = export_operations(searched.run.checkpoint, options.sizes or sorted(known), options.output)
     count = len(bundle.pool(bundle.precisions[0]))
     show(

@@ -11,7 +11,9 @@ from gearshift.runtime import open_bundle
 from gearshift.runtime.bundle.manifest import PRECISIONS
 
 if TYPE_CHECKING:
-    from gearshift.runtime.tables.operation_latency import OperationLatency
+    from gearshift.runtime.space.blocks import Block
+    from gearshift.runtime.tables.from_profile import latency_at
+    from gearshift.runtime.tables.latency import LatencyPredictor
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -26,15 +28,14 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def device_of(options: argparse.Namespace) -> OperationLatency | None:
+def device_of(options: argparse.Namespace) -> LatencyPredictor[Block] | None:
     """Read the times of a device's operations; None if no device is given."""
     if options.profile is None and options.operations is None:
         return None
     if options.profile is None or options.operations is None:
         raise InputError("expected both --profile and --operations, the bundle that it was measured with")
-    from gearshift.runtime.tables.from_profile import operation_latency
 
-    return operation_latency(options.profile, open_bundle(options.operations), options.precision)
+    return latency_at(options.profile, open_bundle(options.operations), options.precision)
 
 
 def add_text(parser: argparse.ArgumentParser, *, of_search: bool = False) -> None:

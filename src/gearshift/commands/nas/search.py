@@ -68,9 +68,11 @@ def search(options: argparse.Namespace) -> int:
 def _best_blocks(searched: Searched) -> list[str]:
     tables = searched.tables
     rows = [
-        (row.block.name, f"{row.loss:.3f}", millions(plain["parameters"]))
-        for rows, stage in zip(tables.rows, tables.to_dict()["rows"], strict=True)
-        for row, plain in [min(zip(rows, stage, strict=True), key=lambda pair: pair[0].loss)]
+        (block.name, f"{row.loss:.3f}", millions(row.parameters))
+        for number, of_stage in enumerate(tables.rows)
+        for block, row in [
+            min(zip(tables.space.options_of(number), of_stage, strict=True), key=lambda pair: pair[1].loss)
+        ]
     ]
     return table(("best block", "loss", "parameters"), rows)
 

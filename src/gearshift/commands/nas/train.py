@@ -15,8 +15,9 @@ from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.trainer.nasbert.settings import NetSettings
 
 if TYPE_CHECKING:
-    from gearshift.runtime.space.mixed import MixedSubnet
-    from gearshift.runtime.tables.mixed import MixedEstimate
+    from gearshift.runtime.space.blocks import Block
+    from gearshift.runtime.space.subnet import Subnet
+    from gearshift.runtime.tables.tables import Estimate
     from gearshift.trainer.nasbert.search import Searched
 
 
@@ -90,9 +91,9 @@ def train(options: argparse.Namespace) -> int:
 
 def _pick(
     options: argparse.Namespace, searched: Searched, settings: NetSettings
-) -> tuple[MixedSubnet, list[tuple[MixedEstimate, float]]]:
+) -> tuple[Subnet[Block], list[tuple[Estimate[Block], float]]]:
     """Return the net to train, with the measurements made to find it."""
-    from gearshift.runtime.space.mixed import parse_subnet
+    from gearshift.runtime.space.blocks import parse_subnet
     from gearshift.runtime.tables.limits import COSTS, Limits
 
     limits = Limits(

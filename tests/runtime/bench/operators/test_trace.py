@@ -20,7 +20,7 @@ from gearshift.runtime.bench.operators.trace import Traced, operator_of, read_ca
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.space.shape import EncoderShape, layer_macs
+from gearshift.runtime.space.shape import EncoderShape
 
 TOKENS = 8
 
@@ -39,7 +39,7 @@ def test_the_products_of_a_subnet_are_those_of_its_layers(bundle: Bundle, precis
     full, fewer, half, half_fewer = (call for (call,) in trace(bundle, precision, cells, warm_up=False))
     assert macs(full) > macs(fewer) > macs(half_fewer)
     dropped = macs(half) - macs(half_fewer)
-    layer = layer_macs(shape, shape.heads // 2, shape.neurons // 2, TOKENS)
+    layer = sum(part.macs(TOKENS) for part in shape.layer_parts((shape.heads // 2, shape.neurons // 2)))
     head = dropped - layer
     assert abs(head) < layer  # depth .75 drops the last layer, and the one before computes for the first token alone
 

@@ -1,0 +1,1 @@
+"""Figures of nets of mixed operations (NAS-BERT), and of look-up."""

@@ -1,0 +1,1 @@
+"""Figures of measuring a device: predicted against measured latency, contention, loads."""

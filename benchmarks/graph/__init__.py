@@ -1,0 +1,1 @@
+"""Figures of the elastic graph: latency against rivals, memory, load, switching, export."""

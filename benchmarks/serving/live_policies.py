@@ -1,0 +1,85 @@
+"""The simulator's policies in the engine's place, for requests that really run."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+from benchmarks.serving.policies import OURS, TUNED
+from gearshift.runtime import Classification, Engine
+from gearshift.runtime.batches import one
+from gearshift.runtime.sensors.snapshot import Snapshot
+from gearshift.runtime.simulate.policies import POLICIES, Static
+from gearshift.runtime.simulate.simulator import Ladder, Machine, Turn
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The part of a machine that a policy is told: the ladder it switches between."""
+
+    ladder: Ladder
+
+
+class Rival:
+    """Another policy in the engine's place, which pins its choice just before each request.
+
+    Policies decide by a table of the graph's times alone. Therefore the time of a request besides the graph on the free
+    machine, `around_ms`, is subtracted from its slack before, and from its latency after.
+    """
+
+    def __init__(self, engine: Engine, policy: Any, around_ms: float) -> None:
+        self._engine, self._policy, self._around_ms = engine, policy, around_ms
+        self._ladder = ladder_of(engine)
+        self._index = 0
+
+    def run(
+        self, text: str, length: int, slack_ms: float, deadline_ms: float, sensed: Snapshot | None
+    ) -> Classification:
+        """Return the answer for a text of `length` tokens with `slack_ms` left of its deadline."""
+        now = time.perf_counter()
+        if sensed is not None:
+            self._policy.sense(sensed, now)
+        turn = Turn(
+            index=self._index,
+            work=one(length),
+            costs=self._ladder.costs(length),
+            slack_ms=slack_ms - self._around_ms,
+            deadline_ms=deadline_ms,
+            now=now,
+            cap=0,
+            waiting=(),
+            backlog=(),
+        )
+        rung, _ = self._policy.decide(turn)
+        self._engine.pin(self._ladder.names[rung])
+        answer: Classification = self._engine.run(text, deadline_ms=slack_ms)
+        self._index += 1
+        graph_ms = max(answer.latency_ms - self._around_ms, 0.0)
+        self._policy.record(turn, rung, graph_ms, answer.deadline_met, time.perf_counter())
+        return answer
+
+
+def ladder_of(engine: Engine) -> Ladder:
+    """Return the ladder that the engine switches between."""
+    accuracies = tuple(engine.pool[name].accuracy for name in engine.ladder)
+    return Ladder(engine.ladder, accuracies, engine.table)
+
+
+def rivals(engine: Engine, around_ms: float, *, every_size: bool) -> dict[str, Rival]:
+    """Return the largest, the middle and the smallest rung of the ladder as fixed policies, or every rung; and every
+    policy that needs no knowledge that only a simulator has, with its settings tuned there. `around_ms` as for
+    `Rival`."""
+    frame = Frame(ladder_of(engine))
+    tuned = json.loads(TUNED.read_text())
+    last = len(engine.ladder) - 1
+    rungs = range(last + 1) if every_size else sorted({0, round(last / 2), last})
+    found = {
+        f"static {engine.ladder[rung]}": Rival(engine, Static(cast(Machine, frame), rung=rung), around_ms)
+        for rung in rungs
+    }
+    for name, make in POLICIES.items():
+        if name != OURS and not name.startswith(("oracle", "static")):
+            found[name] = Rival(engine, make(frame, **tuned.get(name, {})), around_ms)
+    return found

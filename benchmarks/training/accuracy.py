@@ -1,0 +1,180 @@
+"""Accuracy of a teacher and of all 12 subnets of its supernet, on eight data sets, from MiniLM-L6.
+
+    python -m benchmarks.training.accuracy --data DATA --runs RUNS [--subjects TREC,SNIPS] [--seeds 0]
+    python -m benchmarks.training.accuracy --report
+    python -m benchmarks.training.accuracy --data DATA --runs RUNS --subjects TREC --alone w025-d050
+    python -m benchmarks.training.accuracy --data DATA --runs RUNS --subjects SICK --variant all-subnets
+
+The first trains and stores figures, the second writes the table, the third trains one small model alone, the last
+follows another recipe.
+
+DATA holds the data sets (`accuracy_tasks`), RUNS the trainings; an interrupted one continues when called again.
+Test rows are used in the last measurement alone: heads and neurons are ranked on training rows, and no weights are
+chosen on test rows.
+
+`--alone` cuts one subnet out of the same teacher and distils it alone, in as many steps as the supernet had.
+`--variant` trains a supernet of the same teacher by one of VARIANTS, for the list of alternatives.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+import accelerate
+import torch
+import transformers
+
+from benchmarks.report import RESULTS
+from benchmarks.training.accuracy_report import report
+from benchmarks.training.accuracy_tasks import RECIPE, SHARED, SUBJECTS, VARIANTS, Subject, load
+from gearshift.runtime.profiles.store import this_device
+from gearshift.trainer.data.splits import DataSet
+from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.dynabert.train import train_supernet
+from gearshift.trainer.model.checkpoint import Run, load_run
+from gearshift.trainer.model.pretrained import find_model
+
+FIGURES = RESULTS / "accuracy"
+FULL = "w100-d100"
+
+
+def main() -> None:
+    """Train the requested subjects, or write the table of all trained ones."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training.accuracy", description=__doc__.split("\n", 1)[0]
+    )
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--runs", type=Path)
+    parser.add_argument("--subjects", default=",".join(SUBJECTS))
+    parser.add_argument("--seeds", default="")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--alone", default="", metavar="SUBNET")
+    kinds.add_argument("--variant", default="", choices=["", *VARIANTS])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--beside", type=int, default=1, help="number of trainings that share the device, for the record"
+    )
+    parser.add_argument("--figures", type=Path, default=FIGURES, help="folder of the figures")
+    parser.add_argument("--most-rows", type=int, default=0, help="most rows of each split, for a trial")
+    parser.add_argument(
+        "--epochs-share", type=float, default=1, help="share of the supernets' epochs, if time is short"
+    )
+    parser.add_argument("--report", action="store_true")
+    options = parser.parse_args()
+    if options.report:
+        report(options.figures)
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cost of an interrupted training is noted
+    torch.set_num_threads(options.threads)
+    if torch.cuda.is_available():
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cuda.enable_cudnn_sdp(False)  # plans anew for every length of text
+    for name in options.subjects.split(","):
+        subject = SUBJECTS[name]
+        seeds = [int(seed) for seed in options.seeds.split(",")] if options.seeds else subject.seeds
+        for seed in seeds:
+            measure(subject, seed, options)
+
+
+def measure(subject: Subject, seed: int, options: argparse.Namespace) -> None:
+    """Train a teacher and a supernet, or a single subnet, unless they exist, and store their figures."""
+    stem = f"{subject.name.lower()}-seed{seed}"
+    data = load(subject, options.data, most_rows=options.most_rows)
+    if subject.test_is_dev:  # the splits differ from those of the files
+        data = dataclasses.replace(data, origin=None)
+    teacher = _train(options.runs / f"{stem}-teacher", find_model(), data, _teacher_settings(subject, seed))
+    settings = _shortened(_supernet_settings(subject, seed), options.epochs_share)
+    if options.alone:
+        settings, stem = _alone_settings(settings, options.alone), f"{stem}-alone-{options.alone}"
+    elif options.variant:
+        settings = dataclasses.replace(settings, **VARIANTS[options.variant](settings))
+        stem = f"{stem}-variant-{options.variant}"
+    made = _train(options.runs / stem, teacher.path, data, settings)
+    facts = {
+        "subject": subject.name,
+        "seed": seed,
+        "task": subject.task,
+        "variant": options.variant,
+        "device": _device(options),
+        "rows": made.facts["rows"],
+        "truncated_rows": made.facts["truncated_rows"],
+        "dropped_rows": made.facts["dropped_rows"],
+        "teacher": {"settings": teacher.facts["settings"], "metrics": teacher.facts["metrics"][FULL], **_cost(teacher)},
+        "supernet": {"settings": made.facts["settings"], "metrics": made.facts["metrics"], **_cost(made)},
+    }
+    options.figures.mkdir(parents=True, exist_ok=True)
+    (options.figures / f"{stem}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _device(options: argparse.Namespace) -> dict[str, object]:
+    """Return the device that trained, and the number of simultaneous trainings."""
+    packages = (torch, transformers, accelerate)
+    return {
+        **this_device().to_dict(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "trained_with": {package.__name__: package.__version__ for package in packages},
+        "trainings_at_once": options.beside,
+    }
+
+
+def _teacher_settings(subject: Subject, seed: int) -> Settings:
+    return Settings(**{**SHARED, **_precision(), **subject.teacher, "width_epochs": 0, "depth_epochs": 0, "seed": seed})
+
+
+def _supernet_settings(subject: Subject, seed: int) -> Settings:
+    same = {name: value for name, value in subject.teacher.items() if name in ("max_length", "batch_size")}
+    return Settings(**{**SHARED, **_precision(), **same, **RECIPE, **subject.supernet, "seed": seed})
+
+
+def _shortened(settings: Settings, share: float) -> Settings:
+    width, depth = settings.width_epochs * share, settings.depth_epochs * share
+    return dataclasses.replace(settings, width_epochs=width, depth_epochs=depth)
+
+
+def _precision() -> dict[str, str]:
+    """Return TF32 on a GPU, where the time goes into starting kernels and bf16 has twice as many, for its casts; else
+    bf16."""
+    return {"mixed_precision": "no" if torch.cuda.is_available() else "bf16"}
+
+
+def _alone_settings(settings: Settings, subnet: str) -> Settings:
+    """Return settings with the same number of steps, all of them for one subnet."""
+    width, depth = (int(part[1:]) / 100 for part in subnet.split("-"))
+    epochs = settings.width_epochs + settings.depth_only_epochs + settings.depth_epochs
+    return dataclasses.replace(
+        settings, widths=(width,), depths=(depth,), width_epochs=0, depth_only_epochs=0, depth_epochs=epochs
+    )
+
+
+def _train(out: Path, source: Path, data: DataSet, settings: Settings) -> Run:
+    """Return the run in `out`, trained unless it exists; its cost is added up beside it, interruptions included."""
+    if (out / "supernet.json").is_file():
+        return load_run(out)
+    began, wall = _cpu_s(), time.time()
+    costs = out.with_name(f"{out.name}.cost")
+    try:
+        return train_supernet(source, data, settings, out)
+    finally:
+        with costs.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"cpu_s": _cpu_s() - began, "wall_s": time.time() - wall}) + "\n")
+
+
+def _cpu_s() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_utime + resource.getrusage(resource.RUSAGE_SELF).ru_stime
+
+
+def _cost(run: Run) -> dict[str, float]:
+    lines = run.path.with_name(f"{run.path.name}.cost").read_text(encoding="utf-8").splitlines()
+    parts = [json.loads(line) for line in lines]
+    return {name: sum(part[name] for part in parts) for name in ("cpu_s", "wall_s")}
+
+
+if __name__ == "__main__":
+    main()
