@@ -17,9 +17,12 @@ _REQUIREMENT = re.compile(
 """Pattern of a line such as `transformers<5.20,>=4.48; extra == "train"` (PEP 508)."""
 
 
-def require(extra: str) -> None:
-    """Raise MissingExtraError in one line if a package of an extra is not installed."""
-    missing = [package for package in requirements(extra) if not _installed(package)]
+def require(extra: str, *packages: str) -> None:
+    """Raise MissingExtraError in one line if a package of an extra is not installed.
+
+    `packages`: packages of the extra that are needed; all by default.
+    """
+    missing = [package for package in packages or requirements(extra) if not _installed(package)]
     if missing:
         raise MissingExtraError(
             f"this needs {', '.join(missing)}, which is not installed; run: pip install 'gearshift[{extra}]'"

@@ -17,10 +17,8 @@ from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 
 if TYPE_CHECKING:
     from gearshift.runtime.space.shape import EncoderShape
-    from gearshift.runtime.tables.from_profile import latency_at
     from gearshift.runtime.tables.latency import LatencyPredictor
     from gearshift.runtime.tables.tables import Estimate
-    from gearshift.runtime.tables.tables_file import TABLES, load_tables
 
 
 def add(listed: Any) -> None:
@@ -44,6 +42,7 @@ def add(listed: Any) -> None:
 def look_up(options: argparse.Namespace) -> int:
     """Show the subnets of least summed loss within the limits."""
     from gearshift.runtime.tables.limits import Limits
+    from gearshift.runtime.tables.tables_file import TABLES, load_tables
 
     bundle = open_bundle(options.bundle)
     space = bundle.manifest.space
@@ -94,6 +93,7 @@ def _latency(options: argparse.Namespace, bundle: Bundle) -> LatencyPredictor | 
     """Read the latencies of a device at the fewest threads that were measured; None if they are not needed."""
     from gearshift.runtime.profiles.own import find_profile
     from gearshift.runtime.profiles.store import this_device
+    from gearshift.runtime.tables.from_profile import latency_at
 
     path = options.profile
     if path is None:

@@ -12,7 +12,6 @@ from gearshift.drawing.numbers import millions, percent
 from gearshift.errors import InputError
 
 if TYPE_CHECKING:
-    from gearshift.runtime.tables.from_profile import latencies
     from gearshift.runtime.tables.latency import LatencyPredictor
     from gearshift.trainer.search.search import SearchReport
 
@@ -107,5 +106,6 @@ def _devices(options: argparse.Namespace) -> dict[str, LatencyPredictor] | None:
     if options.profile is None or options.measured is None:
         raise InputError("search: expected both --profile and --measured, the bundle that it was measured with")
     from gearshift.runtime import open_bundle
+    from gearshift.runtime.tables.from_profile import latencies
 
     return latencies(options.profile, open_bundle(options.measured))

@@ -15,7 +15,7 @@ from gearshift.runtime import open_bundle
 def add(listed: Any) -> None:
     """Add the command and its arguments."""
     told = "write a smaller bundle with some of a bundle's subnets"
-    parser = command(listed, "trim", trim, told, extras=["export"])
+    parser = command(listed, "trim", trim, told)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="SMALLER", help="bundle directory to write")
     what = parser.add_mutually_exclusive_group(required=True)

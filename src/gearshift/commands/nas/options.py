@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gearshift.errors import InputError
-from gearshift.runtime import open_bundle
 from gearshift.runtime.bundle.manifest import PRECISIONS
 
 if TYPE_CHECKING:
     from gearshift.runtime.space.blocks import Block
-    from gearshift.runtime.tables.from_profile import latency_at
     from gearshift.runtime.tables.latency import LatencyPredictor
 
 
@@ -34,6 +32,8 @@ def device_of(options: argparse.Namespace) -> LatencyPredictor[Block] | None:
         return None
     if options.profile is None or options.operations is None:
         raise InputError("expected both --profile and --operations, the bundle that it was measured with")
+    from gearshift.runtime.bundle.bundle import open_bundle
+    from gearshift.runtime.tables.from_profile import latency_at
 
     return latency_at(options.profile, open_bundle(options.operations), options.precision)
 
