@@ -31,7 +31,8 @@ UNKNOWN: Mapping[str, Range] = {
     "memory_gb_s": (2.2, 90.0),  # one core of a Raspberry Pi 3, to two channels of DDR5-5600
     "operator_us": (1.0, 10.0),  # a core of a server, to one a tenth as fast
 }
-"""Range of a constant that is null: its least and greatest known value among the kinds of cores that lack it."""
+"""Range of a constant that is null: from its least to its greatest published value, among the kinds of cores that lack
+it."""
 
 BYTES = {"fp32": 4, "fp16": 2, "int8": 1}
 """Bytes of a weight by precision."""

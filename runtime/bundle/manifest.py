@@ -120,7 +120,7 @@ class Manifest:
     losses: dict[str, float] = field(default_factory=dict)
     """Subnet -> loss of accuracy in int8 against fp32, for losses above the tolerance of the export."""
     wide_layers: tuple[int, ...] = ()
-    """Layers that the int8 graph computes in fp32, on request of the export because int8 loses too much there; whole
+    """Layers that the int8 graph computes in fp32, as the export requested because int8 loses too much there; whole
     stages for mixed operations."""
 
     def __post_init__(self) -> None:

@@ -68,7 +68,7 @@ def _add_graph(parser: argparse.ArgumentParser) -> None:
         type=precisions,
         metavar="P,P",
         help=f"some of {','.join(PRECISIONS)}; fp16 is for GPUs (default: {','.join(CPU_PRECISIONS)}; "
-        "of standard operators fp32)",
+        "with standard operators fp32)",
     )
     parser.add_argument(
         "--operators",

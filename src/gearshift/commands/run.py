@@ -46,7 +46,7 @@ def add(listed: Any) -> None:
         "--precision",
         choices=["auto", *PRECISIONS],
         default="auto",
-        help="auto (default): the fastest that is right on this CPU",
+        help="auto (default): the fastest that answers correctly on this CPU",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of one call (default: half of the CPUs)")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="latency table to use instead of measuring one")
@@ -58,7 +58,7 @@ def add(listed: Any) -> None:
         "--cascade",
         type=float,
         metavar="SHARE",
-        help="let the DAN answer where it is sure, to agree with the most accurate subnet on this share, such as .99",
+        help="let the DAN answer if it is confident, to agree with the most accurate subnet on this share, such as .99",
     )
     parser.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
     parser.add_argument(

@@ -21,7 +21,11 @@ def add(listed: Any) -> None:
     parser = command(listed, "simulate", simulate, told)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     parser.add_argument(
-        "--profile", type=Path, required=True, metavar="FILE", help="profile that `run --save-profile` wrote there"
+        "--profile",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="profile written by `run --save-profile` on the device",
     )
     parser.add_argument(
         "--trace", required=True, metavar="TRACE", help="a decision log, or a name such as contention or bursts-4"

@@ -15,7 +15,8 @@ from gearshift.runtime.bench.plan import threads_text
 from gearshift.runtime.bench.result import Calibration, Measured
 
 DEADLINES_MS = (5, 10, 20, 50, 100, 200, 500, 1000)
-"""Deadlines in ms that are tabulated unless one is given, up to the first that all subnets keep."""
+"""Deadlines in ms that are tabulated unless one is given, up to the first that the most accurate subnet keeps at all
+lengths."""
 
 ESTIMATED = "estimated"
 

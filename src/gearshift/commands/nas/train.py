@@ -43,10 +43,16 @@ def add(listed: Any) -> None:
     add_device(parser)
     parser.add_argument("--net", metavar="NAME", help="train this net instead, such as 128MFMF-128MFMF-128MFMF")
     parser.add_argument(
-        "--top", type=int, default=100, metavar="T", help="best nets whose real loss is measured (default: 100)"
+        "--top",
+        type=int,
+        default=100,
+        metavar="T",
+        help="number of best nets whose real loss is measured (default: 100)",
     )
     parser.add_argument(
-        "--any-net", action="store_true", help="also nets without attention in the last block, which see no whole text"
+        "--any-net",
+        action="store_true",
+        help="also nets without attention in the last block, which never see a whole text",
     )
     parser.add_argument("--model", help="teacher (default: that of the search)")
     add_text(parser, of_search=True)
