@@ -27,11 +27,13 @@ def add(listed: Any) -> None:
     )
     what.add_argument("--keep", type=names, metavar="ID,ID", help="keep these subnets; `inspect` lists them")
     parser.add_argument("--precision", type=precisions, metavar="P,P", help="precisions to keep (default: all)")
-    parser.add_argument("--compress", action="store_true", help="write it for the download; --max-mb is of it unpacked")
+    parser.add_argument(
+        "--compress", action="store_true", help="write a compressed bundle; --max-mb limits its unpacked size"
+    )
 
 
 def trim(options: argparse.Namespace) -> int:
-    """Write a smaller bundle and show what it holds."""
+    """Write a smaller bundle and show its contents."""
     from gearshift.export.trim import trim_bundle
 
     bundle = open_bundle(options.bundle)
