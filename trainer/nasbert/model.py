@@ -75,9 +75,7 @@ class ConvolutionRound(nn.Module):
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Run it on (batch, tokens, hidden), keeping the shape; padded tokens count as zeros."""
         real = hidden * mask[:, :, None]
-        filtered = self.depthwise(real.transpose(1, 2)[:, :, None])[:, :, 0].transpose(
-            1, 2
-        )  # a Conv2d trains faster than a Conv1d
+        filtered = self.depthwise(real.transpose(1, 2)[:, :, None])[:, :, 0].transpose(1, 2)  # faster than Conv1d
         outer = F.gelu(self.pointwise(filtered))
         normed: Tensor = self.norm(hidden + F.dropout(outer, self.dropout.hidden, self.training))
         return normed
