@@ -1,4 +1,4 @@
-"""Writes a trained supernet as a bundle: one elastic graph per precision. Needs `gearshift[export]`."""
+"""Export of a trained supernet as a bundle: one elastic graph per precision. Needs `gearshift[export]`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ _MODULES = {
     "export_bundle": "pipeline",
     "trim_bundle": "trim",
 }
-"""Public name -> module of this package that defines it, imported at first use: torch takes seconds."""
+"""Public name -> module that defines it, imported at first use, as torch takes seconds to import."""
 
 __all__ = [*_MODULES]
 
@@ -30,5 +30,5 @@ if not TYPE_CHECKING:  # mypy would take any name
 
 
 def __dir__() -> list[str]:
-    """Names of the module, the public ones included before they are imported."""
+    """List the names of the module, including public names that are not imported yet."""
     return sorted({*globals(), *_MODULES})

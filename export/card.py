@@ -1,4 +1,4 @@
-"""The model card of a bundle: what it is, for the person who unpacks it."""
+"""Model card of a bundle: a README for the person who unpacks it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ MEANINGS = {
     "answer_f1": "Answer F1 is that of the answers' words, the mean over {rows} held-out questions",
     "cosine": "Cosine is the mean one with the full-size net's vectors in torch, over {rows} held-out texts",
 }
-"""Metric -> what it is, of so many held-out rows. Here, as a card is also written where there is no torch."""
+"""Metric -> its meaning in words; `{rows}` is the number of held-out rows.
+
+They stand here because a card is also written without torch.
+"""
 
 
 def model_card(manifest: Manifest) -> str:
-    """Markdown: task, labels, and a table of the pool."""
+    """Write the model card in Markdown: task, labels, and a table of the pool."""
     precisions = list(dict.fromkeys(entry.precision for entry in manifest.pool))
     by_name: dict[str, dict[str, float]] = {}
     for entry in manifest.pool:
@@ -66,7 +69,7 @@ with Engine.load("{manifest.name}.gearshift") as engine:
 
 
 def _about_int8(manifest: Manifest) -> list[str]:
-    """What int8 costs where it costs much, and which layers are spared for it."""
+    """Write the layers that the int8 graph keeps in fp32, and the subnets that lose much accuracy in int8."""
     layers = ", ".join(str(layer) for layer in manifest.wide_layers)
     losses = ", ".join(f"{name} {100 * loss:.1f} points" for name, loss in manifest.losses.items())
     said = [f"The int8 graph computes these layers (counted from 0) in fp32, as they lost too much in int8: {layers}."]
@@ -75,5 +78,5 @@ def _about_int8(manifest: Manifest) -> list[str]:
 
 
 def _short(number: int) -> str:
-    """12.3 M or 45 k."""
+    """Write a number as `12.3 M` or `45 k`."""
     return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number / 1e3:.0f} k"

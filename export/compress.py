@@ -1,4 +1,4 @@
-"""A bundle in the form in which it is downloaded: weights without their zeros, all else deflated."""
+"""Compression of a bundle for download: weights without their zeros, all other files deflated."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from gearshift.runtime.files.sparse_file import Extent
 from gearshift.runtime.files.tensor_file import tensor_places
 
 Place = tuple[int, int, int]
-"""Where a tensor begins in a file, its bytes, and those of an item."""
+"""(start of a tensor in a file, its bytes, bytes of an item)."""
 
 
 def compress_bundle(bundle: Bundle, out: Path) -> Compressed:
-    """Write a bundle compressed, whole or not at all; `out` may be its own directory, which is replaced.
+    """Write a bundle compressed, atomically; `out` may be its own directory, which is replaced.
 
-    It is unpacked again for a check. Raises StorageError where `out` cannot be written.
+    It is unpacked again as a check. Raises StorageError if `out` cannot be written.
     """
     cuts = {name: extents(places, bundle.manifest.files[name].bytes) for name, places in _places(bundle)}
     with replacing_directory(out, marker=MANIFEST) as fresh:
@@ -37,7 +37,7 @@ def compress_bundle(bundle: Bundle, out: Path) -> Compressed:
 
 
 def extents(places: list[Place], size: int) -> list[Extent]:
-    """A file of that size cut at its tensors; padding goes with the tensor before it, all else is single bytes."""
+    """Cut a file of `size` bytes at its tensors; padding belongs to the tensor before it, other parts are bytes."""
     cut: list[Extent] = []
     end = 0
     ordered = sorted(places)
@@ -51,7 +51,7 @@ def extents(places: list[Place], size: int) -> list[Extent]:
 
 
 def _places(bundle: Bundle) -> Iterator[tuple[str, list[Place]]]:
-    """Every file with tensors in it, and where they are."""
+    """Yield every file with tensors, and the places of these."""
     for entry in {entry.file: entry for entry in bundle.manifest.pool}.values():
         if entry.executor == DAN_EXECUTOR:
             yield entry.file, tensor_places(bundle.path / entry.file)
@@ -66,9 +66,9 @@ def _item_bytes(tensor: TensorProto) -> int:
 
 
 def _check(compressed: Compressed, bundle: Bundle) -> None:
-    """Unpack, and compare: what comes out must be the bundle."""
+    """Unpack a bundle and compare the hash; raises ExportError if it differs."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "unpacked"
         unpack(compressed, target)
         if open_bundle(target).hash != bundle.hash:
-            raise ExportError(f"{compressed.path}: unpacked, it is another bundle")
+            raise ExportError(f"{compressed.path}: expected the same bundle after unpacking, found another hash")

@@ -1,4 +1,7 @@
-"""Makes a DAN's probabilities what they say, and notes where it differs from the transformer beside it."""
+"""Export of a DAN into a bundle: pruning, calibration of its probabilities, accuracy and self-test.
+
+The calibration also records the confidence at which the DAN differs from the transformer, for a cascade.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,14 @@ from gearshift.trainer.data.rows import Row
 SHARPEST, FLATTEST = 0.05, 20.0
 """Bounds of the temperature."""
 HALVINGS = 50
+"""Bisection steps for the temperature."""
 
 
 def calibrated(dan: Dan, texts: Sequence[Text], classes: NDArray[np.int64], transformer: Floats) -> Dan:
-    """The DAN with logits / temperature, and its `calibration` by the transformer's logits on the same texts.
+    """Return the DAN with calibrated logits (logits / temperature), and its `calibration` against the transformer.
 
-    `classes` (texts,): the right ones. The texts must be held out of training; raises DataError where there are none.
+    `classes`: correct classes, shape (texts,). `transformer`: logits of the transformer on the same texts, which must
+    be held out of training. Raises DataError without any text.
     """
     if not len(texts):
         raise DataError("calibration: expected held-out rows, found none; pass a data set with a dev split")
@@ -53,9 +58,10 @@ def calibrated(dan: Dan, texts: Sequence[Text], classes: NDArray[np.int64], tran
 
 
 def temperature(logits: Floats, classes: NDArray[np.int64]) -> float:
-    """The divisor of logits (rows, labels) with the least cross-entropy (Guo et al. 2017, section 4.2).
+    """Return the temperature that minimises the cross-entropy of logits (rows, labels) / temperature.
 
-    The loss is convex in 1 / temperature, so that the sign of its slope says on which side the best one is.
+    Temperature scaling: Guo et al. 2017, section 4.2. The loss is convex in 1 / temperature, so that the sign of its
+    slope gives the direction of the minimum (bisection).
     """
     low, high = math.log(1 / FLATTEST), math.log(1 / SHARPEST)
     right = logits[np.arange(len(logits)), classes]
@@ -73,30 +79,30 @@ NAME = "dan"
 FILE = "dan.safetensors"
 SELF_TEST_ROWS = 8
 AT_ONCE = 16
-"""Texts of a call of the graph."""
+"""Batch size of the transformer."""
 
 
 def pruned_dan(run: DanRun, *, max_mb: float, precision: str = "int8") -> Dan:
-    """The run's DAN with as many of its most frequent n-grams as fit into `max_mb` megabytes (10**6 bytes).
+    """Return the run's DAN with as many of its most frequent n-grams as fit into `max_mb` megabytes (10**6 bytes).
 
-    Raises ExportError where not one n-gram fits.
+    Raises ExportError if not a single n-gram fits.
     """
     arrays = run.dense.arrays().items()
     layers = sum(array.nbytes for name, array in arrays if not (_folds(run) and name == "hidden_weight"))
     stored = len(run.dense.hidden_bias) if _folds(run) else run.table.shape[1]
     room = int((max_mb * 1e6 - layers - _HEADER) // bytes_per_ngram(stored, precision))
     if room < 1:
-        raise ExportError(f"DAN: nothing fits into {max_mb:g} MB beside layers of {layers} bytes; allow more")
+        raise ExportError(f"DAN: no n-gram fits into {max_mb:g} MB beside layers of {layers} bytes; allow more")
     return packed_dan(run, room, precision=precision)
 
 
-_HEADER = 4096  # bytes of the file's header, and more than it takes
+_HEADER = 4096  # upper bound of the bytes of the file's header
 
 
 def packed_dan(run: DanRun, ngrams: int, *, precision: str = "int8") -> Dan:
-    """The run's DAN with so many of its most frequent n-grams.
+    """Return the run's DAN with its `ngrams` most frequent n-grams.
 
-    Of single texts the first layer goes into the table, where its hidden layer is not wider than an embedding.
+    For single texts the first layer is folded into the table, if the hidden layer is not wider than an embedding.
     """
     table, dense = run.table[:ngrams], run.dense  # the most frequent come first
     if _folds(run):
@@ -109,17 +115,19 @@ def _folds(run: DanRun) -> bool:
 
 
 def dan_accuracy(dan: Dan, labels: Sequence[str], rows: Sequence[Row]) -> float:
-    """Share of rows that a DAN answers right."""
+    """Return the share of rows that a DAN answers correctly."""
     return float(np.mean(dan.run([text_of(row) for row in rows]).argmax(1) == _classes(labels, rows)))
 
 
 def add_dan(
     bundle: Bundle, run: DanRun, rows: Sequence[Row], *, max_mb: float, held_out: Sequence[Row] | None = None
 ) -> Bundle:
-    """The bundle written again with the run's DAN as a gear, measured on held-out rows; whole or not at all.
+    """Write the bundle again, atomically, with the run's DAN as an executor in its pool.
 
-    `held_out`: other rows, on which it is calibrated against the graph's most accurate subnet; None leaves that out,
-    and a cascade cannot be switched on then. Raises InputError where the two answer different questions.
+    `rows`: held-out rows to measure its accuracy on.
+    `held_out`: other rows, to calibrate the DAN against the graph's most accurate subnet; with None there is no
+    calibration, and a cascade cannot be switched on.
+    Raises InputError if the DAN has another task or other labels than the bundle.
     """
     manifest = bundle.manifest
     if run.labels != manifest.labels or manifest.task != "classification":
@@ -152,14 +160,14 @@ def _classes(labels: Sequence[str], rows: Sequence[Row]) -> NDArray[np.int64]:
 
 
 def _transformer(bundle: Bundle, texts: Sequence[Text]) -> Floats:
-    """Logits of the graph's most accurate subnet."""
+    """Return the logits of the graph's most accurate subnet, shape (texts, labels)."""
     teacher = open_classifier(bundle.path)
     shown = tqdm(range(0, len(texts), AT_ONCE), desc="calibration", unit="batch", disable=None)
     return np.concatenate([teacher.logits(texts[start : start + AT_ONCE]) for start in shown])
 
 
 def _write_self_test(path: Path, dan: Dan, entry: PoolEntry, texts: Sequence[Text]) -> None:
-    """Texts and the logits that every device must give for them, beside those of the graph."""
+    """Add texts, and the logits that every device must give for them, to the self-test of the graph."""
     with np.load(path, allow_pickle=False) as arrays:
         kept = {name: arrays[name] for name in arrays.files}
     of_texts, of_logits = self_test_names(entry)

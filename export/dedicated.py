@@ -1,4 +1,4 @@
-"""A dedicated graph of one subnet of a bundle: the same operators, without switches and in one segment a layer."""
+"""Dedicated graph of one subnet of a bundle: the same operators, without switches, one segment per layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gearshift.runtime.inference.session import ElasticSession
 
 
 def dedicated_graphs(bundle: Bundle) -> Rivals:
-    """Makes the dedicated graph of a subnet of this bundle, loaded; in fp32 it is checked to give its answers."""
+    """Return a function that opens the dedicated graph of a subnet; in fp32 its answers are checked."""
 
     @contextlib.contextmanager
     def rival(precision: str, name: str, threads: int) -> Iterator[Rival]:
@@ -28,7 +28,7 @@ def dedicated_graphs(bundle: Bundle) -> Rivals:
             Trimming(bundle, [precision]).of([name], joined=True).write(Path(scratch), bundle.path)
             alone = open_bundle(scratch)
             with contextlib.closing(ElasticSession(alone, precision, threads=threads)) as session:
-                if precision == "fp32":  # in int8 it is another rounding of the same weights
+                if precision == "fp32":  # int8 rounds the same weights differently
                     check_self_test(session, alone)
                 choice = alone.entry(name, precision).choice
                 segments = segments_run(model, entry.subnet.layers)

@@ -1,8 +1,8 @@
-"""One subnet as an ordinary Hugging Face model of its own, smaller size, for `from_pretrained`.
+"""Extraction of one subnet as an ordinary, smaller Hugging Face model, for `from_pretrained`.
 
-A config says how many layers there are, how many neurons they have, and by `pruned_heads` which heads each lacks. So
-any subnet whose layers keep equally many neurons can be written. Transformers below 5 alone reads a model that lacks
-heads; later versions have no head pruning.
+A config states the number of layers, one number of neurons for all, and the pruned heads of each layer
+(`pruned_heads`). Any subnet whose layers keep the same number of neurons can be written. Only transformers below 5
+reads a model with pruned heads; later versions have no head pruning.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ from gearshift.trainer.model.huggingface import checkpoint_state, quiet, write_p
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
 
 MARKER = "gearshift-subnet.json"
-"""The file that every such directory has, and no other model: what was written here may be written anew."""
+"""File that marks a directory as written here, so that it may be replaced."""
 
 LEADING = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")
-"""Of a layer: what has a row for every dimension of a head."""
+"""Weights of a layer whose rows are the dimensions of its heads."""
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """A model that was written."""
+    """Extracted model, as written."""
 
     path: Path
     parameters: int
-    """All of its weights, the task head's among them."""
+    """Number of all parameters, including the task head."""
     prunes_heads: bool
-    """Whether it lacks heads, so that only transformers below 5 can load it."""
+    """Whether heads are pruned, so that only transformers below 5 can load it."""
     parity: float | None
-    """Largest difference of an answer from the supernet's; None where this transformers cannot load it."""
+    """Largest difference of its answers from the supernet's; None if the installed transformers cannot load it."""
 
 
 def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
-    """Write a subnet of a run as a Hugging Face model, whole or not at all, and check that it answers as there.
+    """Write a subnet of a run as a Hugging Face model, atomically, and check its answers against the supernet.
 
-    Raises ExportError where layers keep different numbers of neurons, or the model answers otherwise; StorageError
-    where `out` holds anything but such a model.
+    Raises ExportError if layers keep different numbers of neurons, or if an answer differs; StorageError if `out` has
+    anything but such a model.
     """
     checkpoint = run.checkpoint
     neurons = {kept.neurons for kept in subnet.kept()}
     if len(neurons) > 1:
         raise ExportError(
-            f"{name}: its layers keep {', '.join(map(str, sorted(neurons)))} neurons, and a Hugging Face config knows "
+            f"{name}: its layers keep {', '.join(map(str, sorted(neurons)))} neurons, but a Hugging Face config has "
             f"one number for all; write it with --portable {name}"
         )
     config = small_config(run, subnet)
@@ -80,7 +80,7 @@ def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
 
 
 def named_subnet(run: Run, name: str) -> Subnet:
-    """A subnet of the run's pool, or one it was trained with; raises UnknownSubnetError, which lists them."""
+    """Return a subnet of the run's pool, or a trained one; raises UnknownSubnetError, which lists them."""
     known = {**run.trained, **run.subnets}
     if name not in known:
         raise UnknownSubnetError(f"checkpoint: unknown subnet {name!r}; expected one of {', '.join(known)}")
@@ -88,12 +88,12 @@ def named_subnet(run: Run, name: str) -> Subnet:
 
 
 def can_prune_heads() -> bool:
-    """Whether the transformers that is installed loads a model that lacks heads."""
+    """Return whether the installed transformers can load a model with pruned heads."""
     return hasattr(transformers.PreTrainedModel, "prune_heads")
 
 
 def small_config(run: Run, subnet: Subnet) -> Any:
-    """The run's config, of the subnet's layers, neurons and heads."""
+    """Return the run's config with the layers, neurons and heads of the subnet."""
     config = copy.deepcopy(transformers.AutoConfig.from_pretrained(run.path, local_files_only=True))
     heads = run.checkpoint.model.shape.heads
     kept = subnet.kept()
@@ -106,7 +106,7 @@ def small_config(run: Run, subnet: Subnet) -> Any:
 
 
 def small_weights(weights: Mapping[str, Tensor], subnet: Subnet, head_size: int) -> dict[str, Tensor]:
-    """The weights of the subnet alone, with its layers numbered from 0, named as those of an elastic model."""
+    """Cut the weights of an elastic model down to the subnet, with its layers renumbered from 0."""
     small = {name: tensor for name, tensor in weights.items() if not name.startswith("layers.")}
     for place, kept in enumerate(subnet.kept()):
         start, inner = f"layers.{kept.layer}.", kept.heads * head_size
@@ -128,7 +128,10 @@ def _cut(weight: Tensor, part: str, inner: int, neurons: int) -> Tensor:
 
 @torch.no_grad()
 def _check(run: Run, name: str, subnet: Subnet, path: Path) -> float:
-    """The largest difference between the model as transformers loads it and the supernet; raises ExportError."""
+    """Return the largest difference of the model, loaded by transformers, from the supernet.
+
+    Raises ExportError above FP32_TOLERANCE.
+    """
     task = run.checkpoint.task
     suffix = CLASS_SUFFIXES[task]
     auto = getattr(transformers, f"AutoModel{suffix if suffix != 'Model' else ''}")
@@ -146,7 +149,7 @@ def _check(run: Run, name: str, subnet: Subnet, path: Path) -> float:
 
 
 def _sample(vocabulary: int, tokens: int, pad_id: int) -> Batch:
-    """Four rows of random tokens, of different lengths."""
+    """Return a batch of four rows of random tokens, of different lengths."""
     source = torch.Generator().manual_seed(0)
     lengths = torch.tensor([tokens, tokens // 2, tokens - 1, 1])
     mask = (torch.arange(tokens)[None] < lengths[:, None]).long()
@@ -156,7 +159,7 @@ def _sample(vocabulary: int, tokens: int, pad_id: int) -> Batch:
 
 
 def _answer(model: Any, batch: Batch, task: str, pooling: str) -> Tensor:
-    """What a transformers model says, in the form of an elastic model's answer."""
+    """Compute the answer of a transformers model, in the form of an elastic model's answer."""
     output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
     if task == "question-answering":
         return torch.stack([output.start_logits, output.end_logits], dim=-1)
@@ -170,7 +173,7 @@ def _answer(model: Any, batch: Batch, task: str, pooling: str) -> Tensor:
 
 
 def _card(run: Run, name: str, subnet: Subnet, prunes: bool) -> str:
-    """A few lines for whoever finds the directory."""
+    """Write the README of the directory."""
     kept = subnet.kept()
     heads: Sequence[int] = [layer.heads for layer in kept]
     kind = ARCHITECTURES[transformers.AutoConfig.from_pretrained(run.path, local_files_only=True).model_type]

@@ -1,6 +1,7 @@
-"""The third step of an export: every subnet of every graph against the model, and int8 against fp32.
+"""Third step of an export: compare every subnet of every graph with the model, and int8 with fp32.
 
-Where int8 costs a subnet too much, the layers at fault are found, and the int8 graph is written and measured again.
+If a subnet loses too much accuracy in int8, the layers that cause it are found and kept in fp32, and the int8 graph is
+written and measured again.
 """
 
 from __future__ import annotations
@@ -22,32 +23,32 @@ from gearshift.runtime.inference.session import ElasticSession
 
 @dataclass(frozen=True)
 class GraphMeasure:
-    """One graph, measured."""
+    """Measurements of one graph."""
 
     accuracies: Mapping[str, float]
     """Subnet -> metric of its task on the held-out rows."""
     logits: Mapping[str, Array]
-    """Subnet -> logits that the self-test expects for the sample: in fp32 the model's own."""
+    """Subnet -> logits that the self-test expects for the sample; for fp32 those of the model."""
     parity: float | None = None
-    """Largest difference of a logit from the model's, of an fp32 graph."""
+    """Largest difference of a logit from the model's, for an fp32 graph."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """All graphs of a bundle, measured."""
+    """Measurements of all graphs of a bundle."""
 
     graphs: Graphs
-    """Files in the directory, the int8 graph perhaps rewritten."""
+    """Graphs on disk; the int8 graph may have been rewritten."""
     of: Mapping[str, GraphMeasure]
-    """Precision -> its graph's measurements."""
+    """Precision -> measurements of its graph."""
     losses: Mapping[str, float]
     """Subnets that lose more than the tolerance in int8, with the loss as a share of 1."""
 
 
 def measure(prepared: Prepared, graphs: Graphs, *, int8_tolerance: float, wider: bool, progress: Progress) -> Measured:
-    """Measure every graph; with `wider` mend an int8 graph that loses too much.
+    """Measure every graph; with `wider`, rewrite an int8 graph that loses too much, with some layers in fp32.
 
-    Raises ExportError where a graph differs from the model.
+    Raises ExportError if a graph differs from the model.
     """
     of = {precision: _measure_graph(prepared, graphs, precision, progress) for precision in prepared.precisions}
     measured = Measured(graphs, of, _int8_losses(of, int8_tolerance))
@@ -72,14 +73,14 @@ def _measure_graph(prepared: Prepared, graphs: Graphs, precision: str, progress:
 
 
 def _int8_losses(of: Mapping[str, GraphMeasure], tolerance: float) -> dict[str, float]:
-    """Subnets that lose more than the tolerance; none where one of the two graphs was not asked for."""
+    """Return the subnets that lose more than the tolerance; {} unless both fp32 and int8 are exported."""
     if not {"fp32", "int8"} <= of.keys():
         return {}
     return accuracy_losses(of["fp32"].accuracies, of["int8"].accuracies, tolerance)
 
 
 def _widened(prepared: Prepared, measured: Measured, tolerance: float, progress: Progress) -> Measured:
-    """Move the layers at fault to fp32 within the int8 graph; changes nothing where no choice of them helps."""
+    """Keep the layers that cause the loss in fp32 within the int8 graph; changes nothing if no choice of them helps."""
     graphs = measured.graphs
     wide = _wide_layers(prepared, measured, tolerance)
     if not wide:
@@ -90,7 +91,7 @@ def _widened(prepared: Prepared, measured: Measured, tolerance: float, progress:
 
 
 def _wide_layers(prepared: Prepared, measured: Measured, tolerance: float) -> frozenset[int]:
-    """The layers to keep in fp32 for the subnets that lose too much, chosen on trial graphs."""
+    """Return the layers to keep in fp32 for the subnets that lose too much, found with trial graphs."""
     manifest, fp32 = prepared.draft, measured.of["fp32"].accuracies
     pool = measured.graphs.bundle.pool("int8")
     entries = {name: pool[name] for name in measured.losses}

@@ -1,11 +1,11 @@
-"""A smaller vocabulary for a tokenizer: the pieces that some texts need, and those that spell everything else.
+"""Shrinking of a tokenizer's vocabulary: keep the pieces of given texts, and those that spell all other text.
 
-1. Texts whose pieces all stay are cut into the same pieces as before: WordPiece takes the longest piece that fits,
-   which is still there; Unigram the likeliest cut, which can still be made; of BPE every merge on the way to a piece
-   stays.
-2. What is spelt otherwise is spelt by smaller pieces: every piece of one character stays. A piece with a character that
-   has no piece of its own stays too, as nothing else could spell it.
-3. Ids are given anew, in the old order. Special and added tokens stay.
+1. A text whose pieces all stay is cut into the same pieces as before. WordPiece takes the longest piece that fits,
+   which is still there; Unigram takes the likeliest cut, which is still possible; for BPE, all merges that lead to a
+   kept piece stay.
+2. All other text is spelt by smaller pieces: every piece of one character stays. A piece with a character that has no
+   piece of its own stays too, as nothing else could spell it.
+3. Ids are renumbered, in the old order. Special and added tokens stay.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from gearshift.errors import ExportError
 _TEXTS_AT_ONCE = 1000
 
 Raw = dict[str, Any]
-"""What a tokenizer.json says of a model."""
+"""Section of a tokenizer.json, such as its model."""
 
 
 @dataclass(frozen=True)
 class SmallVocabulary:
-    """A tokenizer with fewer pieces."""
+    """Tokenizer with fewer pieces."""
 
     tokenizer: Tokenizer
     kept: tuple[int, ...]
-    """The old id of each new one."""
+    """Old id of each new id."""
 
 
 def used_pieces(tokenizer: Tokenizer, texts: Collection[str]) -> set[str]:
-    """The pieces that texts are cut into."""
+    """Return the pieces that texts are cut into."""
     return {piece for pieces in _cut(tokenizer, texts) for piece in pieces}
 
 
 def respelt(old: Tokenizer, new: Tokenizer, texts: Collection[str]) -> int:
-    """How many texts are cut into other pieces by the new tokenizer."""
+    """Return the number of texts that the new tokenizer cuts into other pieces."""
     return sum(one != other for one, other in zip(_cut(old, texts), _cut(new, texts), strict=True))
 
 
@@ -52,12 +52,13 @@ def _cut(tokenizer: Tokenizer, texts: Collection[str]) -> Iterable[list[str]]:
 
 
 def shrink(tokenizer: Tokenizer, needed: Collection[str]) -> SmallVocabulary:
-    """The tokenizer with these pieces and what rules 1 to 3 add; raises ExportError for a kind without such rules."""
+    """Shrink a tokenizer to these pieces and those of rules 1 to 3; raises ExportError for an unsupported kind."""
     raw = json.loads(tokenizer.to_str())
     model = raw["model"]
     if model["type"] not in _KINDS:
         raise ExportError(
-            f"vocabulary: expected a tokenizer of {', '.join(_KINDS)}, found {model['type']}; export it without"
+            f"vocabulary: expected a tokenizer of {', '.join(_KINDS)}, found {model['type']}; "
+            "export without a vocabulary"
         )
     added = {token["content"]: token["id"] for token in raw["added_tokens"]}
     special = {*added, *([model["unk_token"]] if model.get("unk_token") is not None else [])}
@@ -74,7 +75,7 @@ def shrink(tokenizer: Tokenizer, needed: Collection[str]) -> SmallVocabulary:
 
 
 Rebuild = Callable[[Mapping[int, int]], None]
-"""Puts the kept pieces into the model, under their new ids."""
+"""Function that replaces the vocabulary of the model by the kept pieces, given old id -> new id."""
 
 
 def _wordpiece(model: Raw, needed: Collection[str]) -> tuple[list[int], Rebuild]:
@@ -97,7 +98,7 @@ def _bpe(model: Raw, needed: Collection[str]) -> tuple[list[int], Rebuild]:
     for first, second in merges:
         parts.setdefault(first + second.removeprefix(prefix), set()).update((first, second))
     kept: set[str] = set()
-    # What no merge makes is a character, or a byte that stands for a part of one.
+    # A piece that no merge makes is a character, or a byte of one.
     waiting = [piece for piece in vocabulary if piece in needed or piece not in parts]
     waiting += [piece for piece in vocabulary if len(piece.removeprefix(prefix).removesuffix(suffix)) < 2]
     while waiting:
@@ -142,7 +143,7 @@ def _of(vocabulary: Mapping[str, int], kept: Collection[str], new: Mapping[int, 
 
 
 def _renumber(processor: Raw | None, new: Mapping[int, int]) -> None:
-    """Give the special tokens of a post-processor their new ids."""
+    """Replace the ids of special tokens in a post-processor by the new ones."""
     if processor is None:
         return
     for inner in processor.get("processors", []):

@@ -1,4 +1,4 @@
-"""A trained supernet in, a verified bundle out, in four steps: prepare, write, measure, seal."""
+"""Export pipeline: from a trained supernet to a verified bundle in four steps: prepare, write, measure, seal."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from gearshift.trainer.nasbert.run import load_any_run
 
 @dataclass(frozen=True)
 class ExportReport:
-    """A bundle, and the measurements of its export."""
+    """Exported bundle, with the measurements of its export."""
 
     bundle: Bundle
     parity: float | None
-    """Largest difference of an fp32 logit from torch, over all pool subnets; None where no fp32 graph was made."""
+    """Largest difference of an fp32 logit from torch, over all pool subnets; None without an fp32 graph."""
     packed_weights: dict[str, int]
-    """Precision -> large weights, all of which were packed."""
+    """Precision -> number of large weights, all of which were packed."""
     losses: dict[str, float]
     """Subnets that lose more than the tolerance in int8, with the loss as a share of 1."""
     wide_layers: tuple[int, ...] = ()
     """Layers that the int8 graph computes in fp32."""
     vocabulary: VocabularyReport | None = None
-    """Pieces kept and dropped, where the vocabulary was shrunk."""
+    """Report of the shrinking of the vocabulary; None if it was not shrunk."""
 
 
 def export_bundle(
@@ -63,25 +63,26 @@ def export_bundle(
     licence: str = "unspecified",
     progress: Progress = lambda what, done, total: None,
 ) -> ExportReport:
-    """Write the bundle of a supernet, whole or not at all, and check it.
+    """Write the bundle of a supernet, atomically, and check it.
 
     `run`: a run, or its directory.
 
-    `rows`: held-out rows; the metric of every pool subnet is measured on them at each precision. Unless given, the
-    test rows of the data that the run was trained on.
+    `rows`: held-out rows; the metric of every pool subnet is measured on them at each precision. Default: the test
+    rows of the data that the run was trained on.
 
-    `layers_per_stage`: how many layers are switched together. 1 lets any mix of the layers' options be chosen;
-    all of them in one stage list the subnets themselves, which runs fastest and loads slowest. A net of mixed
-    operations has the stages that it was made with.
+    `layers_per_stage`: number of layers that are switched together. With 1, the options of all layers can be mixed
+    freely. With all layers in one stage, its options are the subnets themselves, which runs fastest and loads slowest.
+    A net of mixed operations keeps its stages.
 
-    `operators`: `fast`, or `standard` for a graph that other engines can run. `int8_tolerance`: accuracy that a
-    subnet may lose in int8, as a share of 1; the manifest names those that lose more, or, with `wider`, the layers
-    at fault are kept in fp32 within the int8 graph, where a few are enough.
+    `operators`: `fast`, or `standard` for a graph that other engines can run.
 
-    `vocabulary`: texts whose pieces stay in the word table; others are spelt by smaller pieces. None keeps all.
+    `int8_tolerance`: accuracy that a subnet may lose in int8, as a share of 1. The manifest names the subnets that lose
+    more. With `wider`, the layers that cause the loss are kept in fp32 within the int8 graph, if a few are enough.
 
-    Raises ModelError where there is no run, InputError where it does not say what it was trained on, DataError where
-    that cannot be read, ExportError where a graph differs from the model, StorageError where `out` cannot be written.
+    `vocabulary`: texts whose pieces stay in the word table; other text is spelt by smaller pieces. None keeps all.
+
+    Raises ModelError if there is no run, InputError if the run does not name its data, DataError if the data cannot be
+    read, ExportError if a graph differs from the model, StorageError if `out` cannot be written.
     """
     out = Path(out)
     run = load_any_run(Path(run)) if isinstance(run, Path | str) else run
@@ -125,7 +126,7 @@ def _check_arguments(precisions: Sequence[str], operators: str, int8_tolerance: 
 
 
 def seal(prepared: Prepared, measured: Measured) -> Bundle:
-    """Write everything beside the graphs, the manifest last, and check the whole as a device would."""
+    """Write all files besides the graphs, the manifest last, and check the bundle as a device would."""
     folder, draft = measured.graphs.bundle.path, prepared.draft
     pool = (
         dataclasses.replace(entry, accuracy=measured.of[entry.precision].accuracies[entry.name]) for entry in draft.pool

@@ -1,10 +1,10 @@
-"""Single subnets as static ONNX models, through optimum: for `ORTModelFor...`, and for engines that refuse `If`.
+"""Export of single subnets as static ONNX models through optimum, for `ORTModelFor...` and for engines without `If`.
 
     OUT.portable/
-      portable.json            subnets, and how near each model is to torch
+      portable.json            subnets, and the largest difference of each model from torch
       NAME/  model.onnx  config.json  tokenizer.json ...
 
-The layers are cut in a transformers model before it is exported: its config has no way to say what each layer keeps.
+The layers are cut in a transformers model before the export, as its config cannot state what each layer keeps.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from gearshift.trainer.model.huggingface import quiet, write_pooling
 from gearshift.trainer.model.names import ARCHITECTURES
 
 PORTABLE = "portable.json"
-"""The file that every such directory has."""
+"""File that marks a directory as written here."""
 
 MODEL = "model.onnx"
 COMPARED_ROWS = 8
@@ -52,11 +52,11 @@ OPTIMUM_TASKS = {
     "question-answering": "question-answering",
     "embedding": "feature-extraction",
 }
-"""Our tasks by the names that optimum has for them."""
+"""Our name of a task -> optimum's name."""
 
 
 def checked_names(run: Run, names: Sequence[str] | None) -> tuple[str, ...]:
-    """The subnets named, None for all, in the run's order; raises UnknownSubnetError, which lists those there are."""
+    """Return the named subnets (None: all) in the run's order; raises UnknownSubnetError, which lists all."""
     unknown = [name for name in names or () if name not in run.subnets]
     if unknown or (names is not None and not names):
         found = f"unknown subnet {unknown[0]!r}" if unknown else "no subnet named"
@@ -65,7 +65,7 @@ def checked_names(run: Run, names: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def require_free(out: Path) -> None:
-    """Raise StorageError where `export_portable` would refuse to write to `out`."""
+    """Raise StorageError if `export_portable` would refuse to write to `out`."""
     require_replaceable(out, marker=PORTABLE)
 
 
@@ -77,10 +77,10 @@ def export_portable(
     *,
     progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> dict[str, float]:
-    """Write a directory with a model of each named subnet (None: of all), whole or not at all.
+    """Write a directory with a model of each named subnet (None: all), atomically.
 
-    Gives each one's largest difference from torch on a few of the held-out rows, in fp32. Raises ExportError above
-    the tolerance of an elastic graph, UnknownSubnetError, StorageError.
+    Returns subnet -> largest difference from torch on a few held-out rows, in fp32. Raises ExportError above the
+    tolerance of an elastic graph, UnknownSubnetError, StorageError.
     """
     chosen = checked_names(run, names)
     batch = _compared(run, rows)
@@ -99,7 +99,7 @@ def export_portable(
 
 
 def cut_encoder(model: transformers.PreTrainedModel, subnet: Subnet) -> None:
-    """Cut a full-size transformers model of a supported architecture down to a subnet, in place."""
+    """Cut a full transformers model of a supported architecture down to a subnet, in place."""
     encoder, names = model.base_model, ARCHITECTURES[model.config.model_type].encoder
     layers = encoder.get_submodule(names["layers.{}.query"].split(".{}")[0])
     heads = model.config.num_attention_heads
@@ -119,20 +119,20 @@ def cut_encoder(model: transformers.PreTrainedModel, subnet: Subnet) -> None:
 
 
 def write_static_graph(model: transformers.PreTrainedModel, directory: Path, task: str) -> None:
-    """Write a transformers model as optimum does: `model.onnx` and `config.json`, any batch and length."""
+    """Write a transformers model in optimum's form: `model.onnx` and `config.json`, for any batch size and length."""
     from optimum.exporters.onnx import onnx_export_from_model
 
     log = logging.getLogger("optimum")
     level = log.level
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet(), contextlib.ExitStack() as after:
-        warnings.simplefilter("ignore")  # the tracer's own, about shapes that are constants here
+        warnings.simplefilter("ignore")  # the tracer warns of shapes that are constants here
         log.setLevel(logging.ERROR)
         after.callback(log.setLevel, level)
         onnx_export_from_model(model, directory, task=OPTIMUM_TASKS[task], do_validation=False)
 
 
 def _compared(run: Run, rows: Sequence[Row]) -> Batch:
-    """A few rows, the shorter ones padded."""
+    """Return a padded batch of the first COMPARED_ROWS rows, to compare the models on."""
     checkpoint = run.checkpoint
     length = int(run.facts["max_length"])
     encoded = encode(
@@ -156,14 +156,14 @@ def _write(run: Run, subnet: Subnet, directory: Path) -> None:
 
 
 def _check(path: Path, head: Head, batch: Batch, expected: Array) -> float:
-    """The largest difference of an answer from torch's; raises ExportError above the tolerance."""
+    """Return the largest difference of an answer from torch's; raises ExportError above FP32_TOLERANCE."""
     options = ort.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     feeds = {each.name: getattr(batch, each.name).numpy() for each in session.get_inputs()}
     mask = batch.attention_mask.numpy().astype(bool)
     found = _answer(session.run(None, feeds), head, mask)
-    if TASKS[head.task].per_token:  # what stands at padding is nobody's answer
+    if TASKS[head.task].per_token:  # answers at padding are not compared
         found, expected = found[mask], expected[mask]
     difference = float(np.abs(found - expected).max())
     if not difference <= FP32_TOLERANCE:
@@ -174,7 +174,7 @@ def _check(path: Path, head: Head, batch: Batch, expected: Array) -> float:
 
 
 def _answer(outputs: list[Any], head: Head, mask: Array) -> Array:
-    """What the outputs of an exported model say, in the form of an elastic model's answer."""
+    """Convert the outputs of an exported model to the form of an elastic model's answer."""
     if head.task == "question-answering":
         return np.stack(outputs, axis=-1)
     if head.task != "embedding":

@@ -1,4 +1,4 @@
-"""The first step of an export: the draft of the manifest, the held-out rows in tokens, the model's own answers."""
+"""First step of an export: draft the manifest, tokenise the held-out rows, compute the model's answers."""
 
 from __future__ import annotations
 
@@ -27,35 +27,36 @@ from gearshift.trainer.model.elastic import TaskModel
 MINIMUM_ONNXRUNTIME = "1.23"
 
 SESSION_OPTIONS = {"graph_optimization_level": "disable", "session.intra_op.allow_spinning": "0"}
-"""The operators were chosen by measured time; with optimisation on the library fuses them into slower ones."""
+"""Session options for fast operators. These were chosen by measured time; with optimisation on, ONNX Runtime fuses them
+into slower ones."""
 
 STANDARD_OPTIONS = {**SESSION_OPTIONS, "graph_optimization_level": "all"}
-"""The library fuses standard operators into its own, faster ones."""
+"""Session options for standard operators, which ONNX Runtime fuses into faster ones of its own."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything about an export that is known before a graph is written."""
+    """Inputs of an export: all that is known before a graph is written."""
 
     run: Run[Any, Any]
-    """With the vocabulary that was asked for."""
+    """Run to export; its vocabulary is shrunk if that was asked for."""
     draft: Manifest
-    """The manifest before anything was measured."""
+    """Manifest before the measurements."""
     operators: str
     encoded: EncodedRows
     """Held-out rows that accuracy is measured on."""
     sample: Batch
-    """Rows on which every subnet's logits are compared."""
+    """Rows that the logits of every subnet are compared on."""
     expected: Mapping[str, Array]
     """Subnet -> logits of the trained model for the sample."""
     tables: Tables[Any, Any] | None
-    """Block tables of a run that was searched."""
+    """Block tables of the run; None if it was not searched."""
     vocabulary: VocabularyReport | None
-    """Pieces kept and dropped, where the vocabulary was shrunk."""
+    """Report of the shrinking of the vocabulary; None if it was not shrunk."""
 
     @property
     def model(self) -> TaskModel:
-        """The trained model."""
+        """Trained model."""
         model: TaskModel = self.run.checkpoint.model
         return model
 
@@ -66,7 +67,7 @@ class Prepared:
 
     @property
     def inputs(self) -> dict[str, Array]:
-        """The sample as a graph takes it."""
+        """Sample, as inputs of a graph."""
         return graph_inputs(self.sample, self.draft.inputs)
 
 
@@ -81,9 +82,9 @@ def prepare(
     vocabulary: Collection[str] | None,
     licence: str,
 ) -> Prepared:
-    """Encode the rows, draft the manifest, and ask the model for its subnets' answers.
+    """Encode the rows, draft the manifest, and compute the answers of the model's subnets.
 
-    The arguments are those of `export_bundle`. Raises DataError where rows cannot be used.
+    The arguments are those of `export_bundle`. Raises DataError if the rows cannot be used.
     """
     if not rows:
         raise DataError("export: no held-out rows to measure accuracy on; pass a data set with a test split")
@@ -110,10 +111,10 @@ def _respelt(
     tables: Tables[Any, Any] | None,
     vocabulary: Collection[str],
 ) -> tuple[Run[Any, Any], EncodedRows, Tables[Any, Any] | None, VocabularyReport]:
-    """The run with the pieces of the vocabulary alone, the rows in its tokens, and its block tables."""
+    """Shrink the vocabulary; return the run, the rows in its tokens, its block tables, and the report."""
     smaller, report = shrink_vocabulary(run, vocabulary, rows)
     respelt = _encoded(smaller, rows)
-    if encoded.task == "embedding":  # vectors are compared with those of the net as it was
+    if encoded.task == "embedding":  # vectors are compared with those of the original net
         respelt = dataclasses.replace(respelt, labels=encoded.labels)
     if tables is not None:
         tables = tables.with_embeddings(smaller.checkpoint.model.shape)

@@ -1,7 +1,7 @@
-"""A smaller bundle out of a bundle: only the subnets that a class of devices needs, and what they use.
+"""Trimming of a bundle: keep only the subnets that a class of devices needs, and the weights that they use.
 
-Needs no checkpoint and no torch. The graphs lose the options, layers and segments that no kept subnet uses; the
-operators and weights that are left stay as they were, so that every kept subnet gives the very same answers.
+It needs no checkpoint and no torch. The graphs lose the options, layers and segments that no kept subnet uses. All
+other operators and weights stay unchanged, so that every kept subnet gives exactly the same answers.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from gearshift.runtime.inference.session import ElasticSession
 
 MEGABYTE = 1_000_000
 UNKNOWN_HASH = "0" * 64
-"""As long as a sha256, so that the size of the manifest is known before the files are."""
+"""Placeholder of the length of a SHA-256, so that the size of the manifest is known before the files are written."""
 
 
 def trim_bundle(
@@ -43,14 +43,14 @@ def trim_bundle(
     max_mb: float | None = None,
     precisions: Sequence[str] | None = None,
 ) -> Bundle:
-    """Write the bundle of the kept subnets, whole or not at all, check it, and give it.
+    """Write the bundle of the kept subnets, atomically, check it, and return it.
 
-    Either `keep` names the subnets, or they are those of `fitting` for `max_mb` (of 1,000,000 bytes, over all
-    files). `precisions`: those to keep; None keeps all. Raises UnknownSubnetError, InputError where the size
-    cannot be reached, StorageError where `out` cannot be written.
+    `keep`: names of the subnets. `max_mb`, in its place: largest size of all files in MB (1,000,000 bytes); `fitting`
+    then chooses the subnets. `precisions`: precisions to keep; None keeps all. Raises UnknownSubnetError, InputError if
+    the size cannot be reached, StorageError if `out` cannot be written.
     """
     if (keep is None) == (max_mb is None):
-        raise InputError("trim: expected either names of subnets to keep or a largest size")
+        raise InputError("trim: expected either names of subnets to keep or a largest size in MB, not both")
     trimming = Trimming(bundle, precisions)
     names = trimming.checked(keep) if keep is not None else trimming.fitting(max_mb or 0)
     trimmed = trimming.of(names, out.name.removesuffix(".gearshift"))
@@ -58,7 +58,7 @@ def trim_bundle(
         trimmed.write(fresh, bundle.path)
         written = open_bundle(fresh)
         for precision in written.precisions:
-            if precision in CPU_PRECISIONS:  # on a GPU nothing is packed
+            if precision in CPU_PRECISIONS:  # weights are not packed on a GPU
                 check_packed(fresh / next(iter(written.pool(precision).values())).file)
             session = ElasticSession(written, precision, threads=1)
             check_self_test(session, written)
@@ -68,21 +68,21 @@ def trim_bundle(
 
 @dataclass(frozen=True)
 class Trimmed:
-    """A smaller bundle before it is written."""
+    """Trimmed bundle before it is written."""
 
     manifest: Manifest
-    """Its `files` with their sizes, and hashes that are not known yet."""
+    """Manifest with the sizes of its `files`, and UNKNOWN_HASH for their hashes."""
     graphs: dict[str, LaidOut]
     others: dict[str, bytes]
-    """Name -> content of the files that are no graphs."""
+    """Name -> content of the files other than graphs."""
 
     @property
     def bytes(self) -> int:
-        """Of all files together, the manifest included."""
+        """Size of all files together, including the manifest."""
         return len(manifest_content(self.manifest)) + sum(file.bytes for file in self.manifest.files.values())
 
     def write(self, directory: Path, old: Path) -> None:
-        """Fill an empty directory, with weights out of the old bundle."""
+        """Write all files into an empty directory, with weights from the old bundle."""
         for name, graph in self.graphs.items():
             graph.write(directory / name, old)
         for name, content in self.others.items():
@@ -91,14 +91,14 @@ class Trimmed:
 
 
 class Trimming:
-    """Makes smaller bundles out of one."""
+    """Trimming of one bundle to any of its subnets."""
 
     def __init__(self, bundle: Bundle, precisions: Sequence[str] | None = None) -> None:
         self.bundle = bundle
         chosen = bundle.precisions if precisions is None else precisions
         self.entries = {precision: bundle.pool(precision) for precision in bundle.precisions if precision in chosen}
         for precision in chosen:
-            bundle.pool(precision)  # says so where the bundle has none
+            bundle.pool(precision)  # raises if the bundle lacks it
         if not self.entries:
             raise InputError(f"precisions: expected some of {', '.join(bundle.precisions)}, got none")
         self.dan = bundle.dan
@@ -106,20 +106,20 @@ class Trimming:
         self.names = (*graph, *(() if self.dan is None else (self.dan.name,)))
 
     def checked(self, names: Sequence[str]) -> tuple[str, ...]:
-        """The names in the bundle's order; raises UnknownSubnetError, which lists those there are."""
+        """Return the names in the bundle's order; raises UnknownSubnetError, which lists all."""
         if not any(name != self._dan_name for name in names):
-            raise InputError(f"trim: no subnet to keep; this bundle has {', '.join(self.names)}")
+            raise InputError(f"trim: expected at least one subnet to keep, of {', '.join(self.names)}; got none")
         for name in names:
             if name not in self.names:
                 self.bundle.entry(name, next(iter(self.entries)))
         return tuple(name for name in self.names if name in names)
 
     def fitting(self, max_mb: float) -> tuple[str, ...]:
-        """The subnets of the best bundle of at most that size.
+        """Return the subnets of the best bundle of at most `max_mb` MB.
 
-        The most accurate subnet that fits comes first. The others are tried in the order of what they add to its
-        bundle, least first and the more accurate of equals first, and kept while they fit: what lies within a kept
-        subnet adds a branch and no weights. Raises InputError with the smallest size where not even one fits.
+        The most accurate subnet that fits comes first. The others are tried in order of the bytes that they add to its
+        bundle, least first (of equals the more accurate first), and kept if they fit: a subnet within a kept one adds a
+        branch and no weights. Raises InputError with the smallest possible size if not even one fits.
         """
         limit = max_mb * MEGABYTE
         alone = {name: self.of([name]).bytes for name in self.names if name != self._dan_name}
@@ -143,16 +143,16 @@ class Trimming:
         return None if self.dan is None else self.dan.name
 
     def _accuracy(self, name: str) -> float:
-        """At the kept precision at which it answers best."""
+        """Return the accuracy of a subnet at its best kept precision."""
         if self.dan is not None and name == self.dan.name:
             return self.dan.accuracy
         return max(pool[name].accuracy for pool in self.entries.values() if name in pool)
 
     def of(self, names: Sequence[str], title: str | None = None, *, joined: bool = False) -> Trimmed:
-        """The bundle of these subnets, named like the old one if not otherwise.
+        """Trim the bundle to these subnets; `title`: its name, default that of the old bundle.
 
-        `joined`: neighbouring segments that no kept subnet tells apart are joined, and the first token is picked as
-        early as it can be: faster, but in fp32 it adds in another order, and in int8 it rounds otherwise.
+        `joined`: join neighbouring segments that every kept subnet keeps or drops together, and pick the first token as
+        early as possible. That is faster, but fp32 then adds in another order, and int8 rounds differently.
         """
         old = self.bundle.manifest
         entries = [entry for pool in self.entries.values() for name, entry in pool.items() if name in names]
@@ -188,7 +188,7 @@ class Trimming:
 
     @cached_property
     def _models(self) -> dict[str, onnx.ModelProto]:
-        """Every graph of the old bundle by its file, its weights left on disk."""
+        """Name of the file -> graph of the old bundle, with its weights left on disk."""
         files = {entry.file for entry in self.bundle.manifest.pool} - self._dan_files
         return {name: onnx.load(self.bundle.path / name, load_external_data=False) for name in files}
 
@@ -203,13 +203,13 @@ class Trimming:
 
     @cached_property
     def _copied(self) -> dict[str, bytes]:
-        """Files that belong to no gear."""
+        """Name -> content of the files other than graphs, weights and the DAN."""
         weights = {weights_location(model) for model in self._models.values()}
         names = self.bundle.manifest.files.keys() - self._models.keys() - weights - self._dan_files
         return {name: (self.bundle.path / name).read_bytes() for name in names}
 
     def _self_test(self, pool: Sequence[PoolEntry]) -> bytes:
-        """The self-test without the answers of subnets that are gone."""
+        """Return the self-test without the answers of subnets that are not kept."""
         kept = {(entry.precision, entry.name) for entry in pool}
         gone = [(entry.precision, entry.name) for entry in self.bundle.manifest.pool]
         endings = tuple(f".{precision}.{name}" for precision, name in gone if (precision, name) not in kept)

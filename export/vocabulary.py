@@ -1,4 +1,4 @@
-"""A supernet with the word embeddings that some texts need: of a small subnet they are most of the bytes."""
+"""Shrinking of a supernet's word embeddings to the vocabulary of given texts; in a small subnet they are most bytes."""
 
 from __future__ import annotations
 
@@ -18,38 +18,40 @@ from gearshift.trainer.model.elastic import TaskModel
 
 @dataclass(frozen=True)
 class VocabularyReport:
-    """Pieces of a vocabulary that was shrunk, and texts that are spelt otherwise."""
+    """Report of the shrinking of a vocabulary."""
 
     kept: int
-    """Pieces that are left."""
+    """Number of pieces kept."""
     of: int
-    """Pieces that there were."""
+    """Number of pieces before."""
     respelt: int
-    """Held-out texts that are cut into other pieces than before."""
+    """Number of held-out texts that are cut into other pieces than before."""
     texts: int
-    """Held-out texts."""
+    """Number of held-out texts."""
 
 
 def texts_of(rows: Sequence[Row]) -> list[str]:
-    """Both texts of every row."""
+    """Return both texts of every row."""
     return [text for row in rows for text in (row.text, row.pair) if text is not None]
 
 
 def shrink_vocabulary(
     run: Run[Any, Any], texts: Collection[str], held_out: Sequence[Row]
 ) -> tuple[Run[Any, Any], VocabularyReport]:
-    """The run with the pieces of these texts, and those that spell all others; the given one stays as it is.
+    """Return a copy of the run with the pieces of these texts, and those that spell all other text.
 
-    Position embeddings behind the longest text that there can be go too. `held_out` rows only count. Raises DataError
-    where there is no text, ExportError for a tokenizer that cannot be shrunk.
+    Position embeddings beyond the longest possible text are removed too. `held_out`: rows for the figures of the report
+    only. Raises DataError without any text, ExportError for a tokenizer that cannot be shrunk.
     """
     if not texts:
-        raise DataError("vocabulary: no text to keep the pieces of; name a file with one text a line")
+        raise DataError("vocabulary: expected texts to keep the pieces of, got none; name a file with one text a line")
     checkpoint = run.checkpoint
     old = checkpoint.tokenizer
     small = shrink(old, used_pieces(old, texts))
     if (changed := respelt(old, small.tokenizer, texts)) > 0:
-        raise ExportError(f"vocabulary: {changed} of {len(texts)} texts would be cut into other pieces; export without")
+        raise ExportError(
+            f"vocabulary: {changed} of {len(texts)} texts would be cut into other pieces; export without a vocabulary"
+        )
     kept, shape = small.kept, checkpoint.model.shape
     if kept[-1] >= shape.vocabulary:
         raise ExportError(f"vocabulary: the tokenizer has an id {kept[-1]}, the word table {shape.vocabulary} rows")
@@ -63,7 +65,7 @@ def shrink_vocabulary(
 
 @torch.no_grad()
 def _with_rows(old: TaskModel, kept: Sequence[int], positions: int) -> TaskModel:
-    """The model with these rows of its word table, and so many positions."""
+    """Return the model with these rows of its word table, and `positions` positions."""
     state = old.state_dict()
     word, position = "embeddings.word.weight", "embeddings.position.weight"
     state[word], state[position] = state[word][list(kept)], state[position][:positions]

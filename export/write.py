@@ -1,4 +1,4 @@
-"""The second step of an export: one graph for each precision, in the directory of the bundle."""
+"""Second step of an export: write one graph per precision into the directory of the bundle."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 
 Progress = Callable[[str, int, int], None]
-"""Called with the work in hand, the number of its parts that are done, and the number of all."""
+"""Callback with the current work, and the number of its parts done and in all."""
 
 
 @dataclass(frozen=True)
 class Graphs:
-    """Graphs on disk, all their large weights packed."""
+    """Graphs on disk; all their large weights are packed."""
 
     bundle: Bundle
-    """Their directory, with the draft of its manifest."""
+    """Directory of the graphs, with the draft of its manifest."""
     packed: Mapping[str, int]
-    """Precision -> large weights; on a GPU, at fp16, nothing is packed."""
+    """Precision -> number of packed large weights; at fp16, on a GPU, nothing is packed."""
     wide: frozenset[int] = frozenset()
     """Layers that the int8 graph computes in fp32."""
 
 
 def write(prepared: Prepared, folder: Path, progress: Progress) -> Graphs:
-    """Write the graph of every precision; raises ExportError where a large weight is not packed."""
+    """Write the graph of every precision; raises ExportError if a large weight is not packed."""
     packed, precisions = {}, prepared.precisions
     for index, precision in enumerate(precisions):
         progress("graphs", index, len(precisions))

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.space import Space
-from gearshift.runtime.tables.knapsack import Choice
+from gearshift.runtime.space.space import Choice, Space
 
 Fitness = Callable[[Choice], float]
 """Loss of a choice; lower is better."""

@@ -42,9 +42,9 @@ from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.profiles.store import this_device
 from gearshift.runtime.profiles.timing import pin
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.space import Choice
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import subnet_name, uniform_grid
-from gearshift.runtime.tables.knapsack import Choice
 from gearshift.runtime.tables.layer_latency import LayerLatency, fit_layer_latency
 from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.tables import Tables

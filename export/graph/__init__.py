@@ -1,1 +1,1 @@
-"""The elastic graph: segments, operators, options and heads."""
+"""Elastic graph: segments, operators, options and heads."""

@@ -1,7 +1,7 @@
-"""Builds an ONNX graph whose weights all sit in the root graph, in one external file.
+"""Builder of an ONNX graph whose weights are all in the root graph, in one external file.
 
-A `Scope` collects the nodes of the root graph or of one branch of an `If`; a branch may read any value
-of the root. Every weight is a root initializer, whichever scope uses it, and is stored once.
+A `Scope` collects the nodes of the root graph, or of one branch of an `If`; a branch may read any value of the root.
+Every weight is a root initializer, whichever scope uses it, and is stored once.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from gearshift.export.graph.segments import Array
 OPSET = 18
 CONTRIB = "com.microsoft"
 IR_VERSION = 10
-"""The form of the file; 10 is read by ONNX Runtime 1.18 and newer."""
+"""ONNX operator set, domain of ONNX Runtime's own operators, and version of the file format.
+
+IR version 10 is read by ONNX Runtime 1.18 and newer.
+"""
 
 ALIGNMENT = 64
-"""Bytes between starts of external tensors: a cache line, and what the widest vector loads want."""
+"""Alignment of external tensors in bytes: a cache line, as the widest vector loads need."""
 
 EXTERNAL_FROM_BYTES = 256
-"""Smaller tensors stay inside the graph file: scalars and shapes that are not worth a page."""
+"""Size in bytes from which a tensor is external. Smaller ones, scalars and shapes, stay inside the graph file."""
 
 
 class Scope:
@@ -38,19 +41,19 @@ class Scope:
     def node(
         self, operator: str, inputs: Sequence[str], *, outputs: int = 1, domain: str = "", **attributes: Any
     ) -> list[str]:
-        """Append a node and give the names of its outputs; an empty input name leaves an optional input out."""
+        """Append a node and return the names of its outputs; an empty input name leaves out an optional input."""
         names = [self.builder.fresh(operator) for _ in range(outputs)]
         self.builder.uses(domain)
         self.nodes.append(helper.make_node(operator, list(inputs), names, domain=domain, **attributes))
         return names
 
     def value(self, operator: str, inputs: Sequence[str], *, domain: str = "", **attributes: Any) -> str:
-        """Append a node of one output and give its name."""
+        """Append a node with one output and return its name."""
         return self.node(operator, inputs, domain=domain, **attributes)[0]
 
 
 class GraphBuilder:
-    """Collects root nodes, branches, inputs and weights, and writes the model."""
+    """Builder of a model: collects root nodes, branches, inputs and weights, and writes them."""
 
     def __init__(self) -> None:
         self.root = Scope(self)
@@ -61,17 +64,17 @@ class GraphBuilder:
         self._outputs: list[onnx.ValueInfoProto] = []
 
     def fresh(self, stem: str) -> str:
-        """A value name that nothing else has."""
+        """Return a unique name for a value."""
         number = self._counters.get(stem, 0)
         self._counters[stem] = number + 1
         return f"{stem}_{number}"
 
     def uses(self, domain: str) -> None:
-        """Note that a node is of this domain, which the model must then import."""
+        """Record that a node is of this domain, which the model must then import."""
         self._domains.add(domain)
 
     def input(self, name: str, shape: Sequence[str | int], kind: int = TensorProto.INT64) -> str:
-        """Declare an input of the model, int64 unless it says otherwise."""
+        """Declare an input of the model, by default int64."""
         self._inputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
         return name
 
@@ -81,7 +84,7 @@ class GraphBuilder:
         self._outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape)))
 
     def weight(self, name: str, array: Array) -> str:
-        """Store an array as a root initializer under that name, once; later calls must bring the same array."""
+        """Store an array as a root initializer, once per name; later calls must pass the same array."""
         known = self._weights.get(name)
         if known is None:
             self._weights[name] = np.asarray(array, order="C")
@@ -94,15 +97,15 @@ class GraphBuilder:
         return self.weight(name, np.array(values, np.int64))
 
     def has_weight(self, name: str) -> bool:
-        """Whether a weight of that name is stored already."""
+        """Return whether a weight of that name is already stored."""
         return name in self._weights
 
     def switch(
         self, condition: str, then: Scope, result: str, otherwise: str, floats: type[np.floating] = np.float32
     ) -> str:
-        """An `If` in the root graph: `result` of the branch `then`, or `otherwise` passed on unchanged."""
+        """Append an `If` to the root graph: `result` of the branch `then`, or `otherwise` unchanged."""
         name = self.fresh("If")
-        # A branch may not give out a value of the root itself, hence the Identity.
+        # A branch cannot return a value of the root itself, hence the Identity.
         passed = self.fresh("passed")
         identity = helper.make_node("Identity", [otherwise], [passed])
         self.root.nodes.append(
@@ -117,7 +120,7 @@ class GraphBuilder:
         return name
 
     def save(self, path: Path) -> None:
-        """Write `path` and, beside it, one weights file named after it (`fp32.onnx`, `fp32.weights`)."""
+        """Write the graph to `path`, and its weights beside it (`fp32.onnx`, `fp32.weights`)."""
         weights_name = path.with_suffix(".weights").name
         with path.with_name(weights_name).open("wb") as file:
             initializers = [self._store(file, weights_name, name, array) for name, array in self._weights.items()]

@@ -1,7 +1,7 @@
-"""Writes the graph of a space: every subnet in one ONNX model.
+"""Elastic graph of a space: all subnets in one ONNX model.
 
-The rules of a graph with switches are those of `switched`. Here are the options of elastic layers, whose weights are
-cut where the space cuts its layer; those of mixed operations are in `mixed`.
+`switched` has the rules of a graph with switches. Here are the options of elastic layers, whose weights are cut where
+the space cuts the layer; `mixed` has those of mixed operations.
 """
 
 from __future__ import annotations
@@ -41,11 +41,10 @@ def write_elastic_graph(
 ) -> None:
     """Write the graph of a space at one precision, and its weights file beside it.
 
-    `operators`: a key of `OPERATORS`. `wide`: layers, or stages of mixed operations, that are computed in fp32
-    whatever the precision (of int8).
+    `operators`: a key of `OPERATORS`. `wide`: layers (mixed operations: stages) that an int8 graph computes in fp32.
 
-    Inputs `input_ids`, `attention_mask` and, where the model has token types, `token_type_ids`, all int64
-    (batch, tokens), and `choice` int64 (stages,); output float32, its name and form those of the head's task.
+    Inputs: `input_ids`, `attention_mask` and, if the model has token types, `token_type_ids`, all int64
+    (batch, tokens); `choice`, int64 (stages,). Output: float32, with the name and shape of the head's task.
     """
     recipe = OPERATORS[operators][precision]
     recipes = [OPERATORS[operators]["fp32"] if part in wide else recipe for part in range(space.length)]
@@ -54,20 +53,22 @@ def write_elastic_graph(
 
 
 def as_floats(weights: Weights, floats: type[np.floating]) -> Weights:
-    """The weights in that float type; raises ExportError where one is too large for it."""
+    """Convert the weights to a float type; raises ExportError if one is too large for it."""
     if floats is np.float32:
         return weights
     limit = np.finfo(floats).max
     for name, array in weights.items():
         if (largest := np.abs(array).max()) > limit:
             raise ExportError(
-                f"{name}: expected weights of at most {limit:g}, as {floats.__name__} can hold, found {largest:g}; "
+                f"{name}: expected weights of at most {limit:g}, the limit of {floats.__name__}, found {largest:g}; "
                 "export another precision"
             )
     return {name: array.astype(floats) for name, array in weights.items()}
 
 
 class _ElasticGraph(SwitchedGraph):
+    """Graph of elastic layers; an option of a stage keeps some heads and neurons of its layers."""
+
     def __init__(
         self,
         space: Space,
@@ -87,16 +88,16 @@ class _ElasticGraph(SwitchedGraph):
         return self.space.shape.hidden
 
     def inner(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
-        """Runs the layers that an option keeps."""
+        """Append the layers that an option keeps."""
         for kept in self._kept(stage, option):
             hidden = self._layer(scope, kept, hidden, all_rows)
         return hidden
 
     def last(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
-        """Runs the last stage's layers and the head.
+        """Append the layers of the last stage and the head.
 
-        Where only the first token's state is needed, the last layer computes nothing else behind its
-        attention: three quarters of its products fall away.
+        If only the first token's state is needed, the last layer computes no other token after its attention, which
+        saves three quarters of its products.
         """
         kept = self._kept(stage, option)
         for layer in kept[:-1]:
@@ -123,4 +124,4 @@ class _ElasticGraph(SwitchedGraph):
 
 
 GRAPHS: dict[str, Callable[..., SwitchedGraph]] = {EncoderShape.kind: _ElasticGraph, BlockShape.kind: MixedGraph}
-"""Kind of net -> the graph of a space of such nets."""
+"""Kind of net -> class that builds the graph of its space."""

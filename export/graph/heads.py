@@ -1,4 +1,4 @@
-"""The task heads of the elastic graph: what turns the last layer's states into the answer."""
+"""Embeddings and task heads of the elastic graph: the first and the last step of every subnet."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from gearshift.export.graph.segments import Array, Weights
 from gearshift.trainer.model.elastic import POOLED, Head
 
 EPSILON = 1e-12
-"""Least length that an embedding is divided by, as in torch's `normalize`."""
+"""Lower bound of the length that an embedding is divided by, as in torch's `normalize`."""
 
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
 
 
 def needs_first_only(head: Head) -> bool:
-    """Whether the answer is made of the first token's state alone."""
+    """Return whether the answer depends on the first token's state alone."""
     return head.task in POOLED or (head.task == "embedding" and head.pooling == "first")
 
 
 def answer(scope: Scope, weights: Weights, head: Head, recipe: Recipe, states: str, mask: str) -> str:
-    """The answer of a head, in float32, from the last states: (batch, hidden) of the first token where that is all
-    it needs, else (batch, tokens, hidden). `mask` is the int64 attention mask (batch, tokens)."""
+    """Append the head and return its answer in float32.
+
+    `states`: last states, shape (batch, hidden) of the first token if the head needs no other, else
+    (batch, tokens, hidden). `mask`: int64 attention mask, shape (batch, tokens).
+    """
     if head.task == "embedding":
-        states = recipe.to_float32(scope, states)  # float16 has no room for the square of a length, nor for EPSILON
+        states = recipe.to_float32(scope, states)  # float16 cannot represent the square of a length, nor EPSILON
         return _normalised(scope, states if head.pooling == "first" else _mean(scope, states, mask))
     if head.task in POOLED:
         pooled = _activated(scope, head, recipe, _gemm(scope, weights, states, "pooler"))
@@ -41,12 +44,12 @@ def _activated(scope: Scope, head: Head, recipe: Recipe, value: str) -> str:
 
 
 def first_row(scope: Scope, value: str) -> str:
-    """(batch, tokens, width) -> (batch, width) of the first token."""
+    """Select the first token: (batch, tokens, width) -> (batch, width)."""
     return scope.value("Gather", [value, scope.builder.constant("first_token", 0)], axis=1)
 
 
 def linear(scope: Scope, weights: Weights, value: str, name: str) -> str:
-    """A linear layer over the last of three axes."""
+    """Append a linear layer over the last of three axes."""
     matrix = scope.builder.weight(f"{name}.weight", weights[f"{name}.weight"].T)
     product = scope.value("MatMul", [value, matrix])
     return scope.value("Add", [product, scope.builder.weight(f"{name}.bias", weights[f"{name}.bias"])])
@@ -58,7 +61,7 @@ def _gemm(scope: Scope, weights: Weights, value: str, name: str) -> str:
 
 
 def _mean(scope: Scope, states: str, mask: str) -> str:
-    """(batch, hidden): the mean over the real tokens."""
+    """Append the mean over the real tokens: (batch, tokens, hidden) -> (batch, hidden)."""
     tokens = scope.builder.constant("token_axis", [1])
     real = scope.value("Unsqueeze", [scope.value("Cast", [mask], to=1), scope.builder.constant("last_axis", [2])])
     total = scope.value("ReduceSum", [scope.value("Mul", [states, real]), tokens], keepdims=0)
@@ -66,18 +69,21 @@ def _mean(scope: Scope, states: str, mask: str) -> str:
 
 
 def _normalised(scope: Scope, value: str) -> str:
-    """(batch, hidden) rows of length 1."""
+    """Normalise rows (batch, hidden) to length 1."""
     length = scope.value("ReduceL2", [value, scope.builder.constant("token_axis", [1])], keepdims=1)
     least = scope.builder.weight("least_length", np.array(EPSILON, np.float32))
     return scope.value("Div", [value, scope.value("Max", [length, least])])
 
 
 Norm = Callable[[Scope, str, str, tuple[Array, Array]], str]
-"""Puts a layer norm of a value, under a name, with its scale and shift into a scope."""
+"""Function that appends a layer norm to a scope: (scope, value, name, (scale, shift)) -> result."""
 
 
 def embed(scope: Scope, weights: Weights, recipe: Recipe, input_ids: str, token_types: str | None, norm: Norm) -> str:
-    """(batch, tokens) ids -> (batch, tokens, hidden); without token types where the model has none."""
+    """Append the embeddings: ids (batch, tokens) -> (batch, tokens, hidden).
+
+    `token_types`: name of their ids; None if the model has none.
+    """
     builder = scope.builder
     length = scope.value("Shape", [input_ids], start=1, end=2)
     position_table = builder.weight("embeddings.position.weight", weights["embeddings.position.weight"])

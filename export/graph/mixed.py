@@ -1,4 +1,4 @@
-"""The graph of a space of mixed operations: NAS-BERT's blocks, of one net or of the weights that a search shares."""
+"""Graph of a space of mixed operations: NAS-BERT blocks of one net, or of the shared weights of a search."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gearshift.trainer.nasbert.model import cell_name
 
 
 class MixedGraph(SwitchedGraph):
-    """Builds the graph; an option of a stage is a block."""
+    """Graph of mixed operations; an option of a stage is a block."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class MixedGraph(SwitchedGraph):
         return self.space.shape.bridge or self.blocks[-1][0].hidden
 
     def take_mask(self, attention_mask: str) -> None:
-        """What attention takes, and 1 for a real token, (batch, tokens, 1), where there are convolutions."""
+        """Append the mask of attention and, for convolutions, a mask (batch, tokens, 1) with 1 for real tokens."""
         super().take_mask(attention_mask)
         operations = {name for blocks in self.blocks for block in blocks for name in block.operations}
         if operations & KERNELS.keys():
@@ -53,7 +53,7 @@ class MixedGraph(SwitchedGraph):
             self.real = root.value("Unsqueeze", [root.value("Cast", [attention_mask], to=floats), last_axis])
 
     def inner(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
-        """Runs a block."""
+        """Append a block."""
         block = self.blocks[stage][option]
         hidden = self._project(scope, stage, f"into.{block.hidden}", hidden)
         for place in range(len(block.operations)):
@@ -61,8 +61,11 @@ class MixedGraph(SwitchedGraph):
         return self._project(scope, stage, f"out.{block.hidden}", hidden)
 
     def last(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
-        """Runs a block and the head; where only the first token's state is needed, nothing else is computed from the
-        last operation on that looks at other tokens."""
+        """Append a block and the head.
+
+        If only the first token's state is needed, no other token is computed from the last operation on that reads
+        other tokens.
+        """
         block = self.blocks[stage][option]
         looking = [place for place, name in enumerate(block.operations) if name != "ffn"]
         pick = first_row if needs_first_only(self.head) else all_rows
@@ -76,7 +79,7 @@ class MixedGraph(SwitchedGraph):
         return answer(scope, self.weights, self.head, self.recipe, states, INPUTS[1])
 
     def _project(self, scope: Scope, stage: int, which: str, hidden: str) -> str:
-        """Through a projection of a stage where it has that one."""
+        """Append a projection of a stage, if the stage has it."""
         name = f"stages.{stage}.{which}"
         if f"{name}.weight" not in self.weights:
             return hidden
@@ -118,7 +121,7 @@ class MixedGraph(SwitchedGraph):
         return self.weights[f"{name}.norm.weight"], self.weights[f"{name}.norm.bias"]
 
     def _convolution(self, scope: Scope, recipe: Recipe, name: str, kernel: int, hidden: str, rows: Rows) -> str:
-        """The rounds of a separable convolution. Where the first token alone is needed, of those that it sees."""
+        """Append the rounds of a separable convolution; for the first token alone, over the tokens that it sees."""
         real = self.real
         if rows is not all_rows:
             constant = self.builder.constant

@@ -1,9 +1,8 @@
-"""Which operators a half-layer is made of, per precision: tables that a benchmark can rewrite.
+"""Operators of a half-layer (attention or FFN) for each precision: tables that a benchmark can rewrite.
 
-Chosen by measured time, with graph optimisation off, so that the library does not undo the choice. Each
-recipe takes the half-layer's input and gives the terms of a sum: one per segment, and the output bias
-where no operator takes it along. Plain `Sum` and `LayerNormalization` follow: the fused
-`SkipLayerNormalization` is slower.
+They were chosen by measured time, with graph optimisation off, so that ONNX Runtime does not undo the choice. A recipe
+takes the input of the half-layer and returns the terms of a sum: one per segment, and the output bias if no operator
+adds it. Plain `Sum` and `LayerNormalization` follow, as the fused `SkipLayerNormalization` is slower.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ def _lookup_float(scope: Scope, name: str, table: Array, ids: str) -> str:
 
 
 def _quantized(scope: Scope, name: str, matrix: Array) -> tuple[str, str, str]:
-    """Names of values, scales and zero points of an int8 matrix."""
+    """Store an int8 matrix, and return the names of its values, scales and zero points."""
     names = (name, f"{name}.scale", f"{name}.zero")
     if not scope.builder.has_weight(name):  # every option of the stage asks for the same segments
         packed = quantize(matrix)
@@ -68,7 +67,7 @@ def _quantized(scope: Scope, name: str, matrix: Array) -> tuple[str, str, str]:
 
 
 def _lookup_int8(scope: Scope, name: str, table: Array, ids: str) -> str:
-    """Rows of eight bits with a scale each: no product is made of them, so that nothing can overflow."""
+    """Append the look-up of 8-bit rows with a scale each; they enter no integer product, so that nothing overflows."""
     rows, scales = f"{name}.rows", f"{name}.scales"
     if not scope.builder.has_weight(rows):
         packed = quantize(table.T, bits=TABLE_BITS)
@@ -123,14 +122,14 @@ def _linear_int8(scope: Scope, value: str, name: str, matrix: Array, bias: Array
 
 
 def _dynamic_matmul(scope: Scope, value: str, matrix: tuple[str, str, str], bias: str) -> str:
-    """Quantise a float input and multiply; the bias rides along with the first segment, which is always kept."""
+    """Append a product that quantises its float input; `bias` is "" for all but the first segment, always kept."""
     values, scales, zeros = matrix
     inputs = [value, values, scales, zeros, *([bias] if bias else [])]
     return scope.value("DynamicQuantizeMatMul", inputs, domain=CONTRIB)
 
 
 def _mask(scope: Scope, given: str) -> str:
-    """int32, as the attention operators want it."""
+    """Cast the mask to int32, as the attention operators need."""
     return scope.value("Cast", [given], to=TensorProto.INT32)
 
 
@@ -143,10 +142,10 @@ RECIPES = {
     "int8": Recipe(_attention_int8, _ffn_int8, _linear_int8, _lookup_int8, _mask, _gelu),
     "fp16": Recipe(_attention_float, _ffn_float, linear, _lookup_float, _mask, _gelu, np.float16),
 }
-"""Precision -> the fastest operators. Those of fp16 have kernels on GPUs; a CPU runs them in float32."""
+"""Precision -> recipe of the fastest operators. The fp16 ones have kernels on GPUs; a CPU runs them in float32."""
 
 OPERATORS: Mapping[str, Mapping[str, Recipe]] = {
     "fast": RECIPES,
     "standard": {"fp32": standard_recipe(np.float32), "fp16": standard_recipe(np.float16)},
 }
-"""`standard`: without the library's own operators, for other engines."""
+"""Name of a table of operators -> precision -> recipe. `standard` has no ONNX Runtime operators, for other engines."""

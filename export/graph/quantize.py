@@ -9,17 +9,19 @@ import numpy as np
 from gearshift.export.graph.segments import Array
 
 WEIGHT_BITS = 7
-"""On x86 without VNNI the engine adds pairs of u8 x s8 products in 16 bits: 2 * 255 * 127 overflows, and
-the answer is silently wrong; 2 * 255 * 63 fits. Seven bits are right on every CPU (onnxruntime's
-`reduce_range`)."""
+"""Bits of a weight. Seven bits are safe on every CPU (ONNX Runtime's `reduce_range`).
+
+On x86 without VNNI, ONNX Runtime adds pairs of u8 x s8 products in 16 bits: 2 * 255 * 127 overflows, and the answer is
+silently wrong; 2 * 255 * 63 fits.
+"""
 
 TABLE_BITS = 8
-"""Bits of a row of the word table, which is looked up and never multiplied as integers."""
+"""Bits of a weight in the word table, whose rows are looked up and never multiplied as integers."""
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """An int8 matrix (in, out) with its scales and zero points, one per column."""
+    """Int8 matrix (in, out), with scale and zero point of each column."""
 
     values: Array
     scales: Array
@@ -27,7 +29,7 @@ class Quantized:
 
 
 def quantize(matrix: Array, *, bits: int = WEIGHT_BITS) -> Quantized:
-    """Round each column to `bits` bits, its largest magnitude to the largest integer; zero is kept exact."""
+    """Round each column to `bits` bits, with its largest magnitude at the largest integer; zero stays exact."""
     limit = 2 ** (bits - 1) - 1
     largest = np.abs(matrix).max(axis=0)
     scales = np.where(largest > 0, largest / limit, 1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What a table of operators must give: the parts of a layer, for one precision."""
+"""Recipe: the interface of a table of operators, which builds the parts of a layer at one precision."""
 
 from __future__ import annotations
 
@@ -12,35 +12,38 @@ from gearshift.export.graph.builder import Scope
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
 
 Rows = Callable[[Scope, str], str]
-"""Picks the token rows that the rest of the net needs: all of them, or the first where only that is classified."""
+"""Function that selects the tokens that the rest of the net needs: all, or the first if only that one is classified."""
 Attention = Callable[[Scope, str, str, Sequence[HeadSegment], Array, str, Rows], list[str]]
 Ffn = Callable[[Scope, str, Sequence[NeuronSegment], Array, str], list[str]]
 Linear = Callable[[Scope, str, str, Array, Array], str]
-"""A value times a matrix (inputs, outputs) of a name, plus a bias; of a layer of its own, not of a segment."""
+"""Function that appends value x matrix + bias; (scope, value, name, matrix (inputs, outputs), bias) -> result.
+
+It is for layers of their own, not for segments.
+"""
 Lookup = Callable[[Scope, str, Array, str], str]
 Operator = Callable[[Scope, str], str]
-"""One value in, one value out."""
+"""Function that appends an operator with one input and one output."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one precision computes what nets are made of.
+    """Operators of one precision for all parts of a net.
 
-    Attention and FFN give the names of values to be added up; the residual and the norm are the caller's.
+    Attention and FFN return the names of the terms of a sum; the caller adds the residual and the norm.
     """
 
     attention: Attention
     ffn: Ffn
     linear: Linear
     lookup: Lookup
-    """Rows of the word table."""
+    """Look-up of rows of the word table."""
     mask: Operator
-    """What `attention` takes, of the int64 mask (batch, tokens); put into the root graph once."""
+    """Conversion of the int64 mask (batch, tokens) to the form that `attention` takes; once, in the root graph."""
     gelu: Operator
-    """Gelu by itself."""
+    """GELU as an operator of its own."""
     floats: type[np.floating] = np.float32
-    """What float weights and values are held in."""
+    """Float type of weights and values."""
 
     def to_float32(self, scope: Scope, value: str) -> str:
-        """A value of this recipe as float32, which is what a graph gives out."""
+        """Cast a value of this recipe to float32, the type of a graph's output."""
         return value if self.floats is np.float32 else scope.value("Cast", [value], to=TensorProto.FLOAT)

@@ -1,7 +1,7 @@
-"""Cuts the weights of a trained encoder into the segments of a space.
+"""Segments: the weights of a trained encoder, cut where a space cuts its layers.
 
-A segment is a run of heads, or of FFN neurons, that is kept or dropped together. ONNX multiplies
-`x @ W` with W of shape (in, out), so every matrix is transposed here, once.
+A segment is a run of heads, or of FFN neurons, that is kept or dropped together. ONNX multiplies `x @ W` with W of
+shape (in, out), so that every matrix is transposed here, once.
 """
 
 from __future__ import annotations
@@ -18,39 +18,41 @@ from gearshift.runtime.space.space import Space
 
 Array = NDArray[Any]
 Weights = Mapping[str, Array]
-"""Arrays under the names of `trainer.model.ElasticClassifier.state_dict`, linear weights as (out, in)."""
+"""Name in `ElasticClassifier.state_dict` -> array; linear weights have the shape (out, in)."""
 
 
 @dataclass(frozen=True)
 class HeadSegment:
-    """Weights of a run of heads, `end` heads counted from the first of the layer."""
+    """Weights of a run of heads of a layer."""
 
     name: str
     end: int
+    """Index of the layer's first head after the segment."""
     heads: int
     qkv: Array
-    """(hidden, 3 * heads * head_size): queries, then keys, then values of these heads."""
+    """Weights of queries, then keys, then values; shape (hidden, 3 * heads * head_size)."""
     qkv_bias: Array
     output: Array
-    """(heads * head_size, hidden)"""
+    """Weights of the output, shape (heads * head_size, hidden)."""
 
 
 @dataclass(frozen=True)
 class NeuronSegment:
-    """Weights of a run of FFN neurons, `end` neurons counted from the first of the layer."""
+    """Weights of a run of FFN neurons of a layer."""
 
     name: str
     end: int
+    """Index of the layer's first neuron after the segment."""
     ffn_in: Array
-    """(hidden, neurons)"""
+    """Weights into the neurons, shape (hidden, neurons)."""
     ffn_in_bias: Array
     ffn_out: Array
-    """(neurons, hidden)"""
+    """Weights out of the neurons, shape (neurons, hidden)."""
 
 
 @dataclass(frozen=True)
 class LayerSegments:
-    """One layer, cut where the space cuts it."""
+    """Layer cut into segments, where the space cuts it."""
 
     name: str
     heads: tuple[HeadSegment, ...]
@@ -62,7 +64,7 @@ class LayerSegments:
 
 
 def cut_layer(weights: Weights, space: Space, layer: int) -> LayerSegments:
-    """The segments of one layer, in order of importance."""
+    """Cut one layer into segments, in order of importance."""
     prefix = f"layers.{layer}."
 
     def of(name: str) -> Array:
@@ -105,5 +107,5 @@ def _head_segment(weights: Weights, prefix: str, name: str, start: int, end: int
 
 
 def _runs(ends: tuple[int, ...]) -> list[tuple[int, int]]:
-    """(start, end) of each segment: cuts 3, 6, 12 make 0-3, 3-6, 6-12."""
+    """Return (start, end) of each segment: cuts at 3, 6, 12 give 0-3, 3-6, 6-12."""
     return list(itertools.pairwise((0, *ends)))

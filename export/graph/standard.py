@@ -1,6 +1,6 @@
-"""The recipe in standard ONNX operators only (opset 18), for engines that know no others.
+"""Recipe of standard ONNX operators only (opset 18), for other engines.
 
-ONNX has `Gelu` from opset 20 and `Attention` from 23; here they are spelled out.
+ONNX has `Gelu` from opset 20 and `Attention` from opset 23; here they are built from smaller operators.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ from gearshift.export.graph.recipe import Recipe, Rows
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
 
 MASKED = -10000.0
-"""Added to the score of a padded token: its share underflows to nothing, and float16 (up to 65504) can hold it.
-The contrib `Attention` adds the same."""
+"""Number added to the score of a padded token, whose share then underflows to 0.
+
+float16 (up to 65504) can represent it. ONNX Runtime's own `Attention` adds the same number.
+"""
 
 
 def standard_recipe(floats: type[np.floating]) -> Recipe:
-    """The recipe whose values are `floats`."""
+    """Return the recipe for values of type `floats`."""
 
     def number(scope: Scope, name: str, value: float) -> str:
         return scope.builder.weight(name, np.array(value, floats))
 
     def mask(scope: Scope, given: str) -> str:
-        """(batch, 1, 1, tokens): 0 for a token, MASKED for padding."""
+        """Append the mask (batch, 1, 1, tokens): 0 for a real token, MASKED for padding."""
         real = scope.value("Cast", [given], to=helper.np_dtype_to_tensor_dtype(np.dtype(floats)))
         padded = scope.value("Sub", [number(scope, "one", 1), real])
         added = scope.value("Mul", [padded, number(scope, "masked", MASKED)])
         return scope.value("Unsqueeze", [added, scope.builder.constant("score_axes", [1, 2])])
 
     def gelu(scope: Scope, value: str) -> str:
-        """x / 2 * (1 + erf(x / sqrt 2))"""
+        """Append GELU: x / 2 * (1 + erf(x / sqrt 2))."""
         erf = scope.value("Erf", [scope.value("Mul", [value, number(scope, "half_root", 0.5**0.5)])])
         doubled = scope.value("Mul", [value, scope.value("Add", [erf, number(scope, "one", 1)])])
         return scope.value("Mul", [doubled, number(scope, "half", 0.5)])
@@ -61,7 +63,7 @@ def _attention(
 
 
 def _context(scope: Scope, hidden: str, mask: str, segment: HeadSegment) -> str:
-    """(batch, tokens, heads * head_size): softmax(q k / sqrt(head_size) + mask) v of a segment's heads."""
+    """Append softmax(q k / sqrt(head_size) + mask) v of a segment's heads, shape (batch, tokens, heads * head_size)."""
     size = len(segment.output) // segment.heads
     qkv = linear(scope, hidden, f"{segment.name}.qkv", segment.qkv, segment.qkv_bias)
     apart = scope.builder.constant(f"split_{segment.heads}_heads", [0, 0, segment.heads, size])
@@ -73,7 +75,7 @@ def _context(scope: Scope, hidden: str, mask: str, segment: HeadSegment) -> str:
             strict=True,
         )
     )
-    # Scaled before the product, so that float16 has room for it.
+    # Scaled before the product, so that it does not overflow in float16.
     scale = scope.builder.weight("score_scale", np.array(size**-0.5, segment.qkv.dtype))
     scores = scope.value("MatMul", [scope.value("Mul", [query, scale]), key])
     shares = scope.value("Softmax", [scope.value("Add", [scores, mask])], axis=-1)
@@ -83,7 +85,7 @@ def _context(scope: Scope, hidden: str, mask: str, segment: HeadSegment) -> str:
 
 
 def linear(scope: Scope, value: str, name: str, matrix: Array, bias: Array) -> str:
-    """A product and a sum, in any float type."""
+    """Append value x matrix + bias, in any float type."""
     product = scope.value("MatMul", [value, scope.builder.weight(name, matrix)])
     return scope.value("Add", [product, scope.builder.weight(f"{name}_bias", bias)])
 

@@ -1,10 +1,10 @@
-"""A graph with switches: what all spaces have in common.
+"""Graph with switches: the common part of the graphs of all spaces.
 
 1. Every weight is a root initializer, stored once, whichever options use it.
-2. Each option of a stage is the `then` branch of an `If` in the root graph; `else` passes the running
-   value on. A stage's skipping option needs no branch. The last stage's branches end in the answer, so
-   that what is passed on behind them is small.
-3. Never an `If` inside an `If`: ONNX Runtime packs root weights only for consumers at depth 0 or 1.
+2. Each option of a stage is the `then` branch of an `If` in the root graph; `else` passes the current value on. An
+   option that skips needs no branch. The branches of the last stage end in the answer, so that the value passed on
+   after them is small.
+3. There is no `If` inside an `If`: ONNX Runtime packs root weights only for consumers at depth 0 or 1.
 4. Conditions (`choice[stage] == option`) are computed in the root graph.
 """
 
@@ -26,16 +26,16 @@ from gearshift.runtime.space.subnet import Shape
 from gearshift.trainer.model.elastic import Head
 
 Body = Callable[[Scope, int, int, str], str]
-"""Puts what an option, by the numbers of its stage and its own, does to a value into a scope; gives the result."""
+"""Function that appends an option to a scope: (scope, stage, option, value) -> result."""
 
 
 def token_inputs(shape: Shape[Any]) -> tuple[str, ...]:
-    """Names of what a graph takes besides `choice`."""
+    """Return the names of a graph's inputs besides `choice`."""
     return tuple(name for name in INPUTS if shape.types or name != "token_type_ids")
 
 
 class SwitchedGraph(ABC):
-    """Builds the graph of a space; subclasses say what an option is."""
+    """Graph of a space; subclasses define the options."""
 
     def __init__(
         self,
@@ -49,30 +49,30 @@ class SwitchedGraph(ABC):
         self.weights = weights
         self.inputs = token_inputs(shape)
         self.options = options
-        """How many options each stage has."""
+        """Number of options of each stage."""
         self.recipe = recipe
         self.norm_eps = norm_eps
         self.head = head
         self.task = TASKS[head.task]
         self.builder = GraphBuilder()
         self.mask = ""
-        """What attention takes, once the graph is built."""
+        """Name of the mask for attention; set when the graph is built."""
 
     @property
     @abstractmethod
     def width(self) -> int:
-        """Of the last states, which an embedding has too."""
+        """Width of the last states, and of an embedding."""
 
     @abstractmethod
     def inner(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
-        """(batch, tokens, width) after an option of a stage that is not the last."""
+        """Append an option of a stage other than the last; returns states (batch, tokens, width)."""
 
     @abstractmethod
     def last(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
-        """The answer after an option of the last stage."""
+        """Append an option of the last stage and the head; returns the answer."""
 
     def build(self) -> GraphBuilder:
-        """The whole graph."""
+        """Build the whole graph."""
         builder = self.builder
         input_ids, attention_mask, *token_types = (builder.input(name, ("batch", "tokens")) for name in self.inputs)
         choice = builder.input(CHOICE, (len(self.options),))
@@ -87,23 +87,26 @@ class SwitchedGraph(ABC):
         return builder
 
     def take_mask(self, attention_mask: str) -> None:
-        """Put what is made of the int64 mask (batch, tokens) into the root graph."""
+        """Append the masks that follow from the int64 mask (batch, tokens) to the root graph."""
         self.mask = self.recipe.mask(self.builder.root, attention_mask)
 
     def norm(self, scope: Scope, value: str, name: str, norm: tuple[Array, Array]) -> str:
-        """A layer norm of a value, under a name, with its scale and shift."""
+        """Append a layer norm of a value; `norm`: (scale, shift), stored under `name`."""
         scale, bias = (
             self.builder.weight(f"{name}.{part}", array) for part, array in zip(("scale", "shift"), norm, strict=True)
         )
         return scope.value("LayerNormalization", [value, scale, bias], axis=-1, epsilon=self.norm_eps)
 
     def _switch(self, stage: int, choice: str, hidden: str, body: Body, otherwise: str | None) -> str:
-        """What the chosen option's body makes of `hidden`; `otherwise`, or else NaN, where no option's branch runs."""
+        """Append the switch of a stage: the chosen option applied to `hidden`.
+
+        If no branch runs, the result is `otherwise`, or NaN if that is None.
+        """
         root = self.builder.root
         if self.options[stage] == 1:  # nothing to switch: the option runs in the root graph
             return body(root, stage, 0, hidden)
         floats = np.float32 if otherwise is None else self.recipe.floats
-        if otherwise is None:  # what an option that does not exist gives: nothing that passes for an answer
+        if otherwise is None:  # an option that does not exist must give nothing that passes for an answer
             ones = (1, 1, 1) if self.task.per_token else (1, 1)
             otherwise = self.builder.weight("no_option", np.full(ones, np.nan, np.float32))
         chosen = root.value("Gather", [choice, self.builder.constant(f"stage{stage}", stage)])
@@ -117,5 +120,5 @@ class SwitchedGraph(ABC):
 
 
 def all_rows(scope: Scope, value: str) -> str:
-    """The value as it is: every token is needed."""
+    """Return the value unchanged: all tokens are needed."""
     return value

@@ -1,4 +1,4 @@
-"""Which subnets are run so that the cost of every option of every stage can be told from the sums."""
+"""Design of the measurement: choices to time, so that the cost of every option of every stage can be fitted."""
 
 from __future__ import annotations
 
@@ -12,29 +12,32 @@ from gearshift.runtime.space.space import Choice, Space
 
 @dataclass(frozen=True)
 class Switches:
-    """Options of a graph's stages: all that the cost of a choice depends on."""
+    """Options of a graph's stages: the cost of a choice depends on nothing else."""
 
     stages: tuple[tuple[Hashable | None, ...], ...]
-    """Stage -> option -> what it computes; equal options of different stages cost about the same. None: nothing."""
+    """Stage -> option -> key of its computation; None: it computes nothing.
+
+    Options with the same key in different stages cost about the same.
+    """
 
     @classmethod
     def of(cls, space: Space[Any, Any]) -> Switches:
-        """Switches of a space's graph."""
+        """Return the switches of a space's graph."""
         return cls(
             tuple(tuple(None if option.skips else option.layers for option in stage.options) for stage in space.stages)
         )
 
     def skips_all(self, choice: Choice) -> bool:
-        """Whether nothing is left of the net."""
+        """Return whether a choice skips all layers."""
         return all(stage[option] is None for stage, option in zip(self.stages, choice, strict=True))
 
 
 def designed_choices(space: Switches, pool: Sequence[Choice], seed: int = 0) -> Iterator[Choice]:
-    """Endless choices: in turns one of the pool, and one of a design in which options meet at random.
+    """Yield choices without end: in turns one of the pool, and one of a random design.
 
-    The design comes in blocks in which every option of a stage is equally frequent (a Latin hypercube; McKay, Beckman
-    and Conover 1979), so that after few of them no option is seldom seen. The pool is what ships, and its ends are
-    not what random mixes reach.
+    The design comes in blocks in which every option of a stage is equally frequent (Latin hypercube; McKay, Beckman and
+    Conover 1979), so that after a few blocks no option is rare. The pool is included because it ships, and because
+    random mixes do not reach its smallest and largest subnets.
     """
     mixed, shuffled = _mixed(space, random.Random(seed)), _endless(pool, random.Random(seed + 1))
     while True:
@@ -44,7 +47,7 @@ def designed_choices(space: Switches, pool: Sequence[Choice], seed: int = 0) -> 
 
 
 def random_choices(space: Switches, count: int, seed: int, without: Sequence[Choice] = ()) -> list[Choice]:
-    """`count` different choices, all equally likely, none of `without`; fewer where there are no more."""
+    """Return `count` different choices at random, none of `without`; fewer if there are no more."""
     draw = random.Random(seed)
     left, found = 100 * count, dict.fromkeys(without)
     taken = len(found)

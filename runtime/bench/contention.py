@@ -1,4 +1,4 @@
-"""What the rest of the machine did while something was measured."""
+"""Contention: CPU use of other processes during a measurement."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ from gearshift.runtime.sensors.pressure import stalled_s
 from gearshift.runtime.sensors.sensors import Sensors
 
 BUSY_CPUS = 0.3
-"""CPUs that others keep busy from which a measurement is not one of an idle machine. A desktop at rest takes some
-hundredths; memory and clock are shared even where every thread has a CPU of its own."""
+"""CPUs kept busy by other processes above which the machine does not count as idle. A desktop at rest uses some
+hundredths of a CPU. Memory and clock are shared even if every thread has a CPU of its own."""
 
 
 @dataclass(frozen=True)
 class Contention:
-    """Others' use of the machine over a while; None where it is unknown."""
+    """CPU use of other processes over a period; None where it is unknown."""
 
     others_cpus: float | None
-    """CPUs, of those that this process may use, which other processes kept busy on average."""
+    """Mean number of CPUs that other processes kept busy, of those that this process may use."""
     stalled: float | None
-    """Share of the time in which some process, even ours, waited for a CPU (Linux, PSI)."""
+    """Share of the time in which some process, ours included, waited for a CPU (Linux, PSI)."""
 
     @property
     def busy(self) -> bool:
-        """Whether others kept more than BUSY_CPUS."""
+        """Whether other processes kept more than BUSY_CPUS busy."""
         return self.others_cpus is not None and self.others_cpus > BUSY_CPUS
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return dict(vars(self))
 
 
 class ContentionWatch:
-    """Watches from its making on, over the CPUs that this process may use then, whatever it is pinned to later."""
+    """Monitor of contention on the CPUs that this process may use when the monitor is made.
+
+    Later pinning does not change these CPUs.
+    """
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class ContentionWatch:
         self._stalled_s, self._began = stalled_s(root, "cpu"), clock()
 
     def lap(self) -> Contention:
-        """What happened since the last lap, or since the start."""
+        """Return the contention since the last lap, or since the start."""
         share = self._sensors.read().others_cpu.value
         stalled, now = stalled_s(self._root, "cpu"), self._clock()
         before, began = self._stalled_s, self._began

@@ -1,4 +1,4 @@
-"""How fast every subnet of a bundle runs on this device beside a rival that computes the same."""
+"""Time of every subnet of a bundle on this device, compared with a dedicated graph that computes the same."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from gearshift.runtime.space.space import Space
 
 @dataclass(frozen=True)
 class Rival:
-    """A dedicated graph of one subnet: the same operators without switches, one segment a layer."""
+    """Dedicated graph of one subnet: the same operators without switches, one segment per layer."""
 
     session: ElasticSession
     choice: tuple[int, ...]
     segments: int
-    """Into how many segments the bundle's own graph cuts the layer that it cuts most, of what the subnet keeps."""
+    """Largest number of segments that the bundle's graph uses for a layer of the subnet."""
 
 
 Rivals = Callable[[str, str, int], contextlib.AbstractContextManager[Rival]]
-"""Precision, subnet and threads -> its rival, open for as long as the context is."""
+"""(precision, subnet, threads) -> its rival, open as long as the context is."""
 Progress = Callable[[str, int, int], None]
-"""Called with what is timed, and how many parts of it are done and planned."""
+"""Callback with the subject of the timing, and the number of parts done and planned."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One subnet at one precision and length."""
+    """Times of one subnet at one precision and length, with those of its dedicated graph."""
 
     subnet: str
     precision: str
@@ -47,34 +47,34 @@ class Row:
     times: Times
     dedicated: Times
     segments: int
-    """As in `Rival`."""
+    """Number of segments, as in `Rival`."""
 
     @property
     def ratio(self) -> float:
-        """Median / median of the dedicated graph."""
+        """Median time / median time of the dedicated graph."""
         return self.times.median_ms / self.dedicated.median_ms
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON; times in ms."""
+        """Return plain values by name, for JSON; times in ms."""
         facts = {"subnet": self.subnet, "precision": self.precision, "tokens": self.tokens, **asdict(self.times)}
         return {**facts, "segments": self.segments, "dedicated": asdict(self.dedicated), "ratio": self.ratio}
 
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What was measured, and how."""
+    """Measured times of a bundle and its dedicated graphs, with the conditions of the measurement."""
 
     bundle: Bundle
     lengths: tuple[int, ...]
     rounds: int
     threads: int
     cores: list[int]
-    """That the process was kept on; empty where the system cannot do that."""
+    """Cores that the process was pinned to; empty if the system does not support pinning."""
     rows: tuple[Row, ...]
 
     @property
     def mean_ratios(self) -> dict[str, dict[int, float]]:
-        """Precision -> tokens -> mean over the subnets."""
+        """Precision -> tokens -> mean ratio over the subnets."""
         return {
             precision: {
                 tokens: statistics.mean(r.ratio for r in self.rows if (r.precision, r.tokens) == (precision, tokens))
@@ -84,7 +84,7 @@ class BenchReport:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON; times in ms."""
+        """Return plain values by name, for JSON; times in ms."""
         facts = {
             "bundle": str(self.bundle.origin),
             "hash": self.bundle.hash,
@@ -113,7 +113,7 @@ def run_bench(
 ) -> BenchReport:
     """Time every subnet in turns with its rival, at every precision and length, batch 1, on as many cores as threads.
 
-    Raises InputError for lengths that the bundle does not take, and threads that this process has no CPUs for.
+    Raises InputError for lengths that the bundle does not accept, and for more threads than this process has CPUs.
     """
     chosen = chosen_lengths(bundle, lengths)
     if not is_whole(rounds, 1):
@@ -128,7 +128,7 @@ def run_bench(
 
 
 def granularity(space: Space[Any, Any]) -> str:
-    """Layers that are switched together: each `layer` alone, the whole `pool` in one stage, or a `block`."""
+    """Return the unit of switching: each `layer` alone, the whole `pool` in one stage, or a `block` of layers."""
     if all(stage.length == 1 for stage in space.stages):
         return str(space.shape.unit)
     return "pool" if len(space.stages) == 1 else "block"
@@ -164,5 +164,5 @@ class _Bench:
         return rows
 
     def _calls(self, session: ElasticSession, choice: Sequence[int]) -> dict[int, Callable[[], object]]:
-        """Tokens -> one call of that subnet on a text as long."""
+        """Return tokens -> a function that runs the subnet once on a text of that length."""
         return {tokens: partial(session.run, random_inputs(self.bundle, tokens), choice) for tokens in self.lengths}

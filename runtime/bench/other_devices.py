@@ -1,4 +1,4 @@
-"""What a bundle costs on devices that are not this one: measured there, predicted from operators, or estimated."""
+"""Latency of a bundle on other devices: measured there, predicted from operator costs, or estimated from constants."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from gearshift.runtime.profiles.own import profile_directory
 Kind = Literal["measured", "predicted", "estimated"]
 
 ALL = "boards"
-"""The name for every board that ships."""
+"""Name that stands for all boards that ship with gearshift."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A device to compare with: a profile that was measured on it, or a board by its published constants."""
+    """Device to compare with: a profile measured on it, or a board by its published constants."""
 
     name: str
     profile: DeviceProfile | None = None
@@ -34,7 +34,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class DeviceRow:
-    """One subnet and length on a device; milliseconds from `low_ms` to `high_ms`, which are equal for one number."""
+    """Latency of one subnet at one length on a device: a range from `low_ms` to `high_ms`, equal for a single value."""
 
     device: str
     kind: Kind
@@ -46,15 +46,15 @@ class DeviceRow:
     high_ms: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return asdict(self)
 
 
 def find_subjects(names: Sequence[str]) -> list[Subject]:
-    """A subject for each name: a profile file, a board's short name, or `boards` for all of these.
+    """Find a subject for each name: a profile file, a board's short name, or `boards` for all boards.
 
-    A board that was calibrated, so that a profile of it is in the user's directory, is that profile. Raises
-    ProfileError for a name that is neither.
+    If the user's directory has a measured profile of a board, that profile is used. Raises ProfileError for a name that
+    is neither.
     """
     known = boards()
     subjects: list[Subject] = []
@@ -84,7 +84,7 @@ def _own_profiles() -> list[DeviceProfile]:
     for path in paths:
         try:
             profiles.append(files.load_profile(path))
-        except ProfileError:  # the engine says it when it looks for its own
+        except ProfileError:  # the engine reports it when it looks for its own profile
             continue
     return [profile for profile in profiles if not profile.estimated]
 
@@ -99,7 +99,7 @@ def _of_file(path: Path, known: dict[str, Board]) -> Subject:
 
 
 def compare(calibration: Calibration, subjects: Sequence[Subject]) -> tuple[DeviceRow, ...]:
-    """Rows of all precisions that were measured here, at the same lengths and number of threads."""
+    """Return rows for all precisions that were measured here, at the same lengths and number of threads."""
     if not subjects:
         return ()
     lengths, threads = calibration.measured[0].stages.lengths, calibration.shown_threads
@@ -114,10 +114,10 @@ def compare(calibration: Calibration, subjects: Sequence[Subject]) -> tuple[Devi
 def device_rows(
     bundle: Bundle, subjects: Sequence[Subject], precision: str, lengths: Sequence[int], threads: int = 1
 ) -> list[DeviceRow]:
-    """A row for each subject that says something of it, pool subnet and length.
+    """Return a row for each pool subnet and length on each subject that has data for it.
 
-    A latency table of this very bundle comes first, the costs of operators next, and constants last. The bundle runs
-    once for each subnet and length, to see its operators; how long that takes does not matter.
+    Sources in order of preference: a latency table of this bundle, operator costs, constants of the board. The bundle
+    runs once for each subnet and length to list its operators; the time of these runs is not used.
     """
     pool = bundle.pool(precision)
     cells = [(entry.choice, length) for entry in pool.values() for length in lengths]

@@ -1,4 +1,4 @@
-"""What a calibration is to measure, and in what time."""
+"""Plan of a device profile: conditions to measure, and the time budget."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from gearshift.runtime.inference.opened import checked_lengths
 from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus
 
 LENGTHS = (16, 64, 128)
-"""Tokens of a text, where nothing else is asked for and the bundle takes texts as long."""
+"""Default lengths of texts in tokens, as far as the bundle accepts them."""
 
 BUDGET_S = 60.0
 
 CHECKED = 30
+"""Default of `Plan.checked`."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure; `of` fills in what was not asked for. Raises InputError for what cannot be."""
+    """Conditions to measure and the budget; `of` fills in defaults. Raises InputError for values out of range."""
 
     lengths: tuple[int, ...]
     threads: tuple[int, ...]
@@ -30,7 +31,7 @@ class Plan:
     budget_s: float = BUDGET_S
     seed: int = 0
     checked: int = CHECKED
-    """Most subnets x lengths that the prediction is checked with."""
+    """Largest number of (subnet, length) pairs that the prediction is checked with."""
 
     def __post_init__(self) -> None:
         if not 0 < self.budget_s < float("inf"):
@@ -51,8 +52,10 @@ class Plan:
         seed: int = 0,
         checked: int = CHECKED,
     ) -> Plan:
-        """LENGTHS, 1, 2, 4 ... threads up to the effective CPUs, and all precisions of the bundle, unless asked for
-        others. Raises InputError, or BundleError for a precision that the bundle lacks."""
+        """Make a plan; by default LENGTHS, 1, 2, 4 ... threads up to the effective CPUs, and all precisions.
+
+        Raises InputError, or BundleError for a precision that the bundle lacks.
+        """
         for precision in precisions or ():
             bundle.pool(precision)
         chosen = tuple(precisions or bundle.precisions)
@@ -60,7 +63,7 @@ class Plan:
 
 
 def chosen_lengths(bundle: Bundle, given: Sequence[int] | None) -> tuple[int, ...]:
-    """The lengths asked for, ascending, or else those of LENGTHS that the bundle takes; raises InputError."""
+    """Return the given lengths, ascending, or else those of LENGTHS that the bundle accepts; raises InputError."""
     if given is not None:
         return checked_lengths(given, bundle)
     longest = bundle.manifest.max_length
@@ -68,7 +71,7 @@ def chosen_lengths(bundle: Bundle, given: Sequence[int] | None) -> tuple[int, ..
 
 
 def threads_text(threads: int) -> str:
-    """Write a number of threads, such as 1 thread."""
+    """Write a number of threads: `1 thread`, `2 threads`."""
     return "1 thread" if threads == 1 else f"{threads} threads"
 
 

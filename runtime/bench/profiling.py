@@ -1,12 +1,15 @@
-"""Measures a bundle on this device within a time budget: every stage and option, so that every subnet can be predicted.
+"""Profiling of a bundle on this device within a time budget.
+
+All options of all stages are measured, so that the latency of any subnet can be predicted.
 
 1. For each number of threads, the sessions of all precisions are open together, and their calls take turns in random
-   order. Half of the choices are the pool's, half come from a design (`design`).
-2. A call that waited for a CPU is repeated. With one thread, what a call did without a CPU can be taken off; with more
-   it cannot, and the call is dropped. Where too many are, the figures are refused.
-3. Some calls, of subnets and at lengths that the fit never sees, check the prediction.
-4. The operators of the probe are timed, and the costs that they give are checked with the bundle.
-5. What does not fit into the budget is left out and named, largest number of threads first, then longest texts.
+   order. Half of the choices come from the pool, half from a design (`choices`).
+2. A call that waited for a CPU is repeated. With one thread, the waiting time can be subtracted. With more threads it
+   cannot, and the call is dropped. If too many calls are dropped, the figures are refused.
+3. Some calls check the prediction, with subnets and lengths that the fit does not see.
+4. The operators of the probe are timed, and the fitted operator costs are checked against the bundle.
+5. Conditions that do not fit into the budget are left out and reported: largest number of threads first, then longest
+   texts.
 """
 
 from __future__ import annotations
@@ -31,20 +34,20 @@ from gearshift.runtime.sensors.sensors import Sensors
 
 GAPS_SHARE = 0.08
 OPERATORS_SHARE = 0.2
-"""Of the budget, for calls after pauses, and for the operators."""
+"""Shares of the budget for calls after pauses, and for the operators."""
 
 MOST_GAPS_S = 6.0
+"""Longest time for calls after pauses."""
 
 LEAST_OPERATORS_S = 1.0
-"""Seconds for the operators at one precision and number of threads below which they are left out."""
-
 MOST_OPERATORS_S = 3.0
+"""Shortest and longest time for the operators at one precision and number of threads; with less they are left out."""
 
 OVERTIME = 0.25
-"""Of the budget, that a block may take on top for its fewest calls."""
+"""Share of the budget that a block may use beyond its time to make its fewest calls."""
 
 Progress = Callable[[str, float, float], None]
-"""Called with what is timed, and the seconds that are used and planned."""
+"""Callback with the subject of the timing, and the seconds used and planned."""
 
 
 def calibrate(
@@ -55,9 +58,10 @@ def calibrate(
     progress: Progress = lambda what, done, planned: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Calibration:
-    """Measure what the plan asks for, as far as its budget goes; `operators`: those of the probe too, on real CPUs.
+    """Profile a bundle on this device as planned, as far as the budget goes.
 
-    Raises InputError where the budget is too short for anything, and BundleError where a graph does not load.
+    `operators`: time the operators of the probe too; only at batch 1, and not on an emulated CPU.
+    Raises InputError if the budget is too short for anything, and BundleError if a graph does not load.
     """
     device = this_device()
     run = _Run(bundle, plan, operators and plan.batch == 1 and device.emulator is None, progress, clock)
@@ -76,7 +80,7 @@ def calibrate(
 
 
 class _Run:
-    """One calibration."""
+    """Run of one profiling: its state, block by block."""
 
     def __init__(
         self, bundle: Bundle, plan: Plan, with_operators: bool, progress: Progress, clock: Callable[[], float]
@@ -100,7 +104,7 @@ class _Run:
         return self.plan.budget_s - self.used_s
 
     def measure(self) -> None:
-        """Block after block; the first one shows what the budget is good for."""
+        """Measure block by block; the first block shows how much fits into the budget."""
         for place, threads in enumerate(self.plan.threads):
             if threads in self.todo:
                 with pinned(threads) as cores:
@@ -139,7 +143,7 @@ class _Run:
         return new
 
     def _fit_into_budget(self, block: TimedBlock) -> None:
-        """Leave out what there is no time for: threads, then lengths; raises InputError where nothing fits."""
+        """Leave out numbers of threads, then lengths, until the rest fits; raises InputError if nothing does."""
         available = self.left_s * (1 - GAPS_SHARE)
         while block.needed_s(self.lengths) * len(self.todo) > available:
             if len(self.todo) > 1:
@@ -163,7 +167,7 @@ class _Run:
             memory_mb = Sensors().read().memory_available_mb.value
             if memory_mb is not None and memory_mb < NEEDED_MB:
                 self.skipped.append(f"{what} ({memory_mb:.0f} MB are free, {NEEDED_MB} needed)")
-            elif one.contention.busy:  # their times are wall times
+            elif one.contention.busy:  # operators are timed by the wall clock
                 self.skipped.append(f"{what} (others were busy)")
             elif seconds < LEAST_OPERATORS_S:
                 self.skipped.append(f"{what} (no time)")

@@ -1,4 +1,4 @@
-"""What a calibration found: the latency of every choice under some conditions, and how far to trust it."""
+"""Results of profiling: the latency of every choice under given conditions, and the error of its prediction."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from gearshift.runtime.space.space import Choice
 from gearshift.runtime.startup import default_threads
 
 PRIOR_CALLS = 4
-"""Own calls of a subnet that weigh as much as the sum of its stages."""
+"""Number of own calls of a subnet that weigh as much as the predicted sum of its stages."""
 
 DRIFT = 0.05
-"""Change between the first and the last third of the calls from which it is said."""
+"""Change between the first and the last third of the calls above which a warning is given."""
 
 METHOD = (
     "wall clock of single calls in random order, random token ids; a sum over stages and options fitted to all calls "
@@ -35,7 +35,7 @@ METHOD = (
 
 @dataclass(frozen=True)
 class Conditions:
-    """Under which calls were timed."""
+    """Conditions that calls were timed under."""
 
     precision: str
     threads: int
@@ -44,7 +44,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Checked:
-    """A prediction and what was measured, of calls that the fit did not see."""
+    """Prediction and measurement of a subnet and length that the fit did not see."""
 
     choice: Choice
     length: int
@@ -54,58 +54,58 @@ class Checked:
 
     @property
     def error(self) -> float:
-        """predicted / measured - 1."""
+        """Relative error: predicted / measured - 1."""
         return self.predicted_ms / self.measured_ms - 1
 
 
 @dataclass(frozen=True)
-class Gear:
-    """One thing that the engine may switch to, and what it takes here."""
+class Timed:
+    """Subnet of the pool, or the DAN, with its measured latency on this device."""
 
     name: str
     accuracy: float
     ms: dict[int, tuple[float, ...]]
-    """Percentile, 50 among them -> milliseconds at each length."""
+    """Percentile (50 for the median) -> milliseconds at each length."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One precision, number of threads and batch."""
+    """Measurements under one set of conditions: precision, number of threads and batch."""
 
     conditions: Conditions
     cores: tuple[int, ...]
-    """That the process was kept on; empty where the system cannot do that."""
+    """Cores that the process was pinned to; empty if the system does not support pinning."""
     stages: StageLatency
     calls: tuple[tuple[Choice, int, float], ...]
-    """Choice, length and milliseconds of every call of the fit, in order of time for each length."""
+    """(choice, length, milliseconds) of every call of the fit, in order of time for each length."""
     checked: tuple[Checked, ...]
     disturbed: float
     """Share of calls that waited for a CPU."""
     contention: Contention
     load_ms: float
-    """To load the session, its weights in the page cache."""
+    """Time to load the session, with its weights in the page cache."""
     first_call_ratio: float
-    """First call after loading / a later one, of the largest subnet."""
+    """Time of the first call after loading / time of a later one, for the largest subnet."""
     memory: Memory | None = None
-    """What the session took once its largest subnet had run."""
+    """Memory of the session after its largest subnet has run."""
     gaps: tuple[GapEffect, ...] = ()
-    """Calls after pauses, where they were timed."""
+    """Effect of pauses before calls; empty if not timed."""
     dan: tuple[dict[int, float], ...] = ()
-    """Of the bundle's DAN, where it has one: percentile (50 too) -> milliseconds, for each length."""
+    """Times of the DAN: percentile (50 for the median) -> milliseconds, for each length; empty without a DAN."""
 
     @property
     def error_median(self) -> float:
-        """Median of |predicted / measured - 1| over what was checked; NaN where nothing was."""
+        """Median of |predicted / measured - 1| over the checks; NaN without any."""
         return statistics.median(abs(one.error) for one in self.checked) if self.checked else math.nan
 
     @property
     def error_p95(self) -> float:
-        """95th percentile of the same."""
+        """95th percentile of |predicted / measured - 1| over the checks; NaN without any."""
         return float(np.percentile([abs(one.error) for one in self.checked], 95)) if self.checked else math.nan
 
     @property
     def drift(self) -> float:
-        """How much slower the last third of the calls was than the first, as a share."""
+        """Slow-down of the last third of the calls against the first: ratio of their times - 1."""
         ratios = [
             [ms / self.stages.predict(choice, length) for choice, at, ms in self.calls if at == length]
             for length in self.stages.lengths
@@ -115,7 +115,10 @@ class Measured:
         return late / early - 1
 
     def subnet_ms(self, entry: PoolEntry) -> tuple[float, ...]:
-        """Median of a pool subnet at each length: the sum of its stages, drawn towards its own calls."""
+        """Return the median of a pool subnet at each length, in ms.
+
+        It is the predicted sum of its stages, corrected towards the subnet's own calls (see PRIOR_CALLS).
+        """
         predicted = self.stages.at_lengths(entry.choice)
         corrected = []
         for length, milliseconds in zip(self.stages.lengths, predicted, strict=True):
@@ -126,8 +129,8 @@ class Measured:
             corrected.append(milliseconds * math.exp(weight * statistics.median(own)) if own else milliseconds)
         return tuple(corrected)
 
-    def gears(self, bundle: Bundle) -> dict[str, Gear]:
-        """Name -> what is known of every gear: the subnets of the pool, and the DAN where there is one."""
+    def timed(self, bundle: Bundle) -> dict[str, Timed]:
+        """Return name -> measured latency of every subnet of the pool, and of the DAN if there is one."""
         lengths = self.stages.lengths
         found = {}
         for name, entry in bundle.pool(self.conditions.precision).items():
@@ -136,34 +139,34 @@ class Measured:
                 p: tuple(ms * self.stages.tail(p, length) for ms, length in zip(medians, lengths, strict=True))
                 for p in PERCENTILES
             }
-            found[name] = Gear(name, entry.accuracy, {50: medians, **tails})
+            found[name] = Timed(name, entry.accuracy, {50: medians, **tails})
         if bundle.dan is not None and len(self.dan) == len(lengths):
             times = {p: tuple(row[p] for row in self.dan) for p in (50, *PERCENTILES)}
-            found[bundle.dan.name] = Gear(bundle.dan.name, bundle.dan.accuracy, times)
+            found[bundle.dan.name] = Timed(bundle.dan.name, bundle.dan.accuracy, times)
         return found
 
     def table(self, bundle: Bundle, date: str) -> LatencyTable:
-        """The latency table of the bundle's gears under these conditions."""
-        gears = self.gears(bundle)
+        """Return the latency table of the bundle's subnets and DAN under these conditions."""
+        timed = self.timed(bundle)
         return LatencyTable(
             bundle_hash=bundle.hash,
             precision=self.conditions.precision,
             provider=CPU_PROVIDER,
             threads=self.conditions.threads,
             lengths=self.stages.lengths,
-            median_ms={name: gear.ms[50] for name, gear in gears.items()},
-            p95_ms={name: gear.ms[95] for name, gear in gears.items()},
+            median_ms={name: one.ms[50] for name, one in timed.items()},
+            p95_ms={name: one.ms[95] for name, one in timed.items()},
             runs=self.stages.calls,
             method=f"{METHOD}; batch {self.conditions.batch}{self._others()}",
             date=date,
         )
 
     def _others(self) -> str:
-        """What a table has to say of others, where there were any."""
+        """Write the note on contention for the method of a table; empty on an idle machine."""
         return f"; others used {self.contention.others_cpus:.1f} CPUs meanwhile" if self.contention.busy else ""
 
     def to_dict(self, bundle: Bundle) -> dict[str, Any]:
-        """Plain values by name, for JSON; times in ms."""
+        """Return plain values by name, for JSON; times in ms."""
         return {
             **vars(self.conditions),
             "cores": list(self.cores),
@@ -181,20 +184,20 @@ class Measured:
                 "p95_error": none_for_nan(self.error_p95),
                 "cells": [{**vars(one), "error": one.error} for one in self.checked],
             },
-            "subnets": [self._plain(gear) for gear in self.gears(bundle).values()],
+            "subnets": [self._plain(one) for one in self.timed(bundle).values()],
         }
 
-    def _plain(self, gear: Gear) -> dict[str, Any]:
+    def _plain(self, timed: Timed) -> dict[str, Any]:
         times = [
-            {"tokens": length, **{f"p{p}": column[place] for p, column in gear.ms.items()}}
+            {"tokens": length, **{f"p{p}": column[place] for p, column in timed.ms.items()}}
             for place, length in enumerate(self.stages.lengths)
         ]
-        return {"subnet": gear.name, "accuracy": gear.accuracy, "times": times}
+        return {"subnet": timed.name, "accuracy": timed.accuracy, "times": times}
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Everything that was measured of a bundle."""
+    """Result of profiling a bundle on this device."""
 
     bundle: Bundle
     device: Fingerprint
@@ -203,30 +206,30 @@ class Calibration:
     seconds: float
     measured: tuple[Measured, ...]
     operators: tuple[OperatorCosts, ...]
-    """What operators cost here, whatever the bundle."""
+    """Operator costs on this device, for any bundle."""
     skipped: tuple[str, ...]
-    """What was left out, and why."""
+    """Conditions that were left out, each with the reason."""
     refused: tuple[str, ...]
-    """What others disturbed too much, and how."""
+    """Conditions whose figures are refused because of other processes, each with the reason."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What somebody who reads the figures has to know, one line each."""
+        """Warnings for a reader of the figures, one line each."""
         return tuple(_warnings(self))
 
     @property
     def shown_threads(self) -> int:
-        """Number of threads that is shown first: the engine's own where it was measured, else the fewest."""
+        """Number of threads to show first: the engine's default if it was measured, else the fewest."""
         measured = [one.conditions.threads for one in self.measured]
         return default_threads() if default_threads() in measured else measured[0]
 
     def find(self, precision: str, threads: int) -> Measured | None:
-        """What was measured under these conditions."""
+        """Return the measurements at a precision and number of threads; None if there are none."""
         wanted = (precision, threads)
         return next((m for m in self.measured if (m.conditions.precision, m.conditions.threads) == wanted), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {
             "bundle": str(self.bundle.path),
             "hash": self.bundle.hash,
@@ -243,7 +246,7 @@ class Calibration:
 
 
 def none_for_nan(number: float) -> float | None:
-    """JSON has no NaN."""
+    """Return None in place of NaN, which JSON lacks."""
     return None if math.isnan(number) else number
 
 

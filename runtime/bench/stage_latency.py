@@ -1,4 +1,4 @@
-"""The latency of any choice as a sum: what is always there, and one option of every stage."""
+"""Latency of any choice as a sum: a fixed time, and the time of one option per stage."""
 
 from __future__ import annotations
 
@@ -20,59 +20,61 @@ NOISE = 0.03
 """Relative error of one call on a quiet machine."""
 
 DEVIATION = 0.03
-"""How far an option's cost is expected to lie from that of the same option in another stage, as a share of a whole
-stage: weights lie elsewhere, caches hold something else. With many calls the fit follows what was measured."""
+"""Expected difference in cost between equal options of two stages, as a share of a whole stage: their weights lie
+elsewhere, and caches hold something else. With many calls the fit follows the measurements."""
 
 ROBUST_STEPS = 12
 LEAST_RESIDUAL = 0.01
-"""Least absolute residuals by reweighting (Schlossmacher 1973): steps, and what a residual counts as at least."""
+"""Steps of iterative reweighting for least absolute residuals (Schlossmacher 1973), and the floor of a residual."""
 
 LEAST_MS = 1e-3
-"""No call takes less, whatever a sum of fitted numbers says."""
+"""Lower bound of a predicted time, whatever the fitted sum is."""
 
 PERCENTILES = (90, 95, 99)
 
 
 @dataclass(frozen=True)
 class StageLatency:
-    """Milliseconds by stage, option and length, fitted to single calls under the same conditions."""
+    """Latency in ms by stage, option and length, fitted to single calls under one set of conditions."""
 
     lengths: tuple[int, ...]
     fixed_ms: tuple[float, ...]
-    """Embeddings, head and the call itself, for each length."""
+    """Time of the embeddings, the head and the call itself, for each length."""
     option_ms: tuple[tuple[tuple[float, ...], ...], ...]
-    """Stage -> option -> length."""
+    """Time of an option: stage -> option -> length."""
     tails: dict[int, tuple[float, ...]]
-    """Percentile -> that of (a call / its prediction), for each length: how far calls scatter."""
+    """Percentile -> percentile of (time of a call / its prediction), for each length: the scatter of the calls."""
     calls: int
-    """Behind the fit, at the length that has the fewest."""
+    """Number of calls in the fit, at the length that has the fewest."""
 
     def predict(self, choice: Choice, length: int) -> float:
-        """Median milliseconds of one call: straight lines between the measured lengths."""
+        """Predict the median time in ms of one call, linear between the measured lengths."""
         return time_at(self.lengths, self.at_lengths(choice), length)
 
     def at_lengths(self, choice: Choice) -> tuple[float, ...]:
-        """The sums for each measured length."""
+        """Return the predicted time in ms at each measured length."""
         if len(choice) != len(self.option_ms):
-            raise ProfileError(f"latencies of {len(self.option_ms)} stages, asked for a choice of {len(choice)}")
+            raise ProfileError(
+                f"latencies: expected a choice of {len(self.option_ms)} options, one a stage, got {len(choice)}"
+            )
         rows = [stage[option] for stage, option in zip(self.option_ms, choice, strict=True)]
         return tuple(max(sum(parts), LEAST_MS) for parts in zip(self.fixed_ms, *rows, strict=True))
 
     def tail(self, percentile: int, length: int) -> float:
-        """What the median is multiplied with to get that percentile (90, 95 or 99)."""
+        """Return the ratio of a percentile (90, 95 or 99) to the median; at least 1."""
         return max(1.0, float(np.interp(length, self.lengths, self.tails[percentile])))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {**vars(self), "tails": {f"p{percentile}": list(values) for percentile, values in self.tails.items()}}
 
 
 def fit_stage_latency(space: Switches, calls: Sequence[tuple[Choice, int, float]]) -> StageLatency:
-    """The fit to calls `(choice, length, milliseconds)`.
+    """Fit latencies to calls `(choice, length, milliseconds)`.
 
-    For each length, options that keep the same of a stage as long share a cost, and each differs from it by a number
-    of its own that is held near 0 (ridge regression); the last stage, which may compute less, shares with none.
-    Raises ProfileError without any call.
+    At each length, equal options of different stages share a cost, and each has a deviation of its own that is held
+    near 0 (ridge regression). The last stage may compute less, and shares with no other. Raises ProfileError without
+    any call.
     """
     lengths = tuple(sorted({length for _, length, _ in calls}))
     if not lengths:
@@ -105,7 +107,7 @@ def fit_stage_latency(space: Switches, calls: Sequence[tuple[Choice, int, float]
 
 @dataclass(frozen=True)
 class _Columns:
-    """Column of each (stage, option): one that it may share, and its own; -1 for what costs nothing."""
+    """Feature columns of each (stage, option): the shared cost and its own deviation; none for an option that skips."""
 
     common: dict[tuple[int, int], int]
     own: dict[tuple[int, int], int]
@@ -122,7 +124,7 @@ def _columns(space: Switches) -> _Columns:
     last = len(space.stages) - 1
     for s, stage in enumerate(space.stages):
         for o, option in enumerate(stage):
-            if option is None:  # its cost is that of the graph without the stage, which is in what is fixed
+            if option is None:  # a skipped stage costs nothing beyond the fixed time
                 continue
             common[s, o] = 1 + kinds.setdefault((option, s == last), len(kinds))
     own = {key: 1 + len(kinds) + place for place, key in enumerate(common)}
@@ -145,9 +147,9 @@ def _cost(solution: Array, columns: _Columns, stage: int, option: int) -> float:
 
 
 def _robust(features: Array, times: Array, *, held: int, stages: int) -> Array:
-    """Least absolute relative residuals, with the coefficients from `held` on kept near 0."""
+    """Fit by least absolute relative residuals; coefficients from index `held` on are held near 0."""
     stage = float(np.median(times)) / stages
-    # What no call tells of (a single length, few calls) stays near 0 instead of anywhere.
+    # Coefficients that no call determines (few calls) stay near 0 instead of anywhere.
     penalty = np.full(features.shape[1], (1e-4 / stage) ** 2)
     penalty[held:] += (NOISE / (DEVIATION * stage)) ** 2
     rows = features / times[:, None]

@@ -1,4 +1,4 @@
-"""How long one call took, and how much of that its threads did not run because others had the CPU."""
+"""Stopwatch for single calls: wall time, and the part of it that threads waited for a CPU."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from typing import Any, Self
 import numpy as np
 
 DISTURBED = 0.02
-"""Share of a call's time spent waiting from which it says more about the rest of the machine than about itself."""
+"""Share of a call's time spent waiting above which the call counts as disturbed by other processes."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One timed call."""
+    """Times of one call."""
 
     wall_ms: float
     waited_ms: float
-    """Of that, the time without a CPU; with several threads the sum over all of them."""
+    """Time spent waiting for a CPU; with several threads, the sum over all of them."""
 
     @property
     def disturbed(self) -> bool:
-        """Whether others were in the way for more than DISTURBED of the time."""
+        """Whether the call waited for more than the share DISTURBED of its time."""
         return self.waited_ms > DISTURBED * self.wall_ms
 
 
 class Stopwatch:
-    """Times calls of a session with that many threads, all of which exist already.
+    """Stopwatch for calls of a session with `threads` threads, all of which exist already.
 
-    With one thread, waiting is wall time less the CPU time of the calling thread, on every system. With more it is
-    what the Linux scheduler counts for each thread of the process between being ready and running (schedstat);
-    where it does not, waiting is 0 and `counts_waiting` is False.
+    With one thread, waiting is wall time less the CPU time of the calling thread, on every system. With more, it is the
+    time that each thread of the process was ready but did not run, as the Linux scheduler counts it (schedstat). On
+    systems without schedstat, waiting is 0 and `counts_waiting` is False.
     """
 
     def __init__(self, threads: int) -> None:
@@ -53,7 +53,7 @@ class Stopwatch:
         return self._threads == 1 or bool(self._files)
 
     def time(self, call: Callable[[], object]) -> Sample:
-        """Run it once."""
+        """Run a call once and return its times."""
         if self._threads == 1:
             own, began = time.thread_time_ns(), time.perf_counter_ns()
             call()
@@ -65,7 +65,7 @@ class Stopwatch:
         return Sample(wall / 1e6, (self._waited_ns() - waited) / 1e6)
 
     def _waited_ns(self) -> int:
-        """Nanoseconds that all threads were ready and did not run: the second number of schedstat."""
+        """Return the ns that all threads were ready and did not run: the second number of schedstat."""
         total = 0
         for file in self._files:
             with contextlib.suppress(OSError, IndexError, ValueError):  # a thread that has ended
@@ -73,7 +73,7 @@ class Stopwatch:
         return total
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the schedstat files."""
         while self._files:
             os.close(self._files.pop())
 
@@ -87,24 +87,24 @@ class Stopwatch:
 
 
 GAPS_S = (0.1, 1.0)
-"""Pauses before a call: a keyboard's, and a conversation's."""
+"""Pauses before a call: as between keystrokes, and as between turns of a conversation."""
 
 MOST_CALLS = 12
-"""Calls after each pause."""
+"""Largest number of calls after each pause."""
 
 
 @dataclass(frozen=True)
 class GapEffect:
-    """Calls after a pause, against calls that follow each other."""
+    """Times of calls after a pause, relative to calls without pauses."""
 
     gap_s: float
     median_ratio: float
     p95_ratio: float
-    """Of so few calls, close to the slowest."""
+    """95th percentile of the ratio; with few calls close to the slowest."""
     calls: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return asdict(self)
 
 
@@ -115,11 +115,11 @@ def gap_effects(
     seconds: float,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[GapEffect, ...]:
-    """Calls after each of GAPS_S, shortest pause first, for about so many seconds in all; of `usual_ms` otherwise.
+    """Time calls after each of GAPS_S, shortest pause first, for about `seconds` in all.
 
-    `timed_ms` makes a call and gives its milliseconds.
-
-    A pause that there is no time to take three times is left out.
+    `timed_ms`: function that makes a call and returns its milliseconds.
+    `usual_ms`: time of a call without pauses.
+    A pause is left out if there is no time for three of it.
     """
     effects = []
     for place, gap_s in enumerate(GAPS_S):

@@ -1,4 +1,4 @@
-"""All calls of a calibration at one number of threads."""
+"""Timed calls of profiling at one number of threads."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from gearshift.runtime.sensors.memory import Memory, read_memory
 from gearshift.runtime.space.space import Choice
 
 REPEATS = 2
-"""Times that a call which was disturbed is made again."""
+"""Largest number of times that a disturbed call is repeated."""
 
 FEWEST_CALLS = 12
-"""Calls for each precision and length that a fit needs."""
+"""Fewest calls per precision and length for a fit."""
 
 MOST_ROUNDS = 800
-"""More calls tell nothing new: the error that is left is that of adding up."""
+"""Largest number of rounds: beyond it the remaining error is that of the additive model."""
 
 CHECK_EVERY = 3
-"""One check for so many calls of the fit; one for each where more than usual is to be checked."""
+"""Calls of the fit per check; 1 if more checks than the default are planned."""
 
 CHECK_CALLS = 5
 """Calls of each subnet and length that a prediction is checked with."""
 
 LEAST_CLEAN = 0.6
-"""Share of undisturbed calls below which figures of several threads are refused: those that are left are the lucky
-ones."""
+"""Share of undisturbed calls below which figures of several threads are refused: the calls that are left are a biased
+sample."""
 
 MEAN_COST = 0.7
-"""Mean time of the design's subnets / that of the largest."""
+"""Mean time of the design's subnets / time of the largest subnet."""
 
 
 @dataclass
 class _Group:
-    """The calls at one precision and length."""
+    """Calls at one precision and length."""
 
     precision: str
     length: int
@@ -59,9 +59,9 @@ class _Group:
 
 
 class TimedBlock:
-    """Open sessions of all precisions, and what their calls took.
+    """Open sessions of all precisions, with the times of their calls.
 
-    `lengths` are dropped from outside where there is no time for them. `stack` closes what is opened.
+    The caller shortens `lengths` if there is no time for all. `stack` closes the sessions.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class TimedBlock:
         self._groups = [self._group(precision, n) for precision in plan.precisions for n in plan.lengths]
 
     def _open(self, precision: str, stack: ExitStack) -> None:
-        """Load a precision, and warm it up on the largest subnet."""
+        """Open the session of a precision, and warm it up on the largest subnet."""
         before, began = read_memory(), self._clock()
         session = self._sessions[precision] = ElasticSession(self._bundle, precision, threads=self.threads)
         stack.callback(session.close)
@@ -117,14 +117,14 @@ class TimedBlock:
         return _Group(precision, length, designed_choices(self._switches, pool, self._draw.randrange(2**30)))
 
     def needed_s(self, lengths: Sequence[int]) -> float:
-        """Seconds that the fewest calls and their checks take at these lengths."""
+        """Return the seconds that FEWEST_CALLS and their checks take at these lengths."""
         round_ms = sum(self._cost_ms[precision, length] for precision in self._sessions for length in lengths)
         return round_ms * MEAN_COST * FEWEST_CALLS * (1 + 1 / self._check_every) / 1e3
 
     def time(self, until: float, at_most: float, progress: Callable[[], None]) -> None:
-        """Rounds in which every precision and length gets a call, and in some a check, in random order.
+        """Make rounds of calls in random order: one per precision and length, and in some rounds a check.
 
-        They end at `until`, after FEWEST_CALLS at least, and at `at_most` in any case.
+        They end at `until`, but not before FEWEST_CALLS rounds; in any case they end at `at_most`.
         """
         groups = [group for group in self._groups if group.length in self.lengths]
         unseen = self._unseen(until)
@@ -153,18 +153,18 @@ class TimedBlock:
             self._checks.setdefault((group.precision, length, choice), []).append(milliseconds)
 
     def _unseen(self, until: float) -> list[tuple[int, Choice]]:
-        """Lengths and subnets for checks: as many as there is time to call CHECK_CALLS times."""
+        """Return (length, choice) of the checks: as many as there is time to call CHECK_CALLS times each."""
         rounds = FEWEST_CALLS * (until - self._clock()) / self.needed_s(self.lengths)
         enough = int(min(rounds, MOST_ROUNDS) / self._check_every / CHECK_CALLS)
         count = max(3, min(self._plan.checked, enough))
         pool = [entry.choice for entry in self._bundle.pool(self._plan.precisions[0]).values()]
-        # Of a single stage every option is fitted: there, calls and lengths are new, and the subnets are not.
+        # With a single stage every option is in the fit: only calls and lengths of the checks are new, not the subnets.
         choices = random_choices(self._switches, count, self._plan.seed + 17, pool) or pool
         lengths = itertools.cycle((*self.lengths, *between(self.lengths)))
         return [(next(lengths), choices[place % len(choices)]) for place in range(count)]
 
     def _call(self, precision: str, length: int, choice: Choice) -> float | None:
-        """Milliseconds with a CPU; None where others were in the way and that cannot be taken off."""
+        """Return the time in ms without waiting; None if the call waited and the waiting cannot be subtracted."""
         call = partial(self._sessions[precision].run, self._inputs[length], choice)
         best: Sample | None = None
         for _ in range(1 + REPEATS):
@@ -178,7 +178,7 @@ class TimedBlock:
         return best.wall_ms - best.waited_ms if self.threads == 1 else None
 
     def time_gaps(self, seconds: float) -> None:
-        """Calls after pauses, of the fastest precision: its largest subnet and the shortest text."""
+        """Time calls after pauses: the largest subnet of the fastest precision, on the shortest text."""
         length = min(self.lengths)
         precision = min(self._sessions, key=lambda name: self._cost_ms[name, length])
         call = partial(self._sessions[precision].run, self._inputs[length], self._largest(precision))
@@ -191,9 +191,9 @@ class TimedBlock:
         self._gaps[precision] = gap_effects(timed_ms, usual, seconds=seconds)
 
     def refusal(self, contention: Contention) -> str | None:
-        """Why these figures are none of an idle machine; None where they are.
+        """Return the reason to refuse these figures as disturbed by other processes; None if they are usable.
 
-        With one thread, waiting was taken off, so that only too few calls are a reason.
+        With one thread, waiting was subtracted, so that too few calls are the only reason.
         """
         counts = [len(group.calls) for group in self._groups if group.length in self.lengths]
         disturbed = self._disturbed / max(self._calls, 1)
@@ -209,7 +209,7 @@ class TimedBlock:
         )
 
     def measured(self, contention: Contention) -> list[Measured]:
-        """The fit of each precision, with its checks."""
+        """Fit each precision, and return it with its checks."""
         return [self._fit(precision, contention) for precision in self._sessions]
 
     def _fit(self, precision: str, contention: Contention) -> Measured:
@@ -237,7 +237,7 @@ class TimedBlock:
 
 
 def dan_calls(opened: Opened, lengths: Sequence[int]) -> dict[int, Callable[[], object]]:
-    """Length -> one call of a bundle's DAN on a text as long; none where it has no DAN."""
+    """Return length -> a function that runs the bundle's DAN once on a text of that length; {} without a DAN."""
     if opened.bundle.dan is None:
         return {}
     run = opened.executors[opened.bundle.dan.name]
@@ -245,10 +245,10 @@ def dan_calls(opened: Opened, lengths: Sequence[int]) -> dict[int, Callable[[], 
 
 
 def _times(milliseconds: Sequence[float]) -> dict[int, float]:
-    """Percentile -> milliseconds."""
+    """Return percentile -> milliseconds."""
     return {percentile: float(np.percentile(milliseconds, percentile)) for percentile in (50, *PERCENTILES)}
 
 
 def between(lengths: Sequence[int]) -> tuple[int, ...]:
-    """Lengths that are checked without being fitted, in the middle between those that are."""
+    """Return lengths for checks only: the middle between each two fitted lengths."""
     return tuple((low + high) // 2 for low, high in itertools.pairwise(lengths) if high - low > 1)

@@ -1,1 +1,1 @@
-"""The space of subnets: what can be switched, and what each choice costs."""
+"""Space of subnets: stages, their options, and the cost of each choice."""

@@ -1,8 +1,7 @@
-"""Nets of blocks, as NAS-BERT (KDD 2021) finds them: a layer is a block of operations at a hidden size of its own.
+"""Nets of blocks (NAS-BERT, KDD 2021): each layer is a block of operations with its own hidden size.
 
-A block runs its operations one after the other, each with a residual and a norm behind it; the identities that the
-paper has at its end are left out. Attention has heads of `head_size`, the FFN `expansion` times as many neurons as its
-block is wide.
+A block runs its operations in sequence, each followed by a residual connection and a norm. The identities at the end of
+the paper's blocks are left out. Attention has heads of `head_size`; the FFN has `expansion` x hidden size neurons.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from gearshift.runtime.space.subnet import Options, Shape, Subnet
 OPERATIONS = ("attention", "ffn", *KERNELS)
 
 LETTERS = {"attention": "M", "ffn": "F", "conv3": "S3", "conv5": "S5", "conv7": "S7"}
-"""As the paper's table 10 writes architectures."""
+"""Operation -> its letters in the notation of the paper's table 10."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Operations one after the other, at one hidden size."""
+    """Sequence of operations at one hidden size."""
 
     hidden: int
     operations: tuple[str, ...]
@@ -45,40 +44,40 @@ class Block:
         return f"{self.hidden}{''.join(LETTERS[one] for one in self.operations)}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {"hidden": self.hidden, "operations": list(self.operations)}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Block:
-        """The block that `to_dict` wrote."""
+        """Read the block that `to_dict` wrote."""
         return cls(int(raw["hidden"]), tuple(raw["operations"]))
 
 
 @dataclass(frozen=True)
 class BlockSubnet(Subnet[Block]):
-    """One block of each stage."""
+    """Subnet with one block per stage."""
 
     def _check(self) -> None:
         if not self.layers:
-            raise InputError("subnet of blocks: expected a block at least, got none")
+            raise InputError("subnet of blocks: expected at least one block, got none")
 
     @property
     def name(self) -> str:
-        """Names of its blocks, such as `128MF-64S3M`."""
+        """Names of the blocks, joined: `128MF-64S3M`."""
         return "-".join(block.name for block in self.layers)
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {"blocks": [block.to_dict() for block in self.layers]}
 
     @classmethod
     def from_plain(cls, raw: Mapping[str, Any]) -> BlockSubnet:
-        """The subnet that `to_plain` wrote."""
+        """Read the subnet that `to_plain` wrote."""
         return cls(tuple(Block.from_dict(block) for block in raw["blocks"]))
 
 
 def parse_subnet(name: str) -> BlockSubnet:
-    """The subnet of a name such as `128MF-64S3M`; raises InputError."""
+    """Parse a name such as `128MF-64S3M`; raises InputError."""
     known = {letter: operation for operation, letter in LETTERS.items()}
     blocks = []
     for part in name.split("-"):
@@ -95,23 +94,23 @@ def parse_subnet(name: str) -> BlockSubnet:
 
 @dataclass(frozen=True)
 class BlockShape(Shape[Block]):
-    """Sizes that all nets of a search have in common; a layer is a block."""
+    """Sizes shared by all nets of a search; a layer is a block."""
 
     kind: ClassVar[str] = "mixed"
     unit: ClassVar[str] = "block"
     vocabulary: int
     positions: int
     types: int
-    """Rows of the token-type table; 0 where the model has none."""
+    """Rows of the token-type table; 0 if the model has none."""
     embedding: int
-    """Width of the embeddings; a projection makes them as wide as what follows, where that is another width."""
+    """Width of the embeddings. If the first block has another width, a projection lies between them."""
     head_size: int
     """Dimensions of one attention head."""
     expansion: int = 4
-    """Neurons of an FFN / hidden size of its block."""
+    """FFN neurons / hidden size of the block."""
     bridge: int = 0
-    """Width of what blocks pass on, with a projection into each block and out of it: any block can follow any other.
-    0: a block passes on its own width, and one projection leads to the next where that is another."""
+    """Width of the states between blocks. A projection leads into each block and out of it, so that any block can
+    follow any other. 0: no bridge; one projection lies between two blocks of different widths."""
 
     def __post_init__(self) -> None:
         for name in ("vocabulary", "positions", "embedding", "head_size", "expansion"):
@@ -119,16 +118,16 @@ class BlockShape(Shape[Block]):
                 raise InputError(f"shape of blocks: {name} must be at least 1, got {getattr(self, name)}")
 
     def to_dict(self) -> dict[str, int]:
-        """Plain integers by name, for JSON."""
+        """Return plain integers by name, for JSON."""
         return dict(vars(self))
 
     @property
     def embedding_width(self) -> int:
-        """Numbers of a word's embedding."""
+        """Width of a word embedding."""
         return self.embedding
 
     def operation_part(self, hidden: int, operation: str) -> Part:
-        """One operation at a hidden size."""
+        """Return the part of an operation at a hidden size."""
         parts: dict[str, Callable[[], Part]] = {
             "attention": lambda: attention_part(hidden, hidden),
             "ffn": lambda: ffn_part(hidden, self.expansion * hidden),
@@ -136,42 +135,45 @@ class BlockShape(Shape[Block]):
         return parts[operation]() if operation in parts else convolution_part(hidden, KERNELS[operation])
 
     def layer_parts(self, layer: Block) -> tuple[Part, ...]:
-        """Operations of a block."""
+        """Return the parts of a block: one per operation."""
         return tuple(self.operation_part(layer.hidden, one) for one in layer.operations)
 
     def layer_parameters(self, block: Block) -> int:
-        """Parameters of a block's operations."""
+        """Return the number of parameters of a block's operations."""
         return sum(part.parameters for part in self.layer_parts(block))
 
     def joints(self, widths: Sequence[int]) -> list[tuple[int, int]]:
-        """Widths (from, to) that lead from the embeddings to the last block's states; equal ones need nothing."""
+        """Return the widths (from, to) of the projections from the embeddings to the last block.
+
+        A pair of equal widths needs no projection.
+        """
         if self.bridge:
             around = [pair for width in widths for pair in ((self.bridge, width), (width, self.bridge))]
             return [(self.embedding, self.bridge), *around]
         return list(itertools.pairwise((self.embedding, *widths)))
 
     def width(self, layer: Block) -> int:
-        """Width at which a block computes."""
+        """Return the hidden size of a block."""
         return layer.hidden
 
     def layer_differences(self, other: Shape[Any]) -> str:
-        """Sizes of the operations that another shape has otherwise."""
+        """Describe the sizes of operations that differ in another shape."""
         return self.differences(other, ("kind", "head_size", "expansion"))
 
     def fits(self, layers: Sequence[Block]) -> bool:
-        """Whether all blocks have whole heads."""
+        """Return whether every hidden size is a multiple of the head size."""
         return all(block.hidden % self.head_size == 0 for block in layers)
 
     def check(self, stages: Sequence[Options[Block]]) -> None:
-        """Raise InputError where stages are not of a block each, or of sizes that what follows cannot take."""
+        """Raise InputError unless each option is one block, of a hidden size that the next stage can take."""
         for number, (_, options) in enumerate(stages):
             if any(len(option) != 1 for option in options):
-                raise InputError(f"space of blocks: stage {number}: expected options of one block")
+                raise InputError(f"space of blocks: stage {number}: expected one block in each option")
             sizes = sorted({option[0].hidden for option in options})
             if len(sizes) > 1 and not self.bridge:
                 raise InputError(
                     f"space of blocks: stage {number} has hidden sizes {sizes}; without a bridge "
-                    "expected one, or what follows would not know what it gets"
+                    "expected one, since the next stage takes one width"
                 )
             if any(size % self.head_size for size in sizes):
                 raise InputError(
@@ -180,21 +182,21 @@ class BlockShape(Shape[Block]):
                 )
 
     def subnet(self, layers: tuple[Block, ...]) -> BlockSubnet:
-        """The subnet of these blocks."""
+        """Return the subnet of these blocks."""
         return BlockSubnet(layers)
 
     def alone(self, embedding: int | None = None) -> BlockShape:
-        """The shape of a net without a bridge, with embeddings of that width (the same unless given)."""
+        """Return the shape of a standalone net: no bridge, and embeddings of width `embedding` (default: as here)."""
         return dataclasses.replace(self, bridge=0, embedding=embedding or self.embedding)
 
     def plain_space(self, stages: Sequence[Options[Block]]) -> dict[str, Any]:
-        """A space of blocks as plain lists, for JSON."""
+        """Return a space of blocks as plain lists, for JSON."""
         plain = [{"options": [block.to_dict() for option in options for block in option]} for _, options in stages]
         return {"kind": self.kind, "shape": self.to_dict(), "stages": plain}
 
     @classmethod
     def read_space(cls, raw: dict[str, Any]) -> tuple[BlockShape, list[Options[Block]]]:
-        """The shape and the stages that `plain_space` wrote."""
+        """Read the shape and the stages that `plain_space` wrote."""
         stages: list[Options[Block]] = [
             (number, tuple((Block.from_dict(block),) for block in stage["options"]))
             for number, stage in enumerate(raw["stages"])

@@ -1,4 +1,4 @@
-"""The shape of an elastic encoder, whose layers keep some of their heads and neurons."""
+"""Shape of an elastic encoder: its layers keep some of their heads and neurons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gearshift.runtime.space.parts import Part, attention_part, ffn_part
 from gearshift.runtime.space.subnet import Options, Shape, Subnet
 
 Layer = tuple[int, int]
-"""Heads and neurons that are kept; `(0, 0)`: a layer that is skipped."""
+"""(heads, neurons) that are kept; `(0, 0)`: the layer is skipped."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class EncoderShape(Shape[Layer]):
     vocabulary: int
     positions: int
     types: int
-    """Rows of the token-type table; 0 where the model has none."""
+    """Rows of the token-type table; 0 if the model has none."""
     embedding: int = 0
-    """Width of the embeddings where a projection makes them as wide as the layers (ELECTRA); 0 where they are."""
+    """Width of the embeddings if a projection leads from them to the layers (ELECTRA); 0: as wide as the layers."""
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "heads", "neurons", "vocabulary", "positions"):
@@ -42,15 +42,15 @@ class EncoderShape(Shape[Layer]):
 
     @property
     def head_size(self) -> int:
-        """Dimensions of one head."""
+        """Dimensions of one attention head."""
         return self.hidden // self.heads
 
     def layer_differences(self, other: Shape[Any]) -> str:
-        """Sizes of the layers that another shape has otherwise."""
+        """Describe the sizes of layers that differ in another shape."""
         return self.differences(other, ("kind", "layers", "hidden", "heads", "neurons"))
 
     def to_dict(self) -> dict[str, int]:
-        """Plain integers by name, for JSON."""
+        """Return the sizes by name, for JSON."""
         sizes = dict(vars(self))
         if not self.embedding:
             del sizes["embedding"]
@@ -58,36 +58,36 @@ class EncoderShape(Shape[Layer]):
 
     @property
     def embedding_width(self) -> int:
-        """Numbers of a word's embedding."""
+        """Width of a word embedding."""
         return self.embedding or self.hidden
 
     @property
     def embedding_parameters(self) -> int:
-        """Parameters of the embedding tables with their norm, and of their projection where there is one."""
+        """Number of parameters of the embedding tables, their norm and, if there is one, their projection."""
         projection = (self.embedding + 1) * self.hidden if self.embedding else 0
         return super().embedding_parameters + projection
 
     def layer_parts(self, layer: Layer) -> tuple[Part, ...]:
-        """Attention and feed-forward of a layer; none of `(0, 0)`."""
+        """Return attention and feed-forward of a layer; nothing for `(0, 0)`."""
         heads, neurons = layer
         return (attention_part(self.hidden, heads * self.head_size), ffn_part(self.hidden, neurons)) if heads else ()
 
     def joints(self, widths: Sequence[int]) -> list[tuple[int, int]]:
-        """No projections: all layers are as wide as the embeddings."""
+        """Return no projections: all layers have one width."""
         return []
 
     def width(self, layer: Layer) -> int:
-        """Width at which a layer computes, the same of all."""
+        """Return the hidden size, which all layers share."""
         return self.hidden
 
     def fits(self, layers: Sequence[Layer]) -> bool:
-        """Whether an encoder of this shape has these layers."""
+        """Return whether an encoder of this shape can keep these layers."""
         return len(layers) == self.layers and all(
             heads <= self.heads and neurons <= self.neurons for heads, neurons in layers
         )
 
     def check(self, stages: Sequence[Options[Layer]]) -> None:
-        """Raise InputError where stages do not cover the encoder, or keep more than there is."""
+        """Raise InputError if the stages do not cover the encoder, or keep more heads or neurons than it has."""
         covered = sum(len(options[0]) for _, options in stages)
         if covered != self.layers:
             raise InputError(f"space: the stages cover {covered} layers, the encoder has {self.layers}")
@@ -100,15 +100,15 @@ class EncoderShape(Shape[Layer]):
                     )
 
     def subnet(self, layers: tuple[Layer, ...]) -> Subnet:
-        """The subnet of these layers."""
+        """Return the subnet of these layers."""
         return Subnet(layers)
 
     def alone(self) -> EncoderShape:
-        """The same shape: a subnet has the encoder's own embeddings and width."""
+        """Return this shape: a subnet has the embeddings and the width of the encoder."""
         return self
 
     def plain_space(self, stages: Sequence[Options[Layer]]) -> dict[str, Any]:
-        """A space of elastic layers as plain lists, for JSON."""
+        """Return a space of elastic layers as plain lists, for JSON."""
         plain = [
             {"first": first, "options": [[list(layer) for layer in option] for option in options]}
             for first, options in stages
@@ -117,11 +117,11 @@ class EncoderShape(Shape[Layer]):
 
     @classmethod
     def read_space(cls, raw: dict[str, Any]) -> tuple[EncoderShape, list[Options[Layer]]]:
-        """The shape and the stages that `plain_space` wrote."""
+        """Read the shape and the stages that `plain_space` wrote."""
         stages = [(stage["first"], tuple(map(read_layers, stage["options"]))) for stage in raw["stages"]]
         return cls(**raw["shape"]), stages
 
 
 def read_layers(raw: list[list[int]]) -> tuple[Layer, ...]:
-    """The layers that JSON has as lists."""
+    """Read layers from the lists of JSON."""
     return tuple((int(heads), int(neurons)) for heads, neurons in raw)

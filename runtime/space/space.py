@@ -1,7 +1,7 @@
-"""The space of subnets: what can be switched.
+"""Space of subnets: stages, and the options of each stage.
 
-A space has stages, a stage has options, and an option keeps some of its stage's layers: a share of the heads and
-neurons of elastic layers, or one block of operations (NAS-BERT). The shape says what a layer is made of.
+An option is what a stage computes: a share of the heads and neurons of its elastic layers, or one block of operations
+(NAS-BERT). The shape defines the parts of a layer.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ else:
     S = TypeVar("S")
 
 Choice = tuple[int, ...]
-"""An option of each stage: the integers that the graph takes for a subnet."""
+"""Option index of each stage: the integers that the graph takes for a subnet."""
 
 
 @dataclass(frozen=True)
 class Option(Generic[L]):
-    """One thing that a stage may be: the layers it keeps, as in `Subnet.layers`."""
+    """Option of a stage: the layers that it keeps, as in `Subnet.layers`."""
 
     layers: tuple[L, ...]
 
     @property
     def skips(self) -> bool:
-        """Whether nothing of the stage runs."""
+        """Whether the option skips all layers of the stage."""
         return all(layer == SKIPPED for layer in self.layers)
 
 
 @dataclass(frozen=True)
 class Stage(Generic[L]):
-    """Consecutive layers that are switched together, from `first` on, and the options they have."""
+    """Consecutive layers from `first` on that are switched together, with their options."""
 
     first: int
     options: tuple[Option[L], ...]
@@ -67,10 +67,7 @@ class Stage(Generic[L]):
 
 @dataclass(frozen=True)
 class Space(Generic[L, S]):
-    """All stages with their options.
-
-    A *choice* is one option index per stage: the integers that the elastic graph takes for a subnet.
-    """
+    """Stages of a net with their options; a *choice* is one option index per stage."""
 
     shape: S
     stages: tuple[Stage[L], ...]
@@ -90,11 +87,11 @@ class Space(Generic[L, S]):
 
     @property
     def switches(self) -> int:
-        """Options of all stages that have a choice: a graph asks for each of them whether it is the one."""
+        """Number of options in all stages that have more than one: the graph tests each of them in turn."""
         return sum(len(stage.options) for stage in self.stages if len(stage.options) > 1)
 
     def choice(self, subnet: Subnet[L]) -> Choice:
-        """The option index of each stage that makes this subnet; raises UnknownSubnetError."""
+        """Return the choice of a subnet; raises UnknownSubnetError if the space does not have it."""
         if len(subnet.layers) != self.length:
             raise UnknownSubnetError(f"expected a subnet of {self.length} {self.shape.unit}s, got {subnet!r}")
         indices = []
@@ -109,7 +106,7 @@ class Space(Generic[L, S]):
         return tuple(indices)
 
     def subnet(self, choice: Sequence[int]) -> Subnet[L]:
-        """The subnet that a choice makes; raises UnknownSubnetError where an index is out of range."""
+        """Return the subnet of a choice; raises UnknownSubnetError if an index is out of range."""
         if len(choice) != len(self.stages):
             raise UnknownSubnetError(f"choice: expected {len(self.stages)} integers, got {len(choice)}")
         layers: list[L] = []
@@ -124,7 +121,7 @@ class Space(Generic[L, S]):
         return made
 
     def thinned(self, options: Sequence[Sequence[int]]) -> Space[L, S]:
-        """The space with only these options of each stage."""
+        """Return the space with only these options of each stage."""
         stages = (
             Stage(stage.first, tuple(stage.options[number] for number in numbers))
             for stage, numbers in zip(self.stages, options, strict=True)
@@ -132,26 +129,26 @@ class Space(Generic[L, S]):
         return Space(self.shape, tuple(stages))
 
     def options_of(self, layer: int) -> Iterator[L]:
-        """Layers that the options of one layer's stage keep in its place."""
+        """Yield the variants of one layer: one for each option of its stage."""
         for stage in self.stages:
             if stage.first <= layer < stage.first + stage.length:
                 yield from (option.layers[layer - stage.first] for option in stage.options)
 
     def head_cuts(self: Space, layer: int) -> tuple[int, ...]:
-        """Ends of the segments of heads: ascending counts that some option keeps of this layer."""
+        """Return the ends of the head segments of a layer: the counts that its options keep, ascending."""
         return tuple(sorted({heads for heads, _ in self.options_of(layer)} - {0}))
 
     def neuron_cuts(self: Space, layer: int) -> tuple[int, ...]:
-        """Ends of the segments of neurons: ascending counts that some option keeps of this layer."""
+        """Return the ends of the neuron segments of a layer: the counts that its options keep, ascending."""
         return tuple(sorted({neurons for _, neurons in self.options_of(layer)} - {0}))
 
     def to_dict(self) -> dict[str, Any]:
-        """The space as plain lists, for JSON."""
+        """Return the space as plain lists, for JSON."""
         return self.shape.plain_space(self._plain_stages())
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Space[Any, Any]:
-        """The space that `to_dict` wrote."""
+        """Read the space that `to_dict` wrote; raises InputError for an unknown kind of net."""
         kind = raw.get("kind", EncoderShape.kind)
         if kind not in SHAPES:
             raise InputError(f"space: expected kind {' or '.join(SHAPES)}, found {kind!r}; install a newer gearshift")
@@ -163,21 +160,21 @@ class Space(Generic[L, S]):
 
 
 SHAPES: dict[str, type[Shape[Any]]] = {shape.kind: shape for shape in (EncoderShape, BlockShape)}
-"""Kind of net, as files name it -> its shape."""
+"""Kind of net, as in files -> class of its shape."""
 
 BlockSpace = Space[Block, BlockShape]
 
 
 def read_subnet(raw: Any) -> Subnet[Any]:
-    """The subnet that `Subnet.to_plain` wrote."""
+    """Read the subnet that `Subnet.to_plain` wrote."""
     return BlockSubnet.from_plain(raw) if "blocks" in raw else Subnet(read_layers(raw))
 
 
 def cut_space(shape: EncoderShape, subnets: list[Subnet], layers_per_stage: int) -> Space:
-    """Stages of that many layers, with the options that these subnets use, largest first.
+    """Return stages of `layers_per_stage` layers with the options that these subnets use, largest first.
 
-    1 is a stage per layer: every mix of the layers' options can be chosen. All layers in one stage list
-    the subnets themselves. A layer is cut only where one of the subnets cuts it.
+    With one layer per stage, the options of all layers can be mixed freely. With all layers in one stage, the options
+    are the subnets themselves. A layer is cut only where one of the subnets cuts it.
     """
     if layers_per_stage < 1:
         raise InputError(f"layers per stage: expected 1 or more, got {layers_per_stage}")
@@ -189,16 +186,16 @@ def cut_space(shape: EncoderShape, subnets: list[Subnet], layers_per_stage: int)
 
 
 def layer_space(shape: EncoderShape, subnets: list[Subnet]) -> Space:
-    """One stage per layer, with the options that these subnets use."""
+    """Return the space with one stage per layer and the options that these subnets use."""
     return cut_space(shape, subnets, 1)
 
 
 def block_stage(number: int, blocks: Iterable[Block]) -> Stage[Block]:
-    """A stage that may be any of these blocks."""
+    """Return a stage whose options are these blocks."""
     return Stage(number, tuple(Option((block,)) for block in blocks))
 
 
 def block_space(shape: BlockShape, subnets: Iterable[Subnet[Block]]) -> BlockSpace:
-    """The space of the blocks that these subnets use, in the order in which they come."""
+    """Return the space of the blocks that these subnets use, in order of first use."""
     columns = zip(*(subnet.layers for subnet in subnets), strict=True)
     return Space(shape, tuple(block_stage(number, dict.fromkeys(column)) for number, column in enumerate(columns)))

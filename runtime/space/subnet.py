@@ -1,7 +1,7 @@
-"""A subnet, and the shape that says what its layers are made of.
+"""Subnets, and the shape that defines the parts of their layers.
 
-A layer of an elastic encoder is `(heads, neurons)`, one of a NAS-BERT net a block of operations. A shape of either kind
-gives the parts of a layer; parameters, multiply-accumulates and bytes follow from these.
+A layer of an elastic encoder is `(heads, neurons)`; a layer of a NAS-BERT net is a block of operations. The parameters,
+MACs and bytes of a subnet are sums over the parts.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ else:
     L = TypeVar("L")
 
 SKIPPED = (0, 0)
-"""A layer that does not run."""
+"""Layer that does not run."""
 
 Options = tuple[int, tuple[tuple[L, ...], ...]]
 """Number of a stage's first layer, and the layers that each of its options keeps."""
 
 
 class Shape(ABC, Generic[L]):
-    """Sizes that all subnets of a space have in common."""
+    """Sizes shared by all subnets of a space."""
 
     kind: ClassVar[str]
     """Name of the kind of net, in files."""
     unit: ClassVar[str]
-    """Word for a layer that is switched alone."""
+    """Word for a single layer in messages and reports."""
     vocabulary: int
     positions: int
     types: int
@@ -44,71 +44,74 @@ class Shape(ABC, Generic[L]):
     @property
     @abstractmethod
     def embedding_width(self) -> int:
-        """Numbers of a word's embedding."""
+        """Width of a word embedding."""
 
     @abstractmethod
     def layer_parts(self, layer: L) -> tuple[Part, ...]:
-        """Parts of a layer; none of one that is skipped."""
+        """Return the parts of a layer; nothing for a skipped one."""
 
     @abstractmethod
     def joints(self, widths: Sequence[int]) -> list[tuple[int, int]]:
-        """Widths (from, to) of the projections on the way from the embeddings through layers of these widths.
+        """Return the widths (from, to) of the projections from the embeddings through layers of these widths.
 
-        Between equal widths there is none.
+        A pair of equal widths needs no projection.
         """
 
     @abstractmethod
     def width(self, layer: L) -> int:
-        """Width at which a layer computes."""
+        """Return the width at which a layer computes."""
 
     @abstractmethod
     def layer_differences(self, other: Shape[Any]) -> str:
-        """Sizes of the layers that another shape has otherwise, such as `hidden 384, not 312`; empty where none.
+        """Describe the layer sizes that differ in another shape, such as `hidden 384, not 312`; empty if none do.
 
-        Vocabulary, positions, types and the width of the embeddings are not of the layers.
+        Vocabulary, positions, types and the width of the embeddings do not belong to the layers.
         """
 
     def differences(self, other: Shape[Any], names: Sequence[str]) -> str:
-        """Sizes of these names that another shape has otherwise, or lacks."""
+        """Describe the named sizes that differ in another shape, or that it lacks."""
         pairs = [(name, getattr(self, name), getattr(other, name, None)) for name in names]
         return ", ".join(f"{name} {mine}, not {its}" for name, mine, its in pairs if mine != its)
 
     @abstractmethod
     def fits(self, layers: Sequence[L]) -> bool:
-        """Whether a net of this shape has these layers."""
+        """Return whether a net of this shape can keep these layers."""
 
     @abstractmethod
     def check(self, stages: Sequence[Options[L]]) -> None:
-        """Raise InputError where these are no stages of such nets."""
+        """Raise InputError if nets of this shape cannot have these stages."""
 
     @abstractmethod
     def subnet(self, layers: tuple[L, ...]) -> Subnet[L]:
-        """The subnet of these layers."""
+        """Return the subnet of these layers."""
 
     @abstractmethod
     def alone(self) -> Self:
-        """The shape of one subnet that is cut out of the space."""
+        """Return the shape of a standalone subnet, cut out of the space."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, int]:
-        """Plain integers by name, for JSON."""
+        """Return the sizes by name, for JSON."""
 
     @abstractmethod
     def plain_space(self, stages: Sequence[Options[L]]) -> dict[str, Any]:
-        """A space of this shape as plain lists, for JSON."""
+        """Return a space of this shape as plain lists, for JSON."""
 
     @classmethod
     @abstractmethod
     def read_space(cls, raw: dict[str, Any]) -> tuple[Self, list[Options[L]]]:
-        """The shape and the stages that `plain_space` wrote."""
+        """Read the shape and the stages that `plain_space` wrote."""
 
     @property
     def embedding_parameters(self) -> int:
-        """Parameters of the embedding tables with their norm."""
+        """Number of parameters of the embedding tables and their norm."""
         return (self.vocabulary + self.positions + self.types + 2) * self.embedding_width
 
     def embedding_bytes(self, precision: str) -> int:
-        """Bytes of the embeddings at a precision; int8: the word table in bytes, with 5 for each of its rows."""
+        """Return the bytes of the embeddings at a precision.
+
+        int8: 1 byte per weight of the word table, 5 per row for its scale and zero point, fp32 for the other tables.
+        """
         if precision != "int8":
             return self.embedding_parameters * {"fp32": 4, "fp16": 2}[precision]
         words = self.vocabulary * self.embedding_width
@@ -117,7 +120,7 @@ class Shape(ABC, Generic[L]):
 
 @dataclass(frozen=True)
 class Kept:
-    """The first `heads` heads and the first `neurons` neurons of a layer."""
+    """Kept part of a layer: its first `heads` heads and its first `neurons` neurons."""
 
     layer: int
     heads: int
@@ -126,9 +129,9 @@ class Kept:
 
 @dataclass(frozen=True)
 class Subnet(Generic[L]):
-    """Layers of a subnet: `(heads, neurons)` of each, `(0, 0)` for a skipped one. `BlockSubnet` has blocks.
+    """Subnet: `(heads, neurons)` of each layer, `(0, 0)` for a skipped one. `BlockSubnet` has blocks instead.
 
-    Heads and neurons are sorted by importance, so that keeping `n` of them always means the first `n`.
+    Heads and neurons are sorted by importance: to keep `n` of them is to keep the first `n`.
     """
 
     layers: tuple[L, ...]
@@ -149,43 +152,43 @@ class Subnet(Generic[L]):
 
     @property
     def name(self) -> str:
-        """Its layers one after the other, such as `12x3072-0x0`; pools have shorter names (`uniform.subnet_name`)."""
+        """Layers, joined: `12x3072-0x0`. Pools have shorter names (`uniform.subnet_name`)."""
         return "-".join("x".join(map(str, layer)) for layer in self.layers)  # type: ignore[call-overload]
 
     @property
     def places(self) -> tuple[int, ...]:
-        """Numbers of the layers that run, in order."""
+        """Indices of the layers that run, in order."""
         return tuple(place for place, layer in enumerate(self.layers) if layer != SKIPPED)
 
     def kept(self: Subnet) -> tuple[Kept, ...]:
-        """The layers that run, in order, with what is kept of each: trainer and exporter both call it."""
+        """Return the kept part of each layer that runs, in order; trainer and exporter both call it."""
         return tuple(Kept(i, heads, neurons) for i, (heads, neurons) in enumerate(self.layers) if heads)
 
     def fits(self, shape: Shape[L]) -> bool:
-        """Whether this is a subnet of a net of that shape."""
+        """Return whether a net of this shape has the subnet."""
         return shape.fits(self.layers)
 
     def widths(self, shape: Shape[L]) -> list[int]:
-        """Widths at which its layers compute."""
+        """Return the widths at which the layers compute."""
         return [shape.width(layer) for layer in self.layers]
 
     def parts(self, shape: Shape[L]) -> list[Part]:
-        """Everything but the embedding tables and the task head."""
+        """Return all parts except the embedding tables and the task head."""
         projections = (projection_part(*pair) for pair in shape.joints(self.widths(shape)))
         return [*projections, *(part for layer in self.layers for part in shape.layer_parts(layer))]
 
     def parameters(self, shape: Shape[L]) -> int:
-        """Parameters with the embeddings, without the task head."""
+        """Return the number of parameters, with the embeddings, without the task head."""
         return shape.embedding_parameters + sum(part.parameters for part in self.parts(shape))
 
     def macs(self, shape: Shape[L], tokens: int) -> int:
-        """Multiply-accumulates for one text of that many tokens."""
+        """Return the MACs for one text of `tokens` tokens."""
         return sum(part.macs(tokens) for part in self.parts(shape))
 
     def bytes(self, shape: Shape[L], precision: str) -> int:
-        """Bytes of the weights at a precision, with the embeddings, without the task head."""
+        """Return the bytes of the weights at a precision, with the embeddings, without the task head."""
         return shape.embedding_bytes(precision) + sum(part.bytes(precision) for part in self.parts(shape))
 
     def to_plain(self) -> Any:
-        """The subnet as plain lists, for JSON; `space.read_subnet` reads it."""
+        """Return the subnet as plain lists, for JSON; `space.read_subnet` reads it."""
         return [list(layer) for layer in self.layers]  # type: ignore[call-overload]

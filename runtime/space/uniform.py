@@ -1,4 +1,4 @@
-"""Uniform subnets: one width for every kept layer, and the names that say so (`w050-d075`)."""
+"""Uniform subnets: one width for all kept layers, with names such as `w050-d075`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DEPTHS = (1.0, 0.75, 0.5)
 
 
 def kept_layers(layers: int, depth: float) -> tuple[int, ...]:
-    """The layers, from 0, that depth multiplier `depth` keeps.
+    """Return the indices of the layers that depth multiplier `depth` keeps.
 
-    DynaBERT (section 2.2) drops layer d where (d + 1) mod round(1 / (1 - depth)) = 0: of twelve layers
-    .75 drops 3, 7, 11 and .5 the odd ones; of six, .75 drops 3.
+    DynaBERT (section 2.2) drops layer d if (d + 1) mod round(1 / (1 - depth)) = 0. Of twelve layers, .75 drops 3, 7, 11
+    and .5 the odd ones; of six, .75 drops 3.
     """
     if not 0.5 <= depth <= 1:
         raise InputError(f"depth multiplier: expected a number from 0.5 to 1, got {depth!r}")
@@ -31,7 +31,7 @@ def kept_layers(layers: int, depth: float) -> tuple[int, ...]:
 
 
 def uniform_subnet(shape: EncoderShape, width: float, depth: float) -> Subnet:
-    """The subnet with the same width in every kept layer (DynaBERT): at least one head and one neuron."""
+    """Return the subnet with one width in all kept layers (DynaBERT): at least one head and one neuron."""
     if not 0 < width <= 1:
         raise InputError(f"width multiplier: expected a number above 0, at most 1, got {width!r}")
     kept = set(kept_layers(shape.layers, depth))
@@ -40,16 +40,16 @@ def uniform_subnet(shape: EncoderShape, width: float, depth: float) -> Subnet:
 
 
 def uniform_name(width: float, depth: float) -> str:
-    """The name of a uniform subnet: `w050-d100` is half the width at full depth."""
+    """Return the name of a uniform subnet: `w050-d100` is half the width at full depth."""
     return f"w{round(width * 100):03d}-d{round(depth * 100):03d}"
 
 
 def uniform_grid(
     shape: EncoderShape, widths: tuple[float, ...] = WIDTHS, depths: tuple[float, ...] = DEPTHS
 ) -> dict[str, Subnet]:
-    """Name -> subnet for every width x depth, largest first; of equal subnets the first name stays.
+    """Return name -> subnet for every width x depth, largest first; of equal subnets, the first stays.
 
-    A small encoder can make two multipliers equal: of one head, every width keeps that head.
+    On a small encoder two multipliers can give equal subnets: with one head, every width keeps that head.
     """
     grid: dict[str, Subnet] = {}
     for depth, width in itertools.product(depths, widths):
@@ -60,10 +60,9 @@ def uniform_grid(
 
 
 def subnet_name(shape: EncoderShape, subnet: Subnet) -> str:
-    """A name for any subnet: that of the uniform grid where it is in it, else `m042-1f3a9c`.
+    """Return a name for any subnet: its name in the uniform grid if it is in it, else one such as `m042-1f3a9c`.
 
-    42 is the share of the full encoder's weights that its layers keep, in per cent; the rest is a hash of what is
-    kept.
+    42 is the share of the full encoder's weights that the layers keep, in per cent; the rest is a hash of the layers.
     """
     for name, uniform in uniform_grid(shape).items():
         if uniform == subnet:

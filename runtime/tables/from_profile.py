@@ -1,4 +1,4 @@
-"""Latency predictors, fitted to the measured tables of a device profile."""
+"""Latency predictors fitted to the latency tables of a device profile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Fit = Callable[[Space[Any, Any], Mapping[str, Subnet[Any]], files.LatencyTable],
 def fit_latency(
     space: Space[Any, Any], subnets: Mapping[str, Subnet[Any]], table: files.LatencyTable
 ) -> LatencyPredictor[Any]:
-    """Fit the latencies of a space's layers to its measured subnets; raises ProfileError where these are too few."""
+    """Fit a latency predictor to the measured subnets of a space; raises ProfileError if these are too few."""
     return FITS[space.shape.kind](space, subnets, table)
 
 
@@ -33,21 +33,21 @@ FITS: dict[str, Fit] = {
         space.shape, subnets, table, switches=space.switches
     ),
 }
-"""Kind of net -> the fit of its layers."""
+"""Kind of net -> function that fits its latency predictor."""
 
 
 def latencies(path: str | Path, bundle: Bundle) -> dict[str, LatencyPredictor[Any]]:
-    """Fit a predictor to each table that a profile has of a bundle, named by precision and threads.
+    """Fit a predictor to each latency table of a bundle in a profile file, named by precision and threads.
 
-    Raises ProfileError where the file cannot be read, holds no table of this bundle, or too few of its subnets.
+    Raises ProfileError if the file cannot be read, has no table of this bundle, or too few of its subnets.
     """
     return {_name(table): _fitted(bundle, table) for table in _tables_of(path, bundle)}
 
 
 def latency_at(path: str | Path, bundle: Bundle, precision: str) -> LatencyPredictor[Any]:
-    """Fit a predictor to a profile's table of a bundle at a precision, of several that of the fewest threads.
+    """Fit a predictor to the latency table of a bundle at one precision; of several, the one of fewest threads.
 
-    Raises ProfileError where the file cannot be read, or holds no such table.
+    Raises ProfileError if the file cannot be read, or has no such table.
     """
     known = _tables_of(path, bundle)
     tables = [table for table in known if table.precision == precision]
@@ -65,7 +65,7 @@ def _fitted(bundle: Bundle, table: files.LatencyTable) -> LatencyPredictor[Any]:
 
 
 def _tables_of(path: str | Path, bundle: Bundle) -> list[files.LatencyTable]:
-    """All tables of a bundle in a profile file; raises ProfileError where there are none."""
+    """Read all latency tables of a bundle from a profile file; raises ProfileError if there are none."""
     tables = [table for table in files.load_profile(Path(path)).tables if table.bundle_hash == bundle.hash]
     if not tables:
         raise ProfileError(f"{path}: expected a table of {bundle.path}, found none; measure that bundle on the device")

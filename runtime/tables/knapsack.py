@@ -1,16 +1,16 @@
-"""The best choices of a table under any constraints, exactly.
+"""Exact solver of the multiple-choice knapsack with several constraints: the best choices under given limits.
 
-A problem has a loss and some costs for every option of every stage, all of which add up, and a limit for each
-cost: a multiple-choice knapsack with several constraints. It is solved in two steps:
+A problem has a loss and some costs for every option of every stage, and a limit for each cost. Losses and costs add
+up over the stages. It is solved in two steps:
 
-1. Multipliers (a price for each cost) that make the Lagrangian bound nearly as large as it can be. Whatever they
-   are, no completion of a partial choice has a loss below the bound that they give.
-2. Partial choices are merged stage by stage. Kept are those within the limits whose bound is no more than the loss
-   of a choice that is known, which a first pass found that keeps a few of each stage only; and of those, where the
-   best `count` are wanted, the ones that fewer than `count` others equal or beat in loss and all costs. Several sets
-   of multipliers are tried on each: the largest bound counts.
+1. Find Lagrange multipliers (a price for each cost) that make the Lagrangian bound nearly as large as possible. For any
+   multipliers, no completion of a partial choice has a loss below the bound that they give.
+2. Merge partial choices stage by stage. A partial choice is kept if it is within the limits, and its bound is at most
+   the loss of a known choice, which a first, inexact pass (a beam search) has found. If the best `count` choices are
+   wanted, it must also be equalled or beaten in loss and all costs by fewer than `count` others. Several sets of
+   multipliers are tried on each partial choice; the largest bound counts.
 
-The multipliers decide how many partial choices there are, never what is found.
+The multipliers change the number of partial choices, never the result.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.errors import InputError
+from gearshift.runtime.space.space import Choice
 
 Array = NDArray[np.float64]
-Choice = tuple[int, ...]
 
 SMOOTHINGS = (0.3, 0.1, 0.03, 0.01, 0.003)
-"""Temperatures of the smoothed bound, as shares of the spread of the loss; the last one is sharp enough."""
+"""Temperatures of the smoothed bound, as shares of the spread of the loss; the last is low enough for a tight bound."""
 
 NEWTON_STEPS = 4
-"""Steps at each temperature."""
+"""Newton steps at each temperature."""
 
 BEAM = 128
-"""Partial choices that the first, inexact pass keeps of each stage: it finds how good the best must be at least."""
+"""Partial choices that the first, inexact pass keeps at each stage. Its best loss bounds the optimum from above."""
 
 VARIED = (0.5, 0.8, 1.25, 2.0)
-"""Every price is also varied by these factors: a partial choice that spent much, or little, has other good prices."""
+"""Factors by which every price is varied as well: a partial choice that spent much or little has other good prices."""
 
 MERGED_FROM = 256
-"""Partial choices from which dominated ones are looked for: below, sorting costs more than it saves."""
+"""Number of partial choices from which dominated ones are removed; below it, sorting costs more than it saves."""
 
 CROWDED = 1500
 STRONGEST = 512
 BLOCK = 64
-"""From CROWDED partial choices on, all are compared with the strongest ones, in blocks."""
+"""Number of partial choices from which all are compared with the STRONGEST ones, in blocks of BLOCK."""
 
 ROUNDING = 1e-9
-"""Share of a limit that sums of floats may be off by."""
+"""Tolerance for rounding errors of sums, as a share of a limit."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What the options of every stage cost, and what all stages together may cost."""
+    """Knapsack problem: loss and costs of every option of every stage, and the limits of the summed costs."""
 
     losses: tuple[Array, ...]
     """(options,) for each stage."""
@@ -63,24 +63,27 @@ class Problem:
     """(costs,)"""
 
     def least(self) -> Array:
-        """(costs,) the least that each cost can be, by itself."""
+        """Return the least possible sum of each cost by itself, shape (costs,)."""
         total: Array = np.sum([costs.min(axis=0) for costs in self.costs], axis=0)
         return total
 
     def with_fixed(self, fixed: Array) -> Problem:
-        """The same with (costs,) what every choice costs in the limits too, so that these grow with it in them."""
+        """Return the problem with fixed costs, shape (costs,), added to every choice and to the limits.
+
+        `nearest` then scales limits that include them.
+        """
         first, *others = self.costs
         return Problem(self.losses, (first + fixed, *others), self.limits + fixed)
 
     def totals(self, choice: Choice) -> tuple[float, Array]:
-        """The loss and the costs (costs,) of a choice."""
+        """Return the loss of a choice, and its costs, shape (costs,)."""
         loss = math.fsum(losses[option] for losses, option in zip(self.losses, choice, strict=True))
         costs: Array = np.sum([costs[option] for costs, option in zip(self.costs, choice, strict=True)], axis=0)
         return loss, costs
 
 
 def best_choices(problem: Problem, count: int = 1) -> list[Choice]:
-    """The `count` choices of least loss within the limits, best first; fewer where there are no more, [] for none."""
+    """Return the `count` choices of least loss within the limits, best first; fewer if there are no more."""
     prepared = _prepare(problem)
     if prepared is None:
         return []
@@ -91,10 +94,10 @@ def best_choices(problem: Problem, count: int = 1) -> list[Choice]:
 
 
 def nearest(problem: Problem) -> Choice:
-    """The choice for which the positive limits would have to grow by the least factor, where none is within them.
+    """Return the choice that needs the least factor on the positive limits, when no choice is within them.
 
-    Found by bisection of the factor, to a thousandth of it. Limits that are not positive stay as they are; raises
-    InputError where they cannot be met at all.
+    The factor is found by bisection, to a thousandth of it. Limits that are not positive stay as they are; raises
+    InputError if they cannot be met at all.
     """
     grows = problem.limits > 0
     if not grows.any():
@@ -125,19 +128,22 @@ def nearest(problem: Problem) -> Choice:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A problem whose costs begin at 0 in every stage, as shares of their limits; options too costly left out."""
+    """Problem in normal form: in every stage the least cost is 0, costs are shares of their limits.
+
+    Options that exceed a limit by themselves are left out.
+    """
 
     losses: list[Array]
     costs: list[Array]
     limits: Array
     options: list[NDArray[np.int64]]
-    """The option that each row stands for."""
+    """Option index of each row, for each stage."""
     stages: list[int]
-    """The stage that each entry stands for: those with the most to lose first."""
+    """Stage index of each entry: stages with the widest range of losses first."""
 
 
 def _prepare(problem: Problem) -> _Prepared | None:
-    """The problem in its normal form; None where one of the limits alone cannot be met."""
+    """Return the problem in normal form; None if a single limit cannot be met."""
     room = problem.limits - problem.least()
     spans = np.sum([np.ptp(costs, axis=0) for costs in problem.costs], axis=0)
     allowed = ROUNDING * np.maximum(np.abs(problem.limits), spans)
@@ -158,10 +164,10 @@ def _prepare(problem: Problem) -> _Prepared | None:
 
 
 def _prices(problem: _Prepared) -> Array:
-    """(costs,) multipliers that bring the Lagrangian bound near its maximum.
+    """Return multipliers that bring the Lagrangian bound near its maximum, shape (costs,).
 
-    Newton's method on the bound with its minima smoothed (a log-sum-exp of temperature t) and a logarithmic
-    barrier that keeps the prices positive; t falls step by step.
+    Newton's method on the bound, with its minima smoothed (log-sum-exp at temperature t) and a logarithmic barrier that
+    keeps the prices positive; t falls step by step.
     """
     count = len(problem.limits)
     if not count:
@@ -192,15 +198,18 @@ def _prices(problem: _Prepared) -> Array:
 
 @dataclass(frozen=True)
 class _Bounds:
-    """Lower bounds of the loss of all choices that a partial choice can become."""
+    """Lower bounds on the loss of all completions of a partial choice."""
 
     prices: Array
-    """(bounds, costs)"""
+    """Multipliers of each bound, shape (bounds, costs)."""
     rest: Array
-    """(stages + 1, bounds) what the stages from each on add at least, less the price of the limits."""
+    """Least sum that the stages from each one on add, less the price of the limits; shape (stages + 1, bounds)."""
 
     def of(self, losses: Array, costs: Array, stage: int) -> Array:
-        """(partial,) the largest of the bounds after `stage` stages; losses (partial,), costs (partial, costs)."""
+        """Return the largest bound of each partial choice after `stage` stages, shape (partial,).
+
+        Shapes: `losses` (partial,), `costs` (partial, costs).
+        """
         bound: Array = (costs @ self.prices.T + self.rest[stage]).max(axis=1) + losses
         return bound
 
@@ -222,23 +231,24 @@ def _bounds(problem: _Prepared) -> _Bounds:
 
 @dataclass(frozen=True)
 class _Merged:
-    """Whole choices, and how each came about."""
+    """Complete choices, with the steps of the merge that lead back to their options."""
 
     problem: _Prepared
     losses: Array
     steps: list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+    """(parent rows, options) of each merged stage."""
 
     def best(self, count: int) -> list[Choice]:
-        """The choices of least loss, best first."""
+        """Return the choices of least loss, best first."""
         order = np.argsort(self.losses, kind="stable")[:count]
         return [_trace(self.problem, self.steps, int(row)) for row in order]
 
 
 def _merge(problem: _Prepared, bounds: _Bounds, enough: float, *, count: int = 0, beam: int = 0) -> _Merged:
-    """Choices within the limits whose loss is `enough` at most.
+    """Return the choices within the limits whose loss is at most `enough`.
 
-    `count`: partial choices that as many others dominate are left out, and with them all but the best `count`. `beam`:
-    only so many partial choices of each stage are kept, those with the least bounds.
+    `count`: leave out partial choices that `count` others dominate; only the best `count` choices are then complete.
+    `beam`: keep only this many partial choices of each stage, those with the least bounds.
     """
     enough += ROUNDING * (1 + abs(enough))
     losses, costs = np.zeros(1), np.zeros((1, len(problem.limits)))
@@ -261,11 +271,11 @@ def _merge(problem: _Prepared, bounds: _Bounds, enough: float, *, count: int = 0
 
 
 def not_dominated(losses: Array, costs: Array, count: int) -> NDArray[np.int64]:
-    """Rows that fewer than `count` others beat or equal in loss and every cost; some that more of them do may stay.
+    """Return the rows that fewer than `count` others equal or beat in loss and every cost; some others may stay too.
 
-    A row that is left out has `count` such others among those that stay, so that whatever it can become, `count` others
-    are as good. Rows that differ in one cost alone, as where all layers have the same shape, are compared with all of
-    their kind; where many are left they are compared with the STRONGEST of all.
+    A row that is left out has `count` such others among the rows that stay: for each of its completions, `count` others
+    are as good. Rows that differ in a single cost, as when all layers have the same shape, are compared with all others
+    of their kind. If many rows are left, they are compared with the STRONGEST of all.
     """
     if not costs.shape[1]:
         return np.argsort(losses, kind="stable")[:count]
@@ -276,16 +286,16 @@ def not_dominated(losses: Array, costs: Array, count: int) -> NDArray[np.int64]:
     starts = np.zeros(len(order), bool)
     for column in others:
         starts[1:] |= column[order][1:] != column[order][:-1]
-    # One running minimum for all kinds: each lies below the whole range of the one before it.
+    # Each kind is shifted below the whole range of the one before it, so that one running minimum serves all kinds.
     lowered = losses[order] - starts.cumsum() * 2 * (float(np.ptp(losses)) or 1.0)
     rows = np.concatenate([order[layer] for layer in _layers(lowered, count)])
     return rows if not others or len(rows) < CROWDED else rows[_survivors(losses[rows], costs[rows], count)]
 
 
 def _layers(values: Array, count: int) -> Iterator[NDArray[np.int64]]:
-    """`count` times the places of what is less than all before it, each time of what is left.
+    """Yield, `count` times, the places of the strict running minima of the values that are left.
 
-    What is in none of them has one of each before it that is no greater.
+    A value that is never yielded is preceded, each time, by one that is no greater.
     """
     left = np.arange(len(values))
     while count and len(left):
@@ -296,9 +306,9 @@ def _layers(values: Array, count: int) -> Iterator[NDArray[np.int64]]:
 
 
 def _survivors(losses: Array, costs: Array, count: int) -> NDArray[np.int64]:
-    """Rows that fewer than `count` of the STRONGEST beat or equal in everything; the strongest themselves stay."""
+    """Return the rows that fewer than `count` of the STRONGEST equal or beat in loss and every cost."""
     values = np.column_stack((losses / (float(np.ptp(losses)) or 1.0), costs))
-    alive = np.argsort(values.sum(axis=1), kind="stable")  # what dominates a row has a smaller sum
+    alive = np.argsort(values.sum(axis=1), kind="stable")  # a row that dominates another has a smaller sum
     times = np.zeros(len(alive), np.int64)
     passed = 0
     while passed < min(STRONGEST, len(alive)):
@@ -314,7 +324,7 @@ def _survivors(losses: Array, costs: Array, count: int) -> NDArray[np.int64]:
 
 
 def _trace(problem: _Prepared, steps: list[tuple[NDArray[np.int64], NDArray[np.int64]]], row: int) -> Choice:
-    """The choice that a row of the last merge came from."""
+    """Return the choice of a row of the last merge."""
     choice = [0] * len(steps)
     for stage, rows, (parents, options) in zip(
         reversed(problem.stages), reversed(problem.options), reversed(steps), strict=True

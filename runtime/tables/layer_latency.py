@@ -1,7 +1,7 @@
-"""The latency of a layer of any size on one device, fitted to measured subnets, so that that of a subnet is a sum.
+"""Latency of elastic layers by heads and neurons on one device, fitted to measured subnets.
 
-Layers of one shape cost the same wherever they are, but for the encoder's last one: where the answer is made of the
-first token alone, a graph computes nothing else behind that layer's attention.
+A layer costs the same at every place in the encoder except the last: if the answer needs the first token alone, the
+graph computes nothing else after the attention of the last layer.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from gearshift.runtime.space.subnet import Shape, Subnet
 from gearshift.runtime.tables.latency import LatencyPredictor
 
 Size = tuple[int, int]
+"""(heads, neurons) of a layer."""
 
 FEWEST_SUBNETS = 6
-"""Measured subnets that a fit needs: the plane through them has four numbers."""
+"""Fewest measured subnets for a fit: the plane through them has four coefficients."""
 
 DEVIATION = 0.05
-"""How far a layer's time is expected to lie off the plane over heads and neurons, as a share of the full layer's:
-with many measured subnets the fit follows what was measured, with few it stays near the plane."""
+"""Expected deviation of a layer's time from the plane over heads and neurons, as a share of the full layer's time.
+With many measured subnets the fit follows the measurements; with few it stays near the plane."""
 
 NOISE = 0.02
 """Relative error of a measured median."""
@@ -34,7 +35,7 @@ NOISE = 0.02
 
 @dataclass(frozen=True)
 class LayerLatency(LatencyPredictor[Size]):
-    """Milliseconds of a layer by its heads and neurons."""
+    """Latency predictor for elastic layers: time in ms of a layer by its heads and neurons."""
 
     shape: EncoderShape
     precision: str
@@ -43,14 +44,17 @@ class LayerLatency(LatencyPredictor[Size]):
     lengths: tuple[int, ...]
     fixed_ms: tuple[float, ...]
     plane_ms: tuple[tuple[float, float, float], ...]
-    """For each length: of a layer that runs, of a head and of a neuron."""
+    """Time of a running layer by itself, of each head and of each neuron, for each length."""
     corrections_ms: Mapping[Size, tuple[float, ...]]
-    """`(heads, neurons)` that were measured -> milliseconds to be added to the plane, for each length."""
+    """Measured `(heads, neurons)` -> ms to add to the plane, for each length."""
     last_ms: tuple[tuple[float, float, float], ...] = ()
-    """Milliseconds to be added where it is the encoder's last layer, as `plane_ms` has it; (): nothing."""
+    """Plane to add for the last layer of the encoder, as `plane_ms`; (): none."""
 
     def layers(self, layers: tuple[Size, ...], length: int, *, first: int, of: int, first_only: bool = False) -> float:
-        """Milliseconds of consecutive layers; the measured ones have the answer's tokens in them."""
+        """Return the time in ms of consecutive layers.
+
+        `first_only` is ignored: the measured times already reflect the tokens that the answer needs.
+        """
         return sum(
             max(0.0, interpolate(self.lengths, self._layer(size, last=place == of - 1), length))
             for place, size in enumerate(layers, start=first)
@@ -58,13 +62,13 @@ class LayerLatency(LatencyPredictor[Size]):
         )
 
     def projection(self, inputs: int, outputs: int, length: int) -> float:
-        """No time: layers of an encoder have no projections between them."""
+        """Return 0: an encoder has no projections between its layers."""
         return 0.0
 
     def predict(
         self, subnet: Subnet, length: int, *, shape: Shape[Size] | None = None, first_only: bool = False
     ) -> float:
-        """Milliseconds of a subnet for a text of that many tokens."""
+        """Predict the latency in ms of a subnet for a text of `length` tokens."""
         if shape is not None:
             self.require(shape)
         return self.fixed(length) + self.layers(subnet.layers, length, first=0, of=self.shape.layers)
@@ -85,11 +89,10 @@ def fit_layer_latency(
     *,
     only: Collection[str] | None = None,
 ) -> LayerLatency:
-    """Least squares of relative errors over the measured subnets, `only` these of them where given.
+    """Fit by least squares of relative errors over the measured subnets; `only`: names of those to use.
 
-    The time of a layer is a plane over heads and neurons, another one where it is the last, plus an own number for
-    each size that was measured, which is held near 0. Raises ProfileError where the table is not of these subnets, or
-    has too few.
+    The time of a layer is a plane over heads and neurons, a second plane if it is the last, and a correction for each
+    measured (heads, neurons), held near 0. Raises ProfileError if the table has other subnets, or too few.
     """
     names = [name for name in table.median_ms if only is None or name in only]
     strange = sorted(set(names) - subnets.keys())
@@ -117,7 +120,7 @@ def fit_layer_latency(
 
 
 PLANES = 7
-"""Numbers of a fit that are no size's own: what is fixed, and two planes."""
+"""Coefficients of a fit before the corrections: the fixed time, and two planes of three."""
 
 
 def _features(subnet: Subnet, sizes: list[Size]) -> list[float]:
@@ -131,8 +134,11 @@ def _features(subnet: Subnet, sizes: list[Size]) -> list[float]:
 
 
 def _solve(features: NDArray[np.float64], times: NDArray[np.float64], shape: EncoderShape) -> NDArray[np.float64]:
-    """Ridge regression: corrections are held near 0, by NOISE / DEVIATION of a full layer's share, and the last
-    layer's plane by as much as matters where the subnets do not tell it from the others'."""
+    """Solve the ridge regression.
+
+    Corrections are held near 0 with weight NOISE / (DEVIATION x time of a full layer). The plane of the last layer is
+    held near 0 more weakly, so that it matters only if the subnets do not tell the last layer from the others.
+    """
     layer = float(times.max()) / shape.layers
     count = features.shape[1]
     expected = [layer, layer / shape.heads, layer / shape.neurons, *[DEVIATION * layer] * (count - PLANES)]

@@ -12,16 +12,16 @@ from gearshift.runtime.bundle.manifest import PRECISIONS
 
 @dataclass(frozen=True)
 class Limits:
-    """What a subnet may cost; None: anything. Raises InputError for what is no positive, finite number."""
+    """Limits on the cost of a subnet; None: no limit. Raises InputError for one that is not positive and finite."""
 
     latency_ms: float | None = None
     parameters: float | None = None
     bytes: float | None = None
     macs: float | None = None
     length: int = 128
-    """Tokens of the text that the latency is for."""
+    """Length in tokens of the text that the latency limit is for."""
     precision: str = "fp32"
-    """Whose bytes count."""
+    """Precision that the limit of bytes is for."""
 
     def __post_init__(self) -> None:
         for name in COSTS:
@@ -39,12 +39,12 @@ UNITS = {"latency_ms": "ms", "parameters": "parameters", "bytes": "bytes", "macs
 
 
 def told(limits: Limits, names: Sequence[str]) -> str:
-    """The limits of these names in words, as they were given."""
+    """Write the named limits in words, as they were given."""
     return " and ".join(f"{getattr(limits, name):,.15g} {UNITS[name]}" for name in names)
 
 
 def allow(nearest: object, names: Sequence[str]) -> str:
-    """What to do where nothing is within the limits of these names: its costs, or a hair more, are enough."""
+    """Write the advice if no subnet is within the named limits: the costs of the nearest one, rounded up."""
     costs = ((getattr(nearest, name), UNITS[name]) for name in names)
     amounts = (
         f"{cost:,} {unit}" if isinstance(cost, int) else f"{math.ceil(cost * 1e4) / 1e4:,.4f} {unit}"
@@ -54,4 +54,5 @@ def allow(nearest: object, names: Sequence[str]) -> str:
 
 
 def is_cost(value: object) -> bool:
+    """Return whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,8 +1,8 @@
-"""One look-up in block tables: their options as a knapsack, and the projections that lie between layers.
+"""Look-up of the best subnets in block tables: knapsack problems over the options, one per combination of widths.
 
-A projection depends on the widths at its ends alone, so that each combination of the stages' widths is a problem of
-sums; a combination whose least loss is no better than the ones found is left out. Elastic layers are all as wide as
-their encoder: theirs is one problem.
+The cost of a projection between layers depends only on the widths at its ends. For fixed widths of all stages the
+costs are therefore sums over stages: one knapsack. A combination of widths whose least loss is no better than the
+choices found so far is left out. All layers of an elastic encoder have one width: one knapsack.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 Widths = tuple[int, ...]
-"""Widths of consecutive layers."""
+"""Widths of the consecutive layers of a stage."""
 
 
 class LookUp:
-    """The options of each stage by their widths, and their costs in the limits that are asked for."""
+    """Look-up in tables: options of each stage grouped by widths, with their costs in the limited quantities."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class LookUp:
         shape: Shape[Any],
         first_only: bool,
     ) -> None:
-        """`shape`: by which subnets are counted."""
+        """Group the options; `asked`: names of the limited costs, `shape`: shape of the subnets to be costed."""
         self._tables, self._limits, self._asked, self._latency = tables, limits, asked, latency
         self._shape, self._first_only = shape, first_only
         stages = tables.space.stages
         self._all_skip = int(all(any(option.skips for option in stage.options) for stage in stages))
-        """1 where every layer may be skipped: then one cost more sees to it that a layer runs."""
+        """1 if all layers can be skipped: one more cost then ensures that some layer runs; else 0."""
         self._limit = np.array([getattr(limits, name) for name in asked], float)
         self._numbers: list[dict[Widths, list[int]]] = []
         self._losses: list[dict[Widths, Floats]] = []
@@ -61,7 +61,7 @@ class LookUp:
             self._costs.append({key: self._table(stage, of, rows) for key, of in numbers.items()})
 
     def best(self, count: int) -> list[Choice]:
-        """The choices of least loss, best first."""
+        """Return the `count` choices of least loss within the limits, best first."""
         combinations = self._combinations()
         if len(combinations) == 1:
             return self._best_of(combinations[0][1], count)
@@ -74,7 +74,7 @@ class LookUp:
         return [choice for _, choice in found[:count]]
 
     def _best_of(self, widths: tuple[Widths, ...], count: int) -> list[Choice]:
-        """The choices of least loss among layers of these widths."""
+        """Return the choices of least loss among those of these widths."""
         problem = self._problem(widths, self._fixed(widths))
         return [self._choice(widths, choice) for choice in best_choices(problem, count)]
 
@@ -82,7 +82,7 @@ class LookUp:
         return math.fsum(rows[number].loss for rows, number in zip(self._tables.rows, choice, strict=True))
 
     def nearest(self) -> Choice:
-        """The choice for which the limits would have to grow by the least factor."""
+        """Return the choice that needs the least factor on the limits."""
         candidates: list[tuple[float, Choice]] = []
         for _, widths in self._combinations():
             fixed = self._fixed(widths)
@@ -93,7 +93,7 @@ class LookUp:
         return min(candidates, key=lambda one: one[0])[1]
 
     def _combinations(self) -> list[tuple[float, tuple[Widths, ...]]]:
-        """Widths of the stages with the least loss that a subnet of them can have, least first."""
+        """Return (least loss, widths of the stages) for each combination of widths, least loss first."""
         return sorted(
             (math.fsum(float(losses[key].min()) for losses, key in zip(self._losses, keys, strict=True)), keys)
             for keys in itertools.product(*self._numbers)
@@ -108,13 +108,13 @@ class LookUp:
         return tuple(numbers[key][n] for numbers, key, n in zip(self._numbers, widths, choice, strict=True))
 
     def _table(self, stage: Stage[Any], numbers: list[int], rows: tuple[Row, ...]) -> Floats:
-        """(options, costs) of these options of a stage."""
+        """Return the costs of these options of a stage, shape (options, costs)."""
         options = [stage.options[number] for number in numbers]
         columns = [
             [self._cost(name, stage, option, rows[number]) for option, number in zip(options, numbers, strict=True)]
             for name in self._asked
         ]
-        if self._all_skip:  # minus the stages that run is at most -1
+        if self._all_skip:  # the limit is -1 on minus the number of stages that run
             columns.append([-float(not option.skips) for option in options])
         return np.array(columns, float).reshape(len(columns), len(numbers)).T
 
@@ -126,7 +126,7 @@ class LookUp:
         return float(row.bytes[self._limits.precision] if name == "bytes" else getattr(row, name))
 
     def _fixed(self, widths: tuple[Widths, ...]) -> Floats:
-        """(costs,) of the embeddings and of the projections between layers of these widths."""
+        """Return the costs of the embeddings and of the projections between these widths, shape (costs,)."""
         joints = self._shape.joints([width for of_stage in widths for width in of_stage])
         parts = [projection_part(*pair) for pair in joints]
         precision, tokens, length = self._limits.precision, self._tables.macs_tokens, self._limits.length

@@ -1,11 +1,12 @@
-"""The latency of each operation at each hidden size on one device, fitted to measured subnets of mixed operations.
+"""Latency of each operation at each hidden size on one device, fitted to measured subnets of mixed operations.
 
-NAS-BERT times operations one by one and adds them up (section 3.4). Timed alone an operation costs less than within a
-net, so that here nets of few and of many operations are timed, and what one more of them costs is fitted.
+NAS-BERT times operations one by one and adds them up (section 3.4). Timed alone, an operation costs less than within a
+net. Here nets of few and of many operations are timed, and the cost of one more operation is fitted.
 
-A net that answers from its first token alone, as those do that classify, computes nothing else from the last operation
-on that looks at other tokens (`export.mixed`). What that takes is not measured, but follows from what is: operations
-of a few tokens lie on the line through the two shortest lengths; attention takes the keys and values of all tokens.
+A net that answers from its first token alone, such as a classifier, computes no other token from the last operation on
+that reads other tokens (`export.graph.mixed`). The time of these operations is not measured but derived: at a few
+tokens, an operation lies on the line through the two shortest measured lengths; attention still computes the keys and
+values of all tokens.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from gearshift.runtime.space.subnet import Shape, Subnet
 from gearshift.runtime.tables.latency import LatencyPredictor
 
 Cell = tuple[int, str]
-"""Hidden size, operation."""
+"""(hidden size, operation)."""
 
 
 @dataclass(frozen=True)
 class OperationLatency(LatencyPredictor[Block]):
-    """Milliseconds of an operation by its hidden size."""
+    """Latency predictor for nets of blocks: time in ms of each operation by hidden size."""
 
     shape: BlockShape
     precision: str
@@ -38,12 +39,12 @@ class OperationLatency(LatencyPredictor[Block]):
     lengths: tuple[int, ...]
     fixed_ms: tuple[float, ...]
     projection_ms: tuple[tuple[float, float], ...]
-    """For each length: of a projection whatever its widths, and of a million of its multiply-accumulates."""
+    """Time of a projection by itself, and of a million of its MACs, for each length."""
     operations_ms: Mapping[Cell, tuple[float, ...]]
-    """For each length: of an operation with its norm."""
+    """(hidden size, operation) -> time of the operation with its norm, for each length."""
 
     def operation(self, hidden: int, name: str, length: int) -> float:
-        """Milliseconds of one operation; raises ProfileError where it was not measured."""
+        """Return the time in ms of an operation; raises ProfileError if it was not measured."""
         times = self.operations_ms.get((hidden, name))
         if times is None:
             sizes = sorted({size for size, _ in self.operations_ms})
@@ -54,15 +55,15 @@ class OperationLatency(LatencyPredictor[Block]):
         return max(0.0, interpolate(self.lengths, times, length))
 
     def of_first(self, hidden: int, name: str, length: int) -> float:
-        """Milliseconds of one operation of which the first token's state alone is wanted, in a text of that length."""
+        """Return the time in ms of an operation that computes the first token alone, in a text of `length` tokens."""
         whole = self.operation(hidden, name, length)
         if name == "attention":
             one = self._of_few(hidden, name, 1)
-            return min(whole, one + (whole - one) * hidden / (2 * hidden + length))  # products that are left
+            return min(whole, one + (whole - one) * hidden / (2 * hidden + length))  # share of keys and values
         return min(whole, self._of_few(hidden, name, 1 + ROUNDS * (KERNELS.get(name, 0) // 2)))
 
     def _of_few(self, hidden: int, name: str, tokens: int) -> float:
-        """Of fewer tokens than were measured; what one length alone says nothing about stays as it is."""
+        """Extrapolate to fewer tokens than were measured; with a single measured length, return its time."""
         times = self.operations_ms[hidden, name]
         if len(times) == 1:
             return times[0]
@@ -70,7 +71,7 @@ class OperationLatency(LatencyPredictor[Block]):
         return max(0.0, times[0] + max(0.0, slope) * (tokens - self.lengths[0]))
 
     def block(self, block: Block, length: int, *, first_only: bool = False) -> float:
-        """Milliseconds of the operations of a block; `first_only`: of one whose first token alone is answered from."""
+        """Return the time in ms of the operations of a block; `first_only`: the answer needs its first token alone."""
         names = block.operations
         looking = [place for place, name in enumerate(names) if name != "ffn"]
         start = (looking[-1] if looking else 0) if first_only else len(names)
@@ -80,14 +81,14 @@ class OperationLatency(LatencyPredictor[Block]):
         )
 
     def projection(self, inputs: int, outputs: int, length: int) -> float:
-        """Milliseconds of a projection; 0 where none is needed."""
+        """Return the time in ms of a projection; 0 if none is needed."""
         if inputs == outputs:
             return 0.0
         each, product = (interpolate(self.lengths, column, length) for column in zip(*self.projection_ms, strict=True))
         return max(0.0, each + product * inputs * outputs * length / 1e6)
 
     def layers(self, layers: tuple[Block, ...], length: int, *, first: int, of: int, first_only: bool = False) -> float:
-        """Milliseconds of consecutive blocks."""
+        """Return the time in ms of consecutive blocks."""
         return sum(
             self.block(block, length, first_only=first_only and place == of - 1)
             for place, block in enumerate(layers, start=first)
@@ -96,7 +97,7 @@ class OperationLatency(LatencyPredictor[Block]):
     def predict(
         self, subnet: Subnet[Block], length: int, *, shape: Shape[Block] | None = None, first_only: bool = False
     ) -> float:
-        """Milliseconds of a net for a text of that many tokens."""
+        """Predict the latency in ms of a net for a text of `length` tokens."""
         shape = shape or self.shape
         self.require(shape)
         total = self.fixed(length)
@@ -106,16 +107,18 @@ class OperationLatency(LatencyPredictor[Block]):
 
 
 SWITCH_MS = 0.0011
-"""Of one option that is not taken, as measured on an x86-64 server core (AMD EPYC, 2026): a graph of many has many."""
+"""Time in ms of one option that is not taken, measured on an x86-64 server core (AMD EPYC, 2026). It adds up in a graph
+of many options."""
 
 
 def fit_operation_latency(
     shape: BlockShape, subnets: Mapping[str, Subnet[Block]], table: LatencyTable, *, switches: int = 0
 ) -> OperationLatency:
-    """Least squares of relative errors over the measured subnets; raises ProfileError where the table has others.
+    """Fit by least squares of relative errors over the measured subnets.
 
-    `switches`: options of the graph that was measured. A net that stands alone has none, so that what they take is
-    left out; on a slower device that is less than they take there.
+    `switches`: number of options of the measured graph. A standalone net has none, and their time, SWITCH_MS each, is
+    subtracted; on a slower device they take longer than that. Raises ProfileError if the table has other subnets, or if
+    these do not determine all operations.
     """
     names = list(table.median_ms)
     strange = sorted(set(names) - subnets.keys())
@@ -126,7 +129,7 @@ def fit_operation_latency(
     known = np.delete(counts, [PRODUCTS - 1, PRODUCTS], axis=1)
     if np.linalg.matrix_rank(known) < known.shape[1]:
         raise ProfileError(
-            f"latency table: {len(names)} subnets do not tell {len(cells)} operations and what is fixed apart; "
+            f"latency table: {len(names)} subnets do not tell {len(cells)} operations and the fixed time apart; "
             "measure a bundle of `gearshift nas-operations`"
         )
     solutions = []
@@ -135,7 +138,7 @@ def fit_operation_latency(
         features = counts * np.where(np.arange(counts.shape[1]) == PRODUCTS, length, 1)
         matrix = features / times[:, None]
         scale = np.maximum(np.abs(matrix).max(axis=0), 1e-30)
-        # Of two widths, what a projection takes and what its products take cannot be told apart: both get a share.
+        # With only two widths, a projection's own time and that of its products are collinear: each gets a share.
         solutions.append(np.linalg.lstsq(matrix / scale, np.ones(len(times)), rcond=1e-9)[0] / scale)
     return OperationLatency(
         shape,
@@ -150,11 +153,11 @@ def fit_operation_latency(
 
 
 PRODUCTS = 2
-"""Place of the products of projections among the numbers that are fitted."""
+"""Index of the products of projections among the coefficients."""
 
 
 def _counts(subnet: Subnet[Block], shape: BlockShape, cells: list[Cell]) -> list[float]:
-    """1, projections, millions of their products with one token, and operations of each cell."""
+    """Return the features of a subnet: 1, projections, their million MACs per token, operations of each cell."""
     pairs = [(one, other) for one, other in shape.joints(subnet.widths(shape)) if one != other]
     found = [(block.hidden, name) for block in subnet.layers for name in block.operations]
     return [

@@ -1,10 +1,13 @@
-"""Block tables: what every option of every stage costs, and which subnet is best under constraints.
+"""Block tables: loss and costs of every option of every stage, and the best subnets under limits.
 
-The loss of an option is measured with only its stage changed; that of a subnet is taken as the sum over its stages,
-like its parameters, multiply-accumulates and bytes (NAS-BERT, section 3.4), and with a device its latency (`latency`).
-Of elastic layers a loss is the increase of the distillation loss over that of the full subnet. Of a search's blocks it
-is the mean squared error over the variance of the teacher's states, with the teacher's states before the block: 1 is
-that of the best constant. `tables_file` has them on disk.
+The loss of an option is measured with only its stage changed. The loss of a subnet is taken as the sum over its stages,
+like its parameters, MACs and bytes (NAS-BERT, section 3.4), and its latency on a device (`latency`).
+
+Loss of elastic layers: increase of the distillation loss over that of the full subnet.
+Loss of a block of a search: mean squared error / variance of the teacher's states, where the block's input is the
+teacher's states; the best constant has a loss of 1.
+
+`tables_file` reads and writes them.
 """
 
 from __future__ import annotations
@@ -26,18 +29,20 @@ from gearshift.runtime.tables.look_up import LookUp
 
 @dataclass(frozen=True)
 class Row:
-    """One option of one stage, or what all subnets have in common."""
+    """Loss and costs of one option of one stage, or those shared by all subnets."""
 
     loss: float
     parameters: int
     macs: int
-    """Multiply-accumulates for a text of `Tables.macs_tokens` tokens."""
+    """MACs for a text of `Tables.macs_tokens` tokens."""
     bytes: Mapping[str, int]
-    """Precision -> bytes of its weights."""
+    """Precision -> bytes of the weights."""
 
     def __post_init__(self) -> None:
         if not is_cost(self.loss) or any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in self._whole()):
-            raise InputError(f"block table: a row that is not usable: {vars(self)!r}")
+            raise InputError(
+                f"block table: expected a row with a finite loss and whole numbers of 0 or more, got {vars(self)!r}"
+            )
 
     def _whole(self) -> tuple[object, ...]:
         return (self.parameters, self.macs, *self.bytes.values())
@@ -45,32 +50,33 @@ class Row:
 
 @dataclass(frozen=True)
 class Estimate(Generic[L]):
-    """A subnet and the sums of its rows."""
+    """Estimated loss and costs of a subnet: the sums of its rows."""
 
     subnet: Subnet[L]
     choice: Choice
-    """An option of each stage of the tables' space."""
+    """Option index of each stage of the tables' space."""
     loss: float
     parameters: int
     macs: int
     bytes: int
     latency_ms: float | None
-    """For a text of the length asked for; None without a device."""
+    """Predicted latency for a text of `Limits.length` tokens; None without a latency predictor."""
 
 
 @dataclass(frozen=True)
 class Tables(Generic[L, S]):
-    """The rows of a space; raises InputError where they are not those of the space."""
+    """Block tables of a space: one row per option. Raises InputError if the rows do not match the space."""
 
     supernet: str
-    """sha256 of the weights that the losses were measured with."""
+    """SHA-256 of the weights that the losses were measured with."""
     space: Space[L, S]
     full_loss: float
-    """Loss of the subnet that keeps all, where losses are increases; else 0."""
+    """Loss of the full subnet if the losses are increases over it; else 0."""
     rows: tuple[tuple[Row, ...], ...]
     macs_tokens: int
+    """Length in tokens of the text that MACs are counted for."""
     loss_rows: int
-    """Held-out rows behind the losses; of blocks held-out tokens."""
+    """Number of held-out rows (for blocks: tokens) that the losses were measured on."""
     date: str
 
     def __post_init__(self) -> None:
@@ -80,17 +86,17 @@ class Tables(Generic[L, S]):
 
     @property
     def fixed(self) -> Row:
-        """Costs of the embeddings, with the full subnet's loss."""
+        """Costs of the embeddings, and the loss of the full subnet."""
         shape = self.space.shape
         stored = {name: shape.embedding_bytes(name) for name in PRECISIONS}
         return Row(self.full_loss, shape.embedding_parameters, 0, stored)
 
     def with_embeddings(self, shape: S) -> Tables[L, S]:
-        """The tables of the same net with other embeddings, such as those of fewer words."""
+        """Return the tables with the embeddings of another shape, such as those of a smaller vocabulary."""
         return replace(self, space=replace(self.space, shape=shape))
 
     def thinned(self, options: Sequence[Sequence[int]]) -> Tables[L, S]:
-        """The tables of only these options of each stage."""
+        """Return the tables with only these options of each stage."""
         rows = (tuple(of[number] for number in numbers) for of, numbers in zip(self.rows, options, strict=True))
         return replace(self, space=self.space.thinned(options), rows=tuple(rows))
 
@@ -103,7 +109,10 @@ class Tables(Generic[L, S]):
         shape: Shape[L] | None = None,
         first_only: bool = False,
     ) -> Estimate[L]:
-        """The sums of a choice; latency, and bytes of a precision, as `limits` ask for them. The rest as for `best`."""
+        """Return the sums of a choice.
+
+        `limits` gives the precision of the bytes and the length of the latency; the other arguments are as for `best`.
+        """
         limits, shape = limits or Limits(), shape or self.space.shape.alone()
         subnet, precision = self.space.subnet(choice), limits.precision
         rows = [rows[option] for rows, option in zip(self.rows, choice, strict=True)]
@@ -121,7 +130,7 @@ class Tables(Generic[L, S]):
         )
 
     def loss(self, subnet: Subnet[L]) -> float:
-        """The summed loss; raises UnknownSubnetError for a subnet that is not in the space."""
+        """Return the summed loss of a subnet; raises UnknownSubnetError if it is not in the space."""
         return self.estimate(self.space.choice(subnet)).loss
 
     def best(
@@ -133,18 +142,19 @@ class Tables(Generic[L, S]):
         shape: Shape[L] | None = None,
         first_only: bool = False,
     ) -> list[Estimate[L]]:
-        """The `count` subnets of least summed loss within the limits, best first; fewer where there are no more.
+        """Return the `count` subnets of least summed loss within the limits, best first; fewer if there are no more.
 
-        `shape`: of a subnet that stands alone, by which it is counted (`Shape.alone` unless given). `first_only`: the
-        latency is that of subnets that answer from their first token alone. Exact; the skipping of all layers is no
-        subnet. Raises InputError where a latency is asked for and no device is given, and, with the nearest that can be
-        met, where no subnet is within the limits; ProfileError for latencies of another make of net.
+        The result is exact. A choice that skips all layers is no subnet.
+        `shape`: shape of a standalone subnet, which its costs are counted by; default: `Shape.alone`.
+        `first_only`: predict the latency of subnets that answer from their first token alone.
+        Raises InputError for a latency limit without a predictor, and if no subnet is within the limits, with the
+        nearest that can be met; ProfileError if the predictor was fitted to other layers.
         """
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise InputError(f"count: expected a whole number of at least 1, got {count!r}")
         asked = [name for name in COSTS if getattr(limits, name) is not None]
         if "latency_ms" in asked and latency is None:
-            raise InputError("latency_ms: expected the latencies of a device beside it; fit them, or drop the limit")
+            raise InputError("latency_ms: expected a latency predictor with it, got none; fit one, or drop the limit")
         if latency is not None:
             latency.require(self.space.shape)
         shape = shape or self.space.shape.alone()
@@ -167,7 +177,7 @@ def make_tables(
     date: str,
     full_loss: float = 0.0,
 ) -> Tables[L, S]:
-    """The tables of a space from the loss of each stage x option; all else follows from the parts."""
+    """Return the tables of a space from the loss of each option of each stage; costs follow from the parts."""
     rows = tuple(
         tuple(
             _row(loss, [part for layer in option.layers for part in space.shape.layer_parts(layer)], macs_tokens)

@@ -1,26 +1,26 @@
-"""Block tables on disk: `tables.json`, in a form for each kind of net.
+"""Block tables on disk (`tables.json`), in one form per kind of net.
 
-Of an elastic supernet:
+Elastic supernet:
 
     schema_version   1
-    supernet         sha256 of the weights that the losses were measured on (model.safetensors of the run)
+    supernet         SHA-256 of the weights that the losses were measured with (model.safetensors of the run)
     space            shape and stages as in a manifest; not the space of the graph, which is cut for the pool
-    fixed            of the subnet that keeps all: its own loss; of embeddings alone: parameters, bytes by precision
+    fixed            loss of the full subnet; parameters and bytes by precision of the embeddings
     rows             for each stage, for each option: loss (increase), parameters, macs, bytes by precision
-    macs_tokens      tokens of the text that macs are counted for
-    loss_rows        held-out rows behind the losses
-    date             when, in ISO 8601
+    macs_tokens      length in tokens of the text that macs are counted for
+    loss_rows        number of held-out rows that the losses were measured on
+    date             date of the measurement, ISO 8601
 
-Of a search of blocks, whose parameters and macs are of a block's operations, without the projections around it:
+Search of blocks; parameters and macs are those of a block's operations, without the projections around it:
 
     schema_version   1
     kind             mixed
-    supernet         sha256 of the shared weights that the losses were measured with (model.safetensors beside it)
-    shape            sizes that all blocks have in common, with the teacher's width as `bridge`
+    supernet         SHA-256 of the shared weights that the losses were measured with (model.safetensors beside it)
+    shape            sizes shared by all blocks, with the teacher's width as `bridge`
     rows             for each stage, for each block: hidden, operations, loss, parameters, macs
-    macs_tokens      tokens of the text that macs are counted for
-    loss_tokens      held-out tokens behind the losses
-    date             when, in ISO 8601
+    macs_tokens      length in tokens of the text that macs are counted for
+    loss_tokens      number of held-out tokens that the losses were measured on
+    date             date of the measurement, ISO 8601
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ TABLES = "tables.json"
 
 
 def save_tables(path: Path, tables: Tables[Any, Any]) -> None:
-    """Write tables whole or not at all; raises StorageError."""
+    """Write tables atomically; raises StorageError."""
     replace_file(path, (json.dumps(plain_tables(tables), indent=1, allow_nan=False) + "\n").encode())
 
 
 def load_tables(path: Path | str, *, shape: Shape[Any] | None = None, supernet: str | None = None) -> Tables[Any, Any]:
     """Read tables from a file; raises SchemaError, which names the file.
 
-    `shape`, `supernet`: of the net that they are to be used with; those of another are refused. Only the embeddings
-    may be others, such as those of fewer words: what they cost is that of `shape`.
+    `shape`, `supernet`: the net that the tables are for; those of another net are refused. The embeddings alone may
+    differ, as with a smaller vocabulary: their costs are then those of `shape`.
     """
     tables = SCHEMA.read(Path(path), read_tables)
     if shape is not None and (differences := shape.layer_differences(tables.space.shape)):
@@ -68,12 +68,12 @@ def load_tables(path: Path | str, *, shape: Shape[Any] | None = None, supernet: 
 
 
 def plain_tables(tables: Tables[Any, Any]) -> dict[str, Any]:
-    """Plain values by name, for JSON."""
+    """Return plain values by name, for JSON."""
     return {"schema_version": SCHEMA.version, **FORMS[tables.space.shape.kind][0](tables)}
 
 
 def read_tables(given: dict[str, Any]) -> Tables[Any, Any]:
-    """Read the tables that `plain_tables` wrote, without their version; raises InputError for another kind of net."""
+    """Read the tables that `plain_tables` wrote, without the version; raises InputError for an unknown kind of net."""
     kind = given.pop("kind", EncoderShape.kind)
     if kind not in FORMS:
         raise InputError(f"expected tables of kind {' or '.join(FORMS)}, found {kind!r}; install a newer gearshift")
@@ -125,10 +125,10 @@ def _plain_blocks(tables: Tables[Block, BlockShape]) -> dict[str, Any]:
 def _read_blocks(given: dict[str, Any]) -> Tables[Block, BlockShape]:
     rows = given.pop("rows")
     if not rows or not all(rows):
-        raise InputError("block tables: expected stages with a block each at least")
+        raise InputError("block tables: expected at least one block in each stage, got none")
     losses = [[float(row["loss"]) for row in of_stage] for of_stage in rows]
     if any(loss < 0 for of_stage in losses for loss in of_stage):
-        raise InputError("block tables: expected losses of 0 or more, as shares of the variance")
+        raise InputError("block tables: expected losses of 0 or more (shares of the variance)")
     stages = (block_stage(number, map(Block.from_dict, of_stage)) for number, of_stage in enumerate(rows))
     space = Space(BlockShape(**given.pop("shape")), tuple(stages))
     return make_tables(space, losses, loss_rows=given.pop("loss_tokens"), **given)
@@ -138,4 +138,4 @@ FORMS: dict[str, tuple[Callable[[Tables[Any, Any]], dict[str, Any]], Callable[[d
     EncoderShape.kind: (_plain_layers, _read_layers),
     BlockShape.kind: (_plain_blocks, _read_blocks),
 }
-"""Kind of net -> writer and reader of its tables."""
+"""Kind of net -> (writer, reader) of its tables."""

@@ -176,7 +176,7 @@ def test_operators_of_other_engines_will_do(folder: Path, tmp_path: Path) -> Non
     ("arguments", "message"),
     [
         (("export", "net", "-o", "y", "--data", "data"), "tune it with `gearshift nas-tune`"),
-        (("export", "tuned", "-o", "y", "--portable", "all"), "transformers has no form for mixed operations"),
+        (("export", "tuned", "-o", "y", "--portable", "all"), "transformers has no class for mixed operations"),
         (("nas-train", "nas", "-o", "y"), "expected either limits, such as --parameters 5e6, or a net by name"),
         (("nas-train", "nas", "-o", "y", "--net", "8M-8F", "--macs", "9"), "expected either limits, such as"),
         (("nas-train", "nas", "-o", "y", "--latency-ms", "9"), "expected --profile and --operations beside it"),

@@ -223,7 +223,7 @@ def test_a_run_of_a_loop_of_ones_own_is_searched_too(searched: tuple[Run, Search
     }
     assert load_run(run.path).trained == supernet.subnets
     unknown = dataclasses.replace(run, facts={**run.facts, "settings": {}})
-    with pytest.raises(InputError, match="run: does not say with which widths it was trained; name them"):
+    with pytest.raises(InputError, match="run: expected the widths of its training, found none; pass them"):
         search_run(unknown, DATA, pool=4, rescored=6)
 
 

@@ -81,7 +81,7 @@ def test_trimming_keeps_it_where_it_is_named_or_fits(
     with np.load(without.path / SELF_TEST, allow_pickle=False) as arrays:
         assert not any(name.endswith(NAME) for name in arrays.files)
     assert trim_bundle(bundle, tmp_path / "fits.gearshift", max_mb=100).dan == bundle.dan
-    with pytest.raises(InputError, match="no subnet to keep"):
+    with pytest.raises(InputError, match="expected at least one subnet to keep"):
         trim_bundle(bundle, tmp_path / "dan.gearshift", keep=[NAME])
 
 

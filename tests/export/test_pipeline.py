@@ -179,7 +179,7 @@ def test_the_directory_of_a_run_is_enough(run: Run, rows: tuple[Row, ...], tmp_p
 
 
 def test_a_run_without_data_needs_rows(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not say what it was trained on"):
+    with pytest.raises(InputError, match="expected the path of its training data, found none"):
         export_bundle(run, tmp_path / "b.gearshift")
     assert not list(tmp_path.iterdir())
 

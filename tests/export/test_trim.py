@@ -217,7 +217,7 @@ def test_an_unknown_subnet_lists_those_there_are(twelve: Bundle, tmp_path: Path)
 
 
 def test_nothing_to_keep_is_refused(twelve: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no subnet to keep; this bundle has w100-d100"):
+    with pytest.raises(InputError, match="expected at least one subnet to keep, of w100-d100"):
         trim_bundle(twelve, tmp_path / "smaller.gearshift", keep=())
 
 

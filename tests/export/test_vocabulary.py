@@ -187,7 +187,7 @@ def test_pairs_bring_both_texts() -> None:
 
 
 def test_what_cannot_be_is_refused(speller: Run, rows: tuple[Row, ...]) -> None:
-    with pytest.raises(DataError, match="vocabulary: no text to keep the pieces of"):
+    with pytest.raises(DataError, match="vocabulary: expected texts to keep the pieces of, got none"):
         shrink_vocabulary(speller, [], rows)
     shape = dataclasses.replace(speller.checkpoint.model.shape, vocabulary=40)
     fewer = dataclasses.replace(speller.checkpoint, model=ElasticClassifier(shape, len(LABELS)))

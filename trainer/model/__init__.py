@@ -1,1 +1,1 @@
-"""The elastic encoder, its checkpoints, and where pretrained encoders come from."""
+"""Elastic encoder, its checkpoints, and the sources of pretrained encoders."""

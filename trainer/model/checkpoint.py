@@ -1,8 +1,8 @@
-"""Checkpoints: a Hugging Face model in, a run directory out, and back.
+"""Checkpoints: load a Hugging Face model, write and read run directories.
 
-A run directory is a plain Hugging Face checkpoint of the full-size net plus `supernet.json` (the
-subnets, the layers of each depth, how it was trained) and `pool.json` (measured subnets). A search adds
-`tables.json`, and writes into `pool.json` subnets of its own choice.
+A run directory is a Hugging Face checkpoint of the full net, with `supernet.json` (subnets, settings and data of the
+training) and `pool.json` (measured subnets). A search adds `tables.json`, and writes the subnets that it chose into
+`pool.json`.
 """
 
 from __future__ import annotations
@@ -46,46 +46,46 @@ WEIGHTS = "model.safetensors"
 SCHEMA = Schema(version=1, advice="train again", error=ModelError)
 
 PROBLEM_TYPES = {"regression": "regression", "multi-label-classification": "multi_label_classification"}
-"""Task -> what the config of a sequence classifier calls it."""
+"""Task -> `problem_type` in the config of a sequence classifier."""
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
-"""What a tokenizer has beside tokenizer.json; whichever of them are there are taken along."""
+"""Files of a tokenizer besides tokenizer.json, copied if present."""
 
 
 @dataclass(frozen=True)
 class Checkpoint(Generic[M]):
-    """A model for a task with its tokenizer and its labels."""
+    """Model for a task, with its tokenizer and labels."""
 
     model: M
     tokenizer: Tokenizer
     labels: tuple[str, ...]
-    """In the order of the model's logits; empty where the task has none."""
+    """Labels in the order of the model's logits; empty if the task has none."""
     source: Path
     """Directory of the tokenizer's files."""
     has_classifier: bool = True
-    """Whether the checkpoint brought a head for this task and these labels, or one was made at random."""
+    """Whether the checkpoint has a head for this task and these labels; if not, its weights are random."""
 
     @property
     def task(self) -> str:
-        """Name of one of `tasks.TASKS`; `embedding` before a net was tuned for one."""
+        """Name of the task, one of `tasks.TASKS`; `embedding` before tuning."""
         return self.model.head.task
 
 
 @dataclass(frozen=True)
 class Run(Generic[M, L]):
-    """A trained supernet as it lies in a run directory; `nasbert.run.MixedRun` has nets of blocks."""
+    """Trained supernet in a run directory; `nasbert.run.MixedRun` has nets of blocks."""
 
     path: Path
     checkpoint: Checkpoint[M]
     subnets: dict[str, Subnet[L]]
-    """Name -> subnet, largest first: those that were trained, or the pool that a search chose."""
+    """Name -> subnet, largest first: the pool that a search chose, or else the trained subnets."""
     accuracies: dict[str, float]
-    """Name -> metric on the test rows, of those that were measured."""
+    """Name -> metric on the test rows, for the measured subnets."""
     facts: dict[str, Any]
-    """Its training: settings, data, rows; of a supernet all of supernet.json."""
+    """Facts of the training: settings, data, rows; for a supernet all of supernet.json."""
 
     @property
     def task(self) -> str:
-        """Name of one of `tasks.TASKS`."""
+        """Name of the task, one of `tasks.TASKS`."""
         return self.checkpoint.task
 
     @property
@@ -95,49 +95,52 @@ class Run(Generic[M, L]):
 
     @property
     def columns(self) -> dict[str, str]:
-        """Columns of its data, by the names of `read_data`'s arguments."""
+        """Columns of the training data, by the names of `read_data`'s arguments."""
         return dict(self.facts.get("columns", {}))
 
     @property
     def trained(self: Run) -> dict[str, Subnet]:
-        """Name -> subnet, largest first: those that were trained, whatever the pool is."""
+        """Name -> trained subnet, largest first, even if a search chose another pool."""
         return _subnets(self.facts)
 
     @property
     def depth(self) -> int:
-        """Number of layers that its subnets choose from."""
+        """Number of layers (or blocks) of the full net."""
         return max((len(subnet.layers) for subnet in self.subnets.values()), default=0)
 
     def space(self, layers_per_stage: int = 1) -> Space[Any, Any]:
-        """The space of its subnets, in stages of that many layers; blocks are switched one by one."""
+        """Return the space of the subnets, in stages of `layers_per_stage` layers; blocks are switched one by one."""
         shape: Any = self.checkpoint.model.shape
         subnets: list[Any] = list(self.subnets.values())
         return cut_space(shape, subnets, layers_per_stage)
 
     def block_tables(self) -> Tables[Any, Any] | None:
-        """The block tables that a bundle of it ships, where it was searched; raises SchemaError for another's."""
+        """Read the block tables that a bundle of this run ships; None without a search.
+
+        Raises SchemaError for tables of another net.
+        """
         path = self.path / TABLES
         if not path.is_file():
             return None
         return load_tables(path, shape=self.checkpoint.model.shape, supernet=sha256_of(self.path / WEIGHTS))
 
     def require_tuned(self) -> None:
-        """Raise InputError where its subnets have no task yet."""
+        """Raise InputError if the subnets were not tuned for a task."""
 
     def require_transformers(self) -> None:
-        """Raise InputError where transformers has no form for its subnets."""
+        """Raise InputError if transformers has no class for the subnets."""
 
     @property
     def data_path(self) -> Path | None:
-        """The data that it was trained on, where that is known and still there."""
+        """Path of the training data, if it is known and still exists."""
         return find_place(self.facts.get("data"))
 
 
 def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "classification") -> Checkpoint:
-    """A model for a task on the encoder of a Hugging Face checkpoint; raises ModelError.
+    """Load the encoder of a Hugging Face checkpoint, with a head for a task; raises ModelError.
 
-    `labels` where the task has them. Where the checkpoint has a head for the same task and set of labels,
-    the head and their order are kept.
+    `labels`: labels of the task, if it has any. If the checkpoint has a head for the same task and set of labels, the
+    head and the order of its labels are kept.
     """
     config = read_config(path)
     known = tuple(str(name) for _, name in sorted(config.id2label.items()))
@@ -145,7 +148,7 @@ def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "clas
     outputs = wanted.outputs or len(labels) or config.hidden_size
     of_task = any(name.endswith(CLASS_SUFFIXES[task]) for name in config.architectures or ())
     same = set(known) == set(labels) if wanted.labelled else len(known) == outputs
-    # A softmax over the same labels is no head for several of them, though its weights have the same shape.
+    # A softmax head is no head for multi-label classification, though its weights have the same shape.
     of_several = config.problem_type == PROBLEM_TYPES["multi-label-classification"]
     same_problem = of_several == (task == "multi-label-classification")
     has_head = task == "embedding" or (of_task and same and same_problem)
@@ -165,9 +168,10 @@ def save_run(
     facts: dict[str, Any],
     files: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a run directory, whole or not at all; raises StorageError. `files`: name -> text of what else is kept.
+    """Write a run directory atomically; raises StorageError.
 
-    The `AutoModel` of its task (`AutoModelForSequenceClassification` ...) loads the full-size net from it.
+    `files`: name -> text of further files. The `AutoModel` class of the task (`AutoModelForSequenceClassification` ...)
+    loads the full net from the directory.
     """
     shape = checkpoint.model.shape
     supernet = {
@@ -185,7 +189,7 @@ def save_run(
         config = _config_of(checkpoint)
         config.save_pretrained(fresh)
         state = checkpoint_state(checkpoint.model.state_dict(), config, checkpoint.task)
-        # As bytes, so that a full disk is an OSError like everywhere else.
+        # Written as bytes, so that a full disk raises OSError as it does everywhere else.
         (fresh / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
         if checkpoint.task == "embedding":
             write_pooling(fresh, checkpoint.model.head.pooling, shape.hidden)
@@ -197,7 +201,7 @@ def save_run(
 
 
 def _config_of(checkpoint: Checkpoint) -> Any:
-    """The source's config with what the model is now."""
+    """Return the source's config with the task and the labels of the model."""
     task = TASKS[checkpoint.task]
     names = checkpoint.labels or [f"LABEL_{index}" for index in range(task.outputs or 0)]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
@@ -205,12 +209,12 @@ def _config_of(checkpoint: Checkpoint) -> Any:
         checkpoint.source, local_files_only=True, **(labels if names else {})
     )
     config.architectures = [ARCHITECTURES[config.model_type].class_name(task.name)]
-    config.problem_type = PROBLEM_TYPES.get(task.name)  # not what the source was for
+    config.problem_type = PROBLEM_TYPES.get(task.name)  # replaces that of the source's task
     return config
 
 
 class Tokenized(Protocol):
-    """What has a tokenizer, whose files lie in the directory `source`."""
+    """Object with a tokenizer, and the directory `source` of its files."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -220,16 +224,16 @@ class Tokenized(Protocol):
 
 
 def save_tokenizer(checkpoint: Tokenized, target: Path) -> None:
-    """Write the files of a tokenizer as transformers reads them."""
+    """Write the files of a tokenizer in the form that transformers reads."""
     for name in TOKENIZER_FILES:
         if (checkpoint.source / name).is_file():
-            # Not `shutil.copyfile`, which names the source where the target's disk is full.
+            # `shutil.copyfile` would name the source in the error if the target's disk is full.
             (target / name).write_bytes((checkpoint.source / name).read_bytes())
     (target / "tokenizer.json").write_text(checkpoint.tokenizer.to_str(), encoding="utf-8")
 
 
 def load_run(path: Path) -> Run:
-    """The supernet in a run directory; raises ModelError where it is none."""
+    """Read the supernet in a run directory; raises ModelError if there is none."""
     description = path / SUPERNET
     if not description.is_file():
         raise ModelError(
@@ -248,12 +252,12 @@ def load_run(path: Path) -> Run:
 
 
 def _description(facts: dict[str, Any]) -> tuple[dict[str, Any], list[str], str, dict[str, Subnet]]:
-    """All of supernet.json, its labels, its task, and the subnets that were trained."""
+    """Return all of supernet.json, its labels, its task, and the trained subnets."""
     return facts, facts["labels"], TASKS[facts.get("task", "classification")].name, _subnets(facts)
 
 
 def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, Subnet], dict[str, float]]:
-    """Subnets that a search chose, none where it did not, and the accuracies that were measured."""
+    """Return the subnets that a search chose (none without a search), and the measured accuracies."""
     chosen = {}
     if any("subnet" in entry for entry in entries):
         chosen = {e["name"]: Subnet(tuple((heads, neurons) for heads, neurons in e["subnet"])) for e in entries}
@@ -261,20 +265,20 @@ def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, Subnet], dict[str, f
 
 
 def _subnets(facts: Mapping[str, Any]) -> dict[str, Subnet]:
-    """Those that supernet.json names."""
+    """Return name -> subnet, from the fields of supernet.json."""
     return {
         name: Subnet(tuple((heads, neurons) for heads, neurons in layers)) for name, layers in facts["subnets"].items()
     }
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer of a checkpoint, without padding and truncation; raises ModelError."""
+    """Load the tokenizer of a checkpoint, without padding and truncation; raises ModelError."""
     try:
         loaded = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, use_fast=True)
-    except Exception as error:  # a damaged file raises whatever its parser does
+    except Exception as error:  # a damaged file raises any error of its parser
         raise ModelError(f"{path}: no tokenizer that transformers can read ({first_line(error)})") from error
     if not loaded.is_fast:
-        raise ModelError(f"{path}: no tokenizer.json, and none can be made of its tokenizer; add one")
+        raise ModelError(f"{path}: no tokenizer.json, and none can be made from its tokenizer; add one")
     tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
     tokenizer.no_truncation()
     tokenizer.no_padding()

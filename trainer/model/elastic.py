@@ -1,11 +1,11 @@
-"""The elastic encoder: a BERT-class model that runs any subnet of itself.
+"""Elastic encoder: a BERT-class model that can run any of its subnets.
 
 1. BERT (Devlin et al. 2019, https://arxiv.org/abs/1810.04805): the encoder, its pooler and classifier.
 2. DynaBERT (Hou et al. 2020, https://arxiv.org/abs/2004.04037): elastic widths and depths, section 2.
 
-Heads and neurons are sorted by importance, so a subnet is a prefix of every weight matrix. The subnet
-is an argument of `forward`; nothing about it is stored in the model, so one model can run different
-subnets one after the other, and threads can share it.
+Heads and neurons are sorted by importance, so that a subnet is a prefix of every weight matrix. The subnet is an
+argument of `forward`, and the model stores nothing about it: one model can run different subnets in turn, and threads
+can share it.
 
 Layers are post-norm, as in BERT: h = norm(h + attention(h)); h = norm(h + ffn(h)).
 """
@@ -29,12 +29,12 @@ HEAD = ("pooler.", "classifier.")
 """Prefixes of the task head's parameter names."""
 
 POOLED = ("classification", "multi-label-classification", "regression")
-"""Tasks that are answered from the first token alone, by way of the pooler."""
+"""Tasks that are answered from the first token alone, through the pooler."""
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """Shares of values that are zeroed in training."""
+    """Dropout probabilities in training."""
 
     hidden: float = 0.1
     attention: float = 0.1
@@ -45,14 +45,14 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "ge
 
 @dataclass(frozen=True)
 class Head:
-    """The step from the last layer's states to the answer."""
+    """Task head: the step from the states of the last layer to the answer."""
 
     task: str = "classification"
-    """Name of one of `tasks.TASKS`."""
+    """Name of the task, one of `tasks.TASKS`."""
     activation: str = "tanh"
-    """Activation of the pooler, where whole texts are classified: one of ACTIVATIONS."""
+    """Activation of the pooler, one of ACTIVATIONS; for tasks in POOLED."""
     pooling: str = "first"
-    """For `embedding`: the state of the first token, or the `mean` of all."""
+    """Pooling of an embedding: `first` (the state of the first token) or `mean` (over all tokens)."""
 
 
 @dataclass(frozen=True)
@@ -60,15 +60,15 @@ class Output:
     """Results of a forward pass."""
 
     logits: Tensor
-    """(batch, labels); (batch, tokens, labels) where every token gets an answer; an embedding (batch, hidden)."""
+    """Answer, shape (batch, labels); per token (batch, tokens, labels); for an embedding (batch, hidden)."""
     hidden: tuple[Tensor, ...]
-    """Embeddings, then the output of every kept layer, each (batch, tokens, hidden)."""
+    """Embeddings, then the output of every kept layer, each of shape (batch, tokens, hidden)."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: float) -> Tensor:
-    """Attention of (batch, heads, tokens, head_size); `mask` is true where a token may be attended to.
+    """Compute attention over (batch, heads, tokens, head_size); `mask` is true for tokens that may be attended to.
 
-    On a CPU it is computed in fp32 under autocast too: the backward pass of torch 2.13 in bf16 takes six times as long
+    On a CPU it is computed in fp32 even under autocast: in bf16 the backward pass of torch 2.13 takes six times as long
     at 14 tokens, which would be a third of a training step.
     """
     if query.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
@@ -79,7 +79,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: flo
 
 
 class Embeddings(nn.Module):
-    """Word, position and token-type embeddings, summed, normalised and, where they are narrower, projected."""
+    """Word, position and token-type embeddings: summed, normalised, and projected if narrower than the layers."""
 
     def __init__(
         self, *, vocabulary: int, positions: int, types: int, width: int, hidden: int, norm_eps: float
@@ -92,7 +92,7 @@ class Embeddings(nn.Module):
         self.project = nn.Linear(width, hidden) if width != hidden else None
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
-        """(batch, tokens) ids -> (batch, tokens, hidden)."""
+        """Embed ids: (batch, tokens) -> (batch, tokens, hidden)."""
         positions = self.position.weight[: input_ids.shape[1]]  # (tokens, width)
         summed = self.word(input_ids) + positions  # (batch, tokens, width)
         if self.token_type is not None:
@@ -102,7 +102,7 @@ class Embeddings(nn.Module):
 
 
 class ElasticLayer(nn.Module):
-    """One transformer layer that can run with its first heads and its first neurons only."""
+    """Transformer layer that can run with only its first heads and its first neurons."""
 
     def __init__(self, shape: EncoderShape, dropout: Dropout, norm_eps: float) -> None:
         super().__init__()
@@ -119,7 +119,10 @@ class ElasticLayer(nn.Module):
         self.ffn_norm = nn.LayerNorm(hidden, eps=norm_eps)
 
     def forward(self, hidden: Tensor, mask: Tensor, kept: Kept, head_gate: Tensor | None) -> Tensor:
-        """(batch, tokens, hidden) -> the same; `mask` (batch, 1, 1, tokens) is true where a token is real."""
+        """Run the kept part of the layer: (batch, tokens, hidden) -> (batch, tokens, hidden).
+
+        `mask`: (batch, 1, 1, tokens), true for real tokens.
+        """
         attended = self._attention(hidden, mask, kept.heads, head_gate)
         hidden = self.attention_norm(hidden + self._drop(attended))
         # (batch, tokens, hidden) -> (batch, tokens, kept neurons) -> (batch, tokens, hidden)
@@ -147,10 +150,10 @@ class ElasticLayer(nn.Module):
 
 
 class TaskModel(nn.Module, ABC):
-    """A model with a task head over its last states; for whole texts BERT's pooler and a linear classifier."""
+    """Model with a task head over its last states; for tasks in POOLED, BERT's pooler and a linear classifier."""
 
     shape: Shape[Any]
-    """Sizes that all of its subnets have in common."""
+    """Sizes shared by all of its subnets."""
 
     def __init__(self, *, head: Head | None, dropout: Dropout | None, norm_eps: float) -> None:
         super().__init__()
@@ -160,27 +163,27 @@ class TaskModel(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Device of its weights."""
+        """Device of the weights."""
         return next(self.parameters()).device
 
     @property
     def outputs(self) -> int:
-        """Outputs of its classifier; 0 without one."""
+        """Number of outputs of the classifier; 0 without one."""
         return int(self.classifier.out_features) if self.head.task != "embedding" else 0
 
     @abstractmethod
     def resized(self, **sizes: int) -> Self:
-        """A model of the same make whose shape has these sizes, with random weights."""
+        """Return a model with random weights whose shape differs in these sizes."""
 
     def add_head(self, hidden: int, labels: int) -> None:
-        """Make the head's weights for states that are `hidden` wide; called once, when all else is made."""
+        """Create the weights of the head for states of width `hidden`; called once, after all other weights."""
         if self.head.task in POOLED:
             self.pooler = nn.Linear(hidden, hidden)
         if self.head.task != "embedding":
             self.classifier = nn.Linear(hidden, labels)
 
     def answer(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Turn the last states (batch, tokens, hidden), mask (batch, tokens), into the head's answer."""
+        """Compute the answer of the head from the last states (batch, tokens, hidden) and the mask (batch, tokens)."""
         if self.head.task == "embedding":
             return F.normalize(_mean(hidden, mask) if self.head.pooling == "mean" else hidden[:, 0], dim=-1)
         if self.head.task in POOLED:
@@ -190,7 +193,7 @@ class TaskModel(nn.Module, ABC):
 
 
 class ElasticClassifier(TaskModel):
-    """The encoder with a task head over it."""
+    """Elastic encoder with a task head."""
 
     shape: EncoderShape
 
@@ -217,17 +220,20 @@ class ElasticClassifier(TaskModel):
         self.add_head(shape.hidden, labels)
 
     def resized(self, **sizes: int) -> ElasticClassifier:
-        """A model of the same make whose shape has these sizes, with random weights."""
+        """Return a model with random weights whose shape differs in these sizes."""
         made: dict[str, Any] = {"head": self.head, "dropout": self.dropout, "norm_eps": self.norm_eps}
         return ElasticClassifier(replace(self.shape, **sizes), self.outputs, **made)
 
     @property
     def full(self) -> Subnet:
-        """The largest subnet, all of the net."""
+        """Full subnet: all heads and neurons of all layers."""
         return Subnet(((self.shape.heads, self.shape.neurons),) * self.shape.layers)
 
     def forward(self, batch: Batch, subnet: Subnet, head_gates: Tensor | None = None) -> Output:
-        """Logits and hidden states of a subnet; `head_gates` (layers, heads) scale each head's output."""
+        """Compute the logits and hidden states of a subnet.
+
+        `head_gates`: factors of each head's output, shape (layers, heads).
+        """
         drop = self.dropout.hidden
         hidden = F.dropout(self.embeddings(batch.input_ids, batch.token_type_ids), drop, self.training)
         mask = batch.attention_mask.bool()[:, None, None, :]  # (batch, tokens) -> (batch, 1, 1, tokens)
@@ -240,6 +246,6 @@ class ElasticClassifier(TaskModel):
 
 
 def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the real tokens, (batch, hidden)."""
+    """Average over the real tokens: (batch, tokens, hidden) -> (batch, hidden)."""
     real = mask[:, :, None].to(hidden.dtype)  # (batch, tokens, 1)
     return (hidden * real).sum(1) / real.sum(1)  # (batch, hidden) / (batch, 1)

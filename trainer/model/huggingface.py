@@ -1,8 +1,7 @@
-"""Reads a Hugging Face model into an elastic one, and gives its weights back in their form.
+"""Conversion between Hugging Face models and elastic ones.
 
-Two things differ from the checkpoint's form. RoBERTa's position table begins with rows that no token
-uses (up to its pad id), which are left out. A token-type table of one row says nothing: the row is added
-to every position.
+An elastic model differs from the checkpoint in two ways. The first rows of RoBERTa's position table, up to the pad id,
+are left out, as no token uses them. A token-type table of one row is constant: its row is added to every position.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES, from_checkpoint, to_checkpoint
 
 OFFSET_POSITIONS = ("roberta", "xlm-roberta")
-"""Architectures whose first token is at position pad id + 1."""
+"""Architectures whose first token has position pad id + 1."""
 
 POOLING = "1_Pooling/config.json"
-"""Where a sentence-transformers model says how the states of its tokens become one."""
+"""File of a sentence-transformers model that defines its pooling."""
 
 POOLING_MODES = {"mean": "pooling_mode_mean_tokens", "first": "pooling_mode_cls_token"}
 
 
 def read_config(path: Path) -> Any:
-    """The config of a model that can be made elastic; raises ModelError."""
+    """Read the config of a model that can be made elastic; raises ModelError."""
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
@@ -44,7 +43,7 @@ def read_config(path: Path) -> Any:
 
 
 def check_config(config: Any, path: str) -> None:
-    """Raise ModelError, which names `path`, where a model of this config cannot be made elastic."""
+    """Raise ModelError, which names `path`, if a model of this config cannot be made elastic."""
     if config.model_type not in ARCHITECTURES:
         raise ModelError(
             f"{path}: architecture {config.model_type!r} is not supported; expected one of {', '.join(ARCHITECTURES)}"
@@ -57,7 +56,7 @@ def check_config(config: Any, path: str) -> None:
 
 
 def task_of(model: Any) -> str:
-    """The task that a transformers model is for, by its class and its config; raises ModelError."""
+    """Return the task of a transformers model, by its class and its config; raises ModelError."""
     kind, config = type(model).__name__, model.config
     if kind.endswith("ForSequenceClassification"):
         problem = config.problem_type or ("regression" if config.num_labels == 1 else "single_label_classification")
@@ -72,7 +71,7 @@ def task_of(model: Any) -> str:
 
 
 def shape_of(config: Any) -> EncoderShape:
-    """The sizes of the elastic model for a config."""
+    """Return the shape of the elastic model for a config."""
     width = getattr(config, "embedding_size", config.hidden_size)
     types = getattr(config, "type_vocab_size", 0)
     return EncoderShape(
@@ -88,9 +87,10 @@ def shape_of(config: Any) -> EncoderShape:
 
 
 def load_model(path: Path, config: Any, task: str, outputs: int) -> ElasticClassifier:
-    """The elastic form of a checkpoint with a head of that many outputs; raises ModelError.
+    """Load a checkpoint as an elastic model with a head of `outputs` outputs; raises ModelError.
 
-    What the head lacks is made at random. For `embedding` the head has no weights, and `outputs` says nothing.
+    Weights of the head that the checkpoint lacks are random. For `embedding` the head has no weights, and `outputs` is
+    ignored.
     """
     with quiet():
         weights = _load_weights(path, config, task, outputs)
@@ -100,7 +100,7 @@ def load_model(path: Path, config: Any, task: str, outputs: int) -> ElasticClass
 def elastic_model(
     weights: Mapping[str, Tensor], config: Any, task: str, outputs: int, pooling: str = "first"
 ) -> ElasticClassifier:
-    """The elastic form of the weights of a transformers model, named as there; they are copied."""
+    """Make an elastic model from the weights of a transformers model, under their names there; they are copied."""
     architecture = ARCHITECTURES[config.model_type]
     distilbert = config.model_type == "distilbert"
     model = ElasticClassifier(
@@ -118,7 +118,7 @@ def elastic_model(
 
 
 def checkpoint_state(weights: Mapping[str, Tensor], config: Any, task: str) -> dict[str, Tensor]:
-    """Weights named as those of an elastic model, in the form of the checkpoint of that config."""
+    """Convert the weights of an elastic model to the form of a checkpoint with this config."""
     state = to_checkpoint(weights, config.model_type, task)
     names = ARCHITECTURES[config.model_type].names(task)
     position = f"{names['embeddings.position']}.weight"
@@ -130,7 +130,7 @@ def checkpoint_state(weights: Mapping[str, Tensor], config: Any, task: str) -> d
 
 
 def read_pooling(path: Path) -> str:
-    """`mean` or `first`: how a sentence-transformers model pools; `mean` where nothing is said."""
+    """Read the pooling of a sentence-transformers model, `mean` or `first`; `mean` if the file is missing."""
     file = path / POOLING
     if not file.is_file():
         return "mean"
@@ -146,7 +146,7 @@ def _pooling_modes(raw: dict[str, Any]) -> list[str]:
 
 
 def write_pooling(target: Path, pooling: str, width: int) -> None:
-    """Say beside a checkpoint how it pools, as sentence-transformers does."""
+    """Write the pooling beside a checkpoint, in the form of sentence-transformers."""
     content = {"word_embedding_dimension": width, **{mode: how == pooling for how, mode in POOLING_MODES.items()}}
     (target / POOLING).parent.mkdir()
     (target / POOLING).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -168,7 +168,7 @@ def _our_state(weights: Mapping[str, Tensor], config: Any, model: ElasticClassif
 
 
 def _load_weights(path: Path, config: Any, task: str, outputs: int) -> Mapping[str, Tensor]:
-    """The checkpoint's weights by its own names; those of the head that it lacks are made at random."""
+    """Load the weights of a checkpoint under its own names; weights of the head that it lacks are random."""
     suffix = CLASS_SUFFIXES[task]
     auto = getattr(transformers, f"AutoModel{suffix if suffix != 'Model' else ''}")
     settings = {} if suffix == "Model" else {"num_labels": outputs}
@@ -178,7 +178,7 @@ def _load_weights(path: Path, config: Any, task: str, outputs: int) -> Mapping[s
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{path}: no weights that transformers can read ({first_line(error)})") from error
-    # Versions of transformers differ in whether a mismatch is a name, or a name with two shapes.
+    # A mismatch is a name, or a tuple of a name and two shapes, depending on the version of transformers.
     mismatched = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
     made = [*report["missing_keys"], *mismatched]
     random = sorted(name for name in made if _of_encoder(name, config.model_type, task))
@@ -192,7 +192,7 @@ def _load_weights(path: Path, config: Any, task: str, outputs: int) -> Mapping[s
 
 
 def _of_encoder(name: str, model_type: str, task: str) -> bool:
-    """Whether this is the name of a weight below the head."""
+    """Return whether this is the name of a weight below the head."""
     names = ARCHITECTURES[model_type].names(task)
     below = (theirs for ours, theirs in names.items() if ours.startswith(("embeddings.", "layers.")))
     return name.startswith(tuple(theirs.split("{}")[0] for theirs in below))
@@ -200,7 +200,7 @@ def _of_encoder(name: str, model_type: str, task: str) -> bool:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """transformers warns that a new classifier is new, which is what was asked for; its level is put back."""
+    """Silence transformers for the duration of the context, as it warns of a new classifier that was asked for."""
     level = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     try:

@@ -1,6 +1,6 @@
-"""How each supported architecture names its weights in a Hugging Face checkpoint.
+"""Names of weights in Hugging Face checkpoints, for each supported architecture.
 
-One table per architecture, from the names of `ElasticClassifier` to theirs; `{}` is the layer number.
+One table per architecture: name in `ElasticClassifier` -> name in the checkpoint; `{}` is the layer index.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ _DISTILBERT_LAYER = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """One `model_type`: what its classes and weights are called, and how it classifies."""
+    """Architecture of one `model_type`: names of its classes and weights, and the form of its classifier."""
 
     stem: str
-    """What the names of its classes begin with."""
+    """Prefix of the class names."""
     prefix: str
-    """What the names of the encoder's weights begin with where a task head sits on it."""
+    """Prefix of the names of the encoder's weights in a model with a task head."""
     encoder: Mapping[str, str]
     pooler: str
-    """The layer between the first token and the classifier of whole texts."""
+    """Name of the layer between the first token and the classifier of whole texts."""
     classifier: str
     activation: str
-    """Of the pooler."""
+    """Activation of the pooler."""
 
     def names(self, task: str) -> dict[str, str]:
-        """Our names -> those of the class for a task."""
+        """Return our names -> names in the class for a task."""
         prefix = "" if task == "embedding" else f"{self.prefix}."
         table = {ours: prefix + theirs for ours, theirs in self.encoder.items()}
         if CLASS_SUFFIXES[task] == "ForSequenceClassification":
@@ -69,7 +69,7 @@ class Architecture:
         return table
 
     def class_name(self, task: str) -> str:
-        """The class of transformers that holds a model for a task."""
+        """Return the name of the transformers class for a task."""
         return self.stem + CLASS_SUFFIXES[task]
 
 
@@ -85,7 +85,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         "DistilBert", "distilbert", {**_EMBEDDINGS, **_DISTILBERT_LAYER}, "pre_classifier", "classifier", "relu"
     ),
 }
-"""By `model_type` of a checkpoint's config.json. MiniLM is a BERT."""
+"""`model_type` in config.json -> architecture. MiniLM is a BERT."""
 
 CLASS_SUFFIXES = {
     "classification": "ForSequenceClassification",
@@ -98,7 +98,7 @@ CLASS_SUFFIXES = {
 
 
 def to_checkpoint(state: Mapping[str, Tensor], model_type: str, task: str = "classification") -> dict[str, Tensor]:
-    """Our weights under the names of the architecture's checkpoint."""
+    """Rename our weights to the names in a checkpoint of the architecture."""
     table = ARCHITECTURES[model_type].names(task)
     return {_translate(name, table): tensor for name, tensor in state.items()}
 
@@ -106,7 +106,7 @@ def to_checkpoint(state: Mapping[str, Tensor], model_type: str, task: str = "cla
 def from_checkpoint(
     state: Mapping[str, Tensor], names: Sequence[str], model_type: str, task: str = "classification"
 ) -> dict[str, Tensor]:
-    """Weights of a checkpoint under our names; `names` are the ones we need."""
+    """Rename weights of a checkpoint to ours; `names`: our names of the weights to take."""
     table = ARCHITECTURES[model_type].names(task)
     return {name: state[_translate(name, table)] for name in names}
 

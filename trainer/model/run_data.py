@@ -1,4 +1,4 @@
-"""The data set of a run: the one it was trained on, or another one of its task."""
+"""Data set of a run: its training data, or another data set of its task."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from gearshift.trainer.data.splits import DataSet, read_data
 
 
 class ForTask(Protocol):
-    """A model that was made for a task."""
+    """Model of a task."""
 
     @property
     def task(self) -> str: ...
 
 
 class Trained(Protocol):
-    """A run, of whatever kind."""
+    """Run of any kind."""
 
     @property
     def path(self) -> Path: ...
@@ -31,13 +31,15 @@ class Trained(Protocol):
 
 
 def read_run_data(run: Trained, path: Path | None = None, columns: Mapping[str, str] | None = None) -> DataSet:
-    """Read the data of a run again, in the columns that it was trained with; or that at `path`, for the same task.
+    """Read the training data of a run, in the columns that it was trained with; or the data at `path`, for its task.
 
-    `columns`, by the names of `read_data`'s arguments, count more than those of the training. Raises InputError where
-    the run does not say what it was trained on, DataError where that cannot be read.
+    `columns`: names of columns by `read_data`'s arguments, in place of those of the training. Raises InputError if the
+    run does not name its data, DataError if the data cannot be read.
     """
     known: Mapping[str, str] = run.facts.get("columns", {}) if path is None else {}
     path = path or run.data_path
     if path is None:
-        raise InputError(f"{run.path}: does not say what it was trained on; pass its data or held-out rows with --data")
+        raise InputError(
+            f"{run.path}: expected the path of its training data, found none; pass data or held-out rows with --data"
+        )
     return read_data(path, task=run.checkpoint.task, **{**known, **(columns or {})})

@@ -1,1 +1,1 @@
-"""NAS-BERT: searches nets of mixed operations block by block, and trains those that are picked."""
+"""NAS-BERT: block-wise search for nets of mixed operations, and the training of the chosen nets."""

@@ -1,4 +1,4 @@
-"""Which blocks are searched."""
+"""Blocks of the search: all sequences of operations at the hidden sizes of the paper, scaled to a teacher."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from gearshift.runtime.space.shape import EncoderShape
 
 HEADS = (2, 3, 4, 6, 8)
 OF_HEADS = 12
-"""The paper's hidden sizes are 128, 192, 256, 384 and 512 of 768: so many heads of twelve."""
+"""Hidden sizes of the paper as heads of twelve: 128, 192, 256, 384 and 512 of 768."""
 
 HALF_LAYERS = 2
-"""Sub-layers that stand for one layer of the teacher: attention and FFN are two."""
+"""Operations per layer of the teacher: its attention and its FFN."""
 
 
 def block_sizes(shape: EncoderShape) -> tuple[int, ...]:
-    """The paper's hidden sizes, scaled to a teacher: the same shares of its width, in whole heads, each once."""
+    """Return the paper's hidden sizes, scaled to a teacher: the same shares of its width, in whole heads, each once."""
     heads = {max(1, round(shape.heads * share / OF_HEADS)) for share in HEADS}
     return tuple(sorted(count * shape.head_size for count in heads))
 
 
 def all_blocks(sizes: Sequence[int], operations: int) -> tuple[Block, ...]:
-    """Every block of one to `operations` operations at one of the sizes.
+    """Return every block of one to `operations` operations at one of the sizes.
 
-    Shorter blocks stand for those with identities, which only come at the end: 5 * (5 + 5^2 + ... + 5^6) = 97,650
-    of five sizes and six operations (NAS-BERT, section 3.1).
+    Shorter blocks stand for those with identities, which are always at the end. Five sizes and six operations give
+    5 * (5 + 5^2 + ... + 5^6) = 97,650 blocks (NAS-BERT, section 3.1).
     """
     lengths = range(1, operations + 1)
     return tuple(
@@ -39,10 +39,11 @@ def all_blocks(sizes: Sequence[int], operations: int) -> tuple[Block, ...]:
 
 
 def bridged_shape(shape: EncoderShape) -> BlockShape:
-    """The shape of blocks that stand in for a teacher's layers: what they pass on is as wide as what it does."""
+    """Return the shape of blocks that replace a teacher's layers: the bridge is as wide as the teacher."""
     if shape.neurons % shape.hidden:
         raise InputError(
-            f"teacher: its FFN of {shape.neurons} neurons is no whole multiple of hidden {shape.hidden}; take another"
+            f"teacher: expected FFN neurons that are a multiple of hidden {shape.hidden}, got {shape.neurons}; "
+            "use another teacher"
         )
     return BlockShape(
         vocabulary=shape.vocabulary,

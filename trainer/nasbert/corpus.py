@@ -1,4 +1,4 @@
-"""Text without labels as pieces of tokens, some of it held out."""
+"""Corpus: unlabelled text, cut into pieces of tokens, with a held-out part."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from gearshift.trainer.data.rows import DEFAULTS
 
 _TEXTS_AT_ONCE = 200
 _LEAST_TOKENS = 8
-"""A shorter rest of a text is left out."""
+"""Fewest tokens of the last piece of a text; a shorter one is left out."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Pieces to learn from and held-out ones; a text lies on one side with all its pieces."""
+    """Pieces to learn from, and held-out ones; all pieces of a text are on one side."""
 
     train: EncodedRows
     dev: EncodedRows
     hash: str
-    """Names these pieces."""
+    """SHA-256 of all pieces."""
 
 
 def read_corpus(
     paths: Sequence[Path], tokenizer: Tokenizer, *, max_length: int, tokens: int, dev_tokens: int
 ) -> Corpus:
-    """`dev_tokens` and then `tokens` tokens of the texts of all files, or all there are; raises DataError.
+    """Read `dev_tokens` held-out tokens and then `tokens` tokens of text, or all there are; raises DataError.
 
-    Texts are taken in the order of their hashes: it depends on neither the files' order nor that within them. Long
-    texts are cut into pieces of `max_length` tokens, special ones included.
+    Texts are taken in the order of their hashes, which depends neither on the order of the files nor on that within
+    them. Long texts are cut into pieces of `max_length` tokens, including special ones.
     """
     texts = sorted({text for path in paths for text in _texts(path)}, key=_hash)
     special = tokenizer.num_special_tokens_to_add(False)
@@ -65,7 +65,7 @@ def _hash(text: str) -> bytes:
 
 
 def _pieces(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> Iterator[list[NDArray[np.int32]]]:
-    """The pieces of each text."""
+    """Yield the pieces of each text."""
     cutting: Any = Tokenizer.from_str(tokenizer.to_str())
     cutting.no_padding()
     cutting.enable_truncation(max_length)
@@ -76,7 +76,7 @@ def _pieces(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> Iter
 
 
 def _take(pieces: Iterable[list[NDArray[np.int32]]], tokens: int) -> list[NDArray[np.int32]]:
-    """Whole texts until there are so many tokens."""
+    """Take whole texts until they have `tokens` tokens."""
     taken: list[NDArray[np.int32]] = []
     count = 0
     for of_text in pieces:

@@ -1,4 +1,4 @@
-"""Masked words: what is hidden, and the heads that guess it (BERT, section 3.1)."""
+"""Masked language modelling: the masking of words, and the heads that predict them (BERT, section 3.1)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.model.huggingface import quiet
 
 REPLACED, KEPT = 0.8, 0.1
-"""Of the chosen tokens so many become the mask, so many stay; the rest become random words."""
+"""Shares of the chosen tokens that become the mask, and that stay; the rest become random words."""
 
 
 class MaskedHead(nn.Module):
-    """Guesses the word of a state: a layer, and the word table once more."""
+    """Head that predicts the word of a state: a dense layer, then a product with the word table."""
 
     def __init__(self, hidden: int, words: int, width: int, norm_eps: float) -> None:
         super().__init__()
@@ -28,24 +28,24 @@ class MaskedHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(words))
 
     def forward(self, states: Tensor, words: Tensor) -> Tensor:
-        """(n, hidden) states and the table (words, width) -> logits (n, words)."""
+        """Compute logits (n, words) from states (n, hidden) and the word table (words, width)."""
         return F.linear(self.norm(F.gelu(self.dense(states))), words, self.bias)
 
 
 def mask_words(
     batch: Batch, *, share: float, mask_id: int, words: int, special: Tensor, seed: int
 ) -> tuple[Batch, Tensor]:
-    """The batch with some tokens hidden, and (batch, tokens) which of them are to be guessed; the same for a seed.
+    """Return the batch with some tokens masked, and a mask (batch, tokens) of the tokens to predict.
 
-    `special`: ids that are never hidden.
+    The same batch and seed give the same masking. `special`: ids that are never masked.
     """
     source = torch.Generator().manual_seed(seed)
     ids = batch.input_ids
     eligible = batch.attention_mask.bool() & ~torch.isin(ids, special.to(ids.device))
     chosen = eligible & (torch.rand(ids.shape, generator=source).to(ids.device) < share)
-    if not chosen.any() and eligible.any():  # a batch with nothing to guess has no loss
+    if not chosen.any() and eligible.any():  # a batch with nothing to predict has no loss
         chosen[tuple(eligible.nonzero()[0])] = True
-    # Drawn on the CPU: the same words are hidden on every device.
+    # Drawn on the CPU, so that the same words are masked on every device.
     fate = torch.rand(ids.shape, generator=source).to(ids.device)
     random = torch.randint(0, words, ids.shape, generator=source).to(ids.device)
     hidden = torch.where(fate < REPLACED, mask_id, torch.where(fate < REPLACED + KEPT, ids, random))
@@ -53,7 +53,7 @@ def mask_words(
 
 
 def teacher_head(path: Path) -> tuple[MaskedHead, Tensor]:
-    """A checkpoint's own head for masked words, and its table; raises ModelError where it has none."""
+    """Load a checkpoint's head for masked words, and its word table; raises ModelError if it has none."""
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
         if not any(name.endswith("ForMaskedLM") for name in config.architectures or ()):
@@ -64,7 +64,7 @@ def teacher_head(path: Path) -> tuple[MaskedHead, Tensor]:
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(
             f"{path}: expected a teacher with a head for masked words ({first_line(error)}); "
-            "let the net learn hidden states instead"
+            "let the net learn hidden states instead (objective hidden)"
         ) from error
     words = decoder.weight.detach()
     head = MaskedHead(dense.in_features, len(words), words.shape[1], norm.eps)
@@ -75,7 +75,7 @@ def teacher_head(path: Path) -> tuple[MaskedHead, Tensor]:
 
 
 def _parts(model: nn.Module) -> tuple[nn.Linear, nn.LayerNorm, nn.Linear]:
-    """The layer, the norm and the table of words of the heads of BERT, DistilBERT, ELECTRA and RoBERTa."""
+    """Return dense layer, norm and word table of the head of BERT, DistilBERT, ELECTRA or RoBERTa."""
     if hasattr(model, "cls"):
         transform = model.cls.predictions.transform  # type: ignore[union-attr]
         return transform.dense, transform.LayerNorm, model.cls.predictions.decoder  # type: ignore[union-attr, return-value]

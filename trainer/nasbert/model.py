@@ -1,4 +1,4 @@
-"""The operations that a block is made of, each with its residual and its norm behind it, as in BERT."""
+"""Torch model of nets of blocks. Each operation is followed by a residual connection and a norm, as in BERT."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gearshift.trainer.model.elastic import Dropout, Embeddings, Head, Output, T
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention."""
+    """Multi-head self-attention with residual and norm."""
 
     def __init__(self, hidden: int, heads: int, dropout: Dropout, norm_eps: float) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(hidden, eps=norm_eps)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """(batch, tokens, hidden) -> the same; `mask` (batch, tokens) is true where a token is real."""
+        """Run it on (batch, tokens, hidden), keeping the shape; `mask` (batch, tokens) is true for real tokens."""
 
         def split(projected: Tensor) -> Tensor:  # (batch, heads, tokens, head_size)
             return projected.view(*projected.shape[:2], self.heads, -1).transpose(1, 2)
@@ -46,7 +46,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with Gelu between them."""
+    """Feed-forward network: two linear layers with GELU between them, residual and norm."""
 
     def __init__(self, hidden: int, neurons: int, dropout: Dropout, norm_eps: float) -> None:
         super().__init__()
@@ -56,14 +56,14 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(hidden, eps=norm_eps)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """(batch, tokens, hidden) -> the same."""
+        """Run it on (batch, tokens, hidden), keeping the shape."""
         outer = self.out(F.gelu(self.into(hidden)))
         normed: Tensor = self.norm(hidden + F.dropout(outer, self.dropout.hidden, self.training))
         return normed
 
 
 class ConvolutionRound(nn.Module):
-    """A depthwise convolution along the tokens, a product of each token, and Gelu."""
+    """Round of a separable convolution: depthwise along the tokens, pointwise, GELU, residual and norm."""
 
     def __init__(self, hidden: int, kernel: int, dropout: Dropout, norm_eps: float) -> None:
         super().__init__()
@@ -73,30 +73,30 @@ class ConvolutionRound(nn.Module):
         self.norm = nn.LayerNorm(hidden, eps=norm_eps)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """(batch, tokens, hidden) -> the same; padded tokens count as zeros."""
+        """Run it on (batch, tokens, hidden), keeping the shape; padded tokens count as zeros."""
         real = hidden * mask[:, :, None]
-        filtered = self.depthwise(real.transpose(1, 2)[:, :, None])[:, :, 0].transpose(1, 2)  # two axes train faster
+        filtered = self.depthwise(real.transpose(1, 2)[:, :, None])[:, :, 0].transpose(1, 2)  # faster than Conv1d
         outer = F.gelu(self.pointwise(filtered))
         normed: Tensor = self.norm(hidden + F.dropout(outer, self.dropout.hidden, self.training))
         return normed
 
 
 class SeparableConvolution(nn.Module):
-    """Rounds of separable convolution."""
+    """Separable convolution: ROUNDS rounds."""
 
     def __init__(self, hidden: int, kernel: int, dropout: Dropout, norm_eps: float) -> None:
         super().__init__()
         self.rounds = nn.ModuleList(ConvolutionRound(hidden, kernel, dropout, norm_eps) for _ in range(ROUNDS))
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """(batch, tokens, hidden) -> the same."""
+        """Run it on (batch, tokens, hidden), keeping the shape."""
         for each in self.rounds:
             hidden = each(hidden, mask)
         return hidden
 
 
 def make_operation(name: str, shape: BlockShape, hidden: int, dropout: Dropout, norm_eps: float) -> nn.Module:
-    """One of `mixed.OPERATIONS` at a hidden size, with random weights."""
+    """Make one of `blocks.OPERATIONS` at a hidden size, with random weights."""
     if name == "attention":
         return Attention(hidden, hidden // shape.head_size, dropout, norm_eps)
     if name == "ffn":
@@ -106,7 +106,7 @@ def make_operation(name: str, shape: BlockShape, hidden: int, dropout: Dropout, 
 
 @torch.no_grad()
 def start_small(module: nn.Module) -> None:
-    """Initial weights as in BERT: normal of .02, no biases."""
+    """Set initial weights as in BERT: normal with standard deviation 0.02, biases 0."""
     for part in module.modules():
         if isinstance(part, nn.Linear | nn.Embedding):
             part.weight.normal_(0, 0.02)
@@ -115,12 +115,12 @@ def start_small(module: nn.Module) -> None:
 
 
 def cell_name(hidden: int, place: int, operation: str) -> str:
-    """The weights of an operation at a place of its block: all blocks of that hidden size share them."""
+    """Return the name of the weights of an operation at a place; all blocks of that hidden size share them."""
     return f"{hidden}_{place}_{operation}"
 
 
 class MixedStageModel(nn.Module):
-    """The weights of all blocks of a stage. Blocks of one hidden size share what they have at the same place."""
+    """Weights of all blocks of a stage: blocks of one hidden size share those of equal operations at the same place."""
 
     def __init__(
         self, shape: BlockShape, blocks: Sequence[Block], before: int, dropout: Dropout, norm_eps: float
@@ -136,31 +136,31 @@ class MixedStageModel(nn.Module):
         self.out = nn.ModuleDict({str(size): nn.Linear(size, after) for size in sizes if after not in (0, size)})
 
     def forward(self, hidden: Tensor, mask: Tensor, block: Block) -> Tensor:
-        """What a block makes of (batch, tokens, width); `mask` (batch, tokens) is true where a token is real."""
+        """Run a block on (batch, tokens, width); `mask` (batch, tokens) is true for real tokens."""
         return self.leave(self.run(self.enter(hidden, block.hidden), mask, block), block.hidden)
 
     def enter(self, hidden: Tensor, size: int) -> Tensor:
-        """What blocks of a hidden size make of what they are given, before their first operation."""
+        """Project the input to a hidden size, if it has another width."""
         return self.into[str(size)](hidden) if str(size) in self.into else hidden
 
     def run(self, hidden: Tensor, mask: Tensor, block: Block) -> Tensor:
-        """The operations of a block."""
+        """Run the operations of a block."""
         for place, name in enumerate(block.operations):
             hidden = self.step(hidden, mask, block.hidden, place, name)
         return hidden
 
     def step(self, hidden: Tensor, mask: Tensor, size: int, place: int, name: str) -> Tensor:
-        """One operation."""
+        """Run one operation."""
         result: Tensor = self.cells[cell_name(size, place, name)](hidden, mask)
         return result
 
     def leave(self, hidden: Tensor, size: int) -> Tensor:
-        """What blocks of a hidden size pass on."""
+        """Project the states of a hidden size to the bridge, if there is one of another width."""
         return self.out[str(size)](hidden) if str(size) in self.out else hidden
 
 
 class MixedModel(TaskModel):
-    """Embeddings, stages and a task head; runs any subnet of its space."""
+    """Net of blocks: embeddings, stages and a task head; it can run any subnet of its space."""
 
     shape: BlockShape
 
@@ -194,19 +194,19 @@ class MixedModel(TaskModel):
         self.add_head(widths[-1], labels)
 
     def resized(self, **sizes: int) -> MixedModel:
-        """A model of the same make whose shape has these sizes, with random weights."""
+        """Return a model with random weights whose shape differs in these sizes."""
         made: dict[str, Any] = {"head": self.head, "dropout": self.dropout, "norm_eps": self.norm_eps}
         return MixedModel(replace(self.space, shape=replace(self.shape, **sizes)), self.outputs, **made)
 
     @property
     def full(self) -> Subnet[Block]:
-        """The subnet of most parameters."""
+        """Subnet with the most parameters."""
         parameters = self.shape.layer_parameters
         places = range(self.space.length)
         return BlockSubnet(tuple(max(self.space.options_of(place), key=parameters) for place in places))
 
     def forward(self, batch: Batch, subnet: Subnet[Block]) -> Output:
-        """Logits of a subnet, and its states: embeddings, then what each block passes on."""
+        """Compute the logits of a subnet, and its states: embeddings, then the output of each block."""
         drop = self.dropout.hidden
         hidden = F.dropout(self.embeddings(batch.input_ids, batch.token_type_ids), drop, self.training)
         mask = batch.attention_mask.bool()

@@ -1,4 +1,4 @@
-"""Picks a net: the best by summed losses, and of these the best by the real loss with the shared weights."""
+"""Choice of a net: the best by summed loss, ranked by their measured loss with the shared weights."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def pick(
     teacher: TeacherEncoder | None = None,
     whole_text: bool = True,
 ) -> list[tuple[Estimate[Block], float]]:
-    """The `top` nets of least summed loss within the limits, with their real losses, the best by these first.
+    """Return the `top` nets of least summed loss within the limits, with their measured losses, best first.
 
-    `first_only`: as for `Tables.best`. `whole_text`: only nets whose last block has attention. The first token,
-    which classification reads, sees a few neighbours in a net of convolutions alone, and the loss, a mean over all
-    tokens, hardly tells.
-    Text and teacher are those of the search unless given. Raises InputError where no net is within the limits,
-    ModelError where the teacher has other weights than that of the search.
+    `first_only`: as for `Tables.best`.
+    `whole_text`: only nets whose last block has attention. In a net of convolutions alone, the first token, which
+    classification reads, sees only a few neighbours; the loss, a mean over all tokens, hardly shows that.
+    `texts`, `teacher`: default those of the search.
+    Raises InputError if no net is within the limits, ModelError if the teacher has other weights than in the search.
     """
     tables = _seeing_all(searched.tables) if whole_text else searched.tables
     found = tables.best(limits, latency, shape=tables.space.shape.alone(embedding), count=top, first_only=first_only)
@@ -66,7 +66,7 @@ def pick(
 
 
 def _seeing_all(tables: Tables[Block, BlockShape]) -> Tables[Block, BlockShape]:
-    """The tables with none but those last blocks that have attention."""
+    """Return the tables with only those last blocks that have attention."""
     *others, last = (list(range(len(rows))) for rows in tables.rows)
     blocks = list(tables.space.options_of(len(others)))
     seeing = [number for number in last if "attention" in blocks[number].operations]
@@ -81,7 +81,10 @@ def _seeing_all(tables: Tables[Block, BlockShape]) -> Tables[Block, BlockShape]:
 def net_losses(
     model: MixedModel, teacher: TeacherEncoder, subnets: Sequence[Subnet[Block]], batches: Sequence[Batch]
 ) -> Floats:
-    """(nets,) mean squared error of the last states over their variance, each block fed by the one before it."""
+    """Measure mean squared error / variance of the last states of each net, shape (nets,).
+
+    Each block gets the output of the one before it.
+    """
     device = training_device()
     model.eval().to(device)
     theirs = teacher.checkpoint.model.eval().to(device)
@@ -98,7 +101,7 @@ def net_losses(
 
 
 def _states(model: MixedModel, subnet: Subnet[Block], mask: Tensor, known: dict[tuple[Block, ...], Tensor]) -> Tensor:
-    """The last states of a net; nets that begin alike share what they begin with."""
+    """Compute the last states of a net; `known` keeps the states of common prefixes of nets."""
     *stages, last = model.stages
     for count, stage in enumerate(stages, start=1):
         blocks = subnet.layers[:count]

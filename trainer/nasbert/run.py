@@ -1,6 +1,6 @@
-"""Run directories of nets of mixed operations, which Hugging Face's checkpoints cannot express.
+"""Run directories of nets of mixed operations, which Hugging Face checkpoints cannot express.
 
-mixed.json           space, subnets, task, labels, how it was trained
+mixed.json           space, subnets, task, labels, facts of the training
 model.safetensors    the weights under the names of `nasbert.model.MixedModel`
 pool.json            name, accuracy and parameters of each subnet
 tokenizer.json ...   as in a Hugging Face checkpoint
@@ -44,28 +44,28 @@ MixedCheckpoint = Checkpoint[MixedModel]
 
 @dataclass(frozen=True)
 class MixedRun(Run[MixedModel, Block]):
-    """A net of blocks, or several that share their weights, as it lies in a run directory."""
+    """Run directory of a net of blocks, or of several with shared weights."""
 
     def space(self, layers_per_stage: int = 1) -> BlockSpace:
-        """The space of its subnets' blocks: each is a stage."""
+        """Return the space of the subnets' blocks; each block is a stage."""
         return block_space(self.checkpoint.model.shape, self.subnets.values())
 
     def block_tables(self) -> None:
-        """None: a search's tables are of more blocks than its pool has."""
+        """Return None: the tables of a search have more blocks than its pool."""
         return
 
     def require_tuned(self) -> None:
-        """Raise InputError where its nets have no task yet."""
+        """Raise InputError if the nets were not tuned for a task."""
         if not self.accuracies:
             raise InputError(
                 f"{self.path}: expected a net that was tuned for a task; tune it with `gearshift nas-tune`"
             )
 
     def require_transformers(self) -> None:
-        """Raise InputError: transformers has no form for blocks."""
+        """Raise InputError: transformers has no class for blocks."""
         raise InputError(
-            f"{self.path}: transformers has no form for mixed operations; leave --portable, "
-            "or take --operators standard"
+            f"{self.path}: transformers has no class for mixed operations; leave out --portable, "
+            "or use --operators standard"
         )
 
 
@@ -77,7 +77,7 @@ def save_mixed_run(
     accuracies: Mapping[str, float],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write a run directory, whole or not at all; raises StorageError."""
+    """Write a run directory atomically; raises StorageError."""
     model = checkpoint.model
     description = {
         "schema_version": SCHEMA.version,
@@ -95,7 +95,7 @@ def save_mixed_run(
         if name in accuracies
     ]
     with replacing_directory(target, marker=MIXED) as fresh:
-        # As bytes, so that a full disk is an OSError like everywhere else.
+        # Written as bytes, so that a full disk raises OSError as it does everywhere else.
         (fresh / WEIGHTS).write_bytes(safetensors.torch.save(model.state_dict()))
         save_tokenizer(checkpoint, fresh)
         for name, content in ((MIXED, description), (POOL, pool)):
@@ -103,7 +103,7 @@ def save_mixed_run(
 
 
 def load_mixed_run(path: Path) -> MixedRun:
-    """Read the net in a run directory; raises ModelError where it is none."""
+    """Read the net in a run directory; raises ModelError if there is none."""
     if not (path / MIXED).is_file():
         raise ModelError(
             f"{path}: expected a run directory with {MIXED}, found none; make one with `gearshift nas-search`"
@@ -126,7 +126,7 @@ def load_mixed_run(path: Path) -> MixedRun:
 
 
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
-    """Values of the fields of mixed.json."""
+    """Parse the fields of mixed.json."""
     return {
         "labels": tuple(raw["labels"]),
         "space": BlockSpace.from_dict(raw["space"]),
@@ -143,10 +143,10 @@ def _accuracies(pool: list[dict[str, Any]]) -> dict[str, float]:
 
 
 READERS: dict[str, Callable[[Path], Run[Any, Any]]] = {MIXED: load_mixed_run, SUPERNET: load_run}
-"""Description in a run directory -> its reader."""
+"""Name of the description in a run directory -> function that reads the run."""
 
 
 def load_any_run(path: Path) -> Run[Any, Any]:
-    """The supernet, or the net of blocks, in a run directory; raises ModelError."""
+    """Read the supernet or the net of blocks in a run directory; raises ModelError."""
     name = next((name for name in READERS if (path / name).is_file()), SUPERNET)
     return READERS[name](path)

@@ -1,4 +1,4 @@
-"""The losses of many blocks on the same text. Blocks that begin alike share what they begin with: a tree of them."""
+"""Losses of many blocks on the same text; common prefixes of blocks are computed once, in a prefix tree."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from gearshift.trainer.nasbert.shrinking import Floats
 
 @dataclass(frozen=True)
 class BlockBatch:
-    """States before and behind a block in the teacher, for one batch of text: its inputs and targets."""
+    """Inputs and targets of a block for one batch of text: the teacher's states before and after it."""
 
     inputs: Tensor
-    """(batch, tokens, hidden): the teacher's states before the block."""
+    """States of the teacher before the block, shape (batch, tokens, hidden)."""
     targets: Tensor
-    """(real tokens, hidden): its states behind the block."""
+    """States of the teacher after the block, shape (real tokens, hidden)."""
     mask: Tensor
-    """(batch, tokens): true where a token is real."""
+    """Mask of real tokens, shape (batch, tokens)."""
 
     def to(self, device: torch.device) -> BlockBatch:
-        """This batch on another device."""
+        """Return the batch on another device."""
         return BlockBatch(self.inputs.to(device), self.targets.to(device), self.mask.to(device))
 
     def loss(self, model: MixedStageModel, hidden: Tensor, size: int) -> Tensor:
-        """Mean squared error of what a block passes on, out of its last states (batch, tokens, size)."""
+        """Compute the mean squared error of a block's output from its last states (batch, tokens, size)."""
         return F.mse_loss(model.leave(hidden[self.mask], size), self.targets)
 
 
 @dataclass
 class _Node:
     number: int | None = None
-    """Number of the block that ends here."""
+    """Index of the block that ends here."""
     after: dict[str, _Node] = field(default_factory=dict)
 
 
 @torch.no_grad()
 def block_losses(model: MixedStageModel, blocks: Sequence[Block], batches: Sequence[BlockBatch]) -> Floats:
-    """(blocks,) the mean loss of each over all real tokens; leaves the model in the mode that it was in."""
+    """Measure the mean loss of each block over all real tokens, shape (blocks,); restores the model's mode."""
     trees: dict[int, _Node] = {}
     for number, block in enumerate(blocks):
         node = trees.setdefault(block.hidden, _Node())
@@ -61,7 +61,7 @@ def block_losses(model: MixedStageModel, blocks: Sequence[Block], batches: Seque
         for size, tree in trees.items():
             found: list[tuple[int, Tensor]] = []
             _visit(model, batch, size, tree, 0, model.enter(batch.inputs, size), found)
-            # Brought over together: a GPU need not wait for each.
+            # Transferred together, so that a GPU is waited for once.
             losses = torch.stack([loss for _, loss in found]).double().cpu().numpy()
             total[[number for number, _ in found]] += len(batch.targets) * losses
     model.train(was_training)
@@ -77,7 +77,7 @@ def _visit(
     hidden: Tensor,
     found: list[tuple[int, Tensor]],
 ) -> None:
-    """Note the loss of every block that ends at a node or behind it."""
+    """Append to `found` the loss of every block that ends at a node or below it."""
     if node.number is not None:
         found.append((node.number, batch.loss(model, hidden, size)))
     for name, child in node.after.items():

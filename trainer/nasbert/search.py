@@ -1,4 +1,4 @@
-"""A search of mixed operations, from a teacher and text to block tables and the weights that all blocks share."""
+"""Search of mixed operations: from a teacher and text to block tables and the shared weights of all blocks."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from gearshift.trainer.nasbert.stage import StageModels, StageResult, StageSearc
 from gearshift.trainer.nasbert.teacher import TaughtRows, TeacherEncoder, boundaries_of, read_states
 
 LATENCY_TOKENS = 64
-"""Length of text whose latency buckets go by."""
+"""Length in tokens of the text whose latency defines the buckets."""
 
 
 @dataclass(frozen=True)
 class Searched:
-    """A finished search as it lies in its directory."""
+    """Finished search, as in its directory."""
 
     run: MixedRun
-    """The shared weights of the blocks that are left, with the teacher's embeddings and its head."""
+    """Shared weights of the remaining blocks, with the teacher's embeddings and head."""
     tables: Tables[Block, BlockShape]
 
     @property
     def history(self) -> list[list[dict[str, Any]]]:
-        """For each stage what was alive after each deletion, for plots."""
+        """Blocks and bucket sizes that remained after each deletion, for each stage; for plots."""
         found: list[list[dict[str, Any]]] = self.run.facts["history"]
         return found
 
@@ -60,10 +60,11 @@ def search_blocks(
 ) -> Searched:
     """Search blocks for a teacher's layers on text, and write the directory `out`.
 
-    `states`: folder for the teacher's hidden states, which further searches and trainings on the same text read
-    again; by default they lie beside `out` and go when it is written. `latency`: of a device, by which buckets go
-    then too. Interrupted, a search goes on from its last saved state when called again with the same arguments.
-    Raises InputError where such a state was made with others, StorageError where `out` cannot be written.
+    `states`: folder for the teacher's hidden states, which later searches and trainings on the same text reuse; by
+    default they are kept beside `out` until it is written.
+    `latency`: latency predictor of a device; buckets then go by latency too.
+    An interrupted search resumes from its last saved state when called again with the same arguments. Raises InputError
+    if such a state was made with other arguments, StorageError if `out` cannot be written.
     """
     corpus, folder, stages = _begin(teacher, texts, settings, out, states, latency)
     checkpoint = teacher.checkpoint
@@ -93,16 +94,16 @@ def search_stage(
     states: Path,
     latency: LatencyPredictor[Block] | None = None,
 ) -> None:
-    """Search one stage of what `search_blocks`, called later with the same arguments, puts together.
+    """Search one stage only; `search_blocks`, called later with the same arguments, combines the stages.
 
-    Stages know nothing of each other, so that several processes can share a search, once the `states` are there.
+    Stages are independent, so that several processes can share a search once the `states` are computed.
     """
     _, _, stages = _begin(teacher, texts, settings, out, states, latency)
     next(itertools.islice(stages, number, None)).run()
 
 
 def load_searched(path: Path) -> Searched:
-    """A finished search; raises ModelError or SchemaError where there is none."""
+    """Read a finished search; raises ModelError or SchemaError if there is none."""
     run = load_mixed_run(path)
     return Searched(run, load_tables(path / TABLES, supernet=sha256_of(path / WEIGHTS)))
 
@@ -110,7 +111,7 @@ def load_searched(path: Path) -> Searched:
 def _identity(
     teacher: TeacherEncoder, corpus: Corpus, settings: SearchSettings, latency: LatencyPredictor[Block] | None
 ) -> dict[str, Any]:
-    """Everything that must be the same for an interrupted search to go on."""
+    """Return the identity of a search: all that must be equal for an interrupted search to resume."""
     sizes = settings.sizes or block_sizes(teacher.checkpoint.model.shape)
     times = None if latency is None else {f"{size} {name}": ms for (size, name), ms in _times(latency, sizes).items()}
     return {
@@ -129,7 +130,7 @@ def _begin(
     states: Path | None,
     latency: LatencyPredictor[Block] | None,
 ) -> tuple[Corpus, Path, Iterator[StageSearch]]:
-    """The text, the folder for what is not finished, and the stages, each made when it is asked for."""
+    """Return the corpus, the folder for intermediate states, and an iterator that makes the stages one by one."""
     require_replaceable(out, marker=MIXED)
     if latency is not None:
         latency.require(bridged_shape(teacher.checkpoint.model.shape))
@@ -169,7 +170,7 @@ def _stages(
 
 
 def _times(latency: LatencyPredictor[Block], sizes: Sequence[int]) -> dict[tuple[int, str], float]:
-    """Hidden size, operation -> milliseconds."""
+    """Return (hidden size, operation) -> milliseconds."""
     return {
         (size, name): latency.layers((Block(size, (name,)),), LATENCY_TOKENS, first=0, of=1)
         for size in sizes
@@ -178,7 +179,7 @@ def _times(latency: LatencyPredictor[Block], sizes: Sequence[int]) -> dict[tuple
 
 
 def _save(teacher: TeacherEncoder, results: list[StageResult], facts: dict[str, Any], out: Path) -> Searched:
-    """Put the stages behind the teacher's embeddings and before its head, and write all of it."""
+    """Assemble the teacher's embeddings, the stages and the teacher's head into a model, and write it."""
     checkpoint = teacher.checkpoint
     stages = tuple(block_stage(number, result.blocks) for number, result in enumerate(results))
     space = BlockSpace(bridged_shape(checkpoint.model.shape), stages)

@@ -1,4 +1,4 @@
-"""Settings of the search and training of nets of mixed operations; the paper's values are NAS-BERT's."""
+"""Settings of the search, training and tuning of nets of mixed operations; `paper` is the value in NAS-BERT."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EMBEDDINGS = ("teacher", "random")
 
 @dataclass(frozen=True, kw_only=True)
 class NasSettings(LoopSettings):
-    """Settings that a search, the training of a net and its tuning share."""
+    """Settings shared by the search, the training of a net and its tuning."""
 
     max_length: int = setting(64, "tokens of a text; longer ones are cut", unit="TOKENS")
     lr: float = setting(1e-3, "peak learning rate")
@@ -56,13 +56,13 @@ def _listed(choices: Sequence[str]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSettings(NasSettings):
-    """Settings of a training on plain text, cut into pieces."""
+    """Settings of training on plain text, cut into pieces."""
 
-    block_layers: int = setting(2, "layers of the teacher that a block stands for", unit="LAYERS", paper="3")
+    block_layers: int = setting(2, "layers of the teacher that a block replaces", unit="LAYERS", paper="3")
     max_length: int = same_as(NasSettings, "max_length", text="tokens of a piece of text", paper="512")
-    tokens: int = setting(1_000_000, "tokens of text to learn from, at most", unit="TOKENS", paper="16 GB of text")
+    tokens: int = setting(1_000_000, "most tokens of text to learn from", unit="TOKENS", paper="16 GB of text")
     dev_tokens: int = setting(20_000, "tokens of held-out text to score on", unit="TOKENS")
-    batch_size: int = same_as(NasSettings, "batch_size", text="pieces of text of a training step")
+    batch_size: int = same_as(NasSettings, "batch_size", text="pieces of text per training step")
     lr: float = same_as(NasSettings, "lr", paper="0.0005")
     warmup: float = same_as(NasSettings, "warmup", 0.05)
     save_every_s: float = same_as(NasSettings, "save_every_s", 120)
@@ -81,32 +81,30 @@ class SearchSettings(TextSettings):
         (),
         "hidden sizes of blocks",
         unit="N,N",
-        unset="the paper's shares of the teacher's, in whole heads",
+        unset="the paper's shares of the teacher's size, in whole heads",
         paper="128 to 512 of 768",
     )
     warm_epochs: int = setting(3, "epochs before the first deletion", unit="EPOCHS", paper="3")
-    last_epochs: int = setting(
-        1, "epochs at the end, besides the one that follows each deletion", unit="EPOCHS", paper="0"
-    )
-    buckets: int = setting(10, "buckets of block sizes, none of which dies out", paper="10")
+    last_epochs: int = setting(1, "epochs at the end, besides the one after each deletion", unit="EPOCHS", paper="0")
+    buckets: int = setting(10, "buckets of blocks by size, each of which keeps some blocks", paper="10")
     bucketing: str = setting(
         "quantile",
-        "quantile: as many blocks in each bucket; fixed: buckets of the same width in parameters",
+        "quantile: an equal number of blocks per bucket; fixed: buckets of equal width in parameters",
         choices=BUCKETS,
         paper="fixed",
     )
     sampled: int = setting(2000, "blocks of a bucket that are scored in each epoch", unit="BLOCKS", paper="2000")
-    deleted: float = setting(0.5, "share of these that is deleted", unit="SHARE", paper="0.5")
-    kept: int = setting(10, "blocks that are left of each bucket", unit="BLOCKS", paper="10")
+    deleted: float = setting(0.5, "share of the scored blocks that is deleted", unit="SHARE", paper="0.5")
+    kept: int = setting(10, "blocks that remain in each bucket", unit="BLOCKS", paper="10")
     score_batches: int = setting(5, "batches of held-out text that blocks are scored on", unit="BATCHES", paper="5")
     shrink: str = setting(
         "architectures",
-        "what is deleted: blocks (architectures), an operation at a place (operations), or nothing (none)",
+        "objects of deletion: blocks (architectures), an operation at a place (operations), or nothing (none)",
         choices=SHRINKS,
     )
-    # Buckets of one width need many more than equal ones.
+    # Buckets of equal width need many more rounds than buckets of equal count.
     max_rounds: int = setting(
-        30, "deletions at most; a bucket then keeps the blocks that are left, be they more than --kept", unit="ROUNDS"
+        30, "most deletions; a bucket then keeps its remaining blocks, even if more than --kept", unit="ROUNDS"
     )
 
     def __post_init__(self) -> None:
@@ -126,26 +124,25 @@ class NetSettings(TextSettings):
     embedding: int = setting(128, "width of the embeddings", unit="NUMBERS", paper="64 of 5 M parameters, 128 of 10 M")
     embeddings_from: str = setting(
         "teacher",
-        "teacher: its embeddings, along their principal directions where the net's are narrower; random: none",
+        "teacher: start from its embeddings, along their principal directions if the net's are narrower; "
+        "random: start from random ones",
         choices=EMBEDDINGS,
         paper="random",
     )
-    # Masked words need a teacher with a head of its own for them.
+    # The objective `masked` needs a teacher with a head for masked words.
     objective: str = setting(
         "hidden",
-        "hidden: the teacher's states behind each block; masked: masked words",
+        "hidden: learn the teacher's states after each block; masked: predict masked words",
         choices=OBJECTIVES,
         paper="masked",
     )
-    distilled: bool = setting(True, "learn from the teacher; without, from masked words alone")
+    distilled: bool = setting(True, "learn from the teacher; if not, from masked words alone")
     distillation_weight: float = setting(
-        0.5, "weight of the teacher's guesses against the masked words themselves", unit="SHARE", paper="0.5"
+        0.5, "weight of the teacher's predictions against the masked words themselves", unit="SHARE", paper="0.5"
     )
     masked_share: float = setting(0.15, "share of the tokens that are masked", unit="SHARE")
     epochs: float = setting(10, "epochs over the text", unit="EPOCHS", paper="125,000 steps")
-    dropout: float = setting(
-        0.0, "share of values zeroed while it learns on text; for a task it has the teacher's", unit="SHARE"
-    )
+    dropout: float = setting(0.0, "dropout while learning on text; tuning for a task uses the teacher's", unit="SHARE")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -156,20 +153,20 @@ class NetSettings(TextSettings):
         self._is_one_of("embeddings_from", EMBEDDINGS)
         _require(
             self.distilled or self.objective == "masked",
-            "a net that is not distilled learns from masked words; set objective to masked",
+            "without distillation a net learns from masked words; set objective to masked",
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuneSettings(NasSettings):
-    """Settings of the tuning of a net for a task."""
+    """Settings of tuning a net for a task."""
 
     distillation_weight: float = setting(
         0.5, "weight of the teacher's answers against the labels; 0 needs no teacher", unit="SHARE", paper="0.5"
     )
     epochs: float = setting(5, "epochs over the rows", unit="EPOCHS")
     lr: float = same_as(NasSettings, "lr", 5e-4)
-    head_lr_factor: float = setting(4, "learning rate of the task head, which is new, / that of the net")
+    head_lr_factor: float = setting(4, "learning rate of the new task head / learning rate of the net")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,7 @@
-"""Buckets of blocks of like size: shrinking deletes within each, so that no size dies out (NAS-BERT, section 3.3)."""
+"""Progressive shrinking: deletion of the worst blocks within buckets of similar size (NAS-BERT, section 3.3).
+
+Each bucket keeps some blocks, so that blocks of every size remain.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 NOWHERE = -1
-"""Bucket of a block that is in none."""
+"""Bucket number of a block without a bucket."""
 
 
 def quantile_buckets(costs: list[Floats], count: int) -> Numbers:
-    """The bucket of each block: as many blocks in each, by the mean of their ranks in all costs.
+    """Return the bucket of each block; buckets hold equal numbers of blocks, by their mean rank in all costs.
 
-    `costs` are parameters, and where it is known latency: (blocks,) each. Equal blocks may fall into neighbours.
+    `costs`: parameters and, if known, latencies; shape (blocks,) each. Equal blocks can be in neighbouring buckets.
     """
     ranks = np.mean([rankdata(cost) for cost in costs], axis=0)
     order = np.argsort(ranks, kind="stable")
@@ -32,9 +35,9 @@ def quantile_buckets(costs: list[Floats], count: int) -> Numbers:
 
 
 def fixed_buckets(costs: list[Floats], count: int) -> Numbers:
-    """The paper's: bucket b (from 0) holds what costs more than b / B of the largest and at most (b + 1) / B.
+    """Return the bucket of each block as in the paper: bucket b of B has costs in (b / B, (b + 1) / B] of the largest.
 
-    A block that is in different buckets by different costs is in none.
+    Buckets count from 0. A block whose costs fall into different buckets is in none.
     """
     places = [np.minimum(np.ceil(cost / cost.max() * count).astype(np.int64) - 1, count - 1) for cost in costs]
     same = np.all([place == places[0] for place in places], axis=0)
@@ -42,31 +45,31 @@ def fixed_buckets(costs: list[Floats], count: int) -> Numbers:
 
 
 Score = Callable[[Sequence[Block]], Floats]
-"""The loss of each block."""
+"""Function from blocks to their losses, shape (blocks,)."""
 Cell = tuple[int, int, str]
-"""Hidden size, place in the block, operation."""
+"""(hidden size, place in the block, operation)."""
 
 
 class Population:
-    """The blocks of a stage, in buckets, and which of them are alive."""
+    """Population of a stage: its blocks in buckets, and the indices of those that are alive."""
 
     def __init__(self, blocks: Sequence[Block], buckets: Numbers) -> None:
         self.blocks = tuple(blocks)
         self.buckets = buckets
         self.alive: Numbers = np.flatnonzero(buckets != NOWHERE)
-        """Numbers of the blocks, ascending."""
+        """Indices of the living blocks, ascending."""
 
     def members(self) -> list[Numbers]:
-        """The living blocks of each bucket that has any."""
+        """Return the indices of the living blocks of each bucket that has any."""
         return [self.alive[self.buckets[self.alive] == bucket] for bucket in np.unique(self.buckets[self.alive])]
 
     def draw(self, source: np.random.Generator) -> Block:
-        """A living block: a bucket at random, and one of its blocks, so that each size is trained as often."""
+        """Draw a random bucket, then one of its living blocks, so that all sizes are trained equally often."""
         members = self.members()
         return self.blocks[int(source.choice(members[source.integers(len(members))]))]
 
     def shrink(self, score: Score, settings: SearchSettings, source: np.random.Generator) -> None:
-        """One round of deletions."""
+        """Run one round of deletions."""
         if settings.shrink == "operations":
             self._shrink_operations(score, settings, source)
         else:
@@ -84,7 +87,7 @@ class Population:
         self.alive = np.setdiff1d(self.alive, np.concatenate(gone))
 
     def _shrink_operations(self, score: Score, settings: SearchSettings, source: np.random.Generator) -> None:
-        """Delete the worst operations as long as no fewer blocks are left than deleting blocks would leave."""
+        """Delete the worst operations while at least as many blocks remain as after deleting blocks."""
         sample = np.concatenate([_sample(members, settings.sampled, source) for members in self.members()])
         losses = score([self.blocks[number] for number in sample])
         excess = _excess([self.blocks[number] for number in sample], losses)
@@ -96,12 +99,12 @@ class Population:
 
 
 def deletions(alive: int, settings: SearchSettings) -> int:
-    """How many of a bucket's living blocks a round deletes."""
+    """Return the number of blocks that a round deletes from a bucket of `alive` blocks."""
     return max(0, min(math.ceil(min(alive, settings.sampled) * settings.deleted), alive - settings.kept))
 
 
 def rounds_needed(buckets: Numbers, settings: SearchSettings) -> int:
-    """Deletions until every bucket has `kept` blocks or fewer, at most `max_rounds`."""
+    """Return the number of rounds until every bucket has at most `kept` blocks; at most `max_rounds`."""
     alive, rounds = int(np.bincount(buckets[buckets != NOWHERE]).max()), 0
     while alive > settings.kept and rounds < settings.max_rounds:
         alive -= deletions(alive, settings)
@@ -118,7 +121,7 @@ def _cells(block: Block) -> list[Cell]:
 
 
 def _excess(blocks: Sequence[Block], losses: Floats) -> dict[Cell, float]:
-    """How much worse blocks are with an operation than with another at the same place of the same hidden size."""
+    """Return the excess loss of each operation: mean loss with it, less the mean at its place and hidden size."""
     of_cell: dict[Cell, list[float]] = {}
     of_place: dict[tuple[int, int], list[float]] = {}
     for block, loss in zip(blocks, losses, strict=True):

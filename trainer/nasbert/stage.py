@@ -1,4 +1,4 @@
-"""One stage of a search: blocks learn, one at a time, what some layers of the teacher do, and the worst are deleted."""
+"""Search of one stage: blocks learn one at a time to replace some layers of the teacher; the worst are deleted."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from gearshift.trainer.nasbert.teacher import TaughtRows
 
 @dataclass(frozen=True)
 class StageResult:
-    """The blocks that are left of a stage, their weights and their losses."""
+    """Remaining blocks of a stage, with their weights and losses."""
 
     model: MixedStageModel
-    """Holds the weights of the blocks that are left, and of no others."""
+    """Weights of the remaining blocks, and of no others."""
     blocks: tuple[Block, ...]
     losses: Floats
-    """(blocks,) mean squared error on all held-out text."""
+    """Mean squared error on all held-out text, shape (blocks,)."""
     scale: float
-    """Mean square of what the teacher gives, less its mean: the loss of the best constant answer."""
+    """Variance of the teacher's states after the stage: the loss of the best constant answer."""
     history: tuple[dict[str, Any], ...]
-    """Living blocks and the sizes of their buckets after each deletion, for plots."""
+    """Number of living blocks, in all and per bucket, after each deletion; for plots."""
 
 
 @dataclass(frozen=True)
 class StageModels:
-    """Makes the weights of a stage."""
+    """Factory of the weights of a stage."""
 
     shape: BlockShape
     norm_eps: float
 
     def of(self, blocks: Sequence[Block]) -> MixedStageModel:
-        """Weights for these blocks, behind and before a bridge, without dropout: there is more text than they learn."""
+        """Make weights for these blocks between bridges, without dropout: there is more text than they learn."""
         bridge = self.shape.bridge
         model = MixedStageModel(self.shape, blocks, bridge, Dropout(0.0, 0.0), self.norm_eps)
         start_small(model)
@@ -56,7 +56,7 @@ class StageModels:
 
 
 class StageSearch:
-    """The search of one stage, with what an interruption leaves in a folder."""
+    """Search of one stage, which can be interrupted and resumed from a folder."""
 
     def __init__(
         self,
@@ -83,16 +83,16 @@ class StageSearch:
 
     @property
     def name(self) -> str:
-        """Name of its training and of its files."""
+        """Name of the training and of its files."""
         return f"block{self.number}"
 
     @property
     def epochs(self) -> int:
-        """Epochs of the whole training, the same where nothing is deleted."""
+        """Epochs of the whole training, equal with and without deletions."""
         return self.settings.warm_epochs + self.rounds + self.settings.last_epochs
 
     def run(self) -> StageResult:
-        """Train and shrink, from where an interrupted search was."""
+        """Train and shrink; an interrupted search resumes."""
         finished = self.folder / f"{self.name}.safetensors"
         if finished.is_file():
             load_weights(finished, self.model)
@@ -107,13 +107,13 @@ class StageSearch:
         return self._result()
 
     def begin(self) -> None:
-        """Take back what was alive in each epoch (`loop.Constraint`)."""
+        """Restore the living blocks of each epoch (`loop.Constraint`)."""
         saved = read_note(self._history) or []
         self.alive = [np.array(numbers, np.int64) for numbers in saved] or [self.population.alive]
         self.population.alive = self.alive[-1]
 
     def after_step(self, step: int, total: int) -> None:
-        """Delete blocks at the end of an epoch that is one for it (`loop.Constraint`)."""
+        """Delete blocks at the end of an epoch with a deletion (`loop.Constraint`)."""
         per_epoch = self.train.rows.batch_count(self.settings.batch_size)
         epoch = (step + 1) // per_epoch
         first, rounds = self.settings.warm_epochs, self.rounds if self.settings.shrink != "none" else 0
@@ -127,7 +127,10 @@ class StageSearch:
         save_note(self._history, [numbers.tolist() for numbers in self.alive])
 
     def _losses(self, model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
-        """One random block learns. Which one depends on the step alone, so that a resumed search draws the same."""
+        """Return the loss of one random block.
+
+        The draw depends on the step alone, so that a resumed search draws the same blocks.
+        """
         epoch = index // self.train.rows.batch_count(self.settings.batch_size)
         self.population.alive = self.alive[min(max(0, epoch - self.settings.warm_epochs + 1), len(self.alive) - 1)]
         block = self.population.draw(np.random.default_rng((self.settings.seed, self.number, 1, index)))
@@ -141,7 +144,7 @@ class StageSearch:
 
     @property
     def _states(self) -> Path:
-        """Folder of this stage alone: others may be searched at the same time."""
+        """Folder of this stage alone, as other stages may be searched at the same time."""
         return self.folder / self.name
 
     @property
@@ -149,13 +152,13 @@ class StageSearch:
         return self.folder / f"{self.name}.alive.json"
 
     def _block_batches(self, count: int | None = None) -> list[BlockBatch]:
-        """The first `count` batches of held-out text, or all, the same in every round."""
+        """Return the first `count` batches of held-out text (default: all), the same in every round."""
         batches = list(self.dev.rows.batches(self.settings.batch_size, seed=self.settings.seed))[:count]
         together = 1 if training_device().type == "cpu" else self.settings.score_batches
         return self.dev.block_batches(self.number, batches, together=together)
 
     def _result(self) -> StageResult:
-        """Measure the blocks that are left; where nothing shrinks, the best `kept` of each bucket."""
+        """Measure the remaining blocks; without shrinking, the best `kept` of each bucket."""
         if self.settings.shrink == "none":
             self._keep_best()
         blocks = tuple(self.blocks[number] for number in self.population.alive)
@@ -168,7 +171,7 @@ class StageSearch:
         return StageResult(small, blocks, losses, float(targets.var(0, correction=0).mean()), self._told())
 
     def _keep_best(self) -> None:
-        """The paper's search without shrinking: a sample of each bucket is scored once, when all is trained."""
+        """Keep the best `kept` blocks of each bucket after training: the paper's search without shrinking."""
         source = np.random.default_rng((self.settings.seed, self.number))
         while max(map(len, self.population.members())) > self.settings.kept:
             self.population.shrink(lambda blocks: block_losses(self.model, blocks, self.scores), self.settings, source)

@@ -1,8 +1,8 @@
-"""A teacher, and its hidden states for text, from which blocks and nets learn.
+"""Teacher, and its hidden states for text, which blocks and nets learn from.
 
-The states between blocks are computed once and kept in files, since a search reads them many times. A folder holds
-`states.json`, which says of what they are and how far they are computed, and for each boundary of blocks a file of
-float16, (tokens of all rows, hidden), the rows one after the other.
+The states between blocks are computed once and kept in files, as a search reads them many times. A folder has
+`states.json`, with the identity of the states and the progress, and for each boundary of blocks a file of float16,
+shape (tokens of all rows, hidden), row after row.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from gearshift.trainer.nasbert.scoring import BlockBatch
 _DESCRIPTION = "states.json"
 _BATCH_ROWS = 64
 _SAVED_BATCHES = 50
-"""Batches between two notes of how far it is."""
+"""Number of batches between two saves of the progress."""
 
 
 @dataclass(frozen=True)
 class TeacherEncoder:
-    """An encoder, with its head where it was trained for a task."""
+    """Teacher: an encoder, with its task head if it was trained for a task."""
 
     checkpoint: Checkpoint
     max_length: int | None
-    """Tokens of the texts that it was trained on, where that is known."""
+    """Length in tokens that it was trained with; None if unknown."""
 
     @property
     def hash(self) -> str:
-        """sha256 of its weights; where they lie in other files, of the hashes of these and of its config."""
+        """SHA-256 of the weights; if there is no model.safetensors, of the hashes of its weight files and config."""
         source = self.checkpoint.source
         if (source / WEIGHTS).is_file():
             return sha256_of(source / WEIGHTS)
@@ -55,16 +55,16 @@ class TeacherEncoder:
         return hashlib.sha256(" ".join(map(sha256_of, files)).encode()).hexdigest()
 
     def require(self, weights: str | None, search: Path) -> None:
-        """Raise ModelError where the weights are not those that a search learnt from."""
+        """Raise ModelError if the weights are not those that a search learnt from."""
         if weights is not None and weights != self.hash:
             raise ModelError(
                 f"{self.checkpoint.source}: expected the teacher of {search}, of weights {weights[:12]}, found "
-                f"{self.hash[:12]}; search again, or put the old one back"
+                f"{self.hash[:12]}; search again, or restore the old teacher"
             )
 
 
 def load_teacher(path: Path) -> TeacherEncoder:
-    """The full net of a run of `gearshift train`, or the encoder of a Hugging Face checkpoint; raises ModelError."""
+    """Load the full net of a run of `gearshift train`, or a Hugging Face encoder; raises ModelError."""
     if (path / SUPERNET).is_file():
         run = load_run(path)
         return TeacherEncoder(run.checkpoint, int(run.facts["max_length"]))
@@ -72,15 +72,17 @@ def load_teacher(path: Path) -> TeacherEncoder:
 
 
 class TeacherStates:
-    """The states of rows at the boundaries of blocks."""
+    """States of rows at the boundaries of blocks."""
 
     def __init__(self, rows: EncodedRows, files: list[NDArray[np.float16]]) -> None:
         self._files = files
         self._starts = np.concatenate([[0], np.cumsum([len(ids) for ids in rows.ids])])
 
     def of(self, boundary: int, batch: Batch) -> Tensor:
-        """(batch, tokens, hidden) what the teacher passes on at a boundary, 0 being before the first block; zeros
-        for padding."""
+        """Return the teacher's states at a boundary, shape (batch, tokens, hidden); zeros for padding.
+
+        `boundary`: 0 is before the first block.
+        """
         file, mask = self._files[boundary], batch.attention_mask.bool()
         places = self._starts[batch.indices.cpu().numpy()][:, None] + np.arange(mask.shape[1])
         states = torch.from_numpy(file[np.minimum(places, len(file) - 1)]).to(mask.device).float()
@@ -88,7 +90,7 @@ class TeacherStates:
 
 
 def boundaries_of(layers: int, block_layers: int) -> tuple[int, ...]:
-    """Layers after which blocks end, 0 being the embeddings: of six in blocks of two 0, 2, 4, 6."""
+    """Return the layers after which blocks end; 0 is the embeddings. Six layers in blocks of two: 0, 2, 4, 6."""
     return (*range(0, layers, block_layers), layers)
 
 
@@ -96,9 +98,9 @@ def boundaries_of(layers: int, block_layers: int) -> tuple[int, ...]:
 def teacher_states(
     teacher: ElasticClassifier, rows: EncodedRows, boundaries: tuple[int, ...], folder: Path, identity: str
 ) -> TeacherStates:
-    """The states of a teacher, read from a folder or computed into it; an interruption goes on where it was.
+    """Return the states of a teacher, read from a folder or computed into it; an interrupted computation resumes.
 
-    `identity` names teacher and rows; the states of others are computed anew. Raises StorageError where the folder
+    `identity`: key of teacher and rows; states with another key are computed anew. Raises StorageError if the folder
     cannot be written.
     """
     total = sum(len(ids) for ids in rows.ids)
@@ -136,18 +138,18 @@ def teacher_states(
 
 @dataclass(frozen=True)
 class TaughtRows:
-    """Rows of text with the teacher's hidden states for them."""
+    """Rows of text, with the teacher's hidden states."""
 
     rows: EncodedRows
     states: TeacherStates
 
     def block_batch(self, number: int, batch: Batch) -> BlockBatch:
-        """Inputs and targets of stage `number` for a batch."""
+        """Return the inputs and targets of stage `number` for a batch."""
         mask = batch.attention_mask.bool()
         return BlockBatch(self.states.of(number, batch), self.states.of(number + 1, batch)[mask], mask)
 
     def block_batches(self, number: int, batches: Sequence[Batch], *, together: int = 1) -> list[BlockBatch]:
-        """Inputs and targets for batches, joined `together` at a time: large ones keep a GPU busier."""
+        """Return inputs and targets for batches, merged `together` at a time: large batches use a GPU better."""
         groups = [batches[start : start + together] for start in range(0, len(batches), together)]
         merged = [self.rows.select([row for batch in group for row in batch.indices.tolist()]) for group in groups]
         return [self.block_batch(number, batch) for batch in merged]
@@ -156,7 +158,7 @@ class TaughtRows:
 def read_states(
     teacher: TeacherEncoder, corpus: Corpus, block_layers: int, folder: Path
 ) -> tuple[TaughtRows, TaughtRows]:
-    """Train and held-out text with the teacher's states at the boundaries of blocks."""
+    """Return training and held-out text, with the teacher's states at the boundaries of blocks."""
     model = teacher.checkpoint.model
     boundaries = boundaries_of(model.shape.layers, block_layers)
 
@@ -168,7 +170,7 @@ def read_states(
 
 
 def _done(description: Path, about: dict[str, Any]) -> int:
-    """Batches that are there already."""
+    """Return the number of batches that are already computed."""
 
     def of_same(found: dict[str, Any]) -> int:
         done = int(found["done"])
@@ -190,7 +192,7 @@ def _whole(path: Path, shape: tuple[int, int]) -> bool:
 
 
 def _require_room(folder: Path, needed: int) -> None:
-    """A mapped file that outgrows the disk ends the process; so this is asked first."""
+    """Raise StorageError if the disk is too small: a memory-mapped file that outgrows it would kill the process."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise StorageError(

@@ -1,7 +1,8 @@
-"""Trains one net of mixed operations on text: the first of the paper's two stages (NAS-BERT, section 3.4).
+"""Training of one net of mixed operations on text: the first of the paper's two stages (NAS-BERT, section 3.4).
 
-The paper's net guesses masked words and learns the teacher's guesses. A teacher without a head for that has hidden
-states alone: then a net learns those behind each of its blocks, through projections that are thrown away.
+In the paper, the net predicts masked words and learns from the teacher's predictions. A teacher without a head for
+masked words has only hidden states: the net then learns the states after each block, through projections that are
+discarded afterwards.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ from gearshift.trainer.nasbert.settings import NetSettings
 from gearshift.trainer.nasbert.teacher import TaughtRows, TeacherEncoder, boundaries_of, read_states
 
 Loss = Callable[[Batch, int], Tensor]
-"""Of a batch and a seed for what is masked of it."""
+"""Function from a batch, and a seed for its masking, to the loss."""
 MASK_TOKENS = ("[MASK]", "<mask>")
 
 
 class Student(nn.Module):
-    """A net with what it needs while it learns: projections to the teacher's width, a head for masked words."""
+    """Net in training: with projections to the teacher's width, or with a head for masked words."""
 
     def __init__(self, net: MixedModel, hidden: int, *, masked: bool) -> None:
         super().__init__()
@@ -56,7 +57,7 @@ class Student(nn.Module):
 
     @property
     def subnet(self) -> Subnet[Block]:
-        """The net itself."""
+        """Subnet that is the whole net."""
         return self.net.full
 
 
@@ -69,10 +70,10 @@ def train_net(
     *,
     states: Path | None = None,
 ) -> MixedRun:
-    """Train a net on text and write its run directory `out`; `nasbert.tune` makes it one for a task.
+    """Train a net on text and write its run directory `out`; `nasbert.tune` then tunes it for a task.
 
-    `states`: as for `nasbert.search.search_blocks`, whose folder serves here too. Interrupted, it goes on from its
-    last saved state when called again with the same arguments.
+    `states`: folder of the teacher's states, as for `nasbert.search.search_blocks`; the same folder can be used.
+    An interrupted training resumes from its last saved state when called again with the same arguments.
     """
     require_replaceable(out, marker=MIXED)
     shape = teacher.checkpoint.model.shape
@@ -113,7 +114,7 @@ def train_net(
         "dev_loss": _measure(student, dev_loss, corpus),
     }
     net = student.net
-    # What a task finds in the file is the dropout that it shall learn with.
+    # The dropout in the file is that of the later tuning.
     net.dropout = teacher.checkpoint.model.dropout
     checkpoint = MixedCheckpoint(net, teacher.checkpoint.tokenizer, (), teacher.checkpoint.source)
     save_mixed_run(out, checkpoint, subnets={subnet.name: subnet}, accuracies={}, facts=facts)
@@ -135,7 +136,7 @@ def _make(subnet: Subnet[Block], teacher: TeacherEncoder, settings: NetSettings)
 
 
 def _identity(subnet: Subnet[Block], teacher: TeacherEncoder, corpus: Corpus, settings: NetSettings) -> dict[str, Any]:
-    """What must be the same for an interrupted training to go on."""
+    """Return the identity of a training: all that must be equal for an interrupted one to resume."""
     return {
         "settings": fixed_settings(settings.to_dict()),
         "net": subnet.name,
@@ -147,7 +148,10 @@ def _identity(subnet: Subnet[Block], teacher: TeacherEncoder, corpus: Corpus, se
 def _hidden_losses(
     student: Student, teacher: TeacherEncoder, corpus: Corpus, settings: NetSettings, folder: Path
 ) -> tuple[Loss, Loss]:
-    """The mean over the blocks of the squared error behind each over the variance of what the teacher gives there."""
+    """Return the losses on training and held-out text.
+
+    A loss is the mean over the blocks of (squared error / variance) of the teacher's states after the block.
+    """
     texts = read_states(teacher, corpus, settings.block_layers, folder)
     spread = _spread(texts[1], len(student.subnet.layers))
 
@@ -171,7 +175,7 @@ def _hidden_loss(student: Student, text: TaughtRows, batch: Batch, spread: Seque
 
 
 def _spread(text: TaughtRows, blocks: int) -> list[float]:
-    """The variance of what the teacher gives behind each block, over held-out text."""
+    """Return the variance of the teacher's states after each block, over held-out text."""
     batches = list(text.rows.batches(64))
     found = []
     for number in range(1, blocks + 1):
@@ -181,7 +185,7 @@ def _spread(text: TaughtRows, blocks: int) -> list[float]:
 
 
 def _masked_loss(student: Student, teacher: TeacherEncoder, settings: NetSettings) -> Loss:
-    """Cross entropy of the masked words, and of the teacher's guesses where it is distilled (equation 5)."""
+    """Return the loss of masked words: cross entropy, mixed with that of the teacher's predictions (equation 5)."""
     tokenizer = teacher.checkpoint.tokenizer
     found = [tokenizer.token_to_id(name) for name in MASK_TOKENS if tokenizer.token_to_id(name) is not None]
     if not found:
@@ -214,7 +218,7 @@ def _masked_loss(student: Student, teacher: TeacherEncoder, settings: NetSetting
 
 @torch.no_grad()
 def _measure(student: Student, loss: Loss, corpus: Corpus) -> float:
-    """The mean loss on held-out text."""
+    """Measure the mean loss on held-out text."""
     student.eval()
     batches = [batch.to(student.net.device) for batch in corpus.dev.batches(64)]
     losses = [loss(batch, seed).item() for seed, batch in enumerate(batches)]
@@ -223,11 +227,11 @@ def _measure(student: Student, loss: Loss, corpus: Corpus) -> float:
 
 @torch.no_grad()
 def take_embeddings(mine: Embeddings, teacher: Embeddings) -> None:
-    """Copy a teacher's tables; into narrower ones along the principal directions of its words.
+    """Copy a teacher's embedding tables; narrower ones are projected onto the principal directions of its words.
 
-    The directions are those of the word table's largest singular values, so that what is left of each row is the
-    best that so few numbers can keep of all of them together. All tables and the norm's shift are turned alike; the
-    norm's scale, which differs from direction to direction, begins at the teacher's mean.
+    The directions belong to the largest singular values of the word table: the best approximation of all rows together
+    in `width` dimensions. All tables and the shift of the norm are projected alike. The scale of the norm, which
+    differs between directions, starts at the teacher's mean.
     """
     width, its_width = mine.word.weight.shape[1], teacher.word.weight.shape[1]
     if width > its_width:
@@ -254,7 +258,7 @@ def take_embeddings(mine: Embeddings, teacher: Embeddings) -> None:
 
 
 def _directions(words: Tensor, width: int) -> Tensor:
-    """(its width, width) orthonormal columns; all of them in their order where nothing is left out."""
+    """Return orthonormal columns, shape (teacher's width, width); the identity if both widths are equal."""
     full = words.shape[1]
     if width == full:
         return torch.eye(full, device=words.device)

@@ -1,4 +1,4 @@
-"""Tunes a trained net for a task, with labels and a teacher's answers: the second of the paper's two stages."""
+"""Tuning of a trained net for a task, with labels and a teacher's answers: the second of the paper's two stages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from gearshift.trainer.nasbert.settings import TuneSettings
 
 
 class TeacherLogits:
-    """A teacher's logits for rows, each computed when it is first asked for."""
+    """Cache of a teacher's logits for rows, each computed on first use."""
 
     def __init__(self, teacher: Run, rows: EncodedRows) -> None:
         self._model = teacher.checkpoint.model.eval().to(training_device())
@@ -40,7 +40,7 @@ class TeacherLogits:
 
     @torch.no_grad()
     def of(self, batch: Batch) -> Tensor:
-        """(batch, labels), or (batch, tokens, labels) with zeros for padding."""
+        """Return the logits of a batch: (batch, labels), or (batch, tokens, labels) with zeros for padding."""
         rows, device = batch.indices.tolist(), batch.input_ids.device
         if any(row not in self._known for row in rows):
             logits = self._model(batch, self._model.full).logits.float().cpu().numpy()
@@ -61,11 +61,11 @@ def tune_net(
     settings: TuneSettings,
     out: Path,
 ) -> MixedRun:
-    """Tune a net for the task of a data set and write its run directory `out`, which `export` takes.
+    """Tune a net for the task of a data set and write its run directory `out`, which `export` reads.
 
-    L = (1 - w) * labels + w * teacher (NAS-BERT, equation 5). Interrupted, it goes on from its last saved state when
-    called again with the same arguments. Raises InputError where a teacher is needed and not given, or answers
-    something else. The run keeps where `data` was read from.
+    L = (1 - w) * labels + w * teacher (NAS-BERT, equation 5).
+    An interrupted tuning resumes from its last saved state when called again with the same arguments. The run records
+    the path of `data`. Raises InputError if a teacher is needed but missing, or has another task or other labels.
     """
     require_replaceable(out, marker=MIXED, source=net.path)
     _check(net, teacher, data, settings)
@@ -118,19 +118,23 @@ def tune_net(
 
 def _check(net: MixedRun, teacher: Run | None, data: DataSet, settings: TuneSettings) -> None:
     if not OBJECTIVES[data.task].taught:
-        raise InputError(f"{data.task}: there are no labels to tune a net for; expected another task")
+        raise InputError(f"{data.task}: expected a task with labels to tune a net for; choose another task")
     if len(net.subnets) != 1:
         raise ModelError(f"{net.path}: expected the run of one net, found {len(net.subnets)}; train one of them first")
     if settings.distillation_weight > 0:
         _check_teacher(net, teacher, data)
     if settings.max_length > net.checkpoint.model.shape.positions:
         positions = net.checkpoint.model.shape.positions
-        raise InputError(f"settings: max_length {settings.max_length} is more than the net's {positions} positions")
+        raise InputError(
+            f"settings: expected max_length of at most the net's {positions} positions, got {settings.max_length}"
+        )
 
 
 def _check_teacher(net: MixedRun, teacher: Run | None, data: DataSet) -> None:
     if teacher is None:
-        raise InputError("tuning learns from a teacher too: pass a run of `gearshift train`, or distillation_weight 0")
+        raise InputError(
+            "tuning: expected a teacher, got none; pass a run of `gearshift train`, or set distillation_weight to 0"
+        )
     found = (teacher.checkpoint.task, teacher.checkpoint.labels)
     if found != (data.task, data.labels):
         raise InputError(
@@ -143,7 +147,7 @@ def _check_teacher(net: MixedRun, teacher: Run | None, data: DataSet) -> None:
 
 
 def _with_head(net: MixedRun, data: DataSet) -> MixedModel:
-    """The net's weights with a new classifier, whatever it was tuned for before."""
+    """Return the net with a new classifier, even if it was tuned before."""
     old = net.checkpoint.model
     outputs = TASKS[data.task].outputs or len(data.labels)
     model = MixedModel(old.space, outputs, head=Head(data.task), dropout=old.dropout, norm_eps=old.norm_eps)
@@ -155,7 +159,7 @@ def _with_head(net: MixedRun, data: DataSet) -> MixedModel:
 
 
 def _identity(net: MixedRun, teacher: Run | None, data: DataSet, settings: TuneSettings) -> dict[str, Any]:
-    """Everything that must be the same for an interrupted tuning to go on."""
+    """Return the identity of a tuning: all that must be equal for an interrupted one to resume."""
     return {
         "settings": fixed_settings(settings.to_dict()),
         "net": str(net.path.resolve()),

@@ -1,1 +1,1 @@
-"""Block tables and a pool of a trained supernet."""
+"""Search of a trained supernet: its block tables and its pool."""

@@ -1,4 +1,4 @@
-"""Losses of subnets in a file, each written as soon as it is measured: an interrupted search goes on where it was."""
+"""Journal of measured losses: each is written at once, so that an interrupted search resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from gearshift.trainer.data.batches import EncodedRows
 
 
 class KeptLosses:
-    """A line for what they were measured of, and one for each loss; those of anything else are begun anew."""
+    """File of losses: a header line that identifies the measurement, then one line per loss.
+
+    A file with another header is started anew.
+    """
 
     def __init__(self, path: Path, about: str) -> None:
-        """`about` names all that a loss depends on besides the subnet. Raises StorageError."""
+        """Open the file; `about` identifies all that a loss depends on besides the subnet. Raises StorageError."""
         self.path = path
         self.known = _read(path, about)
-        """The losses in the file."""
+        """Subnet -> loss, as the file was when it was opened."""
         self._write("w", json.dumps(about), *(_line(*item) for item in self.known.items()))
 
     def add(self, subnet: Subnet, loss: float) -> None:
-        """Write a loss down; raises StorageError."""
+        """Append a loss; raises StorageError."""
         self._write("a", _line(subnet, loss))
 
     def remove(self) -> None:
-        """Delete the file, when nothing more is to be measured."""
+        """Delete the file, once the search is finished."""
         self.path.unlink(missing_ok=True)
 
     def _write(self, mode: str, *lines: str) -> None:
@@ -40,7 +43,7 @@ class KeptLosses:
 
 
 def rows_hash(rows: EncodedRows) -> str:
-    """Names what a model is given of rows."""
+    """Return a hash of all inputs and labels that a model gets from rows."""
     made_of = hashlib.sha256(repr((rows.task, rows.names, rows.pad_id, rows.pad_type_id)).encode())
     parts: tuple[Iterable[Any], ...] = (rows.ids, rows.type_ids, rows.labels, rows.places)
     for arrays in parts:
@@ -55,7 +58,7 @@ def _line(subnet: Subnet, loss: float) -> str:
 
 
 def _read(path: Path, about: str) -> dict[Subnet, float]:
-    """What an interruption left, but for a line that it cut."""
+    """Read the losses of an interrupted search, without a line that was cut off; {} for another header."""
     found: dict[Subnet, float] = {}
     if not path.is_file():
         return found

@@ -1,4 +1,4 @@
-"""Which subnets ship: near the Pareto front on devices of several kinds, few cuts, spread over sizes."""
+"""Choice of the pool: subnets near the Pareto front on several kinds of device, with few cuts, spread over sizes."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.tables import Estimate, Tables
 
 TOKENS = 64
-"""Length of text that the devices are imagined with."""
+"""Length in tokens of the text that latencies are computed for."""
 
 KINDS = {"even": (1.0, 1.0, 0.0), "slow attention": (4.0, 1.0, 0.0), "slow feed-forward": (1.0, 4.0, 0.0),
          "slow call": (1.0, 1.0, 0.5)}  # fmt: skip
-"""Kind of device -> time of a MAC in attention, of one in the FFN, and of a layer whatever its size, as a share of
-what the full layer's MACs take. Which of them a device is like is found out there."""
+"""Kind of device -> (time of a MAC in attention, time of a MAC in the FFN, fixed time of a layer as a share of the full
+layer's MACs). The kind of the target device is unknown at this point, so that the pool must do well on all of them."""
 
 LEVELS = 40
 RANKS = (1, 3, 10)
-"""Candidates are the best at so many sizes on each kind of device; where these are too few, the best 3, then 10."""
+"""Number of latencies at which candidates are looked up on each kind of device, and of candidates at each: the best
+one; if these are too few in all, the best 3, then 10."""
 
 CUT_TOLERANCE = 0.02
-"""Cuts are left out as long as the loss increase of the best subnets rises by no more than this share, on average."""
+"""Mean relative rise of the loss increase of the best subnets up to which cuts are left out."""
 
 CUT_LEVELS = 16
-"""Sizes at which cuts are judged."""
+"""Number of latencies at which cuts are judged."""
 
 
 def kinds_of_device(shape: EncoderShape) -> dict[str, LatencyPredictor]:
-    """Imagined devices on which subnets rank differently; times in billions of MACs."""
+    """Return synthetic devices on which subnets rank differently; their times are in billions of MACs."""
     head = attention_part(shape.hidden, shape.head_size).macs(TOKENS) / 1e9
     neuron = ffn_part(shape.hidden, 1).macs(TOKENS) / 1e9
     layer = shape.heads * head + shape.neurons * neuron
@@ -53,24 +54,25 @@ def kinds_of_device(shape: EncoderShape) -> dict[str, LatencyPredictor]:
 
 Floats = NDArray[np.float64]
 Devices = Mapping[str, LatencyPredictor]
-"""Kind of device, imagined or measured, -> its latencies."""
+"""Kind of device, synthetic or measured -> its latency predictor."""
 
 
 def best_by_size(tables: Tables, device: LatencyPredictor, levels: int, *, each: int = 1) -> list[Estimate]:
-    """The `each` subnets of least summed loss at `levels` latencies from the smallest subnet's to the largest's."""
+    """Return the `each` subnets of least summed loss at each of `levels` latencies, from the smallest subnet's up."""
     limits = _latencies(tables, device, levels, _least(tables, device))
     found = (tables.best(Limits(latency_ms=float(limit), length=TOKENS), device, count=each) for limit in limits)
     return [one for several in found for one in several]
 
 
 def few_cuts(tables: Tables, *, smallest: Subnet | None = None, tolerance: float = CUT_TOLERANCE) -> Tables:
-    """The tables without the options whose absence costs little: each cut of a layer is paid for in every call.
+    """Return the tables without the options that are hardly needed, as each cut of a layer costs time in every call.
 
-    One by one, the least needed first, while the loss increase of the best subnet of a size rises by the share
-    `tolerance` at most, on average over the sizes. Shares, as the increase of the smallest sizes is many times that of
-    the middle ones, which need the cuts. The sizes are those of the whole tables, from that of `smallest` on (the
-    smallest uniform one unless given), and stay the same whatever is left out: what cannot be that small any more has
-    not got better. The largest option of a stage and the one that skips it, which cuts nothing, always stay.
+    Options are left out one by one, the least needed first, as long as the loss increase of the best subnets rises by
+    a share of at most `tolerance`, on average over CUT_LEVELS latencies. The rise is relative, because the increase at
+    the smallest latencies is many times that in the middle, where the cuts are needed.
+    The latencies go from that of `smallest` (default: the smallest uniform subnet) to that of the full subnet, and stay
+    fixed: tables that lose their small subnets must not appear better.
+    The largest option of a stage always stays, and so does the one that skips it, which cuts nothing.
     """
     shape = tables.space.shape
     device = kinds_of_device(shape)["even"]
@@ -82,7 +84,7 @@ def few_cuts(tables: Tables, *, smallest: Subnet | None = None, tolerance: float
         return np.array([_least_loss(tried, device, float(limit)) for limit in limits]) - tables.fixed.loss
 
     first = increases(tables)
-    scale = np.maximum(first, np.median(first) / 10)  # that of the largest sizes is next to nothing
+    scale = np.maximum(first, np.median(first) / 10)  # the increase of the largest subnets is next to nothing
     counted = scale > 0
 
     def rise(tried: Tables) -> float:
@@ -102,9 +104,9 @@ def few_cuts(tables: Tables, *, smallest: Subnet | None = None, tolerance: float
 
 
 def candidates(tables: Tables, count: int, devices: Devices | None = None) -> dict[Subnet, Estimate]:
-    """`count` subnets that are among the best at some size on some kind of device; fewer where there are no more.
+    """Return `count` subnets that are among the best at some latency on some device; fewer if there are no more.
 
-    The kinds are those of `kinds_of_device` unless given.
+    `devices`: default those of `kinds_of_device`.
     """
     if count < 1:
         raise InputError(f"candidates: expected at least 1, got {count}")
@@ -127,13 +129,14 @@ def choose_pool(
     devices: Devices | None = None,
     rivals: Collection[Subnet] = (),
 ) -> list[Subnet]:
-    """`size` of the subnets, by measured loss: the Pareto front on every kind of device, then the next one, and so on.
+    """Choose `size` subnets by measured loss: the Pareto fronts of all devices, then the next fronts, and so on.
 
-    Where a front has more than there is room for, those are taken that lie evenly along it. The full subnet, whose
-    loss is known, always has its place: losses are distances from its answers, so that a smaller one can beat it by
-    rounding alone, and all others are compared with it. `rivals` are subnets whose losses are known too: each has its
-    place, unless one of the others, which then has one, has no more loss and takes no more time on any kind of device;
-    where there are more than `size` of those, evenly spread ones have. Largest first.
+    If a front has too many subnets, evenly spaced ones are taken.
+    The full subnet is always chosen. Losses are distances from its answers, so that a smaller subnet can beat it by
+    rounding alone, and all others are compared with it.
+    `rivals`: subnets with measured losses. Each is chosen, or in its place a subnet of no greater loss and no longer
+    time on any device; evenly spaced ones if these are more than `size`.
+    Returned largest first.
     """
 
     def largest_first(one: Subnet) -> tuple[int, tuple[tuple[int, int], ...]]:
@@ -155,19 +158,19 @@ def choose_pool(
 
 
 def _spread(ordered: list[Subnet], most: int) -> list[Subnet]:
-    """So many of them that lie evenly along the list; all where there are no more."""
+    """Return `most` evenly spaced entries of the list; all if it has no more."""
     places = np.linspace(0, len(ordered) - 1, min(most, len(ordered))).round().astype(int)
     return [ordered[place] for place in places]
 
 
 def _stand_in(rival: Subnet, losses: Mapping[Subnet, float], times: Mapping[Subnet, tuple[float, ...]]) -> Subnet:
-    """The subnet of least loss among those that take no more time on any device: the rival itself, or a better one."""
+    """Return the subnet of least loss among those as fast as the rival on every device: the rival, or a better one."""
     faster = [one for one in losses if all(mine <= its for mine, its in zip(times[one], times[rival], strict=True))]
     return min(faster, key=lambda one: (losses[one], times[one], one.layers))
 
 
 def _front(costs: Mapping[Subnet, float], losses: Mapping[Subnet, float]) -> list[Subnet]:
-    """Those that no other beats in cost and loss, the cheapest first."""
+    """Return the Pareto front of cost and loss, the cheapest subnet first."""
     front: list[Subnet] = []
     for one in sorted(costs, key=lambda one: (costs[one], losses[one])):
         if not front or losses[one] < losses[front[-1]]:
@@ -176,7 +179,7 @@ def _front(costs: Mapping[Subnet, float], losses: Mapping[Subnet, float]) -> lis
 
 
 def _times(tables: Tables, device: LatencyPredictor) -> list[list[float]]:
-    """Of every option of every stage."""
+    """Return the time of every option of every stage."""
     shape = tables.space.shape
     return [
         [device.layers(option.layers, TOKENS, first=stage.first, of=shape.layers) for option in stage.options]
@@ -185,27 +188,27 @@ def _times(tables: Tables, device: LatencyPredictor) -> list[list[float]]:
 
 
 def _least(tables: Tables, device: LatencyPredictor) -> float:
-    """The time of the smallest subnet's layers: one of them runs at least."""
+    """Return the time of the layers of the fastest subnet: at least one of them runs."""
     times = _times(tables, device)
     return max(sum(map(min, times)), min(time for stage in times for time in stage if time > 0))
 
 
 def _latencies(tables: Tables, device: LatencyPredictor, levels: int, least: float) -> Floats:
-    """(levels,) latencies from that of layers that take `least` to that of the largest subnet, each a hair more."""
+    """Return latencies, shape (levels,), from layers that take `least` to the full subnet, rounded up a little."""
     full = sum(map(max, _times(tables, device)))
     limits: Floats = device.fixed(TOKENS) + np.geomspace(least * (1 + 1e-6), full * (1 + 1e-6), levels)
     return limits
 
 
 def _least_loss(tables: Tables, device: LatencyPredictor, latency_ms: float) -> float:
-    """Of the subnets that take no longer; infinite where there is none."""
+    """Return the least summed loss of the subnets within a latency; infinite if there are none."""
     if _least(tables, device) + device.fixed(TOKENS) > latency_ms:
         return math.inf
     return tables.best(Limits(latency_ms=latency_ms, length=TOKENS), device)[0].loss
 
 
 def _without(tables: Tables, place: int, option: Option) -> Tables:
-    """The tables without one option of one stage."""
+    """Return the tables without one option of one stage."""
     stages = tables.space.stages
     return tables.thinned(
         [[n for n, one in enumerate(s.options) if at != place or one != option] for at, s in enumerate(stages)]

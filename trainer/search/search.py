@@ -1,12 +1,12 @@
-"""`gearshift search`: the block tables of a supernet, and its pool, chosen on dev rows and measured on test rows.
+"""`gearshift search`: block tables of a supernet, and its pool, chosen on dev rows and measured on test rows.
 
-1. The held-out distillation loss of every stage x option, with only that stage changed (NAS-BERT, section 3.4; here
-   against the full subnet's answers, not a block's hidden states).
-2. Cuts that the best subnets hardly need are left out (`pool.few_cuts`).
-3. The best subnets by summed loss, at many sizes and on several kinds of device, are scored with their real loss, and
-   so are the uniform ones that were trained.
-4. Of all these the pool, which the full subnet always belongs to; only its accuracy is measured on the test rows,
-   which nothing was chosen by.
+1. Measure the held-out distillation loss of every option of every stage, with only that stage changed (NAS-BERT,
+   section 3.4; here against the answers of the full subnet, not the hidden states of a block).
+2. Leave out cuts that the best subnets hardly need (`pool.few_cuts`).
+3. Take the best subnets by summed loss, at many latencies and on several kinds of device, and the trained uniform
+   subnets; measure the loss of each.
+4. Choose the pool from these; the full subnet always belongs to it. Measure its accuracy on the test rows, which no
+   choice depends on.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ from gearshift.trainer.search.pool import Devices, candidates, choose_pool, few_
 
 BATCH_SIZE = 64
 UNFINISHED = "search.partial"
-"""Where an interrupted search left its losses, in the run directory."""
+"""File of an interrupted search's losses, in the run directory."""
 
 
 class Scorer:
-    """The mean held-out distillation loss of subnets against the full net's answers, each measured once."""
+    """Function from a subnet to its mean held-out distillation loss against the full net; measures each once."""
 
     def __init__(self, model: ElasticClassifier, rows: EncodedRows, kept: KeptLosses | None = None) -> None:
-        """`kept`: a file of losses that need not be measured again, and takes those that are."""
+        """Compute the full net's answers; `kept`: file of losses to reuse, and to add new ones to."""
         device = training_device()
         self._model = model.eval().to(device)
         self._distillation = OBJECTIVES[rows.task].distillation
@@ -59,11 +59,11 @@ class Scorer:
             self._answers = [model(batch, model.full).logits for batch in self._batches]
         self._kept = kept
         self.known: dict[Subnet, float] = {} if kept is None else dict(kept.known)
-        """Every loss that was measured."""
+        """Subnet -> loss, for all measured subnets."""
 
     @torch.no_grad()
     def __call__(self, subnet: Subnet) -> float:
-        """Its loss: the mean over the rows."""
+        """Return the loss of a subnet: the mean over the rows."""
         if subnet not in self.known:
             total, count = 0.0, 0
             for batch, answers in zip(self._batches, self._answers, strict=True):
@@ -78,37 +78,37 @@ class Scorer:
 
 @dataclass(frozen=True)
 class PoolMember:
-    """A subnet of the pool with what was measured of it."""
+    """Subnet of the pool, with its measurements."""
 
     name: str
     subnet: Subnet
     parameters: int
     macs: int
     summed_loss: float | None
-    """None of a trained subnet that is not in the space of the tables."""
+    """Summed loss by the tables; None for a trained subnet outside their space."""
     loss: float
-    """Of the dev rows."""
+    """Measured loss on the dev rows."""
     accuracy: float
-    """The task's metric on the test rows."""
+    """Metric of the task on the test rows."""
 
 
 @dataclass(frozen=True)
 class SearchReport:
-    """What a search found."""
+    """Result of a search."""
 
     tables: Tables
     pool: tuple[PoolMember, ...]
     metric: str
     test_rows: int
     evaluations: int
-    """Losses that were measured, those of the tables included."""
+    """Number of measured losses, including those of the tables."""
     compared: int
     spearman: float
-    """Rank correlation of summed and measured loss over the `compared` candidates, which lie near the front."""
+    """Rank correlation (Spearman) of summed and measured loss over the `compared` candidates, all near the front."""
     notes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON; the tables are a file of their own."""
+        """Return plain values by name, for JSON, without the tables, which have a file of their own."""
         plain = {name: value for name, value in vars(self).items() if name not in ("tables", "pool")}
         return {**plain, "pool": [_plain(member) for member in self.pool]}
 
@@ -116,10 +116,10 @@ class SearchReport:
 def search_space(
     shape: EncoderShape, widths: Sequence[float], layers_per_stage: int, *, separate: bool = False
 ) -> Space:
-    """Stages of that many layers; each runs its first layers at one of the widths, and may skip the rest or all.
+    """Return stages of `layers_per_stage` layers; each runs its first layers at one of the widths, or skips all.
 
-    That skipped layers end a stage, and one width holds in it, keeps a block's options few (NAS-BERT, section 3.1).
-    `separate`: heads at one of the widths and neurons at another, which makes many more options.
+    An option skips only the last layers of its stage, and has one width: that keeps the options few (NAS-BERT, section
+    3.1). `separate`: heads and neurons each have a width of their own, which makes many more options.
     """
     if layers_per_stage < 1:
         raise InputError(f"layers per stage: expected 1 or more, got {layers_per_stage}")
@@ -138,7 +138,10 @@ def search_space(
 
 
 def measure_tables(scorer: Scorer, space: Space, *, supernet: str, rows: int) -> Tables:
-    """The tables of a space: every option of every stage alone, all else full. Shows a bar on a terminal."""
+    """Measure the tables of a space: the loss of every option, with all other stages full.
+
+    Shows a progress bar on a terminal.
+    """
     full = Subnet(((space.shape.heads, space.shape.neurons),) * space.shape.layers)
     base = scorer(full)
     places = [(stage, option) for stage in space.stages for option in stage.options]
@@ -163,22 +166,22 @@ def search_run(
 ) -> SearchReport:
     """Search a trained supernet, and write `tables.json` and `pool.json` into its run directory.
 
-    `widths`: those that it was trained with unless given. `separate`: heads and neurons have widths of their own.
-    `rescored`: candidates whose real loss is measured, besides the uniform subnets that were trained. `devices`: those
-    that candidates are to be good on, imagined ones of several kinds unless given. The same run and rows give the same
-    files. Interrupted, a search keeps the losses that it measured in the run directory, and reads them again. Raises
-    InputError for numbers out of range, ProfileError for devices that timed another encoder, StorageError where the
+    `widths`: default those of the training. `separate`: heads and neurons have widths of their own.
+    `rescored`: number of candidates whose loss is measured, besides the trained uniform subnets.
+    `devices`: latency predictors of the target devices; default synthetic ones of several kinds.
+    The same run and rows give the same files. An interrupted search keeps its losses in the run directory, and resumes.
+    Raises InputError for numbers out of range, ProfileError for devices that timed another encoder, StorageError if the
     files cannot be written.
     """
     if not 1 <= pool <= rescored:
-        raise InputError(f"pool: expected 1 to {rescored} subnets, as many as are scored, got {pool}")
+        raise InputError(f"pool: expected 1 to {rescored} subnets, the number that is rescored, got {pool}")
     checkpoint = run.checkpoint
     model, shape = checkpoint.model, checkpoint.model.shape
     for device in (devices or {}).values():
         device.require(shape)
     chosen_widths = tuple(widths or run.facts.get("settings", {}).get("widths", ()))
     if not chosen_widths:
-        raise InputError(f"{run.path}: does not say with which widths it was trained; name them (--widths 1,.5)")
+        raise InputError(f"{run.path}: expected the widths of its training, found none; pass them (--widths 1,.5)")
     space = search_space(shape, chosen_widths, layers_per_stage, separate=separate)
     dev, test = (_encode(run, data, split) for split in ("dev", "test"))
     weights = sha256_of(run.path / WEIGHTS)
@@ -222,7 +225,7 @@ def search_run(
 
 
 def summed(tables: Tables, subnet: Subnet) -> float | None:
-    """The summed loss of a subnet; None where the tables do not have it."""
+    """Return the summed loss of a subnet; None if the tables do not have it."""
     try:
         return tables.loss(subnet)
     except UnknownSubnetError:
@@ -230,7 +233,7 @@ def summed(tables: Tables, subnet: Subnet) -> float | None:
 
 
 def _notes(data: DataSet) -> tuple[str, ...]:
-    """What is wrong with the figures where the pool was chosen on the rows that measure it."""
+    """Return a warning if the pool was chosen on the rows that measure it."""
     if data.splits["dev"] != data.splits["test"]:
         return ()
     return ("the pool was chosen on the rows that its accuracy is measured on, which flatters it; add a test file",)
@@ -249,7 +252,7 @@ def _encode(run: Run, data: DataSet, split: str) -> EncodedRows:
 
 
 def _changed(full: Subnet, stage: Stage, option: Option) -> Subnet:
-    """The full subnet with one option of one stage; one layer is left where the option skips the whole net."""
+    """Return the full subnet with one option of one stage changed; raises InputError if nothing is left of it."""
     layers = [*full.layers]
     layers[stage.first : stage.first + stage.length] = option.layers
     if option.skips and stage.length == len(layers):
@@ -258,7 +261,7 @@ def _changed(full: Subnet, stage: Stage, option: Option) -> Subnet:
 
 
 def _rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
-    """0 where either has no two different values."""
+    """Return Spearman's rank correlation; 0 if either sequence is constant."""
     return float(spearmanr(one, other).statistic) if len(set(one)) > 1 < len(set(other)) else 0.0
 
 

@@ -1,4 +1,4 @@
-"""The costs of operators on this device, and how well they predict a bundle that they were not measured with."""
+"""Operator costs of this device, and their error on a bundle that they were not fitted to."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from gearshift.runtime.bench.result import Measured
 from gearshift.runtime.bundle.bundle import Bundle
 
 NEEDED_MB = 300
-"""Memory that the probe may take at fp32: its weights on disk in the page cache, as read and as packed."""
+"""Memory in MB that the probe may take at fp32: its weights in the page cache, as read, and as packed."""
 
 CHECKED_SUBNETS = 6
+"""Largest number of pool subnets, and of random ones, that the costs are checked with."""
 
 
 def profile_operators(bundle: Bundle, measured: Measured, *, seconds: float) -> OperatorCosts:
-    """Costs from the probe alone, under the conditions of `measured`, whose calls say how far off they are."""
+    """Fit operator costs to the probe alone, under the conditions of `measured`.
+
+    Their errors are taken against the latencies of `measured`.
+    """
     conditions = measured.conditions
     calls = time_probe(conditions.precision, threads=conditions.threads, seconds=seconds)
     costs = fit_operator_costs(calls, precision=conditions.precision, provider=CPU_PROVIDER, threads=conditions.threads)

@@ -1,4 +1,4 @@
-"""Costs of operators, fitted to traced calls and brought to the time of whole calls without a tracer."""
+"""Operator costs fitted to traced calls, and scaled to the time of whole calls without the tracer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gearshift.runtime.bench.operators.trace import Traced
 Array = NDArray[np.float64]
 
 LEAST_US = 3.0
-"""Errors of shorter operators count as if they took so long: the tracer counts whole microseconds."""
+"""Floor of an operator's time in the weights of the fit, in microseconds: the tracer counts whole microseconds."""
 
 METHOD = (
     "median of each operator and shape in ONNX Runtime's profiler, non-negative least squares of relative errors; "
@@ -26,7 +26,7 @@ METHOD = (
 def fit_operator_costs(
     calls: Sequence[tuple[Sequence[Traced], float]], *, precision: str, provider: str, threads: int
 ) -> OperatorCosts:
-    """Costs from traced calls, each with what the same call takes in ms without the tracer."""
+    """Fit operator costs to traced calls, each with the time in ms of the same call without the tracer."""
     times: dict[Operator, list[float]] = {}
     for traced, _ in calls:
         for one in traced:
@@ -50,9 +50,9 @@ def fit_operator_costs(
 
 
 def _between_us(calls: Sequence[tuple[Sequence[Traced], float]], costs: Mapping[str, tuple[float, ...]]) -> float:
-    """What the costs leave of a call's time without the tracer, for each operator of it.
+    """Return the time between two operators in microseconds: (time without the tracer - costs) / operators of a call.
 
-    The median over the half of the calls whose operators are shortest: in long ones it is lost in the noise.
+    It is the median over the half of the calls whose operators are shortest; in long ones it is lost in the noise.
     """
     found = []
     for traced, whole_ms in calls:
@@ -63,7 +63,7 @@ def _between_us(calls: Sequence[tuple[Sequence[Traced], float]], costs: Mapping[
 
 
 def _costs(medians: Mapping[Operator, float]) -> tuple[float, ...]:
-    """Non-negative least squares of relative errors over the shapes of one kind."""
+    """Fit the costs of one kind of operator: non-negative least squares of relative errors over its shapes."""
     amounts = np.array([operator.amounts for operator in medians])
     times = np.array(list(medians.values()))
     weights = 1 / np.maximum(times, LEAST_US)
@@ -71,7 +71,7 @@ def _costs(medians: Mapping[Operator, float]) -> tuple[float, ...]:
 
 
 def non_negative(matrix: Array, target: Array) -> Array:
-    """The least-squares solution without negative numbers (Lawson and Hanson 1974, chapter 23)."""
+    """Solve non-negative least squares (Lawson and Hanson 1974, chapter 23)."""
     scale = np.maximum(np.abs(matrix).max(axis=0), 1e-30)
     scaled = matrix / scale
     gram, product = scaled.T @ scaled, scaled.T @ target

@@ -1,4 +1,4 @@
-"""Times the operators of the probe on this device: the part of a profile that needs no bundle."""
+"""Probe: a graph that ships with gearshift, whose operators are timed on this device without any bundle."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.session import session_options
 
 LENGTHS = (16, 48, 128)
-"""Tokens of the texts that the operators are timed with."""
+"""Lengths in tokens of the texts that the operators are timed with."""
 
 Case = tuple[int, bool]
-"""Tokens, and whether the layers run: without them what is left is small operators and the way between them."""
+"""(tokens, whether the layers run). Without layers, only small operators and the time between operators are left."""
 
 CASES: tuple[Case, ...] = tuple((length, layers) for length in LENGTHS for layers in (True, False))
 
 FEWEST_ROUNDS = 3
-"""Calls of each case that are traced, and that are timed whole, at least."""
+"""Fewest calls of each case, with the tracer and without."""
 
 OPTIONS = {"graph_optimization_level": "disable"}
 
 MOST_ROUNDS = 10
-"""Every traced call leaves some 150 kB of events to be read."""
+"""Largest number of calls of each case: a traced call leaves some 150 kB of events to read."""
 
 Inputs = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The probe's graph on this disk, its weights filled."""
+    """Probe graph on disk, with weights."""
 
     graph: Path
     head_sizes: Mapping[int, int]
@@ -51,9 +51,9 @@ class Probe:
 
 @contextlib.contextmanager
 def open_probe(precision: str) -> Iterator[Probe]:
-    """The probe of a precision for as long as the block runs; some 75 MB at fp32 and 20 at int8.
+    """Write the probe of a precision to a temporary directory for the duration of the context.
 
-    Raises OSError where there is no room for it.
+    It takes some 75 MB at fp32 and 20 MB at int8. Raises OSError if there is no room for it.
     """
     shipped = resources.files("gearshift.device_profiles")
     with tempfile.TemporaryDirectory(prefix="gearshift-") as scratch:
@@ -65,7 +65,7 @@ def open_probe(precision: str) -> Iterator[Probe]:
 
 
 def time_probe(precision: str, *, threads: int, seconds: float) -> list[tuple[list[Traced], float]]:
-    """Calls of the probe, for about so long: the operators of each, and the ms of such a call without the tracer."""
+    """Time the probe for about `seconds`; return the operators of each traced call, with its ms without the tracer."""
     with open_probe(precision) as probe, tempfile.TemporaryDirectory(prefix="gearshift-") as scratch:
         plain = session_options(OPTIONS, threads)
         timed = _rounds(ort.InferenceSession(str(probe.graph), plain, providers=list(CPU)), seconds / 2)
@@ -78,7 +78,7 @@ def time_probe(precision: str, *, threads: int, seconds: float) -> list[tuple[li
 
 
 def _rounds(session: ort.InferenceSession, seconds: float) -> list[tuple[Case, float]]:
-    """Milliseconds of every call, each case once a round, after a round that warms up."""
+    """Return the time in ms of every call: each case once per round, after a warm-up round."""
     inputs = {case: _inputs(session, *case) for case in CASES}
     for case in CASES:
         session.run(None, inputs[case])
@@ -108,7 +108,7 @@ def _inputs(session: ort.InferenceSession, length: int, layers: bool) -> Inputs:
 
 
 def _fill(path: Path, places: list[tuple[str, int, int, bool]]) -> None:
-    """A weights file of small random numbers, and zeros where the listing says so."""
+    """Write a weights file of small random numbers, and zeros where the list of places marks them."""
     draw = np.random.default_rng(0)
     with path.open("wb") as file:
         for kind, offset, size, zeros in places:

@@ -1,6 +1,6 @@
-"""The operators that a choice of a graph executes, with their shapes and times, as ONNX Runtime's own profiler tells.
+"""Trace of the operators that a choice executes, with their shapes and times, by the profiler of ONNX Runtime.
 
-So any bundle can be taken apart, whatever its operators, task and stages; a call of each choice is enough.
+It works for any bundle, whatever its operators, task and stages; one call of each choice is enough.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.space.space import Choice
 
 Cell = tuple[Choice, int]
-"""A choice, and the tokens of a text."""
+"""(choice, tokens of a text)."""
 Shape = tuple[int, ...]
 HeadSize = Callable[[int], int]
 """Hidden size of a layer -> dimensions of one head."""
@@ -29,29 +29,28 @@ HeadSize = Callable[[int], int]
 PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
 ATTENTIONS = ("Attention", "QAttention")
 CONTAINERS = ("If",)
-"""Hold other operators, which are events of their own and end before them."""
+"""Operators that contain others; the contained ones are events of their own and end first."""
 
 END_OF_CALL = "model_run"
-"""The event that follows those of a call."""
+"""Event that ends a call."""
 
 
 @dataclass(frozen=True)
 class Traced:
-    """One operator of one call."""
+    """Operator of one call, with its time."""
 
     operator: Operator
     microseconds: float
-    """Whole ones, as the profiler counts."""
+    """Time in whole microseconds, the resolution of the profiler."""
 
 
 def trace(
     bundle: Bundle, precision: str, cells: Sequence[Cell], *, threads: int = 1, rounds: int = 1, warm_up: bool = True
 ) -> list[list[list[Traced]]]:
-    """For each cell, for each round: the operators of one call in order, after a round that warms up.
+    """Trace calls; return the operators of each call in order, by cell and round, without those of a warm-up round.
 
-    Which operators run, and their shapes, do not depend on the device: for these alone no warm-up is needed.
-
-    Some 100 kB of events a call go through a temporary file. Raises BundleError where they are not as expected.
+    The operators and their shapes do not depend on the device: to get these alone, no warm-up is needed.
+    Some 100 kB of events per call go through a temporary file. Raises BundleError if events are missing.
     """
     shape = bundle.manifest.space.shape
     with tempfile.TemporaryDirectory(prefix="gearshift-") as scratch:
@@ -63,14 +62,15 @@ def trace(
             path = session.end_trace()
         calls = list(read_calls(path, lambda hidden: shape.head_size))
     if len(calls) != (rounds + warm_up) * len(cells):
-        raise BundleError(f"{bundle.path}: traced {(rounds + warm_up) * len(cells)} calls, found {len(calls)}")
+        raise BundleError(f"{bundle.path}: expected {(rounds + warm_up) * len(cells)} traced calls, found {len(calls)}")
     return [calls[warm_up * len(cells) + place :: len(cells)] for place in range(len(cells))]
 
 
 def read_calls(path: Path, head_size: HeadSize) -> Iterator[list[Traced]]:
-    """The operators of every call in a file of the profiler's events; of a head by hidden size.
+    """Read the operators of every call from a file of profiler events.
 
-    Of an operator that holds others (`If`), the time is what the others leave.
+    `head_size`: dimensions of an attention head, by hidden size. The time of an operator that contains others (`If`) is
+    counted without theirs.
     """
     call: list[tuple[float, Traced]] = []
     for event in json.loads(path.read_bytes()):
@@ -87,15 +87,15 @@ def read_calls(path: Path, head_size: HeadSize) -> Iterator[list[Traced]]:
 
 
 def _shapes(raw: list[dict[str, list[int]]]) -> list[Shape]:
-    """Shapes of the values that an operator takes or gives; packed weights are not among them."""
+    """Return the shapes of an operator's inputs or outputs; packed weights are not among them."""
     return [tuple(shape) for value in raw for shape in value.values()]
 
 
 def operator_of(kind: str, inputs: Sequence[Shape], outputs: Sequence[Shape], head_size: HeadSize) -> Operator:
-    """What an operator with these inputs and outputs computes and moves.
+    """Return the MACs of an operator and the values that it moves, from the shapes of its inputs and outputs.
 
-    A product of (rows, inner) with a constant (inner, columns): the constant is seldom among the inputs, because it
-    was packed. Attention: its three projections and, of each head, scores and their product with the values.
+    Product: (rows, inner) x a constant (inner, columns); the constant is seldom among the inputs, as it was packed.
+    Attention: its three projections and, for each head, the scores and their product with the values.
     """
     values = sum(math.prod(shape) for shape in (*inputs, *outputs))
     if kind in PRODUCTS and inputs and inputs[0] and outputs[0]:

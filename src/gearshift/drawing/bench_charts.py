@@ -17,8 +17,8 @@ LABELLED = 5
 
 def ladder(calibration: Calibration, measured: Measured, place: int) -> list[tuple[str, float, float]]:
     """Return name, median ms and accuracy of the Pareto-optimal subnets at one length, the fastest first."""
-    gears = measured.gears(calibration.bundle).values()
-    front = pareto(Candidate(gear.name, gear.accuracy, gear.ms[50][place]) for gear in gears)
+    timed = measured.timed(calibration.bundle).values()
+    front = pareto(Candidate(one.name, one.accuracy, one.ms[50][place]) for one in timed)
     return [(one.name, one.expected_ms, one.accuracy) for one in reversed(front)]
 
 
@@ -43,8 +43,8 @@ def _pareto(
     series = []
     for colour, measured in enumerate(shown):
         precision = measured.conditions.precision
-        gears = measured.gears(calibration.bundle).values()
-        points = tuple((gear.ms[50][place], 100 * gear.accuracy) for gear in gears)
+        timed = measured.timed(calibration.bundle).values()
+        points = tuple((one.ms[50][place], 100 * one.accuracy) for one in timed)
         front = ladder(calibration, measured, place)
         every = max(1, -(-len(front) // LABELLED))
         labels = tuple(name if n % every == 0 else "" for n, (name, _, _) in enumerate(front))
@@ -73,10 +73,10 @@ def spread(front: Sequence[tuple[str, float, float]], count: int = SHOWN) -> lis
 def _by_length(calibration: Calibration, measured: Measured) -> Chart:
     lengths = measured.stages.lengths
     tokens = [float(length) for length in lengths]
-    gears = measured.gears(calibration.bundle)
+    timed = measured.timed(calibration.bundle)
     names = spread(ladder(calibration, measured, len(lengths) // 2))
     series = tuple(
-        Series(name, tuple(zip(tokens, gears[name].ms[50], strict=True)), "line", colour=colour)
+        Series(name, tuple(zip(tokens, timed[name].ms[50], strict=True)), "line", colour=colour)
         for colour, name in enumerate(names)
     )
     return Chart(f"Latency by length, {measured.conditions.precision}", "tokens", "median, ms", series, from_zero=True)
@@ -87,13 +87,13 @@ def _ladder(calibration: Calibration, measured: Measured, place: int, marks: tup
     names = spread(front)
     front = [row for row in front if row[0] in names]
     length = measured.stages.lengths[place]
-    gears = measured.gears(calibration.bundle)
+    timed = measured.timed(calibration.bundle)
     bars = tuple(
         Series("", ((0.0, float(row)), (milliseconds, float(row))), "line", colour=0)
         for row, (_, milliseconds, _) in enumerate(front)
     )
     medians = tuple((milliseconds, float(row)) for row, (_, milliseconds, _) in enumerate(front))
-    tails = tuple((gears[name].ms[95][place], float(row)) for row, (name, _, _) in enumerate(front))
+    tails = tuple((timed[name].ms[95][place], float(row)) for row, (name, _, _) in enumerate(front))
     labels = tuple(f"{100 * accuracy:.1f} %" for _, _, accuracy in front)
     return Chart(
         f"Ladder, {measured.conditions.precision}, {length} tokens",

@@ -85,13 +85,13 @@ class Findings:
 def subnet_table(calibration: Calibration, measured: Measured, *, front: bool = False) -> Table:
     """Tabulate median and 95th percentile of the pool, or of its ladder alone, by length in tokens."""
     conditions, stages = measured.conditions, measured.stages
-    gears = measured.gears(calibration.bundle)
+    timed = measured.timed(calibration.bundle)
     best = [name for name, _, _ in ladder(calibration, measured, len(stages.lengths) // 2)]
     rows = []
-    for name in best[::-1] if front else gears:
-        columns = zip(gears[name].ms[50], gears[name].ms[95], strict=True)
+    for name in best[::-1] if front else timed:
+        columns = zip(timed[name].ms[50], timed[name].ms[95], strict=True)
         cells = [milliseconds(ms) for pair in columns for ms in pair]
-        rows.append((name, percent(gears[name].accuracy), *cells))
+        rows.append((name, percent(timed[name].accuracy), *cells))
     batch = "" if conditions.batch == 1 else f", batch {conditions.batch}"
     header = [conditions.precision, calibration.bundle.manifest.metric]
     header += [f"{what}, {length}" for length in stages.lengths for what in ("p50 ms", "p95")]
@@ -167,10 +167,10 @@ def deadline_table(calibration: Calibration, threads: int, deadline_ms: float | 
 
 def _best(calibration: Calibration, shown: Sequence[Measured], place: int, deadline: float) -> str:
     fitting = [
-        (gear.accuracy, -gear.ms[50][place], gear.name, m.conditions.precision)
+        (one.accuracy, -one.ms[50][place], one.name, m.conditions.precision)
         for m in shown
-        for gear in m.gears(calibration.bundle).values()
-        if gear.ms[95][place] <= deadline
+        for one in m.timed(calibration.bundle).values()
+        if one.ms[95][place] <= deadline
     ]
     if not fitting:
         return "none"
@@ -187,7 +187,7 @@ def compare_table(
     pool = calibration.bundle.pool(precision)
     names = list(pool)
     if mine is not None:
-        front = [gear for gear in ladder(calibration, mine, mine.stages.lengths.index(tokens)) if gear[0] in pool]
+        front = [one for one in ladder(calibration, mine, mine.stages.lengths.index(tokens)) if one[0] in pool]
         names = spread(front, COMPARED)[::-1]
     lines = []
     if mine is not None:

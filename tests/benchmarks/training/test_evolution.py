@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.training.evolution import Evolution, evolve
 from gearshift.errors import InputError
-from gearshift.runtime.tables.knapsack import Choice
+from gearshift.runtime.space.space import Choice
 from gearshift.runtime.tables.limits import Limits
 from tests.runtime.tables.test_tables import tables_of
 

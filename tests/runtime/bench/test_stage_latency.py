@@ -92,7 +92,7 @@ def test_without_calls_there_is_no_fit() -> None:
 
 
 def test_a_choice_of_another_space_is_refused() -> None:
-    with pytest.raises(ProfileError, match="latencies of 6 stages, asked for a choice of 2"):
+    with pytest.raises(ProfileError, match="latencies: expected a choice of 6 options, one a stage, got 2"):
         fit_stage_latency(SPACE, calls(20)).predict((0, 0), 16)
 
 

@@ -86,7 +86,7 @@ def test_what_nothing_meets_is_refused_with_the_nearest_that_can_be_met() -> Non
     with pytest.raises(InputError, match=f"the nearest takes {smallest:,} parameters: allow that much"):
         tables.best(Limits(parameters=smallest - 1), shape=alone)
     assert tables.best(Limits(parameters=smallest), shape=alone)[0].parameters == smallest
-    with pytest.raises(InputError, match="expected the latencies of a device"):
+    with pytest.raises(InputError, match="expected a latency predictor with it, got none"):
         tables.best(Limits(latency_ms=1))
     with pytest.raises(ProfileError, match="expected head_size 4, not 8"):
         tables.with_embeddings(replace(SHAPE, head_size=4)).best(Limits(latency_ms=9), LATENCY)
@@ -143,7 +143,7 @@ def test_a_file_of_another_form_is_refused(tmp_path: Path, change: dict[str, obj
 
 
 def test_a_loss_that_is_none_is_refused() -> None:
-    with pytest.raises(InputError, match="a row that is not usable"):
+    with pytest.raises(InputError, match="expected a row with a finite loss"):
         Row(float("nan"), 1, 1, {})
     tables = tables_of()
     less = replace(tables, rows=((replace(tables.rows[0][0], loss=-0.1), *tables.rows[0][1:]), *tables.rows[1:]))

