@@ -13,12 +13,12 @@ from pathlib import Path
 import transformers
 
 from gearshift.export.extract import extract_subnet, named_subnet
-from gearshift.trainer.model.checkpoint import load_run
+from gearshift.trainer.model.checkpoint import load_supernet
 
 
 def main(run_path: str, name: str, directory: str) -> None:
     """Write the model, and load it with transformers alone."""
-    run = load_run(Path(run_path))
+    run = load_supernet(Path(run_path))
     made = extract_subnet(run, name, named_subnet(run, name), Path(directory))
     print(f"{made.path}: {made.parameters / 1e6:.3f} M parameters, off by {made.parity} from the supernet")
     classify = transformers.pipeline("text-classification", model=directory, tokenizer=directory)

@@ -29,7 +29,7 @@ from gearshift.runtime.tables.tables_file import TABLES, save_tables
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.run_data import read_run_data
-from gearshift.trainer.nasbert.run import load_any_run
+from gearshift.trainer.nasbert.run import load_run
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def export_bundle(
     read, ExportError if a graph differs from the model, StorageError if `out` cannot be written.
     """
     out = Path(out)
-    run = load_any_run(Path(run)) if isinstance(run, Path | str) else run
+    run = load_run(Path(run)) if isinstance(run, Path | str) else run
     run.require_tuned()
     _check_arguments(precisions, operators, int8_tolerance)
     prepared = prepare(

@@ -19,7 +19,7 @@ from gearshift.runtime.tables.limits import Limits
 from gearshift.trainer.data.splits import DataSet, read_data
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.train import train_supernet
-from gearshift.trainer.model.checkpoint import Run, load_run
+from gearshift.trainer.model.checkpoint import Run, load_supernet
 from gearshift.trainer.model.pretrained import find_model
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.rescore import pick
@@ -161,7 +161,7 @@ class Bench:
                 depths=(1.0,),
             )
             train_supernet(self.encoder.checkpoint.source, self.rows(task), settings, path)
-        return load_run(path)
+        return load_supernet(path)
 
     def compute_states(self, *, shared: bool = False) -> None:
         """Compute the states that all stages learn from."""

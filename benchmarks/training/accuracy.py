@@ -38,7 +38,7 @@ from gearshift.runtime.profiles.store import this_device
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.train import train_supernet
-from gearshift.trainer.model.checkpoint import Run, load_run
+from gearshift.trainer.model.checkpoint import Run, load_supernet
 from gearshift.trainer.model.pretrained import find_model
 
 FIGURES = RESULTS / "accuracy"
@@ -156,7 +156,7 @@ def _alone_settings(settings: Settings, subnet: str) -> Settings:
 def _train(out: Path, source: Path, data: DataSet, settings: Settings) -> Run:
     """Return the run in `out`, trained unless it exists; its cost is added up beside it, interruptions included."""
     if (out / "supernet.json").is_file():
-        return load_run(out)
+        return load_supernet(out)
     began, wall = _cpu_s(), time.time()
     costs = out.with_name(f"{out.name}.cost")
     try:

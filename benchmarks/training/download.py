@@ -30,7 +30,7 @@ from gearshift.runtime.bundle.compressed import Compressed, unpack
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.trainer.data.splits import read_data
-from gearshift.trainer.model.checkpoint import Run, load_run
+from gearshift.trainer.model.checkpoint import Run, load_supernet
 
 SHOWN = ("w100-d100", "w050-d050")
 ROUNDS = 5
@@ -44,13 +44,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for bundles")
     options = parser.parse_args()
     name, _, path = options.run.partition("=")
-    run = load_run(Path(path))
+    run = load_supernet(Path(path))
     assert run.data_path is not None, f"{path}: its data are gone"
     splits = read_data(run.data_path, task=run.checkpoint.task).splits
     words = texts_of(splits["train"])
     cases: dict[str, tuple[Run, Sequence[str] | None]] = {"as trained": (run, None), "words of the text": (run, words)}
     for source in options.pruned:
-        pruned = load_run(source)
+        pruned = load_supernet(source)
         share = f"pruned {100 * pruned.facts['pruning']['sparsity']:.0f} %"
         cases |= {share: (pruned, None), f"{share}, words of the text": (pruned, words)}
     found = {}

@@ -23,7 +23,7 @@ from gearshift.trainer.data.splits import read_data
 from gearshift.trainer.dynabert.prune import prune_run
 from gearshift.trainer.dynabert.settings import Recovery
 from gearshift.trainer.learning.settings import SCOPES, Pruning
-from gearshift.trainer.model.checkpoint import POOL, SUPERNET, load_run
+from gearshift.trainer.model.checkpoint import POOL, SUPERNET, load_supernet
 
 SPARSITIES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SHOWN = ("w100-d100", "w050-d050")
@@ -76,7 +76,7 @@ def _pruned(
 ) -> dict[str, float]:
     """Return the accuracies, by subnet, of the run pruned in so many steps."""
     if not (target / POOL).is_file():
-        run = load_run(source)
+        run = load_supernet(source)
         place = place or run.data_path
         assert place is not None, f"{source}: its data are gone; name them with --data"
         data = read_data(place, task=run.checkpoint.task)

@@ -50,7 +50,7 @@ from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.tables import Tables
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet, read_data
-from gearshift.trainer.model.checkpoint import Run, load_run
+from gearshift.trainer.model.checkpoint import Run, load_supernet
 from gearshift.trainer.search.search import Scorer, SearchReport, search_run, search_space
 
 TOKENS = 64
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--separate", action="store_true", help="heads and neurons at widths of their own")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    run = load_run(options.run)
+    run = load_supernet(options.run)
     path = options.data or run.data_path
     assert path is not None, "pass --data"
     data = fewer(read_data(path, task=run.checkpoint.task), options.dev_rows)
@@ -80,7 +80,7 @@ def main() -> None:
     began = time.process_time()
     report = search_run(run, data, pool=options.pool, rescored=options.rescored, separate=options.separate)
     seconds = time.process_time() - began
-    run = load_run(options.run)  # with the pool
+    run = load_supernet(options.run)  # with the pool
     scorer = Scorer(run.checkpoint.model, rows_of(run, data, "dev"))
     points = foretold(report.tables, scorer, options.random)
     rank = float(spearmanr(*zip(*points, strict=True)).statistic)

@@ -69,7 +69,7 @@ class Asked(NamedTuple):
     """Rung of the DAN if the subnet above it is due for exploration; else None."""
 
 
-class Choice(NamedTuple):
+class Chosen(NamedTuple):
     """A rung of the ladder, the reason for it, and the first rung that could have been chosen."""
 
     rung: int
@@ -77,7 +77,7 @@ class Choice(NamedTuple):
     level: int
 
 
-def choose(accuracies: Sequence[float], times: Prediction, asked: Asked, objective: Objective) -> Choice:
+def choose(accuracies: Sequence[float], times: Prediction, asked: Asked, objective: Objective) -> Chosen:
     """Choose the rung of the ladder that answers a request.
 
     1. Without a deadline: the most accurate subnet that the objective allows.
@@ -92,12 +92,12 @@ def choose(accuracies: Sequence[float], times: Prediction, asked: Asked, objecti
     """
     if asked.slack_ms is None:
         rung, reason = _without_deadline(times, asked, objective)
-        return Choice(rung, reason, asked.first)
+        return Chosen(rung, reason, asked.first)
     level, best = _worthiest(accuracies, times, asked, asked.slack_ms)
     rung, reason = (best, FITS) if best is not None else _fastest(times, asked, asked.slack_ms, objective)
     if rung == asked.dan and _may_try(rung - 1, times, asked, asked.slack_ms):
-        return Choice(rung - 1, PROBE, level)
-    return Choice(rung, reason, level)
+        return Chosen(rung - 1, PROBE, level)
+    return Chosen(rung, reason, level)
 
 
 def _without_deadline(times: Prediction, asked: Asked, objective: Objective) -> tuple[int, str]:

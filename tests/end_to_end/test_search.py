@@ -34,7 +34,7 @@ from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.dynabert.supernet import Supernet
 from gearshift.trainer.dynabert.train import train_supernet
-from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_run, save_run
+from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_supernet, save_run
 from gearshift.trainer.search.pool import kinds_of_device
 from gearshift.trainer.search.search import Scorer, SearchReport, search_run, search_space
 from tests.runtime.tables.test_operation_latency import true_latency
@@ -52,7 +52,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, SearchRepor
     save_run(folder / "scattered", start, subnets={}, accuracies={}, facts={})
     run = train_supernet(folder / "scattered", DATA, SETTINGS, folder / "run")
     report = search(run)
-    return load_run(run.path), report
+    return load_supernet(run.path), report
 
 
 def search(run: Run, data: DataSet = DATA) -> SearchReport:
@@ -111,7 +111,7 @@ def test_a_net_whose_subnets_all_answer_alike_keeps_its_full_one(trained: str, t
     grid = uniform_grid(checkpoint.model.shape)
     subnets = grid if trained == "all" else {trained: grid[trained]}
     save_run(tmp_path / "run", checkpoint, subnets=subnets, accuracies={}, facts={"max_length": 16})
-    report = search_run(load_run(tmp_path / "run"), DATA, widths=(1, 0.5), pool=3, rescored=6)
+    report = search_run(load_supernet(tmp_path / "run"), DATA, widths=(1, 0.5), pool=3, rescored=6)
     assert report.pool[0].subnet == checkpoint.model.full and len(report.pool) == 3
     assert len({member.loss for member in report.pool}) == 1
 
@@ -214,14 +214,14 @@ def test_a_run_of_a_loop_of_ones_own_is_searched_too(searched: tuple[Run, Search
     model = transformers.AutoModelForSequenceClassification.from_pretrained(path)
     supernet = Supernet.convert(model, [trained["w100-d100"], trained["w050-d075"]])
     supernet.save(tmp_path / "run", transformers.AutoTokenizer.from_pretrained(path), max_length=16)
-    run = load_run(tmp_path / "run")
+    run = load_supernet(tmp_path / "run")
     report = search_run(run, DATA, pool=4, rescored=6)
     assert {option.layers for stage in report.tables.space.stages for option in stage.options} == {
         ((4, 64),),
         ((2, 32),),
         ((0, 0),),
     }
-    assert load_run(run.path).trained == supernet.subnets
+    assert load_supernet(run.path).trained == supernet.subnets
     unknown = dataclasses.replace(run, facts={**run.facts, "settings": {}})
     with pytest.raises(InputError, match="run: expected the widths of its training, found none; pass them"):
         search_run(unknown, DATA, pool=4, rescored=6)
@@ -275,7 +275,7 @@ def test_the_command_searches_blocks_for_a_device_and_shows_them(
     for split, rows in DATA.splits.items():
         lines = ["sentence\tlabel", *(f"{row.text}\t{row.label}" for row in rows)]
         (data / f"{split}.tsv").write_text("\n".join(lines) + "\n")
-    export_bundle(load_run(run), bundle, DATA.splits["test"], precisions=("fp32",), layers_per_stage=1)
+    export_bundle(load_supernet(run), bundle, DATA.splits["test"], precisions=("fp32",), layers_per_stage=1)
     with Engine.load(bundle, threads=1, cache=False) as engine:
         engine.save_profile(profile)
     picture = tmp_path / "search.svg"
@@ -285,7 +285,7 @@ def test_the_command_searches_blocks_for_a_device_and_shows_them(
     found = json.loads(capsys.readouterr().out)
     tables = load_tables(run / "tables.json", shape=SHAPE)
     assert [stage.length for stage in tables.space.stages] == [2, 2]
-    assert len(found["pool"]) == 8 and list(load_run(run).subnets) == [one["name"] for one in found["pool"]]
+    assert len(found["pool"]) == 8 and list(load_supernet(run).subnets) == [one["name"] for one in found["pool"]]
     assert picture.read_text().count('<g id="axes_') == 6  # the device's two among them
     assert main([str(one) for one in arguments[:-2]]) == 1
     assert "expected both --profile and --measured" in capsys.readouterr().err

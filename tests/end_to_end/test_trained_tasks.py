@@ -27,7 +27,7 @@ from gearshift.trainer.data.splits import read_data
 from gearshift.trainer.learning.evaluate import accuracy, with_reference
 from gearshift.trainer.learning.metrics import Array
 from gearshift.trainer.learning.objectives import OBJECTIVES
-from gearshift.trainer.model.checkpoint import load_checkpoint, load_run
+from gearshift.trainer.model.checkpoint import load_checkpoint, load_supernet
 from tests.trainer.tasks import PAIRED, TASKS, write_data
 from tests.trainer.tiny import write_checkpoint
 
@@ -81,7 +81,7 @@ def test_a_task_is_trained_exported_and_answered_as_torch_does(
     metric = OBJECTIVES[task].metric
     assert (trained["task"], trained["metric"], trained["dropped_rows"]) == (task, metric, 0)
 
-    run = load_run(out)
+    run = load_supernet(out)
     splits = read_data(data, task=task).splits
     model_of, labels = run.checkpoint.model.eval(), run.checkpoint.labels
     encoded = encode(splits["test"], labels, run.checkpoint.tokenizer, max_length=20, task=task)

@@ -11,7 +11,7 @@ from examples import embed_plain_text, extract_subnet, own_loop, train_from_pyth
 from gearshift.__main__ import main
 from gearshift.export.pipeline import export_bundle
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.trainer.model.checkpoint import load_run
+from gearshift.trainer.model.checkpoint import load_supernet
 from tests.trainer.tiny import KEYWORDS, LABELS, SHAPE, make_rows, write_checkpoint
 
 NAMES = set(uniform_grid(SHAPE))
@@ -35,7 +35,7 @@ def test_an_own_loop(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     own_loop.MAX_LENGTH = 16
     own_loop.main(str(folder / "model"), str(folder / "rows.jsonl"), str(tmp_path / "run"))
     assert capsys.readouterr().out.startswith("width: 1 epochs\ndepth: 2 epochs\n")
-    assert set(load_run(tmp_path / "run").subnets) == NAMES
+    assert set(load_supernet(tmp_path / "run").subnets) == NAMES
     call = ["export", str(tmp_path / "run"), "--data", str(folder / "test.tsv"), "-o", str(tmp_path / "made")]
     labels = list(transformers.AutoConfig.from_pretrained(tmp_path / "run").id2label.values())
     named = "".join(f"{word}\t{labels[number]}\n" for number in range(3) for word in KEYWORDS[LABELS[number]])
@@ -48,7 +48,7 @@ def test_the_trainer_of_transformers(folder: Path, tmp_path: Path, capsys: pytes
     transformers_trainer.main(str(folder / "model"), str(folder / "rows.jsonl"), str(tmp_path / "run"))
     shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("w")]
     assert {line.split()[0] for line in shown} == NAMES
-    assert load_run(tmp_path / "run").accuracies.keys() == load_run(tmp_path / "run").subnets.keys()
+    assert load_supernet(tmp_path / "run").accuracies.keys() == load_supernet(tmp_path / "run").subnets.keys()
 
 
 def test_training_from_python(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,9 +57,9 @@ def test_training_from_python(folder: Path, tmp_path: Path, capsys: pytest.Captu
     )
     assert len(capsys.readouterr().out.splitlines()) == 12
     report = export_bundle(tmp_path / "run", tmp_path / "made.gearshift", precisions=["fp32"])
-    assert report.bundle.manifest.accuracy_rows == load_run(tmp_path / "run").facts["rows"]["test"] > 0
+    assert report.bundle.manifest.accuracy_rows == load_supernet(tmp_path / "run").facts["rows"]["test"] > 0
     entries = report.bundle.pool("fp32")
-    assert {name: entry.accuracy for name, entry in entries.items()} == load_run(tmp_path / "run").accuracies
+    assert {name: entry.accuracy for name, entry in entries.items()} == load_supernet(tmp_path / "run").accuracies
 
 
 def test_embeddings_from_plain_text_and_a_size_of_their_own(

@@ -12,7 +12,7 @@ from gearshift.export.pipeline import ExportReport, export_bundle
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Checkpoint, Run, load_checkpoint, load_run, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint, Run, load_checkpoint, load_supernet, save_run
 from tests.trainer.tiny import LABELS, make_rows, scatter, write_checkpoint
 
 
@@ -63,7 +63,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, rows: tuple[Row, ...]) -> Run:
         accuracies=dict.fromkeys(subnets, 0.5),
         facts={"max_length": 24},
     )
-    return load_run(folder / "run")
+    return load_supernet(folder / "run")
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from gearshift.export import extract
 from gearshift.export.extract import extract_subnet, named_subnet
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_run, save_run
+from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_supernet, save_run
 from tests.command_line import PATIENCE_S
 from tests.trainer.encoders import ENCODERS, HEADS, HeadCase, add_tokenizer, answer_of, batch_for, write_model
 
@@ -33,7 +33,7 @@ def make_run(encoder: str, head: HeadCase, tokenizer: Path, folder: Path) -> Run
     checkpoint = load_checkpoint(folder / "model", labels, task=head.task)
     grid = uniform_grid(checkpoint.model.shape)
     save_run(folder / "run", checkpoint, subnets=grid, accuracies={}, facts={"max_length": 16})
-    return load_run(folder / "run")
+    return load_supernet(folder / "run")
 
 
 def load(path: Path, run: Run) -> Any:

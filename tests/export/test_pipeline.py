@@ -24,7 +24,7 @@ from gearshift.runtime.space.space import Space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Checkpoint, Run, load_run, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint, Run, load_supernet, save_run
 from tests.trainer.full_disk import fill_disk, needs_full_device
 
 PRECISIONS = ("fp32", "int8")
@@ -173,7 +173,7 @@ def test_the_directory_of_a_run_is_enough(run: Run, rows: tuple[Row, ...], tmp_p
     facts = {"max_length": 24, "data": str(tmp_path / "data"), "columns": {"text_column": "said"}}
     save_run(tmp_path / "run", run.checkpoint, subnets=run.subnets, accuracies={}, facts=facts)
     alone = export_bundle(str(tmp_path / "run"), str(tmp_path / "a" / "b.gearshift"))
-    told = export_bundle(load_run(tmp_path / "run"), tmp_path / "b.gearshift", rows[20:])
+    told = export_bundle(load_supernet(tmp_path / "run"), tmp_path / "b.gearshift", rows[20:])
     assert alone.bundle.manifest.accuracy_rows == 40
     assert contents(alone.bundle.path) == contents(told.bundle.path)
 

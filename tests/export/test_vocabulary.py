@@ -24,7 +24,7 @@ from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.runtime.tables.tables import make_tables
 from gearshift.runtime.tables.tables_file import TABLES, load_tables, save_tables
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_run, save_run
+from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_supernet, save_run
 from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.nasbert.run import MixedCheckpoint, MixedRun
 from tests.trainer.nasbert.tiny import lone_space, random_mixed
@@ -61,7 +61,7 @@ def speller(tmp_path_factory: pytest.TempPathFactory) -> Run:
     subnets = uniform_grid(checkpoint.model.shape, (1.0, 0.5), (1.0, 0.5))
     accuracies = dict.fromkeys(subnets, 0.5)
     save_run(folder / "run", checkpoint, subnets=subnets, accuracies=accuracies, facts={"max_length": LENGTH})
-    return load_run(folder / "run")
+    return load_supernet(folder / "run")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan
 from gearshift.trainer.learning.settings import Pruning
 from gearshift.trainer.learning.sparsity import Pruner, reached
-from gearshift.trainer.model.checkpoint import SUPERNET, WEIGHTS, Run, load_run, save_run
+from gearshift.trainer.model.checkpoint import SUPERNET, WEIGHTS, Run, load_supernet, save_run
 
 STAGE = "prune"
 
@@ -67,7 +67,7 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
         save_run(out, checkpoint, subnets=run.subnets, accuracies=measured, facts=facts)
         shutil.rmtree(states, ignore_errors=True)
     accelerator.wait_for_everyone()
-    return load_run(out)
+    return load_supernet(out)
 
 
 def _identity(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery) -> dict[str, Any]:

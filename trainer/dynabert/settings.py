@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from gearshift.errors import InputError
 from gearshift.runtime.space.uniform import DEPTHS, WIDTHS
 from gearshift.settings import same_as, setting
-from gearshift.trainer.dynabert.order import PRUNING
+from gearshift.trainer.dynabert.training_stages import PRUNING
 from gearshift.trainer.learning.sampling import SCHEMES, check_sampling
 from gearshift.trainer.learning.settings import LoopSettings, Pruning, TrainingSettings
 

@@ -14,15 +14,15 @@ from tqdm import tqdm
 
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch, EncodedRows
-from gearshift.trainer.dynabert.order import FINAL, TEACHER, comes_before
 from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.dynabert.training_stages import FINAL, TEACHER, comes_before
 from gearshift.trainer.learning.devices import enough_memory, make_accelerator, smaller_steps
 from gearshift.trainer.learning.distillation import Teacher, distill_loss
 from gearshift.trainer.learning.evaluate import accuracy
 from gearshift.trainer.learning.importance import measure_importance, reorder
 from gearshift.trainer.learning.interrupted import STATE, load_weights, save_weights
 from gearshift.trainer.learning.loop import Constraint, Evaluation, Losses, StagePlan, run_stage
-from gearshift.trainer.learning.objectives import OBJECTIVES, Objective
+from gearshift.trainer.learning.objectives import OBJECTIVES, TaskObjective
 from gearshift.trainer.learning.sampling import Sampler
 from gearshift.trainer.learning.sparsity import Pruner
 from gearshift.trainer.model.checkpoint import Checkpoint
@@ -50,7 +50,7 @@ class Training:
         return self.checkpoint.model
 
     @property
-    def objective(self) -> Objective:
+    def objective(self) -> TaskObjective:
         return OBJECTIVES[self.checkpoint.task]
 
     @property

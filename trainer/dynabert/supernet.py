@@ -29,7 +29,7 @@ from gearshift.runtime.space.space import Space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import subnet_name, uniform_grid, uniform_subnet
 from gearshift.trainer.data.batches import Batch
-from gearshift.trainer.dynabert.order import DEPTH, DISTILLED
+from gearshift.trainer.dynabert.training_stages import DEPTH, DISTILLED
 from gearshift.trainer.learning.distillation import Targets, Teacher, distill_loss
 from gearshift.trainer.learning.importance import measure_importance, reorder
 from gearshift.trainer.learning.objectives import OBJECTIVES

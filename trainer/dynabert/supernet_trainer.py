@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from transformers.trainer_utils import IntervalStrategy
 
 from gearshift.runtime.space.subnet import Subnet
-from gearshift.trainer.dynabert.order import DEPTH
 from gearshift.trainer.dynabert.supernet import Supernet
+from gearshift.trainer.dynabert.training_stages import DEPTH
 from gearshift.trainer.learning.objectives import OBJECTIVES
 
 

@@ -29,10 +29,10 @@ from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet, data_hash
 from gearshift.trainer.dynabert.masked_words import masked_words
-from gearshift.trainer.dynabert.order import DEPTH, DEPTH_ONLY, TEACHER, WIDTH
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.settings_file import SETTINGS_FILE, settings_text, versions
 from gearshift.trainer.dynabert.stages import Training, distil_stage, final_stage, pruner, teacher_stage
+from gearshift.trainer.dynabert.training_stages import DEPTH, DEPTH_ONLY, TEACHER, WIDTH
 from gearshift.trainer.learning.devices import (
     MEASURING,
     conditions,
@@ -45,7 +45,7 @@ from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sparsity import reached
-from gearshift.trainer.model.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_run, save_run
+from gearshift.trainer.model.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_supernet, save_run
 from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.pretrained import find_model
 
@@ -115,7 +115,7 @@ def train_supernet(
         shutil.rmtree(states, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
-    return load_run(out)
+    return load_supernet(out)
 
 
 def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:

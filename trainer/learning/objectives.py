@@ -14,7 +14,7 @@ Metric = Callable[[Sequence[metrics.Array], EncodedRows], float]
 
 
 @dataclass(frozen=True)
-class Objective:
+class TaskObjective:
     """Losses and metrics of a task."""
 
     loss: Callable[[Tensor, Batch], Tensor]
@@ -32,42 +32,42 @@ class Objective:
 
 
 OBJECTIVES = {
-    "classification": Objective(
+    "classification": TaskObjective(
         losses.label_loss,
         losses.label_distillation,
         "accuracy",
         metrics.accuracy,
         others={"macro_f1": metrics.macro_f1, "matthews": metrics.matthews},
     ),
-    "multi-label-classification": Objective(
+    "multi-label-classification": TaskObjective(
         losses.labels_loss,
         losses.labels_distillation,
         "micro_f1",
         metrics.micro_f1,
         others={"macro_f1": metrics.macro_f1_of_several, "exact_match": metrics.all_labels_right},
     ),
-    "regression": Objective(
+    "regression": TaskObjective(
         losses.number_loss,
         losses.number_distillation,
         "spearman",
         metrics.spearman,
         others={"pearson": metrics.pearson},
     ),
-    "token-classification": Objective(
+    "token-classification": TaskObjective(
         losses.token_loss,
         losses.token_distillation,
         "entity_f1",
         metrics.entity_f1,
         others={"precision": metrics.entity_precision, "recall": metrics.entity_recall},
     ),
-    "question-answering": Objective(
+    "question-answering": TaskObjective(
         losses.span_loss,
         losses.span_distillation,
         "answer_f1",
         metrics.answer_f1,
         others={"exact_match": metrics.exact_match},
     ),
-    "embedding": Objective(
+    "embedding": TaskObjective(
         losses.direction_loss,
         losses.vector_distillation,
         "cosine",
@@ -75,4 +75,4 @@ OBJECTIVES = {
         taught=False,
     ),
 }
-"""Objective by task name, as in `runtime.bundle.tasks.TASKS`."""
+"""TaskObjective by task name, as in `runtime.bundle.tasks.TASKS`."""

@@ -232,7 +232,7 @@ def save_tokenizer(checkpoint: Tokenized, target: Path) -> None:
     (target / "tokenizer.json").write_text(checkpoint.tokenizer.to_str(), encoding="utf-8")
 
 
-def load_run(path: Path) -> Run:
+def load_supernet(path: Path) -> Run:
     """Read the supernet in a run directory; raises ModelError if there is none."""
     description = path / SUPERNET
     if not description.is_file():

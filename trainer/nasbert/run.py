@@ -29,7 +29,7 @@ from gearshift.trainer.model.checkpoint import (
     WEIGHTS,
     Checkpoint,
     Run,
-    load_run,
+    load_supernet,
     load_tokenizer,
     save_tokenizer,
 )
@@ -142,11 +142,11 @@ def _accuracies(pool: list[dict[str, Any]]) -> dict[str, float]:
     return {entry["name"]: float(entry["accuracy"]) for entry in pool}
 
 
-READERS: dict[str, Callable[[Path], Run[Any, Any]]] = {MIXED: load_mixed_run, SUPERNET: load_run}
+READERS: dict[str, Callable[[Path], Run[Any, Any]]] = {MIXED: load_mixed_run, SUPERNET: load_supernet}
 """Name of the description in a run directory -> function that reads the run."""
 
 
-def load_any_run(path: Path) -> Run[Any, Any]:
+def load_run(path: Path) -> Run[Any, Any]:
     """Read the supernet or the net of blocks in a run directory; raises ModelError."""
     name = next((name for name in READERS if (path / name).is_file()), SUPERNET)
     return READERS[name](path)

@@ -26,7 +26,7 @@ from gearshift.schema import read_if_whole
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.interrupted import save_note
-from gearshift.trainer.model.checkpoint import SUPERNET, WEIGHTS, Checkpoint, load_checkpoint, load_run
+from gearshift.trainer.model.checkpoint import SUPERNET, WEIGHTS, Checkpoint, load_checkpoint, load_supernet
 from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.nasbert.corpus import Corpus
 from gearshift.trainer.nasbert.scoring import BlockBatch
@@ -66,7 +66,7 @@ class TeacherEncoder:
 def load_teacher(path: Path) -> TeacherEncoder:
     """Load the full net of a run of `gearshift train`, or a Hugging Face encoder; raises ModelError."""
     if (path / SUPERNET).is_file():
-        run = load_run(path)
+        run = load_supernet(path)
         return TeacherEncoder(run.checkpoint, int(run.facts["max_length"]))
     return TeacherEncoder(load_checkpoint(path, task="embedding"), None)
 

@@ -99,11 +99,11 @@ def export(options: argparse.Namespace) -> int:
     """Write a bundle and show the measurements made on the way."""
     from gearshift.export.pipeline import export_bundle
     from gearshift.trainer.model.run_data import read_run_data
-    from gearshift.trainer.nasbert.run import load_any_run
+    from gearshift.trainer.nasbert.run import load_run
 
     if options.checkpoint is not None:
         return _extract(options)
-    run = load_any_run(options.run)
+    run = load_run(options.run)
     data = read_run_data(run, options.data, columns_of(options))
     chosen, portable = _portable(options, run)
     with progress_line() as progress:
@@ -203,9 +203,9 @@ def _spelling_line(spelling: VocabularyReport) -> str:
 def _extract(options: argparse.Namespace) -> int:
     """Write one subnet as a Hugging Face model."""
     from gearshift.export.extract import PRUNED_NOTE, extract_subnet, named_subnet
-    from gearshift.trainer.model.checkpoint import load_run
+    from gearshift.trainer.model.checkpoint import load_supernet
 
-    run, name = load_run(options.run), options.checkpoint
+    run, name = load_supernet(options.run), options.checkpoint
     made = extract_subnet(run, name, named_subnet(run, name), options.output)
     checked = "not loaded here" if made.parity is None else f"within {made.parity:.1e} of the supernet"
     lines = [

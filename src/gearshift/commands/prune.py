@@ -31,11 +31,11 @@ def prune(options: argparse.Namespace) -> int:
     """Prune a supernet and show its subnets."""
     from gearshift.trainer.dynabert.prune import prune_run
     from gearshift.trainer.learning.objectives import OBJECTIVES
-    from gearshift.trainer.model.checkpoint import load_run
+    from gearshift.trainer.model.checkpoint import load_supernet
     from gearshift.trainer.model.run_data import read_run_data
 
     pruning, recovery = Pruning(**given(options, Pruning)), Recovery(**given(options, Recovery))
-    run = load_run(options.run)
+    run = load_supernet(options.run)
     data = read_run_data(run, options.data, columns_of(options))
     pruned = prune_run(run, data, pruning, recovery, options.output)
     metric, zeros = OBJECTIVES[data.task].metric, pruned.facts["sparsity"]

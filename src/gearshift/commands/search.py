@@ -50,7 +50,7 @@ def add(listed: Any) -> None:
 
 def search(options: argparse.Namespace) -> int:
     """Write the block tables and the pool of a supernet, and show the pool."""
-    from gearshift.trainer.model.checkpoint import load_run
+    from gearshift.trainer.model.checkpoint import load_supernet
     from gearshift.trainer.model.run_data import read_run_data
     from gearshift.trainer.search.search import search_run
 
@@ -59,7 +59,7 @@ def search(options: argparse.Namespace) -> int:
         from gearshift.drawing.search import plot_search
 
         check_format(options.plot)
-    run = load_run(options.run)
+    run = load_supernet(options.run)
     data = read_run_data(run, options.data, columns_of(options))
     devices = _devices(options)
     report = search_run(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearshift.runtime.policy.choose import Asked, Choice, choose
+from gearshift.runtime.policy.choose import Asked, Chosen, choose
 from gearshift.runtime.policy.ladder import Candidate, pareto
 from gearshift.runtime.policy.latency_model import Prediction
 from gearshift.runtime.policy.objective import Objective
@@ -53,7 +53,7 @@ def chosen(
     first: int = 0,
     last: int | None = None,
     **others: Any,
-) -> Choice:
+) -> Chosen:
     asked = Asked(slack_ms, first, len(accuracies) - 1 if last is None else last)
     return choose(accuracies, times, asked._replace(**others), objective or Objective())
 

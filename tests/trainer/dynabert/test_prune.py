@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from gearshift.errors import InputError, StorageError
-from gearshift.trainer.dynabert.order import PRUNING
 from gearshift.trainer.dynabert.prune import prune_run
 from gearshift.trainer.dynabert.settings import Recovery
 from gearshift.trainer.dynabert.train import train_supernet
+from gearshift.trainer.dynabert.training_stages import PRUNING
 from gearshift.trainer.learning.settings import Pruning
 from gearshift.trainer.learning.sparsity import prunable, sparsity_of
-from gearshift.trainer.model.checkpoint import Run, load_run
+from gearshift.trainer.model.checkpoint import Run, load_supernet
 from gearshift.trainer.model.elastic import ElasticClassifier
 from tests.trainer.tiny import SETTINGS, make_data
 
@@ -47,12 +47,12 @@ def test_a_training_prunes_in_any_stage_and_keeps_the_zeros(checkpoint_path: Pat
 @pytest.mark.parametrize(("sparsity", "embeddings"), [(0.0, False), (0.3, True), (0.9, False)])
 def test_a_finished_supernet_is_pruned(run_path: Path, tmp_path: Path, sparsity: float, embeddings: bool) -> None:
     pruned = prune_run(
-        load_run(run_path), DATA, Pruning(sparsity, embeddings=embeddings), RECOVERY, tmp_path / "pruned"
+        load_supernet(run_path), DATA, Pruning(sparsity, embeddings=embeddings), RECOVERY, tmp_path / "pruned"
     )
     assert share(pruned, embeddings=embeddings) == pytest.approx(sparsity, abs=0.002)
     assert pruned.facts["sparsity"] == share(pruned, embeddings=embeddings)
     assert pruned.facts["pruning"]["sparsity"] == sparsity
-    dense = load_run(run_path)
+    dense = load_supernet(run_path)
     assert pruned.subnets == dense.subnets and set(pruned.accuracies) == set(dense.accuracies)
     assert not torch.equal(
         weights(pruned)["layers.0.query.bias"], weights(dense)["layers.0.query.bias"]
@@ -83,7 +83,7 @@ GRADUAL = Pruning(0.7, "global", ramp=0.5)
 
 @pytest.fixture(scope="module")
 def whole(run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, tmp_path_factory.mktemp("pruned") / "whole")
+    return prune_run(load_supernet(run_path), DATA, GRADUAL, RECOVERY, tmp_path_factory.mktemp("pruned") / "whole")
 
 
 @pytest.mark.parametrize("stop", [2, 10, 22])  # of 6 steps of a teacher and three subnets each
@@ -93,9 +93,9 @@ def test_an_interrupted_pruning_goes_on_to_the_same_weights(
     with monkeypatch.context() as patched:
         interrupt_at(patched, stop)
         with pytest.raises(Interrupted):
-            prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "again")
+            prune_run(load_supernet(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "again")
     assert not (tmp_path / "again").exists()
-    again = prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "again")
+    again = prune_run(load_supernet(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "again")
     for name, weight in weights(whole).items():
         assert torch.equal(weight, weights(again)[name]), name
 
@@ -103,19 +103,19 @@ def test_an_interrupted_pruning_goes_on_to_the_same_weights(
 def test_a_pruning_of_an_older_version_goes_on_where_newer_settings_are_left_alone(
     run_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "whole")
+    whole = prune_run(load_supernet(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "whole")
     with monkeypatch.context() as patched:
         interrupt_at(patched, 10)
         with pytest.raises(Interrupted):
-            prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "pruned")
+            prune_run(load_supernet(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "pruned")
     description = tmp_path / "pruned.partial" / "training.json"
     older = json.loads(description.read_text())
     del older["recovery"]["hidden_weight"]
     description.write_text(json.dumps(older))
     other = dataclasses.replace(RECOVERY, hidden_weight=0.5)
     with pytest.raises(InputError, match=r"with other settings or rows \(hidden_weight\)"):
-        prune_run(load_run(run_path), DATA, GRADUAL, other, tmp_path / "pruned")
-    again = prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "pruned")
+        prune_run(load_supernet(run_path), DATA, GRADUAL, other, tmp_path / "pruned")
+    again = prune_run(load_supernet(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "pruned")
     for name, weight in weights(whole).items():
         assert torch.equal(weight, weights(again)[name]), name
 
@@ -126,21 +126,21 @@ def test_another_sparsity_does_not_go_on_from_an_interrupted_one(
     with monkeypatch.context() as patched:
         interrupt_at(patched, 10)
         with pytest.raises(Interrupted):
-            prune_run(load_run(run_path), DATA, Pruning(0.3), RECOVERY, tmp_path / "pruned")
+            prune_run(load_supernet(run_path), DATA, Pruning(0.3), RECOVERY, tmp_path / "pruned")
     with pytest.raises(InputError, match="holds an interrupted training with other settings or rows"):
-        prune_run(load_run(run_path), DATA, Pruning(0.4), RECOVERY, tmp_path / "pruned")
+        prune_run(load_supernet(run_path), DATA, Pruning(0.4), RECOVERY, tmp_path / "pruned")
 
 
 def test_a_directory_that_is_no_run_is_not_replaced(run_path: Path, tmp_path: Path) -> None:
     (tmp_path / "photo.jpg").write_text("mine")
     with pytest.raises(StorageError, match=r"not empty and has no supernet\.json"):
-        prune_run(load_run(run_path), DATA, Pruning(0.3), RECOVERY, tmp_path)
+        prune_run(load_supernet(run_path), DATA, Pruning(0.3), RECOVERY, tmp_path)
 
 
 def test_the_run_that_is_pruned_is_not_written_over(run_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in run_path.iterdir()}
     with pytest.raises(StorageError, match="is the input, and would be overwritten; name another output"):
-        prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, run_path)
+        prune_run(load_supernet(run_path), DATA, GRADUAL, RECOVERY, run_path)
     assert {path.name: path.read_bytes() for path in run_path.iterdir()} == before
 
 

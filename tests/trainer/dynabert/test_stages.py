@@ -20,7 +20,7 @@ from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.learning.distillation import Targets, Teacher, distill_loss
 from gearshift.trainer.learning.interrupted import STATE
 from gearshift.trainer.learning.losses import hidden_loss, soft_cross_entropy
-from gearshift.trainer.model.checkpoint import Run, load_run
+from gearshift.trainer.model.checkpoint import Run, load_supernet
 from gearshift.trainer.model.elastic import ElasticClassifier, Output
 from tests.command_line import Command
 from tests.trainer.tasks import make_task_data
@@ -304,5 +304,5 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert (tmp_path / "run.partial" / STATE).is_file() and not (tmp_path / "run").exists()
     assert command(*call, tmp_path / "run").code == 0
-    whole, again = (load_run(tmp_path / name).checkpoint.model.state_dict() for name in ("whole", "run"))
+    whole, again = (load_supernet(tmp_path / name).checkpoint.model.state_dict() for name in ("whole", "run"))
     assert all(torch.equal(whole[name], again[name]) for name in whole)

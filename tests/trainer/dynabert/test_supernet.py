@@ -17,7 +17,7 @@ from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import encode
 from gearshift.trainer.dynabert.supernet import Supernet
 from gearshift.trainer.learning.importance import measure_importance
-from gearshift.trainer.model.checkpoint import load_checkpoint, load_run
+from gearshift.trainer.model.checkpoint import load_checkpoint, load_supernet
 from gearshift.trainer.model.elastic import ElasticClassifier
 from tests.trainer.encoders import ENCODERS, HEADS, answer_of, batch_for, write_model
 from tests.trainer.tiny import LABELS, SHAPE, make_data, random_batch, scatter
@@ -315,7 +315,7 @@ def test_a_saved_supernet_is_a_run_that_export_takes(
     scatter(supernet.model)
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint_path)
     supernet.save(tmp_path / "run", tokenizer, max_length=16, accuracies={"w100-d100": 0.5})
-    run = load_run(tmp_path / "run")
+    run = load_supernet(tmp_path / "run")
     assert (run.subnets, run.accuracies, run.checkpoint.labels) == (supernet.subnets, {"w100-d100": 0.5}, LABELS)
     with torch.no_grad():
         for subnet in run.subnets.values():

@@ -24,7 +24,7 @@ from gearshift.trainer.learning.evaluate import accuracy
 from gearshift.trainer.learning.importance import measure_importance
 from gearshift.trainer.learning.interrupted import STATE
 from gearshift.trainer.learning.losses import hidden_loss, soft_cross_entropy
-from gearshift.trainer.model.checkpoint import POOL, SUPERNET, Run, load_checkpoint, load_run, save_run
+from gearshift.trainer.model.checkpoint import POOL, SUPERNET, Run, load_checkpoint, load_supernet, save_run
 from gearshift.trainer.model.elastic import ElasticClassifier
 from tests.trainer.full_disk import fill_disk, needs_full_device
 from tests.trainer.tiny import LABELS, SETTINGS, SHAPE, make_data, scatter
@@ -121,7 +121,7 @@ def test_a_run_holds_all_that_is_needed_to_export_it(checkpoint_path: Path, tmp_
 
 
 def test_the_accuracies_of_a_run_are_those_of_its_test_rows(uninterrupted: Path) -> None:
-    run = load_run(uninterrupted)
+    run = load_supernet(uninterrupted)
     checkpoint = run.checkpoint
     test = encode(DATA.splits["test"], checkpoint.labels, checkpoint.tokenizer, max_length=SETTINGS.max_length)
     assert run.accuracies == {name: accuracy(checkpoint.model, subnet, test) for name, subnet in run.subnets.items()}
@@ -372,7 +372,7 @@ def test_a_training_goes_on_in_smaller_parts_as_is_advised_where_memory_ran_out(
     assert finished.is_file()
     train_supernet(checkpoint_path, DATA, changed(micro_batch=3), tmp_path / "run")
     assert forwards.count < 4 * (FORWARDS - STARTS["width"])  # the teacher was not trained again
-    assert load_run(tmp_path / "run").facts["settings"]["micro_batch"] == 3
+    assert load_supernet(tmp_path / "run").facts["settings"]["micro_batch"] == 3
 
 
 @pytest.mark.parametrize("file", ["training.json", "after-teacher.safetensors", STATE])
@@ -423,7 +423,7 @@ def test_a_classifier_of_the_same_labels_needs_no_teacher_stage(
     settings = changed(teacher_epochs=0, width_epochs=0, depth_epochs=0)
     run = train_supernet(uninterrupted, DATA, settings, tmp_path / "run")
     assert forwards.count == 2 + 12  # ranking and measuring
-    assert run.accuracies["w100-d100"] == load_run(uninterrupted).accuracies["w100-d100"]
+    assert run.accuracies["w100-d100"] == load_supernet(uninterrupted).accuracies["w100-d100"]
 
 
 BAD: list[tuple[dict[str, Any], DataSet, type[Exception], str]] = [
@@ -484,7 +484,7 @@ def test_a_full_disk_keeps_the_old_run_and_what_was_reached(
         train_supernet(checkpoint_path, DATA, SETTINGS, out)
     monkeypatch.undo()
     assert contents(out) == old
-    assert isinstance(load_run(out), Run)
+    assert isinstance(load_supernet(out), Run)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"run", "run.partial"}
     train_supernet(checkpoint_path, DATA, SETTINGS, out)

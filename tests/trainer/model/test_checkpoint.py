@@ -12,7 +12,7 @@ import transformers
 
 from gearshift.errors import ModelError, StorageError
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.trainer.model.checkpoint import POOL, SUPERNET, Checkpoint, Run, load_checkpoint, load_run, save_run
+from gearshift.trainer.model.checkpoint import POOL, SUPERNET, Checkpoint, Run, load_checkpoint, load_supernet, save_run
 from tests.trainer.full_disk import fill_disk, needs_full_device
 from tests.trainer.tiny import LABELS, SHAPE, random_batch, scatter
 
@@ -33,7 +33,7 @@ def checkpoint(checkpoint_path: Path) -> Checkpoint:
 @pytest.fixture
 def run(checkpoint: Checkpoint, tmp_path: Path) -> Run:
     save_run(tmp_path / "run", checkpoint, subnets=GRID, accuracies=ACCURACIES, facts=FACTS)
-    return load_run(tmp_path / "run")
+    return load_supernet(tmp_path / "run")
 
 
 def logits_of(checkpoint: Checkpoint) -> torch.Tensor:
@@ -102,15 +102,15 @@ def test_the_pool_file_names_every_subnet_with_its_size(run: Run) -> None:
 def test_data_that_went_away_is_not_named(run: Run, tmp_path: Path) -> None:
     assert run.data_path is None
     edit_json(run.path / SUPERNET, lambda raw: raw.update(data=str(tmp_path)))
-    assert load_run(run.path).data_path == tmp_path
+    assert load_supernet(run.path).data_path == tmp_path
     edit_json(run.path / SUPERNET, lambda raw: raw.update(data=str(tmp_path / "gone")))
-    assert load_run(run.path).data_path is None
+    assert load_supernet(run.path).data_path is None
 
 
 def test_a_run_can_be_written_over_itself(run: Run) -> None:
     before = logits_of(run.checkpoint)
     save_run(run.path, run.checkpoint, subnets=GRID, accuracies=ACCURACIES, facts=FACTS)
-    assert torch.equal(logits_of(load_run(run.path).checkpoint), before)
+    assert torch.equal(logits_of(load_supernet(run.path).checkpoint), before)
 
 
 def test_a_directory_of_somebody_else_is_not_replaced(checkpoint: Checkpoint, tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_a_run_that_is_none_is_one_line(run: Run, name: str, content: str | None
     if content is not None:
         (run.path / name).write_text(content)
     with pytest.raises(ModelError, match=message) as raised:
-        load_run(run.path)
+        load_supernet(run.path)
     assert "\n" not in str(raised.value)
 
 
@@ -312,8 +312,8 @@ def test_a_head_for_one_label_is_none_for_several_nor_the_other_way(checkpoint: 
     other = load_checkpoint(tmp_path / one, LABELS, task=several)
     assert not other.has_classifier
     save_run(tmp_path / several, other, subnets=GRID, accuracies={}, facts=FACTS)
-    assert load_run(tmp_path / several).checkpoint.has_classifier
+    assert load_supernet(tmp_path / several).checkpoint.has_classifier
     back = load_checkpoint(tmp_path / several, LABELS, task=one)
     assert not back.has_classifier
     save_run(tmp_path / "back", back, subnets=GRID, accuracies={}, facts=FACTS)
-    assert load_run(tmp_path / "back").checkpoint.has_classifier
+    assert load_supernet(tmp_path / "back").checkpoint.has_classifier

@@ -10,7 +10,7 @@ import transformers
 from gearshift.errors import ModelError
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.trainer.model.checkpoint import load_checkpoint, load_run, save_run
+from gearshift.trainer.model.checkpoint import load_checkpoint, load_supernet, save_run
 from gearshift.trainer.model.huggingface import POOLING, load_model, read_config, read_pooling, shape_of
 from gearshift.trainer.model.names import ARCHITECTURES
 from tests.trainer.encoders import (
@@ -60,7 +60,7 @@ def test_a_run_of_it_is_a_checkpoint_that_transformers_loads(
     assert not report["unexpected_keys"]
     assert not report["mismatched_keys"]
     assert all("pooler" in name for name in report["missing_keys"])  # which an embedding does not use
-    back = load_run(tmp_path / "run").checkpoint
+    back = load_supernet(tmp_path / "run").checkpoint
     assert (back.task, back.labels, back.model.head) == (head.task, labels, checkpoint.model.head)
     batch = batch_for(theirs, checkpoint.model.shape, [5, 17])
     real = batch.attention_mask.bool() if TASKS[head.task].per_token else ...

@@ -16,7 +16,7 @@ from gearshift.trainer.data.batches import encode
 from gearshift.trainer.data.splits import Origin
 from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.model.checkpoint import Run
-from gearshift.trainer.nasbert.run import MixedRun, load_any_run, load_mixed_run
+from gearshift.trainer.nasbert.run import MixedRun, load_mixed_run, load_run
 from gearshift.trainer.nasbert.teacher import TeacherEncoder
 from gearshift.trainer.nasbert.train import train_net
 from gearshift.trainer.nasbert.tune import TeacherLogits, tune_net
@@ -58,11 +58,11 @@ def test_a_net_learns_the_task_and_is_read_again(net: MixedRun, run: Run, tmp_pa
     assert tuned.accuracies[SUBNET.name] > 0.6  # a third by chance
     assert tuned.checkpoint.labels == LABELS and tuned.checkpoint.task == "classification"
     assert tuned.facts["net"]["dev_loss"] == net.facts["dev_loss"]
-    again = load_any_run(tuned.path)
+    again = load_run(tuned.path)
     assert isinstance(again, MixedRun) and again.accuracies == tuned.accuracies
     mine, its = (one.checkpoint.model.state_dict() for one in (again, tuned))
     assert all(torch.equal(mine[name], tensor) for name, tensor in its.items())
-    assert isinstance(load_any_run(run.path), Run)
+    assert isinstance(load_run(run.path), Run)
 
 
 @pytest.mark.parametrize("name", ["glue/rte", "hub:owner/name"])

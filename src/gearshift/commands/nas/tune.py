@@ -29,12 +29,12 @@ def add(listed: Any) -> None:
 def tune(options: argparse.Namespace) -> int:
     """Tune a net and show its accuracy."""
     from gearshift.trainer.learning.objectives import OBJECTIVES
-    from gearshift.trainer.model.checkpoint import load_run
+    from gearshift.trainer.model.checkpoint import load_supernet
     from gearshift.trainer.nasbert.run import load_mixed_run
     from gearshift.trainer.nasbert.tune import tune_net
 
     data = read_task_data(options, options.data, options.task)
-    teacher = None if options.teacher is None else load_run(options.teacher)
+    teacher = None if options.teacher is None else load_supernet(options.teacher)
     settings = TuneSettings(**given(options, TuneSettings))
     net = load_mixed_run(options.net)
     run = tune_net(net, teacher, data, settings, options.output)
