@@ -3,7 +3,7 @@
     python -m benchmarks.serving.policies            measure with the committed settings
     python -m benchmarks.serving.policies --tune     choose the settings anew, on seeds of their own
 
-Latencies are those measured by benchmarks.graph.elastic, accuracies those of benchmarks/pools.json.
+Latencies are those measured by benchmarks.graph.elastic, accuracies those of benchmarks/serving/pools.json.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import numpy as np
 from gearshift.device_profiles import Fingerprint, OperatorCosts
 from gearshift.device_profiles.latency_table import CPU_PROVIDER, LatencyTable
 from gearshift.runtime.bench.contention import Contention
+from gearshift.runtime.bench.gaps import GapEffect
 from gearshift.runtime.bench.stage_latency import PERCENTILES, StageLatency
-from gearshift.runtime.bench.stopwatch import GapEffect
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import PoolEntry
 from gearshift.runtime.sensors.memory import Memory

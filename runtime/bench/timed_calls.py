@@ -14,10 +14,11 @@ import numpy as np
 
 from gearshift.runtime.bench.choices import Switches, designed_choices, random_choices
 from gearshift.runtime.bench.contention import Contention
+from gearshift.runtime.bench.gaps import GapEffect, gap_effects
 from gearshift.runtime.bench.plan import CHECKED, Plan, threads_text
 from gearshift.runtime.bench.result import Checked, Conditions, Measured
 from gearshift.runtime.bench.stage_latency import PERCENTILES, fit_stage_latency
-from gearshift.runtime.bench.stopwatch import GapEffect, Sample, Stopwatch, gap_effects
+from gearshift.runtime.bench.stopwatch import Sample, Stopwatch
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.opened import Opened, random_inputs
 from gearshift.runtime.inference.session import ElasticSession

@@ -55,7 +55,7 @@ class Settings(LoopSettings):
     # DynaBERT's 2e-5 suits BERT-base; the small MiniLM needs more.
     teacher_lr: float = setting(1e-4, "peak learning rate of the teacher stage")
     head_lr_factor: float = setting(
-        20, "learning rate of the task head, which is new, / that of the encoder, in the teacher stage"
+        20, "learning rate of the (new) task head as a multiple of the encoder's, in the teacher stage"
     )
     width_lr: float = setting(1e-4, "peak learning rate of the width stage")
     depth_lr: float = setting(1e-4, "peak learning rate of both stages with depths")

@@ -1,4 +1,4 @@
-"""Rank heads and FFN neurons by the loss of the task without them, and put the important ones first."""
+"""Rank heads and FFN neurons by a first-order estimate of the loss without them, and put the important ones first."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.runtime.bench.stopwatch import GAPS_S, MOST_CALLS, gap_effects
+from gearshift.runtime.bench.gaps import GAPS_S, MOST_CALLS, gap_effects
 from gearshift.runtime.sensors.memory import Memory, read_memory
 
 
