@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Only missing pieces are installed: the stamp is older than what decides the installation.
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-all test-arm64 test-browser check bench bench-engine soak clean
+.PHONY: setup demo test test-index test-all test-arm64 test-browser check bench bench-engine soak clean
 
 setup: $(STAMP)
 
@@ -22,7 +22,11 @@ demo: $(STAMP)
 SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not slow and not arm64 and not browser'
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not slow and not index and not arm64 and not browser'
+
+# What a device gets from the wheel, and other versions of packages: installs them, so it needs a package index.
+test-index: $(STAMP)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m index
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not arm64 and not browser'

@@ -1,4 +1,4 @@
-"""Where results go: what was measured as JSON, and the table of it as Markdown, under one name."""
+"""Storage of results: measurements as JSON, and a table of them as Markdown, under one name."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def save(name: str, facts: Mapping[str, object], lines: Sequence[str]) -> None:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table."""
+    """Return the lines of a table."""
     return ["| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows]]

@@ -1,4 +1,4 @@
-"""What a device can do: its fingerprint, and the latencies that were measured on it."""
+"""Device profiles: the fingerprint of a device, and the latencies measured on it."""
 
 from gearshift.device_profiles.fingerprint import Fingerprint as Fingerprint
 from gearshift.device_profiles.fingerprint import read_fingerprint as read_fingerprint

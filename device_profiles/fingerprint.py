@@ -1,7 +1,8 @@
-"""Which device this is: the facts that decide how fast a model runs on it.
+"""Fingerprint of a device: the facts that decide how fast a model runs on it.
 
-On Linux they come from /proc and /sys. Elsewhere the `platform` module gives the model and the machine,
-and what it does not know stays unknown. A missing file is never an error.
+On Linux they are read from /proc and /sys. Elsewhere the `platform` module gives the CPU model and the machine, and the
+rest stays unknown.
+A missing file is never an error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ FEATURES = (
     *("sse4_1", "avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"),  # x86
     *("neon", "asimd", "asimddp", "i8mm", "sve", "bf16"),  # ARM
 )
-"""Instruction sets that inference kernels choose by, as /proc/cpuinfo spells them."""
+"""Instruction sets by which inference kernels are chosen, spelled as in /proc/cpuinfo."""
 
 UNKNOWN = "unknown"
 
@@ -42,36 +43,36 @@ _ARM_PARTS = {
     "0xd49": "Neoverse-N2",
     "0xd4f": "Neoverse-V2",
 }
-"""'CPU part' of cores designed by Arm Limited, numbered as in their technical reference manuals."""
+"""'CPU part' of cores designed by Arm Limited -> name, as in their technical reference manuals."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """One device, as far as it matters for speed."""
+    """A device, described by what matters for speed."""
 
     cpu_model: str
     cpu_features: tuple[str, ...]
-    """Those of `FEATURES` that the CPU has, sorted; empty where they cannot be read."""
+    """Members of `FEATURES` that the CPU has, sorted; empty if they cannot be read."""
     cores: int
     """Logical CPUs of the machine; a container or an affinity mask may allow fewer."""
     memory_mb: int | None
-    """All memory of the machine, in 10^6 bytes."""
+    """Total memory of the machine, in 10^6 bytes."""
     machine: str
-    """`x86_64` or `aarch64`, whatever the system calls it."""
+    """`x86_64` or `aarch64`, whatever name the system uses."""
     system: str
     """`Linux`, `Darwin` or `Windows`."""
     governor: str | None
     """Frequency governor of the first CPU, such as `performance` or `powersave`."""
     versions: dict[str, str]
-    """Versions of the libraries that run the model, as the caller knows them."""
+    """Versions of the libraries that run the model, given by the caller."""
     emulator: str | None = None
-    """The program that plays this CPU on another, such as `qemu`: then no time means anything."""
+    """Program that emulates this CPU on another, such as `qemu`: measured times are then meaningless."""
 
     @property
     def key(self) -> str:
-        """Twelve hexadecimal digits that are equal for devices of equal speed.
+        """Twelve hexadecimal digits, equal for devices of equal speed.
 
-        Memory and library versions do not count: they decide what fits and what was measured with.
+        Memory and library versions do not count: memory decides what fits, versions what a measurement was made with.
         """
         decides = [self.cpu_model, self.cpu_features, self.cores, self.machine, self.system, self.governor]
         if self.emulator is not None:
@@ -80,12 +81,12 @@ class Fingerprint:
 
     @property
     def int8_dot_product(self) -> bool:
-        """Whether the CPU multiplies and adds int8 in one instruction: int8 gains less without, and on x86 the
+        """Whether the CPU multiplies and adds int8 in one instruction. Without it int8 gains less, and on x86 the
         products of full-range int8 weights can saturate."""
         return bool({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"}.intersection(self.cpu_features))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         facts = {
             **vars(self),
             "cpu_features": list(self.cpu_features),
@@ -97,7 +98,7 @@ class Fingerprint:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Fingerprint:
-        """The fingerprint that `to_dict` wrote; raises ProfileError where a field is missing or wrong."""
+        """Read the fingerprint that `to_dict` wrote; raise ProfileError if a field is missing or wrong."""
         return cls(
             cpu_model=_field(raw, "cpu_model", str),
             cpu_features=tuple(str(feature) for feature in _field(raw, "cpu_features", list)),
@@ -112,9 +113,10 @@ class Fingerprint:
 
 
 def read_fingerprint(versions: Mapping[str, str], *, root: Path = Path("/")) -> Fingerprint:
-    """The fingerprint of this machine.
+    """Read the fingerprint of this machine.
 
-    `versions` names the libraries that the caller runs models with; `root` is where /proc and /sys are.
+    `versions`: versions by name of the libraries that the caller runs models with. `root`: directory that holds proc
+    and sys.
     """
     processors = _processors(_text(root / "proc/cpuinfo"))
     words = {word for entry in processors for word in _words(entry)}
@@ -132,8 +134,8 @@ def read_fingerprint(versions: Mapping[str, str], *, root: Path = Path("/")) -> 
 
 
 def _emulator(processors: list[dict[str, str]], root: Path) -> str | None:
-    """The emulator that plays this CPU, where one can be seen."""
-    try:  # qemu shows a program its own files under /proc/self, and forgets this name of them
+    """Return the emulator of this CPU; None if no sign of one is found."""
+    try:  # qemu hides itself under /proc/self, but not under this second name of the same files
         program = (root / "proc/thread-self/exe").readlink().name
     except OSError:
         program = ""
@@ -151,7 +153,7 @@ def _field(raw: Mapping[str, Any], name: str, expected: type, *others: None) -> 
 
 
 def _text(path: Path) -> str:
-    """What the file holds; empty where it cannot be read."""
+    """Return the content of a file; empty if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -159,7 +161,7 @@ def _text(path: Path) -> str:
 
 
 def _processors(cpuinfo: str) -> list[dict[str, str]]:
-    """/proc/cpuinfo as it is laid out: one group of `name : value` lines for each CPU, then of the board."""
+    """Parse /proc/cpuinfo: a group of `name : value` lines for each CPU, followed by one for the board."""
     groups = []
     for block in cpuinfo.split("\n\n"):
         pairs = (line.partition(":") for line in block.splitlines() if ":" in line)

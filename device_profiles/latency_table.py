@@ -1,4 +1,4 @@
-"""What one bundle costs on one device."""
+"""Latency table of a bundle on a device, and the interpolation between its lengths."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ CPU_PROVIDER = "CPUExecutionProvider"
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """What one bundle costs on one device, at one precision, provider and number of threads.
+    """Measured latencies of one bundle on one device, at one precision, provider and number of threads.
 
-    Raises ProfileError where a number is missing, not positive or not finite.
+    Raises ProfileError if a number is missing, not positive or not finite.
     """
 
     bundle_hash: str
-    """sha256 of the bundle's manifest."""
+    """SHA-256 of the bundle's manifest."""
     precision: str
     provider: str
-    """As ONNX Runtime names it, such as `CPUExecutionProvider`."""
+    """Execution provider by its ONNX Runtime name, such as `CPUExecutionProvider`."""
     threads: int
     lengths: tuple[int, ...]
-    """Tokens of the texts that were timed, ascending."""
+    """Lengths of the timed texts in tokens, ascending."""
     median_ms: dict[str, tuple[float, ...]]
-    """Subnet name -> median latency of one call, one value per length."""
+    """Subnet name -> median latency of a call in ms, one value per length."""
     p95_ms: dict[str, tuple[float, ...]]
-    """Subnet name -> 95th percentile of the same calls."""
+    """Subnet name -> 95th percentile of the same calls in ms."""
     runs: int
-    """Timed calls behind each value, warm-up not counted."""
+    """Number of timed calls behind each value, without warm-up."""
     method: str
-    """How it was timed: batch, warm-up, order, clock."""
+    """Method of timing: batch, warm-up, order, clock."""
     date: str
-    """When, in ISO 8601."""
+    """Date of the measurement, in ISO 8601."""
 
     def __post_init__(self) -> None:
         for name in ("bundle_hash", "precision", "provider", "method", "date"):
@@ -63,7 +63,7 @@ class LatencyTable:
                 _check_latencies(f"{name} of {subnet}", values, len(lengths))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {
             **vars(self),
             "lengths": list(self.lengths),
@@ -73,7 +73,7 @@ class LatencyTable:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> LatencyTable:
-        """The table that `to_dict` wrote; raises ProfileError."""
+        """Read the table that `to_dict` wrote; raises ProfileError."""
         check_names("latency table", raw, set(cls.__dataclass_fields__))
         return cls(
             **{
@@ -96,20 +96,21 @@ def _columns(what: str, raw: object) -> dict[str, tuple[Any, ...]]:
 
 
 def predict(table: LatencyTable, name: str, length: int, batch: int = 1) -> float:
-    """Median time in ms of a subnet on the unloaded device, for texts padded to `length` tokens."""
+    """Return the median time in ms of a subnet on the unloaded device, for `batch` texts padded to `length` tokens."""
     return batch * time_at(table.lengths, table.median_ms[name], length)
 
 
 def time_at(lengths: tuple[int, ...], times: tuple[float, ...], length: int) -> float:
-    """Time of a whole call by `interpolate`: no text takes less than the shortest that was measured."""
+    """Return the time of a whole call by `interpolate`, but never less than the time of the shortest measured
+    length."""
     return max(interpolate(lengths, times, length), times[0])
 
 
 def interpolate(lengths: tuple[int, ...], times: tuple[float, ...], length: int) -> float:
-    """Time of a part of a call: straight lines between the measured lengths, at these exactly what was measured.
+    """Return the time of a part of a call, by linear interpolation between the measured lengths.
 
-    Below the shortest the time is that of the shortest. Beyond the longest the last line goes on where it rises; with
-    one measured length, longer texts cost in proportion.
+    Below the shortest length the time is constant. Beyond the longest the last segment is extended if it rises.
+    With a single measured length, the time of longer texts is proportional to their length.
     """
     if length <= lengths[0]:
         return times[0]

@@ -1,4 +1,4 @@
-"""What single operators cost on a device: the part of a profile that is good for any bundle."""
+"""Costs of single operators on a device: the part of a profile that applies to any bundle."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from gearshift.device_profiles.checks import check_date, check_names, mapping, r
 from gearshift.number_checks import is_finite, is_whole
 
 ANY = "*"
-"""Kind whose costs stand in for those of an operator that was never seen."""
+"""Kind whose costs stand in for operators that were never measured."""
 
 
 @dataclass(frozen=True)
 class Operator:
-    """One execution of an operator: what it computes, and what it moves."""
+    """An execution of an operator: the arithmetic it does and the data it moves."""
 
     kind: str
-    """As ONNX names it, such as `MatMul` or `QAttention`."""
+    """Operator type by its ONNX name, such as `MatMul` or `QAttention`."""
     macs: int = 0
     """Multiply-accumulates of its matrix products."""
     weights: int = 0
-    """Numbers of its constant matrices."""
+    """Count of elements of its constant matrices."""
     values: int = 0
-    """Numbers that it reads and writes besides."""
+    """Count of the other elements that it reads and writes."""
     scores: int = 0
-    """Numbers that go through a softmax."""
+    """Count of elements that go through a softmax."""
 
     @property
     def amounts(self) -> tuple[float, ...]:
-        """What costs are given for: one call, and millions of macs, weights, values and scores."""
+        """Amounts that costs refer to: one call, and millions of MACs, weights, values and scores."""
         return (1.0, self.macs / 1e6, self.weights / 1e6, self.values / 1e6, self.scores / 1e6)
 
 
@@ -40,25 +40,26 @@ AMOUNTS = ("call", "macs", "weights", "values", "scores")
 
 @dataclass(frozen=True)
 class OperatorCosts:
-    """Microseconds of every kind of operator at one precision, provider and number of threads, batch 1.
+    """Costs in microseconds of each kind of operator, at one precision, provider and number of threads, for batch 1.
 
-    The time of an operator is a sum over its `amounts`, each with a rate of its own that is not negative: a linear
-    form of the roofline (Williams, Waterman and Patterson 2009), in which arithmetic and traffic add up instead of
-    hiding each other. Raises ProfileError where a number cannot be one.
+    The time of an operator is a sum over its `amounts`, each with its own non-negative rate. It is a linear form of the
+    roofline (Williams, Waterman and Patterson 2009): arithmetic and memory traffic add up instead of overlapping.
+    Raises ProfileError for impossible numbers.
     """
 
     precision: str
     provider: str
     threads: int
     microseconds: Mapping[str, tuple[float, ...]]
-    """Kind -> of a call, and of a million macs, weights, values and scores."""
+    """Kind -> microseconds of a call, and of a million MACs, weights, values and scores."""
     between_us: float
-    """Added for each operator: what it costs to get from one to the next, less what tracing added to each."""
+    """Microseconds added for each operator: the cost of getting from one to the next, less the overhead of tracing on
+    each."""
     error_median: float | None
     error_p95: float | None
-    """|summed / measured - 1| of whole calls of a bundle that had no part in the costs; None where none was at hand."""
+    """|summed / measured - 1| of whole calls of a bundle that the costs were not fitted to; None if there was none."""
     shapes: int
-    """Different operators and shapes behind the costs."""
+    """Number of distinct operators and shapes behind the costs."""
     method: str
     date: str
 
@@ -74,13 +75,13 @@ class OperatorCosts:
             value = getattr(self, name)
             require(value is None or is_finite(value), f"operators: {name}: expected a number or null, found {value!r}")
         check_date(self.date)
-        require(ANY in self.microseconds, f"operators: expected costs of {ANY!r}, for those that were never seen")
+        require(ANY in self.microseconds, f"operators: expected costs of {ANY!r}, for kinds never measured")
         for kind, costs in self.microseconds.items():
             usable = len(costs) == len(AMOUNTS) and all(is_finite(cost) and cost >= 0 for cost in costs)
             require(usable, f"operators: {kind}: expected {len(AMOUNTS)} numbers from 0 on, found {list(costs)}")
 
     def predict_ms(self, operators: Iterable[Operator]) -> float:
-        """Milliseconds of one call that executes these operators, one after another."""
+        """Return the milliseconds of a call that executes these operators one after another."""
         total = 0.0
         for operator in operators:
             costs = self.microseconds.get(operator.kind, self.microseconds[ANY])
@@ -89,16 +90,16 @@ class OperatorCosts:
         return total / 1e3
 
     def unknown(self, operators: Iterable[Operator]) -> set[str]:
-        """Kinds among these that were never seen, so that ANY stands in for them."""
+        """Return the kinds that were never measured, for which ANY stands in."""
         return {operator.kind for operator in operators} - self.microseconds.keys()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {**vars(self), "microseconds": {kind: list(costs) for kind, costs in self.microseconds.items()}}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> OperatorCosts:
-        """The costs that `to_dict` wrote; raises ProfileError."""
+        """Read the costs that `to_dict` wrote; raises ProfileError."""
         check_names("operators", raw, set(cls.__dataclass_fields__))
         kinds = mapping("operators: microseconds", raw["microseconds"])
         return cls(**{**raw, "microseconds": {kind: tuple(costs) for kind, costs in kinds.items()}})

@@ -1,4 +1,4 @@
-"""A device, what was measured on it, and the JSON file that keeps it."""
+"""Device profile: a device, its measurements, and the JSON file that stores them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ SCHEMA = Schema(version=2, advice="measure the device again", error=ProfileError
 
 @dataclass(frozen=True)
 class DeviceProfile:
-    """A device, and what was measured on it."""
+    """A device and the measurements made on it."""
 
     device: Fingerprint
     estimated: bool
-    """True where the figures were not measured on this very device."""
+    """Whether the figures were estimated instead of measured on this very device."""
     tables: tuple[LatencyTable, ...]
-    """What single bundles cost here."""
+    """Latency tables of single bundles on this device."""
     operators: tuple[OperatorCosts, ...] = ()
-    """What any bundle costs here, less exactly."""
+    """Operator costs on this device, for any bundle: less exact than a table."""
 
     def __post_init__(self) -> None:
         keys = [(t.bundle_hash, t.precision, t.threads, t.provider) for t in self.tables]
@@ -48,18 +48,18 @@ class DeviceProfile:
     def table_for(
         self, bundle_hash: str, precision: str, threads: int, *, provider: str = CPU_PROVIDER
     ) -> LatencyTable | None:
-        """The table of that bundle under those conditions, if there is one."""
+        """Return the latency table of a bundle under these conditions; None if there is none."""
         wanted = (bundle_hash, precision, threads, provider)
         found = (t for t in self.tables if (t.bundle_hash, t.precision, t.threads, t.provider) == wanted)
         return next(found, None)
 
     def operators_for(self, precision: str, threads: int, *, provider: str = CPU_PROVIDER) -> OperatorCosts | None:
-        """The costs of operators under those conditions, if there are any."""
+        """Return the operator costs under these conditions; None if there are none."""
         wanted = (precision, threads, provider)
         return next((o for o in self.operators if (o.precision, o.threads, o.provider) == wanted), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {
             "schema_version": SCHEMA.version,
             "device": self.device.to_dict(),
@@ -70,7 +70,7 @@ class DeviceProfile:
 
     @classmethod
     def from_fields(cls, raw: Mapping[str, Any]) -> DeviceProfile:
-        """The profile of the fields that `to_dict` wrote, but for the version; raises ProfileError."""
+        """Read a profile from the fields that `to_dict` wrote, without the version; raises ProfileError."""
         check_names("profile", raw, set(cls.__dataclass_fields__))
         require(
             isinstance(raw["estimated"], bool),
@@ -86,12 +86,12 @@ class DeviceProfile:
 
 
 def load_profile(path: Path) -> DeviceProfile:
-    """Read a profile file; raises ProfileError, which names the file, where it cannot be used."""
+    """Read a profile file; raise ProfileError, which names the file, if it cannot be used."""
     return SCHEMA.read(path, DeviceProfile.from_fields)
 
 
 def save_profile(path: Path, profile: DeviceProfile) -> None:
-    """Write a profile whole or not at all; raises ProfileError and leaves the old file where it cannot."""
+    """Write a profile file atomically. If that fails, raise ProfileError and keep the old file."""
     content = json.dumps(profile.to_dict(), indent=1, allow_nan=False) + "\n"
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:

@@ -1,4 +1,4 @@
-"""Sentence embeddings of many sizes, distilled from your own encoder on plain text: no labels are needed.
+"""Sentence embeddings with many subnets, distilled from your own encoder on plain text: no labels are needed.
 
     python -m examples.embed_plain_text MODEL TEXTS.txt RUN
 
@@ -19,11 +19,11 @@ from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.model.pretrained import find_model
 
 PAIR = ("the lights are off", "somebody turned off the lights")
-"""Two texts whose likeness every size is asked for."""
+"""Two texts whose similarity is computed with every subnet."""
 
 
 def main(model: str, texts: str, run_path: str) -> None:
-    """Distil, and compare two texts with every size."""
+    """Distil, and compare two texts with every subnet."""
     settings = Settings(width_epochs=1, depth_epochs=1, max_length=32)
     run = train_supernet(find_model(model), read_data(texts, task="embedding"), settings, run_path)
     checkpoint = run.checkpoint
@@ -32,7 +32,7 @@ def main(model: str, texts: str, run_path: str) -> None:
     for name, subnet in run.subnets.items():
         with torch.no_grad():
             one, other = checkpoint.model.eval()(batch, subnet).logits
-        kept = f"cosine with the model that was brought {run.accuracies[name]:.3f}"
+        kept = f"cosine with the original model {run.accuracies[name]:.3f}"
         print(f"{name}  {kept}  the two texts {float(one @ other):.3f}")
 
 

@@ -1,4 +1,4 @@
-"""One size of a supernet as an ordinary Hugging Face model, to go on with in any tool that knows those.
+"""Extract a subnet of a supernet as an ordinary Hugging Face model, for use in any tool that reads those.
 
     python -m examples.extract_subnet RUN w050-d050 DIRECTORY
 

@@ -1,4 +1,4 @@
-"""A supernet in a training loop of your own: nothing of it but the lines that name `supernet` is new.
+"""A supernet in a training loop of your own: only the lines that name `supernet` are new.
 
     python -m examples.own_loop MODEL ROWS.jsonl RUN
 
@@ -24,7 +24,7 @@ MAX_LENGTH = 64
 
 
 def main(model_path: str, rows_path: str, run_path: str) -> None:
-    """Convert, rank, distil widths and then all sizes, save."""
+    """Convert, rank, distil widths and then all subnets, save."""
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_pretrained(model_path)
     tokenizer = AutoTokenizer.from_pretrained(model_path)

@@ -1,4 +1,4 @@
-"""What `gearshift train` does, from Python: DynaBERT's stages on a folder of data.
+"""Train a supernet from Python, as `gearshift train` does: DynaBERT's stages on a folder of data.
 
     python -m examples.train_from_python MODEL DATA RUN [SETTINGS.toml]
 
@@ -18,7 +18,7 @@ from gearshift.trainer.model.pretrained import find_model
 
 
 def main(model: str, data_path: str, run_path: str, settings_path: str = "") -> None:
-    """Train, and show what every size is worth."""
+    """Train, and show the accuracy of every subnet."""
     settings = read_settings(Path(settings_path)) if settings_path else Settings(augment=2, evaluate_every=0.5)
     data = read_data(data_path)
     run = train_supernet(find_model(model), data, settings, run_path)

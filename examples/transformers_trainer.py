@@ -22,7 +22,7 @@ MAX_LENGTH = 64
 
 
 def main(model_path: str, rows_path: str, run_path: str) -> None:
-    """Convert, train with the class in place of `Trainer`, evaluate every size, save."""
+    """Convert, train with the class in place of `Trainer`, evaluate every subnet, save."""
     tokenizer = AutoTokenizer.from_pretrained(model_path)
     rows = [json.loads(line) for line in Path(rows_path).read_text(encoding="utf-8").splitlines()]
     encoded: list[Any] = [

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from gearshift.extras import require
 
-require("export")
+require("export", "onnx")  # a bundle is trimmed without torch
 
 if TYPE_CHECKING:
     from gearshift.export.pipeline import export_bundle as export_bundle

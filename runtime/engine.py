@@ -52,7 +52,7 @@ class Engine(EngineState):
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         opened = loaded.opened
-        accuracies = {name: entry.accuracy for name, entry in opened.bundle.gears(opened.session.precision).items()}
+        accuracies = {name: entry.accuracy for name, entry in opened.bundle.entries(opened.session.precision).items()}
         dan = None if opened.bundle.dan is None else opened.bundle.dan.name
         cpus = max(1.0, effective_cpus() / opened.session.threads)
         controller, metrics = Controller(accuracies, loaded.table, objective, cpus=cpus, dan=dan), Metrics(accuracies)

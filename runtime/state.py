@@ -21,7 +21,7 @@ class EngineState:
     def __init__(self, loaded: Loaded, controller: Controller, metrics: Metrics, answering: Answering) -> None:
         self._opened, self._table = loaded.opened, loaded.table
         self._controller, self._metrics, self._answering = controller, metrics, answering
-        self._entries = self.bundle.gears(self.precision)
+        self._entries = self.bundle.entries(self.precision)
 
     @property
     def objective(self) -> Objective:

@@ -1,4 +1,4 @@
-"""The jobs of `benchmarks.blocks.nas`, those of most worth first, each made as soon as what it needs is there."""
+"""Jobs of `benchmarks.blocks.nas`, the most valuable first, each run as soon as its requirements are met."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ RANDOM = 200
 
 @dataclass(frozen=True)
 class Job:
-    """Something that is made once and leaves figures."""
+    """A task that runs once and leaves figures."""
 
     name: str
     kind: str
     """`search`, `net`, `tune` or `shared`."""
     needs: tuple[str, ...]
     make: Callable[..., dict[str, Any]]
-    """Gives the figures of a bench and what is `given`."""
+    """Function from a bench and the arguments in `given` to the figures."""
     given: tuple[Any, ...] = ()
 
 
 def all_jobs() -> list[Job]:
-    """Every job, those that matter most first; each behind those that it needs."""
+    """Return every job, those that matter most first; each after those that it needs."""
     jobs = [Job("states", "search", (), make_states)]
     stages = {name: _search(name) for name in SEARCHES}
     nets = [_net(*net) for net in NETS]
@@ -65,7 +65,8 @@ def all_jobs() -> list[Job]:
 
 
 def chosen_jobs(kinds: Sequence[str], names: Sequence[str] | None, tasks: Sequence[str]) -> list[Job]:
-    """Those of some kinds and tasks, and of these names where given; those of shared blocks need their own task."""
+    """Return the jobs of some kinds and tasks, and of these names if given; those of shared blocks need their own
+    task."""
     left_out = tuple(f"-{task}" for task in TASKS if task not in tasks)
     return [
         job
@@ -92,7 +93,7 @@ def _net(who: str, size: str, distilled: bool) -> Job:
 
 
 def _tunings(tunings: Sequence[Tuning]) -> list[Job]:
-    """The first seeds of all first."""
+    """Return the jobs of all tunings, the first seeds of all first."""
     return [
         Job(
             tuning.name(task, seed),
@@ -109,7 +110,7 @@ def _tunings(tunings: Sequence[Tuning]) -> list[Job]:
 
 
 def run_jobs(bench: Bench, jobs: Sequence[Job], processes: int) -> list[str]:
-    """Make all whose figures are not there; gives the names of those that failed or could not begin."""
+    """Run all jobs without figures; return the names of those that failed or could not begin."""
     waiting = [job for job in jobs if not figures_path(bench, job.name).is_file()]
     outside = {job.name for job in all_jobs() if figures_path(bench, job.name).is_file()}
     failed: list[str] = []
@@ -120,7 +121,7 @@ def run_jobs(bench: Bench, jobs: Sequence[Job], processes: int) -> list[str]:
                 waiting.remove(job)
                 running[pool.submit(_make, bench, job)] = job
             if not running:
-                break  # what is left needs what failed
+                break  # the remaining jobs need failed ones
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job = running.pop(future)
                 if future.exception() is None:
@@ -133,7 +134,7 @@ def run_jobs(bench: Bench, jobs: Sequence[Job], processes: int) -> list[str]:
 
 @cache
 def _here(bench: Bench) -> Bench:
-    """One object for each process, so that what it has read is kept."""
+    """Return one object for each process, so that the data it has read are kept."""
     return bench
 
 
@@ -152,36 +153,36 @@ def _where() -> str:
 
 
 def figures_path(bench: Bench, job: str) -> Path:
-    """Where a job leaves its figures."""
+    """Return the file of a job's figures."""
     return bench.work / "figures" / f"{job}.json"
 
 
 def figures_of(bench: Bench, job: str) -> dict[str, Any] | None:
-    """What a job left, where it is finished."""
+    """Read the figures of a job; None if it is not finished."""
     path = figures_path(bench, job)
     found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     return found
 
 
 def make_states(bench: Bench, shared: bool = False) -> dict[str, Any]:
-    """The teacher's states."""
+    """Compute the teacher's states."""
     bench.compute_states(shared=shared)
     return {}
 
 
 def make_teacher(bench: Bench, task: str) -> dict[str, Any]:
-    """A teacher for a task."""
+    """Train a teacher for a task."""
     return {"test": bench.teacher(task).accuracies["w100-d100"]}
 
 
 def make_stage(bench: Bench, name: str, number: int) -> dict[str, Any]:
-    """A stage of a search."""
+    """Run a stage of a search."""
     bench.search_stage(name, number)
     return {}
 
 
 def make_search(bench: Bench, name: str) -> dict[str, Any]:
-    """A whole search: what it left, and how summed and real losses of random nets agree."""
+    """Run a whole search; return the blocks left, and the agreement of summed and real losses of random nets."""
     searched = bench.search(name)
     source = random.Random(0)
     rows = searched.tables.rows
@@ -203,7 +204,7 @@ def make_search(bench: Bench, name: str) -> dict[str, Any]:
 
 
 def make_net(bench: Bench, who: str, size: str, distilled: bool) -> dict[str, Any]:
-    """A net that was trained on text."""
+    """Train a net on text."""
     run = bench.net(who, size, distilled=distilled)
     (name, subnet), *_ = run.subnets.items()
     shape = run.checkpoint.model.shape
@@ -216,19 +217,19 @@ def make_net(bench: Bench, who: str, size: str, distilled: bool) -> dict[str, An
 
 
 def make_tuned(bench: Bench, tuning: Tuning, task: str, seed: int) -> dict[str, Any]:
-    """A net that was tuned for a task."""
+    """Tune a net for a task."""
     run: MixedRun = bench.tuned(tuning, task, seed)
     return {"test": next(iter(run.accuracies.values())), "dev": run.facts["dev"]}
 
 
 def make_shared_stage(bench: Bench, number: int) -> dict[str, Any]:
-    """A stage of the search of a tuned teacher."""
+    """Run a stage of the search of a tuned teacher."""
     bench.shared_stage(number)
     return {}
 
 
 def make_shared(bench: Bench) -> dict[str, Any]:
-    """The pool of its blocks as they are."""
+    """Choose the pool of that search's own blocks, unchanged."""
     searched, scored = bench.shared()
     run = searched.run
     known = {one.subnet: one for one in scored}

@@ -1,11 +1,11 @@
-"""How quickly the best subnets under a new constraint are found: one, and several.
+"""Time to find the best subnets under a new constraint: one, and several.
 
     python -m benchmarks.blocks.look_up [TABLES ...] [--profile FILE --operations BUNDLE]
 
 TABLES are `tables.json` files of `gearshift search` (limits on parameters, bytes and multiply-accumulates at once) or
-of `gearshift nas-search` (a limit on parameters; with a device one on its latency too). Beside them 200 random spaces
-of 12 stages x 5 options under one to four limits, whose stages are nearly alike, as the layers of an encoder are, or
-are not. One thread; CPU times.
+of `gearshift nas-search` (a limit on parameters; with a device one on its latency too).
+Besides, 200 random spaces of 12 stages x 5 options under one to four limits, whose stages are nearly alike, as the
+layers of an encoder are, or are not. One thread; CPU times.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def of_file(path: Path, device: LatencyPredictor[Block] | None) -> dict[str, Callable[[int], list[float]]]:
-    """What a file holds in words -> what times look-ups in it."""
+    """Return description of a file's content -> function that times look-ups in it."""
     tables = load_tables(path)
     if tables.space.shape.kind == BlockShape.kind:
         sizes = " + ".join(str(len(stage)) for stage in tables.rows)
@@ -81,7 +81,7 @@ def of_file(path: Path, device: LatencyPredictor[Block] | None) -> dict[str, Cal
 
 
 def look_up(tables: Tables, count: int = 1) -> list[float]:
-    """Milliseconds of look-ups under limits on parameters, bytes and MACs at once."""
+    """Measure the milliseconds of look-ups under limits on parameters, bytes and MACs at once."""
     full = tables.estimate((0,) * len(tables.rows))
     took = []
     for share in np.linspace(0.3, 1, LIMITS):
@@ -94,7 +94,7 @@ def look_up(tables: Tables, count: int = 1) -> list[float]:
 def look_up_mixed(
     tables: Tables[Block, BlockShape], count: int, device: LatencyPredictor[Block] | None = None
 ) -> list[float]:
-    """Milliseconds of look-ups under a limit on parameters, or on the latency on a device."""
+    """Measure the milliseconds of look-ups under a limit on parameters, or on the latency on a device."""
     shape = tables.space.shape.alone(EMBEDDING)
     sizes = [[row.parameters for row in stage] for stage in tables.rows]
     choices = [tuple(int(choose(stage)) for stage in sizes) for choose in (np.argmin, np.argmax)]
@@ -108,7 +108,8 @@ def look_up_mixed(
 
 
 def look_up_large(count: int = 1) -> list[float]:
-    """Milliseconds of look-ups in 12 stages x 5 options under one to four limits, stages alike and unlike."""
+    """Measure the milliseconds of look-ups in 12 stages x 5 options under one to four limits, stages alike and
+    unlike."""
     return [_took(partial(best_choices, _random(seed), count)) for seed in range(SPACES)]
 
 
@@ -131,7 +132,7 @@ def _took(work: Callable[[], object]) -> float:
 
 
 def times_of(values: list[float]) -> dict[str, float]:
-    """Median, 95th percentile and largest."""
+    """Return median, 95th percentile and largest."""
     return {
         "median": float(np.median(values)),
         "p95": float(np.percentile(values, 95)),

@@ -1,11 +1,11 @@
-"""NAS-BERT on a small scale: searches, nets of equal size, and what each part of the recipe is worth.
+"""NAS-BERT on a small scale: searches, nets of equal size, and the value of each part of the recipe.
 
     python -m benchmarks.blocks.nas WORK --data DATA [--processes 2] [--jobs search,net,tune,shared] [--report]
 
-WORK is a folder for everything that is trained (some 5 GB); DATA holds the folders sst2, trec, snips, rte, gutenberg
-and imdb_unsup. Every job is made once, goes on where it was when it is interrupted, and leaves its figures in
-WORK/figures, which the report is made of; WORK/bench.json holds the settings, and others are refused. On a GPU many
-processes share it: each is busy starting small kernels.
+WORK is a folder for all trainings (some 5 GB); DATA holds the folders sst2, trec, snips, rte, gutenberg and imdb_unsup.
+Every job runs once, continues after an interruption, and leaves its figures in WORK/figures, from which the report is
+made; WORK/bench.json holds the settings, and others are refused. On a GPU many processes share it: each is busy
+starting small kernels.
 
 1. teachers: all-MiniLM-L6-v2, tuned for each task.
 2. search: three searches on the same text and of the same cost: blocks are deleted, operations are, nothing is.
@@ -26,21 +26,23 @@ from benchmarks.blocks.tables import report
 
 
 def main() -> None:
-    """Train what is missing; print tables and write the results where they are asked for."""
+    """Train what is missing; print tables and write the results if requested."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.blocks.nas", description=__doc__.split("\n", 1)[0])
     parser.add_argument("work", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--texts", type=Path, help="folder of gutenberg and imdb_unsup, where it is another")
+    parser.add_argument("--texts", type=Path, help="folder of gutenberg and imdb_unsup, if it is another")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--jobs", default="search,net,tune,shared", help="kinds of jobs; '' for none")
     parser.add_argument("--only", help="names of jobs")
     parser.add_argument("--tasks", default=",".join(TASKS), help="(default: %(default)s)")
     parser.add_argument("--report", action="store_true", help="write tables and plots of the figures in WORK")
-    parser.add_argument("--tokens", type=int, default=Bench.tokens, help="of text; few make a dry run")
-    parser.add_argument("--epochs", type=float, default=Bench.epochs, help="of a net on the text")
-    parser.add_argument("--tune-share", type=float, default=1.0, help="of a task's steps")
-    parser.add_argument("--most-rows", type=int, default=0, help="of a task's train rows (default: all)")
-    parser.add_argument("--score-batches", type=int, default=Bench.score_batches, help="that blocks are scored on")
+    parser.add_argument("--tokens", type=int, default=Bench.tokens, help="tokens of text; few make a dry run")
+    parser.add_argument("--epochs", type=float, default=Bench.epochs, help="epochs of a net on the text")
+    parser.add_argument("--tune-share", type=float, default=1.0, help="share of a task's steps")
+    parser.add_argument("--most-rows", type=int, default=0, help="most train rows of a task (default: all)")
+    parser.add_argument(
+        "--score-batches", type=int, default=Bench.score_batches, help="batches that blocks are scored on"
+    )
     parser.add_argument("--dry", action="store_true", help="search few blocks, to see that all runs")
     options = parser.parse_args()
     bench = Bench(

@@ -1,11 +1,12 @@
-"""How well summed latencies of operations foretell those of nets of mixed operations: `tables.operation_latency`.
+"""Accuracy of summed latencies of operations as predictions for nets of mixed operations:
+`runtime.tables.operation_latency`.
 
     python -m benchmarks.blocks.operation_sums [--precision fp32,int8] [--random 200]
 
 The operations of a search on all-MiniLM-L6-v2 (five hidden sizes; random weights) are timed as on a device, in the
-graph of `gearshift nas-operations`. The errors are those of random nets of three
-blocks, each in a graph of its own as `export` writes it, at 16, 64 and 128 tokens. All run in turns, so that the
-weights of each are cold, pinned to one core, batch 1, one thread; figures are medians.
+graph of `gearshift nas-operations`. The errors are those of random nets of three blocks, each in a graph of its own as
+`export` writes it, at 16, 64 and 128 tokens.
+All run in turns, so that the weights of each are cold, pinned to one core, batch 1, one thread; figures are medians.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ BLOCKS = 3
 LONGEST = 4
 EMBEDDING = 128
 VOCABULARY = 1000
-"""Looking a word up takes the same in a table of any length; two hundred long ones would not fit beside each other."""
+"""Number of words in the table. A look-up takes the same time in a table of any length, and two hundred long tables
+would not fit into memory together."""
 
 
 def main() -> None:
@@ -101,7 +103,7 @@ def main() -> None:
 
 
 def draw(sizes: tuple[int, ...], count: int) -> dict[str, Subnet[Block]]:
-    """Random nets."""
+    """Draw random nets."""
     source = random.Random(0)
 
     def block() -> Block:
@@ -115,11 +117,12 @@ def draw(sizes: tuple[int, ...], count: int) -> dict[str, Subnet[Block]]:
 
 
 Subjects = Mapping[str, tuple[BlockSpace, Subnet[Block]]]
-"""Name -> a net and the space of the graph that it is in."""
+"""Name -> a net and the space of the graph that holds it."""
 
 
 def measure(one: Subjects, other: Subjects, precision: str, rounds: int) -> tuple[Measured, Measured]:
-    """Both at every length, half of the rounds of one, half of the other's, and again, so that drift meets both."""
+    """Measure both at every length: half of the rounds of one, half of the other's, and again, so that drift affects
+    both."""
     with tempfile.TemporaryDirectory() as scratch:
         parts = [calls(part, precision, Path(scratch)) for part in (one, other)]
         raw: list[dict[tuple[str, int], list[float]]] = []
@@ -136,7 +139,7 @@ Calls = dict[tuple[str, int], Callable[[], object]]
 
 
 def calls(subjects: Subjects, precision: str, folder: Path) -> Calls:
-    """What runs each net at each length; one graph a space."""
+    """Return functions that run each net at each length; one graph a space."""
     sessions: dict[int, ort.InferenceSession] = {}
     for name, (space, _) in subjects.items():
         if id(space) not in sessions:
@@ -150,7 +153,7 @@ def calls(subjects: Subjects, precision: str, folder: Path) -> Calls:
 
 
 def write(path: Path, space: BlockSpace, precision: str) -> Path:
-    """The graph of a space with random weights, which pools all tokens."""
+    """Write the graph of a space with random weights, which pools all tokens."""
     model = random_operations(space)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     write_elastic_graph(path, weights, space, precision=precision, norm_eps=model.norm_eps, head=model.head)
@@ -158,13 +161,13 @@ def write(path: Path, space: BlockSpace, precision: str) -> Path:
 
 
 def random_tokens(tokens: int) -> dict[str, Array]:
-    """One text without padding."""
+    """Return one text without padding."""
     ids = np.random.default_rng(tokens).integers(1, VOCABULARY, (1, tokens))
     return dict(zip(INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True))
 
 
 def judge(precision: str, points: list[tuple[float, float]], times: Measured) -> dict[str, Any]:
-    """How far sums are off."""
+    """Return the errors of the sums."""
     errors = [abs(predicted / measured - 1) for measured, predicted in points]
     odd, even = (np.array([[np.median(runs[part::2]) for runs in c] for c in times.values()]) for part in (0, 1))
     return {

@@ -1,4 +1,4 @@
-"""The searches, nets and tunings of `benchmarks.blocks.nas`, each made once."""
+"""Searches, nets and tunings of `benchmarks.blocks.nas`, each run once."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ from gearshift.trainer.nasbert.tune import tune_net
 
 Found = TypeVar("Found")
 SEARCHES = {"blocks": "architectures", "operations": "operations", "nothing": "none"}
-"""Name of a search -> what it deletes."""
+"""Name of a search -> setting for the kind of things it deletes."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """A hand-made BERT, and the width of the embeddings that all nets of its size have."""
+    """A hand-made BERT, and the width of the embeddings of all nets of its size."""
 
     bert: Subnet[Block]
     embedding: int
 
 
 SAVE_EVERY_S = 40
-"""Where machines are lent for minutes, this much is lost at most."""
+"""Seconds between saved states, the most that is lost on machines that are available for minutes only."""
 
 SIZES = {
     "small": Size(parse_subnet("64MFMF-64MFMF-64MFMF"), 64),
     "large": Size(parse_subnet("128MFMF-128MFMF-128MFMF"), 128),
 }
-"""BERTs of six layers, as the paper's BERT10 (hidden 256) and BERT5 (128) are, at half the width: so is the teacher."""
+"""BERTs of six layers at half the width of the paper's BERT10 (hidden 256) and BERT5 (128), as the teacher is."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """How nets are tuned for a task."""
+    """Settings of the tuning of nets for a task."""
 
     teacher_epochs: float
     epochs: float
@@ -76,30 +76,30 @@ TYPED = ("tokens", "epochs", "tune_share", "most_rows", "score_batches")
 
 @dataclass(frozen=True)
 class Bench:
-    """Where everything is, and how much of it."""
+    """Folders and settings of all trainings."""
 
     work: Path
     data: Path
     text: Path
-    """The folder of gutenberg and imdb_unsup."""
+    """Folder of gutenberg and imdb_unsup."""
     tokens: int = 400_000
     dev_tokens: int = 16_000
     epochs: float = 12
-    """Of a net's training on text."""
+    """Epochs of a net's training on text."""
     tune_share: float = 1.0
-    """Of the steps that are planned for a task."""
+    """Share of the planned steps for a task."""
     most_rows: int = 0
-    """Of a task's train rows, drawn at random, with as many steps; 0: all."""
+    """Most train rows of a task, drawn at random, with as many steps; 0: all."""
     score_batches: int = SearchSettings.score_batches
     dry: bool = False
-    """Few blocks, to see that all runs."""
+    """Whether to use few blocks only, for a trial."""
 
     def settings_of_work(self) -> dict[str, Any]:
-        """What must be the same for everything in the folder."""
+        """Return the settings that must be the same for everything in the folder."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("work", "data", "text")}
 
     def claim(self) -> None:
-        """Write down what the folder is made with, at first; raises InputError where it is made with other settings."""
+        """Store the settings of the folder on first use; raise InputError if it was made with other settings."""
         mine, path = self.settings_of_work(), self.work / "bench.json"
         if not path.is_file():
             self.work.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ class Bench:
 
     @property
     def arguments(self) -> str:
-        """The settings as they are typed."""
+        """Settings in the form in which they are typed."""
         typed = [
             f"--{name.replace('_', '-')} {getattr(self, name):.15g}"
             for name in TYPED
@@ -127,12 +127,12 @@ class Bench:
 
     @property
     def texts(self) -> list[Path]:
-        """What teachers and nets read."""
+        """Files that teachers and nets read."""
         return [self.text / "gutenberg" / "books.txt.xz", self.text / "imdb_unsup" / "unsup.txt.xz"]
 
     @property
     def states(self) -> Path:
-        """The teacher's states, which all searches and nets share."""
+        """Folder of the teacher's states, which all searches and nets share."""
         return self.work / "states"
 
     @cached_property
@@ -141,7 +141,7 @@ class Bench:
         return load_teacher(find_model())
 
     def rows(self, task: str) -> DataSet:
-        """The data of a task."""
+        """Read the data of a task."""
         found = read_data(self.data / task)
         if not 0 < self.most_rows < len(found.splits["train"]):
             return found
@@ -149,7 +149,7 @@ class Bench:
         return replace(found, splits={**found.splits, "train": drawn})
 
     def teacher(self, task: str) -> Run:
-        """The encoder, tuned for a task."""
+        """Return the encoder tuned for a task."""
         path, plan = self.work / f"teacher-{task}", TASKS[task]
         if not (path / "supernet.json").is_file():
             settings = Settings(
@@ -164,7 +164,7 @@ class Bench:
         return load_run(path)
 
     def compute_states(self, *, shared: bool = False) -> None:
-        """The states that all stages learn from."""
+        """Compute the states that all stages learn from."""
         settings, encoder = self.settings("blocks"), self.shared_teacher if shared else self.encoder
         corpus = read_corpus(
             self.shared_texts if shared else self.texts,
@@ -176,7 +176,7 @@ class Bench:
         read_states(encoder, corpus, settings.block_layers, self.shared_states if shared else self.states)
 
     def settings(self, search: str) -> SearchSettings:
-        """Of one of the searches."""
+        """Return the settings of one of the searches."""
         found = SearchSettings(
             tokens=self.tokens,
             dev_tokens=self.dev_tokens,
@@ -187,12 +187,12 @@ class Bench:
         return replace(found, sizes=(64, 96), sampled=4, kept=155, last_epochs=0) if self.dry else found
 
     def search_stage(self, name: str, number: int) -> None:
-        """One stage of one of the searches."""
+        """Run one stage of one of the searches."""
         path = self.work / f"search-{name}"
         search_stage(self.encoder, self.texts, self.settings(name), path, number, states=self.states)
 
     def search(self, name: str) -> Searched:
-        """One of the searches."""
+        """Return one of the searches, run now or before."""
         path, settings = self.work / f"search-{name}", self.settings(name)
         return _once(
             path,
@@ -201,14 +201,14 @@ class Bench:
         )
 
     def picked(self, search: str, size: str) -> Subnet[Block]:
-        """The best net of a search within the parameters of a hand-made BERT."""
+        """Return the best net of a search within the parameters of a hand-made BERT."""
         searched, of = self.search(search), SIZES[size]
         limit = of.bert.parameters(searched.tables.space.shape.alone(of.embedding))
         ranked = pick(searched, Limits(parameters=limit), embedding=of.embedding, teacher=self.encoder)
         return ranked[0][0].subnet
 
     def net(self, who: str, size: str, *, distilled: bool = True) -> MixedRun:
-        """A trained net: `bert`, or that of a search."""
+        """Return a trained net: `bert`, or that of a search."""
         path = self.work / net_name(who, size, distilled)
         settings = NetSettings(
             embedding=SIZES[size].embedding,
@@ -227,7 +227,7 @@ class Bench:
         return _once(path, train, load_mixed_run)
 
     def tuned(self, tuning: Tuning, task: str, seed: int) -> MixedRun:
-        """A net that was tuned for a task."""
+        """Return a net tuned for a task."""
         path = self.work / "tuned" / tuning.name(task, seed)
         plan = TASKS[task]
         settings = TuneSettings(
@@ -245,37 +245,39 @@ class Bench:
         return _once(path, tune, load_mixed_run)
 
     def _more_epochs(self, task: str) -> float:
-        """What epochs grow by where there are fewer rows, so that the steps stay as many."""
+        """Return the factor on epochs that keeps the number of steps with fewer rows."""
         return len(read_data(self.data / task).splits["train"]) / len(self.rows(task).splits["train"])
 
     @property
     def shared_states(self) -> Path:
-        """The states of the teacher that was tuned for SHARED_TASK."""
+        """Folder of the states of the teacher tuned for SHARED_TASK."""
         return self.work / "states-shared"
 
     @cached_property
     def shared_teacher(self) -> TeacherEncoder:
-        """That teacher."""
+        """Teacher tuned for SHARED_TASK."""
         return load_teacher(self.teacher(SHARED_TASK).path)
 
     @property
     def shared_texts(self) -> list[Path]:
-        """What its blocks learn from: they stay as they are, so it is the text that they will read."""
+        """Texts that shared blocks learn from: the blocks are not trained anew, so these are the texts that they will
+        read."""
         return [self.data / SHARED_TASK / "train.tsv"]
 
     @property
     def shared_settings(self) -> SearchSettings:
-        """Of its search: nothing is trained anew, so that the blocks that are left are trained for longer."""
+        """Settings of the search for shared blocks: nothing is trained anew, so the remaining blocks are trained for
+        longer."""
         settings = self.settings("blocks")
         return settings if self.dry else replace(settings, last_epochs=SHARED_EPOCHS)
 
     def shared_stage(self, number: int) -> None:
-        """One stage of its search."""
+        """Run one stage of the search for shared blocks."""
         settings, path = self.shared_settings, self.work / "search-shared"
         search_stage(self.shared_teacher, self.shared_texts, settings, path, number, states=self.shared_states)
 
     def shared(self) -> tuple[Searched, list[SharedNet]]:
-        """Its search, with a pool of its own blocks."""
+        """Return the search for shared blocks, with a pool of them."""
         teacher, path, settings = self.shared_teacher, self.work / "search-shared", self.shared_settings
         searched = _once(
             path,
@@ -288,7 +290,7 @@ class Bench:
 
 SHARED_TASK = "snips"
 SHARED_EPOCHS = 20
-"""Epochs after the last deletion, where blocks are not trained anew."""
+"""Epochs after the last deletion, for blocks that are not trained anew."""
 
 
 def _once(path: Path, make: Callable[[], Found], load: Callable[[Path], Found]) -> Found:
@@ -302,11 +304,11 @@ NETS = (
     *((who, size, True) for size in SIZES for who in ("bert", *SEARCHES)),
     ("blocks", "large", False),
 )
-"""Who, size, and whether it learnt from the teacher."""
+"""Name of a search or `bert`, size, and whether the net learnt from the teacher."""
 
 
 def net_name(who: str, size: str, distilled: bool) -> str:
-    """Of a net and its job."""
+    """Return the name of a net and its job."""
     return f"net-{who}-{size}{'' if distilled else '-words'}"
 
 
@@ -323,11 +325,11 @@ class Tuning:
 
     @property
     def net(self) -> str:
-        """The job that trains it on text."""
+        """Name of the job that trains it on text."""
         return net_name(self.who, self.size, self.on_text)
 
     def name(self, task: str, seed: int) -> str:
-        """The job that tunes it."""
+        """Return the name of the job that tunes it."""
         return f"tune-{self.net}-{task}-{seed}{'' if self.on_task else '-labels'}"
 
 

@@ -1,8 +1,9 @@
-"""An experiment: a pool of nets out of a search's own blocks, with the weights that all of them share.
+"""Experiment: a pool of nets made of a search's own blocks, with weights that all of them share.
 
-NAS-BERT trains what it finds anew. The blocks of a search all stand between the same states of the teacher, so that
-they can be put together as they are, each with its projections from and to the teacher's width, behind its embeddings
-and before its head: nets that switch without retraining. A teacher that was trained for a task brings the head.
+NAS-BERT trains the nets that it finds anew. But the blocks of a search all stand between the same states of the
+teacher, so they can be combined unchanged, each with its projections from and to the teacher's width, behind its
+embeddings and before its head: nets that switch without retraining. A teacher that was trained for a task supplies the
+head.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ from gearshift.trainer.nasbert.search import Searched
 from gearshift.trainer.nasbert.teacher import TeacherEncoder
 
 LEVELS = 40
-"""Sizes at which the best nets by summed loss are looked for."""
+"""Number of sizes at which the best nets by summed loss are searched."""
 
 
 @dataclass(frozen=True)
 class SharedNet:
-    """A net of shared blocks, with what was measured of it."""
+    """A net of shared blocks, with its measurements."""
 
     subnet: Subnet[Block]
     macs: int
@@ -61,10 +62,11 @@ def choose_shared(
 ) -> tuple[MixedRun, list[SharedNet]]:
     """Choose a pool on the dev rows, measure it on the test rows, and write it into the search's directory.
 
-    The `each` best nets by summed loss at many sizes are candidates; of their Pareto front by measured loss `pool` are
-    taken that lie evenly along it. Gives the run, which `export` takes, and all candidates; the run keeps where `data`
-    was read from. Raises InputError where the teacher has no head, or one for another task, ModelError where it has
-    other weights than that of the search.
+    Candidates are the `each` best nets by summed loss at many sizes; `pool` of them are taken, evenly spaced along
+    their Pareto front by measured loss.
+    Returns the run, which `export` accepts, and all candidates; the run stores where `data` was read from.
+    Raises InputError if the teacher has no head, or one for another task, ModelError if its weights are not those of
+    the search.
     """
     if pool < 1:
         raise InputError(f"pool: expected 1 net or more, got {pool}")
@@ -101,7 +103,7 @@ def _encode(searched: Searched, data: DataSet, split: str) -> EncodedRows:
 
 
 def _candidates(searched: Searched, each: int) -> list[tuple[Subnet[Block], float]]:
-    """The best nets by summed loss at LEVELS sizes, by the multiply-accumulates of blocks with their projections."""
+    """Return the best nets by summed loss at LEVELS sizes, by the MACs of blocks with their projections."""
     tables = searched.tables
     space = tables.space
     losses = tuple(np.array([row.loss for row in rows]) for rows in tables.rows)
@@ -125,7 +127,7 @@ def _macs(shape: BlockShape, block: Block) -> int:
 def _losses(
     model: MixedModel, teacher: TeacherEncoder, subnets: Sequence[Subnet[Block]], rows: EncodedRows
 ) -> list[float]:
-    """The distillation loss of each against the teacher's answers."""
+    """Return the distillation loss of each net against the teacher's answers."""
     distillation = OBJECTIVES[rows.task].distillation
     device = training_device()
     theirs = teacher.checkpoint.model.eval().to(device)
@@ -140,7 +142,7 @@ def _losses(
 
 
 def _front(nets: Sequence[SharedNet]) -> list[SharedNet]:
-    """Keep the nets that no other beats in cost and loss, the cheapest first."""
+    """Return the Pareto-optimal nets in cost and loss, the cheapest first."""
     front: list[SharedNet] = []
     for one in sorted(nets, key=lambda one: (one.macs, one.loss)):
         if not front or one.loss < front[-1].loss:
@@ -149,7 +151,7 @@ def _front(nets: Sequence[SharedNet]) -> list[SharedNet]:
 
 
 def _spread(front: list[SharedNet], count: int) -> list[SharedNet]:
-    """Take some of a front, evenly along it, largest first."""
+    """Return some nets of a front, evenly spaced along it, largest first."""
     places = np.linspace(0, len(front) - 1, min(count, len(front))).round().astype(int)
     return [front[place] for place in reversed(places)]
 

@@ -1,4 +1,4 @@
-"""Tables and plots of the figures that the jobs of `benchmarks.blocks.nas` left; missing ones are shown as missing."""
+"""Tables and plots of the figures of `benchmarks.blocks.nas`; missing figures are shown as missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MISSING = "-"
 
 
 def report(bench: Bench, tasks: Sequence[str]) -> None:
-    """Tables and plots of everything, for these tasks."""
+    """Write tables and plots of everything, for these tasks."""
     rows = [row for row in (row_of(bench, tuning, tasks) for tuning in TUNINGS) if row is not None]
     searches = {name: found for name in SEARCHES if (found := figures_of(bench, f"search-{name}")) is not None}
     teachers = {task: (figures_of(bench, f"teacher-{task}") or {}).get("test") for task in tasks}
@@ -81,7 +81,7 @@ def report(bench: Bench, tasks: Sequence[str]) -> None:
 
 
 def search_epochs(settings: SearchSettings, searches: Mapping[str, Any]) -> int | None:
-    """Of each of the searches, which are as long whatever they delete; None before the first one is made."""
+    """Return the epochs of each search, which are the same whatever it deletes; None before the first one has run."""
     rounds = [
         len(history) - 1 for name in ("blocks", "operations") for history in searches.get(name, {}).get("history", ())
     ]
@@ -89,14 +89,14 @@ def search_epochs(settings: SearchSettings, searches: Mapping[str, Any]) -> int 
 
 
 def teacher_settings(bench: Bench, task: str) -> dict[str, Any] | None:
-    """How the teacher of a task was trained, as its run says: it may come from elsewhere."""
+    """Return the settings of a task's teacher as stated by its run, which may come from elsewhere."""
     path = bench.work / f"teacher-{task}" / "supernet.json"
     found: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8"))["settings"] if path.is_file() else None
     return found
 
 
 def settings_table(bench: Bench, tasks: Sequence[str], searches: Mapping[str, Any]) -> list[str]:
-    """What was used, beside what the paper (KDD 2021) used."""
+    """Tabulate the settings, beside those of the paper (KDD 2021)."""
     settings = bench.settings("blocks")
     epochs = search_epochs(settings, searches)
     used = next((found["tokens"]["train"] for found in searches.values()), bench.tokens)
@@ -151,7 +151,7 @@ def _searched(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def row_of(bench: Bench, tuning: Tuning, tasks: Sequence[str]) -> Row | None:
-    """A net with everything that was measured of it, if it was trained."""
+    """Return a net with all its figures; None if it was not trained."""
     net = figures_of(bench, tuning.net)
     if net is None:
         return None
@@ -173,7 +173,7 @@ def row_of(bench: Bench, tuning: Tuning, tasks: Sequence[str]) -> Row | None:
 
 
 def nets_table(rows: Sequence[Row], teachers: Mapping[str, float | None]) -> list[str]:
-    """Nets of each size, one a row; `teachers`: the accuracy of the teacher of each task."""
+    """Tabulate nets of each size, one a row; `teachers`: task -> accuracy of its teacher."""
     header = ("net", "parameters", "MACs", "text loss", *teachers, "average")
     cells = [
         (
@@ -195,7 +195,7 @@ def nets_table(rows: Sequence[Row], teachers: Mapping[str, float | None]) -> lis
 
 
 def stages_table(rows: Sequence[Row], tasks: Sequence[str]) -> list[str]:
-    """One net by what it learnt from."""
+    """Tabulate one net by the sources that it learnt from."""
     chosen = [row for row in rows if (row["who"], row["size"]) == ("blocks", "large")]
     header = ("on text", "on the task", *tasks, "average")
     return markdown(
@@ -224,7 +224,7 @@ def _accuracy(values: Sequence[float]) -> str:
 
 
 def plot_nets(rows: Sequence[Row], points: Sequence[Sequence[float]], path: Path) -> None:
-    """Sizes against accuracies, and summed against real losses."""
+    """Plot sizes against accuracies, and summed against real losses."""
     figure, (sizes, sums) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
     for who in ("bert", *SEARCHES):
         mine = [row for row in rows if row["who"] == who and row["average"] is not None]
@@ -243,7 +243,7 @@ def plot_nets(rows: Sequence[Row], points: Sequence[Sequence[float]], path: Path
 
 
 def report_shared(bench: Bench, command: str) -> None:
-    """The pool of shared blocks beside the teacher and its size."""
+    """Write the pool of shared blocks beside the teacher and its size."""
     found, teacher = figures_of(bench, "shared"), figures_of(bench, f"teacher-{SHARED_TASK}")
     if found is None or teacher is None:
         return

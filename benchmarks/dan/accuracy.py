@@ -1,4 +1,4 @@
-"""How right a DAN is beside its teacher, by how it was taught, and what a smaller table leaves of it.
+"""Accuracy of a DAN beside its teacher, by the way it was taught, and with smaller tables.
 
     python -m benchmarks.dan.accuracy measure NAME --data DATA --teacher BUNDLE --unlabelled FILE --work FOLDER
         [--ways distilled ...] [--epochs 6] [--label-epochs 3] [--finetune-epochs 1] [--table-parameters 100000000] ...
@@ -6,10 +6,11 @@
     python -m benchmarks.dan.accuracy report imdb sst2 trec --transfers imdb-to-sst2
 
 `measure` teaches a DAN from labels alone, from the teacher on the training rows, on unlabelled text as well, on both
-with labels at the end, and on unlabelled text alone. `--ways` trains some of these and no more, so that several
-processes can share them; a call without it then puts them together. `transfer` takes a teacher of another domain than
-DATA, whose labels are used in the test alone. Accuracy is on the test rows, which chose nothing.
-Runs that are in FOLDER already are not trained again. One thread; a GPU is used where there is one.
+with labels at the end, and on unlabelled text alone.
+`--ways` trains only some of these, so that several processes can share them; a call without it then combines them.
+`transfer` takes a teacher of another domain than DATA, whose labels are used in the test alone. Accuracy is on the test
+rows, which nothing was chosen on.
+Runs that exist in FOLDER are not trained again. One thread; a GPU is used if there is one.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ TABLES = "tables.json"
 
 
 def main() -> None:
-    """Run one of the three."""
+    """Run one of the three commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     for name, function in (("measure", measure), ("transfer", transfer)):
@@ -84,7 +85,7 @@ SETTINGS: dict[str, type] = {
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Every way of teaching on one data set, and smaller tables of the DAN with unlabelled text."""
+    """Measure every way of teaching on one data set, and smaller tables of the DAN with unlabelled text."""
     data = read_data(options.data)
     texts = read_unlabelled(options.unlabelled)[: options.most_unlabelled]
     base = _settings(options)
@@ -108,7 +109,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def transfer(options: argparse.Namespace) -> None:
-    """A teacher of another domain, without and with text of this one."""
+    """Measure a teacher of another domain, without and with text of this one."""
     data = read_data(options.data)
     texts = read_unlabelled(options.unlabelled)[: options.most_unlabelled]
     settings = replace(_settings(options), finetune_epochs=0, unlabelled_only=True)
@@ -131,7 +132,7 @@ def _place(options: argparse.Namespace, name: str, way: str) -> Path:
 def _trained(
     options: argparse.Namespace, name: str, way: str, data: DataSet, settings: DanSettings, unlabelled: Sequence[Text]
 ) -> Path:
-    """The run directory of a way, trained now or before."""
+    """Return the run directory of a way, trained now or before."""
     out = _place(options, name, way)
     if not (out / MADE).is_file() or _facts(out)["settings"] != asdict(settings):
         began = time.process_time()
@@ -147,12 +148,12 @@ def _gpu() -> str | None:
 
 
 def _facts(place: Path) -> dict[str, Any]:
-    """What the run says of itself, and what it took: no weights are read."""
+    """Read the facts that the run states, and its cost, without reading weights."""
     return {**json.loads((place / DAN).read_text()), **json.loads((place / MADE).read_text())}
 
 
 def _tables(place: Path, data: DataSet) -> list[dict[str, Any]]:
-    """Accuracy of the run by share of its table and precision, measured now or before."""
+    """Return the accuracy of the run by share of its table and precision, measured now or before."""
     if (place / TABLES).is_file():
         found: list[dict[str, Any]] = json.loads((place / TABLES).read_text())
         return found
@@ -174,7 +175,7 @@ def _save(name: str, facts: Mapping[str, Any]) -> None:
 
 
 def report(options: argparse.Namespace) -> None:
-    """The tables and the plot."""
+    """Write the tables and the plot."""
     found = {name: json.loads((RESULTS / f"dan-{name}.json").read_text()) for name in options.names}
     transfers = {name: json.loads((RESULTS / f"dan-{name}.json").read_text()) for name in options.transfers}
     save(
@@ -282,7 +283,7 @@ def _percent(share: float) -> str:
 
 
 def _plot(path: Path, found: Mapping[str, Any]) -> None:
-    """Accuracy over the size of the table in MB; the teacher's as a line."""
+    """Plot accuracy over the size of the table in MB; the teacher's as a line."""
     import matplotlib
 
     matplotlib.use("Agg")

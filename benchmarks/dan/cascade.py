@@ -1,10 +1,11 @@
-"""A cascade of a DAN and the most accurate subnet: accuracy against mean latency, by the agreement that is asked for.
+"""Cascade of a DAN and the most accurate subnet: accuracy against mean latency, by the requested agreement.
 
     OMP_NUM_THREADS=1 python -m benchmarks.dan.cascade NAME --bundle BUNDLE --data DATA --work FOLDER [--texts 100]
 
-Accuracy and agreement are of all test rows; the threshold follows from dev rows, which the bundle's DAN was calibrated
-on. Latency is that of `Engine.run` without a deadline, on texts spread over the test rows: an engine for each
-agreement, and one with each subnet pinned, answer all of them, in turns. int8, one thread.
+Accuracy and agreement are on all test rows; the threshold follows from dev rows, on which the bundle's DAN was
+calibrated.
+Latency is that of `Engine.run` without a deadline, on texts spread over the test rows: an engine for each agreement,
+and one with each subnet pinned, answer all of them, in turns. int8, one thread.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def main() -> None:
         "rounds": options.rounds,
         "cascades": {str(asked): {**found, "ms": times[str(asked)]} for asked, found in cascades.items()},
         "gears": {
-            name: {"accuracy": entry.accuracy, "ms": times[name]} for name, entry in bundle.gears(PRECISION).items()
+            name: {"accuracy": entry.accuracy, "ms": times[name]} for name, entry in bundle.entries(PRECISION).items()
         },
     }
     save(f"dan-cascade-{options.name}", facts, _lines(options.name, facts))
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def _cascades(bundle: Bundle, texts: Sequence[Text], graph: Classes, right: Classes) -> dict[float, dict[str, float]]:
-    """What each agreement gives on the test rows; one that the dev rows cannot vouch for is left out."""
+    """Return the outcome of each agreement on the test rows; one that the dev rows cannot guarantee is left out."""
     assert bundle.dan is not None, f"{bundle.path} has no DAN"
     dan = open_dan(bundle.path / bundle.dan.file)
     assert dan.calibration is not None, f"{bundle.path}: its DAN is not calibrated"
@@ -87,7 +88,7 @@ def _cascades(bundle: Bundle, texts: Sequence[Text], graph: Classes, right: Clas
 
 
 def _times(bundle: Bundle, agreements: Sequence[float], texts: Sequence[Text], rounds: int) -> dict[str, float]:
-    """Mean latency in ms of each cascade and of each gear alone."""
+    """Return the mean latency in ms of each cascade and of each executor alone."""
     times: dict[str, list[float]] = {}
     with contextlib.ExitStack() as stack:
         load: dict[str, Any] = {"precision": PRECISION, "threads": 1, "sensors": False}
@@ -143,7 +144,7 @@ def _lines(name: str, facts: Mapping[str, Any]) -> list[str]:
 
 
 def _plot(path: Path, name: str, facts: Mapping[str, Any]) -> None:
-    """Accuracy over mean latency: cascades as a line, gears as points."""
+    """Plot accuracy over mean latency: cascades as a line, executors as points."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,11 +1,11 @@
-"""The engine with a DAN as its lowest gear and without, when more comes than the smallest subnet can serve.
+"""The engine with a DAN as its lowest rung and without, under more requests than the smallest subnet can serve.
 
     python -m benchmarks.dan.overload NAME --bundle BUNDLE --data DATA [--rounds 3] [--overload 1.5]
 
 Test rows are sent as requests, Poisson arrivals: at first so many that the largest subnet would be busy for half of the
-time, then `--overload` times what the smallest subnet serves where all come at once, then as before. Each has
-a deadline of twice the largest subnet's median from text to answer. Both engines are asked through `submit`, in turns,
-and live on from turn to turn. A request that was dropped or refused is late.
+time, then `--overload` times the capacity of the smallest subnet when all come at once, then as before.
+Each has a deadline of twice the largest subnet's median from text to answer. Both engines are called through `submit`,
+in turns, and keep their state from turn to turn. A dropped or refused request is late.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ matplotlib.use("Agg")  # a file, no window
 UTILISATION = 0.5
 DEADLINE_FACTOR = 2.0
 TRIED = 200
-"""Requests behind the median that the deadline follows from."""
+"""Number of requests behind the median that sets the deadline."""
 SECONDS = {"before": 5.0, "overload": 10.0, "after": 5.0}
 WITH, WITHOUT = "with the DAN", "without"
 
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def _engines(bundle: Bundle, stack: contextlib.ExitStack) -> dict[str, Engine]:
-    """Two engines over one session's files and one latency table."""
+    """Make two engines over one session's files and one latency table."""
     assert bundle.dan is not None, f"{bundle.path} has no DAN"
     graph = tuple(entry for entry in bundle.manifest.pool if entry.executor != DAN_EXECUTOR)
     without = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, pool=graph))
@@ -102,7 +102,7 @@ def _engines(bundle: Bundle, stack: contextlib.ExitStack) -> dict[str, Engine]:
 
 
 def _median_ms(engine: Engine, subnet: str, rows: Sequence[tuple[str, str]]) -> float:
-    """From text to answer, one request after another."""
+    """Measure the median ms from text to answer, one request after another."""
     engine.pin(subnet)
     times: list[float] = [
         engine.submit(text).result().latency_ms for text, _ in itertools.islice(itertools.cycle(rows), TRIED)
@@ -112,7 +112,7 @@ def _median_ms(engine: Engine, subnet: str, rows: Sequence[tuple[str, str]]) -> 
 
 
 def _row(served: Sequence[Asked], phase: str) -> dict[str, float]:
-    """What came of the requests of a phase; shares of all of them."""
+    """Return the outcome of the requests of a phase, as shares of all of them."""
     ones = [one for one in served if one.phase == phase]
     latencies = [one.latency_ms for one in ones if one.subnet]
     return {
@@ -160,7 +160,7 @@ def _lines(name: str, facts: dict[str, Any], results: dict[str, dict[str, dict[s
 
 
 def _plot(path: Path, served: dict[str, list[Asked]], facts: dict[str, Any]) -> None:
-    """Share of deadlines met and of right answers in time, by half second, mean over the rounds."""
+    """Plot the shares of deadlines met and of right answers in time, by half second, mean over the rounds."""
     figure, axes = plt.subplots(2, 1, sharex=True, figsize=(9, 6), layout="constrained")
     edges = np.arange(0, sum(SECONDS.values()) + 0.5, 0.5)
     for place, (policy, ones) in enumerate(served.items()):

@@ -1,10 +1,10 @@
-"""A DAN against its teacher and the smallest subnet, on the same texts, tokenising included, on one core.
+"""Speed of a DAN against its teacher and the smallest subnet, on the same texts, tokenizing included, on one core.
 
     OMP_NUM_THREADS=1 taskset -c 0 python -m benchmarks.dan.speed NAME --bundle BUNDLE --run RUN --data DATA
 
-RUN is the supernet that BUNDLE was exported from, with a DAN: PyTorch runs it as Hugging Face loads it. Texts are
-spread over the test rows. Each candidate answers all of them one after another, the candidates in turns, in a new order
-each round. A second table has the DAN on the first words of the same texts.
+RUN is the supernet that BUNDLE was exported from, with a DAN: PyTorch runs it as loaded by Hugging Face.
+Texts are spread over the test rows. Each candidate answers all of them one after another, the candidates in turns, in a
+new order each round. A second table has the DAN on the first words of the same texts.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _graphs(bundle: Bundle, stack: contextlib.ExitStack) -> dict[str, Candidate]:
-    """The largest and the smallest subnet in onnxruntime, each precision."""
+    """Return the largest and the smallest subnet in onnxruntime, at each precision."""
     encoder = TextEncoder(bundle)
     found: dict[str, Candidate] = {}
     for precision in bundle.precisions:
@@ -84,7 +84,7 @@ def _graphs(bundle: Bundle, stack: contextlib.ExitStack) -> dict[str, Candidate]
 
 
 def _torch(path: Path, bundle: Bundle) -> dict[str, Candidate]:
-    """The teacher as a user of Hugging Face has it."""
+    """Return the teacher as a user of Hugging Face runs it."""
     model: Any = transformers.AutoModelForSequenceClassification.from_pretrained(path, local_files_only=True).eval()
     tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     length = bundle.manifest.max_length
@@ -97,7 +97,7 @@ def _torch(path: Path, bundle: Bundle) -> dict[str, Candidate]:
 
 
 def in_turns(candidates: Mapping[str, Candidate], texts: Sequence[str], rounds: int) -> dict[str, list[float]]:
-    """Microseconds of each call: all texts through each candidate, `rounds` times."""
+    """Measure the microseconds of each call: all texts through each candidate, `rounds` times."""
     times: dict[str, list[float]] = {name: [] for name in candidates}
     shuffle, order = random.Random(0).shuffle, list(candidates)
     for _ in range(rounds):
@@ -116,7 +116,7 @@ def _timed(run: Candidate, text: str) -> float:
 
 
 def _short(dan: Dan, texts: Sequence[str], count: int) -> dict[str, float]:
-    """The DAN in a loop of its own on the first words of each text."""
+    """Time the DAN in a loop of its own on the first words of each text."""
     cut = [" ".join(text.split()[:count]) for text in texts]
     times = [_timed(dan.logits, text) for _ in range(SHORT_RUNS) for text in cut][len(cut) :]
     known = np.mean([dan.logits(text)[1] for text in cut])

@@ -1,17 +1,17 @@
-"""How long `gearshift bench` takes, how well it predicts, and how far its figures hold.
+"""Duration of `gearshift bench`, accuracy of its predictions, and validity of its figures elsewhere.
 
     python -m benchmarks.device.calibration bundles            makes the bundles in build/bench, once
     python -m benchmarks.device.calibration PART ...           one of PARTS, or several, in this order
 
-    time        the default calibration of MiniLM-L6: 6 stages of 5 options, 3 lengths, 1 and 2 threads, fp32 and int8
-    error       100 random subnets x lengths that the fit did not see, measured in turns with the fit's own calls
-    twice       the same calibration several times, each against the one before it
+    time        the default profile of MiniLM-L6: 6 stages of 5 options, 3 lengths, 1 and 2 threads, fp32 and int8
+    error       100 random subnets x lengths left out of the fit, measured in turns with the fit's own calls
+    twice       the same profile several times, each against the previous one
     hog         beside processes that burn CPU, in turns with an idle machine
-    transfer    costs of operators, from the probe alone and so of no bundle, against measured calls of five bundles
+    transfer    costs of operators, from the probe alone and thus of no bundle, against measured calls of five bundles
     profile     the costs of operators of this machine, into device_profiles/
     roofline    the floor by published constants of this CPU's kind, against measured calls
 
-Weights are random: how long a product takes does not depend on its numbers. Results go to `benchmarks/results/`.
+Weights are random: the time of a product does not depend on its numbers. Results go to `benchmarks/results/`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ SUBJECTS: dict[str, Any] = {
     "bert-small": ("BERT-small (4 layers, hidden 512), four segments", SMALL, uniform_grid, 1),
     "bert-base": ("BERT-base, a stage per layer, two segments", SHAPES["bert-base"], None, 1),
 }
-"""Name -> what it is, shape, its pool, layers of a stage."""
+"""Name -> description, shape, function that makes the pool, layers of a stage."""
 
 FAMILIES = {
     "MiniLM, all": ("minilm-l6", "minilm-l6-halves", "minilm-l12-thirds"),
@@ -87,30 +87,30 @@ def make_bundles() -> None:
 
 
 def subject(name: str = "minilm-l6") -> Bundle:
-    """One of the bundles; ends the program where they were not made."""
+    """Open one of the bundles; end the program if they were not made."""
     if not (FOLDER / f"{name}.gearshift").is_dir():
         sys.exit("first: python -m benchmarks.device.calibration bundles")
     return open_bundle(FOLDER / f"{name}.gearshift")
 
 
 def condition(measured: Measured) -> str:
-    """As a row of a table begins."""
+    """Return the label of a row: precision and threads."""
     return f"{measured.conditions.precision}, {measured.conditions.threads} threads"
 
 
 def facts(part: str, **rest: object) -> dict[str, object]:
-    """What every result says of itself."""
+    """Return the facts that every result states about itself."""
     return {"command": f"python -m benchmarks.device.calibration {part}", "lengths": LENGTHS, "batch": 1, **rest}
 
 
 def spread_of(errors: Sequence[float]) -> list[str]:
-    """Median and 95th percentile of absolute values, in per cent."""
+    """Return median and 95th percentile of absolute values, in per cent."""
     sizes = np.abs(np.array(errors))
     return [f"{100 * float(np.median(sizes)):.1f} %", f"{100 * float(np.percentile(sizes, 95)):.1f} %"]
 
 
 def time_part() -> None:
-    """The default calibration."""
+    """Measure the default profile."""
     found = calibrate(subject(), Plan.of(subject(), lengths=LENGTHS, threads=(1, 2)))
     rows = [
         [condition(m), str(m.stages.calls), str(len(m.checked)), *spread_of([one.error for one in m.checked])]
@@ -127,7 +127,7 @@ def time_part() -> None:
 
 
 def error_part() -> None:
-    """100 unseen subnets x lengths for each precision and number of threads."""
+    """Measure 100 unseen subnets x lengths for each precision and number of threads."""
     bundle = subject()
     rows, every, results = [], [], []
     for threads in (1, 2):
@@ -152,7 +152,7 @@ def error_part() -> None:
 
 
 def twice_part(repeats: int = 5) -> None:
-    """The same calibration again and again."""
+    """Measure the same profile again and again."""
     bundle = subject()
     plan = Plan.of(bundle, lengths=LENGTHS, threads=(1, 2), budget_s=45.0)
     found = [calibrate(bundle, plan, operators=False) for _ in range(repeats)]
@@ -171,7 +171,7 @@ def twice_part(repeats: int = 5) -> None:
 
 
 def hog_part() -> None:
-    """In turns: idle, beside one hog, idle, beside one for each CPU."""
+    """Measure in turns: idle, beside one hog, idle, beside one for each CPU."""
     bundle = subject()
     plan = Plan.of(bundle, lengths=LENGTHS, threads=(1, 2), budget_s=30.0)
     rows, results = [], []
@@ -197,7 +197,7 @@ def hog_part() -> None:
 
 
 def transfer_part() -> None:
-    """The probe's costs against measured calls of bundles."""
+    """Compare the probe's costs with measured calls of bundles."""
     rows: list[list[str]] = []
     results: list[dict[str, Any]] = []
     with pinned(1):
@@ -232,7 +232,7 @@ def transfer_part() -> None:
 
 
 def profile_part() -> None:
-    """The committed profile of this machine: what is good for any bundle, so without the latency tables."""
+    """Write the committed profile of this machine: only the part that applies to any bundle, without latency tables."""
     found = calibrate(subject(), Plan.of(subject(), lengths=LENGTHS, threads=(1, 2)))
     model = "-".join(re.findall(r"[a-z0-9]+", found.device.cpu_model.lower()))
     path = PROFILES / f"{model}-{found.device.cores}-cpus-{found.device.key}.json"
@@ -244,7 +244,7 @@ def profile_part() -> None:
 
 
 def roofline_part() -> None:
-    """How many times its floor a call takes, and how wide the estimate of this machine is."""
+    """Measure how many times its floor a call takes, and how wide the estimate of this machine is."""
     board = boards()["amd-epyc-zen5-vcpu"]
     rows, results = [], []
     with pinned(1):
@@ -278,7 +278,7 @@ def roofline_part() -> None:
 
 
 def measured_and(bundle: Bundle, precision: str, predict: Any) -> tuple[list[Any], list[float], list[Any]]:
-    """Cells of the pool, their measured medians, and what `predict` says of their operators."""
+    """Return cells of the pool, their measured medians, and the prediction of `predict` from their operators."""
     entries = list(bundle.pool(precision).values())[:12]
     cells = [(entry.choice, length) for entry in entries for length in LENGTHS]
     inputs = {length: random_inputs(bundle, length) for length in LENGTHS}
@@ -291,14 +291,14 @@ def measured_and(bundle: Bundle, precision: str, predict: Any) -> tuple[list[Any
 
 
 def pairs(one: Measured, other: Measured, bundle: Bundle) -> Iterator[tuple[float, float]]:
-    """Medians of the pool's subnets at each length, in both."""
+    """Give the medians of the pool's subnets at each length, in both."""
     for entry in bundle.pool(one.conditions.precision).values():
         yield from zip(one.subnet_ms(entry), other.subnet_ms(entry), strict=True)
 
 
 @contextlib.contextmanager
 def burning(count: int) -> Iterator[None]:
-    """So many processes that do nothing but take CPU."""
+    """Run `count` processes that do nothing but take CPU."""
     hogs = [subprocess.Popen([sys.executable, "-c", HOG]) for _ in range(count)]
     time.sleep(0.5)
     try:
@@ -310,13 +310,13 @@ def burning(count: int) -> Iterator[None]:
 
 
 def conditions(found: Calibration) -> list[dict[str, Any]]:
-    """What was measured, without single calls and subnets."""
+    """Return the measured conditions, without single calls and subnets."""
     kept = ("precision", "threads", "disturbed", "contention", "drift", "load_ms", "first_call_ratio", "memory", "gaps")
     return [{name: m.to_dict(found.bundle)[name] for name in kept} for m in found.measured]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Markdown."""
+    """Format a table as Markdown."""
     return [
         "| " + " | ".join(header) + " |",
         "|---" * len(header) + "|",
@@ -337,7 +337,7 @@ PARTS = {
 
 
 def main() -> None:
-    """Run the parts that were asked for."""
+    """Run the requested parts."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.device.calibration", description=__doc__.split("\n", 1)[0]
     )

@@ -16,21 +16,21 @@ source, target = np.ones(8_000_000), np.empty(8_000_000)
 while os.getppid() == int(sys.argv[1]):
     np.copyto(target, source)
 """
-"""Copies 64 MB again and again: more than the caches hold, as STREAM does (McCalpin 1995)."""
+"""Code that copies 64 MB again and again: more than the caches hold, as in STREAM (McCalpin 1995)."""
 
 STATES = ("free", "processor", "memory", "both")
 
 
 @dataclass(frozen=True)
 class Spell:
-    """The other work is in one state from `start_s` on."""
+    """A state of the other work, and its start in seconds."""
 
     start_s: float
     state: str
 
 
 def random_spells(seconds: float, *, seed: int, shortest_s: float = 1.0, longest_s: float = 30.0) -> tuple[Spell, ...]:
-    """States, never one twice in a row, each for a time that is uniform between the bounds; free at first."""
+    """Draw states, never one twice in a row, each for a time that is uniform between the bounds; free at first."""
     draw = random.Random(seed)
     spells, start, state = [], 0.0, STATES[0]
     while start < seconds:
@@ -41,7 +41,7 @@ def random_spells(seconds: float, *, seed: int, shortest_s: float = 1.0, longest
 
 
 def state_at(spells: tuple[Spell, ...], time_s: float) -> str:
-    """What the other work is doing that many seconds after the start."""
+    """Return the state of the other work at that many seconds after the start."""
     return next(spell.state for spell in reversed(spells) if spell.start_s <= time_s)
 
 
@@ -53,7 +53,7 @@ class Hogs:
         self._memory = Burners(cpus, STREAM)
 
     def set(self, state: str) -> None:
-        """Let those of a state run, and hold the others."""
+        """Let the hogs of a state run, and hold the others."""
         self._processor.switch(on=state in ("processor", "both"))
         self._memory.switch(on=state in ("memory", "both"))
 

@@ -1,8 +1,8 @@
-"""One subnet for a long time, and what that does to the device: temperature, clock, drift.
+"""Lasting load by one subnet, and its effects on the device: temperature, clock, drift.
 
     python -m benchmarks.device.lasting_load BUNDLE [--minutes 30] [--subnet ID] [--tokens 128] [--plot load.svg]
 
-An interruption (Ctrl-C) ends it early, and what was measured is shown.
+An interruption (Ctrl-C) ends it early, and shows the measurements so far.
 """
 
 from __future__ import annotations
@@ -25,37 +25,37 @@ from gearshift.drawing.svg import Chart, Series, svg_file
 from gearshift.runtime.sensors.sensors import Sensors
 
 POINTS = 120
-"""Parts of the time that a point of the curve stands for, at most."""
+"""Most points of the curve; each stands for an equal part of the time."""
 
 SHORTEST_POINT_S = 1.0
 
 SETTLED_POINTS = 5
-"""Points at each end that are compared."""
+"""Number of points at each end that are compared."""
 
 
 @dataclass(frozen=True)
 class SoakPoint:
-    """A part of the time; None where a sensor is missing."""
+    """A part of the time; None if a sensor is missing."""
 
     seconds: float
-    """Since the start, at its end."""
+    """Time from the start to the end of this part, in seconds."""
     median_ms: float
     p95_ms: float
     calls: int
     temperature_c: float | None
     frequency: float | None
-    """Share of the highest clock."""
+    """Clock as a share of the highest."""
     throttled: bool | None
     others_cpu: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Soak:
-    """The whole time."""
+    """All points of a lasting load."""
 
     points: tuple[SoakPoint, ...]
 
@@ -67,12 +67,12 @@ class Soak:
 
     @property
     def throttled(self) -> bool | None:
-        """Whether the device said at some time that it held its clock down; None where it never says."""
+        """Whether the device ever reported a reduced clock; None if it has no such sensor."""
         known = [point.throttled for point in self.points if point.throttled is not None]
         return any(known) if known else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {
             "drift": self.drift,
             "throttled": self.throttled,
@@ -87,7 +87,7 @@ def soak(
     sensors: Sensors | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Soak:
-    """Call again and again for so long; an interruption (Ctrl-C) after the first point ends it early."""
+    """Call again and again for `seconds`; an interruption (Ctrl-C) after the first point ends it early."""
     sensors = sensors or Sensors()
     sensors.read()
     length = max(seconds / POINTS, min(SHORTEST_POINT_S, seconds))
@@ -125,7 +125,7 @@ def _point(
 
 
 def lines_of(found: Soak) -> list[str]:
-    """Tabulate the ends of the time, and how far they are apart."""
+    """Tabulate the ends of the time, and the difference between them."""
     first, last = found.points[0], found.points[-1]
     heat = [point.temperature_c for point in found.points if point.temperature_c is not None]
     header = ("lasted", "first median ms", "last", "drift", "hottest", "throttled")
@@ -141,7 +141,7 @@ def lines_of(found: Soak) -> list[str]:
 
 
 def charts(found: Soak) -> list[Chart]:
-    """Draw latency over time, and temperature and clock where the device has sensors of them."""
+    """Draw latency over time, and temperature and clock if the device has sensors for them."""
     minutes = [(point.seconds / 60, point) for point in found.points]
     latency = Chart(
         "Under lasting load",
@@ -166,7 +166,7 @@ def charts(found: Soak) -> list[Chart]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the load, print its ends, and draw it where that is asked for."""
+    """Run the load, print its ends, and plot it if requested."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.device.lasting_load", description=__doc__.split("\n", 1)[0]
     )

@@ -1,12 +1,13 @@
-"""How well summed latencies foretell those of whole subnets: `runtime.tables.layer_latency` on random subnets.
+"""Accuracy of summed latencies as predictions for whole subnets: `runtime.tables.layer_latency` on random subnets.
 
     python -m benchmarks.device.latency_sums [--shape minilm-l6] [--precision fp32,int8] [--random 200] [--fitted 24]
 
-One graph with a stage per layer holds every mix of the layers' options (random weights). DynaBERT's uniform subnets
-and random ones, `--fitted` together, are what the sums are fitted to, as on a device that has measured its pool; the
-errors are those of `--random` others, at 16, 64 and 128 tokens. All run in turns, pinned to one core, batch 1, one
-thread; figures are medians. Beside it the fit that knows all of them: what is left there is no sum of layers at all,
-or noise; and the noise itself: medians of odd rounds against medians of even ones.
+One graph with a stage per layer holds every mix of the layers' options (random weights). The sums are fitted to
+DynaBERT's uniform subnets and random ones, `--fitted` together, as on a device that has measured its pool; the errors
+are those of `--random` others, at 16, 64 and 128 tokens.
+All run in turns, pinned to one core, batch 1, one thread; figures are medians.
+For comparison there is the fit to all of them, whose remaining error is noise or not a sum of layers at all; and the
+noise itself: medians of odd rounds against medians of even ones.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def main() -> None:
 
 
 def draw(space: Space, fitted: int, others: int) -> tuple[dict[str, Subnet], dict[str, Subnet]]:
-    """The uniform subnets with random ones beside them, and other random ones; none twice."""
+    """Return the uniform subnets completed by random ones, and other random ones; none twice."""
     source = random.Random(0)
     found = {**uniform_grid(space.shape)}
     while len(found) < fitted + others:
@@ -113,7 +114,7 @@ Measured = dict[str, tuple[tuple[float, ...], ...]]
 
 
 def measure(shape: EncoderShape, space: Space, subnets: dict[str, Subnet], precision: str, rounds: int) -> Measured:
-    """Every subnet at every length, in turns."""
+    """Measure every subnet at every length, in turns."""
     with tempfile.TemporaryDirectory() as scratch:
         session = our_session(write_graph(Path(scratch) / "elastic.onnx", random_weights(shape), space, precision))
         inputs = {tokens: Inputs.of_length(shape, tokens).arrays for tokens in LENGTHS}
@@ -129,7 +130,7 @@ def measure(shape: EncoderShape, space: Space, subnets: dict[str, Subnet], preci
 def relative_errors(
     fitted: LayerLatency, subnets: Mapping[str, Subnet], table: LatencyTable, names: Collection[str]
 ) -> list[float]:
-    """|predicted / measured - 1| of these subnets at every length of the table."""
+    """Return |predicted / measured - 1| of these subnets at every length of the table."""
     return [
         abs(fitted.predict(subnets[name], length) / measured - 1)
         for name in names
@@ -140,7 +141,7 @@ def relative_errors(
 def judge(
     shape: EncoderShape, fitted: dict[str, Subnet], others: dict[str, Subnet], times: Measured, precision: str
 ) -> tuple[dict[str, Any], list[tuple[float, float]]]:
-    """The errors, and (measured, predicted) of every subnet and length."""
+    """Return the errors, and (measured, predicted) of every subnet and length."""
     every = {**fitted, **others}
     table = table_of(times, precision)
     fit = partial(fit_layer_latency, shape, every, table)
@@ -161,7 +162,7 @@ def judge(
 
 
 def pairs(fit: LayerLatency, subnets: dict[str, Subnet], table: LatencyTable) -> list[tuple[float, float]]:
-    """(measured, predicted) milliseconds."""
+    """Return (measured, predicted) milliseconds."""
     return [
         (measured, fit.predict(subnet, length))
         for name, subnet in subnets.items()
@@ -170,7 +171,7 @@ def pairs(fit: LayerLatency, subnets: dict[str, Subnet], table: LatencyTable) ->
 
 
 def table_of(times: Measured, precision: str) -> LatencyTable:
-    """The medians as a device's table."""
+    """Return the medians as a device's latency table."""
     medians = {name: tuple(float(np.median(runs)) for runs in columns) for name, columns in times.items()}
     runs = min(len(column) for columns in times.values() for column in columns)
     return LatencyTable(
@@ -179,7 +180,7 @@ def table_of(times: Measured, precision: str) -> LatencyTable:
 
 
 def plot(drawn: Sequence[tuple[str, Sequence[tuple[float, float]]]], path: Path) -> None:
-    """Predicted against measured, one panel a precision; the lengths take turns."""
+    """Plot predicted against measured, one panel a precision; the lengths take turns."""
     figure, grid = plt.subplots(1, len(drawn), figsize=(5.5 * len(drawn), 5), layout="constrained", squeeze=False)
     for axes, (precision, points) in zip(grid[0], drawn, strict=True):
         measured, predicted = (np.array(values) for values in zip(*points, strict=True))

@@ -1,12 +1,12 @@
 """Loads as MLPerf Inference defines them, in minutes instead of hours: one subnet under one load.
 
     python -m benchmarks.device.scenarios BUNDLE --scenario server --bound-ms 50 [--seconds 60] [--subnet ID]
-        [--tokens 64]
 
-As in MLPerf's LoadGen (Reddi et al. 2020, "MLPerf Inference Benchmark"): in `single-stream` the next query follows the
-last answer, and the 90th percentile of latency counts; in `server` queries arrive as a Poisson process, and the highest
-rate counts at which 99 % of them meet the bound; in `offline` all samples are there at once, and samples a second
-count. Its least durations and numbers of queries are not kept: these are no MLPerf results.
+Scenarios follow MLPerf's LoadGen (Reddi et al. 2020, "MLPerf Inference Benchmark").
+`single-stream`: the next query follows the last answer; the result is the 90th percentile of latency.
+`server`: queries arrive as a Poisson process; the result is the highest rate at which 99 % of them meet the bound.
+`offline`: all samples are there at once; the result is samples a second.
+MLPerf's least durations and numbers of queries are not kept: these are no MLPerf results.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ SCENARIOS = ("single-stream", "server", "offline")
 PERCENTILES = (50, 90, 95, 97, 99, 99.9)
 SERVER_PERCENTILE = 99
 SEARCH_STEPS = 6
-"""Halvings of the range of rates in which a server's is looked for."""
+"""Number of halvings of the range of rates in the search for a server's rate."""
 
 FEWEST_QUERIES = 64
-"""Below, a 99th percentile would be the slowest query alone."""
+"""Least number of queries: with fewer, a 99th percentile would be the slowest query alone."""
 
 OFFLINE_BATCH = 8
 
@@ -66,13 +66,13 @@ class ScenarioResult:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One subnet of a session, on texts of one length."""
+    """A subnet of a session, on texts of one length."""
 
     bundle: Bundle
     session: ElasticSession
@@ -80,12 +80,12 @@ class Case:
     tokens: int
 
     def call(self, batch: int = 1) -> Callable[[], object]:
-        """Make one call on so many texts."""
+        """Return a function that makes one call on `batch` texts."""
         choice = self.bundle.entry(self.subnet, self.session.precision).choice
         return partial(self.session.run, random_inputs(self.bundle, self.tokens, batch=batch), choice)
 
     def result(self, scenario: str, latencies: Sequence[float], seconds: float, **rest: Any) -> ScenarioResult:
-        """Make the result with these latencies in ms."""
+        """Return the result with these latencies in ms."""
         return ScenarioResult(
             scenario=scenario,
             subnet=self.subnet,
@@ -108,7 +108,7 @@ def run_scenario(
     batch: int = OFFLINE_BATCH,
     seed: int = 0,
 ) -> ScenarioResult:
-    """Run one of SCENARIOS for about so long; `bound_ms` is the server's latency bound, `batch` that of offline.
+    """Run one of SCENARIOS for about `seconds`; `bound_ms` is the server's latency bound, `batch` that of offline.
 
     Raises InputError for another name, and for a server without a bound.
     """
@@ -159,7 +159,7 @@ def _offline(case: Case, call: Callable[[], object], batch: int, seconds: float)
 def _server(
     case: Case, call: Callable[[], object], seconds: float, bound_ms: float, draw: random.Random
 ) -> ScenarioResult:
-    """Halve the range of rates below what calls in a row reach; the last rate that was in time is the result."""
+    """Find by halving the highest rate in time, below the rate that calls in a row reach."""
     began = time.perf_counter()
     service = _queue(call, 0.0, max(FEWEST_QUERIES, 1), draw)
     service_ms = float(np.median(service))
@@ -203,17 +203,19 @@ def _queue(call: Callable[[], object], rate: float, queries: int, draw: random.R
 
 
 def add_case(parser: argparse.ArgumentParser) -> None:
-    """Add the bundle, subnet, length and conditions that are run."""
+    """Add the arguments for bundle, subnet, length and conditions."""
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--subnet", help="(default: the largest)")
     parser.add_argument("--precision", help="(default: the last of the bundle)")
     parser.add_argument("--threads", type=int, default=default_threads(), help="(default: %(default)s)")
-    parser.add_argument("--tokens", type=int, default=64, help="of a text (default: %(default)s, or what fits)")
+    parser.add_argument(
+        "--tokens", type=int, default=64, help="length of a text (default: %(default)s, or the bundle's limit)"
+    )
 
 
 @contextlib.contextmanager
 def open_case(options: argparse.Namespace) -> Iterator[Case]:
-    """Open what was asked for, on as many CPUs as threads; raises UnknownSubnetError."""
+    """Open the requested case, on as many CPUs as threads; raises UnknownSubnetError."""
     bundle = open_bundle(options.bundle)
     precision = options.precision or bundle.precisions[-1]
     pool = bundle.pool(precision)
@@ -227,7 +229,7 @@ def open_case(options: argparse.Namespace) -> Iterator[Case]:
 
 
 def lines_of(result: ScenarioResult) -> list[str]:
-    """Tabulate what a scenario gave."""
+    """Tabulate the result of a scenario."""
     header = (result.metric, "valid", "queries", *result.latency_ms)
     row = (
         f"{result.value:.4g}",
@@ -246,7 +248,7 @@ def lines_of(result: ScenarioResult) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one scenario and print what it gave."""
+    """Run one scenario and print its result."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.device.scenarios", description=__doc__.split("\n", 1)[0]
     )

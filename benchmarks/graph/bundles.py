@@ -1,4 +1,4 @@
-"""Bundles of random weights to measure: how long a product takes does not depend on its numbers."""
+"""Bundles of random weights for timing: the time of a product does not depend on its numbers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def random_bundle(
     precisions: tuple[str, ...] = ("fp32", "int8"),
     max_length: int = 128,
 ) -> Bundle:
-    """A bundle of that shape and pool that verifies; its accuracies rise with the size and mean nothing."""
+    """Make a bundle of that shape and pool that verifies; its accuracies rise with the size of a subnet and mean
+    nothing."""
     weights = random_weights(shape)
     space = cut_space(shape, list(pool.values()), layers_per_stage)
     with replacing_directory(path, marker=MANIFEST) as fresh:
@@ -58,7 +59,8 @@ def random_bundle(
 
 
 def five_options(shape: EncoderShape, *, mixed: int = 12, seed: int = 0) -> dict[str, Subnet]:
-    """The uniform pool of DynaBERT and some mixed subnets, so that every layer has four widths and can be skipped."""
+    """Return the uniform pool of DynaBERT and some mixed subnets, so that every layer has four widths and can be
+    skipped."""
     pool = uniform_grid(shape)
     sizes = [uniform_subnet(shape, width, 1.0).layers[0] for width in WIDTHS]
     draw = random.Random(seed)
@@ -74,7 +76,7 @@ def five_options(shape: EncoderShape, *, mixed: int = 12, seed: int = 0) -> dict
 
 
 def random_subnet(space: Space, draw: random.Random) -> Subnet:
-    """Any subnet of the space, all with the same chance; never the skipping of all layers."""
+    """Draw any subnet of the space, all with equal probability; never one that skips all layers."""
     while True:
         choice = tuple(draw.randrange(len(stage.options)) for stage in space.stages)
         if any(not stage.options[option].skips for stage, option in zip(space.stages, choice, strict=True)):
@@ -126,7 +128,7 @@ def _manifest(
 
 
 def _tokenizer(vocabulary: int) -> Tokenizer:
-    """Words `w4`, `w5` ... as tokens of their own."""
+    """Return a tokenizer with the words `w4`, `w5` ... as tokens of their own."""
     words = [*SPECIAL, *(f"w{number}" for number in range(len(SPECIAL), vocabulary))]
     tokenizer = Tokenizer(models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

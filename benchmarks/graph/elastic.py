@@ -1,13 +1,13 @@
-"""How fast one elastic graph runs each subnet, against a graph that holds that subnet alone.
+"""Speed of each subnet in one elastic graph, against a graph that holds that subnet alone.
 
     python -m benchmarks.graph.elastic [--shape minilm-l6] [--pool uniform] [--precision fp32,int8]
         [--lengths 16,64,128]
 
-Two elastic graphs of a pool of subnets (a stage per layer; one stage that lists them) against two
-rivals: the same operators in a dedicated, unsegmented graph, and what a user gets today (the subnet
-exported alone through optimum; the faster of plain and fused by median). All run in turns in one process,
-pinned to one core (with `--threads 2`: to two), batch 1; figures are medians and their ratios. Results are
-written to `benchmarks/results/`.
+Two elastic graphs of a pool of subnets (a stage per layer; one stage that lists them) run against two rivals: the same
+operators in a dedicated, unsegmented graph, and the usual way today (the subnet exported alone through optimum; the
+faster of plain and fused by median).
+All run in turns in one process, pinned to one core (with `--threads 2`: to two), batch 1; figures are medians and their
+ratios. Results are written to `benchmarks/results/`.
 """
 
 from __future__ import annotations
@@ -42,27 +42,27 @@ POOLS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One subnet at one length."""
+    """A subnet at one length."""
 
     subnet: str
     segments: int
-    """Segments that the elastic graphs run in each kept layer; the rivals have one."""
+    """Number of segments that the elastic graphs run in each kept layer; the rivals have one."""
     tokens: int
     times: dict[str, Times]
 
     @property
     def optimum(self) -> str:
-        """The faster of optimum's graphs."""
+        """Name of the faster of optimum's graphs."""
         return min((name for name in self.times if name.startswith("optimum")), key=lambda n: self.times[n].median_ms)
 
     def ratio(self, mine: str, rival: str) -> float:
-        """Median of one candidate / median of another."""
+        """Return the median of one candidate / median of another."""
         return self.times[mine].median_ms / self.times[self.optimum if rival == "optimum" else rival].median_ms
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured."""
+    """Plan of a measurement."""
 
     shape: EncoderShape
     pool: str
@@ -109,7 +109,7 @@ def main() -> None:
 
 
 def measure(plan: Plan, precision: str, lengths: list[int]) -> list[Row]:
-    """A row per subnet and length."""
+    """Measure a row per subnet and length."""
     shape = plan.shape
     weights = random_weights(shape)
     grid = uniform_grid(shape, **POOLS[plan.pool])
@@ -147,7 +147,7 @@ def _segments(subnet: Subnet, cuts: tuple[int, ...]) -> int:
 
 
 def runner(session: ort.InferenceSession, inputs: dict[str, Array], choice: tuple[int, ...]) -> Callable[[], object]:
-    """What runs a graph once on these inputs."""
+    """Return a function that runs a graph once on these inputs."""
     wanted = {node.name for node in session.get_inputs()}
     feeds = {name: array for name, array in inputs.items() if name in wanted}
     if "choice" in wanted:
@@ -156,7 +156,7 @@ def runner(session: ort.InferenceSession, inputs: dict[str, Array], choice: tupl
 
 
 def table(rows: list[Row], lengths: list[int], title: str, columns: list[tuple[str, str]]) -> list[str]:
-    """Markdown: the ratios of each subnet per length, and their means."""
+    """Format the ratios of each subnet per length, and their means, as Markdown."""
     header = [f"{mine} / {rival}, {tokens}" for tokens in lengths for mine, rival in columns]
     lines = [
         f"### {title}: median of the elastic graph / median of the rival, by tokens",

@@ -2,10 +2,11 @@
 
     python -m benchmarks.graph.engines [--shape minilm-l6] [--lengths 16,64,128]
 
-OpenVINO: dynamic shapes, one stream, latency hint, its default precision (bf16 where the CPU has it); int8 by
-NNCF's post-training quantization for transformers. PyTorch: fp32, `torch.compile` with dynamic shapes, and int8
-by its dynamic quantization of linear layers. One process, in turns, one core, one thread, batch 1. The elastic
-graphs hold DynaBERT's twelve uniform subnets in one stage (four segments a layer) and six in two segments.
+OpenVINO: dynamic shapes, one stream, latency hint, its default precision (bf16 if the CPU has it); int8 by NNCF's
+post-training quantization for transformers.
+PyTorch: fp32, `torch.compile` with dynamic shapes, and int8 by its dynamic quantization of linear layers.
+One process, in turns, one core, one thread, batch 1. The elastic graphs hold DynaBERT's twelve uniform subnets in one
+stage (four segments a layer) and six in two segments.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from gearshift.runtime.space.uniform import uniform_grid
 
 Candidate = Callable[[], object]
 Prepared = Callable[[dict[str, Array]], Candidate]
-"""Given the token inputs, what runs them once."""
+"""Function from the token inputs to a call that runs them once."""
 
 CALIBRATION_TEXTS = 32
 
@@ -70,7 +71,7 @@ def main() -> None:
 
 
 def prepare(shape: EncoderShape, folder: Path) -> dict[str, Prepared]:
-    """Name -> engine with the full net loaded."""
+    """Return name -> engine with the full net loaded."""
     weights = random_weights(shape)
     engines: dict[str, Prepared] = {}
     for precision in ("fp32", "int8"):
@@ -112,7 +113,8 @@ def _openvino(core: ov.Core, model: ov.Model) -> Prepared:
 
 
 def _quantized(model: ov.Model, shape: EncoderShape) -> ov.Model:
-    """NNCF's static int8 for transformers. Random texts calibrate it: numbers do not change what a product takes."""
+    """Quantise by NNCF's static int8 for transformers, calibrated on random texts: numbers do not change the time of a
+    product."""
     import nncf
 
     lengths = np.random.default_rng(0).integers(16, 129, CALIBRATION_TEXTS).tolist()
@@ -140,7 +142,7 @@ def _torch(model: Any) -> Prepared:
 
 
 def table(found: dict[int, dict[str, Times]], shape: str) -> list[str]:
-    """Markdown: a row per engine, its median in ms and what the elastic graphs of its kind take of it."""
+    """Format a row per engine as Markdown: its median in ms and the ratio of the elastic graphs of its kind to it."""
     lengths = list(found)
     header = [
         cell for tokens in lengths for cell in (f"{tokens} tokens, ms", "four segments / it", "two segments / it")

@@ -1,4 +1,4 @@
-"""How long an export takes, with everything that belongs to it: both precisions, parity, packing and self-tests.
+"""Duration of a complete export: both precisions, parity, packing and self-tests.
 
     python -m benchmarks.graph.exporting [--shape minilm-l6] [--rows 100]
 
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def measure(shape: EncoderShape, rows: int, layers: int) -> tuple[float, float]:
-    """Seconds of one export of both precisions, and the largest difference of an fp32 logit from torch."""
+    """Measure the seconds of one export of both precisions, and the largest difference of an fp32 logit from torch."""
     with tempfile.TemporaryDirectory() as scratch, tqdm(disable=None, unit="part") as bar:
         run, held_out = random_run(shape, Path(scratch)), random_rows(shape, rows)
 
@@ -68,7 +68,7 @@ def measure(shape: EncoderShape, rows: int, layers: int) -> tuple[float, float]:
 
 
 def random_run(shape: EncoderShape, folder: Path) -> Run:
-    """A supernet that was never trained, with a tokenizer of as many words as the vocabulary has."""
+    """Return an untrained supernet, with a tokenizer of as many words as the vocabulary has."""
     torch.manual_seed(0)
     special = ["[PAD]", "[UNK]"]
     words = special + [f"w{number}" for number in range(shape.vocabulary - len(special))]
@@ -81,7 +81,7 @@ def random_run(shape: EncoderShape, folder: Path) -> Run:
 
 
 def random_rows(shape: EncoderShape, count: int) -> list[Row]:
-    """Rows of random words and labels."""
+    """Return rows of random words and labels."""
     source = random.Random(0)
     texts = [
         " ".join(f"w{source.randrange(shape.vocabulary - 2)}" for _ in range(source.randint(*WORDS_OF_A_ROW)))
@@ -91,7 +91,7 @@ def random_rows(shape: EncoderShape, count: int) -> list[Row]:
 
 
 def table(shape: str, rows: int, seconds: dict[str, float], parity: dict[str, float]) -> list[str]:
-    """Markdown: a row per granularity."""
+    """Format a row per granularity as Markdown."""
     lines = [
         f"### {shape}: export of fp32 and int8 with parity of 12 subnets and accuracies on {rows} rows",
         "",

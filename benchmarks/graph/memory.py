@@ -2,10 +2,10 @@
 
     python -m benchmarks.graph.memory [--shape minilm-l6|bert-base] [--precision fp32,int8]
 
-Every case runs in a process of its own. PSS and anonymous memory are the process's (smaps_rollup) less those of
-the same process before the graph was loaded, when Python and onnxruntime are there; the peak is the largest
-resident set, bare process included. `load`: from the call to a session that answers. The graphs come from random
-weights, one core.
+Every case runs in a process of its own. PSS and anonymous memory are those of the process (smaps_rollup) less those of
+the same process before the graph was loaded, with Python and onnxruntime in memory; the peak is the largest resident
+set, bare process included.
+`load`: from the call to a session that answers. The graphs have random weights; one core.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ TOKENS = 16
 
 
 def memory_mb() -> dict[str, float]:
-    """PSS and anonymous memory of this process, in 10^6 bytes."""
+    """Return PSS and anonymous memory of this process, in 10^6 bytes."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
     kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
     return {"pss": kilobytes["Pss"] * 1.024e-3, "anonymous": kilobytes["Anonymous"] * 1.024e-3}
 
 
 def peak_mb() -> float:
-    """The largest resident set so far, in 10^6 bytes. Not `getrusage`, which counts what ran before `exec`."""
+    """Return the largest resident set so far, in 10^6 bytes. `getrusage` would also count the time before `exec`."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1.024e-3
 
 
 def inputs(choice: list[int]) -> dict[str, Any]:
-    """One text of TOKENS tokens."""
+    """Return one text of TOKENS tokens."""
     ids = np.ones((1, TOKENS), np.int64)
     return {**dict.fromkeys(INPUTS, ids), "choice": np.array(choice, np.int64)}
 
 
 def measure(graphs: list[Path], choices: list[list[int]], *, mapped: bool) -> dict[str, Any]:
-    """Load sessions, run the smallest subnet and then the largest, and say what each step took."""
+    """Load sessions, run the smallest subnet and then the largest, and return the cost of each step."""
     bare = memory_mb()
     began = time.perf_counter()
     sessions = [our_session(path) for path in graphs]
@@ -96,7 +96,7 @@ def _run_ms(session: ort.InferenceSession, choice: list[int]) -> float:
 
 
 def build(folder: Path, shape_name: str, precision: str) -> dict[str, dict[str, Any]]:
-    """Write the graphs of every case; gives what `measure` takes for each."""
+    """Write the graphs of every case; return the arguments of `measure` for each."""
     from benchmarks.graph.subjects import SHAPES, random_weights, write_graph  # torch must not be measured
 
     shape = SHAPES[shape_name]
@@ -124,7 +124,7 @@ def build(folder: Path, shape_name: str, precision: str) -> dict[str, dict[str, 
 
 
 def run_case(case: dict[str, Any], core: int) -> dict[str, Any]:
-    """`measure` in a process of its own, on one core."""
+    """Run `measure` in a process of its own, on one core."""
     given = json.dumps({**case, "graphs": [str(path) for path in case["graphs"]], "core": core})
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.graph.memory", "--case", given], check=True, capture_output=True, text=True
@@ -134,7 +134,7 @@ def run_case(case: dict[str, Any], core: int) -> dict[str, Any]:
 
 
 def table(results: dict[str, dict[str, Any]]) -> list[str]:
-    """One row a case."""
+    """Format a table with one row a case."""
     rows = [
         "| | load ms | peak of load | PSS loaded | smallest ran | largest ran | anonymous | given back, smallest ran | "
         "largest from page cache, from disk, again (ms) |",

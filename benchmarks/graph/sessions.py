@@ -1,4 +1,4 @@
-"""A session over one of our graphs, as the runtime makes it; free of torch, so that memory can be measured."""
+"""Session over one of our graphs, as the runtime makes it; free of torch, so that memory can be measured."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gearshift.runtime.inference.session import ERRORS_ONLY
 
 
 def our_session(path: Path, threads: int = 1) -> ort.InferenceSession:
-    """A session with the options that the manifest names."""
+    """Return a session with the options that the manifest names."""
     return plain_session(path, ort.GraphOptimizationLevel.ORT_DISABLE_ALL, threads)
 
 
 def plain_session(path: Path, level: ort.GraphOptimizationLevel, threads: int) -> ort.InferenceSession:
-    """A session of that optimisation level, no thread of which spins."""
+    """Return a session of that optimisation level, no thread of which spins."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -1,6 +1,6 @@
-"""What is timed: one random encoder, as an elastic graph, as dedicated graphs of ours, and as optimum exports it.
+"""Graphs to time: one random encoder, as an elastic graph, as dedicated graphs of ours, and as exported by optimum.
 
-Weights are random: how long a product takes does not depend on its numbers.
+Weights are random: the time of a product does not depend on its numbers.
 """
 
 from __future__ import annotations
@@ -43,33 +43,33 @@ class Inputs:
 
     @classmethod
     def of_length(cls, shape: EncoderShape, tokens: int) -> Inputs:
-        """Random token ids, no padding, batch 1."""
+        """Return random token ids, no padding, batch 1."""
         ids = np.random.default_rng(tokens).integers(1, shape.vocabulary, (1, tokens))
         return cls(dict(zip(INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True)))
 
 
 def random_weights(shape: EncoderShape) -> dict[str, Array]:
-    """Weights of a freshly made classifier."""
+    """Return the weights of a freshly made classifier."""
     torch.manual_seed(0)
     return {name: tensor.numpy() for name, tensor in ElasticClassifier(shape, LABELS).state_dict().items()}
 
 
 def write_graph(path: Path, weights: dict[str, Array], space: Space, precision: str) -> Path:
-    """Our graph of a space: elastic, or dedicated where the space is one subnet."""
+    """Write our graph of a space: elastic, or dedicated if the space is one subnet."""
     write_elastic_graph(path, weights, space, precision=precision, norm_eps=1e-12)
     return path
 
 
 def their_session(path: Path, threads: int = 1) -> ort.InferenceSession:
-    """A session as optimum's user has it: all optimisations on."""
+    """Return a session as a user of optimum has it: all optimisations on."""
     return plain_session(path, ort.GraphOptimizationLevel.ORT_ENABLE_ALL, threads)
 
 
 def export_with_optimum(directory: Path, shape: EncoderShape, subnet: Subnet, precision: str) -> dict[str, Path]:
-    """The same subnet exported alone, as a user would today: optimum's graph, plain and fused.
+    """Export the subnet alone, as a user would today: optimum's graph, plain and fused.
 
-    int8: onnxruntime's dynamic quantization per channel, of both; 7-bit weights where the CPU has no
-    int8 dot product, as onnxruntime's own guide asks for (with 8 bits its products overflow there).
+    int8: onnxruntime's dynamic quantization per channel, of both; 7-bit weights if the CPU has no int8 dot product, as
+    recommended in onnxruntime's own guide (with 8 bits its products overflow there).
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.transformers.optimizer import optimize_model
@@ -96,14 +96,14 @@ def export_with_optimum(directory: Path, shape: EncoderShape, subnet: Subnet, pr
             per_channel=True,
             reduce_range=not read_fingerprint({}).int8_dot_product,
             weight_type=QuantType.QInt8,
-            # Behind a fused operator the type of a value is not known to it.
+            # The quantizer does not know the type of a value behind a fused operator.
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
     return {name: directory / f"{name}.int8.onnx" for name in graphs}
 
 
 def cut_model(shape: EncoderShape, subnet: Subnet) -> transformers.PreTrainedModel:
-    """A transformers classifier of just this subnet's size, with random weights."""
+    """Return a transformers classifier of exactly this subnet's size, with random weights."""
     config = transformers.BertConfig(
         vocab_size=shape.vocabulary,
         hidden_size=shape.hidden,

@@ -1,12 +1,13 @@
-"""What it costs to answer with another subnet than the last: nothing is loaded, so it should be nothing.
+"""Cost of answering with another subnet than the last: nothing is loaded, so it should be zero.
 
     python -m benchmarks.graph.switch [--shape minilm-l6] [--lengths 16,64] [--rounds 2000]
 
 One session of the elastic graph with DynaBERT's twelve uniform subnets, all of them run before. Each round draws two
 subnets, runs one, then times two calls of the other: the first comes after another subnet, the second after the same.
 Excess is the time over that subnet's median when it follows itself, in CPU time of the thread, so that no other process
-on the core counts. One core, one thread, batch 1. Beside it, in wall time: what it takes to load a dedicated graph
-(from the page cache, packed at load) and get its first answer.
+on the core counts. One core, one thread, batch 1.
+For comparison, in wall time: loading a dedicated graph (from the page cache, packed at load) and getting its first
+answer.
 """
 
 from __future__ import annotations
@@ -35,28 +36,28 @@ from gearshift.runtime.space.space import cut_space
 from gearshift.runtime.space.uniform import uniform_grid
 
 LOADS = 5
-"""How often each dedicated graph is loaded."""
+"""Number of times that each dedicated graph is loaded."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One granularity, precision and length; times in ms."""
+    """A granularity, precision and length; times in ms."""
 
     granularity: str
     precision: str
     tokens: int
     calls: int
-    """Timed calls after another subnet, and as many after the same."""
+    """Number of timed calls after another subnet, and of those after the same."""
     same_p50: float
     same_p99: float
-    """Excess of calls after the same subnet: what the machine's own noise is."""
+    """Excess of calls after the same subnet: the machine's own noise."""
     other_p50: float
     other_p99: float
     """Excess of calls after another subnet."""
     first_answer: float
-    """Call after another subnet: its median, mean over the subnets."""
+    """Median time of a call after another subnet, mean over the subnets."""
     load_and_answer: float
-    """Loading the dedicated graph of a subnet and getting its first answer: its median, mean over the subnets."""
+    """Median time to load the dedicated graph of a subnet and get its first answer, mean over the subnets."""
 
 
 def main() -> None:
@@ -85,7 +86,7 @@ def main() -> None:
 
 
 def measure(shape: EncoderShape, precision: str, lengths: list[int], rounds: int, folder: Path) -> list[Row]:
-    """A row per granularity and length."""
+    """Measure a row per granularity and length."""
     weights, grid = random_weights(shape), uniform_grid(shape, **POOLS["uniform"])
     dedicated = {
         name: write_graph(folder / f"{name}.onnx", weights, cut_space(shape, [subnet], shape.layers), precision)
@@ -125,7 +126,7 @@ def measure(shape: EncoderShape, precision: str, lengths: list[int], rounds: int
 def alternate(
     calls: Mapping[str, Callable[[], object]], rounds: int, what: str
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """CPU milliseconds of calls of each subnet after itself, and after another."""
+    """Measure the CPU milliseconds of calls of each subnet after itself, and after another."""
     for call in calls.values():  # from here on all of them are resident
         for _ in range(WARM_UP):
             call()
@@ -141,14 +142,14 @@ def alternate(
 
 
 def timed(call: Callable[[], object], clock: Callable[[], int] = time.perf_counter_ns) -> float:
-    """Milliseconds of one call, by a clock of nanoseconds."""
+    """Measure the milliseconds of one call, by a clock of nanoseconds."""
     began = clock()
     call()
     return (clock() - began) / 1e6
 
 
 def load_and_answer(shape: EncoderShape, paths: Mapping[str, Path], tokens: int) -> float:
-    """Milliseconds until a dedicated graph is loaded and has answered: medians of LOADS, their mean."""
+    """Measure the milliseconds until a dedicated graph is loaded and has answered: medians of LOADS, their mean."""
     inputs: dict[str, Array] = Inputs.of_length(shape, tokens).arrays
 
     def once(path: Path) -> Callable[[], object]:
@@ -163,7 +164,7 @@ def load_and_answer(shape: EncoderShape, paths: Mapping[str, Path], tokens: int)
 
 
 def table(rows: list[Row], shape: str) -> list[str]:
-    """Markdown: a row each, in ms."""
+    """Format a row each, in ms, as Markdown."""
     lines = [
         f"### {shape}: a call after another subnet against one after the same, CPU ms",
         "",

@@ -1,11 +1,11 @@
-"""What a decision costs, and what the engine adds to a bare call of the graph.
+"""Cost of a decision, and overhead of the engine over a bare call of the graph.
 
     python -m benchmarks.serving.decision BUNDLE
 
-Decisions: every request of the simulator's bursts (a queue of up to eight is looked at) and of its contention, as the
-controller takes them, on one core. Overhead: `engine.run` against a program that tokenizes the same text and calls
-`InferenceSession.run` of the same graph and subnet, in random order, both less the tokenizing within: the ratio of
-medians.
+Decisions: every request of the simulator's bursts (with a queue of up to eight) and of its contention, as the
+controller decides them, on one core.
+Overhead: `engine.run` against a program that tokenizes the same text and calls `InferenceSession.run` of the same graph
+and subnet, in random order, both without the tokenizing within: the ratio of medians.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Timed(Ours):
 
 
 def decisions(ladder: Ladder, name: str) -> dict[str, Any]:
-    """Microseconds of deciding and of learning, over one trace."""
+    """Measure the microseconds of deciding and of learning, over one trace."""
     trace = make_trace(name, Scale(ladder.table, ladder.names[0], seed=11))
     machine = Machine(trace, ladder)
     timed = Timed(machine)
@@ -76,7 +76,7 @@ def decisions(ladder: Ladder, name: str) -> dict[str, Any]:
 
 
 def overhead(bundle: Path, precision: str) -> dict[str, Any]:
-    """The engine against the bare session, on the largest subnet and a text of some 16 tokens."""
+    """Measure the engine against the bare session, on the largest subnet and a text of some 16 tokens."""
     with Engine.load(bundle, threads=1, precision=precision) as engine:
         opened = engine._opened
         encoder, plain = Watched(opened.encoder), Watched(opened.encoder)
@@ -111,7 +111,7 @@ def overhead(bundle: Path, precision: str) -> dict[str, Any]:
 
 
 class Watched:
-    """A tokenizer with a stop-watch: what it takes within the engine, where the graph has used up the caches."""
+    """A tokenizer with a stop-watch: its time within the engine, where the graph has used up the caches."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         self._encoder = encoder
@@ -125,7 +125,7 @@ class Watched:
 
 
 def text_of(encoder: TextEncoder | Watched, tokens: int) -> str:
-    """Words that make so many tokens."""
+    """Return words that make at least `tokens` tokens."""
     for words in range(1, tokens):
         text = "play music " * words
         if encoder.encode([text]).tokens[0] >= tokens:
@@ -134,7 +134,7 @@ def text_of(encoder: TextEncoder | Watched, tokens: int) -> str:
 
 
 def in_turns(calls: dict[str, Callable[[], object]]) -> dict[str, list[int]]:
-    """Nanoseconds of each call, in rounds, in random order."""
+    """Measure the nanoseconds of each call, in rounds, in random order."""
     times: dict[str, list[int]] = {name: [] for name in calls}
     shuffle = random.Random(0)
     for number in range(ROUNDS + WARM_UP):
@@ -147,7 +147,7 @@ def in_turns(calls: dict[str, Callable[[], object]]) -> dict[str, list[int]]:
 
 
 def lines_of(deciding: Sequence[dict[str, Any]], adding: Sequence[dict[str, Any]]) -> list[str]:
-    """Markdown."""
+    """Format the results as Markdown."""
     return [
         "### Microseconds of one decision (target: p99 under 50), and of learning from a request",
         "",

@@ -1,15 +1,15 @@
-"""The engine against other ways to pick a size, on this machine, while other work comes and goes.
+"""The engine against other policies for choosing a subnet, on this machine, while other work comes and goes.
 
     python -m benchmarks.serving.engine BUNDLE --rows FILE [--seconds 300] [--slice 30] [--every-size] [--seed 0]
 
-Rows with labels are sent as requests: Poisson arrivals that would keep the largest subnet busy for half of the time
-on the free machine, each with a deadline of twice the largest subnet's median from text to answer. Processor hogs and
-memory hogs, one per CPU, are switched on and off at random times of 1 to 30 seconds. The stream is cut into slices;
-every policy serves a slice, in random order, before any serves the next one, so that all meet the same machine. A
-policy lives on from slice to slice. Ours is `Engine.submit`; the others pin the subnet of another engine over the same
-bundle, one request after another, so that neither learns from the other's turns; what a request takes beside the graph
-is known to them. Under all of them a request whose
-deadline went by while it waited is dropped.
+Labelled rows are sent as requests: Poisson arrivals that would keep the largest subnet busy for half of the time on the
+free machine, each with a deadline of twice the largest subnet's median from text to answer.
+Processor hogs and memory hogs, one per CPU, are switched on and off at random times of 1 to 30 seconds.
+The stream is cut into slices; every policy serves a slice, in random order, before any serves the next one, so that all
+meet the same machine. A policy keeps its state from slice to slice.
+Ours is `Engine.submit`; the others pin the subnet of another engine over the same bundle, one request after another, so
+that neither learns from the other's turns. They know the time of a request besides the graph.
+Under all policies a request whose deadline passed while it waited is dropped.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ UTILISATION = 0.5
 DEADLINE_FACTOR = 2.0
 SENSE_EVERY_S = 0.5
 DROPPED = ""
-"""Stands for the subnet of a request whose deadline went by while it waited."""
+"""Name in place of the subnet, for a request whose deadline passed while it waited."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A labelled text and when it comes, in seconds after the start of the stream."""
+    """A labelled text and its arrival, in seconds after the start of the stream."""
 
     arrives_s: float
     text: str
@@ -64,11 +64,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Served:
-    """One request and how it went."""
+    """A request and its outcome."""
 
     arrives_s: float
     latency_ms: float
-    """From its arrival to its answer, waiting included; endless where it was dropped."""
+    """Time from arrival to answer in ms, waiting included; infinite if it was dropped."""
     subnet: str
     met: bool
     right: bool
@@ -77,19 +77,19 @@ class Served:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a stream under one policy; shares are of all requests."""
+    """Outcome of a stream under one policy; shares are of all requests."""
 
     policy: str
     requests: int
     met: float
     right: float
     goodput: float
-    """Right and in time."""
+    """Share of answers that are right and in time."""
     goodput_of: dict[str, float]
-    """The same for the requests that came in each state of the other work."""
+    """State of the other work -> goodput of the requests that arrived in it."""
     dropped: float
     p50_ms: float
-    """Of those that were answered, as the next."""
+    """Median latency in ms of answered requests; `p99_ms` likewise."""
     p99_ms: float
     switches_per_minute: float
 
@@ -102,8 +102,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300, help="length of the stream, for each policy")
     parser.add_argument("--slice", type=float, default=30, help="seconds that a policy serves at a stretch")
     parser.add_argument("--precision", default="auto", help="fp32, int8, or the faster one")
-    parser.add_argument("--target", type=float, default=0.99, help="share of deadlines that policies steer by")
-    parser.add_argument("--every-size", action="store_true", help="always each size, not the ends and the middle alone")
+    parser.add_argument("--target", type=float, default=0.99, help="target share of deadlines met of all policies")
+    parser.add_argument(
+        "--every-size", action="store_true", help="pin every subnet of the ladder, not only the ends and the middle"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     labelled = read_rows(options.rows)
@@ -113,7 +115,7 @@ def main() -> None:
         Engine.load(options.bundle, target=options.target, precision=options.precision) as engine,
     ):
         profile = Path(folder) / "profile.json"
-        engine.save_profile(profile)  # all steer by the same latency table
+        engine.save_profile(profile)  # all policies use the same latency table
         pinned = Engine.load(
             options.bundle, sensors=False, precision=engine.precision, threads=engine.threads, profile=profile
         )
@@ -152,7 +154,7 @@ def main() -> None:
 
 
 def read_rows(path: Path) -> list[tuple[str, str]]:
-    """Text and label of each row."""
+    """Return text and label of each row."""
     if not path.exists():
         sys.exit(f"{path}: expected labelled rows as TSV; name a file with the columns sentence and label")
     header, *lines = path.read_text(encoding="utf-8").splitlines()
@@ -162,7 +164,7 @@ def read_rows(path: Path) -> list[tuple[str, str]]:
 
 
 def median_ms(engine: Engine, subnet: str, rows: Sequence[tuple[str, str]]) -> float:
-    """From text to answer on the free machine."""
+    """Measure the median ms from text to answer on the free machine."""
     engine.pin(subnet)
     times: list[float] = [engine.run(text).latency_ms for text, _ in itertools.islice(itertools.cycle(rows), 300)]
     engine.pin(None)
@@ -170,7 +172,7 @@ def median_ms(engine: Engine, subnet: str, rows: Sequence[tuple[str, str]]) -> f
 
 
 def median_around_ms(engine: Engine, rows: Sequence[tuple[str, str]]) -> float:
-    """What a request takes beside the graph, tokenizing above all, on the free machine."""
+    """Measure the ms of a request besides the graph, mostly tokenizing, on the free machine."""
     ladder, name = ladder_of(engine), engine.ladder[-1]
     engine.pin(name)
     answers = [engine.run(text) for text, _ in itertools.islice(itertools.cycle(rows), 300)]
@@ -180,7 +182,7 @@ def median_around_ms(engine: Engine, rows: Sequence[tuple[str, str]]) -> float:
 
 
 def arrivals(rows: Sequence[tuple[str, str, int]], seconds: float, rate: float, seed: int) -> list[Request]:
-    """A Poisson stream of that many requests a second, of rows drawn at random."""
+    """Return a Poisson stream of that many requests a second, of rows drawn at random."""
     draw = random.Random(seed)
     requests, at = [], draw.expovariate(rate)
     while at < seconds:
@@ -196,7 +198,7 @@ def serve_all(
     deadline_ms: float,
     options: argparse.Namespace,
 ) -> dict[str, list[Served]]:
-    """Every request under every policy, slice by slice."""
+    """Serve every request under every policy, slice by slice."""
     served: dict[str, list[Served]] = collections.defaultdict(list)
     shuffle = random.Random(options.seed).shuffle
     starts = np.arange(0, options.seconds, options.slice)
@@ -216,7 +218,7 @@ def _shuffled(names: list[str], shuffle: Callable[[list[str]], None]) -> list[st
 
 
 class Stage:
-    """One slice of the stream: its clock, and the other work that goes with it."""
+    """A slice of the stream: its clock, and the other work that goes with it."""
 
     def __init__(self, start_s: float, spells: tuple[Spell, ...], deadline_ms: float, hogs: Hogs) -> None:
         self.deadline_ms = deadline_ms
@@ -224,22 +226,22 @@ class Stage:
         self._began = time.perf_counter() - start_s
 
     def now(self) -> float:
-        """Seconds since the start of the stream."""
+        """Return the seconds since the start of the stream."""
         return time.perf_counter() - self._began
 
     def wait_for(self, request: Request) -> None:
-        """Return when it comes; the other work is switched meanwhile."""
+        """Wait until a request arrives, and switch the other work meanwhile."""
         while (ahead := request.arrives_s - self.now()) > 0:
             self._hogs.set(state_at(self._spells, self.now()))
             time.sleep(min(ahead, 0.02))
         self._hogs.set(state_at(self._spells, self.now()))
 
     def left_ms(self, request: Request) -> float:
-        """What is left of its deadline."""
+        """Return the ms left until the deadline of a request."""
         return self.deadline_ms - (self.now() - request.arrives_s) * 1e3
 
     def served(self, request: Request, answer: Classification | None, done_s: float) -> Served:
-        """How it went; no answer: it was dropped."""
+        """Return the outcome of a request; without an answer it was dropped."""
         state = state_at(self._spells, request.arrives_s)
         if answer is None:
             return Served(request.arrives_s, math.inf, DROPPED, met=False, right=False, state=state)
@@ -249,7 +251,7 @@ class Stage:
 
 
 def serve(policy: Rival, part: Sequence[Request], stage: Stage) -> list[Served]:
-    """A slice under a rival: a request waits while the one before is answered."""
+    """Serve a slice under a rival: a request waits while the previous one is answered."""
     served: list[Served] = []
     sensors, sensed_s, sensed = Sensors(), -math.inf, None
     for request in part:
@@ -265,7 +267,7 @@ def serve(policy: Rival, part: Sequence[Request], stage: Stage) -> list[Served]:
 
 
 def serve_submitted(engine: Engine, part: Sequence[Request], stage: Stage) -> list[Served]:
-    """A slice under the engine: requests are submitted as they come."""
+    """Serve a slice under the engine: requests are submitted as they come."""
     answered: list[tuple[Request, AnswerFuture | None, list[float]]] = []
     for request in part:
         stage.wait_for(request)
@@ -290,7 +292,7 @@ def _note(done: list[float], stage: Stage, _: object) -> None:
 
 
 def row(policy: str, served: Sequence[Served], seconds: float) -> Row:
-    """What came of it."""
+    """Summarise the outcome of a stream."""
     answered = [one for one in served if one.subnet != DROPPED]
     latencies = [one.latency_ms for one in answered]
     in_state = {state: [one for one in served if one.state == state] for state in STATES}
@@ -311,7 +313,7 @@ def row(policy: str, served: Sequence[Served], seconds: float) -> Row:
 
 
 def table(rows: Sequence[Row], deadline_ms: float, seconds: float) -> list[str]:
-    """Markdown: a row per policy, the best first."""
+    """Format a row per policy, the best first, as Markdown."""
     states = [state for state in STATES if state in rows[0].goodput_of]
     lines = [
         f"### deadline {deadline_ms:.1f} ms, {rows[0].requests} requests in {seconds:g} s under each policy",
@@ -331,7 +333,8 @@ def table(rows: Sequence[Row], deadline_ms: float, seconds: float) -> list[str]:
 def plot(
     path: Path, served: Mapping[str, Sequence[Served]], spells: tuple[Spell, ...], deadline_ms: float, seconds: float
 ) -> None:
-    """Right and in time so far, by policy, over the states of the machine; and the latencies under the engine."""
+    """Plot the share right and in time so far, by policy, over the states of the machine; and the latencies under the
+    engine."""
     figure, (shares, latency) = plt.subplots(2, 1, sharex=True, figsize=(11, 8), layout="constrained")
     ends = [*(spell.start_s for spell in spells[1:]), seconds]
     colours = dict(zip(STATES, ("white", "tab:orange", "tab:blue", "tab:red"), strict=True))

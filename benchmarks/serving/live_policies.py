@@ -1,4 +1,4 @@
-"""The simulator's rivals in the engine's place, for requests that are really run."""
+"""The simulator's policies in the engine's place, for requests that really run."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from gearshift.runtime.simulate.simulator import Ladder, Machine, Turn
 
 @dataclass(frozen=True)
 class Frame:
-    """What a rival is told of the machine: what is switched between."""
+    """The part of a machine that a policy is told: the ladder it switches between."""
 
     ladder: Ladder
 
 
 class Rival:
-    """Another policy in the engine's place: it pins what it picks, just before each request.
+    """Another policy in the engine's place, which pins its choice just before each request.
 
-    Policies steer by a table of the graph's times alone, so what a request takes beside the graph on the free machine,
-    `around_ms`, is taken off its slack before, and off its latency after.
+    Policies decide by a table of the graph's times alone. Therefore the time of a request besides the graph on the free
+    machine, `around_ms`, is subtracted from its slack before, and from its latency after.
     """
 
     def __init__(self, engine: Engine, policy: Any, around_ms: float) -> None:
@@ -37,7 +37,7 @@ class Rival:
     def run(
         self, text: str, length: int, slack_ms: float, deadline_ms: float, sensed: Snapshot | None
     ) -> Classification:
-        """The answer for a text of `length` tokens with `slack_ms` left of its deadline."""
+        """Return the answer for a text of `length` tokens with `slack_ms` left of its deadline."""
         now = time.perf_counter()
         if sensed is not None:
             self._policy.sense(sensed, now)
@@ -62,14 +62,15 @@ class Rival:
 
 
 def ladder_of(engine: Engine) -> Ladder:
-    """What the engine switches between."""
+    """Return the ladder that the engine switches between."""
     accuracies = tuple(engine.pool[name].accuracy for name in engine.ladder)
     return Ladder(engine.ladder, accuracies, engine.table)
 
 
 def rivals(engine: Engine, around_ms: float, *, every_size: bool) -> dict[str, Rival]:
-    """The largest, the middle and the smallest rung of the ladder alone, or every one; and every rival that needs to
-    know nothing that only a simulator knows, as they were tuned there. `around_ms` as for `Rival`."""
+    """Return the largest, the middle and the smallest rung of the ladder as fixed policies, or every rung; and every
+    policy that needs no knowledge that only a simulator has, with its settings tuned there. `around_ms` as for
+    `Rival`."""
     frame = Frame(ladder_of(engine))
     tuned = json.loads(TUNED.read_text())
     last = len(engine.ladder) - 1

@@ -1,4 +1,4 @@
-"""The engine's controller and its rivals over the simulator's traces: a table and a plot.
+"""The engine's controller and rival policies over the simulator's traces: a table and a plot.
 
     python -m benchmarks.serving.policies            measure with the committed settings
     python -m benchmarks.serving.policies --tune     choose the settings anew, on seeds of their own
@@ -27,7 +27,8 @@ from gearshift.runtime.simulate.traces import TRACES, Scale, Trace, make_trace
 
 SUBJECTS = (("snips", "fp32"), ("snips", "int8"), ("sst2", "fp32"))
 SEEDS, TUNING_SEEDS = (21, 22, 23), (101, 102)
-"""Others than those the controller was written on (1), and than each other."""
+"""Seeds for measuring and for tuning, different from each other and from the one that the controller was written on
+(1)."""
 
 DURATION_S, TUNING_DURATION_S = 120.0, 60.0
 TUNED = Path(__file__).parent / "policies-tuned.json"
@@ -45,28 +46,28 @@ GRIDS: dict[str, dict[str, Sequence[float]]] = {
 TARGET, COVERAGE_OFF = 0.99, 0.005
 
 TIE = 2e-4
-"""Goodput-accuracies that differ by less are one: seeds differ by more."""
+"""Difference of goodput-accuracies below which they count as equal: seeds differ by more."""
 
 WINDOW, WINDOWS = 100, 4
-"""Requests after a step of the slow-down, by which coverage is followed."""
+"""Size and number of the windows of requests after a step of the slow-down over which coverage is tracked."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One policy on one trace, means over the seeds."""
+    """A policy on a trace, as means over the seeds."""
 
     subject: str
     trace: str
     policy: str
     met: float
-    """Share of the deadlines met of those that the smallest subnet met."""
+    """Share of deadlines met, among those that the smallest subnet met."""
     goodput_accuracy: float
     coverage: float
     switches_per_minute: float
 
 
 def ladder_of(pool: str, precision: str) -> Ladder:
-    """MiniLM-L6 as benchmarks.graph.elastic timed it, and a pool's accuracies."""
+    """Return MiniLM-L6 as benchmarks.graph.elastic timed it, with a pool's accuracies."""
     report = json.loads((RESULTS / f"elastic-minilm-l6-uniform-{precision}.json").read_text())
     rows = report["rows"]
     lengths = tuple(sorted({row["tokens"] for row in rows}))
@@ -86,22 +87,25 @@ def ladder_of(pool: str, precision: str) -> Ladder:
 
 
 def play(policy: str, trace: Trace, ladder: Ladder, settings: Mapping[str, Any]) -> Outcome:
-    """One policy on one trace."""
+    """Simulate one policy on one trace."""
     machine = Machine(trace, ladder)
     return simulate(POLICIES[policy](machine, **settings), machine)
 
 
 def best_static(trace: Trace, ladder: Ladder) -> Outcome:
-    """The rung that turns out the best if it is used throughout."""
+    """Return the outcome of the rung that is best if it is used throughout."""
     machines = [Machine(trace, ladder) for _ in ladder.names]
     found = [simulate(Static(machine, rung=rung), machine) for rung, machine in enumerate(machines)]
     return max(found, key=lambda outcome: outcome.goodput_accuracy)
 
 
 def tune() -> dict[str, dict[str, float]]:
-    """For each policy the settings of its grid with the highest mean goodput-accuracy over subjects and traces; of
-    those within TIE of it, the ones that switch least on the steady trace. Where times are predicted, settings whose
-    coverage is off by more than COVERAGE_OFF on a trace (all seeds and subjects together) come last."""
+    """Choose for each policy the settings of its grid with the highest mean goodput-accuracy over subjects and traces.
+
+    Among those within TIE of the highest, the settings that switch least on the steady trace are chosen. For policies
+    that predict times, settings whose coverage is off by more than COVERAGE_OFF on a trace (all seeds and subjects
+    together) come last.
+    """
     cases = []
     for subject in SUBJECTS:
         ladder = ladder_of(*subject)
@@ -120,7 +124,7 @@ def tune() -> dict[str, dict[str, float]]:
                 for name in TRACES
             )
             accuracy = statistics.mean(one.goodput_accuracy for one in outcomes)
-            scores[values] = accuracy, switches, off > COVERAGE_OFF  # not a number: nothing is predicted, nothing off
+            scores[values] = accuracy, switches, off > COVERAGE_OFF  # NaN if nothing is predicted: then not off
             print(policy, settings, f"{100 * accuracy:.3f}, {switches:.1f} switches, coverage off by {off:.4f}")
         highest = max(accuracy for accuracy, _, _ in scores.values())
         tied = [one for one in scores if scores[one][0] >= highest - TIE]
@@ -130,7 +134,8 @@ def tune() -> dict[str, dict[str, float]]:
 
 
 def measure(settings: Mapping[str, Mapping[str, float]]) -> tuple[list[Cell], dict[str, list[float]], dict[str, float]]:
-    """A cell per subject, trace and policy; coverage by request after a step; requests a minute of the simulator."""
+    """Return a cell per subject, trace and policy; coverage by request after a step; requests a minute of the
+    simulator."""
     cells, after_steps = [], {name: [] for name in TRACES}  # type: tuple[list[Cell], dict[str, list[list[bool]]]]
     requests, spent = 0, 0.0
     for pool, precision in SUBJECTS:
@@ -168,8 +173,8 @@ def _cell(subject: str, trace: str, policy: str, outcomes: Sequence[tuple[Outcom
 
 
 def _after_steps(outcome: Outcome) -> Iterator[list[bool]]:
-    """For each step of the slow-down by a tenth or more: whether the requests that follow it, up to the next one,
-    took no longer than predicted."""
+    """Give, for each step of the slow-down by a tenth or more, whether each request up to the next step took no longer
+    than predicted."""
     trace = outcome.trace
     if len(trace.edges) < 2:
         return
@@ -183,7 +188,7 @@ def _after_steps(outcome: Outcome) -> Iterator[list[bool]]:
 
 
 def _shares(found: Sequence[Sequence[bool]]) -> list[float]:
-    """Coverage of requests 0 to 99, 100 to 199 and so on after a step, over all steps; NaN without any."""
+    """Return the coverage of requests 0 to 99, 100 to 199 and so on after a step, over all steps; NaN without any."""
     windows = [
         [*itertools.chain(*(one[at : at + WINDOW] for one in found))] for at in range(0, WINDOW * WINDOWS, WINDOW)
     ]
@@ -191,7 +196,7 @@ def _shares(found: Sequence[Sequence[bool]]) -> list[float]:
 
 
 def verdicts(cells: Sequence[Cell]) -> dict[str, Any]:
-    """What the targets ask for, as found."""
+    """Return the values that the targets refer to."""
     of = {(cell.subject, cell.trace, cell.policy): cell for cell in cells}
     places = sorted({(cell.subject, cell.trace) for cell in cells})
     rivals = [name for name in (*POLICIES, BEST_STATIC) if name not in (OURS, PRESENT, FUTURE)]
@@ -219,7 +224,8 @@ def verdicts(cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 def lines_of(cells: Sequence[Cell], steps: Mapping[str, Sequence[float]], found: Mapping[str, Any]) -> list[str]:
-    """Markdown: per subject goodput-accuracy of every policy on every trace, and what else is asked of ours."""
+    """Format as Markdown, per subject, the goodput-accuracy of every policy on every trace, and the other targets of
+    ours."""
     policies = list(dict.fromkeys(cell.policy for cell in cells))
     lines = []
     for subject in dict.fromkeys(cell.subject for cell in cells):
@@ -247,7 +253,7 @@ def lines_of(cells: Sequence[Cell], steps: Mapping[str, Sequence[float]], found:
 
 
 def plot(cells: Sequence[Cell], path: Path) -> None:
-    """Each policy's goodput-accuracy against the oracle of the present, a row per trace, a panel per subject."""
+    """Plot each policy's goodput-accuracy against the oracle of the present, a row per trace, a panel per subject."""
     import matplotlib
 
     matplotlib.use("Agg")

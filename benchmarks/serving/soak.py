@@ -1,11 +1,11 @@
-"""Half an hour of everything at once: does memory stay flat, and does an idle engine sleep?
+"""Half an hour of everything at once, to check that memory stays flat and that an idle engine sleeps.
 
     python -m benchmarks.serving.soak [BUNDLE] [--minutes 30]
 
 Threads call `run` with single texts and lists; bursts of `submit` overfill the queue, are cancelled and dropped; the
-steering changes, pages are given back, counters are scraped, a log is written, other programs come and go.
-Every five seconds the memory that is the process's own (USS), its threads and its open files are read. Then the
-engine is left alone for a minute: its CPU time and the switches of its threads are counted.
+objective changes, pages are released, counters are scraped, a log is written, other programs come and go.
+Every five seconds the process's own memory (USS), its threads and its open files are read. Then the engine is left
+alone for a minute: its CPU time and the switches of its threads are counted.
 """
 
 from __future__ import annotations
@@ -53,14 +53,15 @@ WORDS = [
 ]
 SAMPLE_S, IDLE_S = 5.0, 60.0
 GROWTH_MB = 1.0
-"""From the second third of the time to the last, medians: more is a leak."""
+"""Growth of memory in 10^6 bytes, between the medians of the second and the last third of the time, that counts as a
+leak."""
 
 IDLE_CPU, IDLE_SWITCHES = 0.001, 2.0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The process at one moment."""
+    """State of the process at one moment."""
 
     at_s: float
     uss_mb: float
@@ -70,12 +71,12 @@ class Sample:
 
 
 def text(draw: random.Random) -> str:
-    """Some words."""
+    """Draw some words."""
     return " ".join(draw.choices(WORDS, k=draw.choice([1, 3, 8, 40])))
 
 
 def call(engine: Engine, draw: random.Random) -> None:
-    """One request as a caller makes it."""
+    """Make one request, as a caller does."""
     kind = draw.random()
     asked = text(draw) if kind < 0.9 else [text(draw) for _ in range(draw.randrange(1, 9))]
     with contextlib.suppress(DeadlineError):
@@ -84,7 +85,7 @@ def call(engine: Engine, draw: random.Random) -> None:
 
 
 def burst(engine: Engine, draw: random.Random) -> None:
-    """More requests at once than the queue takes; some are taken back."""
+    """Submit more requests at once than the queue takes, and cancel some."""
     futures = []
     for _ in range(draw.randrange(1, 300)):
         with contextlib.suppress(QueueFullError):
@@ -98,7 +99,7 @@ def burst(engine: Engine, draw: random.Random) -> None:
 
 
 def meddle(engine: Engine, draw: random.Random, port: int) -> None:
-    """What an operator does."""
+    """Change settings, release pages and read metrics, as an operator does."""
     engine.steer(target=draw.choice([0.9, 0.99]), on_miss=draw.choice(["reject", "best_effort"]))
     engine.pin(draw.choice([None, None, None, engine.subnets[0]]))
     engine.release_pages()
@@ -108,7 +109,7 @@ def meddle(engine: Engine, draw: random.Random, port: int) -> None:
 
 
 def soak(bundle: Path, seconds: float, log: Path) -> tuple[list[Sample], float, float]:
-    """Samples under load, then the share of a CPU and the switches a second of the idle engine."""
+    """Return samples under load, then the share of a CPU and the switches a second of the idle engine."""
     stop, failures = threading.Event(), list[BaseException]()
 
     def repeat(action: Callable[..., None], *arguments: object, seed: int) -> None:
@@ -146,17 +147,17 @@ def soak(bundle: Path, seconds: float, log: Path) -> tuple[list[Sample], float, 
 
 
 def sample(now: float, engine: Engine) -> Sample:
-    """The process now."""
+    """Read the present state of the process."""
     process = psutil.Process()
     uss = process.memory_full_info().uss
     return Sample(now, uss / 1e6, process.num_threads(), process.num_fds(), engine.stats()["requests"])
 
 
 def idle() -> tuple[float, float]:
-    """Share of a CPU, and voluntary switches a second of all threads, while nothing is asked."""
+    """Measure the share of a CPU, and voluntary switches a second of all threads, without requests."""
     before, switches = time.process_time(), _switches()
     time.sleep(IDLE_S)
-    # The clock of this thread wakes it once.
+    # One switch is this thread's own, which the clock wakes.
     return (time.process_time() - before) / IDLE_S, (_switches() - switches) / IDLE_S
 
 
@@ -170,7 +171,7 @@ def _switches() -> int:
 
 
 def growth_mb(samples: Sequence[Sample]) -> float:
-    """Median of the last third less that of the second."""
+    """Return the median of the last third less that of the second."""
     third = len(samples) // 3
     return statistics.median(one.uss_mb for one in samples[2 * third :]) - statistics.median(
         one.uss_mb for one in samples[third : 2 * third]
@@ -178,7 +179,7 @@ def growth_mb(samples: Sequence[Sample]) -> float:
 
 
 def plot(samples: Sequence[Sample], path: Path) -> None:
-    """Memory over time."""
+    """Plot memory over time."""
     figure, axes = pyplot.subplots(figsize=(9, 4))
     axes.plot([one.at_s / 60 for one in samples], [one.uss_mb for one in samples])
     axes.set_xlabel("minutes")

@@ -5,15 +5,15 @@
     python -m benchmarks.training.accuracy --data DATA --runs RUNS --subjects TREC --alone w025-d050
     python -m benchmarks.training.accuracy --data DATA --runs RUNS --subjects SICK --variant all-subnets
 
-The first trains and keeps figures, the second writes the table, the third trains one small model alone, the last
+The first trains and stores figures, the second writes the table, the third trains one small model alone, the last
 follows another recipe.
 
-DATA holds the data sets (`accuracy_tasks`), RUNS is where trainings lie; an interrupted one goes on when it is called
-again. Test rows are seen by nothing but the last measurement: heads and neurons are ranked on training rows,
-and no weights are chosen on test rows.
+DATA holds the data sets (`accuracy_tasks`), RUNS the trainings; an interrupted one continues when called again.
+Test rows are used in the last measurement alone: heads and neurons are ranked on training rows, and no weights are
+chosen on test rows.
 
 `--alone` cuts one subnet out of the same teacher and distils it alone, in as many steps as the supernet had.
-`--variant` trains a supernet of the same teacher by one of VARIANTS, for the list of what was tried.
+`--variant` trains a supernet of the same teacher by one of VARIANTS, for the list of alternatives.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ FULL = "w100-d100"
 
 
 def main() -> None:
-    """Train what is asked for, or write the table of what was trained."""
+    """Train the requested subjects, or write the table of all trained ones."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.training.accuracy", description=__doc__.split("\n", 1)[0]
     )
@@ -58,16 +58,20 @@ def main() -> None:
     kinds.add_argument("--alone", default="", metavar="SUBNET")
     kinds.add_argument("--variant", default="", choices=["", *VARIANTS])
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--beside", type=int, default=1, help="how many trainings share the device, for the record")
-    parser.add_argument("--figures", type=Path, default=FIGURES, help="where figures are kept")
-    parser.add_argument("--most-rows", type=int, default=0, help="of each split: to see whether all works")
-    parser.add_argument("--epochs-share", type=float, default=1, help="of the supernets' epochs, where time is short")
+    parser.add_argument(
+        "--beside", type=int, default=1, help="number of trainings that share the device, for the record"
+    )
+    parser.add_argument("--figures", type=Path, default=FIGURES, help="folder of the figures")
+    parser.add_argument("--most-rows", type=int, default=0, help="most rows of each split, for a trial")
+    parser.add_argument(
+        "--epochs-share", type=float, default=1, help="share of the supernets' epochs, if time is short"
+    )
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     if options.report:
         report(options.figures)
         return
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what an interrupted training cost is noted
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the cost of an interrupted training is noted
     torch.set_num_threads(options.threads)
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = True
@@ -80,10 +84,10 @@ def main() -> None:
 
 
 def measure(subject: Subject, seed: int, options: argparse.Namespace) -> None:
-    """Train a teacher and a supernet, or a subnet alone, where they are not there yet, and keep their figures."""
+    """Train a teacher and a supernet, or a single subnet, unless they exist, and store their figures."""
     stem = f"{subject.name.lower()}-seed{seed}"
     data = load(subject, options.data, most_rows=options.most_rows)
-    if subject.test_is_dev:  # those rows are nobody else's splits
+    if subject.test_is_dev:  # the splits differ from those of the files
         data = dataclasses.replace(data, origin=None)
     teacher = _train(options.runs / f"{stem}-teacher", find_model(), data, _teacher_settings(subject, seed))
     settings = _shortened(_supernet_settings(subject, seed), options.epochs_share)
@@ -110,7 +114,7 @@ def measure(subject: Subject, seed: int, options: argparse.Namespace) -> None:
 
 
 def _device(options: argparse.Namespace) -> dict[str, object]:
-    """What trained, and how many trainings it did at once."""
+    """Return the device that trained, and the number of simultaneous trainings."""
     packages = (torch, transformers, accelerate)
     return {
         **this_device().to_dict(),
@@ -135,12 +139,13 @@ def _shortened(settings: Settings, share: float) -> Settings:
 
 
 def _precision() -> dict[str, str]:
-    """TF32 on a GPU, whose time goes into starting kernels: bf16 has twice as many, for its casts; else bf16."""
+    """Return TF32 on a GPU, where the time goes into starting kernels and bf16 has twice as many, for its casts; else
+    bf16."""
     return {"mixed_precision": "no" if torch.cuda.is_available() else "bf16"}
 
 
 def _alone_settings(settings: Settings, subnet: str) -> Settings:
-    """The same number of steps, all of them of one subnet."""
+    """Return settings with the same number of steps, all of them for one subnet."""
     width, depth = (int(part[1:]) / 100 for part in subnet.split("-"))
     epochs = settings.width_epochs + settings.depth_only_epochs + settings.depth_epochs
     return dataclasses.replace(
@@ -149,7 +154,7 @@ def _alone_settings(settings: Settings, subnet: str) -> Settings:
 
 
 def _train(out: Path, source: Path, data: DataSet, settings: Settings) -> Run:
-    """The run in `out`, trained unless it is there; what it cost is added up beside it, interruptions included."""
+    """Return the run in `out`, trained unless it exists; its cost is added up beside it, interruptions included."""
     if (out / "supernet.json").is_file():
         return load_run(out)
     began, wall = _cpu_s(), time.time()

@@ -1,4 +1,4 @@
-"""The table of `benchmarks.training.accuracy`, out of the figures of all trainings there are."""
+"""Table of `benchmarks.training.accuracy`, from the figures of all existing trainings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from benchmarks.training.accuracy_tasks import SUBJECTS
 from gearshift.trainer.dynabert.settings import Settings
 
 TARGETS = {"w050-d100": 0.995, "w050-d050": 0.975, "w025-d050": 0.955}
-"""Subnet -> share of the teacher that was aimed at."""
+"""Subnet -> target as a share of the teacher."""
 
 
 def report(figures: Path) -> None:
-    """Write the table of all figures there are in a folder."""
+    """Write the table of all figures in a folder."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(figures.glob("*-seed*.json"))]
     whole = [one for one in found if len(one["supernet"]["metrics"]) > 1 and not one["variant"]]
     subjects = [name for name in SUBJECTS if any(one["subject"] == name for one in whole)]
@@ -48,7 +48,7 @@ def _main_metric(one: Mapping[str, Any]) -> str:
 
 
 def _values(group: Sequence[Mapping[str, Any]], name: str) -> list[float]:
-    """The main metric of the teacher (name ""), or of a subnet, for each seed."""
+    """Return the main metric of the teacher (name ""), or of a subnet, for each seed."""
     metric = _main_metric(group[0])
     return [
         float(one["teacher"]["metrics"][metric] if not name else one["supernet"]["metrics"][name][metric])
@@ -57,7 +57,7 @@ def _values(group: Sequence[Mapping[str, Any]], name: str) -> list[float]:
 
 
 def _interval(values: Sequence[float]) -> float:
-    """Half the width of the 95 % interval of a mean (Student's t); 0 for one value."""
+    """Return half the width of the 95 % interval of a mean (Student's t); 0 for one value."""
     if len(values) < 2:
         return 0.0
     spread = float(np.std(values, ddof=1)) / math.sqrt(len(values))
@@ -78,7 +78,8 @@ def _table(rows: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str]
 
 
 def _averages(rows: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str]) -> list[str]:
-    """Share of the teacher, as a quotient of averages (as in the paper's table) and as an average of quotients."""
+    """Tabulate the share of the teacher, as a quotient of averages (as in the paper's table) and as an average of
+    quotients."""
     lines = ["| subnet | average / teacher's average | mean of each task's share | aimed at |", "|---|---|---|---|"]
     teacher = {subject: float(np.mean(_values(group, ""))) for subject, group in rows.items()}
     for name in names:
@@ -91,7 +92,7 @@ def _averages(rows: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[s
 
 
 def _width_against_depth(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Half the width against half the depth: the same parameters."""
+    """Tabulate half the width against half the depth: the same number of parameters."""
     wide, deep = "w100-d050", "w050-d100"
     lines = [f"| equal parameters | {' | '.join(rows)} | average |", "|---|" + "---|" * (len(rows) + 1)]
     for name in (deep, wide):
@@ -102,7 +103,7 @@ def _width_against_depth(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> lis
 
 
 def _settings_table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """What made the figures: rows, changed settings, device and time."""
+    """Tabulate the conditions of the figures: rows, changed settings, device and time."""
     usual = Settings().to_dict()
     lines = [
         "| | rows train / dev / test | seeds | teacher | supernet | on | minutes, teacher + supernet |",
@@ -126,13 +127,14 @@ def _settings_table(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str
 
 
 def _minutes(group: Sequence[Mapping[str, Any]], which: str) -> str:
-    """Of a training, in the mean. Where a kill left a part unrecorded, its figures were marked `killed` by hand."""
+    """Return the mean minutes of a training. If a kill left a part unrecorded, its figures were marked `killed` by
+    hand."""
     at_least = "over " if any(one[which].get("killed") for one in group) else ""
     return f"{at_least}{np.mean([one[which]['wall_s'] for one in group]) / 60:.1f}"
 
 
 def _place(one: Mapping[str, Any]) -> str:
-    """What trained, and how much of it there was for this training."""
+    """Return the device that trained, and its share for this training."""
     device = one["device"]
     beside = device["trainings_at_once"]
     shared = f", shared by {beside} trainings" if beside > 1 else ""
@@ -144,7 +146,8 @@ def _plain(value: object) -> object:
 
 
 def _alone_table(found: Sequence[Mapping[str, Any]], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Each subnet that was also distilled alone, beside itself in a supernet of the same teacher, if there is one."""
+    """Tabulate each subnet that was also distilled alone, beside itself in a supernet of the same teacher, if there is
+    one."""
     alone = [one for one in found if len(one["supernet"]["metrics"]) == 1]
     if not alone:
         return []
@@ -168,7 +171,7 @@ def _with_rate(one: Mapping[str, Any], name: str, metric: str) -> str:
 
 
 def _variant_table(found: Sequence[Mapping[str, Any]], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """What else was tried, as differences to the recipe with the same teacher and seed."""
+    """Tabulate the alternatives, as differences to the recipe with the same teacher and seed."""
     tried = [one for one in found if one["variant"]]
     if not tried:
         return []

@@ -1,7 +1,7 @@
-"""The data sets of `benchmarks.training.accuracy`: which rows are for what, and the settings each is trained with.
+"""Data sets of `benchmarks.training.accuracy`: the use of their rows, and the settings that each is trained with.
 
-Nothing here is of the data sets themselves: a folder is passed that holds them (SST-2, TREC, SNIPS, RTE, SICK, STS-B,
-WNUT-17 and the dev set of SQuAD 1.1, in the forms that `gearshift train` reads).
+The data sets themselves are in a folder that is passed (SST-2, TREC, SNIPS, RTE, SICK, STS-B, WNUT-17 and the dev set
+of SQuAD 1.1, in the forms that `gearshift train` reads).
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from gearshift.trainer.data.splits import DataSet, read_data
 from gearshift.trainer.dynabert.settings import Settings
 
 DEV_SHARE = 0.1
-"""Of the training rows of RTE, whose own dev rows are the test."""
+"""Share of the training rows held out as dev for RTE, whose own dev rows are the test."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A data set with how it is trained."""
+    """A data set and its training."""
 
     name: str
     place: str
-    """Its folder or file, in the folder of all."""
+    """Folder or file of the data set, in the folder of all."""
     task: str = "classification"
     train_rows: int = 0
     """Most training rows, picked by hash; 0: all."""
@@ -35,9 +35,9 @@ class Subject:
     """Whether its dev rows are the test here, and others are held out of train as dev."""
     seeds: Sequence[int] = (0,)
     teacher: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the teacher, beside SHARED."""
+    """Settings of the teacher, besides SHARED."""
     supernet: Mapping[str, Any] = field(default_factory=dict)
-    """Settings of the supernet, beside SHARED and RECIPE."""
+    """Settings of the supernet, besides SHARED and RECIPE."""
 
 
 SHARED: dict[str, Any] = {"max_length": 64, "batch_size": 32, "teacher_lr": 1e-4, "save_every_s": 40}
@@ -52,13 +52,13 @@ RECIPE: dict[str, Any] = {
     "width_lr": 3e-4,
     "depth_lr": 3e-4,
 }
-"""Of every supernet unless its subject says otherwise: some 2,300 steps, but fewer where rows are long or many."""
+"""Settings of every supernet unless its subject overrides them: some 2,300 steps, but fewer for long or many rows."""
 
 SLOW: dict[str, Any] = {"width_lr": 1e-4, "depth_lr": 1e-4}
-"""A third of RECIPE's rate."""
+"""Settings with a third of RECIPE's learning rate."""
 
 SHORT: dict[str, Any] = {"random_subnets": 1}
-"""Where rows are long: some hundred steps of three subnets each."""
+"""Settings for long rows: some hundred steps of three subnets each."""
 
 SUBJECTS = {
     subject.name: subject
@@ -115,7 +115,8 @@ Change = Callable[[Settings], dict[str, Any]]
 
 
 def _one_stage(usual: Settings) -> dict[str, Any]:
-    """All 12 from the first step, so that the tuned teacher is the teacher throughout; in as many steps."""
+    """Return settings that train all 12 subnets from the first step, with the tuned teacher throughout, in as many
+    steps."""
     return {"width_epochs": 0, "depth_epochs": usual.width_epochs + usual.depth_epochs}
 
 
@@ -138,11 +139,11 @@ VARIANTS: dict[str, Change] = {
     "depth-only-stage": lambda usual: {"depth_only_epochs": 0.6, "depth_epochs": usual.depth_epochs - 0.6},
     "labels-at-the-end": lambda usual: {"final_epochs": 1},
 }
-"""What else was tried, each against the recipe with all else as it is."""
+"""Alternatives to the recipe, each with all else unchanged."""
 
 
 def _as_long(usual: Settings, augment: int) -> dict[str, Any]:
-    """Other copies of rows, in the same number of steps."""
+    """Return settings with another number of copies of rows, in the same number of steps."""
     share = (1 + usual.augment) / (1 + augment)
     return {
         "augment": augment,
@@ -152,7 +153,7 @@ def _as_long(usual: Settings, augment: int) -> dict[str, Any]:
 
 
 def load(subject: Subject, folder: Path, *, most_rows: int = 0) -> DataSet:
-    """The splits of a subject: those of its files but for what it says of itself."""
+    """Return the splits of a subject: those of its files, changed as the subject states."""
     data = read_data(folder / subject.place, task=subject.task)
     splits = dict(data.splits)
     if subject.test_is_dev:
@@ -167,5 +168,5 @@ def load(subject: Subject, folder: Path, *, most_rows: int = 0) -> DataSet:
 
 
 def _by_hash(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows in an order that hangs on nothing but themselves."""
+    """Return the rows in an order that depends on nothing but themselves."""
     return tuple(sorted(rows, key=lambda row: hashlib.sha256(repr(row).encode()).digest()))

@@ -1,11 +1,12 @@
-"""Which compressor for the weights of a bundle: bytes, and the CPU time that unpacking takes.
+"""Comparison of compressors for the weights of a bundle: bytes, and the CPU time of unpacking.
 
     pip install -c constraints.txt '.[bench]'
     python -m benchmarks.training.compressors snips.gearshift pruned.gearshift
 
-Each compressor is given the weights file as it is (dense), and as a bitmap of its bytes that are not zero and those
-bytes (bitmap). Unpacking is timed in turns, ROUNDS times on one thread, in CPU time, which leaves out what others take
-of a shared machine; with a bitmap it includes putting the zeros back.
+Each compressor gets the weights file unchanged (dense), and as a bitmap of its non-zero bytes followed by these bytes
+(bitmap).
+Unpacking is timed in turns, ROUNDS times on one thread, in CPU time, which excludes other processes on a shared
+machine; with a bitmap it includes restoring the zeros.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from gearshift.runtime.files.sparse_file import read_sparse
 NAME = "int8.weights"
 ROUNDS = 5
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 0, "lp": 0, "pb": 0}]
-"""The literal coder without contexts: weights have none."""
+"""Literal coder without contexts: weights have none."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _measure(bundle: Bundle) -> dict[str, dict[str, float]]:
 
 
 def _to_sparse(content: bytes) -> bytes:
-    """A bit for every byte, whether it is not zero, and then those that are not."""
+    """Return a bit for every byte, set if the byte is not zero, followed by the non-zero bytes."""
     values = np.frombuffer(content, np.uint8)
     mask = values != 0
     parts = (len(content).to_bytes(8, "little"), np.packbits(mask).tobytes(), values[mask].tobytes())

@@ -1,11 +1,11 @@
-"""What an int8 bundle of a MiniLM supernet takes to download, and what each step to make it smaller costs in accuracy.
+"""Download size of an int8 bundle of a MiniLM supernet, and the accuracy that each step to reduce it costs.
 
     python -m benchmarks.training.download SNIPS=runs/snips --work runs/b
         --pruned runs/pruned/SNIPS-matrix-embeddings-0.4-100
 
-Accuracy is that of the exported int8 graphs on the test rows. The words kept are those of the training rows. Each
-compressed bundle is unpacked as a device does it, and answers every test row with every subnet; logits are compared
-with those of the same bundle before it was compressed, bit for bit.
+Accuracy is that of the exported int8 graphs on the test rows. The words kept are those of the training rows.
+Each compressed bundle is unpacked as on a device, and answers every test row with every subnet; logits are compared
+with those of the same bundle before compression, bit for bit.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", metavar="NAME=RUN")
     parser.add_argument("--pruned", nargs="+", type=Path, required=True, help="the run pruned, word table and all")
-    parser.add_argument("--work", type=Path, required=True, help="where bundles go")
+    parser.add_argument("--work", type=Path, required=True, help="folder for bundles")
     options = parser.parse_args()
     name, _, path = options.run.partition("=")
     run = load_run(Path(path))
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _measure(bundle: Bundle, target: Path, texts: Sequence[str]) -> dict[str, Any]:
-    """Bytes, accuracies, whether the answers are the same, and the CPU time of unpacking."""
+    """Return bytes, accuracies, the number of equal answers, and the CPU time of unpacking."""
     compressed = compress_bundle(bundle, target)
     unpacked = open_bundle(target)
     same = [np.array_equal(*pair) for pair in zip(_answers(bundle, texts), _answers(unpacked, texts), strict=True)]
@@ -85,7 +85,7 @@ def _measure(bundle: Bundle, target: Path, texts: Sequence[str]) -> dict[str, An
 
 
 def _answers(bundle: Bundle, texts: Sequence[str]) -> Iterator[Array]:
-    """Logits of every text from every subnet."""
+    """Give the logits of every text from every subnet."""
     encoder = TextEncoder(bundle)
     with contextlib.closing(ElasticSession(bundle, "int8", threads=1)) as session:
         for text in texts:

@@ -10,25 +10,25 @@ from gearshift.errors import InputError
 from gearshift.runtime.space.space import Choice, Space
 
 Fitness = Callable[[Choice], float]
-"""The loss of a choice; less is better."""
+"""Loss of a choice; lower is better."""
 Fits = Callable[[Choice], bool]
-"""Whether a choice is within the limits."""
+"""Predicate that is true for a choice within the limits."""
 
 
 @dataclass(frozen=True)
 class Evolution:
-    """How it searches; the numbers are those of Once-for-All."""
+    """Settings of the search; the numbers are those of Once-for-All."""
 
     population: int = 100
     generations: int = 500
     parents: float = 0.25
-    """Share of the population that has children, and lives on."""
+    """Share of the population that has children, and survives."""
     mutants: float = 0.5
     """Share of the population that are mutants of a parent; the others have two parents."""
     mutation: float = 0.1
     """Probability that a stage of a mutant is drawn anew."""
     evaluations: int = 0
-    """Losses that may be measured at most; 0: as many as it asks for."""
+    """Most losses that may be measured; 0: unlimited."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -37,7 +37,7 @@ class Evolution:
 
 
 def evolve(space: Space, fitness: Fitness, fits: Fits, how: Evolution) -> list[tuple[float, Choice]]:
-    """Every choice whose loss was measured, within the limits, best first; [] where none is found within them."""
+    """Return every choice within the limits whose loss was measured, best first; [] if none is found within them."""
     source = random.Random(how.seed)
     known: dict[Choice, float] = {}
 
@@ -72,7 +72,7 @@ def evolve(space: Space, fitness: Fitness, fits: Fits, how: Evolution) -> list[t
 
 
 ATTEMPTS = 100
-"""Draws for each choice that is wanted, before fewer will do."""
+"""Number of draws for each wanted choice before fewer choices are accepted."""
 
 
 def _fitting(draw: Callable[[], Choice], fits: Fits, count: int) -> list[Choice]:

@@ -1,11 +1,12 @@
-"""Accuracy left by weight pruning, at the full size and at a small one: a table and a plot.
+"""Accuracy after weight pruning, of the full subnet and of a small one: a table and a plot.
 
     python -m benchmarks.training.pruning TREC=runs/trec SNIPS=runs/snips SST-2=runs/sst2 --work runs/pruned
         [--data SST-2=sst2]
 
 Each run of `gearshift train` is pruned to each share anew, all subnets at once, with the same steps of distilled
-recovery; a share of 0 learns as many steps without pruning. Accuracy is on the test rows, which chose nothing. What is
-there in `--work` already is not pruned again, so that an interrupted call goes on.
+recovery; a share of 0 learns as many steps without pruning.
+Accuracy is on the test rows, which nothing was chosen on. Runs that exist in `--work` are not pruned again, so that an
+interrupted call continues.
 """
 
 from __future__ import annotations
@@ -33,14 +34,16 @@ def main() -> None:
     """Prune, print the table, and save it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="NAME=RUN")
-    parser.add_argument("--data", nargs="*", default=[], metavar="NAME=DATA", help="where a run does not say it")
-    parser.add_argument("--work", type=Path, required=True, help="where pruned runs go")
-    parser.add_argument("--steps", type=int, default=100, help="of 32 rows each, half of which prune more")
+    parser.add_argument("--data", nargs="*", default=[], metavar="NAME=DATA", help="data of runs that do not state it")
+    parser.add_argument("--work", type=Path, required=True, help="folder for pruned runs")
+    parser.add_argument("--steps", type=int, default=100, help="steps of 32 rows each, half of which prune more")
     parser.add_argument("--scope", choices=SCOPES, default="matrix")
     parser.add_argument("--embeddings", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--sparsities", default=",".join(map(str, SPARSITIES)))
-    parser.add_argument("--mixed-precision", default="no", help="of the recovery; accuracy is measured in fp32")
-    parser.add_argument("--name", default="pruning", help="of the results")
+    parser.add_argument(
+        "--mixed-precision", default="no", help="precision of the recovery; accuracy is measured in fp32"
+    )
+    parser.add_argument("--name", default="pruning", help="name of the results")
     options = parser.parse_args()
     sparsities = [float(part) for part in options.sparsities.split(",")]
     named = dict(text.split("=", 1) for text in options.runs)
@@ -71,7 +74,7 @@ def main() -> None:
 def _pruned(
     source: Path, place: Path | None, target: Path, pruning: Pruning, recovery: Recovery, steps: int
 ) -> dict[str, float]:
-    """Accuracies of the run pruned in so many steps, by subnet."""
+    """Return the accuracies, by subnet, of the run pruned in so many steps."""
     if not (target / POOL).is_file():
         run = load_run(source)
         place = place or run.data_path
@@ -111,7 +114,7 @@ def _percent(share: float) -> str:
 
 
 def _plot(path: Path, found: dict[str, Any], sparsities: Sequence[float]) -> None:
-    """Accuracy over the share of zeros; bars are a standard error of the share of test rows."""
+    """Plot accuracy over the share of zeros; bars are a standard error of the share of test rows."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,4 +1,4 @@
-"""How well block tables foretell losses, how good the pool that they choose is, and how quickly they answer.
+"""Accuracy of block tables as predictions of losses, quality of the pool that they choose, and speed of look-ups.
 
     python -m benchmarks.training.search RUN [--data DATA] [--random 200] [--pool 50] [--separate]
 
@@ -9,8 +9,8 @@ Searches a trained supernet (as `gearshift search RUN` does), and then, one thre
    subnets of the same encoder, `search-latency.json`), the pool's member of least loss on the dev rows, which the pool
    was chosen on, meets the best uniform subnet by that loss, on the test rows. The interval is that of the paired
    difference.
-3. Evolution (OFA's) searches for the least loss at two latencies, with as many measured losses for each as the
-   tables and their candidates took for all.
+3. Evolution (OFA's) searches for the least loss at two latencies, with as many measured losses for each as the tables
+   and their candidates took for all.
 4. Look-ups under new constraints: these tables, and random ones of 12 stages x 5 options. Times are CPU times.
 """
 
@@ -66,9 +66,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--random", type=int, default=200)
     parser.add_argument("--pool", type=int, default=50)
-    parser.add_argument("--latency", type=Path, default=LATENCY, help="measured on this machine if it is not there")
+    parser.add_argument("--latency", type=Path, default=LATENCY, help="latencies, measured on this machine if missing")
     parser.add_argument("--rescored", type=int, default=200)
-    parser.add_argument("--dev-rows", type=int, default=0, help="of the dev rows, drawn at random (default: all)")
+    parser.add_argument("--dev-rows", type=int, default=0, help="number of dev rows, drawn at random (default: all)")
     parser.add_argument("--separate", action="store_true", help="heads and neurons at widths of their own")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -110,7 +110,7 @@ def main() -> None:
 
 
 def fewer(data: DataSet, dev_rows: int) -> DataSet:
-    """The data with so many of its dev rows."""
+    """Return the data with only `dev_rows` of its dev rows."""
     dev = data.splits["dev"]
     if not 0 < dev_rows < len(dev):
         return data
@@ -118,14 +118,15 @@ def fewer(data: DataSet, dev_rows: int) -> DataSet:
 
 
 def rows_of(run: Run, data: DataSet, split: str) -> EncodedRows:
-    """A split's rows as the supernet reads them."""
+    """Return a split's rows as the supernet reads them."""
     checkpoint = run.checkpoint
     length = int(run.facts["max_length"])
     return encode(data.splits[split], checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task)
 
 
 def device_of(shape: EncoderShape, path: Path) -> LayerLatency:
-    """The latencies of an encoder of that shape in fp32, out of a file that this machine makes if it is not there."""
+    """Return the latencies of an encoder of that shape in fp32, from a file that is measured on this machine if it is
+    missing."""
     space = search_space(shape, (1.0, 0.75, 0.5, 0.25), 1)
     subnets, _ = draw_measured(space, 24, 0)
     if not path.is_file():
@@ -139,7 +140,7 @@ def device_of(shape: EncoderShape, path: Path) -> LayerLatency:
 
 
 def foretold(tables: Tables, scorer: Scorer, count: int) -> list[tuple[float, float]]:
-    """(summed, measured) losses of random subnets."""
+    """Return (summed, measured) losses of random subnets."""
     source = random.Random(0)
     drawn: dict[Subnet, None] = {}
     while len(drawn) < count:
@@ -151,7 +152,7 @@ def foretold(tables: Tables, scorer: Scorer, count: int) -> list[tuple[float, fl
 
 @torch.no_grad()
 def correct(run: Run, subnet: Subnet, rows: EncodedRows) -> NDArray[np.float64]:
-    """(rows,) 1 where a subnet answers right."""
+    """Return (rows,) 1 for each row that a subnet answers right."""
     found = np.zeros(len(rows))
     model = run.checkpoint.model.eval()
     for batch in rows.batches(64):
@@ -161,7 +162,8 @@ def correct(run: Run, subnet: Subnet, rows: EncodedRows) -> NDArray[np.float64]:
 
 
 def compare(run: Run, test: EncodedRows, scorer: Scorer, device: LayerLatency) -> list[dict[str, Any]]:
-    """At each uniform subnet's latency the best of the pool against the best uniform one, both picked on dev rows."""
+    """Compare, at each uniform subnet's latency, the best of the pool with the best uniform one, both picked on dev
+    rows."""
     shape = run.checkpoint.model.shape
     grid = uniform_grid(shape)
     times = {subnet: device.predict(subnet, TOKENS) for subnet in (*grid.values(), *run.subnets.values())}
@@ -197,7 +199,7 @@ def compare(run: Run, test: EncodedRows, scorer: Scorer, device: LayerLatency) -
 
 
 def rival(report: SearchReport, scorer: Scorer, device: LayerLatency, share: float) -> dict[str, Any]:
-    """The least loss that evolution finds at a latency, and what the pool and the exact look-up have there."""
+    """Return the least loss that evolution finds at a latency, and those of the pool and the exact look-up there."""
     tables = report.tables
     full = device.predict(tables.space.subnet((0,) * len(tables.rows)), TOKENS)
 
@@ -225,7 +227,7 @@ def rival(report: SearchReport, scorer: Scorer, device: LayerLatency, share: flo
 
 
 def lines_of(name: str, facts: Mapping[str, Any], report: SearchReport) -> list[str]:
-    """The tables."""
+    """Format the tables."""
     rows, times = facts["against_uniform"], facts["look_up_ms"]
     gains = [row["gain"] for row in rows]
     below = [row for row in rows if row["gain"] < -row["interval"]]
@@ -281,7 +283,7 @@ def lines_of(name: str, facts: Mapping[str, Any], report: SearchReport) -> list[
 
 
 def plot(points: list[tuple[float, float]], rows: list[dict[str, Any]], path: Path) -> None:
-    """Summed against measured losses, and pool against uniform over latency."""
+    """Plot summed against measured losses, and pool against uniform over latency."""
     figure, (sums, ladder) = plt.subplots(1, 2, figsize=(12, 5), layout="constrained")
     summed, measured = (np.array(values) for values in zip(*points, strict=True))
     sums.scatter(measured, summed, s=8)

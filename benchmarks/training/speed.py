@@ -1,10 +1,11 @@
-"""What a step of supernet training costs beside a step of plain fine-tuning, in fp32 and in bf16.
+"""Cost of a step of supernet training against a step of plain fine-tuning, in fp32 and in bf16.
 
     python -m benchmarks.training.speed [--tokens 16,64] [--rounds 7] [--device cuda]
 
 MiniLM-L6's shape with random weights, 32 rows a step, one thread; the kinds of step take turns in one process, after a
-warm-up of two rounds. A step is forward, backward and AdamW; supernet steps have the teacher's pass in them. On a GPU
-fp32 is TF32, and a step ends when the GPU has done it.
+warm-up of two rounds.
+A step is forward, backward and AdamW; supernet steps include the teacher's pass. On a GPU fp32 is TF32, and a step ends
+when the GPU has finished it.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Kind:
 
     name: str
     sampler: Sampler | None
-    """None: plain fine-tuning of the full model on labels."""
+    """Sampler of the subnets of a step; None: plain fine-tuning of the full model on labels."""
     dropout: bool = True
     freeze_embeddings: bool = False
 
@@ -102,14 +103,14 @@ def main() -> None:
 
 
 def make_batch(tokens: int) -> Batch:
-    """Random rows of that many tokens, without padding."""
+    """Return random rows of that many tokens, without padding."""
     ids = torch.randint(0, SHAPE.vocabulary, (ROWS, tokens))
     labels = torch.randint(0, LABELS, (ROWS,))
     return Batch(ids, torch.ones_like(ids), torch.zeros_like(ids), labels, torch.arange(ROWS))
 
 
 def make_step(kind: Kind, device: str) -> Callable[[int, str, Batch], None]:
-    """What does one step, from its number, the precision and the batch."""
+    """Return a function that does one step, from its number, the precision and the batch."""
     torch.manual_seed(0)
     model = ElasticClassifier(SHAPE, LABELS).train(kind.dropout).to(device)
     model.embeddings.requires_grad_(not kind.freeze_embeddings)

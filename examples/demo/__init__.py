@@ -1,1 +1,1 @@
-"""The demo: spoken commands, and a model that changes size while it serves them."""
+"""The demo: spoken commands, and a model that switches subnets while it serves them."""

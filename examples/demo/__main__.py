@@ -1,10 +1,11 @@
-"""The demo: from nothing to a model that switches, in under ten minutes on two cores.
+"""The demo: from nothing to a model that switches subnets, in under ten minutes on two cores.
 
     python -m examples.demo [--output demo] [--seconds 20]
 
-It gets a pretrained encoder, makes spoken commands, trains a supernet on them and a DAN for the lowest gear,
-exports and verifies a bundle, and serves a stream of requests while other processes come and go, and one
-that is too much for the smallest subnet. Run again, it goes on with what is there; `--fresh` starts over.
+It fetches a pretrained encoder, makes spoken commands, trains a supernet on them and a DAN for the lowest rung, and
+exports and verifies a bundle. Then it serves a stream of requests while other processes come and go, and a stream that
+overloads the smallest subnet.
+Run again, it continues with the files that exist; `--fresh` starts over.
 """
 
 from __future__ import annotations
@@ -31,18 +32,18 @@ from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.sensors.cpus import available_cpus
 
 TARGET = 0.98
-"""Share of deadlines that the engine steers by; every change of the load costs it a few requests."""
+"""Target share of deadlines met; every change of the load costs a few requests."""
 
 TRAINING = ["--teacher-epochs", "1.2", "--width-epochs", "0.5", "--depth-epochs", "1.2", "--freeze-embeddings"]
-"""What fits ten minutes on two cores: few epochs, and by the sandwich rule three of twelve subnets a step."""
+"""Settings that fit ten minutes on two cores: few epochs, and by the sandwich rule three of twelve subnets a step."""
 
 DAN = ["--table-parameters", "5000000", "--epochs", "20", "--table-lr", "0.02"]
 
 
 def main() -> int:
-    """Run the demo; gives the exit code."""
+    """Run the demo; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--output", type=Path, default=Path("demo"), help="directory of all it makes")
+    parser.add_argument("--output", type=Path, default=Path("demo"), help="directory for all files")
     parser.add_argument("--seconds", type=float, default=20, help="length of each served stream")
     parser.add_argument("--fresh", action="store_true", help="start over instead of going on")
     options = parser.parse_args()
@@ -59,7 +60,7 @@ def main() -> int:
     _step("2/7 train a supernet on all-MiniLM-L6-v2", "teacher, then widths, then depths; about 5 minutes")
     if not (run / "supernet.json").exists():
         _call("train", "--data", str(data), "-o", str(run), *TRAINING)
-    _step("3/7 distil it into a DAN", "n-gram embeddings: less accurate, and hardly any work")
+    _step("3/7 distil it into a DAN", "n-gram embeddings: less accurate, at hardly any cost")
     if not (dan / "dan.json").exists():
         _call("train-dan", "--teacher", str(run), "--data", str(data), "-o", str(dan), *DAN)
     _step("4/7 export one bundle", "one elastic graph per precision, checked against torch for every subnet")
@@ -80,7 +81,7 @@ def _step(title: str, text: str) -> None:
 
 
 def _call(*arguments: str) -> None:
-    """One command of the command line, as a user would type it."""
+    """Run a command of the command line, as a user would type it."""
     print(f"$ gearshift {' '.join(arguments)}", flush=True)
     code = gearshift(arguments)
     if code:
@@ -119,7 +120,7 @@ def _serve(bundle: Path, requests: list[Utterance], output: Path, seconds: float
 
 
 def _overload(bundle: Path, requests: list[Utterance], plan: Plan, output: Path) -> None:
-    """Serve the same surge with the DAN and without, and draw it."""
+    """Serve the same surge with and without the DAN, and plot it."""
     without = bundle.with_name("without-dan.gearshift")
     subnets = open_bundle(bundle).manifest.pool
     graph = dict.fromkeys(entry.name for entry in subnets if entry.executor != DAN_EXECUTOR)
@@ -139,7 +140,8 @@ def _overload(bundle: Path, requests: list[Utterance], plan: Plan, output: Path)
 
 
 def _live_line(name: str) -> Callable[[Served], None]:
-    """Prints load, subnet, latency and deadlines met: a line that is rewritten, or one a second when piped."""
+    """Return a function that prints load, subnet, latency and deadlines met: in one line that is rewritten, or every
+    two seconds when piped."""
     seen: list[bool] = []
     last = [-1.0]
     interval = 0.1 if sys.stdout.isatty() else 2.0

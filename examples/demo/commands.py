@@ -1,11 +1,11 @@
-"""Spoken commands to a home or car assistant, made up from `wordings.txt`: the demo's data.
+"""Spoken commands to a home or car assistant, generated from `wordings.txt`: the demo's data.
 
-1. An utterance is a *frame* ("don't {other}, {do}") around a *wording* of its intent ("turn on {light}"),
-   with *slots* filled in, as heard by a speech recogniser or as typed (`noise`).
-2. Its label is the intent that is asked for, wherever it stands: frames also name a second intent, which is
-   negated, taken back, or somebody else's to do. No single word decides.
-3. The splits differ in wordings, frames and slot values: each dev and test utterance has at least one that
-   the train split has not, and how often which of them, `FRESH` says.
+1. An utterance is a *frame* ("don't {other}, {do}") around a *wording* of its intent ("turn on {light}"), with *slots*
+   filled in, as heard by a speech recogniser or as typed (`noise`).
+2. Its label is the requested intent, wherever it is in the sentence: frames also name a second intent, which is
+   negated, withdrawn, or somebody else's to do. No single word decides.
+3. The splits differ in wordings, frames and slot values: each dev and test utterance has at least one that the train
+   split lacks. `FRESH` sets how often each kind is new.
 
 `python -m examples.demo.commands FOLDER` writes train.tsv, dev.tsv and test.tsv.
 """
@@ -26,27 +26,28 @@ from gearshift.errors import InputError
 SPLITS = ("train", "dev", "test")
 
 Lines = dict[str, tuple[str, ...]]
-"""Split -> what that split alone has."""
+"""Split -> lines that only this split has."""
 
 SHORTEST_WORDS, LONGEST_WORDS = 3, 30
-"""Utterances outside are made again: too little to tell from, or more than anybody says in one breath."""
+"""Bounds on the words of an utterance, which is otherwise made again: too little to tell from, or too much for one
+breath."""
 
 SLIP_SHARE = 0.08
 """Share of the slots that may slip in which the speaker names a wrong value first."""
 
 NEAREST_SHARE = 0.6
-"""Share of two-intent sentences whose other intent is one that the label is easily taken for."""
+"""Share of two-intent sentences whose other intent is easily confused with the label."""
 
 TYPED_SHARE = 0.35
 """Share of utterances that are typed; the rest is spoken."""
 
 ATTEMPTS = 2000
-"""Utterances in a row that may turn out to exist already before the grammar counts as exhausted."""
+"""Number of duplicate utterances in a row after which the grammar counts as exhausted."""
 
 
 @dataclass(frozen=True)
 class Fresh:
-    """How often a split takes its own rather than the train split's, as shares from 0 to 1."""
+    """Shares, from 0 to 1, of a split's lines that are its own instead of the train split's."""
 
     wording: float
     frame: float
@@ -58,7 +59,7 @@ FRESH = {"train": Fresh(0, 0, 0), "dev": Fresh(0.5, 0.3, 0.3), "test": Fresh(0.4
 
 @dataclass(frozen=True)
 class Utterance:
-    """One sentence and the intent it asks for."""
+    """A sentence and the intent that it requests."""
 
     text: str
     intent: str
@@ -66,16 +67,16 @@ class Utterance:
 
 @dataclass
 class Intent:
-    """The wordings of one intent."""
+    """Wordings of one intent."""
 
     near: tuple[str, ...]
-    """Intents it is easily taken for, nearest first."""
+    """Intents that are easily confused with it, nearest first."""
     do: Lines = field(default_factory=dict)
     """Imperatives."""
     says: Lines = field(default_factory=dict)
-    """Whole sentences that ask without naming it."""
+    """Whole sentences that request the intent without naming it."""
     short: Lines = field(default_factory=dict)
-    """What is left of an imperative after the nearest neighbour was named."""
+    """Rest of an imperative after the nearest neighbour was named."""
 
 
 @dataclass
@@ -91,13 +92,13 @@ class Slot:
     """Values that a name in braces stands for."""
 
     slips: bool
-    """Whether a speaker may name a wrong one first."""
+    """Whether a speaker may name a wrong value first."""
     lines: Lines = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """All of `wordings.txt`, by name."""
+    """Contents of `wordings.txt`, by name."""
 
     intents: dict[str, Intent]
     frames: dict[str, Frame]
@@ -106,7 +107,7 @@ class Grammar:
 
 @functools.cache
 def grammar() -> Grammar:
-    """The grammar in `wordings.txt`."""
+    """Read the grammar in `wordings.txt`."""
     read = Grammar({}, {}, {})
     target: Intent | Frame | Slot | None = None
     for line in Path(__file__).with_name("wordings.txt").read_text(encoding="utf-8").splitlines():
@@ -140,11 +141,11 @@ INTENTS: tuple[str, ...] = tuple(grammar().intents)
 
 
 def generate(*, train: int = 6000, dev: int = 600, test: int = 1500, seed: int = 0) -> dict[str, list[Utterance]]:
-    """Utterances by split ("train", "dev", "test"): all intents in each, in numbers that differ by one at most.
+    """Generate utterances by split ("train", "dev", "test"): all intents in each, in counts that differ by one at most.
 
     The same sizes and seed give the same utterances. No two have the same text, within a split or across.
-    The test split is the same whatever the sizes of the others. Raises InputError for a size that leaves an
-    intent out, or that the grammar has no words for.
+    The test split is the same whatever the sizes of the others.
+    Raises InputError for a size that leaves an intent out, or that exceeds the grammar.
     """
     sizes = {"test": test, "dev": dev, "train": train}  # test first: it must not depend on the others
     for split, size in sizes.items():
@@ -164,7 +165,7 @@ def write(folder: Path, splits: dict[str, list[Utterance]]) -> None:
 
 
 def _generate_split(split: str, size: int, seed: int, seen: set[str]) -> list[Utterance]:
-    """`size` utterances whose plain texts are not in `seen`; adds them there."""
+    """Generate `size` utterances whose plain texts are not in `seen`, and add them there."""
     rng = random.Random(f"{seed} {split}")
     speaker = _Speaker(split, rng)
     order = rng.sample(INTENTS, len(INTENTS))
@@ -185,7 +186,7 @@ def _generate_split(split: str, size: int, seed: int, seen: set[str]) -> list[Ut
 
 
 class _Speaker:
-    """Says what one split may say."""
+    """Speaker of the sentences of one split."""
 
     def __init__(self, split: str, rng: random.Random) -> None:
         self.split = split
@@ -193,10 +194,10 @@ class _Speaker:
         self.rng = rng
         self.grammar = grammar()
         self.own_picks = 0
-        """How often `pick` took what only this split has."""
+        """Number of lines of this split alone that `pick` has taken."""
 
     def utterance(self, intent: str) -> str:
-        """A sentence that asks for the intent, as it reaches the assistant; with something of the split's own."""
+        """Return a sentence that requests the intent, as it reaches the assistant, with a line of the split's own."""
         self.own_picks = 0
         sentence = self.sentence(intent)
         while self.split != "train" and not self.own_picks:
@@ -205,7 +206,7 @@ class _Speaker:
         return deliver(sentence, self.rng)
 
     def sentence(self, intent: str) -> str:
-        """A sentence that asks for the intent, before any error."""
+        """Return a sentence that requests the intent, before any error."""
         wordings = self.grammar.intents[intent]
         frames = self.grammar.frames
         name = self.rng.choices(list(frames), [frame.weight for frame in frames.values()])[0]
@@ -227,12 +228,12 @@ class _Speaker:
         return re.sub(r",(,|$)", r"\1", self.fill(text, slips=False))
 
     def fill(self, text: str, *, slips: bool) -> str:
-        """The text with its [parts] left in or out, and its slots filled."""
+        """Return the text with its [parts] kept or dropped, and its slots filled."""
         text = re.sub(r"\[(.*?)\]", lambda m: m[1] if self.rng.random() < 0.5 else "", text)
         return re.sub(r"\{(\w+)\}", lambda m: self.value(self.grammar.slots[m[1]], slips=slips), text)
 
     def value(self, slot: Slot, *, slips: bool) -> str:
-        """A value of the slot; now and then a wrong one first, and then the right one."""
+        """Return a value of the slot; now and then a wrong one first, followed by the right one."""
         right = self.pick(slot.lines, self.fresh.slot)
         if not (slips and slot.slips) or self.rng.random() > SLIP_SHARE:
             return right
@@ -241,14 +242,14 @@ class _Speaker:
         return slip.format(wrong=wrong, right=right)
 
     def pick(self, lines: Lines, fresh: float) -> str:
-        """One of the split's own with probability `fresh`, else one of the train split's."""
+        """Return one of the split's own lines with probability `fresh`, else one of the train split's."""
         own = self.rng.random() < fresh and self.split in lines
         self.own_picks += own
         return self.rng.choice(lines[self.split if own else "train"])
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write the default data into the folder that is named."""
+    """Write the default data into the named folder."""
     if len(arguments) != 1:
         print("usage: python -m examples.demo.commands FOLDER", file=sys.stderr)
         return 2

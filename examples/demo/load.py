@@ -17,7 +17,7 @@ while os.getppid() == int(sys.argv[1]):
     for _ in range(100_000):
         pass
 """
-"""A busy loop, which ends by itself where the program that started it was killed."""
+"""Code of a busy loop that ends by itself if the program that started it was killed."""
 
 
 @dataclass(frozen=True)
@@ -28,25 +28,25 @@ class Schedule:
     on_s: float
 
     def on_at(self, time_s: float) -> bool:
-        """Whether the load is on, that many seconds after the start."""
+        """Return whether the load is on at that many seconds after the start."""
         return time_s % (self.off_s + self.on_s) >= self.off_s
 
 
 class Burners:
     """Processes in a busy loop; stopped at first, and ended on leaving the with-block.
 
-    `program`: Python that runs until the process whose number it is given is no longer its parent.
+    `program`: Python code that runs until its parent is no longer the process with the given number.
     """
 
     def __init__(self, count: int, program: str = BURN) -> None:
         command, silent = [sys.executable, "-c", program, str(os.getpid())], subprocess.DEVNULL
-        # Ctrl-C reaches them as well, and they have nothing to say about it.
+        # Silent, since Ctrl-C reaches these processes too.
         self._processes = [subprocess.Popen(command, stdout=silent, stderr=silent) for _ in range(count)]
         self._on = True
         self.switch(on=False)
 
     def switch(self, *, on: bool) -> None:
-        """Let them run, or hold them."""
+        """Let the processes run, or hold them."""
         if on == self._on:
             return
         self._on = on
@@ -55,7 +55,7 @@ class Burners:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The process of each burner."""
+        """Process id of each burner."""
         return tuple(process.pid for process in self._processes)
 
     def __enter__(self) -> Self:

@@ -1,6 +1,6 @@
-"""How a sentence reaches the assistant: heard by a speech recogniser, or typed; both with their errors.
+"""Errors in a sentence on its way to the assistant: heard by a speech recogniser, or typed.
 
-No error touches a word that decides what is asked for (`DECISIVE`), so the label stays right.
+No error touches a word that decides the request (`DECISIVE`), so the label stays right.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ DECISIVE = frozenset({
     "in", "out", "open", "close", "closed", "shut", "lock", "unlock", "locked", "unlocked", "start",
     "stop", "set", "cancel", "next", "previous", "before", "after", "last",
 })  # fmt: skip
-"""Words that stay as they are: without one of them the sentence may ask for something else."""
+"""Words that stay unchanged: without one of them the sentence may request something else."""
 
 HESITATIONS = ("uh", "um", "er", "hmm", "uhm")
 """Fillers that may stand between any two words."""
@@ -41,7 +41,7 @@ HEARD_AS = {
     "car park": "carpark", "wake me": "wakeme", "make it": "makeit", "i need": "ineed", "turn the": "tern the",
     "the heat": "the heed", "please": "pleas", "thermostat": "thermo stat", "louder": "loud her",
 }  # fmt: skip
-"""What a recogniser writes instead: homophones, words split in two, words run together."""
+"""Phrase -> text that a recogniser writes instead: homophones, words split in two, words run together."""
 
 KEY_NEIGHBOURS = {
     "a": "qsz", "b": "vgn", "c": "xdv", "d": "sfe", "e": "wrd", "f": "dgr", "g": "fht", "h": "gjy", "i": "uok",
@@ -55,7 +55,7 @@ SHORTEST_MISTYPED = 4
 
 
 def heard(sentence: str, rng: random.Random, *, filler_share: float = 0.4, error_share: float = 0.35) -> str:
-    """The sentence as a speech recogniser writes it: small letters, no punctuation, fillers, some errors."""
+    """Return the sentence as a speech recogniser writes it: small letters, no punctuation, fillers, some errors."""
     text = re.sub(r"[,.?!](?=\s|$)", "", sentence)
     if rng.random() < error_share:
         text = _misheard(text, rng)
@@ -67,7 +67,7 @@ def heard(sentence: str, rng: random.Random, *, filler_share: float = 0.4, error
 
 
 def typed(sentence: str, rng: random.Random, *, error_share: float = 0.5) -> str:
-    """The sentence as somebody types it: punctuation, mostly a capital, sometimes a mistyped word or two."""
+    """Return the sentence as somebody types it: punctuation, mostly a capital, sometimes a mistyped word or two."""
     text = sentence
     while rng.random() < error_share:
         text = _with_typing_error(text, rng)
@@ -81,7 +81,7 @@ def typed(sentence: str, rng: random.Random, *, error_share: float = 0.5) -> str
 
 
 def _misheard(text: str, rng: random.Random) -> str:
-    """One phrase of `HEARD_AS` replaced, where there is one; else a short word is missing."""
+    """Replace one phrase of `HEARD_AS`, if there is one; else drop a short word."""
     found = [phrase for phrase in HEARD_AS if re.search(rf"\b{phrase}\b", text)]
     if not found:
         return _drop_short_word(text, rng)
@@ -99,7 +99,7 @@ def _drop_short_word(text: str, rng: random.Random) -> str:
 
 
 def _with_filler(text: str, rng: random.Random) -> str:
-    """A filler at the start, or between two words."""
+    """Insert a filler at the start, or between two words."""
     words = text.split()
     place = 0 if rng.random() < 0.5 else rng.randrange(len(words))
     filler = rng.choice(HESITATIONS if place else OPENERS)
@@ -121,14 +121,15 @@ def _with_typing_error(text: str, rng: random.Random) -> str:
 
 
 def _without_a_space(text: str, rng: random.Random) -> str:
-    """Two words run together."""
+    """Run two words together."""
     words = text.split(" ")
     at = rng.randrange(1, len(words))
     return " ".join([*words[: at - 1], words[at - 1] + words[at], *words[at + 1 :]])
 
 
 def _mistyped(word: str, rng: random.Random) -> str:
-    """The word with two letters swapped, one missing, one doubled or one from a key beside; the first stays."""
+    """Swap two letters of the word, drop one, double one or replace one by a neighbouring key; the first letter
+    stays."""
     at = rng.randrange(1, len(word) - 1)
     match rng.choice(("swap", "drop", "double", "neighbour")):
         case "swap":

@@ -1,4 +1,4 @@
-"""More requests than the smallest subnet can serve: what the DAN below it is for."""
+"""Overload: more requests than the smallest subnet can serve, the case for the DAN below it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gearshift.runtime import Engine, GearshiftError
 
 LEAST_DEADLINE_MS = 0.001
 BURST = 200
-"""Requests that come at once where it is measured how many a subnet serves."""
+"""Number of simultaneous requests by which the capacity of a subnet is measured."""
 
 EXCESS = 1.3
 
@@ -28,26 +28,26 @@ class Phase:
     name: str
     seconds: float
     rate: float
-    """Requests a second on average."""
+    """Mean number of requests a second."""
 
 
 @dataclass
 class Asked:
-    """One labelled request, when it comes in seconds after the start, and how it went."""
+    """A labelled request, its arrival in seconds after the start, and its outcome."""
 
     arrives_s: float
     text: str
     label: str
     phase: str
     latency_ms: float = float("inf")
-    """From its arrival to its answer, waiting included; endless where it was dropped or refused."""
+    """Time from arrival to answer in ms, waiting included; infinite if the request was dropped or refused."""
     subnet: str = ""
     met: bool = False
     right: bool = False
 
 
 def capacity(engine: Engine, subnet: str, texts: Sequence[str]) -> float:
-    """Requests a second that a subnet answers where they come all at once."""
+    """Measure the requests a second that a subnet answers if they all come at once."""
     engine.pin(subnet)
     began = time.perf_counter()
     for future in [engine.submit(text) for text in itertools.islice(itertools.cycle(texts), BURST)]:
@@ -57,13 +57,13 @@ def capacity(engine: Engine, subnet: str, texts: Sequence[str]) -> float:
 
 
 def make_surge(engine: Engine, smallest: str, texts: Sequence[str], rate: float) -> tuple[Phase, ...]:
-    """A quiet stream, then EXCESS times what the smallest subnet serves, then a quiet one again."""
+    """Return a quiet stream, then EXCESS times the capacity of the smallest subnet, then a quiet stream again."""
     most = EXCESS * capacity(engine, smallest, texts)
     return Phase("before", 3.0, rate), Phase("overload", 8.0, most), Phase("after", 6.0, rate)
 
 
 def arrivals(rows: Sequence[tuple[str, str]], phases: Sequence[Phase], *, seed: int) -> Iterator[Asked]:
-    """Poisson arrivals of texts with labels, phase after phase."""
+    """Give Poisson arrivals of texts with labels, phase after phase."""
     draw, now, end = random.Random(seed), 0.0, 0.0
     cycled = itertools.cycle(rows)
     for phase in phases:
@@ -75,7 +75,7 @@ def arrivals(rows: Sequence[tuple[str, str]], phases: Sequence[Phase], *, seed: 
 def serve(
     engine: Engine, asked: Sequence[Asked], deadline_ms: float, live: Callable[[Asked], None] = lambda one: None
 ) -> None:
-    """Send every request when its time has come, whatever became of those before, and wait for the answers.
+    """Send every request at its time, independent of earlier ones, and wait for the answers.
 
     `live` is called with each request as it is sent.
     """
@@ -107,7 +107,7 @@ def _note(one: Asked, due: float, deadline_ms: float, left: threading.Semaphore,
 
 
 def surge_lines(streams: Mapping[str, Sequence[Asked]], phases: Sequence[Phase]) -> list[str]:
-    """What came of each stream, phase by phase; shares of all requests of the phase."""
+    """Tabulate the outcome of each stream, phase by phase, as shares of all requests of the phase."""
     lines = [f"{'':15}  phase      requests a second  deadlines met  in time and right  by the DAN"]
     for name, asked in streams.items():
         for phase in phases:

@@ -1,4 +1,4 @@
-"""The timeline of a served stream: load, subnet and latency."""
+"""Plots of a served stream over time: load, subnet and latency."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def _loaded_spans(plan: Plan) -> list[tuple[float, float]]:
 
 
 def plot_surge(path: Path, streams: Mapping[str, Sequence[Asked]], phases: Sequence[Phase]) -> None:
-    """Write a PNG: by half second, requests, deadlines met, and which share each subnet answered of the last stream."""
+    """Write a PNG by half second: requests, deadlines met, and the share of each subnet in the answers of the last
+    stream."""
     figure, (rate, met, used) = plt.subplots(
         3, 1, sharex=True, figsize=(11, 8), height_ratios=[1, 2, 2], layout="constrained"
     )
@@ -87,7 +88,7 @@ def plot_surge(path: Path, streams: Mapping[str, Sequence[Asked]], phases: Seque
 
 
 def _shares(asked: Sequence[Asked], flags: Sequence[bool], edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of the requests between two edges, the share with a flag, in per cent."""
+    """Return the percentage of requests with a flag between each two edges."""
     times = [one.arrives_s for one in asked]
     counts = np.histogram(times, edges)[0]
     shares: NDArray[np.float64] = np.histogram(times, edges, weights=np.array(flags, float))[0] / np.maximum(counts, 1)

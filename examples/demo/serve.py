@@ -1,4 +1,4 @@
-"""Serves a stream of labelled requests under a load that comes and goes, and counts what happened."""
+"""Serve a stream of labelled requests under a load that comes and goes, and count the outcomes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from examples.demo.load import Burners, Schedule
 from gearshift.runtime import Engine
 
 DEADLINE_FACTOR = 2.0
-"""Deadline / median time of the largest subnet on the unloaded machine: with the machine to itself the
-largest keeps it with room to spare."""
+"""Deadline / median time of the largest subnet on the unloaded machine, where the largest keeps it with room to
+spare."""
 
 UTILISATION = 0.5
 """Share of the time that the largest subnet would be busy with the stream on the unloaded machine."""
@@ -24,33 +24,33 @@ BURNERS_PER_CPU = 1
 
 LOAD = Schedule(off_s=3.0, on_s=5.0)
 LEAST_DEADLINE_MS = 0.001
-"""Passed for a request whose deadline went by while it waited: the engine then takes the fastest."""
+"""Deadline in ms of a request whose own one passed while it waited: the engine then takes the fastest subnet."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is served; derived from the unloaded medians before anything is served."""
+    """Plan of a stream, derived from the unloaded medians before anything is served."""
 
     largest_ms: float
-    """Median time from text to answer of the largest subnet, unloaded."""
+    """Median time in ms from text to answer of the largest subnet, unloaded."""
     smallest_ms: float
     deadline_ms: float
     rate: float
     """Requests a second, evenly spaced."""
     burners: int
-    """Busy processes while the load is on."""
+    """Number of busy processes while the load is on."""
     seconds: float
     load: Schedule
 
 
 @dataclass(frozen=True)
 class Served:
-    """One request and how it went."""
+    """A request and its outcome."""
 
     arrived_s: float
-    """Seconds after the start of the stream."""
+    """Arrival in seconds after the start of the stream."""
     latency_ms: float
-    """From its arrival to its answer, waiting included."""
+    """Time from arrival to answer in ms, waiting included."""
     subnet: str
     met: bool
     right: bool
@@ -60,24 +60,24 @@ class Served:
 
 @dataclass(frozen=True)
 class Summary:
-    """What came of a served stream; shares are from 0 to 1, of all requests except where said."""
+    """Outcome of a served stream; shares are from 0 to 1, of all requests unless stated otherwise."""
 
     requests: int
     deadlines_met: float
     deadlines_met_under_load: float | None
-    """Of the requests that arrived while the load was on; None where none did."""
+    """Share of deadlines met among requests that arrived while the load was on; None if none did."""
     accuracy: float
-    """Answered right, late answers included."""
+    """Share of right answers, late ones included."""
     goodput_accuracy: float
-    """Answered right and in time."""
+    """Share of answers that are right and in time."""
     p50_ms: float
     p95_ms: float
     switches: int
-    """From one subnet to another between two requests."""
+    """Number of changes of the subnet between two consecutive requests."""
 
 
 def make_plan(engine: Engine, requests: Sequence[Utterance], *, seconds: float, cpus: int) -> Plan:
-    """Deadline, rate and load from the unloaded medians of the largest and the smallest subnet.
+    """Derive deadline, rate and load from the unloaded medians of the largest and the smallest subnet.
 
     deadline = DEADLINE_FACTOR x largest; rate = UTILISATION / largest; burners = BURNERS_PER_CPU x CPUs.
     """
@@ -94,7 +94,7 @@ def make_plan(engine: Engine, requests: Sequence[Utterance], *, seconds: float, 
 
 
 def ends(engine: Engine) -> tuple[str, str]:
-    """The largest and the smallest subnet of the graph."""
+    """Return the largest and the smallest subnet of the graph."""
     ordered = sorted(engine.bundle.pool(engine.precision).values(), key=lambda entry: entry.macs)
     return ordered[-1].name, ordered[0].name
 
@@ -111,8 +111,8 @@ def serve(
 ) -> list[Served]:
     """Serve the stream once, with one subnet pinned or with the engine choosing.
 
-    Requests arrive on a clock of their own, whether or not the one before is answered: one that waits
-    has less of its deadline left. Deadlines count from arrival.
+    Requests arrive on a clock of their own, whether or not the previous one is answered: a waiting request has less of
+    its deadline left. Deadlines count from arrival.
     """
     engine.pin(pin)
     served = []
@@ -147,7 +147,7 @@ def _arrivals(requests: Sequence[Utterance], plan: Plan) -> Iterator[tuple[float
 
 
 def summary(served: Sequence[Served]) -> Summary:
-    """What came of a stream of at least one request."""
+    """Summarise a stream of at least one request."""
     latencies = sorted(one.latency_ms for one in served)
     return Summary(
         requests=len(served),

@@ -1,10 +1,10 @@
-"""The guard: every large weight of a graph must have been packed, or it runs at half the speed.
+"""Check that every large weight of a graph is packed: unpacked, it runs at half the speed.
 
-ONNX Runtime packs root weights only for consumers at `If` depth 0 or 1, and says nothing when it does
-not. Saved with its packed weights, a model lists them; what is not listed was not packed.
+ONNX Runtime packs root weights only for consumers at `If` depth 0 or 1, and is silent about weights that it does not
+pack. A model saved with its packed weights lists them: a weight that is not listed was not packed.
 
-An x86 CPU without AVX2 has no kernels that take packed weights of 8 bits, so that there none is listed. The graph may
-run elsewhere: there the depth alone decides.
+An x86 CPU without AVX2 has no kernels for packed weights of 8 bits, so there none is listed. The graph may run
+elsewhere, so on such a CPU the depth alone decides.
 """
 
 from __future__ import annotations
@@ -29,22 +29,23 @@ PACKED_INPUTS = {
     "MatMulIntegerToFloat": 1,
     "DynamicQuantizeMatMul": 1,
 }
-"""Operator -> which of its inputs is packed where it is a constant."""
+"""Operator -> position of the input that is packed if it is a constant."""
 
 INTEGER = ("QAttention", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
 """Operators whose packed input has 8 bits."""
 
 DEEPEST = 1
-"""`If` depth down to which weights of the root are packed."""
+"""Greatest `If` depth at which weights of the root are packed."""
 
 LARGE_BYTES = PACKED_FROM_BYTES
-"""Weights below this stay inline when a model is saved; packing them would change nothing."""
+"""Least size in bytes of a weight that is checked. Smaller ones stay inline when a model is saved; packing them would
+change nothing."""
 
 
 def check_packed(path: Path) -> int:
-    """Check that ONNX Runtime packs every large weight of a graph; gives how many there are.
+    """Check that ONNX Runtime packs every large weight of a graph, and return their number.
 
-    Raises ExportError with the names of the ones it left alone.
+    Raises ExportError with the names of unpacked weights.
     """
     model = onnx.load(path, load_external_data=False)
     sizes = {tensor.name: _bytes_of(tensor) for tensor in model.graph.initializer}
@@ -65,7 +66,8 @@ def check_packed(path: Path) -> int:
 
 @functools.cache
 def packs_integers() -> bool:
-    """Tell whether this CPU's kernels pack weights of 8 bits: those of one product in a graph without any `If`."""
+    """Return whether this CPU's kernels pack weights of 8 bits, tried on a single product in a graph without any
+    `If`."""
     weight, scale = np.ones((64, 64), np.int8), np.ones((), np.float32)
     graph = helper.make_graph(
         [helper.make_node("DynamicQuantizeMatMul", ["x", "weight", "scale"], ["y"], domain="com.microsoft")],
@@ -82,7 +84,7 @@ def packs_integers() -> bool:
 
 
 def _packable(graph: onnx.GraphProto, depth: int = 0) -> Iterator[tuple[str, str, int]]:
-    """Value, operator and `If` depth of all that a packing operator takes, in the graph and in all branches."""
+    """Give value, operator and `If` depth of each input of a packing operator, in the graph and in all branches."""
     for node in graph.node:
         position = PACKED_INPUTS.get(node.op_type)
         if position is not None and len(node.input) > position:
@@ -93,7 +95,7 @@ def _packable(graph: onnx.GraphProto, depth: int = 0) -> Iterator[tuple[str, str
 
 
 def _packed(path: Path) -> set[str]:
-    """Names of the weights that ONNX Runtime saves in packed form."""
+    """Return the names of the weights that ONNX Runtime saves in packed form."""
     with tempfile.TemporaryDirectory() as directory:
         saved = Path(directory) / "packed.onnx"
         save_packed(path, saved, {})

@@ -1,4 +1,4 @@
-"""Compares what an exported graph answers with what the trained model answers, for every subnet."""
+"""Compare the answers of an exported graph with those of the trained model, for every subnet."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ FP32_TOLERANCE = 1e-4
 """Largest difference of an fp32 logit between the graph and torch."""
 
 SEPARATION = 100 * FP32_TOLERANCE
-"""Inputs tell two subnets apart when a logit of theirs differs by this much."""
+"""Least difference of a logit at which inputs tell two subnets apart."""
 
 FP16_TOLERANCE = 0.02
 """Largest mean difference of the logits of an fp16 subnet from torch, over their standard deviation. A value of 11 bits
-is off by 2**-12 of itself; the some 150 roundings of twelve layers in a row add up to .003."""
+has a relative error of 2**-12; some 150 roundings, in twelve layers in a row, add up to .003."""
 
 INT8_TOLERANCE = 0.01
-"""Largest loss of an int8 subnet against fp32 in the metric of its task, where nothing else is asked for: a point."""
+"""Largest loss of an int8 subnet against fp32 in the metric of its task, unless another is asked for: one point."""
 
 
 @torch.no_grad()
 def torch_logits(model: TaskModel, subnets: Mapping[str, object], batch: Batch) -> dict[str, Array]:
-    """Name -> logits (batch, labels) of each subnet, from the trained model."""
+    """Return name -> logits (batch, labels) of each subnet of the trained model."""
     model.eval()
     return {name: model(batch, subnet).logits.numpy() for name, subnet in subnets.items()}
 
 
 def graph_inputs(batch: Batch, names: Sequence[str]) -> dict[str, Array]:
-    """The arrays that a graph takes for a batch."""
+    """Return the input arrays of a graph for a batch."""
     return {name: getattr(batch, name).numpy() for name in names}
 
 
 def check_parity(session: ElasticSession, bundle: Bundle, batch: Batch, expected: Mapping[str, Array]) -> float:
-    """The largest difference of a logit over all fp32 pool subnets.
+    """Return the largest difference of a logit over all fp32 pool subnets.
 
-    Where the inputs separate two subnets by less than SEPARATION, the tolerance is as many times less than
-    FP32_TOLERANCE: one subnet's answer never passes for another's. Raises ExportError above it, and where two
-    subnets differ by less than FP32_TOLERANCE.
+    If the inputs separate two subnets by less than SEPARATION, the tolerance shrinks from FP32_TOLERANCE in proportion,
+    so that one subnet's answer never passes for another's.
+    Raises ExportError above the tolerance, and if two subnets differ by less than FP32_TOLERANCE.
     """
     inputs = graph_inputs(batch, bundle.manifest.inputs)
     tolerance = FP32_TOLERANCE
@@ -73,9 +73,9 @@ def check_parity(session: ElasticSession, bundle: Bundle, batch: Batch, expected
 
 
 def closest(expected: Mapping[str, Array], batch: Batch) -> tuple[str, str, float]:
-    """The two subnets that answer most alike, and the largest difference of a logit between them.
+    """Return the two subnets with the most similar answers, and the largest difference of a logit between them.
 
-    Of tokens with an answer each, padding does not count.
+    For a task that answers per token, padding does not count.
     """
     real = {name: _real(logits, batch) for name, logits in expected.items()}
     distances = {
@@ -90,7 +90,7 @@ def _real(logits: Array, batch: Batch) -> Array:
 
 
 def check_fp16(session: ElasticSession, bundle: Bundle, batch: Batch, expected: Mapping[str, Array]) -> None:
-    """Raises ExportError where an fp16 subnet is off by more than FP16_TOLERANCE, as where a value overflows."""
+    """Raise ExportError if an fp16 subnet is off by more than FP16_TOLERANCE, for example because a value overflows."""
     inputs = graph_inputs(batch, bundle.manifest.inputs)
     for name, entry in bundle.pool(session.precision).items():
         off = _real(session.run(inputs, entry.choice), batch) - _real(expected[name], batch)
@@ -110,14 +110,14 @@ def measure_accuracy(
     *,
     batch_size: int = 32,
 ) -> float:
-    """The metric of the graph with one subnet, from 0 to 1."""
+    """Measure the metric of a graph with one subnet, from 0 to 1."""
     return measure(lambda batch: session.run(graph_inputs(batch, inputs), entry.choice), rows, batch_size=batch_size)
 
 
 def accuracy_losses(
     fp32: Mapping[str, float], int8: Mapping[str, float], tolerance: float = INT8_TOLERANCE
 ) -> dict[str, float]:
-    """Subnets whose int8 accuracy is more than `tolerance` below fp32, with the loss."""
+    """Return subnet -> loss, for those whose int8 accuracy is more than `tolerance` below fp32."""
     losses = {name: fp32[name] - value for name, value in int8.items()}
-    # A loss of exactly the tolerance is allowed; the sum of two floats must not decide it.
+    # A loss of exactly the tolerance is allowed; rounding of the difference must not decide it.
     return {name: loss for name, loss in losses.items() if loss > tolerance + 1e-9}

@@ -1,4 +1,4 @@
-"""The rows on which a graph is compared with its model: such that no two subnets answer alike on them."""
+"""Rows on which a graph is compared with its model: no two subnets answer alike on them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from gearshift.trainer.model.elastic import TaskModel
 
 SAMPLE_ROWS = 8
 SEARCHED_ROWS = 64
-"""Held-out rows, and as many of random tokens, that are searched where the sample does not tell subnets apart."""
+"""Number of held-out rows, and of rows of random tokens, that are searched if the sample does not tell subnets
+apart."""
 
 
 def telling_sample(model: TaskModel, subnets: Mapping[str, object], encoded: EncodedRows, max_length: int) -> Batch:
-    """SAMPLE_ROWS held-out rows of different lengths in one batch, so that all but the longest are padded.
+    """Select SAMPLE_ROWS held-out rows of different lengths as one batch, so that all but the longest are padded.
 
-    Where they separate two subnets by less than SEPARATION, the row that separates these most is added: a
-    held-out one, or where none does, one of random tokens. Even so the best may be less than SEPARATION.
+    If they separate two subnets by less than SEPARATION, the row that separates these most is added: a held-out one, or
+    if none does, one of random tokens. Even then the separation may stay below SEPARATION.
     """
     rows = _with_random(encoded, model.shape.vocabulary, max_length)
     held_out = len(encoded)
@@ -48,13 +49,13 @@ def _separating(
     chosen: Sequence[int],
     candidates: Sequence[int],
 ) -> list[int]:
-    """Of the candidates, for each pair of subnets that the chosen rows do not separate, the one that does it most."""
+    """Return, for each pair of subnets that the chosen rows do not separate, the candidate that separates it most."""
     found: list[int] = []
     apart = _distances(model, subnets, rows, candidates)
     so_far = _distances(model, subnets, rows, chosen).max(axis=1)
     for pair in np.flatnonzero(~(so_far >= SEPARATION)):
         if found and apart[pair, [candidates.index(row) for row in found]].max() >= SEPARATION:
-            continue  # a row that was taken for another pair
+            continue  # a row found for another pair separates this one too
         best = int(np.nan_to_num(apart[pair]).argmax())
         if candidates[best] not in (*chosen, *found):
             found.append(candidates[best])
@@ -62,7 +63,7 @@ def _separating(
 
 
 def _distances(model: TaskModel, subnets: Mapping[str, object], rows: EncodedRows, places: Sequence[int]) -> Array:
-    """(pairs of subnets, rows): the largest difference of a logit."""
+    """Return the largest difference of a logit, (pairs of subnets, rows)."""
     batch = rows.select(list(places))
     logits = torch_logits(model, subnets, batch)
     real = batch.attention_mask.numpy()[..., None]
@@ -76,7 +77,7 @@ def _spread(ordered: Sequence[int], count: int) -> list[int]:
 
 
 def _with_random(encoded: EncodedRows, vocabulary: int, max_length: int) -> EncodedRows:
-    """The rows, and behind them SEARCHED_ROWS of random tokens, of every length in turn."""
+    """Return the rows, followed by SEARCHED_ROWS rows of random tokens, of evenly spaced lengths."""
     source = np.random.default_rng(0)
     lengths = [1 + number * (max_length - 1) // (SEARCHED_ROWS - 1) for number in range(SEARCHED_ROWS)]
     words = np.setdiff1d(np.arange(vocabulary, dtype=np.int32), [encoded.pad_id])
@@ -84,5 +85,5 @@ def _with_random(encoded: EncodedRows, vocabulary: int, max_length: int) -> Enco
         encoded,
         ids=(*encoded.ids, *(source.choice(words, length) for length in lengths)),
         type_ids=(*encoded.type_ids, *(np.zeros(length, np.int8) for length in lengths)),
-        labels=np.zeros(len(encoded) + SEARCHED_ROWS, np.int64),  # nobody asks for them
+        labels=np.zeros(len(encoded) + SEARCHED_ROWS, np.int64),  # never used
     )

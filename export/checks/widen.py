@@ -1,4 +1,4 @@
-"""Choose the layers of an int8 graph to keep in fp32, where int8 costs a subnet more accuracy than is allowed."""
+"""Choose the layers of an int8 graph to keep in fp32 if int8 costs a subnet more accuracy than is allowed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gearshift.runtime.bundle.manifest import PoolEntry
 from gearshift.runtime.inference.session import ElasticSession
 
 MAX_WIDE = 3
-"""Layers that may be kept in fp32; with more, the fp32 graph is the better choice."""
+"""Most layers that may be kept in fp32; beyond that, the fp32 graph is the better choice."""
 
 Open = Callable[[frozenset[int]], ElasticSession]
-"""Writes the int8 graph with these layers in fp32, and opens it."""
+"""Function that writes the int8 graph with these layers in fp32, and opens it."""
 
 
 def choose_wide(
@@ -24,11 +24,11 @@ def choose_wide(
     expected: Mapping[str, Array],
     losses: Callable[[ElasticSession], Mapping[str, float]],
 ) -> frozenset[int]:
-    """The layers to keep in fp32 so that these subnets lose least, as few as do it; none, where no choice helps.
+    """Return the fewest layers to keep in fp32 with which these subnets lose least; none if no choice helps.
 
-    `entries` are the subnets that lose too much, `expected` their logits from the model for `inputs`, and `losses`
-    measures what a session still loses above the tolerance. Greedy: each round adds the layer after which the
-    logits are nearest, until nothing is lost.
+    `entries`: subnets that lose too much. `expected`: their logits from the model for `inputs`. `losses`: measures the
+    losses of a session that are still above the tolerance.
+    Greedy: each round adds the layer that brings the logits nearest, until nothing is lost.
     """
     wide: frozenset[int] = frozenset()
     lost = {wide: _lost(open_graph, wide, losses)}
@@ -54,7 +54,7 @@ def _error(
     inputs: Mapping[str, Array],
     expected: Mapping[str, Array],
 ) -> float:
-    """Mean difference of the logits from the model's, over all the subnets."""
+    """Return the mean difference of the logits from the model's, over all the subnets."""
     session = open_graph(frozenset(wide))
     errors = [np.abs(session.run(inputs, entry.choice) - expected[name]).mean() for name, entry in entries.items()]
     session.close()

@@ -1,1 +1,1 @@
-"""Graphs that are only timed: operators of a device, operations of a search."""
+"""Graphs made only to be timed: operators of a device, operations of a search."""

@@ -1,11 +1,12 @@
-"""A bundle that is there to be timed: every operation at every hidden size, several times in a row.
+"""A bundle made only to be timed: every operation at every hidden size, several times in a row.
 
-Measured on a device (`gearshift run BUNDLE --save-profile`), its latency table gives those of the operations
-(`runtime.tables.operation_latency`). Its subnets are as few as tell them apart, since each option is a switch that
-takes time too: at each size REPEATED of each operation, and one alone, which says what is left of a block of none; then
-a second block of that size, with two projections more. The bridge is as wide as the narrowest blocks, which need none.
-All tokens are pooled, so that no operation is cut short for the first token alone. Weights are random, and the answers
-mean nothing.
+Measured on a device (`gearshift run BUNDLE --save-profile`), its latency table yields the latencies of the operations
+(`runtime.tables.operation_latency`).
+It has as few subnets as tell the operations apart, since each option is a switch that takes time too. At each size:
+REPEATED times each operation; a single operation, which shows the rest of a block without any; a second block of that
+size, with two projections more.
+The bridge is as wide as the narrowest blocks, which need no projection. All tokens are pooled, so that no operation is
+reduced to the first token. Weights are random, and the answers mean nothing.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.run import MixedCheckpoint, MixedRun
 
 REPEATED = 4
-"""Operations in a row."""
+"""Number of operations in a row."""
 
 ROWS = 8
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "and", "runs", "away", "from", "them"]
 
 
 def operation_subnets(sizes: Sequence[int]) -> dict[str, Subnet[Block]]:
-    """Name -> subnet of two blocks, for hidden sizes of which the least is the bridge's."""
+    """Return name -> subnet of two blocks. The least of the hidden sizes is the bridge's."""
     ones = {size: Block(size, (OPERATIONS[0],)) for size in sizes}
     small = ones[min(sizes)]
     repeated = [Block(size, (name,) * REPEATED) for size in sizes for name in OPERATIONS]
@@ -47,7 +48,7 @@ def operation_subnets(sizes: Sequence[int]) -> dict[str, Subnet[Block]]:
 def export_operations(
     source: MixedCheckpoint, sizes: Sequence[int], out: Path, *, precisions: Sequence[str] = CPU_PRECISIONS
 ) -> Bundle:
-    """Write the bundle of a search's operations at these sizes, whole or not at all."""
+    """Write the bundle of a search's operations at these sizes, atomically."""
     shape = dataclasses.replace(source.model.shape, bridge=min(sizes))
     subnets = operation_subnets(sizes)
     model = random_operations(block_space(shape, subnets.values()))
@@ -59,7 +60,8 @@ def export_operations(
 
 
 def random_operations(space: BlockSpace) -> MixedModel:
-    """A model whose values keep their size from operation to operation; the same for the same space."""
+    """Return a model with random weights whose values keep their magnitude from operation to operation; the same for
+    the same space."""
     torch.manual_seed(0)
     model = MixedModel(space, 0, head=Head("embedding", pooling="mean"), dropout=Dropout(0.0, 0.0))
     with torch.no_grad():

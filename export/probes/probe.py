@@ -1,9 +1,9 @@
-"""The probe: a graph of layers of many sizes, whose operators a device is profiled with. It has no weights of its own.
+"""The probe: a graph of layers of many sizes for profiling the operators of a device. It ships without weights.
 
-    python -m gearshift.export.probe device_profiles
+    python -m gearshift.export.probes.probe device_profiles
 
-The same operators as in a bundle's graph, written by the same recipes, over shapes from a tiny encoder's to those of a
-BERT-base. What a product takes does not depend on its numbers: the device fills the weights file itself.
+It has the same operators as a bundle's graph, written by the same recipes, over shapes from a tiny encoder's to those
+of a BERT-base. The time of a product does not depend on its numbers: the device fills the weights file itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ProbeLayer:
     heads: tuple[int, ...]
     neurons: tuple[int, ...]
     first_token: bool = False
-    """Whether all behind the attention is computed for the first token alone."""
+    """Whether everything after the attention is computed for the first token alone."""
 
 
 LAYERS = (
@@ -49,7 +49,7 @@ LAYERS = (
     ProbeLayer(768, 64, (3, 12), (768, 1536)),
     ProbeLayer(768, 64, (3,), (768,), first_token=True),
 )
-"""Some twenty million weights."""
+"""Layers of the probe, with some twenty million weights."""
 
 EMBEDDED = 384
 """Hidden size of the embeddings and the head."""
@@ -58,14 +58,14 @@ VOCABULARY = 4096
 LABELS = 2
 POSITIONS = 512
 PASSED = 24
-"""Switches that are never taken: a graph has many, and each costs a little."""
+"""Number of switches that are never taken: a graph has many, and each costs a little."""
 
 
 def write_probe(directory: Path, precision: str) -> tuple[Path, Path]:
-    """Write `probe-PRECISION.onnx` and, as JSON, what its weights file holds.
+    """Write `probe-PRECISION.onnx` and a JSON description of its weights file; return both paths.
 
-    Inputs are those of a bundle, with a choice of which layers run (0: not, 1: yes), and `states_H` float
-    (1, tokens, H) for the layers of each hidden size H.
+    Inputs are those of a bundle, with a choice of the layers that run (0: no, 1: yes), and `states_H` float (1, tokens,
+    H) for the layers of each hidden size H.
     """
     recipe = RECIPES[precision]
     with tempfile.TemporaryDirectory() as scratch:
@@ -84,15 +84,15 @@ def write_probe(directory: Path, precision: str) -> tuple[Path, Path]:
 
 
 def _place(tensor: onnx.TensorProto) -> list[object]:
-    """Type, first byte and bytes of a tensor in the weights file, and whether it is all zeros."""
+    """Return type, first byte and bytes of a tensor in the weights file, and whether it is all zeros."""
     place = {entry.key: int(entry.value) for entry in tensor.external_data if entry.key != "location"}
     kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).name
-    # Where the zero points of a matrix are all 0, the library does less.
+    # With zero points that are all 0, the library does less work.
     return [kind, place["offset"], place["length"], tensor.name.endswith(".zero")]
 
 
 def _build(recipe: Recipe) -> GraphBuilder:
-    """As in a bundle's graph: embeddings, switches and a head in the root, layers in branches of an `If`."""
+    """Build the graph as in a bundle: embeddings, switches and a head in the root, layers in branches of an `If`."""
     builder = GraphBuilder()
     root = builder.root
     ids, given, types = (builder.input(name, (1, "tokens")) for name in INPUTS)
@@ -181,7 +181,7 @@ def _all_rows(scope: Scope, value: str) -> str:
 
 
 def main(directory: str) -> None:
-    """Write the probes of all precisions of a CPU."""
+    """Write the probes of all CPU precisions."""
     for precision in CPU_PRECISIONS:
         write_probe(Path(directory), precision)
 

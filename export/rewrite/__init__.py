@@ -1,1 +1,1 @@
-"""Rewrites of finished graphs: fewer options, joined files, one classified token."""
+"""Rewrites of finished graphs: fewer options, joined segments, one classified token."""

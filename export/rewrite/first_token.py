@@ -1,7 +1,7 @@
-"""Lets a graph compute only the first token behind its last attention, where that is all its head takes.
+"""Rewrite a graph to compute only the first token after its last attention, if its head takes no other.
 
-A layer of an inner stage cannot know that no later layer runs, and computes every token. Where switches were taken
-out that is known, and the pick of the first token moves up to the last attention, as in an export of that subnet alone.
+A layer of an inner stage cannot know that no later layer runs, and computes every token. Once switches are removed this
+is known, and the pick of the first token moves up to the last attention, as in an export of that subnet alone.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ ROW_WISE = (
     "DynamicQuantizeMatMul",
     "MatMulIntegerToFloat",
 )
-"""Operators that treat each token for itself. A dynamic scale does look at all tokens: that of the first alone is
-another rounding in int8."""
+"""Operators that treat each token independently. A dynamic scale does look at all tokens: taken over the first token
+alone, it rounds differently in int8."""
 
 
 def pick_first_early(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with its one `Gather` of the first token as far up as it goes.
+    """Move the single `Gather` of the first token of a graph as far up as possible.
 
-    Unchanged where there are more, which an export made early, or none.
+    A graph without one, or with several, which an export placed early, is returned unchanged.
     """
     picks = [node for node in model.graph.node if node.op_type == "Gather" and node.input[1] == "first_token"]
     if len(picks) != 1:
         return model
     (pick,) = picks
     moved, picked = _behind(model.graph.node, pick)
-    # What takes the pick takes the value that it was of: that has the first token alone now, or is picked from.
+    # Consumers of the pick take its source instead, which now has the first token alone, or the early pick of it.
     instead = {pick.output[0]: _first(pick.input[0]) if pick.input[0] in picked else pick.input[0]}
     early = {name: _first(name) for name in picked}
     nodes = []
@@ -53,7 +53,8 @@ def pick_first_early(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _behind(nodes: Sequence[onnx.NodeProto], pick: onnx.NodeProto) -> tuple[set[str], set[str]]:
-    """The nodes, by their first output, that need the first token alone, and the values that they pick it from."""
+    """Return the nodes, by their first output, that need the first token alone, and the values that they pick it
+    from."""
     computed = {name for node in nodes for name in node.output}
     takers: dict[str, set[str]] = {}
     for node in nodes:

@@ -1,7 +1,7 @@
-"""Joins segments that nothing tells apart any more into one: fewer, fatter operators for the same sums.
+"""Join segments that are no longer told apart: fewer, larger operators for the same sums.
 
-fp32 sums in another order then. In int8 the rows of an output matrix had scales of their own in each segment, and
-get common ones, so that they are rounded once more.
+In fp32 the order of summation changes. In int8 each segment had its own scales for the rows of an output matrix; the
+joined rows get common scales, so they are rounded once more.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from gearshift.export.graph.segments import Array
 from gearshift.export.rewrite.options import branches, live, with_nodes
 
 SEGMENT = re.compile(r"(?P<run>layer\d+\.(?:heads|neurons))(?P<start>\d+)\.(?P<part>.+)")
-"""How the exporter names the weights of a segment."""
+"""Pattern of the names that the exporter gives to the weights of a segment."""
 
 LAST = ("output", "out")
-"""Parts whose product is one term of a half-layer's sum."""
+"""Parts whose product is a term in the sum of a half-layer."""
 
 Segment = tuple[str, int]
-"""Which run of which layer, and where it starts."""
+"""Name of a run of a layer, and the start of the segment in it."""
 
 
 def join_segments(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
-    """The graph with neighbouring segments joined where every scope uses both or none; weights lie in `directory`.
+    """Join neighbouring segments of a graph if every scope uses both or none; weights lie in `directory`.
 
-    Raises ExportError where heads are told apart by other operators than attention itself.
+    Raises ExportError if heads are distinguished by operators other than attention itself.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     weights: list[onnx.TensorProto] = []
@@ -49,7 +49,7 @@ def join_segments(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
 
 
 def segments_run(model: onnx.ModelProto, layers: Sequence[tuple[int, int]]) -> int:
-    """Most segments that a graph cuts a kept layer of a subnet into; 1 where it cuts none."""
+    """Return the greatest number of segments that a graph cuts a kept layer of a subnet into; 1 if it cuts none."""
     counts: dict[str, int] = {}
     for run, start in {found[0] for tensor in model.graph.initializer if (found := _segment(tensor.name))}:
         layer, kind = run.removeprefix("layer").split(".")
@@ -59,7 +59,7 @@ def segments_run(model: onnx.ModelProto, layers: Sequence[tuple[int, int]]) -> i
 
 
 def _segment(name: str) -> tuple[Segment, str] | None:
-    """Segment and part that a weight's name says."""
+    """Parse the name of a weight into segment and part; None if it is not one of a segment."""
     found = SEGMENT.fullmatch(name)
     return ((found["run"], int(found["start"])), found["part"]) if found else None
 
@@ -69,7 +69,7 @@ def _name(segment: Segment, part: str) -> str:
 
 
 def _groups(graph: onnx.GraphProto) -> Iterator[list[Segment]]:
-    """Neighbours, two or more, that the same scopes use."""
+    """Give the groups of two or more neighbours that the same scopes use."""
     scopes = {"": [node for node in graph.node if not branches(node)]}
     scopes |= {branch.name: list(branch.node) for node in graph.node for branch in branches(node)}
     users: dict[Segment, set[str]] = {}
@@ -85,7 +85,7 @@ def _groups(graph: onnx.GraphProto) -> Iterator[list[Segment]]:
 
 
 def _arrays(tensors: Mapping[str, onnx.TensorProto], segment: Segment, directory: Path) -> dict[str, Array]:
-    """Part -> array of one segment."""
+    """Return part -> array of one segment."""
     return {
         found[1]: numpy_helper.to_array(tensor, str(directory))
         for name, tensor in tensors.items()
@@ -94,7 +94,7 @@ def _arrays(tensors: Mapping[str, onnx.TensorProto], segment: Segment, directory
 
 
 def _joined(arrays: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """Part -> array of the segments together."""
+    """Return part -> array of the joined segments."""
     joined = {}
     for part in arrays[0]:
         pieces = [each[part] for each in arrays]
@@ -113,7 +113,7 @@ def _joined(arrays: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
 
 
 def _heads(graph: onnx.GraphProto, firsts: Mapping[Segment, Segment]) -> dict[Segment, int]:
-    """First segment of a group -> heads of all its segments."""
+    """Return first segment of a group -> heads of all its segments."""
     heads: dict[Segment, int] = {}
     for node in _all_nodes(graph.node):
         for attribute in node.attribute:
@@ -143,7 +143,8 @@ def _segment_of(node: onnx.NodeProto) -> Segment | None:
 def _without(
     nodes: Sequence[onnx.NodeProto], firsts: Mapping[Segment, Segment], heads: Mapping[Segment, int], outputs: set[str]
 ) -> list[onnx.NodeProto]:
-    """The nodes of a scope with one term for each group, the first segment's, over all the group's heads."""
+    """Return the nodes of a scope with one term for each group, that of the first segment, over all the group's
+    heads."""
     gone = {
         node.output[0]
         for node in nodes

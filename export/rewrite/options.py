@@ -1,8 +1,8 @@
-"""Takes options out of the stages of an elastic graph, and everything that only they used.
+"""Remove options from the stages of an elastic graph, and everything that only they used.
 
-Works on the graph as `graph.py` writes it: a stage is a `Gather` of `choice` at a constant place, an option an
-`Equal` of that with a constant, and its branch the `then` of an `If` whose `else` passes another value on.
-Nothing is computed anew, so that what is left gives the very same numbers.
+Works on the graph as `graph.elastic` writes it: a stage is a `Gather` of `choice` at a constant place, an option an
+`Equal` of its result with a constant, and its branch the `then` of an `If` whose `else` passes another value on.
+No weight is computed anew, so the remaining graph gives the very same numbers.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from gearshift.runtime.bundle.manifest import CHOICE
 
 
 def keep_options(model: onnx.ModelProto, kept: Sequence[Collection[int]]) -> onnx.ModelProto:
-    """The graph with only these options of each stage, numbered anew from 0 in the same order.
+    """Return the graph with only these options of each stage, renumbered from 0 in the same order.
 
-    A stage with one option left is a switch no more: its branch runs in the root graph.
+    A stage with one remaining option is no longer a switch: its branch runs in the root graph.
     """
     pruning = _Pruning(model.graph, [sorted(options) for options in kept])
     pruning.walk()
@@ -30,9 +30,9 @@ def keep_options(model: onnx.ModelProto, kept: Sequence[Collection[int]]) -> onn
 def with_nodes(
     model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], weights: Sequence[TensorProto] = ()
 ) -> onnx.ModelProto:
-    """The model with these root nodes, less the nodes and weights that its outputs do not need.
+    """Return the model with these root nodes, without the nodes and weights that its outputs do not need.
 
-    `weights` are further initializers, or take the place of those of the same name.
+    `weights`: further initializers; they replace those of the same name.
     """
     alive, needed = live(nodes, {output.name for output in model.graph.output})
     changed = onnx.ModelProto()
@@ -48,7 +48,8 @@ def with_nodes(
 
 
 def live(nodes: Sequence[onnx.NodeProto], outputs: Collection[str]) -> tuple[list[onnx.NodeProto], set[str]]:
-    """The nodes that these outputs need, in order, and the names of all values that they and their branches read."""
+    """Return the nodes that these outputs need, in order, and the names of all values read by them and their
+    branches."""
     needed = set(outputs)
     alive = []
     for node in reversed(nodes):
@@ -59,7 +60,7 @@ def live(nodes: Sequence[onnx.NodeProto], outputs: Collection[str]) -> tuple[lis
 
 
 def values_read(node: onnx.NodeProto) -> Iterator[str]:
-    """Names of the values that a node takes, those that its branches take and give out included."""
+    """Give the names of the values that a node reads, including those that its branches read and return."""
     yield from node.input
     for branch in branches(node):
         for inner in branch.node:
@@ -68,7 +69,7 @@ def values_read(node: onnx.NodeProto) -> Iterator[str]:
 
 
 def branches(node: onnx.NodeProto) -> list[onnx.GraphProto]:
-    """The graphs inside a node: `then` and `else` of an `If`."""
+    """Return the graphs inside a node: `then` and `else` of an `If`."""
     return [attribute.g for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH]
 
 
@@ -79,7 +80,7 @@ class _Pruning:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)
     passed: dict[str, str] = field(default_factory=dict)
-    """A value that is no longer made -> the one that stands for it."""
+    """Value that is no longer computed -> the value that replaces it."""
 
     def walk(self) -> None:
         """Fill `nodes` and `constants`."""
@@ -127,7 +128,7 @@ def _branch(node: onnx.NodeProto, name: str) -> onnx.GraphProto:
 
 
 def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
-    """The node with other values in place of some, in its branches too."""
+    """Return the node with some values renamed, in its branches too."""
     if not names.keys() & set(values_read(node)):
         return node
     changed = onnx.NodeProto()
@@ -141,7 +142,7 @@ def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
 
 
 def _whole_numbers(graph: onnx.GraphProto) -> dict[str, int]:
-    """Name -> number of every int64 scalar among the weights."""
+    """Return name -> number of every int64 scalar among the weights."""
     return {
         tensor.name: int(numpy_helper.to_array(tensor))
         for tensor in graph.initializer

@@ -1,4 +1,4 @@
-"""The weights file beside a graph: where each tensor lies, and writing it anew for a changed graph."""
+"""The weights file beside a graph: the place of each tensor, and writing it anew for a changed graph."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gearshift.export.graph.builder import ALIGNMENT, EXTERNAL_FROM_BYTES
 
 @dataclass(frozen=True)
 class Piece:
-    """Bytes of one tensor: where they go, and what they are or where they are read."""
+    """Place of a tensor's bytes in the new file, and their content or source."""
 
     offset: int
     length: int
     content: bytes | int
-    """The bytes themselves, or where they begin in the old file."""
+    """The bytes themselves, or their offset in the old file."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class LaidOut:
     pieces: tuple[Piece, ...]
 
     def sizes(self, name: str) -> dict[str, int]:
-        """Bytes of the graph's file, which will have that name, and of the weights file."""
+        """Return the bytes of the graph's file, which will have that name, and of the weights file."""
         end = max((piece.offset + piece.length for piece in self.pieces), default=0)
         return {name: self.model.ByteSize(), self.location: end}
 
     def write(self, path: Path, old: Path) -> None:
-        """Write the graph to `path`, and beside it the weights, out of the weights file in the directory `old`."""
+        """Write the graph to `path`, and its weights beside it, taken from the weights file in the directory `old`."""
         with (old / self.location).open("rb") as source, path.with_name(self.location).open("wb") as target:
             for piece in self.pieces:
                 target.write(b"\0" * (piece.offset - target.tell()))
@@ -50,7 +50,7 @@ class LaidOut:
 
 
 def lay_out(model: onnx.ModelProto) -> LaidOut:
-    """Give the tensors of a changed graph their places, in order and aligned; the given model stays as it is."""
+    """Assign places to the tensors of a changed graph, in order and aligned; the given model stays unchanged."""
     moved = onnx.ModelProto()
     moved.CopyFrom(model)
     location = weights_location(model)
@@ -68,7 +68,7 @@ def lay_out(model: onnx.ModelProto) -> LaidOut:
 
 
 def weights_location(model: onnx.ModelProto) -> str:
-    """Name of the file that holds the tensors of a graph; raises BundleError where that is not one file."""
+    """Return the name of the file that holds the tensors of a graph; raise BundleError unless it is exactly one."""
     found = sorted({_entry(tensor, "location") for tensor in model.graph.initializer if tensor.external_data})
     if len(found) != 1:
         raise BundleError(f"expected a graph with its weights in one file, found {found}; export the bundle again")
@@ -76,7 +76,7 @@ def weights_location(model: onnx.ModelProto) -> str:
 
 
 def external_place(tensor: TensorProto) -> tuple[int, int]:
-    """Where a tensor begins in its weights file, and its bytes."""
+    """Return the offset of a tensor in its weights file, and its bytes."""
     return int(_entry(tensor, "offset")), int(_entry(tensor, "length"))
 
 

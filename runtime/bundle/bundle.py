@@ -1,14 +1,14 @@
 """The bundle: the directory that is shipped.
 
     name.gearshift/
-      manifest.json    what follows, and bytes and sha256 of every other file
+      manifest.json    description of the bundle, with bytes and SHA-256 of every other file
       fp32.onnx  fp32.weights  int8.onnx  int8.weights     one elastic graph per precision
       tokenizer.json   read with the `tokenizers` package
       selftest.npz     a few inputs and the logits that every pool subnet must give for them
 
-The reader owns the format: the exporter writes through `write_manifest`. Nothing is parsed before its
-size and hash were checked, except the manifest itself, and nothing is ever unpickled. `compressed` has the form in
-which a bundle is downloaded.
+The reader owns the format: the exporter writes through `write_manifest`.
+No file but the manifest is parsed before its size and hash are checked, and nothing is ever unpickled.
+`compressed` has the form in which a bundle is downloaded.
 """
 
 from __future__ import annotations
@@ -54,23 +54,25 @@ class Bundle:
     path: Path
     manifest: Manifest
     hash: str
-    """sha256 of the manifest, which holds the hashes of all other files: names these exact contents."""
+    """SHA-256 of the manifest. The manifest holds the hashes of all other files, so this identifies the exact
+    contents."""
     compressed: Compressed | None = None
-    """What it was unpacked from, if it was; `path` is where to."""
+    """Compressed bundle that this one was unpacked from, into `path`; None if it was not."""
 
     @property
     def origin(self) -> Path:
-        """The directory that was opened."""
+        """Directory that was opened."""
         return self.path if self.compressed is None else self.compressed.path
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """Precisions that there are graphs of, in the order of PRECISIONS."""
+        """Precisions of the bundle's graphs, in the order of PRECISIONS."""
         found = {entry.precision for entry in self.manifest.pool if entry.executor != DAN_EXECUTOR}
         return tuple(precision for precision in PRECISIONS if precision in found)
 
     def pool(self, precision: str) -> dict[str, PoolEntry]:
-        """Name -> pool entry of the graph of one precision; raises BundleError where the bundle has none."""
+        """Return name -> pool entry of the graph of one precision; raise BundleError if the bundle has no such
+        graph."""
         entries = {
             entry.name: entry
             for entry in self.manifest.pool
@@ -80,26 +82,27 @@ class Bundle:
             raise BundleError(f"{self.path}: no {precision} graph in this bundle; it has {', '.join(self.precisions)}")
         return entries
 
-    def gears(self, precision: str) -> dict[str, PoolEntry]:
-        """Name -> pool entry of all that an engine may switch between: the graph of one precision, and a DAN below."""
+    def entries(self, precision: str) -> dict[str, PoolEntry]:
+        """Return name -> pool entry of all that an engine may switch between: subnets of one precision, and the DAN if
+        any."""
         dan = self.dan
         return self.pool(precision) if dan is None else {**self.pool(precision), dan.name: dan}
 
     @property
     def dan(self) -> PoolEntry | None:
-        """The gear below the graph's subnets, where the bundle has one: any precision of the graph goes with it."""
+        """Pool entry of the DAN, the executor below the subnets of every precision; None if the bundle has none."""
         return next((entry for entry in self.manifest.pool if entry.executor == DAN_EXECUTOR), None)
 
     def entry(self, name: str, precision: str) -> PoolEntry:
-        """One pool entry by name; raises UnknownSubnetError that lists the names there are."""
-        entries = self.gears(precision)
+        """Return a pool entry by name; raise UnknownSubnetError, which lists the known names."""
+        entries = self.entries(precision)
         if name not in entries:
             raise UnknownSubnetError(f"unknown subnet {name!r}; this bundle has {', '.join(entries)}")
         return entries[name]
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write the manifest into a directory that holds all other files, whose sizes and hashes it takes."""
+    """Write the manifest, with sizes and hashes of all other files, into a directory that already holds these."""
     files = {
         path.name: FileEntry(path.stat().st_size, sha256_of(path))
         for path in sorted(directory.iterdir())
@@ -109,15 +112,16 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 
 
 def manifest_content(manifest: Manifest) -> bytes:
-    """What a manifest's file holds."""
+    """Return the content of a manifest file."""
     return (json.dumps(manifest.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of) -> Bundle:
-    """The bundle in a directory, every file checked by name, size and sha256; raises a BundleError.
+    """Open the bundle in a directory and check every file by name, size and SHA-256; raises a BundleError.
 
-    A compressed bundle is unpacked into the user's cache directory, where it is not there yet; StorageError where it
-    cannot be. `sha256` gives the hash of a file: taken now, or remembered (`cache.HashMemory`).
+    A compressed bundle is first unpacked into the user's cache directory, unless it is there already. Raises
+    StorageError if it cannot be unpacked.
+    `sha256`: function that gives the hash of a file, computed now or remembered (`cache.HashMemory`).
     """
     directory = Path(path)
     if not (directory / MANIFEST).is_file():

@@ -1,14 +1,14 @@
-"""A compressed bundle: what is downloaded, and unpacked once on the device.
+"""Compressed bundle: the form that is downloaded, and unpacked once on the device.
 
     name.gearshift/
-      compressed.json        bytes and sha256 of every other file here
-      manifest.json          of the dense bundle, byte for byte: names, bytes and sha256 of the dense files
+      compressed.json        bytes and SHA-256 of every other file here
+      manifest.json          that of the dense bundle, byte for byte: names, bytes and SHA-256 of the dense files
       int8.weights.z ...     dense files in the form of `sparse_file`
-      selftest.npz ...       those that would not become smaller, as they are
+      selftest.npz ...       files that would not become smaller, unchanged
 
-The dense bundle has the same manifest, and so the same hash: profiles and caches are of both. It is unpacked into the
-user's cache directory, or by `gearshift unpack` into any other, in a directory of its own that gets its name when all
-is there and every dense file has its sha256. Nothing is ever read from a directory that is not whole.
+Dense and compressed bundle have the same manifest, therefore the same hash, and share profiles and caches.
+The bundle is unpacked into the user's cache directory, or by `gearshift unpack` into another. The directory gets its
+name only when it is complete and the SHA-256 of every dense file is right: an incomplete directory is never read.
 """
 
 from __future__ import annotations
@@ -31,54 +31,56 @@ from gearshift.schema import Schema
 
 COMPRESSED = "compressed.json"
 SUFFIX = ".z"
-"""What the name of a dense file gets that is stored compressed."""
+"""Suffix of the name of a dense file that is stored compressed."""
 
 CARD = "README.md"
-"""What stays readable without unpacking."""
+"""Name of the card, which stays readable without unpacking."""
 
 SCHEMA = Schema(version=1, advice="copy the bundle again", damaged=IntegrityError)
 
 SPARE_BYTES = 1_000_000
-"""What must be free beside the dense files: directories, and blocks that are not full."""
+"""Free space needed beside the dense files, for directories and partly filled blocks."""
 
 ABANDONED_S = 600.0
-"""Age of an unpacking that was killed: a device that restarts in a loop must not fill its disk with them."""
+"""Age in seconds from which an unfinished unpacking is deleted: a device that restarts in a loop must not fill its
+disk."""
 
 _AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """A compressed bundle whose files are whole."""
+    """A compressed bundle with verified files."""
 
     path: Path
     manifest: Manifest
-    """Of the dense bundle."""
+    """Manifest of the dense bundle."""
     hash: str
-    """sha256 of that manifest."""
+    """SHA-256 of `manifest`."""
     files: dict[str, FileEntry]
-    """As they are stored."""
+    """Name -> size and hash of each stored file."""
 
     @property
     def bytes(self) -> int:
-        """Of all files together: the download."""
+        """Total size of all stored files: the download."""
         return sum(entry.bytes for entry in self.files.values()) + (self.path / COMPRESSED).stat().st_size
 
     @property
     def dense_bytes(self) -> int:
-        """Of all files once they are unpacked."""
+        """Total size of all files after unpacking."""
         return sum(entry.bytes for entry in self.manifest.files.values()) + self.files[MANIFEST].bytes
 
 
 def is_compressed(directory: Path) -> bool:
-    """Whether a directory is a compressed bundle."""
+    """Return whether a directory is a compressed bundle."""
     return (directory / COMPRESSED).is_file()
 
 
 def write_compressed(source: Path, names: Iterable[str], target: Path, cuts: Mapping[str, Sequence[Extent]]) -> None:
-    """Fill an empty directory with a dense bundle's manifest and these files of it, compressed where that is smaller.
+    """Fill an empty directory with a dense bundle's manifest and the named files, each compressed if that makes it
+    smaller.
 
-    `cuts`: name -> extents of a file that has some; another is one of single bytes.
+    `cuts`: name -> extents of a file. A file without an entry is one extent of single bytes.
     """
     (target / MANIFEST).write_bytes((source / MANIFEST).read_bytes())
     for name in names:
@@ -91,7 +93,7 @@ def write_compressed(source: Path, names: Iterable[str], target: Path, cuts: Map
 
 
 def write_listing(directory: Path) -> None:
-    """Write COMPRESSED into a directory that holds all other files."""
+    """Write COMPRESSED into a directory that already holds all other files."""
     files = {
         path.name: vars(FileEntry(path.stat().st_size, sha256_of(path)))
         for path in sorted(directory.iterdir())
@@ -102,7 +104,7 @@ def write_listing(directory: Path) -> None:
 
 
 def open_compressed(directory: Path, sha256: Callable[[Path], str] = sha256_of) -> Compressed:
-    """The compressed bundle in a directory, every stored file checked by name, size and hash; raises BundleError."""
+    """Open a compressed bundle and check every stored file by name, size and hash; raises BundleError."""
     if not is_compressed(directory):
         raise BundleError(
             f"{directory}: expected a compressed bundle, found no {COMPRESSED} in it; it needs no unpacking"
@@ -126,14 +128,14 @@ def _listing(path: Path) -> dict[str, FileEntry]:
 
 
 def unpacked_entries() -> Entries:
-    """The dense bundles in the user's cache directory; raises StorageError where there is no such place."""
+    """Return the dense bundles in the user's cache directory; raise StorageError if there is no such directory."""
     return Entries(cache_directory() / "unpacked", MANIFEST, ABANDONED_S)
 
 
 def unpack(compressed: Compressed, target: Path) -> None:
-    """Write the dense bundle to a directory, whole or not at all.
+    """Write the dense bundle to a directory, atomically.
 
-    Raises IntegrityError where a dense file is not what the manifest says, StorageError where there is no room.
+    Raises IntegrityError if a dense file does not match the manifest, StorageError if there is no room.
     """
     _require_room(compressed, target.parent)
     with replacing_directory(target, marker=MANIFEST) as fresh:
@@ -141,9 +143,9 @@ def unpack(compressed: Compressed, target: Path) -> None:
 
 
 def unpack_into_cache(compressed: Compressed, entries: Entries) -> Path:
-    """The directory of the dense bundle, made now where there is none; as `unpack`.
+    """Return the directory of the dense bundle in the cache, unpacking it first if needed; raises as `unpack` does.
 
-    What is there already is for the caller to check: it was whole when it got its name.
+    A directory that exists already is not checked here but by the caller: it was complete when it got its name.
     """
     place = entries.directory / compressed.hash[:32]
     if place.is_dir():
@@ -161,7 +163,7 @@ def unpack_into_cache(compressed: Compressed, entries: Entries) -> Path:
 
 
 def _fill(compressed: Compressed, fresh: Path) -> None:
-    """Write manifest and dense files; raises IntegrityError where one is not what it must be."""
+    """Write the manifest and the dense files; raise IntegrityError if one does not match the manifest."""
     (fresh / MANIFEST).write_bytes((compressed.path / MANIFEST).read_bytes())
     for name, expected in compressed.manifest.files.items():
         stored = compressed.path / name
@@ -179,7 +181,7 @@ def _blocks(path: Path) -> Iterable[bytes]:
 
 
 def _write(target: Path, blocks: Iterable[bytes], expected: FileEntry, source: Path) -> None:
-    """Write a dense file, no more of it than it may have, and check it."""
+    """Write a dense file, never more than its expected size, and check it."""
     digest, size = hashlib.sha256(), 0
     with target.open("wb") as file:
         for block in blocks:

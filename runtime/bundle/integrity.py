@@ -1,4 +1,4 @@
-"""That a file of a bundle is what the bundle says it is: its name, its size and its sha256."""
+"""Checks of a bundle file's name, size and SHA-256 against the manifest."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gearshift.runtime.bundle.manifest import FileEntry
 
 
 def check_name(directory: Path, name: str) -> None:
-    """Raise IntegrityError for anything but a plain name: no path leads out of a bundle."""
+    """Raise IntegrityError unless a name is plain: no path may lead out of a bundle."""
     if name != Path(name).name or name in {"", ".", ".."} or "\\" in name:
         raise IntegrityError(f"{directory}: the manifest names {name!r}; expected a plain file name inside the bundle")
 
 
 def check_file(directory: Path, name: str, expected: FileEntry, sha256: Callable[[Path], str]) -> None:
-    """Raise IntegrityError, which says what to do, for a file that is missing, cut off or altered."""
+    """Raise IntegrityError, which says what to do, if a file is missing, truncated or altered."""
     check_name(directory, name)
     path = directory / name
     if path.is_symlink():

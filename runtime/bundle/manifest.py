@@ -1,7 +1,7 @@
-"""The manifest: what a bundle holds, as `manifest.json` says it.
+"""The manifest: the description of a bundle in `manifest.json`.
 
-The dataclasses check their own fields, so that a manifest which can be made can be relied on; `bundle`
-checks that the manifest agrees with itself and with the files beside it.
+The dataclasses check their own fields, so a manifest that exists is valid. `bundle` checks that it is consistent with
+itself and with the files beside it.
 """
 
 from __future__ import annotations
@@ -25,20 +25,21 @@ TOKENIZER = "tokenizer.json"
 CPU_PRECISIONS = ("fp32", "int8")
 
 MACS_TOKENS = 128
-"""Tokens of the text that multiply-accumulates are counted for, as the papers do; tables and manifests say it too."""
+"""Length in tokens of the text that MACs are counted for, as in the papers; tables and manifests state it."""
 
 PRECISIONS = (*CPU_PRECISIONS, "fp16")
-"""fp16 is for GPUs: CPUs have no kernels for it, so that the library would turn every value back into fp32."""
+"""Precisions of graphs. fp16 is for GPUs: CPUs have no kernels for it, and the library would convert every value back
+to fp32."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""What a graph may take besides CHOICE."""
+"""Inputs that a graph may take besides CHOICE."""
 DAN_EXECUTOR = "dan"
 CHOICE = "choice"
-"""The graph's input that picks the subnet: int64, an option of each stage."""
+"""Input of the graph that selects the subnet: int64, an option for each stage."""
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """Size and hash that a file of the bundle must have."""
+    """Expected size and hash of a file of the bundle."""
 
     bytes: int
     sha256: str
@@ -50,18 +51,18 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class PoolEntry:
-    """A subnet that ships measured, and how it is run."""
+    """A measured subnet of the pool, or the DAN, and how it is executed."""
 
     name: str
     subnet: Subnet[Any]
     executor: str
-    """`elastic`: the graph in `file` takes `choice` as an input. DAN_EXECUTOR: `file` is a DAN (`runtime.dan`), of no
+    """`elastic`: the graph in `file` takes `choice` as an input. DAN_EXECUTOR: `file` is a DAN (`runtime.dan`), without
     layers and without a choice."""
     file: str
     choice: tuple[int, ...]
     precision: str
     accuracy: float
-    """The bundle's metric on held-out rows, from 0 to 1, measured at this precision; more is better."""
+    """Value of the bundle's metric on held-out rows at this precision, from 0 to 1; higher is better."""
     parameters: int
     macs: int
     """Multiply-accumulates for a text of `Manifest.macs_tokens` tokens."""
@@ -76,7 +77,7 @@ class PoolEntry:
         _require(share, f"accuracy of {self.name} (a share from 0 to 1)", self.accuracy)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {
             **vars(self),
             "subnet": self.subnet.to_plain(),
@@ -85,23 +86,23 @@ class PoolEntry:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> PoolEntry:
-        """The entry that `to_dict` wrote."""
+        """Read the entry that `to_dict` wrote."""
         return cls(**{**raw, "subnet": read_subnet(raw["subnet"]), "choice": tuple(raw["choice"])})
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle holds."""
+    """Contents of a bundle."""
 
     name: str
     task: str
     """Name of one of `tasks.TASKS`."""
     metric: str
-    """What `PoolEntry.accuracy` is of this task, such as `accuracy` or `spearman`."""
+    """Name of the task's metric in `PoolEntry.accuracy`, such as `accuracy` or `spearman`."""
     labels: tuple[str, ...]
-    """In the order of the logits; empty where the task has none."""
+    """Names of the labels in the order of the logits; empty if the task has none."""
     max_length: int
-    """Tokens of a text, the special ones included; longer texts are cut."""
+    """Greatest length of a text in tokens, including the special ones; longer texts are cut."""
     pad_id: int
     inputs: tuple[str, ...]
     """Names of the graph's token inputs, each int64 of shape (batch, tokens)."""
@@ -109,18 +110,18 @@ class Manifest:
     pool: tuple[PoolEntry, ...]
     macs_tokens: int
     session_options: dict[str, str]
-    """Configuration entries that ONNX Runtime must be given for this graph."""
+    """Configuration entries that ONNX Runtime needs for this graph."""
     minimum_onnxruntime: str
     accuracy_rows: int
-    """Held-out rows that the accuracies of the pool were measured on."""
+    """Number of held-out rows that the accuracies of the pool were measured on."""
     licence: str
     made_by: str
     files: dict[str, FileEntry]
     losses: dict[str, float] = field(default_factory=dict)
-    """Accuracy that subnets lose in int8 against fp32, where that is more than the export allowed."""
+    """Subnet -> loss of accuracy in int8 against fp32, for losses above the tolerance of the export."""
     wide_layers: tuple[int, ...] = ()
-    """Layers that the int8 graph computes in fp32, as the export was asked to where int8 loses too much; of mixed
-    operations whole stages."""
+    """Layers that the int8 graph computes in fp32, as the export requested because int8 loses too much there; whole
+    stages for mixed operations."""
 
     def __post_init__(self) -> None:
         for name in ("name", "task", "metric", "minimum_onnxruntime", "licence", "made_by"):
@@ -128,7 +129,7 @@ class Manifest:
         for name in ("max_length", "pad_id", "macs_tokens", "accuracy_rows"):
             _require(is_whole(getattr(self, name), 0), name, getattr(self, name))
         known = TASKS.get(self.task)
-        if known is not None:  # the engine refuses a task that it does not know, and says what to do
+        if known is not None:  # an unknown task is refused by the engine, with advice
             wanted = "different texts" if known.labelled else "none"
             _require(_texts(self.labels) if known.labelled else not self.labels, f"labels ({wanted})", self.labels)
         _require(_texts(self.inputs) and set(self.inputs) <= set(INPUTS), f"inputs (out of {INPUTS})", self.inputs)
@@ -142,7 +143,7 @@ class Manifest:
         _require(all(map(_is_count, self.wide_layers)), "wide_layers", self.wide_layers)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON; what is seldom there only where it is."""
+        """Return plain values by name, for JSON; rarely used fields only if they are set."""
         seldom = {"losses": self.losses, "wide_layers": list(self.wide_layers)}
         return {
             "schema_version": SCHEMA.version,
@@ -162,7 +163,7 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> Manifest:
-        """Read the manifest that `to_dict` wrote; raises SchemaError where the form is another."""
+        """Read the manifest that `to_dict` wrote; raise SchemaError if its form differs."""
         return SCHEMA.read_object(raw, cls.from_fields, "manifest")
 
     @classmethod
@@ -190,11 +191,11 @@ def _is_count(value: object) -> bool:
 
 
 def _texts(values: tuple[object, ...]) -> bool:
-    """Whether these are texts, one at least, none twice."""
+    """Return whether the values are texts, at least one and no two equal."""
     return bool(values) and all(isinstance(value, str) for value in values) and len(set(values)) == len(values)
 
 
 def _tuple(raw: object) -> tuple[Any, ...]:
-    if not isinstance(raw, list):  # a text would fall into its letters
+    if not isinstance(raw, list):  # tuple() would split a text into letters
         raise TypeError(f"expected a list, found {raw!r}")
     return tuple(raw)

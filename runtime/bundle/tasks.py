@@ -1,4 +1,4 @@
-"""The tasks a bundle may be made for: what their graphs give out."""
+"""Tasks of a bundle, and the outputs of their graphs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ EMBEDDING = "embedding"
 
 @dataclass(frozen=True)
 class Task:
-    """What a graph answers."""
+    """The form of a graph's answers."""
 
     name: str
     output: str
     """Name of the graph's output."""
     labelled: bool
-    """Whether the outputs stand for labels by name."""
+    """Whether the outputs stand for named labels."""
     per_token: bool
-    """Whether the graph answers for every token, (batch, tokens, outputs), or once for each text, (batch, outputs)."""
+    """Whether the graph answers for every token, (batch, tokens, outputs), or once per text, (batch, outputs)."""
     outputs: int | None = None
-    """How many numbers an answer has, where that is fixed; else the number of labels, or the model's width."""
+    """Count of numbers in an answer if the task fixes it; None if it is the number of labels, or the model's width."""
 
 
 TASKS = {
@@ -34,4 +34,5 @@ TASKS = {
         Task("embedding", EMBEDDING, labelled=False, per_token=False),
     )
 }
-"""`question-answering`: logits of a token being the first and the last of the answer. `embedding`: of length 1."""
+"""Task by name. The two outputs of `question-answering` are logits for a token to be the first and the last of the
+answer. Outputs of `embedding` are vectors of length 1."""

@@ -98,6 +98,8 @@ class Dan:
         """Return the logits of each text or pair, (texts, labels)."""
         return np.stack([self.logits(text)[0] for text in texts])
 
+    # Some CPUs raise the flag for vector lanes that are no part of a product; a NaN in the result stays one.
+    @np.errstate(invalid="ignore")
     def logits(self, text: Text) -> tuple[Floats, int]:
         """Return the logits (labels,) and the number of known n-grams; with 0, the logits do not depend on the text."""
         if isinstance(text, str) == self.paired:

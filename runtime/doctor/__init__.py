@@ -1,1 +1,1 @@
-"""Checks this device, for `gearshift doctor`. The engine never imports it."""
+"""Checks of this device, for `gearshift doctor`. The engine never imports it."""

@@ -1,4 +1,4 @@
-"""What this device has for running bundles, and what stands in the way."""
+"""Examine this device for running bundles: what it has, and what prevents it."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from gearshift.versions import minimum, release_numbers
 MINIMUM_PYTHON = (3, 11)
 
 PACKAGES = ("numpy", "onnxruntime", "psutil", "tokenizers")
-"""Packages that gearshift itself needs; the installed metadata has the least version of each."""
+"""Packages that gearshift itself needs; the installed metadata holds the minimum version of each."""
 
 WITHOUT = {"psutil"}
-"""Packages that the runtime can do without: sensors are unknown then."""
+"""Packages that the runtime can do without: without psutil, sensors are unknown."""
 
 SENSOR_INTERVAL_S = 0.25
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that was found."""
+    """All findings about this device."""
 
     findings: tuple[Finding, ...]
     device: Fingerprint
@@ -45,12 +45,12 @@ class Report:
 
     @property
     def problem(self) -> str | None:
-        """The errors as one line, or None where there are none."""
+        """Errors as one line; None if there are none."""
         errors = [f"{f.subject}: {f.text}; {f.advice}" for f in self.findings if f.level == "error"]
         return "; ".join(errors) or None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {
             "ok": self.problem is None,
             "device": {**self.device.to_dict(), "key": self.device.key},
@@ -59,7 +59,7 @@ class Report:
         }
 
     def lines(self) -> list[str]:
-        """One line for each finding, and an indented one for its advice, as a terminal shows them."""
+        """Return a line for each finding, and an indented one for its advice, as for a terminal."""
         width = max((len(finding.subject) for finding in self.findings), default=0)
         lines = []
         for finding in self.findings:
@@ -70,11 +70,12 @@ class Report:
 
 
 WARNED = 3
-"""Exit code where bundles run and something should be changed; 1 and 2 are errors and wrong usage of any command."""
+"""Exit code if bundles run but something should be changed; 1 and 2 are errors and wrong usage, as for any command."""
 
 
 def exit_code(report: Report) -> int:
-    """By the worst finding: 0, WARNED for a warning, or 1 where something keeps bundles from running here."""
+    """Return the exit code by the worst finding: 0, WARNED for a warning, or 1 if something keeps bundles from running
+    here."""
     if report.problem is not None:
         return 1
     return WARNED if any(finding.level == "warning" for finding in report.findings) else 0
@@ -89,9 +90,10 @@ def examine(
     cache: PackedCache | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Report:
-    """Look at this device; takes a quarter of a second, because a load is seen between two readings.
+    """Examine this device; takes a quarter of a second, because a load shows only between two readings.
 
-    `load` imports a package by name; `cpus` are those we may run on; `root` is where /proc and /sys are.
+    `load`: imports a package by name. `cpus`: CPUs that this process may run on. `root`: directory that holds proc and
+    sys.
     """
     packages = {name: _try_load(load, name) for name in PACKAGES}
     versions = {name: _version(module) for name, module in packages.items() if not isinstance(module, Exception)}
@@ -115,7 +117,7 @@ def examine(
 
 
 def _try_load(load: Callable[[str], Any], name: str) -> Any:
-    """The module, or the exception that it failed with; broken packages raise more than ImportError."""
+    """Import a module; return it, or the exception it failed with. Broken packages raise more than ImportError."""
     try:
         return load(name)
     except Exception as error:
@@ -140,7 +142,8 @@ def _software(python: tuple[int, ...], packages: Mapping[str, Any]) -> Iterator[
 
 
 def _package(name: str, least: str | None, module: Any) -> Finding:
-    """One package: `least` is None where gearshift runs from its source, without being installed."""
+    """Return the finding for one package; `least` is None if gearshift runs from its source, without being
+    installed."""
     bad: Level = "warning" if name in WITHOUT else "error"
     install = f'pip install "{name}>={least}"' if least else f"pip install {name}"
     expected = f"; expected {least} or newer" if least else ""
@@ -223,7 +226,7 @@ def _governor(device: Fingerprint, root: Path) -> Iterator[Finding]:
 
 
 def _scales_by_itself(root: Path) -> bool:
-    """Drivers whose hardware picks the frequency; their `powersave` is the normal mode and not slow."""
+    """Return whether the hardware picks the frequency: `powersave` is then the normal mode and not slow."""
     try:
         driver = (root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_driver").read_text().strip()
     except OSError:
@@ -232,9 +235,9 @@ def _scales_by_itself(root: Path) -> bool:
 
 
 def _profile(device: Fingerprint) -> Iterator[Finding]:
-    """Whether this device was measured, and whether that still holds."""
+    """Give findings about the profile of this device, and whether it still holds."""
     if device.emulator is not None:
-        text = f"this CPU is played by {device.emulator}: no time means anything here"
+        text = f"this CPU is emulated by {device.emulator}: times measured here mean nothing"
         yield Finding("note", "emulated", text)
     found = find_profile(device)
     if found is None:
@@ -249,7 +252,7 @@ def _profile(device: Fingerprint) -> Iterator[Finding]:
 
 
 def _kept(cache: PackedCache) -> Iterator[Finding]:
-    """What is kept between runs."""
+    """Give findings about the caches that are kept between runs."""
     places: dict[str, Callable[[], Entries]] = {
         "packed weights": lambda: cache.kept,
         "unpacked bundles": unpacked_entries,

@@ -1,4 +1,4 @@
-"""What the sensors of this device say, as the doctor tells it."""
+"""Findings of the doctor from the sensors of this device."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Literal
 from gearshift.runtime.sensors.snapshot import Snapshot
 
 LOW_MEMORY_MB = 400
-"""One fp32 session of a BERT-base-sized bundle takes about 390 MB."""
+"""Memory in 10^6 bytes below which it is low: one fp32 session of a BERT-base-sized bundle takes about 390 MB."""
 
 HIGH_PRESSURE = 0.1
-"""Share of the time that some process waits for a CPU from which latencies are seldom the unloaded ones."""
+"""Share of the time that some process waits for a CPU above which latencies are seldom those of the unloaded device."""
 
 HIGH_STALLS = 0.05
-"""Share of a CPU quota's periods that ran out from which the slowest answers are late by a period."""
+"""Share of a CPU quota's periods that ran out above which the slowest answers are late by a period."""
 
 OTHERS = ("temperature", "clock", "throttling", "battery", "quota stalls", "energy")
-"""Sensors that many devices lack; those that are not there share a line."""
+"""Sensors that many devices lack; missing ones share a line."""
 
 
 def signal_findings(snapshot: Snapshot) -> Iterator[Finding]:
-    """A finding for each signal that is known, and what the unknown ones mean."""
+    """Give a finding for each known signal, and the consequence of each unknown one."""
     yield from _load(snapshot)
     yield from _memory_pressure(snapshot)
     found = [*_heat(snapshot), *_supply(snapshot)]
@@ -103,10 +103,10 @@ Level = Literal["ok", "note", "warning", "error"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One fact about the device, and what to do about it."""
+    """A fact about the device, and advice."""
 
     level: Level
     subject: str
     text: str
     advice: str = ""
-    """Empty where there is nothing to do."""
+    """Text on what to do; empty if there is nothing to do."""

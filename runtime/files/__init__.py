@@ -1,1 +1,1 @@
-"""Files that are written whole or not at all, and the cache directory."""
+"""Files written atomically, and the cache directory."""

@@ -1,4 +1,4 @@
-"""Directories that are written whole or not at all, and the hashes that say a file is what it was."""
+"""Atomic writing of directories and files, and their hashes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from gearshift.errors import StorageError
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file's bytes, as hexadecimal."""
+    """Return the SHA-256 of a file's bytes, as hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def require_replaceable(target: Path, *, marker: str, source: Path | None = None) -> None:
-    """Raise StorageError where `replacing_directory` would refuse `target` for what stands there.
+    """Raise StorageError if `replacing_directory` would refuse `target` because of its present content.
 
-    For work that takes long before it writes: a refusal at its end would come too late. `source`: what the work starts
-    from, which it must not write over.
+    For work that takes long before it writes: a refusal at its end would come too late.
+    `source`: directory that the work reads from and must not overwrite.
     """
     if source is not None and target.resolve() == source.resolve():
-        raise StorageError(f"{target}: is what the work starts from, and would be lost; name another output")
+        raise StorageError(f"{target}: is the input, and would be overwritten; name another output")
     try:
         if target.exists() and not target.is_dir():
             raise FileExistsError(errno.EEXIST, "a file is in the way", str(target))
@@ -40,14 +40,14 @@ def require_replaceable(target: Path, *, marker: str, source: Path | None = None
 
 @contextlib.contextmanager
 def replacing_directory(target: Path, *, marker: str) -> Iterator[Path]:
-    """An empty directory to fill; on leaving it takes the place of `target`, on an error `target` stays.
+    """Give an empty directory to fill. On leaving it replaces `target`; on an error `target` stays.
 
-    The new directory lies beside the old one, is flushed to disk, and then takes its name. An
-    interruption at any moment leaves the old directory or the new one, whole. A full disk, a missing
-    permission or a file in the way raises StorageError; every other error passes through unchanged.
-
-    `marker` is a file that every such directory has: one that holds other things, but not this file, is
-    somebody's, and is not replaced (StorageError).
+    The new directory lies beside the old one, is flushed to disk, and then takes its name. An interruption at any
+    moment leaves either the old directory or the new one, complete.
+    A full disk, a missing permission or a file in the way raises StorageError; every other error passes through
+    unchanged.
+    `marker`: file that every such directory has. A non-empty directory without it belongs to somebody else and is not
+    replaced (StorageError).
     """
     require_replaceable(target, marker=marker)
     target = target.resolve()  # a symbolic link stays one: what it points to is replaced
@@ -75,16 +75,16 @@ def replacing_directory(target: Path, *, marker: str) -> Iterator[Path]:
 
 
 def replace_file(target: Path, content: bytes) -> None:
-    """Write a file whole or not at all; raises StorageError and leaves the old one when it cannot."""
+    """Write a file atomically. If that fails, raise StorageError and keep the old file."""
     with replacing_file(target) as file:
         file.write(content)
 
 
 @contextlib.contextmanager
 def replacing_file(target: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of `target` on leaving; for what is too large to have twice in memory.
+    """Give a file to write that replaces `target` on leaving; for content too large to hold in memory twice.
 
-    Raises StorageError and leaves the old one when it cannot; on any other error the old one stays too.
+    On any error the old file stays. Raises StorageError if the file cannot be written.
     """
     temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
@@ -97,12 +97,12 @@ def replacing_file(target: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         raise _storage_error(target, error) from error
     finally:
-        with contextlib.suppress(OSError):  # what went wrong was said already
+        with contextlib.suppress(OSError):  # the error that matters has been raised already
             temporary.unlink(missing_ok=True)
 
 
 def _concerns_writing(error: OSError, fresh: Path) -> bool:
-    """Whether an error of the caller's block came from filling the new directory."""
+    """Return whether an error of the caller's block came from filling the new directory."""
     if error.filename is not None:
         return Path(os.fsdecode(error.filename)).is_relative_to(fresh)
     return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
@@ -120,7 +120,7 @@ def _backup(target: Path) -> Path:
 
 
 def _swap(fresh: Path, target: Path) -> None:
-    """Two renames; `_recover` mends an interruption between them."""
+    """Replace `target` by two renames; `_recover` repairs an interruption between them."""
     backup = _backup(target)
     if target.exists():
         target.rename(backup)
@@ -134,7 +134,7 @@ def _swap(fresh: Path, target: Path) -> None:
 
 
 def _recover(target: Path) -> None:
-    """Put the old directory back where an earlier run was stopped between the two renames."""
+    """Put the old directory back if an earlier run was stopped between the two renames."""
     backup = _backup(target)
     if not backup.exists():
         return

@@ -1,6 +1,6 @@
-"""Where things are kept between runs on this device, and which file hashes are known.
+"""The cache directory, its entries, and the remembered hashes of files.
 
-Everything in the cache directory can be made again: it may be deleted at any time.
+Everything in the cache directory can be made again and may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from gearshift.schema import read_if_whole
 VARIABLE = "GEARSHIFT_CACHE_DIR"
 
 SETTLED_S = 2.0
-"""A file that changed this short a time ago may change again within one tick of the file system's clock."""
+"""Age in seconds from which a file counts as settled: a younger one may change again within a tick of the file system's
+clock."""
 
 REMEMBERED = 256
-"""File hashes that are kept; the oldest go first."""
+"""Number of file hashes that are kept; the oldest are dropped first."""
 
 
 def cache_directory() -> Path:
-    """The user's cache directory for gearshift: $GEARSHIFT_CACHE_DIR, or where this system keeps caches.
+    """Return the user's cache directory for gearshift: $GEARSHIFT_CACHE_DIR, or the place for caches on this system.
 
-    Raises StorageError where the user has no home, as in a container that runs as a number without a name.
+    Raises StorageError if the user has no home directory, as in a container that runs under a number without a name.
     """
     named = os.environ.get(VARIABLE)
     if named:
@@ -52,16 +53,16 @@ def _cache_of_user() -> Path:
 
 
 class HashMemory:
-    """Hashes of files that have not changed since: same path, inode, size, and times of change to the nanosecond.
+    """Hashes of unchanged files: same path, inode, size, and times of change to the nanosecond.
 
-    The time of a change of status cannot be set by a program, so that a file with other contents is hashed again.
+    Programs cannot set the time of a status change, so a file with other contents is hashed again.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
 
     def sha256_of(self, path: Path) -> str:
-        """The sha256 of a file, remembered or taken now; raises OSError."""
+        """Return the SHA-256 of a file, remembered or computed now; raises OSError."""
         key, state = str(path.resolve()), _state(path)
         known = self._read()
         entry = known.get(key)
@@ -86,7 +87,7 @@ class HashMemory:
 
     def _write(self, known: dict[str, object]) -> None:
         kept = dict(list(known.items())[-REMEMBERED:])
-        with contextlib.suppress(StorageError):  # then it is hashed again the next time
+        with contextlib.suppress(StorageError):  # the file is then hashed again the next time
             replace_file(self._path(), json.dumps(kept).encode())
 
 
@@ -96,51 +97,51 @@ def _state(path: Path) -> list[int]:
 
 
 UNFINISHED = ".new-"
-"""How the name of a directory starts that is not an entry yet."""
+"""Prefix of the name of a directory that is not an entry yet."""
 
 KEPT_ENTRIES = 8
-"""Entries that stay; making one more removes the one that was not used for longest."""
+"""Number of entries that stay; one more removes the least recently used."""
 
 PRIVATE = 0o700
-"""Permissions of an entry, as `mkdtemp` gives them."""
+"""Permissions of an entry, as `mkdtemp` sets them."""
 
 ABANDONED_S = 3600.0
 
 
 @dataclass(frozen=True)
 class Entries:
-    """What lies in one directory."""
+    """The cached entries of one directory, each a directory of its own."""
 
     directory: Path
     marker: str
-    """A file that every entry has; its time of change is when the entry was last used."""
+    """Name of a file that every entry has; its modification time is that of the last use."""
     abandoned_s: float = ABANDONED_S
-    """Age at which a directory that never became an entry is removed: its process is gone."""
+    """Age in seconds at which a directory that never became an entry is removed: its process is gone."""
 
     def listed(self) -> dict[Path, int]:
-        """Directory -> bytes of every entry, the one used last first."""
+        """Return directory -> bytes of every entry, the most recently used first."""
         markers = [path for path in self.directory.glob(f"*/{self.marker}") if not path.parent.name.startswith(".")]
         with contextlib.suppress(OSError):  # another process may remove one meanwhile
             markers.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         return {marker.parent: _bytes_in(marker.parent) for marker in markers}
 
     def used(self, place: Path) -> None:
-        """Note that an entry was used just now."""
-        with contextlib.suppress(OSError):  # a cache that may be read alone
+        """Record that an entry was used just now."""
+        with contextlib.suppress(OSError):  # a read-only cache
             os.utime(place / self.marker)
 
     @contextlib.contextmanager
     def adding(self, place: Path) -> Iterator[Path]:
-        """A new private directory to fill; on leaving it is flushed to disk and becomes the entry `place`.
+        """Give a new private directory to fill. On leaving it is flushed to disk and becomes the entry `place`.
 
-        The entries used longest ago make room for it. On an error nothing is left of it. Raises OSError, and
-        FileExistsError where another process made the same entry first.
+        The least recently used entries are removed to make room. On an error nothing is left of the new one.
+        Raises OSError, and FileExistsError if another process made the same entry first.
         """
         self._make_room()
         fresh = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self.directory))
         try:
             yield fresh
-            flush(fresh)  # else a power cut could leave a name for bytes which never came to the disk
+            flush(fresh)  # else a power cut could leave a name for bytes that never reached the disk
             try:
                 fresh.rename(place)
             except OSError as error:
@@ -148,10 +149,10 @@ class Entries:
                     raise FileExistsError(error.errno, error.strerror, str(place)) from error
                 raise
         finally:
-            shutil.rmtree(fresh, ignore_errors=True)  # gone already where it became the entry
+            shutil.rmtree(fresh, ignore_errors=True)  # gone already if it became the entry
 
     def _make_room(self) -> None:
-        """Leave room for one more entry, and remove what interrupted processes left."""
+        """Make room for one more entry, and remove what interrupted processes left."""
         self.directory.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         for place in list(self.listed())[KEPT_ENTRIES - 1 :]:
             shutil.rmtree(place, ignore_errors=True)
@@ -161,9 +162,9 @@ class Entries:
                     shutil.rmtree(place, ignore_errors=True)
 
     def clear(self) -> int:
-        """Remove every entry; gives the bytes that were freed. Processes that use one keep it until they end.
+        """Remove every entry and return the bytes freed. Processes that use an entry keep it until they end.
 
-        Whatever else lies in the directory stays: it may be one that the user named for other things too.
+        Other files in the directory stay: the user may keep other things there too.
         """
         before = sum(self.listed().values())
         for place in (*self.listed(), *self.directory.glob(f"{UNFINISHED}*")):

@@ -1,18 +1,18 @@
-"""A file without its zeros: how a compressed bundle stores weights, and any other file, for the download.
+"""A file without its zeros: the form of weights, and of any other file, in a compressed bundle.
 
     magic, length of the header   8 + 4 bytes
     header, deflated JSON         bytes and extents of the dense file, and chunks of each kind
     chunks                        for each kind, one after the other
 
-1. The dense file is cut into extents (bytes, item size): tensors with the padding behind them. Those of one item size
-   make one kind: a sequence of items, in the order of the file, that is cut into chunks of CHUNK_ITEMS.
-2. A chunk is stored `DENSE`, all its items, or sparse: the items that are not zero, and an index of where they are.
-   `BITMAP`: a bit for each item. `GAPS`: a byte for the zeros before each item; 255 stands for 255 zeros and no item.
-   The writer keeps what is smallest, which depends on the share of zeros and on the values.
+1. The dense file is cut into extents (bytes, item size): tensors with the padding behind them. All extents of one item
+   size make one kind: a sequence of items in file order, cut into chunks of CHUNK_ITEMS.
+2. A chunk is stored `DENSE`, with all its items, or sparse: the non-zero items and an index of their places. `BITMAP`:
+   a bit for each item. `GAPS`: a byte for the number of zeros before each item; 255 stands for 255 zeros and no item.
+   The writer keeps the smallest form, which depends on the share of zeros and on the values.
 3. Items of several bytes are stored byte by byte: all first bytes, then all second ones.
-4. Index and items are deflated (zlib). Quantised weights are noise of few values: nothing repeats, so that Huffman
-   codes alone come as close to their entropy as LZMA does, and are read ten times as fast.
-5. Zero is the item whose bits are all zero, so that what is read is the dense file bit for bit.
+4. Index and items are deflated (zlib). Quantised weights are noise of few values without repetitions: Huffman codes
+   alone come as close to their entropy as LZMA does, and are read ten times as fast.
+5. Zero is the item whose bits are all zero, so the dense file is restored bit for bit.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Items = NDArray[Any]
 
 @dataclass(frozen=True)
 class Extent:
-    """A part of the dense file whose items are all of one size."""
+    """A part of the dense file with items of one size."""
 
     bytes: int
     item_bytes: int
@@ -81,7 +81,7 @@ def write_sparse(content: bytes, extents: Sequence[Extent], target: BinaryIO) ->
 
 
 def _to_pairs(extents: Sequence[Extent]) -> list[list[int]]:
-    """(bytes, item size) of each extent; neighbours of one size are one."""
+    """Return (bytes, item size) of each extent, with neighbours of one size merged."""
     pairs: list[list[int]] = []
     for extent in extents:
         if pairs and pairs[-1][1] == extent.item_bytes:
@@ -101,7 +101,7 @@ def _of_kind(content: bytes, extents: Sequence[Extent], size: int) -> bytes:
 
 
 def _encoded(items: Items) -> tuple[_Chunk, bytes, bytes]:
-    """The smallest form of a chunk: what it is, its index and its items."""
+    """Encode a chunk in its smallest form; return its description, its index and its items."""
     mask = items != 0
     packed = _deflated(_planes(items[mask]))
     forms = [
@@ -114,7 +114,7 @@ def _encoded(items: Items) -> tuple[_Chunk, bytes, bytes]:
 
 
 def _deflated(content: bytes) -> bytes:
-    """The smaller of plain Huffman codes and of deflate with repetitions, which text has."""
+    """Deflate by Huffman codes alone and with repetitions, which text has; return the smaller."""
     found = []
     for strategy in _STRATEGIES:
         packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL + 1, strategy)
@@ -123,7 +123,7 @@ def _deflated(content: bytes) -> bytes:
 
 
 def _planes(items: Items) -> bytes:
-    """All first bytes, then all second ones, and so on."""
+    """Return all first bytes, then all second ones, and so on."""
     return items.view(np.uint8).reshape(len(items), items.itemsize).T.tobytes()
 
 
@@ -136,9 +136,9 @@ def _gaps(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def read_sparse(path: Path) -> Iterator[bytes]:
-    """The dense file in pieces, in order; raises IntegrityError where the stored one is not whole.
+    """Read the dense file in pieces, in order; raise IntegrityError if the stored file is damaged.
 
-    Takes the memory of a few chunks. What comes out is only known to be right when its hash is.
+    Takes the memory of a few chunks. The content is only known to be right once its hash is checked.
     """
     try:
         size = path.stat().st_size
@@ -150,7 +150,7 @@ def read_sparse(path: Path) -> Iterator[bytes]:
 
 
 def _read_header(file: BinaryIO, size: int) -> tuple[list[Extent], dict[int, list[_Chunk]], int]:
-    """Extents, chunks of each item size, and where the first chunk begins."""
+    """Read the extents, the chunks of each item size, and the offset of the first chunk."""
     begin = file.read(len(MAGIC) + _LENGTH.size)
     if begin[: len(MAGIC)] != MAGIC:
         raise ValueError(f"it begins with {begin[: len(MAGIC)]!r}")
@@ -182,7 +182,7 @@ def _whole(number: object) -> int:
 
 
 def _pieces(path: Path, extents: list[Extent], chunks: dict[int, list[_Chunk]], start: int) -> Iterator[bytes]:
-    """The extents in order, each out of the sequence of its kind."""
+    """Read the extents in order, each from the sequence of its kind."""
     streams = {}
     for size in sorted(chunks):
         streams[size] = _Stream(path, chunks[size], size, start)
@@ -192,7 +192,7 @@ def _pieces(path: Path, extents: list[Extent], chunks: dict[int, list[_Chunk]], 
 
 
 class _Stream:
-    """The items of one size, a chunk at a time."""
+    """Reader of the items of one size, a chunk at a time."""
 
     def __init__(self, path: Path, chunks: list[_Chunk], item_bytes: int, start: int) -> None:
         self._path = path
@@ -202,7 +202,7 @@ class _Stream:
         self._left = memoryview(b"")
 
     def take(self, count: int) -> Iterator[bytes]:
-        """The next bytes, in pieces."""
+        """Read the next `count` bytes, in pieces."""
         while count:
             if not self._left:
                 self._left = memoryview(self._next())
@@ -234,7 +234,7 @@ def _decoded(chunk: _Chunk, index: bytes, values: bytes, size: int) -> bytes:
 
 
 def _places(chunk: _Chunk, index: bytes) -> NDArray[Any]:
-    """Where the items are that are not zero."""
+    """Return the places of the non-zero items."""
     if chunk.coding == BITMAP:
         bits = np.frombuffer(_inflated(index, math.ceil(chunk.items / 8)), np.uint8)
         return np.flatnonzero(np.unpackbits(bits, count=chunk.items))
@@ -246,7 +246,7 @@ def _places(chunk: _Chunk, index: bytes) -> NDArray[Any]:
 
 
 def _inflated(content: bytes, most: int) -> bytes:
-    """What was deflated, of at most so many bytes: no more memory than that is taken."""
+    """Inflate a stream of at most `most` bytes; no more memory than that is taken."""
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
     found = unpacker.decompress(content, most + 1)
     if not unpacker.eof or unpacker.unused_data or len(found) > most:

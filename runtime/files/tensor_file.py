@@ -1,7 +1,7 @@
 """Arrays in one file of the safetensors format, read and written with numpy alone.
 
-The file is mapped, not read: what is never looked up takes no memory. `text` is a JSON object of ours in the format's
-`__metadata__`, which maps text to text.
+The file is memory-mapped: arrays that are never looked up take no memory.
+The description is a JSON object of ours in the format's `__metadata__`, which maps text to text.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _TYPES: dict[str, np.dtype[Any]] = {
     "U64": np.dtype("<u8"),
 }
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
-_LENGTH = 8  # bytes of the header's length, which comes first
-_MOST_HEADER = 1 << 20  # what we write has a few hundred bytes
+_LENGTH = 8  # bytes of the first field, the length of the header
+_MOST_HEADER = 1 << 20  # headers that we write have a few hundred bytes
 _DESCRIPTION = "description"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> None:
-    """Write arrays and what they are, whole or not at all; raises StorageError."""
+    """Write arrays and their description to a file, atomically; raises StorageError."""
     header: dict[str, Any] = {"__metadata__": {_DESCRIPTION: json.dumps(description)}}
     end = 0
     # Widest items first, so that each array starts at a multiple of its item's size.
@@ -51,7 +51,7 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[Any]], description: 
 
 
 def map_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """The arrays of a file, mapped and read-only, and their description; raises IntegrityError."""
+    """Map the arrays of a file, read-only, and read their description; raises IntegrityError."""
     try:
         with path.open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -73,10 +73,10 @@ def map_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 
 def tensor_places(path: Path) -> list[tuple[int, int, int]]:
-    """Where each array of a file begins, its bytes, and those of an item; raises IntegrityError."""
+    """Return the offset of each array in a file, its bytes, and the bytes of an item; raises IntegrityError."""
     arrays, _ = map_tensors(path)
     places, end = [], path.stat().st_size
-    for array in reversed(arrays.values()):  # they lie one behind the other, up to the end, as they were written
+    for array in reversed(arrays.values()):  # they follow each other without gaps up to the end, in this order
         end -= array.nbytes
         places.append((end, array.nbytes, array.itemsize))
     return places[::-1]

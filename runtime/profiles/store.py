@@ -113,7 +113,7 @@ def _usable(
 
 
 def _covers(table: files.LatencyTable, bundle: Bundle) -> bool:
-    return bundle.gears(table.precision).keys() <= table.median_ms.keys()
+    return bundle.entries(table.precision).keys() <= table.median_ms.keys()
 
 
 def _conditions(table: files.LatencyTable) -> tuple[str, str, int, str]:

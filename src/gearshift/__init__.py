@@ -4,6 +4,6 @@ import os
 
 __version__ = "0.1.0"
 
-# From 1.29 on, onnxruntime reports each session to Microsoft and keeps an id of the device in the user's cache. It
-# decides on its own import, by this variable alone: its Python call comes too late. A value that is set already stays.
+# From 1.29 on, onnxruntime reports each session to Microsoft and stores an id of the device in the user's cache. It
+# decides this at import, by this variable alone: its Python call comes too late. A value that is already set stays.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

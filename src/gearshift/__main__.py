@@ -53,11 +53,11 @@ COMMANDS = (
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
-"""Exit codes as shells give them to a program that SIGINT or SIGPIPE ended."""
+"""Exit codes that shells report for a program ended by SIGINT or SIGPIPE."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; gives the exit code: 0, 1 with one line on standard error, 2 for wrong usage."""
+    """Run one command; return the exit code: 0, 1 with one line on standard error, 2 for wrong usage."""
     options = parse(arguments)
     if options.verbose:
         logging.basicConfig(format="%(name)s: %(message)s")
@@ -72,13 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"gearshift: interrupted{options.when_interrupted}", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # `gearshift inspect BUNDLE | head -1`: the reader has what it wanted
+    except BrokenPipeError:  # `gearshift inspect BUNDLE | head -1`: the reader needs no more
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails again
         return BROKEN_PIPE
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read what was typed; prints why and exits with 2 where that is no command."""
+    """Parse the arguments; for wrong usage, print the reason and exit with 2."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     # Before Python 3.13, argparse leaves the texts that follow an option: `run BUNDLE --json TEXT`.
@@ -94,7 +94,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gearshift", description=gearshift.__doc__)
     parser.add_argument("--version", action="version", version=f"gearshift {gearshift.__version__}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log what is done to standard error")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log progress to standard error")
     parser.set_defaults(when_interrupted="")
     listed = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in COMMANDS:

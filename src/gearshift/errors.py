@@ -1,40 +1,40 @@
-"""Every error that gearshift raises on purpose, as one tree.
+"""All errors that gearshift raises on purpose, as one tree.
 
     GearshiftError
-    ├── InputError            what the caller passed cannot be used (also a ValueError)
+    ├── InputError            an argument that cannot be used (also a ValueError)
     │   └── UnknownSubnetError    no such subnet in this bundle
     ├── BundleError           a bundle that cannot be read
     │   ├── IntegrityError        a file is missing, truncated or altered
-    │   ├── SchemaError           written in a form this version does not read
-    │   └── SelfTestError         a graph gives other numbers on this CPU than it must
+    │   ├── SchemaError           written in a form that this version does not read
+    │   └── SelfTestError         a graph gives wrong numbers on this CPU
     ├── ProfileError          a device profile or latency table that cannot be used
     ├── DataError             a data set that cannot be read; names file and line
     ├── ModelError            a model or checkpoint that is not supported
-    ├── ExportError           a graph that is not what it must be
+    ├── ExportError           an exported graph that fails a check
     ├── MissingExtraError     a package of an extra is not installed (also an ImportError)
     ├── StorageError          a directory that could not be written; the old one is still there
     ├── EngineClosedError     a request to an engine after `close`
     ├── QueueFullError        more requests wait than there is room for
     └── DeadlineError         a deadline that cannot be kept
-        ├── DeadlinePassedError   it went by while the request waited
-        └── DeadlineTooShortError nothing fits it, and that is to be refused
+        ├── DeadlinePassedError   the deadline passed while the request waited
+        └── DeadlineTooShortError no subnet keeps it, and such requests are refused
 
 Each message is one line: what was expected, what came, what to do.
 
-This is the ground floor of the package: it imports nothing, and every folder raises what stands here.
+This module is the bottom layer of the package: it imports nothing, and every folder raises these errors.
 """
 
 
 class GearshiftError(Exception):
-    """The base of all errors that gearshift raises on purpose."""
+    """Base of all errors that gearshift raises on purpose."""
 
 
 class InputError(GearshiftError, ValueError):
-    """What the caller passed cannot be used."""
+    """An argument of the caller that cannot be used."""
 
 
 class UnknownSubnetError(InputError):
-    """No such subnet in this bundle or space."""
+    """A subnet that this bundle or space does not have."""
 
 
 class BundleError(GearshiftError):
@@ -42,7 +42,7 @@ class BundleError(GearshiftError):
 
 
 class IntegrityError(BundleError):
-    """A file of a bundle is missing, truncated or altered."""
+    """A file of a bundle that is missing, truncated or altered."""
 
 
 class SchemaError(BundleError):
@@ -50,7 +50,7 @@ class SchemaError(BundleError):
 
 
 class SelfTestError(BundleError):
-    """A graph gives other numbers on this CPU than its bundle says it must."""
+    """A graph whose numbers on this CPU differ from those in its bundle."""
 
 
 class ProfileError(GearshiftError):
@@ -66,15 +66,15 @@ class ModelError(GearshiftError):
 
 
 class ExportError(GearshiftError):
-    """A graph that is not what it must be: other numbers than the model, or weights left unpacked."""
+    """An exported graph that fails a check: numbers that differ from the model's, or unpacked weights."""
 
 
 class MissingExtraError(GearshiftError, ImportError):
-    """A package is not installed; the message names the command that installs it."""
+    """A package that is not installed; the message names the command that installs it."""
 
 
 class StorageError(GearshiftError):
-    """A directory that could not be written; what stood there before still stands."""
+    """A directory that could not be written; its previous content is still there."""
 
 
 class EngineClosedError(GearshiftError):
@@ -82,7 +82,7 @@ class EngineClosedError(GearshiftError):
 
 
 class QueueFullError(GearshiftError):
-    """More requests wait than there is room for: this one was not taken."""
+    """A request that was not accepted, since more wait than there is room for."""
 
 
 class DeadlineError(GearshiftError):
@@ -90,18 +90,18 @@ class DeadlineError(GearshiftError):
 
 
 class DeadlinePassedError(DeadlineError):
-    """The deadline of a request went by before its turn: it was dropped, so that later ones can be answered."""
+    """A deadline that passed while the request waited; the request was dropped, so that later ones can be answered."""
 
 
 class DeadlineTooShortError(DeadlineError):
-    """No subnet keeps the deadline, and the engine was asked to refuse such requests."""
+    """A deadline that no subnet keeps, with an engine that refuses such requests (load shedding)."""
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's whole message on one line, its type where there is none."""
+    """Return an exception's whole message on one line; its type if there is no message."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def first_line(error: BaseException) -> str:
-    """First line of an exception's message, its type where there is none."""
+    """Return the first line of an exception's message; its type if there is no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

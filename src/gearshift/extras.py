@@ -1,4 +1,4 @@
-"""Packages that gearshift and its extras need, as the installed metadata has them from pyproject.toml."""
+"""Packages that gearshift and its extras need, as in the installed metadata from pyproject.toml."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ import re
 from gearshift.errors import MissingExtraError
 
 MODULES = {"scikit-learn": "sklearn", "optimum-onnx": "optimum.exporters.onnx"}
-"""Package -> module, where it is not the same word."""
+"""Package -> module, if their names differ."""
 
 _REQUIREMENT = re.compile(
     r"(?P<name>[\w.-]+)\s*(\[(?P<includes>[^]]*)\])?\s*(?P<versions>[^;]*?)\s*"
     r"(;.*?\bextra\s*==\s*[\"'](?P<extra>[^\"']+)[\"'])?"
 )
-"""A line such as `transformers<5.20,>=4.48; extra == "train"` (PEP 508)."""
+"""Pattern of a line such as `transformers<5.20,>=4.48; extra == "train"` (PEP 508)."""
 
 
-def require(extra: str) -> None:
-    """Raise MissingExtraError in one line where a package of an extra is not installed."""
-    missing = [package for package in requirements(extra) if not _installed(package)]
+def require(extra: str, *packages: str) -> None:
+    """Raise MissingExtraError in one line if a package of an extra is not installed.
+
+    `packages`: packages of the extra that are needed; all by default.
+    """
+    missing = [package for package in packages or requirements(extra) if not _installed(package)]
     if missing:
         raise MissingExtraError(
             f"this needs {', '.join(missing)}, which is not installed; run: pip install 'gearshift[{extra}]'"
@@ -27,11 +30,11 @@ def require(extra: str) -> None:
 
 
 def requirements(extra: str | None = None) -> dict[str, str]:
-    """Package -> versions asked for, such as `>=1.26`, by gearshift itself or by an extra with those it includes.
+    """Return package -> required versions, such as `>=1.26`, of gearshift itself or of an extra with those it includes.
 
-    Empty where gearshift runs from its source without being installed: then nothing says what it needs.
+    Empty if gearshift runs from its source without being installed: there is no metadata then.
     """
-    import importlib.metadata  # only here: it would cost every start of an engine some milliseconds
+    import importlib.metadata  # only here: at the top it would cost every start of an engine some milliseconds
 
     try:
         lines = importlib.metadata.requires("gearshift") or []

@@ -1,4 +1,4 @@
-"""Numbers that come from a caller or a file: whether they are ones. True and false never are."""
+"""Checks of numbers from a caller or a file. True and false do not count as numbers."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TypeGuard
 
 
 def is_whole(value: object, least: int | None = None, most: int | None = None) -> TypeGuard[int]:
-    """Whether this is an integer, from `least` to `most` where they are given."""
+    """Return whether a value is an integer, from `least` to `most` if given."""
     if isinstance(value, bool) or not isinstance(value, int):
         return False
     return (least is None or value >= least) and (most is None or value <= most)
 
 
 def is_finite(value: object) -> TypeGuard[float]:
-    """Whether this is a number that is neither infinite nor NaN, and not too large for a float."""
+    """Return whether a value is a number that is neither infinite nor NaN, and not too large for a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

@@ -1,7 +1,7 @@
-"""Reads JSON files that name the version of their schema, and says in one line what is wrong with one.
+"""Reader of JSON files that state the version of their schema; reports in one line any defect of a file.
 
-Ground floor, beside `errors`: the standard library alone. A module that owns a kind of file has one `Schema`, which it
-writes the version from and reads every file with.
+Bottom layer, beside `errors`: the standard library alone. A module that owns a kind of file has one `Schema`, from
+which it takes the version to write, and by which it reads every file.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ UNPARSED = (
     RecursionError,
     GearshiftError,
 )
-"""Exceptions of a `parse` that was given values of another form."""
+"""Exceptions that a `parse` may raise when given values of another form."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """Version of a kind of JSON file, and what to do with a file that is not of it."""
+    """Version of a kind of JSON file, and advice for files that cannot be read."""
 
     version: int
     advice: str
-    """How to get a file that can be used, such as `search again`; of a newer version a newer gearshift reads it."""
+    """Remedy for an unusable file, such as `search again`; for a file of a newer version it is a newer gearshift."""
     error: type[GearshiftError] = SchemaError
     damaged: type[GearshiftError] | None = None
-    """Raised in place of `error` where the content is no JSON at all."""
+    """Error raised in place of `error` if the content is no JSON at all."""
     repair: str | None = None
-    """Advice where the content is no JSON at all; `advice` unless given."""
+    """Advice if the content is no JSON at all; `advice` unless given."""
     missing: str | None = None
-    """Advice where the file cannot be opened; `advice` unless given."""
+    """Advice if the file cannot be opened; `advice` unless given."""
 
     def read(self, path: Path, parse: Callable[[dict[str, Any]], T]) -> T:
-        """Read a file: `parse` gets its fields but for the version. Raises `error` or `damaged`."""
+        """Read a file: `parse` gets its fields without the version. Raises `error` or `damaged`."""
         return self.read_content(_content(path, self.error, self.missing or self.advice), parse, path)
 
     def read_content(self, content: bytes, parse: Callable[[dict[str, Any]], T], place: object) -> T:
-        """Read the content of a file; `place` names it in errors."""
+        """Read the content of a file; `place` names the file in errors."""
         raw = _json_of(content, place, self.damaged or self.error, self.repair or self.advice)
         return self.read_object(raw, parse, place)
 
@@ -68,7 +68,7 @@ class Schema:
         return self.read_part({name: value for name, value in raw.items() if name != FIELD}, parse, place)
 
     def read_part(self, fields: Mapping[str, Any], parse: Callable[[dict[str, Any]], T], place: object) -> T:
-        """Read a JSON object whose version stands elsewhere, such as in the first line of a log."""
+        """Read a JSON object whose version is stated elsewhere, such as in the first line of a log."""
         try:
             return parse(dict(fields))
         except UNPARSED as error:
@@ -76,7 +76,7 @@ class Schema:
 
 
 def read_json(path: Path, parse: Callable[[Any], T], *, error: type[GearshiftError], advice: str) -> T:
-    """Read a JSON file without a version; raises `error`, which names the file and ends in `advice`."""
+    """Read a JSON file without a version; raise `error`, which names the file and ends in `advice`."""
     raw = _json_of(_content(path, error, advice), path, error, advice)
     try:
         return parse(raw)
@@ -85,7 +85,7 @@ def read_json(path: Path, parse: Callable[[Any], T], *, error: type[GearshiftErr
 
 
 def read_if_whole(path: Path, parse: Callable[[Any], T]) -> T | None:
-    """Read a JSON file that can be made again; None where it is missing, cut off or of another form."""
+    """Read a JSON file that can be made again; None if it is missing, truncated or of another form."""
     try:
         return parse(json.loads(path.read_bytes()))
     except (OSError, *UNPARSED):
@@ -93,7 +93,7 @@ def read_if_whole(path: Path, parse: Callable[[Any], T]) -> T | None:
 
 
 def said(error: BaseException) -> str:
-    """Say in one line what an exception says; a KeyError's bare name becomes a sentence."""
+    """Return an exception's message in one line; a KeyError's bare name becomes a sentence."""
     if isinstance(error, KeyError) and len(error.args) == 1:
         return f"no field {error.args[0]!r}"
     return first_line(error)

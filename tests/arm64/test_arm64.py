@@ -216,7 +216,7 @@ def test_doctor_knows_the_board(board: Board, tmp_path: Path) -> None:
     (int8,) = (finding for finding in report["findings"] if finding["subject"] == "int8")
     assert int8["level"] == ("ok" if board.dot_product else "note")
     found = {finding["subject"]: finding for finding in report["findings"]}
-    assert found["emulated"]["text"] == "this CPU is played by qemu: no time means anything here"
+    assert found["emulated"]["text"] == "this CPU is emulated by qemu: times measured here mean nothing"
     assert found["profile"]["advice"] == "gearshift bench BUNDLE"
 
 
@@ -230,7 +230,7 @@ def test_bench_runs_on_the_board_and_says_that_its_times_mean_nothing(
     found = json.loads(done.stdout)
     assert found["device"]["emulator"] == "qemu"
     assert found["device"]["cpu_model"] == board.model
-    said = "this CPU is played by qemu: the figures show that everything runs, and no time means anything"
+    said = "this CPU is emulated by qemu: the figures show that everything runs, but the times mean nothing"
     assert said in (tmp_path / "r.html").read_text()
     assert {condition["precision"] for condition in found["conditions"]} == {"fp32", "int8"}
     for condition in found["conditions"]:

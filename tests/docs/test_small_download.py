@@ -74,7 +74,7 @@ def test_a_compressed_bundle_is_inspected_verified_and_run(command: Command, sma
     assert described["compressed_bytes"] == sum(path.stat().st_size for path in small.iterdir())
     plain = command("inspect", tiny_bundle, "--json").json
     assert {**described, "bundle": str(tiny_bundle)} == {**plain, "compressed_bytes": described["compressed_bytes"]}
-    assert command("verify", small).out.startswith(f"{small}: 7 files as they must be, 12 subnets right at fp32")
+    assert command("verify", small).out.startswith(f"{small}: 7 files intact, 12 subnets right at fp32")
     ran = command("run", small, "--threads", 1, "--subnet", "w050-d050", "--precision", "int8", TEXT)
     assert (ran.code, ran.out.split()[0]) == (0, "lights_off")
 

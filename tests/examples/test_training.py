@@ -67,7 +67,7 @@ def test_embeddings_from_plain_text_and_a_size_of_their_own(
 ) -> None:
     embed_plain_text.main(str(folder / "model"), str(folder / "texts.txt"), str(tmp_path / "run"))
     first = capsys.readouterr().out.splitlines()[0]
-    assert re.match(r"w100-d100  cosine with the model that was brought [01]\.\d{3}  the two texts ", first)
+    assert re.match(r"w100-d100  cosine with the original model [01]\.\d{3}  the two texts ", first)
 
 
 def test_a_size_of_its_own(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The n-grams that a DAN's table holds: the most frequent of all texts, counted as keys while the texts stream by."""
+"""N-grams of a DAN's table: the most frequent of all texts, counted as keys while the texts stream by."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from gearshift.runtime.dan.ngrams import Keys, keys
 Counts = NDArray[np.int64]
 
 MOST_DISTINCT = 20_000_000
-"""Different n-grams that are counted at once."""
+"""Most distinct n-grams that are counted at once."""
 BYTES_EACH = 64
-"""Of a different n-gram: its key and count, twice while they are merged, and the order of both."""
+"""Bytes per distinct n-gram: its key and count, twice while they are merged, and the order of both."""
 _AT_ONCE = 4_000_000
 
 
 def most_frequent(texts: Iterable[str], *, longest: int, size: int, most_distinct: int = MOST_DISTINCT) -> Keys:
-    """At most `size` keys, the most frequent first, equal ones by key; raises DataError where no text has a word.
+    """Return at most `size` keys, the most frequent first, ties by key; raise DataError if no text has a word.
 
-    Where there are more different n-grams than `most_distinct`, those seen once so far are forgotten: the counts of
-    rare ones are then too low, those of frequent ones are not.
+    If there are more distinct n-grams than `most_distinct`, those seen once so far are forgotten: the counts of rare
+    ones become too low, those of frequent ones do not.
     """
     known, counts = np.empty(0, np.uint64), np.empty(0, np.int64)
     for part in _parts(texts, longest):
@@ -38,7 +38,7 @@ def most_frequent(texts: Iterable[str], *, longest: int, size: int, most_distinc
 
 
 def _parts(texts: Iterable[str], longest: int) -> Iterable[Keys]:
-    """The keys of many texts at a time."""
+    """Give the keys of many texts at a time."""
     waiting: list[Keys] = []
     held = 0
     for text in texts:
@@ -52,7 +52,7 @@ def _parts(texts: Iterable[str], longest: int) -> Iterable[Keys]:
 
 
 def _merged(known: Keys, counts: Counts, more: Keys, of_more: Counts) -> tuple[Keys, Counts]:
-    """Sums of two counts, each sorted by key."""
+    """Return the sums of two counts, each sorted by key."""
     both = np.concatenate([known, more])
     order = np.argsort(both, kind="stable")  # fast for two sorted parts
     both = both[order]

@@ -1,4 +1,4 @@
-"""The run directory of a DAN: a JSON description and safetensors, for Hugging Face has no such model."""
+"""Run directory of a DAN: a JSON description and safetensors, since Hugging Face has no such model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCHEMA = Schema(version=2, advice="train again", error=ModelError)
 
 @dataclass(frozen=True)
 class DanRun:
-    """A trained DAN: what its directory holds."""
+    """A trained DAN: the contents of its directory."""
 
     path: Path
     ngrams: Keys
@@ -35,16 +35,16 @@ class DanRun:
     labels: tuple[str, ...]
     paired: bool
     facts: dict[str, Any]
-    """Settings, rows, and how right it and its teacher are on held-out rows."""
+    """Settings, rows, and the accuracies of the DAN and its teacher on held-out rows."""
 
     @property
     def longest(self) -> int:
-        """Words of the longest n-gram."""
+        """Greatest length of an n-gram in words."""
         return int(self.facts["settings"]["longest"])
 
 
 def save_dan_run(run: DanRun) -> None:
-    """Write a run directory, whole or not at all; raises StorageError."""
+    """Write a run directory atomically; raises StorageError."""
     tensors = {"ngrams": run.ngrams.view(np.int64), "table": run.table, **run.dense.arrays()}
     facts = {"schema_version": SCHEMA.version, "labels": list(run.labels), "paired": run.paired, **run.facts}
     with replacing_directory(run.path, marker=DAN) as fresh:
@@ -53,7 +53,7 @@ def save_dan_run(run: DanRun) -> None:
 
 
 def load_dan_run(path: Path) -> DanRun:
-    """Read the DAN in a run directory; raises ModelError where it is none."""
+    """Read the DAN in a run directory; raise ModelError if there is none."""
     if not (path / DAN).is_file():
         raise ModelError(
             f"{path}: expected a run directory with {DAN}, found none; make one with `gearshift train-dan`"
@@ -69,6 +69,6 @@ def load_dan_run(path: Path) -> DanRun:
 
 
 def _description(raw: dict[str, Any]) -> tuple[tuple[str, ...], bool, dict[str, Any]]:
-    """Labels, whether texts are pairs, and the other facts."""
+    """Return labels, whether texts are pairs, and the other facts."""
     facts = dict(raw)
     return tuple(facts.pop("labels")), bool(facts.pop("paired")), facts

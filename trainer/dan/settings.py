@@ -13,19 +13,19 @@ from gearshift.trainer.learning.settings import TrainingSettings
 MOST_PARAMETERS = 1_000_000_000
 CHARACTERS_PER_WORD = 5
 BASE_BYTES = 500_000_000
-"""The process with torch and transformers."""
+"""Memory of the process with torch and transformers, in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DanSettings(TrainingSettings):
-    """Settings of the distillation; the defaults fit some ten thousand texts on two CPU cores."""
+    """Settings of the distillation; the defaults suit some ten thousand texts on two CPU cores."""
 
     table_parameters: int = setting(
-        20_000_000, f"most numbers of the table, n-grams x width; up to {MOST_PARAMETERS}", unit="NUMBERS"
+        20_000_000, f"most parameters of the table, n-grams x width; up to {MOST_PARAMETERS}", unit="NUMBERS"
     )
-    # The paper prefers a wide table over one of many n-grams.
+    # The paper prefers a wide table to one of many n-grams.
     width: int = setting(256, "length of an embedding", unit="NUMBERS")
-    # Of single texts the device stores so many numbers for an n-gram (`runtime.dan`).
+    # For single texts the device stores this many numbers per n-gram (`runtime.dan`).
     hidden: int = setting(64, "neurons of the hidden layer", unit="NEURONS")
     longest: int = setting(LONGEST, f"words of the longest n-gram, 1 to {LONGEST}", unit="WORDS")
     epochs: float = setting(10, "epochs of distillation over labelled and unlabelled texts", unit="EPOCHS")
@@ -47,7 +47,7 @@ class DanSettings(TrainingSettings):
         None,
         "tokens that the teacher reads of a text; the DAN reads all of it",
         unit="TOKENS",
-        unset="as many as it was trained on, or its bundle takes",
+        unset="as many as it was trained on, or as its bundle states",
     )
 
     def __post_init__(self) -> None:
@@ -67,10 +67,10 @@ class DanSettings(TrainingSettings):
             raise InputError("unlabelled_only: expected no finetune_epochs, which learn from labels; leave one out")
 
     def memory_bytes(self, characters: int) -> int:
-        """Estimate the peak memory of training on texts of so many characters in all.
+        """Estimate the peak memory in bytes of training on texts with this many characters in total.
 
-        The table, and as much again while it is saved, and the row of each n-gram of the texts; or what counting the
-        n-grams takes, where that is more.
+        It is the table, the same size again while it is saved, and the row of each n-gram of the texts; or the memory
+        for counting the n-grams, if that is more.
         """
         ngrams = self.longest * characters // CHARACTERS_PER_WORD
         table = 2 * 4 * self.table_parameters + 8 * (self.table_parameters // self.width)

@@ -1,7 +1,7 @@
-"""The DAN while it learns: a table that is updated sparsely, and layers.
+"""The DAN during training: a sparsely updated table, and dense layers.
 
-A step touches the rows of its n-grams alone, each with one number of optimizer state (`RowwiseAdagrad`), so that a
-table of a hundred million numbers trains on two cores.
+A step touches only the rows of its n-grams, each with one number of optimizer state (`RowwiseAdagrad`), so that a table
+of a hundred million numbers trains on two cores.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from gearshift.runtime.dan.ngrams import Keys, keys
 
 
 class RowwiseAdagrad:
-    """Adagrad with one number of state per row of a table with sparse gradients: its mean squared gradient, summed."""
+    """Adagrad with one number of state per row of a table with sparse gradients: the sum of its mean squared
+    gradients."""
 
     def __init__(self, table: Tensor, lr: float) -> None:
         self.table, self.lr = table, lr
@@ -29,7 +30,7 @@ class RowwiseAdagrad:
 
     @torch.no_grad()
     def step(self, factor: float) -> None:
-        """Update the rows that have a gradient, at `factor` of the learning rate, and forget the gradient."""
+        """Update the rows that have a gradient, at `factor` of the learning rate, and clear the gradient."""
         assert self.table.grad is not None
         gradient = self.table.grad.coalesce()
         rows, values = gradient.indices()[0], gradient.values()
@@ -39,7 +40,7 @@ class RowwiseAdagrad:
 
 
 class DanStudent(nn.Module):
-    """Bags of n-gram rows in, logits out."""
+    """Trainable DAN: bags of n-gram rows in, logits out."""
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class DanStudent(nn.Module):
         self.output = nn.Linear(hidden, labels)
 
     def forward(self, bags: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Logits (texts, labels) of one (ids, offsets), or of the two of pairs, on the table's device."""
+        """Return logits (texts, labels) of one (ids, offsets), or of two for pairs, on the table's device."""
         device = self.table.weight.device
         if self.training and self.ngram_dropout:
             bags = [left_out(*bag, self.ngram_dropout) for bag in bags]
@@ -75,24 +76,24 @@ class DanStudent(nn.Module):
         return logits
 
     def layers(self) -> list[nn.Parameter]:
-        """Everything but the table."""
+        """Return all parameters except the table."""
         return [*self.hidden.parameters(), *self.output.parameters()]
 
     def dense(self) -> Dense:
-        """The layers as the runtime has them."""
+        """Return the layers in the form of the runtime."""
         parts = (self.hidden.weight, self.hidden.bias, self.output.weight, self.output.bias)
         return Dense(*(part.detach().cpu().numpy().copy() for part in parts))
 
 
 def left_out(ids: Tensor, offsets: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """(ids, offsets) without a random share of the ids."""
+    """Return (ids, offsets) without a random share of the ids."""
     kept = torch.rand(len(ids)) >= share
-    before = F.pad(kept.cumsum(0), (1, 0))  # how many are kept of the ids before each one
+    before = F.pad(kept.cumsum(0), (1, 0))  # number of kept ids before each id
     return ids[kept], before[offsets]
 
 
 class NgramVocabulary:
-    """The n-grams of a table: row 0 is the most frequent one's."""
+    """N-grams of a table; row 0 belongs to the most frequent one."""
 
     def __init__(self, ngrams: Keys, longest: int) -> None:
         self.ngrams, self.longest = ngrams, longest
@@ -101,20 +102,20 @@ class NgramVocabulary:
         self._ranks[row_of] = np.arange(len(ngrams))
 
     def bags(self, texts: Sequence[str]) -> Bags:
-        """The rows of each text, repeats kept."""
+        """Return the rows of each text, with repetitions."""
         shown = tqdm(texts, desc="n-grams", unit="text", disable=None)
         return Bags([self._ranks[self._index.rows(keys(text, self.longest))] for text in shown])
 
 
 class Bags:
-    """The n-gram rows of many texts, one flat array."""
+    """N-gram rows of many texts, in one flat array."""
 
     def __init__(self, texts: Sequence[NDArray[np.int32]]) -> None:
         self.starts = np.concatenate([[0], np.cumsum([len(rows) for rows in texts])])
         self.ids = np.concatenate(texts) if texts else np.empty(0, np.int32)
 
     def select(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """(ids, offsets) of these texts, as EmbeddingBag takes them."""
+        """Return (ids, offsets) of these texts, as EmbeddingBag expects them."""
         parts = [self.ids[self.starts[row] : self.starts[row + 1]] for row in rows]
         offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])[:-1]])
         return torch.from_numpy(np.concatenate(parts).astype(np.int64)), torch.from_numpy(offsets.astype(np.int64))

@@ -1,8 +1,8 @@
-"""A teacher's logits for many texts, computed once and kept in a file.
+"""Logits of a teacher for many texts, computed once and stored in a file.
 
-A teacher is a run or any classifier directory of Hugging Face, or a bundle: its most accurate subnet in int8 where it
-has that, else in fp32, which takes a fraction of the time on a CPU. The first two use a GPU where there is one; the
-file can be taken to another machine that has the same teacher.
+A teacher is a run, any classifier directory of Hugging Face, or a bundle. A bundle answers with its most accurate
+subnet, in int8 if it has that, else in fp32, which takes a fraction of the time on a CPU. Runs and classifiers use a
+GPU if there is one; the file can be taken to another machine that has the same teacher.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from gearshift.trainer.data.rows import choose_columns
 from gearshift.trainer.model.checkpoint import SCHEMA, SUPERNET
 
 MAX_LENGTH = 128
-"""Tokens that a classifier of Hugging Face reads where nothing else is said."""
+"""Tokens of a text that a Hugging Face classifier reads unless told otherwise."""
 BATCH_SIZE = 16
 GPU_BATCH_SIZE = 256
 _DECISIVE = (MANIFEST, "config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "pytorch_model.bin")
-"""Files that make a teacher what it is; a manifest has the hashes of all that belong to it."""
+"""Files that determine a teacher's answers; a manifest has the hashes of all files of its bundle."""
 
 
 class Classifier(Protocol):
-    """A classifier of texts, whatever runs it."""
+    """A classifier of texts, independent of the library that runs it."""
 
     labels: tuple[str, ...]
-    """In the order of its logits."""
+    """Names of the labels in the order of the logits."""
     batch_size: int
-    """Texts at once, unless told otherwise."""
+    """Number of texts at once, unless told otherwise."""
 
     def logits(self, texts: Sequence[Text]) -> Floats:
-        """(texts, labels)."""
+        """Return the logits (texts, labels)."""
 
 
 def teacher_logits(
@@ -59,11 +59,13 @@ def teacher_logits(
     max_length: int | None = None,
     batch_size: int | None = None,
 ) -> Floats:
-    """Logits (texts, labels) of the teacher in a directory.
+    """Return logits (texts, labels) of the teacher in a directory.
 
-    The file in the folder `cache` is named by the texts, what the teacher's files hold, and the length, and read where
-    it is there; an interruption loses one batch. `max_length`: tokens that it reads of a text, by default as many as it
-    was trained on; of a bundle what the bundle says. Raises ModelError where the teacher tells other labels apart.
+    They are stored in the folder `cache`, in a file named by the texts, the contents of the teacher's files, and the
+    length, and read from there if it exists; an interruption loses one batch.
+    `max_length`: tokens that the teacher reads of a text, by default as many as it was trained on; for a bundle, as the
+    bundle states.
+    Raises ModelError if the teacher has other labels.
     """
     if max_length is None and not (path / MANIFEST).is_file():
         max_length = _trained_length(path)
@@ -79,14 +81,14 @@ def teacher_logits(
 
 
 def open_classifier(path: Path, max_length: int | None = None) -> Classifier:
-    """The teacher in a directory, of whatever kind; raises ModelError or BundleError."""
+    """Open the teacher in a directory, of any kind; raises ModelError or BundleError."""
     return _Bundled(path) if (path / MANIFEST).is_file() else _HuggingFace(path, max_length)
 
 
 def _fill(
     file: Path, teacher: Classifier, path: Path, texts: Sequence[Text], labels: Sequence[str], batch_size: int
 ) -> None:
-    """Write the logits that a file lacks: those that are no number."""
+    """Compute the logits that are still missing in a file, where they are NaN."""
     places = _places(path, teacher.labels, labels)
     shape = (len(texts), len(labels))
     if file.is_file():
@@ -95,7 +97,7 @@ def _fill(
         logits = np.lib.format.open_memmap(file, "w+", np.float32, shape)
         logits[:] = np.nan
         logits.flush()
-    order = np.argsort([len("".join(text)) for text in texts], kind="stable")  # texts of like length in a batch
+    order = np.argsort([len("".join(text)) for text in texts], kind="stable")  # texts of similar length in a batch
     missing = order[np.isnan(logits[order]).any(1)]
     with tqdm(total=len(texts), initial=len(texts) - len(missing), desc="teacher", unit="text", disable=None) as bar:
         for start in range(0, len(missing), batch_size):
@@ -106,7 +108,7 @@ def _fill(
 
 
 class _HuggingFace:
-    """A model of transformers, with torch."""
+    """Classifier of transformers, run with torch."""
 
     def __init__(self, path: Path, max_length: int | None) -> None:
         try:
@@ -135,7 +137,7 @@ class _HuggingFace:
 
 
 class _Bundled:
-    """A bundle's most accurate subnet, with onnxruntime."""
+    """Most accurate subnet of a bundle, run with onnxruntime."""
 
     batch_size = BATCH_SIZE
 
@@ -154,7 +156,7 @@ class _Bundled:
 
 
 def _trained_length(path: Path) -> int:
-    """Tokens that a run was trained on."""
+    """Return the number of tokens that a run was trained on."""
     if not (path / SUPERNET).is_file():
         return MAX_LENGTH
     return SCHEMA.read(path / SUPERNET, lambda facts: int(facts.get("max_length", MAX_LENGTH)))
@@ -167,7 +169,7 @@ def _name(teacher: Path, texts: Sequence[Text], labels: Sequence[str], max_lengt
 
 
 def _places(path: Path, found: Sequence[str], wanted: Sequence[str]) -> list[int]:
-    """The place of each label among the teacher's logits."""
+    """Return the place of each label among the teacher's logits."""
     if set(found) != set(wanted):
         raise ModelError(
             f"{path}: expected a teacher of the labels {', '.join(wanted)}, found {', '.join(found)}; "
@@ -179,9 +181,9 @@ def _places(path: Path, found: Sequence[str], wanted: Sequence[str]) -> list[int
 def read_unlabelled(
     path: Path, *, paired: bool = False, text_column: str = "", pair_column: str | None = ""
 ) -> tuple[Text, ...]:
-    """The texts of a plain file, one a line, or those in the text columns of TSV, CSV or JSONL; pairs for paired data.
+    """Read the texts of a plain file, one a line, or of the text columns of TSV, CSV or JSONL; pairs for paired data.
 
-    Blank texts are left out. Raises DataError, one line that names the file and, where there is one, the line.
+    Blank texts are left out. Raises DataError in one line that names the file and, if there is one, the line.
     """
     columns = choose_columns("classification", text_column, pair_column, "")
     if paired and columns.pair is None:

@@ -1,4 +1,4 @@
-"""Trains a DAN: a student of n-gram embeddings, distilled from a transformer (Sparse Distillation, NAACL 2022)."""
+"""Train a DAN: a student of n-gram embeddings, distilled from a transformer (Sparse Distillation, NAACL 2022)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from gearshift.trainer.learning.interrupted import STATE, read_state, readable, 
 from gearshift.trainer.learning.losses import soft_cross_entropy
 
 EVALUATED = 256
-"""Texts at once in an evaluation."""
+"""Number of texts at once in an evaluation."""
 
 
 def train_dan(
@@ -44,12 +44,13 @@ def train_dan(
     unlabelled: Sequence[Text] = (),
     logits: Path | None = None,
 ) -> DanRun:
-    """Distil a classifier into a DAN and write its run directory, whole or not at all.
+    """Distil a classifier into a DAN and write its run directory, atomically.
 
-    It learns on a GPU where there is one, which then has to hold the table: from the teacher's logits on the training
-    rows and the unlabelled texts (pairs of pairs), then, with `finetune_epochs`, from the labels. An interrupted
-    training goes on from its last state beside `out`. `logits`: a folder to keep the teacher's in, for other trainings
-    on the same texts; by default they go with the state.
+    The DAN learns from the teacher's logits on the training rows and the unlabelled texts (pairs of pairs), then, with
+    `finetune_epochs`, from the labels. It uses a GPU if there is one, which must hold the table.
+    An interrupted training continues from its last state beside `out`.
+    `logits`: folder for the teacher's logits, to be reused by other trainings on the same texts; by default they are
+    deleted with the state.
     """
     if data.task != "classification":
         raise InputError(f"a DAN learns classification, got a data set of {data.task}")
@@ -69,7 +70,7 @@ def train_dan(
     ask = functools.partial(
         teacher_logits, teacher, labels=data.labels, cache=logits or states, max_length=settings.max_length
     )
-    if settings.epochs:  # each part for itself, so that another training on one of them finds its answers
+    if settings.epochs:  # each part by itself, so that another training on one of them finds its logits
         targets = np.concatenate([ask(part) for part in parts if part])
     else:
         targets = np.zeros((len(texts), len(data.labels)), np.float32)
@@ -105,7 +106,7 @@ def train_dan(
 
 
 def text_of(row: Row) -> Text:
-    """The text or the pair of a row, as a DAN reads it."""
+    """Return the text or the pair of a row, as a DAN reads it."""
     return row.text if row.pair is None else (row.text, row.pair)
 
 
@@ -116,7 +117,7 @@ def _sides(texts: Sequence[Text], *, paired: bool) -> list[list[str]]:
 def _measure(
     student: DanStudent, vocabulary: NgramVocabulary, data: DataSet, split: str, ask: Callable[[Sequence[Text]], Floats]
 ) -> dict[str, float]:
-    """Shares of a split's rows: those that DAN and teacher answer right, and the same."""
+    """Return the shares of a split's rows that the DAN and the teacher answer right, and on which they agree."""
     rows = data.splits[split]
     texts = [text_of(row) for row in rows]
     bags = [vocabulary.bags(side) for side in _sides(texts, paired=data.paired)]
@@ -134,7 +135,7 @@ def _measure(
 
 
 class _Fit:
-    """The stages of one training, and the state that an interruption leaves."""
+    """The stages of one training, and its state for resuming after an interruption."""
 
     def __init__(
         self, student: DanStudent, bags: Sequence[Bags], settings: DanSettings, state: Path, identity: dict[str, Any]
@@ -182,7 +183,7 @@ class _Fit:
         self.finished.append(name)
 
     def _batches(self, count: int, per_epoch: int, first: int, total: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """(step, rows); every epoch in its own order, the same in a resumed training."""
+        """Give (step, rows); every epoch has its own order, the same in a resumed training."""
         size = self.settings.batch_size
         for epoch in range(first // per_epoch, math.ceil(total / per_epoch)):
             order = np.random.default_rng((self.settings.seed, epoch)).permutation(count)
@@ -204,7 +205,7 @@ class _Fit:
         save_state(self.path, state)
 
     def _resume(self, name: str, table: RowwiseAdagrad, layers: torch.optim.Optimizer, total: int) -> int:
-        """Steps of this stage that a saved state has behind it."""
+        """Restore the saved state of this stage; return the number of its steps that are done."""
         saved = self.saved
         if saved is None or saved.get("identity") != self.identity:
             return 0

@@ -1,12 +1,13 @@
-"""More rows out of those there are: words replaced by words that are like them (TinyBERT, algorithm 1; DynaBERT).
+"""Data augmentation: copies of rows with words replaced by similar ones (TinyBERT, algorithm 1; DynaBERT).
 
-Each copy of a row has every word that may be replaced replaced with a probability, by one of its candidates, all
-equally likely. A word's candidates are its nearest neighbours among the word embeddings of the model, or, where a
-masked language model is given, what that would put in its place (`masked_words`). Words of several tokens, function
-words, numbers and the answers to questions stay.
+In each copy of a row, every replaceable word is replaced with a given probability by one of its candidates, all equally
+likely.
+Candidates of a word are its nearest neighbours among the model's word embeddings or, given a masked language model,
+that model's predictions in its place (`masked_words`). Words of several tokens, function words, numbers and the answers
+to questions stay.
 
-The copies are there to be distilled on, by the teacher's answers to them; they keep the label of their row, which may
-no longer be right.
+The copies are for distillation by the teacher's answers to them. They keep the label of their row, which may no longer
+be right.
 """
 
 from __future__ import annotations
@@ -26,20 +27,22 @@ from tqdm import tqdm
 from gearshift.trainer.data.rows import Row, Span, Tags
 
 SHARE = 0.4
-"""Probability of a word to be replaced, and how many candidates it has; both as in TinyBERT and DynaBERT."""
+"""Probability that a word is replaced; as in TinyBERT and DynaBERT."""
 CANDIDATES = 15
+"""Number of candidates of a word; as in TinyBERT and DynaBERT."""
 
 _LETTERS = r"[^\W\d_]{3,}"
 _WORD = re.compile(rf"""(?<![^\s"'(\[-]){_LETTERS}(?![^\s.,;:!?"')\]-]|'[^\W_])(?!\S*[/@#])""")
-"""Letters between blanks or marks of punctuation: no part of an address or of `don't`."""
+"""Pattern of a word: letters between blanks or punctuation marks, and no part of an address or of `don't`."""
 _AT_ONCE = 1024
 
 Candidates = Callable[[str, str, int], Sequence[str]]
-"""What may stand for a word, from the word, its text and its place there."""
+"""Function from a word, its text and its place in the text to the possible replacements."""
 
 
 def augment(rows: Sequence[Row], candidates: Candidates, *, copies: int, seed: int, share: float = SHARE) -> list[Row]:
-    """`copies` of each row, with words replaced; the same seed gives the same. Shows a bar on a terminal."""
+    """Return `copies` of each row with words replaced; the same seed gives the same copies. Shows a bar on a
+    terminal."""
     made = []
     for copy in range(copies):
         for number, row in enumerate(tqdm(rows, desc="augmentation", unit="row", disable=None, leave=False)):
@@ -48,7 +51,7 @@ def augment(rows: Sequence[Row], candidates: Candidates, *, copies: int, seed: i
 
 
 def near_words(rows: Iterable[Row], tokenizer: Tokenizer, embeddings: Tensor) -> Candidates:
-    """The nearest neighbours, by cosine, of the words of these rows in a word table (vocabulary, width)."""
+    """Return the nearest neighbours, by cosine in a word table (vocabulary, width), of the words of these rows."""
     words = _words_of_one_token(tokenizer)
     unit = F.normalize(embeddings.detach().float().cpu(), dim=-1)
     places = torch.tensor(list(words.values()))
@@ -58,7 +61,7 @@ def near_words(rows: Iterable[Row], tokenizer: Tokenizer, embeddings: Tensor) ->
     for start in range(0, len(asked), _AT_ONCE):
         part = asked[start : start + _AT_ONCE]
         likeness = unit[[words[word] for word in part]] @ unit[places].T
-        best = likeness.topk(min(CANDIDATES + 1, len(names))).indices.tolist()  # the word itself is one of them
+        best = likeness.topk(min(CANDIDATES + 1, len(names))).indices.tolist()  # includes the word itself
         near |= {
             word: [names[i] for i in row if names[i] != word][:CANDIDATES] for word, row in zip(part, best, strict=True)
         }
@@ -66,24 +69,24 @@ def near_words(rows: Iterable[Row], tokenizer: Tokenizer, embeddings: Tensor) ->
 
 
 def is_word(text: str) -> bool:
-    """Whether this may be put into a text: letters, and not too few of them."""
+    """Return whether a text may replace a word: at least three letters and nothing else."""
     return re.fullmatch(_LETTERS, text) is not None
 
 
 def _replaceable(row: Row) -> list[str]:
-    """The words of a row that may be replaced."""
+    """Return the replaceable words of a row."""
     return [text[start:end] for text, regions in _texts(row) for start, end in _words(text, regions)]
 
 
 def _texts(row: Row) -> list[tuple[str, list[tuple[int, int]]]]:
-    """The texts of a row with their regions that must stay."""
+    """Return the texts of a row with their regions that must stay."""
     answers = [span for span in row.label if isinstance(span, Span)] if isinstance(row.label, tuple) else []
     kept = [(span.start, span.start + len(span.text)) for span in answers]
     return [(row.text, [])] + ([] if row.pair is None else [(row.pair, kept)])
 
 
 def _words(text: str, kept: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Where the words are that may be replaced."""
+    """Return start and end of each replaceable word."""
     found = (match.span() for match in _WORD.finditer(text))
     return [
         (start, end)
@@ -110,7 +113,8 @@ def _changed(row: Row, candidates: Candidates, share: float, source: random.Rand
 def _replaced(
     text: str, kept: Sequence[tuple[int, int]], candidates: Candidates, share: float, source: random.Random
 ) -> tuple[str, Callable[[int], int]]:
-    """The text with words replaced, and what moves a place of the old one to the same place of the new one."""
+    """Replace words of a text; return the new text and a function from places in the old text to those in the new
+    one."""
     pieces, ends, done, grown = [], [(0, 0)], 0, 0
     for start, end in _words(text, kept):
         if source.random() >= share:
@@ -127,12 +131,12 @@ def _replaced(
 
 
 def _spelled_like(word: str, other: str) -> str:
-    """Another word, with a capital letter where this one has one."""
+    """Return `other`, capitalised if `word` is."""
     return other.capitalize() if word[:1].isupper() and other.islower() else other
 
 
 def _words_of_one_token(tokenizer: Tokenizer) -> Mapping[str, int]:
-    """Word -> token, of the words that are one token where they follow another."""
+    """Return word -> token, for words that are one token when they follow another word."""
     texts = {tokenizer.decode([token]).strip(): token for token in range(tokenizer.get_vocab_size())}
     words = [text for text in texts if is_word(text)]
     encoded = tokenizer.encode_batch([f"a {word}" for word in words], add_special_tokens=False)

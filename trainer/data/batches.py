@@ -1,4 +1,4 @@
-"""Rows -> token ids once, then padded batches for every epoch.
+"""Tokenize rows once, then cut them into padded batches for every epoch.
 
 The tokenizer is a `tokenizers.Tokenizer`, the library that the device uses, so that both see the same ids.
 """
@@ -19,62 +19,64 @@ from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.targets import IGNORED, Target, target_reader
 
 _CHUNK_BATCHES = 50
-"""Batches whose rows are sorted by length together: enough to waste little padding."""
+"""Number of batches whose rows are sorted by length together: enough to waste little padding."""
 
 _LEAST_CHUNKS = 4
-"""Chunks of a small data set; sorted as one, it would put the same rows together in every epoch."""
+"""Least number of chunks of a small data set; sorted as one, it would group the same rows in every epoch."""
 
 _ROWS_AT_ONCE = 1000
-"""Rows tokenised in one call; each result holds offsets and words too, many times the size of its ids."""
+"""Number of rows tokenized in one call; each result also holds offsets and words, many times the size of its ids."""
 
 _PAD_TOKENS = ("[PAD]", "<pad>")
-"""BERT's and RoBERTa's, for a tokenizer whose file sets no padding."""
+"""Padding tokens of BERT and RoBERTa, for a tokenizer whose file sets no padding."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How many there are of what losses are means over."""
+    """Counts of the items that losses are means over."""
 
     rows: float
     tokens: float
-    """Real ones, without the padding."""
+    """Number of real tokens, without the padding."""
     labels: float
-    """Those that are not IGNORED."""
+    """Number of labels that are not IGNORED."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Rows padded to the longest of them, int64 but for labels that are numbers."""
+    """Rows padded to the longest of them. All tensors are int64, except labels that are numbers."""
 
     input_ids: torch.Tensor
-    """(batch, tokens); the pad id after the end of each row."""
+    """Token ids, (batch, tokens); the pad id after the end of each row."""
     attention_mask: torch.Tensor
-    """(batch, tokens); 1 for a token, 0 for padding."""
+    """Mask, (batch, tokens); 1 for a token, 0 for padding."""
     token_type_ids: torch.Tensor
-    """(batch, tokens); 1 for the tokens of the second text of a pair, where the tokenizer marks them."""
+    """Token types, (batch, tokens); 1 for the tokens of the second text of a pair, if the tokenizer marks them."""
     labels: torch.Tensor
-    """What is to be learnt, as `targets` has it for each row: (batch,) of classification and float32 of regression;
-    (batch, tokens) of token classification, with IGNORED where there is nothing to learn; (batch, 2) of question
-    answering; for an embedding (batch, 0), or float32 vectors (batch, hidden) to be compared with."""
+    """Targets of the rows, as in `targets`: (batch,) for classification, and float32 for regression; (batch, labels)
+    float32 for multi-label classification; (batch, tokens) for token classification, with IGNORED at tokens without a
+    target; (batch, 2) for question answering; for an embedding (batch, 0), or float32 reference vectors (batch,
+    hidden)."""
     indices: torch.Tensor
-    """(batch,); the place of each row among the encoded rows, to bring results back in their order."""
+    """Place of each row among the encoded rows, (batch,), to bring results back into their order."""
     mean_over: Counts | None = None
-    """Of a part of a batch: the counts of the whole, so that the losses of its parts add up to that of the whole."""
+    """Counts of the whole batch if this is a part of one, so that the losses of the parts add up to that of the
+    whole."""
 
     @property
     def counts(self) -> Counts:
-        """What losses divide their sums by."""
+        """Counts by which losses divide their sums."""
         if self.mean_over is not None:
             return self.mean_over
         known = self.labels != IGNORED
         return Counts(len(self.indices), int(self.attention_mask.sum()), max(1, int(known.sum())))
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
+        """Return the same batch on another device."""
         return self._map(lambda tensor: tensor.to(device))
 
     def part(self, start: int, stop: int, mean_over: Counts) -> Batch:
-        """Some of its rows, with the padding that they have here."""
+        """Return some rows of the batch, with their present padding."""
         return replace(self._map(lambda tensor: tensor[start:stop]), mean_over=mean_over)
 
     def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
@@ -85,41 +87,41 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class EncodedRows:
-    """Tokenised rows, in their original order."""
+    """Tokenized rows, in their original order."""
 
     ids: tuple[NDArray[np.int32], ...]
     """Token ids of each row, (tokens,), with the special tokens and without padding."""
     type_ids: tuple[NDArray[np.int8], ...]
     """Token types of each row, (tokens,)."""
     labels: NDArray[Any] | tuple[NDArray[np.int64], ...]
-    """As `Batch.labels` has them, (rows, ...); an array (tokens,) for each row of token classification."""
+    """Targets as in `Batch.labels`, (rows, ...); for token classification an array (tokens,) for each row."""
     pad_id: int
     pad_type_id: int
     truncated: int
-    """How many rows were cut to the maximum length."""
+    """Number of rows that were cut to the maximum length."""
     task: str = "classification"
     names: tuple[str, ...] = ()
-    """The names of the labels."""
+    """Names of the labels."""
     rows: tuple[Row, ...] = ()
-    """What the tokens were made of."""
+    """Rows that the tokens were made from."""
     places: tuple[NDArray[np.int32], ...] = ()
-    """Where each row's answer lies, as `targets.Target` has it."""
+    """Places of each row's answer, as in `targets.Target`."""
     dropped: int = 0
-    """How many rows were left out because their answer is cut off."""
+    """Number of rows that were left out because their answer is cut off."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def batch_count(self, batch_size: int, *, drop_last: bool = False) -> int:
-        """How many batches `batches` gives."""
+        """Return the number of batches that `batches` gives."""
         _check_batch_size(batch_size)
         return len(self) // batch_size if drop_last else -(-len(self) // batch_size)
 
     def batches(self, batch_size: int, *, seed: int | None = None, drop_last: bool = False) -> Iterator[Batch]:
-        """One epoch: each row once, in batches of rows of similar length.
+        """Give the batches of one epoch: each row once, in batches of rows of similar length.
 
-        With a seed: shuffled, sorted by length within chunks, cut into batches, the batches shuffled. Pass
-        another seed for each epoch; the same seed gives the same batches. Without one: in order of length.
+        With a seed: shuffled, sorted by length within chunks, cut into batches, the batches shuffled. Pass another seed
+        for each epoch; the same seed gives the same batches. Without a seed: in order of length.
         `drop_last` leaves out the rows, picked by the seed, that do not fill a batch.
         Raises InputError for a batch size below 1.
         """
@@ -127,16 +129,16 @@ class EncodedRows:
         order = self._order(batch_size, seed, drop_last)
         starts = np.arange(0, len(order), batch_size)
         if seed is not None:
-            # Not the generator that made the order: the two must not depend on each other's draws.
+            # A generator apart from that of the order: neither may depend on the draws of the other.
             starts = np.random.default_rng((seed, 1)).permutation(starts)
         return (self._batch(order[start : start + batch_size]) for start in starts)
 
     def select(self, rows: Sequence[int]) -> Batch:
-        """One batch of the rows at these places, in this order."""
+        """Return the rows at these places as one batch, in this order."""
         return self._batch(np.asarray(rows, dtype=np.int64))
 
     def _order(self, batch_size: int, seed: int | None, drop_last: bool) -> NDArray[np.int64]:
-        """Places of the rows, so that each run of `batch_size` from the start is a batch."""
+        """Return the places of the rows, ordered so that each run of `batch_size` from the start is a batch."""
         lengths = np.array([len(ids) for ids in self.ids], dtype=np.int64)
         if seed is None:
             order = np.argsort(lengths, kind="stable")
@@ -185,13 +187,14 @@ def encode(
     pad_id: int | None = None,
     drop_cut: bool = False,
 ) -> EncodedRows:
-    """The rows of a task as token ids, cut to `max_length` tokens, special tokens included.
+    """Tokenize the rows of a task, cut to `max_length` tokens with the special ones included.
 
-    A label becomes its place in `labels`; of a pair the longer text is cut first. The tokenizer is not
-    changed: its own padding and truncation are put aside in a copy. `pad_id` is the tokenizer's unless given.
+    A label becomes its place in `labels`; of a pair the longer text is cut first.
+    The tokenizer is not changed: a copy is used without its own padding and truncation. `pad_id` is the tokenizer's
+    unless given.
     `drop_cut` leaves out the questions whose answer is cut off: there is nothing to learn from them.
-    Raises DataError for a label that is not among `labels`, for a row without tokens and where all rows are left
-    out, InputError for a maximum length that has no room for text and for a tokenizer without a pad token.
+    Raises DataError for a label that is not among `labels`, for a row without tokens, and if all rows are left out;
+    InputError for a maximum length without room for text, and for a tokenizer without a pad token.
     """
     read_target = target_reader(task, labels)
     cutting = _truncating(tokenizer, max_length, paired=any(row.pair is not None for row in rows))
@@ -228,7 +231,7 @@ def encode(
 
 
 def _truncating(tokenizer: Tokenizer, max_length: int, *, paired: bool) -> Any:
-    """A copy of the tokenizer that cuts to `max_length` and does not pad."""
+    """Return a copy of the tokenizer that cuts to `max_length` and does not pad."""
     special = tokenizer.num_special_tokens_to_add(paired)
     least = special + (2 if paired else 1)
     if max_length < least:
@@ -240,7 +243,7 @@ def _truncating(tokenizer: Tokenizer, max_length: int, *, paired: bool) -> Any:
 
 
 def pad_id_of(tokenizer: Tokenizer) -> int:
-    """The id that rows are padded with; raises InputError for a tokenizer that has none."""
+    """Return the id of the tokenizer's padding; raise InputError if it has none."""
     if tokenizer.padding is not None:
         return int(tokenizer.padding["pad_id"])
     for token in _PAD_TOKENS:

@@ -1,8 +1,8 @@
-"""Data files as records: the line on which each one begins, and its values by column.
+"""Data files as records: the first line of each record, and its values by column.
 
-1. TSV is UTF-8 with a header line and no quoting: a `"` is a plain character. CSV has a header line and
-   quotes as Python's `csv` reads them. JSONL is one object per line. Plain text has one text per line, and blank
-   lines are left out. Each may be xz-compressed.
+1. TSV is UTF-8 with a header line and no quoting: a `"` is a plain character. CSV has a header line and quotes as
+   Python's `csv` reads them. JSONL is one object per line. Plain text has one text per line, and blank lines are left
+   out. Each may be xz-compressed.
 2. Lines are counted from 1 and the header is line 1, as an editor shows them.
 """
 
@@ -18,22 +18,22 @@ from pathlib import Path
 from gearshift.errors import DataError
 
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".tsv.xz", ".csv.xz", ".jsonl.xz")
-"""What a data file may end in."""
+"""Suffixes of data files."""
 
 PLAIN_SUFFIXES = (".txt", ".txt.xz")
-"""What a file may also end in where nothing but a text is asked for."""
+"""Further suffixes for data of which only a text is needed."""
 
 Record = tuple[int, dict[str, object]]
-"""The line on which a record begins, and its values by column. Those of TSV and CSV are strings."""
+"""Line on which a record begins, and its values by column; for TSV and CSV the values are strings."""
 
 Required = Sequence[str | tuple[str, ...]]
-"""Columns that must be there; of a tuple one is enough."""
+"""Columns that must be present; of a tuple one is enough."""
 
 
 def read_records(path: Path, required: Required) -> Iterator[Record]:
-    """The records of a file, whose format its suffix says; each has the required columns, and may have more.
+    """Read the records of a file in the format of its suffix; each has the required columns, and may have more.
 
-    Raises DataError, one line that names the file and, where there is one, the line.
+    Raises DataError in one line that names the file and, if there is one, the line.
     """
     known = (*SUFFIXES, *(PLAIN_SUFFIXES if len(required) == 1 else ()))
     suffix = next((suffix for suffix in reversed(known) if path.name.endswith(suffix)), None)
@@ -43,14 +43,14 @@ def read_records(path: Path, required: Required) -> Iterator[Record]:
 
 
 def listed(names: Collection[str]) -> str:
-    """Names for a message, a set of them sorted, the first dozen of many."""
+    """Return names for a message: a set is sorted, and only the first dozen of many are shown."""
     ordered = sorted(names) if isinstance(names, set) else list(names)
     shown = ", ".join(ordered[:12]) or "nothing"
     return f"{shown} and {len(ordered) - 12} more" if len(ordered) > 12 else shown
 
 
 def require_columns(path: Path, line: int, found: Collection[str], required: Required) -> None:
-    """Raise DataError where a record lacks a column."""
+    """Raise DataError if a record lacks a column."""
     for names in required:
         allowed = (names,) if isinstance(names, str) else names
         if not any(name in found for name in allowed):
@@ -75,10 +75,10 @@ def _read_text(path: Path) -> str:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Line number and line. Not `splitlines`, which also cuts at U+2028 and others that texts contain."""
+    """Give line number and line. `splitlines` would also cut at U+2028 and others that texts contain."""
     lines = text.split("\n")
     if not lines[-1]:
-        lines.pop()  # the last line break ends the last line, it begins none
+        lines.pop()  # the last line break ends the last line and begins no other
     for number, line in enumerate(lines, start=1):
         yield number, line.removesuffix("\r")
 
@@ -92,7 +92,7 @@ def _read_csv(path: Path, text: str, required: Required) -> Iterator[Record]:
 
 
 def _csv_records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """The line on which each record begins, and its fields; a quoted field may hold line breaks."""
+    """Give the first line of each record, and its fields; a quoted field may hold line breaks."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     while True:
         line = reader.line_num + 1
@@ -117,7 +117,7 @@ def _with_header(path: Path, records: Iterator[tuple[int, list[str]]], required:
             raise DataError(f"{path}:{line}: empty row; expected {len(header)} fields; delete the line")
         if len(fields) != len(header):
             expected = f"expected {len(header)} fields ({listed(header)})"
-            raise DataError(f"{path}:{line}: {expected}, got {len(fields)}; mend the line")
+            raise DataError(f"{path}:{line}: {expected}, got {len(fields)}; correct the line")
         yield line, dict(zip(header, fields, strict=True))
 
 
@@ -139,7 +139,7 @@ def _read_jsonl(path: Path, text: str, required: Required) -> Iterator[Record]:
 
 
 def _read_plain(path: Path, text: str, required: Required) -> Iterator[Record]:
-    """Every line that is not blank is a text; it stands under the one column that is asked for."""
+    """Give every non-blank line as a text, under the one required column."""
     (column,) = required
     assert isinstance(column, str)
     for line, content in _lines(text):
@@ -152,7 +152,7 @@ _READERS: Mapping[str, _Reader] = {".tsv": _read_tsv, ".csv": _read_csv, ".jsonl
 
 
 def read_texts(path: Path) -> tuple[str, ...]:
-    """The texts of a plain file, one a line, empty lines left out; raises DataError that names the file."""
+    """Read a plain text file, one text a line, without empty lines; raise DataError that names the file."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

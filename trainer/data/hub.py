@@ -1,9 +1,9 @@
 """Data sets of the Hugging Face hub, through `datasets`; those of GLUE by name.
 
-1. `hub:OWNER/NAME`, `hub:OWNER/NAME/CONFIG` or, of GLUE, `glue/TASK`.
-2. Labels that the hub keeps as numbers with names get their names.
-3. The labels of GLUE's test rows are nobody's but the organisers'. Its validation rows are the test split here, and dev
-   rows are held out of train, so that no figure is of rows that a choice was made on.
+1. Names are `hub:OWNER/NAME`, `hub:OWNER/NAME/CONFIG` or, for GLUE, `glue/TASK`.
+2. Labels that the hub stores as numbers with names become their names.
+3. The labels of GLUE's test rows are known to its organisers alone. Its validation rows serve as the test split, and
+   dev rows are held out of train, so that no figure is measured on rows that a choice was made on.
 """
 
 from __future__ import annotations
@@ -30,23 +30,24 @@ GLUE_COLUMNS: Mapping[str, tuple[str, str | None]] = {
     "rte": ("sentence1", "sentence2"),
     "wnli": ("sentence1", "sentence2"),
 }
-"""Task of GLUE -> its columns of texts."""
+"""GLUE task -> its columns of texts."""
 
 GLUE_SPLITS = {"train": "train", "validation": "test", "validation_matched": "test"}
 SPLITS = {"train": "train", "validation": "dev", "valid": "dev", "dev": "dev", "test": "test"}
-"""Split there -> ours."""
+"""Name of a split on the hub -> our name."""
 
 Records = Iterator[tuple[int, dict[str, object]]]
-"""The number of each row, from 1, and its values by column."""
+"""Number of each row, from 1, and its values by column."""
 
 
 def is_hub_name(path: str) -> bool:
-    """Whether this names a data set of the hub, rather than a file or a folder here."""
+    """Return whether a path names a data set of the hub, instead of a local file or folder."""
     return path.startswith(HUB) or (path.startswith(GLUE) and not Path(path).exists())
 
 
 def glue_columns(path: str, task: str) -> tuple[str, str | None] | None:
-    """The columns of a task of GLUE, None for other data sets; raises DataError for a name or task that is not its."""
+    """Return the columns of a GLUE task, None for other data sets; raise DataError for an unknown or unsuitable
+    task."""
     if path.startswith(HUB) or not is_hub_name(path):
         return None
     name = path.removeprefix(GLUE)
@@ -59,20 +60,20 @@ def glue_columns(path: str, task: str) -> tuple[str, str | None] | None:
 
 
 def hub_records(path: str) -> dict[str, Callable[[], Records]]:
-    """Split of ours -> what gives its records; raises DataError in one line where the data set cannot be had."""
+    """Return split -> function that gives its records; raise DataError in one line if the data set cannot be loaded."""
     require("hub")
     import datasets
 
     glue = path.startswith(GLUE)
     parts = ["nyu-mll/glue", path.removeprefix(GLUE)] if glue else _name_and_config(path.removeprefix(HUB))
     level = huggingface_hub.logging.get_verbosity()
-    huggingface_hub.logging.set_verbosity_error()  # it says at length that it tries again
+    huggingface_hub.logging.set_verbosity_error()  # else it reports each retry at length
     try:
         found = datasets.load_dataset(*parts)
-    except Exception as error:  # from a name that is not there to a machine that is offline
+    except Exception as error:  # of any kind, from an unknown name to a machine that is offline
         said = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise DataError(
-            f"{path}: not to be had from the hub ({said}); download it elsewhere and pass its folder"
+            f"{path}: could not be loaded from the hub ({said}); download it elsewhere and pass its folder"
         ) from error
     finally:
         huggingface_hub.logging.set_verbosity(level)
@@ -87,7 +88,7 @@ def hub_records(path: str) -> dict[str, Callable[[], Records]]:
 
 
 def _name_and_config(name: str) -> list[str]:
-    """`owner/name` or `owner/name/config` as `datasets` takes them; a directory here stays one."""
+    """Split `owner/name` or `owner/name/config` as `datasets` expects; a local directory stays one name."""
     parts = name.split("/")
     return ["/".join(parts[:2]), parts[2]] if len(parts) == 3 and parts[0] else [name]
 
@@ -99,7 +100,7 @@ def _records(rows: Any) -> Records:
 
 
 def _names_of(kind: Any) -> Callable[[Any], object] | None:
-    """What gives the name of a label, or of each of a list of them; None for a column that holds no labels."""
+    """Return a function that names a label, or each label of a list; None for a column without labels."""
     if hasattr(kind, "int2str"):
         return lambda value: kind.int2str(value) if value is not None and value >= 0 else None
     inner: Any = getattr(kind, "feature", None)

@@ -1,4 +1,4 @@
-"""What a row of data is for each task, and how it is read from a record."""
+"""Rows of data for each task, and how they are read from a record."""
 
 from __future__ import annotations
 
@@ -12,63 +12,63 @@ from gearshift.trainer.data.formats import listed
 Values = Mapping[str, object]
 
 QUESTIONS = "qas"
-"""Column of SQuAD's records of one context with several questions."""
+"""Column of SQuAD's records, each of one context with several questions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """The words of a text, which single blanks divide, each with its tag."""
+    """Words of a text, separated by single blanks, each with its tag."""
 
     starts: tuple[int, ...]
-    """Place in the text, in characters, where each word begins."""
+    """Place in the text, in characters, of the start of each word."""
     tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
-    """The labels that fit a text: any number of them, or none."""
+    """Labels that apply to a text: any number of them, or none."""
 
     labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One right answer: a part of the second text."""
+    """A right answer: a part of the second text."""
 
     start: int
     text: str
 
 
 Label = str | float | LabelSet | Tags | tuple[Span, ...] | None
-"""Of classification, regression, multi-label classification, token classification, question answering (any of them is
-right), embedding."""
+"""Label of a row for classification, regression, multi-label classification, token classification, question answering
+(any span is right), embedding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One text, or pair of texts, with what is to be learnt of it."""
+    """A text, or pair of texts, with its label."""
 
     text: str
-    """For question answering the question."""
+    """The text; for question answering the question."""
     pair: str | None
-    """The second text of a pair, for question answering the context; None where the data set has single texts."""
+    """The second text of a pair, for question answering the context; None if the data set has single texts."""
     label: Label
     group: str | None = None
-    """Rows of one group are held out together; None: those of equal texts are."""
+    """Group whose rows are held out together; None: rows of equal texts are held out together."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns of a file are read."""
+    """Columns of a file that are read."""
 
     text: str
     pair: str | None
     pair_needed: bool
     label: tuple[str, ...]
-    """The first of these that a file has; none for tasks without labels."""
+    """Columns for the label, of which the first that a file has is read; empty for tasks without labels."""
 
     def required(self, task: str) -> tuple[str | tuple[str, ...], ...]:
-        """What every record must have; one of a tuple is enough."""
+        """Return the columns that every record must have; of a tuple one is enough."""
         pair = (self.pair,) if self.pair_needed and self.pair is not None else ()
         if task == "question-answering":
             return (*pair, (self.text, QUESTIONS))
@@ -84,11 +84,11 @@ DEFAULTS = {
     "question-answering": Columns("question", "context", True, ("answers",)),
     "embedding": Columns("sentence", None, False, ()),
 }
-"""Task -> the columns that are read unless others are named."""
+"""Task -> columns that are read unless others are named."""
 
 
 def choose_columns(task: str, text: str, pair: str | None, label: str) -> Columns:
-    """The columns of a task; "" stands for its default, and a pair of None for single texts. Raises InputError."""
+    """Return the columns of a task; "" stands for its default, a pair of None for single texts. Raises InputError."""
     if task not in DEFAULTS:
         raise InputError(f"task: expected one of {', '.join(DEFAULTS)}, got {task!r}")
     own = DEFAULTS[task]
@@ -100,7 +100,7 @@ def choose_columns(task: str, text: str, pair: str | None, label: str) -> Column
 
 
 def read_rows(task: str, where: str, values: Values, columns: Columns) -> Iterator[Row]:
-    """The rows of one record, of which only question answering has more than one; raises DataError."""
+    """Read the rows of a record: one, or for question answering any number; raises DataError."""
     if task == "token-classification":
         yield _tagged(where, values, columns)
     elif task == "question-answering":
@@ -151,7 +151,7 @@ def _questions(where: str, values: Values, columns: Columns) -> Iterator[Row]:
 
 
 def _answers(where: str, column: str, value: object, context: str) -> tuple[Span, ...]:
-    """From `[{text, answer_start}, ...]` as in SQuAD, or `{text: [...], answer_start: [...]}` as in `datasets`."""
+    """Read `[{text, answer_start}, ...]` as in SQuAD, or `{text: [...], answer_start: [...]}` as in `datasets`."""
     if isinstance(value, Mapping):
         texts, starts = value.get("text"), value.get("answer_start")
         if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
@@ -168,7 +168,9 @@ def _span(where: str, column: str, value: object, context: str) -> Span:
     text, start = _text(where, "text", value.get("text")), value["answer_start"]
     if start < 0 or context[start : start + len(text)] != text:
         found = context[max(start, 0) : max(start, 0) + len(text)]
-        raise DataError(f"{where}: answer {text!r} is not at {start} of its context, {found!r} is; mend answer_start")
+        raise DataError(
+            f"{where}: answer {text!r} is not at {start} of its context, {found!r} is; correct answer_start"
+        )
     return Span(start + len(text) - len(text.lstrip()), text.strip())
 
 
@@ -187,7 +189,7 @@ def _text(where: str, column: str, value: object) -> str:
         raise DataError(f"{where}: empty text in {column!r}; fill it in or delete the row")
     if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
         # JSON can spell half of a surrogate pair; the tokenizer cannot take it.
-        raise DataError(f"{where}: half a surrogate pair in {column!r}; mend the escape")
+        raise DataError(f"{where}: half a surrogate pair in {column!r}; correct the escape")
     return value
 
 
@@ -203,7 +205,7 @@ def _label(where: str, column: str, value: object) -> str:
 
 
 def _several(where: str, column: str, value: object) -> LabelSet:
-    """From a list, or from a text in which `|` divides them, as TSV and CSV have it."""
+    """Read labels from a list, or from a text that separates them by `|`, as in TSV and CSV."""
     if isinstance(value, str):
         value = [part for part in value.split("|") if part.strip()]
     if not isinstance(value, list):
@@ -223,7 +225,7 @@ def _number(where: str, column: str, value: object) -> float:
         number = math.nan
     if not math.isfinite(number):
         shown = repr(value[:40] if isinstance(value, str) else value)
-        raise DataError(f"{where}: expected a number in {column!r}, got {shown}; mend it or delete the row")
+        raise DataError(f"{where}: expected a number in {column!r}, got {shown}; correct it or delete the row")
     return number
 
 

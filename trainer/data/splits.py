@@ -1,9 +1,9 @@
 """A task's data: a folder or a file of TSV, CSV, JSONL or plain text (see `formats`), or a data set of the hub (`hub`).
 
-1. A folder holds `train`, and may hold `dev` (or `valid`, `validation`, `trial`) and `test`, each with one
-   of the suffixes. The stem must match exactly: `train.fine.tsv` is another data set and is left alone.
-2. A missing dev split is held out of train; a missing test split is the dev split again, and a note says so.
-   A single file is split into train, dev and test.
+1. A folder holds `train`, and may hold `dev` (or `valid`, `validation`, `trial`) and `test`, each with one of the
+   suffixes. The stem must match exactly: `train.fine.tsv` is another data set and is ignored.
+2. A missing dev split is held out of train; a missing test split is the dev split again, and a note says so. A single
+   file is split into train, dev and test.
 """
 
 from __future__ import annotations
@@ -26,39 +26,40 @@ from gearshift.trainer.data.rows import Columns, LabelSet, Row, Tags, choose_col
 _log = logging.getLogger(__name__)
 
 STEMS = {"train": ("train",), "dev": ("dev", "valid", "validation", "trial"), "test": ("test",)}
-"""Split -> the names its file may have in a folder."""
+"""Split -> possible names of its file in a folder."""
 
 HELD_OUT_SHARE = 0.1
-"""The share of the distinct texts of each label, or of the groups, that a split takes which no file brings."""
+"""Share of the distinct texts of each label, or of the groups, that is held out for a split without a file."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The place that a data set was read from, and in which columns: enough to read it again."""
+    """Place and columns that a data set was read from: enough to read it again."""
 
     place: str
     """Absolute path, or name on the hub."""
     columns: Mapping[str, str | None] = field(default_factory=dict)
-    """Columns that were named, by the names of `read_data`'s arguments."""
+    """Columns that the caller named, by argument of `read_data`."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """The rows of the splits `train`, `dev` and `test`, and the labels to tell apart."""
+    """Rows of the splits `train`, `dev` and `test`, and the labels of the task."""
 
     labels: tuple[str, ...]
-    """Labels of the training rows, sorted as strings; a class is its label's place here. Empty for tasks without."""
+    """Labels of the training rows, sorted as strings; a label's place here is its class. Empty for tasks without
+    labels."""
     splits: Mapping[str, tuple[Row, ...]]
     notes: tuple[str, ...] = ()
     """Choices that the files do not show: a split held out, or used twice."""
     task: str = "classification"
     """Name of one of `tasks.TASKS`."""
     origin: Origin | None = field(default=None, compare=False)
-    """None of rows that were not read by `read_data`."""
+    """Origin of the rows; None if they were not read by `read_data`."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The origin as a run keeps it, for what reads the data again."""
+        """Origin in the form that a run stores, for reading the data again."""
         if self.origin is None:
             return {"data": None, "columns": {}}
         return {"data": self.origin.place, "columns": dict(self.origin.columns)}
@@ -77,11 +78,11 @@ def read_data(
     pair_column: str | None = "",
     label_column: str = "",
 ) -> DataSet:
-    """The data set of a task in a folder or a single file; the module's docstring has the rules.
+    """Read the data set of a task from a folder, a single file or the hub; the module's docstring has the rules.
 
-    "" stands for the column that `rows.DEFAULTS` names; `pair_column=None` reads single texts even where a second
-    column is there. Labels lose the blanks around them and stay strings ("0", "1"). The same files always give the
-    same splits. Raises DataError, one line that names the file and, where there is one, the line.
+    "" stands for the column in `rows.DEFAULTS`; `pair_column=None` reads single texts even if there is a second column.
+    Labels lose the blanks around them and stay strings ("0", "1"). The same files always give the same splits.
+    Raises DataError in one line that names the file and, if there is one, the line.
     """
     named = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
     origin = Origin(kept_place(Path(path)), {name: column for name, column in named.items() if column != ""})
@@ -107,7 +108,7 @@ def read_data(
 
 
 def _suffixes(task: str) -> tuple[str, ...]:
-    """Plain text has no labels."""
+    """Return the suffixes of a task's files; plain text only for a task without labels."""
     return SUFFIXES if task != "embedding" else (*SUFFIXES, *PLAIN_SUFFIXES)
 
 
@@ -117,16 +118,16 @@ def _expected(task: str) -> str:
 
 @dataclass(frozen=True)
 class _Table:
-    """The rows of one file."""
+    """Rows of one file."""
 
     path: Path
     task: str
     rows: tuple[Row, ...]
     lines: tuple[int, ...]
-    """The line on which each row begins."""
+    """Line on which each row begins."""
 
     def labels(self) -> tuple[str, ...]:
-        """The sorted labels, of a task that has them; raises DataError where all rows have the same."""
+        """Return the sorted labels, if the task has any; raise DataError if all rows have the same."""
         found = {label for row in self.rows for label in _labels_of(row)}
         numbers = {row.label for row in self.rows if isinstance(row.label, float)}
         several = isinstance(self.rows[0].label, LabelSet)
@@ -180,7 +181,7 @@ def _with_columns(where: Path, records: Iterator[Record], columns: Columns, task
 
 
 def _join(folder: Path, tables: Mapping[str, _Table], task: str) -> DataSet:
-    """The splits, with what is missing held out of train or used twice."""
+    """Return the splits; a missing one is held out of train or used twice."""
     train = tables["train"]
     labels = train.labels()
     for table in tables.values():
@@ -198,7 +199,7 @@ def _join(folder: Path, tables: Mapping[str, _Table], task: str) -> DataSet:
 
 
 def _split_path(folder: Path, split: str, suffixes: Sequence[str]) -> Path | None:
-    """The one file of a split, or None; raises DataError where there are two."""
+    """Return the file of a split; None if there is none. Raises DataError if there are two."""
     names = [stem + suffix for stem in STEMS[split] for suffix in suffixes]
     found = [folder / name for name in names if (folder / name).is_file()]
     if len(found) > 1:
@@ -228,10 +229,10 @@ def _split_file(table: _Table) -> DataSet:
 
 
 def _hold_out(table: _Table, rows: Sequence[Row], share: float) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """(kept, held out): `share` of the distinct texts of each label, and at least one of each that has two.
+    """Return (kept, held out): `share` of the distinct texts of each label, at least one of each label that has two.
 
-    Equal texts, and rows of one group, go to one side together, or dev would hold rows that training saw. The order
-    in which they are taken is that of their hashes: it depends on neither the order of the rows nor the Python version.
+    Equal texts, and rows of one group, go to the same side, or dev would hold rows that training saw.
+    Texts are taken in the order of their hashes, which depends on neither the order of the rows nor the Python version.
     """
     label_of: dict[_Key, str] = {}
     for row in rows:
@@ -253,7 +254,7 @@ def _hold_out(table: _Table, rows: Sequence[Row], share: float) -> tuple[tuple[R
 
 
 _Key = str | tuple[str, str | None]
-"""The key that rows share which belong on one side of a split."""
+"""Key shared by rows that belong on the same side of a split."""
 
 
 def _key(row: Row) -> _Key:
@@ -279,7 +280,7 @@ def _table(path: Path, records: Iterator[Record], task: str, columns: Columns) -
         for row in read_rows(task, f"{path}:{line}", values, columns):
             if rows and (row.pair is None) != (rows[0].pair is None):
                 raise DataError(f"{path}:{line}: some rows have {columns.pair!r} and some do not; expected all or none")
-            if row.group is not None:  # a context that two articles have must not lie on both sides of a split
+            if row.group is not None:  # a context shared by two articles must not lie on both sides of a split
                 row = dataclasses.replace(row, group=group_of.setdefault(row.pair, row.group))
             rows.append(row)
             lines.append(line)
@@ -289,5 +290,5 @@ def _table(path: Path, records: Iterator[Record], task: str, columns: Columns) -
 
 
 def data_hash(data: DataSet) -> str:
-    """Names the rows of a data set."""
+    """Return a hash that identifies the rows of a data set."""
     return hashlib.sha256(repr(sorted(data.splits.items())).encode()).hexdigest()

@@ -1,9 +1,9 @@
-"""What a model is to give for a row, as numbers beside its tokens.
+"""Training target of a row, as numbers beside its tokens.
 
-Token classification: the label of a word is to be given at its first token, the others count for nothing. The text
-is the words with single blanks between them, so its tokens are those that the engine gets for that text. The engine
-answers for words as its tokenizer cuts them: where a word of the data is more than one of those (`U.S.`), the first
-has its label, and the labels of the others were not learnt.
+Token classification: the target of a word is at its first token, the other tokens do not count.
+The text is the words joined by single blanks, so its tokens are those of the engine for that text. The engine answers
+for words as its tokenizer cuts them: a word of the data that is cut into several (`U.S.`) has its label at the first of
+these, and the labels of the others were not learnt.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from gearshift.errors import DataError
 from gearshift.trainer.data.rows import LabelSet, Row, Span, Tags
 
 IGNORED = -100
-"""The place of a label where there is none: what torch's cross entropy leaves out."""
+"""Class of a token without a target, which torch's cross entropy leaves out."""
 
 _NO_PLACES = np.zeros(0, dtype=np.int32)
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What one row teaches."""
+    """Training target of one row."""
 
     values: NDArray[Any]
-    """() the place of the label, or a number; (labels,) 1 for each that fits, of several; (tokens,) the places of
-    labels; (2,) the tokens that an answer begins and ends with; (0,) of an embedding."""
+    """The target: () the class, or a number; (labels,) 1 for each label that applies, for multi-label classification;
+    (tokens,) classes; (2,) the first and last token of an answer; (0,) for an embedding."""
     places: NDArray[np.int32]
-    """Token classification: (words,) the first token of each word, -1 for one that is cut off. Question answering:
-    (tokens, 2) where each token of the second text begins and ends there, -1 for other tokens. Else (0,)."""
+    """Token classification: the first token of each word, (words,), -1 for a word that is cut off. Question answering:
+    begin and end in the second text of each of its tokens, (tokens, 2), -1 for other tokens. Else (0,)."""
     cut: bool = False
     """Whether the answer to a question is cut off."""
 
@@ -43,7 +43,7 @@ TargetReader = Callable[[str, Row, Encoding], Target]
 
 
 def target_reader(task: str, labels: Sequence[str]) -> TargetReader:
-    """What gives the target of a row of a task from its name in a message, the row, and its tokens."""
+    """Return a function that gives the target of a row from its name in a message, the row, and its tokens."""
     classes = {label: place for place, label in enumerate(labels)}
 
     def place_of(where: str, label: object) -> int:
@@ -82,7 +82,7 @@ def target_reader(task: str, labels: Sequence[str]) -> TargetReader:
 
 
 def word_places(tags: Tags, text: str, encoding: Encoding) -> NDArray[np.int32]:
-    """(words,) the first token of each word, -1 for one that is cut off or that the tokenizer leaves nothing of."""
+    """Return the first token of each word, (words,), or -1 if the word is cut off or the tokenizer drops it."""
     ends = [*(start - 1 for start in tags.starts[1:]), len(text)]
     places = np.full(len(ends), -1, dtype=np.int32)
     for number, (start, end) in enumerate(zip(tags.starts, ends, strict=True)):
@@ -93,7 +93,7 @@ def word_places(tags: Tags, text: str, encoding: Encoding) -> NDArray[np.int32]:
 
 
 def _answer(row: Row, encoding: Encoding) -> Target:
-    """The first of the right answers that is there whole."""
+    """Return as the target the first right answer that is complete in the tokens."""
     assert isinstance(row.label, tuple)
     second = np.array([sequence == 1 for sequence in encoding.sequence_ids], dtype=bool)
     places = np.where(second[:, None], np.array(encoding.offsets, dtype=np.int32), -1).astype(np.int32)
@@ -105,8 +105,8 @@ def _answer(row: Row, encoding: Encoding) -> Target:
 
 
 def span_tokens(span: Span, places: NDArray[np.int32], *, truncated: bool) -> tuple[int, int] | None:
-    """The tokens that an answer begins and ends with, of those at `places` as `Target` has them; None where it is
-    cut off, or the tokenizer leaves nothing of it."""
+    """Return the first and last token of an answer, with `places` as in `Target`; None if the answer is cut off, or the
+    tokenizer drops it."""
     end = span.start + len(span.text)
     if truncated and end > places[:, 1].max():
         return None
@@ -115,6 +115,7 @@ def span_tokens(span: Span, places: NDArray[np.int32], *, truncated: bool) -> tu
 
 
 def _first_token(encoding: Encoding, start: int, end: int) -> int | None:
-    """The token of the first of these characters that has one: a tokenizer drops some, such as control characters."""
+    """Return the token of the first of these characters that has one: a tokenizer drops some, such as control
+    characters."""
     tokens = (encoding.char_to_token(place, 0) for place in range(start, end))
     return next((token for token in tokens if token is not None), None)

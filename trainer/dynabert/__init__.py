@@ -1,1 +1,1 @@
-"""DynaBERT's stages on a model and its data, and the supernet that they make."""
+"""DynaBERT: its stages on a model and its data, and the supernet that they make."""

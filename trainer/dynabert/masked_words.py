@@ -1,4 +1,4 @@
-"""What a masked language model would put in the place of a word (TinyBERT, algorithm 1)."""
+"""Replacement words predicted by a masked language model (TinyBERT, algorithm 1)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from gearshift.trainer.data.augment import CANDIDATES, Candidates, is_word
 from gearshift.trainer.model.huggingface import quiet
 
 _AT_ONCE = 64
-"""Masked copies of a text that are computed together."""
+"""Number of masked copies of a text that are computed together."""
 
 
 def masked_words(path: Path, *, device: torch.device | str = "cpu") -> Candidates:
-    """The likeliest words by the masked language model in a directory; none for words of several tokens.
+    """Return a function that gives the likeliest words by the masked language model in a directory; none for words of
+    several tokens.
 
-    Raises ModelError where there is no such model, or one without weights for the words: transformers would draw them.
+    Raises ModelError if there is no such model, or some of its weights are missing: transformers would draw them at
+    random.
     """
     try:
         with quiet():
@@ -52,7 +54,7 @@ def masked_words(path: Path, *, device: torch.device | str = "cpu") -> Candidate
 
 @torch.no_grad()
 def _candidates(model: Any, tokenizer: Any, text: str) -> dict[int, Sequence[str]]:
-    """Place in the text -> likely words, for every word there that is one token."""
+    """Return place in the text -> likely words, for every word of the text that is one token."""
     longest = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 512) - 2)
     encoded = tokenizer(text, return_offsets_mapping=True, truncation=True, max_length=longest)
     spans: dict[int, list[int]] = {}

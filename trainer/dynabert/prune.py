@@ -1,6 +1,6 @@
-"""Pruning after training: weights of a finished supernet become zeros, and the rest learns from what it was.
+"""Pruning after training: weights of a finished supernet become zeros, and the rest learns from the unpruned net.
 
-The teacher is the full net as it stands in the run directory. It costs a part of the last stage of a training again.
+The teacher is the full net in the run directory. Pruning costs a part of the last stage of a training again.
 (Gordon et al., section 5, also prune after fine-tuning, and recover on labels.)
 """
 
@@ -32,9 +32,9 @@ STAGE = "prune"
 def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out: Path) -> Run:
     """Prune the supernet of a run, all subnets at once, and write the run directory `out`.
 
-    A sparsity of 0 only trains on: what pruned ones are to be compared with. Interrupted, it goes on from the last
-    saved state when called again with the same arguments. Raises InputError where such a state was made with others,
-    StorageError where `out` cannot be written.
+    A sparsity of 0 only trains on, as a baseline for pruned nets. An interrupted call, repeated with the same
+    arguments, continues from the last saved state.
+    Raises InputError if that state was made with other arguments, StorageError if `out` cannot be written.
     """
     require_replaceable(out, marker=SUPERNET, source=run.path)
     checkpoint = run.checkpoint
@@ -42,7 +42,7 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
     settings = recovery.settings(int(run.facts["max_length"]))
     accelerator = make_accelerator(settings.mixed_precision)
     train, test = (encode_split(checkpoint, settings, data.splits[split], split) for split in ("train", "test"))
-    test = with_reference(model, test)  # the full net before anything was pruned
+    test = with_reference(model, test)  # by the full net before pruning
     states = out.resolve().with_name(f"{out.resolve().name}.partial")
     with accelerator.main_process_first():
         identity = {**_identity(run, data, pruning, recovery), **conditions(accelerator)}
@@ -71,7 +71,7 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
 
 
 def _identity(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery) -> dict[str, Any]:
-    """What must be the same for an interrupted pruning to go on."""
+    """Return the values that must stay the same for an interrupted pruning to continue."""
     return {
         "pruning": dataclasses.asdict(pruning),
         "recovery": fixed_settings(recovery.to_dict()),

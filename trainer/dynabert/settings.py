@@ -13,18 +13,18 @@ from gearshift.trainer.learning.sampling import SCHEMES, check_sampling
 from gearshift.trainer.learning.settings import LoopSettings, Pruning, TrainingSettings
 
 _LEAST = {"max_length": 1, "batch_size": 1, "importance_rows": 1}
-"""Whole numbers that 0 makes no sense for."""
+"""Least value of whole numbers for which 0 makes no sense."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(LoopSettings):
-    """Settings of the stages; the defaults fit a few thousand short rows on two CPU cores."""
+    """Settings of the stages; the defaults suit a few thousand short rows on two CPU cores."""
 
     widths: tuple[float, ...] = setting(WIDTHS, "width multipliers: shares of the heads and neurons", unit="M,M")
     depths: tuple[float, ...] = setting(DEPTHS, "depth multipliers: shares of the layers", unit="M,M")
     max_length: int = setting(64, "tokens of a text, special ones included; longer texts are cut", unit="TOKENS")
     batch_size: int = same_as(LoopSettings, "batch_size", text="rows of a training step, of each process")
-    micro_batch: int = setting(0, "rows computed at once, where memory is short; 0: all of a step", unit="ROWS")
+    micro_batch: int = setting(0, "rows computed at once, if memory is short; 0: all of a step", unit="ROWS")
     teacher_epochs: float = setting(
         3,
         "epochs of the teacher stage: the full encoder learns the task; 0 keeps the classifier of the checkpoint; "
@@ -52,7 +52,7 @@ class Settings(LoopSettings):
         "3)",
         unit="EPOCHS",
     )
-    # DynaBERT's 2e-5 suits BERT-base; the small MiniLM wants more.
+    # DynaBERT's 2e-5 suits BERT-base; the small MiniLM needs more.
     teacher_lr: float = setting(1e-4, "peak learning rate of the teacher stage")
     head_lr_factor: float = setting(
         20, "learning rate of the task head, which is new, / that of the encoder, in the teacher stage"
@@ -61,12 +61,12 @@ class Settings(LoopSettings):
     depth_lr: float = setting(1e-4, "peak learning rate of both stages with depths")
     final_lr: float = setting(2e-5, "peak learning rate of the last stage")
     logit_weight: float = setting(1.0, "weight of the loss on the teacher's answers")
-    width_hidden_weight: float = setting(0.1, "weight of the loss on hidden states beside it, in the width stage")
-    depth_hidden_weight: float = setting(1.0, "weight of the loss on hidden states beside it, in the depth stage")
+    width_hidden_weight: float = setting(0.1, "weight of the loss on hidden states, in the width stage")
+    depth_hidden_weight: float = setting(1.0, "weight of the loss on hidden states, in the depth stage")
     in_place: bool = setting(
         False,
-        "in-place distillation: subnets learn from the full net as it is at that step, and it alone from the teacher; "
-        "one pass more a step",
+        "in-place distillation: subnets learn from the full net at that step, and only the full net from the teacher; "
+        "one more pass a step",
     )
     # The full net takes one pass of the teacher for all widths of a step.
     same_width_teacher: bool = setting(
@@ -87,12 +87,12 @@ class Settings(LoopSettings):
     )
     random_subnets: int = setting(1, "random subnets of a step, for sandwich and random", unit="SUBNETS")
     mixed_widths: bool = setting(
-        False, "every layer of a random subnet has a width of its own, which `gearshift search` profits from"
+        False, "give every layer of a random subnet a width of its own, which helps `gearshift search`"
     )
     importance_rows: int = setting(1024, "training rows on which heads and neurons are ranked", unit="ROWS")
     augment: int = setting(
         0,
-        "changed copies of each training row that distillation has beside it; its epochs are over all of them "
+        "changed copies of each training row, added for distillation; its epochs are over all of them "
         "(DynaBERT: 10 to 30)",
         unit="COPIES",
     )
@@ -110,16 +110,16 @@ class Settings(LoopSettings):
     patience: int = setting(0, "evaluations without gain after which a stage ends early; 0: never", unit="TIMES")
     mixed_precision: str = setting(
         "",
-        "no, bf16, fp16, or auto: bf16 where the device computes in it",
+        "no, bf16, fp16, or auto: bf16 if the device computes in it",
         unit="NAME",
-        unset="as `accelerate launch` was told",
+        unset="as set by `accelerate launch`",
     )
     tensorboard: bool = setting(False, "write losses and scores for TensorBoard into RUN.tensorboard")
     sparsity: float = same_as(
         Pruning, "sparsity", 0, "share of the weights that become zeros, for `export --compress`; .3 to .4 costs little"
     )
     prune_stage: str = setting(
-        "width", "stage in which they become zeros; they stay zeros in later ones", unit="NAME", choices=PRUNING
+        "width", "stage in which weights become zeros; they stay zeros in later ones", unit="NAME", choices=PRUNING
     )
     prune_scope: str = same_as(Pruning, "scope")
     prune_embeddings: bool = same_as(Pruning, "embeddings")
@@ -132,7 +132,7 @@ class Settings(LoopSettings):
             value, least = getattr(self, field.name), _LEAST.get(field.name, 0)
             if field.type == "int" and value < least:
                 raise InputError(f"settings: {field.name} must be at least {least}, got {value}")
-            own = field.name == "sparsity" or field.name.startswith("prune_")  # Pruning says what they must be
+            own = field.name == "sparsity" or field.name.startswith("prune_")  # checked by Pruning
             if field.type == "float" and not own and not (math.isfinite(value) and value >= 0):
                 raise InputError(f"settings: {field.name} must be 0 or more, got {value}")
         check_sampling(self.sampling, self.random_subnets)
@@ -149,7 +149,7 @@ class Settings(LoopSettings):
 
     @property
     def pruning(self) -> Pruning | None:
-        """Pruning that is asked for, if any; raises InputError for one that cannot be."""
+        """Pruning that the settings ask for, if any; raises InputError if it is impossible."""
         pruning = Pruning(self.sparsity, self.prune_scope, self.prune_embeddings, self.prune_ramp)
         return pruning if pruning.sparsity else None
 
@@ -159,7 +159,7 @@ class Recovery(TrainingSettings):
     """Settings of the training in which a finished supernet is pruned."""
 
     epochs: float = setting(
-        1, "epochs in which weights become zeros and every subnet learns from the full net as it was", unit="EPOCHS"
+        1, "epochs in which weights become zeros and every subnet learns from the unpruned full net", unit="EPOCHS"
     )
     lr: float = setting(1e-4, "peak learning rate")
     random_subnets: int = same_as(
@@ -173,7 +173,7 @@ class Recovery(TrainingSettings):
             raise InputError(f"prune: expected epochs above 0, in which weights become zeros, got {self.epochs:g}")
 
     def settings(self, max_length: int) -> Settings:
-        """Settings of the one stage; raises InputError for what it does not take."""
+        """Return the settings of the single stage; raise InputError for values that it does not accept."""
         return Settings(
             max_length=max_length,
             batch_size=self.batch_size,

@@ -1,5 +1,5 @@
-"""Settings as a TOML file: what `gearshift train --config` reads, and what every run keeps beside its weights; and what
-else a run says of how it was made.
+"""Settings as a TOML file, which `gearshift train --config` reads and every run stores beside its weights, and the
+versions of packages that a run states.
 
 teacher_epochs = 4
 widths = [1, 0.5]
@@ -34,7 +34,7 @@ _KINDS: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
 
 
 def read_settings(path: Path, given: Mapping[str, Any] | None = None) -> Settings:
-    """The settings of a file, with those `given` in place of its own; raises InputError, which names the file."""
+    """Read the settings of a file, with those `given` in place of its own; raise InputError, which names the file."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -48,13 +48,13 @@ def read_settings(path: Path, given: Mapping[str, Any] | None = None) -> Setting
 
 
 def settings_text(settings: Settings) -> str:
-    """A file that `read_settings` gives these settings for."""
+    """Return the content of a file that `read_settings` reads as these settings."""
     # Numbers, texts, true and false, and lists of them look the same in JSON and in TOML.
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.to_dict().items())
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that decide how a training comes out, by name."""
+    """Return the versions, by name, of the packages that affect the result of a training."""
     packages = {name: importlib.metadata.version(name) for name in _PACKAGES}
     return {"gearshift": __version__, "python": platform.python_version(), **packages}
 

@@ -1,4 +1,4 @@
-"""The stages of DynaBERT, each on the model as the one before left it."""
+"""The stages of DynaBERT, each on the model as the previous one left it."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Training:
     settings: Settings
     rows: EncodedRows
     states: Path
-    """Directory of the states that an interrupted run goes on from."""
+    """Directory of the states from which an interrupted run continues."""
     accelerator: Accelerator = field(default_factory=make_accelerator)
     dev: EncodedRows | None = None
-    """Rows on which the best weights of a stage are chosen, those of an embedding task with their reference. Without
-    them a stage ends with its last weights."""
+    """Rows on which the best weights of a stage are chosen, with their reference for an embedding task; None: a stage
+    ends with its last weights."""
     augmented: Callable[[], EncodedRows] | None = None
-    """Gives the training rows with their augmented copies; None: there are none."""
+    """Function that returns the training rows with their augmented copies; None if there are none."""
 
     @property
     def model(self) -> ElasticClassifier:
@@ -85,7 +85,7 @@ def distil_stage(
     hidden_weight: float,
     constraint: Constraint | None = None,
 ) -> None:
-    """Train subnets on the answers and hidden states of the full net as it was before the stage."""
+    """Train subnets on the answers and hidden states of the full net from before the stage."""
     if plan.epochs == 0 or _finished(training, plan.name):
         return
     settings, accelerator = training.settings, training.accelerator
@@ -109,7 +109,7 @@ def distil_stage(
                 hidden_weight=hidden_weight,
             )
 
-        # The largest comes last: it has a gradient for every weight, which is when processes exchange theirs.
+        # The largest comes last: only it has a gradient for every weight, and processes exchange theirs then.
         return [partial(loss_of, subnet) for subnet in reversed(sampler.draw(index))]
 
     rows = training.rows if training.augmented is None else training.augmented()
@@ -130,7 +130,7 @@ def final_stage(training: Training, subnets: Sequence[Subnet]) -> None:
 
 
 def _label_losses(training: Training, draw: Callable[[int], list[Subnet]]) -> Losses:
-    """The losses on labels of the subnets that are drawn for a step."""
+    """Return the losses on labels of the subnets drawn for a step."""
 
     def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
         def loss_of(subnet: Subnet) -> Tensor:
@@ -182,7 +182,8 @@ def _run(
 
 
 def pruner(training: Training, stage: str) -> Pruner | None:
-    """The pruner of a stage: zeros grow from the stage on that the settings name, and stay zeros in later ones."""
+    """Return the pruner of a stage: zeros grow from the stage named in the settings on, and stay zeros in later
+    ones."""
     pruning, first = training.settings.pruning, training.settings.prune_stage
     if pruning is None or comes_before(stage, first):
         return None
@@ -190,10 +191,10 @@ def pruner(training: Training, stage: str) -> Pruner | None:
 
 
 def _finished(training: Training, stage: str) -> bool:
-    """Take the weights that an interrupted run had at the end of a stage, if it came so far."""
+    """Load the weights that an interrupted run had at the end of a stage; return whether there are any."""
     path = _weights_after(training, stage)
     there = path.is_file()
-    training.accelerator.wait_for_everyone()  # all have looked before one of them writes it
+    training.accelerator.wait_for_everyone()  # all must have looked before one of them writes the file
     if there:
         load_weights(path, training.model)
     return there

@@ -1,4 +1,4 @@
-"""A model of many sizes for a training loop of one's own.
+"""A supernet for a training loop of one's own.
 
 supernet = Supernet.convert(model)                  # any supported transformers model, fine-tuned
 supernet.rank(batches)                              # important heads and neurons first; a few labelled batches
@@ -47,11 +47,11 @@ from gearshift.trainer.model.huggingface import (
 )
 
 Inputs = Batch | Mapping[str, Tensor]
-"""A batch of ours, or what a transformers model takes: `input_ids`, `attention_mask`, `labels` ..."""
+"""A batch of ours, or the inputs of a transformers model: `input_ids`, `attention_mask`, `labels` ..."""
 
 
 class Supernet(nn.Module):
-    """A model that runs any subnet of itself, and the teacher that they learn from: the model as it was converted,
+    """A model that runs any of its subnets, with the teacher that they learn from: the model as it was converted,
     unless another one is given."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Supernet(nn.Module):
         hidden_weight: float = 1.0,
         seed: int = 0,
     ) -> None:
-        """`config` is that of the transformers model; the rest is as in `Settings`."""
+        """Make a supernet; `config` is that of the transformers model, the rest is as in `Settings`."""
         super().__init__()
         self.model, self.config = model, config
         self._weights = {"logit_weight": logit_weight, "hidden_weight": hidden_weight}
@@ -111,13 +111,15 @@ class Supernet(nn.Module):
         hidden_weight: float = 1.0,
         seed: int = 0,
     ) -> Supernet:
-        """The elastic form of a transformers model, whose weights are copied.
+        """Return the elastic form of a transformers model, whose weights are copied.
 
-        `space`: subnets to train, or a space with options for every stage; DynaBERT's 12 unless given. `teacher`: a
-        fine-tuned model of the same architecture, task and sizes, where the model is not its own teacher.
-        `pooling`: how an embedding model makes one vector of its tokens', `mean` or `first`; unless given, as the
-        directory says that it was loaded from. The rest is as in `Settings`. Raises ModelError for a model that cannot
-        be made elastic, or a teacher that cannot teach it, InputError for an unknown pooling.
+        `space`: subnets to train, or a space with options for every stage; DynaBERT's 12 unless given.
+        `teacher`: a fine-tuned model of the same architecture, task and sizes, if the model is not its own teacher.
+        `pooling`: way to make one vector of an embedding model's tokens, `mean` or `first`; unless given, as stated in
+        the directory that the model was loaded from.
+        The rest is as in `Settings`.
+        Raises ModelError for a model that cannot be made elastic, or a teacher that cannot teach it, InputError for an
+        unknown pooling.
         """
         elastic = _elastic(model, pooling)
         own = None if teacher is None else _elastic(teacher, pooling).to(model.device)
@@ -144,20 +146,20 @@ class Supernet(nn.Module):
         return self.model.head.task
 
     def renew_teacher(self) -> None:
-        """From now on subnets learn from the model as it is now: for the beginning of another stage."""
+        """Let subnets learn from the model as it is now: for the beginning of another stage."""
         self._teacher = Teacher(self.model, same_width=self._same_width)
 
     def rank(self, batches: Iterable[Inputs]) -> None:
         """Put important heads and neurons first, by labelled batches of training rows; no output changes.
 
-        Raises InputError for a batch without labels, where the task has any.
+        Raises InputError for a batch without labels, if the task has any.
         """
         reorder(self.model, measure_importance(self.model, map(self._labelled, batches)))
         if self._teaches_itself:
             self.renew_teacher()
 
     def sample(self, stage: str = DEPTH.name, *, step: int | None = None) -> list[Subnet]:
-        """The subnets of the next training step, the largest last, or those of a step by number.
+        """Draw the subnets of the next training step, or of a step by number; the largest is last.
 
         `stage`: `width`, `depth-only` or `depth`, as in `order.DISTILLED`. A draw depends on the seed and the step
         alone.
@@ -169,29 +171,29 @@ class Supernet(nn.Module):
         return self._samplers[stage].draw(step)[::-1]
 
     def forward(self, inputs: Inputs, subnet: Subnet | None = None) -> Output:
-        """Logits and hidden states of a subnet, of the full net unless one is given."""
+        """Return logits and hidden states of a subnet, by default of the full net."""
         output: Output = self.model(self.as_batch(inputs), subnet or self.model.full)
         return output
 
     def teach(self, inputs: Inputs) -> Targets:
-        """The teacher's outputs for a batch; it runs when they are first used, once for all subnets."""
+        """Return the teacher's outputs for a batch; the teacher runs when they are first used, once for all subnets."""
         self._teacher.model.to(self.model.device)
         return self._teacher.teach(self.as_batch(inputs))
 
     def distill_loss(
         self, output: Output, targets: Targets, subnet: Subnet, *, hidden_weight: float | None = None
     ) -> Tensor:
-        """The loss of a subnet's answers and hidden states against the teacher's (`distillation.distill_loss`).
+        """Return the loss of a subnet's answers and hidden states against the teacher's (`distillation.distill_loss`).
 
-        `hidden_weight`: of the hidden states beside the answers, the supernet's own (1) unless given. DynaBERT has 0.1
-        while widths are trained, and 1 afterwards.
+        `hidden_weight`: weight of the hidden states beside the answers, the supernet's own (1) unless given. DynaBERT
+        uses 0.1 while widths are trained, and 1 afterwards.
         """
         weights = self._weights if hidden_weight is None else {**self._weights, "hidden_weight": hidden_weight}
         return distill_loss(output, targets.of(subnet), targets.batch, subnet, task=self.task, **weights)
 
     def as_batch(self, inputs: Inputs) -> Batch:
-        """A batch from what a transformers model takes; raises InputError for rows that are padded in front, or longer
-        than the model takes."""
+        """Return a batch from the inputs of a transformers model; raise InputError for rows that are padded on the
+        left, or longer than the model accepts."""
         ids = inputs.input_ids if isinstance(inputs, Batch) else inputs["input_ids"]
         tokens, positions = ids.shape[1], self.model.shape.positions
         if tokens > positions:
@@ -214,7 +216,7 @@ class Supernet(nn.Module):
         return batch
 
     def _labels(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The labels in the form of `Batch`; none (batch, 0) where there are none, which distillation needs not."""
+        """Return the labels in the form of `Batch`; without any, a tensor (batch, 0), since distillation needs none."""
         if self.task == "question-answering" and "start_positions" in inputs:
             return torch.stack([inputs["start_positions"], inputs["end_positions"]], dim=1)
         labels = inputs.get("labels")
@@ -225,10 +227,10 @@ class Supernet(nn.Module):
     def save(
         self, path: str | Path, tokenizer: Any, *, max_length: int, accuracies: Mapping[str, float] | None = None
     ) -> None:
-        """Write a run directory as `gearshift train` does, whole or not at all; raises StorageError.
+        """Write a run directory as `gearshift train` does, atomically; raises StorageError.
 
-        `tokenizer` is the transformers tokenizer of the model, `max_length` the most tokens of a text. `accuracies`:
-        name -> metric of a subnet, where it was measured.
+        `tokenizer`: transformers tokenizer of the model. `max_length`: greatest length of a text in tokens.
+        `accuracies`: name -> metric of a subnet, if measured.
         """
         with tempfile.TemporaryDirectory() as scratch, quiet():
             source = Path(scratch)
@@ -248,7 +250,7 @@ class Supernet(nn.Module):
             )
 
     def _widths(self) -> list[float]:
-        """The width multipliers of the layers that are trained; none where the sizes of some are of no multiplier."""
+        """Return the width multipliers of the trained layers; none if some sizes are of no multiplier."""
         shape = self.model.shape
         sizes = {size for layers in self._layers for size in layers if size != (0, 0)}
         widths = {size: size[0] / shape.heads for size in sizes}
@@ -258,7 +260,7 @@ class Supernet(nn.Module):
 
 
 def _elastic(model: Any, pooling: str) -> ElasticClassifier:
-    """The elastic form of a transformers model, on its device; raises ModelError, InputError."""
+    """Return the elastic form of a transformers model, on its device; raises ModelError, InputError."""
     config = copy.deepcopy(model.config)
     check_config(config, config.name_or_path or type(model).__name__)
     task = task_of(model)
@@ -273,18 +275,18 @@ def _elastic(model: Any, pooling: str) -> ElasticClassifier:
 
 
 def _pooling(path: str, given: str) -> str:
-    """The pooling of an embedding model: the given one, or that written beside it."""
+    """Return the pooling of an embedding model: the given one, or the one in the directory of the model."""
     if given and given not in POOLING_MODES:
         raise InputError(f"pooling: expected one of {', '.join(POOLING_MODES)}, got {given!r}")
     if not given and not (path and (Path(path) / POOLING).is_file()):
         raise ModelError(
-            f"{path or 'model'}: has no {POOLING}, which says how it pools; pass pooling='mean' or pooling='first'"
+            f"{path or 'model'}: has no {POOLING}, which states its pooling; pass pooling='mean' or pooling='first'"
         )
     return given or read_pooling(Path(path))
 
 
 def _check_teacher(teacher: ElasticClassifier, model: ElasticClassifier, its: Any, own: Any) -> None:
-    """Raise ModelError where hidden states or answers of the two cannot be compared one by one."""
+    """Raise ModelError if hidden states or answers of the two models cannot be compared one by one."""
     for what, found, expected in (
         ("architecture", its.model_type, own.model_type),
         ("task", teacher.head.task, model.head.task),
@@ -302,6 +304,6 @@ def _check_teacher(teacher: ElasticClassifier, model: ElasticClassifier, its: An
 
 
 def _by_stage(subnets: list[Subnet], full: Subnet) -> dict[str, list[Subnet]]:
-    """Stage of progressive shrinking -> its subnets."""
+    """Return stage of progressive shrinking -> its subnets."""
     stages = {stage.name: [subnet for subnet in subnets if stage.trains(subnet, full)] for stage in DISTILLED}
     return {name: chosen for name, chosen in stages.items() if chosen}

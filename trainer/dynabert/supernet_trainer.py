@@ -1,4 +1,4 @@
-"""`transformers.Trainer` for a supernet: what people have around their training stays as it is.
+"""`transformers.Trainer` for a supernet, so that existing code around a training can stay as it is.
 
     trainer = SupernetTrainer(Supernet.convert(model), arguments, train_dataset=..., eval_dataset=..., ...)
     trainer.train()
@@ -6,7 +6,7 @@
     trainer.predict(rows)                       # answers of the full net
     trainer.supernet.save("runs/mine", tokenizer, max_length=64)
 
-Its checkpoints hold the supernet's weights, and `train(resume_from_checkpoint=True)` goes on from them.
+Its checkpoints hold the supernet's weights, and `train(resume_from_checkpoint=True)` continues from them.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from gearshift.trainer.learning.objectives import OBJECTIVES
 
 
 def label_names(task: str) -> list[str]:
-    """What the labels of a task are called in a batch; transformers reads it off a class name that is not ours."""
+    """Return the names of a task's labels in a batch; transformers infers them from a class name, which ours does not
+    match."""
     return ["start_positions", "end_positions"] if task == "question-answering" else ["labels"]
 
 
 class OneSubnet(nn.Module):
-    """A subnet as transformers would have it: named tensors in, `loss` (where there are labels) and `logits` out;
-    of question answering `start_logits` and `end_logits`."""
+    """A subnet with the interface of a transformers model: named tensors in; `loss`, if there are labels, and `logits`
+    out; for question answering `start_logits` and `end_logits`."""
 
     def __init__(self, supernet: Supernet, subnet: Subnet) -> None:
         super().__init__()
@@ -63,22 +64,23 @@ class OneSubnet(nn.Module):
 
 
 class SupernetTrainer(transformers.Trainer):  # type: ignore[misc]
-    """Distils the subnets of a supernet: each step trains those that it draws, after one pass of the teacher."""
+    """Trainer that distils the subnets of a supernet: each step trains those that it draws, after one pass of the
+    teacher."""
 
     def __init__(self, supernet: Supernet, args: Any = None, *, stage: str = DEPTH.name, **others: Any) -> None:
-        """`stage`: what is drawn from (`Supernet.sample`); the rest is `Trainer`'s."""
+        """Make a trainer; `stage` selects the subnets to draw from (`Supernet.sample`), the rest is `Trainer`'s."""
         super().__init__(supernet, args, **others)
         self.label_names = label_names(supernet.task)
         self.stage = stage
 
     @property
     def supernet(self) -> Supernet:
-        """The model that is trained."""
+        """The supernet that is trained."""
         model: Supernet = self.accelerator.unwrap_model(self.model)
         return model
 
     def training_step(self, model: nn.Module, inputs: Mapping[str, Any], num_items_in_batch: Any = None) -> Tensor:
-        """Add up the gradients of the subnets of a step; gives their losses' sum."""
+        """Add up the gradients of the subnets of a step; return the sum of their losses."""
         model.train()
         supernet = self.supernet
         batch = supernet.as_batch(self._prepare_inputs(dict(inputs)))
@@ -99,9 +101,9 @@ class SupernetTrainer(transformers.Trainer):  # type: ignore[misc]
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Loss and metrics of every subnet, each under `PREFIX_NAME_`, and of the full net under `PREFIX_` too.
+        """Return loss and metrics of every subnet under `PREFIX_NAME_`, and of the full net also under `PREFIX_`.
 
-        Of several data sets by name, each under `PREFIX_DATASET_NAME_`.
+        With several data sets by name, each is under `PREFIX_DATASET_NAME_`.
         """
         rows = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(rows, str):
@@ -122,13 +124,13 @@ class SupernetTrainer(transformers.Trainer):  # type: ignore[misc]
         return measured
 
     def predict(self, test_dataset: Any, ignore_keys: list[str] | None = None, metric_key_prefix: str = "test") -> Any:
-        """Answers of the full net, with its loss and metrics where there are labels."""
+        """Return the answers of the full net, with its loss and metrics if there are labels."""
         return self._trainer_of(self.supernet.model.full).predict(test_dataset, ignore_keys, metric_key_prefix)
 
     def _trainer_of(self, subnet: Subnet) -> Any:
-        """What predicts with one subnet as this trainer was told to."""
+        """Return a trainer with this one's arguments that predicts with one subnet."""
         arguments = copy.copy(self.args)
-        arguments.eval_strategy = IntervalStrategy.NO  # it is given its rows one by one
+        arguments.eval_strategy = IntervalStrategy.NO  # its rows are passed at each call
         arguments.load_best_model_at_end = False
         one = transformers.Trainer(
             OneSubnet(self.supernet, subnet),
@@ -141,6 +143,6 @@ class SupernetTrainer(transformers.Trainer):  # type: ignore[misc]
         return one
 
     def _set_signature_columns_if_needed(self) -> None:
-        """The columns of a data set that a model takes."""
+        """Set the columns of a data set that a model accepts."""
         taken = [name for name in inspect.signature(OneSubnet.forward).parameters if name != "self"]
         self._signature_columns = [*taken, "label", "label_ids"]

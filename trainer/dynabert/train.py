@@ -1,12 +1,12 @@
-"""DynaBERT: a teacher is fine-tuned, its heads and neurons are sorted, and two stages make it elastic.
+"""DynaBERT: fine-tune a teacher, sort its heads and neurons, and make it elastic in two stages.
 
-1. teacher: fine-tune the full encoder on labels, where the task has any, then rank and reorder heads and neurons.
+1. teacher: fine-tune the full encoder on labels, if the task has any, then rank and reorder heads and neurons.
 2. width: every width learns from the fine-tuned teacher.
-3. depth: every width x depth learns from the full net of the stage before.
-4. final, where asked for: every width x depth learns from the labels.
+3. depth: every width x depth learns from the full net of the previous stage.
+4. final, if asked for: every width x depth learns from the labels.
 
-Each stage starts from the end of the one before, which is also its teacher. Per step some of the subnets run, gradients
-add up, and the optimizer steps once; the teacher runs once per batch.
+Each stage starts from the end of the previous one, which is also its teacher. Each step runs some of the subnets, adds
+up their gradients, and updates the weights once; the teacher runs once per batch.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def train_supernet(
 ) -> Run:
     """Train a supernet on the encoder in the directory `source`, and write the run directory `out`.
 
-    The run keeps where `data` was read from, so that `export_bundle(out, BUNDLE)` reads its test rows again.
-    Interrupted, a training goes on from the last saved state when called again with the same arguments. Under
-    `accelerate launch` all processes call it. Raises InputError where such a state was made with other settings or
-    other rows, StorageError where `out` cannot be written.
+    The run stores where `data` was read from, so that `export_bundle(out, BUNDLE)` can read its test rows again.
+    An interrupted training, called again with the same arguments, continues from the last saved state. Under
+    `accelerate launch` all processes call it.
+    Raises InputError if that state was made with other settings or other rows, StorageError if `out` cannot be written.
     """
     source, out = Path(source), Path(out)
     require_replaceable(out, marker=SUPERNET, source=source)
@@ -119,7 +119,7 @@ def train_supernet(
 
 
 def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
-    """All stages in order, those of no epochs left out."""
+    """Run all stages in order, except those of no epochs."""
     settings, shape = training.settings, training.model.shape
     teacher_stage(training)
     for stage, epochs, lr, hidden_weight in (
@@ -134,7 +134,7 @@ def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
 
 
 def encode_split(checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row], split: str) -> EncodedRows:
-    """Rows in tokens; of those to learn from, without the ones whose answer is cut off."""
+    """Tokenize the rows of a split; training rows whose answer is cut off are left out."""
     return encode(
         rows,
         checkpoint.labels,
@@ -148,16 +148,17 @@ def encode_split(checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row]
 def _augmented(
     checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row], encoded: EncodedRows, device: torch.device
 ) -> Callable[[], EncodedRows]:
-    """The training rows with `settings.augment` changed copies of each, made when first asked for.
+    """Return a function that gives the training rows with `settings.augment` changed copies of each, made at its first
+    call.
 
-    Raises ModelError at once for a masked language model that is none.
+    Raises ModelError at once if the masked language model is unusable.
     """
     if not settings.augment:
         return lambda: encoded
     words = checkpoint.model.embeddings.word.weight.clone()  # as pretrained, in a resumed run too
     masked = find_model(settings.masked_lm) if settings.masked_lm else None
     if masked:
-        masked_words(masked)  # not kept, as it would lie beside the teacher stage
+        masked_words(masked)  # checked only: kept, it would take memory during the teacher stage
 
     @functools.cache
     def made() -> EncodedRows:
@@ -169,13 +170,13 @@ def _augmented(
 
 
 def _measured(model: ElasticClassifier, grid: Mapping[str, Subnet], test: EncodedRows) -> dict[str, dict[str, float]]:
-    """Name -> all metrics of every subnet on the test rows."""
+    """Return name -> all metrics of every subnet on the test rows."""
     shown = tqdm(grid.items(), desc="test", unit="subnet", disable=None)
     return {name: measurements(model, subnet, test) for name, subnet in shown}
 
 
 def _facts(settings: Settings, encoded: Mapping[str, EncodedRows], layers: int) -> dict[str, Any]:
-    """Settings of a run, and the rows that it was given."""
+    """Return the settings of a run, and the counts of its rows."""
     return {
         "kept_layers": {str(depth): list(kept_layers(layers, depth)) for depth in settings.depths},
         "settings": settings.to_dict(),
@@ -203,7 +204,7 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
 
 
 def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Settings) -> dict[str, Any]:
-    """Everything that must be the same for an interrupted training to go on."""
+    """Return the values that must stay the same for an interrupted training to continue."""
     return {
         "settings": fixed_settings(settings.to_dict()),
         "source": str(source),

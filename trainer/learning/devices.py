@@ -1,7 +1,7 @@
-"""Processes, devices and precision of a training, all of them `accelerate`'s.
+"""Processes, devices and precision of a training, all handled by `accelerate`.
 
-A batch is shared by the processes, and each may compute its share in smaller parts; the losses of all parts are
-divided by the counts of the whole batch, so that their gradients add up to those of one process with that batch.
+A batch is divided among the processes, and each may compute its share in smaller parts. The losses of all parts are
+divided by the counts of the whole batch, so their gradients add up to those of one process with that batch.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from gearshift.extras import require
 from gearshift.trainer.data.batches import Batch, Counts
 
 PRECISIONS = ("", "no", "bf16", "fp16", "auto")
-"""Mixed precisions. "": what `accelerate launch` was told, else none; `auto`: bf16 where the device computes in it."""
+"""Mixed precisions. "": as set by `accelerate launch`, else none. `auto`: bf16 if the device computes in it."""
 
 WAITING = datetime.timedelta(days=1)
-"""How long processes wait for the main one, which alone measures the test rows."""
+"""Longest time that processes wait for the main one, which alone measures the test rows."""
 
 
 def make_accelerator(precision: str = "", *, whole: bool = True, log_to: Path | None = None) -> Accelerator:
-    """The accelerator of a training; `log_to` is a directory for TensorBoard. Raises InputError.
+    """Return the accelerator of a training; `log_to` is a directory for TensorBoard. Raises InputError.
 
-    `whole`: whether the last subnet of every step has all layers, so that every weight has a gradient. The precision
-    holds for the whole process: two trainings in one process need the same.
+    `whole`: whether the last subnet of every step has all layers, so that every weight has a gradient.
+    The precision applies to the whole process: two trainings in one process need the same.
     """
     if precision not in PRECISIONS:
         raise InputError(f"settings: mixed_precision must be one of {', '.join(PRECISIONS[1:])}, got {precision!r}")
@@ -48,50 +48,53 @@ def make_accelerator(precision: str = "", *, whole: bool = True, log_to: Path | 
     try:
         return Accelerator(cpu=_without_gpu(), mixed_precision=chosen or None, kwargs_handlers=handlers, **tracking)
     except ValueError as error:  # fp16 without a GPU, or another precision than this process began with
-        raise InputError(f"settings: mixed_precision {chosen!r} cannot be had here ({error})") from error
+        raise InputError(f"settings: mixed_precision {chosen!r} is not available here ({error})") from error
 
 
 def conditions(accelerator: Accelerator) -> dict[str, Any]:
-    """What the numbers of a training depend on beside its settings: the processes, and the precision in force."""
+    """Return the conditions, besides its settings, that the results of a training depend on: processes and
+    precision."""
     return {"processes": accelerator.num_processes, "precision": accelerator.mixed_precision}
 
 
 def default_conditions(accelerator: Accelerator) -> dict[str, Any]:
-    """The same of a training that did not say them: one process, in the precision that its settings mean here."""
+    """Return the conditions of a training that did not store them: one process, in the precision that its settings mean
+    here."""
     return {**conditions(accelerator), "processes": 1}
 
 
 def is_main_process() -> bool:
-    """Whether this is the process that writes and prints."""
+    """Return whether this is the process that writes and prints."""
     return bool(PartialState(cpu=_without_gpu()).is_main_process)
 
 
 def training_device() -> torch.device:
-    """Where this process trains."""
+    """Return the device on which this process trains."""
     found: torch.device = PartialState(cpu=_without_gpu()).device
     return found
 
 
 def _without_gpu() -> bool:
-    """Several processes on CPUs find each other only where accelerate is told that they are on CPUs."""
+    """Return whether there is no GPU: processes on CPUs find each other only if accelerate is told that they are on
+    CPUs."""
     return not (torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
 def computes_in_bf16() -> bool:
-    """Whether the GPU, or without one the CPU, has instructions for bf16, rather than imitating it."""
+    """Return whether the GPU, or without one the CPU, has instructions for bf16 instead of emulating it."""
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def parts_of(batch: Batch, accelerator: Accelerator, micro_batch: int) -> Iterator[Batch]:
-    """This process's share of a batch, on its device, in parts of up to `micro_batch` rows (0: in one)."""
+    """Give this process's share of a batch, on its device, in parts of up to `micro_batch` rows (0: in one)."""
     world, own = accelerator.num_processes, accelerator.process_index
     rows = len(batch.indices)
     # Gradients are averaged over the processes, so each divides by its share of the counts.
     counts = Counts(*(count / world for count in dataclasses.astuple(batch.counts)))
     start, stop = rows * own // world, rows * (own + 1) // world
-    if start == stop:  # fewer rows than processes: all must go the same way, this one with nothing to say
+    if start == stop:  # fewer rows than processes: all must take the same steps, this one with no weight
         start, stop, counts = 0, 1, Counts(math.inf, math.inf, math.inf)
     size = micro_batch or rows
     for first in range(start, stop, size):
@@ -99,14 +102,14 @@ def parts_of(batch: Batch, accelerator: Accelerator, micro_batch: int) -> Iterat
 
 
 MEASURING = "lower max_length, or go on where there is more memory"
-"""What helps where rows are measured, whose batches no setting changes."""
+"""Remedy for lack of memory while rows are measured, in batches that no setting changes."""
 
 _SAID = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 @contextmanager
 def enough_memory(doing: str, remedy: str) -> Iterator[None]:
-    """Raise ModelError in one line where memory runs out in what is done under it; other errors pass."""
+    """Raise ModelError in one line if memory runs out in the block; other errors pass through."""
     try:
         yield
     except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
@@ -117,7 +120,7 @@ def enough_memory(doing: str, remedy: str) -> Iterator[None]:
 
 
 def smaller_steps(micro_batch: int) -> str:
-    """What to lower where a step with gradients does not fit; `micro_batch` is that of the settings."""
+    """Return the settings to lower if a step with gradients does not fit; `micro_batch` is the present setting."""
     if micro_batch:
         return f"lower micro_batch ({micro_batch}), batch_size or max_length"
     return "set micro_batch, e.g. 8, or lower batch_size or max_length"

@@ -1,4 +1,4 @@
-"""Distillation: subnets learn a teacher's answers and hidden states (DynaBERT, section 2.2)."""
+"""Knowledge distillation: subnets learn a teacher's answers and hidden states (DynaBERT, section 2.2)."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from gearshift.trainer.model.elastic import ElasticClassifier, Output
 
 @dataclass
 class Targets:
-    """A teacher's outputs for one batch, each computed once, when it is first asked for."""
+    """Outputs of a teacher for one batch, each computed at most once, on first use."""
 
     teacher: Teacher
     batch: Batch
     _known: dict[Subnet, Output] = field(default_factory=dict)
 
     def of(self, subnet: Subnet) -> Output:
-        """The output that a subnet learns."""
+        """Return the teacher's output that a subnet learns from."""
         asked = self.teacher.subnet_for(subnet)
         if asked not in self._known:
             with torch.no_grad(), self.teacher.autocast():
@@ -50,11 +50,11 @@ class Teacher:
         self.same_width, self.autocast = same_width, autocast
 
     def subnet_for(self, subnet: Subnet) -> Subnet:
-        """The teacher's subnet that a subnet learns from: all layers, at full width or at its own."""
+        """Return the teacher's subnet that a subnet learns from: all layers, at full width or at the subnet's own."""
         return same_width(subnet) if self.same_width else self.model.full
 
     def teach(self, batch: Batch) -> Targets:
-        """The targets of a batch."""
+        """Return the targets of a batch."""
         return Targets(self, batch)
 
 
@@ -68,6 +68,7 @@ def distill_loss(
     logit_weight: float = 1.0,
     hidden_weight: float = 1.0,
 ) -> Tensor:
-    """Loss of a subnet's answers and hidden states against the teacher's; the weights are DynaBERT's of stage 2."""
+    """Return the loss of a subnet's answers and hidden states against the teacher's; the default weights are those of
+    DynaBERT, stage 2."""
     loss = logit_weight * OBJECTIVES[task].distillation(student.logits, teacher.logits, batch)
     return loss + hidden_weight * hidden_loss(student, teacher, subnet, batch) if hidden_weight else loss

@@ -1,4 +1,4 @@
-"""How good every subnet is, by the metric of its task."""
+"""Measure every subnet by the metric of its task."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from gearshift.trainer.model.elastic import TaskModel
 
 
 def measure(answer: Callable[[Batch], Array], rows: EncodedRows, *, batch_size: int) -> float:
-    """The metric, from 0 to 1, of whatever gives the answers to a batch, (batch, ...)."""
+    """Return the metric, from 0 to 1, of a function that answers a batch, (batch, ...)."""
     return OBJECTIVES[rows.task].score(_outputs(answer, rows, batch_size), rows)
 
 
 @torch.no_grad()
 def accuracy(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> float:
-    """The metric of a subnet; rows of an embedding task must have their reference."""
+    """Return the metric of a subnet; rows of an embedding task must have their reference."""
     was_training = model.training
     model.eval()
     found = measure(partial(_answer, model, subnet), rows, batch_size=batch_size)
@@ -33,7 +33,7 @@ def accuracy(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size:
 
 @torch.no_grad()
 def measurements(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> dict[str, float]:
-    """Name -> every metric of the task, that of `accuracy` first."""
+    """Return name -> every metric of the task, that of `accuracy` first."""
     was_training = model.training
     model.eval()
     outputs = _outputs(partial(_answer, model, subnet), rows, batch_size)
@@ -44,14 +44,14 @@ def measurements(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_s
 
 
 def accuracies(model: TaskModel, subnets: Mapping[str, object], rows: EncodedRows) -> Iterator[tuple[str, float]]:
-    """Name and metric of each subnet, one after the other, so that a caller can show progress."""
+    """Give name and metric of each subnet, one after the other, so that a caller can show progress."""
     for name, subnet in subnets.items():
         yield name, accuracy(model, subnet, rows)
 
 
 @torch.no_grad()
 def with_reference(model: TaskModel, rows: EncodedRows, *, batch_size: int = 64) -> EncodedRows:
-    """Rows of an embedding task with the full net's vectors as labels; those of other tasks as they are."""
+    """Return rows of an embedding task with the full net's vectors as labels; rows of other tasks unchanged."""
     if rows.task != "embedding":
         return rows
     was_training = model.training
@@ -62,13 +62,13 @@ def with_reference(model: TaskModel, rows: EncodedRows, *, batch_size: int = 64)
 
 
 def _answer(model: TaskModel, subnet: object, batch: Batch) -> Array:
-    """The subnet's answers on the model's own device, as fp32 here."""
+    """Return the subnet's answers, computed on the model's own device, as fp32 arrays."""
     answers: Array = model(batch.to(model.device), subnet).logits.float().cpu().numpy()
     return answers
 
 
 def _outputs(answer: Callable[[Batch], Array], rows: EncodedRows, batch_size: int) -> list[Array]:
-    """What is answered to each row, in their order and without padding."""
+    """Return the answer to each row, in order and without padding."""
     outputs: dict[int, Array] = {}
     for batch in rows.batches(batch_size):
         for row, output in zip(batch.indices.tolist(), answer(batch), strict=True):

@@ -1,4 +1,4 @@
-"""Ranks heads and FFN neurons by what the task loses without them, and puts the important ones first."""
+"""Rank heads and FFN neurons by the loss of the task without them, and put the important ones first."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from gearshift.trainer.model.elastic import ElasticClassifier, ElasticLayer
 
 @dataclass(frozen=True)
 class Importance:
-    """Scores of one encoder; more is more important."""
+    """Importance scores of one encoder; higher is more important."""
 
     heads: Tensor
-    """(layers, heads)"""
+    """Scores of heads, (layers, heads)."""
     neurons: Tensor
-    """(layers, neurons)"""
+    """Scores of neurons, (layers, neurons)."""
 
 
 def measure_importance(model: ElasticClassifier, batches: Iterable[Batch], *, micro_batch: int = 0) -> Importance:
-    """First-order importance of every head and neuron for the task loss (DynaBERT, section 2.1).
+    """Measure the first-order importance of every head and neuron for the task loss (DynaBERT, section 2.1).
 
-    Head: sum over batches of |dL/dxi|, xi = 1 multiplying the head's output. Neuron: sum over batches of
-    |W1 . dL/dW1 + b1 dL/db1| + |W2 . dL/dW2| over its incoming and outgoing weights. Gradients are
-    zeroed for every batch: the published code lets them pile up. Embeddings have no labels: for them it is how far
-    the vectors move (`losses.direction_loss`).
-    `micro_batch`: rows that are computed at once, 0 for all of a batch; the scores are of whole batches all the same
-    (of embeddings each part draws directions of its own).
+    Head: sum over batches of |dL/dxi|, xi = 1 multiplying the head's output.
+    Neuron: sum over batches of |W1 . dL/dW1 + b1 dL/db1| + |W2 . dL/dW2| over its incoming and outgoing weights.
+    Gradients are zeroed for every batch; the published code lets them accumulate.
+    Embeddings have no labels: there the score is the movement of the vectors (`losses.direction_loss`).
+    `micro_batch`: rows computed at once, 0 for the whole batch. Scores are those of whole batches all the same, but for
+    embeddings, where each part draws directions of its own.
     """
     was_training = model.training
     model.eval()

@@ -1,8 +1,9 @@
-"""States of a training on disk: an interruption loses what was done since the last one, a minute at most.
+"""States of a training on disk: an interruption loses only the work since the last one, a minute at most.
 
-A training claims a folder (`claim`), which names its settings and rows, so that no other goes on from there. In it lie
-what is saved from time to time (`save_state`), the weights at the end of each stage (`save_weights`), and notes of what
-was decided on the way (`save_note`). Each file is written whole or not at all; one that cannot be read is refused.
+A training claims a folder (`claim`), which identifies its settings and rows, so that no other training continues from
+there. The folder holds the state saved from time to time (`save_state`), the weights at the end of each stage
+(`save_weights`), and notes of decisions on the way (`save_note`).
+Each file is written atomically; one that cannot be read is refused.
 """
 
 from __future__ import annotations
@@ -24,26 +25,27 @@ from gearshift.errors import InputError, first_line
 from gearshift.runtime.files.atomic import replace_file, replacing_file
 
 STATE = "state.pt"
-"""File of the last saved state."""
+"""File name of the last saved state."""
 
 DESCRIPTION = "training.json"
-"""File that names the training whose states lie beside it."""
+"""File name of the description of the training whose states lie beside it."""
 
 CHANGEABLE = ("save_every_s", "micro_batch")
-"""Settings that may change between two calls: when to save decides nothing about what is trained, and in how many parts
-a step is computed nothing but which numbers dropout draws. Where memory ran out, the latter must change."""
+"""Settings that may change between two calls. The time between saves does not affect the training; the number of parts
+of a step affects only the random numbers of dropout, and must change after memory ran out."""
 
 
 def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that must be the same for an interrupted training to go on."""
+    """Return the settings that must stay the same for an interrupted training to continue."""
     return {name: value for name, value in settings.items() if name not in CHANGEABLE}
 
 
 def claim(states: Path, identity: dict[str, Any], *, defaults: Mapping[str, Any]) -> None:
-    """Make the directory of states, or check that the one there is of the same training.
+    """Make the directory of states, or check that an existing one is of the same training.
 
-    `defaults`: values of an identity written by a version that did not know them, by name; of a part of it, such as
-    settings, the defaults of all its values. Raises InputError where settings or rows differ.
+    `defaults`: by name, values of an identity for directories of earlier versions that did not store them; for a part
+    of the identity, such as settings, the defaults of all its values.
+    Raises InputError if settings or rows differ.
     """
     description = states / DESCRIPTION
     if not description.is_file():
@@ -70,9 +72,9 @@ def claim(states: Path, identity: dict[str, Any], *, defaults: Mapping[str, Any]
 
 @contextlib.contextmanager
 def readable(path: Path, *, delete: Path | None = None) -> Iterator[None]:
-    """Raise InputError in one line where a file that an interrupted training left cannot be read.
+    """Raise InputError in one line if a file left by an interrupted training cannot be read.
 
-    `delete`: file or directory in the way of beginning again; the directory of `path` unless given.
+    `delete`: file or directory to delete before beginning again; the directory of `path` unless given.
     """
     try:
         yield
@@ -94,14 +96,14 @@ def readable(path: Path, *, delete: Path | None = None) -> Iterator[None]:
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write tensors and plain values; raises StorageError."""
-    buffer = io.BytesIO()  # a full disk is an OSError only where torch does not write the file itself
+    buffer = io.BytesIO()  # a full disk is an OSError only if torch does not write the file itself
     torch.save(dict(state), buffer)
     with replacing_file(path) as file:
         file.write(buffer.getbuffer())
 
 
 def read_state(path: Path, *, delete: Path | None = None) -> dict[str, Any] | None:
-    """The tensors and values of a saved state; None where there is none. Raises InputError as `readable` does."""
+    """Read the tensors and values of a saved state; None if there is none. Raises InputError as `readable` does."""
     if not path.is_file():
         return None
     with readable(path, delete=delete):
@@ -114,7 +116,7 @@ def save_weights(path: Path, model: nn.Module) -> None:
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Put saved weights back into a model; raises InputError as `readable` does."""
+    """Load saved weights into a model; raises InputError as `readable` does."""
     with readable(path):
         model.load_state_dict(safetensors.torch.load_file(path))
 
@@ -125,7 +127,7 @@ def save_note(path: Path, content: Any) -> None:
 
 
 def read_note(path: Path) -> Any:
-    """The plain values of a note; None where there is none. Raises InputError as `readable` does."""
+    """Read the plain values of a note; None if there is none. Raises InputError as `readable` does."""
     if not path.is_file():
         return None
     with readable(path):
@@ -133,12 +135,12 @@ def read_note(path: Path) -> Any:
 
 
 def _plain(values: Any) -> Any:
-    """Values as they come back out of a file: tuples are lists."""
+    """Return values in the form read back from a file: tuples become lists."""
     return json.loads(json.dumps(values))
 
 
 def _flat(identity: Mapping[str, Any], parts: Collection[str]) -> dict[str, Any]:
-    """An identity with the settings in its parts beside the rest."""
+    """Return an identity with the settings of its parts beside the other values."""
     flat = {name: value for name, value in identity.items() if name not in parts}
     for part in parts:
         flat |= identity[part]

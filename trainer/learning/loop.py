@@ -1,4 +1,4 @@
-"""One stage of training: batches, learning rate, optimizer, and the state that an interruption leaves."""
+"""A stage of training: batches, learning rate, optimizer, and the state for resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -29,41 +29,41 @@ Losses = Callable[[nn.Module, Batch, int], Sequence[Callable[[], Tensor]]]
 """Losses that a step, numbered from 0, adds up over a batch: each is sent backward before the next is computed."""
 
 Score = Callable[[], float]
-"""Score of the model as it is now, on held-out rows; more is better."""
+"""Score of the model as it is now, on held-out rows; higher is better."""
 
 
 @dataclass(frozen=True)
 class StagePlan:
-    """One stage of training."""
+    """A stage of training: its length and learning rates."""
 
     name: str
     epochs: float
     lr: float
     """Peak learning rate."""
     head_lr_factor: float = 1
-    """Learning rate of pooler and classifier / `lr`."""
+    """Ratio of the learning rate of pooler and classifier to `lr`."""
     dropout: bool = True
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measuring of the model while it learns; a stage ends with the weights of the best score."""
+    """Evaluation of the model during training; a stage ends with the weights of the best score."""
 
     score: Score
     every: float
-    """Epochs between two measurements."""
+    """Epochs between two evaluations."""
     patience: int = 0
-    """Measurements without gain after which the stage ends early; 0: never."""
+    """Number of evaluations without gain after which the stage ends early; 0: never."""
 
 
 class Constraint(Protocol):
-    """Condition that weights keep to while they learn, such as zeros that stay zeros."""
+    """Condition that weights keep during training, such as zeros that stay zeros."""
 
     def begin(self) -> None:
-        """Called once, when the weights of an interrupted stage are back."""
+        """Prepare, once, after the weights of an interrupted stage are restored."""
 
     def after_step(self, step: int, total: int) -> None:
-        """Called when the optimizer has made a step, counted from 0, out of `total`."""
+        """Restore the condition after a step of the optimizer, counted from 0, out of `total`."""
 
 
 def run_stage(
@@ -81,8 +81,8 @@ def run_stage(
 ) -> None:
     """Train a model for one stage, from the state in the directory `states` if there is one of this stage.
 
-    `micro_batch`: rows computed at once; 0: all of a step. Raises ModelError where the loss is no number any more, or
-    memory runs out.
+    `micro_batch`: rows computed at once; 0: all of a step.
+    Raises ModelError if the loss is no longer a number, or memory runs out.
     """
     accelerator = accelerator or Accelerator()
     world = accelerator.num_processes
@@ -128,16 +128,16 @@ def run_stage(
 
 @dataclass
 class _Best:
-    """The weights that were best on held-out rows."""
+    """Weights with the best score on held-out rows."""
 
     score: float = -math.inf
     step: int = 0
     weights: dict[str, Tensor] = field(default_factory=dict)
     worse: int = 0
-    """Evaluations since then."""
+    """Number of evaluations since the best one."""
 
     def see(self, score: float, step: int, model: nn.Module) -> None:
-        """Keep the weights where the score is as good as the best: of equals the later have learnt more."""
+        """Keep the weights if the score equals or beats the best: of equals, the later have learnt more."""
         if score >= self.score:
             self.score, self.step, self.worse = score, step, 0
             self.weights = copy.deepcopy(model.state_dict())
@@ -151,7 +151,8 @@ def _save(path: Path, stage: str, model: nn.Module, optimizer: torch.optim.Optim
 
 
 def _resume(path: Path, stage: str, model: nn.Module, optimizer: torch.optim.Optimizer, best: _Best) -> int:
-    """Put back what an interrupted run saved in this stage; gives how many steps it had done, 0 for none."""
+    """Restore the state that an interrupted run saved in this stage; return the number of steps done, 0 if there is
+    none."""
     state = read_state(path)
     if state is None:
         return 0
@@ -165,7 +166,7 @@ def _resume(path: Path, stage: str, model: nn.Module, optimizer: torch.optim.Opt
 
 
 class _Stepper:
-    """Forward, backward and update of one step, with `accelerate` around the model while it lives."""
+    """Forward, backward and update of one step, with the model wrapped by `accelerate` meanwhile."""
 
     def __init__(
         self,
@@ -183,18 +184,18 @@ class _Stepper:
         self.lr = 0.0
 
     def close(self) -> None:
-        """Take what `accelerate` put around the model away again."""
+        """Remove the wrapper of `accelerate` from the model."""
         self._accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
         self._accelerator.free_memory()
 
     def step(self, batch: Batch, index: int, total: int) -> float:
-        """One step; gives the loss, averaged over the processes."""
+        """Run one step; return the loss, averaged over the processes."""
         accelerator, settings, plan = self._accelerator, self._settings, self._plan
         factor = _schedule(index, total, settings.warmup)
         self.lr = plan.lr * factor
         for group in self._optimizer.param_groups:
             group["lr"] = group["peak"] * factor
-        # Every step has random numbers of its own, so that a resumed stage has those of one that was not interrupted.
+        # Each step is seeded by itself, so that a resumed stage draws the numbers of an uninterrupted one.
         torch.manual_seed(zlib.crc32(f"{settings.seed}/{plan.name}/{index}/{accelerator.process_index}".encode()))
         rows, tokens = batch.input_ids.shape
         doing = f"stage {plan.name}: a step of {rows} rows of {tokens} tokens"
@@ -227,7 +228,7 @@ class _Stepper:
 def _from_step(
     rows: EncodedRows, settings: LoopSettings, world: int, first: int, total: int
 ) -> Iterator[tuple[int, Batch]]:
-    """(step, batch) from step `first` to the last: every epoch in its own order, the same in a resumed run."""
+    """Give (step, batch) from step `first` to the last: every epoch in its own order, the same in a resumed run."""
     size = settings.batch_size * world
     per_epoch = rows.batch_count(size)
     for epoch in itertools.count(first // per_epoch):
@@ -240,7 +241,7 @@ def _from_step(
 
 
 def _schedule(step: int, total: int, warmup: float) -> float:
-    """Factor of the peak learning rate: linear up over the warm-up, then linear down to 0."""
+    """Return the factor on the peak learning rate: linear rise during warm-up, then linear fall to 0."""
     rising = max(1, round(total * warmup))
     if step < rising:
         return (step + 1) / rising
@@ -248,7 +249,7 @@ def _schedule(step: int, total: int, warmup: float) -> float:
 
 
 def _optimizer(model: nn.Module, plan: StagePlan, settings: LoopSettings) -> torch.optim.Optimizer:
-    """AdamW; biases and norms are not decayed, and the head may learn at another rate."""
+    """Return AdamW without decay of biases and norms; the head may have another learning rate."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:

@@ -1,6 +1,6 @@
-"""How good the answers to held-out rows are: numbers up to 1, more is better.
+"""Metrics of the answers to held-out rows: numbers up to 1, higher is better.
 
-Every metric takes what the model gave for each row, in their order and without padding, and the rows.
+Every metric takes the model's output for each row, in order and without padding, and the rows.
 """
 
 from __future__ import annotations
@@ -23,34 +23,36 @@ Array = NDArray[np.float32]
 
 
 def accuracy(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Share of rows whose largest logit, of (labels,), is that of their label."""
+    """Return the share of rows whose largest logit, of (labels,), is that of their label."""
     right = sum(int(output.argmax()) == int(label) for output, label in zip(outputs, rows.labels, strict=True))
     return right / len(rows)
 
 
 def macro_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Mean over the labels of each one's F1; logits (labels,)."""
+    """Return the mean over the labels of each one's F1; logits (labels,)."""
     found = [int(output.argmax()) for output in outputs]
     return float(sklearn.metrics.f1_score(rows.labels, found, average="macro", zero_division=0))
 
 
 def matthews(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Matthews' correlation of labels found and right (CoLA's), from -1; logits (labels,)."""
+    """Return Matthews' correlation of predicted and right labels (CoLA's), from -1; logits (labels,)."""
     return float(sklearn.metrics.matthews_corrcoef(rows.labels, [int(output.argmax()) for output in outputs]))
 
 
 def micro_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """F1 of all labels of all rows together, a label being given from a probability of 1/2 on; logits (labels,)."""
+    """Return the F1 of all labels of all rows together; a label is predicted from a probability of 1/2 on. Logits
+    (labels,)."""
     return _f1_of_several("micro", outputs, rows)
 
 
 def macro_f1_of_several(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Mean over the labels of each one's F1, as `micro_f1` has it."""
+    """Return the mean over the labels of each one's F1, with predictions as in `micro_f1`."""
     return _f1_of_several("macro", outputs, rows)
 
 
 def _f1_of_several(average: str, outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Of one label alone its own F1: scikit-learn would take its absence for a label too."""
+    """Return the averaged F1; for a single label its own F1, since scikit-learn would take its absence for a label
+    too."""
     expected, found = np.asarray(rows.labels) > 0, np.stack([output > 0 for output in outputs])
     if found.shape[1] == 1:
         expected, found, average = expected.ravel(), found.ravel(), "binary"
@@ -58,13 +60,13 @@ def _f1_of_several(average: str, outputs: Sequence[Array], rows: EncodedRows) ->
 
 
 def all_labels_right(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Share of rows whose labels are all found, and no other."""
+    """Return the share of rows with exactly their labels predicted."""
     found = np.stack([output > 0 for output in outputs])
     return float(sklearn.metrics.accuracy_score(np.asarray(rows.labels) > 0, found))
 
 
 def pearson(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Linear correlation of the numbers, (1,), with the labels, from -1; 0 where all numbers are equal."""
+    """Return the linear correlation of the numbers, (1,), with the labels, from -1; 0 if all numbers are equal."""
     found = np.array([float(output[0]) for output in outputs])
     expected = np.asarray(rows.labels)
     if np.ptp(found) == 0 or np.ptp(expected) == 0:
@@ -73,7 +75,8 @@ def pearson(outputs: Sequence[Array], rows: EncodedRows) -> float:
 
 
 def spearman(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Rank correlation of the numbers, (1,), with the labels; 0 where it is below, or all numbers are equal."""
+    """Return the rank correlation of the numbers, (1,), with the labels; 0 if it is negative, or all numbers are
+    equal."""
     found = np.array([float(output[0]) for output in outputs])
     expected = np.asarray(rows.labels)
     if np.ptp(found) == 0 or np.ptp(expected) == 0:
@@ -82,26 +85,26 @@ def spearman(outputs: Sequence[Array], rows: EncodedRows) -> float:
 
 
 def entity_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """F1 of whole entities, as CoNLL counts them (`seqeval`); logits (tokens, labels).
+    """Return the F1 of whole entities, as CoNLL counts them (`seqeval`); logits (tokens, labels).
 
-    Each word has the label of its first token, and none where it is cut off. Of labels without `B-` or `I-`, words of
-    one label in a row are an entity, as in `runtime.spans.entities`.
+    Each word has the label of its first token, and none if it is cut off. With labels without `B-` or `I-`, consecutive
+    words of one label are an entity, as in `runtime.inference.spans.entities`.
     """
     return float(seqeval.metrics.f1_score(*_tags(outputs, rows), zero_division=0))
 
 
 def entity_precision(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Share of the entities found that are right."""
+    """Return the share of predicted entities that are right."""
     return float(seqeval.metrics.precision_score(*_tags(outputs, rows), zero_division=0))
 
 
 def entity_recall(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Share of the entities there are that are found."""
+    """Return the share of right entities that are predicted."""
     return float(seqeval.metrics.recall_score(*_tags(outputs, rows), zero_division=0))
 
 
 def _tags(outputs: Sequence[Array], rows: EncodedRows) -> tuple[list[list[str]], list[list[str]]]:
-    """The right tags of every row's words, and those found."""
+    """Return the right tags of every row's words, and the predicted ones."""
     expected, found = [], []
     for output, row, places in zip(outputs, rows.rows, rows.places, strict=True):
         assert isinstance(row.label, Tags)
@@ -117,20 +120,20 @@ def _prefixed(tag: str) -> str:
 
 @dataclass(frozen=True)
 class _Tokens:
-    """Where the tokens of a pair lie, in the form that the runtime reads."""
+    """Places of the tokens of a pair, in the form that the runtime reads."""
 
     sequence_ids: Sequence[int | None]
     offsets: Sequence[tuple[int, int]]
 
 
 def answer_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Mean F1 of the words of the answer, as the runtime reads it from logits (tokens, 2), with those of the right
-    answer that it is most like (SQuAD 1.1)."""
+    """Return the mean F1 of the words of the answer, as the runtime reads it from logits (tokens, 2), against the right
+    answer most similar to it (SQuAD 1.1)."""
     return _mean_of_answers(compute_f1, outputs, rows)
 
 
 def exact_match(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Share of the answers that are one of the right ones, but for case, articles and punctuation (SQuAD 1.1)."""
+    """Return the share of answers equal to a right one, apart from case, articles and punctuation (SQuAD 1.1)."""
     return _mean_of_answers(compute_exact, outputs, rows)
 
 
@@ -145,6 +148,7 @@ def _mean_of_answers(compare: Callable[[str, str], float], outputs: Sequence[Arr
 
 
 def cosine(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Mean cosine of the vectors, (hidden,), with those that stand as labels; both of length 1. 0 where it is below."""
+    """Return the mean cosine of the vectors, (hidden,), with their reference vectors; both of length 1. 0 if it is
+    negative."""
     found = [float(output @ label) for output, label in zip(outputs, rows.labels, strict=True)]
     return float(np.clip(np.mean(found), 0, 1))

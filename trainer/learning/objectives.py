@@ -1,4 +1,4 @@
-"""What each task is trained on and measured by."""
+"""Losses and metrics of each task."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ Metric = Callable[[Sequence[metrics.Array], EncodedRows], float]
 
 @dataclass(frozen=True)
 class Objective:
-    """Losses and metric of a task."""
+    """Losses and metrics of a task."""
 
     loss: Callable[[Tensor, Batch], Tensor]
-    """Of what the model gives for a batch. The teacher stage minimises it, and heads and neurons are ranked by it."""
+    """Loss of the model's output for a batch. The teacher stage minimises it, and heads and neurons are ranked by
+    it."""
     distillation: Callable[[Tensor, Tensor, Batch], Tensor]
-    """Of what a subnet and the teacher give for a batch."""
+    """Loss of the outputs of a subnet and the teacher for a batch."""
     metric: str
-    """Its name."""
+    """Name of the metric `score`."""
     score: Metric
     taught: bool = True
     """Whether there are labels to fine-tune a teacher on."""
     others: Mapping[str, Metric] = field(default_factory=dict)
-    """What else the field measures of this task, from -1 or 0 to 1; a run keeps it, and nothing is chosen by it."""
+    """Further common metrics of the task, from -1 or 0 to 1; a run stores them, and nothing is chosen by them."""
 
 
 OBJECTIVES = {
@@ -74,4 +75,4 @@ OBJECTIVES = {
         taught=False,
     ),
 }
-"""Name of one of `runtime.tasks.TASKS` -> how it is learnt."""
+"""Objective by task name, as in `runtime.bundle.tasks.TASKS`."""

@@ -1,4 +1,4 @@
-"""Which subnets a training step runs."""
+"""Sampling of the subnets that a training step runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCHEMES = ("sandwich", "all", "random")
 
 
 def check_sampling(scheme: str, count: int) -> None:
-    """Raise InputError for a scheme that there is not, and for one that would draw nothing."""
+    """Raise InputError for an unknown scheme, and for one that would draw nothing."""
     if scheme not in SCHEMES:
         raise InputError(f"sampling: expected one of {', '.join(SCHEMES)}, got {scheme!r}")
     if count < (scheme == "random"):
@@ -26,10 +26,10 @@ class Sampler:
     """Draws the subnets of each step; a draw depends on seed and step alone, so a resumed run draws the same."""
 
     subnets: tuple[Subnet, ...]
-    """Those to be trained, largest first."""
+    """Subnets to be trained, largest first."""
     scheme: str = "sandwich"
-    """`sandwich`: the largest, the smallest, and `count` others at random (universally slimmable networks, section
-    3.1); `all` of them, as in DynaBERT; `random`: `count` of them (HAT, Once-for-All)."""
+    """Sampling scheme. `sandwich`: the largest, the smallest, and `count` others at random (universally slimmable
+    networks, section 3.1). `all`: every subnet, as in DynaBERT. `random`: `count` of them (HAT, Once-for-All)."""
     count: int = 1
     mixed: bool = False
     """Whether every layer of a random subnet has a width of its own, instead of one for all layers."""
@@ -39,7 +39,7 @@ class Sampler:
         check_sampling(self.scheme, self.count)
 
     def draw(self, step: int) -> list[Subnet]:
-        """The subnets of a step, each once."""
+        """Draw the subnets of a step, each once."""
         source = random.Random(f"{self.seed}/{step}")
         if self.scheme == "all":
             drawn = list(self.subnets)
@@ -53,18 +53,18 @@ class Sampler:
         return [*ends[:1], *drawn, *(ends[1:] if len(self.subnets) > 1 else [])]
 
     def _mixed(self, subnet: Subnet, source: random.Random) -> Subnet:
-        """The same layers, each with a width drawn from those of all subnets."""
+        """Return a subnet of the same layers, each with a width drawn from those of all subnets."""
         sizes = sorted({size for one in self.subnets for size in one.layers if size != (0, 0)})
         return Subnet(tuple(source.choice(sizes) if size != (0, 0) else size for size in subnet.layers))
 
 
 @dataclass(frozen=True)
 class SpaceSampler:
-    """Draws subnets of a space: of every stage one of its options, so that none need be listed."""
+    """Draws subnets of a space, one option for every stage, so that no subnet need be listed."""
 
     space: Space
     scheme: str = "sandwich"
-    """`sandwich` or `random`, as in `Sampler`."""
+    """Sampling scheme: `sandwich` or `random`, as in `Sampler`."""
     count: int = 1
     seed: int = 0
 
@@ -84,14 +84,14 @@ class SpaceSampler:
         return self.space.subnet(largest), self.space.subnet(smallest)
 
     def draw(self, step: int) -> list[Subnet]:
-        """The subnets of a step, each once."""
+        """Draw the subnets of a step, each once."""
         source = random.Random(f"{self.seed}/{step}")
         ends = self.ends if self.scheme == "sandwich" else ()
         drawn = [self._one(source) for _ in range(self.count)]
         return [*dict.fromkeys([*ends[:1], *(one for one in drawn if one not in ends), *ends[1:]])]
 
     def _one(self, source: random.Random) -> Subnet:
-        """A subnet with at least one layer."""
+        """Draw a subnet with at least one layer."""
         while True:
             options = [source.choice(stage.options) for stage in self.space.stages]
             if not all(option.skips for option in options):
@@ -103,7 +103,7 @@ def _size(layers: Sequence[tuple[int, int]]) -> int:
 
 
 def same_width(subnet: Subnet) -> Subnet:
-    """A subnet with all layers, as wide as this one: a skipped layer is as wide as the kept one before it."""
+    """Return a subnet with all layers, as wide as this one: a skipped layer is as wide as the kept one before it."""
     size = next(size for size in subnet.layers if size != (0, 0))
     sizes = [size := own if own != (0, 0) else size for own in subnet.layers]
     return Subnet(tuple(sizes))

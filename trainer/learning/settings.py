@@ -20,7 +20,7 @@ class TrainingSettings:
     seed: int = setting(0, "seed of all random numbers")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         return {field.name: getattr(self, field.name) for field in settings_of(type(self))}
 
 
@@ -37,7 +37,7 @@ class LoopSettings(TrainingSettings):
 
 @dataclass(frozen=True)
 class Pruning:
-    """Share of the weights that become zeros, and when."""
+    """Share of the weights that become zeros, and the schedule."""
 
     sparsity: float = setting(MISSING, "share of the weights that become zeros; .3 to .4 costs little", unit="SHARE")
     # Gordon et al. (2020) prune the same share of every matrix.
@@ -58,5 +58,5 @@ class Pruning:
             raise InputError(f"pruning ramp: expected a share of the steps from 0 to 1, got {self.ramp:g}")
 
     def sparsity_after(self, progress: float) -> float:
-        """Share of zeros after a part of the ramp: s (1 - (1 - progress)^3) (Zhu and Gupta, eq. 1)."""
+        """Return the share of zeros after a part of the ramp: s (1 - (1 - progress)^3) (Zhu and Gupta, eq. 1)."""
         return self.sparsity * (1 - (1 - min(1.0, progress)) ** 3)

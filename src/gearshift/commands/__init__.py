@@ -1,1 +1,1 @@
-"""The command line: one file a command, its arguments beside it."""
+"""The command line: one file for each command, with its arguments."""

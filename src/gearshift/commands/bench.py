@@ -1,4 +1,4 @@
-"""`gearshift bench`: what a bundle costs on this device, and on others beside it."""
+"""`gearshift bench`: profile a bundle on this device, and compare it with other devices."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def add(listed: Any) -> None:
         "-o", "--output", type=Path, metavar="PROFILE", help="profile to write (default: where the engine finds it)"
     )
     parser.add_argument(
-        "--budget", type=seconds, default=BUDGET_S, metavar="TIME", help="time for it all, such as 90s (default: 60s)"
+        "--budget", type=seconds, default=BUDGET_S, metavar="TIME", help="total time, such as 90s (default: 60s)"
     )
     parser.add_argument(
         "--lengths", "--seq", type=whole_numbers, metavar="N,N", help="tokens of a text (default: 16,64,128)"
@@ -41,16 +41,16 @@ def add(listed: Any) -> None:
     )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="texts of a call (default: 1)")
     parser.add_argument("--precision", type=precisions, metavar="P,P", help="precisions to time (default: all)")
-    parser.add_argument("--deadline-ms", type=float, metavar="MS", help="deadline to look at (default: several)")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="page to write, HTML with everything in it")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="pictures to write, .svg")
+    parser.add_argument("--deadline-ms", type=float, metavar="MS", help="deadline to check (default: several)")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="page to write, self-contained HTML")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="charts to write, .svg")
     parser.add_argument(
         "--compare",
         nargs="+",
         default=[],
         metavar="DEVICE",
-        help="side by side with devices: profile files, names of boards, or `boards` for all that ship, which are "
-        f"estimated; or `{DEDICATED}`: with a graph of the same operators for each subnet alone",
+        help="compare with devices: profile files, names of boards, or `boards` for all that ship, which are "
+        f"estimated; or with `{DEDICATED}`: a graph of the same operators for each subnet alone",
     )
     parser.add_argument(
         "--rounds", type=int, default=20, metavar="N", help=f"timed calls of --compare {DEDICATED} (default: 20)"
@@ -58,7 +58,7 @@ def add(listed: Any) -> None:
 
 
 def bench(options: argparse.Namespace) -> int:
-    """Plan, measure, keep the profile, draw and show; or time every subnet beside a dedicated graph."""
+    """Plan, measure, store the profile, draw and show; or time every subnet beside a dedicated graph."""
     from gearshift.drawing.bench_tables import Findings
     from gearshift.runtime.bench.other_devices import compare, find_subjects
     from gearshift.runtime.bench.profiling import calibrate
@@ -106,7 +106,7 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 
 def _keep(options: argparse.Namespace, calibration: Calibration) -> Path | None:
-    """Write the profile; None where its figures are none of this device as the engine uses it."""
+    """Write the profile; return None if its figures do not apply to this device as the engine uses it."""
     from gearshift.runtime.profiles.own import own_path
     from gearshift.runtime.profiles.store import save_measured
 
@@ -125,7 +125,7 @@ def _keep(options: argparse.Namespace, calibration: Calibration) -> Path | None:
 
 
 def _draw(options: argparse.Namespace, findings: Findings) -> None:
-    """Write the pictures and the page that were asked for."""
+    """Write the requested charts and page."""
     from gearshift.drawing.html import html_report
     from gearshift.drawing.svg import svg_file
     from gearshift.runtime.files.atomic import replace_file

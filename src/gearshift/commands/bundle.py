@@ -1,4 +1,4 @@
-"""`gearshift unpack`, `inspect` and `verify`: what a bundle holds."""
+"""`gearshift unpack`, `inspect` and `verify`: the contents of a bundle."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from gearshift.runtime import Bundle, open_bundle
 
 def add(listed: Any) -> None:
     """Add the commands and their arguments."""
-    parser = command(listed, "unpack", unpack, "write what a compressed bundle holds as a plain one")
+    parser = command(listed, "unpack", unpack, "unpack a compressed bundle into a plain one")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory of `export --compress`")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PLAIN", help="bundle directory to write")
-    parser = command(listed, "inspect", inspect, "show what a bundle holds")
+    parser = command(listed, "inspect", inspect, "show the contents of a bundle")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     parser = command(listed, "verify", verify, "check every file and the numbers of every subnet on this CPU")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
@@ -39,7 +39,7 @@ def unpack(options: argparse.Namespace) -> int:
 
 
 def inspect(options: argparse.Namespace) -> int:
-    """Show what a bundle holds."""
+    """Show the contents of a bundle."""
     bundle = open_bundle(options.bundle)
     manifest = bundle.manifest
     counted = f"{len(manifest.labels)} labels, " if manifest.labels else ""
@@ -68,7 +68,7 @@ def verify(options: argparse.Namespace) -> int:
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
     dan = "" if bundle.dan is None else f", {bundle.dan.name} right"
-    lines = [f"{bundle.origin}: {len(bundle.manifest.files)} files as they must be, {checked}{dan}"]
+    lines = [f"{bundle.origin}: {len(bundle.manifest.files)} files intact, {checked}{dan}"]
     result = {
         "bundle": str(bundle.origin),
         "hash": bundle.hash,
@@ -80,15 +80,15 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def description(bundle: Bundle) -> dict[str, Any]:
-    """The manifest of a bundle with its place and hash, for JSON."""
+    """Return the manifest of a bundle with its place and hash, for JSON."""
     download = {} if bundle.compressed is None else {"compressed_bytes": bundle.compressed.bytes}
     return {"bundle": str(bundle.origin), "hash": bundle.hash, **download, **bundle.manifest.to_dict()}
 
 
 def pool_table(bundle: Bundle) -> list[str]:
-    """List the subnets of a bundle with their accuracy at each precision, and its DAN."""
+    """Tabulate the subnets of a bundle with their accuracy at each precision, and its DAN."""
     manifest = bundle.manifest
-    pools = {precision: bundle.gears(precision) for precision in bundle.precisions}
+    pools = {precision: bundle.entries(precision) for precision in bundle.precisions}
     entries = {name: entry for pool in pools.values() for name, entry in pool.items()}
     header = (
         "subnet",
@@ -109,7 +109,7 @@ def pool_table(bundle: Bundle) -> list[str]:
 
 
 def megabytes(bundle: Bundle) -> str:
-    """Write the size of a bundle, and of its download where it is compressed."""
+    """Format the size of a bundle, and of its download if it is compressed."""
     dense = f"{sum(file.bytes for file in bundle.manifest.files.values()) / 1e6:.1f} MB"
     return (
         dense if bundle.compressed is None else f"{bundle.compressed.bytes / 1e6:.1f} MB compressed, {dense} unpacked"
@@ -117,7 +117,7 @@ def megabytes(bundle: Bundle) -> str:
 
 
 def compressed(bundle: Bundle) -> Bundle:
-    """Write a bundle again for the download, in place of what stood there."""
+    """Replace a bundle by its compressed form, for download."""
     from gearshift.export.compress import compress_bundle
 
     return dataclasses.replace(bundle, compressed=compress_bundle(bundle, bundle.path))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 DEDICATED = "dedicated"
-"""Name that `--compare` gives a graph of one subnet alone."""
+"""Name by which `--compare` selects graphs of one subnet each."""
 
 
 def beside_dedicated(options: argparse.Namespace, bundle: Bundle) -> int:
@@ -39,7 +39,7 @@ def beside_dedicated(options: argparse.Namespace, bundle: Bundle) -> int:
 
 
 def _lines(report: BenchReport) -> list[str]:
-    """Tabulate median and ratio to the dedicated graph by tokens, for each precision."""
+    """Tabulate median and ratio to the dedicated graph by length in tokens, for each precision."""
     from gearshift.runtime.bench.dedicated import granularity
     from gearshift.runtime.bench.plan import threads_text
 

@@ -1,4 +1,4 @@
-"""`gearshift doctor`: what this device has, and what to change."""
+"""`gearshift doctor`: check of this device, with advice."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from gearshift.errors import GearshiftError
 
 def add(listed: Any) -> None:
     """Add the command and its arguments."""
-    parser = command(listed, "doctor", doctor, "show what this device has, and what to change")
-    parser.add_argument("--clear-cache", action="store_true", help="remove what `run` and the engine keep on disk")
+    parser = command(listed, "doctor", doctor, "check this device for running bundles, with advice")
+    parser.add_argument(
+        "--clear-cache", action="store_true", help="remove the files that `run` and the engine keep on disk"
+    )
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Show what this device has; its exit code is by the worst of what was found."""
+    """Show the findings about this device; the exit code is that of the worst."""
     from gearshift.runtime.doctor.examine import examine, exit_code
 
     if options.clear_cache:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 LISTED_SUBNETS = 16
-"""Largest pool that one stage lists whole unless asked to: its graph loads in a time that grows with the pool."""
+"""Size of the largest pool that one stage lists whole by default: the graph's load time grows with the pool."""
 
 
 def add(listed: Any) -> None:
@@ -45,7 +45,9 @@ def add(listed: Any) -> None:
         help="also write these subnets, or all, as static ONNX models of their own, into BUNDLE.portable/ID",
     )
     parser.add_argument("--dan", type=Path, metavar="DANRUN", help="add this DAN of `train-dan` below the subnets")
-    parser.add_argument("--dan-mb", type=float, default=30, metavar="MB", help="most megabytes of it (default: 30)")
+    parser.add_argument(
+        "--dan-mb", type=float, default=30, metavar="MB", help="largest size of the DAN in megabytes (default: 30)"
+    )
     parser.add_argument(
         "--vocabulary",
         type=names,
@@ -54,7 +56,7 @@ def add(listed: Any) -> None:
         "pieces (default: keep all)",
     )
     parser.add_argument(
-        "--compress", action="store_true", help="write it for the download: weights without their zeros, all deflated"
+        "--compress", action="store_true", help="write a compressed bundle: weights without their zeros, all deflated"
     )
     parser.add_argument("--licence", default="unspecified", help="licence of the model, for its manifest")
     add_columns(parser)
@@ -66,35 +68,35 @@ def _add_graph(parser: argparse.ArgumentParser) -> None:
         type=precisions,
         metavar="P,P",
         help=f"some of {','.join(PRECISIONS)}; fp16 is for GPUs (default: {','.join(CPU_PRECISIONS)}; "
-        "of standard operators fp32)",
+        "with standard operators fp32)",
     )
     parser.add_argument(
         "--operators",
         choices=["fast", "standard"],
         default="fast",
-        help="fast (default): with the library's own; standard: those of ONNX alone, for other engines",
+        help="fast (default): with ONNX Runtime's own operators; standard: those of ONNX alone, for other engines",
     )
     parser.add_argument(
         "--int8-tolerance",
         type=float,
         default=0.01,
         metavar="SHARE",
-        help="accuracy that a subnet may lose in int8 against fp32 before it is said (default: 0.01, a point)",
+        help="accuracy that a subnet may lose in int8 against fp32 before it is reported (default: 0.01, a point)",
     )
     parser.add_argument(
-        "--wider", action="store_true", help="keep layers in fp32 within the int8 graph where it would lose more"
+        "--wider", action="store_true", help="keep layers in fp32 within the int8 graph if it would lose more"
     )
     parser.add_argument(
         "--granularity",
         choices=["layer", "block", "pool"],
-        help="what is switched together: each layer alone, blocks of layers, or whole subnets (default: whole subnets, "
-        f"and of more than {LISTED_SUBNETS} each layer)",
+        help="unit of switching: each layer alone, blocks of layers, or whole subnets (default: whole subnets; layers "
+        f"if there are more than {LISTED_SUBNETS} subnets)",
     )
     parser.add_argument("--block-layers", type=int, default=2, metavar="N", help="layers of a block (default: 2)")
 
 
 def export(options: argparse.Namespace) -> int:
-    """Write a bundle and show what was measured on the way."""
+    """Write a bundle and show the measurements made on the way."""
     from gearshift.export.pipeline import export_bundle
     from gearshift.trainer.model.run_data import read_run_data
     from gearshift.trainer.nasbert.run import load_any_run
@@ -131,7 +133,7 @@ def export(options: argparse.Namespace) -> int:
 
 
 def _with_dan(options: argparse.Namespace, bundle: Bundle, data: DataSet) -> Bundle:
-    """The bundle with the DAN that was asked for, if any."""
+    """Return the bundle with the requested DAN, if any."""
     if options.dan is None:
         return bundle
     from gearshift.export.dan import add_dan
@@ -194,7 +196,7 @@ def _vocabulary(asked: Sequence[str] | None, data: DataSet) -> list[str] | None:
 def _spelling_line(spelling: VocabularyReport) -> str:
     return (
         f"vocabulary: {spelling.kept} of {spelling.of} pieces; {spelling.respelt} of {spelling.texts} held-out texts "
-        "are spelt otherwise"
+        "are spelt differently"
     )
 
 
@@ -216,13 +218,14 @@ def _extract(options: argparse.Namespace) -> int:
 
 
 def _layers_per_stage(options: argparse.Namespace, run: Run[Any, Any]) -> int:
-    """Number of layers that are switched together."""
+    """Return the number of layers that are switched together."""
     granularity = options.granularity or ("pool" if len(run.subnets) <= LISTED_SUBNETS else "layer")
     return {"layer": 1, "block": int(options.block_layers), "pool": run.depth}[granularity]
 
 
 def _portable(options: argparse.Namespace, run: Run[Any, Any]) -> tuple[tuple[str, ...], Path]:
-    """Find the subnets to write as static models, none by default, and where; a refusal comes before the long work."""
+    """Return the subnets to write as static models, none by default, and their directory; a refusal comes before the
+    long work."""
     target = options.output.with_name(f"{options.output.name}.portable")
     if options.portable is None:
         return (), target

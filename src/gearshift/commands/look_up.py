@@ -1,4 +1,4 @@
-"""`gearshift look-up`: the best subnets of a supernet within limits, out of the block tables in its bundle."""
+"""`gearshift look-up`: the best subnets of a supernet within limits, by the block tables in its bundle."""
 
 from __future__ import annotations
 
@@ -17,15 +17,13 @@ from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 
 if TYPE_CHECKING:
     from gearshift.runtime.space.shape import EncoderShape
-    from gearshift.runtime.tables.from_profile import latency_at
     from gearshift.runtime.tables.latency import LatencyPredictor
     from gearshift.runtime.tables.tables import Estimate
-    from gearshift.runtime.tables.tables_file import TABLES, load_tables
 
 
 def add(listed: Any) -> None:
     """Add the command and its arguments."""
-    parser = command(listed, "look-up", look_up, "the best subnets of a supernet within limits, in any combination")
+    parser = command(listed, "look-up", look_up, "find the best subnets of a supernet within any combination of limits")
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle of a run of `gearshift search`")
     parser.add_argument("--latency-ms", type=float, metavar="MS", help="longest call on a text of --length tokens")
     parser.add_argument("--parameters", type=float, metavar="N", help="most parameters, such as 15e6")
@@ -35,15 +33,16 @@ def add(listed: Any) -> None:
     )
     parser.add_argument("--length", type=int, default=128, metavar="N", help="tokens of a text (default: 128)")
     parser.add_argument(
-        "--precision", choices=CPU_PRECISIONS, default="fp32", help="of weights and calls (default: fp32)"
+        "--precision", choices=CPU_PRECISIONS, default="fp32", help="precision of weights and calls (default: fp32)"
     )
-    parser.add_argument("--profile", type=Path, metavar="FILE", help="device that latency is of (default: this one)")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="device for --latency-ms (default: this one)")
     parser.add_argument("--count", type=int, default=5, metavar="N", help="subnets to show, best first (default: 5)")
 
 
 def look_up(options: argparse.Namespace) -> int:
     """Show the subnets of least summed loss within the limits."""
     from gearshift.runtime.tables.limits import Limits
+    from gearshift.runtime.tables.tables_file import TABLES, load_tables
 
     bundle = open_bundle(options.bundle)
     space = bundle.manifest.space
@@ -78,7 +77,7 @@ def look_up(options: argparse.Namespace) -> int:
 
 
 def _plain(one: Estimate, shape: EncoderShape, bundle: Bundle, precision: str) -> dict[str, Any]:
-    """Describe a subnet with its name, and its accuracy where the pool has it."""
+    """Describe a subnet with its name, and its accuracy if the pool has it."""
     from gearshift.runtime.space.uniform import subnet_name
 
     pool = {entry.subnet: entry.accuracy for entry in bundle.pool(precision).values()}
@@ -91,9 +90,10 @@ def _plain(one: Estimate, shape: EncoderShape, bundle: Bundle, precision: str) -
 
 
 def _latency(options: argparse.Namespace, bundle: Bundle) -> LatencyPredictor | None:
-    """Read the latencies of a device at the fewest threads that were measured; None where nobody asks for them."""
+    """Read the latencies of a device at the fewest threads that were measured; None if they are not needed."""
     from gearshift.runtime.profiles.own import find_profile
     from gearshift.runtime.profiles.store import this_device
+    from gearshift.runtime.tables.from_profile import latency_at
 
     path = options.profile
     if path is None:

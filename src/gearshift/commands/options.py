@@ -1,4 +1,4 @@
-"""Arguments of several commands: settings as flags, data sets and their columns, lists."""
+"""Arguments shared by commands: settings as flags, data sets and their columns, lists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 GOES_ON = "; the same command goes on from where it last saved"
-"""Addition to the line of an interruption, of a command that saves as it goes."""
+"""Addition to the message on interruption, for a command that saves as it goes."""
 
 COLUMNS = ("text_column", "pair_column", "label_column")
 
@@ -25,7 +25,7 @@ COLUMNS = ("text_column", "pair_column", "label_column")
 def command(
     listed: Any, name: str, function: Callable[[argparse.Namespace], int], text: str, *, extras: Sequence[str] = ()
 ) -> argparse.ArgumentParser:
-    """Add a command that calls `function`, once the packages of its extras are there; gives its parser."""
+    """Add a command that calls `function` if the packages of its extras are installed; return its parser."""
 
     def call(options: argparse.Namespace) -> int:
         for extra in extras:
@@ -34,7 +34,7 @@ def command(
 
     parser: argparse.ArgumentParser = listed.add_parser(name, help=text, description=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    # Also after the command; without a default, which would overwrite what was given before it.
+    # Accepted after the command too; without a default, which would overwrite a flag before the command.
     parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     parser.set_defaults(command=call)
     return parser
@@ -43,8 +43,8 @@ def command(
 def add_settings(parser: argparse.ArgumentParser, *settings: type) -> None:
     """Add a flag for every setting of some dataclasses.
 
-    A flag that is not given is None, so that `given` finds what was typed; the default is in the help. Fields without a
-    help text have no flag.
+    A flag that is not given is None, so that `given` finds those that were typed; the help states the default. Fields
+    without a help text have no flag.
     """
     group = parser.add_argument_group("settings")
     for field in [field for one in settings for field in settings_of(one) if "help" in field.metadata]:
@@ -60,13 +60,13 @@ def add_settings(parser: argparse.ArgumentParser, *settings: type) -> None:
 
 
 def given(options: argparse.Namespace, settings: type) -> dict[str, Any]:
-    """Read the settings that were typed: name -> value."""
+    """Return the settings that were typed: name -> value."""
     named = {field.name: getattr(options, field.name, None) for field in settings_of(settings)}
     return {name: value for name, value in named.items() if value is not None}
 
 
 def _help(field: dataclasses.Field[Any]) -> str:
-    """Help text of a setting, with its default as one would type it and the paper's value where it has one."""
+    """Return the help text of a setting, with its default as one would type it and the paper's value if it has one."""
     said = []
     if field.default is not dataclasses.MISSING:
         default = _shown(field.default) or field.metadata["unset"]
@@ -90,29 +90,29 @@ def _shown(value: Any) -> str:
 
 
 def add_columns(parser: argparse.ArgumentParser) -> None:
-    """Add the names of the columns of a data set."""
+    """Add the arguments for the columns of a data set."""
     for name, text in (
         ("text", "column of the text (default: sentence; the words: tokens; the question: question)"),
-        ("pair", "column of the second text, read where it is there (default: sentence2; the context: context)"),
+        ("pair", "column of the second text, read if present (default: sentence2; the context: context)"),
         ("label", "column of the label (default: label; numbers: label or score; ner_tags or tags; answers)"),
     ):
         parser.add_argument(f"--{name}-column", default="", metavar="NAME", help=text)
 
 
 def columns_of(options: argparse.Namespace) -> dict[str, str]:
-    """Read the columns that were typed, by the names of `read_data`'s arguments."""
+    """Return the columns that were typed, by the names of `read_data`'s arguments."""
     return {name: getattr(options, name) for name in COLUMNS if getattr(options, name)}
 
 
 def read_task_data(options: argparse.Namespace, path: Path, task: str) -> DataSet:
-    """Read the data set of a task, its columns named as they were typed."""
+    """Read the data set of a task, with its columns as typed."""
     from gearshift.trainer.data.splits import read_data
 
     return read_data(path, task=task, **columns_of(options))
 
 
 def multipliers(text: str) -> tuple[float, ...]:
-    """Read numbers with commas between them."""
+    """Read numbers separated by commas."""
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
@@ -122,7 +122,7 @@ def multipliers(text: str) -> tuple[float, ...]:
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """Read whole numbers with commas between them."""
+    """Read whole numbers separated by commas."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
@@ -132,7 +132,7 @@ def whole_numbers(text: str) -> tuple[int, ...]:
 
 
 def precisions(text: str) -> tuple[str, ...]:
-    """Read names of precisions with commas between them, each once."""
+    """Read names of precisions separated by commas, each once."""
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     if not set(names) <= set(PRECISIONS):
         raise argparse.ArgumentTypeError(f"expected some of {','.join(PRECISIONS)}, got {text!r}")
@@ -140,7 +140,7 @@ def precisions(text: str) -> tuple[str, ...]:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Read words with commas between them, each once."""
+    """Read words separated by commas, each once."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
@@ -151,4 +151,4 @@ _KINDS: dict[str, Callable[[str], object]] = {
     "tuple[float, ...]": multipliers,
     "tuple[int, ...]": whole_numbers,
 }
-"""Annotation of a setting -> how its flag is read."""
+"""Annotation of a setting -> function that reads its flag."""

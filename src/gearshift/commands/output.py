@@ -11,7 +11,7 @@ from typing import Any
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align a table in lines, the first column to the left and the others to the right."""
+    """Format a table as lines, the first column left-aligned and the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     return [
         "  ".join(
@@ -28,7 +28,7 @@ def show(options: argparse.Namespace, result: dict[str, Any], lines: Sequence[st
 
 @contextlib.contextmanager
 def progress_line(unit: str = "") -> Iterator[Callable[[str, float, float], None]]:
-    """Show on a terminal how far something is, in one line of standard error that is gone at the end."""
+    """Show progress on a terminal, in one line of standard error that is erased at the end."""
     shown = sys.stderr.isatty()
 
     def update(what: str, done: float, planned: float) -> None:

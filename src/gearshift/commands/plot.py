@@ -1,4 +1,4 @@
-"""`gearshift plot`: a picture of a decision log."""
+"""`gearshift plot`: plot of a decision log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gearshift prune`: weights of a finished supernet become zeros, for a smaller download."""
+"""`gearshift prune`: set weights of a finished supernet to zero, for a smaller download."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gearshift.trainer.learning.settings import Pruning
 
 def add(listed: Any) -> None:
     """Add the command and its arguments."""
-    told = "make weights of a supernet zeros, for a smaller download"
+    told = "set weights of a supernet to zero, for a smaller download"
     parser = command(listed, "prune", prune, told, extras=["train"])
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PRUNED", help="run directory to write")

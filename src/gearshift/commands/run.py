@@ -46,19 +46,19 @@ def add(listed: Any) -> None:
         "--precision",
         choices=["auto", *PRECISIONS],
         default="auto",
-        help="auto (default): the fastest that is right on this CPU",
+        help="auto (default): the fastest that answers correctly on this CPU",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="threads of one call (default: half of the CPUs)")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="latency table to use instead of measuring one")
     parser.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the latency table for --profile")
     parser.add_argument(
-        "--no-cache", action="store_false", dest="cache", help="neither use nor make packed weights on disk"
+        "--no-cache", action="store_false", dest="cache", help="neither use nor write packed weights on disk"
     )
     parser.add_argument(
         "--cascade",
         type=float,
         metavar="SHARE",
-        help="let the DAN answer where it is sure, to agree with the most accurate subnet on this share, such as .99",
+        help="let the DAN answer if it is confident, to agree with the most accurate subnet on this share, such as .99",
     )
     parser.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
     parser.add_argument(
@@ -68,7 +68,7 @@ def add(listed: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Answer texts, each one as soon as it is read."""
+    """Answer texts, each as soon as it is read."""
     answers: list[dict[str, Any]] = []
     checked_deadline(options.deadline_ms)
     with Engine.load(
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
         if options.save_profile is not None:
             engine.save_profile(options.save_profile)
         view = LiveView(sys.stderr) if options.live else None
-        # On a terminal the view stands where the answers would; into a file or a pipe they go as ever.
+        # On a terminal the view takes the place of the answers; a file or a pipe still gets them.
         hidden = view is not None and view.shown and sys.stdout.isatty()
         try:
             for text in _paired(options.texts) if options.pair else _texts(options.texts):
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace) -> int:
                     answers.append({"text": text, **_plain(answer)})
                 elif not hidden:
                     print(_answer_line(answer), flush=True)
-        finally:  # a text that is refused takes no earlier answer with it
+        finally:  # a refused text must not lose earlier answers
             if view is not None:
                 view.finish(engine.slow_down)
             if options.json:
@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _texts(given: Sequence[str]) -> Iterator[str]:
-    """Read the texts given; `-`, or none at all, stands for the lines of standard input that are not blank."""
+    """Give the texts; `-`, or no text at all, stands for the non-blank lines of standard input."""
     for text in given or ("-",):
         if text == "-":
             yield from _lines_of_standard_input()
@@ -114,7 +114,7 @@ def _texts(given: Sequence[str]) -> Iterator[str]:
 
 
 def _paired(given: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Read two texts at a time, or of each line of standard input the two that a tab divides."""
+    """Give two texts at a time, or the two texts, separated by a tab, of each line of standard input."""
     if given and "-" not in given:
         if len(given) % 2:
             raise InputError(f"--pair: expected texts two by two, got {len(given)}")
@@ -137,13 +137,13 @@ def _lines_of_standard_input() -> Iterator[str]:
 
 
 def _plain(answer: Answer) -> dict[str, Any]:
-    """Turn an answer into what JSON can take."""
+    """Return an answer as values that JSON can represent."""
     fields = asdict(answer)
     return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
 
 
 def _shown(answer: Answer) -> str:
-    """Write the task's part of an answer on one line."""
+    """Format the task's part of an answer on one line."""
     match answer:
         case Classification():
             return f"{answer.label}  {answer.score:.2f}"

@@ -12,7 +12,6 @@ from gearshift.drawing.numbers import millions, percent
 from gearshift.errors import InputError
 
 if TYPE_CHECKING:
-    from gearshift.runtime.tables.from_profile import latencies
     from gearshift.runtime.tables.latency import LatencyPredictor
     from gearshift.trainer.search.search import SearchReport
 
@@ -40,7 +39,11 @@ def add(listed: Any) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="picture of losses and sizes to write, .png or .svg")
     parser.add_argument("--pool", type=int, default=50, metavar="N", help="subnets to choose (default: 50)")
     parser.add_argument(
-        "--rescored", type=int, default=200, metavar="N", help="candidates whose real loss is measured (default: 200)"
+        "--rescored",
+        type=int,
+        default=200,
+        metavar="N",
+        help="number of candidates whose real loss is measured (default: 200)",
     )
     add_columns(parser)
 
@@ -101,11 +104,12 @@ def _pool_table(report: SearchReport) -> list[str]:
 
 
 def _devices(options: argparse.Namespace) -> dict[str, LatencyPredictor] | None:
-    """Read the latencies of the device that a pool is for, where one was measured."""
+    """Read the latencies of the device that a pool is for; None if no device is given."""
     if options.profile is None and options.measured is None:
         return None
     if options.profile is None or options.measured is None:
         raise InputError("search: expected both --profile and --measured, the bundle that it was measured with")
     from gearshift.runtime import open_bundle
+    from gearshift.runtime.tables.from_profile import latencies
 
     return latencies(options.profile, open_bundle(options.measured))

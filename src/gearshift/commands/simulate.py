@@ -1,4 +1,4 @@
-"""`gearshift simulate`: policies on made-up or logged requests, with the latencies of a device; nothing runs really."""
+"""`gearshift simulate`: policies on synthetic or logged requests, with the latencies of a device; no model runs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 def add(listed: Any) -> None:
     """Add the command and its arguments."""
-    told = "try policies on made-up or logged requests, with measured latencies"
+    told = "simulate policies on synthetic or logged requests, with measured latencies"
     parser = command(listed, "simulate", simulate, told)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     parser.add_argument(
-        "--profile", type=Path, required=True, metavar="FILE", help="profile that `run --save-profile` wrote there"
+        "--profile",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="profile written by `run --save-profile` on the device",
     )
     parser.add_argument(
         "--trace", required=True, metavar="TRACE", help="a decision log, or a name such as contention or bursts-4"
@@ -31,12 +35,12 @@ def add(listed: Any) -> None:
     )
     parser.add_argument("--precision", type=precisions, metavar="P,P", help="precisions (default: the fastest)")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the table (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="another trace for another seed (default: 0)")
-    parser.add_argument("--seconds", type=float, default=120.0, metavar="S", help="length (default: 120)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the trace (default: 0)")
+    parser.add_argument("--seconds", type=float, default=120.0, metavar="S", help="length of the trace (default: 120)")
 
 
 def simulate(options: argparse.Namespace) -> int:
-    """Run a trace, or a decision log, through policies on a device's latency table."""
+    """Simulate policies on a trace, or a decision log, with a device's latency table."""
     from gearshift.runtime import open_bundle
     from gearshift.runtime.inference.providers import CPU
     from gearshift.runtime.profiles.store import tables_for
@@ -55,7 +59,7 @@ def simulate(options: argparse.Namespace) -> int:
         threads=options.threads,
         provider=CPU[0],
     )[0]
-    accuracies = {name: entry.accuracy for name, entry in bundle.gears(latencies.precision).items()}
+    accuracies = {name: entry.accuracy for name, entry in bundle.entries(latencies.precision).items()}
     ladder = Ladder.of(accuracies, latencies)
     if Path(options.trace).exists():
         trace = read_log(Path(options.trace))
@@ -82,7 +86,7 @@ def simulate(options: argparse.Namespace) -> int:
 
 
 def _play(machines: dict[str, Machine], policies: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """Measure each policy; `static-small`, the smallest subnet for all requests, is what they are compared with."""
+    """Measure each policy; the baseline is `static-small`, the smallest subnet for all requests."""
     from gearshift.runtime.simulate.policies import POLICIES
     from gearshift.runtime.simulate.simulator import simulate as play
 

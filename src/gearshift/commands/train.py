@@ -1,4 +1,4 @@
-"""`gearshift train`: a supernet out of your data and a pretrained encoder."""
+"""`gearshift train`: a supernet from your data and a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 SHOWN_TOKENS = 128
-"""Length of text for which `train` counts multiply-accumulates; a bundle says its own."""
+"""Length in tokens of the text for which `train` counts MACs; a bundle states its own."""
 
 
 def add(listed: Any) -> None:
@@ -35,7 +35,7 @@ def add(listed: Any) -> None:
         "--task", choices=list(TASKS), default="classification", help="task of the data (default: %(default)s)"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run directory to write")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags go before it")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")
     parser.set_defaults(when_interrupted=GOES_ON)
     add_columns(parser)
     add_settings(parser, Settings)
@@ -108,7 +108,7 @@ def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
 
 
 def _cut_rows(run: Run) -> list[str]:
-    """Tell how many rows are longer than what is read of a text, if any."""
+    """Report the number of rows that are longer than the part that is read, if any."""
     cut = {split: count for split, count in run.facts["truncated_rows"].items() if count}
     counts = ", ".join(f"{count} of {run.facts['rows'][split]} {split} rows" for split, count in cut.items())
     return [f"cut at {run.facts['max_length']} tokens: {counts}; --max-length sets it"] if cut else []

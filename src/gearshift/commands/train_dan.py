@@ -1,4 +1,4 @@
-"""`gearshift train-dan`: a DAN that answers as a classifier does."""
+"""`gearshift train-dan`: a DAN distilled from a classifier."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def add(listed: Any) -> None:
 
 
 def train_dan(options: argparse.Namespace) -> int:
-    """Distil a classifier into a DAN and show how it answers."""
+    """Distil a classifier into a DAN and show its accuracy."""
     from gearshift.trainer.dan.teacher_logits import read_unlabelled
     from gearshift.trainer.dan.train import train_dan as train
 

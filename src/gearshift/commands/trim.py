@@ -15,7 +15,7 @@ from gearshift.runtime import open_bundle
 def add(listed: Any) -> None:
     """Add the command and its arguments."""
     told = "write a smaller bundle with some of a bundle's subnets"
-    parser = command(listed, "trim", trim, told, extras=["export"])
+    parser = command(listed, "trim", trim, told)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="SMALLER", help="bundle directory to write")
     what = parser.add_mutually_exclusive_group(required=True)
@@ -27,11 +27,13 @@ def add(listed: Any) -> None:
     )
     what.add_argument("--keep", type=names, metavar="ID,ID", help="keep these subnets; `inspect` lists them")
     parser.add_argument("--precision", type=precisions, metavar="P,P", help="precisions to keep (default: all)")
-    parser.add_argument("--compress", action="store_true", help="write it for the download; --max-mb is of it unpacked")
+    parser.add_argument(
+        "--compress", action="store_true", help="write a compressed bundle; --max-mb limits its unpacked size"
+    )
 
 
 def trim(options: argparse.Namespace) -> int:
-    """Write a smaller bundle and show what it holds."""
+    """Write a smaller bundle and show its contents."""
     from gearshift.export.trim import trim_bundle
 
     bundle = open_bundle(options.bundle)

@@ -1,1 +1,1 @@
-"""Pictures, tables and pages of what was measured."""
+"""Charts, tables and pages of measurements."""

@@ -1,4 +1,4 @@
-"""Pictures of a calibration."""
+"""Charts of the profile of a bundle."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from gearshift.runtime.bench.result import Calibration, Measured
 from gearshift.runtime.policy.ladder import Candidate, pareto
 
 SHOWN = 6
-"""Subnets of a ladder that get a line of their own."""
+"""Number of subnets of a ladder that get a line of their own."""
 
 LABELLED = 5
-"""Points of a Pareto front that get a name."""
+"""Number of points of a Pareto front that get a name."""
 
 
 def ladder(calibration: Calibration, measured: Measured, place: int) -> list[tuple[str, float, float]]:
-    """Name, median ms and accuracy of the subnets that none beats in both, at one length, the fastest first."""
+    """Return name, median ms and accuracy of the Pareto-optimal subnets at one length, the fastest first."""
     timed = measured.timed(calibration.bundle).values()
     front = pareto(Candidate(one.name, one.accuracy, one.ms[50][place]) for one in timed)
     return [(one.name, one.expected_ms, one.accuracy) for one in reversed(front)]
 
 
 def charts(calibration: Calibration, threads: int, *, deadline_ms: float | None = None) -> list[Chart]:
-    """Draw Pareto front, latency by length, ladder and check of everything measured with so many threads."""
+    """Draw Pareto front, latency by length, ladder and check of all that was measured with this number of threads."""
     shown = [m for m in calibration.measured if m.conditions.threads == threads]
     found: list[Chart] = []
     if shown:
@@ -63,7 +63,7 @@ def _pareto(
 
 
 def spread(front: Sequence[tuple[str, float, float]], count: int = SHOWN) -> list[str]:
-    """Take at most so many names of a ladder, evenly from the fastest to the most accurate."""
+    """Return at most `count` names of a ladder, evenly spaced from the fastest to the most accurate."""
     if len(front) <= count:
         return [name for name, _, _ in front]
     step = (len(front) - 1) / (count - 1)

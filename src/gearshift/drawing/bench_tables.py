@@ -1,4 +1,4 @@
-"""Tables of a calibration, for a terminal and for a page."""
+"""Tables of the profile of a bundle, for a terminal and for a page."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from gearshift.runtime.bench.plan import threads_text
 from gearshift.runtime.bench.result import Calibration, Measured
 
 DEADLINES_MS = (5, 10, 20, 50, 100, 200, 500, 1000)
-"""Deadlines that are looked at where none is asked for, as far as they tell subnets apart."""
+"""Deadlines in ms that are tabulated unless one is given, up to the first that the most accurate subnet keeps at all
+lengths."""
 
 ESTIMATED = "estimated"
 
 COMPARED = 3
-"""Subnets that devices are compared with, from the most accurate to the fastest."""
+"""Number of subnets shown in a comparison of devices, from the most accurate to the fastest."""
 
 LISTED = 24
-"""Largest pool that a terminal shows whole."""
+"""Size of the largest pool that a terminal shows whole."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A title, a header and rows of text; the first column is to the left."""
+    """A table of texts: title, header and rows; the first column is left-aligned."""
 
     title: str
     header: tuple[str, ...]
@@ -40,14 +41,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Findings:
-    """A calibration with rows of other devices, as it is shown."""
+    """A profile with rows of other devices, for display."""
 
     calibration: Calibration
     devices: tuple[DeviceRow, ...] = ()
     deadline_ms: float | None = None
 
     def tables(self, *, front: bool) -> list[Table]:
-        """Tables, the answer first; `front`: of subnets the ladder alone, as of a long pool in any case."""
+        """Return the tables, the answer first; `front`: only the ladder of subnets, as always for a long pool."""
         calibration, threads = self.calibration, self.calibration.shown_threads
         shown = [m for m in calibration.measured if m.conditions.threads == threads]
         return [
@@ -59,15 +60,15 @@ class Findings:
         ]
 
     def charts(self) -> list[Chart]:
-        """Pictures of what was measured with the threads that are shown."""
+        """Return the charts for the number of threads that is shown."""
         return charts(self.calibration, self.calibration.shown_threads, deadline_ms=self.deadline_ms)
 
     def all_subnets(self) -> list[Table]:
-        """Tables of every subnet under all conditions."""
+        """Return tables of every subnet under all conditions."""
         return [subnet_table(self.calibration, measured) for measured in self.calibration.measured]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
+        """Return plain values by name, for JSON."""
         compared = {"compare": [row.to_dict() for row in self.devices]} if self.devices else {}
         return {**self.calibration.to_dict(), **compared}
 
@@ -82,7 +83,7 @@ class Findings:
 
 
 def subnet_table(calibration: Calibration, measured: Measured, *, front: bool = False) -> Table:
-    """Tabulate median and 95th percentile of the pool, or of its ladder alone, by tokens."""
+    """Tabulate median and 95th percentile of the pool, or of its ladder alone, by length in tokens."""
     conditions, stages = measured.conditions, measured.stages
     timed = measured.timed(calibration.bundle)
     best = [name for name, _, _ in ladder(calibration, measured, len(stages.lengths) // 2)]
@@ -100,7 +101,7 @@ def subnet_table(calibration: Calibration, measured: Measured, *, front: bool = 
 
 
 def quality_table(calibration: Calibration) -> Table:
-    """Tabulate the errors of prediction and the disturbances, by which to trust each set of figures."""
+    """Tabulate prediction errors and disturbances, which show how far to trust each set of figures."""
     rows = []
     for m in calibration.measured:
         costs = next(
@@ -125,8 +126,8 @@ def quality_table(calibration: Calibration) -> Table:
         )
     header = ("", "error, median", "p95", "checked", "operators alone", "calls", "disturbed")
     note = (
-        "error: |predicted / measured - 1| of subnets and lengths that the fit never saw. operators alone: the same of "
-        "a prediction from this device's operators, without any call of this bundle"
+        "error: |predicted / measured - 1| for subnets and lengths left out of the fit. operators alone: the same "
+        "error for a prediction from this device's operators, without any call of this bundle"
     )
     return Table("How far to trust it", header, tuple(rows), note)
 
@@ -143,12 +144,12 @@ def effects_table(calibration: Calibration) -> Table:
         name = f"{m.conditions.precision}, {threads_text(m.conditions.threads)}"
         rows.append((name, f"{m.load_ms:.0f} ms", memory, f"{m.first_call_ratio:.1f} x", *cells))
     header = ("", "load", "memory", "first call", "after 0.1 s", "after 1 s")
-    note = "calls of the largest subnet and the shortest text, against calls that follow each other"
+    note = "calls of the largest subnet with the shortest text, relative to calls without a pause"
     return Table("Loading, memory, pauses", header, tuple(rows), note)
 
 
 def deadline_table(calibration: Calibration, threads: int, deadline_ms: float | None) -> Table:
-    """Tabulate the most accurate subnet whose 95th percentile keeps a deadline, by tokens."""
+    """Tabulate the most accurate subnet whose 95th percentile keeps a deadline, by length in tokens."""
     shown = [m for m in calibration.measured if m.conditions.threads == threads]
     lengths = shown[0].stages.lengths if shown else ()
     deadlines = DEADLINES_MS if deadline_ms is None else (deadline_ms,)
@@ -157,7 +158,7 @@ def deadline_table(calibration: Calibration, threads: int, deadline_ms: float | 
     for deadline in deadlines:
         cells = tuple(_best(calibration, shown, place, deadline) for place in range(len(lengths)))
         rows.append((f"{deadline:g} ms", *cells))
-        if cells == enough:  # longer ones tell nothing more
+        if cells == enough:  # longer deadlines add nothing
             break
     header = ("deadline", *(f"{length} tokens" for length in lengths))
     note = f"by the 95th percentile of calls on the unloaded device, {threads_text(threads)}"
@@ -180,7 +181,7 @@ def _best(calibration: Calibration, shown: Sequence[Measured], place: int, deadl
 def compare_table(
     calibration: Calibration, rows: Sequence[DeviceRow], precision: str, threads: int, tokens: int
 ) -> Table:
-    """Tabulate devices and, beside each other, some subnets of the ladder, at one precision, threads and length."""
+    """Tabulate devices side by side with some subnets of the ladder, at one precision, number of threads and length."""
     mine = calibration.find(precision, threads)
     chosen = [r for r in rows if (r.precision, r.threads, r.tokens) == (precision, threads, tokens)]
     pool = calibration.bundle.pool(precision)
@@ -200,13 +201,13 @@ def compare_table(
         f"Side by side: median ms, {threads_text(threads)}",
         header,
         tuple(lines),
-        "measured: calls of this bundle there. predicted: from operators measured there. estimated: nothing was "
-        "measured there, a roofline from published constants, from its floor to what one device took beyond it",
+        "measured: calls of this bundle there. predicted: from operators measured there. estimated: not measured, a "
+        "roofline from published constants, from its floor to the excess over it that one device showed",
     )
 
 
 def span(row: DeviceRow) -> str:
-    """Write one number, or a range of an estimate."""
+    """Format a single number, or the range of an estimate."""
     if row.low_ms == row.high_ms:
         return milliseconds(row.low_ms)
     return f"{milliseconds(row.low_ms)} to {milliseconds(row.high_ms)}"

@@ -1,4 +1,4 @@
-"""Figures of matplotlib: which files they can become, and an axis for times."""
+"""Figures of matplotlib: file formats, saving, and an axis for times."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from gearshift.errors import InputError, StorageError
 from gearshift.extras import require
 
-require("plot")  # before it is imported, so that what is missing is said in one line
+require("plot")  # before the import, so that a missing package is reported in one line
 
 import matplotlib  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
@@ -22,13 +22,13 @@ FORMATS = (".png", ".svg")
 
 
 def check_format(path: Path) -> None:
-    """Raise InputError where a plot cannot be written to a file of that name."""
+    """Raise InputError if a plot cannot be written to a file of that name."""
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path}: expected a name that ends in {' or '.join(FORMATS)}")
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure and close it; raises InputError for another format, StorageError."""
+    """Write a figure and close it; raises InputError for an unknown format, StorageError."""
     try:
         check_format(path)
         figure.savefig(path, dpi=110)
@@ -39,7 +39,7 @@ def save_figure(figure: Any, path: Path) -> None:
 
 
 def show_milliseconds(axis: Any, set_scale: Any) -> None:
-    """Make an axis logarithmic, with numbers as one writes them: 6, not 6 x 10^0."""
+    """Make an axis logarithmic, with plain numbers: 6, not 6 x 10^0."""
     set_scale("log")
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter("{x:g}")

@@ -1,4 +1,4 @@
-"""One page that tells what a device does with a bundle: HTML with everything in it, for a phone or a desk."""
+"""Page on the measurements of a bundle on a device: self-contained HTML, for a phone or a desk."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ CSS = (
 def html_report(
     calibration: Calibration, tables: Sequence[Table], charts: Sequence[Chart], details: Sequence[Table] = ()
 ) -> str:
-    """Write the page: device and bundle, warnings, tables, pictures, and tables to be opened."""
+    """Write the page: device and bundle, warnings, tables, charts, and tables that unfold."""
     bundle, device = calibration.bundle, calibration.device
     name = bundle.manifest.name
     memory = "" if device.memory_mb is None else f", {device.memory_mb / 1e3:.1f} GB"
@@ -64,8 +64,8 @@ def html_report(
 
 
 def emulated_text(emulator: str) -> str:
-    """Warn of times on an emulated CPU."""
-    return f"this CPU is played by {emulator}: the figures show that everything runs, and no time means anything"
+    """Return a warning about times on an emulated CPU."""
+    return f"this CPU is emulated by {emulator}: the figures show that everything runs, but the times mean nothing"
 
 
 def _table(table: Table) -> str:
@@ -88,13 +88,13 @@ def _mark(row: Sequence[str]) -> str:
 
 def _method(calibration: Calibration) -> str:
     cores = sorted({core for measured in calibration.measured for core in measured.cores})
-    kept = f"kept on the CPUs {', '.join(map(str, cores))}" if cores else "not kept on any CPU"
+    kept = f"pinned to the CPUs {', '.join(map(str, cores))}" if cores else "not pinned to any CPU"
     governor = calibration.device.governor or "unknown"
     return (
         '<section><h2>How it was measured</h2><p class="small">'
         f"Wall clock of single calls, batch {_batches(calibration)}, random token ids, every precision and length in "
         f"turns in random order; {kept}; frequency governor {escape(governor)}. A subnet is predicted as the sum of "
-        "its stages, fitted to all calls and drawn towards its own. Calls that had to wait for a CPU were repeated. "
+        "its stages, fitted to all calls and shrunk towards its own. Calls that had to wait for a CPU were repeated. "
         f"CPU features: {escape(' '.join(calibration.device.cpu_features) or 'unknown')}.</p></section>"
     )
 

@@ -1,4 +1,4 @@
-"""A small view of a running engine on a terminal: how many requests, how fast, in time or not, and on which subnets."""
+"""Live view of a running engine on a terminal: number of requests, latency, deadlines met, and subnets used."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from gearshift.runtime.inference.answers import RunFacts
 from gearshift.runtime.sensors.sensors import Sensors
 
 REFRESH_S = 0.3
-"""Time between two pictures: about three a second, which can be read and costs next to nothing."""
+"""Time in seconds between two redraws: about three a second can be read and cost next to nothing."""
 
 WINDOW_S = 10.0
+"""Length in seconds of the window that latencies and subnets are shown for."""
 KEPT = 4096
-"""Seconds and requests, at most, that the view is of: memory is bounded at any rate."""
+"""Most requests in the window: memory is bounded at any rate."""
 
 BAR = 30
 ROWS = 6
-"""Subnets that have a bar of their own; the rest share one."""
+"""Number of subnets with a bar of their own; the rest share one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,10 @@ class _Seen:
 
 
 class LiveView:
-    """Draws itself over its last picture while answers are added; says nothing where `stream` is no terminal.
+    """View that redraws itself in place as answers are added; silent unless `stream` is a terminal.
 
-    `others_cpu` gives the share of the CPUs that other programs take, or None; by default it is measured.
+    `others_cpu`: function that gives the share of the CPUs that other programs take, or None; by default it is
+    measured.
     """
 
     def __init__(
@@ -57,7 +59,7 @@ class LiveView:
         """Whether there is a terminal to draw on."""
 
     def add(self, answer: RunFacts, slow_down: float) -> None:
-        """Take in an answer, and draw where the last picture is old enough."""
+        """Add an answer, and redraw if the last drawing is old enough."""
         now = self._clock()
         self._seen.append(_Seen(now, answer.latency_ms, answer.deadline_met, answer.subnet))
         self._requests += 1
@@ -67,12 +69,12 @@ class LiveView:
             self._draw(now, slow_down)
 
     def finish(self, slow_down: float) -> None:
-        """Draw the last picture, which stays."""
+        """Draw the final state, which stays on the terminal."""
         if self.shown and self._requests:
             self._draw(self._clock(), slow_down)
 
     def lines(self, now: float, slow_down: float) -> list[str]:
-        """The picture: counts since the start, everything else of the last seconds."""
+        """Return the lines of the view: counts since the start, everything else over the last seconds."""
         while self._seen and now - self._seen[0].at_s > WINDOW_S:
             self._seen.popleft()
         latencies = sorted(one.latency_ms for one in self._seen)
@@ -89,7 +91,7 @@ class LiveView:
 
     def _draw(self, now: float, slow_down: float) -> None:
         width = shutil.get_terminal_size().columns
-        lines = [line[: width - 1] for line in self.lines(now, slow_down)]  # a line that wraps is drawn over wrongly
+        lines = [line[: width - 1] for line in self.lines(now, slow_down)]  # a wrapped line would break the redraw
         up = f"\x1b[{self._height}A" if self._height else ""
         self._stream.write(f"{up}\r\x1b[J" + "".join(f"{line}\n" for line in lines))
         self._stream.flush()
@@ -97,12 +99,12 @@ class LiveView:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest of the ascending values that `share` of them do not exceed; 0 where there is none."""
+    """Return the smallest of the ascending values that `share` of them do not exceed; 0 if there are none."""
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
 
 
 def _mix(subnets: Sequence[str]) -> list[str]:
-    """A bar for each subnet, the most used first."""
+    """Return a bar for each subnet, the most used first."""
     ranked = Counter(subnets).most_common()
     rows = ranked if len(ranked) <= ROWS else [*ranked[: ROWS - 1], ("others", sum(n for _, n in ranked[ROWS - 1 :]))]
     width = max((len(name) for name, _ in rows), default=0)

@@ -1,4 +1,4 @@
-"""A picture of a decision log: latency, deadlines, subnet and load over time, and how latencies are distributed."""
+"""Plot of a decision log: latency, deadlines, subnet and load over time, and the distribution of latencies."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gearshift.runtime.serving.decision_log import LoggedRun
 from gearshift.runtime.serving.record import RequestRecord
 
 BINS = 40
-"""Shares of deadlines are of this many equal parts of the time."""
+"""Number of equal parts of the time over which shares of deadlines are taken."""
 
 PAUSE_S = 5.0
-"""A line is not drawn across a longer time without a request."""
+"""Longest time in seconds without a request that a line is drawn across."""
 
 
 def plot_log(runs: Sequence[LoggedRun], path: Path) -> int:
-    """Write the picture as PNG or SVG by the name's end; gives the number of requests on it.
+    """Write the plot as PNG or SVG by the name's suffix; return the number of requests in it.
 
-    Raises DataError for a log without an answered request, InputError for another format, StorageError.
+    Raises DataError for a log without an answered request, InputError for an unknown format, StorageError.
     """
     check_format(path)
     records = sorted((record for run in runs for record in run.records), key=lambda record: record.time)
@@ -50,9 +50,9 @@ def plot_log(runs: Sequence[LoggedRun], path: Path) -> int:
 
 
 def shares_in_time(records: Sequence[RequestRecord], start: float) -> tuple[list[float], list[float]]:
-    """Middle in seconds of each part of the time, and the share of its deadlines that was met.
+    """Return the middle in seconds of each part of the time, and the share of its deadlines that was met.
 
-    A request that got no answer is a deadline that was missed. Parts without a deadline are left out.
+    A request without an answer counts as a missed deadline. Parts without a deadline are left out.
     """
     given = [record for record in records if record.deadline_ms is not None]
     width = max((given[-1].time - start) / BINS, 1e-9) if given else 1.0
@@ -129,7 +129,7 @@ def _draw_distribution(axes: Any, records: Sequence[RequestRecord]) -> None:
 
 
 def _with_gaps(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    """The points as two columns, with a break where nothing was for a while."""
+    """Return the points as two columns, with a break at each long pause."""
     times: list[float] = []
     values: list[float] = []
     for at, value in points:

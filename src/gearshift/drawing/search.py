@@ -1,4 +1,4 @@
-"""Pictures of searches: losses of stages, sizes against losses, summed against measured, shrinking buckets."""
+"""Plots of searches: losses of stages, losses over size, summed against measured loss, shrinking buckets."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 TOKENS = 64
-"""Length of text whose latency is drawn."""
+"""Length in tokens of the text whose latency is drawn."""
 
 
 def plot_search(report: SearchReport, path: Path, devices: Mapping[str, LatencyPredictor] | None = None) -> None:
-    """The block tables of a supernet and its pool, as PNG or SVG by the name's end.
+    """Plot the block tables of a supernet and its pool, as PNG or SVG by the name's suffix.
 
-    With the latencies of a device, the first of `devices`, the pool is drawn over these too.
+    With latencies, the pool is also drawn over those of the first of `devices`.
     """
     check_format(path)
     columns = 3 if devices else 2
@@ -57,7 +57,7 @@ def plot_search(report: SearchReport, path: Path, devices: Mapping[str, LatencyP
 
 
 def _draw_options(axes: Any, report: SearchReport) -> None:
-    """The loss increase of every option, stage by stage: the same option of all stages is one line."""
+    """Draw the loss increase of every option, stage by stage: the same option of all stages is one line."""
     tables = report.tables
     for option in tables.space.stages[0].options:
         places, losses = [], []
@@ -97,8 +97,8 @@ def plot_blocks(
     path: Path,
     latency: LatencyPredictor[Block] | None = None,
 ) -> None:
-    """The buckets of each stage while they shrink, and the blocks that are left: losses over sizes, and over latencies
-    where a device is given; as PNG or SVG by the name's end."""
+    """Plot the buckets of each stage while they shrink, and the losses of the remaining blocks over their sizes, and
+    over latencies if a device is given; as PNG or SVG by the name's suffix."""
     check_format(path)
     rows_of_panels, width = 2 if latency is None else 3, len(history)
     size = (4.5 * width, 4 * rows_of_panels)

@@ -9,19 +9,20 @@ from html import escape
 from typing import Literal
 
 WIDTH, HEIGHT = 360, 250
-"""Size of a chart in its own units: at the width of a phone one is about a pixel, and text can be read."""
+"""Size of a chart in its own units: at the width of a phone a unit is about a pixel, and text is legible."""
 
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 26, 38
-"""Margins."""
+"""Margins of a chart, in its own units."""
 
 COLOURS = ("#1f6feb", "#d2691e", "#2e8b57", "#8b3fa8", "#b8860b", "#c2185b", "#607080", "#00838f")
 FONT = 11
 
 MARKED = 3.0
-"""A vertical line further beyond the points than this factor is left out: it would squeeze them together."""
+"""Greatest factor by which a vertical line may lie beyond the points; further out it is omitted, as it would squeeze
+them together."""
 
 TICKS = 5
-"""About as many labels on an axis."""
+"""Approximate number of labels on an axis."""
 
 Point = tuple[float, float]
 
@@ -34,14 +35,14 @@ class Series:
     points: tuple[Point, ...]
     form: Literal["points", "line", "steps", "dashes"]
     labels: tuple[str, ...] = ()
-    """Beside each point; empty texts leave it bare."""
+    """Text beside each point; empty for none."""
     colour: int = 0
     """Place in COLOURS."""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One picture with two axes."""
+    """A chart with two axes."""
 
     title: str
     x_label: str
@@ -52,7 +53,7 @@ class Chart:
     x_marks: tuple[tuple[float, str], ...] = ()
     """Vertical lines with a text, such as a deadline."""
     y_names: tuple[str, ...] = ()
-    """Names of whole numbers from 0 on, where y is no quantity."""
+    """Names of the whole numbers from 0 on, if y is not a quantity."""
     from_zero: bool = False
     """Whether the y axis begins at 0."""
 
@@ -64,12 +65,12 @@ class _Axis:
     log: bool
 
     def share(self, value: float) -> float:
-        """0 at the low end, 1 at the high one."""
+        """Return the position of a value on the axis: 0 at the low end, 1 at the high end."""
         low, high, at = (math.log(v) if self.log else v for v in (self.low, self.high, max(value, 1e-12)))
         return (at - low) / (high - low)
 
     def ticks(self) -> list[float]:
-        """Round numbers within the axis."""
+        """Return round numbers within the axis."""
         if self.log:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             found = [m * 10.0**p for p in powers for m in (1, 2, 5)]
@@ -83,7 +84,7 @@ class _Axis:
 
 
 def svg(chart: Chart) -> str:
-    """The chart as an SVG element that takes the width it is given."""
+    """Return the chart as an SVG element that adapts to the available width."""
     x, y = _axes(chart)
     left = LEFT if not chart.y_names else min(16 + 6 * max(map(len, chart.y_names)), WIDTH // 3)
     across = _scale(left, WIDTH - RIGHT)
@@ -126,14 +127,14 @@ STYLE = (
 
 
 def legend(chart: Chart) -> str:
-    """The names of the series with their colours, as HTML."""
+    """Return the names of the series with their colours, as HTML."""
     names = dict.fromkeys((one.name, COLOURS[one.colour % len(COLOURS)]) for one in chart.series if one.name)
     spans = (f'<span><i style="background:{colour}"></i>{escape(name)}</span>' for name, colour in names)
     return f'<p class="legend">{" ".join(spans)}</p>' if len(names) > 1 else ""
 
 
 def svg_file(charts: Sequence[Chart]) -> str:
-    """One SVG picture with all charts below each other."""
+    """Return one SVG image with all charts below each other."""
     height = (HEIGHT + 24) * len(charts)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}" height="{2 * height}" '
@@ -185,7 +186,7 @@ def _axes(chart: Chart) -> tuple[_Axis, _Axis]:
 
 
 def _axis(values: Sequence[float], log: bool) -> _Axis:
-    """From the least to the most, and a little room."""
+    """Return an axis from the least to the greatest value, with a small margin."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if log and low > 0:
         room = max((high / low) ** 0.06, 1.05)

@@ -337,4 +337,4 @@ def test_a_profile_is_found_and_stale_with_another_onnxruntime(
 def test_an_emulated_cpu_is_said(tmp_path: Path) -> None:
     tree = {**LAPTOP, "proc/cpuinfo": "processor\t: 0\nmodel name\t: QEMU TCG CPU version 2.5+\nflags\t: lm\n"}
     report = _examine(write_tree(tmp_path, tree), cpus=1)
-    assert _found(report, "emulated").text == "this CPU is played by qemu: no time means anything here"
+    assert _found(report, "emulated").text == "this CPU is emulated by qemu: times measured here mean nothing"

@@ -53,7 +53,7 @@ def cascading(bundle: Bundle, by_confidence: list[str], tmp_path_factory: pytest
 @contextlib.contextmanager
 def _engine(bundle: Bundle, cascade: float | None = None, **others: Any) -> Iterator[Engine]:
     with contextlib.closing(ElasticSession(bundle, "fp32", threads=1)) as session:
-        ranked = sorted(bundle.gears("fp32").values(), key=lambda entry: entry.accuracy)
+        ranked = sorted(bundle.entries("fp32").values(), key=lambda entry: entry.accuracy)
         table = made_table({entry.name: (0.02 + rank,) * 2 for rank, entry in enumerate(ranked)}, bundle.hash)
         with Engine(Loaded.of(bundle, session, table, cascade=cascade), **others) as engine:
             yield engine

@@ -41,7 +41,7 @@ def dan_bundle(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> B
 def engine(dan_bundle: Bundle) -> Iterator[Engine]:
     """Real parts, but for times: those of the tiny graph are too near to a DAN's."""
     with contextlib.closing(ElasticSession(dan_bundle, "fp32", threads=1)) as session:
-        ranked = sorted(dan_bundle.gears("fp32").values(), key=lambda entry: entry.accuracy)
+        ranked = sorted(dan_bundle.entries("fp32").values(), key=lambda entry: entry.accuracy)
         times: dict[str, tuple[float, ...]] = {entry.name: (0.02 + rank,) * 2 for rank, entry in enumerate(ranked)}
         with Engine(Loaded.of(dan_bundle, session, made_table(times, dan_bundle.hash))) as made:
             yield made
@@ -186,6 +186,6 @@ def test_a_calibration_times_the_dan_beside_the_graph(dan_bundle: Bundle) -> Non
     found = Machine(dan_bundle).calibrate(dan_bundle, plan, operators=False)
     (measured,) = found.measured
     table = measured.table(dan_bundle, found.date)
-    assert table.median_ms.keys() == dan_bundle.gears("int8").keys()
+    assert table.median_ms.keys() == dan_bundle.entries("int8").keys()
     assert table.median_ms["dan"] == (DAN_MS, DAN_MS)
     assert found.to_dict()["conditions"][0]["subnets"][-1]["subnet"] == "dan"

@@ -17,7 +17,7 @@ from gearshift.runtime.space.space import BlockSpace, block_stage
 from gearshift.runtime.tables.knapsack import ROUNDING
 from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.tables import Estimate, Row, Tables, make_tables
-from gearshift.runtime.tables.tables_file import load_tables, plain_tables, read_tables, save_tables
+from gearshift.runtime.tables.tables_file import SCHEMA, load_tables, plain_tables, read_tables, save_tables
 from tests.runtime.tables.test_operation_latency import true_latency
 from tests.runtime.tables.test_tables import allowed, latency_of
 
@@ -148,7 +148,7 @@ def test_a_loss_that_is_none_is_refused() -> None:
     tables = tables_of()
     less = replace(tables, rows=((replace(tables.rows[0][0], loss=-0.1), *tables.rows[0][1:]), *tables.rows[1:]))
     with pytest.raises(SchemaError, match="expected losses of 0 or more"):
-        read_tables(plain_tables(less))
+        SCHEMA.read_object(plain_tables(less), read_tables, "tables.json")
 
 
 def test_a_file_that_is_missing_or_no_json_is_refused(tmp_path: Path) -> None:

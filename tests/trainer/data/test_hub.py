@@ -89,7 +89,7 @@ def test_what_is_wrong_with_a_row_says_where(tmp_path: Path) -> None:
 def test_without_the_hub_it_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("hub:owner/name", "hub:owner/name/config", "glue/rte"):
         with pytest.raises(
-            DataError, match=rf"^{name}: not to be had from the hub \(.*\); download it elsewhere"
+            DataError, match=rf"^{name}: could not be loaded from the hub \(.*\); download it elsewhere"
         ) as error:
             read_data(name)
         assert "\n" not in str(error.value)

@@ -129,7 +129,7 @@ QUESTION = {"question": "q", "context": "the snow"}
         ("question-answering", {**QUESTION, "answers": []}, "expected an answer or more in 'answers', got an empty"),
         ("question-answering", {**QUESTION, "answers": {"text": ["snow"]}}, "as many of 'text' as of 'answer_start'"),
         ("question-answering", {**QUESTION, "answers": [{"text": "snow"}]}, "a whole 'answer_start' for each"),
-        ("question-answering", {**QUESTION, "answers": [{**ANSWER, "answer_start": 3}]}, "' sno' is; mend"),
+        ("question-answering", {**QUESTION, "answers": [{**ANSWER, "answer_start": 3}]}, "' sno' is; correct"),
         ("question-answering", {**QUESTION, "answers": [{**ANSWER, "answer_start": -4}]}, "'snow' is not at -4"),
         ("embedding", {"sentence": ""}, "empty text in 'sentence'"),
     ],

@@ -139,7 +139,7 @@ def test_a_directory_that_is_no_run_is_not_replaced(run_path: Path, tmp_path: Pa
 
 def test_the_run_that_is_pruned_is_not_written_over(run_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in run_path.iterdir()}
-    with pytest.raises(StorageError, match="is what the work starts from, and would be lost; name another output"):
+    with pytest.raises(StorageError, match="is the input, and would be overwritten; name another output"):
         prune_run(load_run(run_path), DATA, GRADUAL, RECOVERY, run_path)
     assert {path.name: path.read_bytes() for path in run_path.iterdir()} == before
 

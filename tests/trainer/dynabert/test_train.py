@@ -398,7 +398,7 @@ def test_a_damaged_state_is_one_line_and_stays(
 
 def test_the_model_that_a_training_starts_from_is_not_written_over(uninterrupted: Path) -> None:
     before = contents(uninterrupted)
-    with pytest.raises(StorageError, match="is what the work starts from"):
+    with pytest.raises(StorageError, match="is the input, and would be overwritten"):
         train_supernet(uninterrupted, DATA, SETTINGS, uninterrupted)
     assert contents(uninterrupted) == before
 

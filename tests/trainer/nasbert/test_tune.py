@@ -52,7 +52,7 @@ def run(teacher: TeacherEncoder, tmp_path_factory: pytest.TempPathFactory) -> Ru
 
 def test_a_net_learns_the_task_and_is_read_again(net: MixedRun, run: Run, tmp_path: Path) -> None:
     assert run.accuracies["w100-d100"] > 0.9
-    with pytest.raises(StorageError, match="is what the work starts from"):
+    with pytest.raises(StorageError, match="is the input, and would be overwritten"):
         tune_net(net, run, DATA, TUNE, net.path)
     tuned = tune_net(net, run, DATA, TUNE, tmp_path / "tuned")
     assert tuned.accuracies[SUBNET.name] > 0.6  # a third by chance

@@ -1,1 +1,1 @@
-"""The commands that search and train nets of mixed operations (NAS-BERT), one file each."""
+"""Commands that search and train nets of mixed operations (NAS-BERT), one file each."""

@@ -32,7 +32,7 @@ def add(listed: Any) -> None:
 
 
 def search(options: argparse.Namespace) -> int:
-    """Search blocks and show how many are left, and the best nets of some sizes."""
+    """Search blocks, and show the number of remaining ones and the best nets of some sizes."""
     from gearshift.trainer.model.pretrained import find_model
     from gearshift.trainer.nasbert.search import search_blocks
     from gearshift.trainer.nasbert.teacher import load_teacher
@@ -78,7 +78,7 @@ def _best_blocks(searched: Searched) -> list[str]:
 
 
 def _notes(searched: Searched, settings: SearchSettings) -> list[str]:
-    """Tell where the deletions were too few for what was asked, or left nothing of some sizes."""
+    """Report if the deletions were too few for the request, or left no blocks of some sizes."""
     buckets = [
         (before, left)
         for history in searched.history

@@ -37,16 +37,22 @@ def add(listed: Any) -> None:
         "--task",
         choices=list(TASKS),
         default="classification",
-        help="what it will be tuned for: --latency-ms is that of such a net (default: %(default)s)",
+        help="task it will be tuned for: --latency-ms is that of such a net (default: %(default)s)",
     )
     parser.add_argument("--length", type=int, default=64, metavar="N", help="tokens of that call (default: 64)")
     add_device(parser)
     parser.add_argument("--net", metavar="NAME", help="train this net instead, such as 128MFMF-128MFMF-128MFMF")
     parser.add_argument(
-        "--top", type=int, default=100, metavar="T", help="best nets whose real loss is measured (default: 100)"
+        "--top",
+        type=int,
+        default=100,
+        metavar="T",
+        help="number of best nets whose real loss is measured (default: 100)",
     )
     parser.add_argument(
-        "--any-net", action="store_true", help="also nets without attention in the last block, which see no whole text"
+        "--any-net",
+        action="store_true",
+        help="also nets without attention in the last block, which never see a whole text",
     )
     parser.add_argument("--model", help="teacher (default: that of the search)")
     add_text(parser, of_search=True)
@@ -56,7 +62,7 @@ def add(listed: Any) -> None:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Pick a net, or take the one that is named, train it on text and show it."""
+    """Pick a net, or take the named one, train it on text and show it."""
     from gearshift.trainer.model.pretrained import find_model
     from gearshift.trainer.nasbert.search import load_searched
     from gearshift.trainer.nasbert.teacher import load_teacher
@@ -92,7 +98,7 @@ def train(options: argparse.Namespace) -> int:
 def _pick(
     options: argparse.Namespace, searched: Searched, settings: NetSettings
 ) -> tuple[Subnet[Block], list[tuple[Estimate[Block], float]]]:
-    """Find the net to train; with what was measured to find it."""
+    """Return the net to train, with the measurements made to find it."""
     from gearshift.runtime.space.blocks import parse_subnet
     from gearshift.runtime.tables.limits import COSTS, Limits
 
