@@ -94,7 +94,7 @@ def test_a_pruned_table_fits(dan_run: DanRun, tmp_path: Path, max_mb: float) -> 
 
 
 def test_a_size_without_room_is_refused(dan_run: DanRun) -> None:
-    with pytest.raises(ExportError, match="nothing fits"):
+    with pytest.raises(ExportError, match="no n-gram fits"):
         pruned_dan(dan_run, max_mb=0.001)
 
 

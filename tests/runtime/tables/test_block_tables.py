@@ -131,7 +131,7 @@ def test_the_file_gives_the_same_tables_and_says_what_blocks_cost(tmp_path: Path
         ({"schema_version": 2}, "expected schema version 1, found 2; install a newer gearshift"),
         ({"kind": "strange"}, "expected tables of kind elastic or mixed, found 'strange'"),
         ({"kind": "elastic"}, "not of schema version 1"),
-        ({"rows": []}, "stages with a block each"),
+        ({"rows": []}, "expected at least one block in each stage"),
         ({"strange": 1}, "not of schema version 1"),
     ],
 )

@@ -141,7 +141,7 @@ def test_a_limit_that_is_no_positive_number_is_refused(name: str, value: float) 
 
 
 def test_a_latency_needs_a_device_of_the_same_space(tables: Tables) -> None:
-    with pytest.raises(InputError, match="latencies of a device"):
+    with pytest.raises(InputError, match="expected a latency predictor with it, got none"):
         tables.best(Limits(latency_ms=5))
     other = EncoderShape(layers=4, hidden=64, heads=4, neurons=64, vocabulary=100, positions=32, types=2)
     with pytest.raises(ProfileError, match="another space"):

@@ -140,7 +140,7 @@ def test_a_net_that_was_tuned_gets_a_new_classifier_for_another_task(net: MixedR
 def test_a_teacher_that_is_missing_or_answers_something_else_is_refused(
     net: MixedRun, run: Run, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match=r"pass a run of `gearshift train`, or distillation_weight 0"):
+    with pytest.raises(InputError, match=r"pass a run of `gearshift train`, or set distillation_weight to 0"):
         tune_net(net, None, DATA, TUNE, tmp_path / "tuned")
     other = dataclasses.replace(DATA, labels=("cold", "hot", "warm"))
     with pytest.raises(InputError, match=r"expected a teacher for classification of the labels cold, hot, warm"):
