@@ -40,6 +40,7 @@ MOST_GAPS_S = 6.0
 """Longest time for calls after pauses."""
 
 LEAST_OPERATORS_S = 1.0
+
 MOST_OPERATORS_S = 3.0
 """Shortest and longest time for the operators at one precision and number of threads; with less they are left out."""
 
