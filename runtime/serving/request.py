@@ -110,7 +110,8 @@ class InFlight:
 
     def __init__(self) -> None:
         self._process = os.getpid()
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()  # entered for every request; by way of the condition it would take longer
+        self._changed = threading.Condition(self._lock)
         self._inside = 0
         self._closed = False
 
@@ -128,14 +129,15 @@ class InFlight:
             )
 
     def __enter__(self) -> None:
-        self.check_process()
-        with self._changed:
+        if os.getpid() != self._process:
+            self.check_process()
+        with self._lock:
             if self._closed:
                 raise EngineClosedError("this engine is closed; load another one")
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
-        with self._changed:
+        with self._lock:
             self._inside -= 1
             if self._closed:
                 self._changed.notify_all()
