@@ -26,6 +26,8 @@ if not TYPE_CHECKING:  # mypy would take any name
         """Import a public name from its module."""
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name != "trim_bundle":  # the others take a trained run
+            require("train")
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
 from gearshift.errors import InputError
+from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.text import Text
 from gearshift.runtime.policy.controller import Controller
@@ -25,7 +26,7 @@ from gearshift.runtime.serving.metrics import Metrics, check_port
 from gearshift.runtime.serving.queue import LIMIT, check_limit
 from gearshift.runtime.serving.request import AnswerFuture, InFlight, Request
 from gearshift.runtime.serving.worker import Worker
-from gearshift.runtime.startup import AUTO, Loaded, load, watch
+from gearshift.runtime.startup import AUTO, Loaded, open_checked, start, watch
 from gearshift.runtime.state import EngineState
 
 
@@ -117,15 +118,15 @@ class Engine(EngineState):
         if metrics_port is not None:
             check_port(metrics_port)
         with contextlib.ExitStack() as undo:
+            bundle = open_checked(path, wanted, precision=precision, cache=cache, cascade=cascade)
             decisions = None if log is None else undo.enter_context(contextlib.closing(DecisionLog(log)))
-            loaded = load(
-                path,
-                wanted,
+            loaded = start(
+                bundle,
                 precision=precision,
                 threads=threads,
                 profile=profile,
                 providers=providers,
-                cache=cache,
+                cache=PackedCache() if cache else None,
                 cascade=cascade,
             )
             undo.callback(loaded.opened.session.close)
@@ -193,8 +194,9 @@ class Engine(EngineState):
         A first call is slower than others: it allocates memory and reads pages of weights. Ends after `budget_s`
         seconds; returns the number of calls. Raises InputError for a length that the bundle does not accept.
         """
+        chosen = self._table.lengths if lengths is None else tuple(lengths)
         with self._in_flight:
-            return self._opened.warm_up(self.ladder, self._table.lengths if lengths is None else lengths, budget_s)
+            return self._opened.warm_up(self.ladder, chosen, budget_s) if chosen else 0
 
     def pin(self, name: str | None) -> None:
         """Use this subnet for every request, whatever its deadline; None returns to choosing.

@@ -61,34 +61,19 @@ def default_threads() -> int:
     return max(1, int(effective_cpus()) // 2)
 
 
-def load(
-    path: str | Path,
-    objective: Objective,
-    *,
-    precision: str,
-    threads: int | None,
-    profile: str | Path | None,
-    providers: Sequence[str],
-    cache: bool,
-    cascade: float | None,
-) -> Loaded:
-    """Verify the bundle at `path`, open it and find its latency table; arguments as in `Engine.load`.
+def open_checked(
+    path: str | Path, objective: Objective, *, precision: str, cache: bool, cascade: float | None
+) -> Bundle:
+    """Verify the bundle at `path`, and refuse an objective or a cascade that it cannot serve, before the slow part.
 
-    An objective or a cascade that the bundle cannot serve is refused before the slow part. Raises BundleError,
-    ProfileError, InputError or StorageError.
+    Arguments as in `Engine.load`. Raises BundleError, InputError or StorageError.
     """
     bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
     if objective.min_accuracy is not None:
         _check_reachable(objective.min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
-    return start(
-        bundle,
-        precision=precision,
-        threads=default_threads() if threads is None else threads,
-        profile=profile,
-        providers=providers,
-        cache=PackedCache() if cache else None,
-        cascade=cascade,
-    )
+    if cascade is not None and bundle.dan is None:
+        Cascade(bundle, None, cascade)  # says so
+    return bundle
 
 
 def watch(sensors: Sensors, rules: Rules, rungs: int, session: ElasticSession, in_flight: InFlight) -> SlowLoop:
@@ -114,7 +99,7 @@ def start(
     bundle: Bundle,
     *,
     precision: str,
-    threads: int,
+    threads: int | None,
     profile: str | Path | None,
     providers: Sequence[str],
     cache: PackedCache | None = None,
@@ -127,6 +112,7 @@ def start(
     fails is skipped with a warning in the log; fp16 is for providers other than the CPU's.
     `cache`: cache of packed weights. Raises BundleError, InputError or ProfileError.
     """
+    threads = default_threads() if threads is None else threads
     precisions = _eligible(bundle, providers) if precision == AUTO else (precision,)
     bundle.pool(precisions[0])  # raises an error that names the precisions of the bundle if it lacks this one
     dan = check_dan(bundle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -107,7 +108,32 @@ def test_a_module_that_says_not_where_it_is_from_is_missing(monkeypatch: pytest.
         require("learn")
 
 
-def test_from_its_source_alone_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkout_that_is_not_installed_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
+    asked = {line.split(">=")[0]: line.split(">=")[1].split(",")[0] for line in EXTRAS["train"]}
+    assert {name: minimum(versions) for name, versions in requirements("train").items()} == asked
+    monkeypatch.setattr("gearshift.extras._installed", lambda package: package != "torch")
+    with pytest.raises(MissingExtraError, match=r"this needs torch, .* pip install 'gearshift\[train\]'"):
+        require("train")
+
+
+def test_copied_files_that_nothing_installed_ask_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    monkeypatch.setattr("gearshift.extras._source_requirements", list)
     assert requirements() == requirements("train") == {}
     require("train")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from gearshift.export import export_bundle",
+        "from gearshift.trainer import train_supernet",
+        "from gearshift.trainer.data.splits import read_data",
+        "from gearshift.trainer.model.elastic import ElasticClassifier",
+    ],
+)
+def test_python_without_torch_is_told_the_extra_in_one_line(statement: str) -> None:
+    code = f"import sys\nsys.modules['torch'] = None\ntry:\n  {statement}\nexcept ImportError as error:\n  print(error)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "this needs torch, which is not installed; run: pip install 'gearshift[train]'\n"

@@ -21,10 +21,6 @@ class Caps:
         if self.largest < 0:
             raise ValueError(f"largest: expected a rung of the ladder, 0 or more, got {self.largest}")
 
-    def rung(self, rungs: int) -> int:
-        """Return the first rung that may be used on a ladder of `rungs` (1 or more)."""
-        return min(self.largest, rungs - 1)
-
 
 NO_CAPS = Caps()
 """Caps that allow every rung."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -14,6 +15,9 @@ from gearshift.runtime.sensors.snapshot import Snapshot
 
 INTERVAL_S = 0.5
 """Least seconds between two looks: never more than two wake-ups a second."""
+
+UNREAD = 64
+"""Largest number of snapshots that are kept for whoever learns from them; the oldest go first."""
 
 QUIET_LOOKS = 10
 """Number of looks without a request after which the thread sleeps until the next request."""
@@ -56,8 +60,8 @@ class SlowLoop:
     ) -> None:
         self.caps: Caps = NO_CAPS
         self.signals: Mapping[str, float] = {}
-        self.snapshot: Snapshot | None = None
-        """Snapshot of the last look; None before the first one, and after one that failed."""
+        self.unread: deque[Snapshot] = deque(maxlen=UNREAD)
+        """Snapshots that nobody has taken out yet, the oldest first."""
         self._sensors = sensors
         self._rungs = rungs
         self._rules = rules
@@ -126,4 +130,5 @@ class SlowLoop:
             self.caps = self._state.caps
             if self._state.release and self._release is not None:
                 self._release()
-        self.snapshot = snapshot
+        if snapshot is not None:
+            self.unread.append(snapshot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -21,7 +22,6 @@ from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import Wanted
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 from gearshift.runtime.sensors.slow_loop import SlowLoop
-from gearshift.runtime.sensors.snapshot import Snapshot
 from gearshift.runtime.serving.decision_log import DecisionLog
 from gearshift.runtime.serving.metrics import Metrics
 from gearshift.runtime.serving.record import ObjectiveChange, RequestRecord
@@ -55,7 +55,6 @@ class Answering:
         self._task, self._labels = opened.session.task, opened.bundle.manifest.labels
         self._lock = threading.Lock()
         self._pinned: str | None = None
-        self._sensed: Snapshot | None = None
 
     def answer(self, request: Request, backlog: Backlog = ()) -> Any:
         """Answer a request; return one answer, or a list of answers for a list of texts.
@@ -153,8 +152,7 @@ class Answering:
             loop.touch()
         caps, signals = (NO_CAPS, {}) if loop is None else (loop.caps, loop.signals)
         with self._lock:
-            if loop is not None:
-                self._sense(loop, started)
+            self._sense(started)
             if sure and self._cascade is not None:
                 decision = controller.confident(self._cascade.name, encoded.work, started, caps)
             else:
@@ -186,18 +184,23 @@ class Answering:
             signals=signals,
         )
 
-    def _sense(self, loop: SlowLoop, now: float) -> None:
-        """Give the controller the loop's last snapshot, once, with the moment at which it was taken."""
-        snapshot = loop.snapshot
-        if snapshot is not None and snapshot is not self._sensed:
-            self._sensed = snapshot
-            self._controller.sense(snapshot, now - loop.age_s(snapshot))
+    def _sense(self, now: float) -> None:
+        """Give the controller the snapshots that the slow loop has taken since, each as of when it was taken.
+
+        Before a decision, and before a run is learnt from: a change during the run is no surprise then.
+        """
+        loop = self._slow_loop
+        while loop is not None and loop.unread:
+            snapshot = loop.unread.popleft()
+            with contextlib.suppress(Exception):  # no reading, however odd, fails a request
+                self._controller.sense(snapshot, now - loop.age_s(snapshot))
 
     def _learn(self, decision: Decision, record: RequestRecord) -> None:
         """Give the controller the outcome of a request to learn from."""
         assert record.run_ms is not None
         with self._lock:
             record.learnt_s = now = self._clock()
+            self._sense(now)
             single = len(record.tokens) == 1
             self._controller.record(decision, run_ms=record.run_ms, met=record.met, now=now, single=single)
             record.slow_down = self._controller.slow_down

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from pathlib import Path
 
 from gearshift.errors import MissingExtraError
 
@@ -34,12 +35,7 @@ def requirements(extra: str | None = None) -> dict[str, str]:
 
     Empty if gearshift runs from its source without being installed: there is no metadata then.
     """
-    import importlib.metadata  # only here: at the top it would cost every start of an engine some milliseconds
-
-    try:
-        lines = importlib.metadata.requires("gearshift") or []
-    except importlib.metadata.PackageNotFoundError:
-        return {}
+    lines = _installed_requirements() or _source_requirements()
     found: dict[str, str] = {}
     for line in lines:
         parts = _REQUIREMENT.fullmatch(line.strip())
@@ -51,6 +47,29 @@ def requirements(extra: str | None = None) -> dict[str, str]:
         else:
             found[parts["name"]] = parts["versions"]
     return found
+
+
+def _installed_requirements() -> list[str]:
+    """Return the requirement lines of the installed package; none where it is not installed."""
+    import importlib.metadata  # only here: it would cost every start of an engine some milliseconds
+
+    try:
+        return importlib.metadata.requires("gearshift") or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+
+
+def _source_requirements() -> list[str]:
+    """Return the requirement lines of the checkout that this file is in; none where it is in no checkout."""
+    import tomllib
+
+    project_file = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    if not project_file.is_file():
+        return []
+    project = tomllib.loads(project_file.read_text(encoding="utf-8"))["project"]
+    extras = project.get("optional-dependencies", {})
+    optional = [f'{line}; extra == "{extra}"' for extra, lines in extras.items() for line in lines]
+    return [*project.get("dependencies", []), *optional]
 
 
 def _installed(package: str) -> bool:

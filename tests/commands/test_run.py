@@ -216,3 +216,13 @@ def test_a_live_view_on_a_terminal_stands_in_for_the_answers(
     assert ended.code == 0
     assert "2 requests" in ended.err
     assert len(ended.out.splitlines()) == (0 if both else 2)
+
+
+def test_a_refused_text_takes_no_answer_from_the_others(command: Command, tiny_bundle: Path) -> None:
+    texts = ["turn the lights off", "play some music", "what is the weather"]
+    ended = command("run", tiny_bundle, *texts, "--deadline-ms", "0.01", "--on-miss", "reject", "--no-cache", "--json")
+    assert ended.code == 0
+    first, *others = ended.json["answers"]  # the first is tried: nothing was for a second
+    assert first["reason"] == "best_effort"
+    assert [one["text"] for one in others] == texts[1:]
+    assert all(one["error"].startswith("refused: ") for one in others)

@@ -17,7 +17,7 @@ from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.sensors.cap_rules import Rules
 from gearshift.runtime.sensors.caps import NO_CAPS
 from gearshift.runtime.sensors.sensors import Sensors
-from gearshift.runtime.sensors.snapshot import Snapshot
+from gearshift.runtime.sensors.snapshot import Reading, Snapshot
 from gearshift.runtime.serving.decision_log import DecisionLog, read_log
 from gearshift.runtime.startup import Loaded
 from tests.device_profiles import write_tree
@@ -95,11 +95,53 @@ def test_the_signals_reach_the_controller(watched: Callable[..., Engine], tmp_pa
     sensed: list[Snapshot] = []
     engine._controller.sense = lambda snapshot, now: sensed.append(snapshot)  # type: ignore[method-assign]
     assert engine._slow_loop is not None
-    _until(lambda: engine._slow_loop is not None and engine._slow_loop.snapshot)
+    _until(lambda: engine._slow_loop is not None and engine._slow_loop.unread)
     _end(engine)
+    taken = list(engine._slow_loop.unread)
     for _ in range(3):
         engine.run(TEXT)
-    assert sensed == [engine._slow_loop.snapshot], "each snapshot is taken in once, at the next request"
+    assert sensed == taken, "each snapshot is taken in once, at the next request"
+
+
+def test_a_reading_that_is_no_number_fails_no_request(
+    watched: Callable[..., Engine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = watched(write_tree(tmp_path, FULL))
+    assert engine._slow_loop is not None
+    _until(lambda: engine._slow_loop is not None and engine._slow_loop.unread)
+    _end(engine)
+    odd = dataclasses.replace(engine._slow_loop.unread[-1], others_cpu=Reading("high", 0.0))  # type: ignore[arg-type]
+    engine._slow_loop.unread.append(odd)
+    assert engine.run(TEXT, deadline_ms=1e6).reason == "fits"
+    assert engine.stats()["requests"] == 1
+
+
+def test_a_snapshot_within_a_run_is_taken_in_before_the_run_is_learnt_from(
+    watched: Callable[..., Engine], tmp_path: Path
+) -> None:
+    engine = watched(write_tree(tmp_path, FULL))
+    assert engine._slow_loop is not None
+    _until(lambda: engine._slow_loop is not None and engine._slow_loop.unread)
+    _end(engine)
+    loop, order = engine._slow_loop, []
+    snapshot = loop.unread[-1]
+    decide, record = engine._controller.decide, engine._controller.record
+
+    def deciding(**given: Any) -> Any:
+        order.append("decide")
+        loop.unread.append(snapshot)  # as if the loop looked while the graph runs
+        return decide(**given)
+
+    def recording(*given: Any, **named: Any) -> None:
+        order.append("record")
+        record(*given, **named)
+
+    engine._controller.sense = lambda snapshot, now: order.append("sense")  # type: ignore[method-assign]
+    engine._controller.decide = deciding  # type: ignore[method-assign]
+    engine._controller.record = recording  # type: ignore[method-assign]
+    loop.unread.clear()
+    engine.run(TEXT)
+    assert order == ["decide", "sense", "record"]
 
 
 def test_without_sensors_there_is_no_thread(tiny_bundle: Path) -> None:

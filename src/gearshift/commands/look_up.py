@@ -46,6 +46,11 @@ def look_up(options: argparse.Namespace) -> int:
 
     bundle = open_bundle(options.bundle)
     space = bundle.manifest.space
+    if not (bundle.path / TABLES).is_file():
+        raise InputError(
+            f"{options.bundle}: expected the bundle of a supernet that was searched, found no {TABLES}; run "
+            "`gearshift search` on the run of a supernet and export it again"
+        )
     tables = load_tables(bundle.path / TABLES, shape=space.shape)
     limits = Limits(
         options.latency_ms, options.parameters, options.bytes, options.macs, options.length, options.precision

@@ -12,7 +12,7 @@ from typing import Any
 
 from gearshift.commands.options import add_settings, command, given
 from gearshift.drawing.live import LiveView
-from gearshift.errors import InputError
+from gearshift.errors import DeadlineTooShortError, InputError
 from gearshift.runtime import Engine
 from gearshift.runtime.bundle.manifest import PRECISIONS
 from gearshift.runtime.inference.answers import (
@@ -89,7 +89,14 @@ def run(options: argparse.Namespace) -> int:
         hidden = view is not None and view.shown and sys.stdout.isatty()
         try:
             for text in _paired(options.texts) if options.pair else _texts(options.texts):
-                answer = engine.run(text, deadline_ms=options.deadline_ms)
+                try:
+                    answer = engine.run(text, deadline_ms=options.deadline_ms)
+                except DeadlineTooShortError as error:  # --on-miss reject: the next text may fit
+                    if options.json:
+                        answers.append({"text": text, "error": str(error)})
+                    else:
+                        print(error, flush=True)
+                    continue
                 if view is not None:
                     view.add(answer, engine.slow_down)
                 if options.json:

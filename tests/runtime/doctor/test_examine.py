@@ -222,7 +222,8 @@ def test_without_metadata_no_version_is_expected(
     if package is not None:
         packages["numpy"] = package
     write_tree(tmp_path, LAPTOP)
-    monkeypatch.setattr(sys, "path", [])  # as from the source alone: nothing is installed
+    monkeypatch.setattr(sys, "path", [])  # as from copied files: not installed, and no checkout around them
+    monkeypatch.setattr("gearshift.extras._source_requirements", list)
     assert _found(_examine(tmp_path, packages=packages), "numpy") == finding
 
 

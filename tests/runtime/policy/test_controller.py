@@ -115,7 +115,7 @@ def test_where_a_subnet_fits_one_that_fits_is_taken(
 ) -> None:
     made, now = lived(history)
     decision = made.decide(work=one(16), slack_ms=slack, now=now + 0.1, caps=Caps(cap), backlog=backlog)
-    allowed = made.ladder[Caps(cap).rung(len(made.ladder)) :]
+    allowed = made.ladder[min(cap, len(made.ladder) - 1) :]
     assert decision.name in allowed
     predicted = {}
     for name in allowed:
@@ -170,6 +170,15 @@ def test_a_share_of_the_cpu_is_kept_without_a_deadline(pause_s: float, name: str
     for number in range(50):
         decision = made.decide(work=one(16), slack_ms=None, now=number * pause_s)
     assert (decision.name, decision.reason) == (name, "cpu_share")
+
+
+@pytest.mark.parametrize("largest", range(7))
+@pytest.mark.parametrize("slack_ms", [None, 1e6])
+def test_a_cap_past_the_ladder_means_its_last_rung(largest: int, slack_ms: float | None) -> None:
+    made = Controller(ACCURACIES, table())
+    decision = made.decide(work=one(16), slack_ms=slack_ms, now=0.0, caps=Caps(largest))
+    last = len(made.ladder) - 1
+    assert (decision.name, decision.level) == (made.ladder[min(largest, last)], min(largest, last))
 
 
 def test_what_nothing_fits_can_be_rejected_but_is_tried_after_a_second() -> None:

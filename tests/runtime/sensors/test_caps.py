@@ -11,12 +11,6 @@ CAPS = st.builds(Caps, st.integers(0, 50), st.lists(st.sampled_from("abc"), uniq
 
 def test_no_caps_allow_the_whole_ladder() -> None:
     assert Caps(largest=0, reasons=()) == NO_CAPS
-    assert NO_CAPS.rung(5) == 0
-
-
-@pytest.mark.parametrize(("largest", "rungs", "rung"), [(0, 1, 0), (2, 5, 2), (4, 5, 4), (5, 5, 4), (9, 1, 0)])
-def test_a_cap_past_the_ladder_means_its_last_rung(largest: int, rungs: int, rung: int) -> None:
-    assert Caps(largest).rung(rungs) == rung
 
 
 def test_a_negative_rung_is_refused() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
-from gearshift.runtime.sensors.slow_loop import INTERVAL_S, QUIET_LOOKS, SlowLoop
+from gearshift.runtime.sensors.slow_loop import INTERVAL_S, QUIET_LOOKS, UNREAD, SlowLoop
 from gearshift.runtime.sensors.snapshot import Snapshot
 from tests.runtime.sensors.test_cap_rules import snapshot
 
@@ -132,20 +132,29 @@ def test_short_memory_gives_pages_back() -> None:
     assert released == [100.0]
 
 
-def test_the_last_snapshot_is_kept_with_its_age() -> None:
+def test_every_snapshot_is_kept_with_its_age_until_it_is_read() -> None:
     world = World()
     loop = world.loop()
-    assert loop.snapshot is None
+    assert not loop.unread
     loop.look()
     world.now_s += 1
     loop.look()
-    assert loop.snapshot is not None
-    assert loop.snapshot.taken_s == 101.0
+    assert [one.taken_s for one in loop.unread] == [100.0, 101.0]
     world.now_s += 0.5
-    assert loop.age_s(loop.snapshot) == 0.5
+    assert [loop.age_s(one) for one in loop.unread] == [1.5, 0.5]
+    loop.unread.clear()
     world.fail = OSError("gone")
     loop.look()
-    assert loop.snapshot is None
+    assert not loop.unread
+
+
+def test_snapshots_that_nobody_reads_do_not_pile_up() -> None:
+    world = World()
+    loop = world.loop()
+    for _ in range(UNREAD + 3):
+        world.now_s += 1
+        loop.look()
+    assert [one.taken_s for one in loop.unread] == [100.0 + number for number in range(4, UNREAD + 4)]
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), ValueError("odd"), ZeroDivisionError(), MemoryError()], ids=repr)
