@@ -1,4 +1,4 @@
-"""What a command of the command line leaves behind."""
+"""Outcome of a command of the command line: what it leaves behind."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 PATIENCE_S = 900
-"""How long a program is waited for before it counts as hanging: no test is faster or slower for it."""
+"""Time that a program is waited for before it counts as hanging: no test is faster or slower for it."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What a command left behind."""
+    """Command that has ended, by what it left behind."""
 
     code: int
     out: str

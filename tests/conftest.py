@@ -1,4 +1,4 @@
-"""What tests of several folders use."""
+"""Fixtures and hooks that tests of several folders use."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ Acquire::Languages "none";
 ROOT = Path(__file__).parents[1]
 
 INSTALLED = Path("/var/lib/dpkg/status")
-"""What this machine has installed."""
+"""List of what this machine has installed."""
 
 
 class PrepareError(Exception):
-    """What is missing, in one line."""
+    """Error that says what is missing, in one line."""
 
 
 def private_apt(place: Path, *, status: Path | None = None, architectures: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ def private_apt(place: Path, *, status: Path | None = None, architectures: tuple
 
 
 def run(purpose: str, *command: str, cwd: Path | None = None) -> str:
-    """What the command prints; raises PrepareError with the last line of its complaint."""
+    """Return what the command prints; raises PrepareError with the last line of its complaint."""
     try:
         done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:

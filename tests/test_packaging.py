@@ -1,4 +1,4 @@
-"""What is shipped, and the runtime alone in a clean virtual environment. Needs the Python package index."""
+"""Tests of what is shipped, and of the runtime alone in a clean virtual environment. Needs the Python package index."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.index
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("runtime", "trainer", "export", "device_profiles")
 SHIPPED = ("README.md", "LICENSE", "pyproject.toml", "MANIFEST.in", "src", *FOLDERS)
-"""What a build reads; copied, so that it leaves nothing behind in the checkout."""
+"""Files and folders that a build reads; copied, so that it leaves nothing behind in the checkout."""
 
 PROFILE = "made_up.json"
 """A device profile that is put there for the build: whether profiles are shipped must not depend on having one."""

@@ -1,4 +1,4 @@
-"""What a program that answers texts leaves behind on the device."""
+"""Tests of what a program that answers texts leaves behind on the device."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ NO_HURRY_MS = 1e6
 TOO_SHORT_MS = 1e-3
 
 AT_HWCAP, HWCAP_ASIMDDP = 16, 1 << 20
-"""Where an arm64 kernel tells a program that there are int8 dot products (Linux, asm/hwcap.h)."""
+"""Entry and bit by which an arm64 kernel tells a program that there are int8 dot products (Linux, asm/hwcap.h)."""
 
 
 def graph_answers(bundle: Bundle, cases: Mapping[str, Arrays]) -> Arrays:
@@ -81,7 +81,7 @@ def engine_answers(bundle: Bundle) -> tuple[Arrays, dict[str, Any]]:
 
 
 def machine() -> dict[str, Any]:
-    """What this is by the kernel's word, and which packages were imported from beside numpy."""
+    """Return what this is by the kernel's word, and which packages were imported from beside numpy."""
     site = Path(np.__file__).parents[1]
     files = [Path(str(getattr(module, "__file__", None))) for module in list(sys.modules.values())]
     return {

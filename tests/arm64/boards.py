@@ -28,7 +28,7 @@ class Board:
     """A board of four equal cores; all but `cpu` is what its /proc/cpuinfo says."""
 
     cpu: str
-    """As the emulator calls it: decides which instructions can be executed."""
+    """Name that the emulator calls it by: decides which instructions can be executed."""
     model: str
     features: str
     """onnxruntime chooses its kernels by these."""

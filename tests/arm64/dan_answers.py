@@ -1,4 +1,4 @@
-"""What a DAN answers on one machine: `python dan_answers.py FILE TEXT ...` prints the logits of each text as JSON."""
+"""Answers of a DAN on one machine: `python dan_answers.py FILE TEXT ...` prints the logits of each text as JSON."""
 
 from __future__ import annotations
 

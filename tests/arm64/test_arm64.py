@@ -28,7 +28,7 @@ from tests.runtime.dans import made_dan
 pytestmark = pytest.mark.arm64
 
 FP32_TOLERANCE = 1e-5
-"""Of a logit: sums are added in another order. The largest difference seen was 3e-6."""
+"""Tolerance of a logit: sums are added in another order. The largest difference seen was 3e-6."""
 
 INT8_TOLERANCE = 1e-4
 INT8_ERROR = 0.01
@@ -43,7 +43,7 @@ LENGTHS = (1, 2, 17, 32)
 
 @dataclass(frozen=True)
 class Run:
-    """What one machine answered."""
+    """Answers of one machine."""
 
     arrays: Arrays
     facts: dict[str, Any]
@@ -80,7 +80,7 @@ def here(bundle: Bundle, cases: dict[str, Arrays]) -> Run:
 
 @functools.cache
 def run_on(board: Board, bundle: Path, inputs: Path, scratch: Path) -> Run:
-    """What the board answers; each is started once."""
+    """Return what the board answers; each is started once."""
     done = run_python(board, scratch, Path(answers.__file__), bundle, inputs, scratch / "outputs.npz")
     assert done.returncode == 0, done.stderr
     with np.load(scratch / "outputs.npz", allow_pickle=False) as arrays:
@@ -158,7 +158,7 @@ def test_the_logits_are_those_that_the_bundle_was_made_with(
 def test_the_inputs_tell_the_subnets_apart(
     bundle: Bundle, cases: dict[str, Arrays], here: Run, precision: str, limit: float
 ) -> None:
-    """By far more than is allowed: a board that ran another subnet would be noticed."""
+    """Check that they do by far more than is allowed: a board that ran another subnet would be noticed."""
     for case in cases:
         for one, other in itertools.combinations(bundle.pool(precision), 2):
             first, second = (here.arrays[f"graph/{precision}/{name}/{case}"] for name in (one, other))

@@ -1,4 +1,4 @@
-"""What is missing for the emulated boards is said in one line."""
+"""Tests that what is missing for the emulated boards is said in one line."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def prepare(build: Path = BUILD) -> None:
 
 
 def environment(build: Path = BUILD) -> dict[str, str]:
-    """What Chromium needs to find the libraries and fonts that were unpacked."""
+    """Return what Chromium needs to find the libraries and fonts that were unpacked."""
     libraries = sorted({str(path.parent) for path in (build / "root").rglob("*.so*") if "chromium" not in path.parts})
     return {"LD_LIBRARY_PATH": ":".join(libraries), "HOME": str(build), "LANG": "C.UTF-8"}
 

@@ -45,7 +45,7 @@ return [...document.querySelectorAll('svg')].flatMap(svg => {
 
 @pytest.fixture(scope="module")
 def report(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the tiny bundle, with all that a page can hold."""
+    """Report of the tiny bundle, with all that a page can hold."""
     folder = tmp_path_factory.mktemp("report")
     path = folder / "report.html"
     wanted = ("--budget", "3", "--lengths", "4,16,32", "--threads", "1", "--deadline-ms", "0.4")

@@ -65,7 +65,7 @@ def make_checkpoint(target: Path, texts: list[str], labels: int) -> None:
 
 
 def _mixed(splits: dict[str, list[Utterance]]) -> dict[str, list[Utterance]]:
-    """The same rows with the wordings shared out anew: a net this small cannot guess wordings it never saw."""
+    """Return the same rows with the wordings shared out anew: a net this small cannot guess wordings it never saw."""
     rows = [row for split in splits.values() for row in split]
     random.Random(0).shuffle(rows)
     ends = list(itertools.accumulate(len(split) for split in splits.values()))

@@ -141,7 +141,7 @@ def _table_groups(block: Block, before: Sequence[str]) -> Iterator[Group]:
 
 
 def _sources(links: Iterable[str], note: Annotation) -> list[str]:
-    """Those of the comment, and the linked files that it does not name."""
+    """Return the sources of the comment, and the linked files that it does not name."""
     named = {path_of(name) for name in note.sources}
     return note.sources + [link for link in links if path_of(link) not in named]
 
@@ -182,7 +182,7 @@ def wrong_figures(page: Page) -> list[str]:
 
 
 def _unused(note: Annotation, own: Sequence[Group]) -> Iterator[str]:
-    """What a comment gives that neither the figures of its block nor a sum of it need."""
+    """Yield what a comment gives that neither the figures of its block nor a sum of it need."""
     printed = [figure for group in own for figure in group.figures]
     operands = [number for each in note.sums for number in numbers(each.expression)]
     for number in [*note.given, *(each.figure for each in note.sums)]:

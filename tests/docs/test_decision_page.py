@@ -1,4 +1,4 @@
-"""What docs/decision.md says of one decision is what the code makes of its log, number by number."""
+"""Tests that what docs/decision.md says of one decision is what the code makes of its log, number by number."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Followed:
     record: RequestRecord
     decision: Decision
     usual: float
-    """What medians and biases would be multiplied with, had the request before been no outlier."""
+    """Factor that medians and biases would be multiplied with, had the request before been no outlier."""
     suspected: float
-    """What covers a step to that request."""
+    """Factor that covers a step to that request."""
     biases: list[float]
-    """By rung."""
+    """Biases by rung."""
     limit_ms: float
-    """Of back-off."""
+    """Limit of back-off."""
 
     @property
     def factor(self) -> float:
-        """What medians and biases were multiplied with."""
+        """Factor that medians and biases were multiplied with."""
         return max(self.usual, self.suspected)
 
     @property

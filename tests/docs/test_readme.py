@@ -20,7 +20,7 @@ SESSION = README.commands("gearshift")
 """Train, export, bench, run: each takes the file that the one before it wrote."""
 
 POSITIONS = 64
-"""Of the model that is trained: as many tokens as a training cuts texts to."""
+"""Positions of the model that is trained: as many tokens as a training cuts texts to."""
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_models_are_made_from_python_with_two_imports() -> None:
 
 
 def test_its_commands_go_from_data_to_an_answer(command: Command, folder: Path) -> None:
-    """As they stand, but for a shorter measurement."""
+    """Run them as they stand, but for a shorter measurement."""
     assert [words[0] for words in SESSION] == ["train", "export", "bench", "run"]
     for words in SESSION:
         ended = command(*words, *(["--budget", "3s"] if words[0] == "bench" else []))

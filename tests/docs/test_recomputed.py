@@ -35,7 +35,7 @@ def test_the_order_of_policies_is_ranked_as_results_say() -> None:
 
 
 def test_the_range_of_a_roofline_is_as_wide_as_results_say() -> None:
-    """From the floor of the best constants to SLACK times that of the worst, median over subnets and lengths."""
+    """Check from the floor of the best constants to SLACK times that of the worst, median over subnets and lengths."""
     wide = {}
     for row in _result("roofline")["results"]:
         middle = statistics.median(most / least for least, most in row["floors"])
@@ -51,7 +51,7 @@ def test_the_range_of_a_roofline_is_as_wide_as_results_say() -> None:
     ],
 )
 def test_a_standard_error_is_that_of_a_share(accuracies: list[float], rows: list[int], said: str) -> None:
-    """Of accuracies that stand beside it, on so many rows."""
+    """Check it for the accuracies that stand beside it, on so many rows."""
     errors = [100 * (share * (1 - share) / count) ** 0.5 for share, count in zip(accuracies, rows, strict=True)]
     assert said.format(*(f"{error:.1f}".lstrip("0") for error in errors)) in told("download")
 

@@ -1,4 +1,4 @@
-"""What the tables of a calibration say, of a device that is made up."""
+"""Tests of what the tables of a calibration say, of a device that is made up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gearshift.runtime.profiles.store import this_device
 
 
 def calibration(tiny_bundle: Path, fixed_ms: float) -> Calibration:
-    """Of a device that takes so long for every size, and as long again for each of its layers that is kept."""
+    """Make one of a device that takes so long for every size, and as long again for each layer of it that is kept."""
     bundle = open_bundle(tiny_bundle)
     stages = StageLatency(
         lengths=(16,),

@@ -1,4 +1,4 @@
-"""From a search to an engine that answers, by the command line, with a tiny teacher."""
+"""Tests from a search to an engine that answers, by the command line, with a tiny teacher."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BATCH = ["--batch-size", "16"]
 
 
 def gearshift(*arguments: object) -> dict[str, Any]:
-    """What a command prints as JSON."""
+    """Return what a command prints as JSON."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         assert main([str(argument) for argument in (*arguments, "--json")]) == 0

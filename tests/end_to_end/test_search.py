@@ -56,7 +56,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, SearchRepor
 
 
 def search(run: Run, data: DataSet = DATA) -> SearchReport:
-    """Of two widths in four layers: with the four that were trained, most of the time goes into looking up."""
+    """Search two widths in four layers: with the four that were trained, most of the time goes into looking up."""
     return search_run(run, data, widths=(1, 0.5), pool=20, rescored=40)
 
 

@@ -36,7 +36,7 @@ EPOCHS = ["--teacher-epochs", "2", "--width-epochs", "1", "--depth-epochs", "1",
 
 
 def check_answer(answer: Answer, logits: Array, encoding: object, row: Row, labels: tuple[str, ...]) -> None:
-    """That an answer is what torch's numbers mean."""
+    """Check that an answer is what torch's numbers mean."""
     match answer:
         case Classification():
             odds = np.exp(logits.astype(np.float64))

@@ -1,4 +1,4 @@
-"""From nothing to a bundle that switches, by the command line."""
+"""Tests from nothing to a bundle that switches, by the command line."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def all_lines() -> list[tuple[str, Lines]]:
 
 
 def pattern(text: str) -> re.Pattern[str]:
-    """What a wording or a slot value looks like in a sentence, whatever its slots hold."""
+    """Return what a wording or a slot value looks like in a sentence, whatever its slots hold."""
     optional = re.sub(r"\\\[(.*?)\\\]", r"(?:\1)?", re.escape(text))
 
     def values(match: re.Match[str]) -> str:

@@ -16,7 +16,7 @@ import pytest
 from examples.demo.load import Burners, Schedule
 
 PATIENCE_S = 60
-"""How long a state is waited for before it counts as never coming: no test is faster or slower for it."""
+"""Time that a state is waited for before it counts as never coming: no test is faster or slower for it."""
 
 
 def wait_until(holds: Callable[[], bool]) -> None:

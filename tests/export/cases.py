@@ -76,7 +76,7 @@ SPACES: Mapping[str, tuple[Space, Sequence[Subnet]]] = {
     "pool": (cut_space(FOUR, GRID, 4), GRID),
     "uneven": (UNEVEN, [UNEVEN.subnet(c) for c in itertools.product(range(3), range(4), range(2), range(1))]),
 }
-"""What `--granularity` makes of a pool, and a space that no pool of the trainer's has."""
+"""Spaces with their subnets: what `--granularity` makes of a pool, and one that no pool of the trainer's has."""
 
 
 def write_case(name: str, folder: Path, precisions: Sequence[str], operators: str = "fast") -> Case:

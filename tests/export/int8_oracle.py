@@ -1,4 +1,4 @@
-"""What the int8 graph must compute, in numpy: weights and activations are rounded, products are exact integers.
+"""Oracle of the int8 graph, in numpy: weights and activations are rounded, products are exact integers.
 
 Activations are u8 with one scale and zero point per tensor, as ONNX defines DynamicQuantizeLinear.
 """
@@ -48,7 +48,7 @@ def gelu(value: Array) -> Array:
 
 
 def attention(value: Array, mask: Array, qkv: Array, qkv_bias: Array, head_size: int, *, exact: bool = False) -> Array:
-    """What the heads give, side by side; `qkv` holds all queries, then all keys, then all values."""
+    """Return what the heads give, side by side; `qkv` holds all queries, then all keys, then all values."""
     projected = (value @ qkv if exact else quantized_matmul(value, qkv)) + qkv_bias
     query, key, content = np.split(projected, 3, axis=-1)
     context = np.zeros_like(query)

@@ -42,7 +42,7 @@ class Made:
 
     @torch.no_grad()
     def logits(self, *texts: str) -> Array:
-        """What torch gives for one row with the full subnet."""
+        """Return what torch gives for one row with the full subnet."""
         encoding = self.tokenizer.encode(*texts)
         rows = (encoding.ids, encoding.attention_mask, encoding.type_ids)
         ids, mask, types = (torch.tensor([row]) for row in rows)

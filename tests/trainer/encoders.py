@@ -106,7 +106,7 @@ def batch_for(model: Any, shape: Any, lengths: list[int]) -> Batch:
 
 @torch.no_grad()
 def answer_of(model: Any, batch: Batch, head: HeadCase) -> torch.Tensor:
-    """What transformers' own model answers."""
+    """Return what transformers' own model answers."""
     types = {} if model.config.model_type == "distilbert" else {"token_type_ids": batch.token_type_ids}
     found = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **types)
     if head.task == "question-answering":

@@ -1,4 +1,4 @@
-"""What the benchmark of the engine makes of what it saw."""
+"""Tests of what the benchmark of the engine makes of what it saw."""
 
 import math
 

@@ -87,7 +87,7 @@ def test_an_if_inside_an_if_is_found_out(tmp_path: Path, depth: int) -> None:
 
 @pytest.mark.parametrize("depth", [1, 2])
 def test_a_weight_of_8_bits_is_found_out_on_every_cpu(tmp_path: Path, depth: int) -> None:
-    """On those that pack none of them too, by its depth."""
+    """Check that it is, by its depth, on those CPUs too that pack none of them."""
     path = planted(tmp_path / "flat.onnx", depth)
     model = onnx.load(path)
     weights = [numpy_helper.from_array(np.ones((64, 64), np.int8), "deep"), numpy_helper.from_array(WEIGHT, "flat")]

@@ -27,7 +27,7 @@ HIDDEN = GRID_VALUES * STEP
 
 
 def compute(path: Path, precision: str, half: str, layer: LayerSegments) -> Array:
-    """What the recipe's terms add up to, with optimisation off; the input comes in as integers."""
+    """Return what the recipe's terms add up to, with optimisation off; the input comes in as integers."""
     builder = GraphBuilder()
     root = builder.root
     numbers = root.value("Cast", [builder.input("numbers", ("batch", "tokens", SHAPE.hidden))], to=1)

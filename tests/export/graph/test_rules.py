@@ -364,7 +364,7 @@ def test_rule_10_the_files_are_the_same_whenever_they_are_written(case: Case, tm
 
 
 def test_rule_10_int8_weights_leave_room_for_pairs_of_products_in_16_bits(case: Case) -> None:
-    """On x86 without VNNI they are added there: 2 x 255 x 63 fits, 2 x 255 x 127 does not."""
+    """Check it for x86 without VNNI, where they are added in 16 bits: 2 x 255 x 63 fits, 2 x 255 x 127 does not."""
     graph = onnx.load(case.path("int8")).graph
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     products = {name: a for name, a in arrays.items() if a.dtype == np.int8 and f"{name}.scale" in arrays}

@@ -31,9 +31,9 @@ LENGTHS = ([1], [20], [17, 1, 20, 2])
 STAGES = {"layer": 1, "block": 2, "pool": 3}
 
 TOLERANCE = {"fp32": 1e-5, "fp16": 0.01}
-"""Of a logit, over the spread of the logits. fp16 keeps 11 bits, so that a value is off by 2**-12 = 0.00024 of itself,
-and some 40 roundings in a row make a random walk of 40**0.5 x 0.00024 = 0.0015 of the spread; the largest of a
-hundred logits is off by some three times that. The evaluator rounds sums to fp16 too, which kernels do not."""
+"""Tolerance of a logit, over the spread of the logits. fp16 keeps 11 bits, so that a value is off by 2**-12 = 0.00024
+of itself, and some 40 roundings in a row make a random walk of 40**0.5 x 0.00024 = 0.0015 of the spread; the largest
+of a hundred logits is off by some three times that. The evaluator rounds sums to fp16 too, which kernels do not."""
 
 
 def write(folder: Path, precision: str, operators: str, granularity: str, head: Head | None = None) -> Path:
@@ -90,7 +90,7 @@ def test_the_evaluator_of_onnx_and_the_library_answer_as_torch(
 
 @pytest.mark.parametrize("granularity", STAGES)
 def test_half_precision_in_the_library_s_operators_answers_as_torch_does(tmp_path: Path, granularity: str) -> None:
-    """On a CPU, which computes each operator in float32 and rounds in between; a GPU also computes in float16."""
+    """Check on a CPU, which computes each operator in float32 and rounds in between; a GPU also computes in float16."""
     runner = session(write(tmp_path, "fp16", "fast", granularity), LEVELS[0])
     for lengths in LENGTHS:
         batch = random_batch(lengths, SHAPE)

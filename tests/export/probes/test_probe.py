@@ -13,7 +13,10 @@ from gearshift.export.probes.probe import LAYERS, write_probe
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_what_ships_is_what_is_written_now(precision: str, tmp_path: Path) -> None:
-    """Else: python -m gearshift.export.probes.probe device_profiles, and measure the committed profile again."""
+    """Check the probes that ship against those that are written now.
+
+    If they differ: python -m gearshift.export.probes.probe device_profiles, and measure the committed profile again.
+    """
     shipped = resources.files("gearshift.device_profiles")
     for path in write_probe(tmp_path, precision):
         assert path.read_bytes() == (shipped / path.name).read_bytes(), path.name

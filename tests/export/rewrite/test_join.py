@@ -144,7 +144,7 @@ def test_a_dedicated_graph_has_the_operators_of_an_export_of_that_subnet_alone(
 
 
 def operators(path: Path) -> Counter[tuple[str, int, tuple[int, ...]]]:
-    """How often each operator is there, with the sizes of the weights that it takes."""
+    """Count how often each operator is there, with the sizes of the weights that it takes."""
     graph = onnx.load(path, load_external_data=False).graph
     sizes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     return Counter(

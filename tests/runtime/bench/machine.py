@@ -17,7 +17,7 @@ from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.space.space import Choice, Space
 
 LOOK_S = 0.001
-"""That goes by between two looks at the clock."""
+"""Time that goes by between two looks at the clock."""
 
 DAN_MS = 0.02
 

@@ -1,4 +1,4 @@
-"""What the rest of a made-up machine does while something is measured."""
+"""Tests of what the rest of a made-up machine does while something is measured."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def test_a_call_that_was_disturbed_is_made_again(bundle: Bundle) -> None:
 
 
 def test_one_thread_beside_a_hog_is_measured_without_the_waiting_and_says_so(bundle: Bundle) -> None:
-    """On a CPU that is shared every call waits as long as it works. `test_stopwatch` has a real hog."""
+    """Check a CPU that is shared: every call waits as long as it works. `test_stopwatch` has a real hog."""
     plan = Plan.of(bundle, lengths=(32,), threads=(1,), precisions=("fp32",), budget_s=2.0)
     idle, shared = Machine(bundle), Machine(bundle, lambda ms, before: Sample(2 * ms, ms))
     alone = idle.calibrate(bundle, plan, operators=False)

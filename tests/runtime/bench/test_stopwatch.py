@@ -1,4 +1,4 @@
-"""What a call took, and what it waited, on real threads and beside a real hog."""
+"""Tests of what a call took, and what it waited, on real threads and beside a real hog."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def by_confidence(bundle: Bundle) -> list[str]:
 
 @pytest.fixture(scope="module")
 def cascading(bundle: Bundle, by_confidence: list[str], tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """At .99 the DAN may answer from just above the second of the texts on."""
+    """Bundle whose DAN may, at .99, answer from just above the second of the texts on."""
     dan = made_dan(len(bundle.manifest.labels))
     second = float(probabilities(dan.logits(by_confidence[1])[0]).max())
     return _bundle(bundle.path, tmp_path_factory.mktemp("cascade") / "b.gearshift", second)

@@ -191,7 +191,7 @@ def open_to_all(bundle: Bundle) -> Iterator[Path]:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs users as Unix has them")
 def test_a_directory_that_may_only_be_read_takes_nothing_new(open_to_all: Path) -> None:
-    """As a user who does not own it: root writes wherever it likes."""
+    """Check it as a user who does not own the directory: root writes wherever it likes."""
     code = (
         f"import os; from pathlib import Path; root = Path({str(open_to_all)!r});"
         "from gearshift.runtime.inference.packed import PackedCache; from gearshift.runtime import open_bundle;"
@@ -247,7 +247,7 @@ def test_two_processes_at_once_leave_one_entry_and_both_answer(bundle: Bundle, t
 
 
 def test_an_entry_of_another_process_is_taken_as_it_is(cache: PackedCache, bundle: Bundle) -> None:
-    """Which comes to be between our look for it and our rename."""
+    """Check an entry that comes to be between our look for it and our rename."""
     opened(cache, bundle)
     entry = only(cache)
     before = (entry / GRAPH).stat().st_ino

@@ -50,7 +50,7 @@ def test_a_name_that_no_package_brings_is_to_be_checked() -> None:
 def test_a_provider_that_is_installed_but_does_not_start_is_no_silent_cpu(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with onnxruntime-gpu on a machine without CUDA: the library goes on with the CPU."""
+    """Check it as with onnxruntime-gpu on a machine without CUDA: the library goes on with the CPU."""
     available(monkeypatch, "CUDAExecutionProvider")
     build = ort.InferenceSession
 

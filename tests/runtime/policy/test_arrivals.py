@@ -1,4 +1,4 @@
-"""Whom a long run makes late is learnt from those who came after the runs before."""
+"""Tests that whom a long run makes late is learnt from those who came after the runs before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gearshift.runtime.policy.restraint import Arrivals
 
 
 def after(pairs: int, gap_s: float, deadline_ms: float = 20.0, fastest_ms: float = 2.0) -> Arrivals:
-    """One that saw pairs of requests, the second `gap_s` after the first, ten seconds apart."""
+    """Return arrivals that saw pairs of requests, the second `gap_s` after the first, ten seconds apart."""
     seen = Arrivals()
     for number in range(pairs):
         now = 10.0 * number

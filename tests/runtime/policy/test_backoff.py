@@ -1,4 +1,4 @@
-"""Down at the second miss, up one try at a time, later after each failed try."""
+"""Tests of back-off: down at the second miss, up one try at a time, later after each failed try."""
 
 import math
 

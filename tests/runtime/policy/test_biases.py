@@ -1,4 +1,4 @@
-"""What subnets cost beside their table, and what a first call costs."""
+"""Tests of what subnets cost beside their table, and of what a first call costs."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def snapshot(share: Reading, pressure: Reading = UNKNOWN) -> Snapshot:
 
 
 def after(*shares: float, last_request: float | None = None) -> FeedForward:
-    """One that has sensed these shares, one a second."""
+    """Return a feed-forward that has sensed these shares, one a second."""
     ahead = FeedForward()
     for second, share in enumerate(shares):
         ahead.sense(snapshot(Reading(share, 0.0)), float(second), last_request)

@@ -1,4 +1,4 @@
-"""What flickers is held still, and what is real is followed."""
+"""Tests that what flickers is held still, and that what is real is followed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAUSE_S = 0.05
 
 
 def settled(factor: float = 1.5) -> tuple[Hysteresis, float]:
-    """One that has seen the same factor for long, and the time then."""
+    """Return a hysteresis that has seen the same factor for long, and the time then."""
     held, now = Hysteresis(margin=0.8, tolerance=1.1), 0.0
     for _ in range(200):
         now += PAUSE_S

@@ -30,7 +30,7 @@ def bundle(tiny_bundle: Path) -> Bundle:
 
 
 def latencies(bundle: Bundle, *, attention_ms: float, neuron_ms: float) -> LatencyTable:
-    """Of a device on which the attention of a layer, however narrow, and a neuron take so long."""
+    """Make the table of a device on which the attention of a layer, however narrow, and a neuron take so long."""
     times: dict[str, tuple[float, ...]] = {}
     for name, entry in bundle.pool("fp32").items():
         assert isinstance(entry.subnet, Subnet)
@@ -39,7 +39,7 @@ def latencies(bundle: Bundle, *, attention_ms: float, neuron_ms: float) -> Laten
 
 
 def ladder_of(bundle: Bundle, table: LatencyTable) -> tuple[str, ...]:
-    """What the engine switches between."""
+    """Return what the engine switches between."""
     with Engine(Loaded.of(bundle, ElasticSession(bundle, "fp32", threads=1), table)) as engine:
         return tuple(engine.ladder)
 

@@ -1,4 +1,4 @@
-"""What may be asked of the engine, and what may not."""
+"""Tests of what may be asked of the engine, and of what may not."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_the_pause_has_bounds() -> None:
 
 
 def _driven_down() -> Controller:
-    """In doubt about the graph: it was slow, now and then, and then not used for ten seconds."""
+    """Return a controller in doubt about the graph: it was slow, now and then, and then not used for ten seconds."""
     controller = Controller(ACCURACIES, made_table(TIMES), dan="dan")
     for number in range(30):
         decision = controller.decide(work=one(8), slack_ms=60.0, now=number / 100, pinned="small")
@@ -103,7 +103,7 @@ def test_a_dan_that_is_late_holds_nothing_back() -> None:
 
 
 def test_a_belief_that_nothing_is_in_time_does_not_outlive_a_silence() -> None:
-    """What fits on the free machine is tried again, however slow the graph was when it was last heard from."""
+    """Check that what fits on the free machine is tried again, however slow the graph was when last heard from."""
     controller = Controller(ACCURACIES, made_table(TIMES), dan="dan")
     for number in range(30):
         decision = controller.decide(work=one(8), slack_ms=60.0, now=number / 100, pinned="small")

@@ -1,4 +1,4 @@
-"""From the history of the signals to caps: rules on histories that are made up, and on a model of a device."""
+"""Tests from the history of the signals to caps: rules on made-up histories, and on a model of a device."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ def snapshot(now: float, **values: float) -> Snapshot:
 
 
 def _hold(state: State, seconds: float, rules: Rules = DEFAULT_RULES, /, **values: float) -> State:
-    """The same signals for a while."""
+    """Give the same signals for a while."""
     now = max(state.now_s, 0.0)
     for step in range(1, int(seconds / PERIOD_S) + 1):
         then = now + step * PERIOD_S

@@ -27,7 +27,7 @@ NARROW, WIDE = Block(16, ("attention", "ffn")), Block(32, ("conv3",))
 
 def test_a_projection_leads_from_one_width_to_the_next_and_from_and_to_a_bridge() -> None:
     def macs(shape: BlockShape, *blocks: Block) -> int:
-        """Of all but the operations themselves, for one token."""
+        """Count the MACs of all but the operations themselves, for one token."""
         operations = sum(shape.operation_part(b.hidden, o).macs(1) for b in blocks for o in b.operations)
         return BlockSubnet(blocks).macs(shape, 1) - operations
 

@@ -29,7 +29,7 @@ def all_choices(problem: Problem) -> list[tuple[float, Choice]]:
 
 @st.composite
 def problems(draw: st.DrawFn) -> Problem:
-    """Up to 5 stages of up to 4 options and 3 costs; whole numbers, so that there are many ties."""
+    """Draw up to 5 stages of up to 4 options and 3 costs; whole numbers, so that there are many ties."""
     stages, costs = draw(st.integers(1, 5)), draw(st.integers(0, 3))
     number = st.integers(-3, 9).map(float)
     losses, prices = [], []

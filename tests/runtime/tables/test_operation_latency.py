@@ -30,7 +30,7 @@ def true_latency() -> OperationLatency:
 
 
 def subnets(repeated: int = 4) -> dict[str, BlockSubnet]:
-    """As `export.operations_bundle` makes them."""
+    """Make the subnets as `export.operations_bundle` does."""
     ones = [Block(size, ("attention",)) for size in SIZES]
     several = [Block(size, (name,) * repeated) for size, name in itertools.product(SIZES, OPERATIONS)]
     pairs = [*((block, ones[0]) for block in (*several, *ones)), *((one, one) for one in ones)]

@@ -42,7 +42,7 @@ def test_logits_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_answers_are_known_by_what_the_teacher_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So they can be computed on another machine, with a GPU; and another teacher in the same place is asked itself."""
+    """Check that other machines, with a GPU, can compute them; another teacher in the same place is asked itself."""
     labels, cache = ("LABEL_0", "LABEL_1"), tmp_path / "cache"
     first = _asked(_teacher(tmp_path / "teacher"), cache, labels)
     elsewhere = tmp_path / "elsewhere"

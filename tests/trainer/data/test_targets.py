@@ -1,4 +1,4 @@
-"""What each row teaches, token by token, against a search through all offsets."""
+"""Tests of what each row teaches, token by token, against a search through all offsets."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""What each setting of the stages does, seen from outside on a tiny task."""
+"""Tests of what each setting of the stages does, seen from outside on a tiny task."""
 
 import dataclasses
 import signal
@@ -56,7 +56,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[Pass]:
 
 
 def distilled(passes: list[Pass]) -> tuple[list[str], list[str]]:
-    """What learnt and what taught, between teacher stage (one step, two batches that rank) and measuring."""
+    """Return what learnt and what taught, between teacher stage (one step, two batches that rank) and measuring."""
     between = passes[3:-12]
     return [name for learns, name, _ in between if learns], [name for learns, name, _ in between if not learns]
 
@@ -220,7 +220,7 @@ def test_augmented_rows_are_the_same_when_a_later_stage_is_resumed(
 def test_stages_that_are_evaluated_end_with_the_weights_that_dev_rows_like_best(
     checkpoint_path: Path, tmp_path: Path
 ) -> None:
-    """At a rate this high the last weights are hardly ever the best."""
+    """Check it at a rate so high that the last weights are hardly ever the best."""
     settings = changed(teacher_epochs=6, teacher_lr=3e-2, warmup=0, evaluate_every=1 / 3, save_every_s=1e9)
     best = train_supernet(checkpoint_path, DATA, settings, tmp_path / "best")
     last = train_supernet(checkpoint_path, DATA, dataclasses.replace(settings, evaluate_every=0), tmp_path / "last")

@@ -38,7 +38,7 @@ def tiny_model(path: Path, **how: Any) -> Any:
 
 
 def inputs_of(path: Path, count: int = 16) -> dict[str, Tensor]:
-    """What a tokenizer gives for the first training rows, with labels."""
+    """Return what a tokenizer gives for the first training rows, with labels."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(path)
     rows = make_data().splits["train"][:count]
     made = tokenizer([row.text for row in rows], padding=True, return_tensors="pt")

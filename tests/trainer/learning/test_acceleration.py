@@ -33,7 +33,7 @@ LENGTHS = [3, 9, 1, 4, 12, 2, 7]
 
 @dataclasses.dataclass
 class Process:
-    """What `parts_of` asks of an accelerator."""
+    """Process with what `parts_of` asks of an accelerator."""
 
     num_processes: int
     process_index: int
@@ -198,7 +198,7 @@ sys.exit(main(sys.argv[2:]))
 
 
 def test_a_process_that_is_late_takes_no_other_way(inputs: list[str], one: Path, tmp_path: Path) -> None:
-    """Without a teacher to fine-tune nothing holds the first one up before it writes that the stage is finished."""
+    """Fine-tune no teacher: nothing holds the first process up before it writes that the stage is finished."""
     (tmp_path / "late.py").write_text(LATE)
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "late.py")]
     said = train(torchrun, *inputs, "--model", one, "--teacher-epochs", 0, "-o", tmp_path / "run")

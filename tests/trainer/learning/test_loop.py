@@ -92,7 +92,7 @@ def test_every_epoch_has_each_row_once_in_another_order(tmp_path: Path) -> None:
 
 
 def learning_rates(settings: Settings, plan: StagePlan, states: Path) -> list[tuple[float, ...]]:
-    """How far the three biases moved in each step."""
+    """Return how far the three biases moved in each step."""
     model = Numbers()
     places = [model.biases()]
 
@@ -235,7 +235,7 @@ def scored(
 
 
 def steps_taken(model: Numbers) -> int:
-    """How many of six steps its weights have learnt, the first at a rate of .01 and the last at a fifth of it."""
+    """Count the steps of six that its weights have learnt, the first at a rate of .01 and the last at a fifth of it."""
     rates = [0.01 * (6 - step) / 5 for step in range(1, 6)]
     places = list(itertools.accumulate([0.01, *rates]))
     return 1 + min(range(6), key=lambda step: abs(1 - places[step] - model.biases()[0]))

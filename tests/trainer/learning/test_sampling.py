@@ -1,4 +1,4 @@
-"""Which subnets a step runs."""
+"""Tests of which subnets a step runs."""
 
 from typing import Any
 

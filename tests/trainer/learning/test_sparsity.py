@@ -1,4 +1,4 @@
-"""Which weights become zeros, when, and that they stay."""
+"""Tests of which weights become zeros, when, and that they stay."""
 
 import itertools
 
@@ -67,7 +67,7 @@ def test_the_share_grows_as_the_cubic_schedule_says() -> None:
 
 
 def move(model: ElasticClassifier) -> None:
-    """What an optimizer does: every weight is another afterwards."""
+    """Do what an optimizer does: every weight is another afterwards."""
     for parameter in model.parameters():
         parameter.data += 0.01
 
@@ -91,7 +91,7 @@ def test_zeros_become_more_along_the_ramp_and_then_stay(model: ElasticClassifier
 
 
 def test_weights_that_moved_are_those_that_are_pruned_and_stay_so(model: ElasticClassifier) -> None:
-    """To a GPU, for example: `Module.to` gives every parameter another tensor."""
+    """Check weights that moved to a GPU, for example: `Module.to` gives every parameter another tensor."""
     pruner = Pruner(model, Pruning(0.5, embeddings=True))
     for step in range(4):
         move(model)

