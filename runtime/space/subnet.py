@@ -69,7 +69,9 @@ class Shape(ABC, Generic[L]):
         """
 
     def differences(self, other: Shape[Any], names: Sequence[str]) -> str:
-        """Describe the named sizes that differ in another shape, or that it lacks."""
+        """Describe the named sizes that differ in another shape; of another kind of net the kind alone."""
+        if "kind" in names and self.kind != getattr(other, "kind", None):
+            names = ("kind",)
         pairs = [(name, getattr(self, name), getattr(other, name, None)) for name in names]
         return ", ".join(f"{name} {mine}, not {its}" for name, mine, its in pairs if mine != its)
 

@@ -90,7 +90,7 @@ def test_what_nothing_meets_is_refused_with_the_nearest_that_can_be_met() -> Non
         tables.best(Limits(latency_ms=1))
     with pytest.raises(ProfileError, match="expected head_size 4, not 8"):
         tables.with_embeddings(replace(SHAPE, head_size=4)).best(Limits(latency_ms=9), LATENCY)
-    with pytest.raises(ProfileError, match="expected kind mixed, not elastic"):
+    with pytest.raises(ProfileError, match="expected kind mixed, not elastic;"):
         tables.best(Limits(latency_ms=9), latency_of())  # type: ignore[arg-type]
     with pytest.raises(InputError, match="whole number of at least 1"):
         tables.best(Limits(), count=0)
