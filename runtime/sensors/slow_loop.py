@@ -112,7 +112,7 @@ class SlowLoop:
                 quiet = 0
 
     def look(self) -> None:
-        """Read the signals once; set `signals`, `snapshot` and `caps`, and release pages if the rules ask for it."""
+        """Read the signals once; set `signals` and `caps`, add to `unread`, release pages if the rules ask for it."""
         snapshot = None
         with contextlib.suppress(Exception):
             snapshot = self._sensors.read()
