@@ -15,10 +15,12 @@ from gearshift.export.graph.segments import Array
 from gearshift.export.graph.switched import token_inputs
 from gearshift.export.vocabulary import VocabularyReport, shrink_vocabulary
 from gearshift.runtime.bundle.manifest import MACS_TOKENS, PRECISIONS, Manifest, PoolEntry
+from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.space.space import Space
 from gearshift.runtime.tables.tables import Tables
 from gearshift.trainer.data.batches import Batch, EncodedRows, encode
 from gearshift.trainer.data.rows import Row
+from gearshift.trainer.data.words import cut_rows, learn_tagging
 from gearshift.trainer.learning.evaluate import with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.checkpoint import Run
@@ -88,15 +90,27 @@ def prepare(
     """
     if not rows:
         raise DataError("export: no held-out rows to measure accuracy on; pass a data set with a test split")
+    tagging = tagging_of(run, rows)
+    if tagging is not None:
+        rows = cut_rows(rows, tagging, run.labels)
     encoded, tables, report = with_reference(run.checkpoint.model, _encoded(run, rows)), run.block_tables(), None
     if vocabulary is not None:
         run, encoded, tables, report = _respelt(run, rows, encoded, tables, vocabulary)
     model, max_length = run.checkpoint.model, int(run.facts["max_length"])
     space = run.space(layers_per_stage)
     draft = _draft(run, space, encoded, name, precisions, operators, licence)
+    draft = dataclasses.replace(draft, tagging=tagging)
     sample = telling_sample(model, run.subnets, encoded, max_length)
     expected = torch_logits(model, run.subnets, sample)
     return Prepared(run, draft, operators, encoded, sample, expected, tables, report)
+
+
+def tagging_of(run: Run[Any, Any], rows: Sequence[Row]) -> Tagging | None:
+    """Return words and tags of a run of token classification, learnt from these rows if it does not record them."""
+    if run.task != "token-classification":
+        return None
+    known = run.facts.get("tagging")
+    return learn_tagging(rows, run.labels) if known is None else Tagging.from_dict(known)
 
 
 def _encoded(run: Run[Any, Any], rows: Sequence[Row]) -> EncodedRows:

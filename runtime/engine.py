@@ -14,6 +14,7 @@ from gearshift.errors import InputError
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.text import Text
+from gearshift.runtime.inference.words import Words
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, Objective, Wanted
 from gearshift.runtime.profiles.store import save_table
@@ -149,10 +150,12 @@ class Engine(EngineState):
     def run(self, text: Text, *, deadline_ms: float | None = None) -> Any: ...
     @overload
     def run(
-        self, text: list[str] | list[tuple[str, str]] | list[Text], *, deadline_ms: float | None = None
+        self, text: list[str] | list[tuple[str, str]] | list[Words] | list[Text], *, deadline_ms: float | None = None
     ) -> list[Any]: ...
     def run(self, text: Any, *, deadline_ms: float | None = None) -> Any:
         """Answer a text or a pair (a tuple of two texts), or each item of a list of these.
+
+        For token classification a text is cut into words as the training rows were; `Words([...])` gives them instead.
 
         The bundle's task determines the type of an answer: Classification, MultiLabelClassification, Regression,
         TokenClassification, QuestionAnswering or Embedding. A question and the text with its answer are a pair.

@@ -17,7 +17,7 @@ from gearshift.runtime.inference.cascade import Cascade
 from gearshift.runtime.inference.opened import Opened, random_inputs
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
-from gearshift.runtime.inference.self_test import check_dan, check_self_test
+from gearshift.runtime.inference.self_test import check_dan, check_self_test, check_words
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.profiles.first_times import measure_table, run_ms
@@ -115,7 +115,7 @@ def start(
     threads = default_threads() if threads is None else threads
     precisions = _eligible(bundle, providers) if precision == AUTO else (precision,)
     bundle.pool(precisions[0])  # raises an error that names the precisions of the bundle if it lacks this one
-    dan = check_dan(bundle)
+    dan, encoder = check_dan(bundle), check_words(bundle)
     sure = None if cascade is None else Cascade(bundle, dan, cascade)
     provider = next(iter(providers), "")
     if profile is None:
@@ -123,11 +123,12 @@ def start(
     else:
         tables = tables_for(profile, bundle, precisions=precisions, threads=threads, provider=provider)
     if tables is None:
-        opened = Opened.of(bundle, _fastest(bundle, _tested(bundle, precisions, threads, providers, cache)), dan)
+        session = _fastest(bundle, _tested(bundle, precisions, threads, providers, cache))
+        opened = Opened.of(bundle, session, dan, encoder)
         return Loaded(opened, measure_table(opened), sure)
     order = [table.precision for table in tables]
     session = _tested(bundle, order, threads, providers, cache, enough=1)[0]
-    return Loaded(Opened.of(bundle, session, dan), tables[order.index(session.precision)], sure)
+    return Loaded(Opened.of(bundle, session, dan, encoder), tables[order.index(session.precision)], sure)
 
 
 def _eligible(bundle: Bundle, providers: Sequence[str]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from gearshift.runtime.inference.spans import Entity, Word, best_span, entities, first_tokens
+from gearshift.runtime.bundle.tag_schemes import OUTSIDE, Scheme
+from gearshift.runtime.inference.spans import Entity, Word, best_span, entities, first_tokens, word_tokens
+from gearshift.runtime.inference.words import SplitText
 
 Output = NDArray[np.float32]
 """Output of the graph for one text, without padding: (outputs,), or (tokens, outputs) for tasks per token."""
@@ -69,7 +71,10 @@ class Regression(RunFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class TokenClassification(RunFacts):
-    """A label for each word of one text, and the entities that they make up."""
+    """A label for each word of one text, and the entities that they make up.
+
+    Of a text that was cut off (`truncated`), the words behind what the model read have no label and are left out.
+    """
 
     words: tuple[Word, ...]
     entities: tuple[Entity, ...]
@@ -131,14 +136,51 @@ def _regression(output: Output, encoding: Encoding, parts: Sequence[str], labels
 
 
 def _token_classification(
-    output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
+    output: Output,
+    encoding: Encoding,
+    parts: Sequence[str],
+    labels: Sequence[str],
+    *,
+    scheme: Scheme,
+    split: SplitText | None,
 ) -> dict[str, Any]:
     rows = probabilities(output)
-    words = []
-    for token, text, start, end in first_tokens(encoding, parts[0]):
-        best = int(rows[token].argmax())
-        words.append(Word(text, start, end, labels[best], float(rows[token, best])))
-    return {"words": tuple(words), "entities": tuple(entities(words, parts[0]))}
+    if split is None:
+        found = [
+            Word(word, start, end, *_best(rows, token, labels))
+            for token, word, start, end in first_tokens(encoding, parts[0])
+        ]
+        return {"words": tuple(found), "entities": tuple(entities(found, parts[0], scheme))}
+    tokens = word_tokens(encoding, split.joined_places)
+    if encoding.overflowing:  # what follows the last word with a token was not read
+        tokens = tokens[: max((number for number, token in enumerate(tokens) if token is not None), default=-1) + 1]
+    found = [
+        Word(split.text[start:end], start, end, *_best(rows, token, labels))
+        for (start, end), token in zip(split.places, tokens, strict=False)
+    ]
+    made = tuple(entities(found, split.text, scheme))
+    return {"words": tuple(found if split.counts is None else _given(found, split, scheme, labels)), "entities": made}
+
+
+def _best(rows: NDArray[np.float64], token: int | None, labels: Sequence[str]) -> tuple[str, float]:
+    """Return the most probable label of a token, and its probability; a word that the tokenizer drops is outside."""
+    if token is None:
+        return OUTSIDE, 0.0
+    best = int(rows[token].argmax())
+    return labels[best], float(rows[token, best])
+
+
+def _given(words: Sequence[Word], split: SplitText, scheme: Scheme, labels: Sequence[str]) -> Iterator[Word]:
+    """Yield the words of the caller, each with the label of the pieces that it was cut into."""
+    assert split.counts is not None
+    place = 0
+    for count in split.counts:
+        pieces = words[place : place + count]
+        place += count
+        if pieces:
+            start, end = pieces[0].start, split.places[place - 1][1]
+            label = scheme.join([piece.label for piece in pieces], labels)
+            yield Word(split.text[start:end], start, end, label, pieces[0].score)
 
 
 def _question_answering(
@@ -152,7 +194,7 @@ def _embedding(output: Output, encoding: Encoding, parts: Sequence[str], labels:
     return {"vector": output.copy()}  # not a view that keeps the whole batch
 
 
-_Reader = Callable[[Output, Encoding, Sequence[str], Sequence[str]], dict[str, Any]]
+_Reader = Callable[..., dict[str, Any]]
 
 _ANSWERS: Mapping[str, tuple[Callable[..., Answer], _Reader]] = {
     "classification": (Classification, _classification),
@@ -165,11 +207,21 @@ _ANSWERS: Mapping[str, tuple[Callable[..., Answer], _Reader]] = {
 
 
 def read_answer(
-    task: str, output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
+    task: str,
+    output: Output,
+    encoding: Encoding,
+    parts: Sequence[str],
+    labels: Sequence[str],
+    *,
+    scheme: Scheme | None = None,
+    split: SplitText | None = None,
 ) -> Callable[..., Answer]:
     """Read the answer of a task for one text: a function that completes it by the fields of `RunFacts`, known later.
 
     `parts` are the one or two texts that `encoding` was made of; its offsets point into them.
+    `scheme`, of token classification: that of the labels. `split`: the words of the first text; None for those that the
+    tokenizer cuts.
     """
     kind, reader = _ANSWERS[task]
-    return functools.partial(kind, **reader(output, encoding, parts, labels))
+    tags = {} if scheme is None else {"scheme": scheme, "split": split}
+    return functools.partial(kind, **reader(output, encoding, parts, labels, **tags))

@@ -53,6 +53,7 @@ class Answering:
         self._controller, self._metrics, self._log, self._clock = controller, metrics, log, clock
         self._executors, self._cascade, self._slow_loop = opened.executors, cascade, slow_loop
         self._task, self._labels = opened.session.task, opened.bundle.manifest.labels
+        self._scheme = opened.bundle.manifest.scheme
         self._lock = threading.Lock()
         self._pinned: str | None = None
 
@@ -139,7 +140,15 @@ class Answering:
         """Read the answer for one text: a function that completes it by the facts of its run."""
         if self._task.per_token:
             output = output[: encoded.tokens[row]]
-        return read_answer(self._task.name, output, encoded.encodings[row], encoded.parts[row], self._labels)
+        return read_answer(
+            self._task.name,
+            output,
+            encoded.encodings[row],
+            encoded.parts[row],
+            self._labels,
+            scheme=self._scheme,
+            split=encoded.splits[row],
+        )
 
     def _decide(
         self, request: Request, started: float, backlog: Backlog, *, sure: bool

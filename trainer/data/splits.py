@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gearshift.errors import DataError
-from gearshift.runtime.inference.spans import OUTSIDE
+from gearshift.errors import DataError, InputError
+from gearshift.runtime.bundle.tag_schemes import OUTSIDE
+from gearshift.runtime.bundle.tagging import Tagging
+from gearshift.runtime.bundle.words import WordRule
 from gearshift.trainer.data.formats import PLAIN_SUFFIXES, SUFFIXES, Record, listed, read_records, require_columns
 from gearshift.trainer.data.hub import glue_columns, hub_records, is_hub_name
 from gearshift.trainer.data.place import kept_place
 from gearshift.trainer.data.rows import Columns, LabelSet, Row, Tags, choose_columns, read_rows
+from gearshift.trainer.data.words import cut_splits
 
 _log = logging.getLogger(__name__)
 
@@ -56,13 +59,16 @@ class DataSet:
     """Name of one of `tasks.TASKS`."""
     origin: Origin | None = field(default=None, compare=False)
     """Origin of the rows; None if they were not read by `read_data`."""
+    tagging: Tagging | None = field(default=None, compare=False)
+    """Words and tags of the rows of token classification; None for other tasks."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Origin in the form that a run stores, for reading the data again."""
+        """Origin in the form that a run stores, for reading the data again, and the words and tags of its rows."""
+        tagging = {} if self.tagging is None else {"tagging": self.tagging.to_dict()}
         if self.origin is None:
-            return {"data": None, "columns": {}}
-        return {"data": self.origin.place, "columns": dict(self.origin.columns)}
+            return {"data": None, "columns": {}, **tagging}
+        return {"data": self.origin.place, "columns": dict(self.origin.columns), **tagging}
 
     @property
     def paired(self) -> bool:
@@ -77,8 +83,11 @@ def read_data(
     text_column: str = "",
     pair_column: str | None = "",
     label_column: str = "",
+    words: WordRule | None = None,
 ) -> DataSet:
     """Read the data set of a task from a folder, a single file or the hub; the module's docstring has the rules.
+
+    `words`: rule that cuts the words of token classification; learnt from the training rows unless given.
 
     "" stands for the column in `rows.DEFAULTS`; `pair_column=None` reads single texts even if there is a second column.
     Labels lose the blanks around them and stay strings ("0", "1"). The same files always give the same splits.
@@ -102,9 +111,21 @@ def read_data(
         data = _split_file(_read_table(path, task, columns))
     else:
         raise DataError(f"{path}: no such file or folder; expected a folder with {_expected(task)}")
+    data = _by_words(path, data, words)
     for note in data.notes:
         _log.info(note)
     return dataclasses.replace(data, origin=origin)
+
+
+def _by_words(path: Path, data: DataSet, rule: WordRule | None) -> DataSet:
+    """Return a data set of token classification with its rows cut by a rule; others as they are."""
+    if data.task != "token-classification":
+        return data
+    try:
+        splits, tagging, notes = cut_splits(data.splits, data.labels, rule)
+    except InputError as error:  # tags of no scheme, or of two
+        raise DataError(f"{path}: {error}") from error
+    return dataclasses.replace(data, splits=splits, tagging=tagging, notes=(*data.notes, *notes))
 
 
 def _suffixes(task: str) -> tuple[str, ...]:
