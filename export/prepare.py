@@ -25,6 +25,7 @@ from gearshift.trainer.learning.evaluate import with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.elastic import TaskModel
+from gearshift.trainer.model.run_data import read_run_data
 
 MINIMUM_ONNXRUNTIME = "1.23"
 
@@ -93,6 +94,7 @@ def prepare(
     tagging = tagging_of(run, rows)
     if tagging is not None:
         rows = cut_rows(rows, tagging, run.labels)
+        vocabulary = None if vocabulary is None else [" ".join(tagging.words.words(text)) for text in vocabulary]
     encoded, tables, report = with_reference(run.checkpoint.model, _encoded(run, rows)), run.block_tables(), None
     if vocabulary is not None:
         run, encoded, tables, report = _respelt(run, rows, encoded, tables, vocabulary)
@@ -106,11 +108,16 @@ def prepare(
 
 
 def tagging_of(run: Run[Any, Any], rows: Sequence[Row]) -> Tagging | None:
-    """Return words and tags of a run of token classification, learnt from these rows if it does not record them."""
+    """Return words and tags of a run of token classification.
+
+    Those of a run that does not record them are learnt from its training rows, or else from these rows.
+    """
     if run.task != "token-classification":
         return None
     known = run.facts.get("tagging")
-    return learn_tagging(rows, run.labels) if known is None else Tagging.from_dict(known)
+    if known is not None:
+        return Tagging.from_dict(known)
+    return learn_tagging(rows, run.labels) if run.data_path is None else read_run_data(run).tagging
 
 
 def _encoded(run: Run[Any, Any], rows: Sequence[Row]) -> EncodedRows:

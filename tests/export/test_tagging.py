@@ -21,11 +21,14 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from gearshift.__main__ import main
 from gearshift.errors import InputError, SchemaError, SelfTestError
 from gearshift.export.pipeline import export_bundle
+from gearshift.export.prepare import tagging_of
+from gearshift.export.trim import trim_bundle
 from gearshift.runtime import Engine, TokenClassification, Words
 from gearshift.runtime.bundle.bundle import open_bundle, write_manifest
 from gearshift.runtime.bundle.manifest import SELF_TEST, TOKENIZER
 from gearshift.runtime.bundle.tag_schemes import Scheme
 from gearshift.runtime.inference.self_test import WORD_ARRAYS, check_words
+from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import encode
 from gearshift.trainer.data.rows import Row, Tags
@@ -357,6 +360,35 @@ def test_a_run_that_records_no_words_learns_them_from_the_held_out_rows(tmp_path
     made = make(tmp_path, "BERT", "IOB2", facts={})
     tagging = open_bundle(made.path).manifest.tagging
     assert tagging == learn_tagging(made.rows, made.checkpoint.labels)
+
+
+def test_a_run_whose_rows_are_known_learns_them_from_its_training_rows(one: Made, tmp_path: Path) -> None:
+    for split, words in (("train", ["Mr.", "Li", "."]), ("dev", ["a", "b", "c"]), ("test", ["a", "b", "c"])):
+        record = json.dumps({"tokens": words, "ner_tags": ["O", "S-x", "O"]})
+        (tmp_path / f"{split}.jsonl").write_text(f"{record}\n{record}\n")
+    run = dataclasses.replace(one.run, facts={**one.run.facts, "tagging": None, "data": str(tmp_path)})
+    found = tagging_of(run, one.rows)
+    assert found is not None
+    assert found.words.kept == {"Mr."}
+
+
+def test_a_smaller_vocabulary_keeps_the_pieces_of_the_words_of_its_texts(tmp_path: Path) -> None:
+    """A full stop that is glued in the text is a word of its own for the model, with another piece."""
+    made = make(tmp_path, "RoBERTa", "IOB2")
+    report = export_bundle(
+        made.run, tmp_path / "small.gearshift", made.rows, precisions=("fp32",), vocabulary=["in Corp. (Ole)"]
+    )
+    assert report.vocabulary is not None
+    assert report.vocabulary.kept < report.vocabulary.of
+    whole, small = (TextEncoder(open_bundle(path)) for path in (made.path, tmp_path / "small.gearshift"))
+    pieces_of = [encoder.encode(["in Corp. (Ole)"]).encodings[0].tokens for encoder in (whole, small)]
+    assert pieces_of[0] == pieces_of[1]
+
+
+def test_a_trimmed_bundle_keeps_its_words(one: Made, tmp_path: Path) -> None:
+    trimmed = trim_bundle(open_bundle(one.path), tmp_path / "trimmed.gearshift", keep=["w100-d100"])
+    assert trimmed.manifest.tagging == open_bundle(one.path).manifest.tagging
+    check_words(trimmed)
 
 
 def test_text_without_blanks_is_refused_where_training_had_whole_words(one: Made, tmp_path: Path) -> None:
