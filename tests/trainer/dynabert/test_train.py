@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from gearshift.errors import DataError, InputError, ModelError, StorageError
-from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.space.uniform import DEPTHS, uniform_grid
 from gearshift.trainer.data.batches import encode
 from gearshift.trainer.data.rows import Row
@@ -24,6 +23,7 @@ from gearshift.trainer.learning.evaluate import accuracy
 from gearshift.trainer.learning.importance import measure_importance
 from gearshift.trainer.learning.interrupted import STATE
 from gearshift.trainer.learning.losses import hidden_loss, soft_cross_entropy
+from gearshift.trainer.learning.sealed import write_sealed
 from gearshift.trainer.model.checkpoint import POOL, SUPERNET, Run, load_checkpoint, load_supernet, save_run
 from gearshift.trainer.model.elastic import ElasticClassifier
 from tests.trainer.full_disk import fill_disk, needs_full_device
@@ -277,14 +277,14 @@ def test_an_interruption_between_stages_changes_nothing(
 ) -> None:
     """Before the weights at the end of a stage are written, or after, when the last state is still there."""
 
-    def replace(target: Path, content: bytes) -> None:
+    def write(target: Path, content: bytes, **given: Path) -> None:
         ends = target.name == f"after-{stage}.safetensors"
         if written or not ends:
-            replace_file(target, content)
+            write_sealed(target, content, **given)
         if ends:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(interrupted_states, "replace_file", replace)
+    monkeypatch.setattr(interrupted_states, "write_sealed", write)
     with pytest.raises(KeyboardInterrupt):
         train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
     monkeypatch.undo()
