@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from gearshift.errors import InputError, first_line
+from gearshift.json_reader import parse_json
 from gearshift.trainer.learning.sealed import read_sealed, write_sealed
 
 _log = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ def read_note(path: Path) -> Any:
     if not path.is_file():
         return None
     with readable(path):
-        return json.loads(read_sealed(path))
+        return parse_json(read_sealed(path))
 
 
 def _plain(values: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 from zlib import crc32
 
 from gearshift.errors import StorageError
+from gearshift.json_reader import parse_json
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import EncodedRows
 
@@ -68,13 +69,13 @@ def _read(path: Path, about: str) -> dict[Subnet, float]:
         return found
     try:
         header, *lines = path.read_text(encoding="utf-8").split("\n")
-        if json.loads(header) != about:
+        if parse_json(header) != about:
             return {}
         for line in lines[:-1]:
             content, _, checksum = line.rpartition(" ")
             if checksum != f"{crc32(content.encode()):08x}":
                 break  # that loss and the later ones are measured again
-            one = json.loads(content)
+            one = parse_json(content)
             found[Subnet(tuple((int(heads), int(neurons)) for heads, neurons in one["subnet"]))] = float(one["loss"])
     except (OSError, ValueError, KeyError, TypeError):
         return found
