@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from gearshift.runtime.bundle.compressed import (
     unpack_into_cache,
     unpacked_entries,
 )
-from gearshift.runtime.bundle.integrity import check_file
+from gearshift.runtime.bundle.integrity import check_file, check_place
 from gearshift.runtime.bundle.manifest import (
     DAN_EXECUTOR,
     MANIFEST,
@@ -119,12 +120,13 @@ def manifest_content(manifest: Manifest) -> bytes:
 def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of) -> Bundle:
     """Open the bundle in a directory and check every file by name, size and SHA-256; raises a BundleError.
 
+    The files may be links in a cache of the Hugging Face hub (`integrity.check_place`).
     A compressed bundle is first unpacked into the user's cache directory, unless it is there already. Raises
     StorageError if it cannot be unpacked.
     `sha256`: function that gives the hash of a file, computed now or remembered (`cache.HashMemory`).
     """
     directory = Path(path)
-    if not (directory / MANIFEST).is_file():
+    if not os.path.lexists(directory / MANIFEST):
         found = "no such directory" if not directory.exists() else f"no {MANIFEST} in it"
         raise BundleError(f"{directory}: expected a bundle directory, found {found}; make one with `gearshift export`")
     try:
@@ -149,6 +151,7 @@ def _open_unpacked(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
 
 
 def _open_verified(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
+    check_place(directory / MANIFEST)
     content = (directory / MANIFEST).read_bytes()
     manifest = Manifest.from_content(content, directory / MANIFEST)
     for name, entry in manifest.files.items():
