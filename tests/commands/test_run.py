@@ -185,11 +185,6 @@ def test_a_number_of_threads_that_is_none_is_one_line(command: Command, tiny_bun
     assert error == "threads: expected a whole number from 1 to 1024, got 0"
 
 
-def test_standard_input_that_is_no_text_is_one_line(answer: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    type_lines(monkeypatch, b"\xff\xfe\n")
-    assert answer("-").error == "standard input: expected utf-8 text, found invalid start byte; convert it"
-
-
 def test_what_is_asked_of_the_engine_can_be_said(answer: Command, bundle: Bundle) -> None:
     pool = bundle.pool("fp32")
     floor = max(entry.accuracy for entry in pool.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gearshift.commands.compare import DEDICATED, beside_dedicated
 from gearshift.commands.options import command, precisions, whole_numbers
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    parser = command(listed, "bench", bench, "measure this device, and predict every subnet of a bundle")
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, bench)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="PROFILE", help="profile to write (default: where the engine finds it)"

@@ -23,21 +23,19 @@ COLUMNS = ("text_column", "pair_column", "label_column")
 
 
 def command(
-    listed: Any, name: str, function: Callable[[argparse.Namespace], int], text: str, *, extras: Sequence[str] = ()
-) -> argparse.ArgumentParser:
-    """Add a command that calls `function` if the packages of its extras are installed; return its parser."""
+    parser: argparse.ArgumentParser, function: Callable[[argparse.Namespace], int], *, extras: Sequence[str] = ()
+) -> None:
+    """Let a parser call `function` if the packages of its extras are installed; add what every command takes."""
 
     def call(options: argparse.Namespace) -> int:
         for extra in extras:
             require(extra)
         return function(options)
 
-    parser: argparse.ArgumentParser = listed.add_parser(name, help=text, description=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     # Accepted after the command too; without a default, which would overwrite a flag before the command.
     parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    parser.set_defaults(command=call)
-    return parser
+    parser.set_defaults(command=call, wrong_usage=parser.error)
 
 
 def add_settings(parser: argparse.ArgumentParser, *settings: type) -> None:
