@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gearshift.commands.compare import DEDICATED, beside_dedicated
 from gearshift.commands.options import command, precisions, whole_numbers
 from gearshift.commands.output import progress_line, show, table
+from gearshift.commands.parser import SHOWN
 from gearshift.errors import GearshiftError, InputError, StorageError
 from gearshift.runtime import open_bundle
 from gearshift.runtime.bench.plan import BUDGET_S, Plan
@@ -162,7 +163,7 @@ def seconds(text: str) -> float:
     try:
         value = float(number) * (factor or 1.0)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected a time such as 90s, 30m or 1h, got {text!r}") from error
+        raise argparse.ArgumentTypeError(f"expected a time such as 90s, 30m or 1h, got {text[:SHOWN]!r}") from error
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a time above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a time above 0, got {text[:SHOWN]!r}")
     return value

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gearshift.commands.parser import SHOWN, number, whole_number
 from gearshift.extras import require
 from gearshift.runtime.bundle.manifest import PRECISIONS
 from gearshift.settings import settings_of
@@ -112,20 +113,20 @@ def read_task_data(options: argparse.Namespace, path: Path, task: str) -> DataSe
 def multipliers(text: str) -> tuple[float, ...]:
     """Read numbers separated by commas."""
     try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
+        return tuple(number(part) for part in text.split(","))
+    except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(
-            f"expected numbers with commas between them, such as 1,0.5, got {text!r}"
+            f"expected numbers with commas between them, such as 1,0.5, got {text[:SHOWN]!r}"
         ) from error
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
     """Read whole numbers separated by commas."""
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
+        return tuple(whole_number(part) for part in text.split(","))
+    except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(
-            f"expected whole numbers with commas between them, such as 16,64, got {text!r}"
+            f"expected whole numbers with commas between them, such as 16,64, got {text[:SHOWN]!r}"
         ) from error
 
 

@@ -16,6 +16,9 @@ from gearshift.commands.streams import complaint, result
 WRONG_USAGE = 2
 """Exit code that argparse gives too."""
 
+LARGEST = (1 << 63) - 1
+"""Largest whole number: numpy and torch have no room for a larger one."""
+
 SHOWN = 40
 """Most characters of a wrong number that are repeated in the message."""
 
@@ -45,9 +48,12 @@ def number(text: str) -> float:
 def whole_number(text: str) -> int:
     """Read a whole number."""
     try:
-        return int(text)
+        value = int(text)
     except ValueError as error:  # also for thousands of digits
         raise argparse.ArgumentTypeError(f"expected a whole number, got {text[:SHOWN]!r}") from error
+    if abs(value) > LARGEST:
+        raise argparse.ArgumentTypeError(f"expected a whole number up to {LARGEST}, got {text[:SHOWN]!r}")
+    return value
 
 
 class Parser(argparse.ArgumentParser):
