@@ -126,6 +126,8 @@ def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of) 
     `sha256`: function that gives the hash of a file, computed now or remembered (`cache.HashMemory`).
     """
     directory = Path(path)
+    if not _is_utf8(directory):
+        raise BundleError(f"{directory}: expected a path in UTF-8, since onnxruntime takes no other; rename it")
     if not os.path.lexists(directory / MANIFEST):
         found = "no such directory" if not directory.exists() else f"no {MANIFEST} in it"
         raise BundleError(f"{directory}: expected a bundle directory, found {found}; make one with `gearshift export`")
@@ -135,6 +137,14 @@ def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of) 
         raise BundleError(
             f"{directory}: could not be read ({error.strerror or error}); check its permissions"
         ) from error
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # a byte of the name stands for itself
+        return False
+    return True
 
 
 def _open_unpacked(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
