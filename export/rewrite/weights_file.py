@@ -86,14 +86,14 @@ def read_tensor(tensor: TensorProto, directory: Path) -> Array:
 
     Read here and not by onnx, which refuses files that are links: in a cache of the hub they are, and were checked.
     """
-    if tensor.data_location != TensorProto.EXTERNAL:
-        return numpy_helper.to_array(tensor)
-    offset, length = external_place(tensor)
-    with (directory / _entry(tensor, "location")).open("rb") as file:
-        file.seek(offset)
-        content = file.read(length)
-    inside = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=content)
-    return numpy_helper.to_array(inside)
+    if tensor.data_location == TensorProto.EXTERNAL:
+        offset, length = external_place(tensor)
+        with (directory / _entry(tensor, "location")).open("rb") as file:
+            file.seek(offset)
+            content = file.read(length)
+        tensor = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=content)
+    values: Array = numpy_helper.to_array(tensor)
+    return values
 
 
 def _piece(tensor: TensorProto, start: int) -> Piece:

@@ -217,6 +217,34 @@ def test_an_interruption_is_one_line(
     assert command(*arguments) == Ended(INTERRUPTED, "", line)
 
 
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "/a/b"), "[Errno 13] Permission denied: '/a/b'"),
+        (MemoryError(), "out of memory (no room for the next value); free some, or ask for less"),
+        (
+            MemoryError("Unable to allocate 9 TiB"),
+            "out of memory (Unable to allocate 9 TiB); free some, or ask for less",
+        ),
+    ],
+    ids=repr,
+)
+def test_what_the_machine_refuses_is_one_line(
+    command: Command, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("gearshift.commands.doctor.doctor", fail)
+    assert command("doctor").error == line
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gearshift.commands.doctor.doctor", lambda _: {}["a fault"])
+    with pytest.raises(KeyError, match="a fault"):
+        command("doctor")
+
+
 def test_a_reader_that_goes_away_is_no_error(tiny_bundle: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -21,7 +21,7 @@ def type_lines(
     monkeypatch: pytest.MonkeyPatch, content: bytes, encoding: str = "utf-8", errors: str = "strict"
 ) -> None:
     """Let standard input hold this, as a pipe would."""
-    stream = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)), encoding=encoding, errors=errors)  # type: ignore[arg-type]
+    stream = io.TextIOWrapper(io.BufferedReader(io.BytesIO(content)), encoding=encoding, errors=errors)
     monkeypatch.setattr(sys, "stdin", stream)
 
 

@@ -79,7 +79,7 @@ def test_a_result_for_which_there_is_no_room_is_one_line(
     name: str,
     buffered: bool,
 ) -> None:
-    with FULL.open("wb", buffering=-1 if buffered else 0) as disk:  # type: ignore[call-overload]
+    with FULL.open("wb", buffering=-1 if buffered else 0) as disk:
         stream = io.TextIOWrapper(disk, encoding="utf-8", write_through=not buffered)
         monkeypatch.setattr(sys, "stdout", stream)
         code = outcome(line(name))

@@ -9,7 +9,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 from gearshift.commands.streams import complaint, result
 
@@ -74,7 +74,7 @@ class Parser(argparse.ArgumentParser):
             fill(self)
         return super().parse_known_args(args, namespace)
 
-    def print_help(self, file: IO[str] | None = None) -> None:
+    def print_help(self, file: Any = None) -> None:
         """Write the help to standard output, whose failure is an error."""
         if file is None:
             result(self.format_help().rstrip("\n"))
