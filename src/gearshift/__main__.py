@@ -11,7 +11,7 @@ from importlib import import_module
 import gearshift
 from gearshift.commands import streams
 from gearshift.commands.parser import Parser, Version
-from gearshift.errors import GearshiftError
+from gearshift.errors import GearshiftError, one_line
 
 COMMANDS = {
     "train": ("train:add", "train a supernet on your data"),
@@ -71,7 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         streams.complaint(error)
         return FAILED
     except MemoryError as error:
-        streams.complaint(f"out of memory ({error or 'no room for the next value'}); free some, or ask for less")
+        streams.complaint(f"out of memory ({one_line(error)}); free some, or ask for less")
+        return FAILED
+    except ImportError as error:  # numpy or onnxruntime, or a library of the system that they need
+        if (error.name or "").startswith("gearshift"):
+            raise
+        streams.complaint(
+            f"this needs a package that cannot be imported ({one_line(error)}); run: pip install gearshift"
+        )
         return FAILED
     finally:
         streams.settle()

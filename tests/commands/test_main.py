@@ -63,6 +63,13 @@ def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
     assert message in without(missing, *arguments).error
 
 
+@pytest.mark.parametrize("package", ["numpy", "onnxruntime", "tokenizers"])
+def test_a_package_of_the_device_that_cannot_be_imported_is_one_line(package: str, tiny_bundle: Path) -> None:
+    message = f"this needs a package that cannot be imported (No module named '{package}'); run: pip install gearshift"
+    assert without([package], "run", tiny_bundle, TEXT).error == message
+    assert without([package], "--version").code == 0
+
+
 def test_what_a_device_needs_works_without_any_extra(tiny_bundle: Path, profile: Path) -> None:
     ended = without(EXTRAS, "run", tiny_bundle, TEXT, "--threads", 1, "--profile", profile, "--json")
     assert (ended.code, ended.err) == (0, "")
@@ -221,7 +228,7 @@ def test_an_interruption_is_one_line(
     ("error", "line"),
     [
         (PermissionError(13, "Permission denied", "/a/b"), "[Errno 13] Permission denied: '/a/b'"),
-        (MemoryError(), "out of memory (no room for the next value); free some, or ask for less"),
+        (MemoryError(), "out of memory (MemoryError); free some, or ask for less"),
         (
             MemoryError("Unable to allocate 9 TiB"),
             "out of memory (Unable to allocate 9 TiB); free some, or ask for less",
