@@ -247,8 +247,8 @@ def test_what_the_machine_refuses_is_one_line(
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gearshift.commands.doctor.doctor", lambda _: {}["a fault"])
-    with pytest.raises(KeyError, match="a fault"):
+    monkeypatch.setattr("gearshift.commands.doctor.doctor", lambda _: int("a fault"))
+    with pytest.raises(ValueError, match="a fault"):
         command("doctor")
 
 

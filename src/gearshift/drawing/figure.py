@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gearshift.errors import InputError
+from gearshift.errors import InputError, StorageError
 from gearshift.extras import require
 from gearshift.runtime.files.atomic import replacing_file
 
@@ -32,6 +32,8 @@ def save_figure(figure: Any, path: Path) -> None:
     """Write a figure, atomically, and close it; raises InputError for an unknown format, StorageError."""
     try:
         check_format(path)
+        if not path.parent.is_dir():  # a slip of the pen, rather than a folder to be made for one picture
+            raise StorageError(f"{path}: could not be written (no directory {path.parent}); name another file")
         with replacing_file(path) as file:
             figure.savefig(file, dpi=110, format=path.suffix[1:].lower())
     finally:
