@@ -140,6 +140,7 @@ def _draft(
             choice=space.choice(subnet),
             precision=precision,
             accuracy=0.0,  # measured before the manifest is written
+            null_threshold=run.thresholds.get(subnet_name),
             parameters=subnet.parameters(space.shape),
             macs=subnet.macs(space.shape, MACS_TOKENS),
         )

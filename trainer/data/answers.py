@@ -89,9 +89,7 @@ def _parsed(where: str, column: str, text: str) -> object:
             continue
         if isinstance(found, Mapping | list):
             return found
-    raise DataError(
-        f"{where}: expected {_FORM} in {column!r}, got the text {_shown(text)}; an answer needs its place in the context"
-    )
+    raise DataError(f"{where}: expected {_FORM} in {column!r}, got the text {_shown(text)}; an answer needs its place")
 
 
 def _span(where: str, column: str, text: object, start: object, context: str) -> Span:

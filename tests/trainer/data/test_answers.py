@@ -98,7 +98,7 @@ def test_characters_past_an_emoji_count_as_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"answers": "snow"}, r"expected \{\"text\": .* in 'answers', got the text 'snow'; an answer needs its place"),
+        ({"answers": "snow"}, r"expected \{\"text\": .* in 'answers', got the text 'snow'; an answer needs its place$"),
         ({"answers": ["snow"]}, "expected 'text' and a whole 'answer_start' for each of 'answers'"),
         ({"answers": 4}, "in 'answers', got int"),
         ({"answers": None}, "in 'answers', got NoneType"),

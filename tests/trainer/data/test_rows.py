@@ -122,7 +122,7 @@ QUESTION = {"question": "q", "context": "the snow"}
         ("token-classification", {"tokens": [], "tags": []}, "expected a list in 'tokens', got an empty list"),
         ("token-classification", {"tokens": ["a", "b"], "tags": ["O"]}, "2 words in 'tokens' but 1 tags in 'tags'"),
         ("token-classification", {"tokens": [" "], "tags": ["O"]}, "empty text in 'tokens'"),
-        ("question-answering", {"context": "the snow"}, "no column 'question' or 'qas' or 'paragraphs' or 'data'; found"),
+        ("question-answering", {"context": "the snow"}, "no column 'question' or 'qas' or 'paragraphs' or 'data'"),
         ("question-answering", {"context": "the snow", "qas": []}, "expected a list of questions in 'qas'"),
         ("question-answering", {"context": "the snow", "qas": ["q"]}, "expected an object for each question in 'qas'"),
         ("question-answering", QUESTION, "no column 'answers'"),
