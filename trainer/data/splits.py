@@ -103,7 +103,7 @@ def read_data(
         data = _split_file(_read_table(path, task, columns))
     else:
         raise DataError(f"{path}: no such file or folder; expected a folder with {_expected(task)}")
-    data = dataclasses.replace(data, notes=(*data.notes, *odd_questions(task, data.splits)))
+    data = dataclasses.replace(data, notes=(*data.notes, *odd_questions(path, task, data.splits)))
     for note in data.notes:
         _log.info(note)
     return dataclasses.replace(data, origin=origin)

@@ -164,8 +164,8 @@ def _mean_of_answers(
     """Return the mean of a comparison; `answerable`: over the questions that have an answer, or over those without, and
     NaN if one of the two kinds is missing."""
     found = [
-        (row.label != (), max(compare(right, answer) for right in _right(row)))
-        for row, _, answer in _answers(outputs, rows, rows.null_threshold)
+        (row.label != (), _score(compare, row, answer if given.answerable else None))
+        for row, given, answer in _answers(outputs, rows, rows.null_threshold)
     ]
     if answerable is None:
         return sum(score for _, score in found) / len(found)
@@ -179,9 +179,19 @@ def answers_with_scores(outputs: Sequence[Array], rows: EncodedRows) -> Iterator
     """Yield of each question the null score difference, the F1 of its best answer, and that of no answer; nothing of a
     question whose context has no tokens, which no threshold could change."""
     for row, found, answer in _answers(outputs, rows, math.inf):
-        right = _right(row)
         if found.null_score_diff is not None:
-            yield found.null_score_diff, max(compute_f1(one, answer) for one in right), float("" in right)
+            yield found.null_score_diff, _score(compute_f1, row, answer), _score(compute_f1, row, None)
+
+
+def _score(compare: Callable[[str, str], float], row: Row, answer: str | None) -> float:
+    """Compare an answer, None if none was given, with the right one that is most similar to it.
+
+    Right answers of nothing but articles do not count beside others, as in SQuAD 2.0.
+    """
+    assert isinstance(row.label, tuple)
+    if answer is None or not row.label:
+        return float(answer is None and not row.label)
+    return max(compare(text, answer) for text in [s.text for s in row.label if normalize_answer(s.text)] or [""])
 
 
 def _answers(
@@ -193,12 +203,6 @@ def _answers(
         offsets = [(int(start), int(end)) for start, end in places]
         found = find_answer(output, _Tokens([None if end < 0 else 1 for _, end in offsets], offsets), threshold)
         yield row, found, row.pair[found.start : found.end]
-
-
-def _right(row: Row) -> Sequence[str]:
-    """Return the right answers; "" where there is none, or none with a word but articles, as SQuAD counts them."""
-    assert isinstance(row.label, tuple)
-    return [span.text for span in row.label if normalize_answer(span.text)] or [""]
 
 
 def cosine(outputs: Sequence[Array], rows: EncodedRows) -> float:
