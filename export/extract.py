@@ -73,7 +73,11 @@ def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
         if checkpoint.task == "embedding":
             write_pooling(fresh, checkpoint.model.head.pooling, checkpoint.model.shape.hidden)
         (fresh / "README.md").write_text(_card(run, name, subnet, prunes), encoding="utf-8")
-        described = {"name": name, "layers": [list(layer) for layer in subnet.layers], "of": str(run.path.resolve())}
+        described: dict[str, object] = {
+            "name": name,
+            "layers": [list(layer) for layer in subnet.layers],
+            "of": str(run.path.resolve()),
+        }
         described |= threshold_fields({name: run.thresholds[name]} if name in run.thresholds else {}, name)
         (fresh / MARKER).write_text(json.dumps(described) + "\n", encoding="utf-8")
         parity = _check(run, name, subnet, fresh) if not prunes or can_prune_heads() else None

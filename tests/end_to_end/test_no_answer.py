@@ -30,7 +30,7 @@ from gearshift.trainer.learning.no_answer import with_threshold
 from gearshift.trainer.learning.settings import Pruning
 from gearshift.trainer.model.checkpoint import Run, load_supernet
 from gearshift.trainer.search.search import search_run
-from tests.conftest import Command
+from tests.command_line import Command
 from tests.trainer.tiny import FILLERS, KEYWORDS, write_checkpoint
 
 TASK = "question-answering"
@@ -118,6 +118,17 @@ def test_the_engine_says_that_there_is_no_answer(engine: Engine) -> None:
     threshold = engine.pool[none.subnet].null_threshold
     assert threshold is not None and found.null_score_diff <= threshold < none.null_score_diff
     assert found.score > 0.5 and none.score > 0.5
+
+
+def test_an_answer_behind_the_part_that_is_read_is_none_and_told(engine: Engine) -> None:
+    far = engine.run((QUESTION, " ".join(["the day was full of much"] * 5000 + ["frost"])))
+    assert (far.answer, far.answerable, far.truncated, far.tokens) == ("", False, True, 20)
+
+
+@pytest.mark.parametrize("pair", [("", "the day"), (QUESTION, " "), ("", "")])
+def test_an_empty_question_or_text_is_one_line(engine: Engine, pair: tuple[str, str]) -> None:
+    with pytest.raises(InputError, match=r"^empty text; expected at least one word$"):
+        engine.run(pair)
 
 
 def test_every_subnet_answers_by_its_own_threshold(engine: Engine) -> None:

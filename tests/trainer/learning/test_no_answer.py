@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from transformers.data.metrics.squad_metrics import squad_evaluate
+from tokenizers import Encoding
+from transformers.data.metrics.squad_metrics import compute_predictions_logits, squad_evaluate
 
-from gearshift.runtime.inference.spans import find_answer
+from gearshift.runtime.inference.spans import LONGEST_ANSWER, find_answer
 from gearshift.trainer.data.batches import EncodedRows
 from gearshift.trainer.data.rows import Row, Span
 from gearshift.trainer.learning.metrics import (
@@ -20,6 +22,7 @@ from gearshift.trainer.learning.metrics import (
     no_answer_accuracy,
 )
 from gearshift.trainer.learning.no_answer import DEFAULT, best_threshold, with_threshold
+from tests.runtime.inference.test_spans import tokenizer
 
 TASK = "question-answering"
 WORDS = ("white", "snow", "fell", "ice", "age")
@@ -40,8 +43,8 @@ def questions(seed: int, count: int = 40, kinds: tuple[bool, ...] = (True, False
         logits = source.normal(0, 1, (5, 2))
         logits[0] += 0.7 if not rows[-1].label else -0.7
         outputs.append(logits.astype(np.float32))
-    empty = (np.zeros(5, np.int32),) * count
-    encoded = EncodedRows(empty, empty, np.zeros((count, 2)), 0, 0, 0, TASK, (), tuple(rows), tuple(places))
+    ids, types = (np.zeros(5, np.int32),) * count, (np.zeros(5, np.int8),) * count
+    encoded = EncodedRows(ids, types, np.zeros((count, 2)), 0, 0, 0, TASK, (), tuple(rows), tuple(places))
     return outputs, encoded
 
 
@@ -118,9 +121,44 @@ def test_a_net_that_always_answers_is_wrong_on_questions_without_an_answer() -> 
 def test_an_article_is_an_answer_and_no_answer_is_not_an_article() -> None:
     places = np.array([(-1, -1), (0, 3), (4, 8)], np.int32)
     rows = (Row("q", "the snow", ()), Row("q", "the snow", (Span(0, "the"), Span(4, "snow"))))
-    empty = (np.zeros(3, np.int32),) * 2
-    encoded = EncodedRows(empty, empty, np.zeros((2, 2)), 0, 0, 0, TASK, (), rows, (places,) * 2, 0, 0.0)
+    ids, types = (np.zeros(3, np.int32),) * 2, (np.zeros(3, np.int8),) * 2
+    encoded = EncodedRows(ids, types, np.zeros((2, 2)), 0, 0, 0, TASK, (), rows, (places,) * 2, 0, 0.0)
     given, silent = np.zeros((2, 3, 2), np.float32)
     given[1], silent[0] = 9, 9
     assert answer_f1([given, given], encoded) == answer_f1([given, silent], encoded) == 0
     assert answer_f1([silent, silent], encoded) == no_answer_accuracy([silent, given], encoded) / 2 == 0.5
+
+
+def decided_by_transformers(logits: np.ndarray, encoding: Encoding, threshold: float, folder: Path) -> str:
+    """The answer of transformers' own evaluation on SQuAD 2.0 to logits, "" for none."""
+    places = [token for token, sequence in enumerate(encoding.sequence_ids) if sequence == 1]
+    feature = SimpleNamespace(
+        example_index=0,
+        unique_id=1,
+        tokens=encoding.tokens,
+        token_to_orig_map={token: number for number, token in enumerate(places)},
+        token_is_max_context=dict.fromkeys(places, True),
+    )
+    example = SimpleNamespace(qas_id="q", doc_tokens=[encoding.tokens[token] for token in places])
+    result = SimpleNamespace(unique_id=1, start_logits=logits[:, 0].tolist(), end_logits=logits[:, 1].tolist())
+    files = [str(folder / name) for name in ("predictions", "nbest", "null")]
+    joined = SimpleNamespace(convert_tokens_to_string=" ".join)
+    found = compute_predictions_logits(
+        [example], [feature], [result], 100, LONGEST_ANSWER, True, *files, False, True, threshold, joined
+    )  # fmt: skip
+    return str(found["q"])
+
+
+@pytest.mark.parametrize("threshold", [-2.5, 0.0, 2.5])
+@pytest.mark.parametrize("seed", range(6))
+def test_whether_there_is_an_answer_is_decided_as_transformers_does(
+    seed: int, threshold: float, tmp_path: Path
+) -> None:
+    text = " ".join("abc"[n % 3] for n in range(40))
+    encoding = tokenizer().encode("who is", text)
+    logits = np.random.default_rng(seed).normal(0, 2, (len(encoding.ids), 2)).astype(np.float32)
+    logits[0] = 3.5, 3.0 + seed % 3  # near the best answer's
+    found = find_answer(logits, encoding, threshold)
+    assert text[found.start : found.end] == decided_by_transformers(logits, encoding, threshold, tmp_path)
+    assert found.answerable == (found.end > 0)
+    assert found.null_score_diff is not None and (found.null_score_diff <= threshold) == found.answerable
