@@ -461,7 +461,7 @@ def test_a_graph_that_throws_is_counted_and_logged(
 def test_an_output_that_cannot_be_read_is_counted_as_a_failure(
     timed: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def misread(*_: Any) -> None:
+    def misread(*_: Any, **__: Any) -> None:
         raise ValueError("three logits for two labels")
 
     engine = timed(step_ms=0.01)

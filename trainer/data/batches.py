@@ -108,6 +108,9 @@ class EncodedRows:
     """Places of each row's answer, as in `targets.Target`."""
     dropped: int = 0
     """Number of rows that were left out because their answer is cut off."""
+    null_threshold: float | None = None
+    """Threshold of the null score difference above which a question is taken to have no answer; None for other tasks,
+    and where every question gets an answer."""
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gearshift.errors import DataError, InputError
+from gearshift.trainer.data.answers import IMPOSSIBLE, read_answers
+from gearshift.trainer.data.answers import Span as Span
 from gearshift.trainer.data.formats import listed
 
 Values = Mapping[str, object]
 
 QUESTIONS = "qas"
 """Column of SQuAD's records, each of one context with several questions."""
+
+NESTED = ("paragraphs", "data")
+"""Columns of SQuAD's own files: an article has paragraphs, and a file has its articles in `data`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +36,9 @@ class LabelSet:
     labels: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A right answer: a part of the second text."""
-
-    start: int
-    text: str
-
-
 Label = str | float | LabelSet | Tags | tuple[Span, ...] | None
 """Label of a row for classification, regression, multi-label classification, token classification, question answering
-(any span is right), embedding."""
+(any span is right; () for a question without an answer), embedding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +68,7 @@ class Columns:
         """Return the columns that every record must have; of a tuple one is enough."""
         pair = (self.pair,) if self.pair_needed and self.pair is not None else ()
         if task == "question-answering":
-            return (*pair, (self.text, QUESTIONS))
+            return (*((name, *NESTED) for name in pair), (self.text, QUESTIONS, *NESTED))
         label = (self.label if len(self.label) > 1 else self.label[0],) if self.label else ()
         return (self.text, *label, *pair)
 
@@ -134,44 +131,35 @@ def _tagged(where: str, values: Values, columns: Columns) -> Row:
 
 def _questions(where: str, values: Values, columns: Columns) -> Iterator[Row]:
     assert columns.pair is not None
+    nested = next((name for name in NESTED if name in values and columns.pair not in values), None)
+    if nested is not None:
+        shared = {"title": values["title"]} if "title" in values else {}
+        for part in _objects(where, nested, values[nested]):
+            yield from _questions(where, {**shared, **part}, columns)
+        return
+    if columns.pair not in values:
+        raise DataError(f"{where}: no column {columns.pair!r}; found {listed(values)}; name the column to use")
     context = _text(where, columns.pair, values[columns.pair])
     title = values.get("title")
     group = title if isinstance(title, str) and title else context
-    asked = values.get(QUESTIONS, [values])
-    if not isinstance(asked, list) or not asked:
-        raise DataError(f"{where}: expected a list of questions in {QUESTIONS!r}, got {_kind(asked)}")
-    for one in asked:
-        if not isinstance(one, Mapping):
-            raise DataError(f"{where}: expected an object for each question in {QUESTIONS!r}, got {_kind(one)}")
-        for name in (columns.text, columns.label[0]):
+    for one in _objects(where, QUESTIONS, values[QUESTIONS]) if QUESTIONS in values else [values]:
+        place = f"{where}: question {one['id']}" if QUESTIONS in values and "id" in one else where
+        for name in (columns.text, *(() if one.get(IMPOSSIBLE) else (columns.label[0],))):
             if name not in one:
-                raise DataError(f"{where}: no column {name!r}; found {listed(one)}; name the column to use")
-        answers = _answers(where, columns.label[0], one[columns.label[0]], context)
-        yield Row(_text(where, columns.text, one[columns.text]), context, answers, group)
+                raise DataError(f"{place}: no column {name!r}; found {listed(one)}; name the column to use")
+        answers = read_answers(place, columns.label[0], one, context)
+        yield Row(_text(place, columns.text, one[columns.text]), context, answers, group)
 
 
-def _answers(where: str, column: str, value: object, context: str) -> tuple[Span, ...]:
-    """Read `[{text, answer_start}, ...]` as in SQuAD, or `{text: [...], answer_start: [...]}` as in `datasets`."""
-    if isinstance(value, Mapping):
-        texts, starts = value.get("text"), value.get("answer_start")
-        if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
-            raise DataError(f"{where}: expected as many of 'text' as of 'answer_start' in {column!r}")
-        value = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+def _objects(where: str, column: str, value: object) -> list[Values]:
+    """Return the objects in a column, such as the questions of a context; raise DataError if it has none."""
+    noun = {QUESTIONS: "question", "paragraphs": "paragraph", "data": "article"}[column]
     if not isinstance(value, list) or not value:
-        raise DataError(f"{where}: expected an answer or more in {column!r}, got {_kind(value)}")
-    return tuple(_span(where, column, one, context) for one in value)
-
-
-def _span(where: str, column: str, value: object, context: str) -> Span:
-    if not isinstance(value, Mapping) or type(value.get("answer_start")) is not int:
-        raise DataError(f"{where}: expected 'text' and a whole 'answer_start' for each of {column!r}")
-    text, start = _text(where, "text", value.get("text")), value["answer_start"]
-    if start < 0 or context[start : start + len(text)] != text:
-        found = context[max(start, 0) : max(start, 0) + len(text)]
-        raise DataError(
-            f"{where}: answer {text!r} is not at {start} of its context, {found!r} is; correct answer_start"
-        )
-    return Span(start + len(text) - len(text.lstrip()), text.strip())
+        raise DataError(f"{where}: expected a list of {noun}s in {column!r}, got {_kind(value)}")
+    for one in value:
+        if not isinstance(one, Mapping):
+            raise DataError(f"{where}: expected an object for each {noun} in {column!r}, got {_kind(one)}")
+    return value
 
 
 def _present(names: Sequence[str], values: Values) -> str:

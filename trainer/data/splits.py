@@ -22,6 +22,7 @@ from gearshift.trainer.data.formats import PLAIN_SUFFIXES, SUFFIXES, Record, lis
 from gearshift.trainer.data.hub import glue_columns, hub_records, is_hub_name
 from gearshift.trainer.data.place import kept_place
 from gearshift.trainer.data.rows import Columns, LabelSet, Row, Tags, choose_columns, read_rows
+from gearshift.trainer.data.unanswerable import odd_questions
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ def read_data(
         data = _split_file(_read_table(path, task, columns))
     else:
         raise DataError(f"{path}: no such file or folder; expected a folder with {_expected(task)}")
+    data = dataclasses.replace(data, notes=(*data.notes, *odd_questions(path, task, data.splits)))
     for note in data.notes:
         _log.info(note)
     return dataclasses.replace(data, origin=origin)

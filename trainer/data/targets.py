@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from gearshift.errors import DataError
+from gearshift.runtime.inference.spans import NULL_TOKEN
 from gearshift.trainer.data.rows import LabelSet, Row, Span, Tags
 
 IGNORED = -100
@@ -93,10 +94,12 @@ def word_places(tags: Tags, text: str, encoding: Encoding) -> NDArray[np.int32]:
 
 
 def _answer(row: Row, encoding: Encoding) -> Target:
-    """Return as the target the first right answer that is complete in the tokens."""
+    """Return as the target the first right answer that is complete in the tokens; NULL_TOKEN if there is no answer."""
     assert isinstance(row.label, tuple)
     second = np.array([sequence == 1 for sequence in encoding.sequence_ids], dtype=bool)
     places = np.where(second[:, None], np.array(encoding.offsets, dtype=np.int32), -1).astype(np.int32)
+    if not row.label:
+        return Target(np.full(2, NULL_TOKEN, dtype=np.int64), places)
     for span in row.label:
         found = span_tokens(span, places, truncated=bool(encoding.overflowing))
         if found is not None:

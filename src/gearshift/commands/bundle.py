@@ -98,11 +98,13 @@ def pool_table(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
     pools = {precision: bundle.entries(precision) for precision in bundle.precisions}
     entries = {name: entry for pool in pools.values() for name, entry in pool.items()}
+    silent = any(entry.null_threshold is not None for entry in entries.values())
     header = (
         "subnet",
         "parameters",
         f"MACs ({manifest.macs_tokens} tokens)",
         *(f"{manifest.metric} {p}" for p in pools),
+        *(["no answer above"] if silent else []),
     )
     rows = [
         (
@@ -110,6 +112,7 @@ def pool_table(bundle: Bundle) -> list[str]:
             millions(entry.parameters),
             millions(entry.macs),
             *(percent(pool[name].accuracy) if name in pool else "" for pool in pools.values()),
+            *([f"{entry.null_threshold:.2f}"] if entry.null_threshold is not None else []),
         )
         for name, entry in entries.items()
     ]

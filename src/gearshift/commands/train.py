@@ -87,14 +87,15 @@ def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
 
     shape, objective = run.checkpoint.model.shape, OBJECTIVES[run.checkpoint.task]
     dropped, metrics = run.facts["dropped_rows"], run.facts["metrics"]
-    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", objective.metric, *objective.others)
+    others = [other for other in objective.others if other in next(iter(metrics.values()))]
+    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", objective.metric, *others)
     rows = [
         (
             name,
             millions(subnet.parameters(shape)),
             millions(subnet.macs(shape, SHOWN_TOKENS)),
             percent(run.accuracies[name]),
-            *(percent(metrics[name][other]) for other in objective.others),
+            *(percent(metrics[name][other]) for other in others),
         )
         for name, subnet in run.subnets.items()
     ]

@@ -117,6 +117,19 @@ def test_every_task_can_be_tuned_for(net: MixedRun, tmp_path: Path, task: str) -
     assert tuned.checkpoint.task == task and 0 <= tuned.accuracies[SUBNET.name] <= 1
 
 
+def test_a_net_tuned_on_questions_without_an_answer_has_a_threshold(net: MixedRun, tmp_path: Path) -> None:
+    data = make_task_data(tmp_path / "data", "question-answering")
+    settings = dataclasses.replace(ALONE, epochs=1, max_length=24)
+    assert not tune_net(net, None, data, settings, tmp_path / "always").thresholds
+    splits = {
+        split: tuple(dataclasses.replace(row, label=row.label if place % 2 else ()) for place, row in enumerate(rows))
+        for split, rows in data.splits.items()
+    }
+    tuned = tune_net(net, None, dataclasses.replace(data, splits=splits), settings, tmp_path / "tuned")
+    assert tuned.thresholds.keys() == {SUBNET.name}
+    assert load_mixed_run(tuned.path).thresholds == tuned.thresholds
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_a_net_that_was_tuned_gets_a_new_classifier_for_another_task(net: MixedRun, tmp_path: Path, count: int) -> None:
     """Whether the other task has as many labels or not; all else goes on from what it has learnt."""
