@@ -42,9 +42,9 @@ HALVINGS = 50
 def calibrated(dan: Dan, texts: Sequence[Text], classes: NDArray[np.int64], transformer: Floats) -> Dan:
     """Return the DAN with calibrated logits (logits / temperature), and its `calibration` against the transformer.
 
-    `classes`: correct classes, shape (texts,), -1 for a label that the DAN does not have: the temperature is that of the
-    other texts. `transformer`: logits of the transformer on the same texts, which must
-    be held out of training. Raises DataError without any text.
+    `classes`: correct classes, shape (texts,), -1 for a label that the DAN does not have: the temperature is that of
+    the other texts. `transformer`: logits of the transformer on the same texts, which must be held out of training.
+    Raises DataError without any text.
     """
     if not len(texts):
         raise DataError("calibration: expected held-out rows, found none; pass a data set with a dev split")

@@ -60,9 +60,9 @@ def resolve_columns(
 ) -> Columns:
     """Return the columns of a file by their names in it.
 
-    `named`: those of `text_column`, `pair_column` and `label_column` that the caller named. Raises DataError if the
-    file lacks one, or has it twice. `header`: whether all records have the columns of `found`. For question answering the
-    columns stay, for a record may hold many questions.
+    `named`: those of `text_column`, `pair_column` and `label_column` that the caller named. `header`: whether all
+    records have the columns of `found`. For question answering the columns stay, since a record may hold many
+    questions. Raises DataError if the file lacks a column, or has it twice.
     """
     if task == "question-answering":
         return columns

@@ -61,12 +61,17 @@ def find_split_files(folder: Path, suffixes: Sequence[str], *, besides: Collecti
         return SplitFiles({}, ())
     files = {split: _one(folder, split, found[split]) for split in STEMS if split in found}
     taken = {path for paths in files.values() for path in paths}
-    left = [path.name for path in known if path not in taken]
+    left = [path.name for path in known if path not in taken and _is_data(path, stem_of[path])]
     usual = all(stem_of[paths[0]] == split or len(paths) > 1 for split, paths in files.items())
     if usual and not left:
         return SplitFiles(files, ())
     said = ", ".join(f"{_shown(paths)} is {split}" for split, paths in files.items())
     return SplitFiles(files, (f"{folder}: {said}" + (f"; not read: {listed(left)}" if left else ""),))
+
+
+def _is_data(path: Path, stem: str) -> bool:
+    """Return whether a file seems to hold rows: plain text does if its name says so."""
+    return ".txt" not in path.suffixes or any(split_of(word) for word in re.split(r"[-_. ]", stem))
 
 
 def _whole(stem: str, path: Path) -> str:

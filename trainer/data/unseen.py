@@ -23,11 +23,11 @@ class UnseenLabels:
     alone: bool = False
     """Whether no row has any other label: the rows are then for another model, or from another column."""
 
-    def line(self, count: int, *, of: str = "the training rows") -> str:
+    def line(self, count: int, *, of: str = "train") -> str:
         """Return the number of rows and the labels, for a message; `count`: number of all rows, `of`: what lacks the
         labels."""
         labels = listed([f"{label} ({rows})" for label, rows in self.rows_of.items()])
-        return f"{self.rows} of {count} rows, which count as wrong, have labels that are not of {of}: {labels}"
+        return f"{self.rows} of {count} rows have labels that {of} lacks, and count as wrong: {labels}"
 
 
 def unseen_labels(rows: Sequence[Row], labels: Sequence[str]) -> UnseenLabels:

@@ -43,8 +43,9 @@ def tsv_fields(path: Path, text: str, skipped: int = 0) -> tuple[list[tuple[int,
     if quoted is not None and _is_quoted(plain, quoted):
         rows = [(row.line, row.fields) for row in quoted]
         return rows, [f"{path}: read as quoted TSV: the quotes around fields, as on line {first or 1}, are no text"]
-    if first is None:
-        return plain, []
+    filled = [field for _, fields in plain for field in fields if '"' in field]
+    if first is None or (quoted is None and 2 * sum(map(_looks_quoted, filled)) < len(filled)):
+        return plain, []  # quotes stand within texts
     return plain, [f"{path}:{first}: quotes around fields are read as text; if they are no text, save the file as .csv"]
 
 
@@ -74,8 +75,8 @@ def _quoted_rows(text: str, skipped: int) -> list[_QuotedRow] | None:
 
 def _is_quoted(plain: Sequence[tuple[int, list[str]]], quoted: Sequence[_QuotedRow]) -> bool:
     """Return whether quotes are marks; `quoted` is the file read so."""
-    width = len(quoted[0].fields)
-    if any(len(row.fields) != width for row in _content(quoted)):
+    widths = {len(row.fields) for row in _content(quoted)[1:]}
+    if len(widths) != 1 or widths.pop() - len(quoted[0].fields) not in (0, 1):  # R gives the names of rows no header
         return False
     if any(quoted[0].quoted):
         return True
