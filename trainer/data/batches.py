@@ -206,9 +206,8 @@ def encode(
     """
     unseen = unseen_labels(rows, labels) if held_out else UnseenLabels()
     if unseen.alone:
-        raise DataError(
-            f"expected rows with some of the labels {listed(labels)}; {unseen.line(len(rows), of='the model')}"
-        )
+        label = next(iter(unseen.rows_of))
+        raise DataError(f"label {label!r} is not among {listed(labels)}, and no row has one of these; pass other rows")
     read_target = target_reader(task, labels, unseen=tuple(unseen.rows_of))
     cutting = _truncating(tokenizer, max_length, paired=any(row.pair is not None for row in rows))
     kept: list[tuple[Row, NDArray[np.int32], NDArray[np.int8], Target]] = []
