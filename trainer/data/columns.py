@@ -94,7 +94,8 @@ def columns_note(path: Path, task: str, columns: Columns, found: Collection[str]
     ]
     if not any(unusual):
         return []
-    taken = [name for name in (columns.text, columns.pair, *columns.label) if name in found]
+    asked = (columns.text, *([] if columns.pair is None else [columns.pair]), *columns.label)
+    taken = [name for name in asked if name in found]
     left = [name for name in found if name not in taken and name]
     return [f"{path}: reads the columns {', '.join(taken)}" + (f", and not {listed(left)}" if left else "")]
 

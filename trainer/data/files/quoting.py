@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gearshift.trainer.data.files.decoding import lines_of
 
-_FIELD = re.compile(r'(?:"([^"]*(?:""[^"]*)*)"|([^"\t\r\n]*))(\t|\r?\n|$)')
+_FIELD = re.compile(r'(?:"([^"]*(?:""[^"]*)*)"|([^"\t\r\n]*))(\t|\r?\n|\Z)')
 """Pattern of a field and what ends it, where all quotes are marks."""
 
 
