@@ -122,7 +122,7 @@ def test_an_article_is_an_answer_and_no_answer_is_not_an_article() -> None:
     places = np.array([(-1, -1), (0, 3), (4, 8)], np.int32)
     rows = (Row("q", "the snow", ()), Row("q", "the snow", (Span(0, "the"), Span(4, "snow"))))
     ids, types = (np.zeros(3, np.int32),) * 2, (np.zeros(3, np.int8),) * 2
-    encoded = EncodedRows(ids, types, np.zeros((2, 2)), 0, 0, 0, TASK, (), rows, (places,) * 2, 0, 0.0)
+    encoded = EncodedRows(ids, types, np.zeros((2, 2)), 0, 0, 0, TASK, (), rows, (places,) * 2, null_threshold=0.0)
     given, silent = np.zeros((2, 3, 2), np.float32)
     given[1], silent[0] = 9, 9
     assert answer_f1([given, given], encoded) == answer_f1([given, silent], encoded) == 0
