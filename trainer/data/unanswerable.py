@@ -29,7 +29,7 @@ def odd_questions(path: Path, task: str, splits: Mapping[str, Sequence[Row]]) ->
             for split in ("dev", "test")
             if False in kinds[split]
         ]
-    notes = [f"{count} of {total} train questions have no answer, and this is learnt too"]
+    notes = [f"{count} of {total} train questions have no answer; a training on them learns to give none"]
     if len(kinds["dev"]) < 2:
         kind = "without an answer" if True in kinds["dev"] else "with an answer"
         notes.append(f"no dev row is a question {kind}: the threshold of no answer cannot be chosen, and stays at 0")

@@ -131,6 +131,33 @@ def test_a_wrong_question_within_a_file_of_squad_is_named(tmp_path: Path) -> Non
         read(tmp_path, {"data": [{"title": "t", "paragraphs": [{"context": CONTEXT, "qas": questions}]}]})
 
 
+@pytest.mark.parametrize(
+    ("train", "dev", "said"),
+    [
+        ("yn", "yn", ["1 of 2 train questions have no answer; a training on them learns to give none"]),
+        ("yn", "y", ["1 of 2 train", "no dev row is a question without an answer: the threshold of no answer cannot"]),
+        ("yyn", "n", ["1 of 3 train", "no dev row is a question with an answer: the threshold of no answer cannot"]),
+        ("y", "yn", ["dev rows have questions without an answer, train rows have none: every question gets an answer"]),
+        ("y", "y", []),
+    ],
+)
+def test_questions_without_an_answer_are_told(tmp_path: Path, train: str, dev: str, said: list[str]) -> None:
+    for split, kinds in (("train", train), ("dev", dev), ("test", "y")):
+        records = [{**ASKED, "answers": [ANSWER] if kind == "y" else []} for kind in kinds]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    notes = read_data(tmp_path, task="question-answering").notes
+    assert len(notes) == len(said) and all(note.startswith(start) for note, start in zip(notes, said, strict=True))
+
+
+def test_questions_that_all_lack_an_answer_teach_nothing(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text(
+        "".join(json.dumps({**ASKED, "context": c, "answers": []}) + "\n" for c in "ab")
+    )
+    (tmp_path / "dev.jsonl").write_text(json.dumps({**ASKED, "answers": []}) + "\n")
+    with pytest.raises(DataError, match="none of 2 train questions has an answer; expected some in 'answers'"):
+        read_data(tmp_path, task="question-answering")
+
+
 def test_cells_of_csv_hold_answers_as_pandas_or_json_write_them(tmp_path: Path) -> None:
     cells = ("{'text': ['snow'], 'answer_start': [4]}", "[]", '{""text"": [""snow""], ""answer_start"": [4]}')
     lines = "".join(f'q,the snow,"{cell}"\n' for cell in cells)
