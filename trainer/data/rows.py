@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gearshift.errors import DataError, InputError
-from gearshift.trainer.data.cells import listed_cell, looks_like_list
+from gearshift.trainer.data.files.cells import listed_cell, looks_like_list
 from gearshift.trainer.data.files.records import listed
 
 Values = Mapping[str, object]
