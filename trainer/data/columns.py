@@ -83,7 +83,8 @@ def resolve_columns(
 
 
 def columns_note(path: Path, task: str, columns: Columns, found: Collection[str], named: Collection[str]) -> list[str]:
-    """Return a note on the columns that were taken, if a name is neither the task's own nor one that was given."""
+    """Return a note on the columns that were taken, if a name is neither the task's own nor one that was given, or if
+    another column seems to hold texts."""
     if task == "question-answering":
         return []
     own = DEFAULTS[task]
@@ -92,11 +93,12 @@ def columns_note(path: Path, task: str, columns: Columns, found: Collection[str]
         columns.pair not in (None, own.pair) and columns.pair in found and "pair_column" not in named,
         columns.label and columns.label[0] not in own.label and "label_column" not in named,
     ]
-    if not any(unusual):
-        return []
     asked = (columns.text, *([] if columns.pair is None else [columns.pair]), *columns.label)
     taken = [name for name in asked if name in found]
     left = [name for name in found if name not in taken and name]
+    others = [name for name in left if name.lower() in TEXTS and task in ("classification", "regression")]
+    if not any(unusual) and (not others or {"text_column", "pair_column"} & set(named)):
+        return []
     return [f"{path}: reads the columns {', '.join(taken)}" + (f", and not {listed(left)}" if left else "")]
 
 

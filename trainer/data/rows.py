@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gearshift.errors import DataError, InputError
 from gearshift.trainer.data.answers import IMPOSSIBLE, read_answers
 from gearshift.trainer.data.answers import Span as Span
-from gearshift.trainer.data.cells import listed_cell, looks_like_list
+from gearshift.trainer.data.files.cells import listed_cell, looks_like_list
 from gearshift.trainer.data.files.records import listed
 
 Values = Mapping[str, object]

@@ -1,6 +1,6 @@
 """A task's data: a folder or a file of the field's formats (see `formats`), or a data set of the hub (`hub`).
 
-1. A folder holds `train`, and may hold `dev` and `test` (`split_files` has the names), or what `save_to_disk` wrote.
+1. A folder holds `train`, and may hold `dev` and `test` (`files.split_files` has the names); or is one of `save_to_disk`.
 2. A missing dev split is held out of train; a missing test split is the dev split again, and a note says so. A single
    file is split into train, dev and test.
 3. The labels are those of train. Rows of dev and test may have others (`unseen`), unless `strict_labels` refuses them.
@@ -18,13 +18,13 @@ from typing import Any
 
 from gearshift.errors import DataError
 from gearshift.trainer.data.files.arrow import SAVED, SAVED_SPLITS, read_parts, read_saved
+from gearshift.trainer.data.files.label_names import FILES, asked_names
 from gearshift.trainer.data.files.records import FileRecords, listed
+from gearshift.trainer.data.files.split_files import STEMS, find_split_files
 from gearshift.trainer.data.formats import PLAIN_SUFFIXES, SUFFIXES, WORD_SUFFIXES, read_file
 from gearshift.trainer.data.hub import SPLITS, glue_columns, hub_records, is_hub_name, named_records
-from gearshift.trainer.data.label_names import FILES, asked_names
 from gearshift.trainer.data.place import kept_place
 from gearshift.trainer.data.rows import Row, choose_columns, labels_of
-from gearshift.trainer.data.split_files import STEMS, find_split_files
 from gearshift.trainer.data.tables import Reading, Table, read_table, with_names
 from gearshift.trainer.data.unanswerable import odd_questions
 from gearshift.trainer.data.unseen import unseen_labels
@@ -87,7 +87,7 @@ def read_data(
 
     "" stands for the usual names (`columns`); `pair_column=None` reads single texts even if there is a second column.
     Labels lose the blanks around them and stay strings ("0", "1"). The same files always give the same splits.
-    `label_names`: names of labels that are integers, with commas between, or a file of them (`label_names`).
+    `label_names`: names of labels that are integers, with commas between, or a file of them (`files.label_names`).
     `strict_labels` refuses dev and test rows with a label that train lacks.
     Raises DataError in one line that names the file and, if there is one, the line.
     """

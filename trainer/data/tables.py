@@ -12,10 +12,10 @@ from pathlib import Path
 from gearshift.errors import DataError
 from gearshift.runtime.inference.spans import OUTSIDE
 from gearshift.trainer.data.columns import LABELS, columns_note, has_column, resolve_columns
+from gearshift.trainer.data.files.label_names import names_beside, places_in, require_places
+from gearshift.trainer.data.files.multi_hot import columns_of_labels, with_label_lists
 from gearshift.trainer.data.files.records import FileRecords, Record, listed
 from gearshift.trainer.data.formats import PLAIN, require_columns
-from gearshift.trainer.data.label_names import names_beside, places_in, require_places
-from gearshift.trainer.data.multi_hot import columns_of_labels, with_label_lists
 from gearshift.trainer.data.rows import Columns, LabelSet, Row, Tags, labels_of, read_rows
 
 _WHOLE = re.compile(r"-?\d+\.0")

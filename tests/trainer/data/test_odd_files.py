@@ -174,6 +174,9 @@ FILES = {
     "a column twice that nobody reads": labelled(
         "train.csv", "sentence,label,x,x\n" + "".join(f"{t},{y},1,2\n" for t, y in PLAIN)
     ),
+    "two columns of texts": labelled(
+        "train.csv", "sentence,title,label\n" + "".join(f"{t},news,{y}\n" for t, y in PLAIN), "and not title"
+    ),
     # Encodings and compression
     "UTF-8 with a mark": labelled("train.csv", TABLE, encoding="utf-8-sig"),
     "UTF-16": labelled("train.csv", TABLE, encoding="utf-16"),
@@ -236,6 +239,17 @@ FILES = {
         "# id 5\n1\tEU\tB-ORG\n2\trejects\tO\n3\tit\tO\n\n# id 6\n1\tPeter\tB-PER\n",
         "of 3 columns, 2 is read as the words and 3 as the tags",
     ),
+    "CoNLL, a column that is named": words(
+        "train.conll", CONLL.replace("NNP", "B-X"), options=(("label_column", "4"),)
+    ),
+    "CoNLL-U": File(
+        "train.conllu",
+        "# text = dámelo ya\n1-2\tdámelo\t_\t_\t_\t_\t_\t_\t_\t_\n1\tda\tdar\tVERB\t_\t_\t0\troot\t_\t_\n"
+        "2\tlo\tél\tPRON\t_\t_\t1\tobj\t_\tSpaceAfter=No\n",
+        [Row("da lo", None, Tags((0, 3), ("VERB", "PRON")))],
+        "of 10 columns, 2 is read as the words and 4 as the tags",
+        "token-classification",
+    ),
     "tags that are integers, with names": words(
         "train.parquet",
         named_parquet(
@@ -284,6 +298,13 @@ REFUSED: dict[str, tuple[str, str | bytes, str, str]] = {
         r"train\.csv:1: not UTF-8 .* as in UTF-16BE\); .*iconv -f UTF-16BE",
     ),
     "a sheet": ("train.xlsx", b"PK", "classification", r"no training file; .* found train\.xlsx"),
+    "a Git LFS pointer": (
+        "train.csv", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "classification",
+        r"train\.csv: is a Git LFS pointer and holds no rows; run: git lfs pull",
+    ),
+    "a line of many words and no header": (
+        "train.csv", LONG, "classification", r"train\.csv: no rows"
+    ),
     "a cut gzip": ("train.csv.gz", gzip.compress(b"sentence,label\na,on\n")[:-6], "classification", "not a whole gzip"),
     "no Parquet": ("train.parquet", b"sentence", "classification", r"train\.parquet: not a whole Parquet file"),
     "a missing text": ("train.csv", f"{HEADER}a,on\n,off\n", "classification", r"train\.csv:3: empty text in 'sent"),

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gearshift.errors import DataError
+from gearshift.trainer.data.files.split_files import STEMS
 from gearshift.trainer.data.formats import SUFFIXES
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.data.split_files import STEMS
 from gearshift.trainer.data.splits import DataSet, read_data
 from tests.trainer.data.test_formats import render as render_table
 

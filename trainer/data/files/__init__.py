@@ -1,1 +1,1 @@
-"""Readers of data files: bytes to text, and text to records, for each format."""
+"""Data files: which ones a folder has, and the readers of each format, from bytes to records."""

@@ -1,8 +1,11 @@
 """CoNLL's columns: one word a line with its tag, and an empty line between sentences.
 
 1. Columns are separated by tabs if every line has one, else by blanks. The first is the word, or the second where the
-   first numbers the words of each sentence; the last is the tag. All are there under their numbers, "1" and on.
-2. `-DOCSTART-` lines separate documents and are no sentence. Lines that begin with `#` before a sentence are comments
+   first numbers the words of each sentence; the last is the tag. All are there under their numbers, "1" and on, for
+   `label_column`.
+2. Ten columns are those of Universal Dependencies: the words are the second, the tags the fourth (UPOS), and lines for
+   several words at once (`1-2`) are no words.
+3. `-DOCSTART-` lines separate documents and are no sentence. Lines that begin with `#` before a sentence are comments
    if they have another number of columns, or a last column that no other line has.
 """
 
@@ -14,6 +17,9 @@ from pathlib import Path
 from gearshift.errors import DataError
 from gearshift.trainer.data.files.decoding import lines_of
 from gearshift.trainer.data.files.records import TAGS, TOKENS, FileRecords, Record
+
+_UNIVERSAL, _UPOS = 10, 3
+"""Columns of Universal Dependencies, and the place of the part of speech among them."""
 
 _Word = tuple[int, list[str]]
 """Line of a word, and its columns."""
@@ -30,11 +36,14 @@ def read_conll(path: Path, text: str) -> FileRecords:
         lines, separator, {_cut(line, separator)[-1] for line in words}, len(_cut(words[0], separator))
     )
     count = _columns(path, sentences)
+    if count == _UNIVERSAL:
+        sentences = [[word for word in sentence if word[1][0].isdecimal()] for sentence in sentences]
     word = 1 if count > 2 and all(_numbered(sentence) for sentence in sentences) else 0
+    tag = _UPOS if count == _UNIVERSAL and word else count - 1
     notes = []
     if count > 2:
-        notes = [f"{path}: of {count} columns, {word + 1} is read as the words and {count} as the tags"]
-    return FileRecords(_records(path, sentences, word), tuple(notes))
+        notes = [f"{path}: of {count} columns, {word + 1} is read as the words and {tag + 1} as the tags"]
+    return FileRecords(_records(sentences, word, tag), tuple(notes))
 
 
 def looks_like_conll(text: str) -> bool:
@@ -85,8 +94,8 @@ def _numbered(sentence: list[_Word]) -> bool:
     )
 
 
-def _records(path: Path, sentences: list[list[_Word]], word: int) -> Iterator[Record]:
-    for sentence in sentences:
+def _records(sentences: list[list[_Word]], word: int, tag: int) -> Iterator[Record]:
+    for sentence in filter(None, sentences):
         columns = [list(column) for column in zip(*(fields for _, fields in sentence), strict=True)]
         named: dict[str, object] = {str(number): column for number, column in enumerate(columns, start=1)}
-        yield sentence[0][0], {**named, TOKENS: columns[word], TAGS: columns[-1]}
+        yield sentence[0][0], {**named, TOKENS: columns[word], TAGS: columns[tag]}

@@ -72,6 +72,8 @@ def decoded(path: Path, raw: bytes) -> str:
         byte = error.object[error.start : error.start + 1]
         meant = f"{error.reason}; byte 0x{byte.hex()}, {byte.decode('latin-1')!r} in Latin-1"
         raise DataError(f"{path}:{line}: not UTF-8 ({meant}); {_remedy(path, 'WINDOWS-1252')}") from error
+    if text.startswith("version https://git-lfs"):
+        raise DataError(f"{path}: is a Git LFS pointer and holds no rows; run: git lfs pull")
     return text.replace("\r", "\n") if "\r" in text and "\n" not in text else text
 
 

@@ -49,7 +49,7 @@ def read_delimited(path: Path, text: str, separator: str) -> FileRecords:
 
 def _separator(text: str, usual: str) -> str:
     """Return the separator by which the header has columns."""
-    line = text.split("\n", 1)[0].rstrip("\r")
+    line = text[:10_000].split("\n", 1)[0].replace("\r", "")
     count = {one: len(next(csv.reader([line], delimiter=one), [])) for one in (usual, *_SEPARATORS)}
     return usual if count[usual] > 1 else max(count, key=lambda one: count[one])
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from gearshift.trainer.data.files.decoding import lines_of
 
-_FIELD = re.compile(r'(?:"([^"]*(?:""[^"]*)*)"|([^"\t\r\n]*))(\t|\r?\n|\Z)')
+_FIELD = re.compile(r'(?:"([^"]*(?:""[^"]*)*)"|([^"\t\n]*?))(\t|\r?\n|\Z)')
 """Pattern of a field and what ends it, where all quotes are marks."""
 
 
@@ -36,15 +36,15 @@ def tsv_fields(path: Path, text: str, skipped: int = 0) -> tuple[list[tuple[int,
     `skipped`: number of lines of the file before the text.
     """
     plain = [(number + skipped, line.split("\t")) for number, line in lines_of(text)]
-    first = next((line for line, fields in plain if any(_looks_quoted(field) for field in fields)), None)
-    if first is None and not ('\t"' in text or '\n"' in text or text.startswith('"')):
+    first = next((line for line, fields in plain if any(field.startswith('"') for field in fields)), None)
+    if first is None:
         return plain, []
     quoted = _quoted_rows(text, skipped)
     if quoted is not None and _is_quoted(plain, quoted):
         rows = [(row.line, row.fields) for row in quoted]
-        return rows, [f"{path}: read as quoted TSV: the quotes around fields, as on line {first or 1}, are no text"]
+        return rows, [f"{path}: read as quoted TSV: the quotes around fields, as on line {first}, are no text"]
     filled = [field for _, fields in plain for field in fields if '"' in field]
-    if first is None or (quoted is None and 2 * sum(map(_looks_quoted, filled)) < len(filled)):
+    if quoted is None and 2 * sum(map(_looks_quoted, filled)) < len(filled):
         return plain, []  # quotes stand within texts
     return plain, [f"{path}:{first}: quotes around fields are read as text; if they are no text, save the file as .csv"]
 

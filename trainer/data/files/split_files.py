@@ -51,7 +51,7 @@ def find_split_files(folder: Path, suffixes: Sequence[str], *, besides: Collecti
     `besides`: names of files that are read for something else. Raises DataError if two files could be one split.
     """
     known = [path for path in sorted(folder.iterdir()) if path.is_file() and suffix_of(path.name, suffixes)]
-    known = [path for path in known if path.name not in besides]
+    known = [path for path in known if path.name not in besides and not path.name.startswith(".")]
     stem_of = {path: path.name[: -len(suffix_of(path.name, suffixes) or "")] for path in known}
     found = _by_split({path: _whole(stem, path) for path, stem in stem_of.items()})
     plain = bool(found)
