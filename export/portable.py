@@ -143,9 +143,9 @@ def _compared(run: Run, rows: Sequence[Row]) -> Batch:
     checkpoint = run.checkpoint
     length = int(run.facts["max_length"])
     encoded = encode(
-        rows[:COMPARED_ROWS], checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task
+        rows, checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task, held_out=True
     )
-    return encoded.select(range(len(encoded)))
+    return encoded.select(range(min(COMPARED_ROWS, len(encoded))))
 
 
 def _write(run: Run, subnet: Subnet, directory: Path) -> None:

@@ -111,8 +111,8 @@ def with_thresholds(run: Run[Any, Any], dev: Sequence[Row]) -> Run[Any, Any]:
 
 
 def _encoded(run: Run[Any, Any], rows: Sequence[Row]) -> EncodedRows:
-    checkpoint, max_length = run.checkpoint, int(run.facts["max_length"])
-    return encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
+    checkpoint, length = run.checkpoint, int(run.facts["max_length"])
+    return encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task, held_out=True)
 
 
 def _respelt(

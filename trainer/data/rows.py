@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from gearshift.errors import DataError, InputError
 from gearshift.trainer.data.answers import IMPOSSIBLE, read_answers
 from gearshift.trainer.data.answers import Span as Span
-from gearshift.trainer.data.formats import listed
+from gearshift.trainer.data.files.cells import listed_cell, looks_like_list
+from gearshift.trainer.data.files.records import listed
 
 Values = Mapping[str, object]
 
@@ -52,6 +53,15 @@ class Row:
     label: Label
     group: str | None = None
     """Group whose rows are held out together; None: rows of equal texts are held out together."""
+
+
+def labels_of(row: Row) -> tuple[str, ...]:
+    """Return the labels that a row names: one, several, those of its words, or none."""
+    if isinstance(row.label, Tags):
+        return row.label.tags
+    if isinstance(row.label, LabelSet):
+        return row.label.labels
+    return (row.label,) if isinstance(row.label, str) else ()
 
 
 @dataclass(frozen=True)
@@ -114,8 +124,8 @@ def read_rows(task: str, where: str, values: Values, columns: Columns) -> Iterat
 
 
 def _tagged(where: str, values: Values, columns: Columns) -> Row:
-    words, tags = values[columns.text], values[_present(columns.label, values)]
     column = _present(columns.label, values)
+    words, tags = _cell_list(values[columns.text]), _cell_list(values[column])
     for name, found in ((columns.text, words), (column, tags)):
         if not isinstance(found, list) or not found:
             raise DataError(f"{where}: expected a list in {name!r}, got {_kind(found)}")
@@ -127,6 +137,14 @@ def _tagged(where: str, values: Values, columns: Columns) -> Row:
         starts.append(place)
         place += len(_text(where, columns.text, word)) + 1
     return Row(" ".join(words), None, Tags(tuple(starts), tuple(_label(where, column, tag) for tag in tags)))
+
+
+def _cell_list(value: object) -> object:
+    """Return the list that a cell of text is: as tools print one, or words with blanks between."""
+    if not isinstance(value, str):
+        return value
+    found = listed_cell(value)
+    return value.split() if found is None else found
 
 
 def _questions(where: str, values: Values, columns: Columns) -> Iterator[Row]:
@@ -184,6 +202,8 @@ def _text(where: str, column: str, value: object) -> str:
 def _label(where: str, column: str, value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()  # as JSON spells it
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a column of integers with a gap becomes one of floats
     if not isinstance(value, str | int):
         raise DataError(f"{where}: expected a string or an integer in {column!r}, got {type(value).__name__}")
     label = str(value).strip()
@@ -195,7 +215,7 @@ def _label(where: str, column: str, value: object) -> str:
 def _several(where: str, column: str, value: object) -> LabelSet:
     """Read labels from a list, or from a text that separates them by `|`, as in TSV and CSV."""
     if isinstance(value, str):
-        value = [part for part in value.split("|") if part.strip()]
+        value = _cut_labels(where, column, value)
     if not isinstance(value, list):
         raise DataError(
             f"{where}: expected a list of labels in {column!r}, or labels with | between; got {_kind(value)}"
@@ -204,6 +224,17 @@ def _several(where: str, column: str, value: object) -> LabelSet:
     if len(set(labels)) < len(labels):
         raise DataError(f"{where}: a label is named twice in {column!r}; name it once")
     return LabelSet(labels)
+
+
+def _cut_labels(where: str, column: str, value: str) -> list[object]:
+    found = listed_cell(value)
+    if found is not None:
+        return found
+    if looks_like_list(value) and "|" not in value:
+        raise DataError(
+            f"{where}: expected a list such as ['a', 'b'] in {column!r}, got {value[:40]!r}; quote its labels"
+        )
+    return [part for part in value.split("|") if part.strip()]
 
 
 def _number(where: str, column: str, value: object) -> float:

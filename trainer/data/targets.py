@@ -43,9 +43,14 @@ class Target:
 TargetReader = Callable[[str, Row, Encoding], Target]
 
 
-def target_reader(task: str, labels: Sequence[str]) -> TargetReader:
-    """Return a function that gives the target of a row from its name in a message, the row, and its tokens."""
-    classes = {label: place for place, label in enumerate(labels)}
+def target_reader(task: str, labels: Sequence[str], *, unseen: Sequence[str] = ()) -> TargetReader:
+    """Return a function that gives the target of a row from its name in a message, the row, and its tokens.
+
+    `unseen`: labels of held-out rows that the model does not have. In classification each is a class of its own behind
+    those of the model, which no answer can be, so that every metric counts the row as wrong. Of several labels the
+    target has those that are known, and of tags a token with an unseen one has none: their metrics compare the names.
+    """
+    classes = {label: place for place, label in enumerate((*labels, *unseen))}
 
     def place_of(where: str, label: object) -> int:
         if not isinstance(label, str) or label not in classes:
@@ -61,14 +66,15 @@ def target_reader(task: str, labels: Sequence[str]) -> TargetReader:
         values = np.full(len(encoding.ids), IGNORED, dtype=np.int64)
         for place, tag in zip(places, row.label.tags, strict=True):
             known = place_of(where, tag)
-            if place >= 0:
+            if place >= 0 and known < len(labels):
                 values[place] = known
         return Target(values, places)
 
     def several(where: str, row: Row, encoding: Encoding) -> Target:
         assert isinstance(row.label, LabelSet)
         values = np.zeros(len(labels), dtype=np.float32)
-        values[[place_of(where, label) for label in row.label.labels]] = 1
+        places = [place_of(where, label) for label in row.label.labels]
+        values[[place for place in places if place < len(labels)]] = 1
         return Target(values, _NO_PLACES)
 
     readers: dict[str, TargetReader] = {

@@ -148,6 +148,7 @@ def encode_split(checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row]
         max_length=settings.max_length,
         task=checkpoint.task,
         drop_cut=split == "train",
+        held_out=split != "train",
     )
 
 
@@ -191,6 +192,7 @@ def _facts(settings: Settings, encoded: Mapping[str, EncodedRows], layers: int) 
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "truncated_rows": {split: rows.truncated for split, rows in encoded.items()},
         "dropped_rows": encoded["train"].dropped,
+        "unseen_label_rows": {split: rows.unseen for split, rows in encoded.items()},
         "max_length": settings.max_length,
     }
 

@@ -1,6 +1,7 @@
 """Metrics of the answers to held-out rows: numbers up to 1, higher is better.
 
-Every metric takes the model's output for each row, in order and without padding, and the rows.
+Every metric takes the model's output for each row, in order and without padding, and the rows. A label that the model
+does not have is a right one that no output predicts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from transformers.data.metrics.squad_metrics import compute_exact, compute_f1, n
 
 from gearshift.runtime.inference.spans import OUTSIDE, FoundAnswer, find_answer
 from gearshift.trainer.data.batches import EncodedRows
-from gearshift.trainer.data.rows import Row, Tags
+from gearshift.trainer.data.rows import Row, Tags, labels_of
+from gearshift.trainer.data.unseen import unseen_labels
 
 Array = NDArray[np.float32]
 
@@ -54,7 +56,7 @@ def macro_f1_of_several(outputs: Sequence[Array], rows: EncodedRows) -> float:
 def _f1_of_several(average: str, outputs: Sequence[Array], rows: EncodedRows) -> float:
     """Return the averaged F1; for a single label its own F1, since scikit-learn would take its absence for a label
     too."""
-    expected, found = np.asarray(rows.labels) > 0, np.stack([output > 0 for output in outputs])
+    expected, found = _sets(outputs, rows)
     if found.shape[1] == 1:
         expected, found, average = expected.ravel(), found.ravel(), "binary"
     return float(sklearn.metrics.f1_score(expected, found, average=average, zero_division=0))
@@ -62,8 +64,17 @@ def _f1_of_several(average: str, outputs: Sequence[Array], rows: EncodedRows) ->
 
 def all_labels_right(outputs: Sequence[Array], rows: EncodedRows) -> float:
     """Return the share of rows with exactly their labels predicted."""
-    found = np.stack([output > 0 for output in outputs])
-    return float(sklearn.metrics.accuracy_score(np.asarray(rows.labels) > 0, found))
+    return float(sklearn.metrics.accuracy_score(*_sets(outputs, rows)))
+
+
+def _sets(outputs: Sequence[Array], rows: EncodedRows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the right labels of every row, and the predicted ones: the model's, then those that it does not have."""
+    expected, found = np.asarray(rows.labels) > 0, np.stack([output > 0 for output in outputs])
+    unseen = list(unseen_labels(rows.rows, rows.names).rows_of) if rows.unseen else []
+    if unseen:
+        more = np.array([[label in labels_of(row) for label in unseen] for row in rows.rows])
+        expected, found = np.hstack([expected, more]), np.hstack([found, np.zeros_like(more)])
+    return expected, found
 
 
 def pearson(outputs: Sequence[Array], rows: EncodedRows) -> float:

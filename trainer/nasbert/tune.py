@@ -77,7 +77,13 @@ def tune_net(
     tokenizer = net.checkpoint.tokenizer
     encoded = {
         split: encode(
-            rows, data.labels, tokenizer, max_length=settings.max_length, task=data.task, drop_cut=split == "train"
+            rows,
+            data.labels,
+            tokenizer,
+            max_length=settings.max_length,
+            task=data.task,
+            drop_cut=split == "train",
+            held_out=split != "train",
         )
         for split, rows in data.splits.items()
     }

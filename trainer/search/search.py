@@ -251,6 +251,7 @@ def _encode(run: Run, data: DataSet, split: str) -> EncodedRows:
         checkpoint.tokenizer,
         max_length=int(run.facts["max_length"]),
         task=checkpoint.task,
+        held_out=True,
     )
     return with_reference(checkpoint.model, encoded)
 

@@ -28,7 +28,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DATA",
-        help="folder or file of TSV, CSV or JSONL, or of plain text for embedding; hub:OWNER/NAME; glue/TASK",
+        help="folder or file of TSV, CSV, JSON, JSONL or Parquet, of CoNLL for token classification, of plain text for "
+        "embedding; hub:OWNER/NAME; glue/TASK",
     )
     parser.add_argument("--model", help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2)")
     parser.add_argument(

@@ -165,3 +165,26 @@ def test_cells_of_csv_hold_answers_as_pandas_or_json_write_them(tmp_path: Path) 
         (tmp_path / f"{split}.csv").write_text(f"question,context,answers\n{lines}")
     rows = read_data(tmp_path, task="question-answering").splits["train"]
     assert [row.label for row in rows] == [(Span(4, "snow"),), (), (Span(4, "snow"),)]
+
+
+def test_squads_own_json_is_a_split_as_it_is_published(tmp_path: Path) -> None:
+    questions = [
+        {"id": "1", "question": "what fell", "answers": [ANSWER], "is_impossible": False},
+        {"id": "2", "question": "who fell", "answers": [], "is_impossible": True, "plausible_answers": [ANSWER]},
+    ]
+    article = {"title": "Snow", "paragraphs": [{"context": CONTEXT, "qas": questions}]}
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.json").write_text(json.dumps({"version": "v2.0", "data": [article]}))
+    expected = (Row("what fell", CONTEXT, (Span(4, "snow"),), "Snow"), Row("who fell", CONTEXT, (), "Snow"))
+    assert read_data(tmp_path, task="question-answering").splits["train"] == expected
+
+
+def test_parquet_holds_questions_as_datasets_writes_them(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    answers = [{"text": ["snow"], "answer_start": [4]}, {"text": [], "answer_start": []}]
+    rows = [{"id": str(n), "title": "t", **ASKED, "answers": one} for n, one in enumerate(answers)]
+    for split in ("train", "dev", "test"):
+        parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / f"{split}.parquet")
+    found = read_data(tmp_path, task="question-answering").splits["train"]
+    assert [row.label for row in found] == [(Span(4, "snow"),), ()]

@@ -77,6 +77,14 @@ def test_a_net_tuned_on_a_data_set_of_the_hub_finds_it_again(
         assert run.data_path == Path(name)
 
 
+def test_held_out_rows_with_a_label_that_train_lacks_count_as_wrong(net: MixedRun, tmp_path: Path) -> None:
+    odd = tuple(dataclasses.replace(row, label="cloudy") for row in DATA.splits["test"])
+    data = dataclasses.replace(DATA, splits={**DATA.splits, "test": DATA.splits["test"] + odd})
+    short = dataclasses.replace(ALONE, epochs=0.1)
+    plain, more = (tune_net(net, None, one, short, tmp_path / name) for name, one in (("a", DATA), ("b", data)))
+    assert more.accuracies[SUBNET.name] == plain.accuracies[SUBNET.name] / 2 > 0
+
+
 def test_the_teachers_answers_are_its_logits_each_computed_once(run: Run) -> None:
     rows = encode(DATA.splits["train"], LABELS, run.checkpoint.tokenizer, max_length=16)
     model = run.checkpoint.model.eval()
