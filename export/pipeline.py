@@ -16,7 +16,7 @@ from gearshift.export.checks.parity import INT8_TOLERANCE
 from gearshift.export.checks.words import word_arrays
 from gearshift.export.graph.operators import OPERATORS
 from gearshift.export.measure import Measured, measure
-from gearshift.export.prepare import Prepared, prepare
+from gearshift.export.prepare import Prepared, prepare, with_thresholds
 from gearshift.export.vocabulary import VocabularyReport
 from gearshift.export.write import Progress as Progress
 from gearshift.export.write import write
@@ -55,6 +55,7 @@ def export_bundle(
     out: Path | str,
     rows: Sequence[Row] | None = None,
     *,
+    dev: Sequence[Row] = (),
     precisions: Sequence[str] = CPU_PRECISIONS,
     layers_per_stage: int = 1,
     operators: str = "fast",
@@ -70,6 +71,9 @@ def export_bundle(
 
     `rows`: held-out rows; the metric of every pool subnet is measured on them at each precision. Default: the test
     rows of the data that the run was trained on.
+
+    `dev`: rows on which thresholds of no answer are chosen for a net that a training loop of your own saved; other runs
+    have theirs from their training.
 
     `layers_per_stage`: number of layers that are switched together. With 1, the options of all layers can be mixed
     freely. With all layers in one stage, its options are the subnets themselves, which runs fastest and loads slowest.
@@ -89,9 +93,12 @@ def export_bundle(
     run = load_run(Path(run)) if isinstance(run, Path | str) else run
     run.require_tuned()
     _check_arguments(precisions, operators, int8_tolerance)
+    if rows is None:
+        splits = read_run_data(run).splits
+        rows, dev = splits["test"], splits["dev"]
     prepared = prepare(
-        run,
-        read_run_data(run).splits["test"] if rows is None else rows,
+        with_thresholds(run, dev),
+        rows,
         out.name.removesuffix(".gearshift"),
         precisions=precisions,
         layers_per_stage=layers_per_stage,

@@ -87,6 +87,7 @@ class Engine(EngineState):
         sensors: bool | Sensors = True,
         rules: Rules = DEFAULT_RULES,
         cascade: float | None = None,
+        null_threshold: float | None = None,
         **objective: Unpack[Wanted],
     ) -> Self:
         """Load an engine for the bundle in directory `path`, which is verified, self-tested and timed on this machine.
@@ -104,6 +105,8 @@ class Engine(EngineState):
         `rules` allow; False: decide by the latencies alone.
         `cascade`: let the DAN of the bundle answer whenever it is sure enough for this agreement, such as .99, with the
         most accurate subnet over all texts; other texts are answered as without it.
+        `null_threshold`: for question answering, give no answer where `null_score_diff` is above this, whichever subnet
+        runs; by default each subnet has its own threshold in the bundle.
         `objective`: fields of `Objective` (`target`, `min_accuracy`, `max_cpu_share`, `on_miss`), which `steer` changes
         later.
 
@@ -120,6 +123,7 @@ class Engine(EngineState):
             check_port(metrics_port)
         with contextlib.ExitStack() as undo:
             bundle = open_checked(path, wanted, precision=precision, cache=cache, cascade=cascade)
+            bundle = bundle if null_threshold is None else bundle.with_null_threshold(null_threshold)
             decisions = None if log is None else undo.enter_context(contextlib.closing(DecisionLog(log)))
             loaded = start(
                 bundle,

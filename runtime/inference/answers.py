@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from gearshift.runtime.bundle.tag_schemes import OUTSIDE, Scheme
-from gearshift.runtime.inference.spans import Entity, Word, best_span, entities, first_tokens, word_tokens
+from gearshift.runtime.inference.spans import Entity, Word, entities, find_answer, first_tokens, word_tokens
 from gearshift.runtime.inference.words import SplitText
 
 Output = NDArray[np.float32]
@@ -82,15 +82,21 @@ class TokenClassification(RunFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionAnswering(RunFacts):
-    """The part of the second text of a pair that answers the first, the question."""
+    """The part of the second text of a pair that answers the first, the question; or that none does."""
 
     answer: str
-    """Text of the answer; empty if truncation left no token of the second text."""
+    """Text of the answer; empty if there is none."""
     start: int
     """Offset in characters of the answer in the second text; `end` is the offset after its last character."""
     end: int
     score: float
-    """Probability of this first token x probability of this last one."""
+    """Probability of this first token x probability of this last one; without an answer, the probability of none."""
+    answerable: bool = True
+    """Whether the second text, as far as it was read, answers the question. Only a model that was trained on questions
+    without an answer says no, and any model if truncation left no token of the second text."""
+    null_score_diff: float | None = None
+    """Score of no answer less that of the best answer, as sums of two logits; no answer is given where it is above the
+    threshold. None for a model that was not trained on questions without an answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,10 +190,14 @@ def _given(words: Sequence[Word], split: SplitText, scheme: Scheme, labels: Sequ
 
 
 def _question_answering(
-    output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
+    output: Output,
+    encoding: Encoding,
+    parts: Sequence[str],
+    labels: Sequence[str],
+    null_threshold: float | None = None,
 ) -> dict[str, Any]:
-    start, end, score = best_span(output, encoding)
-    return {"answer": parts[-1][start:end], "start": start, "end": end, "score": score}
+    found = find_answer(output, encoding, null_threshold)
+    return {"answer": parts[-1][found.start : found.end], **vars(found)}
 
 
 def _embedding(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
@@ -213,15 +223,19 @@ def read_answer(
     parts: Sequence[str],
     labels: Sequence[str],
     *,
+    null_threshold: float | None = None,
     scheme: Scheme | None = None,
     split: SplitText | None = None,
 ) -> Callable[..., Answer]:
     """Read the answer of a task for one text: a function that completes it by the fields of `RunFacts`, known later.
 
     `parts` are the one or two texts that `encoding` was made of; its offsets point into them.
+    `null_threshold`: threshold of `find_answer`, for question answering alone.
     `scheme`, of token classification: that of the labels. `split`: the words of the first text; None for those that the
     tokenizer cuts.
     """
     kind, reader = _ANSWERS[task]
-    tags = {} if scheme is None else {"scheme": scheme, "split": split}
-    return functools.partial(kind, **reader(output, encoding, parts, labels, **tags))
+    of_task: dict[str, Any] = {} if null_threshold is None else {"null_threshold": null_threshold}
+    if scheme is not None:
+        of_task = {"scheme": scheme, "split": split}
+    return functools.partial(kind, **reader(output, encoding, parts, labels, **of_task))

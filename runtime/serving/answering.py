@@ -54,6 +54,8 @@ class Answering:
         self._executors, self._cascade, self._slow_loop = opened.executors, cascade, slow_loop
         self._task, self._labels = opened.session.task, opened.bundle.manifest.labels
         self._scheme = opened.bundle.manifest.scheme
+        entries = opened.bundle.entries(opened.session.precision)
+        self._null_thresholds = {name: entry.null_threshold for name, entry in entries.items()}
         self._lock = threading.Lock()
         self._pinned: str | None = None
 
@@ -73,7 +75,7 @@ class Answering:
             options = None if future is None else future.run_options
             outputs = self._executors[decision.name](encoded, options) if sure is None else sure
             record.run_ms = (self._clock() - (started if sure is None else turn)) * 1e3
-            finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
+            finished = [self._read(decision.name, output, encoded, row) for row, output in enumerate(outputs)]
         except Exception as error:
             record.error = REJECTED if decision.reason == REJECTED else type(error).__name__
             self._note(record)
@@ -136,8 +138,8 @@ class Answering:
         if self._log is not None:
             self._log.write(record)
 
-    def _read(self, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[..., Answer]:
-        """Read the answer for one text: a function that completes it by the facts of its run."""
+    def _read(self, name: str, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[..., Answer]:
+        """Read the answer of a subnet for one text: a function that completes it by the facts of its run."""
         if self._task.per_token:
             output = output[: encoded.tokens[row]]
         return read_answer(
@@ -146,6 +148,7 @@ class Answering:
             encoded.encodings[row],
             encoded.parts[row],
             self._labels,
+            null_threshold=self._null_thresholds[name],
             scheme=self._scheme,
             split=encoded.splits[row],
         )

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from gearshift.errors import DataError, InputError
+from gearshift.trainer.data.formats import listed
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.targets import IGNORED, Target, target_reader
+from gearshift.trainer.data.unseen import UnseenLabels, unseen_labels
 
 _CHUNK_BATCHES = 50
 """Number of batches whose rows are sorted by length together: enough to waste little padding."""
@@ -108,6 +110,11 @@ class EncodedRows:
     """Places of each row's answer, as in `targets.Target`."""
     dropped: int = 0
     """Number of rows that were left out because their answer is cut off."""
+    unseen: int = 0
+    """Number of rows with a label that is not among `names`; each metric counts them as wrong."""
+    null_threshold: float | None = None
+    """Threshold of the null score difference above which a question is taken to have no answer; None for other tasks,
+    and where every question gets an answer."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -186,6 +193,7 @@ def encode(
     task: str = "classification",
     pad_id: int | None = None,
     drop_cut: bool = False,
+    held_out: bool = False,
 ) -> EncodedRows:
     """Tokenize the rows of a task, cut to `max_length` tokens with the special ones included.
 
@@ -193,10 +201,17 @@ def encode(
     The tokenizer is not changed: a copy is used without its own padding and truncation. `pad_id` is the tokenizer's
     unless given.
     `drop_cut` leaves out the questions whose answer is cut off: there is nothing to learn from them.
-    Raises DataError for a label that is not among `labels`, for a row without tokens, and if all rows are left out;
+    `held_out`: the rows are only measured, so that some may have a label that is not among `labels`; the result counts
+    these.
+    Raises DataError for a label that is not among `labels`, of held-out rows if all have such labels, for a row without
+    tokens, and if all rows are left out;
     InputError for a maximum length without room for text, and for a tokenizer without a pad token.
     """
-    read_target = target_reader(task, labels)
+    unseen = unseen_labels(rows, labels) if held_out else UnseenLabels()
+    if unseen.alone:
+        label = next(iter(unseen.rows_of))
+        raise DataError(f"label {label!r} is not among {listed(labels)}, and no row has one of these; pass other rows")
+    read_target = target_reader(task, labels, unseen=tuple(unseen.rows_of))
     cutting = _truncating(tokenizer, max_length, paired=any(row.pair is not None for row in rows))
     kept: list[tuple[Row, NDArray[np.int32], NDArray[np.int8], Target]] = []
     truncated = 0
@@ -227,6 +242,7 @@ def encode(
         tuple(row for row, *_ in kept),
         tuple(target.places for *_, target in kept),
         len(rows) - len(kept),
+        unseen.rows,
     )
 
 

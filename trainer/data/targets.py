@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from gearshift.errors import DataError
-from gearshift.runtime.inference.spans import word_tokens
+from gearshift.runtime.inference.spans import NULL_TOKEN, word_tokens
 from gearshift.trainer.data.rows import LabelSet, Row, Span, Tags
 
 IGNORED = -100
@@ -41,9 +41,14 @@ class Target:
 TargetReader = Callable[[str, Row, Encoding], Target]
 
 
-def target_reader(task: str, labels: Sequence[str]) -> TargetReader:
-    """Return a function that gives the target of a row from its name in a message, the row, and its tokens."""
-    classes = {label: place for place, label in enumerate(labels)}
+def target_reader(task: str, labels: Sequence[str], *, unseen: Sequence[str] = ()) -> TargetReader:
+    """Return a function that gives the target of a row from its name in a message, the row, and its tokens.
+
+    `unseen`: labels of held-out rows that the model does not have. In classification each is a class of its own behind
+    those of the model, which no answer can be, so that every metric counts the row as wrong. Of several labels the
+    target has those that are known, and of tags a token with an unseen one has none: their metrics compare the names.
+    """
+    classes = {label: place for place, label in enumerate((*labels, *unseen))}
 
     def place_of(where: str, label: object) -> int:
         if not isinstance(label, str) or label not in classes:
@@ -59,14 +64,15 @@ def target_reader(task: str, labels: Sequence[str]) -> TargetReader:
         values = np.full(len(encoding.ids), IGNORED, dtype=np.int64)
         for place, tag in zip(places, row.label.tags, strict=True):
             known = place_of(where, tag)
-            if place >= 0:
+            if place >= 0 and known < len(labels):
                 values[place] = known
         return Target(values, places)
 
     def several(where: str, row: Row, encoding: Encoding) -> Target:
         assert isinstance(row.label, LabelSet)
         values = np.zeros(len(labels), dtype=np.float32)
-        values[[place_of(where, label) for label in row.label.labels]] = 1
+        places = [place_of(where, label) for label in row.label.labels]
+        values[[place for place in places if place < len(labels)]] = 1
         return Target(values, _NO_PLACES)
 
     readers: dict[str, TargetReader] = {
@@ -88,10 +94,12 @@ def word_places(tags: Tags, text: str, encoding: Encoding) -> NDArray[np.int32]:
 
 
 def _answer(row: Row, encoding: Encoding) -> Target:
-    """Return as the target the first right answer that is complete in the tokens."""
+    """Return as the target the first right answer that is complete in the tokens; NULL_TOKEN if there is no answer."""
     assert isinstance(row.label, tuple)
     second = np.array([sequence == 1 for sequence in encoding.sequence_ids], dtype=bool)
     places = np.where(second[:, None], np.array(encoding.offsets, dtype=np.int32), -1).astype(np.int32)
+    if not row.label:
+        return Target(np.full(2, NULL_TOKEN, dtype=np.int64), places)
     for span in row.label:
         found = span_tokens(span, places, truncated=bool(encoding.overflowing))
         if found is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
@@ -82,6 +82,8 @@ class Run(Generic[M, L]):
     """Name -> metric on the test rows, for the measured subnets."""
     facts: dict[str, Any]
     """Facts of the training: settings, data, rows; for a supernet all of supernet.json."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """Name -> threshold of no answer, chosen on dev rows; empty unless questions without an answer were learnt."""
 
     @property
     def task(self) -> str:
@@ -167,11 +169,12 @@ def save_run(
     accuracies: dict[str, float],
     facts: dict[str, Any],
     files: Mapping[str, str] | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> None:
     """Write a run directory atomically; raises StorageError.
 
-    `files`: name -> text of further files. The `AutoModel` class of the task (`AutoModelForSequenceClassification` ...)
-    loads the full net from the directory.
+    `files`: name -> text of further files. `thresholds`: as in `Run`. The `AutoModel` class of the task
+    (`AutoModelForSequenceClassification` ...) loads the full net from the directory.
     """
     shape = checkpoint.model.shape
     supernet = {
@@ -182,7 +185,12 @@ def save_run(
         **facts,
     }
     pool = [
-        {"name": name, "accuracy": accuracies.get(name), "parameters": subnet.parameters(shape)}
+        {
+            "name": name,
+            "accuracy": accuracies.get(name),
+            "parameters": subnet.parameters(shape),
+            **threshold_fields(thresholds, name),
+        }
         for name, subnet in subnets.items()
     ]
     with replacing_directory(target, marker=SUPERNET) as fresh, quiet():
@@ -198,6 +206,16 @@ def save_run(
             (fresh / name).write_text(text, encoding="utf-8")
         for name, content in ((SUPERNET, supernet), (POOL, pool)):
             (fresh / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def threshold_fields(thresholds: Mapping[str, float] | None, name: str) -> dict[str, float]:
+    """Return the fields of a subnet in pool.json that state its threshold of no answer, if it has one."""
+    return {} if not thresholds else {"null_threshold": thresholds[name]}
+
+
+def read_thresholds(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Read the thresholds of no answer from the entries of pool.json."""
+    return {entry["name"]: float(entry["null_threshold"]) for entry in entries if "null_threshold" in entry}
 
 
 def _config_of(checkpoint: Checkpoint) -> Any:
@@ -240,7 +258,7 @@ def load_supernet(path: Path) -> Run:
             f"{path}: expected a run directory with {SUPERNET}, found none; make one with `gearshift train`"
         )
     facts, labels, task, trained = SCHEMA.read(description, _description)
-    chosen, accuracies = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
+    chosen, accuracies, thresholds = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
     subnets = chosen or trained
     checkpoint = load_checkpoint(path, labels, task=task)
     if not checkpoint.has_classifier:
@@ -248,7 +266,7 @@ def load_supernet(path: Path) -> Run:
     for name, subnet in subnets.items():
         if not subnet.fits(checkpoint.model.shape):
             raise ModelError(f"{description}: subnet {name} does not fit the model beside it; train again")
-    return Run(path, checkpoint, subnets, accuracies, facts)
+    return Run(path, checkpoint, subnets, accuracies, facts, thresholds)
 
 
 def _description(facts: dict[str, Any]) -> tuple[dict[str, Any], list[str], str, dict[str, Subnet]]:
@@ -256,12 +274,13 @@ def _description(facts: dict[str, Any]) -> tuple[dict[str, Any], list[str], str,
     return facts, facts["labels"], TASKS[facts.get("task", "classification")].name, _subnets(facts)
 
 
-def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, Subnet], dict[str, float]]:
-    """Return the subnets that a search chose (none without a search), and the measured accuracies."""
+def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, Subnet], dict[str, float], dict[str, float]]:
+    """Return the subnets that a search chose (none without a search), the measured accuracies, and thresholds."""
     chosen = {}
     if any("subnet" in entry for entry in entries):
         chosen = {e["name"]: Subnet(tuple((heads, neurons) for heads, neurons in e["subnet"])) for e in entries}
-    return chosen, {entry["name"]: float(entry["accuracy"]) for entry in entries if entry["accuracy"] is not None}
+    accuracies = {entry["name"]: float(entry["accuracy"]) for entry in entries if entry["accuracy"] is not None}
+    return chosen, accuracies, read_thresholds(entries)
 
 
 def _subnets(facts: Mapping[str, Any]) -> dict[str, Subnet]:

@@ -31,7 +31,9 @@ from gearshift.trainer.model.checkpoint import (
     Run,
     load_supernet,
     load_tokenizer,
+    read_thresholds,
     save_tokenizer,
+    threshold_fields,
 )
 from gearshift.trainer.model.elastic import Dropout, Head
 from gearshift.trainer.nasbert.model import MixedModel
@@ -76,8 +78,9 @@ def save_mixed_run(
     subnets: Mapping[str, Subnet[Block]],
     accuracies: Mapping[str, float],
     facts: Mapping[str, Any],
+    thresholds: Mapping[str, float] | None = None,
 ) -> None:
-    """Write a run directory atomically; raises StorageError."""
+    """Write a run directory atomically; raises StorageError. `thresholds`: as in `checkpoint.Run`."""
     model = checkpoint.model
     description = {
         "schema_version": SCHEMA.version,
@@ -90,7 +93,12 @@ def save_mixed_run(
         "facts": dict(facts),
     }
     pool = [
-        {"name": name, "accuracy": accuracies[name], "parameters": subnet.parameters(model.shape)}
+        {
+            "name": name,
+            "accuracy": accuracies[name],
+            "parameters": subnet.parameters(model.shape),
+            **threshold_fields(thresholds, name),
+        }
         for name, subnet in subnets.items()
         if name in accuracies
     ]
@@ -109,7 +117,7 @@ def load_mixed_run(path: Path) -> MixedRun:
             f"{path}: expected a run directory with {MIXED}, found none; make one with `gearshift nas-search`"
         )
     given = SCHEMA.read(path / MIXED, _parsed)
-    accuracies = read_json(path / POOL, _accuracies, error=ModelError, advice=SCHEMA.advice)
+    accuracies, thresholds = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
     try:
         state = safetensors.torch.load_file(path / WEIGHTS)
         outputs = len(state["classifier.bias"]) if "classifier.bias" in state else 0
@@ -122,7 +130,7 @@ def load_mixed_run(path: Path) -> MixedRun:
             f"{path / WEIGHTS}: not the weights of its {MIXED} ({first_line(error)}); train again"
         ) from error
     checkpoint = MixedCheckpoint(model, load_tokenizer(path), given["labels"], path)
-    return MixedRun(path, checkpoint, given["subnets"], accuracies, given["facts"])
+    return MixedRun(path, checkpoint, given["subnets"], accuracies, given["facts"], thresholds)
 
 
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
@@ -138,8 +146,9 @@ def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _accuracies(pool: list[dict[str, Any]]) -> dict[str, float]:
-    return {entry["name"]: float(entry["accuracy"]) for entry in pool}
+def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the measured accuracies, and thresholds of no answer."""
+    return {entry["name"]: float(entry["accuracy"]) for entry in entries}, read_thresholds(entries)
 
 
 READERS: dict[str, Callable[[Path], Run[Any, Any]]] = {MIXED: load_mixed_run, SUPERNET: load_supernet}

@@ -14,14 +14,22 @@ from gearshift.drawing.numbers import millions, percent
 from gearshift.runtime import Bundle, open_bundle
 
 
-def add(listed: Any) -> None:
-    """Add the commands and their arguments."""
-    parser = command(listed, "unpack", unpack, "unpack a compressed bundle into a plain one")
+def add_unpack(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `unpack`."""
+    command(parser, unpack)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory of `export --compress`")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PLAIN", help="bundle directory to write")
-    parser = command(listed, "inspect", inspect, "show the contents of a bundle")
+
+
+def add_inspect(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of `inspect`."""
+    command(parser, inspect)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
-    parser = command(listed, "verify", verify, "check every file and the numbers of every subnet on this CPU")
+
+
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of `verify`."""
+    command(parser, verify)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
 
 
@@ -91,11 +99,13 @@ def pool_table(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
     pools = {precision: bundle.entries(precision) for precision in bundle.precisions}
     entries = {name: entry for pool in pools.values() for name, entry in pool.items()}
+    silent = any(entry.null_threshold is not None for entry in entries.values())
     header = (
         "subnet",
         "parameters",
         f"MACs ({manifest.macs_tokens} tokens)",
         *(f"{manifest.metric} {p}" for p in pools),
+        *(["no answer above"] if silent else []),
     )
     rows = [
         (
@@ -103,6 +113,7 @@ def pool_table(bundle: Bundle) -> list[str]:
             millions(entry.parameters),
             millions(entry.macs),
             *(percent(pool[name].accuracy) if name in pool else "" for pool in pools.values()),
+            *([f"{entry.null_threshold:.2f}"] if entry.null_threshold is not None else []),
         )
         for name, entry in entries.items()
     ]

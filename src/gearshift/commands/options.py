@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gearshift.commands.parser import SHOWN, number, whole_number
 from gearshift.extras import require
 from gearshift.runtime.bundle.manifest import PRECISIONS
 from gearshift.settings import settings_of
@@ -19,25 +20,23 @@ if TYPE_CHECKING:
 GOES_ON = "; the same command goes on from where it last saved"
 """Addition to the message on interruption, for a command that saves as it goes."""
 
-COLUMNS = ("text_column", "pair_column", "label_column")
+COLUMNS = ("text_column", "pair_column", "label_column", "label_names", "strict_labels")
 
 
 def command(
-    listed: Any, name: str, function: Callable[[argparse.Namespace], int], text: str, *, extras: Sequence[str] = ()
-) -> argparse.ArgumentParser:
-    """Add a command that calls `function` if the packages of its extras are installed; return its parser."""
+    parser: argparse.ArgumentParser, function: Callable[[argparse.Namespace], int], *, extras: Sequence[str] = ()
+) -> None:
+    """Let a parser call `function` if the packages of its extras are installed; add what every command takes."""
 
     def call(options: argparse.Namespace) -> int:
         for extra in extras:
             require(extra)
         return function(options)
 
-    parser: argparse.ArgumentParser = listed.add_parser(name, help=text, description=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     # Accepted after the command too; without a default, which would overwrite a flag before the command.
     parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    parser.set_defaults(command=call)
-    return parser
+    parser.set_defaults(command=call, wrong_usage=parser.error)
 
 
 def add_settings(parser: argparse.ArgumentParser, *settings: type) -> None:
@@ -92,15 +91,34 @@ def _shown(value: Any) -> str:
 def add_columns(parser: argparse.ArgumentParser) -> None:
     """Add the arguments for the columns of a data set."""
     for name, text in (
-        ("text", "column of the text (default: sentence; the words: tokens; the question: question)"),
+        (
+            "text",
+            "column of the text (default: sentence, or another usual name; the words: tokens; the question: question)",
+        ),
         ("pair", "column of the second text, read if present (default: sentence2; the context: context)"),
-        ("label", "column of the label (default: label; numbers: label or score; ner_tags or tags; answers)"),
+        (
+            "label",
+            "column of the label (default: label, or another usual name; of tags: ner_tags; of answers: answers)",
+        ),
     ):
         parser.add_argument(f"--{name}-column", default="", metavar="NAME", help=text)
+    parser.add_argument(
+        "--label-names",
+        default="",
+        metavar="A,B,...|FILE",
+        help="names of labels that are integers, from 0 on, or a file of them, one a line (default: those of "
+        "dataset_info.json or labels.txt beside the data)",
+    )
+    parser.add_argument(
+        "--strict-labels",
+        action="store_true",
+        help="refuse dev and test rows with a label that train lacks (default: they count as wrong)",
+    )
 
 
-def columns_of(options: argparse.Namespace) -> dict[str, str]:
-    """Return the columns that were typed, by the names of `read_data`'s arguments."""
+def columns_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the columns that were typed, with what else says how to read them, by the names of `read_data`'s
+    arguments."""
     return {name: getattr(options, name) for name in COLUMNS if getattr(options, name)}
 
 
@@ -114,20 +132,20 @@ def read_task_data(options: argparse.Namespace, path: Path, task: str) -> DataSe
 def multipliers(text: str) -> tuple[float, ...]:
     """Read numbers separated by commas."""
     try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
+        return tuple(number(part) for part in text.split(","))
+    except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(
-            f"expected numbers with commas between them, such as 1,0.5, got {text!r}"
+            f"expected numbers with commas between them, such as 1,0.5, got {text[:SHOWN]!r}"
         ) from error
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
     """Read whole numbers separated by commas."""
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
+        return tuple(whole_number(part) for part in text.split(","))
+    except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(
-            f"expected whole numbers with commas between them, such as 16,64, got {text!r}"
+            f"expected whole numbers with commas between them, such as 16,64, got {text[:SHOWN]!r}"
         ) from error
 
 
