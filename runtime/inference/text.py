@@ -42,7 +42,7 @@ class Encoded:
     tokens: tuple[int, ...]
     """Number of tokens of each text, special ones included, without padding."""
     truncated: tuple[bool, ...]
-    """Whether the end of each text was cut off."""
+    """Whether the end of each text was cut off, or the beginning if the tokenizer cuts that."""
     parts: tuple[tuple[str, ...], ...]
     """Texts, one or two, of each row, as they were tokenized."""
     encodings: tuple[Encoding, ...]
@@ -60,8 +60,11 @@ class TextEncoder:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the package raises plain Exception
             raise SchemaError(f"{path}: not a tokenizer that can be read ({error}); export the bundle again") from error
+        _check_ids(self._tokenizer, bundle)
+        side = str((self._tokenizer.truncation or {}).get("direction", "right"))
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(bundle.manifest.max_length)
+        self._tokenizer.enable_truncation(bundle.manifest.max_length, direction=side)
+        self._cuts_beginning = side == "left"
         self._names = bundle.manifest.inputs
         self._pad_id = bundle.manifest.pad_id
         task = TASKS.get(bundle.manifest.task)
@@ -106,7 +109,28 @@ class TextEncoder:
             return text, False
         if not self._keeps_places:
             text = " ".join(text.split())  # so that a run of blanks does not use up the characters
-        return text[: self._characters], len(text) > self._characters
+        elif self._cuts_beginning:
+            return text, False  # whatever its length: without its beginning all places would move
+        return text[-self._characters :] if self._cuts_beginning else text[: self._characters], len(
+            text
+        ) > self._characters
+
+
+def tokens_beyond(tokenizer: Tokenizer, rows: int) -> list[tuple[int, str]]:
+    """Return id and text of the tokens that a word table of `rows` rows lacks, in the order of their ids."""
+    return sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= rows)
+
+
+def _check_ids(tokenizer: Tokenizer, bundle: Bundle) -> None:
+    """Raise SchemaError if a token has no row in the word table, so that texts with it could not be answered."""
+    rows = bundle.manifest.space.shape.vocabulary
+    beyond = tokens_beyond(tokenizer, rows)
+    if beyond:
+        number, token = beyond[0]
+        raise SchemaError(
+            f"{bundle.path / TOKENIZER}: expected tokens for the {rows} rows of the word table, found {len(beyond)} "
+            f"beyond, the first {token!r} ({number}); resize the model or remove the tokens, and export again"
+        )
 
 
 def _parts(text: object, where: str) -> tuple[str, ...]:

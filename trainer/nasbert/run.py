@@ -23,16 +23,8 @@ from gearshift.runtime.space.blocks import Block, BlockSubnet
 from gearshift.runtime.space.space import BlockSpace, block_space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema, read_json
-from gearshift.trainer.model.checkpoint import (
-    POOL,
-    SUPERNET,
-    WEIGHTS,
-    Checkpoint,
-    Run,
-    load_supernet,
-    load_tokenizer,
-    save_tokenizer,
-)
+from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
+from gearshift.trainer.model.checkpoint import POOL, SUPERNET, WEIGHTS, Checkpoint, Run, load_supernet
 from gearshift.trainer.model.elastic import Dropout, Head
 from gearshift.trainer.nasbert.model import MixedModel
 
@@ -121,7 +113,7 @@ def load_mixed_run(path: Path) -> MixedRun:
         raise ModelError(
             f"{path / WEIGHTS}: not the weights of its {MIXED} ({first_line(error)}); train again"
         ) from error
-    checkpoint = MixedCheckpoint(model, load_tokenizer(path), given["labels"], path)
+    checkpoint = MixedCheckpoint(model, load_tokenizer(path, model.shape.vocabulary), given["labels"], path)
     return MixedRun(path, checkpoint, given["subnets"], accuracies, given["facts"])
 
 
