@@ -83,9 +83,10 @@ def from_transformers(loaded: Any, path: Path) -> Tokenizer:
     return tokenizer
 
 
-def check_ids(tokenizer: Tokenizer, vocabulary: int, path: Path) -> None:
+def check_ids(tokenizer: Any, vocabulary: int, path: Path) -> None:
     """Raise ModelError, which names `path`, for tokens beyond the rows of the model's word table.
 
+    `tokenizer`: of tokenizers or of transformers.
     Such tokens were added without resizing the model. A row that is made up here would be a guess that no training
     has seen; whoever added them knows whether to train them.
     """
