@@ -17,7 +17,7 @@ from gearshift.runtime.bundle.manifest import INPUTS, TOKENIZER
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import load_tokenizer, save_tokenizer
+from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
 from tests.trainer.tokenizer_folders import FOLDERS, MAX_LENGTH, TEXTS, Pair
 
 TINY = Path(__file__).parents[1] / "data" / "tiny.gearshift"

@@ -147,7 +147,7 @@ def test_a_list_of_texts_of_all_lengths_gets_the_answers_of_its_texts_alone(engi
 def test_without_batches_a_text_in_a_list_gets_exactly_the_answer_that_it_gets_alone(
     bundle: Bundle, precision: str
 ) -> None:
-    texts = [
+    texts: list[Text] = [
         TEXT,
         "off",
         "off " * 9,

@@ -152,8 +152,8 @@ def test_a_text_as_long_as_the_tokenizer_allows_is_trained(copied: Path, tmp_pat
 def answer_of(tokenizer: Tokenizer, context: str, text: str, max_length: int) -> list[int]:
     row = Row("where", context, (Span(context.index(text), text),))
     encoded = encode([row], (), tokenizer, max_length=max_length, task="question-answering")
-    values = encoded.labels[0].tolist()
-    return values if values[0] == IGNORED else encoded.ids[0][values[0] : values[1] + 1].tolist()
+    first, last = encoded.labels[0].tolist()
+    return [first, last] if first == IGNORED else [*encoded.ids[0][first : last + 1].tolist()]
 
 
 @pytest.mark.parametrize(
