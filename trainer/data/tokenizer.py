@@ -8,6 +8,7 @@ not; neither pads, since rows are padded by the batch.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -104,9 +105,11 @@ def check_ids(tokenizer: Any, vocabulary: int, path: Path) -> None:
 def save_tokenizer(checkpoint: Tokenized, target: Path) -> None:
     """Write the files of a tokenizer in the form that transformers reads, even where there is no config.json."""
     source = checkpoint.source
-    if read_if_whole(source / CONFIG, lambda config: config["tokenizer_class"]) is None:
-        transformers.AutoTokenizer.from_pretrained(source, local_files_only=True, use_fast=True).save_pretrained(target)
-    else:
+    with tempfile.TemporaryDirectory() as scratch:
+        if read_if_whole(source / CONFIG, lambda config: config["tokenizer_class"]) is None:
+            named = transformers.AutoTokenizer.from_pretrained(source, local_files_only=True, use_fast=True)
+            source = Path(scratch)
+            named.save_pretrained(source)
         for name in FILES:
             if (source / name).is_file():
                 # `shutil.copyfile` would name the source in the error if the target's disk is full.

@@ -68,6 +68,12 @@ def test_of_many_added_tokens_some_are_named(copied: Path) -> None:
         load_checkpoint(copied, LABELS)
 
 
+def test_a_pad_token_that_the_vocabulary_lacks_is_refused_by_its_name(copied: Path) -> None:
+    set_config(copied, pad_token="<blank>")
+    with pytest.raises(ModelError, match=r"found '<blank>' \(\d+\) beyond"):
+        load_checkpoint(copied, LABELS)
+
+
 def test_training_on_a_model_with_added_tokens_is_refused_before_it_begins(copied: Path, tmp_path: Path) -> None:
     add_tokens(copied, ["<URL>"], resize=False)
     with pytest.raises(ModelError, match="found '<URL>'"):
