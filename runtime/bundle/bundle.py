@@ -40,6 +40,7 @@ from gearshift.runtime.bundle.manifest import (
     FileEntry,
     Manifest,
     PoolEntry,
+    stored_manifest,
 )
 from gearshift.runtime.files.atomic import replace_file, sha256_of
 from gearshift.runtime.space.subnet import Subnet
@@ -149,7 +150,7 @@ def _open_unpacked(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
 
 
 def _open_verified(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
-    content = (directory / MANIFEST).read_bytes()
+    content = stored_manifest(directory)
     manifest = Manifest.from_content(content, directory / MANIFEST)
     for name, entry in manifest.files.items():
         check_file(directory, name, entry, sha256)
