@@ -8,7 +8,21 @@ import pytest
 
 from gearshift.json_reader import MOST_DIGITS, MOST_NESTED, parse_json, read_limited
 
-ORDINARY: list[object] = [None, True, 0, -7, 1.5, 1e300, "text", [], {}, {"a": [1, {"b": "[[{"}]}, "\\", '"[', 'a\\"[' * 99]
+ORDINARY: list[object] = [
+    None,
+    True,
+    0,
+    -7,
+    1.5,
+    1e300,
+    "text",
+    [],
+    {},
+    {"a": [1, {"b": "[[{"}]},
+    "\\",
+    '"[',
+    'a\\"[' * 99,
+]
 
 
 @pytest.mark.parametrize("value", ORDINARY, ids=repr)

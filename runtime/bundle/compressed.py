@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.errors import BundleError, IntegrityError, SchemaError, StorageError
-from gearshift.runtime.bundle.integrity import check_file, check_name
+from gearshift.runtime.bundle.integrity import check_file, check_name, check_place
 from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, stored_manifest
 from gearshift.runtime.files.atomic import replacing_directory, sha256_of
 from gearshift.runtime.files.cache import Entries, cache_directory
@@ -109,6 +109,7 @@ def open_compressed(directory: Path, sha256: Callable[[Path], str] = sha256_of) 
         raise BundleError(
             f"{directory}: expected a compressed bundle, found no {COMPRESSED} in it; it needs no unpacking"
         )
+    check_place(directory / COMPRESSED)
     files = _listing(directory / COMPRESSED)
     for name, entry in files.items():
         check_file(directory, name, entry, sha256)
