@@ -25,7 +25,8 @@ from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
-from gearshift.trainer.model.checkpoint import WEIGHTS, Run, save_tokenizer, threshold_fields
+from gearshift.trainer.data.tokenizer import save_tokenizer
+from gearshift.trainer.model.checkpoint import WEIGHTS, Run, threshold_fields
 from gearshift.trainer.model.huggingface import checkpoint_state, quiet, write_pooling
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
 

@@ -33,7 +33,8 @@ from gearshift.runtime.inference.session import ERRORS_ONLY
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch, encode
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run, save_tokenizer, threshold_fields
+from gearshift.trainer.data.tokenizer import save_tokenizer
+from gearshift.trainer.model.checkpoint import Run, threshold_fields
 from gearshift.trainer.model.elastic import Head
 from gearshift.trainer.model.huggingface import quiet, write_pooling
 from gearshift.trainer.model.names import ARCHITECTURES

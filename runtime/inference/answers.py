@@ -36,7 +36,7 @@ class RunFacts:
     tokens: int
     """Number of tokens of this text, without padding."""
     truncated: bool
-    """Whether the end of this text was cut off."""
+    """Whether the end of this text was cut off, or the beginning if the tokenizer cuts that."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from gearshift.trainer.data.augment import augment, near_words
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet, data_hash
+from gearshift.trainer.data.tokenizer import check_length
 from gearshift.trainer.data.unanswerable import has_unanswerable
 from gearshift.trainer.dynabert.masked_words import masked_words
 from gearshift.trainer.dynabert.settings import Settings
@@ -203,6 +204,7 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
             f"settings: max_length {settings.max_length} is more than the model's "
             f"{checkpoint.model.shape.positions} positions"
         )
+    check_length(checkpoint.tokenizer, settings.max_length)
     if settings.pruning is not None and settings.prune_stage == TEACHER.name and not OBJECTIVES[checkpoint.task].taught:
         raise InputError(f"settings: {checkpoint.task} has no teacher stage to prune in; expected width or depth")
     if settings.final_epochs and not OBJECTIVES[checkpoint.task].taught:

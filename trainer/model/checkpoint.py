@@ -11,13 +11,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic
 
 import safetensors.torch
 import transformers
 from tokenizers import Tokenizer
 
-from gearshift.errors import ModelError, first_line
+from gearshift.errors import ModelError
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory, sha256_of
 from gearshift.runtime.space.space import Space, cut_space
@@ -26,6 +26,7 @@ from gearshift.runtime.tables.tables import Tables
 from gearshift.runtime.tables.tables_file import TABLES, load_tables
 from gearshift.schema import Schema, read_json
 from gearshift.trainer.data.place import find_place
+from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
 from gearshift.trainer.model.elastic import ElasticClassifier, TaskModel
 from gearshift.trainer.model.huggingface import checkpoint_state, load_model, quiet, read_config, write_pooling
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
@@ -47,8 +48,6 @@ SCHEMA = Schema(version=1, advice="train again", error=ModelError)
 
 PROBLEM_TYPES = {"regression": "regression", "multi-label-classification": "multi_label_classification"}
 """Task -> `problem_type` in the config of a sequence classifier."""
-TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
-"""Files of a tokenizer besides tokenizer.json, copied if present."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "clas
     ordered = known if has_head and wanted.labelled else tuple(labels)
     model = load_model(path, config, task, outputs)
     with quiet():
-        tokenizer = load_tokenizer(path)
+        tokenizer = load_tokenizer(path, model.shape.vocabulary)
     return Checkpoint(model, tokenizer, ordered, path, has_head)
 
 
@@ -231,25 +230,6 @@ def _config_of(checkpoint: Checkpoint) -> Any:
     return config
 
 
-class Tokenized(Protocol):
-    """Object with a tokenizer, and the directory `source` of its files."""
-
-    @property
-    def tokenizer(self) -> Tokenizer: ...
-
-    @property
-    def source(self) -> Path: ...
-
-
-def save_tokenizer(checkpoint: Tokenized, target: Path) -> None:
-    """Write the files of a tokenizer in the form that transformers reads."""
-    for name in TOKENIZER_FILES:
-        if (checkpoint.source / name).is_file():
-            # `shutil.copyfile` would name the source in the error if the target's disk is full.
-            (target / name).write_bytes((checkpoint.source / name).read_bytes())
-    (target / "tokenizer.json").write_text(checkpoint.tokenizer.to_str(), encoding="utf-8")
-
-
 def load_supernet(path: Path) -> Run:
     """Read the supernet in a run directory; raises ModelError if there is none."""
     description = path / SUPERNET
@@ -288,17 +268,3 @@ def _subnets(facts: Mapping[str, Any]) -> dict[str, Subnet]:
     return {
         name: Subnet(tuple((heads, neurons) for heads, neurons in layers)) for name, layers in facts["subnets"].items()
     }
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """Load the tokenizer of a checkpoint, without padding and truncation; raises ModelError."""
-    try:
-        loaded = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, use_fast=True)
-    except Exception as error:  # a damaged file raises any error of its parser
-        raise ModelError(f"{path}: no tokenizer that transformers can read ({first_line(error)})") from error
-    if not loaded.is_fast:
-        raise ModelError(f"{path}: no tokenizer.json, and none can be made from its tokenizer; add one")
-    tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer

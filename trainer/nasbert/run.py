@@ -23,6 +23,7 @@ from gearshift.runtime.space.blocks import Block, BlockSubnet
 from gearshift.runtime.space.space import BlockSpace, block_space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema, read_json
+from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
 from gearshift.trainer.model.checkpoint import (
     POOL,
     SUPERNET,
@@ -30,9 +31,7 @@ from gearshift.trainer.model.checkpoint import (
     Checkpoint,
     Run,
     load_supernet,
-    load_tokenizer,
     read_thresholds,
-    save_tokenizer,
     threshold_fields,
 )
 from gearshift.trainer.model.elastic import Dropout, Head
@@ -129,7 +128,7 @@ def load_mixed_run(path: Path) -> MixedRun:
         raise ModelError(
             f"{path / WEIGHTS}: not the weights of its {MIXED} ({first_line(error)}); train again"
         ) from error
-    checkpoint = MixedCheckpoint(model, load_tokenizer(path), given["labels"], path)
+    checkpoint = MixedCheckpoint(model, load_tokenizer(path, model.shape.vocabulary), given["labels"], path)
     return MixedRun(path, checkpoint, given["subnets"], accuracies, given["facts"], thresholds)
 
 

@@ -66,8 +66,10 @@ def verify(options: argparse.Namespace) -> int:
     """Check every file, and the numbers of every subnet at every precision on this CPU."""
     from gearshift.runtime.inference.self_test import check_dan, check_self_test
     from gearshift.runtime.inference.session import ElasticSession
+    from gearshift.runtime.inference.text import TextEncoder
 
     bundle = open_bundle(options.bundle)
+    TextEncoder(bundle)
     for precision in bundle.precisions:
         with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
             check_self_test(session, bundle)
