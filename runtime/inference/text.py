@@ -63,6 +63,7 @@ class TextEncoder:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(bundle.manifest.max_length)
         self._names = bundle.manifest.inputs
+        self._prompt = bundle.manifest.prompt
         self._pad_id = bundle.manifest.pad_id
         task = TASKS.get(bundle.manifest.task)
         self._keeps_places = task is not None and task.per_token
@@ -76,7 +77,8 @@ class TextEncoder:
         encodings, truncated, kept = [], [], []
         for index, text in enumerate(texts):
             where = f"text {index}: " if len(texts) > 1 else ""
-            parts = [self._shortened(part) for part in _parts(text, where)]
+            first, *second = _parts(text, where)
+            parts = [self._shortened(part) for part in (self._prompt + first, *second)]
             encoding = self._encode_one([part for part, _ in parts], where)
             encodings.append(encoding)
             kept.append(tuple(part for part, _ in parts))

@@ -164,9 +164,10 @@ def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "clas
         tokenizer = load_tokenizer(folder)
     if task != "embedding":
         return Checkpoint(load_model(folder, config, task, outputs), tokenizer, ordered, folder, has_head)
-    head = read_sentence_head(path, folder, config.hidden_size, tokenizer)
-    model = load_model(folder, config, task, outputs, head.modules, head.skipped)
-    return Checkpoint(model, head.tokenizer, ordered, folder, has_head, head.settings)
+    head = read_sentence_head(path, folder, config.hidden_size)
+    tokenizer = head.tokenizer(tokenizer)
+    model = load_model(folder, config, task, outputs, head.modules, head.skipped(tokenizer))
+    return Checkpoint(model, tokenizer, ordered, folder, has_head, head.settings)
 
 
 def save_run(

@@ -25,13 +25,22 @@ class SentenceHead:
 
     modules: SentenceModules
     settings: SentenceSettings
-    tokenizer: Tokenizer
-    """Tokenizer, which lower-cases if the settings say so."""
-    skipped: int
-    """Number of tokens at the start of each text that the pooling leaves out."""
+
+    def tokenizer(self, tokenizer: Tokenizer) -> Tokenizer:
+        """Return the encoder's tokenizer, which lower-cases if the settings say so."""
+        return lower_cased(tokenizer) if self.settings.lower_case else tokenizer
+
+    @property
+    def skips_prompt(self) -> bool:
+        """Whether the pooling leaves out the tokens of a prompt that is before every text."""
+        return bool(self.settings.prompt) and not self.settings.include_prompt
+
+    def skipped(self, tokenizer: Tokenizer) -> int:
+        """Return the number of tokens at the start of each text that the pooling leaves out."""
+        return prompt_tokens(tokenizer, self.settings.prompt) if self.skips_prompt else 0
 
 
-def read_sentence_head(path: Path, encoder: Path, hidden: int, tokenizer: Tokenizer) -> SentenceHead:
+def read_sentence_head(path: Path, encoder: Path, hidden: int) -> SentenceHead:
     """Read the head in a model's directory.
 
     `encoder`: directory of the encoder's files, `hidden`: its width. Raises ModelError for anything that cannot be
@@ -42,19 +51,11 @@ def read_sentence_head(path: Path, encoder: Path, hidden: int, tokenizer: Tokeni
     settings = dataclasses.replace(settings, include_prompt=modules.include_prompt)
     if settings.truncated is not None:
         modules = dataclasses.replace(modules, steps=(*modules.steps, Truncate(settings.truncated)))
-    if settings.lower_case:
-        tokenizer = lower_cased(tokenizer)
-    skipped = skipped_tokens(tokenizer, settings)
-    if skipped and "first" in modules.pooling.split("+"):
+    head = SentenceHead(modules, settings)
+    if head.skips_prompt and "first" in modules.pooling.split("+"):
         # The first token of the text or the first behind the prompt: releases differ.
         raise ModelError(
             f"{path}: {CLS} pooling that leaves the prompt out is not supported; set include_prompt to true, or "
             "default_prompt_name to null"
         )
-    return SentenceHead(modules, settings, tokenizer, skipped)
-
-
-def skipped_tokens(tokenizer: Tokenizer, settings: SentenceSettings) -> int:
-    """Return the number of tokens at the start of each text that the pooling leaves out."""
-    left_out = bool(settings.prompt) and not settings.include_prompt
-    return prompt_tokens(tokenizer, settings.prompt) if left_out else 0
+    return head

@@ -1,8 +1,8 @@
 """Modules of a sentence-transformers model: `modules.json` and the folders that it names.
 
-`modules.json` decides, whatever the folders are called: a Transformer, a Pooling, then any of Dense, LayerNorm, Normalize
-and Dropout. A model with any other module is refused by its name. Files of releases from 1 to 6 are read; where these
-differ, the newest decides.
+`modules.json` decides, whatever the folders are called: a Transformer, a Pooling, then any of Dense, LayerNorm,
+Normalize and Dropout. A model with any other module is refused by its name. Files of releases from 1 to 6 are read;
+where these differ, the newest decides.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ def read_modules(path: Path, hidden: int) -> SentenceModules:
             continue
         expected = getattr(step, "inputs", width)
         if expected != width:
-            raise ModelError(f"{entry.folder}: {entry.kind} expects {expected} numbers, the module before it gives {width}")
+            raise ModelError(
+                f"{entry.folder}: {entry.kind} takes {expected} numbers, the module before it gives {width}; {_ADVICE}"
+            )
         prefix = f"steps.{len(steps)}."
         weights |= {prefix + name: tensor for name, tensor in _read_weights(entry, step).items()}
         steps.append(step)
@@ -109,18 +111,24 @@ def _entries(path: Path) -> list[_Entry]:
     """Read MODULES; empty without it."""
     if not (path / MODULES).is_file():
         return []
-    entries = read_json(path / MODULES, lambda raw: [_entry(path, each) for each in raw], error=ModelError, advice=_ADVICE)
+    raw = read_json(path / MODULES, _listed_modules, error=ModelError, advice=_ADVICE)
+    entries = [_entry(path, *each) for each in raw]
     if not entries:
         raise ModelError(f"{path / MODULES}: expected a list of modules, found none; {_ADVICE}")
     return entries
 
 
-def _entry(path: Path, raw: dict[str, Any]) -> _Entry:
-    kind, folder = str(raw["type"]), PurePosixPath(raw["path"])
-    if folder.is_absolute() or ".." in folder.parts:
-        raise ModelError(f"module {raw['name']}: expected a folder in the model's directory, found {raw['path']}")
+def _listed_modules(raw: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Parse MODULES: class, folder and name of each."""
+    return [(str(each["type"]), str(each["path"]), str(each["name"])) for each in raw]
+
+
+def _entry(path: Path, kind: str, folder: str, name: str) -> _Entry:
+    inside = PurePosixPath(folder)
+    if inside.is_absolute() or ".." in inside.parts:
+        raise ModelError(f"{path / MODULES}: expected a folder in the model's directory, found {folder}; {_ADVICE}")
     own = kind.startswith(_PACKAGE)
-    return _Entry(kind.rpartition(".")[2] if own else kind, path / folder, str(raw["name"]))
+    return _Entry(kind.rpartition(".")[2] if own else kind, path / inside, name)
 
 
 def _check_order(path: Path, entries: list[_Entry]) -> None:
@@ -157,7 +165,7 @@ def _read_pooling(file: Path, hidden: int) -> tuple[str, bool]:
 
 
 def _pooling(raw: dict[str, Any]) -> tuple[list[str], bool, int | None]:
-    """Parse the config of a pooling: its modes, whether it takes the tokens of a prompt, and the width of the states."""
+    """Parse the config of a pooling: its modes, whether it takes the tokens of a prompt, and the states' width."""
     given = raw.get("pooling_mode")
     if given is None:
         chosen = [name for name, flag in raw.items() if name.startswith("pooling_mode_") and flag]

@@ -15,6 +15,7 @@ from typing import Any
 from tokenizers import Tokenizer, normalizers
 
 from gearshift.errors import ModelError
+from gearshift.runtime.bundle.manifest import SIMILARITIES
 from gearshift.schema import read_json
 
 SETTINGS = "config_sentence_transformers.json"
@@ -24,7 +25,6 @@ OLDER_ENCODER_SETTINGS = tuple(
 )
 """Names of ENCODER_SETTINGS in old releases."""
 
-SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 UNLIMITED = 1_000_000
 """Length from which a tokenizer's limit means that there is none."""
 

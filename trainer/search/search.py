@@ -247,6 +247,7 @@ def _encode(run: Run, data: DataSet, split: str) -> EncodedRows:
         checkpoint.tokenizer,
         max_length=int(run.facts["max_length"]),
         task=checkpoint.task,
+        prompt=checkpoint.sentence.prompt,
     )
     return with_reference(checkpoint.model, encoded)
 
