@@ -113,6 +113,11 @@ class Vectors:
         _require(self.similarity in SIMILARITIES, f"similarity of vectors (out of {SIMILARITIES})", self.similarity)
         _require(isinstance(self.prompt, str), "prompt", self.prompt)
 
+    def __str__(self) -> str:
+        length = "of length 1, " if self.normalized else ""
+        prompt = f"; {self.prompt!r} is put before every text" if self.prompt else ""
+        return f"vectors of {self.width} numbers, {length}compared by {self.similarity}{prompt}"
+
 
 @dataclass(frozen=True)
 class Manifest:

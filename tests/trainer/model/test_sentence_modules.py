@@ -136,7 +136,7 @@ def test_a_given_pooling_stands_for_all_modules(checkpoint_path: Path, tmp_path:
     assert Supernet.convert(model, pooling="first+max").model.head == Head(
         "embedding", pooling="first+max", steps=(Normalize(),)
     )
-    with pytest.raises(InputError, match="pooling: expected one or several of first, max, .*, got 'median'"):
+    with pytest.raises(InputError, match=r"pooling: expected one or several of first, max, .*, got 'median'"):
         Supernet.convert(model, pooling="mean+median")
 
 
@@ -175,11 +175,17 @@ def test_any_other_module_is_refused_by_its_name(kind: str, place: int, checkpoi
         ((pooling("cls", "max"), layer_norm(32)), "2_LayerNorm: LayerNorm takes 32 numbers, .* gives 64; "),
         ((MEAN, dense(HIDDEN, 8), dense(HIDDEN, 8)), "3_Dense: Dense takes 32 numbers, the module before it gives 8"),
         ((MEAN, DROPOUT, dense(16, 8)), "3_Dense: Dense takes 16 numbers"),
-        ((MEAN, dense(HIDDEN, 8, "activation.PReLU")), r"activation function torch\.nn\.\S*PReLU is not supported; expe"),
+        (
+            (MEAN, dense(HIDDEN, 8, "activation.PReLU")),
+            r"activation function torch\.nn\.\S*PReLU is not supported; expe",
+        ),
         ((MEAN, dense(HIDDEN, 8, activation_function="mine.Tanh")), r"activation function mine\.Tanh is not supported"),
         ((MEAN, dense(HIDDEN, 8, module_input_name="token_embeddings")), "a module of token_embeddings is not suppor"),
         ((MEAN, Module("Normalize", {"module_output_name": "other"})), "a module of other is not supported; expected"),
-        ((pooling("median"),), "1_Pooling.config.json: pooling median is not supported; expected one or several of cls"),
+        (
+            (pooling("median"),),
+            "1_Pooling.config.json: pooling median is not supported; expected one or several of cls",
+        ),
     ],
 )
 def test_modules_that_do_not_follow_each_other_are_refused(
@@ -237,7 +243,10 @@ SETTINGS, ENCODER = "config_sentence_transformers.json", "sentence_bert_config.j
         (write(DENSE, b"{}"), "no field 'in_features'"),
         (lambda path: (path / MODEL).unlink(), r"Dense has none of model\.safetensors, pytorch_model\.bin"),
         (write(MODEL, b"no weights"), "no weights that torch can read"),
-        (write(MODEL, weights(linear__weight=torch.ones(8, 32))), "expected linear.bias 8, linear.weight 8x32, found li"),
+        (
+            write(MODEL, weights(linear__weight=torch.ones(8, 32))),
+            "expected linear.bias 8, linear.weight 8x32, found li",
+        ),
         (write(MODEL, weights(linear__weight=torch.ones(8, 16), linear__bias=torch.ones(8))), "found .* 8x16; downloa"),
         (
             write(MODEL, weights(linear__weight=torch.ones(8, 32), linear__bias=torch.full((8,), torch.nan))),
@@ -247,8 +256,14 @@ SETTINGS, ENCODER = "config_sentence_transformers.json", "sentence_bert_config.j
         (change(SETTINGS, default_prompt_name="query"), r"default_prompt_name 'query' is none of its prompts \(none\)"),
         (change(SETTINGS, similarity_fn_name="maxsim"), "similarity_fn_name 'maxsim'"),
         (change(SETTINGS, truncate_dim=0), "truncate_dim 0"),
-        (change(ENCODER, transformer_task="fill-mask"), "expected an encoder for feature-extraction, .*, found fill-ma"),
-        (change(ENCODER, module_output_name="sentence_embedding"), "found .*sentence_embedding, which is not supported"),
+        (
+            change(ENCODER, transformer_task="fill-mask"),
+            "expected an encoder for feature-extraction, .*, found fill-ma",
+        ),
+        (
+            change(ENCODER, module_output_name="sentence_embedding"),
+            "found .*sentence_embedding, which is not supported",
+        ),
         (change(ENCODER, max_seq_length="long"), "max_seq_length 'long'"),
     ],
 )
@@ -265,7 +280,7 @@ def test_files_that_cannot_be_followed_are_refused_in_a_line(
 def test_a_damaged_pytorch_model_bin_is_refused(checkpoint_path: Path, tmp_path: Path) -> None:
     path = write_sentence_model(tmp_path, LAYOUTS["dense in pytorch_model.bin"], checkpoint_path)
     (path / "2_Dense" / "pytorch_model.bin").write_bytes(b"no weights")
-    with pytest.raises(ModelError, match="pytorch_model.bin: no weights that torch can read"):
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin: no weights that torch can read"):
         load_checkpoint(path, task="embedding")
 
 
