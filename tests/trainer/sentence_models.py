@@ -109,8 +109,8 @@ class Layout:
         modes = self.modules[0].config["pooling_mode"]
         width = HIDDEN * (1 if isinstance(modes, str) else len(modes))
         for module in self.modules:
-            width = module.config.get("out_features", width)
-        return min(width, self.settings.get("truncate_dim", width))
+            width = int(module.config.get("out_features", width))
+        return min(width, int(self.settings.get("truncate_dim", width)))
 
 
 def _prompted(name: str | None, **more: Any) -> dict[str, Any]:

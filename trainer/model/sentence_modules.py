@@ -7,7 +7,7 @@ where these differ, the newest decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from pickle import UnpicklingError
@@ -230,7 +230,12 @@ def _require_vector(file: Path, names: list[object]) -> None:
             raise ModelError(f"{file}: a module of {name} is not supported; expected one of {_VECTOR}")
 
 
-_STEPS = {"Dense": _read_dense, "LayerNorm": _read_layer_norm, "Normalize": _read_normalize, "Dropout": _read_dropout}
+_STEPS: Mapping[str, Callable[[Path], Step | None]] = {
+    "Dense": _read_dense,
+    "LayerNorm": _read_layer_norm,
+    "Normalize": _read_normalize,
+    "Dropout": _read_dropout,
+}
 """Class of a module -> function that reads its config as a step; None for no step."""
 
 
