@@ -14,7 +14,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, normalizers
 
-from gearshift.errors import ModelError
+from gearshift.errors import ModelError, first_line
 from gearshift.runtime.bundle.manifest import SIMILARITIES
 from gearshift.schema import read_json
 
@@ -162,5 +162,8 @@ def _tokenizer_limit(encoder: Path) -> int | None:
     file = encoder / "tokenizer_config.json"
     if not file.is_file():
         return None
-    limit = read_json(file, lambda raw: raw.get("model_max_length"), error=ModelError, advice=_ADVICE)
+    try:  # not by `read_json`: transformers writes a number of 31 digits where there is no limit
+        limit = json.loads(file.read_bytes()).get("model_max_length")
+    except (OSError, ValueError, RecursionError, AttributeError) as error:
+        raise ModelError(f"{file}: expected a JSON object ({first_line(error)}); {_ADVICE}") from error
     return int(limit) if isinstance(limit, int | float) and 0 < limit < UNLIMITED else None
