@@ -96,10 +96,11 @@ class QuestionAnswering(RunFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding(RunFacts):
-    """A vector for one text; the dot product of two is their cosine similarity."""
+    """A vector for one text, compared with others by `Manifest.vectors.similarity`."""
 
     vector: NDArray[np.float32]
-    """Vector (hidden,) of length 1."""
+    """Vector (width,). It has length 1 if the model ends in a normalization, as most do: the dot product of two is then
+    their cosine similarity."""
 
 
 Answer = Classification | MultiLabelClassification | Regression | TokenClassification | QuestionAnswering | Embedding

@@ -73,6 +73,7 @@ class TextEncoder:
         self._tokenizer.enable_truncation(bundle.manifest.max_length, direction=side)
         self._cuts_beginning = side == "left"
         self._names, self._batch = bundle.manifest.inputs, batch
+        self._prompt = bundle.manifest.prompt
         self._pad_id = bundle.manifest.pad_id
         task = TASKS.get(bundle.manifest.task)
         self._keeps_places = task is not None and task.per_token
@@ -86,7 +87,8 @@ class TextEncoder:
         encodings, truncated, kept = [], [], []
         for index, text in enumerate(texts):
             where = f"text {index}: " if len(texts) > 1 else ""
-            parts = [self._shortened(part) for part in _parts(text, where)]
+            first, *second = _parts(text, where)
+            parts = [self._shortened(part) for part in (self._prompt + first, *second)]
             encoding = self._encode_one([part for part, _ in parts], where)
             encodings.append(encoding)
             kept.append(tuple(part for part, _ in parts))

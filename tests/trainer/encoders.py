@@ -11,7 +11,6 @@ import torch
 import transformers
 
 from gearshift.trainer.data.batches import Batch
-from gearshift.trainer.model.huggingface import write_pooling
 from gearshift.trainer.model.names import ARCHITECTURES
 from tests.trainer.tiny import random_batch
 
@@ -48,6 +47,7 @@ class HeadCase:
     task: str
     outputs: int
     pooling: str = "first"
+    """Pooling that is written beside an embedding model; empty for none."""
 
 
 HEADS = {
@@ -69,9 +69,16 @@ def write_model(target: Path, encoder: str, head: HeadCase) -> Any:
     model = getattr(transformers, ARCHITECTURES[model_type].class_name(head.task))(config)
     _scatter(model)
     model.save_pretrained(target)
-    if head.task == "embedding":
+    if head.task == "embedding" and head.pooling:
         write_pooling(target, head.pooling, config.hidden_size)
     return model.eval()
+
+
+def write_pooling(target: Path, pooling: str, width: int) -> None:
+    """Write how an embedding model pools, `mean` or `first`, without any modules."""
+    modes = {"pooling_mode_cls_token": pooling == "first", "pooling_mode_mean_tokens": pooling == "mean"}
+    (target / "1_Pooling").mkdir()
+    (target / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": width, **modes}))
 
 
 def add_tokenizer(target: Path, source: Path) -> None:

@@ -53,7 +53,7 @@ class Batch:
     """Targets of the rows, as in `targets`: (batch,) for classification, and float32 for regression; (batch, labels)
     float32 for multi-label classification; (batch, tokens) for token classification, with IGNORED at tokens without a
     target; (batch, 2) for question answering; for an embedding (batch, 0), or float32 reference vectors (batch,
-    hidden)."""
+    width)."""
     indices: torch.Tensor
     """Place of each row among the encoded rows, (batch,), to bring results back into their order."""
     mean_over: Counts | None = None
@@ -189,10 +189,11 @@ def encode(
     pad_id: int | None = None,
     drop_cut: bool = False,
     held_out: bool = False,
+    prompt: str = "",
 ) -> EncodedRows:
     """Tokenize the rows of a task, cut to `max_length` tokens with the special ones included.
 
-    A label becomes its place in `labels`; of a pair the longer text is cut first.
+    A label becomes its place in `labels`; of a pair the longer text is cut first. `prompt` is put before every text.
     A text is cut on the side that the tokenizer names. The tokenizer is not changed: a copy is used. `pad_id` is the
     tokenizer's unless given.
     `drop_cut` leaves out the questions whose answer is cut off: there is nothing to learn from them.
@@ -212,7 +213,9 @@ def encode(
     truncated = 0
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         part = rows[start : start + _ROWS_AT_ONCE]
-        encodings = by_length.encode_batch([row.text if row.pair is None else (row.text, row.pair) for row in part])
+        texts = [prompt + row.text for row in part]
+        pairs = [text if row.pair is None else (text, row.pair) for text, row in zip(texts, part, strict=True)]
+        encodings = by_length.encode_batch(pairs)
         for number, (row, encoding) in enumerate(zip(part, encodings, strict=True), start=start):
             if not encoding.ids:
                 raise DataError(f"row {number}: the tokenizer finds no tokens in its text; remove the row")

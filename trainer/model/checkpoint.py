@@ -28,8 +28,12 @@ from gearshift.schema import Schema, read_json
 from gearshift.trainer.data.place import find_place
 from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
 from gearshift.trainer.model.elastic import ElasticClassifier, TaskModel
-from gearshift.trainer.model.huggingface import checkpoint_state, load_model, quiet, read_config, write_pooling
+from gearshift.trainer.model.huggingface import checkpoint_state, load_model, quiet, read_config
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
+from gearshift.trainer.model.sentence_files import write_sentence_model
+from gearshift.trainer.model.sentence_head import read_sentence_head
+from gearshift.trainer.model.sentence_modules import encoder_folder
+from gearshift.trainer.model.sentence_settings import SentenceSettings
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -62,6 +66,8 @@ class Checkpoint(Generic[M]):
     """Directory of the tokenizer's files."""
     has_classifier: bool = True
     """Whether the checkpoint has a head for this task and these labels; if not, its weights are random."""
+    sentence: SentenceSettings = field(default_factory=SentenceSettings)
+    """Settings of an embedding model, such as its prompt."""
 
     @property
     def task(self) -> str:
@@ -141,9 +147,10 @@ def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "clas
     """Load the encoder of a Hugging Face checkpoint, with a head for a task; raises ModelError.
 
     `labels`: labels of the task, if it has any. If the checkpoint has a head for the same task and set of labels, the
-    head and the order of its labels are kept.
+    head and the order of its labels are kept. For `embedding` the modules of sentence-transformers are the head.
     """
-    config = read_config(path)
+    folder = encoder_folder(path)
+    config = read_config(folder)
     known = tuple(str(name) for _, name in sorted(config.id2label.items()))
     wanted = TASKS[task]
     outputs = wanted.outputs or len(labels) or config.hidden_size
@@ -154,10 +161,14 @@ def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "clas
     same_problem = of_several == (task == "multi-label-classification")
     has_head = task == "embedding" or (of_task and same and same_problem)
     ordered = known if has_head and wanted.labelled else tuple(labels)
-    model = load_model(path, config, task, outputs)
     with quiet():
-        tokenizer = load_tokenizer(path, model.shape.vocabulary)
-    return Checkpoint(model, tokenizer, ordered, path, has_head)
+        tokenizer = load_tokenizer(folder, config.vocab_size)
+    if task != "embedding":
+        return Checkpoint(load_model(folder, config, task, outputs), tokenizer, ordered, folder, has_head)
+    head = read_sentence_head(path, folder, config.hidden_size)
+    tokenizer = head.tokenizer(tokenizer)
+    model = load_model(folder, config, task, outputs, head.modules, head.skipped(tokenizer))
+    return Checkpoint(model, tokenizer, ordered, folder, has_head, head.settings)
 
 
 def save_run(
@@ -199,7 +210,7 @@ def save_run(
         # Written as bytes, so that a full disk raises OSError as it does everywhere else.
         (fresh / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
         if checkpoint.task == "embedding":
-            write_pooling(fresh, checkpoint.model.head.pooling, shape.hidden)
+            write_sentence_model(fresh, checkpoint.model, shape.hidden, checkpoint.sentence)
         save_tokenizer(checkpoint, fresh)
         for name, text in (files or {}).items():
             (fresh / name).write_text(text, encoding="utf-8")

@@ -85,7 +85,7 @@ def save_mixed_run(
         "schema_version": SCHEMA.version,
         "space": model.space.to_dict(),
         "subnets": {name: subnet.to_plain() for name, subnet in subnets.items()},
-        "head": asdict(model.head),
+        "head": {name: getattr(model.head, name) for name in ("task", "activation", "pooling")},
         "dropout": asdict(model.dropout),
         "norm_eps": model.norm_eps,
         "labels": list(checkpoint.labels),

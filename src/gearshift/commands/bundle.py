@@ -54,6 +54,7 @@ def inspect(options: argparse.Namespace) -> int:
     lines = [
         f"{bundle.origin}: {manifest.task}, {counted}{megabytes(bundle)}, {bundle.hash[:12]}",
         *([f"labels: {', '.join(manifest.labels)}"] if manifest.labels else []),
+        *([str(manifest.vectors)] if manifest.vectors is not None else []),
         f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
         f"{manifest.metric} on {manifest.accuracy_rows} held-out rows",
         *pool_table(bundle),
