@@ -26,6 +26,7 @@ from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, MANIFEST, PRECISIO
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.inference.self_test import check_self_test, check_words
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.tables.tables_file import TABLES, save_tables
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.checkpoint import Run
@@ -154,6 +155,7 @@ def seal(prepared: Prepared, measured: Measured) -> Bundle:
     (folder / CARD).write_text(model_card(manifest), encoding="utf-8")
     write_manifest(folder, manifest)
     written = open_bundle(folder)
+    TextEncoder(written)
     for precision in prepared.precisions:
         session = ElasticSession(written, precision, threads=1)
         check_self_test(session, written)

@@ -14,7 +14,7 @@ from gearshift.export.checks.samples import telling_sample
 from gearshift.export.graph.segments import Array
 from gearshift.export.graph.switched import token_inputs
 from gearshift.export.vocabulary import VocabularyReport, shrink_vocabulary
-from gearshift.runtime.bundle.manifest import MACS_TOKENS, PRECISIONS, Manifest, PoolEntry
+from gearshift.runtime.bundle.manifest import MACS_TOKENS, PRECISIONS, Manifest, PoolEntry, Vectors
 from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.space.space import Space
 from gearshift.runtime.tables.tables import Tables
@@ -26,6 +26,7 @@ from gearshift.trainer.learning.evaluate import null_thresholds, with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.elastic import TaskModel
+from gearshift.trainer.model.embedding_head import Normalize
 from gearshift.trainer.model.run_data import read_run_data
 
 MINIMUM_ONNXRUNTIME = "1.23"
@@ -132,8 +133,16 @@ def with_thresholds(run: Run[Any, Any], dev: Sequence[Row]) -> Run[Any, Any]:
 
 
 def _encoded(run: Run[Any, Any], rows: Sequence[Row]) -> EncodedRows:
-    checkpoint, length = run.checkpoint, int(run.facts["max_length"])
-    return encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task, held_out=True)
+    checkpoint, max_length = run.checkpoint, int(run.facts["max_length"])
+    return encode(
+        rows,
+        checkpoint.labels,
+        checkpoint.tokenizer,
+        max_length=max_length,
+        task=checkpoint.task,
+        held_out=True,
+        prompt=checkpoint.sentence.prompt,
+    )
 
 
 def _respelt(
@@ -197,4 +206,14 @@ def _draft(
         licence=licence,
         made_by=f"gearshift {gearshift.__version__}",
         files={},
+        vectors=_vectors(run, encoded),
     )
+
+
+def _vectors(run: Run[Any, Any], encoded: EncodedRows) -> Vectors | None:
+    """Return the form of the vectors of an embedding, whose rows have their reference; None for other tasks."""
+    if encoded.task != "embedding":
+        return None
+    head, sentence = run.checkpoint.model.head, run.checkpoint.sentence
+    normalized = bool(head.steps) and head.steps[-1] == Normalize()
+    return Vectors(int(encoded.labels[0].shape[-1]), normalized, sentence.similarity, sentence.prompt)

@@ -88,6 +88,7 @@ class Engine(EngineState):
         rules: Rules = DEFAULT_RULES,
         cascade: float | None = None,
         null_threshold: float | None = None,
+        batch: bool = True,
         **objective: Unpack[Wanted],
     ) -> Self:
         """Load an engine for the bundle in directory `path`, which is verified, self-tested and timed on this machine.
@@ -107,6 +108,8 @@ class Engine(EngineState):
         most accurate subnet over all texts; other texts are answered as without it.
         `null_threshold`: for question answering, give no answer where `null_score_diff` is above this, whichever subnet
         runs; by default each subnet has its own threshold in the bundle.
+        `batch`: run texts of similar length of a list in one call, which is faster. False runs them one by one, so that
+        int8 gives a text in a list exactly what it gives the text alone.
         `objective`: fields of `Objective` (`target`, `min_accuracy`, `max_cpu_share`, `on_miss`), which `steer` changes
         later.
 
@@ -115,6 +118,8 @@ class Engine(EngineState):
         """
         if not isinstance(sensors, bool | Sensors):
             raise InputError(f"sensors: expected True, False or Sensors, got {sensors!r}")
+        if not isinstance(batch, bool):
+            raise InputError(f"batch: expected True or False, got {batch!r}")
         if not isinstance(rules, Rules):
             raise InputError(f"rules: expected Rules, got {rules!r}")
         check_limit(queue_limit)
@@ -133,6 +138,7 @@ class Engine(EngineState):
                 providers=providers,
                 cache=PackedCache() if cache else None,
                 cascade=cascade,
+                batch=batch,
             )
             undo.callback(loaded.opened.session.close)
             engine = cls(

@@ -38,7 +38,7 @@ class RunFacts:
     tokens: int
     """Number of tokens of this text, without padding."""
     truncated: bool
-    """Whether the end of this text was cut off."""
+    """Whether the end of this text was cut off, or the beginning if the tokenizer cuts that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,10 +101,11 @@ class QuestionAnswering(RunFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding(RunFacts):
-    """A vector for one text; the dot product of two is their cosine similarity."""
+    """A vector for one text, compared with others by `Manifest.vectors.similarity`."""
 
     vector: NDArray[np.float32]
-    """Vector (hidden,) of length 1."""
+    """Vector (width,). It has length 1 if the model ends in a normalization, as most do: the dot product of two is then
+    their cosine similarity."""
 
 
 Answer = Classification | MultiLabelClassification | Regression | TokenClassification | QuestionAnswering | Embedding
@@ -157,15 +158,22 @@ def _token_classification(
             for token, word, start, end in first_tokens(encoding, parts[0])
         ]
         return {"words": tuple(found), "entities": tuple(entities(found, parts[0], scheme))}
-    tokens = word_tokens(encoding, split.joined_places)
-    if encoding.overflowing:  # what follows the last word with a token was not read
-        tokens = tokens[: max((number for number, token in enumerate(tokens) if token is not None), default=-1) + 1]
-    found = [
-        Word(split.text[start:end], start, end, *_best(rows, token, labels))
-        for (start, end), token in zip(split.places, tokens, strict=False)
+    pieces = _labelled(rows, word_tokens(encoding, split.joined_places), split, labels, cut=bool(encoding.overflowing))
+    read = [piece for piece in pieces if piece is not None]
+    words = read if split.counts is None else _given(pieces, split, scheme, labels)
+    return {"words": tuple(words), "entities": tuple(entities(read, split.text, scheme))}
+
+
+def _labelled(
+    rows: NDArray[np.float64], tokens: Sequence[int | None], split: SplitText, labels: Sequence[str], *, cut: bool
+) -> list[Word | None]:
+    """Return the words of a text; None for one that the model did not read, before the first or behind the last."""
+    found = [number for number, token in enumerate(tokens) if token is not None]
+    read = range(min(found, default=0), max(found, default=-1) + 1) if cut else range(len(tokens))
+    return [
+        Word(split.text[start:end], start, end, *_best(rows, tokens[number], labels)) if number in read else None
+        for number, (start, end) in enumerate(split.places)
     ]
-    made = tuple(entities(found, split.text, scheme))
-    return {"words": tuple(found if split.counts is None else _given(found, split, scheme, labels)), "entities": made}
 
 
 def _best(rows: NDArray[np.float64], token: int | None, labels: Sequence[str]) -> tuple[str, float]:
@@ -176,15 +184,15 @@ def _best(rows: NDArray[np.float64], token: int | None, labels: Sequence[str]) -
     return labels[best], float(rows[token, best])
 
 
-def _given(words: Sequence[Word], split: SplitText, scheme: Scheme, labels: Sequence[str]) -> Iterator[Word]:
+def _given(words: Sequence[Word | None], split: SplitText, scheme: Scheme, labels: Sequence[str]) -> Iterator[Word]:
     """Yield the words of the caller, each with the label of the pieces that it was cut into."""
     assert split.counts is not None
     place = 0
     for count in split.counts:
-        pieces = words[place : place + count]
+        pieces = [piece for piece in words[place : place + count] if piece is not None]
+        start, end = split.places[place][0], split.places[place + count - 1][1]
         place += count
         if pieces:
-            start, end = pieces[0].start, split.places[place - 1][1]
             label = scheme.join([piece.label for piece in pieces], labels)
             yield Word(split.text[start:end], start, end, label, pieces[0].score)
 

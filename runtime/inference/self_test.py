@@ -124,12 +124,13 @@ WORD_ARRAYS = ("words.texts", "words.ids", "words.places")
 first token, start and end in the text of each word (rows, words, 3), -1 after the last."""
 
 
-def check_words(bundle: Bundle) -> TextEncoder:
+def check_words(bundle: Bundle, *, batch: bool = True) -> TextEncoder:
     """Return a bundle's encoder, after it has cut the bundle's own texts into the words and tokens of its training.
 
-    Raises SelfTestError that shows the text. Bundles that do not record how words are cut are not tested.
+    `batch`: as in `TextEncoder`. Raises SelfTestError that shows the text. Bundles that do not record how words are cut
+    are not tested.
     """
-    encoder = TextEncoder(bundle)
+    encoder = TextEncoder(bundle, batch=batch)
     if bundle.manifest.tagging is None:
         return encoder
     texts, ids, places = _arrays(bundle.path, WORD_ARRAYS, "words")

@@ -103,6 +103,7 @@ class Answering:
             RequestRecord(
                 arrival_s=request.arrival_s,
                 tokens=request.encoded.tokens,
+                batched=request.encoded.batched,
                 deadline_ms=request.deadline_ms,
                 waited_ms=(now - request.tokenized_s) * 1e3,
                 queued=True,
@@ -180,6 +181,7 @@ class Answering:
         return decision, RequestRecord(
             arrival_s=request.arrival_s,
             tokens=encoded.tokens,
+            batched=encoded.batched,
             deadline_ms=deadline_ms,
             slack_ms=slack,
             waited_ms=(started - request.tokenized_s) * 1e3,

@@ -27,6 +27,7 @@ from gearshift.runtime import Engine, TokenClassification, Words
 from gearshift.runtime.bundle.bundle import open_bundle, write_manifest
 from gearshift.runtime.bundle.manifest import SELF_TEST, TOKENIZER
 from gearshift.runtime.bundle.tag_schemes import Scheme
+from gearshift.runtime.inference.answers import read_answer
 from gearshift.runtime.inference.self_test import WORD_ARRAYS, check_words
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.space.uniform import uniform_grid
@@ -251,6 +252,24 @@ def test_words_behind_the_end_of_what_the_model_reads_have_no_label(engine: Engi
     assert text.startswith(" ".join(word.text for word in answer.words))
     given = engine.run(Words(text.split()))
     assert (given.truncated, given.words) == (True, answer.words)
+
+
+def test_of_a_text_whose_beginning_is_cut_off_the_words_at_the_end_have_labels(one: Made, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.from_str(one.checkpoint.tokenizer.to_str())
+    tokenizer.enable_truncation(LENGTH, direction="left")
+    encoder = TextEncoder(open_bundle(altered(one, tmp_path / "left", tokenizer=tokenizer.to_str())))
+    text = " ".join(["in", "the"] * 30)
+    for given, size in ((text, 2), (Words(["in the"] * 30), 1)):
+        encoded = encoder.encode([given])
+        output = np.zeros((encoded.tokens[0], 5), np.float32)
+        read = read_answer(
+            "token-classification", output, encoded.encodings[0], encoded.parts[0], one.checkpoint.labels,
+            scheme=one.scheme, split=encoded.splits[0],
+        )  # fmt: skip
+        words = read.keywords["words"]  # type: ignore[attr-defined]
+        assert 0 < len(words) < 30 * size
+        assert words[-1].end == len(text)
+        assert words[0].start > 0
 
 
 @pytest.mark.parametrize("text", ["x" * 100_000, "\u4e2d" * 5_000, "?!" * 50_000, "in" + "x" * 100_000 + " the"])

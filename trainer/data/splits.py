@@ -1,6 +1,6 @@
 """A task's data: a folder or a file of the field's formats (see `formats`), or a data set of the hub (`hub`).
 
-1. A folder holds `train`, and may hold `dev` and `test` (`files.split_files` has the names); or is one of `save_to_disk`.
+1. A folder holds `train`, and may hold `dev` and `test` (`files.split_files` names them); or `save_to_disk` wrote it.
 2. A missing dev split is held out of train; a missing test split is the dev split again, and a note says so. A single
    file is split into train, dev and test.
 3. The labels are those of train. Rows of dev and test may have others (`unseen`), unless `strict_labels` refuses them.

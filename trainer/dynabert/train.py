@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from gearshift.trainer.data.augment import augment, near_words
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet, data_hash
+from gearshift.trainer.data.tokenizer import check_length
 from gearshift.trainer.data.unanswerable import has_unanswerable
 from gearshift.trainer.dynabert.masked_words import masked_words
 from gearshift.trainer.dynabert.settings import Settings
@@ -50,6 +52,7 @@ from gearshift.trainer.learning.sparsity import reached
 from gearshift.trainer.model.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_supernet, save_run
 from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.pretrained import find_model
+from gearshift.trainer.model.sentence_settings import prompt_tokens
 
 
 def train_supernet(
@@ -73,6 +76,7 @@ def train_supernet(
     accelerator = make_accelerator(settings.mixed_precision, whole=whole, log_to=log_to)
     torch.manual_seed(settings.seed)
     checkpoint = load_checkpoint(source, data.labels, task=data.task)
+    settings = _within(settings, checkpoint)
     _check(checkpoint, settings)
     checkpoint.model.embeddings.requires_grad_(not settings.freeze_embeddings)
     encoded = {split: encode_split(checkpoint, settings, rows, split) for split, rows in data.splits.items()}
@@ -149,6 +153,7 @@ def encode_split(checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row]
         task=checkpoint.task,
         drop_cut=split == "train",
         held_out=split != "train",
+        prompt=checkpoint.sentence.prompt,
     )
 
 
@@ -197,11 +202,24 @@ def _facts(settings: Settings, encoded: Mapping[str, EncodedRows], layers: int) 
     }
 
 
+def _within(settings: Settings, checkpoint: Checkpoint) -> Settings:
+    """Return the settings with the greatest length that an embedding model takes, if they have a greater one."""
+    limit = checkpoint.sentence.max_length
+    return settings if limit is None or limit >= settings.max_length else replace(settings, max_length=limit)
+
+
 def _check(checkpoint: Checkpoint, settings: Settings) -> None:
     if settings.max_length > checkpoint.model.shape.positions:
         raise InputError(
             f"settings: max_length {settings.max_length} is more than the model's "
             f"{checkpoint.model.shape.positions} positions"
+        )
+    check_length(checkpoint.tokenizer, settings.max_length)
+    prompt = prompt_tokens(checkpoint.tokenizer, checkpoint.sentence.prompt) if checkpoint.sentence.prompt else 0
+    if prompt and prompt + 2 > settings.max_length:
+        raise InputError(
+            f"settings: max_length {settings.max_length} leaves no room for text behind the model's prompt of {prompt} "
+            "tokens; raise it"
         )
     if settings.pruning is not None and settings.prune_stage == TEACHER.name and not OBJECTIVES[checkpoint.task].taught:
         raise InputError(f"settings: {checkpoint.task} has no teacher stage to prune in; expected width or depth")

@@ -221,7 +221,9 @@ def _answers(
 
 
 def cosine(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Return the mean cosine of the vectors, (hidden,), with their reference vectors; both of length 1. 0 if it is
-    negative."""
-    found = [float(output @ label) for output, label in zip(outputs, rows.labels, strict=True)]
+    """Return the mean cosine of the vectors, (width,), with their reference vectors; 0 if it is negative."""
+    found = [
+        float(output @ label) / max(float(np.linalg.norm(output)) * float(np.linalg.norm(label)), 1e-12)
+        for output, label in zip(outputs, rows.labels, strict=True)
+    ]
     return float(np.clip(np.mean(found), 0, 1))

@@ -23,6 +23,7 @@ from gearshift.runtime.space.blocks import Block, BlockSubnet
 from gearshift.runtime.space.space import BlockSpace, block_space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema, read_json
+from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
 from gearshift.trainer.model.checkpoint import (
     POOL,
     SUPERNET,
@@ -30,9 +31,7 @@ from gearshift.trainer.model.checkpoint import (
     Checkpoint,
     Run,
     load_supernet,
-    load_tokenizer,
     read_thresholds,
-    save_tokenizer,
     threshold_fields,
 )
 from gearshift.trainer.model.elastic import Dropout, Head
@@ -86,7 +85,7 @@ def save_mixed_run(
         "schema_version": SCHEMA.version,
         "space": model.space.to_dict(),
         "subnets": {name: subnet.to_plain() for name, subnet in subnets.items()},
-        "head": asdict(model.head),
+        "head": {name: getattr(model.head, name) for name in ("task", "activation", "pooling")},
         "dropout": asdict(model.dropout),
         "norm_eps": model.norm_eps,
         "labels": list(checkpoint.labels),
@@ -129,7 +128,7 @@ def load_mixed_run(path: Path) -> MixedRun:
         raise ModelError(
             f"{path / WEIGHTS}: not the weights of its {MIXED} ({first_line(error)}); train again"
         ) from error
-    checkpoint = MixedCheckpoint(model, load_tokenizer(path), given["labels"], path)
+    checkpoint = MixedCheckpoint(model, load_tokenizer(path, model.shape.vocabulary), given["labels"], path)
     return MixedRun(path, checkpoint, given["subnets"], accuracies, given["facts"], thresholds)
 
 

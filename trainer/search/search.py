@@ -252,6 +252,7 @@ def _encode(run: Run, data: DataSet, split: str) -> EncodedRows:
         max_length=int(run.facts["max_length"]),
         task=checkpoint.task,
         held_out=True,
+        prompt=checkpoint.sentence.prompt,
     )
     return with_reference(checkpoint.model, encoded)
 

@@ -54,7 +54,8 @@ def train(options: argparse.Namespace) -> int:
     data = read_task_data(options, options.data, options.task)
     run = train_supernet(find_model(options.model), data, settings, options.output)
     if is_main_process():
-        show(options, _result(run, data.notes), _lines(run, data.notes))
+        notes = (*data.notes, *_shortened(run, settings))
+        show(options, _result(run, notes), _lines(run, notes))
     return 0
 
 
@@ -107,6 +108,12 @@ def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
         f"{run.path}: {len(rows)} subnets, {objective.metric} on {run.facts['rows']['test']} test rows",
         *table(header, rows),
     ]
+
+
+def _shortened(run: Run, settings: Settings) -> list[str]:
+    """Report that an embedding model takes shorter texts than the settings allow, if so."""
+    length = run.facts["max_length"]
+    return [f"texts are cut at {length} tokens, the model's max_seq_length"] if length < settings.max_length else []
 
 
 def _cut_rows(run: Run) -> list[str]:
