@@ -22,11 +22,13 @@ from gearshift.runtime.sensors.cpus import effective_cpus
 from gearshift.runtime.sensors.sensors import Sensors
 from gearshift.runtime.serving.answering import Answering
 from gearshift.runtime.serving.decision_log import DecisionLog
+from gearshift.runtime.serving.in_flight import InFlight, Place
+from gearshift.runtime.serving.lifetime import CLOSE_S, Lifetime
 from gearshift.runtime.serving.metrics import Metrics, check_port
 from gearshift.runtime.serving.queue import LIMIT, check_limit
-from gearshift.runtime.serving.request import AnswerFuture, InFlight, Request
+from gearshift.runtime.serving.request import AnswerFuture, Request
 from gearshift.runtime.serving.worker import Worker
-from gearshift.runtime.startup import AUTO, Loaded, open_checked, start, watch
+from gearshift.runtime.startup import AUTO, Loaded, open_checked, slow_loop_of, start
 from gearshift.runtime.state import EngineState
 
 
@@ -57,18 +59,21 @@ class Engine(EngineState):
         dan = None if opened.bundle.dan is None else opened.bundle.dan.name
         cpus = max(1.0, effective_cpus() / opened.session.threads)
         controller, metrics = Controller(accuracies, loaded.table, objective, cpus=cpus, dan=dan), Metrics(accuracies)
-        self._in_flight, self._log, self._clock = InFlight(), log, clock
-        self._slow_loop = None
+        self._in_flight, self._clock = InFlight(), clock
+        self._slow_loop = slow_loop = None
         if sensors is not None:
-            self._slow_loop = watch(sensors, rules, len(controller.ladder), opened.session, self._in_flight)
-            weakref.finalize(self, self._slow_loop.stop)
+            self._slow_loop = slow_loop = slow_loop_of(sensors, rules, len(controller.ladder), opened.session, self._in_flight)
         answering = Answering(
-            opened, controller, metrics, clock=clock, log=log, cascade=loaded.cascade, slow_loop=self._slow_loop
+            opened, controller, metrics, clock=clock, log=log, cascade=loaded.cascade, slow_loop=slow_loop
         )
         super().__init__(loaded, controller, metrics, answering)
-        self._worker = Worker(self._answering.answer, self._answering.shed, self._in_flight, clock, queue_limit)
+        at_end = (lambda: None) if log is None else log.close
+        self._worker = Worker(answering.answer, answering.shed, self._in_flight, clock, queue_limit, at_end)
+        self._lifetime = Lifetime(self._in_flight, self._worker, opened.session, metrics, slow_loop, log)
+        weakref.finalize(self, self._lifetime.drop).atexit = False  # type: ignore[misc]
         if log is not None:
             log.begin(controller, loaded.table)
+        self._lifetime.start()
 
     @classmethod
     def load(
@@ -138,8 +143,7 @@ class Engine(EngineState):
                 sensors=Sensors(clock=time.perf_counter) if sensors is True else sensors or None,
                 rules=rules,
             )
-            if engine._slow_loop is not None:
-                undo.callback(engine._slow_loop.close)
+            undo.callback(engine.close)
             if metrics_port is not None:
                 engine.serve_metrics(metrics_port)
             undo.pop_all()
@@ -162,9 +166,11 @@ class Engine(EngineState):
         `on_miss="reject"` it raises DeadlineTooShortError instead, unless no subnet ran for a second.
         Raises InputError, or EngineClosedError after `close`.
         """
-        with self._in_flight:
-            request = Request.taken(text, deadline_ms, self._opened.encoder, self._clock)
-            return self._answering.answer(request) if request.encoded.tokens else []
+        return self._in_flight.call(self._run, text, deadline_ms)
+
+    def _run(self, place: Place, text: Any, deadline_ms: float | None) -> Any:
+        request = Request.taken(text, deadline_ms, self._opened.encoder, self._clock)
+        return self._answering.answer(place, request) if request.encoded.tokens else []
 
     def submit(self, text: Any, *, deadline_ms: float | None = None) -> AnswerFuture:
         """Queue a text without waiting; return a Future of the answer that `run` returns for the same arguments.
@@ -195,8 +201,7 @@ class Engine(EngineState):
         seconds; returns the number of calls. Raises InputError for a length that the bundle does not accept.
         """
         chosen = self._table.lengths if lengths is None else tuple(lengths)
-        with self._in_flight:
-            return self._opened.warm_up(self.ladder, chosen, budget_s) if chosen else 0
+        return self._in_flight.call(lambda _: self._opened.warm_up(self.ladder, chosen, budget_s) if chosen else 0)
 
     def pin(self, name: str | None) -> None:
         """Use this subnet for every request, whatever its deadline; None returns to choosing.
@@ -212,6 +217,7 @@ class Engine(EngineState):
 
         On InputError nothing changes.
         """
+        self._in_flight.check_process()
         self._answering.steer(changes)
 
     def release_pages(self) -> int:
@@ -220,16 +226,14 @@ class Engine(EngineState):
         Useful before a pause, or on a device short of memory. It needs the packed-weight cache. Weights that are needed
         again are read from the file, which makes the first answer slower.
         """
-        with self._in_flight:
-            return self._opened.session.release_pages()
+        return self._in_flight.call(lambda _: self._opened.session.release_pages())
 
     def serve_metrics(self, port: int) -> int:
         """Serve `metrics()` at http://127.0.0.1:port/metrics until `close`; return the port. Port 0 takes any free one.
 
         Every program on this machine can read it, and no other. Raises InputError for a taken port or a second call.
         """
-        with self._in_flight:
-            return self._metrics.serve(port)
+        return self._in_flight.call(lambda _: self._metrics.serve(port))
 
     def save_profile(self, path: str | Path) -> None:
         """Save the latency table in a device profile, for `load(..., profile=path)`; raise ProfileError if that fails.
@@ -238,21 +242,15 @@ class Engine(EngineState):
         """
         save_table(path, self._table)
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = CLOSE_S) -> bool:
         """Wait for running requests, then free the weights; requests in the queue get EngineClosedError.
 
-        A second call does nothing, nor does one in a fork: requests and weights belong to the parent process.
+        Requests that still run after `timeout` seconds are ended and raise EngineClosedError; None waits as long as
+        they take. Returns whether everything ended in time; if not, the program's log says what did not. A second call
+        does nothing, or goes on where an exception interrupted the first. One in a fork does nothing: requests and
+        weights belong to the parent process. An engine that is dropped without `close` frees everything in the end.
         """
-        if self._in_flight.forked:
-            return
-        if self._slow_loop is not None:
-            self._slow_loop.close()
-        self._worker.close()
-        if self._in_flight.close():
-            self._opened.session.close()
-            self._metrics.close()
-            if self._log is not None:
-                self._log.close()
+        return self._in_flight.forked or self._lifetime.close(timeout)
 
     def __enter__(self) -> Self:
         return self

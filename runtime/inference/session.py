@@ -5,19 +5,21 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from gearshift.errors import BundleError, InputError, SchemaError, one_line
+from gearshift.errors import BundleError, EngineClosedError, InputError, SchemaError, one_line
 from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
 from gearshift.runtime.inference.pages import release
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
 from gearshift.runtime.inference.text import Encoded
+from gearshift.runtime.native_calls import NATIVE_CALLS
 from gearshift.versions import release_numbers
 
 Outputs = Sequence[NDArray[np.float32]]
@@ -41,6 +43,12 @@ MOST_THREADS = 1024
 
 ERRORS_ONLY = 3
 """Severity of ONNX Runtime's own log: 3 is errors."""
+
+FATAL_ONLY = 4
+"""Severity of a call's own log: fatal errors alone, since a call that was ended is none, and errors are raised as well."""
+
+BUILTIN_ERRORS = (RuntimeError, ValueError, TypeError, MemoryError, IndexError, OverflowError)
+"""Built-in exceptions that onnxruntime raises: those that pybind11 makes of C++ exceptions, and those of its Python."""
 
 
 class ElasticSession:
@@ -69,8 +77,10 @@ class ElasticSession:
         options = session_options(bundle.manifest.session_options, threads, trace=trace)
         check_providers(providers)
         try:
-            session = ort.InferenceSession(str(path), options, providers=list(providers))
-        except Exception as error:  # onnxruntime's errors share no base of their own
+            session = open_session(path, options, providers)
+        except Exception as error:
+            if not is_of_onnxruntime(error):
+                raise
             raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load it ({one_line(error)})") from error
         check_started(session, providers)
         _return_free_memory()
@@ -81,6 +91,8 @@ class ElasticSession:
         self.threads = threads
         self.provider: str = session.get_providers()[0]
         self._session = session
+        self._plain = call_options()
+        NATIVE_CALLS.end_with_program(self.end_calls)
 
     def run(
         self,
@@ -95,14 +107,24 @@ class ElasticSession:
 
         `options.terminate` ends the call from another thread, with BundleError.
         Safe for several threads at once; the interpreter lock is free during the computation.
-        Raises BundleError of one line if onnxruntime fails.
+        Raises BundleError of one line if onnxruntime fails, EngineClosedError after `close`.
         """
+        session = self._session
+        if session is None:
+            raise EngineClosedError("this engine was closed while the request ran")
         feeds = {**inputs, "choice": np.asarray(choice, dtype=np.int64)}
         try:
-            (answer,) = self._session.run([self.task.output], feeds, options)
+            (answer,) = NATIVE_CALLS.call(session.run, [self.task.output], feeds, options or self._plain)
         except Exception as error:  # out of memory, or a graph that is not what its manifest says
+            if not is_of_onnxruntime(error):
+                raise
             raise BundleError(f"{self.path}: onnxruntime could not run it ({one_line(error)})") from error
         return answer  # type: ignore[no-any-return]
+
+    def end_calls(self) -> None:
+        """End the calls of this moment that were given no options: between two operators, with BundleError."""
+        ended, self._plain = self._plain, call_options()
+        ended.terminate = True
 
     def outputs(self, choice: NDArray[np.int64], encoded: Encoded, options: ort.RunOptions | None = None) -> Outputs:
         """Return the output of each text; texts of similar length run in one call. Raises as `run` does."""
@@ -132,9 +154,39 @@ class ElasticSession:
         return Path(self._session.end_profiling())
 
     def close(self) -> None:
-        """Free the weights; the session cannot be used afterwards."""
+        """Free the weights, as soon as no call is left; the session cannot be used afterwards."""
         self._session = None
         _return_free_memory()
+
+    def __del__(self) -> None:
+        if getattr(self, "_session", None) is not None and not NATIVE_CALLS.ending:
+            self.close()
+
+
+def open_session(path: Path, options: ort.SessionOptions, providers: Sequence[str] = CPU) -> ort.InferenceSession:
+    """Return a session of onnxruntime; raise its own errors."""
+    return NATIVE_CALLS.call(partial(ort.InferenceSession, str(path), options, providers=list(providers)))
+
+
+def call_options() -> ort.RunOptions:
+    """Return options of a call, whose `terminate` ends it."""
+    options = ort.RunOptions()
+    options.log_severity_level = FATAL_ONLY
+    return options
+
+
+def is_of_onnxruntime(error: Exception) -> bool:
+    """Return whether an exception is onnxruntime's own, and not one of a signal handler that ran within its call.
+
+    Its errors share no base. Some are built-in exceptions, which its own code raised last if they are its own.
+    """
+    if type(error).__module__.partition(".")[0] == ort.__name__:
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    its_own = trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == ort.__name__
+    return its_own and type(error) in BUILTIN_ERRORS
 
 
 def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
@@ -151,8 +203,10 @@ def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
     }.items():
         options.add_session_config_entry(key, value)
     try:
-        ort.InferenceSession(str(graph), options, providers=list(CPU))
+        open_session(graph, options)
     except Exception as error:  # a full disk among others
+        if not is_of_onnxruntime(error):
+            raise
         raise BundleError(f"{target}: onnxruntime could not save it ({one_line(error)})") from error
     _return_free_memory()
 

@@ -28,7 +28,7 @@ class DecisionLog:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may make a request while its thread writes
         try:
             self._file: Any = self._path.open("ab", buffering=0)  # each line is written at once, and whole
             cut = _ends_within_a_line(self._path)
@@ -64,6 +64,8 @@ class DecisionLog:
             try:
                 self._file.write(content)
             except OSError as error:
+                if error.errno is None:  # no failure of the system: a time limit of a signal handler
+                    raise
                 logger.warning("%s: the decision log ends here (%s)", self._path, error.strerror)
                 self._file.close()
                 self._file = None
