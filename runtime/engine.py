@@ -10,10 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
-from gearshift.errors import InputError
+from gearshift.errors import EngineClosedError, InputError
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.text import Text
+from gearshift.runtime.native_calls import NATIVE_CALLS
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, Objective, Wanted
 from gearshift.runtime.profiles.store import save_table
@@ -62,7 +63,9 @@ class Engine(EngineState):
         self._in_flight, self._clock = InFlight(), clock
         self._slow_loop = slow_loop = None
         if sensors is not None:
-            self._slow_loop = slow_loop = slow_loop_of(sensors, rules, len(controller.ladder), opened.session, self._in_flight)
+            self._slow_loop = slow_loop = slow_loop_of(
+                sensors, rules, len(controller.ladder), opened.session, self._in_flight
+            )
         answering = Answering(
             opened, controller, metrics, clock=clock, log=log, cascade=loaded.cascade, slow_loop=slow_loop
         )
@@ -192,7 +195,8 @@ class Engine(EngineState):
         """Answer as `run` does, for programs with an event loop: queued as by `submit`, and cancelled with its task."""
         import asyncio  # a device that never calls this does not load it
 
-        return await asyncio.wrap_future(self.submit(text, deadline_ms=deadline_ms))
+        with NATIVE_CALLS.staying(EngineClosedError):
+            return await asyncio.wrap_future(self.submit(text, deadline_ms=deadline_ms))
 
     def warm_up(self, lengths: Sequence[int] | None = None, *, budget_s: float = 1.0) -> int:
         """Run each subnet of the ladder once for each length (by default the table's), the largest first.
@@ -208,6 +212,7 @@ class Engine(EngineState):
 
         Any subnet of the pool can be pinned, even one that is not on the ladder; others raise UnknownSubnetError.
         """
+        self._in_flight.check_process()
         if name is not None:
             self.bundle.entry(name, self.precision)
         self._answering.pin(name)

@@ -8,11 +8,12 @@ end of the program takes away for good: threads then stay where they are, as all
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -42,6 +43,15 @@ class NativeCalls:
             with self._lock():
                 return function(*arguments)
         except BaseException:
+            self.stay_if_ending()
+            raise
+
+    @contextlib.contextmanager
+    def staying(self, kind: type[BaseException]) -> Iterator[None]:
+        """Let no exception of this kind out into a daemon thread of a program that is ending, which would print it."""
+        try:
+            yield
+        except kind:
             self.stay_if_ending()
             raise
 

@@ -47,6 +47,8 @@ ERRORS_ONLY = 3
 FATAL_ONLY = 4
 """Severity of a call's own log: fatal errors alone, since a call that was ended is none, and errors are raised as well."""
 
+CLOSED = "the engine was closed while this request ran"
+
 BUILTIN_ERRORS = (RuntimeError, ValueError, TypeError, MemoryError, IndexError, OverflowError)
 """Built-in exceptions that onnxruntime raises: those that pybind11 makes of C++ exceptions, and those of its Python."""
 
@@ -92,7 +94,7 @@ class ElasticSession:
         self.provider: str = session.get_providers()[0]
         self._session = session
         self._plain = call_options()
-        NATIVE_CALLS.end_with_program(self.end_calls)
+        NATIVE_CALLS.end_with_program(self._end_with_program)
 
     def run(
         self,
@@ -111,18 +113,25 @@ class ElasticSession:
         """
         session = self._session
         if session is None:
-            raise EngineClosedError("this engine was closed while the request ran")
+            raise EngineClosedError(CLOSED)
+        given = self._plain if options is None else options
         feeds = {**inputs, "choice": np.asarray(choice, dtype=np.int64)}
         try:
-            (answer,) = NATIVE_CALLS.call(session.run, [self.task.output], feeds, options or self._plain)
+            (answer,) = NATIVE_CALLS.call(session.run, [self.task.output], feeds, given)
         except Exception as error:  # out of memory, or a graph that is not what its manifest says
             if not is_of_onnxruntime(error):
                 raise
+            if options is None and given.terminate:
+                raise EngineClosedError(CLOSED) from None
             raise BundleError(f"{self.path}: onnxruntime could not run it ({one_line(error)})") from error
         return answer  # type: ignore[no-any-return]
 
     def end_calls(self) -> None:
-        """End the calls of this moment that were given no options: between two operators, with BundleError."""
+        """End all calls that were given no options, now and later: between two operators, with EngineClosedError."""
+        self._plain.terminate = True
+
+    def _end_with_program(self) -> None:
+        """End the calls of this moment; functions that the program calls at its very end may make others."""
         ended, self._plain = self._plain, call_options()
         ended.terminate = True
 

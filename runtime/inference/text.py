@@ -59,6 +59,8 @@ class TextEncoder:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the package raises plain Exception
+            if type(error) is not Exception:  # of a signal handler
+                raise
             raise SchemaError(f"{path}: not a tokenizer that can be read ({error}); export the bundle again") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(bundle.manifest.max_length)

@@ -150,9 +150,8 @@ class Answering:
 
     @property
     def slow_down(self) -> float:
-        """Estimated slow-down of single texts."""
-        with self._lock:
-            return self._controller.slow_down
+        """Estimated slow-down of single texts: one number, read without the lock, which a fork may find locked."""
+        return self._controller.slow_down
 
     def _end(self, record: RequestRecord) -> None:
         """Log a request that has ended; it is counted with others, later."""

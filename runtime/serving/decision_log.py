@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gearshift.device_profiles.latency_table import LatencyTable
-from gearshift.errors import DataError, StorageError
+from gearshift.errors import DataError, StorageError, is_time_limit
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.serving.record import LogHeader, ObjectiveChange, RequestRecord, modern
 
@@ -64,7 +64,7 @@ class DecisionLog:
             try:
                 self._file.write(content)
             except OSError as error:
-                if error.errno is None:  # no failure of the system: a time limit of a signal handler
+                if is_time_limit(error):
                     raise
                 logger.warning("%s: the decision log ends here (%s)", self._path, error.strerror)
                 self._file.close()

@@ -41,6 +41,8 @@ class Lifetime:
 
     def close(self, timeout: float | None) -> bool:
         """End everything, as `Engine.close` says. Each step may be repeated: a second call goes on after an interrupt."""
+        if NATIVE_CALLS.ending:  # other threads stay where they are: see `native_calls`
+            timeout = 0.0
         end_s = None if timeout is None else time.monotonic() + timeout
 
         def left_s() -> float | None:
@@ -49,8 +51,7 @@ class Lifetime:
         if self.slow_loop is not None:
             self.slow_loop.stop()
         self.metrics.stop()
-        # At the end of the program other threads stay where they are: see `native_calls`.
-        ended = self.worker.close(left_s()) & self.in_flight.close(0.0 if NATIVE_CALLS.ending else left_s())
+        ended = self.worker.close(left_s()) & self.in_flight.close(left_s())
         if not ended and not NATIVE_CALLS.ending:
             self.worker.end_call()
             self.session.end_calls()
@@ -60,7 +61,7 @@ class Lifetime:
         others = self.metrics.close(left_s()) & (self.slow_loop is None or self.slow_loop.close(left_s()))
         if self.log is not None:
             self.log.close()
-        if not (ended and others):
+        if not ((ended and others) or NATIVE_CALLS.ending):
             logger.warning("the engine was closed after %s s, with %s", timeout, self._left(ended=ended))
         return ended and others
 

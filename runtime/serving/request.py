@@ -84,11 +84,8 @@ class AnswerFuture(Future[Any]):
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the answer, as any Future does; a daemon thread of a program that is ending waits on."""
-        try:
+        with NATIVE_CALLS.staying(EngineClosedError):
             return super().result(timeout)
-        except EngineClosedError:
-            NATIVE_CALLS.stay_if_ending()
-            raise
 
 
 @dataclass(slots=True, eq=False)

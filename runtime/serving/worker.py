@@ -15,6 +15,7 @@ from typing import Any
 
 from gearshift.errors import DeadlinePassedError, EngineClosedError
 from gearshift.runtime.background import Background, Flag
+from gearshift.runtime.inference.session import CLOSED
 from gearshift.runtime.native_calls import NATIVE_CALLS
 from gearshift.runtime.serving.in_flight import InFlight, Place
 from gearshift.runtime.serving.queue import DeadlineQueue, Waiting
@@ -89,7 +90,7 @@ class Worker:
         """End the running call; its Future gets EngineClosedError."""
         running = self._running
         if running is not None:
-            running.end(EngineClosedError("the engine was closed while this request ran"))
+            running.end(EngineClosedError(CLOSED))
 
     def finish(self) -> bool:
         """Tell the thread to end after the waiting requests, without waiting for it; return whether there is one.

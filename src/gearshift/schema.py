@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gearshift.errors import GearshiftError, SchemaError, first_line
+from gearshift.errors import GearshiftError, SchemaError, first_line, is_time_limit
 
 T = TypeVar("T")
 
@@ -103,6 +103,8 @@ def _content(path: Path, error: type[GearshiftError], advice: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as reason:
+        if is_time_limit(reason):
+            raise
         raise error(f"{path}: could not be read ({reason.strerror or reason}); {advice}") from reason
 
 
