@@ -1,8 +1,8 @@
 """Threads of the engine, and the flags that wake them.
 
-An exception of a signal handler may come out of any call that is written in Python, and leave its lock locked: so it is
-with `threading.Thread.start` and with `set` and `wait` of `threading.Event`. A finalizer may run within any of them, and
-wait for itself. What is here consists of calls that are each one step of the interpreter.
+An exception of a signal handler may come out of any call that is written in Python, and leave its lock locked: that
+is so with `threading.Thread.start`, and with `set` and `wait` of `threading.Event`. A finalizer may run within any of
+them, and wait for itself. What is here consists of calls that are each one step of the interpreter.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def wait_until(ready: Callable[[], bool], timeout: float | None) -> bool:
 
 
 class Flag:
-    """Flag that a thread waits for, as `threading.Event` is; signal handlers and finalizers may set it at any moment."""
+    """Flag that a thread waits for, like `threading.Event`; signal handlers and finalizers may set it at any moment."""
 
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -88,7 +88,7 @@ class Background:
         return self._ident == threading.get_ident() and not self._ended
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for its end, for at most `timeout` seconds, but not for the thread that asks; return whether it ended."""
+        """Wait for its end, for at most `timeout` seconds; return whether it ended, or is the thread that asks."""
         return self.is_current or wait_until(lambda: not self.alive, timeout)
 
     def _run(self) -> None:

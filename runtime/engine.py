@@ -63,9 +63,8 @@ class Engine(EngineState):
         self._in_flight, self._clock = InFlight(), clock
         self._slow_loop = slow_loop = None
         if sensors is not None:
-            self._slow_loop = slow_loop = slow_loop_of(
-                sensors, rules, len(controller.ladder), opened.session, self._in_flight
-            )
+            rungs = len(controller.ladder)
+            self._slow_loop = slow_loop = slow_loop_of(sensors, rules, rungs, opened.session, self._in_flight)
         answering = Answering(
             opened, controller, metrics, clock=clock, log=log, cascade=loaded.cascade, slow_loop=slow_loop
         )
@@ -73,7 +72,7 @@ class Engine(EngineState):
         at_end = (lambda: None) if log is None else log.close
         self._worker = Worker(answering.answer, answering.shed, self._in_flight, clock, queue_limit, at_end)
         self._lifetime = Lifetime(self._in_flight, self._worker, opened.session, metrics, slow_loop, log)
-        weakref.finalize(self, self._lifetime.drop).atexit = False  # type: ignore[misc]
+        weakref.finalize(self, self._lifetime.drop).atexit = False
         if log is not None:
             log.begin(controller, loaded.table)
         self._lifetime.start()

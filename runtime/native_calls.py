@@ -1,8 +1,8 @@
 """Calls of onnxruntime that are in progress anywhere in the program, whose end waits for them.
 
-When the interpreter ends, it kills a daemon thread that asks for the interpreter lock. One that comes out of C++ code is
-killed within it, and that aborts the whole program. So each thread holds a lock of its own during such calls, which the
-end of the program takes away for good: threads then stay where they are, as all daemon threads do in the end.
+When the interpreter ends, it kills a daemon thread that asks for the interpreter lock. One that comes out of C++ code
+is killed within it, and that aborts the whole program. So each thread holds a lock of its own during such calls, which
+the end of the program takes away for good: threads then stay where they are, as all daemon threads do in the end.
 """
 
 from __future__ import annotations

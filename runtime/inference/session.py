@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from gearshift.errors import BundleError, EngineClosedError, InputError, SchemaE
 from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
+from gearshift.runtime.inference.onnxruntime_calls import call_options, is_of_onnxruntime, open_session
 from gearshift.runtime.inference.pages import release
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
 from gearshift.runtime.inference.text import Encoded
@@ -44,13 +44,7 @@ MOST_THREADS = 1024
 ERRORS_ONLY = 3
 """Severity of ONNX Runtime's own log: 3 is errors."""
 
-FATAL_ONLY = 4
-"""Severity of a call's own log: fatal errors alone, since a call that was ended is none, and errors are raised as well."""
-
 CLOSED = "the engine was closed while this request ran"
-
-BUILTIN_ERRORS = (RuntimeError, ValueError, TypeError, MemoryError, IndexError, OverflowError)
-"""Built-in exceptions that onnxruntime raises: those that pybind11 makes of C++ exceptions, and those of its Python."""
 
 
 class ElasticSession:
@@ -170,32 +164,6 @@ class ElasticSession:
     def __del__(self) -> None:
         if getattr(self, "_session", None) is not None and not NATIVE_CALLS.ending:
             self.close()
-
-
-def open_session(path: Path, options: ort.SessionOptions, providers: Sequence[str] = CPU) -> ort.InferenceSession:
-    """Return a session of onnxruntime; raise its own errors."""
-    return NATIVE_CALLS.call(partial(ort.InferenceSession, str(path), options, providers=list(providers)))
-
-
-def call_options() -> ort.RunOptions:
-    """Return options of a call, whose `terminate` ends it."""
-    options = ort.RunOptions()
-    options.log_severity_level = FATAL_ONLY
-    return options
-
-
-def is_of_onnxruntime(error: Exception) -> bool:
-    """Return whether an exception is onnxruntime's own, and not one of a signal handler that ran within its call.
-
-    Its errors share no base. Some are built-in exceptions, which its own code raised last if they are its own.
-    """
-    if type(error).__module__.partition(".")[0] == ort.__name__:
-        return True
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    its_own = trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] == ort.__name__
-    return its_own and type(error) in BUILTIN_ERRORS
 
 
 def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:

@@ -40,7 +40,7 @@ class Lifetime:
             self.slow_loop.start()
 
     def close(self, timeout: float | None) -> bool:
-        """End everything, as `Engine.close` says. Each step may be repeated: a second call goes on after an interrupt."""
+        """End everything, as `Engine.close` says. Any step may be done again, after an interrupt."""
         if NATIVE_CALLS.ending:  # other threads stay where they are: see `native_calls`
             timeout = 0.0
         end_s = None if timeout is None else time.monotonic() + timeout

@@ -71,7 +71,7 @@ class Metrics:
             self._state[1].append((record, place))
 
     def count(self) -> None:
-        """Count the requests that have ended, if they are many: apart from their own work, which does not wait for it."""
+        """Count the requests that have ended, if they are many: none of them waits for it."""
         if len(self._state[1]) >= MOST_NOTED:
             self._count()
 

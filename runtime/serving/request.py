@@ -16,7 +16,7 @@ from typing import Any
 
 from gearshift.errors import EngineClosedError, InputError
 from gearshift.runtime.batches import Work
-from gearshift.runtime.inference.session import call_options
+from gearshift.runtime.inference.onnxruntime_calls import call_options
 from gearshift.runtime.inference.text import Encoded, TextEncoder
 from gearshift.runtime.native_calls import NATIVE_CALLS
 
@@ -27,8 +27,9 @@ Backlog = Sequence[tuple[Work, float]]
 class _OneStepCondition(threading.Condition):
     """Condition that `with` takes and frees in one step of the interpreter each.
 
-    That of `threading` does so in Python, where an exception of a signal handler may come between: a Ctrl-C at the wrong
-    moment of `result` would leave the lock to a thread that does not know of it, and the worker would wait for ever.
+    That of `threading` does so in Python, where an exception of a signal handler may come between: a Ctrl-C at the
+    wrong moment of `result` would leave the lock to a thread that does not know of it, and the worker would wait for it
+    for ever.
     """
 
     __slots__ = ("__enter__", "__exit__")  # found on the class as descriptors, which give what the instance holds
@@ -36,8 +37,8 @@ class _OneStepCondition(threading.Condition):
     def __init__(self) -> None:
         lock = threading.RLock()
         super().__init__(lock)
-        self.__enter__ = lock.__enter__  # type: ignore[method-assign,assignment]
-        self.__exit__ = lock.__exit__  # type: ignore[method-assign,assignment]
+        self.__enter__ = lock.__enter__  # type: ignore[method-assign]
+        self.__exit__ = lock.__exit__  # type: ignore[method-assign]
 
 
 class AnswerFuture(Future[Any]):

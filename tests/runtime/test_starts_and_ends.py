@@ -133,7 +133,6 @@ ENDS: dict[str, tuple[str, int]] = {
     ),
     "a function at exit that was there first": (
         "import atexit\n"
-        "for module in [name for name in sys.modules if name.startswith('gearshift')]: pass\n"
         "engine = load(); daemons(2, lambda: engine.run(TEXT))\n"
         "from gearshift.runtime.native_calls import NATIVE_CALLS\n"
         "atexit.unregister(NATIVE_CALLS.end)\n"
@@ -236,12 +235,13 @@ ENDS: dict[str, tuple[str, int]] = {
     ),
     "a load that is interrupted": (
         "import signal\n"
-        "def late(*_): raise TimeoutError\n"
+        "class Late(BaseException): pass\n"
+        "def late(*_): raise Late\n"
         "signal.signal(signal.SIGALRM, late)\n"
         "for number in range(1, 30):\n"
         "    signal.setitimer(signal.ITIMER_REAL, number * 0.002)\n"
         "    try: load(); signal.setitimer(signal.ITIMER_REAL, 0)\n"
-        "    except TimeoutError: pass\n"
+        "    except Late: pass\n"
         "    finally: signal.setitimer(signal.ITIMER_REAL, 0)\n"
         "assert load().run(TEXT).label",
         0,

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from gearshift.runtime.bench.operators.trace import Traced, read_calls
 from gearshift.runtime.bundle.manifest import CHOICE
-from gearshift.runtime.inference.session import open_session, session_options
+from gearshift.runtime.inference.onnxruntime_calls import open_session
+from gearshift.runtime.inference.session import session_options
 from gearshift.runtime.native_calls import NATIVE_CALLS
 
 LENGTHS = (16, 48, 128)

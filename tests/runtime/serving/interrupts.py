@@ -1,7 +1,7 @@
 """A signal handler that comes at a chosen point of a call: after the entry of a function, or at the end of one in C.
 
-These are where the interpreter runs handlers. A profiler is called there too, and what it raises comes out as a handler's
-exception does.
+These are where the interpreter runs handlers. A profiler is called there too, and what it raises comes out as an
+exception of a handler does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Handled:
         self.raised: BaseException | None = None
 
 
-def at_point(point: int, handler: Callable[[], None], call: Callable[[], object]) -> Handled:
+def at_point(point: int, handler: Callable[[], object], call: Callable[[], object]) -> Handled:
     """Make a call in whose point of this number, counted from 0, the handler runs."""
     handled, passed = Handled(point), 0
 
@@ -51,7 +51,7 @@ def at_point(point: int, handler: Callable[[], None], call: Callable[[], object]
     return handled
 
 
-def at_each_point(handler: Callable[[], None], call: Callable[[], object], *, every: int = 1) -> Iterator[Handled]:
+def at_each_point(handler: Callable[[], object], call: Callable[[], object], *, every: int = 1) -> Iterator[Handled]:
     """Make a call again and again, with the handler at its first point, at its second, and so on until its end.
 
     `every`: take only each point of this number.
