@@ -63,18 +63,17 @@ class Flag:
 
 
 class Background:
-    """Daemon thread that runs `target` once. Whatever comes out of `start`, it runs at most once."""
+    """Daemon thread that runs one function once. Whatever comes out of `start`, it runs at most once."""
 
-    def __init__(self, target: Callable[[], object]) -> None:
-        self._target = target
+    def __init__(self) -> None:
         self._first = threading.Lock()
         self._started = self._ended = False
         self._ident: int | None = None
 
-    def start(self) -> None:
+    def start(self, target: Callable[[], object]) -> None:
         """Start the thread if that was not done yet; raise RuntimeError if the system has none left."""
         if not self._started:
-            _thread.start_new_thread(self._run, ())
+            _thread.start_new_thread(self._run, (target,))
             self._started = True
 
     @property
@@ -91,11 +90,11 @@ class Background:
         """Wait for its end, for at most `timeout` seconds; return whether it ended, or is the thread that asks."""
         return self.is_current or wait_until(lambda: not self.alive, timeout)
 
-    def _run(self) -> None:
+    def _run(self, target: Callable[[], object]) -> None:
         if not self._first.acquire(blocking=False):  # `start` was interrupted, and came again
             return
         self._ident = threading.get_ident()
         try:
-            self._target()
+            target()
         finally:
             self._ended = True

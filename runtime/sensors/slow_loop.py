@@ -71,11 +71,11 @@ class SlowLoop:
         self._state = START
         self._requested = Flag()
         self._stopped = Flag()
-        self._thread = Background(self.run)
+        self._thread = Background()
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._thread.start(self.run)
 
     def touch(self) -> None:
         """Signal a request to the thread."""

@@ -32,11 +32,11 @@ class MetricsServer:
             ) from error
         self._closed = False
         self._port = int(self._server.server_address[1])
-        self._thread = Background(self._serve)
+        self._thread = Background()
 
     def start(self) -> None:
         """Start to answer."""
-        self._thread.start()
+        self._thread.start(self._serve)
 
     @property
     def port(self) -> int:

@@ -53,7 +53,7 @@ class Worker:
         self._wake = Flag()
         self._closed = self._last = False
         self._running: AnswerFuture | None = None
-        self._thread = Background(self._serve)
+        self._thread = Background()
 
     def submit(self, request: Request) -> AnswerFuture:
         """Queue a request; raise QueueFullError or EngineClosedError. If anything else comes out, it does not wait."""
@@ -63,7 +63,7 @@ class Worker:
             with self._lock:
                 if self._closed:
                     raise EngineClosedError("this engine is closed; load another one")
-                self._thread.start()  # first: if the system has no thread left, nothing may wait for one
+                self._thread.start(self._serve)  # first: if the system has no thread left, nothing may wait for one
                 self._wake.set()  # before it waits, so that it never waits without a flag; the lock keeps the thread
                 self._queue.push(one)
             return future
