@@ -40,7 +40,7 @@ class NativeCalls:
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Return `function(*arguments)`, which the end of the program waits for, or stay here if it has begun."""
         try:
-            with self._lock():
+            with self.lock():
                 return function(*arguments)
         except BaseException:
             self.stay_if_ending()
@@ -55,7 +55,7 @@ class NativeCalls:
             self.stay_if_ending()
             raise
 
-    def _lock(self) -> Any:
+    def lock(self) -> Any:
         """Return this thread's lock, which may be taken again by a signal handler that runs during the call."""
         try:
             return self._mine.lock

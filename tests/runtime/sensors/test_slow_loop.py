@@ -23,8 +23,8 @@ class World:
         self.sleeps = 0
         self.values: dict[str, float] = {}
         self.fail: Exception | None = None
-        self.during_wait: Callable[[], None] = lambda: None
-        self.during_sleep: Callable[[], None] = lambda: None
+        self.during_wait: Callable[[], object] = lambda: None
+        self.during_sleep: Callable[[], object] = lambda: None
 
     def clock(self) -> float:
         return self.now_s
