@@ -233,6 +233,25 @@ ENDS: dict[str, tuple[str, int]] = {
         "owner = Owner(); owner.engine.submit(TEXT).result()",
         0,
     ),
+    "300 interrupts at random moments": (
+        "import random, signal\n"
+        "class Late(Exception): pass\n"
+        "def late(*_): raise Late\n"
+        "signal.signal(signal.SIGALRM, late)\n"
+        "draw, engine = random.Random(0), load()\n"
+        "calls = (engine.run, engine.submit, lambda text: engine.run([text, text * 9]))\n"
+        "for number in range(300):\n"
+        "    try:\n"
+        "        try:\n"
+        "            signal.setitimer(signal.ITIMER_REAL, draw.uniform(2e-5, 2e-3))\n"
+        "            calls[number % 3](TEXT)\n"
+        "        finally: signal.setitimer(signal.ITIMER_REAL, 0)\n"
+        "    except Late: pass\n"
+        "assert engine.submit(TEXT).result(30).label and engine.close(30)\n"
+        "counts = engine.stats()\n"
+        "assert len(engine._in_flight) == 0 and counts['requests'] + counts['failed'] <= 301, counts",
+        0,
+    ),
     "a load that is interrupted": (
         "import signal\n"
         "class Late(BaseException): pass\n"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-MOST_POINTS = 5000
+MOST_POINTS = 100_000
 """Number of points that no call here reaches."""
 
 
