@@ -8,7 +8,21 @@ import pytest
 
 from gearshift.json_reader import MOST_DIGITS, MOST_NESTED, parse_json, read_limited
 
-ORDINARY: list[object] = [None, True, 0, -7, 1.5, 1e300, "text", [], {}, {"a": [1, {"b": "[[{"}]}, "\\", '"[', 'a\\"[' * 99]
+ORDINARY: list[object] = [
+    None,
+    True,
+    0,
+    -7,
+    1.5,
+    1e300,
+    "text",
+    [],
+    {},
+    {"a": [1, {"b": "[[{"}]},
+    "\\",
+    '"[',
+    'a\\"[' * 99,
+]
 
 
 @pytest.mark.parametrize("value", ORDINARY, ids=repr)
@@ -37,7 +51,7 @@ def test_brackets_in_texts_are_no_nesting() -> None:
 
 
 BEYOND = {
-    "9" * (MOST_DIGITS + 1): "a whole number of 21 characters, expected at most 20",
+    "9" * (MOST_DIGITS + 1): "a whole number of 41 characters, expected at most 40",
     "-" + "9" * 400: "a whole number of 401 characters",
     "9" * 5000: "a whole number of 5000 characters",
     "1e400": "a number beyond all limits: 1e400",

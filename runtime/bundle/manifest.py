@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gearshift.errors import InputError, IntegrityError
-from gearshift.number_checks import is_whole
+from gearshift.number_checks import is_finite, is_whole
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.space import Space, read_subnet
 from gearshift.runtime.space.subnet import Subnet
@@ -72,6 +72,9 @@ class PoolEntry:
     parameters: int
     macs: int
     """Multiply-accumulates for a text of `Manifest.macs_tokens` tokens."""
+    null_threshold: float | None = None
+    """Threshold of the null score difference (`spans.find_answer`) above which a question has no answer, chosen on dev
+    rows; None for other tasks, and for a net that was not trained on such questions: it always gives an answer."""
 
     def __post_init__(self) -> None:
         for name in ("name", "executor", "file", "precision"):
@@ -81,11 +84,13 @@ class PoolEntry:
         _require(all(map(_is_count, self.choice)), f"choice of {self.name}", self.choice)
         share = isinstance(self.accuracy, int | float) and 0 <= self.accuracy <= 1  # no NaN
         _require(share, f"accuracy of {self.name} (a share from 0 to 1)", self.accuracy)
+        threshold = self.null_threshold
+        _require(threshold is None or is_finite(threshold), f"null_threshold of {self.name}", threshold)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values by name, for JSON."""
+        """Return plain values by name, for JSON; a threshold only if there is one."""
         return {
-            **vars(self),
+            **{name: value for name, value in vars(self).items() if name != "null_threshold" or value is not None},
             "subnet": self.subnet.to_plain(),
             "choice": list(self.choice),
         }
@@ -94,6 +99,35 @@ class PoolEntry:
     def from_dict(cls, raw: dict[str, Any]) -> PoolEntry:
         """Read the entry that `to_dict` wrote."""
         return cls(**{**raw, "subnet": read_subnet(raw["subnet"]), "choice": tuple(raw["choice"])})
+
+
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+"""Ways to compare two vectors, as sentence-transformers names them."""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Form of the vectors of an embedding, and the text that is put before every text."""
+
+    width: int
+    """Count of a vector's numbers."""
+    normalized: bool
+    """Whether vectors have length 1."""
+    similarity: str = "cosine"
+    """Similarity that the model was trained for, one of SIMILARITIES."""
+    prompt: str = ""
+    """Text that the engine puts before every text; empty for none."""
+
+    def __post_init__(self) -> None:
+        _require(is_whole(self.width, 1), "width of vectors", self.width)
+        _require(isinstance(self.normalized, bool), "normalized of vectors", self.normalized)
+        _require(self.similarity in SIMILARITIES, f"similarity of vectors (out of {SIMILARITIES})", self.similarity)
+        _require(isinstance(self.prompt, str), "prompt", self.prompt)
+
+    def __str__(self) -> str:
+        length = "of length 1, " if self.normalized else ""
+        prompt = f"; {self.prompt!r} is put before every text" if self.prompt else ""
+        return f"vectors of {self.width} numbers, {length}compared by {self.similarity}{prompt}"
 
 
 @dataclass(frozen=True)
@@ -128,6 +162,14 @@ class Manifest:
     wide_layers: tuple[int, ...] = ()
     """Layers that the int8 graph computes in fp32, as the export requested because int8 loses too much there; whole
     stages for mixed operations."""
+    vectors: Vectors | None = None
+    """Form of an embedding's vectors; None for other tasks, and in older bundles, whose vectors have length 1 and no
+    prompt."""
+
+    @property
+    def prompt(self) -> str:
+        """Text that is put before every text; empty for none."""
+        return "" if self.vectors is None else self.vectors.prompt
 
     def __post_init__(self) -> None:
         for name in ("name", "task", "metric", "minimum_onnxruntime", "licence", "made_by"):
@@ -139,6 +181,9 @@ class Manifest:
             wanted = "different texts" if known.labelled else "none"
             _require(_texts(self.labels) if known.labelled else not self.labels, f"labels ({wanted})", self.labels)
         _require(_texts(self.inputs) and set(self.inputs) <= set(INPUTS), f"inputs (out of {INPUTS})", self.inputs)
+        thresholds = [entry.null_threshold is not None for entry in self.pool]
+        agreed = not any(thresholds) or (all(thresholds) and self.task == "question-answering")
+        _require(agreed, "null_threshold (of every subnet, for question answering, or of none)", self.task)
         options = self.session_options
         whole = isinstance(options, dict) and all(isinstance(text, str) for pair in options.items() for text in pair)
         _require(whole, "session_options (text by text)", options)
@@ -147,10 +192,12 @@ class Manifest:
         )
         _require(shares, "losses (shares of 1 by subnet)", self.losses)
         _require(all(map(_is_count, self.wide_layers)), "wide_layers", self.wide_layers)
+        _require(self.vectors is None or self.task == "embedding", "vectors (for an embedding)", self.vectors)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name, for JSON; rarely used fields only if they are set."""
-        seldom = {"losses": self.losses, "wide_layers": list(self.wide_layers)}
+        vectors = None if self.vectors is None else vars(self.vectors)
+        seldom = {"losses": self.losses, "wide_layers": list(self.wide_layers), "vectors": vectors}
         return {
             "schema_version": SCHEMA.version,
             **{name: value for name, value in vars(self).items() if name not in seldom},
@@ -180,6 +227,7 @@ class Manifest:
                 "labels": _tuple(fields["labels"]),
                 "inputs": _tuple(fields["inputs"]),
                 "wide_layers": _tuple(fields.get("wide_layers", [])),
+                "vectors": Vectors(**fields["vectors"]) if "vectors" in fields else None,
                 "space": Space.from_dict(fields["space"]),
                 "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
                 "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},

@@ -100,7 +100,7 @@ class ElasticSession:
         """Run the subnet of `choice` on inputs int64 (batch, tokens); return its output.
 
         The output is logits (batch, labels), or (batch, tokens, labels) for a task per token, or for `embedding` rows
-        (batch, hidden) of length 1.
+        (batch, width).
 
         `options.terminate` ends the call from another thread, with BundleError.
         Safe for several threads at once; the interpreter lock is free during the computation.

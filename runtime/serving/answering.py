@@ -61,6 +61,8 @@ class Answering:
         self._controller, self._metrics, self._log, self._clock = controller, metrics, log, clock
         self._executors, self._cascade, self._slow_loop = opened.executors, cascade, slow_loop
         self._task, self._labels = opened.session.task, opened.bundle.manifest.labels
+        entries = opened.bundle.entries(opened.session.precision)
+        self._null_thresholds = {name: entry.null_threshold for name, entry in entries.items()}
         self._lock = threading.RLock()  # a signal handler may make a request while its thread decides
         self._pinned: str | None = None
 
@@ -74,6 +76,7 @@ class Answering:
         record = RequestRecord(
             arrival_s=request.arrival_s,
             tokens=encoded.tokens,
+            batched=encoded.batched,
             deadline_ms=request.deadline_ms,
             queued=request.future is not None,
             backlog=tuple(backlog),
@@ -104,7 +107,7 @@ class Answering:
         options = None if future is None else future.run_options
         outputs = self._executors[decision.name](encoded, options) if sure is None else sure
         record.run_ms = (self._clock() - (started if sure is None else turn)) * 1e3
-        finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
+        finished = [self._read(decision.name, output, encoded, row) for row, output in enumerate(outputs)]
         record.latency_ms = (self._clock() - request.arrival_s) * 1e3
         record.met = None if request.deadline_ms is None else record.latency_ms <= request.deadline_ms
         self._learn(decision, record)
@@ -125,6 +128,7 @@ class Answering:
         record = RequestRecord(
             arrival_s=request.arrival_s,
             tokens=request.encoded.tokens,
+            batched=request.encoded.batched,
             deadline_ms=request.deadline_ms,
             waited_ms=(now - request.tokenized_s) * 1e3,
             queued=True,
@@ -160,11 +164,18 @@ class Answering:
             self._log.write(record)
         self._metrics.count()
 
-    def _read(self, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[..., Answer]:
-        """Read the answer for one text: a function that completes it by the facts of its run."""
+    def _read(self, name: str, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[..., Answer]:
+        """Read the answer of a subnet for one text: a function that completes it by the facts of its run."""
         if self._task.per_token:
             output = output[: encoded.tokens[row]]
-        return read_answer(self._task.name, output, encoded.encodings[row], encoded.parts[row], self._labels)
+        return read_answer(
+            self._task.name,
+            output,
+            encoded.encodings[row],
+            encoded.parts[row],
+            self._labels,
+            null_threshold=self._null_thresholds[name],
+        )
 
     def _decide(
         self, request: Request, record: RequestRecord, started: float, backlog: Backlog, *, sure: bool

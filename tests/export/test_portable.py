@@ -130,11 +130,11 @@ def test_every_encoder_and_every_head_can_be_cut(encoder: str, head_name: str, t
     batch = batch_for(source, elastic.shape, [9, 1, 17, 4])
     with torch.no_grad():
         expected = elastic(batch, subnet).logits.numpy()
-    assert portable._check(tmp_path / "static" / "model.onnx", elastic.head, batch, expected) < 1e-4
+    assert portable._check(tmp_path / "static" / "model.onnx", elastic, batch, expected) < 1e-4
     with torch.no_grad():
         other = elastic(batch, Subnet(((heads, 17), (0, 0), (2, 48)))).logits.numpy()
     with pytest.raises(ExportError, match=r"static: expected a static model within 0\.0001 of torch, off by"):
-        portable._check(tmp_path / "static" / "model.onnx", elastic.head, batch, other)
+        portable._check(tmp_path / "static" / "model.onnx", elastic, batch, other)
 
 
 def test_token_types_that_optimum_leaves_out_are_found_out(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_token_types_that_optimum_leaves_out_are_found_out(tmp_path: Path) -> No
     with torch.no_grad():
         expected = elastic(batch, elastic.full).logits.numpy()
     with pytest.raises(ExportError, match="off by"):
-        portable._check(tmp_path / "static" / "model.onnx", elastic.head, batch, expected)
+        portable._check(tmp_path / "static" / "model.onnx", elastic, batch, expected)
 
 
 def test_names_come_in_the_order_of_the_run(run: Run) -> None:

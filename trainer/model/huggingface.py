@@ -6,9 +6,9 @@ are left out, as no token uses them. A token-type table of one row is constant: 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,12 @@ from torch import Tensor
 
 from gearshift.errors import ModelError, first_line
 from gearshift.runtime.space.shape import EncoderShape
-from gearshift.schema import read_json
 from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
-from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES, from_checkpoint, to_checkpoint
+from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES, STEPS, from_checkpoint, to_checkpoint
+from gearshift.trainer.model.sentence_modules import SentenceModules, read_modules
 
 OFFSET_POSITIONS = ("roberta", "xlm-roberta")
 """Architectures whose first token has position pad id + 1."""
-
-POOLING = "1_Pooling/config.json"
-"""File of a sentence-transformers model that defines its pooling."""
-
-POOLING_MODES = {"mean": "pooling_mode_mean_tokens", "first": "pooling_mode_cls_token"}
 
 
 def read_config(path: Path) -> Any:
@@ -86,39 +81,55 @@ def shape_of(config: Any) -> EncoderShape:
     )
 
 
-def load_model(path: Path, config: Any, task: str, outputs: int) -> ElasticClassifier:
+def load_model(
+    path: Path, config: Any, task: str, outputs: int, modules: SentenceModules | None = None, skipped: int = 0
+) -> ElasticClassifier:
     """Load a checkpoint as an elastic model with a head of `outputs` outputs; raises ModelError.
 
-    Weights of the head that the checkpoint lacks are random. For `embedding` the head has no weights, and `outputs` is
-    ignored.
+    Weights of the head that the checkpoint lacks are random. For `embedding` the head is `modules`, unless given those
+    in the directory, without the first `skipped` tokens, and `outputs` is ignored.
     """
     with quiet():
         weights = _load_weights(path, config, task, outputs)
-    return elastic_model(weights, config, task, outputs, read_pooling(path) if task == "embedding" else "first")
+    if task == "embedding" and modules is None:
+        modules = read_modules(path, config.hidden_size)
+    return elastic_model(weights, config, task, outputs, modules, skipped)
 
 
 def elastic_model(
-    weights: Mapping[str, Tensor], config: Any, task: str, outputs: int, pooling: str = "first"
+    weights: Mapping[str, Tensor],
+    config: Any,
+    task: str,
+    outputs: int,
+    modules: SentenceModules | None = None,
+    skipped: int = 0,
 ) -> ElasticClassifier:
-    """Make an elastic model from the weights of a transformers model, under their names there; they are copied."""
+    """Make an elastic model from the weights of a transformers model, under their names there; they are copied.
+
+    `modules`, `skipped`: head of an embedding, and the number of tokens of each text that its pooling leaves out.
+    """
     architecture = ARCHITECTURES[config.model_type]
     distilbert = config.model_type == "distilbert"
+    head = Head(task, architecture.activation)
+    if task == "embedding" and modules is not None:
+        head = replace(head, pooling=modules.pooling, steps=modules.steps, skipped=skipped)
     model = ElasticClassifier(
         shape_of(config),
         outputs,
-        head=Head(task, architecture.activation, pooling),
+        head=head,
         dropout=Dropout(
             config.dropout if distilbert else config.hidden_dropout_prob,
             config.attention_dropout if distilbert else config.attention_probs_dropout_prob,
         ),
         norm_eps=getattr(config, "layer_norm_eps", 1e-12),  # DistilBERT's is in its code
     )
-    model.load_state_dict(_our_state(weights, config, model))
+    model.load_state_dict({**_our_state(weights, config, model), **({} if modules is None else modules.weights)})
     return model
 
 
 def checkpoint_state(weights: Mapping[str, Tensor], config: Any, task: str) -> dict[str, Tensor]:
-    """Convert the weights of an elastic model to the form of a checkpoint with this config."""
+    """Convert the weights of an elastic model to the form of a checkpoint with this config, without the steps of an
+    embedding, which have files of their own."""
     state = to_checkpoint(weights, config.model_type, task)
     names = ARCHITECTURES[config.model_type].names(task)
     position = f"{names['embeddings.position']}.weight"
@@ -129,36 +140,14 @@ def checkpoint_state(weights: Mapping[str, Tensor], config: Any, task: str) -> d
     return state
 
 
-def read_pooling(path: Path) -> str:
-    """Read the pooling of a sentence-transformers model, `mean` or `first`; `mean` if the file is missing."""
-    file = path / POOLING
-    if not file.is_file():
-        return "mean"
-    asked = read_json(file, _pooling_modes, error=ModelError, advice="download the model again")
-    found = [pooling for pooling, mode in POOLING_MODES.items() if asked == [mode]]
-    if not found:
-        raise ModelError(f"{file}: expected one of {', '.join(POOLING_MODES.values())}, found {', '.join(asked)}")
-    return found[0]
-
-
-def _pooling_modes(raw: dict[str, Any]) -> list[str]:
-    return [mode for mode, chosen in raw.items() if mode.startswith("pooling_mode_") and chosen]
-
-
-def write_pooling(target: Path, pooling: str, width: int) -> None:
-    """Write the pooling beside a checkpoint, in the form of sentence-transformers."""
-    content = {"word_embedding_dimension": width, **{mode: how == pooling for how, mode in POOLING_MODES.items()}}
-    (target / POOLING).parent.mkdir()
-    (target / POOLING).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
 def _unused_positions(config: Any) -> int:
     return config.pad_token_id + 1 if config.model_type in OFFSET_POSITIONS else 0
 
 
 def _our_state(weights: Mapping[str, Tensor], config: Any, model: ElasticClassifier) -> dict[str, Tensor]:
     task = model.head.task
-    state = from_checkpoint(weights, list(model.state_dict()), config.model_type, task)
+    names = [name for name in model.state_dict() if not name.startswith(STEPS)]
+    state = from_checkpoint(weights, names, config.model_type, task)
     positions = state["embeddings.position.weight"][_unused_positions(config) :]
     if getattr(config, "type_vocab_size", 0) == 1:
         table = from_checkpoint(weights, ["embeddings.token_type.weight"], config.model_type, task)

@@ -34,7 +34,7 @@ from gearshift.runtime.tables.tables_file import TABLES, save_tables
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.learning.devices import training_device
-from gearshift.trainer.learning.evaluate import accuracies, with_reference
+from gearshift.trainer.learning.evaluate import accuracies, null_thresholds, with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.checkpoint import POOL, WEIGHTS, Run
 from gearshift.trainer.model.elastic import ElasticClassifier
@@ -90,6 +90,8 @@ class PoolMember:
     """Measured loss on the dev rows."""
     accuracy: float
     """Metric of the task on the test rows."""
+    null_threshold: float | None = None
+    """Threshold of no answer, as in `checkpoint.Run`."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,8 @@ def search_run(
     losses = {subnet: scorer(subnet) for subnet in _bar(list(scored), "losses", "subnet")}
     picked = choose_pool(shape, losses, pool, devices=devices, rivals=uniform)
     chosen = {subnet_name(shape, subnet): subnet for subnet in picked}
-    metrics = dict(_bar(accuracies(model, chosen, test), "test", "subnet", total=len(chosen)))
+    thresholds = null_thresholds(model, chosen, dev) if run.thresholds else {}
+    metrics = dict(_bar(accuracies(model, chosen, test, thresholds), "test", "subnet", total=len(chosen)))
     members = tuple(
         PoolMember(
             name,
@@ -205,6 +208,7 @@ def search_run(
             summed(tables, subnet),
             losses[subnet],
             metrics[name],
+            thresholds.get(name),
         )
         for name, subnet in chosen.items()
     )
@@ -247,6 +251,8 @@ def _encode(run: Run, data: DataSet, split: str) -> EncodedRows:
         checkpoint.tokenizer,
         max_length=int(run.facts["max_length"]),
         task=checkpoint.task,
+        held_out=True,
+        prompt=checkpoint.sentence.prompt,
     )
     return with_reference(checkpoint.model, encoded)
 
@@ -266,7 +272,8 @@ def _rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _plain(member: PoolMember) -> dict[str, Any]:
-    return {**asdict(member), "subnet": [list(layer) for layer in member.subnet.layers]}
+    fields = {name: value for name, value in asdict(member).items() if name != "null_threshold" or value is not None}
+    return {**fields, "subnet": [list(layer) for layer in member.subnet.layers]}
 
 
 def _bar(items: Iterable[Any], what: str, unit: str, total: int | None = None) -> Iterable[Any]:

@@ -28,7 +28,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DATA",
-        help="folder or file of TSV, CSV or JSONL, or of plain text for embedding; hub:OWNER/NAME; glue/TASK",
+        help="folder or file of TSV, CSV, JSON, JSONL or Parquet, of CoNLL for token classification, of plain text for "
+        "embedding; hub:OWNER/NAME; glue/TASK",
     )
     parser.add_argument("--model", help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2)")
     parser.add_argument(
@@ -53,7 +54,8 @@ def train(options: argparse.Namespace) -> int:
     data = read_task_data(options, options.data, options.task)
     run = train_supernet(find_model(options.model), data, settings, options.output)
     if is_main_process():
-        show(options, _result(run, data.notes), _lines(run, data.notes))
+        notes = (*data.notes, *_shortened(run, settings))
+        show(options, _result(run, notes), _lines(run, notes))
     return 0
 
 
@@ -87,14 +89,15 @@ def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
 
     shape, objective = run.checkpoint.model.shape, OBJECTIVES[run.checkpoint.task]
     dropped, metrics = run.facts["dropped_rows"], run.facts["metrics"]
-    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", objective.metric, *objective.others)
+    others = [other for other in objective.others if other in next(iter(metrics.values()))]
+    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", objective.metric, *others)
     rows = [
         (
             name,
             millions(subnet.parameters(shape)),
             millions(subnet.macs(shape, SHOWN_TOKENS)),
             percent(run.accuracies[name]),
-            *(percent(metrics[name][other]) for other in objective.others),
+            *(percent(metrics[name][other]) for other in others),
         )
         for name, subnet in run.subnets.items()
     ]
@@ -105,6 +108,12 @@ def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
         f"{run.path}: {len(rows)} subnets, {objective.metric} on {run.facts['rows']['test']} test rows",
         *table(header, rows),
     ]
+
+
+def _shortened(run: Run, settings: Settings) -> list[str]:
+    """Report that an embedding model takes shorter texts than the settings allow, if so."""
+    length = run.facts["max_length"]
+    return [f"texts are cut at {length} tokens, the model's max_seq_length"] if length < settings.max_length else []
 
 
 def _cut_rows(run: Run) -> list[str]:

@@ -1,5 +1,6 @@
 """Candidates of a masked language model, one that knows a single rule."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,14 @@ def test_words_are_proposed_on_the_device_of_the_training(
     train_supernet(checkpoint_path, make_data(), settings, tmp_path / "run")
     assert devices[-1] == training_device()
     assert isinstance(devices[-1], torch.device)
+
+
+def test_a_masked_language_model_with_tokens_that_it_has_no_rows_for_is_refused(
+    masked_lm: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(masked_lm, tmp_path / "masked")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    tokenizer.add_tokens(["<URL>"])
+    tokenizer.save_pretrained(path)
+    with pytest.raises(ModelError, match=r"masked: expected tokens for the \d+ rows .* found '<URL>' \(\d+\) beyond"):
+        masked_words(path)

@@ -1,17 +1,15 @@
 """Every encoder with every head: what transformers answers, the elastic model answers."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
 
-from gearshift.errors import ModelError
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.model.checkpoint import load_checkpoint, load_supernet, save_run
-from gearshift.trainer.model.huggingface import POOLING, load_model, read_config, read_pooling, shape_of
+from gearshift.trainer.model.huggingface import load_model, read_config, shape_of
 from gearshift.trainer.model.names import ARCHITECTURES
 from tests.trainer.encoders import (
     ENCODERS,
@@ -74,26 +72,6 @@ def test_rows_of_the_position_table_that_no_token_uses_are_left_out(tmp_path: Pa
     write_model(tmp_path, "RoBERTa", HEADS["classification"])
     shape = shape_of(read_config(tmp_path))
     assert (shape.positions, shape.types) == (POSITIONS, 0)
-
-
-def test_a_sentence_model_without_a_word_on_pooling_takes_the_mean(tmp_path: Path) -> None:
-    assert read_pooling(tmp_path) == "mean"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"pooling_mode_max_tokens": True}, "expected one of .*, found pooling_mode_max_tokens"),
-        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "expected one of"),
-        ({}, "expected one of"),
-        ([], "not of the form expected .*download the model again"),
-    ],
-)
-def test_a_pooling_that_is_not_supported_is_refused(content: object, message: str, tmp_path: Path) -> None:
-    (tmp_path / POOLING).parent.mkdir()
-    (tmp_path / POOLING).write_text(json.dumps(content))
-    with pytest.raises(ModelError, match=message):
-        read_pooling(tmp_path)
 
 
 def test_a_head_for_another_task_is_not_taken_for_one_of_this_task(checkpoint_path: Path, tmp_path: Path) -> None:
