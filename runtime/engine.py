@@ -61,17 +61,13 @@ class Engine(EngineState):
         cpus = max(1.0, effective_cpus() / opened.session.threads)
         controller, metrics = Controller(accuracies, loaded.table, objective, cpus=cpus, dan=dan), Metrics(accuracies)
         self._in_flight, self._clock = InFlight(), clock
-        self._slow_loop = slow_loop = None
-        if sensors is not None:
-            rungs = len(controller.ladder)
-            self._slow_loop = slow_loop = slow_loop_of(sensors, rules, rungs, opened.session, self._in_flight)
-        answering = Answering(
-            opened, controller, metrics, clock=clock, log=log, cascade=loaded.cascade, slow_loop=slow_loop
-        )
+        loop = slow_loop_of(sensors, rules, len(controller.ladder), opened.session, self._in_flight)
+        self._slow_loop, cascade = loop, loaded.cascade
+        answering = Answering(opened, controller, metrics, clock=clock, log=log, cascade=cascade, slow_loop=loop)
         super().__init__(loaded, controller, metrics, answering)
-        at_end = (lambda: None) if log is None else log.close
+        at_end = None if log is None else log.close
         self._worker = Worker(answering.answer, answering.shed, self._in_flight, clock, queue_limit, at_end)
-        self._lifetime = Lifetime(self._in_flight, self._worker, opened.session, metrics, slow_loop, log)
+        self._lifetime = Lifetime(self._in_flight, self._worker, opened.session, metrics, loop, log)
         weakref.finalize(self, self._lifetime.drop).atexit = False
         if log is not None:
             log.begin(controller, loaded.table)
@@ -259,10 +255,9 @@ class Engine(EngineState):
     def close(self, timeout: float | None = CLOSE_S) -> bool:
         """Wait for running requests, then free the weights; requests in the queue get EngineClosedError.
 
-        Requests that still run after `timeout` seconds are ended and raise EngineClosedError; None waits as long as
-        they take. Returns whether everything ended in time; if not, the program's log says what did not. A second call
-        does nothing, or goes on where an exception interrupted the first. One in a fork does nothing: requests and
-        weights belong to the parent process. An engine that is dropped without `close` frees everything in the end.
+        Requests that still run after `timeout` seconds (None: no limit) are ended and raise EngineClosedError. Returns
+        whether everything ended in time; if not, the log says what did not. A second call does nothing, or goes on
+        where the first was interrupted; nor does one in a fork do anything, as all belongs to the parent process.
         """
         return self._in_flight.forked or self._lifetime.close(timeout)
 

@@ -82,8 +82,12 @@ def open_checked(
     return bundle
 
 
-def slow_loop_of(sensors: Sensors, rules: Rules, rungs: int, session: ElasticSession, in_flight: InFlight) -> SlowLoop:
-    """Make the slow loop of an engine; it refers to the session alone, so that the engine can be collected."""
+def slow_loop_of(
+    sensors: Sensors | None, rules: Rules, rungs: int, session: ElasticSession, in_flight: InFlight
+) -> SlowLoop | None:
+    """Make the slow loop of an engine with sensors; it refers to the session alone: the engine can be collected."""
+    if sensors is None:
+        return None
 
     def release() -> None:
         in_flight.call(lambda _: session.release_pages())

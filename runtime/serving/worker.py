@@ -44,7 +44,7 @@ class Worker:
         in_flight: InFlight,
         clock: Callable[[], float],
         limit: int,
-        at_end: Callable[[], object] = lambda: None,
+        at_end: Callable[[], object] | None = None,
     ) -> None:
         self._answer, self._shed, self._in_flight, self._clock = answer, shed, in_flight, clock
         self._at_end = at_end
@@ -125,7 +125,8 @@ class Worker:
                 pass
             if self._last:
                 break
-        self._at_end()
+        if self._at_end is not None:
+            self._at_end()
 
     def _serve_next(self) -> bool:
         """Finish the request whose turn it is; return whether there was one."""
