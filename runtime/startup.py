@@ -26,7 +26,7 @@ from gearshift.runtime.sensors.cap_rules import Rules
 from gearshift.runtime.sensors.cpus import effective_cpus
 from gearshift.runtime.sensors.sensors import Sensors
 from gearshift.runtime.sensors.slow_loop import SlowLoop
-from gearshift.runtime.serving.request import InFlight
+from gearshift.runtime.serving.in_flight import InFlight
 
 AUTO = "auto"
 
@@ -82,16 +82,17 @@ def open_checked(
     return bundle
 
 
-def watch(sensors: Sensors, rules: Rules, rungs: int, session: ElasticSession, in_flight: InFlight) -> SlowLoop:
-    """Start the slow loop of an engine; it refers to the session alone, so that the engine can be collected."""
+def slow_loop_of(
+    sensors: Sensors | None, rules: Rules, rungs: int, session: ElasticSession, in_flight: InFlight
+) -> SlowLoop | None:
+    """Make the slow loop of an engine with sensors; it refers to the session alone: the engine can be collected."""
+    if sensors is None:
+        return None
 
     def release() -> None:
-        with in_flight:
-            session.release_pages()
+        in_flight.call(lambda _: session.release_pages())
 
-    loop = SlowLoop(sensors, rungs, rules=rules, release=release if session.packed else None, clock=sensors.clock)
-    loop.start()
-    return loop
+    return SlowLoop(sensors, rungs, rules=rules, release=release if session.packed else None, clock=sensors.clock)
 
 
 def _check_reachable(min_accuracy: float, bundle: Bundle, precisions: Sequence[str]) -> None:

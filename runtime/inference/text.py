@@ -69,6 +69,8 @@ class TextEncoder:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the package raises plain Exception
+            if type(error) is not Exception:  # of a signal handler
+                raise
             raise SchemaError(f"{path}: not a tokenizer that can be read ({error}); export the bundle again") from error
         _check_ids(self._tokenizer, bundle)
         side = str((self._tokenizer.truncation or {}).get("direction", "right"))
