@@ -35,7 +35,8 @@ from gearshift.trainer.data.batches import Batch, encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.checkpoint import Run, save_tokenizer
 from gearshift.trainer.model.elastic import Head
-from gearshift.trainer.model.huggingface import quiet, write_pooling
+from gearshift.trainer.model.huggingface import write_pooling
+from gearshift.trainer.model.loading import HEADS, quiet
 from gearshift.trainer.model.names import ARCHITECTURES
 
 PORTABLE = "portable.json"
@@ -115,6 +116,8 @@ def cut_encoder(model: transformers.PreTrainedModel, subnet: Subnet) -> None:
         if not kept_heads:
             del layers[index]
     model.config.num_hidden_layers = len(layers)
+    if hasattr(model.config, HEADS):
+        delattr(model.config, HEADS)
     model.config.gearshift_subnet = [[kept.heads, kept.neurons] for kept in subnet.kept()]
 
 

@@ -12,7 +12,7 @@ import transformers
 
 from gearshift.errors import ModelError, first_line
 from gearshift.trainer.data.augment import CANDIDATES, Candidates, is_word
-from gearshift.trainer.model.huggingface import quiet
+from gearshift.trainer.model.loading import quiet
 
 _AT_ONCE = 64
 """Number of masked copies of a text that are computed together."""

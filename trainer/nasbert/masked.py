@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from gearshift.errors import ModelError, first_line
 from gearshift.trainer.data.batches import Batch
-from gearshift.trainer.model.huggingface import quiet
+from gearshift.trainer.model.loading import quiet
 
 REPLACED, KEPT = 0.8, 0.1
 """Shares of the chosen tokens that become the mask, and that stay; the rest become random words."""
