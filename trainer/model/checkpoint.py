@@ -49,9 +49,16 @@ SUBNET = "gearshift-subnet.json"
 
 SCHEMA = Schema(version=1, advice="train again", error=ModelError)
 
-FACTS: Mapping[str, type] = {"columns": dict, "settings": dict, "rows": dict, "metrics": dict, "max_length": int}
+FACTS: Mapping[str, type] = {
+    "columns": dict,
+    "settings": dict,
+    "rows": dict,
+    "metrics": dict,
+    "max_length": int,
+    "data": str,
+}
 """Field of supernet.json that other commands read, if it is there -> its type."""
-JSON_NAMES = {dict: "object", int: "whole number"}
+JSON_NAMES = {dict: "object", int: "whole number", str: "text"}
 
 PROBLEM_TYPES = {"regression": "regression", "multi-label-classification": "multi_label_classification"}
 """Task -> `problem_type` in the config of a sequence classifier."""
@@ -266,7 +273,7 @@ def _description(facts: dict[str, Any]) -> tuple[dict[str, Any], list[str], str,
     """Return all of supernet.json, its labels, its task, and the trained subnets."""
     labels = read_labels(facts["labels"])
     for name, kind in FACTS.items():
-        if not isinstance(facts.get(name, kind()), kind):
+        if facts.get(name) is not None and (not isinstance(facts[name], kind) or isinstance(facts[name], bool)):
             raise ValueError(f"{name}: expected a JSON {JSON_NAMES[kind]}, found {facts[name]!r}")
     return facts, labels, TASKS[facts.get("task", "classification")].name, _subnets(facts)
 

@@ -41,10 +41,10 @@ class Loaded:
     """Names of weights that the checkpoint does not have, or has in another shape; they are random."""
 
 
-def load_transformers(auto: str, path: Path, **settings: Any) -> Loaded:
+def load_transformers(auto: str, path: Path, *, what: str = "weights", **settings: Any) -> Loaded:
     """Load a checkpoint by a class of transformers, such as `AutoModel`, in fp32; raises ModelError.
 
-    A weight that is NaN or infinite is refused, and named.
+    A weight that is NaN or infinite is refused, and named. `what`: word for the model in the message.
     """
     try:
         with quiet():
@@ -58,7 +58,7 @@ def load_transformers(auto: str, path: Path, **settings: Any) -> Loaded:
                 **settings,
             )
     except Exception as error:  # a damaged file raises any error of its parser
-        raise ModelError(f"{path}: no weights that transformers can read ({first_line(error)})") from error
+        raise ModelError(f"{path}: no {what} that transformers can read ({first_line(error)})") from error
     # A mismatch is a name, or a tuple of a name and two shapes, depending on the version of transformers.
     mismatched = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
     require_finite(model.state_dict(), path)

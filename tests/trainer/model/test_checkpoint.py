@@ -151,6 +151,12 @@ def test_a_full_disk_leaves_the_old_run(
     assert [path.name for path in run.path.parent.iterdir()] == ["run"]
 
 
+def described(**changed: object) -> str:
+    """A supernet.json whose fields are as they should be, but for some."""
+    right: dict[str, object] = {"schema_version": 1, "labels": list(LABELS), "subnets": {"w": [[4, 64]] * 4}}
+    return json.dumps({**right, **changed})
+
+
 def supernet(labels: Sequence[str], **subnets: list[list[int]]) -> str:
     return json.dumps({"schema_version": 1, "labels": labels, "subnets": subnets})
 
@@ -173,6 +179,26 @@ def supernet(labels: Sequence[str], **subnets: list[list[int]]) -> str:
         (SUPERNET, supernet(LABELS, w=[[0, 0]] * 4), "not of schema version 1 .*every layer is skipped"),
         (POOL, None, r"pool\.json: could not be read \(No such file or directory\); train again"),
         (POOL, '[{"name": "w"}]', r"pool\.json: not of the form expected \(no field 'accuracy'\); train again"),
+        (
+            SUPERNET,
+            described(labels=5),
+            r"not of schema version 1 \(labels: expected a list of names, found 5\); train",
+        ),
+        (SUPERNET, described(labels="cold"), r"labels: expected a list of names, found 'cold'"),
+        (SUPERNET, described(labels=["cold", 3]), r"labels: expected a list of names, found \['cold', 3\]"),
+        (SUPERNET, described(labels=["hot", "cold", "hot"]), r"labels: expected names that differ, found 'hot' twice"),
+        (SUPERNET, described(subnets=[]), r"supernet\.json: not of schema version 1"),
+        (SUPERNET, described(subnets={"w": 4}), r"supernet\.json: not of schema version 1"),
+        (SUPERNET, described(subnets={"w": [["4", "64"]] * 4}), r"supernet\.json: not of schema version 1"),
+        (SUPERNET, described(task="poetry"), r"supernet\.json: not of schema version 1"),
+        (SUPERNET, described(task=["x"]), r"supernet\.json: not of schema version 1"),
+        (SUPERNET, described(max_length="16"), "max_length: expected a JSON whole number, found '16'"),
+        (SUPERNET, described(columns=["a"]), r"columns: expected a JSON object, found \['a'\]"),
+        (SUPERNET, described(settings=3), "settings: expected a JSON object, found 3"),
+        (SUPERNET, described(data=7), "data: expected a JSON text, found 7"),
+        (POOL, '[{"name": "w", "accuracy": "good"}]', r"pool\.json: not of the form expected"),
+        (POOL, '{"name": "w"}', r"pool\.json: not of the form expected"),
+        (POOL, '[{"name": "w", "accuracy": 1, "subnet": [["4", 64]]}]', r"pool\.json: not of the form expected"),
         ("config.json", None, "no model that transformers can read"),
         ("model.safetensors", None, "no weights that transformers can read"),
     ],
