@@ -311,6 +311,8 @@ def load_tokenizer(path: Path) -> Tokenizer:
         raise ModelError(f"{path}: no tokenizer that transformers can read ({first_line(error)})") from error
     if not loaded.is_fast:
         raise ModelError(f"{path}: no tokenizer.json, and none can be made from its tokenizer; add one")
+    if not set(loaded.get_vocab()) - set(loaded.all_special_tokens):  # transformers 5 makes one without any word
+        raise ModelError(f"{path}: no tokenizer, expected tokenizer.json or the vocabulary of one; add it")
     tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
     tokenizer.no_truncation()
     tokenizer.no_padding()

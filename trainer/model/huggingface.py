@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gearshift.errors import ModelError, first_line
 from gearshift.runtime.space.shape import EncoderShape
-from gearshift.schema import read_json
+from gearshift.schema import read_if_whole, read_json
 from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
 from gearshift.trainer.model.loading import (
     HEADS,
@@ -50,6 +50,7 @@ def read_config(path: Path, **changes: Any) -> Any:
         with quiet():
             config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, **changes)
     except Exception as error:  # values of a wrong type raise any error
+        _require_supported(read_if_whole(path / "config.json", lambda raw: raw.get("model_type")), str(path))
         raise ModelError(f"{path}: no model that transformers can read ({first_line(error)})") from error
     check_config(config, str(path))
     take_pruned_heads(config, path)
@@ -58,10 +59,7 @@ def read_config(path: Path, **changes: Any) -> Any:
 
 def check_config(config: Any, path: str) -> None:
     """Raise ModelError, which names `path`, if a model of this config cannot be made elastic."""
-    if config.model_type not in ARCHITECTURES:
-        raise ModelError(
-            f"{path}: architecture {config.model_type!r} is not supported; expected one of {', '.join(ARCHITECTURES)}"
-        )
+    _require_supported(config.model_type, path)
     wanted = {"hidden_act": "gelu", "activation": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
     for name, expected in wanted.items():
         found = getattr(config, name, expected)
@@ -72,6 +70,14 @@ def check_config(config: Any, path: str) -> None:
         size = getattr(config, name, None)
         if not isinstance(size, int) or size < least:
             raise ModelError(f"{path}: {name}: expected a whole number of {least} or more, found {size!r}")
+
+
+def _require_supported(model_type: Any, path: str) -> None:
+    """Raise ModelError for an architecture that transformers has and that cannot be made elastic."""
+    if model_type in transformers.CONFIG_MAPPING and model_type not in ARCHITECTURES:
+        raise ModelError(
+            f"{path}: architecture {model_type!r} is not supported; expected one of {', '.join(ARCHITECTURES)}"
+        )
 
 
 def task_of(model: Any) -> str:

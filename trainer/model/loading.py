@@ -61,8 +61,14 @@ def load_transformers(auto: str, path: Path, *, what: str = "weights", **setting
         raise ModelError(f"{path}: no {what} that transformers can read ({first_line(error)})") from error
     # A mismatch is a name, or a tuple of a name and two shapes, depending on the version of transformers.
     mismatched = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
-    require_finite(model.state_dict(), path)
-    return Loaded(model, tuple(sorted({*report["missing_keys"], *mismatched})))
+    weights = model.state_dict()
+    require_finite(weights, path)
+    # Before version 4.49 transformers leaves out the prefix of the encoder, if the checkpoint has none that it knows.
+    named = (
+        name if name in weights else f"{model.base_model_prefix}.{name}"
+        for name in (*report["missing_keys"], *mismatched)
+    )
+    return Loaded(model, tuple(sorted(set(named))))
 
 
 def require_finite(weights: Mapping[str, Tensor], place: object) -> None:

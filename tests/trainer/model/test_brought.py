@@ -153,6 +153,16 @@ def overflown(path: Path) -> None:
     torch.save(halves, path / "pytorch_model.bin")
 
 
+def bare(*parts: str) -> Form:
+    """Weights of the encoder alone, without some of them, under the names of a model without a head."""
+
+    def form(path: Path) -> None:
+        dropped("classifier.", *parts)(path)
+        renamed(lambda name: name.removeprefix("bert."))(path)
+
+    return form
+
+
 def gone(path: Path) -> None:
     sharded(path)
     (path / "model-00002-of-00003.safetensors").unlink()
@@ -184,6 +194,9 @@ REFUSED: dict[str, tuple[Form, str]] = {
     ),
     "names of DistributedDataParallel": (renamed(lambda name: f"module.{name}"), "weights of the encoder are missing"),
     "a layer that is missing": (dropped("encoder.layer.1.output.dense.bias"), "1 weights of the encoder are missing"),
+    "a layer that is missing below a bare encoder": (
+        bare("encoder.layer.1.output.dense.bias"), r"1 weights of the encoder are missing .*\(bert\.encoder\.layer\.1"
+    ),
     "embeddings that are missing": (dropped("position_embeddings"), "1 weights of the encoder are missing"),
     "a part that is missing": (gone, "no weights that transformers can read"),
     "half a file": (cut, "no weights that transformers can read"),
