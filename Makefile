@@ -28,8 +28,8 @@ test: $(STAMP)
 test-index: $(STAMP)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m index
 
-# What depends most on transformers, on the oldest and the newest version that the train extra allows: makes two environments in
-# build/transformers once, which share torch and the rest with .venv, so it needs a package index then.
+# What depends most on transformers, on the oldest and the newest version that the train extra allows: makes two
+# environments in build/transformers once, which share torch and the rest with .venv, so it needs a package index then.
 TRANSFORMERS_TESTS := tests/versions tests/trainer/model tests/trainer/data tests/trainer/dan \
   $(addprefix tests/trainer/dynabert/test_,source.py masked_words.py supernet.py supernet_trainer.py settings_file.py) \
   tests/trainer/learning/test_metrics.py tests/trainer/nasbert/test_train.py tests/export/test_extract_pruned.py
@@ -37,7 +37,8 @@ TRANSFORMERS_TESTS := tests/versions tests/trainer/model tests/trainer/data test
 test-transformers: $(STAMP)
 	$(BIN)/python -m tests.versions.prepare
 	for end in oldest newest; do \
-	  build/transformers/$$end/bin/python -m pytest $(SIDE_BY_SIDE) -m 'not slow and not index' $(TRANSFORMERS_TESTS) || exit 1; \
+	  build/transformers/$$end/bin/python -m pytest $(SIDE_BY_SIDE) -m 'not slow and not index' $(TRANSFORMERS_TESTS) \
+	    || exit 1; \
 	done
 
 test-all: $(STAMP)

@@ -203,7 +203,8 @@ def search_run(
     scored = dict.fromkeys([*likely, *uniform, model.full])
     losses = {subnet: scorer(subnet) for subnet in _bar(list(scored), "losses", "subnet")}
     picked = choose_pool(shape, losses, pool, devices=devices, rivals=uniform)
-    chosen = {subnet_name(shape, subnet): subnet for subnet in picked}
+    even = {subnet: name for name, subnet in model.grid().items()}
+    chosen = {even.get(subnet) or subnet_name(shape, subnet): subnet for subnet in picked}
     metrics = dict(_bar(accuracies(model, chosen, test), "test", "subnet", total=len(chosen)))
     members = tuple(
         PoolMember(
