@@ -47,7 +47,7 @@ class Brought:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    return safetensors.torch.load_file(path / WEIGHTS)
+    return dict(safetensors.torch.load_file(path / WEIGHTS))
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:

@@ -196,7 +196,7 @@ def _our_state(weights: Mapping[str, Tensor], config: Any, model: ElasticClassif
 def _load_weights(path: Path, config: Any, task: str, outputs: int) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
     """Load the weights of a checkpoint under its own names, and the names of those of the head that it lacks."""
     suffix = CLASS_SUFFIXES[task]
-    settings = {} if suffix == "Model" else {"num_labels": outputs}
+    settings: dict[str, Any] = {} if suffix == "Model" else {"num_labels": outputs}
     with with_all_heads(path, config) as readable:
         loaded = load_transformers(f"AutoModel{suffix if suffix != 'Model' else ''}", readable, **settings)
     random = [name for name in loaded.missing if _belongs(name, config.model_type, task, ("embeddings.", "layers."))]

@@ -161,7 +161,7 @@ def _read_files(path: Path) -> dict[str, Tensor]:
 
 def _read_file(file: Path) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
-        return safetensors.torch.load_file(file)
+        return dict(safetensors.torch.load_file(file))
     return dict(torch.load(file, weights_only=True, map_location="cpu"))
 
 

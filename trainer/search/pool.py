@@ -132,8 +132,8 @@ def choose_pool(
     """Choose `size` subnets by measured loss: the Pareto fronts of all devices, then the next fronts, and so on.
 
     If a front has too many subnets, evenly spaced ones are taken.
-    The largest subnet, the full one, is always chosen. Losses are distances from its answers, so that a smaller subnet can beat it by
-    rounding alone, and all others are compared with it.
+    The largest subnet, the full one, is always chosen. Losses are distances from its answers, so that a smaller subnet
+    can beat it by rounding alone, and all others are compared with it.
     `rivals`: subnets with measured losses. Each is chosen, or in its place a subnet of no greater loss and no longer
     time on any device; evenly spaced ones if these are more than `size`.
     Returned largest first.

@@ -66,7 +66,7 @@ def test_the_config_of_a_run_says_what_is_in_its_file(
     checkpoint = load(tmp_path / "model", brought.head)
     # As training leaves it: values that the type of the source cannot represent.
     with torch.no_grad():
-        checkpoint.model.classifier.bias += 1e-5
+        checkpoint.model.classifier.bias.add_(1e-5)
     save_run(tmp_path / "run", checkpoint, subnets={}, accuracies={}, facts={})
     said = json.loads((tmp_path / "run" / "config.json").read_text())
     assert said.get("dtype", said.get("torch_dtype")) == "float32"

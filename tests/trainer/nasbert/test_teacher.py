@@ -74,6 +74,6 @@ def test_a_disk_that_is_too_small_is_found_before_anything_is_written(
 def test_states_that_float16_cannot_represent_are_refused(tmp_path: Path) -> None:
     teacher = random_model()
     with torch.no_grad():
-        teacher.layers[1].ffn_norm.bias[3] = 7e4  # type: ignore[union-attr]
+        dict(teacher.named_parameters())["layers.1.ffn_norm.bias"][3] = 7e4
     with pytest.raises(ModelError, match="states after layer 2 are beyond the range of float16"):
         teacher_states(teacher, ROWS, (0, 2, 4), tmp_path, "x")
