@@ -65,7 +65,6 @@ def test_a_file_without_a_version_is_refused(path: Path) -> None:
         ({"numbers": 1}, "'int' object is not iterable"),
         ({"numbers": ["a\nb"]}, r"invalid literal for int\(\) with base 10: 'a\\nb'"),
         ({"numbers": [13]}, "13 brings bad luck"),
-        ({"numbers": [float("inf")]}, "cannot convert float infinity to integer"),
     ],
 )
 def test_fields_of_another_form_are_named_in_one_line(path: Path, fields: dict[str, object], told: str) -> None:
@@ -74,7 +73,7 @@ def test_fields_of_another_form_are_named_in_one_line(path: Path, fields: dict[s
         SCHEMA.read(path, numbers)
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff", b"", b"[" * 100_000])
+@pytest.mark.parametrize("content", [b"{", b"\xff", b"", b"[" * 100_000, b"[Infinity]", b"[" + b"9" * 400 + b"]"])
 def test_what_is_no_json_is_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(SchemaError, match=rf"^{path}: expected JSON \(.+\); measure again$") as caught:

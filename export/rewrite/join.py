@@ -19,6 +19,7 @@ from gearshift.errors import ExportError
 from gearshift.export.graph.quantize import quantize
 from gearshift.export.graph.segments import Array
 from gearshift.export.rewrite.options import branches, live, with_nodes
+from gearshift.export.rewrite.weights_file import read_tensor
 
 SEGMENT = re.compile(r"(?P<run>layer\d+\.(?:heads|neurons))(?P<start>\d+)\.(?P<part>.+)")
 """Pattern of the names that the exporter gives to the weights of a segment."""
@@ -87,7 +88,7 @@ def _groups(graph: onnx.GraphProto) -> Iterator[list[Segment]]:
 def _arrays(tensors: Mapping[str, onnx.TensorProto], segment: Segment, directory: Path) -> dict[str, Array]:
     """Return part -> array of one segment."""
     return {
-        found[1]: numpy_helper.to_array(tensor, str(directory))
+        found[1]: read_tensor(tensor, directory)
         for name, tensor in tensors.items()
         if (found := _segment(name)) and found[0] == segment
     }

@@ -1,4 +1,4 @@
-"""The weights file beside a graph: the place of each tensor, and writing it anew for a changed graph."""
+"""The weights file beside a graph: the place and values of each tensor, and writing it anew for a changed graph."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from gearshift.errors import BundleError
 from gearshift.export.graph.builder import ALIGNMENT, EXTERNAL_FROM_BYTES
+from gearshift.export.graph.segments import Array
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,21 @@ def weights_location(model: onnx.ModelProto) -> str:
 def external_place(tensor: TensorProto) -> tuple[int, int]:
     """Return the offset of a tensor in its weights file, and its bytes."""
     return int(_entry(tensor, "offset")), int(_entry(tensor, "length"))
+
+
+def read_tensor(tensor: TensorProto, directory: Path) -> Array:
+    """Return the values of a tensor of a graph in a directory.
+
+    Read here and not by onnx, which refuses files that are links: in a cache of the hub they are, and were checked.
+    """
+    if tensor.data_location == TensorProto.EXTERNAL:
+        offset, length = external_place(tensor)
+        with (directory / _entry(tensor, "location")).open("rb") as file:
+            file.seek(offset)
+            content = file.read(length)
+        tensor = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=content)
+    values: Array = numpy_helper.to_array(tensor)
+    return values
 
 
 def _piece(tensor: TensorProto, start: int) -> Piece:

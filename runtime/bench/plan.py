@@ -20,6 +20,10 @@ CHECKED = 30
 """Default of `Plan.checked`."""
 
 
+MOST_TEXTS = 65_536
+"""Most texts of a call: more take the memory of any device."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Conditions to measure and the budget; `of` fills in defaults. Raises InputError for values out of range."""
@@ -36,8 +40,8 @@ class Plan:
     def __post_init__(self) -> None:
         if not 0 < self.budget_s < float("inf"):
             raise InputError(f"budget: expected a number of seconds above 0, got {self.budget_s!r}")
-        if not is_whole(self.batch, 1):
-            raise InputError(f"batch: expected a whole number of texts of at least 1, got {self.batch!r}")
+        if not is_whole(self.batch, 1, MOST_TEXTS):
+            raise InputError(f"batch: expected a whole number of texts from 1 to {MOST_TEXTS}, got {self.batch!r}")
 
     @classmethod
     def of(

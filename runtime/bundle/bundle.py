@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from gearshift.runtime.bundle.compressed import (
     unpack_into_cache,
     unpacked_entries,
 )
-from gearshift.runtime.bundle.integrity import check_file
+from gearshift.runtime.bundle.integrity import check_file, check_place
 from gearshift.runtime.bundle.manifest import (
     DAN_EXECUTOR,
     MANIFEST,
@@ -40,6 +41,7 @@ from gearshift.runtime.bundle.manifest import (
     FileEntry,
     Manifest,
     PoolEntry,
+    stored_manifest,
 )
 from gearshift.runtime.files.atomic import replace_file, sha256_of
 from gearshift.runtime.space.subnet import Subnet
@@ -119,12 +121,15 @@ def manifest_content(manifest: Manifest) -> bytes:
 def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of) -> Bundle:
     """Open the bundle in a directory and check every file by name, size and SHA-256; raises a BundleError.
 
+    The files may be links in a cache of the Hugging Face hub (`integrity.check_place`).
     A compressed bundle is first unpacked into the user's cache directory, unless it is there already. Raises
     StorageError if it cannot be unpacked.
     `sha256`: function that gives the hash of a file, computed now or remembered (`cache.HashMemory`).
     """
     directory = Path(path)
-    if not (directory / MANIFEST).is_file():
+    if not _is_utf8(directory):
+        raise BundleError(f"{directory}: expected a path in UTF-8, since onnxruntime takes no other; rename it")
+    if not os.path.lexists(directory / MANIFEST):
         found = "no such directory" if not directory.exists() else f"no {MANIFEST} in it"
         raise BundleError(f"{directory}: expected a bundle directory, found {found}; make one with `gearshift export`")
     try:
@@ -133,6 +138,14 @@ def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of) 
         raise BundleError(
             f"{directory}: could not be read ({error.strerror or error}); check its permissions"
         ) from error
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # a byte of the name stands for itself
+        return False
+    return True
 
 
 def _open_unpacked(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
@@ -149,7 +162,8 @@ def _open_unpacked(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
 
 
 def _open_verified(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
-    content = (directory / MANIFEST).read_bytes()
+    check_place(directory / MANIFEST)
+    content = stored_manifest(directory)
     manifest = Manifest.from_content(content, directory / MANIFEST)
     for name, entry in manifest.files.items():
         check_file(directory, name, entry, sha256)

@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.errors import BundleError, IntegrityError, SchemaError, StorageError
-from gearshift.runtime.bundle.integrity import check_file, check_name
-from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest
+from gearshift.runtime.bundle.integrity import check_file, check_name, check_place
+from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, stored_manifest
 from gearshift.runtime.files.atomic import replacing_directory, sha256_of
 from gearshift.runtime.files.cache import Entries, cache_directory
 from gearshift.runtime.files.sparse_file import Extent, read_sparse, write_sparse
@@ -109,12 +109,13 @@ def open_compressed(directory: Path, sha256: Callable[[Path], str] = sha256_of) 
         raise BundleError(
             f"{directory}: expected a compressed bundle, found no {COMPRESSED} in it; it needs no unpacking"
         )
+    check_place(directory / COMPRESSED)
     files = _listing(directory / COMPRESSED)
     for name, entry in files.items():
         check_file(directory, name, entry, sha256)
     if MANIFEST not in files:
         raise SchemaError(f"{directory / COMPRESSED}: does not list {MANIFEST}; export the bundle again")
-    content = (directory / MANIFEST).read_bytes()
+    content = stored_manifest(directory)
     manifest = Manifest.from_content(content, directory / MANIFEST)
     for name in manifest.files:
         check_name(directory, name)

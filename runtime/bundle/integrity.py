@@ -1,7 +1,8 @@
-"""Checks of a bundle file's name, size and SHA-256 against the manifest."""
+"""Checks of a bundle file's name, place, size and SHA-256 against the manifest."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,14 +16,34 @@ def check_name(directory: Path, name: str) -> None:
         raise IntegrityError(f"{directory}: the manifest names {name!r}; expected a plain file name inside the bundle")
 
 
+def check_place(path: Path) -> None:
+    """Raise IntegrityError unless a path is a regular file of the bundle itself, or a link to one of its hub cache.
+
+    Caches of the Hugging Face hub keep the files of a repository in `blobs/`, and links to them in
+    `snapshots/REVISION/`. A link that leads anywhere else could name any file of the device.
+    """
+    found = Path(os.path.realpath(path))  # Path.resolve raises on links that lead in a circle
+    if path.is_symlink() and found.parent not in _blobs(path.parent):
+        raise IntegrityError(
+            f"{path}: expected a file, found a symbolic link to {found}, outside of a hub cache that the bundle is in; "
+            "copy the bundle with the files that its links name (cp -rL)"
+        )
+    if not found.exists():
+        raise IntegrityError(f"{path}: missing; copy the bundle again")
+    if not found.is_file():
+        raise IntegrityError(f"{path}: expected a file, found a directory or device; copy the bundle again")
+
+
+def _blobs(directory: Path) -> list[Path]:
+    """Return where files of a bundle may lie, if its directory is in `snapshots/` of a hub cache."""
+    return [above.parent / "blobs" for above in directory.resolve().parents if above.name == "snapshots"]
+
+
 def check_file(directory: Path, name: str, expected: FileEntry, sha256: Callable[[Path], str]) -> None:
     """Raise IntegrityError, which says what to do, if a file is missing, truncated or altered."""
     check_name(directory, name)
     path = directory / name
-    if path.is_symlink():
-        raise IntegrityError(f"{path}: expected a file, found a symbolic link; copy the bundle with its files")
-    if not path.is_file():
-        raise IntegrityError(f"{path}: missing; copy the bundle again")
+    check_place(path)
     size = path.stat().st_size
     if size != expected.bytes:
         raise IntegrityError(f"{path}: expected {expected.bytes} bytes, found {size}; copy the bundle again")

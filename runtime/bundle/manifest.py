@@ -17,7 +17,13 @@ from gearshift.runtime.space.space import Space, read_subnet
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema
 
-SCHEMA = Schema(version=1, advice="export the bundle again", damaged=IntegrityError, repair="copy the bundle again")
+SCHEMA = Schema(
+    version=1,
+    advice="export the bundle again",
+    damaged=IntegrityError,
+    repair="copy the bundle again",
+    most_bytes=4 << 20,  # room for 100,000 labels
+)
 
 MANIFEST = "manifest.json"
 SELF_TEST = "selftest.npz"
@@ -179,6 +185,11 @@ class Manifest:
                 "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},
             }
         )
+
+
+def stored_manifest(directory: Path) -> bytes:
+    """Return the bytes of a bundle's manifest; raises SchemaError."""
+    return SCHEMA.content(directory / MANIFEST)
 
 
 def _require(holds: bool, what: str, found: object) -> None:

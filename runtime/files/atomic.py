@@ -7,6 +7,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,7 +86,17 @@ def replacing_file(target: Path) -> Iterator[BinaryIO]:
     """Give a file to write that replaces `target` on leaving; for content too large to hold in memory twice.
 
     On any error the old file stays. Raises StorageError if the file cannot be written.
+    A symbolic link stays one: what it points to is replaced. Devices and pipes, such as `/dev/null` and `/dev/stdout`,
+    are written to: a user who may replace them would take them from everybody else.
     """
+    if is_device_or_pipe(target):
+        try:
+            with target.open("wb") as file:
+                yield file
+        except OSError as error:
+            raise _storage_error(target, error) from error
+        return
+    target = Path(os.path.realpath(target))
     temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +110,15 @@ def replacing_file(target: Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):  # the error that matters has been raised already
             temporary.unlink(missing_ok=True)
+
+
+def is_device_or_pipe(path: Path) -> bool:
+    """Return whether there is something at a path that is neither a file nor a directory."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _concerns_writing(error: OSError, fresh: Path) -> bool:

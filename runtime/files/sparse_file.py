@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.errors import IntegrityError
+from gearshift.json_reader import parse_json
 from gearshift.number_checks import is_whole
 
 MAGIC = b"gs-spar1"
@@ -155,7 +156,7 @@ def _read_header(file: BinaryIO, size: int) -> tuple[list[Extent], dict[int, lis
     if begin[: len(MAGIC)] != MAGIC:
         raise ValueError(f"it begins with {begin[: len(MAGIC)]!r}")
     (length,) = _LENGTH.unpack(begin[len(MAGIC) :])
-    header = json.loads(_inflated(file.read(length), _MOST_HEADER))
+    header = parse_json(_inflated(file.read(length), _MOST_HEADER))
     extents = [Extent(*map(_whole, pair)) for pair in header["extents"]]
     chunks = {int(kind): [_Chunk(*map(_whole, chunk)) for chunk in listed] for kind, listed in header["chunks"].items()}
     if sum(extent.bytes for extent in extents) != _whole(header["bytes"]) or not set(chunks) <= set(ITEM_BYTES):

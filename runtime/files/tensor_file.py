@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.errors import IntegrityError
+from gearshift.json_reader import parse_json
 from gearshift.runtime.files.atomic import replace_file
 
 _TYPES: dict[str, np.dtype[Any]] = {
@@ -62,8 +63,8 @@ def map_tensors(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     if not 0 < length <= min(_MOST_HEADER, len(content) - _LENGTH):
         raise _unreadable(path, f"a header of {length} bytes in a file of {len(content)}")
     try:
-        header = json.loads(content[_LENGTH:start])
-        description = json.loads(header.pop("__metadata__")[_DESCRIPTION])
+        header = parse_json(content[_LENGTH:start])
+        description = parse_json(header.pop("__metadata__")[_DESCRIPTION])
         end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
         if start + end != len(content):
             raise ValueError(f"expected {start + end} bytes, found {len(content)}")

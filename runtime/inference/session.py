@@ -71,7 +71,8 @@ class ElasticSession:
         try:
             session = ort.InferenceSession(str(path), options, providers=list(providers))
         except Exception as error:  # onnxruntime's errors share no base of their own
-            raise BundleError(f"{path}: onnxruntime {ort.__version__} cannot load it ({one_line(error)})") from error
+            told = f"onnxruntime {ort.__version__} cannot load it ({one_line(error)}){_advice(path, error)}"
+            raise BundleError(f"{path}: {told}") from error
         check_started(session, providers)
         _return_free_memory()
         self.path = path
@@ -191,6 +192,13 @@ def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | N
         options.enable_profiling = True
         options.profile_file_prefix = str(trace / "operators")
     return options
+
+
+def _advice(graph: Path, error: Exception) -> str:
+    """Return what to do about a refusal of linked weights: 1.24.1 refuses those of a hub cache too."""
+    if not graph.is_symlink() or "escapes" not in str(error):
+        return ""
+    return "; install another version of onnxruntime, or copy the bundle with the files that its links name (cp -rL)"
 
 
 def _check_version(minimum: str) -> None:

@@ -16,6 +16,7 @@ from gearshift.device_profiles import profile as files
 from gearshift.device_profiles.fingerprint import Fingerprint, read_fingerprint
 from gearshift.errors import ProfileError
 from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.files.atomic import is_device_or_pipe
 from gearshift.runtime.profiles.own import find_profile
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ def save_measured(
     device = this_device()
     kept: tuple[files.LatencyTable, ...] = ()
     costs: tuple[OperatorCosts, ...] = ()
+    _require_file(path)
     if path.exists():
         old = files.load_profile(path)
         if (old.device.key, old.device.versions) == (device.key, device.versions) and not old.estimated:
@@ -93,6 +95,7 @@ def require_writable(path: Path) -> None:
     """Raise ProfileError if `save_measured` could not write there: before minutes of measuring, not after."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _require_file(path)
         if path.exists():
             files.load_profile(path)
         with tempfile.TemporaryFile(dir=path.parent):
@@ -102,6 +105,12 @@ def require_writable(path: Path) -> None:
         raise ProfileError(f"{path}: could not be written ({reason}); name another file with -o") from error
     except ProfileError as error:
         raise ProfileError(f"{error}; or name another file with -o") from error
+
+
+def _require_file(path: Path) -> None:
+    """Raise ProfileError for a device or a pipe: a profile is read before it is written, which may never end."""
+    if is_device_or_pipe(path):
+        raise ProfileError(f"{path}: expected a file, found a device or a pipe")
 
 
 def _usable(

@@ -13,6 +13,7 @@ from typing import Any
 
 from gearshift.device_profiles.latency_table import LatencyTable
 from gearshift.errors import DataError, StorageError
+from gearshift.json_reader import parse_json
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.serving.record import LogHeader, ObjectiveChange, RequestRecord, modern
 
@@ -98,7 +99,7 @@ def read_log(path: str | Path) -> tuple[LoggedRun, ...]:
     cut: int | None = None
     for number, line in enumerate(_lines(Path(path)), start=1):
         try:
-            raw = json.loads(line)
+            raw = parse_json(line)
         except ValueError:  # includes bytes that are not UTF-8, such as a character that was cut in two
             if cut is not None:
                 raise _unreadable(path, cut) from None

@@ -62,6 +62,10 @@ class Trace:
         return self.caps[max(0, bisect_right(self.cap_edges, now) - 1)]
 
 
+LONGEST_S = 30 * 86_400
+"""Longest trace in seconds, a month: every request is simulated."""
+
+
 @dataclass(frozen=True)
 class Scale:
     """Scale of a trace: times of a device's largest subnet, seed and duration. Raises InputError if out of range."""
@@ -74,8 +78,8 @@ class Scale:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise InputError(f"seed: expected a whole number of at least 0, got {self.seed}")
-        if not 0 < self.duration_s < math.inf:
-            raise InputError(f"seconds: expected a number above 0, got {self.duration_s}")
+        if not 0 < self.duration_s <= LONGEST_S:
+            raise InputError(f"seconds: expected a number above 0, up to {LONGEST_S}, got {self.duration_s}")
 
     def cost_ms(self, lengths: dict[int, float]) -> float:
         """Return the mean ms of the largest subnet over lengths with these shares."""

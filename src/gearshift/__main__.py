@@ -4,53 +4,44 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 import gearshift
-from gearshift.commands import (
-    bench,
-    bundle,
-    doctor,
-    export,
-    look_up,
-    plot,
-    prune,
-    run,
-    search,
-    simulate,
-    train,
-    train_dan,
-    trim,
-)
-from gearshift.commands.nas import operations as nas_operations
-from gearshift.commands.nas import search as nas_search
-from gearshift.commands.nas import train as nas_train
-from gearshift.commands.nas import tune as nas_tune
-from gearshift.errors import GearshiftError
+from gearshift.commands import streams
+from gearshift.commands.parser import Parser, Version
+from gearshift.errors import GearshiftError, one_line
 
-COMMANDS = (
-    train,
-    train_dan,
-    prune,
-    search,
-    nas_search,
-    nas_operations,
-    nas_train,
-    nas_tune,
-    export,
-    trim,
-    bundle,
-    look_up,
-    run,
-    plot,
-    bench,
-    simulate,
-    doctor,
-)
-"""Modules that each `add` a command with its arguments, in the order of the help."""
+COMMANDS = {
+    "train": ("train:add", "train a supernet on your data"),
+    "train-dan": ("train_dan:add", "distil a classifier into a DAN, the rung below the smallest subnet"),
+    "prune": ("prune:add", "set weights of a supernet to zero, for a smaller download"),
+    "search": ("search:add", "measure the block tables of a supernet and choose its pool"),
+    "nas-search": ("nas.search:add", "search nets of mixed operations, block by block (NAS-BERT)"),
+    "nas-operations": (
+        "nas.operations:add",
+        "write a bundle of all operations of a search, to be timed on a device",
+    ),
+    "nas-train": ("nas.train:add", "pick the best net under limits, or name one, and train it on text"),
+    "nas-tune": ("nas.tune:add", "tune a net of `nas-train` for a task; `export` takes what is written"),
+    "export": ("export:add", "write a trained supernet as a bundle"),
+    "trim": ("trim:add", "write a smaller bundle with some of a bundle's subnets"),
+    "unpack": ("bundle:add_unpack", "unpack a compressed bundle into a plain one"),
+    "inspect": ("bundle:add_inspect", "show the contents of a bundle"),
+    "verify": ("bundle:add_verify", "check every file and the numbers of every subnet on this CPU"),
+    "look-up": ("look_up:add", "find the best subnets of a supernet within any combination of limits"),
+    "run": ("run:add", "answer texts with a bundle"),
+    "plot": ("plot:add", "draw a decision log: latency, deadlines, subnet and load over time"),
+    "bench": ("bench:add", "measure this device, and predict every subnet of a bundle"),
+    "simulate": ("simulate:add", "simulate policies on synthetic or logged requests, with measured latencies"),
+    "doctor": ("doctor:add", "check this device for running bundles, with advice"),
+}
+"""Command -> function that adds its arguments, as module of `gearshift.commands`:name, and what it does; in the order
+of the help. The module is imported when the command is called: numpy and onnxruntime take most of a short one's time.
+"""
 
+FAILED = 1
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 """Exit codes that shells report for a program ended by SIGINT or SIGPIPE."""
@@ -58,48 +49,74 @@ BROKEN_PIPE = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0, 1 with one line on standard error, 2 for wrong usage."""
-    options = parse(arguments)
-    if options.verbose:
-        logging.basicConfig(format="%(name)s: %(message)s")
-        logging.getLogger("gearshift").setLevel(logging.INFO)
+    when_interrupted = ""
     try:
+        streams.prepare()
+        options = parse(arguments)
+        when_interrupted = options.when_interrupted
+        if options.verbose:
+            logging.basicConfig(format="%(name)s: %(message)s")
+            logging.getLogger("gearshift").setLevel(logging.INFO)
         code: int = options.command(options)
-        sys.stdout.flush()
         return code
     except GearshiftError as error:
-        print(f"gearshift: {error}", file=sys.stderr)
-        return 1
+        streams.complaint(error)
+        return FAILED
     except KeyboardInterrupt:
-        print(f"gearshift: interrupted{options.when_interrupted}", file=sys.stderr)
+        streams.complaint(f"interrupted{when_interrupted}")
         return INTERRUPTED
     except BrokenPipeError:  # `gearshift inspect BUNDLE | head -1`: the reader needs no more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails again
         return BROKEN_PIPE
+    except OSError as error:  # of a file that nothing of ours expected to fail
+        streams.complaint(error)
+        return FAILED
+    except MemoryError as error:
+        streams.complaint(f"out of memory ({one_line(error)}); free some, or ask for less")
+        return FAILED
+    except ImportError as error:  # numpy or onnxruntime, or a library of the system that they need
+        if (error.name or "").startswith("gearshift"):
+            raise
+        streams.complaint(
+            f"this needs a package that cannot be imported ({one_line(error)}); run: pip install gearshift"
+        )
+        return FAILED
+    finally:
+        streams.settle()
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the arguments; for wrong usage, print the reason and exit with 2."""
-    parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
+    options, rest = _parser().parse_known_args(arguments)
     # Before Python 3.13, argparse leaves the texts that follow an option: `run BUNDLE --json TEXT`.
     place = rest.index("--") if "--" in rest else len(rest)
     texts = [*rest[:place], *rest[place + 1 :]]
     if texts and ("texts" not in options or any(text.startswith("-") and text != "-" for text in texts[:place])):
-        parser.error(f"unrecognized arguments: {' '.join(texts)}")
+        options.wrong_usage(f"unrecognized arguments: {' '.join(texts)}")
     if texts:
         options.texts = [*options.texts, *texts]
     return options
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="gearshift", description=gearshift.__doc__)
-    parser.add_argument("--version", action="version", version=f"gearshift {gearshift.__version__}")
+def _parser() -> Parser:
+    parser = Parser(prog="gearshift", description=gearshift.__doc__)
+    version = f"gearshift {gearshift.__version__}"
+    parser.add_argument("--version", action=Version, nargs=0, const=version, help="show the version and exit")
     parser.add_argument("-v", "--verbose", action="store_true", help="log progress to standard error")
     parser.set_defaults(when_interrupted="")
     listed = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in COMMANDS:
-        module.add(listed)
+    for name, (place, text) in COMMANDS.items():
+        listed.add_parser(name, help=text, description=text, fill=_adding(place))
     return parser
+
+
+def _adding(place: str) -> Callable[[argparse.ArgumentParser], None]:
+    """Return a function that imports the module of a command and adds its arguments."""
+
+    def add(parser: argparse.ArgumentParser) -> None:
+        module, _, name = place.partition(":")
+        getattr(import_module(f"gearshift.commands.{module}"), name)(parser)
+
+    return add
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ which it takes the version to write, and by which it reads every file.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gearshift.errors import GearshiftError, SchemaError, first_line
+from gearshift.json_reader import MOST_BYTES, parse_json, read_limited
 
 T = TypeVar("T")
 
@@ -45,10 +45,16 @@ class Schema:
     """Advice if the content is no JSON at all; `advice` unless given."""
     missing: str | None = None
     """Advice if the file cannot be opened; `advice` unless given."""
+    most_bytes: int = MOST_BYTES
+    """Bytes of the largest file that is read."""
 
     def read(self, path: Path, parse: Callable[[dict[str, Any]], T]) -> T:
         """Read a file: `parse` gets its fields without the version. Raises `error` or `damaged`."""
-        return self.read_content(_content(path, self.error, self.missing or self.advice), parse, path)
+        return self.read_content(self.content(path), parse, path)
+
+    def content(self, path: Path) -> bytes:
+        """Return the bytes of a file; raises `error`, also for one that is too large or no file."""
+        return _content(path, self.error, self.missing or self.advice, self.most_bytes)
 
     def read_content(self, content: bytes, parse: Callable[[dict[str, Any]], T], place: object) -> T:
         """Read the content of a file; `place` names the file in errors."""
@@ -87,7 +93,7 @@ def read_json(path: Path, parse: Callable[[Any], T], *, error: type[GearshiftErr
 def read_if_whole(path: Path, parse: Callable[[Any], T]) -> T | None:
     """Read a JSON file that can be made again; None if it is missing, truncated or of another form."""
     try:
-        return parse(json.loads(path.read_bytes()))
+        return parse(parse_json(read_limited(path)))
     except (OSError, *UNPARSED):
         return None
 
@@ -99,15 +105,17 @@ def said(error: BaseException) -> str:
     return first_line(error)
 
 
-def _content(path: Path, error: type[GearshiftError], advice: str) -> bytes:
+def _content(path: Path, error: type[GearshiftError], advice: str, most: int = MOST_BYTES) -> bytes:
     try:
-        return path.read_bytes()
+        return read_limited(path, most=most)
     except OSError as reason:
         raise error(f"{path}: could not be read ({reason.strerror or reason}); {advice}") from reason
+    except ValueError as reason:
+        raise error(f"{path}: could not be read ({reason}); {advice}") from reason
 
 
 def _json_of(content: bytes, place: object, error: type[GearshiftError], advice: str) -> Any:
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as reason:
+        return parse_json(content)
+    except ValueError as reason:
         raise error(f"{place}: expected JSON ({first_line(reason)}); {advice}") from reason

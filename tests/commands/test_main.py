@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -62,6 +63,13 @@ def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
     assert message in without(missing, *arguments).error
 
 
+@pytest.mark.parametrize("package", ["numpy", "onnxruntime", "tokenizers"])
+def test_a_package_of_the_device_that_cannot_be_imported_is_one_line(package: str, tiny_bundle: Path) -> None:
+    message = f"this needs a package that cannot be imported (No module named '{package}'); run: pip install gearshift"
+    assert without([package], "run", tiny_bundle, TEXT).error == message
+    assert without([package], "--version").code == 0
+
+
 def test_what_a_device_needs_works_without_any_extra(tiny_bundle: Path, profile: Path) -> None:
     ended = without(EXTRAS, "run", tiny_bundle, TEXT, "--threads", 1, "--profile", profile, "--json")
     assert (ended.code, ended.err) == (0, "")
@@ -69,22 +77,56 @@ def test_what_a_device_needs_works_without_any_extra(tiny_bundle: Path, profile:
     assert "--teacher-epochs" in without(EXTRAS, "train", "--help").out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["inspect", "BUNDLE"], ["run", "BUNDLE", TEXT]])
-def test_what_a_device_needs_imports_nothing_of_an_extra(
-    tiny_bundle: Path, profile: Path, arguments: list[str]
+IMPORTED = """
+import contextlib, io, json, sys
+from gearshift.__main__ import main
+
+found = {}
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.suppress(SystemExit):
+            main(words)
+    found[" ".join(words)] = sorted(set(json.loads(sys.argv[2])) & set(sys.modules))
+print(json.dumps(found))
+"""
+
+
+def imported(lines: Sequence[Sequence[str]], watched: Sequence[str]) -> dict[str, list[str]]:
+    """Command line -> which of the watched packages it and those before it have imported, all in one interpreter."""
+    call = [sys.executable, "-c", IMPORTED, json.dumps(lines), json.dumps(watched)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
+    found: dict[str, list[str]] = json.loads(done.stdout)
+    return found
+
+
+HEAVY = (*EXTRAS, "optimum", "scipy", "sklearn", "seqeval", "accelerate", "datasets", "pandas", "tensorboard")
+
+
+def test_no_help_and_nothing_that_a_device_does_imports_a_package_of_an_extra(
+    tiny_bundle: Path, profile: Path, tmp_path: Path
 ) -> None:
     """Though all extras are installed here."""
-    if arguments[0] == "run":
-        arguments = [*arguments, "--threads", "1", "--profile", str(profile)]
-    code = (
-        "import sys\nfrom gearshift.__main__ import main\n"
-        "try:\n    main(sys.argv[1:])\nfinally:\n"
-        f"    print(sorted({set(EXTRAS)!r} & set(sys.modules)), file=sys.stderr)"
-    )
-    call = [sys.executable, "-c", code, *(str(tiny_bundle) if one == "BUNDLE" else one for one in arguments)]
-    done = subprocess.run(call, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
-    assert done.returncode == 0
-    assert done.stderr.splitlines()[-1:] == ["[]"]
+    bundle, of_device = str(tiny_bundle), ["--threads", "1", "--profile", str(profile)]
+    lines = [
+        *([name, "--help"] for name in COMMANDS),
+        ["inspect", bundle],
+        ["run", bundle, TEXT, *of_device, "--log", str(tmp_path / "log.jsonl")],
+        ["run", bundle, TEXT, *of_device, "--json", "--live"],
+        ["verify", bundle],
+        ["unpack", bundle, "-o", str(tmp_path / "plain")],
+        ["look-up", bundle, "--parameters", "1e6"],
+        ["simulate", bundle, "--profile", str(profile), "--trace", "contention", "--seconds", "1"],
+        ["bench", bundle, "--threads", "1", "--lengths", "4", "--budget", "1.5", "-o", str(tmp_path / "device.json")],
+        ["doctor"],
+    ]
+    assert imported(lines, HEAVY) == {" ".join(words): [] for words in lines}
+
+
+def test_version_help_and_wrong_usage_need_neither_numpy_nor_onnxruntime() -> None:
+    """They take seconds on a small board."""
+    lines = [["--version"], ["--help"], [], ["fly"]]
+    watched = [*HEAVY, "numpy", "onnxruntime", "tokenizers", "psutil"]
+    assert imported(lines, watched) == {" ".join(words): [] for words in lines}
 
 
 @pytest.mark.parametrize(
@@ -96,10 +138,13 @@ def test_what_a_device_needs_imports_nothing_of_an_extra(
         (["inspect", "a", "b"], "unrecognized arguments: b"),
         (["inspect", "a", "--", "b"], "unrecognized arguments: b"),
         (["run", "a", "text", "--speed", "9"], "unrecognized arguments: --speed 9"),
-        (["run", "a", "--deadline-ms", "soon"], "argument --deadline-ms: invalid float value: 'soon'"),
+        (
+            ["run", "a", "--deadline-ms", "soon"],
+            "argument --deadline-ms: expected a number, got 'soon'; see gearshift run --help",
+        ),
         (["run", "a", "--precision", "fp4"], "invalid choice: 'fp4'"),
         (["train", "--data", "a"], "the following arguments are required: -o/--output"),
-        (["train", "--data", "a", "-o", "b", "--seed", "x"], "argument --seed: invalid int value: 'x'"),
+        (["train", "--data", "a", "-o", "b", "--seed", "x"], "argument --seed: expected a whole number, got 'x'"),
         (
             ["train", "--data", "a", "-o", "b", "--widths", "abc"],
             "argument --widths: expected numbers with commas between them, such as 1,0.5, got 'abc'",
@@ -110,11 +155,11 @@ def test_what_a_device_needs_imports_nothing_of_an_extra(
         (["export", "a", "-o", "b", "--precision", ""], "--precision: expected some of fp32,int8,fp16, got ''"),
     ],
 )
-def test_wrong_usage_ends_with_2_and_says_why(command: Command, arguments: list[str], message: str) -> None:
+def test_wrong_usage_ends_with_2_and_says_why_in_one_line(command: Command, arguments: list[str], message: str) -> None:
     ended = command(*arguments)
     assert (ended.code, ended.out) == (2, "")
-    assert message in ended.err.splitlines()[-1]
-    assert ended.err.startswith("usage: gearshift")
+    assert message in ended.err
+    assert re.fullmatch(r"gearshift: .+; see gearshift[\w -]* --help\n", ended.err)
 
 
 COMMANDS = [
@@ -177,6 +222,34 @@ def test_an_interruption_is_one_line(
     monkeypatch.setattr(f"gearshift.commands.{arguments[0]}.{arguments[0]}", interrupt)
     monkeypatch.setattr("gearshift.commands.options.require", lambda extra: None)
     assert command(*arguments) == Ended(INTERRUPTED, "", line)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (PermissionError(13, "Permission denied", "/a/b"), "[Errno 13] Permission denied: '/a/b'"),
+        (MemoryError(), "out of memory (MemoryError); free some, or ask for less"),
+        (
+            MemoryError("Unable to allocate 9 TiB"),
+            "out of memory (Unable to allocate 9 TiB); free some, or ask for less",
+        ),
+    ],
+    ids=repr,
+)
+def test_what_the_machine_refuses_is_one_line(
+    command: Command, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr("gearshift.commands.doctor.doctor", fail)
+    assert command("doctor").error == line
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gearshift.commands.doctor.doctor", lambda _: int("a fault"))
+    with pytest.raises(ValueError, match="a fault"):
+        command("doctor")
 
 
 def test_a_reader_that_goes_away_is_no_error(tiny_bundle: Path) -> None:

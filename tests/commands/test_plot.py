@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import Command
+from tests.trainer.full_disk import fill_disk, needs_full_device
 
 TEXT = "turn the lights off"
 
@@ -20,6 +21,20 @@ def test_a_log_of_run_is_drawn(answer: Command, command: Command, tmp_path: Path
     assert (ended.code, ended.out, ended.err) == (0, f"{picture}: 2 requests\n", "")
     assert "<svg" in picture.read_text()
     assert command("plot", log, "-o", picture, "--json").json == {"plot": str(picture), "requests": 2}
+
+
+@needs_full_device
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_a_full_disk_leaves_the_old_picture(
+    answer: Command, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    log, picture = tmp_path / "log.jsonl", tmp_path / f"plot.{ending}"
+    assert answer("--log", log, TEXT).code == 0
+    picture.write_text("old")
+    with monkeypatch.context() as patch:
+        fill_disk(patch, picture.name)
+        assert f"{picture}: could not be written (No space left" in command("plot", log, "-o", picture).error
+    assert picture.read_text() == "old"
 
 
 def test_what_is_no_log_or_no_picture_is_one_line(command: Command, tiny_bundle: Path, tmp_path: Path) -> None:

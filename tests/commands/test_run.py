@@ -162,7 +162,6 @@ def test_the_log_has_one_line_of_json_for_each_request(answer: Command, tmp_path
     ("arguments", "message"),
     [
         ([TEXT, "--subnet", "w999"], "unknown subnet 'w999'; this bundle has w100-d100, w075-d100"),
-        ([TEXT, "--deadline-ms", "nan"], "deadline_ms: expected a positive number of milliseconds or None, got nan"),
         ([TEXT, "--deadline-ms", "-5"], "deadline_ms: expected a positive number of milliseconds or None, got -5.0"),
         ([TEXT, "--deadline-ms", "0"], "deadline_ms: expected a positive number"),
         (["  "], "empty text; expected at least one word"),
@@ -183,11 +182,6 @@ def test_what_run_cannot_use_is_one_line(answer: Command, arguments: list[str], 
 def test_a_number_of_threads_that_is_none_is_one_line(command: Command, tiny_bundle: Path) -> None:
     error = command("run", tiny_bundle, TEXT, "--threads", 0).error
     assert error == "threads: expected a whole number from 1 to 1024, got 0"
-
-
-def test_standard_input_that_is_no_text_is_one_line(answer: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    type_lines(monkeypatch, b"\xff\xfe\n")
-    assert answer("-").error == "standard input: expected utf-8 text, found invalid start byte; convert it"
 
 
 def test_what_is_asked_of_the_engine_can_be_said(answer: Command, bundle: Bundle) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from dataclasses import dataclass
@@ -152,3 +153,16 @@ def test_memory_is_bounded(clock: Clock) -> None:
 )
 def test_a_percentile_is_one_of_the_values(values: list[float], share: float, expected: float) -> None:
     assert percentile(values, share) == expected
+
+
+def test_a_terminal_that_is_closed_takes_no_answer_with_it(clock: Clock) -> None:
+    ours, theirs = os.openpty()
+    stream = os.fdopen(theirs, "w", encoding="utf-8")
+    shown = LiveView(stream, clock=clock, others_cpu=lambda: None)
+    assert shown.shown
+    os.close(ours)
+    shown.add(answer(), 1.0)
+    shown.finish(1.0)
+    assert not shown.shown
+    with contextlib.suppress(OSError):  # it holds what could not be written
+        stream.close()

@@ -7,7 +7,9 @@ GPU if there is one; the file can be taken to another machine that has the same 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.trainer.data.formats import read_records
 from gearshift.trainer.data.rows import choose_columns
+from gearshift.trainer.learning.sealed import read_sealed, write_sealed
 from gearshift.trainer.model.checkpoint import SCHEMA, SUPERNET
 from gearshift.trainer.model.labels import label_names
 from gearshift.trainer.model.loading import load_transformers
@@ -72,13 +75,19 @@ def teacher_logits(
     if max_length is None and not (path / MANIFEST).is_file():
         max_length = _trained_length(path)
     kept = cache / f"logits-{_name(path, texts, labels, max_length)}.npy"
-    if not kept.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        unfinished = kept.with_suffix(".part")
-        teacher = open_classifier(path, max_length)
-        _fill(unfinished, teacher, path, texts, labels, batch_size or teacher.batch_size)
-        unfinished.replace(kept)
-    found: Floats = np.load(kept, allow_pickle=False)
+    with contextlib.suppress(OSError, ValueError):  # missing or damaged: computed below
+        return _logits_of(read_sealed(kept))
+    cache.mkdir(parents=True, exist_ok=True)
+    unfinished = kept.with_suffix(".part")
+    teacher = open_classifier(path, max_length)
+    _fill(unfinished, teacher, path, texts, labels, batch_size or teacher.batch_size)
+    write_sealed(kept, unfinished.read_bytes())
+    unfinished.unlink()
+    return _logits_of(read_sealed(kept))
+
+
+def _logits_of(content: bytes) -> Floats:
+    found: Floats = np.load(io.BytesIO(content), allow_pickle=False)
     return found
 
 

@@ -20,7 +20,7 @@ from gearshift.trainer.learning.devices import enough_memory, make_accelerator, 
 from gearshift.trainer.learning.distillation import Teacher, distill_loss
 from gearshift.trainer.learning.evaluate import accuracy
 from gearshift.trainer.learning.importance import measure_importance, reorder
-from gearshift.trainer.learning.interrupted import STATE, load_weights, save_weights
+from gearshift.trainer.learning.interrupted import STATE, forget_state, load_weights, save_weights
 from gearshift.trainer.learning.loop import Constraint, Evaluation, Losses, StagePlan, run_stage
 from gearshift.trainer.learning.objectives import OBJECTIVES, TaskObjective
 from gearshift.trainer.learning.sampling import Sampler
@@ -211,7 +211,7 @@ def _finished(training: Training, stage: str) -> bool:
 def _finish(training: Training, stage: str) -> None:
     if training.main:
         save_weights(_weights_after(training, stage), training.model)
-        (training.states / STATE).unlink(missing_ok=True)
+        forget_state(training.states / STATE)
     training.accelerator.wait_for_everyone()
 
 

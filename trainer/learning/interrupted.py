@@ -3,7 +3,8 @@
 A training claims a folder (`claim`), which identifies its settings and rows, so that no other training continues from
 there. The folder holds the state saved from time to time (`save_state`), the weights at the end of each stage
 (`save_weights`), and notes of decisions on the way (`save_note`).
-Each file is written atomically; one that cannot be read is refused.
+Each file is written atomically, with its hash; one that cannot be read, or has changed since, is refused. Of the state
+there are two, so that the one before takes over from a damaged one.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import pickle
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -22,7 +24,10 @@ from safetensors import SafetensorError
 from torch import nn
 
 from gearshift.errors import InputError, first_line
-from gearshift.runtime.files.atomic import replace_file, replacing_file
+from gearshift.json_reader import parse_json
+from gearshift.trainer.learning.sealed import read_sealed, write_sealed
+
+_log = logging.getLogger(__name__)
 
 STATE = "state.pt"
 """File name of the last saved state."""
@@ -95,35 +100,57 @@ def readable(path: Path, *, delete: Path | None = None) -> Iterator[None]:
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write tensors and plain values; raises StorageError."""
+    """Write tensors and plain values, and keep the state before; raises StorageError."""
     buffer = io.BytesIO()  # a full disk is an OSError only if torch does not write the file itself
     torch.save(dict(state), buffer)
-    with replacing_file(path) as file:
-        file.write(buffer.getbuffer())
+    write_sealed(path, buffer.getbuffer(), before=_before(path))
 
 
 def read_state(path: Path, *, delete: Path | None = None) -> dict[str, Any] | None:
-    """Read the tensors and values of a saved state; None if there is none. Raises InputError as `readable` does."""
-    if not path.is_file():
-        return None
+    """Read the tensors and values of the last state that is whole; None if none was saved.
+
+    Raises InputError as `readable` does if there are states and none is whole.
+    """
+    there = [each for each in (path, _before(path)) if each.is_file()]
+    for each in there:
+        try:
+            return _state_of(each, delete)
+        except InputError as error:
+            if each == there[-1]:
+                raise
+            _log.warning("%s; the training goes on from the state before", str(error).partition("; ")[0])
+    return None
+
+
+def forget_state(path: Path) -> None:
+    """Delete a state and the one before it."""
+    for each in (path, _before(path)):
+        each.unlink(missing_ok=True)
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-before{path.suffix}")
+
+
+def _state_of(path: Path, delete: Path | None) -> dict[str, Any]:
     with readable(path, delete=delete):
-        return dict(torch.load(path, weights_only=True, map_location="cpu"))
+        return dict(torch.load(io.BytesIO(read_sealed(path)), weights_only=True, map_location="cpu"))
 
 
 def save_weights(path: Path, model: nn.Module) -> None:
     """Write the weights of a model; raises StorageError."""
-    replace_file(path, safetensors.torch.save(model.state_dict()))
+    write_sealed(path, safetensors.torch.save(model.state_dict()))
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Load saved weights into a model; raises InputError as `readable` does."""
     with readable(path):
-        model.load_state_dict(safetensors.torch.load_file(path))
+        model.load_state_dict(safetensors.torch.load(read_sealed(path)))
 
 
 def save_note(path: Path, content: Any) -> None:
     """Write plain values; raises StorageError."""
-    replace_file(path, json.dumps(content).encode())
+    write_sealed(path, json.dumps(content).encode())
 
 
 def read_note(path: Path) -> Any:
@@ -131,7 +158,7 @@ def read_note(path: Path) -> Any:
     if not path.is_file():
         return None
     with readable(path):
-        return json.loads(path.read_bytes())
+        return parse_json(read_sealed(path))
 
 
 def _plain(values: Any) -> Any:

@@ -7,6 +7,7 @@ shape (tokens of all rows, hidden), row after row.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Sequence
@@ -20,12 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from gearshift.errors import ModelError, StorageError
+from gearshift.errors import InputError, ModelError, StorageError
 from gearshift.runtime.files.atomic import sha256_of
-from gearshift.schema import read_if_whole
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.devices import training_device
-from gearshift.trainer.learning.interrupted import save_note
+from gearshift.trainer.learning.interrupted import read_note, save_note
 from gearshift.trainer.model.checkpoint import SUPERNET, WEIGHTS, Checkpoint, load_checkpoint, load_supernet
 from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.nasbert.corpus import Corpus
@@ -177,11 +177,11 @@ def read_states(
 def _done(description: Path, about: dict[str, Any]) -> int:
     """Return the number of batches that are already computed."""
 
-    def of_same(found: dict[str, Any]) -> int:
-        done = int(found["done"])
-        return done if found == {**about, "done": done} else 0
-
-    return read_if_whole(description, of_same) or 0
+    with contextlib.suppress(InputError):  # damaged: computed anew
+        found = read_note(description) or {}
+        if isinstance(found, dict) and found == {**about, "done": found.get("done")}:
+            return int(found["done"])
+    return 0
 
 
 def _path(folder: Path, layer: int) -> Path:

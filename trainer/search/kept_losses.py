@@ -7,8 +7,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from gearshift.errors import StorageError
+from gearshift.json_reader import parse_json
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import EncodedRows
 
@@ -54,20 +56,26 @@ def rows_hash(rows: EncodedRows) -> str:
 
 
 def _line(subnet: Subnet, loss: float) -> str:
-    return json.dumps({"subnet": subnet.layers, "loss": loss})
+    """Return the line of a loss, with its checksum at the end."""
+    content = json.dumps({"subnet": subnet.layers, "loss": loss})
+    return f"{content} {crc32(content.encode()):08x}"
 
 
 def _read(path: Path, about: str) -> dict[Subnet, float]:
-    """Read the losses of an interrupted search, without a line that was cut off; {} for another header."""
+    """Read the losses of an interrupted search, up to the first line that was cut off or changed; {} for another
+    header."""
     found: dict[Subnet, float] = {}
     if not path.is_file():
         return found
     try:
         header, *lines = path.read_text(encoding="utf-8").split("\n")
-        if json.loads(header) != about:
+        if parse_json(header) != about:
             return {}
         for line in lines[:-1]:
-            one = json.loads(line)
+            content, _, checksum = line.rpartition(" ")
+            if checksum != f"{crc32(content.encode()):08x}":
+                break  # that loss and the later ones are measured again
+            one = parse_json(content)
             found[Subnet(tuple((int(heads), int(neurons)) for heads, neurons in one["subnet"]))] = float(one["loss"])
     except (OSError, ValueError, KeyError, TypeError):
         return found

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gearshift.commands.compare import DEDICATED, beside_dedicated
 from gearshift.commands.options import command, precisions, whole_numbers
 from gearshift.commands.output import progress_line, show, table
+from gearshift.commands.parser import SHOWN
 from gearshift.errors import GearshiftError, InputError, StorageError
 from gearshift.runtime import open_bundle
 from gearshift.runtime.bench.plan import BUDGET_S, Plan
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    parser = command(listed, "bench", bench, "measure this device, and predict every subnet of a bundle")
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, bench)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="PROFILE", help="profile to write (default: where the engine finds it)"
@@ -162,7 +163,7 @@ def seconds(text: str) -> float:
     try:
         value = float(number) * (factor or 1.0)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected a time such as 90s, 30m or 1h, got {text!r}") from error
+        raise argparse.ArgumentTypeError(f"expected a time such as 90s, 30m or 1h, got {text[:SHOWN]!r}") from error
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a time above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a time above 0, got {text[:SHOWN]!r}")
     return value

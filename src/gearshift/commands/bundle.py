@@ -14,14 +14,22 @@ from gearshift.drawing.numbers import millions, percent
 from gearshift.runtime import Bundle, open_bundle
 
 
-def add(listed: Any) -> None:
-    """Add the commands and their arguments."""
-    parser = command(listed, "unpack", unpack, "unpack a compressed bundle into a plain one")
+def add_unpack(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `unpack`."""
+    command(parser, unpack)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory of `export --compress`")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PLAIN", help="bundle directory to write")
-    parser = command(listed, "inspect", inspect, "show the contents of a bundle")
+
+
+def add_inspect(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of `inspect`."""
+    command(parser, inspect)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
-    parser = command(listed, "verify", verify, "check every file and the numbers of every subnet on this CPU")
+
+
+def add_verify(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of `verify`."""
+    command(parser, verify)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
 
 

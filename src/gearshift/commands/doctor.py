@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from typing import Any
 
 from gearshift.commands.options import command
 from gearshift.commands.output import show
+from gearshift.commands.streams import message
 from gearshift.errors import GearshiftError
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    parser = command(listed, "doctor", doctor, "check this device for running bundles, with advice")
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, doctor)
     parser.add_argument(
         "--clear-cache", action="store_true", help="remove the files that `run` and the engine keep on disk"
     )
@@ -38,4 +37,4 @@ def _clear_cache() -> None:
 
     cache, unpacked = PackedCache(), unpacked_entries()
     for directory, freed in ((cache.directory, cache.clear()), (unpacked.directory, unpacked.clear())):
-        print(f"gearshift: {directory}: {freed / 1e6:.0f} MB freed", file=sys.stderr)
+        message(f"gearshift: {directory}: {freed / 1e6:.0f} MB freed")

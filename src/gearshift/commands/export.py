@@ -26,9 +26,9 @@ LISTED_SUBNETS = 16
 """Size of the largest pool that one stage lists whole by default: the graph's load time grows with the pool."""
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    parser = command(listed, "export", export, "write a trained supernet as a bundle", extras=["export", "train"])
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, export, extras=["export", "train"])
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle directory to write")
     parser.add_argument(

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from gearshift.runtime.tables.tables import Estimate
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    parser = command(listed, "look-up", look_up, "find the best subnets of a supernet within any combination of limits")
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, look_up)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle of a run of `gearshift search`")
     parser.add_argument("--latency-ms", type=float, metavar="MS", help="longest call on a text of --length tokens")
     parser.add_argument("--parameters", type=float, metavar="N", help="most parameters, such as 15e6")

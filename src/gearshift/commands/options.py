@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gearshift.commands.parser import SHOWN, number, whole_number
 from gearshift.extras import require
 from gearshift.runtime.bundle.manifest import PRECISIONS
 from gearshift.settings import settings_of
@@ -23,21 +24,19 @@ COLUMNS = ("text_column", "pair_column", "label_column")
 
 
 def command(
-    listed: Any, name: str, function: Callable[[argparse.Namespace], int], text: str, *, extras: Sequence[str] = ()
-) -> argparse.ArgumentParser:
-    """Add a command that calls `function` if the packages of its extras are installed; return its parser."""
+    parser: argparse.ArgumentParser, function: Callable[[argparse.Namespace], int], *, extras: Sequence[str] = ()
+) -> None:
+    """Let a parser call `function` if the packages of its extras are installed; add what every command takes."""
 
     def call(options: argparse.Namespace) -> int:
         for extra in extras:
             require(extra)
         return function(options)
 
-    parser: argparse.ArgumentParser = listed.add_parser(name, help=text, description=text)
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
     # Accepted after the command too; without a default, which would overwrite a flag before the command.
     parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    parser.set_defaults(command=call)
-    return parser
+    parser.set_defaults(command=call, wrong_usage=parser.error)
 
 
 def add_settings(parser: argparse.ArgumentParser, *settings: type) -> None:
@@ -114,20 +113,20 @@ def read_task_data(options: argparse.Namespace, path: Path, task: str) -> DataSe
 def multipliers(text: str) -> tuple[float, ...]:
     """Read numbers separated by commas."""
     try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
+        return tuple(number(part) for part in text.split(","))
+    except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(
-            f"expected numbers with commas between them, such as 1,0.5, got {text!r}"
+            f"expected numbers with commas between them, such as 1,0.5, got {text[:SHOWN]!r}"
         ) from error
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
     """Read whole numbers separated by commas."""
     try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
+        return tuple(whole_number(part) for part in text.split(","))
+    except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(
-            f"expected whole numbers with commas between them, such as 16,64, got {text!r}"
+            f"expected whole numbers with commas between them, such as 16,64, got {text[:SHOWN]!r}"
         ) from error
 
 

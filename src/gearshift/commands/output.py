@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from gearshift.commands import streams
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Format a table as lines, the first column left-aligned and the others right-aligned."""
@@ -23,7 +25,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def show(options: argparse.Namespace, result: dict[str, Any], lines: Sequence[str]) -> None:
     """Print the lines, or with --json the result."""
-    print(json.dumps(result) if options.json else "\n".join(lines))
+    streams.result(json.dumps(result) if options.json else "\n".join(lines))
 
 
 @contextlib.contextmanager
@@ -35,11 +37,10 @@ def progress_line(unit: str = "") -> Iterator[Callable[[str, float, float], None
         if shown:
             filled = max(0, min(30, int(30 * done / max(planned, 1e-9))))
             bar = "#" * filled + "." * (30 - filled)
-            print(f"\r\x1b[K{what} [{bar}] {done:.0f}/{planned:.0f}{unit}", end="", file=sys.stderr)
-            sys.stderr.flush()
+            streams.message(f"\r\x1b[K{what} [{bar}] {done:.0f}/{planned:.0f}{unit}", end="")
 
     try:
         yield update
     finally:
         if shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            streams.message("\r\x1b[K", end="")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from gearshift.commands.options import command
 from gearshift.commands.output import show
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    told = "draw a decision log: latency, deadlines, subnet and load over time"
-    parser = command(listed, "plot", plot, told)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, plot)
     parser.add_argument("log", type=Path, metavar="LOG", help="log that `run --log` wrote")
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="FILE", help="picture to write, .png or .svg"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from gearshift.commands.options import GOES_ON, add_columns, add_settings, columns_of, command, given
 from gearshift.commands.output import show, table
@@ -13,10 +12,9 @@ from gearshift.trainer.dynabert.settings import Recovery
 from gearshift.trainer.learning.settings import Pruning
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    told = "set weights of a supernet to zero, for a smaller download"
-    parser = command(listed, "prune", prune, told, extras=["train"])
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, prune, extras=["train"])
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PRUNED", help="run directory to write")
     parser.add_argument(

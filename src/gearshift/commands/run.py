@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from gearshift.commands import standard_input, streams
 from gearshift.commands.options import add_settings, command, given
 from gearshift.drawing.live import LiveView
 from gearshift.errors import DeadlineTooShortError, InputError
@@ -28,9 +29,9 @@ from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.serving.request import checked_deadline
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    parser = command(listed, "run", run, "answer texts with a bundle")
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, run)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     parser.add_argument(
         "texts", nargs="*", default=[], metavar="TEXT", help="texts; - (or none) reads one a line from standard input"
@@ -95,19 +96,20 @@ def run(options: argparse.Namespace) -> int:
                     if options.json:
                         answers.append({"text": text, "error": str(error)})
                     else:
-                        print(error, flush=True)
+                        streams.result(str(error))
                     continue
                 if view is not None:
                     view.add(answer, engine.slow_down)
                 if options.json:
                     answers.append({"text": text, **_plain(answer)})
                 elif not hidden:
-                    print(_answer_line(answer), flush=True)
+                    streams.result(_answer_line(answer))
         finally:  # a refused text must not lose earlier answers
             if view is not None:
                 view.finish(engine.slow_down)
             if options.json:
-                print(json.dumps({"precision": engine.precision, "threads": engine.threads, "answers": answers}))
+                shown = {"precision": engine.precision, "threads": engine.threads, "answers": answers}
+                streams.result(json.dumps(shown))
     return 0
 
 
@@ -115,7 +117,7 @@ def _texts(given: Sequence[str]) -> Iterator[str]:
     """Give the texts; `-`, or no text at all, stands for the non-blank lines of standard input."""
     for text in given or ("-",):
         if text == "-":
-            yield from _lines_of_standard_input()
+            yield from standard_input.texts()
         else:
             yield text
 
@@ -127,20 +129,11 @@ def _paired(given: Sequence[str]) -> Iterator[tuple[str, str]]:
             raise InputError(f"--pair: expected texts two by two, got {len(given)}")
         yield from zip(given[::2], given[1::2], strict=True)
         return
-    for line in _lines_of_standard_input():
+    for line in standard_input.texts():
         first, tab, second = line.partition("\t")
         if not tab:
             raise InputError(f"--pair: expected two texts with a tab between them, got {line[:40]!r}")
         yield first, second
-
-
-def _lines_of_standard_input() -> Iterator[str]:
-    if sys.stdin.isatty():
-        print("gearshift: type one text a line, and end with Ctrl-D", file=sys.stderr)
-    try:
-        yield from (line.strip() for line in sys.stdin if line.strip())
-    except UnicodeDecodeError as error:
-        raise InputError(f"standard input: expected {error.encoding} text, found {error.reason}; convert it") from error
 
 
 def _plain(answer: Answer) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gearshift.commands.options import add_columns, columns_of, command, multipliers
 from gearshift.commands.output import show, table
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from gearshift.trainer.search.search import SearchReport
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    told = "measure the block tables of a supernet and choose its pool"
-    parser = command(listed, "search", search, told, extras=["train"])
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, search, extras=["train"])
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory of `gearshift train`")
     parser.add_argument("--data", type=Path, metavar="DATA", help="held-out rows (default: the data it was trained on)")
     parser.add_argument(

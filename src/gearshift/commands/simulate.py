@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gearshift.commands.options import command, names, precisions
 from gearshift.commands.output import show, table
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from gearshift.runtime.simulate.simulator import Machine
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    told = "simulate policies on synthetic or logged requests, with measured latencies"
-    parser = command(listed, "simulate", simulate, told)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, simulate)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     parser.add_argument(
         "--profile",

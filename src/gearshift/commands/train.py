@@ -20,9 +20,9 @@ SHOWN_TOKENS = 128
 """Length in tokens of the text for which `train` counts MACs; a bundle states its own."""
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    parser = command(listed, "train", train, "train a supernet on your data", extras=["train"])
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, train, extras=["train"])
     parser.add_argument(
         "--data",
         type=Path,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gearshift.commands.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
 from gearshift.commands.output import show
+from gearshift.commands.streams import message
 from gearshift.drawing.numbers import millions, percent
 from gearshift.trainer.dan.settings import DanSettings
 
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from gearshift.runtime.dan.model import Text
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    told = "distil a classifier into a DAN, the rung below the smallest subnet"
-    parser = command(listed, "train-dan", train_dan, told, extras=["train"])
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, train_dan, extras=["train"])
     parser.add_argument(
         "--teacher", type=Path, required=True, metavar="PATH", help="bundle (fastest), run or Hugging Face directory"
     )
@@ -49,7 +48,7 @@ def train_dan(options: argparse.Namespace) -> int:
         len(row.text) + len(row.pair or "") for row in data.splits["train"]
     )
     needed = settings.memory_bytes(characters)
-    print(f"training needs about {needed / 1e9:.1f} GB of memory at most", file=sys.stderr)
+    message(f"training needs about {needed / 1e9:.1f} GB of memory at most")
     run = train(options.teacher, data, settings, options.output, unlabelled=unlabelled, logits=options.logits)
     result = {"run": str(run.path), "ngrams": len(run.ngrams), "width": run.table.shape[1], **run.facts}
     measured = run.facts["held_out"]["test"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from gearshift.commands.bundle import compressed, description, megabytes, pool_table
 from gearshift.commands.options import command, names, precisions
@@ -12,10 +11,9 @@ from gearshift.commands.output import show
 from gearshift.runtime import open_bundle
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    told = "write a smaller bundle with some of a bundle's subnets"
-    parser = command(listed, "trim", trim, told)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, trim)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="SMALLER", help="bundle directory to write")
     what = parser.add_mutually_exclusive_group(required=True)

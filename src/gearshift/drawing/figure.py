@@ -7,6 +7,7 @@ from typing import Any
 
 from gearshift.errors import InputError, StorageError
 from gearshift.extras import require
+from gearshift.runtime.files.atomic import replacing_file
 
 require("plot")  # before the import, so that a missing package is reported in one line
 
@@ -28,12 +29,13 @@ def check_format(path: Path) -> None:
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure and close it; raises InputError for an unknown format, StorageError."""
+    """Write a figure, atomically, and close it; raises InputError for an unknown format, StorageError."""
     try:
         check_format(path)
-        figure.savefig(path, dpi=110)
-    except OSError as error:
-        raise StorageError(f"{path}: the plot could not be written ({error.strerror}); name another file") from error
+        if not path.parent.is_dir():  # a slip of the pen, rather than a folder to be made for one picture
+            raise StorageError(f"{path}: could not be written (no directory {path.parent}); name another file")
+        with replacing_file(path) as file:
+            figure.savefig(file, dpi=110, format=path.suffix[1:].lower())
     finally:
         plt.close(figure)
 

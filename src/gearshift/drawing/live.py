@@ -93,8 +93,11 @@ class LiveView:
         width = shutil.get_terminal_size().columns
         lines = [line[: width - 1] for line in self.lines(now, slow_down)]  # a wrapped line would break the redraw
         up = f"\x1b[{self._height}A" if self._height else ""
-        self._stream.write(f"{up}\r\x1b[J" + "".join(f"{line}\n" for line in lines))
-        self._stream.flush()
+        try:
+            self._stream.write(f"{up}\r\x1b[J" + "".join(f"{line}\n" for line in lines))
+            self._stream.flush()
+        except OSError:  # the terminal was closed; the answers go on
+            self.shown = False
         self._height, self._drawn_at = len(lines), now
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,12 @@ def test_a_path_that_is_no_bundle_is_named(tmp_path: Path) -> None:
         open_bundle(tmp_path / "nowhere")
     with pytest.raises(BundleError, match=r"found no manifest\.json in it"):
         open_bundle(tmp_path)
+
+
+def test_a_path_that_is_not_utf_8_is_refused_with_the_remedy(bundle_copy: Path) -> None:
+    named = bundle_copy.rename(bundle_copy.with_name(os.fsdecode(b"caf\xe9.gearshift")))
+    with pytest.raises(BundleError, match=r"caf\udce9\.gearshift: expected a path in UTF-8, since onnxruntime"):
+        open_bundle(named)
 
 
 def _names(directory: Path) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gearshift.errors import InputError, SchemaError
-from gearshift.runtime.bundle.manifest import FileEntry, Manifest, PoolEntry
+from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, PoolEntry, stored_manifest
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import layer_space
 from gearshift.runtime.space.uniform import uniform_grid
@@ -130,3 +130,12 @@ def test_a_field_of_another_form_is_a_schema_error_in_one_line(fault: str) -> No
 def test_a_manifest_with_an_unusable_field_cannot_be_made(size: Any, digest: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         FileEntry(size, digest)
+
+
+@pytest.mark.parametrize("bytes_", [(4 << 20) + 1, 20 << 30], ids=["4 MiB and one", "20 GiB"])
+def test_a_manifest_larger_than_any_is_refused_unread(tmp_path: Path, bytes_: int) -> None:
+    (tmp_path / MANIFEST).write_bytes(GOLDEN.read_bytes())
+    with (tmp_path / MANIFEST).open("r+b") as file:
+        file.truncate(bytes_)  # sparse
+    with pytest.raises(SchemaError, match=rf"expected at most 4,194,304 bytes, found {bytes_:,}\); export"):
+        stored_manifest(tmp_path)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from gearshift.errors import StorageError
 from gearshift.runtime.files.atomic import replace_file, replacing_directory, require_replaceable, sha256_of
+from tests.command_line import PATIENCE_S
 
 
 def test_the_new_directory_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
@@ -154,6 +158,66 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(StorageError, match="No space left on device"):
         replace_file(target, b"new")
     assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_link_to_a_file_stays_one_and_the_file_is_replaced_whole(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "x.json").write_text("old")
+    (tmp_path / "link.json").symlink_to("real/x.json")
+    (tmp_path / "again.json").symlink_to("link.json")
+    replace_file(tmp_path / "again.json", b"new")
+    assert (tmp_path / "link.json").is_symlink() and (tmp_path / "again.json").is_symlink()
+    assert (tmp_path / "real" / "x.json").read_bytes() == b"new"
+    assert [path.name for path in (tmp_path / "real").iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path, linked: bool) -> None:
+    """A device too: root may replace `/dev/null` by a file, and would take it from everybody."""
+    pipe = target = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if linked:
+        target = tmp_path / "link"
+        target.symlink_to(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        replace_file(target, b"content")
+        assert os.read(reading, 100) == b"content"
+    finally:
+        os.close(reading)
+    assert pipe.is_fifo() and target.is_symlink() == linked
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({"pipe", target.name})
+
+
+def test_standard_output_by_its_path_is_written_to(tmp_path: Path) -> None:
+    """`/dev/stdout` is such a link; a test that fails must not replace that one."""
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom gearshift.runtime.files.atomic import replace_file\n"
+        "replace_file(Path(sys.argv[1]), b'content')"
+    )
+    call = [sys.executable, "-c", code, str(tmp_path / "stdout")]
+    done = subprocess.run(call, capture_output=True, check=True, timeout=PATIENCE_S)
+    assert done.stdout == b"content"
+    assert (tmp_path / "stdout").is_symlink()
+
+
+def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_bytes(b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"x\.json: could not be written \(File too large\)"):
+            replace_file(tmp_path / "x.json", bytes(2000))
+        with (
+            pytest.raises(StorageError, match=r"run: could not be written \(File too large\)"),
+            replacing_directory(tmp_path / "run", marker="x") as fresh,
+        ):
+            (fresh / "x").write_bytes(bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "x.json").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -210,3 +211,11 @@ def test_where_nothing_can_be_written_is_said_before_the_work(tmp_path: Path) ->
             require_writable(path)
     assert (tmp_path / "file").read_text() == "precious"
     require_writable(tmp_path / "new" / "p.json")
+
+
+def test_a_profile_is_neither_saved_to_nor_measured_for_a_pipe(tmp_path: Path) -> None:
+    """It would be read first, and that never ends."""
+    os.mkfifo(tmp_path / "pipe")
+    for refused in (lambda: save_measured(tmp_path / "pipe"), lambda: require_writable(tmp_path / "pipe")):
+        with pytest.raises(ProfileError, match="pipe: expected a file, found a device or a pipe"):
+            refused()

@@ -145,9 +145,10 @@ def test_what_is_no_decision_log_or_has_no_deadlines_is_refused(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "seed", "seconds", "message"),
     [
-        ("steady", 1, 0.0, "seconds: expected a number above 0, got 0"),
-        ("steady", 1, math.nan, "seconds: expected a number above 0, got nan"),
-        ("steady", 1, math.inf, "seconds: expected a number above 0, got inf"),
+        ("steady", 1, 0.0, "seconds: expected a number above 0, up to 2592000, got 0"),
+        ("steady", 1, math.nan, "seconds: expected a number above 0, up to 2592000, got nan"),
+        ("steady", 1, math.inf, "seconds: expected a number above 0, up to 2592000, got inf"),
+        ("steady", 1, 1e300, "seconds: expected a number above 0, up to 2592000, got 1e.300"),
         ("steady", -1, 9.0, "seed: expected a whole number of at least 0, got -1"),
         ("idle-burst", 1, 9.0, "trace idle-burst: no request comes within 9 seconds"),
         ("steady", 1, 1e-9, "trace steady: no request comes within 1e-09 seconds"),

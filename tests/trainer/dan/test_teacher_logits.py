@@ -42,6 +42,16 @@ def test_logits_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     np.testing.assert_allclose(swapped, first[:, ::-1], rtol=1e-6)
 
 
+def test_a_changed_bit_of_the_file_makes_them_be_computed_again(tmp_path: Path) -> None:
+    teacher, labels, cache = _teacher(tmp_path / "teacher"), ("LABEL_0", "LABEL_1"), tmp_path / "cache"
+    first = _asked(teacher, cache, labels)
+    (file,) = cache.iterdir()
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 64
+    file.write_bytes(content)
+    np.testing.assert_array_equal(_asked(teacher, cache, labels), first)
+
+
 def test_answers_are_known_by_what_the_teacher_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Check that other machines, with a GPU, can compute them; another teacher in the same place is asked itself."""
     labels, cache = ("LABEL_0", "LABEL_1"), tmp_path / "cache"

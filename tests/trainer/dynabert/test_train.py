@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from gearshift.errors import DataError, InputError, ModelError, StorageError
-from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.space.uniform import DEPTHS, uniform_grid
 from gearshift.trainer.data.batches import encode
 from gearshift.trainer.data.rows import Row
@@ -22,8 +21,9 @@ from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.learning import interrupted as interrupted_states
 from gearshift.trainer.learning.evaluate import accuracy
 from gearshift.trainer.learning.importance import measure_importance
-from gearshift.trainer.learning.interrupted import STATE
+from gearshift.trainer.learning.interrupted import STATE, read_note
 from gearshift.trainer.learning.losses import hidden_loss, soft_cross_entropy
+from gearshift.trainer.learning.sealed import write_sealed
 from gearshift.trainer.model.checkpoint import POOL, SUPERNET, Run, load_checkpoint, load_supernet, save_run
 from gearshift.trainer.model.elastic import ElasticClassifier
 from tests.trainer.full_disk import fill_disk, needs_full_device
@@ -277,14 +277,14 @@ def test_an_interruption_between_stages_changes_nothing(
 ) -> None:
     """Before the weights at the end of a stage are written, or after, when the last state is still there."""
 
-    def replace(target: Path, content: bytes) -> None:
+    def write(target: Path, content: bytes, **given: Path) -> None:
         ends = target.name == f"after-{stage}.safetensors"
         if written or not ends:
-            replace_file(target, content)
+            write_sealed(target, content, **given)
         if ends:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(interrupted_states, "replace_file", replace)
+    monkeypatch.setattr(interrupted_states, "write_sealed", write)
     with pytest.raises(KeyboardInterrupt):
         train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
     monkeypatch.undo()
@@ -328,7 +328,7 @@ def test_a_training_of_an_older_version_goes_on_where_newer_settings_are_left_al
 ) -> None:
     interrupted(checkpoint_path, tmp_path / "run", forwards)
     description = tmp_path / "run.partial" / "training.json"
-    older = json.loads(description.read_text())
+    older = read_note(description)
     del older["settings"]["in_place"]
     description.write_text(json.dumps(older))
     if differs:
@@ -345,7 +345,7 @@ def test_processes_and_precision_must_stay_as_they_were(
 ) -> None:
     interrupted(checkpoint_path, tmp_path / "run", forwards)
     description = tmp_path / "run.partial" / "training.json"
-    said = json.loads(description.read_text())
+    said = read_note(description)
     assert (said["processes"], said["precision"]) == (1, "no")
     description.write_text(json.dumps({**said, name: other}))
     with pytest.raises(InputError, match=rf"with other settings or rows \({name}\)"):
@@ -375,6 +375,21 @@ def test_a_training_goes_on_in_smaller_parts_as_is_advised_where_memory_ran_out(
     assert load_supernet(tmp_path / "run").facts["settings"]["micro_batch"] == 3
 
 
+def test_a_changed_state_costs_the_steps_since_the_one_before_and_nothing_else(
+    checkpoint_path: Path, tmp_path: Path, forwards: Forwards, uninterrupted: Path
+) -> None:
+    forwards.start(stop_at=17)
+    with pytest.raises(KeyboardInterrupt):
+        train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
+    forwards.start()
+    state = tmp_path / "run.partial" / STATE
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 16
+    state.write_bytes(content)
+    train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")
+    assert contents(tmp_path / "run") == contents(uninterrupted)
+
+
 @pytest.mark.parametrize("file", ["training.json", "after-teacher.safetensors", STATE])
 @pytest.mark.parametrize("left", [0, 20])
 def test_a_damaged_state_is_one_line_and_stays(
@@ -386,6 +401,7 @@ def test_a_damaged_state_is_one_line_and_stays(
     forwards.start()
     damaged = tmp_path / "run.partial" / file
     damaged.write_bytes(damaged.read_bytes()[:left])
+    (damaged.parent / "state-before.pt").unlink()
     before = {path.name: path.read_bytes() for path in (tmp_path / "run.partial").iterdir()}
     with pytest.raises(InputError, match=rf"{file}: not readable \(.*\); delete .*run\.partial to begin") as raised:
         train_supernet(checkpoint_path, DATA, SETTINGS, tmp_path / "run")

@@ -13,6 +13,7 @@ from gearshift.trainer.learning.interrupted import (
     STATE,
     claim,
     fixed_settings,
+    forget_state,
     load_weights,
     read_note,
     read_state,
@@ -83,6 +84,38 @@ def test_a_file_that_was_cut_is_refused_in_one_line(tmp_path: Path, kind: str, l
     ) as raised:
         read(path)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_changed_bit_is_found(tmp_path: Path, kind: str) -> None:
+    write, read = KINDS[kind]
+    path = tmp_path / "changed"
+    write(path)
+    content = path.read_bytes()
+    places = range(len(content)) if len(content) < 400 else [*range(100), *range(100, len(content), 7)]
+    for place in places:
+        for bit in (0, 5):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+            with pytest.raises(InputError, match="changed: not readable"):
+                read(path)
+
+
+def test_the_state_before_takes_over_from_a_damaged_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / STATE
+    for step in (1, 2, 3):
+        save_state(path, {"step": step})
+    path.write_bytes(path.read_bytes().replace(b"step", b"stop"))
+    assert read_state(path) == {"step": 2}
+    assert "state.pt: not readable (its content has changed since it was written); the training goes" in caplog.text
+    path.unlink()  # interrupted between the two renames of a save
+    assert read_state(path) == {"step": 2}
+    forget_state(path)
+    assert read_state(path) is None and not list(tmp_path.iterdir())
+
+
+def test_a_state_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    torch.save({"step": 4}, tmp_path / STATE)
+    assert read_state(tmp_path / STATE) == {"step": 4}
 
 
 @needs_full_device

@@ -20,6 +20,7 @@ from gearshift.runtime.space.blocks import OPERATIONS, Block
 from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.operation_latency import OperationLatency
 from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.learning.interrupted import read_note
 from gearshift.trainer.nasbert.blocks import all_blocks, bridged_shape
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.model import MixedStageModel
@@ -132,7 +133,7 @@ def test_a_search_of_an_older_version_goes_on_where_newer_settings_are_left_alon
     states = searched.run.path.parent / "states"
     search_stage(teacher, [text], SEARCH, tmp_path / "nas", 0, states=states)
     description = tmp_path / "nas.partial" / "training.json"
-    older = json.loads(description.read_text())
+    older = read_note(description)
     del older["settings"]["max_rounds"]
     description.write_text(json.dumps(older))
     with pytest.raises(InputError, match=r"with other settings or rows \(max_rounds\)"):
@@ -210,7 +211,7 @@ def test_another_search_does_not_go_on_with_the_states_of_this_one(
     with pytest.raises(InputError, match=r"other settings or rows \(latency\)"):
         search_blocks(teacher, [text], SEARCH, tmp_path / "nas", latency=device)
     description = tmp_path / "nas.partial" / "training.json"
-    known = json.loads(description.read_text())
+    known = read_note(description)
     del known["latency"]  # as an older version wrote it
     description.write_text(json.dumps(known))
     with pytest.raises(KeyboardInterrupt):

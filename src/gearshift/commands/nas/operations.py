@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from gearshift.commands.options import command, whole_numbers
 from gearshift.commands.output import show
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    told = "write a bundle of all operations of a search, to be timed on a device"
-    parser = command(listed, "nas-operations", operations, told, extras=["export", "train"])
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, operations, extras=["export", "train"])
     parser.add_argument("nas", type=Path, metavar="NAS", help="directory of `nas-search`")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle to write")
     parser.add_argument(

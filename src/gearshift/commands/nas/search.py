@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gearshift.commands.nas.options import add_device, add_text, device_of
 from gearshift.commands.options import GOES_ON, add_settings, command, given
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from gearshift.trainer.nasbert.search import Searched
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    told = "search nets of mixed operations, block by block (NAS-BERT)"
-    parser = command(listed, "nas-search", search, told, extras=["train"])
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, search, extras=["train"])
     parser.add_argument(
         "--model", help="teacher: run of `gearshift train`, directory or hub name (default: all-MiniLM-L6-v2)"
     )

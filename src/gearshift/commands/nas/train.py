@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gearshift.commands.nas.options import add_device, add_text, device_of
 from gearshift.commands.options import GOES_ON, add_settings, command, given
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from gearshift.trainer.nasbert.search import Searched
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    told = "pick the best net under limits, or name one, and train it on text"
-    parser = command(listed, "nas-train", train, told, extras=["train"])
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, train, extras=["train"])
     parser.add_argument("nas", type=Path, metavar="NAS", help="directory of `nas-search`")
     for name, text in (
         ("parameters", "most parameters, embeddings included"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from gearshift.commands.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
 from gearshift.commands.output import show
@@ -12,10 +11,9 @@ from gearshift.drawing.numbers import millions, percent
 from gearshift.trainer.nasbert.settings import TuneSettings
 
 
-def add(listed: Any) -> None:
-    """Add the command and its arguments."""
-    told = "tune a net of `nas-train` for a task; `export` takes what is written"
-    parser = command(listed, "nas-tune", tune, told, extras=["train"])
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    command(parser, tune, extras=["train"])
     parser.add_argument("net", type=Path, metavar="NET", help="directory of `nas-train`")
     parser.add_argument("--data", type=Path, required=True, metavar="DATA", help="folder or file of TSV, CSV or JSONL")
     parser.add_argument("--task", default="classification", help="task of the data (default: classification)")
