@@ -70,6 +70,7 @@ bench: $(STAMP)
 	done
 	$(BIN)/python -m benchmarks.graph.elastic --pool halves --rivals dedicated --threads 2 --rounds 20
 	$(BIN)/python -m benchmarks.graph.switch
+	$(BIN)/python -m benchmarks.graph.lists
 	$(BIN)/python -m benchmarks.graph.exporting
 	$(BIN)/python -m benchmarks.device.calibration bundles time error twice hog transfer roofline
 

@@ -43,7 +43,7 @@ def model_card(manifest: Manifest) -> str:
         for name, accuracies in by_name.items()
     ]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])
-    table = "\n\n".join([table, *_about_int8(manifest)])
+    table = "\n\n".join([table, *_about_int8(manifest), *_about_no_answer(manifest)])
     labels = f"{len(manifest.labels)} labels: {', '.join(manifest.labels)}.\n\n" if manifest.labels else ""
     meaning = MEANINGS.get(manifest.metric, f"{manifest.metric} is that of {{rows}} held-out rows").format(
         rows=manifest.accuracy_rows
@@ -75,6 +75,17 @@ def _about_int8(manifest: Manifest) -> list[str]:
     said = [f"The int8 graph computes these layers (counted from 0) in fp32, as they lost too much in int8: {layers}."]
     lost = [f"In int8 these lose more accuracy against fp32 than the export allowed: {losses}."]
     return [*(said if layers else []), *(lost if losses else [])]
+
+
+def _about_no_answer(manifest: Manifest) -> list[str]:
+    """Write that the model may say that there is no answer, if it learnt that."""
+    if all(entry.null_threshold is None for entry in manifest.pool):
+        return []
+    return [
+        "A question may have no answer in its text: `answerable` is false then, and the answer is empty. Each subnet "
+        "has a threshold of its own for that, which was chosen on dev rows; held-out questions without an answer count "
+        "as right if none is given."
+    ]
 
 
 def _short(number: int) -> str:

@@ -31,6 +31,7 @@ from gearshift.trainer.dan.run import DanRun
 from gearshift.trainer.dan.teacher_logits import open_classifier
 from gearshift.trainer.dan.train import text_of
 from gearshift.trainer.data.rows import Row
+from gearshift.trainer.data.unseen import classes_of
 
 SHARPEST, FLATTEST = 0.05, 20.0
 """Bounds of the temperature."""
@@ -41,13 +42,17 @@ HALVINGS = 50
 def calibrated(dan: Dan, texts: Sequence[Text], classes: NDArray[np.int64], transformer: Floats) -> Dan:
     """Return the DAN with calibrated logits (logits / temperature), and its `calibration` against the transformer.
 
-    `classes`: correct classes, shape (texts,). `transformer`: logits of the transformer on the same texts, which must
-    be held out of training. Raises DataError without any text.
+    `classes`: correct classes, shape (texts,), -1 for a label that the DAN does not have: the temperature is that of
+    the other texts. `transformer`: logits of the transformer on the same texts, which must be held out of training.
+    Raises DataError without any text.
     """
     if not len(texts):
         raise DataError("calibration: expected held-out rows, found none; pass a data set with a dev split")
     logits = dan.run(texts)
-    heat = np.float32(temperature(logits, classes))
+    known = classes >= 0
+    if not known.any():
+        raise DataError("calibration: expected held-out rows with the labels of the DAN, found none; pass its data")
+    heat = np.float32(temperature(logits[known], classes[known]))
     dense = dataclasses.replace(
         dan.dense, output_weight=dan.dense.output_weight / heat, output_bias=dan.dense.output_bias / heat
     )
@@ -116,7 +121,7 @@ def _folds(run: DanRun) -> bool:
 
 def dan_accuracy(dan: Dan, labels: Sequence[str], rows: Sequence[Row]) -> float:
     """Return the share of rows that a DAN answers correctly."""
-    return float(np.mean(dan.run([text_of(row) for row in rows]).argmax(1) == _classes(labels, rows)))
+    return float(np.mean(dan.run([text_of(row) for row in rows]).argmax(1) == classes_of(rows, labels)))
 
 
 def add_dan(
@@ -138,7 +143,7 @@ def add_dan(
     dan = pruned_dan(run, max_mb=max_mb)
     if held_out is not None:
         texts = [text_of(row) for row in held_out]
-        dan = calibrated(dan, texts, _classes(run.labels, held_out), _transformer(bundle, texts))
+        dan = calibrated(dan, texts, np.array(classes_of(held_out, run.labels)), _transformer(bundle, texts))
     with replacing_directory(bundle.path, marker=MANIFEST) as fresh:
         for name in manifest.files:
             shutil.copyfile(bundle.path / name, fresh / name)
@@ -153,10 +158,6 @@ def add_dan(
         written = open_bundle(fresh)
         check_dan(written)
     return dataclasses.replace(written, path=bundle.path)
-
-
-def _classes(labels: Sequence[str], rows: Sequence[Row]) -> NDArray[np.int64]:
-    return np.array([labels.index(str(row.label)) for row in rows])
 
 
 def _transformer(bundle: Bundle, texts: Sequence[Text]) -> Floats:

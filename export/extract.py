@@ -25,7 +25,8 @@ from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
-from gearshift.trainer.model.checkpoint import SUBNET, WEIGHTS, Run, save_tokenizer
+from gearshift.trainer.data.tokenizer import save_tokenizer
+from gearshift.trainer.model.checkpoint import SUBNET, WEIGHTS, Run, threshold_fields
 from gearshift.trainer.model.huggingface import checkpoint_state, write_pooling
 from gearshift.trainer.model.loading import HEADS, quiet, set_dtype
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
@@ -71,7 +72,12 @@ def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
         if checkpoint.task == "embedding":
             write_pooling(fresh, checkpoint.model.head.pooling, checkpoint.model.shape.hidden)
         (fresh / "README.md").write_text(_card(run, name, subnet, prunes), encoding="utf-8")
-        described = {"name": name, "layers": [list(layer) for layer in subnet.layers], "of": str(run.path.resolve())}
+        described: dict[str, object] = {
+            "name": name,
+            "layers": [list(layer) for layer in subnet.layers],
+            "of": str(run.path.resolve()),
+        }
+        described |= threshold_fields({name: run.thresholds[name]} if name in run.thresholds else {}, name)
         (fresh / SUBNET).write_text(json.dumps(described) + "\n", encoding="utf-8")
         parity = _check(run, name, subnet, fresh) if not prunes or can_prune_heads() else None
     return Extracted(out, sum(tensor.numel() for tensor in state.values()), prunes, parity)
@@ -184,6 +190,12 @@ def _card(run: Run, name: str, subnet: Subnet, prunes: bool) -> str:
         f"A subnet of a gearshift supernet: {len(kept)} layers with {', '.join(map(str, heads))} heads "
         f"and {kept[0].neurons} neurons each. `{kind.class_name(run.checkpoint.task)}.from_pretrained` loads it.",
     ]
+    if name in run.thresholds:
+        lines += [
+            "",
+            f"A question has no answer where its null score difference is above {run.thresholds[name]:.4g} "
+            "(`null_score_diff_threshold` of transformers' `run_qa.py`).",
+        ]
     if prunes:
         lines += ["", PRUNED_NOTE]
     return "\n".join(lines) + "\n"

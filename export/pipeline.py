@@ -15,7 +15,7 @@ from gearshift.export.card import model_card
 from gearshift.export.checks.parity import INT8_TOLERANCE
 from gearshift.export.graph.operators import OPERATORS
 from gearshift.export.measure import Measured, measure
-from gearshift.export.prepare import Prepared, prepare
+from gearshift.export.prepare import Prepared, prepare, with_thresholds
 from gearshift.export.vocabulary import VocabularyReport
 from gearshift.export.write import Progress as Progress
 from gearshift.export.write import write
@@ -25,6 +25,7 @@ from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, MANIFEST, PRECISIO
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.tables.tables_file import TABLES, save_tables
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.checkpoint import Run
@@ -54,6 +55,7 @@ def export_bundle(
     out: Path | str,
     rows: Sequence[Row] | None = None,
     *,
+    dev: Sequence[Row] = (),
     precisions: Sequence[str] = CPU_PRECISIONS,
     layers_per_stage: int = 1,
     operators: str = "fast",
@@ -69,6 +71,9 @@ def export_bundle(
 
     `rows`: held-out rows; the metric of every pool subnet is measured on them at each precision. Default: the test
     rows of the data that the run was trained on.
+
+    `dev`: rows on which thresholds of no answer are chosen for a net that a training loop of your own saved; other runs
+    have theirs from their training.
 
     `layers_per_stage`: number of layers that are switched together. With 1, the options of all layers can be mixed
     freely. With all layers in one stage, its options are the subnets themselves, which runs fastest and loads slowest.
@@ -88,9 +93,12 @@ def export_bundle(
     run = load_run(Path(run)) if isinstance(run, Path | str) else run
     run.require_tuned()
     _check_arguments(precisions, operators, int8_tolerance)
+    if rows is None:
+        splits = read_run_data(run).splits
+        rows, dev = splits["test"], splits["dev"]
     prepared = prepare(
-        run,
-        read_run_data(run).splits["test"] if rows is None else rows,
+        with_thresholds(run, dev),
+        rows,
         out.name.removesuffix(".gearshift"),
         precisions=precisions,
         layers_per_stage=layers_per_stage,
@@ -144,6 +152,7 @@ def seal(prepared: Prepared, measured: Measured) -> Bundle:
     (folder / CARD).write_text(model_card(manifest), encoding="utf-8")
     write_manifest(folder, manifest)
     written = open_bundle(folder)
+    TextEncoder(written)
     for precision in prepared.precisions:
         session = ElasticSession(written, precision, threads=1)
         check_self_test(session, written)

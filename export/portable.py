@@ -33,7 +33,8 @@ from gearshift.runtime.inference.session import ERRORS_ONLY
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch, encode
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run, save_tokenizer
+from gearshift.trainer.data.tokenizer import save_tokenizer
+from gearshift.trainer.model.checkpoint import Run, threshold_fields
 from gearshift.trainer.model.elastic import Head
 from gearshift.trainer.model.huggingface import write_pooling
 from gearshift.trainer.model.loading import HEADS, quiet
@@ -93,7 +94,14 @@ def export_portable(
             _write(run, run.subnets[name], fresh / name)
             parity[name] = _check(fresh / name / MODEL, run.checkpoint.model.head, batch, expected[name])
         progress("portable", len(chosen), len(chosen))
-        facts = {name: {"layers": list(map(list, run.subnets[name].layers)), "parity": parity[name]} for name in chosen}
+        facts = {
+            name: {
+                "layers": list(map(list, run.subnets[name].layers)),
+                "parity": parity[name],
+                **threshold_fields(run.thresholds, name),
+            }
+            for name in chosen
+        }
         content = {"task": run.checkpoint.task, "subnets": facts}
         (fresh / PORTABLE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return parity
@@ -139,9 +147,9 @@ def _compared(run: Run, rows: Sequence[Row]) -> Batch:
     checkpoint = run.checkpoint
     length = int(run.facts["max_length"])
     encoded = encode(
-        rows[:COMPARED_ROWS], checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task
+        rows, checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task, held_out=True
     )
-    return encoded.select(range(len(encoded)))
+    return encoded.select(range(min(COMPARED_ROWS, len(encoded))))
 
 
 def _write(run: Run, subnet: Subnet, directory: Path) -> None:

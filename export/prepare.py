@@ -19,7 +19,8 @@ from gearshift.runtime.space.space import Space
 from gearshift.runtime.tables.tables import Tables
 from gearshift.trainer.data.batches import Batch, EncodedRows, encode
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.learning.evaluate import with_reference
+from gearshift.trainer.data.unanswerable import has_unanswerable
+from gearshift.trainer.learning.evaluate import null_thresholds, with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.elastic import TaskModel
@@ -99,9 +100,19 @@ def prepare(
     return Prepared(run, draft, operators, encoded, sample, expected, tables, report)
 
 
+def with_thresholds(run: Run[Any, Any], dev: Sequence[Row]) -> Run[Any, Any]:
+    """Return a run with thresholds of no answer chosen on dev rows, if a training loop of one's own saved it.
+
+    The runs of our trainings, which count their rows, have theirs if they learnt of questions without an answer.
+    """
+    if "rows" in run.facts or run.thresholds or not has_unanswerable(dev):
+        return run
+    return dataclasses.replace(run, thresholds=null_thresholds(run.checkpoint.model, run.subnets, _encoded(run, dev)))
+
+
 def _encoded(run: Run[Any, Any], rows: Sequence[Row]) -> EncodedRows:
-    checkpoint, max_length = run.checkpoint, int(run.facts["max_length"])
-    return encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=max_length, task=checkpoint.task)
+    checkpoint, length = run.checkpoint, int(run.facts["max_length"])
+    return encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task, held_out=True)
 
 
 def _respelt(
@@ -140,6 +151,7 @@ def _draft(
             choice=space.choice(subnet),
             precision=precision,
             accuracy=0.0,  # measured before the manifest is written
+            null_threshold=run.thresholds.get(subnet_name),
             parameters=subnet.parameters(space.shape),
             macs=subnet.macs(space.shape, MACS_TOKENS),
         )

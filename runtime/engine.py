@@ -86,6 +86,8 @@ class Engine(EngineState):
         sensors: bool | Sensors = True,
         rules: Rules = DEFAULT_RULES,
         cascade: float | None = None,
+        null_threshold: float | None = None,
+        batch: bool = True,
         **objective: Unpack[Wanted],
     ) -> Self:
         """Load an engine for the bundle in directory `path`, which is verified, self-tested and timed on this machine.
@@ -103,6 +105,10 @@ class Engine(EngineState):
         `rules` allow; False: decide by the latencies alone.
         `cascade`: let the DAN of the bundle answer whenever it is sure enough for this agreement, such as .99, with the
         most accurate subnet over all texts; other texts are answered as without it.
+        `null_threshold`: for question answering, give no answer where `null_score_diff` is above this, whichever subnet
+        runs; by default each subnet has its own threshold in the bundle.
+        `batch`: run texts of similar length of a list in one call, which is faster. False runs them one by one, so that
+        int8 gives a text in a list exactly what it gives the text alone.
         `objective`: fields of `Objective` (`target`, `min_accuracy`, `max_cpu_share`, `on_miss`), which `steer` changes
         later.
 
@@ -111,6 +117,8 @@ class Engine(EngineState):
         """
         if not isinstance(sensors, bool | Sensors):
             raise InputError(f"sensors: expected True, False or Sensors, got {sensors!r}")
+        if not isinstance(batch, bool):
+            raise InputError(f"batch: expected True or False, got {batch!r}")
         if not isinstance(rules, Rules):
             raise InputError(f"rules: expected Rules, got {rules!r}")
         check_limit(queue_limit)
@@ -119,6 +127,7 @@ class Engine(EngineState):
             check_port(metrics_port)
         with contextlib.ExitStack() as undo:
             bundle = open_checked(path, wanted, precision=precision, cache=cache, cascade=cascade)
+            bundle = bundle if null_threshold is None else bundle.with_null_threshold(null_threshold)
             decisions = None if log is None else undo.enter_context(contextlib.closing(DecisionLog(log)))
             loaded = start(
                 bundle,
@@ -128,6 +137,7 @@ class Engine(EngineState):
                 providers=providers,
                 cache=PackedCache() if cache else None,
                 cascade=cascade,
+                batch=batch,
             )
             undo.callback(loaded.opened.session.close)
             engine = cls(

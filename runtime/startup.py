@@ -49,10 +49,16 @@ class Loaded:
 
     @classmethod
     def of(
-        cls, bundle: Bundle, session: ElasticSession, table: LatencyTable, *, cascade: float | None = None
+        cls,
+        bundle: Bundle,
+        session: ElasticSession,
+        table: LatencyTable,
+        *,
+        cascade: float | None = None,
+        batch: bool = True,
     ) -> Loaded:
-        """Make a Loaded of a bundle with an open session and a table; `cascade` as in `Engine.load`. Tests nothing."""
-        opened = Opened.of(bundle, session)
+        """Make a Loaded of a bundle with an open session and a table; options as in `Engine.load`. Tests nothing."""
+        opened = Opened.of(bundle, session, batch=batch)
         return cls(opened, table, None if cascade is None else Cascade(bundle, opened.dan, cascade))
 
 
@@ -104,13 +110,15 @@ def start(
     providers: Sequence[str],
     cache: PackedCache | None = None,
     cascade: float | None = None,
+    batch: bool = True,
 ) -> Loaded:
     """Open a bundle at a precision that passes its self-test, and find its latency table.
 
     The table is from `profile`, or from this device's own profile, or measured.
     `precision`: `auto` takes the fastest that passes, by the profile's figures if there is a profile. A precision that
     fails is skipped with a warning in the log; fp16 is for providers other than the CPU's.
-    `cache`: cache of packed weights. Raises BundleError, InputError or ProfileError.
+    `cache`: cache of packed weights. `batch`: run texts of similar length in one call.
+    Raises BundleError, InputError or ProfileError.
     """
     threads = default_threads() if threads is None else threads
     precisions = _eligible(bundle, providers) if precision == AUTO else (precision,)
@@ -123,11 +131,12 @@ def start(
     else:
         tables = tables_for(profile, bundle, precisions=precisions, threads=threads, provider=provider)
     if tables is None:
-        opened = Opened.of(bundle, _fastest(bundle, _tested(bundle, precisions, threads, providers, cache)), dan)
+        fastest = _fastest(bundle, _tested(bundle, precisions, threads, providers, cache))
+        opened = Opened.of(bundle, fastest, dan, batch=batch)
         return Loaded(opened, measure_table(opened), sure)
     order = [table.precision for table in tables]
     session = _tested(bundle, order, threads, providers, cache, enough=1)[0]
-    return Loaded(Opened.of(bundle, session, dan), tables[order.index(session.precision)], sure)
+    return Loaded(Opened.of(bundle, session, dan, batch=batch), tables[order.index(session.precision)], sure)
 
 
 def _eligible(bundle: Bundle, providers: Sequence[str]) -> tuple[str, ...]:

@@ -99,7 +99,14 @@ def choose_shared(
 
 def _encode(searched: Searched, data: DataSet, split: str) -> EncodedRows:
     checkpoint, length = searched.run.checkpoint, int(searched.run.facts["max_length"])
-    return encode(data.splits[split], data.labels, checkpoint.tokenizer, max_length=length, task=data.task)
+    return encode(
+        data.splits[split],
+        data.labels,
+        checkpoint.tokenizer,
+        max_length=length,
+        task=data.task,
+        held_out=split != "train",
+    )
 
 
 def _candidates(searched: Searched, each: int) -> list[tuple[Subnet[Block], float]]:

@@ -30,6 +30,7 @@ from gearshift.runtime.inference.answers import probabilities
 from gearshift.trainer.dan.teacher_logits import teacher_logits
 from gearshift.trainer.dan.train import text_of
 from gearshift.trainer.data.splits import read_data
+from gearshift.trainer.data.unseen import classes_of
 
 AGREEMENTS = (0.9, 0.95, 0.97, 0.98, 0.99, 0.995)
 PRECISION = "int8"
@@ -48,7 +49,7 @@ def main() -> None:
     bundle, data = open_bundle(options.bundle), read_data(options.data)
     rows = data.splits["test"]
     texts = [text_of(row) for row in rows]
-    right = np.array([data.labels.index(str(row.label)) for row in rows])
+    right = np.array(classes_of(rows, data.labels))
     graph = teacher_logits(options.bundle, texts, data.labels, cache=options.work / "logits").argmax(1)
     cascades = _cascades(bundle, texts, graph, right)
     times = _times(bundle, list(cascades), texts[:: max(1, len(texts) // options.texts)], options.rounds)

@@ -121,7 +121,14 @@ def rows_of(run: Run, data: DataSet, split: str) -> EncodedRows:
     """Return a split's rows as the supernet reads them."""
     checkpoint = run.checkpoint
     length = int(run.facts["max_length"])
-    return encode(data.splits[split], checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task)
+    return encode(
+        data.splits[split],
+        checkpoint.labels,
+        checkpoint.tokenizer,
+        max_length=length,
+        task=checkpoint.task,
+        held_out=True,
+    )
 
 
 def device_of(shape: EncoderShape, path: Path) -> LayerLatency:

@@ -15,6 +15,7 @@ from gearshift.runtime.bundle.manifest import PoolEntry
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.evaluate import measure
+from gearshift.trainer.learning.no_answer import with_threshold
 from gearshift.trainer.model.elastic import TaskModel
 
 FP32_TOLERANCE = 1e-4
@@ -110,7 +111,8 @@ def measure_accuracy(
     *,
     batch_size: int = 32,
 ) -> float:
-    """Measure the metric of a graph with one subnet, from 0 to 1."""
+    """Measure the metric of a graph with one subnet, from 0 to 1, at its threshold of no answer."""
+    rows = with_threshold(rows, entry.null_threshold)
     return measure(lambda batch: session.run(graph_inputs(batch, inputs), entry.choice), rows, batch_size=batch_size)
 
 

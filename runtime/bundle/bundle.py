@@ -17,13 +17,15 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gearshift.errors import BundleError, GearshiftError, SchemaError, UnknownSubnetError
+from gearshift.errors import BundleError, GearshiftError, InputError, SchemaError, UnknownSubnetError
 from gearshift.runtime.bundle.compressed import (
     Compressed,
     is_compressed,
@@ -101,6 +103,21 @@ class Bundle:
         if name not in entries:
             raise UnknownSubnetError(f"unknown subnet {name!r}; this bundle has {', '.join(entries)}")
         return entries[name]
+
+    def with_null_threshold(self, threshold: float) -> Bundle:
+        """Return the bundle with this threshold of no answer for every subnet, in place of each one's own.
+
+        Raises InputError for anything but a number, and if the bundle never says that there is no answer.
+        """
+        number = isinstance(threshold, int | float) and not isinstance(threshold, bool) and not math.isnan(threshold)
+        if not number or all(entry.null_threshold is None for entry in self.manifest.pool):
+            raise InputError(
+                f"null_threshold: expected a number, for a bundle that was trained on questions without an answer, got "
+                f"{threshold!r} for {self.manifest.name} ({self.manifest.task})"
+            )
+        bounded = float(max(-sys.float_info.max, min(sys.float_info.max, threshold)))
+        pool = tuple(dataclasses.replace(entry, null_threshold=bounded) for entry in self.manifest.pool)
+        return dataclasses.replace(self, manifest=dataclasses.replace(self.manifest, pool=pool))
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gearshift.errors import InputError, IntegrityError
-from gearshift.number_checks import is_whole
+from gearshift.number_checks import is_finite, is_whole
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.space import Space, read_subnet
 from gearshift.runtime.space.subnet import Subnet
@@ -72,6 +72,9 @@ class PoolEntry:
     parameters: int
     macs: int
     """Multiply-accumulates for a text of `Manifest.macs_tokens` tokens."""
+    null_threshold: float | None = None
+    """Threshold of the null score difference (`spans.find_answer`) above which a question has no answer, chosen on dev
+    rows; None for other tasks, and for a net that was not trained on such questions: it always gives an answer."""
 
     def __post_init__(self) -> None:
         for name in ("name", "executor", "file", "precision"):
@@ -81,11 +84,13 @@ class PoolEntry:
         _require(all(map(_is_count, self.choice)), f"choice of {self.name}", self.choice)
         share = isinstance(self.accuracy, int | float) and 0 <= self.accuracy <= 1  # no NaN
         _require(share, f"accuracy of {self.name} (a share from 0 to 1)", self.accuracy)
+        threshold = self.null_threshold
+        _require(threshold is None or is_finite(threshold), f"null_threshold of {self.name}", threshold)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values by name, for JSON."""
+        """Return plain values by name, for JSON; a threshold only if there is one."""
         return {
-            **vars(self),
+            **{name: value for name, value in vars(self).items() if name != "null_threshold" or value is not None},
             "subnet": self.subnet.to_plain(),
             "choice": list(self.choice),
         }
@@ -139,6 +144,9 @@ class Manifest:
             wanted = "different texts" if known.labelled else "none"
             _require(_texts(self.labels) if known.labelled else not self.labels, f"labels ({wanted})", self.labels)
         _require(_texts(self.inputs) and set(self.inputs) <= set(INPUTS), f"inputs (out of {INPUTS})", self.inputs)
+        thresholds = [entry.null_threshold is not None for entry in self.pool]
+        agreed = not any(thresholds) or (all(thresholds) and self.task == "question-answering")
+        _require(agreed, "null_threshold (of every subnet, for question answering, or of none)", self.task)
         options = self.session_options
         whole = isinstance(options, dict) and all(isinstance(text, str) for pair in options.items() for text in pair)
         _require(whole, "session_options (text by text)", options)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from gearshift.runtime.inference.spans import Entity, Word, best_span, entities, first_tokens
+from gearshift.runtime.inference.spans import Entity, Word, entities, find_answer, first_tokens
 
 Output = NDArray[np.float32]
 """Output of the graph for one text, without padding: (outputs,), or (tokens, outputs) for tasks per token."""
@@ -36,7 +36,7 @@ class RunFacts:
     tokens: int
     """Number of tokens of this text, without padding."""
     truncated: bool
-    """Whether the end of this text was cut off."""
+    """Whether the end of this text was cut off, or the beginning if the tokenizer cuts that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,15 +77,21 @@ class TokenClassification(RunFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class QuestionAnswering(RunFacts):
-    """The part of the second text of a pair that answers the first, the question."""
+    """The part of the second text of a pair that answers the first, the question; or that none does."""
 
     answer: str
-    """Text of the answer; empty if truncation left no token of the second text."""
+    """Text of the answer; empty if there is none."""
     start: int
     """Offset in characters of the answer in the second text; `end` is the offset after its last character."""
     end: int
     score: float
-    """Probability of this first token x probability of this last one."""
+    """Probability of this first token x probability of this last one; without an answer, the probability of none."""
+    answerable: bool = True
+    """Whether the second text, as far as it was read, answers the question. Only a model that was trained on questions
+    without an answer says no, and any model if truncation left no token of the second text."""
+    null_score_diff: float | None = None
+    """Score of no answer less that of the best answer, as sums of two logits; no answer is given where it is above the
+    threshold. None for a model that was not trained on questions without an answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,17 +148,21 @@ def _token_classification(
 
 
 def _question_answering(
-    output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
+    output: Output,
+    encoding: Encoding,
+    parts: Sequence[str],
+    labels: Sequence[str],
+    null_threshold: float | None = None,
 ) -> dict[str, Any]:
-    start, end, score = best_span(output, encoding)
-    return {"answer": parts[-1][start:end], "start": start, "end": end, "score": score}
+    found = find_answer(output, encoding, null_threshold)
+    return {"answer": parts[-1][found.start : found.end], **vars(found)}
 
 
 def _embedding(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
     return {"vector": output.copy()}  # not a view that keeps the whole batch
 
 
-_Reader = Callable[[Output, Encoding, Sequence[str], Sequence[str]], dict[str, Any]]
+_Reader = Callable[..., dict[str, Any]]
 
 _ANSWERS: Mapping[str, tuple[Callable[..., Answer], _Reader]] = {
     "classification": (Classification, _classification),
@@ -165,11 +175,19 @@ _ANSWERS: Mapping[str, tuple[Callable[..., Answer], _Reader]] = {
 
 
 def read_answer(
-    task: str, output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
+    task: str,
+    output: Output,
+    encoding: Encoding,
+    parts: Sequence[str],
+    labels: Sequence[str],
+    *,
+    null_threshold: float | None = None,
 ) -> Callable[..., Answer]:
     """Read the answer of a task for one text: a function that completes it by the fields of `RunFacts`, known later.
 
     `parts` are the one or two texts that `encoding` was made of; its offsets point into them.
+    `null_threshold`: threshold of `find_answer`, for question answering alone.
     """
     kind, reader = _ANSWERS[task]
-    return functools.partial(kind, **reader(output, encoding, parts, labels))
+    of_task = {} if null_threshold is None else {"null_threshold": null_threshold}
+    return functools.partial(kind, **reader(output, encoding, parts, labels, **of_task))

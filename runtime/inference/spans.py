@@ -13,6 +13,9 @@ from tokenizers import Encoding
 LONGEST_ANSWER = 30
 """Largest number of tokens of an answer, as in BERT's own evaluation on SQuAD."""
 
+NULL_TOKEN = 0
+"""Token that is the first and the last one of the answer to a question without an answer: `[CLS]`, as in BERT."""
+
 OUTSIDE = "O"
 """Label of a word that belongs to no entity."""
 
@@ -97,20 +100,72 @@ class Placed(Protocol):
     def offsets(self) -> Sequence[tuple[int, int]]: ...
 
 
+@dataclass(frozen=True)
+class FoundAnswer:
+    """Answer to a question, or its absence, as logits tell it."""
+
+    start: int
+    """Offset in the second text in characters; `end` is the offset after the last character. Both 0 for no answer."""
+    end: int
+    score: float
+    """Probability of this first token x probability of this last one; for no answer that of NULL_TOKEN as both."""
+    answerable: bool
+    null_score_diff: float | None = None
+    """Logits of NULL_TOKEN less those of the best answer; None without a threshold, or without tokens to choose
+    from."""
+
+
+def find_answer(logits: NDArray[np.float32], encoding: Placed, null_threshold: float | None = None) -> FoundAnswer:
+    """Find the answer in the second text by logits (tokens, 2), those of each token as its first and as its last.
+
+    There is none if `null_score_diff` is above `null_threshold`, as in BERT's own evaluation on SQuAD 2.0, or if the
+    second text has no tokens. With a threshold, probabilities are over NULL_TOKEN and the tokens of the second text.
+    """
+    if null_threshold is None:
+        start, end, score = best_span(logits, encoding)
+        return FoundAnswer(start, end, score, answerable=1 in encoding.sequence_ids)
+    places = _second(encoding)
+    logs = _log_softmax(logits[np.insert(places, 0, NULL_TOKEN)])
+    null = float(logs[0].sum())
+    if not len(places):
+        return FoundAnswer(0, 0, float(np.exp(null)), answerable=False)
+    first, last, best = _best(logs[1:])
+    diff = null - best
+    if diff > null_threshold:
+        return FoundAnswer(0, 0, float(np.exp(null)), answerable=False, null_score_diff=diff)
+    start, end = encoding.offsets[places[first]][0], encoding.offsets[places[last]][1]
+    return FoundAnswer(start, end, float(np.exp(best)), answerable=True, null_score_diff=diff)
+
+
 def best_span(logits: NDArray[np.float32], encoding: Placed) -> tuple[int, int, float]:
     """Find (start, end, probability) of the answer in the second text; (0, 0, 0) if that has no tokens.
 
     `logits` (tokens, 2): logits of each token as the first and as the last token of the answer. An answer has 1 to
     LONGEST_ANSWER tokens. Probabilities are over the tokens of the second text.
     """
-    places = np.array([token for token, sequence in enumerate(encoding.sequence_ids) if sequence == 1], dtype=np.int64)
+    places = _second(encoding)
     if not len(places):
         return 0, 0, 0.0
-    chosen = logits[places].astype(np.float64)
-    logs = chosen - np.log(np.exp(chosen - chosen.max(0)).sum(0)) - chosen.max(0)
+    first, last, best = _best(_log_softmax(logits[places]))
+    return encoding.offsets[places[first]][0], encoding.offsets[places[last]][1], float(np.exp(best))
+
+
+def _second(encoding: Placed) -> NDArray[np.int64]:
+    """Return the tokens of the second text."""
+    return np.array([token for token, sequence in enumerate(encoding.sequence_ids) if sequence == 1], dtype=np.int64)
+
+
+def _log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the logarithms of the probabilities of each token to be the first, and to be the last."""
+    chosen = logits.astype(np.float64)
+    shifted: NDArray[np.float64] = chosen - np.log(np.exp(chosen - chosen.max(0)).sum(0)) - chosen.max(0)
+    return shifted
+
+
+def _best(logs: NDArray[np.float64]) -> tuple[int, int, float]:
+    """Return the first and last token of the best answer, and the logarithm of its probability."""
     total = logs[:, None, 0] + logs[None, :, 1]  # (first token, last token)
-    gap = np.arange(len(places))[None, :] - np.arange(len(places))[:, None]
+    gap = np.arange(len(logs))[None, :] - np.arange(len(logs))[:, None]
     total[(gap < 0) | (gap >= LONGEST_ANSWER)] = -np.inf
     first, last = np.unravel_index(int(total.argmax()), total.shape)
-    offsets = encoding.offsets
-    return offsets[places[first]][0], offsets[places[last]][1], float(np.exp(total[first, last]))
+    return int(first), int(last), float(total[first, last])

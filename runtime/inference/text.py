@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,27 +43,36 @@ class Encoded:
     tokens: tuple[int, ...]
     """Number of tokens of each text, special ones included, without padding."""
     truncated: tuple[bool, ...]
-    """Whether the end of each text was cut off."""
+    """Whether the end of each text was cut off, or the beginning if the tokenizer cuts that."""
     parts: tuple[tuple[str, ...], ...]
     """Texts, one or two, of each row, as they were tokenized."""
     encodings: tuple[Encoding, ...]
     """Tokens of each row with their offsets in its parts."""
     work: Work
     """Work of the texts: tokens and number of texts of each call."""
+    batched: bool = True
+    """Whether texts of similar length run in one call; if not, each text has a call of its own."""
 
 
 class TextEncoder:
-    """Tokenizer of a bundle. Safe to use from several threads."""
+    """Tokenizer of a bundle. Safe to use from several threads.
 
-    def __init__(self, bundle: Bundle) -> None:
+    `batch`: give texts of similar length to one call of the graph. Raises SchemaError for a tokenizer that cannot be
+    read, or has more tokens than the model.
+    """
+
+    def __init__(self, bundle: Bundle, *, batch: bool = True) -> None:
         path = bundle.path / TOKENIZER
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the package raises plain Exception
             raise SchemaError(f"{path}: not a tokenizer that can be read ({error}); export the bundle again") from error
+        _check_ids(self._tokenizer, bundle)
+        side = str((self._tokenizer.truncation or {}).get("direction", "right"))
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(bundle.manifest.max_length)
-        self._names = bundle.manifest.inputs
+        self._tokenizer.enable_truncation(bundle.manifest.max_length, direction=side)
+        self._cuts_beginning = side == "left"
+        self._names, self._batch = bundle.manifest.inputs, batch
         self._pad_id = bundle.manifest.pad_id
         task = TASKS.get(bundle.manifest.task)
         self._keeps_places = task is not None and task.per_token
@@ -82,8 +92,10 @@ class TextEncoder:
             kept.append(tuple(part for part, _ in parts))
             truncated.append(bool(encoding.overflowing) or any(cut for _, cut in parts))
         lengths = tuple(len(encoding.ids) for encoding in encodings)
-        calls = tuple(Call(rows, self._inputs([encodings[row] for row in rows])) for rows in group(lengths))
-        return Encoded(calls, lengths, tuple(truncated), tuple(kept), tuple(encodings), work_of(lengths))
+        groups = group(lengths, batch=self._batch)
+        calls = tuple(Call(rows, self._inputs([encodings[row] for row in rows])) for rows in groups)
+        work = work_of(lengths, batch=self._batch)
+        return Encoded(calls, lengths, tuple(truncated), tuple(kept), tuple(encodings), work, self._batch)
 
     def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, NDArray[np.int64]]:
         columns = {
@@ -106,7 +118,28 @@ class TextEncoder:
             return text, False
         if not self._keeps_places:
             text = " ".join(text.split())  # so that a run of blanks does not use up the characters
-        return text[: self._characters], len(text) > self._characters
+        elif self._cuts_beginning:
+            return text, False  # whatever its length: without its beginning all places would move
+        return text[-self._characters :] if self._cuts_beginning else text[: self._characters], len(
+            text
+        ) > self._characters
+
+
+def tokens_beyond(tokenizer: Any, rows: int) -> list[tuple[int, str]]:
+    """Return id and text of the tokens that a word table of `rows` rows lacks, in the order of their ids."""
+    return sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= rows)
+
+
+def _check_ids(tokenizer: Tokenizer, bundle: Bundle) -> None:
+    """Raise SchemaError if a token has no row in the word table, so that texts with it could not be answered."""
+    rows = bundle.manifest.space.shape.vocabulary
+    beyond = tokens_beyond(tokenizer, rows)
+    if beyond:
+        number, token = beyond[0]
+        raise SchemaError(
+            f"{bundle.path / TOKENIZER}: expected tokens for the {rows} rows of the word table, found {len(beyond)} "
+            f"beyond, the first {token!r} ({number}); resize the model or remove the tokens, and export again"
+        )
 
 
 def _parts(text: object, where: str) -> tuple[str, ...]:

@@ -53,6 +53,8 @@ class Answering:
         self._controller, self._metrics, self._log, self._clock = controller, metrics, log, clock
         self._executors, self._cascade, self._slow_loop = opened.executors, cascade, slow_loop
         self._task, self._labels = opened.session.task, opened.bundle.manifest.labels
+        entries = opened.bundle.entries(opened.session.precision)
+        self._null_thresholds = {name: entry.null_threshold for name, entry in entries.items()}
         self._lock = threading.Lock()
         self._pinned: str | None = None
 
@@ -72,7 +74,7 @@ class Answering:
             options = None if future is None else future.run_options
             outputs = self._executors[decision.name](encoded, options) if sure is None else sure
             record.run_ms = (self._clock() - (started if sure is None else turn)) * 1e3
-            finished = [self._read(output, encoded, row) for row, output in enumerate(outputs)]
+            finished = [self._read(decision.name, output, encoded, row) for row, output in enumerate(outputs)]
         except Exception as error:
             record.error = REJECTED if decision.reason == REJECTED else type(error).__name__
             self._note(record)
@@ -100,6 +102,7 @@ class Answering:
             RequestRecord(
                 arrival_s=request.arrival_s,
                 tokens=request.encoded.tokens,
+                batched=request.encoded.batched,
                 deadline_ms=request.deadline_ms,
                 waited_ms=(now - request.tokenized_s) * 1e3,
                 queued=True,
@@ -135,11 +138,18 @@ class Answering:
         if self._log is not None:
             self._log.write(record)
 
-    def _read(self, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[..., Answer]:
-        """Read the answer for one text: a function that completes it by the facts of its run."""
+    def _read(self, name: str, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[..., Answer]:
+        """Read the answer of a subnet for one text: a function that completes it by the facts of its run."""
         if self._task.per_token:
             output = output[: encoded.tokens[row]]
-        return read_answer(self._task.name, output, encoded.encodings[row], encoded.parts[row], self._labels)
+        return read_answer(
+            self._task.name,
+            output,
+            encoded.encodings[row],
+            encoded.parts[row],
+            self._labels,
+            null_threshold=self._null_thresholds[name],
+        )
 
     def _decide(
         self, request: Request, started: float, backlog: Backlog, *, sure: bool
@@ -168,6 +178,7 @@ class Answering:
         return decision, RequestRecord(
             arrival_s=request.arrival_s,
             tokens=encoded.tokens,
+            batched=encoded.batched,
             deadline_ms=deadline_ms,
             slack_ms=slack,
             waited_ms=(started - request.tokenized_s) * 1e3,

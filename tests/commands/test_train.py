@@ -17,9 +17,9 @@ def test_data_that_cannot_be_read_is_named_with_its_line(command: Command, tmp_p
 
 def test_a_column_is_read_by_the_name_that_was_given(command: Command, tmp_path: Path) -> None:
     data = tmp_path / "data.tsv"
-    data.write_text("utterance\tintent\nhello\tx\n")
-    error = command("train", "--data", data, "--text-column", "utterance", "-o", tmp_path / "run").error
-    assert error == f"{data}:1: no column 'label'; found utterance, intent; name the column to use"
+    data.write_text("said\tmeant\nhello\tx\n")
+    error = command("train", "--data", data, "--text-column", "said", "-o", tmp_path / "run").error
+    assert error == f"{data}:1: no column 'label'; found said, meant; name the column to use"
 
 
 def test_an_unknown_architecture_is_answered_with_those_that_are_known(

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gearshift.__main__ import main
-from gearshift.errors import ExportError, InputError, IntegrityError
-from gearshift.export.dan import FILE, NAME, add_dan, dan_accuracy, pruned_dan
+from gearshift.errors import DataError, ExportError, InputError, IntegrityError
+from gearshift.export.dan import FILE, NAME, add_dan, calibrated, dan_accuracy, pruned_dan
 from gearshift.export.trim import trim_bundle
 from gearshift.runtime import Engine
 from gearshift.runtime.bundle.bundle import open_bundle
@@ -21,8 +21,9 @@ from gearshift.runtime.dan.model import open_dan, save_dan
 from gearshift.runtime.inference.self_test import check_dan
 from gearshift.trainer.dan.run import DanRun, load_dan_run
 from gearshift.trainer.dan.settings import DanSettings
-from gearshift.trainer.dan.train import train_dan
+from gearshift.trainer.dan.train import text_of, train_dan
 from gearshift.trainer.data.rows import Row
+from gearshift.trainer.data.unseen import classes_of
 from gearshift.trainer.model.checkpoint import Run
 from tests.trainer.tiny import make_data
 
@@ -128,3 +129,19 @@ def test_the_command_line_trains_exports_and_runs_one(
     expected = pruned_dan(load_dan_run(out), max_mb=30).run(texts).argmax(1)
     assert {answer["subnet"] for answer in answers} == {"dan"}
     assert [answer["label"] for answer in answers] == [DATA.labels[place] for place in expected]
+
+
+def test_rows_with_a_label_that_the_dan_lacks_count_as_wrong_and_calibrate_nothing(
+    dan_run: DanRun, rows: tuple[Row, ...]
+) -> None:
+    dan = pruned_dan(dan_run, max_mb=0.03)
+    odd = tuple(dataclasses.replace(row, label="cloudy") for row in rows)
+    labels = dan_run.labels
+    assert dan_accuracy(dan, labels, rows + odd) == pytest.approx(dan_accuracy(dan, labels, rows) / 2)
+    texts = [text_of(row) for row in rows]
+    answers = dan.run(texts)
+    known = calibrated(dan, texts, np.array(classes_of(rows, labels)), answers)
+    more = calibrated(dan, texts * 2, np.array(classes_of(rows + odd, labels)), np.concatenate([answers] * 2))
+    assert np.array_equal(known.dense.output_bias, more.dense.output_bias)
+    with pytest.raises(DataError, match="expected held-out rows with the labels of the DAN, found none"):
+        calibrated(dan, texts, np.array(classes_of(odd, labels)), answers)

@@ -143,6 +143,40 @@ def test_a_list_of_texts_of_all_lengths_gets_the_answers_of_its_texts_alone(engi
         assert answer.scores == pytest.approx(alone.scores, abs=1e-4 if engine.precision == "fp32" else 3e-2)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_without_batches_a_text_in_a_list_gets_exactly_the_answer_that_it_gets_alone(
+    bundle: Bundle, precision: str
+) -> None:
+    texts: list[Text] = [
+        TEXT,
+        "off",
+        "off " * 9,
+        "off " * 8,
+        "turn the lights in the kitchen off",
+        ("turn the lights", "now"),
+        TEXT,
+    ]
+    table = dataclasses.replace(_table(bundle), precision=precision)
+    with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
+        engine = Engine(Loaded.of(bundle, session, table, batch=False))
+        for name in engine.pool:
+            engine.pin(name)
+            for text, answer in zip(texts, engine.run([*texts]), strict=True):
+                alone = engine.run(text)
+                assert (answer.scores, answer.label, answer.tokens) == (alone.scores, alone.label, alone.tokens)
+
+
+def test_loading_without_batches_reaches_the_tokens(tiny_bundle: Path, tmp_path: Path) -> None:
+    with Engine.load(tiny_bundle, threads=1, precision="fp32", sensors=False) as engine:
+        engine.save_profile(tmp_path / "times.json")
+    log = tmp_path / "log.jsonl"
+    profile = tmp_path / "times.json"
+    with Engine.load(tiny_bundle, threads=1, precision="fp32", profile=profile, batch=False, log=log) as engine:
+        engine.run([TEXT, TEXT, "off"])
+    (record,) = read_log(log)[0].records
+    assert (record.batched, len(record.work)) == (False, 3)
+
+
 def test_a_list_of_one_gives_a_list(engine: Engine) -> None:
     (answer,) = engine.run([TEXT])
     assert answer.scores == pytest.approx(engine.run(TEXT).scores, abs=1e-6)
@@ -461,7 +495,7 @@ def test_a_graph_that_throws_is_counted_and_logged(
 def test_an_output_that_cannot_be_read_is_counted_as_a_failure(
     timed: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def misread(*_: Any) -> None:
+    def misread(*_: Any, **__: Any) -> None:
         raise ValueError("three logits for two labels")
 
     engine = timed(step_ms=0.01)
@@ -537,6 +571,7 @@ def test_an_altered_bundle_is_not_loaded(bundle_copy: Path) -> None:
         ({"min_accuracy": 0.9999}, InputError, "min_accuracy: expected at most"),
         ({"queue_limit": 0}, InputError, "queue limit: expected a whole number"),
         ({"rules": None}, InputError, "rules: expected Rules, got None"),
+        ({"batch": 8}, InputError, "batch: expected True or False, got 8"),
         ({"max_cpu_share": 0}, InputError, "max_cpu_share: expected a share"),
         ({"on_miss": "cry"}, InputError, "on_miss: expected best_effort or reject, got 'cry'"),
         ({"providers": ["Nope"]}, InputError, "providers: expected a list"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,8 +76,11 @@ def write_model(target: Path, encoder: str, head: HeadCase, **changes: Any) -> A
 
 
 def add_tokenizer(target: Path, source: Path) -> None:
-    """Put the tokenizer of another checkpoint beside a model."""
-    shutil.copy(source / "tokenizer.json", target)
+    """Put the tokenizer of another checkpoint beside a model, without the pieces that its word table lacks."""
+    raw = json.loads((source / "tokenizer.json").read_text())
+    vocabulary = raw["model"]["vocab"]
+    raw["model"]["vocab"] = {piece: number for piece, number in vocabulary.items() if number < VOCABULARY}
+    (target / "tokenizer.json").write_text(json.dumps(raw))
     (target / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
 
 

@@ -30,6 +30,8 @@ from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.trainer.data.formats import read_records
 from gearshift.trainer.data.rows import choose_columns
+from gearshift.trainer.data.tokenizer import FILES as TOKENIZER_FILES
+from gearshift.trainer.data.tokenizer import check_ids
 from gearshift.trainer.learning.sealed import read_sealed, write_sealed
 from gearshift.trainer.model.checkpoint import SCHEMA, SUPERNET
 from gearshift.trainer.model.labels import label_names
@@ -39,7 +41,7 @@ MAX_LENGTH = 128
 """Tokens of a text that a Hugging Face classifier reads unless told otherwise."""
 BATCH_SIZE = 16
 GPU_BATCH_SIZE = 256
-_DECISIVE = (MANIFEST, "config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "pytorch_model.bin")
+_DECISIVE = (MANIFEST, "config.json", "tokenizer.json", *TOKENIZER_FILES, "model.safetensors", "pytorch_model.bin")
 """Files that determine a teacher's answers; a manifest has the hashes of all files of its bundle."""
 
 
@@ -133,11 +135,12 @@ class _HuggingFace:
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
         except Exception as error:  # a damaged file raises any error of its parser
             raise ModelError(f"{path}: no tokenizer that transformers can read ({first_line(error)})") from error
+        check_ids(self._tokenizer, self._model.get_input_embeddings().num_embeddings, path)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.batch_size = GPU_BATCH_SIZE if self._device.type == "cuda" else BATCH_SIZE
         self._model.eval().to(self._device)
         self.labels = label_names(self._model.config, path / "config.json")
-        self._max_length = max_length or _trained_length(path)
+        self._max_length = max_length or min(_trained_length(path), self._tokenizer.model_max_length)
 
     @torch.no_grad()
     def logits(self, texts: Sequence[Text]) -> Floats:

@@ -28,6 +28,7 @@ from gearshift.trainer.dan.student import Bags, DanStudent, NgramVocabulary, Row
 from gearshift.trainer.dan.teacher_logits import teacher_logits
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet
+from gearshift.trainer.data.unseen import classes_of
 from gearshift.trainer.learning.interrupted import STATE, read_state, readable, save_state
 from gearshift.trainer.learning.losses import soft_cross_entropy
 
@@ -89,7 +90,7 @@ def train_dan(
     fit = _Fit(student, bags, settings, states / STATE, identity)
     fit.stage("distil", torch.from_numpy(targets), settings.epochs)
     if settings.finetune_epochs:
-        classes = torch.tensor([data.labels.index(str(row.label)) for row in rows])
+        classes = torch.tensor(classes_of(rows, data.labels))
         fit.stage("fine-tune", classes, settings.finetune_epochs)
     facts = {
         "settings": settings.to_dict(),
@@ -125,7 +126,7 @@ def _measure(
     with torch.no_grad():
         mine = torch.cat([student([bag.select(part) for bag in bags]) for part in parts]).argmax(1).cpu().numpy()
     of_teacher = ask(texts).argmax(1)
-    right = np.array([data.labels.index(str(row.label)) for row in rows])
+    right = np.array(classes_of(rows, data.labels))
     return {
         "rows": len(rows),
         "accuracy": float(np.mean(mine == right)),

@@ -33,8 +33,12 @@ GLUE_COLUMNS: Mapping[str, tuple[str, str | None]] = {
 """GLUE task -> its columns of texts."""
 
 GLUE_SPLITS = {"train": "train", "validation": "test", "validation_matched": "test"}
-SPLITS = {"train": "train", "validation": "dev", "valid": "dev", "dev": "dev", "test": "test"}
-"""Name of a split on the hub -> our name."""
+SPLITS = {
+    "train": "train",
+    **dict.fromkeys(("validation", "valid", "val", "dev", "development", "eval"), "dev"),
+    "test": "test",
+}
+"""Name of a split on the hub, or of a saved data set -> our name."""
 
 Records = Iterator[tuple[int, dict[str, object]]]
 """Number of each row, from 1, and its values by column."""
@@ -61,7 +65,7 @@ def glue_columns(path: str, task: str) -> tuple[str, str | None] | None:
 
 def hub_records(path: str) -> dict[str, Callable[[], Records]]:
     """Return split -> function that gives its records; raise DataError in one line if the data set cannot be loaded."""
-    require("hub")
+    require("train", "datasets")
     import datasets
 
     glue = path.startswith(GLUE)
@@ -81,7 +85,7 @@ def hub_records(path: str) -> dict[str, Callable[[], Records]]:
     for split, rows in found.items():
         wanted = (GLUE_SPLITS if glue else SPLITS).get(split)
         if wanted is not None and wanted not in ours:
-            ours[wanted] = lambda rows=rows: _records(rows)  # type: ignore[misc]
+            ours[wanted] = lambda rows=rows: named_records(rows)  # type: ignore[misc]
     if "train" not in ours:
         raise DataError(f"{path}: has no train split; found {', '.join(found)}")
     return ours
@@ -93,7 +97,8 @@ def _name_and_config(name: str) -> list[str]:
     return ["/".join(parts[:2]), parts[2]] if len(parts) == 3 and parts[0] else [name]
 
 
-def _records(rows: Any) -> Records:
+def named_records(rows: Any) -> Records:
+    """Give the rows of a data set of `datasets`, with the names of labels in place of their numbers."""
     names = {column: read for column, kind in rows.features.items() if (read := _names_of(kind)) is not None}
     for number, values in enumerate(rows, start=1):
         yield number, {column: names[column](value) if column in names else value for column, value in values.items()}

@@ -7,12 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gearshift.errors import DataError, InputError
-from gearshift.trainer.data.formats import listed
+from gearshift.trainer.data.answers import IMPOSSIBLE, read_answers
+from gearshift.trainer.data.answers import Span as Span
+from gearshift.trainer.data.files.cells import listed_cell, looks_like_list
+from gearshift.trainer.data.files.records import listed
 
 Values = Mapping[str, object]
 
 QUESTIONS = "qas"
 """Column of SQuAD's records, each of one context with several questions."""
+
+NESTED = ("paragraphs", "data")
+"""Columns of SQuAD's own files: an article has paragraphs, and a file has its articles in `data`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +37,9 @@ class LabelSet:
     labels: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A right answer: a part of the second text."""
-
-    start: int
-    text: str
-
-
 Label = str | float | LabelSet | Tags | tuple[Span, ...] | None
 """Label of a row for classification, regression, multi-label classification, token classification, question answering
-(any span is right), embedding."""
+(any span is right; () for a question without an answer), embedding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +53,15 @@ class Row:
     label: Label
     group: str | None = None
     """Group whose rows are held out together; None: rows of equal texts are held out together."""
+
+
+def labels_of(row: Row) -> tuple[str, ...]:
+    """Return the labels that a row names: one, several, those of its words, or none."""
+    if isinstance(row.label, Tags):
+        return row.label.tags
+    if isinstance(row.label, LabelSet):
+        return row.label.labels
+    return (row.label,) if isinstance(row.label, str) else ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Columns:
         """Return the columns that every record must have; of a tuple one is enough."""
         pair = (self.pair,) if self.pair_needed and self.pair is not None else ()
         if task == "question-answering":
-            return (*pair, (self.text, QUESTIONS))
+            return (*((name, *NESTED) for name in pair), (self.text, QUESTIONS, *NESTED))
         label = (self.label if len(self.label) > 1 else self.label[0],) if self.label else ()
         return (self.text, *label, *pair)
 
@@ -117,8 +124,8 @@ def read_rows(task: str, where: str, values: Values, columns: Columns) -> Iterat
 
 
 def _tagged(where: str, values: Values, columns: Columns) -> Row:
-    words, tags = values[columns.text], values[_present(columns.label, values)]
     column = _present(columns.label, values)
+    words, tags = _cell_list(values[columns.text]), _cell_list(values[column])
     for name, found in ((columns.text, words), (column, tags)):
         if not isinstance(found, list) or not found:
             raise DataError(f"{where}: expected a list in {name!r}, got {_kind(found)}")
@@ -132,46 +139,45 @@ def _tagged(where: str, values: Values, columns: Columns) -> Row:
     return Row(" ".join(words), None, Tags(tuple(starts), tuple(_label(where, column, tag) for tag in tags)))
 
 
+def _cell_list(value: object) -> object:
+    """Return the list that a cell of text is: as tools print one, or words with blanks between."""
+    if not isinstance(value, str):
+        return value
+    found = listed_cell(value)
+    return value.split() if found is None else found
+
+
 def _questions(where: str, values: Values, columns: Columns) -> Iterator[Row]:
     assert columns.pair is not None
+    nested = next((name for name in NESTED if name in values and columns.pair not in values), None)
+    if nested is not None:
+        shared = {"title": values["title"]} if "title" in values else {}
+        for part in _objects(where, nested, values[nested]):
+            yield from _questions(where, {**shared, **part}, columns)
+        return
+    if columns.pair not in values:
+        raise DataError(f"{where}: no column {columns.pair!r}; found {listed(values)}; name the column to use")
     context = _text(where, columns.pair, values[columns.pair])
     title = values.get("title")
     group = title if isinstance(title, str) and title else context
-    asked = values.get(QUESTIONS, [values])
-    if not isinstance(asked, list) or not asked:
-        raise DataError(f"{where}: expected a list of questions in {QUESTIONS!r}, got {_kind(asked)}")
-    for one in asked:
-        if not isinstance(one, Mapping):
-            raise DataError(f"{where}: expected an object for each question in {QUESTIONS!r}, got {_kind(one)}")
-        for name in (columns.text, columns.label[0]):
+    for one in _objects(where, QUESTIONS, values[QUESTIONS]) if QUESTIONS in values else [values]:
+        place = f"{where}: question {one['id']}" if QUESTIONS in values and "id" in one else where
+        for name in (columns.text, *(() if one.get(IMPOSSIBLE) else (columns.label[0],))):
             if name not in one:
-                raise DataError(f"{where}: no column {name!r}; found {listed(one)}; name the column to use")
-        answers = _answers(where, columns.label[0], one[columns.label[0]], context)
-        yield Row(_text(where, columns.text, one[columns.text]), context, answers, group)
+                raise DataError(f"{place}: no column {name!r}; found {listed(one)}; name the column to use")
+        answers = read_answers(place, columns.label[0], one, context)
+        yield Row(_text(place, columns.text, one[columns.text]), context, answers, group)
 
 
-def _answers(where: str, column: str, value: object, context: str) -> tuple[Span, ...]:
-    """Read `[{text, answer_start}, ...]` as in SQuAD, or `{text: [...], answer_start: [...]}` as in `datasets`."""
-    if isinstance(value, Mapping):
-        texts, starts = value.get("text"), value.get("answer_start")
-        if not (isinstance(texts, list) and isinstance(starts, list) and len(texts) == len(starts)):
-            raise DataError(f"{where}: expected as many of 'text' as of 'answer_start' in {column!r}")
-        value = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+def _objects(where: str, column: str, value: object) -> list[Values]:
+    """Return the objects in a column, such as the questions of a context; raise DataError if it has none."""
+    noun = {QUESTIONS: "question", "paragraphs": "paragraph", "data": "article"}[column]
     if not isinstance(value, list) or not value:
-        raise DataError(f"{where}: expected an answer or more in {column!r}, got {_kind(value)}")
-    return tuple(_span(where, column, one, context) for one in value)
-
-
-def _span(where: str, column: str, value: object, context: str) -> Span:
-    if not isinstance(value, Mapping) or type(value.get("answer_start")) is not int:
-        raise DataError(f"{where}: expected 'text' and a whole 'answer_start' for each of {column!r}")
-    text, start = _text(where, "text", value.get("text")), value["answer_start"]
-    if start < 0 or context[start : start + len(text)] != text:
-        found = context[max(start, 0) : max(start, 0) + len(text)]
-        raise DataError(
-            f"{where}: answer {text!r} is not at {start} of its context, {found!r} is; correct answer_start"
-        )
-    return Span(start + len(text) - len(text.lstrip()), text.strip())
+        raise DataError(f"{where}: expected a list of {noun}s in {column!r}, got {_kind(value)}")
+    for one in value:
+        if not isinstance(one, Mapping):
+            raise DataError(f"{where}: expected an object for each {noun} in {column!r}, got {_kind(one)}")
+    return value
 
 
 def _present(names: Sequence[str], values: Values) -> str:
@@ -196,6 +202,8 @@ def _text(where: str, column: str, value: object) -> str:
 def _label(where: str, column: str, value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()  # as JSON spells it
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # a column of integers with a gap becomes one of floats
     if not isinstance(value, str | int):
         raise DataError(f"{where}: expected a string or an integer in {column!r}, got {type(value).__name__}")
     label = str(value).strip()
@@ -207,7 +215,7 @@ def _label(where: str, column: str, value: object) -> str:
 def _several(where: str, column: str, value: object) -> LabelSet:
     """Read labels from a list, or from a text that separates them by `|`, as in TSV and CSV."""
     if isinstance(value, str):
-        value = [part for part in value.split("|") if part.strip()]
+        value = _cut_labels(where, column, value)
     if not isinstance(value, list):
         raise DataError(
             f"{where}: expected a list of labels in {column!r}, or labels with | between; got {_kind(value)}"
@@ -216,6 +224,17 @@ def _several(where: str, column: str, value: object) -> LabelSet:
     if len(set(labels)) < len(labels):
         raise DataError(f"{where}: a label is named twice in {column!r}; name it once")
     return LabelSet(labels)
+
+
+def _cut_labels(where: str, column: str, value: str) -> list[object]:
+    found = listed_cell(value)
+    if found is not None:
+        return found
+    if looks_like_list(value) and "|" not in value:
+        raise DataError(
+            f"{where}: expected a list such as ['a', 'b'] in {column!r}, got {value[:40]!r}; quote its labels"
+        )
+    return [part for part in value.split("|") if part.strip()]
 
 
 def _number(where: str, column: str, value: object) -> float:

@@ -1,9 +1,9 @@
-"""A task's data: a folder or a file of TSV, CSV, JSONL or plain text (see `formats`), or a data set of the hub (`hub`).
+"""A task's data: a folder or a file of the field's formats (see `formats`), or a data set of the hub (`hub`).
 
-1. A folder holds `train`, and may hold `dev` (or `valid`, `validation`, `trial`) and `test`, each with one of the
-   suffixes. The stem must match exactly: `train.fine.tsv` is another data set and is ignored.
+1. A folder holds `train`, and may hold `dev` and `test` (`files.split_files` names them); or `save_to_disk` wrote it.
 2. A missing dev split is held out of train; a missing test split is the dev split again, and a note says so. A single
    file is split into train, dev and test.
+3. The labels are those of train. Rows of dev and test may have others (`unseen`), unless `strict_labels` refuses them.
 """
 
 from __future__ import annotations
@@ -11,22 +11,25 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gearshift.errors import DataError
-from gearshift.runtime.inference.spans import OUTSIDE
-from gearshift.trainer.data.formats import PLAIN_SUFFIXES, SUFFIXES, Record, listed, read_records, require_columns
-from gearshift.trainer.data.hub import glue_columns, hub_records, is_hub_name
+from gearshift.trainer.data.files.arrow import SAVED, SAVED_SPLITS, read_parts, read_saved
+from gearshift.trainer.data.files.label_names import FILES, asked_names
+from gearshift.trainer.data.files.records import FileRecords, listed
+from gearshift.trainer.data.files.split_files import STEMS, find_split_files
+from gearshift.trainer.data.formats import PLAIN_SUFFIXES, SUFFIXES, WORD_SUFFIXES, read_file
+from gearshift.trainer.data.hub import SPLITS, glue_columns, hub_records, is_hub_name, named_records
 from gearshift.trainer.data.place import kept_place
-from gearshift.trainer.data.rows import Columns, LabelSet, Row, Tags, choose_columns, read_rows
+from gearshift.trainer.data.rows import Row, choose_columns, labels_of
+from gearshift.trainer.data.tables import Reading, Table, read_table, with_names
+from gearshift.trainer.data.unanswerable import odd_questions
+from gearshift.trainer.data.unseen import unseen_labels
 
 _log = logging.getLogger(__name__)
-
-STEMS = {"train": ("train",), "dev": ("dev", "valid", "validation", "trial"), "test": ("test",)}
-"""Split -> possible names of its file in a folder."""
 
 HELD_OUT_SHARE = 0.1
 """Share of the distinct texts of each label, or of the groups, that is held out for a split without a file."""
@@ -77,158 +80,162 @@ def read_data(
     text_column: str = "",
     pair_column: str | None = "",
     label_column: str = "",
+    label_names: str = "",
+    strict_labels: bool = False,
 ) -> DataSet:
     """Read the data set of a task from a folder, a single file or the hub; the module's docstring has the rules.
 
-    "" stands for the column in `rows.DEFAULTS`; `pair_column=None` reads single texts even if there is a second column.
+    "" stands for the usual names (`columns`); `pair_column=None` reads single texts even if there is a second column.
     Labels lose the blanks around them and stay strings ("0", "1"). The same files always give the same splits.
+    `label_names`: names of labels that are integers, with commas between, or a file of them (`files.label_names`).
+    `strict_labels` refuses dev and test rows with a label that train lacks.
     Raises DataError in one line that names the file and, if there is one, the line.
     """
-    named = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
-    origin = Origin(kept_place(Path(path)), {name: column for name, column in named.items() if column != ""})
+    path = Path(path)
+    asked = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
+    kept = str(Path(label_names).resolve()) if label_names and Path(label_names).is_file() else label_names
+    origin = Origin(
+        kept_place(path), {name: given for name, given in {**asked, "label_names": kept}.items() if given != ""}
+    )
     glue = glue_columns(str(path), task)
     if glue is not None:
-        text_column, pair_column = (
-            text_column or glue[0],
-            pair_column if pair_column or pair_column is None else glue[1],
-        )
+        text_column = text_column or glue[0]
+        pair_column = pair_column if pair_column or pair_column is None else glue[1]
+    named = frozenset(name for name, given in asked.items() if given) | ({"text_column"} if glue else frozenset())
     columns = choose_columns(task, text_column, pair_column, label_column)
-    path = Path(path)
+    names = asked_names(label_names) if label_names else ()
+    reading = Reading(task, columns, named, names)
     if is_hub_name(str(path)):
-        data = _read_hub(str(path), task, columns)
+        data = _read_hub(str(path), reading, strict=strict_labels)
     elif path.is_dir():
-        data = _read_folder(path, task, columns)
+        data = _read_folder(path, reading, strict=strict_labels)
     elif path.is_file():
-        data = _split_file(_read_table(path, task, columns))
+        data = _split_file(read_table(path, read_file(path, task), reading), reading)
     else:
         raise DataError(f"{path}: no such file or folder; expected a folder with {_expected(task)}")
+    data = dataclasses.replace(data, notes=(*data.notes, *odd_questions(path, task, data.splits)))
     for note in data.notes:
         _log.info(note)
     return dataclasses.replace(data, origin=origin)
 
 
 def _suffixes(task: str) -> tuple[str, ...]:
-    """Return the suffixes of a task's files; plain text only for a task without labels."""
-    return SUFFIXES if task != "embedding" else (*SUFFIXES, *PLAIN_SUFFIXES)
+    """Return the suffixes of a task's files; plain text and words for the tasks that read them."""
+    return (*SUFFIXES, *(WORD_SUFFIXES if task == "token-classification" else PLAIN_SUFFIXES))
 
 
 def _expected(task: str) -> str:
-    return "train.tsv, .csv or .jsonl" if task != "embedding" else "train.txt, .tsv, .csv or .jsonl"
-
-
-@dataclass(frozen=True)
-class _Table:
-    """Rows of one file."""
-
-    path: Path
-    task: str
-    rows: tuple[Row, ...]
-    lines: tuple[int, ...]
-    """Line on which each row begins."""
-
-    def labels(self) -> tuple[str, ...]:
-        """Return the sorted labels, if the task has any; raise DataError if all rows have the same."""
-        found = {label for row in self.rows for label in _labels_of(row)}
-        numbers = {row.label for row in self.rows if isinstance(row.label, float)}
-        several = isinstance(self.rows[0].label, LabelSet)
-        tagged = isinstance(self.rows[0].label, Tags) and OUTSIDE not in found
-        if tagged and all(tag.lstrip("-").isdecimal() for tag in found):
-            raise DataError(
-                f"{self.path}: tags are numbers ({listed(found)}) and none is {OUTSIDE!r}, so that every word would be "
-                f"of an entity; write names, such as {OUTSIDE} and B-person"
-            )
-        if several and not found:
-            raise DataError(f"{self.path}: no row has a label; expected some")
-        if len(found) == 1 and not several:
-            raise DataError(f"{self.path}: every row has the label {found.pop()!r}; expected two labels or more")
-        if len(numbers) == 1:
-            raise DataError(f"{self.path}: every row has the number {numbers.pop():g}; expected different ones")
-        return tuple(sorted(found))
-
-
-def _labels_of(row: Row) -> tuple[str, ...]:
-    if isinstance(row.label, Tags):
-        return row.label.tags
-    if isinstance(row.label, LabelSet):
-        return row.label.labels
-    return (row.label,) if isinstance(row.label, str) else ()
+    kinds = {"embedding": "train.txt, .tsv, .csv, .jsonl", "token-classification": "train.conll, .jsonl"}
+    return f"{kinds.get(task, 'train.tsv, .csv, .jsonl')} or .parquet"
 
 
 # Folders and splits
 
 
-def _read_folder(folder: Path, task: str, columns: Columns) -> DataSet:
-    files = {split: _split_path(folder, split, _suffixes(task)) for split in STEMS}
-    if files["train"] is None:
-        found = sorted(entry.name for entry in folder.iterdir())
-        raise DataError(f"{folder}: no training file; expected {_expected(task)}, found {listed(found)}")
-    tables = {split: _read_table(path, task, columns) for split, path in files.items() if path is not None}
-    return _join(folder, tables, task)
-
-
-def _read_hub(name: str, task: str, columns: Columns) -> DataSet:
+def _read_folder(folder: Path, reading: Reading, *, strict: bool) -> DataSet:
+    if (folder / SAVED_SPLITS).is_file() or (folder / SAVED).is_file():
+        return _read_saved(folder, reading, strict=strict)
+    found = find_split_files(folder, _suffixes(reading.task), besides=FILES)
+    if not found.files:
+        if find_split_files(folder / "data", _suffixes(reading.task)).files if (folder / "data").is_dir() else False:
+            return _read_folder(folder / "data", reading, strict=strict)
+        held = sorted(entry.name for entry in folder.iterdir())
+        raise DataError(f"{folder}: no training file; expected {_expected(reading.task)}, found {listed(held)}")
     tables = {}
-    for split, records in hub_records(name).items():
-        where = Path(name) / split
-        tables[split] = _table(where, _with_columns(where, records(), columns, task), task, columns)
-    return _join(Path(name), tables, task)
+    for split, paths in found.files.items():
+        records = read_parts(paths) if len(paths) > 1 else read_file(paths[0], reading.task)
+        tables[split] = read_table(paths[0], records, reading)
+    return _join(folder, tables, reading, found.notes, strict=strict)
 
 
-def _with_columns(where: Path, records: Iterator[Record], columns: Columns, task: str) -> Iterator[Record]:
-    for number, values in records:
-        require_columns(where, number, values, columns.required(task))
-        yield number, values
+def _read_saved(folder: Path, reading: Reading, *, strict: bool) -> DataSet:
+    """Read what `save_to_disk` wrote: splits by their names, or one table."""
+    saved = read_saved(folder)
+    if not hasattr(saved, "keys"):
+        return _split_file(read_table(folder, FileRecords(named_records(saved)), reading), reading)
+    named = {SPLITS[split.lower()]: split for split in saved if split.lower() in SPLITS}
+    if "train" not in named:
+        raise DataError(f"{folder}: has no train split; found {listed(list(saved))}")
+    tables = {
+        split: read_table(folder / theirs, FileRecords(named_records(saved[theirs])), reading)
+        for split, theirs in named.items()
+    }
+    return _join(folder, tables, reading, strict=strict)
 
 
-def _join(folder: Path, tables: Mapping[str, _Table], task: str) -> DataSet:
+def _read_hub(name: str, reading: Reading, *, strict: bool) -> DataSet:
+    tables = {
+        split: read_table(Path(name) / split, FileRecords(records()), reading)
+        for split, records in hub_records(name).items()
+    }
+    return _join(Path(name), tables, reading, strict=strict)
+
+
+def _join(
+    folder: Path, tables: dict[str, Table], reading: Reading, notes: Sequence[str] = (), *, strict: bool
+) -> DataSet:
     """Return the splits; a missing one is held out of train or used twice."""
+    said = [*notes, *dict.fromkeys(note for table in tables.values() for note in table.notes)]
+    tables, names_note = with_names(folder, tables, reading)
     train = tables["train"]
     labels = train.labels()
     for table in tables.values():
-        _check_like_train(table, train, set(labels))
+        _check_like_train(table, train)
+    said += [*names_note, *_unseen_notes(tables, labels, strict=strict)]
     splits = {split: table.rows for split, table in tables.items()}
-    notes = []
     if "dev" not in splits:
         splits["train"], splits["dev"] = _hold_out(train, train.rows, HELD_OUT_SHARE)
         counts = f"{len(splits['dev'])} of {len(train.rows)} rows"
-        notes.append(f"{folder}: no dev file, so {counts} of {train.path.name} are held out as dev")
+        said.append(f"{folder}: no dev file, so {counts} of {train.path.name} are held out as dev")
     if "test" not in splits:
         splits["test"] = splits["dev"]
-        notes.append(f"{folder}: no test file, so the dev rows are the test rows too; test figures are dev figures")
-    return DataSet(labels, {split: splits[split] for split in STEMS}, tuple(notes), task)
+        said.append(f"{folder}: no test file, so the dev rows are the test rows too; test figures are dev figures")
+    return DataSet(labels, {split: splits[split] for split in STEMS}, tuple(said), reading.task)
 
 
-def _split_path(folder: Path, split: str, suffixes: Sequence[str]) -> Path | None:
-    """Return the file of a split; None if there is none. Raises DataError if there are two."""
-    names = [stem + suffix for stem in STEMS[split] for suffix in suffixes]
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if len(found) > 1:
-        both = listed([path.name for path in found])
-        raise DataError(f"{folder}: {both} could each be the {split} split; leave only one")
-    return found[0] if found else None
+def _unseen_notes(tables: Mapping[str, Table], labels: tuple[str, ...], *, strict: bool) -> list[str]:
+    """Return a note for each held-out table with labels that train lacks; raise DataError if none may have any, or if
+    a table has no other."""
+    notes, train = [], tables["train"]
+    for split in ("dev", "test"):
+        if split not in tables:
+            continue
+        table = tables[split]
+        unseen = unseen_labels(table.rows, labels)
+        if unseen.rows and (strict or unseen.alone):
+            line, label = next(
+                (line, label)
+                for row, line in zip(table.rows, table.lines, strict=True)
+                for label in labels_of(row)
+                if label not in labels
+            )
+            known = f"{train.path.name}, which has {listed(labels)}"
+            more = "" if unseen.rows == 1 else f"; so it is with {unseen.rows} of {len(table.rows)} rows"
+            raise DataError(f"{table.path}:{line}: label {label!r} is not in {known}{more}")
+        if unseen.rows:
+            notes.append(f"{table.path}: {unseen.line(len(table.rows))}")
+    return notes
 
 
-def _check_like_train(table: _Table, train: _Table, labels: set[str]) -> None:
-    for row, line in zip(table.rows, table.lines, strict=True):
-        for label in _labels_of(row):
-            if label not in labels:
-                known = f"{train.path.name}, which has {listed(labels)}"
-                raise DataError(f"{table.path}:{line}: label {label!r} is not in {known}")
+def _check_like_train(table: Table, train: Table) -> None:
     if (table.rows[0].pair is None) != (train.rows[0].pair is None):
         kinds = ["single texts" if rows[0].pair is None else "pairs" for rows in (table.rows, train.rows)]
         raise DataError(f"{table.path}:{table.lines[0]}: has {kinds[0]}, but {train.path.name} has {kinds[1]}")
 
 
-def _split_file(table: _Table) -> DataSet:
+def _split_file(table: Table, reading: Reading) -> DataSet:
+    folder = table.path.parent if table.path.is_file() else table.path
+    named, notes = with_names(folder, {"train": table}, reading)
+    table = named["train"]
     labels = table.labels()
     rest, test = _hold_out(table, table.rows, HELD_OUT_SHARE)
     train, dev = _hold_out(table, rest, HELD_OUT_SHARE / (1 - HELD_OUT_SHARE))
     counts = f"{len(train)} train, {len(dev)} dev and {len(test)} test rows"
     note = f"{table.path}: one file, split into {counts}"
-    return DataSet(labels, {"train": train, "dev": dev, "test": test}, (note,), table.task)
+    return DataSet(labels, {"train": train, "dev": dev, "test": test}, (*table.notes, *notes, note), table.task)
 
 
-def _hold_out(table: _Table, rows: Sequence[Row], share: float) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+def _hold_out(table: Table, rows: Sequence[Row], share: float) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """Return (kept, held out): `share` of the distinct texts of each label, at least one of each label that has two.
 
     Equal texts, and rows of one group, go to the same side, or dev would hold rows that training saw.
@@ -263,30 +270,6 @@ def _key(row: Row) -> _Key:
 
 def _hash(key: _Key) -> bytes:
     return hashlib.sha256(repr(key).encode()).digest()
-
-
-# Rows
-
-
-def _read_table(path: Path, task: str, columns: Columns) -> _Table:
-    return _table(path, read_records(path, columns.required(task)), task, columns)
-
-
-def _table(path: Path, records: Iterator[Record], task: str, columns: Columns) -> _Table:
-    rows: list[Row] = []
-    lines: list[int] = []
-    group_of: dict[str | None, str | None] = {}
-    for line, values in records:
-        for row in read_rows(task, f"{path}:{line}", values, columns):
-            if rows and (row.pair is None) != (rows[0].pair is None):
-                raise DataError(f"{path}:{line}: some rows have {columns.pair!r} and some do not; expected all or none")
-            if row.group is not None:  # a context shared by two articles must not lie on both sides of a split
-                row = dataclasses.replace(row, group=group_of.setdefault(row.pair, row.group))
-            rows.append(row)
-            lines.append(line)
-    if not rows:
-        raise DataError(f"{path}: no rows; expected {'one labelled text per line' if columns.label else 'texts'}")
-    return _Table(path, task, tuple(rows), tuple(lines))
 
 
 def data_hash(data: DataSet) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from gearshift.errors import DataError
+from gearshift.runtime.inference.spans import NULL_TOKEN
 from gearshift.trainer.data.rows import LabelSet, Row, Span, Tags
 
 IGNORED = -100
@@ -42,9 +43,15 @@ class Target:
 TargetReader = Callable[[str, Row, Encoding], Target]
 
 
-def target_reader(task: str, labels: Sequence[str]) -> TargetReader:
-    """Return a function that gives the target of a row from its name in a message, the row, and its tokens."""
-    classes = {label: place for place, label in enumerate(labels)}
+def target_reader(task: str, labels: Sequence[str], side: str = "right", *, unseen: Sequence[str] = ()) -> TargetReader:
+    """Return a function that gives the target of a row from its name in a message, the row, and its tokens.
+
+    `side`: side that a long text is cut on.
+    `unseen`: labels of held-out rows that the model does not have. In classification each is a class of its own behind
+    those of the model, which no answer can be, so that every metric counts the row as wrong. Of several labels the
+    target has those that are known, and of tags a token with an unseen one has none: their metrics compare the names.
+    """
+    classes = {label: place for place, label in enumerate((*labels, *unseen))}
 
     def place_of(where: str, label: object) -> int:
         if not isinstance(label, str) or label not in classes:
@@ -60,14 +67,15 @@ def target_reader(task: str, labels: Sequence[str]) -> TargetReader:
         values = np.full(len(encoding.ids), IGNORED, dtype=np.int64)
         for place, tag in zip(places, row.label.tags, strict=True):
             known = place_of(where, tag)
-            if place >= 0:
+            if place >= 0 and known < len(labels):
                 values[place] = known
         return Target(values, places)
 
     def several(where: str, row: Row, encoding: Encoding) -> Target:
         assert isinstance(row.label, LabelSet)
         values = np.zeros(len(labels), dtype=np.float32)
-        values[[place_of(where, label) for label in row.label.labels]] = 1
+        places = [place_of(where, label) for label in row.label.labels]
+        values[[place for place in places if place < len(labels)]] = 1
         return Target(values, _NO_PLACES)
 
     readers: dict[str, TargetReader] = {
@@ -75,7 +83,7 @@ def target_reader(task: str, labels: Sequence[str]) -> TargetReader:
         "multi-label-classification": several,
         "regression": lambda where, row, encoding: Target(np.array(row.label, dtype=np.float32), _NO_PLACES),
         "token-classification": tokens,
-        "question-answering": lambda where, row, encoding: _answer(row, encoding),
+        "question-answering": lambda where, row, encoding: _answer(row, encoding, side),
         "embedding": lambda where, row, encoding: Target(np.zeros(0, dtype=np.float32), _NO_PLACES),
     }
     return readers[task]
@@ -92,23 +100,27 @@ def word_places(tags: Tags, text: str, encoding: Encoding) -> NDArray[np.int32]:
     return places
 
 
-def _answer(row: Row, encoding: Encoding) -> Target:
-    """Return as the target the first right answer that is complete in the tokens."""
+def _answer(row: Row, encoding: Encoding, side: str) -> Target:
+    """Return as the target the first right answer that is complete in the tokens; NULL_TOKEN if there is no answer."""
     assert isinstance(row.label, tuple)
     second = np.array([sequence == 1 for sequence in encoding.sequence_ids], dtype=bool)
     places = np.where(second[:, None], np.array(encoding.offsets, dtype=np.int32), -1).astype(np.int32)
+    if not row.label:
+        return Target(np.full(2, NULL_TOKEN, dtype=np.int64), places)
     for span in row.label:
-        found = span_tokens(span, places, truncated=bool(encoding.overflowing))
+        found = span_tokens(span, places, cut=side if encoding.overflowing else None)
         if found is not None:
             return Target(np.array(found, dtype=np.int64), places)
     return Target(np.full(2, IGNORED, dtype=np.int64), places, cut=True)
 
 
-def span_tokens(span: Span, places: NDArray[np.int32], *, truncated: bool) -> tuple[int, int] | None:
+def span_tokens(span: Span, places: NDArray[np.int32], *, cut: str | None) -> tuple[int, int] | None:
     """Return the first and last token of an answer, with `places` as in `Target`; None if the answer is cut off, or the
-    tokenizer drops it."""
+    tokenizer drops it. `cut`: side that the text was cut on, None for a whole text."""
     end = span.start + len(span.text)
-    if truncated and end > places[:, 1].max():
+    if cut == "right" and end > places[:, 1].max():
+        return None
+    if cut == "left" and span.start < min((start for start, _ in places if start >= 0), default=end):
         return None
     inside = np.flatnonzero((places[:, 0] < end) & (places[:, 1] > span.start))
     return (int(inside[0]), int(inside[-1])) if len(inside) else None

@@ -12,6 +12,7 @@ import transformers
 
 from gearshift.errors import ModelError, first_line
 from gearshift.trainer.data.augment import CANDIDATES, Candidates, is_word
+from gearshift.trainer.data.tokenizer import check_ids
 from gearshift.trainer.model.loading import load_transformers, quiet
 
 _AT_ONCE = 64
@@ -39,6 +40,7 @@ def masked_words(path: Path, *, device: torch.device | str = "cpu") -> Candidate
     if tokenizer.mask_token_id is None:
         raise ModelError(f"{path}: its tokenizer has no mask token, which a masked language model needs")
 
+    check_ids(tokenizer, loaded.model.config.vocab_size, path)
     model = loaded.model.to(device).eval()
 
     @functools.cache

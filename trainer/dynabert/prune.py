@@ -19,7 +19,7 @@ from gearshift.trainer.dynabert.settings import Recovery
 from gearshift.trainer.dynabert.stages import Training, distil_stage
 from gearshift.trainer.dynabert.train import encode_split
 from gearshift.trainer.learning.devices import conditions, default_conditions, make_accelerator
-from gearshift.trainer.learning.evaluate import accuracies, with_reference
+from gearshift.trainer.learning.evaluate import accuracies, null_thresholds, with_reference
 from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan
 from gearshift.trainer.learning.settings import Pruning
@@ -57,14 +57,18 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
         Pruner(model, pruning),
     )
     if accelerator.is_main_process:
-        found = accuracies(model, run.subnets, test)
+        thresholds: dict[str, float] = {}
+        if run.thresholds:
+            dev = encode_split(checkpoint, settings, data.splits["dev"], "dev")
+            thresholds = null_thresholds(model, run.subnets, dev)
+        found = accuracies(model, run.subnets, test, thresholds)
         measured = dict(tqdm(found, total=len(run.subnets), desc="test", unit="subnet", disable=None))
         facts = {
             **run.facts,
             "pruning": {**dataclasses.asdict(pruning), **recovery.to_dict(), "of": str(run.path)},
             "sparsity": reached(model, pruning),
         }
-        save_run(out, checkpoint, subnets=run.subnets, accuracies=measured, facts=facts)
+        save_run(out, checkpoint, subnets=run.subnets, accuracies=measured, facts=facts, thresholds=thresholds)
         shutil.rmtree(states, ignore_errors=True)
     accelerator.wait_for_everyone()
     return load_supernet(out)

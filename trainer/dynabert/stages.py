@@ -18,7 +18,7 @@ from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.training_stages import FINAL, TEACHER, comes_before
 from gearshift.trainer.learning.devices import enough_memory, make_accelerator, smaller_steps
 from gearshift.trainer.learning.distillation import Teacher, distill_loss
-from gearshift.trainer.learning.evaluate import accuracy
+from gearshift.trainer.learning.evaluate import dev_accuracy
 from gearshift.trainer.learning.importance import measure_importance, reorder
 from gearshift.trainer.learning.interrupted import STATE, forget_state, load_weights, save_weights
 from gearshift.trainer.learning.loop import Constraint, Evaluation, Losses, StagePlan, run_stage
@@ -40,8 +40,8 @@ class Training:
     """Directory of the states from which an interrupted run continues."""
     accelerator: Accelerator = field(default_factory=make_accelerator)
     dev: EncodedRows | None = None
-    """Rows on which the best weights of a stage are chosen, with their reference for an embedding task; None: a stage
-    ends with its last weights."""
+    """Rows on which the best weights of a stage are chosen, with their reference for an embedding task, and with a
+    threshold of no answer where it is learnt; None: a stage ends with its last weights."""
     augmented: Callable[[], EncodedRows] | None = None
     """Function that returns the training rows with their augmented copies; None if there are none."""
     ranked: int = 0
@@ -173,7 +173,9 @@ def _run(
     evaluation: Evaluation | None = None
     if dev is not None and settings.evaluate_every:
         evaluation = Evaluation(
-            lambda: sum(accuracy(model, subnet, dev) for subnet in subnets), settings.evaluate_every, settings.patience
+            lambda: sum(dev_accuracy(model, subnet, dev) for subnet in subnets),
+            settings.evaluate_every,
+            settings.patience,
         )
     run_stage(
         model,

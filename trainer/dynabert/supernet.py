@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from gearshift.errors import InputError, ModelError
@@ -29,6 +28,7 @@ from gearshift.runtime.space.space import Space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import subnet_name, uniform_subnet
 from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.data.tokenizer import check_ids, from_transformers
 from gearshift.trainer.dynabert.source import is_ordered, order_note
 from gearshift.trainer.dynabert.training_stages import DEPTH, DISTILLED
 from gearshift.trainer.learning.distillation import Targets, Teacher, distill_loss
@@ -249,9 +249,8 @@ class Supernet(nn.Module):
             source = Path(scratch)
             self.config.save_pretrained(source)
             tokenizer.save_pretrained(source)
-            backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-            backend.no_truncation()
-            backend.no_padding()
+            backend = from_transformers(tokenizer, Path(path))
+            check_ids(backend, self.model.shape.vocabulary, Path(path))
             labels = label_names(self.config, path) if TASKS[self.task].labelled else ()
             save_run(
                 Path(path),

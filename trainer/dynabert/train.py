@@ -28,6 +28,8 @@ from gearshift.trainer.data.augment import augment, near_words
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet, data_hash
+from gearshift.trainer.data.tokenizer import check_length
+from gearshift.trainer.data.unanswerable import has_unanswerable
 from gearshift.trainer.dynabert.masked_words import masked_words
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.settings_file import SETTINGS_FILE, settings_text, versions
@@ -41,9 +43,10 @@ from gearshift.trainer.learning.devices import (
     enough_memory,
     make_accelerator,
 )
-from gearshift.trainer.learning.evaluate import measurements, with_reference
+from gearshift.trainer.learning.evaluate import measurements, null_thresholds, with_reference
 from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan
+from gearshift.trainer.learning.no_answer import DEFAULT, with_threshold
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sparsity import reached
 from gearshift.trainer.model.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_supernet, save_run
@@ -88,6 +91,9 @@ def train_supernet(
     with enough_memory("measuring the model as it was brought", MEASURING):
         checkpoint.model.to(accelerator.device)
         held_out = {split: with_reference(checkpoint.model, encoded[split]) for split in ("dev", "test")}
+    silent = has_unanswerable(encoded["train"].rows)
+    if silent:
+        held_out["dev"] = with_threshold(held_out["dev"], DEFAULT)
     training = Training(
         checkpoint,
         settings,
@@ -101,7 +107,8 @@ def train_supernet(
     _stages(training, grid)
     if accelerator.is_main_process:
         with enough_memory("measuring the test rows", MEASURING):
-            metrics = _measured(checkpoint.model, grid, held_out["test"])
+            thresholds = null_thresholds(checkpoint.model, grid, held_out["dev"]) if silent else {}
+            metrics = _measured(checkpoint.model, grid, held_out["test"], thresholds)
         facts = {
             **_facts(settings, encoded, shape.layers),
             **data.facts,
@@ -115,7 +122,7 @@ def train_supernet(
             facts["sparsity"] = reached(checkpoint.model, settings.pruning)
         main = {name: each[OBJECTIVES[data.task].metric] for name, each in metrics.items()}
         files = {SETTINGS_FILE: settings_text(settings)}
-        save_run(out, checkpoint, subnets=grid, accuracies=main, facts=facts, files=files)
+        save_run(out, checkpoint, subnets=grid, accuracies=main, facts=facts, files=files, thresholds=thresholds)
         shutil.rmtree(states, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -146,6 +153,7 @@ def encode_split(checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row]
         max_length=settings.max_length,
         task=checkpoint.task,
         drop_cut=split == "train",
+        held_out=split != "train",
     )
 
 
@@ -173,10 +181,12 @@ def _augmented(
     return made
 
 
-def _measured(model: ElasticClassifier, grid: Mapping[str, Subnet], test: EncodedRows) -> dict[str, dict[str, float]]:
-    """Return name -> all metrics of every subnet on the test rows."""
+def _measured(
+    model: ElasticClassifier, grid: Mapping[str, Subnet], test: EncodedRows, thresholds: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
+    """Return name -> all metrics of every subnet on the test rows, at its threshold of no answer."""
     shown = tqdm(grid.items(), desc="test", unit="subnet", disable=None)
-    return {name: measurements(model, subnet, test) for name, subnet in shown}
+    return {name: measurements(model, subnet, with_threshold(test, thresholds.get(name))) for name, subnet in shown}
 
 
 def _facts(settings: Settings, encoded: Mapping[str, EncodedRows], layers: int) -> dict[str, Any]:
@@ -187,6 +197,7 @@ def _facts(settings: Settings, encoded: Mapping[str, EncodedRows], layers: int) 
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "truncated_rows": {split: rows.truncated for split, rows in encoded.items()},
         "dropped_rows": encoded["train"].dropped,
+        "unseen_label_rows": {split: rows.unseen for split, rows in encoded.items()},
         "max_length": settings.max_length,
     }
 
@@ -197,6 +208,7 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
             f"settings: max_length {settings.max_length} is more than the model's "
             f"{checkpoint.model.shape.positions} positions"
         )
+    check_length(checkpoint.tokenizer, settings.max_length)
     if settings.pruning is not None and settings.prune_stage == TEACHER.name and not OBJECTIVES[checkpoint.task].taught:
         raise InputError(f"settings: {checkpoint.task} has no teacher stage to prune in; expected width or depth")
     if settings.final_epochs and not OBJECTIVES[checkpoint.task].taught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
@@ -12,8 +13,11 @@ import torch
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.metrics import Array
+from gearshift.trainer.learning.no_answer import best_threshold, with_threshold
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.elastic import TaskModel
+
+NO_THRESHOLDS: Mapping[str, float] = {}
 
 
 def measure(answer: Callable[[Batch], Array], rows: EncodedRows, *, batch_size: int) -> float:
@@ -21,44 +25,64 @@ def measure(answer: Callable[[Batch], Array], rows: EncodedRows, *, batch_size: 
     return OBJECTIVES[rows.task].score(_outputs(answer, rows, batch_size), rows)
 
 
-@torch.no_grad()
 def accuracy(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> float:
     """Return the metric of a subnet; rows of an embedding task must have their reference."""
-    was_training = model.training
-    model.eval()
-    found = measure(partial(_answer, model, subnet), rows, batch_size=batch_size)
-    model.train(was_training)
-    return found
+    return OBJECTIVES[rows.task].score(_outputs_of(model, subnet, rows, batch_size), rows)
 
 
-@torch.no_grad()
+def dev_accuracy(model: TaskModel, subnet: object, dev: EncodedRows, *, batch_size: int = 64) -> float:
+    """Return the metric of a subnet on dev rows; if they have a threshold of no answer, then at the best one."""
+    outputs = _outputs_of(model, subnet, dev, batch_size)
+    if dev.null_threshold is not None:
+        dev = with_threshold(dev, best_threshold(outputs, dev))
+    return OBJECTIVES[dev.task].score(outputs, dev)
+
+
+def null_thresholds(
+    model: TaskModel, subnets: Mapping[str, object], dev: EncodedRows, *, batch_size: int = 64
+) -> dict[str, float]:
+    """Return name -> threshold of no answer that is best for a subnet on dev rows, for a net that learnt of it."""
+    return {name: best_threshold(_outputs_of(model, subnet, dev, batch_size), dev) for name, subnet in subnets.items()}
+
+
 def measurements(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> dict[str, float]:
-    """Return name -> every metric of the task, that of `accuracy` first."""
-    was_training = model.training
-    model.eval()
-    outputs = _outputs(partial(_answer, model, subnet), rows, batch_size)
-    model.train(was_training)
+    """Return name -> every metric of the task that the rows have, that of `accuracy` first."""
+    outputs = _outputs_of(model, subnet, rows, batch_size)
     objective = OBJECTIVES[rows.task]
     listed = {objective.metric: objective.score, **objective.others}
-    return {name: score(outputs, rows) for name, score in listed.items()}
+    found = {name: score(outputs, rows) for name, score in listed.items()}
+    return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
-def accuracies(model: TaskModel, subnets: Mapping[str, object], rows: EncodedRows) -> Iterator[tuple[str, float]]:
-    """Give name and metric of each subnet, one after the other, so that a caller can show progress."""
+def accuracies(
+    model: TaskModel,
+    subnets: Mapping[str, object],
+    rows: EncodedRows,
+    thresholds: Mapping[str, float] = NO_THRESHOLDS,
+) -> Iterator[tuple[str, float]]:
+    """Give name and metric of each subnet, one after the other, so that a caller can show progress.
+
+    `thresholds`: those of `null_thresholds`, for a net that knows questions without an answer.
+    """
     for name, subnet in subnets.items():
-        yield name, accuracy(model, subnet, rows)
+        yield name, accuracy(model, subnet, with_threshold(rows, thresholds.get(name)))
 
 
-@torch.no_grad()
 def with_reference(model: TaskModel, rows: EncodedRows, *, batch_size: int = 64) -> EncodedRows:
     """Return rows of an embedding task with the full net's vectors as labels; rows of other tasks unchanged."""
     if rows.task != "embedding":
         return rows
+    return dataclasses.replace(rows, labels=np.stack(_outputs_of(model, model.full, rows, batch_size)))
+
+
+@torch.no_grad()
+def _outputs_of(model: TaskModel, subnet: object, rows: EncodedRows, batch_size: int) -> list[Array]:
+    """Return the subnet's answer to each row, in order and without padding."""
     was_training = model.training
     model.eval()
-    vectors = _outputs(partial(_answer, model, model.full), rows, batch_size)
+    outputs = _outputs(partial(_answer, model, subnet), rows, batch_size)
     model.train(was_training)
-    return dataclasses.replace(rows, labels=np.stack(vectors))
+    return outputs
 
 
 def _answer(model: TaskModel, subnet: object, batch: Batch) -> Array:

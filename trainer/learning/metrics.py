@@ -1,11 +1,13 @@
 """Metrics of the answers to held-out rows: numbers up to 1, higher is better.
 
-Every metric takes the model's output for each row, in order and without padding, and the rows.
+Every metric takes the model's output for each row, in order and without padding, and the rows. A label that the model
+does not have is a right one that no output predicts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +15,12 @@ import seqeval.metrics
 import sklearn.metrics
 from numpy.typing import NDArray
 from scipy.stats import pearsonr, spearmanr
-from transformers.data.metrics.squad_metrics import compute_exact, compute_f1
+from transformers.data.metrics.squad_metrics import compute_exact, compute_f1, normalize_answer
 
-from gearshift.runtime.inference.spans import OUTSIDE, best_span
+from gearshift.runtime.inference.spans import OUTSIDE, FoundAnswer, find_answer
 from gearshift.trainer.data.batches import EncodedRows
-from gearshift.trainer.data.rows import Tags
+from gearshift.trainer.data.rows import Row, Tags, labels_of
+from gearshift.trainer.data.unseen import unseen_labels
 
 Array = NDArray[np.float32]
 
@@ -53,7 +56,7 @@ def macro_f1_of_several(outputs: Sequence[Array], rows: EncodedRows) -> float:
 def _f1_of_several(average: str, outputs: Sequence[Array], rows: EncodedRows) -> float:
     """Return the averaged F1; for a single label its own F1, since scikit-learn would take its absence for a label
     too."""
-    expected, found = np.asarray(rows.labels) > 0, np.stack([output > 0 for output in outputs])
+    expected, found = _sets(outputs, rows)
     if found.shape[1] == 1:
         expected, found, average = expected.ravel(), found.ravel(), "binary"
     return float(sklearn.metrics.f1_score(expected, found, average=average, zero_division=0))
@@ -61,8 +64,17 @@ def _f1_of_several(average: str, outputs: Sequence[Array], rows: EncodedRows) ->
 
 def all_labels_right(outputs: Sequence[Array], rows: EncodedRows) -> float:
     """Return the share of rows with exactly their labels predicted."""
-    found = np.stack([output > 0 for output in outputs])
-    return float(sklearn.metrics.accuracy_score(np.asarray(rows.labels) > 0, found))
+    return float(sklearn.metrics.accuracy_score(*_sets(outputs, rows)))
+
+
+def _sets(outputs: Sequence[Array], rows: EncodedRows) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the right labels of every row, and the predicted ones: the model's, then those that it does not have."""
+    expected, found = np.asarray(rows.labels) > 0, np.stack([output > 0 for output in outputs])
+    unseen = list(unseen_labels(rows.rows, rows.names).rows_of) if rows.unseen else []
+    if unseen:
+        more = np.array([[label in labels_of(row) for label in unseen] for row in rows.rows])
+        expected, found = np.hstack([expected, more]), np.hstack([found, np.zeros_like(more)])
+    return expected, found
 
 
 def pearson(outputs: Sequence[Array], rows: EncodedRows) -> float:
@@ -128,23 +140,80 @@ class _Tokens:
 
 def answer_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
     """Return the mean F1 of the words of the answer, as the runtime reads it from logits (tokens, 2), against the right
-    answer most similar to it (SQuAD 1.1)."""
+    answer most similar to it (SQuAD 1.1); 1 for no answer where there is none (SQuAD 2.0)."""
     return _mean_of_answers(compute_f1, outputs, rows)
 
 
 def exact_match(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Return the share of answers equal to a right one, apart from case, articles and punctuation (SQuAD 1.1)."""
+    """Return the share of answers equal to a right one, apart from case, articles and punctuation (SQuAD)."""
     return _mean_of_answers(compute_exact, outputs, rows)
 
 
-def _mean_of_answers(compare: Callable[[str, str], float], outputs: Sequence[Array], rows: EncodedRows) -> float:
-    total = 0.0
+def has_answer_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Return `answer_f1` over the questions with an answer (HasAns_f1 of SQuAD 2.0); NaN unless some have none."""
+    return _mean_of_answers(compute_f1, outputs, rows, answerable=True)
+
+
+def has_answer_exact_match(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Return `exact_match` over the questions with an answer (HasAns_exact of SQuAD 2.0); NaN unless some have none."""
+    return _mean_of_answers(compute_exact, outputs, rows, answerable=True)
+
+
+def no_answer_accuracy(outputs: Sequence[Array], rows: EncodedRows) -> float:
+    """Return the share of the questions without an answer that get none (NoAns_f1 of SQuAD 2.0, and NoAns_exact); NaN
+    without such questions."""
+    return _mean_of_answers(compute_exact, outputs, rows, answerable=False)
+
+
+def _mean_of_answers(
+    compare: Callable[[str, str], float],
+    outputs: Sequence[Array],
+    rows: EncodedRows,
+    *,
+    answerable: bool | None = None,
+) -> float:
+    """Return the mean of a comparison; `answerable`: over the questions that have an answer, or over those without, and
+    NaN if one of the two kinds is missing."""
+    found = [
+        (row.label != (), _score(compare, row, answer if given.answerable else None))
+        for row, given, answer in _answers(outputs, rows, rows.null_threshold)
+    ]
+    if answerable is None:
+        return sum(score for _, score in found) / len(found)
+    kinds = {kind: [score for of, score in found if of == kind] for kind in (True, False)}
+    if not kinds[False] or not kinds[answerable]:
+        return math.nan
+    return sum(kinds[answerable]) / len(kinds[answerable])
+
+
+def answers_with_scores(outputs: Sequence[Array], rows: EncodedRows) -> Iterator[tuple[float, float, float]]:
+    """Yield of each question the null score difference, the F1 of its best answer, and that of no answer; nothing of a
+    question whose context has no tokens, which no threshold could change."""
+    for row, found, answer in _answers(outputs, rows, math.inf):
+        if found.null_score_diff is not None:
+            yield found.null_score_diff, _score(compute_f1, row, answer), _score(compute_f1, row, None)
+
+
+def _score(compare: Callable[[str, str], float], row: Row, answer: str | None) -> float:
+    """Compare an answer, None if none was given, with the right one that is most similar to it.
+
+    Right answers of nothing but articles do not count beside others, as in SQuAD 2.0.
+    """
+    assert isinstance(row.label, tuple)
+    if answer is None or not row.label:
+        return float(answer is None and not row.label)
+    return max(compare(text, answer) for text in [s.text for s in row.label if normalize_answer(s.text)] or [""])
+
+
+def _answers(
+    outputs: Sequence[Array], rows: EncodedRows, threshold: float | None
+) -> Iterator[tuple[Row, FoundAnswer, str]]:
+    """Yield each row with its answer as found, and as text."""
     for output, row, places in zip(outputs, rows.rows, rows.places, strict=True):
-        assert isinstance(row.label, tuple) and row.pair is not None
+        assert row.pair is not None
         offsets = [(int(start), int(end)) for start, end in places]
-        start, end, _ = best_span(output, _Tokens([None if end < 0 else 1 for _, end in offsets], offsets))
-        total += max(compare(answer.text, row.pair[start:end]) for answer in row.label)
-    return total / len(rows)
+        found = find_answer(output, _Tokens([None if end < 0 else 1 for _, end in offsets], offsets), threshold)
+        yield row, found, row.pair[found.start : found.end]
 
 
 def cosine(outputs: Sequence[Array], rows: EncodedRows) -> float:

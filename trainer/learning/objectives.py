@@ -28,7 +28,8 @@ class TaskObjective:
     taught: bool = True
     """Whether there are labels to fine-tune a teacher on."""
     others: Mapping[str, Metric] = field(default_factory=dict)
-    """Further common metrics of the task, from -1 or 0 to 1; a run stores them, and nothing is chosen by them."""
+    """Further common metrics of the task, from -1 or 0 to 1; a run stores them, and nothing is chosen by them.
+    NaN for one that the rows do not have."""
 
 
 OBJECTIVES = {
@@ -65,7 +66,12 @@ OBJECTIVES = {
         losses.span_distillation,
         "answer_f1",
         metrics.answer_f1,
-        others={"exact_match": metrics.exact_match},
+        others={
+            "exact_match": metrics.exact_match,
+            "has_answer_f1": metrics.has_answer_f1,
+            "has_answer_exact_match": metrics.has_answer_exact_match,
+            "no_answer_accuracy": metrics.no_answer_accuracy,
+        },
     ),
     "embedding": TaskObjective(
         losses.direction_loss,

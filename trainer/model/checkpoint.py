@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic
 
 import safetensors.torch
-import transformers
 from tokenizers import Tokenizer
 
-from gearshift.errors import ModelError, first_line
+from gearshift.errors import ModelError
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory, sha256_of
 from gearshift.runtime.space.space import Space, cut_space
@@ -26,6 +25,7 @@ from gearshift.runtime.tables.tables import Tables
 from gearshift.runtime.tables.tables_file import TABLES, load_tables
 from gearshift.schema import Schema, read_json
 from gearshift.trainer.data.place import find_place
+from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
 from gearshift.trainer.model.elastic import ElasticClassifier, TaskModel
 from gearshift.trainer.model.huggingface import checkpoint_state, load_model, read_config, write_pooling
 from gearshift.trainer.model.labels import known_labels, label_names
@@ -62,8 +62,6 @@ JSON_NAMES = {dict: "object", int: "whole number", str: "text"}
 
 PROBLEM_TYPES = {"regression": "regression", "multi-label-classification": "multi_label_classification"}
 """Task -> `problem_type` in the config of a sequence classifier."""
-TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
-"""Files of a tokenizer besides tokenizer.json, copied if present."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +97,8 @@ class Run(Generic[M, L]):
     """Name -> metric on the test rows, for the measured subnets."""
     facts: dict[str, Any]
     """Facts of the training: settings, data, rows; for a supernet all of supernet.json."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """Name -> threshold of no answer, chosen on dev rows; empty unless questions without an answer were learnt."""
 
     @property
     def task(self) -> str:
@@ -172,7 +172,7 @@ def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "clas
     model, lacking = load_model(path, config, task, outputs)
     has_head = promised and not lacking
     with quiet():
-        tokenizer = load_tokenizer(path)
+        tokenizer = load_tokenizer(path, model.shape.vocabulary)
     return Checkpoint(model, tokenizer, ordered, path, has_head, lacking if promised else ())
 
 
@@ -184,11 +184,12 @@ def save_run(
     accuracies: dict[str, float],
     facts: dict[str, Any],
     files: Mapping[str, str] | None = None,
+    thresholds: Mapping[str, float] | None = None,
 ) -> None:
     """Write a run directory atomically; raises StorageError.
 
-    `files`: name -> text of further files. The `AutoModel` class of the task (`AutoModelForSequenceClassification` ...)
-    loads the full net from the directory.
+    `files`: name -> text of further files. `thresholds`: as in `Run`. The `AutoModel` class of the task
+    (`AutoModelForSequenceClassification` ...) loads the full net from the directory.
     """
     shape = checkpoint.model.shape
     supernet = {
@@ -199,7 +200,12 @@ def save_run(
         **facts,
     }
     pool = [
-        {"name": name, "accuracy": accuracies.get(name), "parameters": subnet.parameters(shape)}
+        {
+            "name": name,
+            "accuracy": accuracies.get(name),
+            "parameters": subnet.parameters(shape),
+            **threshold_fields(thresholds, name),
+        }
         for name, subnet in subnets.items()
     ]
     with replacing_directory(target, marker=SUPERNET) as fresh, quiet():
@@ -217,6 +223,16 @@ def save_run(
             (fresh / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def threshold_fields(thresholds: Mapping[str, float] | None, name: str) -> dict[str, float]:
+    """Return the fields of a subnet in pool.json that state its threshold of no answer, if it has one."""
+    return {} if not thresholds else {"null_threshold": thresholds[name]}
+
+
+def read_thresholds(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Read the thresholds of no answer from the entries of pool.json."""
+    return {entry["name"]: float(entry["null_threshold"]) for entry in entries if "null_threshold" in entry}
+
+
 def _config_of(checkpoint: Checkpoint) -> Any:
     """Return the source's config with the task and the labels of the model."""
     task = TASKS[checkpoint.task]
@@ -229,25 +245,6 @@ def _config_of(checkpoint: Checkpoint) -> Any:
     return config
 
 
-class Tokenized(Protocol):
-    """Object with a tokenizer, and the directory `source` of its files."""
-
-    @property
-    def tokenizer(self) -> Tokenizer: ...
-
-    @property
-    def source(self) -> Path: ...
-
-
-def save_tokenizer(checkpoint: Tokenized, target: Path) -> None:
-    """Write the files of a tokenizer in the form that transformers reads."""
-    for name in TOKENIZER_FILES:
-        if (checkpoint.source / name).is_file():
-            # `shutil.copyfile` would name the source in the error if the target's disk is full.
-            (target / name).write_bytes((checkpoint.source / name).read_bytes())
-    (target / "tokenizer.json").write_text(checkpoint.tokenizer.to_str(), encoding="utf-8")
-
-
 def load_supernet(path: Path) -> Run:
     """Read the supernet in a run directory; raises ModelError if there is none."""
     description = path / SUPERNET
@@ -256,7 +253,7 @@ def load_supernet(path: Path) -> Run:
             f"{path}: expected a run directory with {SUPERNET}, found none; make one with `gearshift train`"
         )
     facts, labels, task, trained = SCHEMA.read(description, _description)
-    chosen, accuracies = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
+    chosen, accuracies, thresholds = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
     subnets = chosen or trained
     checkpoint = load_checkpoint(path, labels, task=task)
     if checkpoint.lacking:
@@ -266,7 +263,7 @@ def load_supernet(path: Path) -> Run:
     for name, subnet in subnets.items():
         if not subnet.fits(checkpoint.model.shape):
             raise ModelError(f"{description}: subnet {name} does not fit the model beside it; train again")
-    return Run(path, checkpoint, subnets, accuracies, facts)
+    return Run(path, checkpoint, subnets, accuracies, facts, thresholds)
 
 
 def _description(facts: dict[str, Any]) -> tuple[dict[str, Any], list[str], str, dict[str, Subnet]]:
@@ -288,12 +285,13 @@ def read_labels(raw: Any) -> list[str]:
     return raw
 
 
-def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, Subnet], dict[str, float]]:
-    """Return the subnets that a search chose (none without a search), and the measured accuracies."""
+def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, Subnet], dict[str, float], dict[str, float]]:
+    """Return the subnets that a search chose (none without a search), the measured accuracies, and thresholds."""
     chosen = {}
     if any("subnet" in entry for entry in entries):
         chosen = {e["name"]: Subnet(tuple((heads, neurons) for heads, neurons in e["subnet"])) for e in entries}
-    return chosen, {entry["name"]: float(entry["accuracy"]) for entry in entries if entry["accuracy"] is not None}
+    accuracies = {entry["name"]: float(entry["accuracy"]) for entry in entries if entry["accuracy"] is not None}
+    return chosen, accuracies, read_thresholds(entries)
 
 
 def _subnets(facts: Mapping[str, Any]) -> dict[str, Subnet]:
@@ -301,19 +299,3 @@ def _subnets(facts: Mapping[str, Any]) -> dict[str, Subnet]:
     return {
         name: Subnet(tuple((heads, neurons) for heads, neurons in layers)) for name, layers in facts["subnets"].items()
     }
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """Load the tokenizer of a checkpoint, without padding and truncation; raises ModelError."""
-    try:
-        loaded = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, use_fast=True)
-    except Exception as error:  # a damaged file raises any error of its parser
-        raise ModelError(f"{path}: no tokenizer that transformers can read ({first_line(error)})") from error
-    if not loaded.is_fast:
-        raise ModelError(f"{path}: no tokenizer.json, and none can be made from its tokenizer; add one")
-    if not set(loaded.get_vocab()) - set(loaded.all_special_tokens):  # transformers 5 makes one without any word
-        raise ModelError(f"{path}: no tokenizer, expected tokenizer.json or the vocabulary of one; add it")
-    tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from gearshift.errors import InputError
 from gearshift.trainer.data.splits import DataSet, read_data
+from gearshift.trainer.data.unseen import unseen_labels
 
 
 class ForTask(Protocol):
@@ -15,6 +17,8 @@ class ForTask(Protocol):
 
     @property
     def task(self) -> str: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
 
 
 class Trained(Protocol):
@@ -30,16 +34,29 @@ class Trained(Protocol):
     def facts(self) -> dict[str, Any]: ...
 
 
-def read_run_data(run: Trained, path: Path | None = None, columns: Mapping[str, str] | None = None) -> DataSet:
+def read_run_data(run: Trained, path: Path | None = None, columns: Mapping[str, Any] | None = None) -> DataSet:
     """Read the training data of a run, in the columns that it was trained with; or the data at `path`, for its task.
 
-    `columns`: names of columns by `read_data`'s arguments, in place of those of the training. Raises InputError if the
-    run does not name its data, DataError if the data cannot be read.
+    `columns`: names of columns by `read_data`'s arguments, in place of those of the training. The notes of the data set
+    count the held-out rows whose label the run does not have, too. Raises InputError if the run does not name its data,
+    DataError if the data cannot be read.
     """
-    known: Mapping[str, str] = run.facts.get("columns", {}) if path is None else {}
+    known: Mapping[str, Any] = run.facts.get("columns", {}) if path is None else {}
     path = path or run.data_path
     if path is None:
         raise InputError(
             f"{run.path}: expected the path of its training data, found none; pass data or held-out rows with --data"
         )
-    return read_data(path, task=run.checkpoint.task, **{**known, **(columns or {})})
+    data = read_data(path, task=run.checkpoint.task, **{**known, **(columns or {})})
+    return dataclasses.replace(data, notes=(*data.notes, *_unknown(path, data, run.checkpoint.labels)))
+
+
+def _unknown(path: Path, data: DataSet, labels: tuple[str, ...]) -> list[str]:
+    """Return a note for each split with labels that these data have in train, and the run does not have."""
+    notes = []
+    for split in ("dev", "test"):
+        rows = data.splits[split]
+        unseen = unseen_labels(rows, labels)
+        if set(unseen.rows_of) & set(data.labels):
+            notes.append(f"{path}: {split}: {unseen.line(len(rows), of='the run')}")
+    return notes

@@ -23,6 +23,7 @@ from gearshift.runtime.space.blocks import Block, BlockSubnet
 from gearshift.runtime.space.space import BlockSpace, block_space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema, read_json
+from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
 from gearshift.trainer.model.checkpoint import (
     POOL,
     SUPERNET,
@@ -30,9 +31,9 @@ from gearshift.trainer.model.checkpoint import (
     Checkpoint,
     Run,
     load_supernet,
-    load_tokenizer,
     read_labels,
-    save_tokenizer,
+    read_thresholds,
+    threshold_fields,
 )
 from gearshift.trainer.model.elastic import Dropout, Head
 from gearshift.trainer.model.loading import require_finite
@@ -78,8 +79,9 @@ def save_mixed_run(
     subnets: Mapping[str, Subnet[Block]],
     accuracies: Mapping[str, float],
     facts: Mapping[str, Any],
+    thresholds: Mapping[str, float] | None = None,
 ) -> None:
-    """Write a run directory atomically; raises StorageError."""
+    """Write a run directory atomically; raises StorageError. `thresholds`: as in `checkpoint.Run`."""
     model = checkpoint.model
     description = {
         "schema_version": SCHEMA.version,
@@ -92,7 +94,12 @@ def save_mixed_run(
         "facts": dict(facts),
     }
     pool = [
-        {"name": name, "accuracy": accuracies[name], "parameters": subnet.parameters(model.shape)}
+        {
+            "name": name,
+            "accuracy": accuracies[name],
+            "parameters": subnet.parameters(model.shape),
+            **threshold_fields(thresholds, name),
+        }
         for name, subnet in subnets.items()
         if name in accuracies
     ]
@@ -111,7 +118,7 @@ def load_mixed_run(path: Path) -> MixedRun:
             f"{path}: expected a run directory with {MIXED}, found none; make one with `gearshift nas-search`"
         )
     given = SCHEMA.read(path / MIXED, _parsed)
-    accuracies = read_json(path / POOL, _accuracies, error=ModelError, advice=SCHEMA.advice)
+    accuracies, thresholds = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
     try:
         state = safetensors.torch.load_file(path / WEIGHTS)
         require_finite(state, path / WEIGHTS)
@@ -124,8 +131,8 @@ def load_mixed_run(path: Path) -> MixedRun:
         raise ModelError(
             f"{path / WEIGHTS}: not the weights of its {MIXED} ({first_line(error)}); train again"
         ) from error
-    checkpoint = MixedCheckpoint(model, load_tokenizer(path), given["labels"], path)
-    return MixedRun(path, checkpoint, given["subnets"], accuracies, given["facts"])
+    checkpoint = MixedCheckpoint(model, load_tokenizer(path, model.shape.vocabulary), given["labels"], path)
+    return MixedRun(path, checkpoint, given["subnets"], accuracies, given["facts"], thresholds)
 
 
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
@@ -141,8 +148,9 @@ def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _accuracies(pool: list[dict[str, Any]]) -> dict[str, float]:
-    return {entry["name"]: float(entry["accuracy"]) for entry in pool}
+def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the measured accuracies, and thresholds of no answer."""
+    return {entry["name"]: float(entry["accuracy"]) for entry in entries}, read_thresholds(entries)
 
 
 READERS: dict[str, Callable[[Path], Run[Any, Any]]] = {MIXED: load_mixed_run, SUPERNET: load_supernet}

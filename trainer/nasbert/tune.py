@@ -17,10 +17,13 @@ from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import require_replaceable, sha256_of
 from gearshift.trainer.data.batches import Batch, EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet, data_hash
+from gearshift.trainer.data.tokenizer import check_length
+from gearshift.trainer.data.unanswerable import has_unanswerable
 from gearshift.trainer.learning.devices import training_device
-from gearshift.trainer.learning.evaluate import accuracy
+from gearshift.trainer.learning.evaluate import accuracy, dev_accuracy, null_thresholds
 from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan, run_stage
+from gearshift.trainer.learning.no_answer import DEFAULT, with_threshold
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.checkpoint import WEIGHTS, Run
 from gearshift.trainer.model.elastic import POOLED, Head
@@ -75,7 +78,13 @@ def tune_net(
     tokenizer = net.checkpoint.tokenizer
     encoded = {
         split: encode(
-            rows, data.labels, tokenizer, max_length=settings.max_length, task=data.task, drop_cut=split == "train"
+            rows,
+            data.labels,
+            tokenizer,
+            max_length=settings.max_length,
+            task=data.task,
+            drop_cut=split == "train",
+            held_out=split != "train",
         )
         for split, rows in data.splits.items()
     }
@@ -101,17 +110,21 @@ def tune_net(
 
     plan = StagePlan("tune", settings.epochs, settings.lr, settings.head_lr_factor)
     run_stage(model, encoded["train"], plan, settings, losses, states=partial)
+    dev, thresholds = encoded["dev"], dict[str, float]()
+    if has_unanswerable(encoded["train"].rows):
+        dev = with_threshold(dev, DEFAULT)
+        thresholds = null_thresholds(model, {name: subnet}, dev)
     facts: dict[str, Any] = {
         "settings": settings.to_dict(),
         "net": dict(net.facts),
         **data.facts,
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "max_length": settings.max_length,
-        "dev": accuracy(model, subnet, encoded["dev"]),
+        "dev": dev_accuracy(model, subnet, dev),
     }
     checkpoint = MixedCheckpoint(model, tokenizer, data.labels, net.checkpoint.source)
-    found = {name: accuracy(model, subnet, encoded["test"])}
-    save_mixed_run(out, checkpoint, subnets={name: subnet}, accuracies=found, facts=facts)
+    found = {name: accuracy(model, subnet, with_threshold(encoded["test"], thresholds.get(name)))}
+    save_mixed_run(out, checkpoint, subnets={name: subnet}, accuracies=found, facts=facts, thresholds=thresholds)
     shutil.rmtree(partial, ignore_errors=True)
     return load_mixed_run(out)
 
@@ -128,6 +141,7 @@ def _check(net: MixedRun, teacher: Run | None, data: DataSet, settings: TuneSett
         raise InputError(
             f"settings: expected max_length of at most the net's {positions} positions, got {settings.max_length}"
         )
+    check_length(net.checkpoint.tokenizer, settings.max_length)
 
 
 def _check_teacher(net: MixedRun, teacher: Run | None, data: DataSet) -> None:

@@ -34,7 +34,7 @@ from gearshift.runtime.tables.tables_file import TABLES, save_tables
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.learning.devices import training_device
-from gearshift.trainer.learning.evaluate import accuracies, with_reference
+from gearshift.trainer.learning.evaluate import accuracies, null_thresholds, with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.checkpoint import POOL, WEIGHTS, Run
 from gearshift.trainer.model.elastic import ElasticClassifier
@@ -91,6 +91,8 @@ class PoolMember:
     """Measured loss on the dev rows."""
     accuracy: float
     """Metric of the task on the test rows."""
+    null_threshold: float | None = None
+    """Threshold of no answer, as in `checkpoint.Run`."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +207,8 @@ def search_run(
     picked = choose_pool(shape, losses, pool, devices=devices, rivals=uniform)
     even = {subnet: name for name, subnet in model.grid().items()}
     chosen = {even.get(subnet) or subnet_name(shape, subnet): subnet for subnet in picked}
-    metrics = dict(_bar(accuracies(model, chosen, test), "test", "subnet", total=len(chosen)))
+    thresholds = null_thresholds(model, chosen, dev) if run.thresholds else {}
+    metrics = dict(_bar(accuracies(model, chosen, test, thresholds), "test", "subnet", total=len(chosen)))
     members = tuple(
         PoolMember(
             name,
@@ -215,6 +218,7 @@ def search_run(
             summed(tables, subnet),
             losses[subnet],
             metrics[name],
+            thresholds.get(name),
         )
         for name, subnet in chosen.items()
     )
@@ -257,6 +261,7 @@ def _encode(run: Run, data: DataSet, split: str) -> EncodedRows:
         checkpoint.tokenizer,
         max_length=int(run.facts["max_length"]),
         task=checkpoint.task,
+        held_out=True,
     )
     return with_reference(checkpoint.model, encoded)
 
@@ -276,7 +281,8 @@ def _rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _plain(member: PoolMember) -> dict[str, Any]:
-    return {**asdict(member), "subnet": [list(layer) for layer in member.subnet.layers]}
+    fields = {name: value for name, value in asdict(member).items() if name != "null_threshold" or value is not None}
+    return {**fields, "subnet": [list(layer) for layer in member.subnet.layers]}
 
 
 def _bar(items: Iterable[Any], what: str, unit: str, total: int | None = None) -> Iterable[Any]:

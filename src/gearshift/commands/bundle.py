@@ -66,8 +66,10 @@ def verify(options: argparse.Namespace) -> int:
     """Check every file, and the numbers of every subnet at every precision on this CPU."""
     from gearshift.runtime.inference.self_test import check_dan, check_self_test
     from gearshift.runtime.inference.session import ElasticSession
+    from gearshift.runtime.inference.text import TextEncoder
 
     bundle = open_bundle(options.bundle)
+    TextEncoder(bundle)
     for precision in bundle.precisions:
         with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
             check_self_test(session, bundle)
@@ -98,11 +100,13 @@ def pool_table(bundle: Bundle) -> list[str]:
     manifest = bundle.manifest
     pools = {precision: bundle.entries(precision) for precision in bundle.precisions}
     entries = {name: entry for pool in pools.values() for name, entry in pool.items()}
+    silent = any(entry.null_threshold is not None for entry in entries.values())
     header = (
         "subnet",
         "parameters",
         f"MACs ({manifest.macs_tokens} tokens)",
         *(f"{manifest.metric} {p}" for p in pools),
+        *(["no answer above"] if silent else []),
     )
     rows = [
         (
@@ -110,6 +114,7 @@ def pool_table(bundle: Bundle) -> list[str]:
             millions(entry.parameters),
             millions(entry.macs),
             *(percent(pool[name].accuracy) if name in pool else "" for pool in pools.values()),
+            *([f"{entry.null_threshold:.2f}"] if entry.null_threshold is not None else []),
         )
         for name, entry in entries.items()
     ]

@@ -111,6 +111,7 @@ def export(options: argparse.Namespace) -> int:
             run,
             options.output,
             data.splits["test"],
+            dev=data.splits["dev"],
             precisions=options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",)),
             operators=options.operators,
             int8_tolerance=options.int8_tolerance,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 GOES_ON = "; the same command goes on from where it last saved"
 """Addition to the message on interruption, for a command that saves as it goes."""
 
-COLUMNS = ("text_column", "pair_column", "label_column")
+COLUMNS = ("text_column", "pair_column", "label_column", "label_names", "strict_labels")
 
 
 def command(
@@ -91,15 +91,34 @@ def _shown(value: Any) -> str:
 def add_columns(parser: argparse.ArgumentParser) -> None:
     """Add the arguments for the columns of a data set."""
     for name, text in (
-        ("text", "column of the text (default: sentence; the words: tokens; the question: question)"),
+        (
+            "text",
+            "column of the text (default: sentence, or another usual name; the words: tokens; the question: question)",
+        ),
         ("pair", "column of the second text, read if present (default: sentence2; the context: context)"),
-        ("label", "column of the label (default: label; numbers: label or score; ner_tags or tags; answers)"),
+        (
+            "label",
+            "column of the label (default: label, or another usual name; of tags: ner_tags; of answers: answers)",
+        ),
     ):
         parser.add_argument(f"--{name}-column", default="", metavar="NAME", help=text)
+    parser.add_argument(
+        "--label-names",
+        default="",
+        metavar="A,B,...|FILE",
+        help="names of labels that are integers, from 0 on, or a file of them, one a line (default: those of "
+        "dataset_info.json or labels.txt beside the data)",
+    )
+    parser.add_argument(
+        "--strict-labels",
+        action="store_true",
+        help="refuse dev and test rows with a label that train lacks (default: they count as wrong)",
+    )
 
 
-def columns_of(options: argparse.Namespace) -> dict[str, str]:
-    """Return the columns that were typed, by the names of `read_data`'s arguments."""
+def columns_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the columns that were typed, with what else says how to read them, by the names of `read_data`'s
+    arguments."""
     return {name: getattr(options, name) for name in COLUMNS if getattr(options, name)}
 
 

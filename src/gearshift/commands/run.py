@@ -61,6 +61,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="let the DAN answer if it is confident, to agree with the most accurate subnet on this share, such as .99",
     )
+    parser.add_argument(
+        "--null-threshold",
+        type=float,
+        metavar="DIFF",
+        help="question answering: say that there is no answer where null_score_diff is above this (default: the "
+        "threshold of each subnet in the bundle)",
+    )
     parser.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
     parser.add_argument(
         "--live", action="store_true", help="on a terminal: show rate, latency, deadlines, subnets and load as it goes"
@@ -80,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
         log=options.log,
         cache=options.cache,
         cascade=options.cascade,
+        null_threshold=options.null_threshold,
         **given(options, Objective),
     ) as engine:
         engine.pin(options.subnet)

@@ -28,7 +28,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DATA",
-        help="folder or file of TSV, CSV or JSONL, or of plain text for embedding; hub:OWNER/NAME; glue/TASK",
+        help="folder or file of TSV, CSV, JSON, JSONL or Parquet, of CoNLL for token classification, of plain text for "
+        "embedding; hub:OWNER/NAME; glue/TASK",
     )
     parser.add_argument("--model", help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2)")
     parser.add_argument(
@@ -87,14 +88,15 @@ def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
 
     shape, objective = run.checkpoint.model.shape, OBJECTIVES[run.checkpoint.task]
     dropped, metrics = run.facts["dropped_rows"], run.facts["metrics"]
-    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", objective.metric, *objective.others)
+    others = [other for other in objective.others if other in next(iter(metrics.values()))]
+    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", objective.metric, *others)
     rows = [
         (
             name,
             millions(subnet.parameters(shape)),
             millions(subnet.macs(shape, SHOWN_TOKENS)),
             percent(run.accuracies[name]),
-            *(percent(metrics[name][other]) for other in objective.others),
+            *(percent(metrics[name][other]) for other in others),
         )
         for name, subnet in run.subnets.items()
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,9 @@ WRONG_FIELDS: dict[str, Callable[[dict[str, Any]], object]] = {
     "accuracy as text": set_field("pool", 0, "accuracy", to="0.9"),
     "accuracy not a number": set_field("pool", 0, "accuracy", to=float("nan")),
     "choice as text": set_field("pool", 0, "choice", to="0000"),
+    "threshold of no answer for labels": lambda raw: [entry.update(null_threshold=1.5) for entry in raw["pool"]],
+    "threshold of no answer as text": set_field("pool", 0, "null_threshold", to="1.5"),
+    "threshold of no answer not a number": set_field("pool", 0, "null_threshold", to=float("nan")),
     "subnet as number": set_field("pool", 0, "subnet", to=1),
     "subnet of odd layers": set_field("pool", 0, "subnet", to=[[1, 0]]),
     "stages as number": set_field("space", "stages", to=1),
@@ -112,6 +116,26 @@ WRONG_FIELDS: dict[str, Callable[[dict[str, Any]], object]] = {
     "size as text": set_field("files", "tokenizer.json", "bytes", to="12"),
     "hash as number": set_field("files", "tokenizer.json", "sha256", to=12),
 }
+
+
+def questions(thresholds: list[float | None]) -> Manifest:
+    """The golden manifest for question answering, with these thresholds of no answer."""
+    pool = zip(MANIFEST_VALUE.pool, thresholds, strict=True)
+    entries = tuple(dataclasses.replace(entry, null_threshold=threshold) for entry, threshold in pool)
+    return dataclasses.replace(MANIFEST_VALUE, task="question-answering", labels=(), pool=entries)
+
+
+def test_thresholds_of_no_answer_are_written_where_there_are_any() -> None:
+    manifest = questions([-1.5, 0.0, 2, 1e3])
+    written = manifest.to_dict()
+    assert [entry["null_threshold"] for entry in written["pool"]] == [-1.5, 0, 2, 1e3]
+    assert Manifest.from_dict(json.loads(json.dumps(written))) == manifest
+    assert not any("null_threshold" in entry for entry in questions([None] * 4).to_dict()["pool"])
+
+
+def test_either_every_subnet_knows_of_no_answer_or_none_does() -> None:
+    with pytest.raises(InputError, match=r"^null_threshold \(of every subnet, for question answering, or of none\)"):
+        questions([1.0, None, 1.0, 1.0])
 
 
 @pytest.mark.parametrize("fault", WRONG_FIELDS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from gearshift.runtime.inference.spans import LONGEST_ANSWER, Word, best_span, entities, first_tokens
+from gearshift.runtime.inference.spans import LONGEST_ANSWER, Word, best_span, entities, find_answer, first_tokens
 
 WORDS = ["[CLS]", "[SEP]", "[UNK]", "new", "york", "##er", "is", "in", "paris", "who", "a", "b", "c"]
 
@@ -100,3 +100,28 @@ def test_the_best_span_is_the_one_that_trying_all_finds(seed: int) -> None:
 def test_a_pair_without_a_second_text_left_has_no_answer() -> None:
     encoding = tokenizer().encode("who is")
     assert best_span(np.zeros((len(encoding.ids), 2), np.float32), encoding) == (0, 0, 0.0)
+
+
+def test_probabilities_are_over_no_answer_too() -> None:
+    encoding = tokenizer().encode("who", "a b")
+    logits = np.log(np.array([[5, 1], [9, 9], [9, 9], [4, 1], [1, 8], [9, 9]], np.float32))
+    found, none = (find_answer(logits, encoding, threshold) for threshold in (np.inf, -np.inf))
+    assert (found.start, found.end, none.start, none.end) == (0, 3, 0, 0)
+    assert (found.score, none.score) == pytest.approx((0.4 * 0.8, 0.5 * 0.1))
+    assert found.null_score_diff == none.null_score_diff == pytest.approx(np.log(5 / 32))
+
+
+@pytest.mark.parametrize("threshold", [None, 0.0, np.inf])
+def test_a_context_without_tokens_has_no_answer_whatever_the_threshold(threshold: float | None) -> None:
+    encoding = tokenizer().encode("who is")
+    found = find_answer(np.zeros((len(encoding.ids), 2), np.float32), encoding, threshold)
+    assert (found.start, found.end, found.answerable, found.null_score_diff) == (0, 0, False, None)
+
+
+def test_without_a_threshold_the_first_token_does_not_matter() -> None:
+    encoding = tokenizer().encode("who", "a b")
+    logits = np.zeros((len(encoding.ids), 2), np.float32)
+    logits[0], logits[3] = 50, 1
+    found = find_answer(logits, encoding)
+    assert (found.start, found.end, found.score) == best_span(logits, encoding)
+    assert found.answerable and found.null_score_diff is None

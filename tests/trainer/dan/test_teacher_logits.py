@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +66,28 @@ def test_answers_are_known_by_what_the_teacher_holds(tmp_path: Path, monkeypatch
     changed = {name: weight * 1.5 for name, weight in weights.items()}
     safetensors.numpy.save_file(changed, elsewhere / "model.safetensors", {"format": "pt"})
     assert not np.allclose(_asked(elsewhere, cache, labels), first)
+
+
+def test_answers_are_known_by_what_tokenizer_config_says_too(tmp_path: Path) -> None:
+    path = _teacher(tmp_path / "teacher")
+
+    def answers() -> Floats:
+        labels = ("LABEL_0", "LABEL_1")
+        return teacher_logits(path, ["Snow and SUN"], labels, cache=tmp_path / "cache", max_length=16)
+
+    before = answers()
+    config = json.loads((path / "tokenizer_config.json").read_text())
+    (path / "tokenizer_config.json").write_text(json.dumps({**config, "do_lower_case": False}))
+    assert not np.array_equal(answers(), before)
+
+
+def test_a_teacher_with_tokens_that_it_has_no_rows_for_is_refused(tmp_path: Path) -> None:
+    path = _teacher(tmp_path / "teacher")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    tokenizer.add_tokens(["<URL>"])
+    tokenizer.save_pretrained(path)
+    with pytest.raises(ModelError, match=r"teacher: expected tokens for the \d+ rows .* found '<URL>' \(\d+\) beyond"):
+        _asked(path, tmp_path / "cache", ("LABEL_0", "LABEL_1"))
 
 
 def test_a_teacher_of_other_labels_is_refused(tmp_path: Path) -> None:

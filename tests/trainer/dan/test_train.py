@@ -201,3 +201,13 @@ def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run" / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(ModelError, match="not a whole DAN run"):
         load_dan_run(tmp_path / "run")
+
+
+def test_held_out_rows_with_a_label_that_train_lacks_count_as_wrong(tmp_path: Path) -> None:
+    odd = tuple(dataclasses.replace(row, label="cloudy") for row in DATA.splits["test"])
+    data = dataclasses.replace(DATA, splits={**DATA.splits, "test": DATA.splits["test"] + odd})
+    settings = dataclasses.replace(SETTINGS, epochs=1)
+    plain, more = (_train(tmp_path / name, one, settings).facts for name, one in (("a", DATA), ("b", data)))
+    for figure in ("accuracy", "teacher"):
+        assert more["held_out"]["test"][figure] == pytest.approx(plain["held_out"]["test"][figure] / 2)
+    assert plain["held_out"]["test"]["teacher"] == 1

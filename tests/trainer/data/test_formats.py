@@ -1,10 +1,14 @@
 """Reading records from files: every format, and one line for everything that is wrong in it."""
 
+import bz2
+import gzip
+import io
 import json
 import lzma
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import datasets
 import pytest
 
 from gearshift.errors import DataError
@@ -21,15 +25,34 @@ HEADER = "sentence\tlabel\n"
 
 def render(names: Sequence[str], table: Sequence[Sequence[str]], suffix: str) -> bytes:
     """The table as a file of that suffix."""
-    if suffix.startswith(".tsv"):
+    kind, _, packing = suffix[1:].partition(".")
+    if kind == "parquet":
+        return parquet(names, table)
+    if kind == "tsv":
         text = "".join("\t".join(fields) + "\n" for fields in [names, *table])
-    elif suffix.startswith(".csv"):
+    elif kind == "csv":
         quoted = [[f'"{field.replace(chr(34), chr(34) * 2)}"' for field in fields] for fields in [names, *table]]
         text = "".join(",".join(fields) + "\r\n" for fields in quoted)
     else:
         objects = [dict(zip(names, fields, strict=True)) for fields in table]
-        text = "".join(json.dumps(values, ensure_ascii=False) + "\n" for values in objects)
-    return lzma.compress(text.encode()) if suffix.endswith(".xz") else text.encode()
+        lines = [json.dumps(values, ensure_ascii=False) for values in objects]
+        text = "[" + ",\n".join(lines) + "]" if kind == "json" else "".join(f"{line}\n" for line in lines)
+    return PACKERS[packing](text.encode())
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    "xz": lzma.compress,
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+}
+
+
+def parquet(names: Sequence[str], table: Sequence[Sequence[str]]) -> bytes:
+    columns = dict(zip(names, map(list, zip(*table, strict=True)), strict=True))
+    buffer = io.BytesIO()
+    datasets.Dataset.from_dict(columns).to_parquet(buffer)
+    return buffer.getvalue()
 
 
 def read(folder: Path, name: str, content: str | bytes) -> list[Record]:
@@ -43,7 +66,7 @@ def read(folder: Path, name: str, content: str | bytes) -> list[Record]:
 def test_every_format_gives_the_same_records(tmp_path: Path, suffix: str) -> None:
     records = read(tmp_path, f"train{suffix}", render(NAMES, TABLE, suffix))
     assert [values for _, values in records] == [dict(zip(NAMES, fields, strict=True)) for fields in TABLE]
-    first = 1 if suffix.startswith(".jsonl") else 2
+    first = 2 if suffix.startswith((".tsv", ".csv")) else 1
     assert [line for line, _ in records] == [first, first + 1, first + 2]
 
 
@@ -71,11 +94,14 @@ def test_a_windows_file_with_a_byte_order_mark_is_read(tmp_path: Path, name: str
     assert records == [(2, {"sentence": "a", "label": "x"}), (3, {"sentence": "b", "label": "y"})]
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_the_last_line_needs_no_line_break(tmp_path: Path, suffix: str) -> None:
-    content = render(NAMES, TABLE, suffix.removesuffix(".xz")).rstrip()
-    packed = lzma.compress(content) if suffix.endswith(".xz") else content
-    assert len(read(tmp_path, f"train{suffix}", packed)) == len(TABLE)
+@pytest.mark.parametrize("suffix", [suffix for suffix in SUFFIXES if suffix != ".parquet"])
+@pytest.mark.parametrize("end", ["", "\n\n", "\r\n \r\n"])
+def test_the_last_line_needs_no_line_break_and_empty_lines_behind_it_are_no_rows(
+    tmp_path: Path, suffix: str, end: str
+) -> None:
+    kind, _, packing = suffix[1:].partition(".")
+    content = render(NAMES, TABLE, f".{kind}").rstrip() + end.encode()
+    assert len(read(tmp_path, f"train{suffix}", PACKERS[packing](content))) == len(TABLE)
 
 
 def test_a_value_of_jsonl_keeps_its_type(tmp_path: Path) -> None:
@@ -97,8 +123,13 @@ def test_a_value_of_jsonl_keeps_its_type(tmp_path: Path) -> None:
         ("train.csv", 'sentence,label\na,x\n"b,y\n', r"train\.csv:3: not CSV: unexpected end of data"),
         ("train.csv", "", r"train\.csv:1: no header line"),
         ("train.jsonl", '{"sentence": "a", "label": "x"}\n{"sent', r"train\.jsonl:2: not JSON: .* column 2"),
-        ("train.jsonl", '{"sentence": "a", "label": "x"}\n\n', r"train\.jsonl:2: empty row"),
+        ("train.jsonl", '{"sentence": "a", "label": "x"}\n\n{}', r"train\.jsonl:2: empty row"),
+        ("train.jsonl", '"a"\n', r"train\.jsonl:1: expected a JSON object, got str"),
         ("train.jsonl", '["a", "x"]\n', r"train\.jsonl:1: expected a JSON object, got list"),
+        ("train.json", '[{"sentence": "a", "label": "x"},\n"b"]', r"train\.json:2: expected a JSON object, got str"),
+        ("train.json", '[{"sentence": "a", "label": "x"},\n{"sentence":', r"train\.json:2: not JSON"),
+        ("train.json", '[{"sentence": "a", "label": "x"},\n', r"train\.json:2: .* the list does not end"),
+        ("train.json", "5", r"train\.json: expected a list of objects, or an object with 'data', got int"),
         (
             "train.jsonl",
             '{"sentence": "a", "gold": 1}\n',
@@ -124,7 +155,7 @@ def test_bad_content_is_one_line_with_file_and_line(tmp_path: Path, name: str, c
     [
         (b"sentence\tlabel\na\tx\nb\xff\ty\n", r":3: not UTF-8"),
         (b"\xef\xbb\xbfsentence\tlabel\nb\xff\ty\n", r":2: not UTF-8"),
-        ("sentence\tlabel\na\tx\n".encode("utf-16"), r":1: not UTF-8"),
+        ("sentence\tlabel\na\tx\n".encode("utf-16-le"), r":1: not UTF-8 .* as in UTF-16LE.* iconv -f UTF-16LE"),
     ],
 )
 def test_a_file_that_is_not_utf8_is_named_with_its_line(tmp_path: Path, raw: bytes, message: str) -> None:
@@ -140,9 +171,9 @@ def test_a_broken_xz_file_is_named(tmp_path: Path, raw: bytes) -> None:
         read(tmp_path, "train.tsv.xz", raw)
 
 
-@pytest.mark.parametrize("name", ["data.txt", "data", "data.tsv.gz", "data.xz", "tsv"])
+@pytest.mark.parametrize("name", ["data", "data.tsv.zip", "data.xz", "tsv", "data.xlsx"])
 def test_an_unknown_suffix_lists_those_that_are_known(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=rf"{name}: unknown suffix; expected \.tsv, \.csv, \.jsonl, \.tsv\.xz"):
+    with pytest.raises(DataError, match=rf"{name}: unknown suffix; expected \.tsv, \.csv, \.jsonl, "):
         read(tmp_path, name, HEADER + "a\tx\n")
 
 

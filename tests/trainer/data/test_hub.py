@@ -79,8 +79,8 @@ def test_what_is_wrong_with_a_row_says_where(tmp_path: Path) -> None:
     name = publish(tmp_path, TEXT, train=[*TEXTS, {"text": " ", "label": 1}])
     with pytest.raises(DataError, match=r"train:41: empty text in 'text'"):
         read_data(name, text_column="text")
-    with pytest.raises(DataError, match=r"train:1: no column 'sentence'; found text, label; name the column to use"):
-        read_data(name)
+    with pytest.raises(DataError, match=r"train:1: no column 'said'; found text, label; name the column to use"):
+        read_data(name, text_column="said")
     with pytest.raises(DataError, match="has no train split; found test"):
         (tmp_path / "other").mkdir()
         read_data(publish(tmp_path / "other", TEXT, test=TEXTS))

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from gearshift.errors import DataError
+from gearshift.trainer.data.files.split_files import STEMS
 from gearshift.trainer.data.formats import SUFFIXES
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.data.splits import STEMS, DataSet, read_data
+from gearshift.trainer.data.splits import DataSet, read_data
 from tests.trainer.data.test_formats import render as render_table
 
 ROWS = (
@@ -58,7 +59,8 @@ def test_every_format_gives_the_same_rows(tmp_path: Path, suffix: str, rows: tup
 def test_the_dev_split_may_have_any_of_its_names(tmp_path: Path, stem: str) -> None:
     data = read_data(folder_with(tmp_path, train="a\tx\nb\ty\n", test="c\tx\n", **{stem: "d\ty\n"}))
     assert data.splits["dev"] == (Row("d", None, "y"),)
-    assert data.notes == ()
+    taken = f"{tmp_path}: train.tsv is train, {stem}.tsv is dev, test.tsv is test"
+    assert data.notes == (() if stem == "dev" else (taken,))
 
 
 def test_files_with_more_in_their_name_are_left_alone(tmp_path: Path) -> None:
@@ -217,7 +219,7 @@ def test_bad_content_is_one_line_with_file_and_line(tmp_path: Path, name: str, c
 @pytest.mark.parametrize("split", ["dev", "test"])
 @pytest.mark.parametrize(
     ("lines", "message"),
-    [("a\tx\nb\tnew\n", r"tsv:3: label 'new' is not in train\.tsv, which has x, y"), ("", r"tsv: no rows")],
+    [("b\tnew\n", r"tsv:2: label 'new' is not in train\.tsv, which has x, y"), ("", r"tsv: no rows")],
 )
 def test_dev_and_test_are_checked_as_well(tmp_path: Path, split: str, lines: str, message: str) -> None:
     folder_with(tmp_path, train="a\tx\nb\ty\n", **{split: lines})
@@ -259,7 +261,7 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
         read_data(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("suffix", ["", ".txt", ".tsv.gz"])
+@pytest.mark.parametrize("suffix", ["", ".xlsx", ".tsv.zip"])
 def test_a_single_file_of_another_format_is_refused(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"data{suffix}").write_text(HEADER + "a\tx\n")
     with pytest.raises(DataError, match=rf"data{suffix}: unknown suffix; expected"):

@@ -132,6 +132,14 @@ def test_of_several_right_answers_the_first_that_is_not_cut_off_is_learnt() -> N
     assert (np.asarray(one.labels).tolist(), np.asarray(other.labels).tolist()) == ([[7, 8]], [[4, 4]])
 
 
+@pytest.mark.parametrize("max_length", [7, 30])
+def test_a_question_without_an_answer_is_answered_by_the_first_token_and_never_left_out(max_length: int) -> None:
+    rows = [Row("was", "the ice was a snowman", ()), Row("was", "the ice", (Span(4, "ice"),))]
+    encoded = encode(rows, (), word_pieces(), max_length=max_length, task="question-answering", drop_cut=True)
+    assert np.asarray(encoded.labels).tolist() == [[0, 0], [4, 4]]
+    assert encoded.dropped == 0 and encoded.null_threshold is None
+
+
 def test_answers_that_are_all_cut_off_are_an_error() -> None:
     row = Row("was", "the ice was a snowman", (Span(14, "snowman"),))
     with pytest.raises(DataError, match="the answers of all 1 rows are cut off at 6 tokens; raise max_length"):

@@ -114,3 +114,14 @@ def test_a_masked_language_model_with_a_weight_that_is_no_number_is_refused(mask
     spoilt("cls.predictions.bias", float("inf"))(spoilt_copy)
     with pytest.raises(ModelError, match=r"found NaN or infinity in cls\.predictions"):
         masked_words(spoilt_copy)
+
+
+def test_a_masked_language_model_with_tokens_that_it_has_no_rows_for_is_refused(
+    masked_lm: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(masked_lm, tmp_path / "masked")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    tokenizer.add_tokens(["<URL>"])
+    tokenizer.save_pretrained(path)
+    with pytest.raises(ModelError, match=r"masked: expected tokens for the \d+ rows .* found '<URL>' \(\d+\) beyond"):
+        masked_words(path)

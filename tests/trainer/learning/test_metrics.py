@@ -1,5 +1,6 @@
 """The metric of each task, against examples that were worked out by hand."""
 
+import dataclasses
 import importlib.metadata
 import itertools
 import tomllib
@@ -13,7 +14,7 @@ from seqeval.metrics.sequence_labeling import get_entities
 
 from gearshift.runtime.inference.spans import Word, entities
 from gearshift.trainer.data.batches import EncodedRows
-from gearshift.trainer.data.rows import Row, Span, Tags
+from gearshift.trainer.data.rows import LabelSet, Row, Span, Tags
 from gearshift.trainer.learning.metrics import (
     Array,
     accuracy,
@@ -55,6 +56,31 @@ def test_micro_f1_counts_all_labels_of_all_rows_together() -> None:
     assert micro_f1(outputs, rows_of("multi-label-classification", labels)) == pytest.approx(0.75)
     none = np.zeros((3, 3), np.float32)
     assert micro_f1([-np.ones(3, np.float32)] * 3, rows_of("multi-label-classification", none)) == 0
+
+
+def test_a_label_that_the_model_lacks_counts_as_wrong_in_every_metric() -> None:
+    rows = rows_of("classification", [0, 1, 3, 4])  # classes 3 and 4 are labels that no output can be
+    right = list(one_hot(0, 1, 0, 1))
+    assert accuracy(right, rows) == 0.5
+    assert macro_f1(right, rows) == pytest.approx((2 / 3 + 2 / 3 + 0 + 0) / 4)
+    assert matthews(right, rows) < 1
+
+
+def test_of_several_labels_one_that_the_model_lacks_is_missed() -> None:
+    known = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+    labelled = (Row("a", None, LabelSet(("O", "new"))), Row("b", None, LabelSet(("B-x",))))
+    rows = dataclasses.replace(rows_of("multi-label-classification", known, labelled), unseen=1)
+    outputs = [np.where(one > 0, 1, -1).astype(np.float32) for one in known]  # all that can be found
+    assert micro_f1(outputs, rows) == pytest.approx(2 * 2 / (2 + 3))  # 2 right of 2 found, and of 3 there are
+    assert macro_f1_of_several(outputs, rows) == pytest.approx((1 + 1 + 0 + 0) / 4)
+    assert all_labels_right(outputs, rows) == 0.5
+
+
+def test_an_entity_of_a_tag_that_the_model_lacks_is_missed() -> None:
+    row = Row("a b c", None, Tags((0, 2, 4), ("B-new", "O", "B-x")))
+    rows = rows_of("token-classification", [0], [row], [[1, 2, 3]])
+    assert entity_recall([one_hot(0, 0, 0, 1)], rows) == 0.5
+    assert entity_f1([one_hot(0, 0, 0, 1)], rows) == pytest.approx(2 / 3)
 
 
 def test_of_a_single_label_f1_is_that_of_having_it() -> None:

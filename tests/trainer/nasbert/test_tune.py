@@ -77,6 +77,14 @@ def test_a_net_tuned_on_a_data_set_of_the_hub_finds_it_again(
         assert run.data_path == Path(name)
 
 
+def test_held_out_rows_with_a_label_that_train_lacks_count_as_wrong(net: MixedRun, tmp_path: Path) -> None:
+    odd = tuple(dataclasses.replace(row, label="cloudy") for row in DATA.splits["test"])
+    data = dataclasses.replace(DATA, splits={**DATA.splits, "test": DATA.splits["test"] + odd})
+    short = dataclasses.replace(ALONE, epochs=0.1)
+    plain, more = (tune_net(net, None, one, short, tmp_path / name) for name, one in (("a", DATA), ("b", data)))
+    assert more.accuracies[SUBNET.name] == plain.accuracies[SUBNET.name] / 2 > 0
+
+
 def test_the_teachers_answers_are_its_logits_each_computed_once(run: Run) -> None:
     rows = encode(DATA.splits["train"], LABELS, run.checkpoint.tokenizer, max_length=16)
     model = run.checkpoint.model.eval()
@@ -115,6 +123,19 @@ def test_every_task_can_be_tuned_for(net: MixedRun, tmp_path: Path, task: str) -
     settings = dataclasses.replace(ALONE, epochs=1, max_length=24)
     tuned = tune_net(net, None, data, settings, tmp_path / "tuned")
     assert tuned.checkpoint.task == task and 0 <= tuned.accuracies[SUBNET.name] <= 1
+
+
+def test_a_net_tuned_on_questions_without_an_answer_has_a_threshold(net: MixedRun, tmp_path: Path) -> None:
+    data = make_task_data(tmp_path / "data", "question-answering")
+    settings = dataclasses.replace(ALONE, epochs=1, max_length=24)
+    assert not tune_net(net, None, data, settings, tmp_path / "always").thresholds
+    splits = {
+        split: tuple(dataclasses.replace(row, label=row.label if place % 2 else ()) for place, row in enumerate(rows))
+        for split, rows in data.splits.items()
+    }
+    tuned = tune_net(net, None, dataclasses.replace(data, splits=splits), settings, tmp_path / "tuned")
+    assert tuned.thresholds.keys() == {SUBNET.name}
+    assert load_mixed_run(tuned.path).thresholds == tuned.thresholds
 
 
 @pytest.mark.parametrize("count", [2, 3])
