@@ -75,11 +75,6 @@ def _settle_vocabulary(target: Path) -> None:
     vocabulary = [*special, *words, *(f"[unused{number}]" for number in range(size))][:size]
     raw["model"]["vocab"] = {word: number for number, word in enumerate(vocabulary)}
     (target / "tokenizer.json").write_text(json.dumps(raw))
-    # Versions of transformers differ in which of these they write.
-    names = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-    (target / "special_tokens_map.json").write_text(
-        json.dumps({name: f"[{name.removesuffix('_token').upper()}]" for name in names})
-    )
     (target / "vocab.txt").write_text("".join(f"{word}\n" for word in vocabulary))
 
 

@@ -21,9 +21,17 @@ ACCURACIES = {name: number / 20 for number, name in enumerate(GRID)}
 FACTS = {"max_length": 16, "data": None}
 
 
+@pytest.fixture(scope="module")
+def with_all_files(checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint with every file of a tokenizer: transformers 5 writes no special_tokens_map.json."""
+    path = shutil.copytree(checkpoint_path, tmp_path_factory.mktemp("all") / "files")
+    (path / "special_tokens_map.json").write_text('{"pad_token": "[PAD]", "unk_token": "[UNK]"}')
+    return path
+
+
 @pytest.fixture
-def checkpoint(checkpoint_path: Path) -> Checkpoint:
-    loaded = load_checkpoint(checkpoint_path, LABELS)
+def checkpoint(with_all_files: Path) -> Checkpoint:
+    loaded = load_checkpoint(with_all_files, LABELS)
     torch.manual_seed(0)
     scatter(loaded.model)
     loaded.model.eval()
