@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
 import safetensors.torch
-import transformers
 from tokenizers import Tokenizer
 
 from gearshift.errors import ModelError
@@ -28,7 +27,9 @@ from gearshift.schema import Schema, read_json
 from gearshift.trainer.data.place import find_place
 from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
 from gearshift.trainer.model.elastic import ElasticClassifier, TaskModel
-from gearshift.trainer.model.huggingface import checkpoint_state, load_model, quiet, read_config
+from gearshift.trainer.model.huggingface import checkpoint_state, load_model, read_config
+from gearshift.trainer.model.labels import known_labels, label_names
+from gearshift.trainer.model.loading import quiet, set_dtype
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
 from gearshift.trainer.model.sentence_files import write_sentence_model
 from gearshift.trainer.model.sentence_head import read_sentence_head
@@ -47,8 +48,21 @@ else:
 SUPERNET = "supernet.json"
 POOL = "pool.json"
 WEIGHTS = "model.safetensors"
+SUBNET = "gearshift-subnet.json"
+"""File that marks a directory as a subnet that was cut out of a supernet."""
 
 SCHEMA = Schema(version=1, advice="train again", error=ModelError)
+
+FACTS: Mapping[str, type] = {
+    "columns": dict,
+    "settings": dict,
+    "rows": dict,
+    "metrics": dict,
+    "max_length": int,
+    "data": str,
+}
+"""Field of supernet.json that other commands read, if it is there -> its type."""
+JSON_NAMES = {dict: "object", int: "whole number", str: "text"}
 
 PROBLEM_TYPES = {"regression": "regression", "multi-label-classification": "multi_label_classification"}
 """Task -> `problem_type` in the config of a sequence classifier."""
@@ -68,6 +82,8 @@ class Checkpoint(Generic[M]):
     """Whether the checkpoint has a head for this task and these labels; if not, its weights are random."""
     sentence: SentenceSettings = field(default_factory=SentenceSettings)
     """Settings of an embedding model, such as its prompt."""
+    lacking: tuple[str, ...] = ()
+    """Names of weights of such a head that its config promises and its weights do not have."""
 
     @property
     def task(self) -> str:
@@ -151,24 +167,25 @@ def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "clas
     """
     folder = encoder_folder(path)
     config = read_config(folder)
-    known = tuple(str(name) for _, name in sorted(config.id2label.items()))
     wanted = TASKS[task]
     outputs = wanted.outputs or len(labels) or config.hidden_size
-    of_task = any(name.endswith(CLASS_SUFFIXES[task]) for name in config.architectures or ())
-    same = set(known) == set(labels) if wanted.labelled else len(known) == outputs
+    named = any(name.endswith(CLASS_SUFFIXES[task]) for name in config.architectures or ())
+    same = known_labels(config) == set(labels) if wanted.labelled else len(config.id2label) == outputs
     # A softmax head is no head for multi-label classification, though its weights have the same shape.
     of_several = config.problem_type == PROBLEM_TYPES["multi-label-classification"]
     same_problem = of_several == (task == "multi-label-classification")
-    has_head = task == "embedding" or (of_task and same and same_problem)
-    ordered = known if has_head and wanted.labelled else tuple(labels)
+    promised = task == "embedding" or (named and same and same_problem)
+    ordered = label_names(config, folder / "config.json") if promised and wanted.labelled else tuple(labels)
     with quiet():
         tokenizer = load_tokenizer(folder, config.vocab_size)
     if task != "embedding":
-        return Checkpoint(load_model(folder, config, task, outputs), tokenizer, ordered, folder, has_head)
+        model, lacking = load_model(folder, config, task, outputs)
+        has_head = promised and not lacking
+        return Checkpoint(model, tokenizer, ordered, folder, has_head, lacking=lacking if promised else ())
     head = read_sentence_head(path, folder, config.hidden_size)
     tokenizer = head.tokenizer(tokenizer)
-    model = load_model(folder, config, task, outputs, head.modules, head.skipped(tokenizer))
-    return Checkpoint(model, tokenizer, ordered, folder, has_head, head.settings)
+    model, _ = load_model(folder, config, task, outputs, head.modules, head.skipped(tokenizer))
+    return Checkpoint(model, tokenizer, ordered, folder, True, head.settings)
 
 
 def save_run(
@@ -233,9 +250,8 @@ def _config_of(checkpoint: Checkpoint) -> Any:
     task = TASKS[checkpoint.task]
     names = checkpoint.labels or [f"LABEL_{index}" for index in range(task.outputs or 0)]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
-    config = transformers.AutoConfig.from_pretrained(
-        checkpoint.source, local_files_only=True, **(labels if names else {})
-    )
+    config = read_config(checkpoint.source, **(labels if names else {}))
+    set_dtype(config, checkpoint.model)
     config.architectures = [ARCHITECTURES[config.model_type].class_name(task.name)]
     config.problem_type = PROBLEM_TYPES.get(task.name)  # replaces that of the source's task
     return config
@@ -252,6 +268,8 @@ def load_supernet(path: Path) -> Run:
     chosen, accuracies, thresholds = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
     subnets = chosen or trained
     checkpoint = load_checkpoint(path, labels, task=task)
+    if checkpoint.lacking:
+        raise ModelError(f"{path / WEIGHTS}: has no {' and no '.join(checkpoint.lacking)}; train again")
     if not checkpoint.has_classifier:
         raise ModelError(f"{description}: its labels are not those of the model beside it; train again")
     for name, subnet in subnets.items():
@@ -262,7 +280,21 @@ def load_supernet(path: Path) -> Run:
 
 def _description(facts: dict[str, Any]) -> tuple[dict[str, Any], list[str], str, dict[str, Subnet]]:
     """Return all of supernet.json, its labels, its task, and the trained subnets."""
-    return facts, facts["labels"], TASKS[facts.get("task", "classification")].name, _subnets(facts)
+    labels = read_labels(facts["labels"])
+    for name, kind in FACTS.items():
+        if facts.get(name) is not None and (not isinstance(facts[name], kind) or isinstance(facts[name], bool)):
+            raise ValueError(f"{name}: expected a JSON {JSON_NAMES[kind]}, found {facts[name]!r}")
+    return facts, labels, TASKS[facts.get("task", "classification")].name, _subnets(facts)
+
+
+def read_labels(raw: Any) -> list[str]:
+    """Read the labels of a run from JSON; raises ValueError."""
+    if not isinstance(raw, list) or not all(isinstance(label, str) for label in raw):
+        raise ValueError(f"labels: expected a list of names, found {raw!r}")
+    twice = next((label for label in raw if raw.count(label) > 1), None)
+    if twice is not None:
+        raise ValueError(f"labels: expected names that differ, found {twice!r} twice")
+    return raw
 
 
 def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, Subnet], dict[str, float], dict[str, float]]:

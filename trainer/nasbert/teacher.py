@@ -126,6 +126,11 @@ def teacher_states(
             hidden = teacher(batch.to(device), teacher.full).hidden
             for file, layer in zip(files, boundaries, strict=True):
                 values = hidden[layer].to(torch.float16).cpu().numpy()
+                if not np.isfinite(values[batch.attention_mask.bool().cpu().numpy()]).all():
+                    raise ModelError(
+                        f"teacher: states after layer {layer} are beyond the range of float16, in which they are kept; "
+                        "take another teacher"
+                    )
                 for place, row in enumerate(batch.indices.tolist()):
                     file[starts[row] : starts[row + 1]] = values[place, : starts[row + 1] - starts[row]]
             bar.update()

@@ -70,7 +70,7 @@ def _result(run: Run, notes: tuple[str, ...]) -> dict[str, Any]:
         "rows": facts["rows"],
         "dropped_rows": facts["dropped_rows"],
         "truncated_rows": facts["truncated_rows"],
-        "notes": list(notes),
+        "notes": [*notes, *facts["notes"]],
         "subnets": [
             {
                 "name": name,
@@ -103,6 +103,7 @@ def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
     ]
     return [
         *notes,
+        *run.facts["notes"],
         *([f"{dropped} training rows left out: their answers are cut off; raise --max-length"] if dropped else []),
         *_cut_rows(run),
         f"{run.path}: {len(rows)} subnets, {objective.metric} on {run.facts['rows']['test']} test rows",

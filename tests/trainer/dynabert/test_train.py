@@ -451,7 +451,7 @@ BAD: list[tuple[dict[str, Any], DataSet, type[Exception], str]] = [
         {},
         DataSet(LABELS, {**DATA.splits, "test": (Row("text", None, "warm"),)}),
         DataError,
-        "row 0: label 'warm' is not among cold, hot, mild",
+        "label 'warm' is not among cold, hot, mild, and no row has one of these",
     ),
 ]
 

@@ -29,7 +29,9 @@ LENGTHS = ([1], [2], [17], [POSITIONS], [17] * 4, [17, 1, POSITIONS, 2])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_the_full_subnet_answers_as_transformers_does(encoder: str, head: HeadCase, tmp_path: Path) -> None:
     theirs = write_model(tmp_path, encoder, head)
-    model = load_model(tmp_path, read_config(tmp_path), head.task, head.outputs).eval()
+    model, lacking = load_model(tmp_path, read_config(tmp_path), head.task, head.outputs)
+    assert not lacking
+    model.eval()
     for lengths in LENGTHS:
         batch = batch_for(theirs, model.shape, lengths)
         with torch.no_grad():
