@@ -20,7 +20,7 @@ from tests.command_line import Command
 
 
 def test_columns_that_were_typed_have_the_names_of_the_reader() -> None:
-    typed = argparse.Namespace(text_column="said", pair_column="", label_column="", label_names=None)
+    typed = argparse.Namespace(text_column="said", pair_column="", label_column="", label_names=None, strict_labels=False)
     assert columns_of(typed) == {"text_column": "said"}
 
 
