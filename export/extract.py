@@ -26,11 +26,11 @@ from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.tokenizer import save_tokenizer
-from gearshift.trainer.model.checkpoint import SUBNET, WEIGHTS, Run, threshold_fields
 from gearshift.trainer.model.elastic import TaskModel
 from gearshift.trainer.model.huggingface import checkpoint_state
 from gearshift.trainer.model.loading import HEADS, quiet, set_dtype
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
+from gearshift.trainer.model.run import SUBNET, WEIGHTS, Run, threshold_fields
 from gearshift.trainer.model.sentence_files import write_sentence_model
 
 LEADING = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")

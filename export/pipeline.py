@@ -29,7 +29,7 @@ from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.tables.tables_file import TABLES, save_tables
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run
+from gearshift.trainer.model.run import Run
 from gearshift.trainer.model.run_data import read_run_data
 from gearshift.trainer.nasbert.run import load_run
 

@@ -34,10 +34,10 @@ from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch, encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.tokenizer import save_tokenizer
-from gearshift.trainer.model.checkpoint import Run, threshold_fields
 from gearshift.trainer.model.elastic import TaskModel
 from gearshift.trainer.model.loading import HEADS, quiet
 from gearshift.trainer.model.names import ARCHITECTURES
+from gearshift.trainer.model.run import Run, threshold_fields
 from gearshift.trainer.model.sentence_files import write_sentence_model
 
 PORTABLE = "portable.json"

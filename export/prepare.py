@@ -24,9 +24,9 @@ from gearshift.trainer.data.unanswerable import has_unanswerable
 from gearshift.trainer.data.words import cut_rows, learn_tagging
 from gearshift.trainer.learning.evaluate import null_thresholds, with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
-from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.elastic import TaskModel
 from gearshift.trainer.model.embedding_head import Normalize
+from gearshift.trainer.model.run import Run
 from gearshift.trainer.model.run_data import read_run_data
 
 MINIMUM_ONNXRUNTIME = "1.23"

@@ -116,13 +116,10 @@ class Engine(EngineState):
         `objective`: fields of `Objective` (`target`, `min_accuracy`, `max_cpu_share`, `on_miss`), which `steer` changes
         later.
 
-        Raises BundleError (IntegrityError, SchemaError, SelfTestError), ProfileError, InputError or
-        StorageError.
+        Raises BundleError (IntegrityError, SchemaError, SelfTestError), ProfileError, InputError or StorageError.
         """
         if not isinstance(sensors, bool | Sensors):
             raise InputError(f"sensors: expected True, False or Sensors, got {sensors!r}")
-        if not isinstance(batch, bool):
-            raise InputError(f"batch: expected True or False, got {batch!r}")
         if not isinstance(rules, Rules):
             raise InputError(f"rules: expected Rules, got {rules!r}")
         check_limit(queue_limit)
@@ -130,8 +127,7 @@ class Engine(EngineState):
         if metrics_port is not None:
             check_port(metrics_port)
         with contextlib.ExitStack() as undo:
-            bundle = open_checked(path, wanted, precision=precision, cache=cache, cascade=cascade)
-            bundle = bundle if null_threshold is None else bundle.with_null_threshold(null_threshold)
+            bundle = open_checked(path, wanted, precision, cache, cascade, null_threshold)
             decisions = None if log is None else undo.enter_context(contextlib.closing(DecisionLog(log)))
             loaded = start(
                 bundle,

@@ -68,9 +68,15 @@ def default_threads() -> int:
 
 
 def open_checked(
-    path: str | Path, objective: Objective, *, precision: str, cache: bool, cascade: float | None
+    path: str | Path,
+    objective: Objective,
+    precision: str,
+    cache: bool,
+    cascade: float | None,
+    null_threshold: float | None,
 ) -> Bundle:
-    """Verify the bundle at `path`, and refuse an objective or a cascade that it cannot serve, before the slow part.
+    """Verify the bundle at `path`, and refuse an objective, a cascade or a threshold that it cannot serve, before the
+    slow part.
 
     Arguments as in `Engine.load`. Raises BundleError, InputError or StorageError.
     """
@@ -79,7 +85,7 @@ def open_checked(
         _check_reachable(objective.min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
     if cascade is not None and bundle.dan is None:
         Cascade(bundle, None, cascade)  # says so
-    return bundle
+    return bundle if null_threshold is None else bundle.with_null_threshold(null_threshold)
 
 
 def slow_loop_of(
@@ -121,6 +127,8 @@ def start(
     `cache`: cache of packed weights. `batch`: run texts of similar length in one call.
     Raises BundleError, InputError or ProfileError.
     """
+    if not isinstance(batch, bool):
+        raise InputError(f"batch: expected True or False, got {batch!r}")
     threads = default_threads() if threads is None else threads
     precisions = _eligible(bundle, providers) if precision == AUTO else (precision,)
     bundle.pool(precisions[0])  # raises an error that names the precisions of the bundle if it lacks this one

@@ -28,7 +28,7 @@ from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.learning.evaluate import accuracy, null_thresholds
 from gearshift.trainer.learning.no_answer import with_threshold
 from gearshift.trainer.learning.settings import Pruning
-from gearshift.trainer.model.checkpoint import SUBNET, Run, load_supernet
+from gearshift.trainer.model.run import SUBNET, Run, load_supernet
 from gearshift.trainer.search.search import search_run
 from tests.command_line import Command
 from tests.trainer.tiny import FILLERS, KEYWORDS, write_checkpoint

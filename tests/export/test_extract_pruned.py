@@ -14,7 +14,8 @@ import torch
 from gearshift.export.extract import extract_subnet
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.dynabert.train import train_supernet
-from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
+from gearshift.trainer.model.run import load_supernet, save_run
 from tests.trainer.brought import Brought
 from tests.trainer.encoders import add_tokenizer, batch_for
 from tests.trainer.tiny import LABELS as WORDS

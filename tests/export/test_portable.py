@@ -20,9 +20,9 @@ from gearshift.export.portable import PORTABLE, checked_names, cut_encoder, expo
 from gearshift.export.rewrite.options import branches
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.huggingface import load_model, read_config
 from gearshift.trainer.model.names import ARCHITECTURES
+from gearshift.trainer.model.run import Run
 from tests.trainer.encoders import ENCODERS, HEADS, HeadCase, batch_for, write_model
 from tests.trainer.full_disk import fill_disk, needs_full_device
 

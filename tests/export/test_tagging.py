@@ -34,7 +34,8 @@ from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import encode
 from gearshift.trainer.data.rows import Row, Tags
 from gearshift.trainer.data.words import learn_tagging, starts_of, words_of
-from gearshift.trainer.model.checkpoint import Checkpoint, Run, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
+from gearshift.trainer.model.run import Run, load_supernet, save_run
 from tests.trainer.encoders import HEADS, VOCABULARY, write_model
 from tests.trainer.tiny import scatter
 

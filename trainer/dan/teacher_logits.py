@@ -33,9 +33,9 @@ from gearshift.trainer.data.rows import choose_columns
 from gearshift.trainer.data.tokenizer import FILES as TOKENIZER_FILES
 from gearshift.trainer.data.tokenizer import check_ids
 from gearshift.trainer.learning.sealed import read_sealed, write_sealed
-from gearshift.trainer.model.checkpoint import SCHEMA, SUPERNET
 from gearshift.trainer.model.labels import label_names
 from gearshift.trainer.model.loading import load_transformers
+from gearshift.trainer.model.run import SCHEMA, SUPERNET
 
 MAX_LENGTH = 128
 """Tokens of a text that a Hugging Face classifier reads unless told otherwise."""

@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from gearshift.trainer.dynabert.settings import IMPORTANCE_ROWS, Settings
-from gearshift.trainer.model.checkpoint import SUBNET, SUPERNET, Checkpoint
+from gearshift.trainer.model.checkpoint import Checkpoint
+from gearshift.trainer.model.run import SUBNET, SUPERNET
 
 
 def is_ordered(source: Path) -> bool:

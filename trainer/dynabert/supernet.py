@@ -35,12 +35,13 @@ from gearshift.trainer.learning.distillation import Targets, Teacher, distill_lo
 from gearshift.trainer.learning.importance import measure_importance, reorder
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sampling import Sampler, SpaceSampler
-from gearshift.trainer.model.checkpoint import Checkpoint, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier, Output
 from gearshift.trainer.model.embedding_head import POOLINGS
 from gearshift.trainer.model.huggingface import check_config, elastic_model, task_of
 from gearshift.trainer.model.labels import label_names
 from gearshift.trainer.model.loading import quiet, require_finite, take_pruned_heads
+from gearshift.trainer.model.run import save_run
 from gearshift.trainer.model.sentence_head import SentenceHead, read_sentence_head
 from gearshift.trainer.model.sentence_modules import MODULES, POOLING, SentenceModules
 from gearshift.trainer.model.sentence_settings import SentenceSettings

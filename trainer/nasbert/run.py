@@ -24,19 +24,19 @@ from gearshift.runtime.space.space import BlockSpace, block_space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema, read_json
 from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
-from gearshift.trainer.model.checkpoint import (
+from gearshift.trainer.model.checkpoint import Checkpoint
+from gearshift.trainer.model.elastic import Dropout, Head
+from gearshift.trainer.model.loading import require_finite
+from gearshift.trainer.model.run import (
     POOL,
     SUPERNET,
     WEIGHTS,
-    Checkpoint,
     Run,
     load_supernet,
     read_labels,
     read_thresholds,
     threshold_fields,
 )
-from gearshift.trainer.model.elastic import Dropout, Head
-from gearshift.trainer.model.loading import require_finite
 from gearshift.trainer.nasbert.model import MixedModel
 
 MIXED = "mixed.json"

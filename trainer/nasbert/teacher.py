@@ -26,8 +26,9 @@ from gearshift.runtime.files.atomic import sha256_of
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.interrupted import read_note, save_note
-from gearshift.trainer.model.checkpoint import SUPERNET, WEIGHTS, Checkpoint, load_checkpoint, load_supernet
+from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.run import SUPERNET, WEIGHTS, load_supernet
 from gearshift.trainer.nasbert.corpus import Corpus
 from gearshift.trainer.nasbert.scoring import BlockBatch
 

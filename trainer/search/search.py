@@ -36,8 +36,8 @@ from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.evaluate import accuracies, null_thresholds, with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
-from gearshift.trainer.model.checkpoint import POOL, WEIGHTS, Run
 from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.run import POOL, WEIGHTS, Run
 from gearshift.trainer.search.kept_losses import KeptLosses, rows_hash
 from gearshift.trainer.search.pool import Devices, candidates, choose_pool, few_cuts
 

@@ -8,10 +8,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from gearshift.commands.options import command
-from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import millions, percent
 from gearshift.runtime import Bundle, open_bundle
+from gearshift.terminal.options import command
+from gearshift.terminal.output import show, table
 
 
 def add_unpack(parser: argparse.ArgumentParser) -> None:

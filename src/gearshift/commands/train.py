@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gearshift.commands.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
-from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import millions, percent
 from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.terminal.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
+from gearshift.terminal.output import show, table
 from gearshift.trainer.dynabert.settings import Settings
 
 if TYPE_CHECKING:
-    from gearshift.trainer.model.checkpoint import Run
+    from gearshift.trainer.model.run import Run
 
 
 SHOWN_TOKENS = 128

@@ -61,7 +61,11 @@ def test_a_text_is_cut_into_words(text: str, words: str) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.text(st.sampled_from("aZ\u00e94.,-'\"!?()@#%$ \n\u200b\u200d️\U0001f600\U0001f3fd张三\u0301nt's:Mr)")))
-@pytest.mark.parametrize("rule", [RULE, CHARACTERS, SEGMENTED, WordRule(initials=False, endings=("'s",))], ids=repr)
+@pytest.mark.parametrize(
+    "rule",
+    [RULE, CHARACTERS, SEGMENTED, WordRule(initials=False, endings=("'s",))],
+    ids=["words", "characters", "segmented", "few"],
+)
 def test_words_with_blanks_between_them_are_the_same_words_again(rule: WordRule, text: str) -> None:
     words = rule.words(text)
     assert rule.words(" ".join(words)) == words

@@ -16,8 +16,8 @@ from gearshift.trainer.dynabert.training_stages import PRUNING
 from gearshift.trainer.learning.interrupted import read_note
 from gearshift.trainer.learning.settings import Pruning
 from gearshift.trainer.learning.sparsity import prunable, sparsity_of
-from gearshift.trainer.model.checkpoint import Run, load_supernet
 from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.run import Run, load_supernet
 from tests.trainer.tiny import SETTINGS, make_data
 
 DATA = make_data()

@@ -19,7 +19,8 @@ from gearshift.trainer.dynabert.settings_file import read_settings
 from gearshift.trainer.dynabert.supernet import Supernet
 from gearshift.trainer.dynabert.supernet_trainer import SupernetTrainer
 from gearshift.trainer.dynabert.train import train_supernet
-from gearshift.trainer.model.checkpoint import SUPERNET, Run, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import load_checkpoint
+from gearshift.trainer.model.run import SUPERNET, Run, load_supernet, save_run
 from tests.trainer.brought import dropped, prune_heads
 from tests.trainer.tiny import LABELS, SETTINGS, make_data, random_batch, scatter
 

@@ -11,7 +11,8 @@ import transformers
 
 from gearshift.errors import ModelError
 from gearshift.runtime.bundle.tasks import TASKS
-from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
+from gearshift.trainer.model.run import load_supernet, save_run
 from tests.trainer.brought import (
     FORMS,
     Brought,

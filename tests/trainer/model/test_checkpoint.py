@@ -12,7 +12,8 @@ import transformers
 
 from gearshift.errors import ModelError, StorageError
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.trainer.model.checkpoint import POOL, SUPERNET, Checkpoint, Run, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
+from gearshift.trainer.model.run import POOL, SUPERNET, Run, load_supernet, save_run
 from tests.trainer.full_disk import fill_disk, needs_full_device
 from tests.trainer.tiny import LABELS, SHAPE, random_batch, scatter
 

@@ -8,9 +8,10 @@ import transformers
 
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.trainer.model.checkpoint import load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import load_checkpoint
 from gearshift.trainer.model.huggingface import load_model, read_config, shape_of
 from gearshift.trainer.model.names import ARCHITECTURES
+from gearshift.trainer.model.run import load_supernet, save_run
 from tests.trainer.encoders import (
     ENCODERS,
     HEADS,

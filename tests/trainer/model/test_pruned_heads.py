@@ -16,7 +16,8 @@ from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.dynabert.supernet import Supernet
 from gearshift.trainer.learning.importance import measure_importance, reorder
-from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
+from gearshift.trainer.model.run import load_supernet, save_run
 from tests.trainer.brought import Brought, Form, pickled, prune_heads, sharded, zero_heads
 from tests.trainer.encoders import HEADS, HeadCase, add_tokenizer, answer_of, batch_for
 

@@ -16,7 +16,7 @@ from gearshift.trainer.data.batches import encode
 from gearshift.trainer.data.splits import Origin
 from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.learning.interrupted import read_note
-from gearshift.trainer.model.checkpoint import Run
+from gearshift.trainer.model.run import Run
 from gearshift.trainer.nasbert.run import MixedRun, load_mixed_run, load_run
 from gearshift.trainer.nasbert.teacher import TeacherEncoder
 from gearshift.trainer.nasbert.train import train_net

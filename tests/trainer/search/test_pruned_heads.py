@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from gearshift.trainer.model.checkpoint import SUPERNET, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import load_checkpoint
+from gearshift.trainer.model.run import SUPERNET, load_supernet, save_run
 from gearshift.trainer.search.search import search_run
 from tests.trainer.brought import prune_heads
 from tests.trainer.tiny import LABELS, make_data, scatter
