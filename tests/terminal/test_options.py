@@ -23,8 +23,6 @@ def test_columns_that_were_typed_have_the_names_of_the_reader() -> None:
     typed = argparse.Namespace(
         text_column="said", pair_column="", label_column="", label_names=None, strict_labels=False
     )
-        text_column="said", pair_column="", label_column="", label_names=None, strict_labels=False
-    )
     assert columns_of(typed) == {"text_column": "said"}
 
 
