@@ -22,6 +22,7 @@ class _Reference(weakref.ref[Any]):
 
     __slots__ = ("thread",)
     thread: int
+    __hash__ = object.__hash__  # that of its place is not there any more if an interrupt came before it was asked for
 
 
 class InFlight:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import threading
+from typing import Any
 
 import pytest
 
@@ -71,3 +73,21 @@ def test_a_request_that_fails_is_out_even_while_its_exception_is_kept() -> None:
     assert kept.tb
     assert len(gate) == 0
     assert gate.close(0)
+
+
+def test_a_request_that_is_interrupted_before_it_is_in_flight_leaves_nothing_and_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Interrupted(set[Any]):
+        def add(self, one: Any) -> None:
+            raise KeyboardInterrupt
+
+    gate, unraisable = InFlight(), list[Any]()
+    monkeypatch.setattr("sys.unraisablehook", unraisable.append)
+    gate._places = Interrupted()
+    with pytest.raises(KeyboardInterrupt) as kept:
+        gate.call(lambda _: None)
+    del kept
+    gc.collect()
+    assert not unraisable
+    assert len(gate) == 0
