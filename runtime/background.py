@@ -82,6 +82,11 @@ class Background:
         return (self._started or self._ident is not None) and not self._ended
 
     @property
+    def ident(self) -> int | None:
+        """Ident of the thread; None before it runs."""
+        return self._ident
+
+    @property
     def is_current(self) -> bool:
         """Whether this is the thread that asks."""
         return self._ident == threading.get_ident() and not self._ended

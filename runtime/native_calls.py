@@ -35,6 +35,7 @@ class NativeCalls:
         self._mine = threading.local()
         self._locks: set[weakref.ref[Any]] = set()
         self._to_end: set[weakref.ref[Any]] = set()
+        self._staying: set[int] = set()
         self._ending_thread: int | None = None
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -76,9 +77,14 @@ class NativeCalls:
         """Whether the program is ending."""
         return self._ending_thread is not None
 
+    def stays(self, thread: int | None) -> bool:
+        """Return whether the thread of this ident was kept for good."""
+        return thread in self._staying
+
     def stay_if_ending(self) -> None:
         """Keep the calling thread here for good if the program is ending and another thread ends it."""
         if self._ending_thread not in (None, threading.get_ident()):
+            self._staying.add(threading.get_ident())
             never = threading.Lock()
             never.acquire()
             never.acquire()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
-from gearshift.number_checks import is_finite, is_whole
+from gearshift.number_checks import is_finite, is_number, is_whole, shown
 
 ODD = [True, False, None, "1", [1], 1j]
 
@@ -30,3 +32,29 @@ def test_what_is_no_number_or_has_no_end_is_not_finite(value: object) -> None:
 @pytest.mark.parametrize("value", [0, -1, 2.5, np.float64(1.5)])
 def test_a_finite_number_may_be_whole_or_not(value: object) -> None:
     assert is_finite(value)
+
+
+@pytest.mark.parametrize("value", [*ODD, float("nan"), 10**400, np.float32("nan")])
+def test_what_no_float_can_hold_is_no_number(value: object) -> None:
+    assert not is_number(value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, np.float32(1.5), np.int64(3), Fraction(1, 3), float("inf")])
+def test_a_number_may_be_of_any_type(value: object) -> None:
+    assert is_number(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (-5.0, "-5.0"),
+        ("10", "'10'"),
+        (10**5000, "a value of type int, too long to be shown"),
+        ([10**5000], "a value of type list, too long to be shown"),
+        (10**400, "1" + 79 * "0" + "..."),
+        (np.zeros((2, 2)), "array([[0., 0.], [0., 0.]])"),
+    ],
+    ids=["number", "text", "digits", "list", "long", "array"],
+)
+def test_a_wrong_value_is_told_on_one_line(value: object, text: str) -> None:
+    assert shown(value) == text

@@ -17,7 +17,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import math
 import os
 import shutil
 import sys
@@ -33,6 +32,7 @@ from gearshift.errors import (
     UnknownSubnetError,
     is_time_limit,
 )
+from gearshift.number_checks import is_number, shown
 from gearshift.runtime.bundle.compressed import (
     Compressed,
     is_compressed,
@@ -116,11 +116,10 @@ class Bundle:
 
         Raises InputError for anything but a number, and if the bundle never says that there is no answer.
         """
-        number = isinstance(threshold, int | float) and not isinstance(threshold, bool) and not math.isnan(threshold)
-        if not number or all(entry.null_threshold is None for entry in self.manifest.pool):
+        if not is_number(threshold) or all(entry.null_threshold is None for entry in self.manifest.pool):
             raise InputError(
                 f"null_threshold: expected a number, for a bundle that was trained on questions without an answer, got "
-                f"{threshold!r} for {self.manifest.name} ({self.manifest.task})"
+                f"{shown(threshold)} for {self.manifest.name} ({self.manifest.task})"
             )
         bounded = float(max(-sys.float_info.max, min(sys.float_info.max, threshold)))
         pool = tuple(dataclasses.replace(entry, null_threshold=bounded) for entry in self.manifest.pool)

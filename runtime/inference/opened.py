@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.errors import InputError
-from gearshift.number_checks import is_whole
+from gearshift.number_checks import is_whole, shown
 from gearshift.runtime.batches import one
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.dan.model import Dan, open_dan
@@ -95,7 +95,7 @@ def checked_lengths(lengths: Sequence[int], bundle: Bundle) -> tuple[int, ...]:
     """Return lengths in tokens, ascending and each once; raise InputError for one that the bundle does not accept."""
     longest = bundle.manifest.max_length
     if not lengths or not all(is_whole(n, 1, longest) for n in lengths):
-        raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {list(lengths)}")
+        raise InputError(f"lengths: expected numbers of tokens from 1 to {longest}, got {shown(list(lengths))}")
     return tuple(sorted(set(lengths)))
 
 

@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from gearshift.errors import BundleError, EngineClosedError, InputError, SchemaError, one_line
-from gearshift.number_checks import is_whole
+from gearshift.number_checks import is_whole, shown
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
 from gearshift.runtime.inference.onnxruntime_calls import call_options, is_of_onnxruntime, open_session
@@ -207,7 +207,7 @@ def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | N
     Raises InputError for a wrong number of threads, SchemaError for an unknown entry.
     """
     if not is_whole(threads, 1, MOST_THREADS):
-        raise InputError(f"threads: expected a whole number from 1 to {MOST_THREADS}, got {threads!r}")
+        raise InputError(f"threads: expected a whole number from 1 to {MOST_THREADS}, got {shown(threads)}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

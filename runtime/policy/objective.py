@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from gearshift.errors import InputError
-from gearshift.number_checks import is_finite
+from gearshift.number_checks import is_finite, shown
 from gearshift.runtime.policy.slow_down import ADAPTATION
 from gearshift.settings import setting
 
@@ -49,11 +49,11 @@ class Objective:
 
     def __post_init__(self) -> None:
         if not is_finite(self.target) or not 0.5 <= self.target < 1:
-            raise InputError(f"target: expected a share of deadlines from 0.5 to below 1, got {self.target!r}")
+            raise InputError(f"target: expected a share of deadlines from 0.5 to below 1, got {shown(self.target)}")
         for name in ("min_accuracy", "max_cpu_share"):
             share = getattr(self, name)
             if share is not None and not (is_finite(share) and 0 < share <= 1):
-                raise InputError(f"{name}: expected a share above 0 and up to 1, got {share!r}")
+                raise InputError(f"{name}: expected a share above 0 and up to 1, got {shown(share)}")
         if self.on_miss not in ON_MISS:
             raise InputError(f"on_miss: expected {' or '.join(ON_MISS)}, got {self.on_miss!r}")
 

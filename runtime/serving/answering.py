@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from gearshift.runtime.sensors.slow_loop import SlowLoop
 from gearshift.runtime.serving.decision_log import DecisionLog
 from gearshift.runtime.serving.in_flight import Place
 from gearshift.runtime.serving.metrics import Metrics
-from gearshift.runtime.serving.record import ObjectiveChange, RequestRecord
+from gearshift.runtime.serving.record import CANCELLED, SHED, ObjectiveChange, RequestRecord
 from gearshift.runtime.serving.request import Backlog, Request
 
 FINISH_MS = 0.2
@@ -90,7 +91,7 @@ class Answering:
             record.error = None
         except BaseException as error:
             if record.error is not None:
-                record.error = REJECTED if isinstance(error, DeadlineTooShortError) else type(error).__name__
+                record.error = _kind(error, request)
             raise
         finally:
             self._end(record)
@@ -135,7 +136,7 @@ class Answering:
             queued=True,
             tokenizing_ms=(request.tokenized_s - request.arrival_s) * 1e3,
             learnt_s=now,
-            error="shed",
+            error=SHED,
         )
         self._metrics.begin(record, None)
         self._end(record)
@@ -230,6 +231,16 @@ class Answering:
             single = len(record.tokens) == 1
             self._controller.record(decision, run_ms=record.run_ms, met=record.met, now=now, single=single)
             record.slow_down = self._controller.slow_down
+
+
+def _kind(error: BaseException, request: Request) -> str:
+    """Return the kind of a failure: of a call that was ended, why it was ended."""
+    ended = None if request.future is None else request.future.ended_by
+    if isinstance(ended, CancelledError):
+        return CANCELLED
+    if ended is None and isinstance(error, DeadlineTooShortError):
+        return REJECTED
+    return type(error if ended is None else ended).__name__
 
 
 def _too_short(record: RequestRecord) -> DeadlineTooShortError:

@@ -6,6 +6,8 @@ import logging
 import time
 from dataclasses import dataclass
 
+from gearshift.errors import InputError
+from gearshift.number_checks import is_number, shown
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.native_calls import NATIVE_CALLS
 from gearshift.runtime.sensors.slow_loop import SlowLoop
@@ -41,6 +43,7 @@ class Lifetime:
 
     def close(self, timeout: float | None) -> bool:
         """End everything, as `Engine.close` says. Any step may be done again, after an interrupt."""
+        _check_limit(timeout)
         if NATIVE_CALLS.ending:  # other threads stay where they are: see `native_calls`
             timeout = 0.0
         end_s = None if timeout is None else time.monotonic() + timeout
@@ -51,19 +54,23 @@ class Lifetime:
         if self.slow_loop is not None:
             self.slow_loop.stop()
         self.metrics.stop()
-        ended = self.worker.close(left_s()) & self.in_flight.close(left_s())
+        worker, others = self.worker.close(left_s()), self.in_flight.close(left_s())
+        calls_back = not worker and self.worker.calls_back
+        running = not others or not (worker or calls_back)
+        ended = worker and others
         if not ended and not NATIVE_CALLS.ending:
             self.worker.end_call()
             self.session.end_calls()
             self.worker.close(ENDING_S)
             self.in_flight.close(ENDING_S)
         self.session.close()
-        others = self.metrics.close(left_s()) & (self.slow_loop is None or self.slow_loop.close(left_s()))
+        beside = self.metrics.close(left_s()) & (self.slow_loop is None or self.slow_loop.close(left_s()))
         if self.log is not None:
             self.log.close()
-        if not ((ended and others) or NATIVE_CALLS.ending):
-            logger.warning("the engine was closed after %s s, with %s", timeout, self._left(ended=ended))
-        return ended and others
+        if not ((ended and beside) or NATIVE_CALLS.ending):
+            left = self._left(running=running, calls_back=calls_back)
+            logger.warning("the engine was closed after %s s, with %s", timeout, left)
+        return ended and beside
 
     def drop(self) -> None:
         """Let everything end by itself, after the requests that wait; for a finalizer, which may run at any moment."""
@@ -75,11 +82,19 @@ class Lifetime:
         if not self.worker.finish() and self.log is not None:
             self.log.close()
 
-    def _left(self, *, ended: bool) -> str:
+    def _left(self, *, running: bool, calls_back: bool) -> str:
         """Return what had not ended in time, in words."""
-        left = [] if ended else ["requests running, which were ended"]
+        left = ["requests running, which were ended"] if running else []
+        if calls_back:
+            left.append("a callback of a request's Future running, which was left")
         if not self.metrics.close(0.0):
             left.append("a client of the metrics waiting")
         if self.slow_loop is not None and not self.slow_loop.close(0.0):
             left.append("a sensor being read")
         return " and ".join(left)
+
+
+def _check_limit(timeout: object) -> None:
+    """Raise InputError for anything but a number of seconds or None."""
+    if timeout is not None and not is_number(timeout):
+        raise InputError(f"timeout: expected a number of seconds or None, got {shown(timeout)}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gearshift.errors import InputError
-from gearshift.number_checks import is_whole
+from gearshift.number_checks import is_whole, shown
 from gearshift.runtime.sensors.memory import resident_bytes
 from gearshift.runtime.serving.in_flight import Place
 from gearshift.runtime.serving.record import RequestRecord
@@ -24,7 +24,7 @@ takes ten times as long."""
 def check_port(port: object) -> None:
     """Raise InputError for anything but a port number; 0 means any free port."""
     if not is_whole(port, 0, 65535):
-        raise InputError(f"metrics_port: expected a whole number from 0 to 65535, got {port!r}")
+        raise InputError(f"metrics_port: expected a whole number from 0 to 65535, got {shown(port)}")
 
 
 class Metrics:

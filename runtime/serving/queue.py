@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from gearshift.errors import InputError, QueueFullError
-from gearshift.number_checks import is_whole
+from gearshift.number_checks import is_whole, shown
 
 Item = TypeVar("Item")
 
@@ -23,7 +23,7 @@ MOST_STALE = 64
 def check_limit(limit: object) -> None:
     """Raise InputError for anything but a whole number of at least 1."""
     if not is_whole(limit, 1):
-        raise InputError(f"queue limit: expected a whole number of at least 1, got {limit!r}")
+        raise InputError(f"queue limit: expected a whole number of at least 1, got {shown(limit)}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

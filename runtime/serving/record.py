@@ -18,6 +18,9 @@ from gearshift.schema import Schema
 SCHEMA = Schema(version=2, advice="use the gearshift it is of", error=DataError)
 """Schema of the lines of a log. The header names the version; `modern` reads older lines, newer ones are refused."""
 
+SHED, CANCELLED = "shed", "cancelled"
+"""Kinds of failure that have no exception of their own in the engine; others are named by their exception."""
+
 IN_TIME, LATE, NO_DEADLINE = "in_time", "late", "no_deadline"
 """Outcomes of a request that was answered; the outcome of any other is its `error`."""
 

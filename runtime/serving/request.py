@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gearshift.errors import EngineClosedError, InputError
+from gearshift.number_checks import shown
 from gearshift.runtime.batches import Work
 from gearshift.runtime.inference.onnxruntime_calls import call_options
 from gearshift.runtime.inference.text import Encoded, TextEncoder
@@ -140,4 +141,4 @@ def checked_deadline(deadline_ms: object) -> float | None:
             milliseconds = float(deadline_ms)
             if 0 < milliseconds < math.inf:
                 return milliseconds
-    raise InputError(f"deadline_ms: expected a positive number of milliseconds or None, got {deadline_ms!r}")
+    raise InputError(f"deadline_ms: expected a positive number of milliseconds or None, got {shown(deadline_ms)}")

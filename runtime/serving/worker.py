@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gearshift.errors import DeadlinePassedError, EngineClosedError
-from gearshift.runtime.background import Background, Flag
+from gearshift.runtime.background import Background, Flag, wait_until
 from gearshift.runtime.inference.session import CLOSED
 from gearshift.runtime.native_calls import NATIVE_CALLS
 from gearshift.runtime.serving.in_flight import InFlight, Place
@@ -84,7 +84,7 @@ class Worker:
             one.item.awaited.refuse(EngineClosedError("the engine was closed before this request's turn"))
             self._queue.remove(one)
         self._wake.set()
-        return self._thread.join(timeout)
+        return self._thread.is_current or wait_until(self._is_over, timeout)
 
     def end_call(self) -> None:
         """End the running call; its Future gets EngineClosedError."""
@@ -106,8 +106,18 @@ class Worker:
         if not self.close(END_S):
             self.end_call()
 
+    @property
+    def calls_back(self) -> bool:
+        """Whether a callback of a Future runs, which the worker cannot end."""
+        running = self._running
+        return running is not None and running.done()
+
     def __len__(self) -> int:
         return len(self._queue)
+
+    def _is_over(self) -> bool:
+        """Return whether the thread has ended, or stays in a callback for good, which asked at the program's end."""
+        return not self._thread.alive or NATIVE_CALLS.stays(self._thread.ident)
 
     def _withdraw(self, one: Waiting[Request]) -> None:
         """Remove a cancelled request from the queue at once, to make room."""

@@ -124,6 +124,23 @@ ENDS: dict[str, tuple[str, int]] = {
         "for _ in range(30): pool.submit(engine.run, TEXT)",
         0,
     ),
+    "a callback that submits the next request": (
+        "from gearshift.runtime.serving import worker\n"
+        "engine, worker.END_S = load(), 3600.0\n"
+        "def again(_): engine.submit(TEXT).add_done_callback(again)\n"
+        "again(None); time.sleep(0.05); sys.exit(3)",
+        3,
+    ),
+    "a callback that waits for another request": (
+        "from gearshift.runtime.serving import worker\n"
+        "engine, worker.END_S = load(), 3600.0\n"
+        "last = engine.submit([TEXT] * 3000)\n"
+        "other = engine.submit(TEXT)\n"
+        "last.add_done_callback(lambda _: other.result())\n"
+        "while not last.running(): time.sleep(0.001)\n"
+        "sys.exit(3)",
+        3,
+    ),
     "a function at exit that uses the engine": (
         "import atexit\n"
         "engine = load()\n"

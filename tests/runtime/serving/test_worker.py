@@ -133,6 +133,34 @@ def test_a_running_request_is_ended_and_the_next_one_is_answered(engine: Engine,
         first.result(30)
     hold.go.set()
     assert second.result(30).label
+    assert 'outcome="cancelled"} 1' in engine.metrics()
+    assert engine.stats()["failed"] == 1
+
+
+def test_a_request_that_close_ends_counts_as_closed(engine: Engine, hold: Hold) -> None:
+    running = engine.submit(TEXT)
+    assert hold.running.wait(30)
+    assert not engine.close(0.0)
+    with pytest.raises(EngineClosedError):
+        running.result(30)
+    assert 'outcome="EngineClosedError"} 1' in engine.metrics()
+
+
+def test_close_tells_of_a_callback_that_does_not_return(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def wait_for_long(_: object) -> None:
+        begun.set()
+        go.wait(30)
+
+    future = engine.submit(TEXT)
+    future.add_done_callback(wait_for_long)
+    assert begun.wait(30)
+    assert not engine.close(0.0)
+    assert "with a callback of a request's Future running, which was left" in caplog.text
+    assert "which were ended" not in caplog.text
+    go.set()
+    assert engine.close(30)
 
 
 def test_a_request_that_fails_says_so_and_the_next_one_is_answered(
