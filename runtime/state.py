@@ -81,7 +81,8 @@ class EngineState:
     def stats(self) -> dict[str, Any]:
         """Return the counts since loading.
 
-        `requests`: answered requests (a list is one). `failed`: requests without an answer. `met`, `missed`: deadlines.
+        `requests`: answered requests (a list is one). `failed`: requests without an answer, but for those that were
+        refused when they came, or taken back while they waited. `met`, `missed`: deadlines.
         `switches`: changes of the subnet between two requests. `subnets`: requests that each subnet answered.
         """
         return self._metrics.stats()

@@ -121,7 +121,7 @@ class Bundle:
                 f"null_threshold: expected a number, for a bundle that was trained on questions without an answer, got "
                 f"{shown(threshold)} for {self.manifest.name} ({self.manifest.task})"
             )
-        bounded = float(max(-sys.float_info.max, min(sys.float_info.max, threshold)))
+        bounded = max(-sys.float_info.max, min(sys.float_info.max, float(threshold)))
         pool = tuple(dataclasses.replace(entry, null_threshold=bounded) for entry in self.manifest.pool)
         return dataclasses.replace(self, manifest=dataclasses.replace(self.manifest, pool=pool))
 

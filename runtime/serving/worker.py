@@ -103,7 +103,8 @@ class Worker:
 
     def end(self) -> None:
         """Close at the end of the program."""
-        if not self.close(END_S):
+        limit_s = 0.0 if self._closed else END_S  # whoever closed it has waited already
+        if not self.close(limit_s):
             self.end_call()
 
     @property

@@ -6,7 +6,6 @@ import math
 import numbers
 from typing import TypeGuard
 
-
 SHOWN = 80
 """Most characters of a wrong value that are repeated in a message."""
 

@@ -204,7 +204,9 @@ def test_what_is_no_text_is_refused_and_counts_as_no_request(engine: Engine, tex
     assert engine.stats() == before
 
 
-@pytest.mark.parametrize("deadline", [0, -1, -0.5, float("nan"), float("inf"), True, "10", [10], 1j, 10**400, 10**5000], ids=type)
+@pytest.mark.parametrize(
+    "deadline", [0, -1, -0.5, float("nan"), float("inf"), True, "10", [10], 1j, 10**400, 10**5000], ids=type
+)
 def test_a_deadline_that_is_no_positive_number_is_refused(engine: Engine, deadline: Any) -> None:
     with pytest.raises(InputError, match="deadline_ms: expected a positive number of milliseconds or None, got"):
         engine.run(TEXT, deadline_ms=deadline)

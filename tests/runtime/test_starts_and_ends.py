@@ -141,6 +141,14 @@ ENDS: dict[str, tuple[str, int]] = {
         "sys.exit(3)",
         3,
     ),
+    "a callback that does not return, which close left": (
+        "import logging; logging.disable()\n"
+        "from gearshift.runtime.serving import worker\n"
+        "engine, worker.END_S, begun = load(), 3600.0, threading.Event()\n"
+        "engine.submit(TEXT).add_done_callback(lambda _: (begun.set(), time.sleep(3600)))\n"
+        "begun.wait(); assert not engine.close(0); sys.exit(3)",
+        3,
+    ),
     "a function at exit that uses the engine": (
         "import atexit\n"
         "engine = load()\n"
