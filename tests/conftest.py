@@ -65,3 +65,21 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
         return Ended(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def profile(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Latencies of both precisions on one thread, so that no test measures again."""
+    from gearshift.runtime import Engine  # not for tests that do without onnxruntime
+
+    path = tmp_path_factory.mktemp("profile") / "device.json"
+    for precision in ("fp32", "int8"):
+        with Engine.load(tiny_bundle, threads=1, precision=precision) as engine:
+            engine.save_profile(path)
+    return path
+
+
+@pytest.fixture
+def answer(command: Command, tiny_bundle: Path, profile: Path) -> Command:
+    """`gearshift run` on the tiny bundle with one thread."""
+    return lambda *arguments: command("run", tiny_bundle, "--threads", 1, "--profile", profile, *arguments)
