@@ -28,6 +28,7 @@ from pathlib import Path
 from gearshift.errors import BundleError, GearshiftError, InputError, SchemaError, UnknownSubnetError
 from gearshift.runtime.bundle.compressed import (
     Compressed,
+    check_copy,
     is_compressed,
     open_compressed,
     unpack_into_cache,
@@ -46,6 +47,7 @@ from gearshift.runtime.bundle.manifest import (
     stored_manifest,
 )
 from gearshift.runtime.files.atomic import replace_file, sha256_of
+from gearshift.runtime.files.private import discard
 from gearshift.runtime.space.subnet import Subnet
 
 logger = logging.getLogger(__name__)
@@ -170,12 +172,19 @@ def _open_unpacked(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
     entries = unpacked_entries()
     place = unpack_into_cache(compressed, entries)
     try:
-        opened = _open_verified(place, sha256)
+        opened = _open_copy(place, compressed, sha256)
     except (BundleError, OSError) as error:
         logger.warning("%s; unpacking %s anew", error, directory)
-        shutil.rmtree(place, ignore_errors=True)
-        opened = _open_verified(unpack_into_cache(compressed, entries), sha256)
+        discard(place)
+        opened = _open_copy(unpack_into_cache(compressed, entries), compressed, sha256)
+    entries.used(place)
     return dataclasses.replace(opened, compressed=compressed)
+
+
+def _open_copy(place: Path, compressed: Compressed, sha256: Callable[[Path], str]) -> Bundle:
+    """Open an unpacked copy, whose manifest must be that of the compressed bundle; raise BundleError."""
+    check_copy(place, compressed.hash)
+    return _open_verified(place, sha256)
 
 
 def _open_verified(directory: Path, sha256: Callable[[Path], str]) -> Bundle:

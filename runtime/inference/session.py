@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,7 @@ class ElasticSession:
         self.threads = threads
         self.provider: str = session.get_providers()[0]
         self._session = session
+        self._end_watch: Callable[[], None] | None = None
 
     def run(
         self,
@@ -128,12 +130,27 @@ class ElasticSession:
             return 0
         return release(self.path.with_suffix(".weights"))
 
+    def watch(self, stop: Callable[[], None], end: Callable[[], None]) -> None:
+        """Take on a watch over the session's files: `end` is called at `close`, `stop` when nobody has the session."""
+        weakref.finalize(self, stop)
+        self._end_watch = end
+
+    def go_on_as(self, other: ElasticSession) -> None:
+        """Run another session's graph from the next call on, of the same bundle, precision and threads.
+
+        Does nothing after `close`.
+        """
+        if self._session is not None:
+            self.path, self._packed, self._session = other.path, other._packed, other._session
+
     def end_trace(self) -> Path:
         """Complete the file of events that `trace` asked for, and return its path."""
         return Path(self._session.end_profiling())
 
     def close(self) -> None:
         """Free the weights; the session cannot be used afterwards."""
+        if self._end_watch is not None:
+            self._end_watch()
         self._session = None
         _return_free_memory()
 

@@ -48,7 +48,13 @@ def test_verify_says_what_was_checked(command: Command, tiny_bundle: Path) -> No
 def test_verify_as_json(command: Command, bundle: Bundle, tiny_bundle: Path) -> None:
     ended = command("verify", tiny_bundle, "--json")
     assert (ended.code, ended.err) == (0, "")
-    expected = {"bundle": str(tiny_bundle), "hash": bundle.hash, "verified": True, "precisions": ["fp32", "int8"]}
+    expected = {
+        "bundle": str(tiny_bundle),
+        "hash": bundle.hash,
+        "verified": True,
+        "precisions": ["fp32", "int8"],
+        "removed_packed": {},
+    }
     assert ended.json == expected
 
 

@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from gearshift.errors import BundleError, GearshiftError, IntegrityError, Schema
 from gearshift.runtime.bundle import compressed as module
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.compressed import (
-    ABANDONED_S,
     COMPRESSED,
     SUFFIX,
     open_compressed,
@@ -29,7 +27,9 @@ from gearshift.runtime.bundle.compressed import (
 from gearshift.runtime.bundle.manifest import MANIFEST
 from gearshift.runtime.engine import Engine
 from gearshift.runtime.files.atomic import sha256_of
-from gearshift.runtime.files.cache import KEPT_ENTRIES, HashMemory
+from gearshift.runtime.files.cache import HashMemory
+from gearshift.runtime.files.entries import KEPT_ENTRIES
+from gearshift.runtime.files.private import PRIVATE, holding
 from tests.runtime.altered import edit_manifest, set_field
 
 TEXT = "turn the lights off"
@@ -95,7 +95,7 @@ def test_the_ones_used_last_stay(shipped: Path, cache: Path) -> None:
     open_bundle(shipped)
     for number in range(KEPT_ENTRIES):
         other = cache / f"{number:032x}"
-        other.mkdir()
+        other.mkdir(PRIVATE)
         (other / MANIFEST).write_text("{}")
         os.utime(other / MANIFEST, (number, number))
     open_bundle(shipped)  # nothing is made, and so nothing goes
@@ -228,8 +228,8 @@ def test_what_an_unpacking_that_was_killed_left_is_not_used_and_goes(
     (half / "int8.weights").write_bytes((bundle.path / "int8.weights").read_bytes()[:1000])
     running = cache / ".new-running"
     running.mkdir()
-    os.utime(half, (time.time() - ABANDONED_S - 1,) * 2)
-    opened = open_bundle(shipped)
+    with holding(running):
+        opened = open_bundle(shipped)
     assert contents(opened.path) == contents(bundle.path)
     assert set(cache.iterdir()) == {opened.path, running}
 
@@ -287,7 +287,9 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
 
 def test_a_cache_that_cannot_be_written_is_told(shipped: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file in the way")
-    with pytest.raises(StorageError, match=r"could not be unpacked: .*`gearshift unpack BUNDLE -o DIR`$"):
+    with pytest.raises(
+        StorageError, match=r"could not be unpacked into .* \(Not a directory\); name another .* -o DIR`$"
+    ):
         open_bundle(shipped)
 
 
