@@ -7,8 +7,8 @@ compares with the saved form, and then drops its own copy: this saves memory, no
 
 An entry is made in a directory of its own, and renamed once it is complete and passed the bundle's self-test, so that
 processes that start at the same time find a complete entry or none. `packed_entry` tells what is checked of one that is
-found; one subnet of it is self-tested again. On any failure the bundle itself is loaded, and one line of the log says
-why.
+found; one of its subnets must also give the answer that it gave when the entry was made. On any failure the bundle
+itself is loaded, and one line of the log says why.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import json
 import logging
 import shutil
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
 from gearshift.device_profiles import Fingerprint, read_fingerprint
@@ -33,17 +34,18 @@ from gearshift.runtime.files.atomic import flush
 from gearshift.runtime.files.cache import HashMemory, cache_directory
 from gearshift.runtime.files.entries import Entries
 from gearshift.runtime.files.private import discard
+from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.packed_entry import (
     FORMAT,
     MARKER,
-    KeptFile,
-    read_marker,
+    Marker,
+    describe,
     require_intact,
     require_whole,
     write_marker,
 )
 from gearshift.runtime.inference.packed_watch import PackedWatch
-from gearshift.runtime.inference.self_test import check_self_test
+from gearshift.runtime.inference.self_test import FP32_TOLERANCE, INT8_ERROR, check_self_test
 from gearshift.runtime.inference.session import ElasticSession, save_packed
 
 GRAPH = "graph.onnx"
@@ -52,6 +54,9 @@ SIZE_FACTOR = 2.2
 
 RESERVED_BYTES = 1_000_000_000
 """Bytes that must stay free on the disk besides an entry."""
+
+PROBED_TOKENS = 8
+"""Tokens of the text that one subnet answers at every load: a millisecond or two."""
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +74,7 @@ class PackedCache:
         self._directory = directory
         self._device = device
         self._free_bytes = free_bytes
+        self._told: set[str] = set()
 
     @property
     def directory(self) -> Path:
@@ -80,9 +86,11 @@ class PackedCache:
         try:
             session = self._found(bundle, precision, threads) or self._made(bundle, precision, threads)
         except (OSError, ValueError, BundleError, StorageError) as error:
-            logger.warning("%s: packed weights not kept (%s); loading the bundle itself", bundle.path, error)
+            if str(error) not in self._told:  # once, not for every precision
+                logger.warning("%s: packed weights not kept (%s); loading the bundle itself", bundle.path, error)
+            self._told.add(str(error))
             return None
-        session.release_pages()  # packing has read all of the file; a subnet's weights are read again when it runs
+        session.drop_pages()  # packing has read all of the file; a subnet's weights are read again when it runs
         return session
 
     @property
@@ -132,12 +140,11 @@ class PackedCache:
         if not self.kept.has(place):
             return None
         try:
-            files = require_intact(place, made_for, HashMemory().sha256_of)
+            marker = require_intact(place, made_for, HashMemory().sha256_of)
             session = ElasticSession(bundle, precision, threads=threads, graph=place / GRAPH)
             with _closed_on_error(session):
-                smallest = min(bundle.pool(precision).values(), key=lambda entry: entry.macs)
-                check_self_test(session, bundle, {smallest.name})
-                _watch(session, bundle, place, files)
+                _require_same_answer(session, bundle, marker)
+                _watch(session, bundle, place, marker)
         except (OSError, ValueError, BundleError) as error:
             logger.warning("%s: packed weights are damaged (%s); making them anew", place, error)
             discard(place)
@@ -157,9 +164,10 @@ class PackedCache:
                     until_kept.enter_context(_closed_on_error(session))
                     check_self_test(session, bundle)
                     flush(fresh)  # before the marker, which must not name bytes that never came to the disk
-                    write_marker(fresh, made_for, bundle.path)
+                    marker = describe(fresh, made_for, *_probe(session, bundle))
+                    write_marker(fresh, marker, bundle.path)
                 session.path = place / GRAPH
-                _watch(session, bundle, place, read_marker(place)[1])
+                _watch(session, bundle, place, marker)
         except FileExistsError:
             found = self._found(bundle, precision, threads)
             if found is None:
@@ -185,9 +193,33 @@ def _closed_on_error(session: ElasticSession) -> Iterator[None]:
         raise
 
 
-def _watch(session: ElasticSession, bundle: Bundle, place: Path, files: Mapping[str, KeptFile]) -> None:
+def _probe(session: ElasticSession, bundle: Bundle) -> tuple[list[float], float]:
+    """Return the output of the smallest subnet for a short text, and by how much a later one may differ.
+
+    The same library gives the same bits on the same CPU, except that more threads may add in another order.
+    """
+    pool = sorted(bundle.pool(session.precision).values(), key=lambda entry: entry.macs)
+    outputs = [session.run(random_inputs(bundle, _probed_tokens(bundle)), entry.choice).ravel() for entry in pool]
+    within = FP32_TOLERANCE if session.precision == "fp32" else INT8_ERROR * float(np.std(outputs))
+    return outputs[0].tolist(), max(within, FP32_TOLERANCE)
+
+
+def _require_same_answer(session: ElasticSession, bundle: Bundle, marker: Marker) -> None:
+    """Raise ValueError unless the smallest subnet answers as it did when the entry was made."""
+    smallest = min(bundle.pool(session.precision).values(), key=lambda entry: entry.macs)
+    found = session.run(random_inputs(bundle, _probed_tokens(bundle)), smallest.choice).ravel()
+    same = len(found) == len(marker.probe) and bool(np.all(np.abs(found - marker.probe) <= marker.within))
+    if not same:
+        raise ValueError(f"{smallest.name} gives another answer than when they were made")
+
+
+def _probed_tokens(bundle: Bundle) -> int:
+    return min(PROBED_TOKENS, bundle.manifest.max_length)
+
+
+def _watch(session: ElasticSession, bundle: Bundle, place: Path, marker: Marker) -> None:
     """Have all of an entry checked now and then, as long as its session is open; the thread does not keep it alive."""
-    watch = PackedWatch(place, files, functools.partial(_leave, weakref.ref(session), bundle, place))
+    watch = PackedWatch(place, marker.files, functools.partial(_leave, weakref.ref(session), bundle, place))
     watch.start()
     session.watch(watch.stop, watch.close)
 

@@ -30,9 +30,8 @@ FORMAT = 2
 """Number of the form of an entry: one of another form counts as one of another bundle."""
 
 BLOCK = 1 << 18
-SAMPLED = 16
-"""Bytes of a block, and number of blocks of a file that each load reads: 4 MB, some milliseconds. The first block, with
-the names of the graph, is always among them."""
+SAMPLED = 3
+"""Bytes of a block, and number of blocks of a file that each load reads beside the first: 1 MB, a millisecond."""
 
 _SHOWN = 16
 """Digits that are kept of the SHA-256 of a block."""
@@ -55,54 +54,74 @@ class KeptFile:
             raise ValueError("blocks that do not make the file")
 
 
-def write_marker(place: Path, made_for: Mapping[str, Any], source: Path) -> None:
-    """Write the marker of the files in a directory; `source`: bundle that they were made of, for whoever looks."""
-    files = {path.name: vars(_described(path)) for path in sorted(place.iterdir())}
-    content = sealed({"format": FORMAT, "made_for": made_for, "source": str(source), "files": files})
+@dataclass(frozen=True)
+class Marker:
+    """Description of an entry."""
+
+    made_for: dict[str, Any]
+    """Bundle, precision, library and CPU."""
+    probe: tuple[float, ...]
+    """Output of one subnet for a short text, when the entry was made."""
+    within: float
+    """Largest difference from it."""
+    files: dict[str, KeptFile]
+    """Name -> file, the marker apart."""
+
+
+def describe(place: Path, made_for: Mapping[str, Any], probe: Sequence[float], within: float) -> Marker:
+    """Describe the files that are in a directory now."""
+    files = {path.name: _described(path) for path in sorted(place.iterdir())}
+    return Marker(dict(made_for), tuple(probe), within, files)
+
+
+def write_marker(place: Path, marker: Marker, source: Path) -> None:
+    """Write the marker of a directory; `source`: bundle that it was made of, for whoever looks."""
+    files = {name: vars(kept) for name, kept in marker.files.items()}
+    content = sealed({"format": FORMAT, "source": str(source), **vars(marker), "files": files})
     with (place / MARKER).open("x", encoding="utf-8") as file:
         json.dump(content, file)
 
 
-def read_marker(place: Path) -> tuple[dict[str, Any], dict[str, KeptFile]]:
-    """Return what an entry was made for, and its files by name; raise OSError or ValueError if it is damaged."""
+def read_marker(place: Path) -> Marker:
+    """Read the marker of an entry; raise OSError or ValueError if it is damaged."""
     try:
         fields = unsealed(parse_json(read_own(place / MARKER)))
         files = {
             name: KeptFile(entry["bytes"], entry["sha256"], tuple(entry["blocks"]))
             for name, entry in fields["files"].items()
         }
-        made_for = fields["made_for"]
+        marker = Marker(dict(fields["made_for"]), tuple(fields["probe"]), float(fields["within"]), files)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{MARKER} is of another form") from error
-    if fields.get("format") != FORMAT or not isinstance(made_for, dict):
+    if fields.get("format") != FORMAT:
         raise ValueError(f"{MARKER} is of another form")
-    return made_for, files
+    return marker
 
 
 def require_intact(
     place: Path, made_for: Mapping[str, Any], sha256: Callable[[Path], str], draw: Draw = random.sample
-) -> dict[str, KeptFile]:
-    """Return the files of an entry if it was made for this, and they seem unchanged; raise OSError or ValueError.
+) -> Marker:
+    """Return the marker of an entry if it was made for this, and its files seem unchanged; raise OSError or ValueError.
 
-    `sha256`: gives the hash of a file, remembered while the file system reports no change. `draw`: draws the blocks that
-    are read.
+    `sha256`: gives the hash of a file, remembered while the file system reports no change. `draw`: draws the blocks
+    that are read.
     """
-    found, files = read_marker(place)
-    if found != dict(made_for):
+    marker = read_marker(place)
+    if marker.made_for != made_for:
         raise ValueError("made for another bundle, precision, onnxruntime or CPU")
-    _require_names(place, files)
-    for name, expected in files.items():
+    _require_names(place, marker.files)
+    for name, expected in marker.files.items():
         if sha256(place / name) != expected.sha256:
             raise ValueError(f"{name} has changed")
         with opened(place / name) as file:
             for number in _sample(len(expected.blocks), draw):
                 require_block(file, number, expected)
-    return files
+    return marker
 
 
 def require_whole(place: Path) -> None:
     """Read an entry, all of it; raise OSError or ValueError if it is damaged."""
-    _, files = read_marker(place)
+    files = read_marker(place).files
     _require_names(place, files)
     for name, expected in files.items():
         with opened(place / name) as file:

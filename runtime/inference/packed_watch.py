@@ -31,8 +31,8 @@ Wait = Callable[[threading.Event, float], bool]
 class PackedWatch:
     """Thread that reads the files of an entry again and again, until it is stopped or finds damage.
 
-    `damaged`: called once, with what has changed. The files are opened now: those are read which the session has mapped,
-    whoever removes or replaces the entry meanwhile. Raises OSError if they cannot be opened.
+    `damaged`: called once, with what has changed. The files are opened now, so that those are read which the session
+    has mapped, whoever removes or replaces the entry meanwhile. Raises OSError if they cannot be opened.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class PackedWatch:
         try:
             self._thread.start()
         except RuntimeError:
-            self._opened.close()
+            self.close()
 
     def stop(self) -> None:
         """Tell the thread to end, without waiting for it."""
@@ -64,8 +64,10 @@ class PackedWatch:
     def close(self) -> None:
         """Stop, and wait for the thread to end, PATIENCE_S at most."""
         self.stop()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(PATIENCE_S)
+        if not self._thread.is_alive():
+            self._opened.close()
+        elif self._thread is not threading.current_thread():
+            self._thread.join(PATIENCE_S)  # which closes the files
 
     def run(self) -> None:
         """Check again and again until `stop`; the target of the thread."""

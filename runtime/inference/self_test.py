@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,18 +34,15 @@ INT8_AGREEMENT = 0.9
 equal, and one quantization step can swap them."""
 
 
-def check_self_test(session: ElasticSession, bundle: Bundle, names: Collection[str] | None = None) -> None:
+def check_self_test(session: ElasticSession, bundle: Bundle) -> None:
     """Run every pool subnet on the bundle's own inputs; raise SelfTestError that states the figures.
-
-    `names`: subnets that are run alone, of a session that has passed before: labels are then not counted, which is for
-    all together.
 
     fp32: every logit within FP32_TOLERANCE.
     int8, fp16: the mean difference of each subnet within INT8_ERROR, FP16_ERROR of the spread of its logits; for tasks
     with labels, the same best label on INT8_AGREEMENT of all rows.
     """
     same = total = 0
-    for name, expected, found in _self_test_runs(session, bundle, names):
+    for name, expected, found in _self_test_runs(session, bundle):
         error = np.abs(found - expected)
         if session.precision == "fp32":
             _require(error.max(), FP32_TOLERANCE, "largest difference of a logit", session, bundle, name)
@@ -53,7 +50,7 @@ def check_self_test(session: ElasticSession, bundle: Bundle, names: Collection[s
             spread = max(float(expected.std()), FP32_TOLERANCE)
             limit = FP16_ERROR if session.precision == "fp16" else INT8_ERROR
             _require(error.mean() / spread, limit, "mean difference / spread", session, bundle, name)
-        if session.task.labelled and names is None:
+        if session.task.labelled:
             same += int((found.argmax(-1) == expected.argmax(-1)).sum())
             total += len(expected)
     if same < INT8_AGREEMENT * total:
@@ -64,24 +61,21 @@ def check_self_test(session: ElasticSession, bundle: Bundle, names: Collection[s
 
 
 def _self_test_runs(
-    session: ElasticSession, bundle: Bundle, names: Collection[str] | None
+    session: ElasticSession, bundle: Bundle
 ) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield name, expected and found logits (rows, labels) of every pool subnet, or of `names`; a row is a text or one
-    of its tokens.
+    """Yield name, expected and found logits (rows, labels) of every pool subnet; a row is a text or one of its tokens.
 
     Raises SchemaError if the self-test cannot be read, SelfTestError if the shapes differ.
     """
-    pool = bundle.pool(session.precision)
-    tested = {name: entry for name, entry in pool.items() if names is None or name in names}
     try:
         with np.load(bundle.path / SELF_TEST, allow_pickle=False) as arrays:
             inputs = {name: arrays[name] for name in bundle.manifest.inputs}
-            wanted = {name: arrays[f"logits.{session.precision}.{name}"] for name in tested}
+            wanted = {name: arrays[f"logits.{session.precision}.{name}"] for name in bundle.pool(session.precision)}
     except (OSError, KeyError, ValueError) as error:
         raise SchemaError(
             f"{bundle.path / SELF_TEST}: not readable ({one_line(error)}); export the bundle again"
         ) from error
-    for name, entry in tested.items():
+    for name, entry in bundle.pool(session.precision).items():
         found = session.run(inputs, entry.choice)
         if found.shape != wanted[name].shape:
             raise SelfTestError(

@@ -16,7 +16,7 @@ from gearshift.errors import BundleError, InputError, SchemaError, one_line
 from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
-from gearshift.runtime.inference.pages import release
+from gearshift.runtime.inference.pages import drop, release
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
 from gearshift.runtime.inference.text import Encoded
 from gearshift.versions import release_numbers
@@ -129,6 +129,11 @@ class ElasticSession:
         if not self._packed:
             return 0
         return release(self.path.with_suffix(".weights"))
+
+    def drop_pages(self) -> None:
+        """Release memory as `release_pages` does, without counting it."""
+        if self._packed:
+            drop(self.path.with_suffix(".weights"))
 
     def watch(self, stop: Callable[[], None], end: Callable[[], None]) -> None:
         """Take on a watch over the session's files: `end` is called at `close`, `stop` when nobody has the session."""

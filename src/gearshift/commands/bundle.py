@@ -65,7 +65,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Check every file, the numbers of every subnet at every precision on this CPU, and the packed weights kept here."""
+    """Check every file, the numbers of every subnet at every precision on this CPU, and packed weights kept here."""
     from gearshift.runtime.inference.self_test import check_dan, check_self_test
     from gearshift.runtime.inference.session import ElasticSession
     from gearshift.runtime.inference.text import TextEncoder
