@@ -46,7 +46,6 @@ from gearshift.runtime.bundle.manifest import (
     stored_manifest,
 )
 from gearshift.runtime.files.atomic import replace_file, sha256_of
-from gearshift.runtime.files.private import discard
 from gearshift.runtime.space.subnet import Subnet
 
 logger = logging.getLogger(__name__)
@@ -170,11 +169,12 @@ def _open_unpacked(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
     compressed = open_compressed(directory, sha256)
     entries = unpacked_entries()
     place = unpack_into_cache(compressed, entries)
+    state = entries.state(place)
     try:
         opened = _open_copy(place, compressed, sha256)
     except (BundleError, OSError) as error:
         logger.warning("%s; unpacking %s anew", error, directory)
-        discard(place)
+        entries.remove(place, state)
         opened = _open_copy(unpack_into_cache(compressed, entries), compressed, sha256)
     entries.used(place)
     return dataclasses.replace(opened, compressed=compressed)

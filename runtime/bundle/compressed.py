@@ -28,7 +28,7 @@ from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, sto
 from gearshift.runtime.files.atomic import replacing_directory, sha256_of
 from gearshift.runtime.files.cache import cache_directory
 from gearshift.runtime.files.entries import Entries
-from gearshift.runtime.files.private import discard, is_own_file
+from gearshift.runtime.files.private import is_own_file
 from gearshift.runtime.files.sparse_file import Extent, read_sparse, write_sparse
 from gearshift.schema import Schema
 
@@ -190,8 +190,9 @@ def remove_damaged_copies() -> dict[Path, str]:
 
     Returns directory -> what was wrong; raises StorageError if there is no such directory.
     """
-    wrong = {}
-    for place in unpacked_entries().listed():
+    wrong, entries = {}, unpacked_entries()
+    for place in entries.listed():
+        state = entries.state(place)
         try:
             content = stored_manifest(place)
             if not hashlib.sha256(content).hexdigest().startswith(place.name):
@@ -199,7 +200,7 @@ def remove_damaged_copies() -> dict[Path, str]:
             for name, entry in Manifest.from_content(content, place / MANIFEST).files.items():
                 check_file(place, name, entry, sha256_of)
         except (BundleError, OSError) as error:
-            discard(place)
+            entries.remove(place, state)
             wrong[place] = str(error)
     return wrong
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -29,7 +30,11 @@ KEPT_ENTRIES = 8
 
 ABANDONED_S = 3600.0
 
+State = tuple[int, int] | None
+"""Inode of an entry and time of its last change; None without one."""
+
 _TRIES = 10
+_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,38 @@ class Entries:
             return True
         discard(place)
         return False
+
+    def remove(self, place: Path, found: State) -> None:
+        """Remove an entry that was found damaged in this `state`, unless another process has replaced it since."""
+        for _ in range(_TRIES):
+            if self.state(place) != found:
+                return
+            try:
+                with holding(place) as free:  # of several that found the damage one removes it
+                    if free and self.state(place) == found:
+                        self._set_aside(place)
+                        return
+            except FileNotFoundError:
+                return
+            except OSError:  # a file system without locks
+                self._set_aside(place)
+                return
+            time.sleep(_PAUSE_S)
+
+    def _set_aside(self, place: Path) -> None:
+        """Remove an entry, which is gone at once for all who come: to remove its files takes a while."""
+        aside = self.directory / f"{UNFINISHED}{secrets.token_hex(8)}"
+        with contextlib.suppress(OSError):
+            place.rename(aside)
+        discard(aside)
+
+    def state(self, place: Path) -> State:
+        """Return what tells an entry from one that takes its place: its inode, and when that changed."""
+        try:
+            status = place.lstat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_ctime_ns
 
     def used(self, place: Path) -> None:
         """Record that an entry was used just now."""

@@ -33,7 +33,6 @@ from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.files.atomic import flush
 from gearshift.runtime.files.cache import HashMemory, cache_directory
 from gearshift.runtime.files.entries import Entries
-from gearshift.runtime.files.private import discard
 from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.packed_entry import (
     FORMAT,
@@ -116,10 +115,11 @@ class PackedCache:
         return self._removed_if_damaged(place) if self.kept.has(place) else None
 
     def _removed_if_damaged(self, place: Path) -> str | None:
+        state = self.kept.state(place)
         try:
             require_whole(place)
         except (OSError, ValueError) as error:
-            discard(place)
+            self.kept.remove(place, state)
             return str(error)
         return None
 
@@ -139,15 +139,16 @@ class PackedCache:
         place, made_for = self._place(bundle, precision)
         if not self.kept.has(place):
             return None
+        state = self.kept.state(place)
         try:
             marker = require_intact(place, made_for, HashMemory().sha256_of)
             session = ElasticSession(bundle, precision, threads=threads, graph=place / GRAPH)
             with _closed_on_error(session):
                 _require_same_answer(session, bundle, marker)
-                _watch(session, bundle, place, marker)
+                self._watch(session, bundle, place, marker)
         except (OSError, ValueError, BundleError) as error:
             logger.warning("%s: packed weights are damaged (%s); making them anew", place, error)
-            discard(place)
+            self.kept.remove(place, state)
             return None
         self.kept.used(place)
         return session
@@ -167,13 +168,21 @@ class PackedCache:
                     marker = describe(fresh, made_for, *_probe(session, bundle))
                     write_marker(fresh, marker, bundle.path)
                 session.path = place / GRAPH
-                _watch(session, bundle, place, marker)
+                self._watch(session, bundle, place, marker)
         except FileExistsError:
             found = self._found(bundle, precision, threads)
             if found is None:
                 raise
             return found
         return session
+
+    def _watch(self, session: ElasticSession, bundle: Bundle, place: Path, marker: Marker) -> None:
+        """Have all of an entry checked now and then while its session is open; the thread does not keep that alive."""
+        remove = functools.partial(self.kept.remove, place, self.kept.state(place))
+        damaged = functools.partial(_leave, weakref.ref(session), bundle, place, remove)
+        watch = PackedWatch(place, marker.files, damaged)
+        watch.start()
+        session.watch(watch.stop, watch.close)
 
     def _require_room(self, bundle: Bundle, precision: str) -> None:
         graph = Path(next(iter(bundle.pool(precision).values())).file)
@@ -217,17 +226,12 @@ def _probed_tokens(bundle: Bundle) -> int:
     return min(PROBED_TOKENS, bundle.manifest.max_length)
 
 
-def _watch(session: ElasticSession, bundle: Bundle, place: Path, marker: Marker) -> None:
-    """Have all of an entry checked now and then, as long as its session is open; the thread does not keep it alive."""
-    watch = PackedWatch(place, marker.files, functools.partial(_leave, weakref.ref(session), bundle, place))
-    watch.start()
-    session.watch(watch.stop, watch.close)
-
-
-def _leave(reference: weakref.ref[ElasticSession], bundle: Bundle, place: Path, wrong: str) -> None:
+def _leave(
+    reference: weakref.ref[ElasticSession], bundle: Bundle, place: Path, remove: Callable[[], None], wrong: str
+) -> None:
     """Let a session answer from the bundle itself, since its packed weights turned out to be damaged."""
     logger.warning("%s: packed weights are damaged (%s); answering from %s itself", place, wrong, bundle.path)
-    discard(place)
+    remove()
     session = reference()
     if session is None:
         return
