@@ -13,7 +13,7 @@ from gearshift.device_profiles.fingerprint import Fingerprint
 from gearshift.device_profiles.latency_table import CPU_PROVIDER
 from gearshift.device_profiles.latency_table import LatencyTable as LatencyTable
 from gearshift.device_profiles.operators import OperatorCosts
-from gearshift.errors import ProfileError
+from gearshift.errors import ProfileError, is_time_limit
 from gearshift.fresh_file import fresh_file
 from gearshift.schema import FIELD, Schema
 from gearshift.sealed_json import SEAL, sealed, unsealed
@@ -103,5 +103,7 @@ def save_profile(path: Path, profile: DeviceProfile) -> None:
         with fresh_file(path) as file:
             file.write(content.encode())
     except OSError as error:
+        if is_time_limit(error):
+            raise
         reason = error.strerror or error
         raise ProfileError(f"{path}: could not be written ({reason}); nothing was changed there") from error

@@ -26,14 +26,12 @@ from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.tokenizer import save_tokenizer
-from gearshift.trainer.model.checkpoint import WEIGHTS, Run, threshold_fields
 from gearshift.trainer.model.elastic import TaskModel
-from gearshift.trainer.model.huggingface import checkpoint_state, quiet
+from gearshift.trainer.model.huggingface import checkpoint_state
+from gearshift.trainer.model.loading import HEADS, quiet, set_dtype
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
+from gearshift.trainer.model.run import SUBNET, WEIGHTS, Run, threshold_fields
 from gearshift.trainer.model.sentence_files import write_sentence_model
-
-MARKER = "gearshift-subnet.json"
-"""File that marks a directory as written here, so that it may be replaced."""
 
 LEADING = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")
 """Weights of a layer whose rows are the dimensions of its heads."""
@@ -69,7 +67,7 @@ def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
     weights = small_weights(checkpoint.model.state_dict(), subnet, checkpoint.model.shape.head_size)
     state = checkpoint_state(weights, config, checkpoint.task)
     prunes = bool(config.pruned_heads)
-    with replacing_directory(out, marker=MARKER) as fresh, quiet():
+    with replacing_directory(out, marker=SUBNET) as fresh, quiet():
         config.save_pretrained(fresh)
         (fresh / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
         save_tokenizer(checkpoint, fresh)
@@ -82,7 +80,7 @@ def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
             "of": str(run.path.resolve()),
         }
         described |= threshold_fields({name: run.thresholds[name]} if name in run.thresholds else {}, name)
-        (fresh / MARKER).write_text(json.dumps(described) + "\n", encoding="utf-8")
+        (fresh / SUBNET).write_text(json.dumps(described) + "\n", encoding="utf-8")
         parity = _check(run, name, subnet, fresh) if not prunes or can_prune_heads() else None
     return Extracted(out, sum(tensor.numel() for tensor in state.values()), prunes, parity)
 
@@ -103,6 +101,9 @@ def can_prune_heads() -> bool:
 def small_config(run: Run, subnet: Subnet) -> Any:
     """Return the run's config with the layers, neurons and heads of the subnet."""
     config = copy.deepcopy(transformers.AutoConfig.from_pretrained(run.path, local_files_only=True))
+    set_dtype(config, run.checkpoint.model)
+    if hasattr(config, HEADS):
+        delattr(config, HEADS)
     heads = run.checkpoint.model.shape.heads
     kept = subnet.kept()
     config.num_hidden_layers = len(kept)

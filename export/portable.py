@@ -34,10 +34,10 @@ from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch, encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.tokenizer import save_tokenizer
-from gearshift.trainer.model.checkpoint import Run, threshold_fields
 from gearshift.trainer.model.elastic import TaskModel
-from gearshift.trainer.model.huggingface import quiet
+from gearshift.trainer.model.loading import HEADS, quiet
 from gearshift.trainer.model.names import ARCHITECTURES
+from gearshift.trainer.model.run import Run, threshold_fields
 from gearshift.trainer.model.sentence_files import write_sentence_model
 
 PORTABLE = "portable.json"
@@ -124,6 +124,8 @@ def cut_encoder(model: transformers.PreTrainedModel, subnet: Subnet) -> None:
         if not kept_heads:
             del layers[index]
     model.config.num_hidden_layers = len(layers)
+    if hasattr(model.config, HEADS):
+        delattr(model.config, HEADS)
     model.config.gearshift_subnet = [[kept.heads, kept.neurons] for kept in subnet.kept()]
 
 

@@ -12,8 +12,8 @@ import torch
 from gearshift.errors import DataError, ExportError
 from gearshift.export.pieces import respelt, shrink, used_pieces
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.elastic import TaskModel
+from gearshift.trainer.model.run import Run
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gearshift.errors import BundleError, GearshiftError, InputError, SchemaError, UnknownSubnetError
+from gearshift.errors import (
+    BundleError,
+    GearshiftError,
+    InputError,
+    SchemaError,
+    UnknownSubnetError,
+    is_time_limit,
+)
 from gearshift.runtime.bundle.compressed import (
     Compressed,
     check_copy,
@@ -152,6 +159,8 @@ def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of) 
     try:
         return _open_unpacked(directory, sha256) if is_compressed(directory) else _open_verified(directory, sha256)
     except OSError as error:
+        if is_time_limit(error):
+            raise
         raise BundleError(
             f"{directory}: could not be read ({error.strerror or error}); check its permissions"
         ) from error
@@ -173,6 +182,8 @@ def _open_unpacked(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
     try:
         opened = _open_copy(place, compressed, sha256)
     except (BundleError, OSError) as error:
+        if is_time_limit(error):
+            raise
         logger.warning("%s; unpacking %s anew", error, directory)
         entries.remove(place, state)
         opened = _open_copy(unpack_into_cache(compressed, entries), compressed, sha256)

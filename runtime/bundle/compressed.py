@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gearshift.errors import BundleError, IntegrityError, SchemaError, StorageError
+from gearshift.errors import BundleError, IntegrityError, SchemaError, StorageError, is_time_limit
 from gearshift.runtime.bundle.integrity import check_file, check_name, check_place
 from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, stored_manifest
 from gearshift.runtime.files.atomic import replacing_directory, sha256_of
@@ -171,6 +171,8 @@ def unpack_into_cache(compressed: Compressed, entries: Entries) -> Path:
             if not left:
                 raise StorageError(_not_unpacked(compressed, entries.directory, error)) from error
         except OSError as error:
+            if is_time_limit(error):
+                raise
             raise StorageError(_not_unpacked(compressed, entries.directory, error)) from error
     return place
 
@@ -200,6 +202,8 @@ def remove_damaged_copies() -> dict[Path, str]:
             for name, entry in Manifest.from_content(content, place / MANIFEST).files.items():
                 check_file(place, name, entry, sha256_of)
         except (BundleError, OSError) as error:
+            if is_time_limit(error):
+                raise
             entries.remove(place, state)
             wrong[place] = str(error)
     return wrong

@@ -12,6 +12,8 @@ from typing import Any
 
 from gearshift.errors import InputError, IntegrityError
 from gearshift.number_checks import is_finite, is_whole
+from gearshift.runtime.bundle.tag_schemes import Scheme, recognise_known
+from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.space import Space, read_subnet
 from gearshift.runtime.space.subnet import Subnet
@@ -162,6 +164,8 @@ class Manifest:
     wide_layers: tuple[int, ...] = ()
     """Layers that the int8 graph computes in fp32, as the export requested because int8 loses too much there; whole
     stages for mixed operations."""
+    tagging: Tagging | None = None
+    """Words and tags of token classification; None for other tasks, and in bundles that were made without."""
     vectors: Vectors | None = None
     """Form of an embedding's vectors; None for other tasks, and in older bundles, whose vectors have length 1 and no
     prompt."""
@@ -192,12 +196,25 @@ class Manifest:
         )
         _require(shares, "losses (shares of 1 by subnet)", self.losses)
         _require(all(map(_is_count, self.wide_layers)), "wide_layers", self.wide_layers)
+        tagged = self.tagging is None or self.task == "token-classification"
+        _require(tagged, f"tagging (of token-classification, not of {self.task})", self.tagging)
         _require(self.vectors is None or self.task == "embedding", "vectors (for an embedding)", self.vectors)
+
+    @property
+    def scheme(self) -> Scheme | None:
+        """Scheme of the labels of token classification, that of the labels' form if none is recorded; else None."""
+        if self.task != "token-classification":
+            return None
+        return recognise_known(self.labels) if self.tagging is None else self.tagging.scheme
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name, for JSON; rarely used fields only if they are set."""
-        vectors = None if self.vectors is None else vars(self.vectors)
-        seldom = {"losses": self.losses, "wide_layers": list(self.wide_layers), "vectors": vectors}
+        seldom = {
+            "losses": self.losses,
+            "wide_layers": list(self.wide_layers),
+            "tagging": None if self.tagging is None else self.tagging.to_dict(),
+            "vectors": None if self.vectors is None else vars(self.vectors),
+        }
         return {
             "schema_version": SCHEMA.version,
             **{name: value for name, value in vars(self).items() if name not in seldom},
@@ -227,6 +244,7 @@ class Manifest:
                 "labels": _tuple(fields["labels"]),
                 "inputs": _tuple(fields["inputs"]),
                 "wide_layers": _tuple(fields.get("wide_layers", [])),
+                "tagging": None if fields.get("tagging") is None else Tagging.from_dict(fields["tagging"]),
                 "vectors": Vectors(**fields["vectors"]) if "vectors" in fields else None,
                 "space": Space.from_dict(fields["space"]),
                 "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from gearshift.errors import StorageError
+from gearshift.errors import StorageError, is_time_limit
 from gearshift.fresh_file import SUFFIX, fresh_file
 from gearshift.json_reader import parse_json
 from gearshift.runtime.files.atomic import sha256_of
@@ -91,17 +91,22 @@ class HashMemory:
         try:
             hashes = unsealed(parse_json(read_own(self._path())))["hashes"]
             return hashes if isinstance(hashes, dict) else {}
-        except (OSError, ValueError, KeyError, StorageError):
+        except (OSError, ValueError, KeyError, StorageError) as error:
+            if is_time_limit(error):
+                raise
             return {}
 
     def _write(self, known: dict[str, object]) -> None:
         kept = dict(list(known.items())[-REMEMBERED:])
-        with contextlib.suppress(OSError, StorageError):  # the file is then hashed again the next time
+        try:
             path = self._path()
             make_private(Path(os.path.realpath(path.parent)))
             _remove_left_behind(path)
             with fresh_file(path) as file:
                 file.write(json.dumps(sealed({"hashes": kept})).encode())
+        except (OSError, StorageError) as error:  # the file is then hashed again the next time
+            if is_time_limit(error):
+                raise
 
 
 def _remove_left_behind(path: Path) -> None:

@@ -28,7 +28,7 @@ import numpy as np
 import onnxruntime as ort
 
 from gearshift.device_profiles import Fingerprint, read_fingerprint
-from gearshift.errors import BundleError, StorageError
+from gearshift.errors import BundleError, StorageError, is_time_limit
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.files.atomic import flush
 from gearshift.runtime.files.cache import HashMemory, cache_directory
@@ -85,6 +85,8 @@ class PackedCache:
         try:
             session = self._found(bundle, precision, threads) or self._made(bundle, precision, threads)
         except (OSError, ValueError, BundleError, StorageError) as error:
+            if is_time_limit(error):
+                raise
             if str(error) not in self._told:  # once, not for every precision
                 logger.warning("%s: packed weights not kept (%s); loading the bundle itself", bundle.path, error)
             self._told.add(str(error))
@@ -119,6 +121,8 @@ class PackedCache:
         try:
             require_whole(place)
         except (OSError, ValueError) as error:
+            if is_time_limit(error):
+                raise
             self.kept.remove(place, state)
             return str(error)
         return None
@@ -147,6 +151,8 @@ class PackedCache:
                 _require_same_answer(session, bundle, marker)
                 self._watch(session, bundle, place, marker)
         except (OSError, ValueError, BundleError) as error:
+            if is_time_limit(error):
+                raise
             logger.warning("%s: packed weights are damaged (%s); making them anew", place, error)
             self.kept.remove(place, state)
             return None
@@ -182,7 +188,7 @@ class PackedCache:
         damaged = functools.partial(_leave, weakref.ref(session), bundle, place, remove)
         watch = PackedWatch(place, marker.files, damaged)
         watch.start()
-        session.watch(watch.stop, watch.close)
+        session.watched(watch.close)
 
     def _require_room(self, bundle: Bundle, precision: str) -> None:
         graph = Path(next(iter(bundle.pool(precision).values())).file)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import SELF_TEST, PoolEntry
 from gearshift.runtime.dan.model import Dan, open_dan
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.spans import word_tokens
+from gearshift.runtime.inference.text import TextEncoder
 
 FP32_TOLERANCE = 1e-3
 """Largest difference of a logit. Instruction sets differ in the order of additions, by some 1e-6 a layer: a thousandth
@@ -116,13 +119,48 @@ def check_dan(bundle: Bundle) -> Dan | None:
     return dan
 
 
-def read_self_test(path: Path, entry: PoolEntry) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Read texts (rows, 1 or 2) and logits (rows, labels) of a DAN's self-test; raise SchemaError without them."""
+WORD_ARRAYS = ("words.texts", "words.ids", "words.places")
+"""Names of the arrays of the self-test of words: texts (rows,); their token ids (rows, tokens), -1 after the end; and
+first token, start and end in the text of each word (rows, words, 3), -1 after the last."""
+
+
+def check_words(bundle: Bundle, *, batch: bool = True) -> TextEncoder:
+    """Return a bundle's encoder, after it has cut the bundle's own texts into the words and tokens of its training.
+
+    `batch`: as in `TextEncoder`. Raises SelfTestError that shows the text. Bundles that do not record how words are cut
+    are not tested.
+    """
+    encoder = TextEncoder(bundle, batch=batch)
+    if bundle.manifest.tagging is None:
+        return encoder
+    texts, ids, places = _arrays(bundle.path, WORD_ARRAYS, "words")
+    for text, wanted_ids, wanted in zip(texts.tolist(), ids.tolist(), places.tolist(), strict=True):
+        encoded = encoder.encode([text])
+        (split,), (encoding,) = encoded.splits, encoded.encodings
+        assert split is not None, "the bundle records how words are cut"
+        tokens = word_tokens(encoding, split.joined_places)
+        found = [[-1 if token is None else token, *place] for token, place in zip(tokens, split.places, strict=True)]
+        if encoding.ids != _without_padding(wanted_ids) or found != [row for row in wanted if row[2] >= 0]:
+            raise SelfTestError(
+                f"{bundle.path}: self-test of words: expected other words or tokens in {text!r}; "
+                "use the version of tokenizers that the bundle was made with, or export it again"
+            )
+    return encoder
+
+
+def _without_padding(ids: Sequence[int]) -> list[int]:
+    return [one for one in ids if one >= 0]
+
+
+def _arrays(path: Path, names: Sequence[str], of: str) -> list[NDArray[Any]]:
     try:
         with np.load(path / SELF_TEST, allow_pickle=False) as arrays:
-            texts, logits = (arrays[name] for name in self_test_names(entry))
+            return [arrays[name] for name in names]
     except (OSError, KeyError, ValueError) as error:
-        raise SchemaError(
-            f"{path / SELF_TEST}: no self-test of {entry.name} ({error}); export the bundle again"
-        ) from error
+        raise SchemaError(f"{path / SELF_TEST}: no self-test of {of} ({error}); export the bundle again") from error
+
+
+def read_self_test(path: Path, entry: PoolEntry) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Read texts (rows, 1 or 2) and logits (rows, labels) of a DAN's self-test; raise SchemaError without them."""
+    texts, logits = _arrays(path, self_test_names(entry), entry.name)
     return texts, logits

@@ -15,9 +15,10 @@ from gearshift.runtime.batches import Work, group, work_of
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import TOKENIZER
 from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.inference.words import SplitText, Words, split_text, split_words
 
-Text = str | tuple[str, str]
-"""One text, or a pair of texts that the model reads together."""
+Text = str | tuple[str, str] | Words
+"""One text, a pair of texts that the model reads together, or the words of a text that is tagged."""
 
 CHARACTERS_PER_TOKEN = 32
 """Characters per token of max_length beyond which a text is cut before it is tokenized, to keep the time bounded.
@@ -45,13 +46,15 @@ class Encoded:
     truncated: tuple[bool, ...]
     """Whether the end of each text was cut off, or the beginning if the tokenizer cuts that."""
     parts: tuple[tuple[str, ...], ...]
-    """Texts, one or two, of each row, as they were tokenized."""
+    """Texts, one or two, of each row, as they were tokenized; words with single blanks between them."""
     encodings: tuple[Encoding, ...]
     """Tokens of each row with their offsets in its parts."""
     work: Work
     """Work of the texts: tokens and number of texts of each call."""
     batched: bool = True
     """Whether texts of similar length run in one call; if not, each text has a call of its own."""
+    splits: tuple[SplitText | None, ...] = ()
+    """Words of each row's first text; None where the tokenizer alone cuts it."""
 
 
 class TextEncoder:
@@ -66,6 +69,8 @@ class TextEncoder:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the package raises plain Exception
+            if type(error) is not Exception:  # of a signal handler
+                raise
             raise SchemaError(f"{path}: not a tokenizer that can be read ({error}); export the bundle again") from error
         _check_ids(self._tokenizer, bundle)
         side = str((self._tokenizer.truncation or {}).get("direction", "right"))
@@ -77,6 +82,8 @@ class TextEncoder:
         self._pad_id = bundle.manifest.pad_id
         task = TASKS.get(bundle.manifest.task)
         self._keeps_places = task is not None and task.per_token
+        self._tags = bundle.manifest.task == "token-classification"
+        self._rule = None if bundle.manifest.tagging is None else bundle.manifest.tagging.words
         self._characters = bundle.manifest.max_length * CHARACTERS_PER_TOKEN
 
     def encode(self, texts: Sequence[Text]) -> Encoded:
@@ -84,20 +91,36 @@ class TextEncoder:
 
         Texts are tokenized one after another: the tokenizer's own batches would use every core of the device.
         """
-        encodings, truncated, kept = [], [], []
+        encodings, truncated, kept, splits = [], [], [], []
         for index, text in enumerate(texts):
             where = f"text {index}: " if len(texts) > 1 else ""
-            first, *second = _parts(text, where)
-            parts = [self._shortened(part) for part in (self._prompt + first, *second)]
+            split, parts = self._split(text, where)
             encoding = self._encode_one([part for part, _ in parts], where)
             encodings.append(encoding)
             kept.append(tuple(part for part, _ in parts))
             truncated.append(bool(encoding.overflowing) or any(cut for _, cut in parts))
+            splits.append(split)
         lengths = tuple(len(encoding.ids) for encoding in encodings)
         groups = group(lengths, batch=self._batch)
         calls = tuple(Call(rows, self._inputs([encodings[row] for row in rows])) for rows in groups)
         work = work_of(lengths, batch=self._batch)
-        return Encoded(calls, lengths, tuple(truncated), tuple(kept), tuple(encodings), work, self._batch)
+        return Encoded(
+            calls, lengths, tuple(truncated), tuple(kept), tuple(encodings), work, self._batch, tuple(splits)
+        )
+
+    def _split(self, text: object, where: str) -> tuple[SplitText | None, list[tuple[str, bool]]]:
+        """Return the words of a text, if they are known, and its parts, each with whether its end was cut off."""
+        if isinstance(text, Words):
+            if not self._tags:
+                raise InputError(f"{where}expected a text, got Words, which are for token classification; pass a text")
+            split, cut = split_words(text.checked(where), self._rule, self._characters)
+            return split, [(split.joined, cut)]
+        first, *others = _parts(text, where)
+        rest = [self._shortened(part) for part in others]
+        if self._rule is None:
+            return None, [self._shortened(self._prompt + first), *rest]
+        split, cut = split_text(first, self._rule, self._characters, where)
+        return split, [(split.joined, cut), *rest]
 
     def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, NDArray[np.int64]]:
         columns = {

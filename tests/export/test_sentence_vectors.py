@@ -20,8 +20,9 @@ from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.dynabert.train import train_supernet
-from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import load_checkpoint
 from gearshift.trainer.model.embedding_head import ACTIVATIONS
+from gearshift.trainer.model.run import Run, load_supernet, save_run
 from tests.command_line import Command
 from tests.trainer.sentence_models import (
     HIDDEN,

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 from gearshift.device_profiles.profile import LatencyTable, load_profile
 from gearshift.errors import (
     BundleError,
+    DeadlinePassedError,
     DeadlineTooShortError,
     EngineClosedError,
     InputError,
@@ -211,6 +213,34 @@ def test_a_deadline_that_is_no_positive_number_is_refused(engine: Engine, deadli
 @pytest.mark.parametrize("deadline", [60_000, 60_000.0, np.float32(60_000), np.int64(60_000)])
 def test_any_kind_of_number_is_a_deadline(engine: Engine, deadline: Any) -> None:
     assert engine.run(TEXT, deadline_ms=deadline).deadline_ms == 60_000
+
+
+@pytest.mark.parametrize("on_miss", ["best_effort", "reject"])
+@pytest.mark.parametrize(
+    "deadline", [1e16, 1e300, 1e307, 1e308, sys.float_info.max, 10**308, 2**1000, np.float64(1e308), np.float32(3e38)]
+)
+def test_the_longest_of_deadlines_is_kept_and_every_count_is_right(
+    timed: Callable[..., Engine], deadline: Any, on_miss: Any
+) -> None:
+    engine = timed(step_ms=1.0, objective=Objective(on_miss=on_miss))
+    for _ in range(3):  # later ones are counted by how late they would be behind the earlier ones
+        assert engine.run(TEXT, deadline_ms=deadline).deadline_met is True
+        assert engine.submit(TEXT, deadline_ms=deadline).result(30).deadline_met is True
+        assert len(engine.run([TEXT, TEXT], deadline_ms=deadline)) == 2
+    engine.pin(engine.ladder[-1])
+    assert engine.run(TEXT, deadline_ms=deadline).reason == "pinned"
+    assert (engine.stats()["requests"], engine.stats()["met"], engine.stats()["failed"]) == (10, 10, 0)
+
+
+@pytest.mark.parametrize("deadline", [5e-324, 1e-300, np.float32(1e-45)])
+def test_the_shortest_of_deadlines_is_missed_and_every_count_is_right(
+    timed: Callable[..., Engine], deadline: Any
+) -> None:
+    engine = timed(step_ms=1.0)
+    assert engine.run(TEXT, deadline_ms=deadline).deadline_met is False
+    with pytest.raises(DeadlinePassedError):
+        engine.submit(TEXT, deadline_ms=deadline).result(30)
+    assert (engine.stats()["requests"], engine.stats()["missed"], engine.stats()["failed"]) == (1, 1, 1)
 
 
 def test_the_ladder_falls_in_accuracy_and_in_time(engine: Engine) -> None:

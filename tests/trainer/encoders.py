@@ -60,9 +60,10 @@ HEADS = {
 }
 
 
-def write_model(target: Path, encoder: str, head: HeadCase) -> Any:
-    """Write a random model, and give it as transformers has it, in eval mode."""
-    model_type, settings = ENCODERS[encoder]
+def write_model(target: Path, encoder: str, head: HeadCase, **changes: Any) -> Any:
+    """Write a random model, whose config has some `changes`, and give it as transformers has it, in eval mode."""
+    model_type, own = ENCODERS[encoder]
+    settings = {**own, **changes}
     labels = {} if head.task == "embedding" else {"num_labels": head.outputs}
     config = transformers.AutoConfig.for_model(model_type, vocab_size=VOCABULARY, **settings, **labels)
     torch.manual_seed(0)

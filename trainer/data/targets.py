@@ -1,9 +1,7 @@
 """Training target of a row, as numbers beside its tokens.
 
 Token classification: the target of a word is at its first token, the other tokens do not count.
-The text is the words joined by single blanks, so its tokens are those of the engine for that text. The engine answers
-for words as its tokenizer cuts them: a word of the data that is cut into several (`U.S.`) has its label at the first of
-these, and the labels of the others were not learnt.
+The text is the words joined by single blanks, as the engine joins the words of a text, so both have the same tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from gearshift.errors import DataError
-from gearshift.runtime.inference.spans import NULL_TOKEN
+from gearshift.runtime.inference.spans import NULL_TOKEN, word_tokens
 from gearshift.trainer.data.rows import LabelSet, Row, Span, Tags
 
 IGNORED = -100
@@ -92,12 +90,8 @@ def target_reader(task: str, labels: Sequence[str], side: str = "right", *, unse
 def word_places(tags: Tags, text: str, encoding: Encoding) -> NDArray[np.int32]:
     """Return the first token of each word, (words,), or -1 if the word is cut off or the tokenizer drops it."""
     ends = [*(start - 1 for start in tags.starts[1:]), len(text)]
-    places = np.full(len(ends), -1, dtype=np.int32)
-    for number, (start, end) in enumerate(zip(tags.starts, ends, strict=True)):
-        found = _first_token(encoding, start, end)
-        if found is not None and found not in places:
-            places[number] = found
-    return places
+    found = word_tokens(encoding, zip(tags.starts, ends, strict=True))
+    return np.array([-1 if token is None else token for token in found], dtype=np.int32)
 
 
 def _answer(row: Row, encoding: Encoding, side: str) -> Target:
@@ -124,10 +118,3 @@ def span_tokens(span: Span, places: NDArray[np.int32], *, cut: str | None) -> tu
         return None
     inside = np.flatnonzero((places[:, 0] < end) & (places[:, 1] > span.start))
     return (int(inside[0]), int(inside[-1])) if len(inside) else None
-
-
-def _first_token(encoding: Encoding, start: int, end: int) -> int | None:
-    """Return the token of the first of these characters that has one: a tokenizer drops some, such as control
-    characters."""
-    tokens = (encoding.char_to_token(place, 0) for place in range(start, end))
-    return next((token for token in tokens if token is not None), None)

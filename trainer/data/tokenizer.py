@@ -8,6 +8,7 @@ not; neither pads, since rows are padded by the batch.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,6 @@ from tokenizers import Tokenizer
 
 from gearshift.errors import InputError, ModelError, first_line
 from gearshift.runtime.inference.text import tokens_beyond
-from gearshift.schema import read_if_whole
 
 CONFIG = "tokenizer_config.json"
 
@@ -55,6 +55,8 @@ def load_tokenizer(path: Path, vocabulary: int | None = None) -> Tokenizer:
         raise ModelError(f"{path}: no tokenizer that transformers can read ({first_line(error)})") from error
     if not loaded.is_fast:
         raise ModelError(f"{path}: no tokenizer.json, and none can be made from its tokenizer; add one")
+    if not set(loaded.get_vocab()) - set(loaded.all_special_tokens):  # transformers 5 makes one without any word
+        raise ModelError(f"{path}: no tokenizer, expected tokenizer.json or the vocabulary of one; add it")
     tokenizer = from_transformers(loaded, path)
     if vocabulary is not None:
         check_ids(tokenizer, vocabulary, path)
@@ -106,7 +108,7 @@ def save_tokenizer(checkpoint: Tokenized, target: Path) -> None:
     """Write the files of a tokenizer in the form that transformers reads, even where there is no config.json."""
     source = checkpoint.source
     with tempfile.TemporaryDirectory() as scratch:
-        if read_if_whole(source / CONFIG, lambda config: config["tokenizer_class"]) is None:
+        if not _names_its_class(source / CONFIG):
             named = transformers.AutoTokenizer.from_pretrained(source, local_files_only=True, use_fast=True)
             source = Path(scratch)
             named.save_pretrained(source)
@@ -115,6 +117,15 @@ def save_tokenizer(checkpoint: Tokenized, target: Path) -> None:
                 # `shutil.copyfile` would name the source in the error if the target's disk is full.
                 (target / name).write_bytes((source / name).read_bytes())
     (target / "tokenizer.json").write_text(checkpoint.tokenizer.to_str(), encoding="utf-8")
+
+
+def _names_its_class(config: Path) -> bool:
+    """Return whether a tokenizer_config.json names a class; its `model_max_length` is often a number of 31 digits,
+    which files of ours may not have."""
+    try:
+        return "tokenizer_class" in json.loads(config.read_bytes())
+    except (OSError, ValueError):
+        return False
 
 
 def whole(tokenizer: Tokenizer) -> Tokenizer:

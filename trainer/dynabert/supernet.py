@@ -26,18 +26,22 @@ from gearshift.errors import InputError, ModelError
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.space import Space
 from gearshift.runtime.space.subnet import Subnet
-from gearshift.runtime.space.uniform import subnet_name, uniform_grid, uniform_subnet
+from gearshift.runtime.space.uniform import subnet_name, uniform_subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.tokenizer import check_ids, from_transformers, load_tokenizer
+from gearshift.trainer.dynabert.source import is_ordered, order_note
 from gearshift.trainer.dynabert.training_stages import DEPTH, DISTILLED
 from gearshift.trainer.learning.distillation import Targets, Teacher, distill_loss
 from gearshift.trainer.learning.importance import measure_importance, reorder
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sampling import Sampler, SpaceSampler
-from gearshift.trainer.model.checkpoint import Checkpoint, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier, Output
 from gearshift.trainer.model.embedding_head import POOLINGS
-from gearshift.trainer.model.huggingface import check_config, elastic_model, quiet, task_of
+from gearshift.trainer.model.huggingface import check_config, elastic_model, task_of
+from gearshift.trainer.model.labels import label_names
+from gearshift.trainer.model.loading import quiet, require_finite, take_pruned_heads
+from gearshift.trainer.model.run import save_run
 from gearshift.trainer.model.sentence_head import SentenceHead, read_sentence_head
 from gearshift.trainer.model.sentence_modules import MODULES, POOLING, SentenceModules
 from gearshift.trainer.model.sentence_settings import SentenceSettings
@@ -87,11 +91,14 @@ class Supernet(nn.Module):
         for subnet in named:
             if not subnet.fits(model.shape):
                 raise InputError(f"space: {subnet.layers} is no subnet of a model with {model.full.layers}")
-        self.subnets = {subnet_name(model.shape, subnet): subnet for subnet in named}
+        even = {subnet: name for name, subnet in model.grid().items()}
+        self.subnets = {even.get(subnet) or subnet_name(model.shape, subnet): subnet for subnet in named}
         """Name -> subnet: those that are trained; of a `Space` the largest and the smallest."""
         if teacher is not None and same_width_teacher:
             raise InputError("same_width_teacher: a given teacher has no sorted widths; leave one of the two out")
         self._teaches_itself = teacher is None
+        self._source = Path(config.name_or_path or "")
+        self._ordered, self._ranked = bool(config.name_or_path) and is_ordered(self._source), False
         self._teacher = Teacher(teacher or model, same_width=same_width_teacher)
 
     @classmethod
@@ -125,7 +132,7 @@ class Supernet(nn.Module):
         own = None if teacher is None else _elastic(teacher, pooling)[0].to(model.device)
         if own is not None:
             _check_teacher(own, elastic, teacher.config, model.config)
-        subnets = list(uniform_grid(elastic.shape).values()) if space is None else space
+        subnets = list(elastic.grid().values()) if space is None else space
         return cls(
             elastic,
             subnets,
@@ -150,12 +157,20 @@ class Supernet(nn.Module):
         """Let subnets learn from the model as it is now: for the beginning of another stage."""
         self._teacher = Teacher(self.model, same_width=self._same_width)
 
-    def rank(self, batches: Iterable[Inputs]) -> None:
-        """Put important heads and neurons first, by labelled batches of training rows; no output changes.
+    def rank(self, batches: Iterable[Inputs], *, anew: bool = False) -> None:
+        """Put important heads and neurons first, by labelled batches of training rows; no output of the full net
+        changes.
 
-        Raises InputError for a batch without labels, if the task has any.
+        `anew`: also if the model comes from a supernet, whose narrow subnets are lost by another order.
+        Raises InputError for such a model unless `anew`, and for a batch without labels, if the task has any.
         """
+        if self._ordered and not anew:
+            raise InputError(
+                f"rank: {self._source} is a supernet, whose narrow subnets need the order of its heads and "
+                "neurons; leave rank out to keep it, or pass anew=True"
+            )
         reorder(self.model, measure_importance(self.model, map(self._labelled, batches)))
+        self._ranked = True
         if self._teaches_itself:
             self.renew_teacher()
 
@@ -239,8 +254,7 @@ class Supernet(nn.Module):
             tokenizer.save_pretrained(source)
             backend = from_transformers(tokenizer, Path(path))
             check_ids(backend, self.model.shape.vocabulary, Path(path))
-            names = tuple(str(name) for _, name in sorted(self.config.id2label.items()))
-            labels = names if TASKS[self.task].labelled else ()
+            labels = label_names(self.config, path) if TASKS[self.task].labelled else ()
             save_run(
                 Path(path),
                 Checkpoint(
@@ -253,7 +267,12 @@ class Supernet(nn.Module):
                 ),
                 subnets=self.subnets,
                 accuracies=dict(accuracies or {}),
-                facts={"max_length": max_length, "data": None, "settings": {"widths": self._widths()}},
+                facts={
+                    "max_length": max_length,
+                    "data": None,
+                    "settings": {"widths": self._widths()},
+                    "notes": [order_note(self._source, ranked=self._ranked)] if self._ordered else [],
+                },
             )
 
     def _widths(self) -> list[float]:
@@ -272,6 +291,10 @@ def _elastic(model: Any, pooling: str) -> tuple[ElasticClassifier, SentenceHead 
     config = copy.deepcopy(model.config)
     check_config(config, config.name_or_path or type(model).__name__)
     task = task_of(model)
+    require_finite(model.state_dict(), config.name_or_path or type(model).__name__)
+    if TASKS[task].labelled:
+        label_names(config, config.name_or_path or type(model).__name__)
+    take_pruned_heads(config, config.name_or_path or type(model).__name__)
     outputs = TASKS[task].outputs or (config.hidden_size if task == "embedding" else config.num_labels)
     if task != "embedding" and outputs != config.num_labels:
         raise ModelError(

@@ -13,7 +13,7 @@ Layers are post-norm, as in BERT: h = norm(h + attention(h)); h = norm(h + ffn(h
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.subnet import Kept, Shape, Subnet
+from gearshift.runtime.space.uniform import DEPTHS, WIDTHS, uniform_grid
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.model.embedding_head import Normalize, Pooling, Step
 
@@ -227,9 +228,12 @@ class ElasticClassifier(TaskModel):
         head: Head | None = None,
         dropout: Dropout | None = None,
         norm_eps: float = 1e-12,
+        heads: Sequence[int] | None = None,
     ) -> None:
+        """Make a model with random weights; `heads`: number of heads that each layer has, all unless given."""
         super().__init__(head=head, dropout=dropout, norm_eps=norm_eps)
         self.shape = shape
+        self.heads = tuple(heads or (shape.heads,) * shape.layers)
         self.embeddings = Embeddings(
             vocabulary=shape.vocabulary,
             positions=shape.positions,
@@ -243,13 +247,25 @@ class ElasticClassifier(TaskModel):
 
     def resized(self, **sizes: int) -> ElasticClassifier:
         """Return a model with random weights whose shape differs in these sizes."""
-        made: dict[str, Any] = {"head": self.head, "dropout": self.dropout, "norm_eps": self.norm_eps}
+        made: dict[str, Any] = {
+            "head": self.head, "dropout": self.dropout, "norm_eps": self.norm_eps, "heads": self.heads,
+        }  # fmt: skip
         return ElasticClassifier(replace(self.shape, **sizes), self.outputs, **made)
 
     @property
     def full(self) -> Subnet:
         """Full subnet: all heads and neurons of all layers."""
-        return Subnet(((self.shape.heads, self.shape.neurons),) * self.shape.layers)
+        return Subnet(tuple((heads, self.shape.neurons) for heads in self.heads))
+
+    def clipped(self, layers: tuple[tuple[int, int], ...], first: int = 0) -> tuple[tuple[int, int], ...]:
+        """Return layers, the first of which is layer `first`, without the heads that this model does not have."""
+        kept = self.heads[first : first + len(layers)]
+        return tuple((min(heads, own), neurons) for (heads, neurons), own in zip(layers, kept, strict=True))
+
+    def grid(self, widths: tuple[float, ...] = WIDTHS, depths: tuple[float, ...] = DEPTHS) -> dict[str, Subnet]:
+        """Return name -> subnet for every width x depth, largest first, without heads that are not there."""
+        named = uniform_grid(self.shape, widths, depths).items()
+        return {name: Subnet(self.clipped(subnet.layers)) for name, subnet in named}
 
     def forward(self, batch: Batch, subnet: Subnet, head_gates: Tensor | None = None) -> Output:
         """Compute the logits and hidden states of a subnet.

@@ -6,48 +6,74 @@ are left out, as no token uses them. A token-type table of one row is constant: 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import Tensor
 
 from gearshift.errors import ModelError, first_line
 from gearshift.runtime.space.shape import EncoderShape
+from gearshift.schema import read_if_whole
 from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
+from gearshift.trainer.model.loading import (
+    HEADS,
+    filled_up,
+    load_transformers,
+    quiet,
+    take_pruned_heads,
+    with_all_heads,
+)
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES, STEPS, from_checkpoint, to_checkpoint
 from gearshift.trainer.model.sentence_modules import SentenceModules, read_modules
 
 OFFSET_POSITIONS = ("roberta", "xlm-roberta")
 """Architectures whose first token has position pad id + 1."""
 
+_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "max_position_embeddings")
+"""Values of a config without which there is no encoder."""
 
-def read_config(path: Path) -> Any:
-    """Read the config of a model that can be made elastic; raises ModelError."""
+HEAD_PARTS = ("pooler", "classifier")
+"""Our parts of a task head."""
+
+
+def read_config(path: Path, **changes: Any) -> Any:
+    """Read the config of a model that can be made elastic, with some values changed; raises ModelError."""
     try:
-        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+        with quiet():
+            config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, **changes)
+    except Exception as error:  # values of a wrong type raise any error
+        _require_supported(read_if_whole(path / "config.json", lambda raw: raw.get("model_type")), str(path))
         raise ModelError(f"{path}: no model that transformers can read ({first_line(error)})") from error
     check_config(config, str(path))
+    take_pruned_heads(config, path)
     return config
 
 
 def check_config(config: Any, path: str) -> None:
     """Raise ModelError, which names `path`, if a model of this config cannot be made elastic."""
-    if config.model_type not in ARCHITECTURES:
-        raise ModelError(
-            f"{path}: architecture {config.model_type!r} is not supported; expected one of {', '.join(ARCHITECTURES)}"
-        )
+    _require_supported(config.model_type, path)
     wanted = {"hidden_act": "gelu", "activation": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
     for name, expected in wanted.items():
         found = getattr(config, name, expected)
         if found != expected:
             raise ModelError(f"{path}: {name} {found!r} is not supported; expected {expected!r}")
+    offset = ("pad_token_id",) if config.model_type in OFFSET_POSITIONS else ()
+    for name, least in (*dict.fromkeys(_SIZES, 1).items(), *dict.fromkeys(offset, 0).items()):
+        size = getattr(config, name, None)
+        if not isinstance(size, int) or size < least:
+            raise ModelError(f"{path}: {name}: expected a whole number of {least} or more, found {size!r}")
+
+
+def _require_supported(model_type: Any, path: str) -> None:
+    """Raise ModelError for an architecture that transformers has and that cannot be made elastic."""
+    if model_type in transformers.CONFIG_MAPPING and model_type not in ARCHITECTURES:
+        raise ModelError(
+            f"{path}: architecture {model_type!r} is not supported; expected one of {', '.join(ARCHITECTURES)}"
+        )
 
 
 def task_of(model: Any) -> str:
@@ -83,17 +109,17 @@ def shape_of(config: Any) -> EncoderShape:
 
 def load_model(
     path: Path, config: Any, task: str, outputs: int, modules: SentenceModules | None = None, skipped: int = 0
-) -> ElasticClassifier:
+) -> tuple[ElasticClassifier, tuple[str, ...]]:
     """Load a checkpoint as an elastic model with a head of `outputs` outputs; raises ModelError.
 
-    Weights of the head that the checkpoint lacks are random. For `embedding` the head is `modules`, unless given those
-    in the directory, without the first `skipped` tokens, and `outputs` is ignored.
+    Returns the model, and the names of the head's weights that the checkpoint lacks or has in another shape, which are
+    random. For `embedding` the head is `modules`, unless given those in the directory, without the first `skipped`
+    tokens, and `outputs` is ignored.
     """
-    with quiet():
-        weights = _load_weights(path, config, task, outputs)
+    weights, lacking = _load_weights(path, config, task, outputs)
     if task == "embedding" and modules is None:
         modules = read_modules(path, config.hidden_size)
-    return elastic_model(weights, config, task, outputs, modules, skipped)
+    return elastic_model(weights, config, task, outputs, modules, skipped), lacking
 
 
 def elastic_model(
@@ -122,8 +148,10 @@ def elastic_model(
             config.attention_dropout if distilbert else config.attention_probs_dropout_prob,
         ),
         norm_eps=getattr(config, "layer_norm_eps", 1e-12),  # DistilBERT's is in its code
+        heads=getattr(config, HEADS, None),
     )
-    model.load_state_dict({**_our_state(weights, config, model), **({} if modules is None else modules.weights)})
+    encoder = _our_state(filled_up(weights, config), config, model)
+    model.load_state_dict({**encoder, **({} if modules is None else modules.weights)})
     return model
 
 
@@ -156,43 +184,24 @@ def _our_state(weights: Mapping[str, Tensor], config: Any, model: ElasticClassif
     return state
 
 
-def _load_weights(path: Path, config: Any, task: str, outputs: int) -> Mapping[str, Tensor]:
-    """Load the weights of a checkpoint under its own names; weights of the head that it lacks are random."""
+def _load_weights(path: Path, config: Any, task: str, outputs: int) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+    """Load the weights of a checkpoint under its own names, and the names of those of the head that it lacks."""
     suffix = CLASS_SUFFIXES[task]
-    auto = getattr(transformers, f"AutoModel{suffix if suffix != 'Model' else ''}")
-    settings = {} if suffix == "Model" else {"num_labels": outputs}
-    try:
-        loaded, report = auto.from_pretrained(
-            path, **settings, local_files_only=True, ignore_mismatched_sizes=True, output_loading_info=True
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{path}: no weights that transformers can read ({first_line(error)})") from error
-    # A mismatch is a name, or a tuple of a name and two shapes, depending on the version of transformers.
-    mismatched = (key if isinstance(key, str) else key[0] for key in report["mismatched_keys"])
-    made = [*report["missing_keys"], *mismatched]
-    random = sorted(name for name in made if _of_encoder(name, config.model_type, task))
+    settings: dict[str, Any] = {} if suffix == "Model" else {"num_labels": outputs}
+    with with_all_heads(path, config) as readable:
+        loaded = load_transformers(f"AutoModel{suffix if suffix != 'Model' else ''}", readable, **settings)
+    random = [name for name in loaded.missing if _belongs(name, config.model_type, task, ("embeddings.", "layers."))]
     if random:
         raise ModelError(
             f"{path}: {len(random)} weights of the encoder are missing or of another shape ({random[0]}); "
             "the weights do not belong to this config.json"
         )
-    state: Mapping[str, Tensor] = loaded.state_dict()
-    return state
+    lacking = tuple(name for name in loaded.missing if _belongs(name, config.model_type, task, HEAD_PARTS))
+    return loaded.model.state_dict(), lacking
 
 
-def _of_encoder(name: str, model_type: str, task: str) -> bool:
-    """Return whether this is the name of a weight below the head."""
+def _belongs(name: str, model_type: str, task: str, parts: tuple[str, ...]) -> bool:
+    """Return whether this is the name of a weight of one of our parts."""
     names = ARCHITECTURES[model_type].names(task)
-    below = (theirs for ours, theirs in names.items() if ours.startswith(("embeddings.", "layers.")))
-    return name.startswith(tuple(theirs.split("{}")[0] for theirs in below))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence transformers for the duration of the context, as it warns of a new classifier that was asked for."""
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(level)
+    theirs = (theirs for ours, theirs in names.items() if ours.startswith(parts))
+    return name.startswith(tuple(f"{start.split('{}')[0].removesuffix('.')}." for start in theirs))

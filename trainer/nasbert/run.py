@@ -24,17 +24,19 @@ from gearshift.runtime.space.space import BlockSpace, block_space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema, read_json
 from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
-from gearshift.trainer.model.checkpoint import (
+from gearshift.trainer.model.checkpoint import Checkpoint
+from gearshift.trainer.model.elastic import Dropout, Head
+from gearshift.trainer.model.loading import require_finite
+from gearshift.trainer.model.run import (
     POOL,
     SUPERNET,
     WEIGHTS,
-    Checkpoint,
     Run,
     load_supernet,
+    read_labels,
     read_thresholds,
     threshold_fields,
 )
-from gearshift.trainer.model.elastic import Dropout, Head
 from gearshift.trainer.nasbert.model import MixedModel
 
 MIXED = "mixed.json"
@@ -119,6 +121,7 @@ def load_mixed_run(path: Path) -> MixedRun:
     accuracies, thresholds = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
     try:
         state = safetensors.torch.load_file(path / WEIGHTS)
+        require_finite(state, path / WEIGHTS)
         outputs = len(state["classifier.bias"]) if "classifier.bias" in state else 0
         model = MixedModel(
             given["space"], outputs, head=given["head"], dropout=given["dropout"], norm_eps=given["norm_eps"]
@@ -135,7 +138,7 @@ def load_mixed_run(path: Path) -> MixedRun:
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
     """Parse the fields of mixed.json."""
     return {
-        "labels": tuple(raw["labels"]),
+        "labels": tuple(read_labels(raw["labels"])),
         "space": BlockSpace.from_dict(raw["space"]),
         "head": Head(**raw["head"]),
         "dropout": Dropout(**raw["dropout"]),

@@ -25,8 +25,8 @@ from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan, run_stage
 from gearshift.trainer.learning.no_answer import DEFAULT, with_threshold
 from gearshift.trainer.learning.objectives import OBJECTIVES
-from gearshift.trainer.model.checkpoint import WEIGHTS, Run
 from gearshift.trainer.model.elastic import POOLED, Head
+from gearshift.trainer.model.run import WEIGHTS, Run
 from gearshift.trainer.nasbert.model import MixedModel, start_small
 from gearshift.trainer.nasbert.run import MIXED, MixedCheckpoint, MixedRun, load_mixed_run, save_mixed_run
 from gearshift.trainer.nasbert.settings import TuneSettings

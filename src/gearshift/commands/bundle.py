@@ -8,11 +8,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from gearshift.commands.options import command
-from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import millions, percent
 from gearshift.errors import StorageError
 from gearshift.runtime import Bundle, open_bundle
+from gearshift.terminal.options import command
+from gearshift.terminal.output import show, table
 
 
 def add_unpack(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +66,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Check every file, the numbers of every subnet at every precision on this CPU, and packed weights kept here."""
-    from gearshift.runtime.inference.self_test import check_dan, check_self_test
+    from gearshift.runtime.inference.self_test import check_dan, check_self_test, check_words
     from gearshift.runtime.inference.session import ElasticSession
     from gearshift.runtime.inference.text import TextEncoder
 
@@ -76,6 +76,7 @@ def verify(options: argparse.Namespace) -> int:
         with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
             check_self_test(session, bundle)
     check_dan(bundle)
+    check_words(bundle)
     checked = ", ".join(
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,3 +138,40 @@ def test_new_directories_are_private_also_those_above(tmp_path: Path) -> None:
         os.umask(before)
     for place in ("a", "a/b", "a/b/cache", "a/b/cache/one"):
         assert (tmp_path / place).stat().st_mode & 0o777 == 0o700
+
+
+def test_an_entry_that_was_found_damaged_is_removed(entries: Entries) -> None:
+    place = add(entries, "one")
+    entries.remove(place, entries.state(place))
+    assert list(entries.directory.iterdir()) == [] and entries.state(place) is None
+    entries.remove(place, None)
+
+
+def test_an_entry_that_took_the_place_of_a_damaged_one_stays(entries: Entries) -> None:
+    place = add(entries, "one")
+    found = entries.state(place)
+    place.rename(entries.directory / "moved")
+    add(entries, "one")
+    entries.remove(place, found)
+    assert (place / "marker").read_text() == "one"
+
+
+def test_an_entry_that_another_process_is_removing_is_left_to_it(entries: Entries) -> None:
+    place = add(entries, "one")
+    with holding(place):
+        entries.remove(place, entries.state(place))
+        assert (place / "marker").exists()
+
+
+def test_a_lock_is_held_by_one_at_a_time_and_free_again_when_its_process_has_gone(tmp_path: Path) -> None:
+    code = "import os, sys\nfrom pathlib import Path\nfrom gearshift.runtime.files.private import holding\n"
+    code += "with holding(Path(sys.argv[1])) as free:\n    os.write(1, str(free).encode())\n    os.read(0, 1)"
+    call = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.read(4) == b"True"
+        with holding(tmp_path) as free:
+            assert not free
+        other.kill()
+        other.wait()
+    with holding(tmp_path) as free:
+        assert free

@@ -237,7 +237,7 @@ def kept(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return path
 
 
-def _own_tables(bundle: Bundle) -> list[LatencyTable] | None:
+def _own_fp32(bundle: Bundle) -> list[LatencyTable] | None:
     return own_tables(bundle, precisions=("fp32",), threads=1, provider=CPU[0])
 
 
@@ -246,9 +246,9 @@ def test_no_byte_of_a_kept_profile_can_change_a_figure(kept: Path, bundle: Bundl
     for place in places(size, 60):
         for bits in (1, 2, 0xFF):
             flip(kept, place, bits)
-            assert _own_tables(bundle) in (None, [_table(bundle)]), (place, bits)
+            assert _own_fp32(bundle) in (None, [_table(bundle)]), (place, bits)
             flip(kept, place, bits)
-    assert _own_tables(bundle) == [_table(bundle)]
+    assert _own_fp32(bundle) == [_table(bundle)]
 
 
 def test_a_figure_that_changed_is_told_and_measured_anew(
@@ -256,12 +256,12 @@ def test_a_figure_that_changed_is_told_and_measured_anew(
 ) -> None:
     kept.write_text(kept.read_text().replace("8.0", "9.0"))
     with caplog.at_level(logging.WARNING, logger="gearshift"):
-        assert _own_tables(bundle) is None
+        assert _own_fp32(bundle) is None
         require_writable(kept)
         save_table(kept, _table(bundle, largest_ms=4.0))
     assert f"{kept}: not of schema version 2 (its content has changed since it was written" in caplog.text
     assert "measure the device again; replacing it" in caplog.text
-    assert _own_tables(bundle) == [_table(bundle, largest_ms=4.0)]
+    assert _own_fp32(bundle) == [_table(bundle, largest_ms=4.0)]
 
 
 def test_a_file_of_the_users_that_is_no_profile_is_not_replaced(kept: Path, bundle: Bundle, tmp_path: Path) -> None:
@@ -284,4 +284,4 @@ def test_what_is_no_file_in_the_place_of_a_profile_is_no_profile(
     else:
         os.mkfifo(tmp_path / "pipe")
         kept.symlink_to(tmp_path / "pipe")
-    assert _own_tables(bundle) is None
+    assert _own_fp32(bundle) is None

@@ -18,6 +18,7 @@ from gearshift.runtime.dan.model import Floats, Text
 from gearshift.trainer.dan import teacher_logits as teacher_module
 from gearshift.trainer.dan.teacher_logits import teacher_logits
 from tests.data.make_tiny_bundle import make_checkpoint
+from tests.trainer.brought import Form, configured, dropped, spoilt
 
 TEXTS = ["snow and ice all day", "sun", "a mild breeze"]
 
@@ -126,3 +127,33 @@ def test_an_interruption_loses_one_batch(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no bundle and no classifier"):
         _asked(tmp_path, tmp_path, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (dropped("classifier.weight"), r"is no classifier: 1 of its weights are missing \(classifier\.weight\)"),
+        (dropped("word_embeddings"), "is no classifier: 1 of its weights are missing"),
+        (spoilt("classifier.bias", float("nan")), r"found NaN or infinity in classifier\.bias"),
+        (configured(id2label={"0": "a", "1": "a"}), "id2label calls the outputs 0 and 1 'a'"),
+        (configured(id2label={"0": "a", "1": "b"}, label2id={"a": 1, "b": 0}), "'a' is output 0 by id2label and 1 by"),
+        (lambda path: (path / "tokenizer.json").write_text("{"), "no tokenizer that transformers can read"),
+    ],
+)
+def test_a_teacher_that_would_teach_nonsense_is_refused(form: Form, message: str, tmp_path: Path) -> None:
+    teacher = _teacher(tmp_path / "teacher")
+    form(teacher)
+    with pytest.raises(ModelError, match=message) as raised:
+        _asked(teacher, tmp_path / "cache", ("a", "b"))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_teacher_in_bfloat16_answers(tmp_path: Path) -> None:
+    teacher, labels = _teacher(tmp_path / "teacher"), ("LABEL_0", "LABEL_1")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(teacher).bfloat16()
+    model.save_pretrained(teacher)
+    model.float().save_pretrained(tmp_path / "rounded")
+    (tmp_path / "rounded" / "tokenizer.json").write_bytes((teacher / "tokenizer.json").read_bytes())
+    (tmp_path / "rounded" / "tokenizer_config.json").write_bytes((teacher / "tokenizer_config.json").read_bytes())
+    expected = _asked(tmp_path / "rounded", tmp_path / "cache", labels)
+    np.testing.assert_allclose(_asked(teacher, tmp_path / "cache", labels), expected, atol=1e-6)

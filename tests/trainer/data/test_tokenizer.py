@@ -22,7 +22,8 @@ from gearshift.trainer.data.targets import IGNORED
 from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
 from gearshift.trainer.dynabert.supernet import Supernet
 from gearshift.trainer.dynabert.train import train_supernet
-from gearshift.trainer.model.checkpoint import load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import load_checkpoint
+from gearshift.trainer.model.run import load_supernet, save_run
 from tests.trainer.tiny import LABELS, SETTINGS, make_data, make_rows
 from tests.trainer.tokenizer_folders import FOLDERS
 

@@ -17,8 +17,9 @@ from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import encode
 from gearshift.trainer.dynabert.supernet import Supernet
 from gearshift.trainer.learning.importance import measure_importance
-from gearshift.trainer.model.checkpoint import load_checkpoint, load_supernet
+from gearshift.trainer.model.checkpoint import load_checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.run import load_supernet
 from tests.trainer.encoders import ENCODERS, HEADS, answer_of, batch_for, write_model
 from tests.trainer.tiny import LABELS, SHAPE, make_data, random_batch, scatter
 

@@ -8,9 +8,10 @@ import transformers
 
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.trainer.model.checkpoint import load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import load_checkpoint
 from gearshift.trainer.model.huggingface import load_model, read_config, shape_of
 from gearshift.trainer.model.names import ARCHITECTURES
+from gearshift.trainer.model.run import load_supernet, save_run
 from tests.trainer.encoders import (
     ENCODERS,
     HEADS,
@@ -29,7 +30,9 @@ LENGTHS = ([1], [2], [17], [POSITIONS], [17] * 4, [17, 1, POSITIONS, 2])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_the_full_subnet_answers_as_transformers_does(encoder: str, head: HeadCase, tmp_path: Path) -> None:
     theirs = write_model(tmp_path, encoder, head)
-    model = load_model(tmp_path, read_config(tmp_path), head.task, head.outputs).eval()
+    model, lacking = load_model(tmp_path, read_config(tmp_path), head.task, head.outputs)
+    assert not lacking
+    model.eval()
     for lengths in LENGTHS:
         batch = batch_for(theirs, model.shape, lengths)
         with torch.no_grad():

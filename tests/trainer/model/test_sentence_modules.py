@@ -17,9 +17,10 @@ from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import encode as tokenized
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.dynabert.supernet import Supernet
-from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
 from gearshift.trainer.model.elastic import Head
 from gearshift.trainer.model.embedding_head import ACTIVATIONS, Normalize
+from gearshift.trainer.model.run import load_supernet, save_run
 from tests.trainer.sentence_models import (
     DROPOUT,
     HIDDEN,
