@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime as ort
 
 from gearshift.device_profiles import Fingerprint, read_fingerprint
@@ -33,7 +32,6 @@ from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.files.atomic import flush
 from gearshift.runtime.files.cache import HashMemory, cache_directory
 from gearshift.runtime.files.entries import Entries
-from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.packed_entry import (
     FORMAT,
     MARKER,
@@ -43,8 +41,9 @@ from gearshift.runtime.inference.packed_entry import (
     require_whole,
     write_marker,
 )
+from gearshift.runtime.inference.packed_probe import probe, require_same_answer
 from gearshift.runtime.inference.packed_watch import PackedWatch
-from gearshift.runtime.inference.self_test import FP32_TOLERANCE, INT8_ERROR, check_self_test
+from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession, save_packed
 
 GRAPH = "graph.onnx"
@@ -53,9 +52,6 @@ SIZE_FACTOR = 2.2
 
 RESERVED_BYTES = 1_000_000_000
 """Bytes that must stay free on the disk besides an entry."""
-
-PROBED_TOKENS = 8
-"""Tokens of the text that one subnet answers at every load: a millisecond or two."""
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +144,7 @@ class PackedCache:
             marker = require_intact(place, made_for, HashMemory().sha256_of)
             session = ElasticSession(bundle, precision, threads=threads, graph=place / GRAPH)
             with _closed_on_error(session):
-                _require_same_answer(session, bundle, marker)
+                require_same_answer(session, bundle, marker)
                 self._watch(session, bundle, place, marker)
         except (OSError, ValueError, BundleError) as error:
             if is_time_limit(error):
@@ -171,7 +167,7 @@ class PackedCache:
                     until_kept.enter_context(_closed_on_error(session))
                     check_self_test(session, bundle)
                     flush(fresh)  # before the marker, which must not name bytes that never came to the disk
-                    marker = describe(fresh, made_for, *_probe(session, bundle))
+                    marker = describe(fresh, made_for, *probe(session, bundle))
                     write_marker(fresh, marker, bundle.path)
                 session.path = place / GRAPH
                 self._watch(session, bundle, place, marker)
@@ -206,30 +202,6 @@ def _closed_on_error(session: ElasticSession) -> Iterator[None]:
     except BaseException:
         session.close()
         raise
-
-
-def _probe(session: ElasticSession, bundle: Bundle) -> tuple[list[float], float]:
-    """Return the output of the smallest subnet for a short text, and by how much a later one may differ.
-
-    The same library gives the same bits on the same CPU, except that more threads may add in another order.
-    """
-    pool = sorted(bundle.pool(session.precision).values(), key=lambda entry: entry.macs)
-    outputs = [session.run(random_inputs(bundle, _probed_tokens(bundle)), entry.choice).ravel() for entry in pool]
-    within = FP32_TOLERANCE if session.precision == "fp32" else INT8_ERROR * float(np.std(outputs))
-    return outputs[0].tolist(), max(within, FP32_TOLERANCE)
-
-
-def _require_same_answer(session: ElasticSession, bundle: Bundle, marker: Marker) -> None:
-    """Raise ValueError unless the smallest subnet answers as it did when the entry was made."""
-    smallest = min(bundle.pool(session.precision).values(), key=lambda entry: entry.macs)
-    found = session.run(random_inputs(bundle, _probed_tokens(bundle)), smallest.choice).ravel()
-    same = len(found) == len(marker.probe) and bool(np.all(np.abs(found - marker.probe) <= marker.within))
-    if not same:
-        raise ValueError(f"{smallest.name} gives another answer than when they were made")
-
-
-def _probed_tokens(bundle: Bundle) -> int:
-    return min(PROBED_TOKENS, bundle.manifest.max_length)
 
 
 def _leave(

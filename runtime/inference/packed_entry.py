@@ -90,7 +90,7 @@ def read_marker(place: Path) -> Marker:
             name: KeptFile(entry["bytes"], entry["sha256"], tuple(entry["blocks"]))
             for name, entry in fields["files"].items()
         }
-        marker = Marker(dict(fields["made_for"]), tuple(fields["probe"]), float(fields["within"]), files)
+        marker = Marker(dict(fields["made_for"]), tuple(map(float, fields["probe"])), float(fields["within"]), files)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{MARKER} is of another form") from error
     if fields.get("format") != FORMAT:

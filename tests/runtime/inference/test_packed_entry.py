@@ -140,6 +140,10 @@ CHANGES: dict[str, Callable[[dict[str, object]], object]] = {
     "another CPU": lambda fields: fields["made_for"].update(cpu=["another"]),  # type: ignore[attr-defined]
     "no CPU": lambda fields: fields["made_for"].pop("cpu"),  # type: ignore[attr-defined]
     "made for nothing": lambda fields: fields.update(made_for=[]),
+    "another answer": lambda fields: fields.update(probe=[value + 1 for value in fields["probe"]]),  # type: ignore[attr-defined]
+    "an answer that is no number": lambda fields: fields.update(probe=["x"] * len(fields["probe"])),
+    "an answer of another length": lambda fields: fields.update(probe=[]),
+    "a difference that is no number": lambda fields: fields.update(within="x"),
     "no files": lambda fields: fields.update(files={}),
     "files of another form": lambda fields: fields.update(files=[1]),
     "blocks that are missing": lambda fields: fields["files"][WEIGHTS].update(blocks=[]),  # type: ignore[index]
