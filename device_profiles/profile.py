@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,10 @@ from gearshift.device_profiles.fingerprint import Fingerprint
 from gearshift.device_profiles.latency_table import CPU_PROVIDER
 from gearshift.device_profiles.latency_table import LatencyTable as LatencyTable
 from gearshift.device_profiles.operators import OperatorCosts
-from gearshift.errors import ProfileError
-from gearshift.schema import Schema
+from gearshift.errors import ProfileError, is_time_limit
+from gearshift.fresh_file import fresh_file
+from gearshift.schema import FIELD, Schema
+from gearshift.sealed_json import SEAL, sealed, unsealed
 
 SCHEMA = Schema(version=2, advice="measure the device again", error=ProfileError, missing="name a device profile")
 
@@ -86,22 +87,23 @@ class DeviceProfile:
 
 
 def load_profile(path: Path) -> DeviceProfile:
-    """Read a profile file; raise ProfileError, which names the file, if it cannot be used."""
-    return SCHEMA.read(path, DeviceProfile.from_fields)
+    """Read a profile file; raise ProfileError, which names the file, if it cannot be used.
+
+    A profile with its hash in it is refused if a figure has changed since it was written.
+    """
+    return SCHEMA.read(path, lambda raw: DeviceProfile.from_fields(unsealed(raw) if SEAL in raw else raw))
 
 
 def save_profile(path: Path, profile: DeviceProfile) -> None:
     """Write a profile file atomically. If that fails, raise ProfileError and keep the old file."""
-    content = json.dumps(profile.to_dict(), indent=1, allow_nan=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    fields = profile.to_dict()
+    version = {FIELD: fields.pop(FIELD)}
+    content = json.dumps({**version, **sealed(fields)}, indent=1, allow_nan=False) + "\n"
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with fresh_file(path) as file:
+            file.write(content.encode())
     except OSError as error:
+        if is_time_limit(error):
+            raise
         reason = error.strerror or error
         raise ProfileError(f"{path}: could not be written ({reason}); nothing was changed there") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -18,7 +18,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from gearshift.errors import (
 from gearshift.number_checks import is_number, shown
 from gearshift.runtime.bundle.compressed import (
     Compressed,
+    check_copy,
     is_compressed,
     open_compressed,
     unpack_into_cache,
@@ -177,13 +177,23 @@ def _open_unpacked(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
     compressed = open_compressed(directory, sha256)
     entries = unpacked_entries()
     place = unpack_into_cache(compressed, entries)
+    state = entries.state(place)
     try:
-        opened = _open_verified(place, sha256)
+        opened = _open_copy(place, compressed, sha256)
     except (BundleError, OSError) as error:
+        if is_time_limit(error):
+            raise
         logger.warning("%s; unpacking %s anew", error, directory)
-        shutil.rmtree(place, ignore_errors=True)
-        opened = _open_verified(unpack_into_cache(compressed, entries), sha256)
+        entries.remove(place, state)
+        opened = _open_copy(unpack_into_cache(compressed, entries), compressed, sha256)
+    entries.used(place)
     return dataclasses.replace(opened, compressed=compressed)
+
+
+def _open_copy(place: Path, compressed: Compressed, sha256: Callable[[Path], str]) -> Bundle:
+    """Open an unpacked copy, whose manifest must be that of the compressed bundle; raise BundleError."""
+    check_copy(place, compressed.hash)
+    return _open_verified(place, sha256)
 
 
 def _open_verified(directory: Path, sha256: Callable[[Path], str]) -> Bundle:

@@ -13,6 +13,7 @@ name only when it is complete and the SHA-256 of every dense file is right: an i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -21,11 +22,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gearshift.errors import BundleError, IntegrityError, SchemaError, StorageError
+from gearshift.errors import BundleError, IntegrityError, SchemaError, StorageError, is_time_limit
 from gearshift.runtime.bundle.integrity import check_file, check_name, check_place
 from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, stored_manifest
 from gearshift.runtime.files.atomic import replacing_directory, sha256_of
-from gearshift.runtime.files.cache import Entries, cache_directory
+from gearshift.runtime.files.cache import cache_directory
+from gearshift.runtime.files.entries import Entries
+from gearshift.runtime.files.private import is_own_file
 from gearshift.runtime.files.sparse_file import Extent, read_sparse, write_sparse
 from gearshift.schema import Schema
 
@@ -45,7 +48,12 @@ ABANDONED_S = 600.0
 """Age in seconds from which an unfinished unpacking is deleted: a device that restarts in a loop must not fill its
 disk."""
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""Errors of a full disk, a full quota, and a limit on the size of files."""
+
+_ELSEWHERE = "name another place by GEARSHIFT_CACHE_DIR, or choose one with `gearshift unpack BUNDLE -o DIR`"
 _AT_ONCE = 1 << 20
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -146,21 +154,59 @@ def unpack(compressed: Compressed, target: Path) -> None:
 def unpack_into_cache(compressed: Compressed, entries: Entries) -> Path:
     """Return the directory of the dense bundle in the cache, unpacking it first if needed; raises as `unpack` does.
 
-    A directory that exists already is not checked here but by the caller: it was complete when it got its name.
+    A directory that exists already is not checked here but by the caller: it was complete when it got its name. What
+    another process removes while it is being filled is filled anew.
     """
     place = entries.directory / compressed.hash[:32]
-    if place.is_dir():
-        entries.used(place)
-        return place
-    try:
-        with entries.adding(place) as fresh:
-            _require_room(compressed, entries.directory)
-            _fill(compressed, fresh)
-    except FileExistsError:
-        pass  # another process was first
-    except OSError as error:
-        raise StorageError(_no_room(compressed, entries.directory, error.strerror or str(error))) from error
+    for left in reversed(range(_TRIES)):
+        if entries.has(place):
+            break
+        try:
+            with entries.adding(place) as fresh:
+                _require_room(compressed, entries.directory)
+                _fill(compressed, fresh)
+        except FileExistsError:
+            continue  # another process was first
+        except FileNotFoundError as error:
+            if not left:
+                raise StorageError(_not_unpacked(compressed, entries.directory, error)) from error
+        except OSError as error:
+            if is_time_limit(error):
+                raise
+            raise StorageError(_not_unpacked(compressed, entries.directory, error)) from error
     return place
+
+
+def check_copy(place: Path, expected_hash: str) -> None:
+    """Raise IntegrityError unless an unpacked copy has the manifest with this SHA-256, and nothing in it is a link."""
+    linked = next((path for path in place.iterdir() if not is_own_file(path)), None)
+    if linked is not None:
+        raise IntegrityError(f"{linked}: expected a regular file of this user in an unpacked bundle")
+    found = hashlib.sha256(stored_manifest(place)).hexdigest()
+    if found != expected_hash:
+        raise IntegrityError(f"{place / MANIFEST}: expected sha256 {expected_hash}, found {found}; of another bundle")
+
+
+def remove_damaged_copies() -> dict[Path, str]:
+    """Read every unpacked bundle in the user's cache directory, all of it, and remove those that are damaged.
+
+    Returns directory -> what was wrong; raises StorageError if there is no such directory.
+    """
+    wrong, entries = {}, unpacked_entries()
+    for place in entries.listed():
+        state = entries.state(place)
+        try:
+            content = stored_manifest(place)
+            if not hashlib.sha256(content).hexdigest().startswith(place.name):
+                raise IntegrityError(f"{place / MANIFEST}: is not of this bundle")
+            for name, entry in Manifest.from_content(content, place / MANIFEST).files.items():
+                check_file(place, name, entry, sha256_of)
+        except (BundleError, OSError) as error:
+            if is_time_limit(error):
+                raise
+            entries.remove(place, state)
+            wrong[place] = str(error)
+    return wrong
 
 
 def _fill(compressed: Compressed, fresh: Path) -> None:
@@ -205,9 +251,16 @@ def _require_room(compressed: Compressed, directory: Path) -> None:
         raise StorageError(_no_room(compressed, directory, f"found {free / 1e6:.1f} MB free"))
 
 
+def _not_unpacked(compressed: Compressed, directory: Path, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    if error.errno in NO_ROOM:
+        return _no_room(compressed, directory, reason)
+    return f"{compressed.path}: could not be unpacked into {directory} ({reason}); {_ELSEWHERE}"
+
+
 def _no_room(compressed: Compressed, directory: Path, found: str) -> str:
     needed = (compressed.dense_bytes + SPARE_BYTES) / 1e6
     return (
         f"{compressed.path}: could not be unpacked: expected {needed:.1f} MB free in {directory}, {found}; free some "
-        "space, name another place by GEARSHIFT_CACHE_DIR, or choose one with `gearshift unpack BUNDLE -o DIR`"
+        f"space, {_ELSEWHERE}"
     )

@@ -15,9 +15,9 @@ from gearshift import __version__
 from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.errors import StorageError
 from gearshift.extras import requirements
-from gearshift.runtime.bundle.compressed import unpacked_entries
+from gearshift.runtime.bundle.compressed import remove_damaged_copies, unpacked_entries
 from gearshift.runtime.doctor.signals import Finding, Level, signal_findings
-from gearshift.runtime.files.cache import Entries
+from gearshift.runtime.files.entries import Entries
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.profiles.own import find_profile
 from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus, find_cgroup
@@ -90,7 +90,8 @@ def examine(
     cache: PackedCache | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Report:
-    """Examine this device; takes a quarter of a second, because a load shows only between two readings.
+    """Examine this device; takes a quarter of a second, because a load shows only between two readings, and the time to
+    read all that is cached.
 
     `load`: imports a package by name. `cpus`: CPUs that this process may run on. `root`: directory that holds proc and
     sys.
@@ -252,17 +253,21 @@ def _profile(device: Fingerprint) -> Iterator[Finding]:
 
 
 def _kept(cache: PackedCache) -> Iterator[Finding]:
-    """Give findings about the caches that are kept between runs."""
-    places: dict[str, Callable[[], Entries]] = {
-        "packed weights": lambda: cache.kept,
-        "unpacked bundles": unpacked_entries,
+    """Give findings about the caches that are kept between runs; entries that are damaged are removed."""
+    places: dict[str, tuple[Callable[[], Entries], Callable[[], dict[Path, str]]]] = {
+        "packed weights": (lambda: cache.kept, cache.remove_damaged),
+        "unpacked bundles": (unpacked_entries, remove_damaged_copies),
     }
-    for subject, find in places.items():
+    for subject, (find, remove_damaged) in places.items():
         try:
             kept = find()
+            damaged = remove_damaged()
             entries = kept.listed()
         except StorageError as error:
             yield Finding("note", subject, str(error))
             continue
-        held = f"{len(entries)} bundles, {sum(entries.values()) / 1e6:.0f} MB" if entries else "empty"
+        for place, wrong in damaged.items():
+            text = f"{place}: was damaged ({wrong}), and is removed; it is made anew when it is needed"
+            yield Finding("warning", subject, text, "if that happens again, look after the disk")
+        held = f"{len(entries)} bundles, {sum(entries.values()) / 1e6:.0f} MB, whole" if entries else "empty"
         yield Finding("ok", subject, f"{kept.directory}: {held}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gearshift.errors import StorageError, is_time_limit
+from gearshift.fresh_file import fresh_file
 
 
 def sha256_of(path: Path) -> str:
@@ -89,27 +90,17 @@ def replacing_file(target: Path) -> Iterator[BinaryIO]:
     A symbolic link stays one: what it points to is replaced. Devices and pipes, such as `/dev/null` and `/dev/stdout`,
     are written to: a user who may replace them would take them from everybody else.
     """
-    if is_device_or_pipe(target):
-        try:
+    try:
+        if is_device_or_pipe(target):
             with target.open("wb") as file:
                 yield file
-        except OSError as error:
-            raise _storage_error(target, error) from error
-        return
-    target = Path(os.path.realpath(target))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
-    try:
+            return
+        target = Path(os.path.realpath(target))
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        with fresh_file(target) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
     except OSError as error:
         raise _storage_error(target, error) from error
-    finally:
-        with contextlib.suppress(OSError):  # the error that matters has been raised already
-            temporary.unlink(missing_ok=True)
 
 
 def is_device_or_pipe(path: Path) -> bool:

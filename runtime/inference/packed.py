@@ -6,21 +6,23 @@ ONNX Runtime and one kind of CPU. ONNX Runtime still packs at every load, once f
 compares with the saved form, and then drops its own copy: this saves memory, not time.
 
 An entry is made in a directory of its own, and renamed once it is complete and passed the bundle's self-test, so that
-processes that start at the same time find a complete entry or none. On any failure the bundle itself is loaded, and
-one line of the log says why.
+processes that start at the same time find a complete entry or none. `packed_entry` tells what is checked of one that is
+found; one of its subnets must also give the answer that it gave when the entry was made. On any failure the bundle
+itself is loaded, and one line of the log says why.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
-import os
 import shutil
-import stat
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import onnxruntime as ort
 
@@ -28,15 +30,23 @@ from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.errors import BundleError, StorageError, is_time_limit
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.files.atomic import flush
-from gearshift.runtime.files.cache import PRIVATE, Entries, cache_directory
+from gearshift.runtime.files.cache import HashMemory, cache_directory
+from gearshift.runtime.files.entries import Entries
+from gearshift.runtime.inference.packed_entry import (
+    FORMAT,
+    MARKER,
+    Marker,
+    describe,
+    require_intact,
+    require_whole,
+    write_marker,
+)
+from gearshift.runtime.inference.packed_probe import probe, require_same_answer
+from gearshift.runtime.inference.packed_watch import PackedWatch
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession, save_packed
-from gearshift.schema import read_if_whole
 
 GRAPH = "graph.onnx"
-MARKER = "entry.json"
-"""File written last; it names the other files with their sizes and modification times."""
-
 SIZE_FACTOR = 2.2
 """Bytes of an entry / bytes of the bundle's weights file: everything twice, and some padding."""
 
@@ -59,6 +69,7 @@ class PackedCache:
         self._directory = directory
         self._device = device
         self._free_bytes = free_bytes
+        self._told: set[str] = set()
 
     @property
     def directory(self) -> Path:
@@ -66,18 +77,17 @@ class PackedCache:
         return self._directory or cache_directory() / "packed"
 
     def open(self, bundle: Bundle, precision: str, *, threads: int) -> ElasticSession | None:
-        """Open a session over the entry of a bundle, and make the entry if there is none; return None if that fails.
-
-        An entry was self-tested when it was made, and is not tested again.
-        """
+        """Open a session over the entry of a bundle, and make the entry if there is none; return None if that fails."""
         try:
             session = self._found(bundle, precision, threads) or self._made(bundle, precision, threads)
-        except (OSError, BundleError, StorageError) as error:
+        except (OSError, ValueError, BundleError, StorageError) as error:
             if is_time_limit(error):
                 raise
-            logger.warning("%s: packed weights not kept (%s); loading the bundle itself", bundle.path, error)
+            if str(error) not in self._told:  # once, not for every precision
+                logger.warning("%s: packed weights not kept (%s); loading the bundle itself", bundle.path, error)
+            self._told.add(str(error))
             return None
-        session.release_pages()  # packing has read all of the file; a subnet's weights are read again when it runs
+        session.drop_pages()  # packing has read all of the file; a subnet's weights are read again when it runs
         return session
 
     @property
@@ -93,31 +103,60 @@ class PackedCache:
         """Remove every entry, as `Entries.clear` does."""
         return self.kept.clear()
 
-    def _place(self, bundle: Bundle, precision: str) -> Path:
+    def remove_damaged(self) -> dict[Path, str]:
+        """Read every entry, all of it, and remove those that are damaged; return directory -> what was wrong."""
+        return {place: wrong for place in self.entries() if (wrong := self._removed_if_damaged(place)) is not None}
+
+    def remove_if_damaged(self, bundle: Bundle, precision: str) -> str | None:
+        """Read the entry of a bundle, if there is one, and remove it if it is damaged; return what was wrong."""
+        place, _ = self._place(bundle, precision)
+        return self._removed_if_damaged(place) if self.kept.has(place) else None
+
+    def _removed_if_damaged(self, place: Path) -> str | None:
+        state = self.kept.state(place)
+        try:
+            require_whole(place)
+        except (OSError, ValueError) as error:
+            if is_time_limit(error):
+                raise
+            self.kept.remove(place, state)
+            return str(error)
+        return None
+
+    def _place(self, bundle: Bundle, precision: str) -> tuple[Path, dict[str, Any]]:
+        """Return the directory of the entry of a bundle, and what it is made for."""
         device = self._device or read_fingerprint({})
-        kind = [device.cpu_model, *device.cpu_features, device.machine, device.system]
-        named = json.dumps([bundle.hash, precision, ort.__version__, kind])
-        return self.directory / hashlib.sha256(named.encode()).hexdigest()[:32]
+        made_for = {
+            "bundle": bundle.hash,
+            "precision": precision,
+            "onnxruntime": ort.__version__,
+            "cpu": [device.cpu_model, *device.cpu_features, device.machine, device.system],
+        }
+        named = json.dumps([FORMAT, made_for])
+        return self.directory / hashlib.sha256(named.encode()).hexdigest()[:32], made_for
 
     def _found(self, bundle: Bundle, precision: str, threads: int) -> ElasticSession | None:
-        place = self._place(bundle, precision)
-        if not place.exists():
+        place, made_for = self._place(bundle, precision)
+        if not self.kept.has(place):
             return None
-        if not _is_whole(place):
-            logger.warning("%s: packed weights are damaged; making them anew", place)
-            shutil.rmtree(place)
-            return None
+        state = self.kept.state(place)
         try:
+            marker = require_intact(place, made_for, HashMemory().sha256_of)
             session = ElasticSession(bundle, precision, threads=threads, graph=place / GRAPH)
-        except BundleError as error:
-            logger.warning("%s; making the packed weights anew", error)
-            shutil.rmtree(place)
+            with _closed_on_error(session):
+                require_same_answer(session, bundle, marker)
+                self._watch(session, bundle, place, marker)
+        except (OSError, ValueError, BundleError) as error:
+            if is_time_limit(error):
+                raise
+            logger.warning("%s: packed weights are damaged (%s); making them anew", place, error)
+            self.kept.remove(place, state)
             return None
         self.kept.used(place)
         return session
 
     def _made(self, bundle: Bundle, precision: str, threads: int) -> ElasticSession:
-        place = self._place(bundle, precision)
+        place, made_for = self._place(bundle, precision)
         source = bundle.path / next(iter(bundle.pool(precision).values())).file
         try:
             with contextlib.ExitStack() as until_kept:
@@ -125,19 +164,27 @@ class PackedCache:
                     self._require_room(bundle, precision)
                     save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
                     session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
-                    until_kept.callback(session.close)
+                    until_kept.enter_context(_closed_on_error(session))
                     check_self_test(session, bundle)
                     flush(fresh)  # before the marker, which must not name bytes that never came to the disk
-                    files = {path.name: _state(path) for path in fresh.iterdir()}
-                    (fresh / MARKER).write_text(json.dumps({"bundle": str(bundle.path), "files": files}))
-                until_kept.pop_all()
+                    marker = describe(fresh, made_for, *probe(session, bundle))
+                    write_marker(fresh, marker, bundle.path)
+                session.path = place / GRAPH
+                self._watch(session, bundle, place, marker)
         except FileExistsError:
             found = self._found(bundle, precision, threads)
             if found is None:
                 raise
             return found
-        session.path = place / GRAPH
         return session
+
+    def _watch(self, session: ElasticSession, bundle: Bundle, place: Path, marker: Marker) -> None:
+        """Have all of an entry checked now and then while its session is open; the thread does not keep that alive."""
+        remove = functools.partial(self.kept.remove, place, self.kept.state(place))
+        damaged = functools.partial(_leave, weakref.ref(session), bundle, place, remove)
+        watch = PackedWatch(place, marker.files, damaged)
+        watch.start()
+        session.watched(watch.close)
 
     def _require_room(self, bundle: Bundle, precision: str) -> None:
         graph = Path(next(iter(bundle.pool(precision).values())).file)
@@ -148,24 +195,28 @@ class PackedCache:
             raise OSError(f"expected {needed / 1e6:.0f} MB free, found {free / 1e6:.0f} MB")
 
 
-def _is_whole(place: Path) -> bool:
-    """Return whether only we can write an entry, and all its files are unchanged since it was made."""
-    marked = read_if_whole(place / MARKER, lambda marker: marker["files"])
+@contextlib.contextmanager
+def _closed_on_error(session: ElasticSession) -> Iterator[None]:
     try:
-        files = {path.name: _state(path) for path in place.iterdir() if path.name != MARKER}
-        return bool(_is_ours(place) and GRAPH in files and files == marked)
-    except OSError:
-        return False
+        yield
+    except BaseException:
+        session.close()
+        raise
 
 
-def _state(path: Path) -> list[int]:
-    status = path.lstat()
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _is_ours(place: Path) -> bool:
-    """Return whether no other user could have written into an entry (Unix users; True on other systems)."""
-    if not hasattr(os, "getuid"):
-        return True
-    statuses = [path.lstat() for path in (place, *place.iterdir())]
-    return stat.S_IMODE(statuses[0].st_mode) == PRIVATE and all(status.st_uid == os.getuid() for status in statuses)
+def _leave(
+    reference: weakref.ref[ElasticSession], bundle: Bundle, place: Path, remove: Callable[[], None], wrong: str
+) -> None:
+    """Let a session answer from the bundle itself, since its packed weights turned out to be damaged."""
+    logger.warning("%s: packed weights are damaged (%s); answering from %s itself", place, wrong, bundle.path)
+    remove()
+    session = reference()
+    if session is None:
+        return
+    try:
+        plain = ElasticSession(bundle, session.precision, threads=session.threads)
+        check_self_test(plain, bundle)
+    except BundleError as error:
+        logger.error("%s; load the engine again", error)
+        return
+    session.go_on_as(plain)

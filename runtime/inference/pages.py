@@ -40,14 +40,21 @@ def release(path: Path) -> int:
     """
     if sys.platform != "linux":
         return 0
-    path = path.resolve()
     before = resident_bytes(path)
+    drop(path)
+    return max(0, before - resident_bytes(path))
+
+
+def drop(path: Path) -> None:
+    """Release the pages of a mapped file as `release` does, without the time that counting takes."""
+    if sys.platform != "linux":
+        return
+    path = path.resolve()
     with contextlib.suppress(AttributeError, OSError):  # another C library
         madvise = ctypes.CDLL(None).madvise
         madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
         for start, end in _mappings(path):
             madvise(start, end - start, MADV_DONTNEED)
-    return max(0, before - resident_bytes(path))
 
 
 def _mappings(path: Path) -> Iterator[tuple[int, int]]:

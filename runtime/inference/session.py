@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from gearshift.number_checks import is_whole, shown
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
 from gearshift.runtime.inference.onnxruntime_calls import call_options, is_of_onnxruntime, open_session
-from gearshift.runtime.inference.pages import release
+from gearshift.runtime.inference.pages import drop, release
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
 from gearshift.runtime.inference.text import Encoded
 from gearshift.runtime.native_calls import NATIVE_CALLS
@@ -88,6 +88,7 @@ class ElasticSession:
         self.threads = threads
         self.provider: str = session.get_providers()[0]
         self._session = session
+        self._end_watch: Callable[[], None] | None = None
         self._plain = call_options()
         NATIVE_CALLS.end_with_program(self._end_with_program)
 
@@ -155,12 +156,31 @@ class ElasticSession:
             return 0
         return release(self.path.with_suffix(".weights"))
 
+    def drop_pages(self) -> None:
+        """Release memory as `release_pages` does, without counting it."""
+        if self._packed:
+            drop(self.path.with_suffix(".weights"))
+
+    def watched(self, end: Callable[[], None]) -> None:
+        """Take on a watch over the session's files, which `end` ends at `close`."""
+        self._end_watch = end
+
+    def go_on_as(self, other: ElasticSession) -> None:
+        """Run another session's graph from the next call on, of the same bundle, precision and threads.
+
+        Does nothing after `close`.
+        """
+        if self._session is not None:
+            self.path, self._packed, self._session = other.path, other._packed, other._session
+
     def end_trace(self) -> Path:
         """Complete the file of events that `trace` asked for, and return its path."""
         return Path(self._session.end_profiling())
 
     def close(self) -> None:
         """Free the weights, as soon as no call is left; the session cannot be used afterwards."""
+        if self._end_watch is not None:
+            self._end_watch()
         self._session = None
         _return_free_memory()
 

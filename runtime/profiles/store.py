@@ -14,10 +14,10 @@ import tokenizers
 from gearshift.device_profiles import OperatorCosts
 from gearshift.device_profiles import profile as files
 from gearshift.device_profiles.fingerprint import Fingerprint, read_fingerprint
-from gearshift.errors import ProfileError
+from gearshift.errors import ProfileError, StorageError
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.files.atomic import is_device_or_pipe
-from gearshift.runtime.profiles.own import find_profile
+from gearshift.runtime.profiles.own import find_profile, own_path
 
 logger = logging.getLogger(__name__)
 
@@ -81,13 +81,13 @@ def save_measured(
     kept: tuple[files.LatencyTable, ...] = ()
     costs: tuple[OperatorCosts, ...] = ()
     _require_file(path)
-    if path.exists():
-        old = files.load_profile(path)
-        if (old.device.key, old.device.versions) == (device.key, device.versions) and not old.estimated:
-            new = {_conditions(table) for table in tables}
-            kept = tuple(table for table in old.tables if _conditions(table) not in new)
-            known = {(one.precision, one.threads, one.provider) for one in operators}
-            costs = tuple(o for o in old.operators if (o.precision, o.threads, o.provider) not in known)
+    old = _before(path)
+    measured = None if old is None or old.estimated else (old.device.key, old.device.versions)
+    if old is not None and measured == (device.key, device.versions):
+        new = {_conditions(table) for table in tables}
+        kept = tuple(table for table in old.tables if _conditions(table) not in new)
+        known = {(one.precision, one.threads, one.provider) for one in operators}
+        costs = tuple(o for o in old.operators if (o.precision, o.threads, o.provider) not in known)
     files.save_profile(path, files.DeviceProfile(device, False, (*kept, *tables), (*costs, *operators)))
 
 
@@ -96,8 +96,7 @@ def require_writable(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _require_file(path)
-        if path.exists():
-            files.load_profile(path)
+        _before(path)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
@@ -105,6 +104,29 @@ def require_writable(path: Path) -> None:
         raise ProfileError(f"{path}: could not be written ({reason}); name another file with -o") from error
     except ProfileError as error:
         raise ProfileError(f"{error}; or name another file with -o") from error
+
+
+def _before(path: Path) -> files.DeviceProfile | None:
+    """Read the profile that is to be added to; None if there is none yet. Raises ProfileError if it cannot be used.
+
+    A damaged one under the name that this device's own profile has counts as none: it is measured anew.
+    """
+    if not path.exists():
+        return None
+    try:
+        return files.load_profile(path)
+    except ProfileError as error:
+        if not _is_own(path):
+            raise
+        logger.warning("%s; replacing it", error)
+        return None
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        return path.resolve() == own_path(this_device()).resolve()
+    except StorageError:
+        return False
 
 
 def _require_file(path: Path) -> None:

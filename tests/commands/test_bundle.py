@@ -12,8 +12,10 @@ import pytest
 from tokenizers import Tokenizer
 
 from gearshift.runtime import Bundle
+from gearshift.runtime.inference.packed import PackedCache
 from tests.command_line import Command
 from tests.runtime.altered import change_manifest
+from tests.runtime.kept import flip
 
 
 def test_inspect_lists_labels_and_every_subnet_with_its_accuracies(
@@ -45,10 +47,44 @@ def test_verify_says_what_was_checked(command: Command, tiny_bundle: Path) -> No
     assert ended.out == f"{tiny_bundle}: 7 files intact, 12 subnets right at fp32, 12 subnets right at int8\n"
 
 
+def test_verify_removes_packed_weights_that_are_damaged(
+    command: Command, bundle: Bundle, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEARSHIFT_CACHE_DIR", str(tmp_path / "cache"))
+    for precision in ("fp32", "int8"):
+        session = PackedCache().open(bundle, precision, threads=1)
+        assert session is not None
+        session.close()
+    assert "packed" not in command("verify", tiny_bundle).out
+    for place in PackedCache().entries():
+        flip(place / "graph.weights", 5)
+    ended = command("verify", tiny_bundle)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out.splitlines()[1:] == [
+        f"packed weights of {precision} were damaged (block 0 has changed), and are removed"
+        for precision in ("fp32", "int8")
+    ]
+    assert PackedCache().entries() == {}
+
+
+def test_verify_needs_no_cache(
+    command: Command, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEARSHIFT_CACHE_DIR", str(tmp_path))
+    tmp_path.chmod(0o777)
+    assert command("verify", tiny_bundle).code == 0
+
+
 def test_verify_as_json(command: Command, bundle: Bundle, tiny_bundle: Path) -> None:
     ended = command("verify", tiny_bundle, "--json")
     assert (ended.code, ended.err) == (0, "")
-    expected = {"bundle": str(tiny_bundle), "hash": bundle.hash, "verified": True, "precisions": ["fp32", "int8"]}
+    expected = {
+        "bundle": str(tiny_bundle),
+        "hash": bundle.hash,
+        "verified": True,
+        "precisions": ["fp32", "int8"],
+        "removed_packed": {},
+    }
     assert ended.json == expected
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import huggingface_hub
 from gearshift.errors import ModelError, first_line
 from gearshift.runtime.files.atomic import replacing_directory, sha256_of
 from gearshift.runtime.files.cache import cache_directory
+from gearshift.runtime.files.private import make_private
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ def _default_model() -> Path:
     target = cache_directory() / "models" / "all-MiniLM-L6-v2"
     if _is_default(target):
         return target
+    with contextlib.suppress(OSError):  # told by what follows
+        make_private(target.parent)
     with replacing_directory(target, marker="config.json") as fresh:
         try:
             _from_hub(fresh)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gearshift.drawing.numbers import millions, percent
+from gearshift.errors import StorageError
 from gearshift.runtime import Bundle, open_bundle
 from gearshift.terminal.options import command
 from gearshift.terminal.output import show, table
@@ -64,7 +65,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 
 def verify(options: argparse.Namespace) -> int:
-    """Check every file, and the numbers of every subnet at every precision on this CPU."""
+    """Check every file, the numbers of every subnet at every precision on this CPU, and packed weights kept here."""
     from gearshift.runtime.inference.self_test import check_dan, check_self_test, check_words
     from gearshift.runtime.inference.session import ElasticSession
     from gearshift.runtime.inference.text import TextEncoder
@@ -80,15 +81,35 @@ def verify(options: argparse.Namespace) -> int:
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
     dan = "" if bundle.dan is None else f", {bundle.dan.name} right"
-    lines = [f"{bundle.origin}: {len(bundle.manifest.files)} files intact, {checked}{dan}"]
+    removed = _removed_packed(bundle)
+    lines = [
+        f"{bundle.origin}: {len(bundle.manifest.files)} files intact, {checked}{dan}",
+        *(
+            f"packed weights of {precision} were damaged ({wrong}), and are removed"
+            for precision, wrong in removed.items()
+        ),
+    ]
     result = {
         "bundle": str(bundle.origin),
         "hash": bundle.hash,
         "verified": True,
         "precisions": list(bundle.precisions),
+        "removed_packed": removed,
     }
     show(options, result, lines)
     return 0
+
+
+def _removed_packed(bundle: Bundle) -> dict[str, str]:
+    """Check the packed weights of a bundle that engines keep here; return precision -> what was wrong, if removed."""
+    from gearshift.runtime.inference.packed import PackedCache
+
+    cache = PackedCache()
+    try:
+        found = {precision: cache.remove_if_damaged(bundle, precision) for precision in bundle.precisions}
+    except StorageError:  # no cache that could be used
+        return {}
+    return {precision: wrong for precision, wrong in found.items() if wrong is not None}
 
 
 def description(bundle: Bundle) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from gearshift.errors import BundleError, GearshiftError, IntegrityError, Schema
 from gearshift.runtime.bundle import compressed as module
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.compressed import (
-    ABANDONED_S,
     COMPRESSED,
     SUFFIX,
     open_compressed,
+    remove_damaged_copies,
     unpack,
     unpacked_entries,
     write_compressed,
@@ -29,8 +29,12 @@ from gearshift.runtime.bundle.compressed import (
 from gearshift.runtime.bundle.manifest import MANIFEST
 from gearshift.runtime.engine import Engine
 from gearshift.runtime.files.atomic import sha256_of
-from gearshift.runtime.files.cache import KEPT_ENTRIES, HashMemory
+from gearshift.runtime.files.cache import HashMemory
+from gearshift.runtime.files.entries import KEPT_ENTRIES
+from gearshift.runtime.files.private import PRIVATE, holding
+from tests.command_line import PATIENCE_S
 from tests.runtime.altered import edit_manifest, set_field
+from tests.runtime.kept import exchange, flip, make_other, places, remember
 
 TEXT = "turn the lights off"
 
@@ -95,7 +99,7 @@ def test_the_ones_used_last_stay(shipped: Path, cache: Path) -> None:
     open_bundle(shipped)
     for number in range(KEPT_ENTRIES):
         other = cache / f"{number:032x}"
-        other.mkdir()
+        other.mkdir(PRIVATE)
         (other / MANIFEST).write_text("{}")
         os.utime(other / MANIFEST, (number, number))
     open_bundle(shipped)  # nothing is made, and so nothing goes
@@ -219,6 +223,96 @@ def test_a_damaged_copy_in_the_cache_is_made_anew(
     assert f"unpacking {shipped} anew" in caplog.text
 
 
+def test_a_copy_whose_manifest_says_something_else_is_made_anew(
+    shipped: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = open_bundle(shipped).path
+    edit_manifest(copy, set_field("labels", 0, to="another"))
+    with caplog.at_level(logging.WARNING, logger="gearshift"):
+        opened = open_bundle(shipped)
+    assert opened.manifest == bundle.manifest and contents(opened.path) == contents(bundle.path)
+    assert f"of another bundle; unpacking {shipped} anew" in caplog.text
+
+
+def test_a_copy_in_the_place_of_another_is_made_anew(shipped: Path, bundle: Bundle, bundle_copy: Path) -> None:
+    """A bundle that is whole by itself, with the hashes of its own files."""
+    other, other_shipped = make_other(bundle_copy), bundle_copy.with_name("other")
+    other_shipped.mkdir()
+    write_compressed(other.path, other.manifest.files, other_shipped, {})
+    copies = [open_bundle(shipped).path, open_bundle(other_shipped).path]
+    exchange(*copies)
+    assert open_bundle(shipped).hash == bundle.hash
+    assert open_bundle(other_shipped).hash == other.hash
+    assert contents(copies[0]) == contents(bundle.path)
+
+
+@pytest.mark.parametrize("remembered", [False, True])
+def test_no_byte_of_a_copy_can_change_what_is_opened(shipped: Path, bundle: Bundle, remembered: bool) -> None:
+    whole = contents(bundle.path)
+    sha256 = HashMemory().sha256_of if remembered else sha256_of
+    copy = open_bundle(shipped, sha256=sha256).path
+    for name in whole:
+        for place in places(len(whole[name]), 3):
+            if remembered:
+                remember(copy / name)
+            flip(copy / name, place)
+            opened = open_bundle(shipped, sha256=sha256)
+            assert (opened.path, opened.hash) == (copy, bundle.hash)
+            assert contents(copy) == whole, (name, place)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "directory", "link to nowhere"])
+@pytest.mark.parametrize("name", [MANIFEST, "int8.weights", "more"])
+def test_what_is_no_file_of_ours_in_a_copy_is_not_opened(
+    shipped: Path, bundle: Bundle, tmp_path: Path, name: str, kind: str
+) -> None:
+    place = open_bundle(shipped).path / name
+    if place.exists():
+        place.rename(tmp_path / "mine")
+    else:
+        (tmp_path / "mine").write_text("mine")
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "directory":
+        place.mkdir()
+    else:
+        place.symlink_to(tmp_path / ("mine" if kind == "link" else "nowhere"))
+    opened = open_bundle(shipped)
+    assert contents(opened.path) == contents(bundle.path)
+    assert (tmp_path / "mine").is_file()
+
+
+@pytest.mark.parametrize("kind", ["link", "file", "pipe", "open to others"])
+def test_what_is_no_directory_of_ours_in_the_place_of_a_copy_is_not_entered(
+    shipped: Path, bundle: Bundle, tmp_path: Path, kind: str
+) -> None:
+    place = open_bundle(shipped).path
+    place.rename(tmp_path / "moved")
+    if kind == "link":
+        place.symlink_to(tmp_path / "moved")
+    elif kind == "file":
+        place.write_text("file")
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        shutil.copytree(tmp_path / "moved", place)
+        place.chmod(0o777)
+    opened = open_bundle(shipped)
+    assert contents(opened.path) == contents(bundle.path) == contents(tmp_path / "moved")
+    assert not place.is_symlink() and place.stat().st_mode & 0o777 == PRIVATE
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_a_cache_that_others_can_write_to_is_told_and_not_used(shipped: Path, cache: Path, mode: int) -> None:
+    open_bundle(shipped)
+    for directory in (cache, cache.parent):
+        directory.chmod(mode)
+        with pytest.raises(StorageError, match=rf"permissions {mode:o}; chmod 700 {directory}, or name another"):
+            open_bundle(shipped)
+        directory.chmod(PRIVATE)
+    open_bundle(shipped)
+
+
 def test_what_an_unpacking_that_was_killed_left_is_not_used_and_goes(
     shipped: Path, bundle: Bundle, cache: Path
 ) -> None:
@@ -228,8 +322,8 @@ def test_what_an_unpacking_that_was_killed_left_is_not_used_and_goes(
     (half / "int8.weights").write_bytes((bundle.path / "int8.weights").read_bytes()[:1000])
     running = cache / ".new-running"
     running.mkdir()
-    os.utime(half, (time.time() - ABANDONED_S - 1,) * 2)
-    opened = open_bundle(shipped)
+    with holding(running):
+        opened = open_bundle(shipped)
     assert contents(opened.path) == contents(bundle.path)
     assert set(cache.iterdir()) == {opened.path, running}
 
@@ -265,6 +359,85 @@ def test_several_that_start_at_once_find_one_copy(shipped: Path, bundle: Bundle,
     assert [path.name for path in cache.iterdir()] == [bundle.hash[:32]]
 
 
+class Paused:
+    """An unpacking in another thread, which waits before it writes its third file."""
+
+    def __init__(self, shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.found: Bundle | None = None
+        self._reached, self._go_on, self._files = threading.Event(), threading.Event(), 0
+        self._really_write = module._write
+        monkeypatch.setattr(module, "_write", self._write)
+        self._thread = threading.Thread(target=self._open, args=(shipped,))
+        self._thread.start()
+        assert self._reached.wait(PATIENCE_S)
+
+    def _open(self, shipped: Path) -> None:
+        self.found = open_bundle(shipped)
+
+    def _write(self, *arguments: object) -> None:
+        if threading.current_thread() is self._thread:
+            self._files += 1
+            if self._files == 3:
+                self._reached.set()
+                assert self._go_on.wait(PATIENCE_S)
+        self._really_write(*arguments)  # type: ignore[arg-type]
+
+    def finish(self) -> Bundle:
+        self._go_on.set()
+        self._thread.join()
+        assert self.found is not None
+        return self.found
+
+
+@pytest.mark.parametrize("ahead_s", [3600.0, -3600.0, 1e9])
+def test_a_clock_that_is_wrong_disturbs_nobody_who_unpacks_meanwhile(
+    shipped: Path, bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    other = Paused(shipped, monkeypatch)
+    really = time.time
+    monkeypatch.setattr(time, "time", lambda: really() + ahead_s)
+    opened = open_bundle(shipped)
+    assert len(list(cache.iterdir())) == 2  # ours is complete, and the other's goes on
+    assert other.finish().path == opened.path
+    assert list(cache.iterdir()) == [opened.path] and contents(opened.path) == contents(bundle.path)
+
+
+@pytest.mark.parametrize("what", ["what is unpacked", "the whole cache"])
+def test_what_is_removed_while_it_is_unpacked_is_unpacked_anew(
+    shipped: Path, bundle: Bundle, cache: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    unpacking = Paused(shipped, monkeypatch)
+    (fresh,) = cache.iterdir()
+    shutil.rmtree(fresh if what == "what is unpacked" else cache.parent)
+    assert contents(unpacking.finish().path) == contents(bundle.path)
+    assert [path.name for path in cache.iterdir()] == [bundle.hash[:32]]
+
+
+def test_clearing_the_cache_leaves_what_is_being_unpacked(
+    shipped: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacking = Paused(shipped, monkeypatch)
+    (fresh,) = cache.iterdir()
+    unpacked_entries().clear()
+    assert fresh.is_dir()
+    unpacking.finish()
+
+
+def test_damaged_copies_are_found_and_removed(shipped: Path, bundle: Bundle, bundle_copy: Path) -> None:
+    other, other_shipped = make_other(bundle_copy), bundle_copy.with_name("other")
+    other_shipped.mkdir()
+    write_compressed(other.path, other.manifest.files, other_shipped, {})
+    damaged, whole = open_bundle(shipped).path, open_bundle(other_shipped).path
+    assert remove_damaged_copies() == {}
+    for name in (MANIFEST, "int8.weights"):
+        flip(damaged / name, 1000)
+        assert list(remove_damaged_copies()) == [damaged]
+        assert not damaged.exists() and whole.is_dir()
+        open_bundle(shipped)
+    exchange(damaged, whole)
+    assert set(remove_damaged_copies()) == {damaged, whole}
+
+
 # No room
 
 
@@ -287,7 +460,9 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
 
 def test_a_cache_that_cannot_be_written_is_told(shipped: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file in the way")
-    with pytest.raises(StorageError, match=r"could not be unpacked: .*`gearshift unpack BUNDLE -o DIR`$"):
+    with pytest.raises(
+        StorageError, match=r"could not be unpacked into .* \(Not a directory\); name another .* -o DIR`$"
+    ):
         open_bundle(shipped)
 
 

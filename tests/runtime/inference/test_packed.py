@@ -7,6 +7,7 @@ import json
 import logging
 import mmap
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,9 +22,11 @@ from gearshift.device_profiles import read_fingerprint
 from gearshift.errors import SelfTestError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.engine import Engine
-from gearshift.runtime.files.cache import ABANDONED_S, KEPT_ENTRIES, SETTLED_S, HashMemory, cache_directory
+from gearshift.runtime.files.entries import KEPT_ENTRIES
+from gearshift.runtime.files.private import holding
 from gearshift.runtime.inference.opened import random_inputs
-from gearshift.runtime.inference.packed import GRAPH, MARKER, PackedCache
+from gearshift.runtime.inference.packed import GRAPH, PackedCache
+from gearshift.runtime.inference.packed_entry import MARKER
 from gearshift.runtime.inference.pages import resident_bytes
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.session import ElasticSession
@@ -111,9 +114,8 @@ def test_a_damaged_entry_is_made_anew(
         os.truncate(entry / name, (entry / name).stat().st_size // 2)
     assert all(map(np.array_equal, answers(opened(cache, bundle), bundle), plain))
     assert only(cache) == entry
-    assert [record.getMessage() for record in caplog.records] == [
-        f"{entry}: packed weights are damaged; making them anew"
-    ]
+    (record,) = caplog.records
+    assert re.fullmatch(rf"{entry}: packed weights are damaged \(.+\); making them anew", record.getMessage())
     opened(cache, bundle)
     assert len(caplog.records) == 1
 
@@ -128,27 +130,27 @@ def test_a_graph_that_cannot_be_read_is_made_anew(
     os.utime(graph, ns=(times.st_atime_ns, times.st_mtime_ns))  # as a disk that fails does it: no write is seen
     opened(cache, bundle)
     assert len(caplog.records) == 1
-    assert "making the packed weights anew" in caplog.text
+    assert "packed weights are damaged (graph.onnx has changed); making them anew" in caplog.text
 
 
-def test_an_entry_that_somebody_else_made_is_not_used(
-    cache: PackedCache, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.parametrize("what", [".", GRAPH, MARKER])
+def test_an_entry_that_somebody_else_made_is_not_used(cache: PackedCache, bundle: Bundle, what: str) -> None:
     opened(cache, bundle)
-    before = (only(cache) / GRAPH).stat().st_ctime_ns
-    monkeypatch.setattr(os, "getuid", lambda: 12345)
-    opened(cache, bundle)
-    assert (only(cache) / GRAPH).stat().st_ctime_ns != before
+    with (only(cache) / GRAPH).open("rb") as before:  # open, so that its inode is not given again
+        os.chown(only(cache) / what, 12345, -1)
+        opened(cache, bundle)
+        assert not os.path.samestat(os.fstat(before.fileno()), (only(cache) / GRAPH).stat())
+    assert all(path.stat().st_uid == 0 for path in (only(cache), *only(cache).iterdir()))
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs users as Unix has them")
-def test_an_entry_that_others_may_write_to_is_not_used(
-    cache: PackedCache, bundle: Bundle, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_entry_that_others_may_write_to_is_not_used(cache: PackedCache, bundle: Bundle) -> None:
     opened(cache, bundle)
-    only(cache).chmod(0o770)
-    opened(cache, bundle)
-    assert "making them anew" in caplog.text
+    with (only(cache) / GRAPH).open("rb") as before:  # open, so that its inode is not given again
+        only(cache).chmod(0o770)
+        opened(cache, bundle)
+        assert not os.path.samestat(os.fstat(before.fileno()), (only(cache) / GRAPH).stat())
     assert only(cache).stat().st_mode & 0o777 == 0o700
 
 
@@ -196,7 +198,7 @@ def test_a_directory_that_may_only_be_read_takes_nothing_new(open_to_all: Path) 
     code = (
         f"import os; from pathlib import Path; root = Path({str(open_to_all)!r});"
         "from gearshift.runtime.inference.packed import PackedCache; from gearshift.runtime import open_bundle;"
-        "os.geteuid() or os.setuid(65534); os.access(root / 'packed', os.W_OK) and (root / 'packed').chmod(0o555);"
+        "os.geteuid() or (os.chown(root / 'packed', 65534, -1), os.setuid(65534)); (root / 'packed').chmod(0o555);"
         "print(PackedCache(root / 'packed').open(open_bundle(root / 'bundle'), 'fp32', threads=1))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -270,13 +272,16 @@ def test_the_entry_that_was_not_used_for_longest_goes_first(cache: PackedCache, 
     assert first.name in names
 
 
-def test_what_an_interrupted_process_left_goes_after_a_while(cache: PackedCache, bundle: Bundle) -> None:
-    for name, age in ((".new-old", ABANDONED_S + 60), (".new-running", 10.0)):
+def test_what_an_interrupted_process_left_goes_and_what_another_is_making_stays(
+    cache: PackedCache, bundle: Bundle
+) -> None:
+    for name in (".new-left", ".new-running"):
         (cache.directory / name).mkdir(parents=True)
-        then = (cache.directory / name).stat().st_mtime - age
-        os.utime(cache.directory / name, (then, then))
-    opened(cache, bundle)
-    assert sorted(path.name for path in cache.directory.glob(".new-*")) == [".new-running"]
+    with holding(cache.directory / ".new-running"):
+        opened(cache, bundle)
+        assert [path.name for path in cache.directory.glob(".new-*")] == [".new-running"]
+        cache.clear()
+        assert [path.name for path in cache.directory.iterdir()] == [".new-running"]
 
 
 def test_clearing_leaves_what_is_not_the_caches(cache: PackedCache, bundle: Bundle) -> None:
@@ -366,69 +371,11 @@ def test_the_engine_uses_the_cache_unless_told_not_to(
     assert len(PackedCache().entries()) == 1
 
 
-# Hashes
-
-
-def test_a_file_that_did_not_change_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "file"
-    file.write_text("content")
-    monkeypatch.setattr("gearshift.runtime.files.cache.time.time", lambda: file.stat().st_ctime + SETTLED_S + 1)
-    memory = HashMemory(tmp_path / "cache")
-    expected = memory.sha256_of(file)
-    monkeypatch.setattr("gearshift.runtime.files.cache.sha256_of", lambda path: pytest.fail("hashed again"))
-    assert memory.sha256_of(file) == HashMemory(tmp_path / "cache").sha256_of(file) == expected
-
-
-@pytest.mark.parametrize("how", ["in place", "replaced", "with the old times"])
-def test_a_file_that_changed_is_hashed_again(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "file"
-    file.write_text("content")
-    monkeypatch.setattr("gearshift.runtime.files.cache.time.time", lambda: file.stat().st_ctime + SETTLED_S + 1)
-    memory = HashMemory(tmp_path / "cache")
-    first, times = memory.sha256_of(file), file.stat()
-    if how == "replaced":
-        (tmp_path / "new").write_text("another")
-        (tmp_path / "new").rename(file)
-    else:
-        file.write_text("another")
-    if how == "with the old times":
-        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert memory.sha256_of(file) != first
-
-
-def test_a_file_that_changed_just_now_is_not_remembered(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("content")
-    HashMemory(tmp_path / "cache").sha256_of(tmp_path / "file")
-    assert not (tmp_path / "cache").exists()
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"x": 3}', "null", "\x00"])
-def test_a_damaged_memory_is_no_memory(content: str, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("content")
-    (tmp_path / "hashes.json").write_text(content)
-    assert len(HashMemory(tmp_path).sha256_of(tmp_path / "file")) == 64
-
-
-def test_a_memory_that_cannot_be_written_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "file"
-    file.write_text("content")
-    monkeypatch.setattr("gearshift.runtime.files.cache.time.time", lambda: file.stat().st_ctime + SETTLED_S + 1)
-    assert len(HashMemory(file / "below").sha256_of(file)) == 64
-
-
-def test_the_cache_directory_is_the_one_that_was_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("GEARSHIFT_CACHE_DIR", str(tmp_path))
-    assert cache_directory() == tmp_path
-    monkeypatch.delenv("GEARSHIFT_CACHE_DIR")
-    if sys.platform == "linux":
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-        assert cache_directory() == tmp_path / "xdg" / "gearshift"
-
-
 def test_a_marker_is_readable(cache: PackedCache, bundle: Bundle) -> None:
     opened(cache, bundle)
     marker = json.loads((only(cache) / MARKER).read_text())
-    assert marker["bundle"] == str(bundle.path)
+    assert marker["source"] == str(bundle.path)
+    assert marker["made_for"]["bundle"] == bundle.hash
     assert set(marker["files"]) == {GRAPH, "graph.weights"}
 
 

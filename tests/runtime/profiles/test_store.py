@@ -25,6 +25,7 @@ from gearshift.runtime.profiles.store import (
     this_device,
 )
 from tests.device_profiles.test_profile import OPERATORS
+from tests.runtime.kept import flip, places
 
 
 def _table(bundle: Bundle, *, precision: str = "fp32", threads: int = 1, largest_ms: float = 8.0) -> LatencyTable:
@@ -221,3 +222,66 @@ def test_a_profile_is_neither_saved_to_nor_measured_for_a_pipe(tmp_path: Path) -
         save_measured(tmp_path / "pipe")
     with refused:
         require_writable(tmp_path / "pipe")
+
+
+# A profile that changed on the disk
+
+
+@pytest.fixture
+def kept(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """This device's own profile, with a table of the bundle."""
+    monkeypatch.setenv("GEARSHIFT_PROFILE_DIR", str(tmp_path / "profiles"))
+    path = own_path(this_device())
+    path.parent.mkdir()
+    save_table(path, _table(bundle))
+    return path
+
+
+def _own_fp32(bundle: Bundle) -> list[LatencyTable] | None:
+    return own_tables(bundle, precisions=("fp32",), threads=1, provider=CPU[0])
+
+
+def test_no_byte_of_a_kept_profile_can_change_a_figure(kept: Path, bundle: Bundle) -> None:
+    size = kept.stat().st_size
+    for place in places(size, 60):
+        for bits in (1, 2, 0xFF):
+            flip(kept, place, bits)
+            assert _own_fp32(bundle) in (None, [_table(bundle)]), (place, bits)
+            flip(kept, place, bits)
+    assert _own_fp32(bundle) == [_table(bundle)]
+
+
+def test_a_figure_that_changed_is_told_and_measured_anew(
+    kept: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept.write_text(kept.read_text().replace("8.0", "9.0"))
+    with caplog.at_level(logging.WARNING, logger="gearshift"):
+        assert _own_fp32(bundle) is None
+        require_writable(kept)
+        save_table(kept, _table(bundle, largest_ms=4.0))
+    assert f"{kept}: not of schema version 2 (its content has changed since it was written" in caplog.text
+    assert "measure the device again; replacing it" in caplog.text
+    assert _own_fp32(bundle) == [_table(bundle, largest_ms=4.0)]
+
+
+def test_a_file_of_the_users_that_is_no_profile_is_not_replaced(kept: Path, bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text("{}")
+    for call in (require_writable, lambda path: save_table(path, _table(bundle))):
+        with pytest.raises(ProfileError):
+            call(tmp_path / "mine.json")
+    assert (tmp_path / "mine.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "directory"])
+def test_what_is_no_file_in_the_place_of_a_profile_is_no_profile(
+    kept: Path, bundle: Bundle, tmp_path: Path, kind: str
+) -> None:
+    kept.unlink()
+    if kind == "directory":
+        kept.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(kept)
+    else:
+        os.mkfifo(tmp_path / "pipe")
+        kept.symlink_to(tmp_path / "pipe")
+    assert _own_fp32(bundle) is None

@@ -1,0 +1,37 @@
+"""Answer of one subnet to a short text, by which packed weights are tried at every load."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.inference.opened import random_inputs
+from gearshift.runtime.inference.packed_entry import Marker
+from gearshift.runtime.inference.self_test import FP32_TOLERANCE, INT8_ERROR
+from gearshift.runtime.inference.session import ElasticSession
+
+PROBED_TOKENS = 8
+
+
+def probe(session: ElasticSession, bundle: Bundle) -> tuple[list[float], float]:
+    """Return the output of the smallest subnet for a short text, and by how much a later one may differ.
+
+    The same library gives the same bits on the same CPU, except that more threads may add in another order.
+    """
+    pool = sorted(bundle.pool(session.precision).values(), key=lambda entry: entry.macs)
+    outputs = [session.run(random_inputs(bundle, _probed_tokens(bundle)), entry.choice).ravel() for entry in pool]
+    within = FP32_TOLERANCE if session.precision == "fp32" else INT8_ERROR * float(np.std(outputs))
+    return outputs[0].tolist(), max(within, FP32_TOLERANCE)
+
+
+def require_same_answer(session: ElasticSession, bundle: Bundle, marker: Marker) -> None:
+    """Raise ValueError unless the smallest subnet answers as it did when the entry was made."""
+    smallest = min(bundle.pool(session.precision).values(), key=lambda entry: entry.macs)
+    found = session.run(random_inputs(bundle, _probed_tokens(bundle)), smallest.choice).ravel()
+    same = len(found) == len(marker.probe) and bool(np.all(np.abs(found - marker.probe) <= marker.within))
+    if not same:
+        raise ValueError(f"{smallest.name} gives another answer than when they were made")
+
+
+def _probed_tokens(bundle: Bundle) -> int:
+    return min(PROBED_TOKENS, bundle.manifest.max_length)
