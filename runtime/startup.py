@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.device_profiles.latency_table import LatencyTable
-from gearshift.errors import BundleError, InputError
+from gearshift.errors import BundleError, InputError, SchemaError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.files.cache import HashMemory
@@ -151,12 +151,15 @@ def _tested(
     cache: PackedCache | None,
     enough: int | None = None,
 ) -> list[ElasticSession]:
-    """Return the sessions that pass, in this order, at most `enough`; raise the first error if none passes."""
+    """Return the sessions that pass, in this order, at most `enough`; raise the first error if none passes, and any
+    SchemaError."""
     passed: list[ElasticSession] = []
     errors: list[BundleError] = []
     for precision in precisions:
         try:
             passed.append(_open_tested(bundle, precision, threads, providers, cache))
+        except SchemaError:  # no fault of this CPU's: nothing of such a bundle is used
+            raise
         except BundleError as error:
             errors.append(error)
         if len(passed) == enough:

@@ -29,6 +29,7 @@ from gearshift.errors import BundleError, StorageError
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.files.atomic import flush
 from gearshift.runtime.files.cache import PRIVATE, Entries, cache_directory
+from gearshift.runtime.graph.check import check_graph
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession, save_packed
 from gearshift.schema import read_if_whole
@@ -121,6 +122,7 @@ class PackedCache:
             with contextlib.ExitStack() as until_kept:
                 with self.kept.adding(place) as fresh:
                     self._require_room(bundle, precision)
+                    check_graph(bundle, precision)
                     save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
                     session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
                     until_kept.callback(session.close)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.errors import SchemaError, SelfTestError, one_line
+from gearshift.errors import SelfTestError
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.bundle.manifest import SELF_TEST, PoolEntry
 from gearshift.runtime.dan.model import Dan, open_dan
+from gearshift.runtime.inference.self_test_file import read_logits, read_texts
 from gearshift.runtime.inference.session import ElasticSession
 
 FP32_TOLERANCE = 1e-3
@@ -67,14 +66,7 @@ def _self_test_runs(
 
     Raises SchemaError if the self-test cannot be read, SelfTestError if the shapes differ.
     """
-    try:
-        with np.load(bundle.path / SELF_TEST, allow_pickle=False) as arrays:
-            inputs = {name: arrays[name] for name in bundle.manifest.inputs}
-            wanted = {name: arrays[f"logits.{session.precision}.{name}"] for name in bundle.pool(session.precision)}
-    except (OSError, KeyError, ValueError) as error:
-        raise SchemaError(
-            f"{bundle.path / SELF_TEST}: not readable ({one_line(error)}); export the bundle again"
-        ) from error
+    inputs, wanted = read_logits(bundle, session.precision)
     for name, entry in bundle.pool(session.precision).items():
         found = session.run(inputs, entry.choice)
         if found.shape != wanted[name].shape:
@@ -94,17 +86,12 @@ def _require(value: float, limit: float, what: str, session: ElasticSession, bun
         )
 
 
-def self_test_names(entry: PoolEntry) -> tuple[str, str]:
-    """Return the names of the arrays of a DAN's self-test: texts (rows, 1 or 2), and their logits."""
-    return f"texts.{entry.precision}.{entry.name}", f"logits.{entry.precision}.{entry.name}"
-
-
 def check_dan(bundle: Bundle) -> Dan | None:
     """Open a bundle's DAN, if it has one, and run it on its own texts; raise SelfTestError that states the figures."""
     entry = bundle.dan
     if entry is None:
         return None
-    texts, expected = read_self_test(bundle.path, entry)
+    texts, expected = read_texts(bundle.path, entry)
     dan = open_dan(bundle.path / entry.file)
     found = dan.run([row[0] if len(row) == 1 else (row[0], row[1]) for row in texts.tolist()])
     error = np.inf if found.shape != expected.shape else float(np.abs(found - expected).max())
@@ -114,15 +101,3 @@ def check_dan(bundle: Bundle) -> Dan | None:
             f"{FP32_TOLERANCE:g}, found {error:.3g}; export the bundle again"
         )
     return dan
-
-
-def read_self_test(path: Path, entry: PoolEntry) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Read texts (rows, 1 or 2) and logits (rows, labels) of a DAN's self-test; raise SchemaError without them."""
-    try:
-        with np.load(path / SELF_TEST, allow_pickle=False) as arrays:
-            texts, logits = (arrays[name] for name in self_test_names(entry))
-    except (OSError, KeyError, ValueError) as error:
-        raise SchemaError(
-            f"{path / SELF_TEST}: no self-test of {entry.name} ({error}); export the bundle again"
-        ) from error
-    return texts, logits
