@@ -13,7 +13,9 @@ from gearshift.errors import BundleError, InputError, SchemaError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.files.cache import HashMemory
+from gearshift.runtime.files.known import Known
 from gearshift.runtime.inference.cascade import Cascade
+from gearshift.runtime.inference.contents import with_known_contents
 from gearshift.runtime.inference.opened import Opened, random_inputs
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
@@ -69,6 +71,7 @@ def open_checked(
     Arguments as in `Engine.load`. Raises BundleError, InputError or StorageError.
     """
     bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
+    bundle = with_known_contents(bundle, Known()) if cache else bundle
     if objective.min_accuracy is not None:
         _check_reachable(objective.min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
     if cascade is not None and bundle.dan is None:

@@ -122,7 +122,8 @@ class PackedCache:
             with contextlib.ExitStack() as until_kept:
                 with self.kept.adding(place) as fresh:
                     self._require_room(bundle, precision)
-                    check_graph(bundle, precision)
+                    if not bundle.known:
+                        check_graph(bundle, precision)
                     save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
                     session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
                     until_kept.callback(session.close)

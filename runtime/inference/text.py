@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding
 
-from gearshift.errors import InputError, SchemaError
+from gearshift.errors import InputError
 from gearshift.runtime.batches import Work, group, work_of
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import TOKENIZER
 from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.inference.tokenizer_file import failure, open_tokenizer
 
 Text = str | tuple[str, str]
 """One text, or a pair of texts that the model reads together."""
@@ -55,13 +56,8 @@ class TextEncoder:
     """Tokenizer of a bundle. Safe to use from several threads."""
 
     def __init__(self, bundle: Bundle) -> None:
-        path = bundle.path / TOKENIZER
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the package raises plain Exception
-            raise SchemaError(f"{path}: not a tokenizer that can be read ({error}); export the bundle again") from error
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(bundle.manifest.max_length)
+        self._path = bundle.path / TOKENIZER
+        self._tokenizer = open_tokenizer(bundle)
         self._names = bundle.manifest.inputs
         self._pad_id = bundle.manifest.pad_id
         task = TASKS.get(bundle.manifest.task)
@@ -99,6 +95,8 @@ class TextEncoder:
             return self._tokenizer.encode(*parts)
         except (TypeError, UnicodeEncodeError) as error:  # a str with a lone surrogate, which UTF-8 lacks
             raise InputError(f"{where}not valid Unicode; expected text without lone surrogates") from error
+        except BaseException as error:
+            raise failure(self._path, error) from error
 
     def _shortened(self, text: str) -> tuple[str, bool]:
         """Return the part of a text that can fit the model, and whether the rest was cut off."""

@@ -229,5 +229,5 @@ def test_a_self_test_that_holds_objects_is_not_unpickled(bundle_copy: Path) -> N
     np.savez(bundle_copy / SELF_TEST, allow_pickle=True, **kept)
     change_manifest(bundle_copy)
     changed = open_bundle(bundle_copy)
-    with pytest.raises(SchemaError, match="input_ids: an array .* of object, which was not expected"):
+    with pytest.raises(SchemaError, match=r"input_ids: an array .* of object, which was not expected"):
         check_self_test(ElasticSession(changed, "fp32", threads=1), changed)

@@ -148,5 +148,5 @@ def test_padding_and_truncation_that_the_tokenizer_brings_along_do_not_count(bun
 def test_a_tokenizer_that_cannot_be_read_is_named(bundle_copy: Path) -> None:
     (bundle_copy / "tokenizer.json").write_text("{}")
     change_manifest(bundle_copy)
-    with pytest.raises(SchemaError, match=r"tokenizer\.json: not a tokenizer that can be read"):
+    with pytest.raises(SchemaError, match=r"tokenizer\.json: expected a tokenizer of an encoder, found no model"):
         TextEncoder(open_bundle(bundle_copy))
