@@ -35,8 +35,8 @@ MOST_NODES = 100_000
 NODES_PER_SEGMENT = 32
 """Nodes of a segment of heads or neurons, or of a step around them, at most: attention in standard operators has 17."""
 
-NODES_BESIDE = 256
-"""Nodes of the embeddings and of a head, at most."""
+NODES_BESIDE = 128
+"""Nodes of the embeddings or of a head, at most: every option of the last stage has a head."""
 
 MOST_PER_TEXT = 1 << 18
 """Numbers of a vector, or of labels, in an answer for a text."""
@@ -247,5 +247,6 @@ def _check_output(graph: Graph, values: Mapping[str, Value], manifest: Manifest)
     fits = value.dims[:-1] == rows and (count is None or value.dims[-1] == count)
     fits = fits and value.kind == FLOAT and graph.outputs[0].name == task.output
     require(
-        fits, f"an output {graph.outputs[0].name[:40]!r} of shape {shown(value.dims)}, which is not {manifest.task}'s"
+        fits,
+        f"an output {graph.outputs[0].name[:40]!r} of shape {shown(value.dims)}, which is not that of {manifest.task}",
     )
