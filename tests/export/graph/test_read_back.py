@@ -4,7 +4,6 @@ of operators. The bundles of other tests are read by the engine, which makes the
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +49,12 @@ def check(folder: Path, model: TaskModel, space: Space[Any, Any], outputs: int, 
         check_content(path.read_bytes(), manifest)
 
 
-@pytest.mark.parametrize(("encoder", "head"), list(itertools.product(ENCODERS, HEADS)))
-def test_every_encoder_and_head_is_read(tmp_path: Path, encoder: str, head: str) -> None:
+PAIRS = [*((encoder, "classification") for encoder in ENCODERS), *(("BERT", head) for head in HEADS)]
+"""Each encoder, and each head: the two do not meet in the graph."""
+
+
+@pytest.mark.parametrize(("encoder", "head"), PAIRS)
+def test_every_encoder_and_every_head_is_read(tmp_path: Path, encoder: str, head: str) -> None:
     case: HeadCase = HEADS[head]
     write_model(tmp_path, encoder, case)
     model = load_model(tmp_path, read_config(tmp_path), case.task, case.outputs).eval()
