@@ -33,6 +33,7 @@ INT8_AGREEMENT = 0.9
 equal, and one quantization step can swap them."""
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is infinite or NaN is above every limit
 def check_self_test(session: ElasticSession, bundle: Bundle) -> None:
     """Run every pool subnet on the bundle's own inputs; raise SelfTestError that states the figures.
 
@@ -86,6 +87,7 @@ def _require(value: float, limit: float, what: str, session: ElasticSession, bun
         )
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def check_dan(bundle: Bundle) -> Dan | None:
     """Open a bundle's DAN, if it has one, and run it on its own texts; raise SelfTestError that states the figures."""
     entry = bundle.dan
