@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
 from gearshift.errors import InputError
+from gearshift.runtime.inference.contents import CHECKED, check_trust
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.text import Text
@@ -87,6 +88,7 @@ class Engine(EngineState):
         rules: Rules = DEFAULT_RULES,
         cascade: float | None = None,
         null_threshold: float | None = None,
+        trust: str = CHECKED,
         **objective: Unpack[Wanted],
     ) -> Self:
         """Load an engine for the bundle in directory `path`, which is verified, self-tested and timed on this machine.
@@ -106,6 +108,8 @@ class Engine(EngineState):
         most accurate subnet over all texts; other texts are answered as without it.
         `null_threshold`: for question answering, give no answer where `null_score_diff` is above this, whichever subnet
         runs; by default each subnet has its own threshold in the bundle.
+        `trust`: what a bundle must have gone through: `checked`, what its files hold, or `tried`, also a trial in a
+        process of its own with limits, which takes as long as a load; once for each bundle if there is a cache.
         `objective`: fields of `Objective` (`target`, `min_accuracy`, `max_cpu_share`, `on_miss`), which `steer` changes
         later.
 
@@ -117,11 +121,12 @@ class Engine(EngineState):
         if not isinstance(rules, Rules):
             raise InputError(f"rules: expected Rules, got {rules!r}")
         check_limit(queue_limit)
+        check_trust(trust)
         wanted = Objective(**objective)
         if metrics_port is not None:
             check_port(metrics_port)
         with contextlib.ExitStack() as undo:
-            bundle = open_checked(path, wanted, precision=precision, cache=cache, cascade=cascade)
+            bundle = open_checked(path, wanted, precision=precision, cache=cache, cascade=cascade, trust=trust)
             bundle = bundle if null_threshold is None else bundle.with_null_threshold(null_threshold)
             decisions = None if log is None else undo.enter_context(contextlib.closing(DecisionLog(log)))
             loaded = start(

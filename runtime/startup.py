@@ -15,7 +15,7 @@ from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.files.cache import HashMemory
 from gearshift.runtime.files.known import Known
 from gearshift.runtime.inference.cascade import Cascade
-from gearshift.runtime.inference.contents import with_known_contents
+from gearshift.runtime.inference.contents import CHECKED, with_known_contents
 from gearshift.runtime.inference.opened import Opened, random_inputs
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
@@ -64,14 +64,20 @@ def default_threads() -> int:
 
 
 def open_checked(
-    path: str | Path, objective: Objective, *, precision: str, cache: bool, cascade: float | None
+    path: str | Path,
+    objective: Objective,
+    *,
+    precision: str,
+    cache: bool,
+    cascade: float | None,
+    trust: str = CHECKED,
 ) -> Bundle:
     """Verify the bundle at `path`, and refuse an objective or a cascade that it cannot serve, before the slow part.
 
     Arguments as in `Engine.load`. Raises BundleError, InputError or StorageError.
     """
     bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
-    bundle = with_known_contents(bundle, Known()) if cache else bundle
+    bundle = with_known_contents(bundle, Known() if cache else None, trust)
     if objective.min_accuracy is not None:
         _check_reachable(objective.min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
     if cascade is not None and bundle.dan is None:

@@ -31,11 +31,50 @@ NUMBERS = (
     -(1 << 63),
 )
 
-OPERATORS = tuple(
-    "Range Expand Tile ConstantOfShape Loop Scan NonZero Resize Pad OneHot EyeLike RandomNormal Gather GatherND Slice "
-    "Reshape Concat Split Transpose Softmax MatMul Gemm Conv Cast Shape Unsqueeze ReduceSum LayerNormalization CumSum "
-    "Where Attention QAttention BiasGelu MatMulIntegerToFloat DynamicQuantizeMatMul DynamicQuantizeLinear Identity Add "
-    "SkipLayerNormalization MultiHeadAttention StringNormalizer TfIdfVectorizer SequenceAt".split()
+OPERATORS = (
+    "Range",
+    "Expand",
+    "Tile",
+    "ConstantOfShape",
+    "Loop",
+    "Scan",
+    "NonZero",
+    "Resize",
+    "Pad",
+    "OneHot",
+    "EyeLike",
+    "RandomNormal",
+    "Gather",
+    "GatherND",
+    "Slice",
+    "Reshape",
+    "Concat",
+    "Split",
+    "Transpose",
+    "Softmax",
+    "MatMul",
+    "Gemm",
+    "Conv",
+    "Cast",
+    "Shape",
+    "Unsqueeze",
+    "ReduceSum",
+    "LayerNormalization",
+    "CumSum",
+    "Where",
+    "Attention",
+    "QAttention",
+    "BiasGelu",
+    "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul",
+    "DynamicQuantizeLinear",
+    "Identity",
+    "Add",
+    "SkipLayerNormalization",
+    "MultiHeadAttention",
+    "StringNormalizer",
+    "TfIdfVectorizer",
+    "SequenceAt",
 )
 
 
