@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Only missing pieces are installed: the stamp is older than what decides the installation.
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-index test-all test-arm64 test-browser check fuzz bench bench-engine soak clean
+.PHONY: setup demo test test-index test-transformers test-all test-arm64 test-browser check fuzz bench bench-engine soak clean
 
 setup: $(STAMP)
 
@@ -27,6 +27,19 @@ test: $(STAMP)
 # What a device gets from the wheel, and other versions of packages: installs them, so it needs a package index.
 test-index: $(STAMP)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m index
+
+# What depends most on transformers, on the oldest and the newest version that the train extra allows: makes two
+# environments in build/transformers once, which share torch and the rest with .venv, so it needs a package index then.
+TRANSFORMERS_TESTS := tests/versions tests/trainer/model tests/trainer/data tests/trainer/dan \
+  $(addprefix tests/trainer/dynabert/test_,source.py masked_words.py supernet.py supernet_trainer.py settings_file.py) \
+  tests/trainer/learning/test_metrics.py tests/trainer/nasbert/test_train.py tests/export/test_extract_pruned.py
+
+test-transformers: $(STAMP)
+	$(BIN)/python -m tests.versions.prepare
+	for end in oldest newest; do \
+	  build/transformers/$$end/bin/python -m pytest $(SIDE_BY_SIDE) -m 'not slow and not index' $(TRANSFORMERS_TESTS) \
+	    || exit 1; \
+	done
 
 test-all: $(STAMP)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not arm64 and not browser'
@@ -57,6 +70,7 @@ bench: $(STAMP)
 	done
 	$(BIN)/python -m benchmarks.graph.elastic --pool halves --rivals dedicated --threads 2 --rounds 20
 	$(BIN)/python -m benchmarks.graph.switch
+	$(BIN)/python -m benchmarks.graph.lists
 	$(BIN)/python -m benchmarks.graph.exporting
 	$(BIN)/python -m benchmarks.device.calibration bundles time error twice hog transfer roofline
 

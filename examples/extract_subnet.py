@@ -13,7 +13,7 @@ from pathlib import Path
 import transformers
 
 from gearshift.export.extract import extract_subnet, named_subnet
-from gearshift.trainer.model.checkpoint import load_supernet
+from gearshift.trainer.model.run import load_supernet
 
 
 def main(run_path: str, name: str, directory: str) -> None:

@@ -45,6 +45,7 @@ def model_card(manifest: Manifest) -> str:
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])
     table = "\n\n".join([table, *_about_int8(manifest), *_about_no_answer(manifest)])
     labels = f"{len(manifest.labels)} labels: {', '.join(manifest.labels)}.\n\n" if manifest.labels else ""
+    vectors = f"Answers are {manifest.vectors}.\n\n" if manifest.vectors is not None else ""
     meaning = MEANINGS.get(manifest.metric, f"{manifest.metric} is that of {{rows}} held-out rows").format(
         rows=manifest.accuracy_rows
     )
@@ -53,7 +54,7 @@ def model_card(manifest: Manifest) -> str:
 
 A gearshift bundle: one {manifest.task} model with {len(graph)} subnets in one graph{beside}.
 
-{labels}{meaning}, measured on the exported graphs.
+{labels}{vectors}{meaning}, measured on the exported graphs.
 
 {table}
 

@@ -25,12 +25,13 @@ from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
-from gearshift.trainer.model.checkpoint import WEIGHTS, Run, save_tokenizer, threshold_fields
-from gearshift.trainer.model.huggingface import checkpoint_state, quiet, write_pooling
+from gearshift.trainer.data.tokenizer import save_tokenizer
+from gearshift.trainer.model.elastic import TaskModel
+from gearshift.trainer.model.huggingface import checkpoint_state
+from gearshift.trainer.model.loading import HEADS, quiet, set_dtype
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
-
-MARKER = "gearshift-subnet.json"
-"""File that marks a directory as written here, so that it may be replaced."""
+from gearshift.trainer.model.run import SUBNET, WEIGHTS, Run, threshold_fields
+from gearshift.trainer.model.sentence_files import write_sentence_model
 
 LEADING = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")
 """Weights of a layer whose rows are the dimensions of its heads."""
@@ -66,12 +67,12 @@ def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
     weights = small_weights(checkpoint.model.state_dict(), subnet, checkpoint.model.shape.head_size)
     state = checkpoint_state(weights, config, checkpoint.task)
     prunes = bool(config.pruned_heads)
-    with replacing_directory(out, marker=MARKER) as fresh, quiet():
+    with replacing_directory(out, marker=SUBNET) as fresh, quiet():
         config.save_pretrained(fresh)
         (fresh / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
         save_tokenizer(checkpoint, fresh)
         if checkpoint.task == "embedding":
-            write_pooling(fresh, checkpoint.model.head.pooling, checkpoint.model.shape.hidden)
+            write_sentence_model(fresh, checkpoint.model, checkpoint.model.shape.hidden, checkpoint.sentence)
         (fresh / "README.md").write_text(_card(run, name, subnet, prunes), encoding="utf-8")
         described: dict[str, object] = {
             "name": name,
@@ -79,7 +80,7 @@ def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
             "of": str(run.path.resolve()),
         }
         described |= threshold_fields({name: run.thresholds[name]} if name in run.thresholds else {}, name)
-        (fresh / MARKER).write_text(json.dumps(described) + "\n", encoding="utf-8")
+        (fresh / SUBNET).write_text(json.dumps(described) + "\n", encoding="utf-8")
         parity = _check(run, name, subnet, fresh) if not prunes or can_prune_heads() else None
     return Extracted(out, sum(tensor.numel() for tensor in state.values()), prunes, parity)
 
@@ -100,6 +101,9 @@ def can_prune_heads() -> bool:
 def small_config(run: Run, subnet: Subnet) -> Any:
     """Return the run's config with the layers, neurons and heads of the subnet."""
     config = copy.deepcopy(transformers.AutoConfig.from_pretrained(run.path, local_files_only=True))
+    set_dtype(config, run.checkpoint.model)
+    if hasattr(config, HEADS):
+        delattr(config, HEADS)
     heads = run.checkpoint.model.shape.heads
     kept = subnet.kept()
     config.num_hidden_layers = len(kept)
@@ -142,8 +146,10 @@ def _check(run: Run, name: str, subnet: Subnet, path: Path) -> float:
     auto = getattr(transformers, f"AutoModel{suffix if suffix != 'Model' else ''}")
     loaded = auto.from_pretrained(path, local_files_only=True).eval()
     model = run.checkpoint.model.eval()
-    batch = _sample(model.shape.vocabulary, min(16, model.shape.positions), loaded.config.pad_token_id or 0)
-    found, expected = _answer(loaded, batch, task, model.head.pooling), model(batch, subnet).logits
+    shape, skipped = model.shape, model.head.skipped
+    longest = min(16 + skipped, shape.positions)
+    batch = _sample(shape.vocabulary, longest, 1 + skipped, loaded.config.pad_token_id or 0)
+    found, expected = _answer(loaded, batch, model), model(batch, subnet).logits
     real = batch.attention_mask.bool() if TASKS[task].per_token else slice(None)
     difference = float((found[real] - expected[real]).abs().max())
     if not difference <= FP32_TOLERANCE:
@@ -153,28 +159,25 @@ def _check(run: Run, name: str, subnet: Subnet, path: Path) -> float:
     return difference
 
 
-def _sample(vocabulary: int, tokens: int, pad_id: int) -> Batch:
-    """Return a batch of four rows of random tokens, of different lengths."""
+def _sample(vocabulary: int, tokens: int, least: int, pad_id: int) -> Batch:
+    """Return a batch of four rows of random tokens, of different lengths from `least` to `tokens`."""
     source = torch.Generator().manual_seed(0)
-    lengths = torch.tensor([tokens, tokens // 2, tokens - 1, 1])
+    lengths = torch.tensor([tokens, max(tokens // 2, least), tokens - 1, least])
     mask = (torch.arange(tokens)[None] < lengths[:, None]).long()
     ids = torch.randint(0, vocabulary, mask.shape, generator=source)
     ids = torch.where(ids == pad_id, (pad_id + 1) % vocabulary, ids) * mask + pad_id * (1 - mask)
     return Batch(ids, mask, torch.zeros_like(mask), torch.zeros(4, 0), torch.arange(4))
 
 
-def _answer(model: Any, batch: Batch, task: str, pooling: str) -> Tensor:
+def _answer(loaded: Any, batch: Batch, model: TaskModel) -> Tensor:
     """Compute the answer of a transformers model, in the form of an elastic model's answer."""
-    output = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
-    if task == "question-answering":
+    output = loaded(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+    if model.head.task == "question-answering":
         return torch.stack([output.start_logits, output.end_logits], dim=-1)
-    if task != "embedding":
+    if model.head.task != "embedding":
         logits: Tensor = output.logits
         return logits
-    mask = batch.attention_mask[:, :, None]
-    states = output.last_hidden_state
-    pooled = states[:, 0] if pooling == "first" else (states * mask).sum(1) / mask.sum(1)
-    return torch.nn.functional.normalize(pooled, dim=-1)
+    return model.answer(output.last_hidden_state, batch.attention_mask)
 
 
 def _card(run: Run, name: str, subnet: Subnet, prunes: bool) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from gearshift.errors import ExportError
+from gearshift.trainer.data.tokenizer import whole
 
 _TEXTS_AT_ONCE = 1000
 
@@ -45,7 +46,7 @@ def respelt(old: Tokenizer, new: Tokenizer, texts: Collection[str]) -> int:
 
 
 def _cut(tokenizer: Tokenizer, texts: Collection[str]) -> Iterable[list[str]]:
-    ordered = list(texts)
+    ordered, tokenizer = list(texts), whole(tokenizer)
     for start in range(0, len(ordered), _TEXTS_AT_ONCE):
         for encoding in tokenizer.encode_batch(ordered[start : start + _TEXTS_AT_ONCE]):
             yield encoding.tokens

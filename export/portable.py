@@ -33,10 +33,12 @@ from gearshift.runtime.inference.session import ERRORS_ONLY
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch, encode
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run, save_tokenizer, threshold_fields
-from gearshift.trainer.model.elastic import Head
-from gearshift.trainer.model.huggingface import quiet, write_pooling
+from gearshift.trainer.data.tokenizer import save_tokenizer
+from gearshift.trainer.model.elastic import TaskModel
+from gearshift.trainer.model.loading import HEADS, quiet
 from gearshift.trainer.model.names import ARCHITECTURES
+from gearshift.trainer.model.run import Run, threshold_fields
+from gearshift.trainer.model.sentence_files import write_sentence_model
 
 PORTABLE = "portable.json"
 """File that marks a directory as written here."""
@@ -90,7 +92,7 @@ def export_portable(
         for done, name in enumerate(chosen):
             progress("portable", done, len(chosen))
             _write(run, run.subnets[name], fresh / name)
-            parity[name] = _check(fresh / name / MODEL, run.checkpoint.model.head, batch, expected[name])
+            parity[name] = _check(fresh / name / MODEL, run.checkpoint.model, batch, expected[name])
         progress("portable", len(chosen), len(chosen))
         facts = {
             name: {
@@ -122,6 +124,8 @@ def cut_encoder(model: transformers.PreTrainedModel, subnet: Subnet) -> None:
         if not kept_heads:
             del layers[index]
     model.config.num_hidden_layers = len(layers)
+    if hasattr(model.config, HEADS):
+        delattr(model.config, HEADS)
     model.config.gearshift_subnet = [[kept.heads, kept.neurons] for kept in subnet.kept()]
 
 
@@ -143,7 +147,13 @@ def _compared(run: Run, rows: Sequence[Row]) -> Batch:
     checkpoint = run.checkpoint
     length = int(run.facts["max_length"])
     encoded = encode(
-        rows, checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task, held_out=True
+        rows,
+        checkpoint.labels,
+        checkpoint.tokenizer,
+        max_length=length,
+        task=checkpoint.task,
+        held_out=True,
+        prompt=checkpoint.sentence.prompt,
     )
     return encoded.select(range(min(COMPARED_ROWS, len(encoded))))
 
@@ -159,18 +169,18 @@ def _write(run: Run, subnet: Subnet, directory: Path) -> None:
     write_static_graph(model, directory, checkpoint.task)
     save_tokenizer(checkpoint, directory)
     if checkpoint.task == "embedding":
-        write_pooling(directory, checkpoint.model.head.pooling, checkpoint.model.shape.hidden)
+        write_sentence_model(directory, checkpoint.model, checkpoint.model.shape.hidden, checkpoint.sentence)
 
 
-def _check(path: Path, head: Head, batch: Batch, expected: Array) -> float:
+def _check(path: Path, model: TaskModel, batch: Batch, expected: Array) -> float:
     """Return the largest difference of an answer from torch's; raises ExportError above FP32_TOLERANCE."""
     options = ort.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     feeds = {each.name: getattr(batch, each.name).numpy() for each in session.get_inputs()}
     mask = batch.attention_mask.numpy().astype(bool)
-    found = _answer(session.run(None, feeds), head, mask)
-    if TASKS[head.task].per_token:  # answers at padding are not compared
+    found = _answer(session.run(None, feeds), model, batch)
+    if TASKS[model.head.task].per_token:  # answers at padding are not compared
         found, expected = found[mask], expected[mask]
     difference = float(np.abs(found - expected).max())
     if not difference <= FP32_TOLERANCE:
@@ -180,12 +190,11 @@ def _check(path: Path, head: Head, batch: Batch, expected: Array) -> float:
     return difference
 
 
-def _answer(outputs: list[Any], head: Head, mask: Array) -> Array:
+@torch.no_grad()
+def _answer(outputs: list[Any], model: TaskModel, batch: Batch) -> Array:
     """Convert the outputs of an exported model to the form of an elastic model's answer."""
-    if head.task == "question-answering":
+    if model.head.task == "question-answering":
         return np.stack(outputs, axis=-1)
-    if head.task != "embedding":
+    if model.head.task != "embedding":
         return np.asarray(outputs[0])
-    states = np.asarray(outputs[0])
-    pooled = states[:, 0] if head.pooling == "first" else (states * mask[:, :, None]).sum(1) / mask.sum(1)[:, None]
-    return np.asarray(pooled / np.linalg.norm(pooled, axis=-1, keepdims=True))
+    return np.asarray(model.answer(torch.from_numpy(outputs[0]), batch.attention_mask).numpy())

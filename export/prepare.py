@@ -14,16 +14,20 @@ from gearshift.export.checks.samples import telling_sample
 from gearshift.export.graph.segments import Array
 from gearshift.export.graph.switched import token_inputs
 from gearshift.export.vocabulary import VocabularyReport, shrink_vocabulary
-from gearshift.runtime.bundle.manifest import MACS_TOKENS, PRECISIONS, Manifest, PoolEntry
+from gearshift.runtime.bundle.manifest import MACS_TOKENS, PRECISIONS, Manifest, PoolEntry, Vectors
+from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.space.space import Space
 from gearshift.runtime.tables.tables import Tables
 from gearshift.trainer.data.batches import Batch, EncodedRows, encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.unanswerable import has_unanswerable
+from gearshift.trainer.data.words import cut_rows, learn_tagging
 from gearshift.trainer.learning.evaluate import null_thresholds, with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
-from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.elastic import TaskModel
+from gearshift.trainer.model.embedding_head import Normalize
+from gearshift.trainer.model.run import Run
+from gearshift.trainer.model.run_data import read_run_data
 
 MINIMUM_ONNXRUNTIME = "1.23"
 
@@ -89,15 +93,33 @@ def prepare(
     """
     if not rows:
         raise DataError("export: no held-out rows to measure accuracy on; pass a data set with a test split")
+    tagging = tagging_of(run, rows)
+    if tagging is not None:
+        rows = cut_rows(rows, tagging, run.labels)
+        vocabulary = None if vocabulary is None else [" ".join(tagging.words.words(text)) for text in vocabulary]
     encoded, tables, report = with_reference(run.checkpoint.model, _encoded(run, rows)), run.block_tables(), None
     if vocabulary is not None:
         run, encoded, tables, report = _respelt(run, rows, encoded, tables, vocabulary)
     model, max_length = run.checkpoint.model, int(run.facts["max_length"])
     space = run.space(layers_per_stage)
     draft = _draft(run, space, encoded, name, precisions, operators, licence)
+    draft = dataclasses.replace(draft, tagging=tagging)
     sample = telling_sample(model, run.subnets, encoded, max_length)
     expected = torch_logits(model, run.subnets, sample)
     return Prepared(run, draft, operators, encoded, sample, expected, tables, report)
+
+
+def tagging_of(run: Run[Any, Any], rows: Sequence[Row]) -> Tagging | None:
+    """Return words and tags of a run of token classification.
+
+    Those of a run that does not record them are learnt from its training rows, or else from these rows.
+    """
+    if run.task != "token-classification":
+        return None
+    known = run.facts.get("tagging")
+    if known is not None:
+        return Tagging.from_dict(known)
+    return learn_tagging(rows, run.labels) if run.data_path is None else read_run_data(run).tagging
 
 
 def with_thresholds(run: Run[Any, Any], dev: Sequence[Row]) -> Run[Any, Any]:
@@ -111,8 +133,16 @@ def with_thresholds(run: Run[Any, Any], dev: Sequence[Row]) -> Run[Any, Any]:
 
 
 def _encoded(run: Run[Any, Any], rows: Sequence[Row]) -> EncodedRows:
-    checkpoint, length = run.checkpoint, int(run.facts["max_length"])
-    return encode(rows, checkpoint.labels, checkpoint.tokenizer, max_length=length, task=checkpoint.task, held_out=True)
+    checkpoint, max_length = run.checkpoint, int(run.facts["max_length"])
+    return encode(
+        rows,
+        checkpoint.labels,
+        checkpoint.tokenizer,
+        max_length=max_length,
+        task=checkpoint.task,
+        held_out=True,
+        prompt=checkpoint.sentence.prompt,
+    )
 
 
 def _respelt(
@@ -176,4 +206,14 @@ def _draft(
         licence=licence,
         made_by=f"gearshift {gearshift.__version__}",
         files={},
+        vectors=_vectors(run, encoded),
     )
+
+
+def _vectors(run: Run[Any, Any], encoded: EncodedRows) -> Vectors | None:
+    """Return the form of the vectors of an embedding, whose rows have their reference; None for other tasks."""
+    if encoded.task != "embedding":
+        return None
+    head, sentence = run.checkpoint.model.head, run.checkpoint.sentence
+    normalized = bool(head.steps) and head.steps[-1] == Normalize()
+    return Vectors(int(encoded.labels[0].shape[-1]), normalized, sentence.similarity, sentence.prompt)

@@ -12,8 +12,8 @@ import torch
 from gearshift.errors import DataError, ExportError
 from gearshift.export.pieces import respelt, shrink, used_pieces
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.elastic import TaskModel
+from gearshift.trainer.model.run import Run
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ def shrink_vocabulary(
     if not texts:
         raise DataError("vocabulary: expected texts to keep the pieces of, got none; name a file with one text a line")
     checkpoint = run.checkpoint
-    old = checkpoint.tokenizer
+    old, prompt = checkpoint.tokenizer, checkpoint.sentence.prompt
+    if prompt:
+        texts = [prompt + text for text in texts]
     small = shrink(old, used_pieces(old, texts))
     if (changed := respelt(old, small.tokenizer, texts)) > 0:
         raise ExportError(
@@ -56,7 +58,7 @@ def shrink_vocabulary(
     if kept[-1] >= shape.vocabulary:
         raise ExportError(f"vocabulary: the tokenizer has an id {kept[-1]}, the word table {shape.vocabulary} rows")
     model = _with_rows(checkpoint.model, kept, min(int(run.facts["max_length"]), shape.positions))
-    tested = texts_of(held_out)
+    tested = [prompt + text for text in texts_of(held_out)]
     report = VocabularyReport(len(kept), shape.vocabulary, respelt(old, small.tokenizer, tested), len(tested))
     parts: dict[str, Any] = {"tokenizer": small.tokenizer, "model": model}
     changed_run: dict[str, Any] = {"checkpoint": dataclasses.replace(checkpoint, **parts)}

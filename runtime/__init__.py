@@ -27,6 +27,7 @@ from gearshift.runtime.inference.answers import Regression as Regression
 from gearshift.runtime.inference.answers import TokenClassification as TokenClassification
 from gearshift.runtime.inference.spans import Entity as Entity
 from gearshift.runtime.inference.spans import Word as Word
+from gearshift.runtime.inference.words import Words as Words
 from gearshift.runtime.policy.objective import Objective as Objective
 from gearshift.runtime.policy.objective import Objective as Steering
 from gearshift.runtime.sensors.cap_rules import Rules as Rules
@@ -79,6 +80,7 @@ __all__ = [
     "TokenClassification",
     "UnknownSubnetError",
     "Word",
+    "Words",
     "layer_space",
     "open_bundle",
     "uniform_grid",

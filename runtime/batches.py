@@ -25,14 +25,16 @@ def is_single(work: Work) -> bool:
     return len(work) == 1 and work[0][1] == 1
 
 
-def group(lengths: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+def group(lengths: Sequence[int], *, batch: bool = True) -> tuple[tuple[int, ...], ...]:
     """Group texts by their numbers of tokens; return the rows that run together, the shortest texts first.
 
     Every row is in one group. A group has at most a share MOST_PADDING of padding, and at most MOST_TOKENS tokens
-    unless it is a single text.
+    unless it is a single text. `batch`: False puts each row into a group of its own, in their order.
     """
     if len(lengths) == 1:  # the usual case, on the path of every request
         return ((0,),)
+    if not batch:
+        return tuple((row,) for row in range(len(lengths)))
     groups: list[list[int]] = []
     own = 0
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
@@ -46,8 +48,8 @@ def group(lengths: Sequence[int]) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(rows) for rows in groups)
 
 
-def work_of(lengths: Sequence[int]) -> Work:
-    """Return the work of texts of these numbers of tokens."""
+def work_of(lengths: Sequence[int], *, batch: bool = True) -> Work:
+    """Return the work of texts of these numbers of tokens; `batch` as in `group`."""
     if len(lengths) == 1:
         return one(lengths[0])
-    return tuple((max(lengths[row] for row in rows), len(rows)) for rows in group(lengths))
+    return tuple((max(lengths[row] for row in rows), len(rows)) for rows in group(lengths, batch=batch))

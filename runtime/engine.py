@@ -10,11 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
-from gearshift.errors import InputError
+from gearshift.errors import EngineClosedError, InputError
 from gearshift.runtime.inference.contents import CHECKED, check_trust
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.text import Text
+from gearshift.runtime.inference.words import Words
+from gearshift.runtime.native_calls import NATIVE_CALLS
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, Objective, Wanted
 from gearshift.runtime.profiles.store import save_table
@@ -23,11 +25,13 @@ from gearshift.runtime.sensors.cpus import effective_cpus
 from gearshift.runtime.sensors.sensors import Sensors
 from gearshift.runtime.serving.answering import Answering
 from gearshift.runtime.serving.decision_log import DecisionLog
+from gearshift.runtime.serving.in_flight import InFlight, Place
+from gearshift.runtime.serving.lifetime import CLOSE_S, Lifetime
 from gearshift.runtime.serving.metrics import Metrics, check_port
 from gearshift.runtime.serving.queue import LIMIT, check_limit
-from gearshift.runtime.serving.request import AnswerFuture, InFlight, Request
+from gearshift.runtime.serving.request import AnswerFuture, Request
 from gearshift.runtime.serving.worker import Worker
-from gearshift.runtime.startup import AUTO, Loaded, open_checked, start, watch
+from gearshift.runtime.startup import AUTO, Loaded, open_checked, slow_loop_of, start
 from gearshift.runtime.state import EngineState
 
 
@@ -58,18 +62,18 @@ class Engine(EngineState):
         dan = None if opened.bundle.dan is None else opened.bundle.dan.name
         cpus = max(1.0, effective_cpus() / opened.session.threads)
         controller, metrics = Controller(accuracies, loaded.table, objective, cpus=cpus, dan=dan), Metrics(accuracies)
-        self._in_flight, self._log, self._clock = InFlight(), log, clock
-        self._slow_loop = None
-        if sensors is not None:
-            self._slow_loop = watch(sensors, rules, len(controller.ladder), opened.session, self._in_flight)
-            weakref.finalize(self, self._slow_loop.stop)
-        answering = Answering(
-            opened, controller, metrics, clock=clock, log=log, cascade=loaded.cascade, slow_loop=self._slow_loop
-        )
+        self._in_flight, self._clock = InFlight(), clock
+        loop = slow_loop_of(sensors, rules, len(controller.ladder), opened.session, self._in_flight)
+        self._slow_loop, cascade = loop, loaded.cascade
+        answering = Answering(opened, controller, metrics, clock=clock, log=log, cascade=cascade, slow_loop=loop)
         super().__init__(loaded, controller, metrics, answering)
-        self._worker = Worker(self._answering.answer, self._answering.shed, self._in_flight, clock, queue_limit)
+        at_end = None if log is None else log.close
+        self._worker = Worker(answering.answer, answering.shed, self._in_flight, clock, queue_limit, at_end)
+        self._lifetime = Lifetime(self._in_flight, self._worker, opened.session, metrics, loop, log)
+        weakref.finalize(self, self._lifetime.drop).atexit = False
         if log is not None:
             log.begin(controller, loaded.table)
+        self._lifetime.start()
 
     @classmethod
     def load(
@@ -88,6 +92,7 @@ class Engine(EngineState):
         rules: Rules = DEFAULT_RULES,
         cascade: float | None = None,
         null_threshold: float | None = None,
+        batch: bool = True,
         trust: str = CHECKED,
         **objective: Unpack[Wanted],
     ) -> Self:
@@ -108,13 +113,14 @@ class Engine(EngineState):
         most accurate subnet over all texts; other texts are answered as without it.
         `null_threshold`: for question answering, give no answer where `null_score_diff` is above this, whichever subnet
         runs; by default each subnet has its own threshold in the bundle.
+        `batch`: run texts of similar length of a list in one call, which is faster. False runs them one by one, so that
+        int8 gives a text in a list exactly what it gives the text alone.
         `trust`: what a bundle must have gone through: `checked`, what its files hold, or `tried`, also a trial in a
         process of its own with limits, which takes as long as a load; once for each bundle if there is a cache.
         `objective`: fields of `Objective` (`target`, `min_accuracy`, `max_cpu_share`, `on_miss`), which `steer` changes
         later.
 
-        Raises BundleError (IntegrityError, SchemaError, SelfTestError), ProfileError, InputError or
-        StorageError.
+        Raises BundleError (IntegrityError, SchemaError, SelfTestError), ProfileError, InputError or StorageError.
         """
         if not isinstance(sensors, bool | Sensors):
             raise InputError(f"sensors: expected True, False or Sensors, got {sensors!r}")
@@ -126,8 +132,7 @@ class Engine(EngineState):
         if metrics_port is not None:
             check_port(metrics_port)
         with contextlib.ExitStack() as undo:
-            bundle = open_checked(path, wanted, precision=precision, cache=cache, cascade=cascade, trust=trust)
-            bundle = bundle if null_threshold is None else bundle.with_null_threshold(null_threshold)
+            bundle = open_checked(path, wanted, precision, cache, cascade, null_threshold, trust)
             decisions = None if log is None else undo.enter_context(contextlib.closing(DecisionLog(log)))
             loaded = start(
                 bundle,
@@ -137,6 +142,7 @@ class Engine(EngineState):
                 providers=providers,
                 cache=PackedCache() if cache else None,
                 cascade=cascade,
+                batch=batch,
             )
             undo.callback(loaded.opened.session.close)
             engine = cls(
@@ -147,8 +153,7 @@ class Engine(EngineState):
                 sensors=Sensors(clock=time.perf_counter) if sensors is True else sensors or None,
                 rules=rules,
             )
-            if engine._slow_loop is not None:
-                undo.callback(engine._slow_loop.close)
+            undo.callback(engine.close)
             if metrics_port is not None:
                 engine.serve_metrics(metrics_port)
             undo.pop_all()
@@ -158,10 +163,12 @@ class Engine(EngineState):
     def run(self, text: Text, *, deadline_ms: float | None = None) -> Any: ...
     @overload
     def run(
-        self, text: list[str] | list[tuple[str, str]] | list[Text], *, deadline_ms: float | None = None
+        self, text: list[str] | list[tuple[str, str]] | list[Words] | list[Text], *, deadline_ms: float | None = None
     ) -> list[Any]: ...
     def run(self, text: Any, *, deadline_ms: float | None = None) -> Any:
         """Answer a text or a pair (a tuple of two texts), or each item of a list of these.
+
+        For token classification a text is cut into words as the training rows were; `Words([...])` gives them instead.
 
         The bundle's task determines the type of an answer: Classification, MultiLabelClassification, Regression,
         TokenClassification, QuestionAnswering or Embedding. A question and the text with its answer are a pair.
@@ -171,9 +178,11 @@ class Engine(EngineState):
         `on_miss="reject"` it raises DeadlineTooShortError instead, unless no subnet ran for a second.
         Raises InputError, or EngineClosedError after `close`.
         """
-        with self._in_flight:
-            request = Request.taken(text, deadline_ms, self._opened.encoder, self._clock)
-            return self._answering.answer(request) if request.encoded.tokens else []
+        return self._in_flight.call(self._run, text, deadline_ms)
+
+    def _run(self, place: Place, text: Any, deadline_ms: float | None) -> Any:
+        request = Request.taken(text, deadline_ms, self._opened.encoder, self._clock)
+        return self._answering.answer(place, request) if request.encoded.tokens else []
 
     def submit(self, text: Any, *, deadline_ms: float | None = None) -> AnswerFuture:
         """Queue a text without waiting; return a Future of the answer that `run` returns for the same arguments.
@@ -195,7 +204,8 @@ class Engine(EngineState):
         """Answer as `run` does, for programs with an event loop: queued as by `submit`, and cancelled with its task."""
         import asyncio  # a device that never calls this does not load it
 
-        return await asyncio.wrap_future(self.submit(text, deadline_ms=deadline_ms))
+        with NATIVE_CALLS.staying(EngineClosedError):
+            return await asyncio.wrap_future(self.submit(text, deadline_ms=deadline_ms))
 
     def warm_up(self, lengths: Sequence[int] | None = None, *, budget_s: float = 1.0) -> int:
         """Run each subnet of the ladder once for each length (by default the table's), the largest first.
@@ -204,14 +214,14 @@ class Engine(EngineState):
         seconds; returns the number of calls. Raises InputError for a length that the bundle does not accept.
         """
         chosen = self._table.lengths if lengths is None else tuple(lengths)
-        with self._in_flight:
-            return self._opened.warm_up(self.ladder, chosen, budget_s) if chosen else 0
+        return self._in_flight.call(lambda _: self._opened.warm_up(self.ladder, chosen, budget_s) if chosen else 0)
 
     def pin(self, name: str | None) -> None:
         """Use this subnet for every request, whatever its deadline; None returns to choosing.
 
         Any subnet of the pool can be pinned, even one that is not on the ladder; others raise UnknownSubnetError.
         """
+        self._in_flight.check_process()
         if name is not None:
             self.bundle.entry(name, self.precision)
         self._answering.pin(name)
@@ -221,6 +231,7 @@ class Engine(EngineState):
 
         On InputError nothing changes.
         """
+        self._in_flight.check_process()
         self._answering.steer(changes)
 
     def release_pages(self) -> int:
@@ -229,16 +240,14 @@ class Engine(EngineState):
         Useful before a pause, or on a device short of memory. It needs the packed-weight cache. Weights that are needed
         again are read from the file, which makes the first answer slower.
         """
-        with self._in_flight:
-            return self._opened.session.release_pages()
+        return self._in_flight.call(lambda _: self._opened.session.release_pages())
 
     def serve_metrics(self, port: int) -> int:
         """Serve `metrics()` at http://127.0.0.1:port/metrics until `close`; return the port. Port 0 takes any free one.
 
         Every program on this machine can read it, and no other. Raises InputError for a taken port or a second call.
         """
-        with self._in_flight:
-            return self._metrics.serve(port)
+        return self._in_flight.call(lambda _: self._metrics.serve(port))
 
     def save_profile(self, path: str | Path) -> None:
         """Save the latency table in a device profile, for `load(..., profile=path)`; raise ProfileError if that fails.
@@ -247,21 +256,14 @@ class Engine(EngineState):
         """
         save_table(path, self._table)
 
-    def close(self) -> None:
+    def close(self, timeout: float | None = CLOSE_S) -> bool:
         """Wait for running requests, then free the weights; requests in the queue get EngineClosedError.
 
-        A second call does nothing, nor does one in a fork: requests and weights belong to the parent process.
+        Requests that still run after `timeout` seconds (None: no limit) are ended and raise EngineClosedError. Returns
+        whether everything ended in time; if not, the log says what did not. A second call does nothing, or goes on
+        where the first was interrupted; nor does one in a fork do anything, as all belongs to the parent process.
         """
-        if self._in_flight.forked:
-            return
-        if self._slow_loop is not None:
-            self._slow_loop.close()
-        self._worker.close()
-        if self._in_flight.close():
-            self._opened.session.close()
-            self._metrics.close()
-            if self._log is not None:
-                self._log.close()
+        return self._in_flight.forked or self._lifetime.close(timeout)
 
     def __enter__(self) -> Self:
         return self

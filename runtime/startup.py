@@ -19,7 +19,7 @@ from gearshift.runtime.inference.contents import CHECKED, with_known_contents
 from gearshift.runtime.inference.opened import Opened, random_inputs
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
-from gearshift.runtime.inference.self_test import check_dan, check_self_test
+from gearshift.runtime.inference.self_test import check_dan, check_self_test, check_words
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.profiles.first_times import measure_table, run_ms
@@ -28,7 +28,7 @@ from gearshift.runtime.sensors.cap_rules import Rules
 from gearshift.runtime.sensors.cpus import effective_cpus
 from gearshift.runtime.sensors.sensors import Sensors
 from gearshift.runtime.sensors.slow_loop import SlowLoop
-from gearshift.runtime.serving.request import InFlight
+from gearshift.runtime.serving.in_flight import InFlight
 
 AUTO = "auto"
 
@@ -51,10 +51,16 @@ class Loaded:
 
     @classmethod
     def of(
-        cls, bundle: Bundle, session: ElasticSession, table: LatencyTable, *, cascade: float | None = None
+        cls,
+        bundle: Bundle,
+        session: ElasticSession,
+        table: LatencyTable,
+        *,
+        cascade: float | None = None,
+        batch: bool = True,
     ) -> Loaded:
-        """Make a Loaded of a bundle with an open session and a table; `cascade` as in `Engine.load`. Tests nothing."""
-        opened = Opened.of(bundle, session)
+        """Make a Loaded of a bundle with an open session and a table; options as in `Engine.load`. Tests nothing."""
+        opened = Opened.of(bundle, session, batch=batch)
         return cls(opened, table, None if cascade is None else Cascade(bundle, opened.dan, cascade))
 
 
@@ -66,13 +72,14 @@ def default_threads() -> int:
 def open_checked(
     path: str | Path,
     objective: Objective,
-    *,
     precision: str,
     cache: bool,
     cascade: float | None,
+    null_threshold: float | None,
     trust: str = CHECKED,
 ) -> Bundle:
-    """Verify the bundle at `path`, and refuse an objective or a cascade that it cannot serve, before the slow part.
+    """Verify the bundle at `path`, and refuse an objective, a cascade or a threshold that it cannot serve, before the
+    slow part.
 
     Arguments as in `Engine.load`. Raises BundleError, InputError or StorageError.
     """
@@ -82,19 +89,20 @@ def open_checked(
         _check_reachable(objective.min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
     if cascade is not None and bundle.dan is None:
         Cascade(bundle, None, cascade)  # says so
-    return bundle
+    return bundle if null_threshold is None else bundle.with_null_threshold(null_threshold)
 
 
-def watch(sensors: Sensors, rules: Rules, rungs: int, session: ElasticSession, in_flight: InFlight) -> SlowLoop:
-    """Start the slow loop of an engine; it refers to the session alone, so that the engine can be collected."""
+def slow_loop_of(
+    sensors: Sensors | None, rules: Rules, rungs: int, session: ElasticSession, in_flight: InFlight
+) -> SlowLoop | None:
+    """Make the slow loop of an engine with sensors; it refers to the session alone: the engine can be collected."""
+    if sensors is None:
+        return None
 
     def release() -> None:
-        with in_flight:
-            session.release_pages()
+        in_flight.call(lambda _: session.release_pages())
 
-    loop = SlowLoop(sensors, rungs, rules=rules, release=release if session.packed else None, clock=sensors.clock)
-    loop.start()
-    return loop
+    return SlowLoop(sensors, rungs, rules=rules, release=release if session.packed else None, clock=sensors.clock)
 
 
 def _check_reachable(min_accuracy: float, bundle: Bundle, precisions: Sequence[str]) -> None:
@@ -113,18 +121,22 @@ def start(
     providers: Sequence[str],
     cache: PackedCache | None = None,
     cascade: float | None = None,
+    batch: bool = True,
 ) -> Loaded:
     """Open a bundle at a precision that passes its self-test, and find its latency table.
 
     The table is from `profile`, or from this device's own profile, or measured.
     `precision`: `auto` takes the fastest that passes, by the profile's figures if there is a profile. A precision that
     fails is skipped with a warning in the log; fp16 is for providers other than the CPU's.
-    `cache`: cache of packed weights. Raises BundleError, InputError or ProfileError.
+    `cache`: cache of packed weights. `batch`: run texts of similar length in one call.
+    Raises BundleError, InputError or ProfileError.
     """
+    if not isinstance(batch, bool):
+        raise InputError(f"batch: expected True or False, got {batch!r}")
     threads = default_threads() if threads is None else threads
     precisions = _eligible(bundle, providers) if precision == AUTO else (precision,)
     bundle.pool(precisions[0])  # raises an error that names the precisions of the bundle if it lacks this one
-    dan = check_dan(bundle)
+    dan, encoder = check_dan(bundle), check_words(bundle, batch=batch)
     sure = None if cascade is None else Cascade(bundle, dan, cascade)
     provider = next(iter(providers), "")
     if profile is None:
@@ -132,11 +144,12 @@ def start(
     else:
         tables = tables_for(profile, bundle, precisions=precisions, threads=threads, provider=provider)
     if tables is None:
-        opened = Opened.of(bundle, _fastest(bundle, _tested(bundle, precisions, threads, providers, cache)), dan)
+        fastest = _fastest(bundle, _tested(bundle, precisions, threads, providers, cache))
+        opened = Opened.of(bundle, fastest, dan, encoder)
         return Loaded(opened, measure_table(opened), sure)
     order = [table.precision for table in tables]
     session = _tested(bundle, order, threads, providers, cache, enough=1)[0]
-    return Loaded(Opened.of(bundle, session, dan), tables[order.index(session.precision)], sure)
+    return Loaded(Opened.of(bundle, session, dan, encoder), tables[order.index(session.precision)], sure)
 
 
 def _eligible(bundle: Bundle, providers: Sequence[str]) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def test_brackets_in_texts_are_no_nesting() -> None:
 
 
 BEYOND = {
-    "9" * (MOST_DIGITS + 1): "a whole number of 21 characters, expected at most 20",
+    "9" * (MOST_DIGITS + 1): "a whole number of 41 characters, expected at most 40",
     "-" + "9" * 400: "a whole number of 401 characters",
     "9" * 5000: "a whole number of 5000 characters",
     "1e400": "a number beyond all limits: 1e400",

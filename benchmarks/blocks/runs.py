@@ -19,8 +19,8 @@ from gearshift.runtime.tables.limits import Limits
 from gearshift.trainer.data.splits import DataSet, read_data
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.train import train_supernet
-from gearshift.trainer.model.checkpoint import Run, load_supernet
 from gearshift.trainer.model.pretrained import find_model
+from gearshift.trainer.model.run import Run, load_supernet
 from gearshift.trainer.nasbert.corpus import read_corpus
 from gearshift.trainer.nasbert.rescore import pick
 from gearshift.trainer.nasbert.run import MIXED, MixedRun, load_mixed_run

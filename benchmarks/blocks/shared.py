@@ -30,7 +30,7 @@ from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.evaluate import accuracy
 from gearshift.trainer.learning.objectives import OBJECTIVES
-from gearshift.trainer.model.checkpoint import POOL
+from gearshift.trainer.model.run import POOL
 from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.run import MIXED, MixedRun, load_mixed_run
 from gearshift.trainer.nasbert.search import Searched

@@ -25,8 +25,9 @@ from gearshift.runtime.profiles.timing import pin
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Checkpoint, Run
+from gearshift.trainer.model.checkpoint import Checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.run import Run
 
 WORDS_OF_A_ROW = (8, 40)
 

@@ -38,8 +38,8 @@ from gearshift.runtime.profiles.store import this_device
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.train import train_supernet
-from gearshift.trainer.model.checkpoint import Run, load_supernet
 from gearshift.trainer.model.pretrained import find_model
+from gearshift.trainer.model.run import Run, load_supernet
 
 FIGURES = RESULTS / "accuracy"
 FULL = "w100-d100"

@@ -30,7 +30,7 @@ from gearshift.runtime.bundle.compressed import Compressed, unpack
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.trainer.data.splits import read_data
-from gearshift.trainer.model.checkpoint import Run, load_supernet
+from gearshift.trainer.model.run import Run, load_supernet
 
 SHOWN = ("w100-d100", "w050-d050")
 ROUNDS = 5

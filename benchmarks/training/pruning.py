@@ -23,7 +23,7 @@ from gearshift.trainer.data.splits import read_data
 from gearshift.trainer.dynabert.prune import prune_run
 from gearshift.trainer.dynabert.settings import Recovery
 from gearshift.trainer.learning.settings import SCOPES, Pruning
-from gearshift.trainer.model.checkpoint import POOL, SUPERNET, load_supernet
+from gearshift.trainer.model.run import POOL, SUPERNET, load_supernet
 
 SPARSITIES = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SHOWN = ("w100-d100", "w050-d050")

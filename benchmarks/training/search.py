@@ -50,7 +50,7 @@ from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.tables import Tables
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet, read_data
-from gearshift.trainer.model.checkpoint import Run, load_supernet
+from gearshift.trainer.model.run import Run, load_supernet
 from gearshift.trainer.search.search import Scorer, SearchReport, search_run, search_space
 
 TOKENS = 64

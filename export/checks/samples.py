@@ -25,7 +25,7 @@ def telling_sample(model: TaskModel, subnets: Mapping[str, object], encoded: Enc
     If they separate two subnets by less than SEPARATION, the row that separates these most is added: a held-out one, or
     if none does, one of random tokens. Even then the separation may stay below SEPARATION.
     """
-    rows = _with_random(encoded, model.shape.vocabulary, max_length)
+    rows = _with_random(encoded, model.shape.vocabulary, 1 + model.head.skipped, max_length)
     held_out = len(encoded)
     by_length = sorted(range(held_out), key=lambda row: len(encoded.ids[row]))
     chosen = _spread(by_length, SAMPLE_ROWS)
@@ -76,10 +76,10 @@ def _spread(ordered: Sequence[int], count: int) -> list[int]:
     return [ordered[place] for place in np.linspace(0, len(ordered) - 1, min(count, len(ordered))).astype(int)]
 
 
-def _with_random(encoded: EncodedRows, vocabulary: int, max_length: int) -> EncodedRows:
-    """Return the rows, followed by SEARCHED_ROWS rows of random tokens, of evenly spaced lengths."""
+def _with_random(encoded: EncodedRows, vocabulary: int, least: int, max_length: int) -> EncodedRows:
+    """Return the rows, followed by SEARCHED_ROWS rows of random tokens, of evenly spaced lengths from `least` on."""
     source = np.random.default_rng(0)
-    lengths = [1 + number * (max_length - 1) // (SEARCHED_ROWS - 1) for number in range(SEARCHED_ROWS)]
+    lengths = [least + number * (max_length - least) // (SEARCHED_ROWS - 1) for number in range(SEARCHED_ROWS)]
     words = np.setdiff1d(np.arange(vocabulary, dtype=np.int32), [encoded.pad_id])
     return dataclasses.replace(
         encoded,

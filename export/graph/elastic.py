@@ -26,6 +26,7 @@ from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import Space
 from gearshift.runtime.space.subnet import Kept
 from gearshift.trainer.model.elastic import Head
+from gearshift.trainer.model.names import STEPS
 
 
 def write_elastic_graph(
@@ -53,17 +54,19 @@ def write_elastic_graph(
 
 
 def as_floats(weights: Weights, floats: type[np.floating]) -> Weights:
-    """Convert the weights to a float type; raises ExportError if one is too large for it."""
+    """Convert the weights to a float type, but not STEPS, which are computed in float32; raises ExportError if one is
+    too large for it."""
     if floats is np.float32:
         return weights
     limit = np.finfo(floats).max
-    for name, array in weights.items():
+    converted = {name: array for name, array in weights.items() if not name.startswith(STEPS)}
+    for name, array in converted.items():
         if (largest := np.abs(array).max()) > limit:
             raise ExportError(
                 f"{name}: expected weights of at most {limit:g}, the limit of {floats.__name__}, found {largest:g}; "
                 "export another precision"
             )
-    return {name: array.astype(floats) for name, array in weights.items()}
+    return {**weights, **{name: array.astype(floats) for name, array in converted.items()}}
 
 
 class _ElasticGraph(SwitchedGraph):

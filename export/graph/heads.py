@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from gearshift.export.graph.builder import Scope
 from gearshift.export.graph.recipe import Recipe
 from gearshift.export.graph.segments import Array, Weights
+from gearshift.export.graph.vectors import vectors
 from gearshift.trainer.model.elastic import POOLED, Head
-
-EPSILON = 1e-12
-"""Lower bound of the length that an embedding is divided by, as in torch's `normalize`."""
 
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
 
 
 def needs_first_only(head: Head) -> bool:
     """Return whether the answer depends on the first token's state alone."""
-    return head.task in POOLED or (head.task == "embedding" and head.pooling == "first")
+    return head.task in POOLED or (head.task == "embedding" and head.poolings == ("first",))
 
 
 def answer(scope: Scope, weights: Weights, head: Head, recipe: Recipe, states: str, mask: str) -> str:
@@ -29,8 +25,8 @@ def answer(scope: Scope, weights: Weights, head: Head, recipe: Recipe, states: s
     (batch, tokens, hidden). `mask`: int64 attention mask, shape (batch, tokens).
     """
     if head.task == "embedding":
-        states = recipe.to_float32(scope, states)  # float16 cannot represent the square of a length, nor EPSILON
-        return _normalised(scope, states if head.pooling == "first" else _mean(scope, states, mask))
+        states = recipe.to_float32(scope, states)  # float16 cannot represent the square of a length
+        return vectors(scope, weights, head, states, mask)
     if head.task in POOLED:
         pooled = _activated(scope, head, recipe, _gemm(scope, weights, states, "pooler"))
         return recipe.to_float32(scope, _gemm(scope, weights, pooled, "classifier"))
@@ -58,21 +54,6 @@ def linear(scope: Scope, weights: Weights, value: str, name: str) -> str:
 def _gemm(scope: Scope, weights: Weights, value: str, name: str) -> str:
     weight, bias = (scope.builder.weight(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias"))
     return scope.value("Gemm", [value, weight, bias], transB=1)
-
-
-def _mean(scope: Scope, states: str, mask: str) -> str:
-    """Append the mean over the real tokens: (batch, tokens, hidden) -> (batch, hidden)."""
-    tokens = scope.builder.constant("token_axis", [1])
-    real = scope.value("Unsqueeze", [scope.value("Cast", [mask], to=1), scope.builder.constant("last_axis", [2])])
-    total = scope.value("ReduceSum", [scope.value("Mul", [states, real]), tokens], keepdims=0)
-    return scope.value("Div", [total, scope.value("ReduceSum", [real, tokens], keepdims=0)])
-
-
-def _normalised(scope: Scope, value: str) -> str:
-    """Normalise rows (batch, hidden) to length 1."""
-    length = scope.value("ReduceL2", [value, scope.builder.constant("token_axis", [1])], keepdims=1)
-    least = scope.builder.weight("least_length", np.array(EPSILON, np.float32))
-    return scope.value("Div", [value, scope.value("Max", [length, least])])
 
 
 Norm = Callable[[Scope, str, str, tuple[Array, Array]], str]

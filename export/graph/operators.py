@@ -56,7 +56,7 @@ def _lookup_float(scope: Scope, name: str, table: Array, ids: str) -> str:
     return scope.value("Gather", [scope.builder.weight(name, table), ids])
 
 
-def _quantized(scope: Scope, name: str, matrix: Array) -> tuple[str, str, str]:
+def quantized(scope: Scope, name: str, matrix: Array) -> tuple[str, str, str]:
     """Store an int8 matrix, and return the names of its values, scales and zero points."""
     names = (name, f"{name}.scale", f"{name}.zero")
     if not scope.builder.has_weight(name):  # every option of the stage asks for the same segments
@@ -84,7 +84,7 @@ def _attention_int8(
     values, scale, zero = scope.node("DynamicQuantizeLinear", [hidden], outputs=3)
     terms = []
     for index, segment in enumerate(segments):
-        qkv, qkv_scale, qkv_zero = _quantized(scope, f"{segment.name}.qkv", segment.qkv)
+        qkv, qkv_scale, qkv_zero = quantized(scope, f"{segment.name}.qkv", segment.qkv)
         qkv_bias = weight(f"{segment.name}.qkv_bias", segment.qkv_bias)
         context = scope.value(
             "QAttention",
@@ -92,7 +92,7 @@ def _attention_int8(
             domain=CONTRIB,
             num_heads=segment.heads,
         )
-        output = _quantized(scope, f"{segment.name}.output", segment.output)
+        output = quantized(scope, f"{segment.name}.output", segment.output)
         terms.append(
             _dynamic_matmul(scope, rows(scope, context), output, weight(bias_name, bias) if index == 0 else "")
         )
@@ -104,7 +104,7 @@ def _ffn_int8(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias
     values, scale, zero = scope.node("DynamicQuantizeLinear", [hidden], outputs=3)
     terms = []
     for index, segment in enumerate(segments):
-        into, into_scale, into_zero = _quantized(scope, f"{segment.name}.in", segment.ffn_in)
+        into, into_scale, into_zero = quantized(scope, f"{segment.name}.in", segment.ffn_in)
         inner_bias = weight(f"{segment.name}.in_bias", segment.ffn_in_bias)
         inner = scope.value(
             "MatMulIntegerToFloat",
@@ -112,13 +112,13 @@ def _ffn_int8(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias
             domain=CONTRIB,
         )
         active = scope.value("Gelu", [inner], domain=CONTRIB)
-        out = _quantized(scope, f"{segment.name}.out", segment.ffn_out)
+        out = quantized(scope, f"{segment.name}.out", segment.ffn_out)
         terms.append(_dynamic_matmul(scope, active, out, weight(bias_name, bias) if index == 0 else ""))
     return terms
 
 
 def _linear_int8(scope: Scope, value: str, name: str, matrix: Array, bias: Array) -> str:
-    return _dynamic_matmul(scope, value, _quantized(scope, name, matrix), scope.builder.weight(f"{name}_bias", bias))
+    return _dynamic_matmul(scope, value, quantized(scope, name, matrix), scope.builder.weight(f"{name}_bias", bias))
 
 
 def _dynamic_matmul(scope: Scope, value: str, matrix: tuple[str, str, str], bias: str) -> str:

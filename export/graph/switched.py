@@ -61,7 +61,7 @@ class SwitchedGraph(ABC):
     @property
     @abstractmethod
     def width(self) -> int:
-        """Width of the last states, and of an embedding."""
+        """Width of the last states."""
 
     @abstractmethod
     def inner(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
@@ -81,7 +81,8 @@ class SwitchedGraph(ABC):
         for stage in range(len(self.options) - 1):
             hidden = self._switch(stage, choice, hidden, self.inner, otherwise=hidden)
         answered = self._switch(len(self.options) - 1, choice, hidden, self.last, otherwise=None)
-        outputs = len(self.weights["classifier.bias"]) if "classifier.bias" in self.weights else self.width
+        classes = self.weights.get("classifier.bias")
+        outputs = self.head.width(self.width) if classes is None else len(classes)
         axes = ("batch", "tokens", outputs) if self.task.per_token else ("batch", outputs)
         builder.output(answered, self.task.output, axes)
         return builder

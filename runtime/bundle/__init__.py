@@ -1,1 +1,1 @@
-"""The bundle on disk: manifest, files with their hashes, tasks, compressed form."""
+"""The bundle on disk: manifest, files with their hashes, tasks, words and tags, compressed form."""

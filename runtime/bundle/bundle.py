@@ -25,7 +25,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from gearshift.errors import BundleError, GearshiftError, InputError, SchemaError, UnknownSubnetError
+from gearshift.errors import (
+    BundleError,
+    GearshiftError,
+    InputError,
+    SchemaError,
+    UnknownSubnetError,
+    is_time_limit,
+)
 from gearshift.runtime.bundle.compressed import (
     Compressed,
     is_compressed,
@@ -154,6 +161,8 @@ def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of) 
     try:
         return _open_unpacked(directory, sha256) if is_compressed(directory) else _open_verified(directory, sha256)
     except OSError as error:
+        if is_time_limit(error):
+            raise
         raise BundleError(
             f"{directory}: could not be read ({error.strerror or error}); check its permissions"
         ) from error

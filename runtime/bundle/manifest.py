@@ -12,6 +12,8 @@ from typing import Any
 
 from gearshift.errors import InputError, IntegrityError
 from gearshift.number_checks import is_finite, is_whole
+from gearshift.runtime.bundle.tag_schemes import Scheme, recognise_known
+from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.space import Space, read_subnet
 from gearshift.runtime.space.subnet import Subnet
@@ -101,6 +103,35 @@ class PoolEntry:
         return cls(**{**raw, "subnet": read_subnet(raw["subnet"]), "choice": tuple(raw["choice"])})
 
 
+SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+"""Ways to compare two vectors, as sentence-transformers names them."""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Form of the vectors of an embedding, and the text that is put before every text."""
+
+    width: int
+    """Count of a vector's numbers."""
+    normalized: bool
+    """Whether vectors have length 1."""
+    similarity: str = "cosine"
+    """Similarity that the model was trained for, one of SIMILARITIES."""
+    prompt: str = ""
+    """Text that the engine puts before every text; empty for none."""
+
+    def __post_init__(self) -> None:
+        _require(is_whole(self.width, 1), "width of vectors", self.width)
+        _require(isinstance(self.normalized, bool), "normalized of vectors", self.normalized)
+        _require(self.similarity in SIMILARITIES, f"similarity of vectors (out of {SIMILARITIES})", self.similarity)
+        _require(isinstance(self.prompt, str), "prompt", self.prompt)
+
+    def __str__(self) -> str:
+        length = "of length 1, " if self.normalized else ""
+        prompt = f"; {self.prompt!r} is put before every text" if self.prompt else ""
+        return f"vectors of {self.width} numbers, {length}compared by {self.similarity}{prompt}"
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Contents of a bundle."""
@@ -133,6 +164,16 @@ class Manifest:
     wide_layers: tuple[int, ...] = ()
     """Layers that the int8 graph computes in fp32, as the export requested because int8 loses too much there; whole
     stages for mixed operations."""
+    tagging: Tagging | None = None
+    """Words and tags of token classification; None for other tasks, and in bundles that were made without."""
+    vectors: Vectors | None = None
+    """Form of an embedding's vectors; None for other tasks, and in older bundles, whose vectors have length 1 and no
+    prompt."""
+
+    @property
+    def prompt(self) -> str:
+        """Text that is put before every text; empty for none."""
+        return "" if self.vectors is None else self.vectors.prompt
 
     def __post_init__(self) -> None:
         for name in ("name", "task", "metric", "minimum_onnxruntime", "licence", "made_by"):
@@ -155,10 +196,25 @@ class Manifest:
         )
         _require(shares, "losses (shares of 1 by subnet)", self.losses)
         _require(all(map(_is_count, self.wide_layers)), "wide_layers", self.wide_layers)
+        tagged = self.tagging is None or self.task == "token-classification"
+        _require(tagged, f"tagging (of token-classification, not of {self.task})", self.tagging)
+        _require(self.vectors is None or self.task == "embedding", "vectors (for an embedding)", self.vectors)
+
+    @property
+    def scheme(self) -> Scheme | None:
+        """Scheme of the labels of token classification, that of the labels' form if none is recorded; else None."""
+        if self.task != "token-classification":
+            return None
+        return recognise_known(self.labels) if self.tagging is None else self.tagging.scheme
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name, for JSON; rarely used fields only if they are set."""
-        seldom = {"losses": self.losses, "wide_layers": list(self.wide_layers)}
+        seldom = {
+            "losses": self.losses,
+            "wide_layers": list(self.wide_layers),
+            "tagging": None if self.tagging is None else self.tagging.to_dict(),
+            "vectors": None if self.vectors is None else vars(self.vectors),
+        }
         return {
             "schema_version": SCHEMA.version,
             **{name: value for name, value in vars(self).items() if name not in seldom},
@@ -188,6 +244,8 @@ class Manifest:
                 "labels": _tuple(fields["labels"]),
                 "inputs": _tuple(fields["inputs"]),
                 "wide_layers": _tuple(fields.get("wide_layers", [])),
+                "tagging": None if fields.get("tagging") is None else Tagging.from_dict(fields["tagging"]),
+                "vectors": Vectors(**fields["vectors"]) if "vectors" in fields else None,
                 "space": Space.from_dict(fields["space"]),
                 "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
                 "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},

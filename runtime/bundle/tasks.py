@@ -20,7 +20,7 @@ class Task:
     per_token: bool
     """Whether the graph answers for every token, (batch, tokens, outputs), or once per text, (batch, outputs)."""
     outputs: int | None = None
-    """Count of numbers in an answer if the task fixes it; None if it is the number of labels, or the model's width."""
+    """Count of numbers in an answer if the task fixes it; None if it is the number of labels, or a vector's width."""
 
 
 TASKS = {
@@ -35,4 +35,4 @@ TASKS = {
     )
 }
 """Task by name. The two outputs of `question-answering` are logits for a token to be the first and the last of the
-answer. Outputs of `embedding` are vectors of length 1."""
+answer. Outputs of `embedding` are vectors, described in the manifest."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from gearshift.errors import StorageError
+from gearshift.errors import StorageError, is_time_limit
 
 
 def sha256_of(path: Path) -> str:
@@ -128,7 +128,9 @@ def _concerns_writing(error: OSError, fresh: Path) -> bool:
     return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG}
 
 
-def _storage_error(target: Path, error: OSError) -> StorageError:
+def _storage_error(target: Path, error: OSError) -> StorageError | OSError:
+    if is_time_limit(error):
+        return error
     return StorageError(
         f"{target}: could not be written ({error.strerror or error}); nothing was changed there; "
         "free some space or name another directory"

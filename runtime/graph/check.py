@@ -242,7 +242,8 @@ def _check_output(graph: Graph, values: Mapping[str, Value], manifest: Manifest)
     value = _returned(graph.outputs[0], values)
     if task is None:  # the session refuses it, with advice
         return
-    count = len(manifest.labels) if task.labelled else task.outputs
+    width = None if manifest.vectors is None else manifest.vectors.width
+    count = len(manifest.labels) if task.labelled else task.outputs or width
     rows: Dims = (BATCH, TOKENS) if task.per_token else (BATCH,)
     fits = value.dims[:-1] == rows and (count is None or value.dims[-1] == count)
     fits = fits and value.kind == FLOAT and graph.outputs[0].name == task.output

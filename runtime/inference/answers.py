@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from gearshift.runtime.inference.spans import Entity, Word, entities, find_answer, first_tokens
+from gearshift.runtime.bundle.tag_schemes import OUTSIDE, Scheme
+from gearshift.runtime.inference.spans import Entity, Word, entities, find_answer, first_tokens, word_tokens
+from gearshift.runtime.inference.words import SplitText
 
 Output = NDArray[np.float32]
 """Output of the graph for one text, without padding: (outputs,), or (tokens, outputs) for tasks per token."""
@@ -36,7 +38,7 @@ class RunFacts:
     tokens: int
     """Number of tokens of this text, without padding."""
     truncated: bool
-    """Whether the end of this text was cut off."""
+    """Whether the end of this text was cut off, or the beginning if the tokenizer cuts that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,10 @@ class Regression(RunFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class TokenClassification(RunFacts):
-    """A label for each word of one text, and the entities that they make up."""
+    """A label for each word of one text, and the entities that they make up.
+
+    Of a text that was cut off (`truncated`), the words behind what the model read have no label and are left out.
+    """
 
     words: tuple[Word, ...]
     entities: tuple[Entity, ...]
@@ -96,10 +101,11 @@ class QuestionAnswering(RunFacts):
 
 @dataclass(frozen=True, kw_only=True)
 class Embedding(RunFacts):
-    """A vector for one text; the dot product of two is their cosine similarity."""
+    """A vector for one text, compared with others by `Manifest.vectors.similarity`."""
 
     vector: NDArray[np.float32]
-    """Vector (hidden,) of length 1."""
+    """Vector (width,). It has length 1 if the model ends in a normalization, as most do: the dot product of two is then
+    their cosine similarity."""
 
 
 Answer = Classification | MultiLabelClassification | Regression | TokenClassification | QuestionAnswering | Embedding
@@ -137,14 +143,58 @@ def _regression(output: Output, encoding: Encoding, parts: Sequence[str], labels
 
 
 def _token_classification(
-    output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]
+    output: Output,
+    encoding: Encoding,
+    parts: Sequence[str],
+    labels: Sequence[str],
+    *,
+    scheme: Scheme,
+    split: SplitText | None,
 ) -> dict[str, Any]:
     rows = probabilities(output)
-    words = []
-    for token, text, start, end in first_tokens(encoding, parts[0]):
-        best = int(rows[token].argmax())
-        words.append(Word(text, start, end, labels[best], float(rows[token, best])))
-    return {"words": tuple(words), "entities": tuple(entities(words, parts[0]))}
+    if split is None:
+        found = [
+            Word(word, start, end, *_best(rows, token, labels))
+            for token, word, start, end in first_tokens(encoding, parts[0])
+        ]
+        return {"words": tuple(found), "entities": tuple(entities(found, parts[0], scheme))}
+    pieces = _labelled(rows, word_tokens(encoding, split.joined_places), split, labels, cut=bool(encoding.overflowing))
+    read = [piece for piece in pieces if piece is not None]
+    words = read if split.counts is None else _given(pieces, split, scheme, labels)
+    return {"words": tuple(words), "entities": tuple(entities(read, split.text, scheme))}
+
+
+def _labelled(
+    rows: NDArray[np.float64], tokens: Sequence[int | None], split: SplitText, labels: Sequence[str], *, cut: bool
+) -> list[Word | None]:
+    """Return the words of a text; None for one that the model did not read, before the first or behind the last."""
+    found = [number for number, token in enumerate(tokens) if token is not None]
+    read = range(min(found, default=0), max(found, default=-1) + 1) if cut else range(len(tokens))
+    return [
+        Word(split.text[start:end], start, end, *_best(rows, tokens[number], labels)) if number in read else None
+        for number, (start, end) in enumerate(split.places)
+    ]
+
+
+def _best(rows: NDArray[np.float64], token: int | None, labels: Sequence[str]) -> tuple[str, float]:
+    """Return the most probable label of a token, and its probability; a word that the tokenizer drops is outside."""
+    if token is None:
+        return OUTSIDE, 0.0
+    best = int(rows[token].argmax())
+    return labels[best], float(rows[token, best])
+
+
+def _given(words: Sequence[Word | None], split: SplitText, scheme: Scheme, labels: Sequence[str]) -> Iterator[Word]:
+    """Yield the words of the caller, each with the label of the pieces that it was cut into."""
+    assert split.counts is not None
+    place = 0
+    for count in split.counts:
+        pieces = [piece for piece in words[place : place + count] if piece is not None]
+        start, end = split.places[place][0], split.places[place + count - 1][1]
+        place += count
+        if pieces:
+            label = scheme.join([piece.label for piece in pieces], labels)
+            yield Word(split.text[start:end], start, end, label, pieces[0].score)
 
 
 def _question_answering(
@@ -182,12 +232,18 @@ def read_answer(
     labels: Sequence[str],
     *,
     null_threshold: float | None = None,
+    scheme: Scheme | None = None,
+    split: SplitText | None = None,
 ) -> Callable[..., Answer]:
     """Read the answer of a task for one text: a function that completes it by the fields of `RunFacts`, known later.
 
     `parts` are the one or two texts that `encoding` was made of; its offsets point into them.
     `null_threshold`: threshold of `find_answer`, for question answering alone.
+    `scheme`, of token classification: that of the labels. `split`: the words of the first text; None for those that the
+    tokenizer cuts.
     """
     kind, reader = _ANSWERS[task]
-    of_task = {} if null_threshold is None else {"null_threshold": null_threshold}
+    of_task: dict[str, Any] = {} if null_threshold is None else {"null_threshold": null_threshold}
+    if scheme is not None:
+        of_task = {"scheme": scheme, "split": split}
     return functools.partial(kind, **reader(output, encoding, parts, labels, **of_task))

@@ -34,11 +34,22 @@ class Opened:
     """DAN of the bundle; None if it has none."""
 
     @classmethod
-    def of(cls, bundle: Bundle, session: ElasticSession, dan: Dan | None = None) -> Opened:
-        """Open the parts that a session needs besides itself; `dan`: the bundle's DAN, if it is open already."""
+    def of(
+        cls,
+        bundle: Bundle,
+        session: ElasticSession,
+        dan: Dan | None = None,
+        encoder: TextEncoder | None = None,
+        *,
+        batch: bool = True,
+    ) -> Opened:
+        """Open the parts that a session needs besides itself; `dan`, `encoder`: those that are open already.
+
+        `batch`: run texts of similar length in one call.
+        """
         if dan is None and bundle.dan is not None:
             dan = open_dan(bundle.path / bundle.dan.file)
-        return cls(bundle, session, TextEncoder(bundle), dan)
+        return cls(bundle, session, encoder or TextEncoder(bundle, batch=batch), dan)
 
     @functools.cached_property
     def executors(self) -> Mapping[str, Executor]:

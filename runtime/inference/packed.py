@@ -25,7 +25,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from gearshift.device_profiles import Fingerprint, read_fingerprint
-from gearshift.errors import BundleError, StorageError
+from gearshift.errors import BundleError, StorageError, is_time_limit
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.files.atomic import flush
 from gearshift.runtime.files.cache import PRIVATE, Entries, cache_directory
@@ -74,6 +74,8 @@ class PackedCache:
         try:
             session = self._found(bundle, precision, threads) or self._made(bundle, precision, threads)
         except (OSError, BundleError, StorageError) as error:
+            if is_time_limit(error):
+                raise
             logger.warning("%s: packed weights not kept (%s); loading the bundle itself", bundle.path, error)
             return None
         session.release_pages()  # packing has read all of the file; a subnet's weights are read again when it runs

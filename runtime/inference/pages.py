@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from gearshift.errors import is_time_limit
+
 MADV_DONTNEED = 4
 MAPS, SMAPS = Path("/proc/self/maps"), Path("/proc/self/smaps")
 
@@ -17,13 +19,17 @@ def resident_bytes(path: Path) -> int:
     total = 0
     inside = False
     path = path.resolve()
-    with contextlib.suppress(OSError), SMAPS.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            head, _, rest = line.partition(" ")
-            if not head.endswith(":"):  # the first line of a mapping
-                inside = _is_of(line, path)
-            elif inside and head == "Rss:":
-                total += int(rest.split()[0]) * 1024
+    try:
+        with SMAPS.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                head, _, rest = line.partition(" ")
+                if not head.endswith(":"):  # the first line of a mapping
+                    inside = _is_of(line, path)
+                elif inside and head == "Rss:":
+                    total += int(rest.split()[0]) * 1024
+    except OSError as error:
+        if is_time_limit(error):
+            raise
     return total
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from gearshift.errors import SelfTestError
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.dan.model import Dan, open_dan
-from gearshift.runtime.inference.self_test_file import read_logits, read_texts
+from gearshift.runtime.inference.self_test_file import read_logits, read_texts, read_words
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.spans import word_tokens
+from gearshift.runtime.inference.text import TextEncoder
 
 FP32_TOLERANCE = 1e-3
 """Largest difference of a logit. Instruction sets differ in the order of additions, by some 1e-6 a layer: a thousandth
@@ -103,3 +105,31 @@ def check_dan(bundle: Bundle) -> Dan | None:
             f"{FP32_TOLERANCE:g}, found {error:.3g}; export the bundle again"
         )
     return dan
+
+
+def check_words(bundle: Bundle, *, batch: bool = True) -> TextEncoder:
+    """Return a bundle's encoder, after it has cut the bundle's own texts into the words and tokens of its training.
+
+    `batch`: as in `TextEncoder`. Raises SelfTestError that shows the text. Bundles that do not record how words are cut
+    are not tested.
+    """
+    encoder = TextEncoder(bundle, batch=batch)
+    if bundle.manifest.tagging is None:
+        return encoder
+    texts, ids, places = read_words(bundle.path)
+    for text, wanted_ids, wanted in zip(texts.tolist(), ids.tolist(), places.tolist(), strict=True):
+        encoded = encoder.encode([text])
+        (split,), (encoding,) = encoded.splits, encoded.encodings
+        assert split is not None, "the bundle records how words are cut"
+        tokens = word_tokens(encoding, split.joined_places)
+        found = [[-1 if token is None else token, *place] for token, place in zip(tokens, split.places, strict=True)]
+        if encoding.ids != _without_padding(wanted_ids) or found != [row for row in wanted if row[2] >= 0]:
+            raise SelfTestError(
+                f"{bundle.path}: self-test of words: expected other words or tokens in {text!r}; "
+                "use the version of tokenizers that the bundle was made with, or export it again"
+            )
+    return encoder
+
+
+def _without_padding(ids: Sequence[int]) -> list[int]:
+    return [one for one in ids if one >= 0]

@@ -82,10 +82,40 @@ def read_texts(path: Path, entry: PoolEntry) -> tuple[NDArray[np.str_], NDArray[
     of_texts, of_logits = self_test_names(entry)
     told = f"no self-test of {entry.name}"
     arrays = _read(path / SELF_TEST, {of_texts: is_texts, of_logits: is_logits}, told)
-    codes = arrays[of_texts].view(np.uint32)
+    _check_characters(path, arrays[of_texts], told)
+    return arrays[of_texts], arrays[of_logits]
+
+
+WORD_ARRAYS = ("words.texts", "words.ids", "words.places")
+"""Names of the arrays of the self-test of words: texts (rows,); their token ids (rows, tokens), -1 after the end; and
+first token, start and end in the text of each word (rows, words, 3), -1 after the last."""
+
+
+def read_words(path: Path) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]:
+    """Read the self-test of words, the arrays of WORD_ARRAYS; raise SchemaError without them."""
+
+    def is_texts(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+        return dtype.kind == "U" and len(shape) == 1 and math.prod(shape) * dtype.itemsize // 4 <= MOST_CHARACTERS
+
+    def is_ids(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+        return dtype == np.int64 and len(shape) == 2 and math.prod(shape) <= MOST_TOKENS
+
+    def is_places(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+        return dtype == np.int64 and len(shape) == 3 and shape[2] == 3 and math.prod(shape) <= 3 * MOST_TOKENS
+
+    told, expected = "no self-test of words", dict(zip(WORD_ARRAYS, (is_texts, is_ids, is_places), strict=True))
+    arrays = _read(path / SELF_TEST, dict(expected), told)
+    texts, ids, places = (arrays[name] for name in WORD_ARRAYS)
+    _check_characters(path, texts, told)
+    if not len(texts) == len(ids) == len(places):
+        raise SchemaError(f"{path / SELF_TEST}: {told} (arrays of several lengths); export the bundle again")
+    return texts, ids, places
+
+
+def _check_characters(path: Path, texts: NDArray[Any], told: str) -> None:
+    codes = texts.view(np.uint32) if texts.size else np.zeros(0, np.uint32)
     if (codes > sys.maxunicode).any() or ((codes >= 0xD800) & (codes < 0xE000)).any():  # halves of surrogate pairs
         raise SchemaError(f"{path / SELF_TEST}: {told} (numbers that are no characters); export the bundle again")
-    return arrays[of_texts], arrays[of_logits]
 
 
 def _read(path: Path, expected: dict[str, Expected], told: str) -> Arrays:

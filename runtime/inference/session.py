@@ -11,14 +11,16 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from gearshift.errors import BundleError, InputError, SchemaError, one_line
+from gearshift.errors import BundleError, EngineClosedError, InputError, SchemaError, one_line
 from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
 from gearshift.runtime.graph.check import check_graph
+from gearshift.runtime.inference.onnxruntime_calls import call_options, is_of_onnxruntime, open_session
 from gearshift.runtime.inference.pages import release
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
 from gearshift.runtime.inference.text import Encoded
+from gearshift.runtime.native_calls import NATIVE_CALLS
 from gearshift.versions import release_numbers
 
 Outputs = Sequence[NDArray[np.float32]]
@@ -42,6 +44,8 @@ MOST_THREADS = 1024
 
 ERRORS_ONLY = 3
 """Severity of ONNX Runtime's own log: 3 is errors."""
+
+CLOSED = "the engine was closed while this request ran"
 
 
 class ElasticSession:
@@ -73,8 +77,10 @@ class ElasticSession:
         if graph is None and not bundle.known:  # what is packed was made from a graph that passed
             check_graph(bundle, precision)
         try:
-            session = ort.InferenceSession(str(path), options, providers=list(providers))
-        except Exception as error:  # onnxruntime's errors share no base of their own
+            session = open_session(path, options, providers)
+        except Exception as error:
+            if not is_of_onnxruntime(error):
+                raise
             told = f"onnxruntime {ort.__version__} cannot load it ({one_line(error)}){_advice(path, error)}"
             raise BundleError(f"{path}: {told}") from error
         check_started(session, providers)
@@ -86,6 +92,8 @@ class ElasticSession:
         self.threads = threads
         self.provider: str = session.get_providers()[0]
         self._session = session
+        self._plain = call_options()
+        NATIVE_CALLS.end_with_program(self._end_with_program)
 
     def run(
         self,
@@ -96,18 +104,37 @@ class ElasticSession:
         """Run the subnet of `choice` on inputs int64 (batch, tokens); return its output.
 
         The output is logits (batch, labels), or (batch, tokens, labels) for a task per token, or for `embedding` rows
-        (batch, hidden) of length 1.
+        (batch, width).
 
         `options.terminate` ends the call from another thread, with BundleError.
         Safe for several threads at once; the interpreter lock is free during the computation.
-        Raises BundleError of one line if onnxruntime fails.
+        Raises BundleError of one line if onnxruntime fails, EngineClosedError after `close`.
         """
+        session = self._session
+        if session is None:
+            raise EngineClosedError(CLOSED)
+        given = self._plain if options is None else options
         feeds = {**inputs, "choice": np.asarray(choice, dtype=np.int64)}
         try:
-            (answer,) = self._session.run([self.task.output], feeds, options)
+            with NATIVE_CALLS.lock():  # as `NATIVE_CALLS.call` does, in less time
+                (answer,) = session.run([self.task.output], feeds, given)
         except Exception as error:  # out of memory, or a graph that is not what its manifest says
+            NATIVE_CALLS.stay_if_ending()
+            if not is_of_onnxruntime(error):
+                raise
+            if options is None and given.terminate:
+                raise EngineClosedError(CLOSED) from None
             raise BundleError(f"{self.path}: onnxruntime could not run it ({one_line(error)})") from error
         return answer  # type: ignore[no-any-return]
+
+    def end_calls(self) -> None:
+        """End all calls that were given no options, now and later: between two operators, with EngineClosedError."""
+        self._plain.terminate = True
+
+    def _end_with_program(self) -> None:
+        """End the calls of this moment; functions that the program calls at its very end may make others."""
+        ended, self._plain = self._plain, call_options()
+        ended.terminate = True
 
     def outputs(self, choice: NDArray[np.int64], encoded: Encoded, options: ort.RunOptions | None = None) -> Outputs:
         """Return the output of each text; texts of similar length run in one call. Raises as `run` does."""
@@ -137,9 +164,13 @@ class ElasticSession:
         return Path(self._session.end_profiling())
 
     def close(self) -> None:
-        """Free the weights; the session cannot be used afterwards."""
+        """Free the weights, as soon as no call is left; the session cannot be used afterwards."""
         self._session = None
         _return_free_memory()
+
+    def __del__(self) -> None:
+        if getattr(self, "_session", None) is not None and not NATIVE_CALLS.ending:
+            self.close()
 
 
 def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
@@ -156,8 +187,10 @@ def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
     }.items():
         options.add_session_config_entry(key, value)
     try:
-        ort.InferenceSession(str(graph), options, providers=list(CPU))
+        open_session(graph, options)
     except Exception as error:  # a full disk among others
+        if not is_of_onnxruntime(error):
+            raise
         raise BundleError(f"{target}: onnxruntime could not save it ({one_line(error)})") from error
     _return_free_memory()
 

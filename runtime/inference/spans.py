@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
+from gearshift.runtime.bundle.tag_schemes import OUTSIDE, Scheme, Tag, begins
+from gearshift.runtime.bundle.words import Place
+
 LONGEST_ANSWER = 30
 """Largest number of tokens of an answer, as in BERT's own evaluation on SQuAD."""
 
 NULL_TOKEN = 0
 """Token that is the first and the last one of the answer to a question without an answer: `[CLS]`, as in BERT."""
 
-OUTSIDE = "O"
-"""Label of a word that belongs to no entity."""
-
 
 @dataclass(frozen=True)
 class Word:
-    """Word of a text, as the tokenizer splits it, and its label."""
+    """Word of a text and its label."""
 
     text: str
     start: int
@@ -41,13 +41,16 @@ class Entity:
     start: int
     end: int
     label: str
-    """Label without `B-` or `I-`."""
+    """Label without the prefix of its scheme, such as `B-`."""
     score: float
     """Mean of the words' scores."""
 
 
 def first_tokens(encoding: Encoding, text: str) -> Iterator[tuple[int, str, int, int]]:
-    """Yield (index of the first token, word, start, end) of each word of the first text."""
+    """Yield (index of the first token, word, start, end) of each word of the first text, as the tokenizer cuts it.
+
+    For bundles that do not record how words are cut.
+    """
     words: dict[int, list[int]] = {}
     for token, (word, sequence) in enumerate(zip(encoding.word_ids, encoding.sequence_ids, strict=True)):
         if word is not None and sequence == 0:
@@ -60,34 +63,41 @@ def first_tokens(encoding: Encoding, text: str) -> Iterator[tuple[int, str, int,
             yield tokens[0], found.strip(), start, start + len(found.strip())
 
 
-def entities(words: Sequence[Word], text: str) -> Iterator[Entity]:
-    """Yield the entities that labelled words form.
+def word_tokens(encoding: Encoding, places: Iterable[Place]) -> list[int | None]:
+    """Return the first token of each word of the first text; None for one that was cut off, or that has no token.
 
-    Labels `B-x`, `I-x`, `O`: a `B-`, or an `I-` after another entity, begins an entity. Other labels: each run of words
-    with one label other than `O` is an entity.
+    A tokenizer drops some characters, such as control characters, and may leave two words in one token.
     """
+    tokens: set[int] = set()
+    found: list[int | None] = []
+    for start, end in places:
+        of_each = (encoding.char_to_token(place, 0) for place in range(start, end))
+        token = next((token for token in of_each if token is not None), None)
+        found.append(None if token in tokens else token)
+        if token is not None:
+            tokens.add(token)
+    return found
+
+
+def entities(words: Sequence[Word], text: str, scheme: Scheme) -> Iterator[Entity]:
+    """Yield the entities that labelled words form by the scheme of their labels."""
     run: list[Word] = []
+    last: Tag = (OUTSIDE, "")
     for word in words:
-        if run and not _goes_on(run[-1].label, word.label):
-            yield _entity(run, text)
+        tag = scheme.read(word.label)
+        if run and (tag[0] == OUTSIDE or begins(last, tag)):
+            yield _entity(run, text, last[1])
             run = []
-        if word.label != OUTSIDE:
+        if tag[0] != OUTSIDE:
             run.append(word)
+        last = tag
     if run:
-        yield _entity(run, text)
+        yield _entity(run, text, last[1])
 
 
-def _goes_on(last: str, label: str) -> bool:
-    return not label.startswith("B-") and _kind(last) == _kind(label)
-
-
-def _kind(label: str) -> str:
-    return label[2:] if label.startswith(("B-", "I-")) else label
-
-
-def _entity(run: Sequence[Word], text: str) -> Entity:
+def _entity(run: Sequence[Word], text: str, kind: str) -> Entity:
     start, end = run[0].start, run[-1].end
-    return Entity(text[start:end], start, end, _kind(run[0].label), sum(word.score for word in run) / len(run))
+    return Entity(text[start:end], start, end, kind, sum(word.score for word in run) / len(run))
 
 
 class Placed(Protocol):

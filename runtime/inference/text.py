@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 
-from gearshift.errors import InputError
+from gearshift.errors import InputError, SchemaError
 from gearshift.runtime.batches import Work, group, work_of
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import TOKENIZER
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.inference.tokenizer_file import failure, open_tokenizer
+from gearshift.runtime.inference.words import SplitText, Words, split_text, split_words
 
-Text = str | tuple[str, str]
-"""One text, or a pair of texts that the model reads together."""
+Text = str | tuple[str, str] | Words
+"""One text, a pair of texts that the model reads together, or the words of a text that is tagged."""
 
 CHARACTERS_PER_TOKEN = 32
 """Characters per token of max_length beyond which a text is cut before it is tokenized, to keep the time bounded.
@@ -43,25 +45,38 @@ class Encoded:
     tokens: tuple[int, ...]
     """Number of tokens of each text, special ones included, without padding."""
     truncated: tuple[bool, ...]
-    """Whether the end of each text was cut off."""
+    """Whether the end of each text was cut off, or the beginning if the tokenizer cuts that."""
     parts: tuple[tuple[str, ...], ...]
-    """Texts, one or two, of each row, as they were tokenized."""
+    """Texts, one or two, of each row, as they were tokenized; words with single blanks between them."""
     encodings: tuple[Encoding, ...]
     """Tokens of each row with their offsets in its parts."""
     work: Work
     """Work of the texts: tokens and number of texts of each call."""
+    batched: bool = True
+    """Whether texts of similar length run in one call; if not, each text has a call of its own."""
+    splits: tuple[SplitText | None, ...] = ()
+    """Words of each row's first text; None where the tokenizer alone cuts it."""
 
 
 class TextEncoder:
-    """Tokenizer of a bundle. Safe to use from several threads."""
+    """Tokenizer of a bundle. Safe to use from several threads.
 
-    def __init__(self, bundle: Bundle) -> None:
+    `batch`: give texts of similar length to one call of the graph. Raises SchemaError for a tokenizer that cannot be
+    read, or has more tokens than the model.
+    """
+
+    def __init__(self, bundle: Bundle, *, batch: bool = True) -> None:
         self._path = bundle.path / TOKENIZER
         self._tokenizer = open_tokenizer(bundle)
-        self._names = bundle.manifest.inputs
+        _check_ids(self._tokenizer, bundle)
+        self._cuts_beginning = str((self._tokenizer.truncation or {}).get("direction", "right")) == "left"
+        self._names, self._batch = bundle.manifest.inputs, batch
+        self._prompt = bundle.manifest.prompt
         self._pad_id = bundle.manifest.pad_id
         task = TASKS.get(bundle.manifest.task)
         self._keeps_places = task is not None and task.per_token
+        self._tags = bundle.manifest.task == "token-classification"
+        self._rule = None if bundle.manifest.tagging is None else bundle.manifest.tagging.words
         self._characters = bundle.manifest.max_length * CHARACTERS_PER_TOKEN
 
     def encode(self, texts: Sequence[Text]) -> Encoded:
@@ -69,17 +84,36 @@ class TextEncoder:
 
         Texts are tokenized one after another: the tokenizer's own batches would use every core of the device.
         """
-        encodings, truncated, kept = [], [], []
+        encodings, truncated, kept, splits = [], [], [], []
         for index, text in enumerate(texts):
             where = f"text {index}: " if len(texts) > 1 else ""
-            parts = [self._shortened(part) for part in _parts(text, where)]
+            split, parts = self._split(text, where)
             encoding = self._encode_one([part for part, _ in parts], where)
             encodings.append(encoding)
             kept.append(tuple(part for part, _ in parts))
             truncated.append(bool(encoding.overflowing) or any(cut for _, cut in parts))
+            splits.append(split)
         lengths = tuple(len(encoding.ids) for encoding in encodings)
-        calls = tuple(Call(rows, self._inputs([encodings[row] for row in rows])) for rows in group(lengths))
-        return Encoded(calls, lengths, tuple(truncated), tuple(kept), tuple(encodings), work_of(lengths))
+        groups = group(lengths, batch=self._batch)
+        calls = tuple(Call(rows, self._inputs([encodings[row] for row in rows])) for rows in groups)
+        work = work_of(lengths, batch=self._batch)
+        return Encoded(
+            calls, lengths, tuple(truncated), tuple(kept), tuple(encodings), work, self._batch, tuple(splits)
+        )
+
+    def _split(self, text: object, where: str) -> tuple[SplitText | None, list[tuple[str, bool]]]:
+        """Return the words of a text, if they are known, and its parts, each with whether its end was cut off."""
+        if isinstance(text, Words):
+            if not self._tags:
+                raise InputError(f"{where}expected a text, got Words, which are for token classification; pass a text")
+            split, cut = split_words(text.checked(where), self._rule, self._characters)
+            return split, [(split.joined, cut)]
+        first, *others = _parts(text, where)
+        rest = [self._shortened(part) for part in others]
+        if self._rule is None:
+            return None, [self._shortened(self._prompt + first), *rest]
+        split, cut = split_text(first, self._rule, self._characters, where)
+        return split, [(split.joined, cut), *rest]
 
     def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, NDArray[np.int64]]:
         columns = {
@@ -104,7 +138,28 @@ class TextEncoder:
             return text, False
         if not self._keeps_places:
             text = " ".join(text.split())  # so that a run of blanks does not use up the characters
-        return text[: self._characters], len(text) > self._characters
+        elif self._cuts_beginning:
+            return text, False  # whatever its length: without its beginning all places would move
+        return text[-self._characters :] if self._cuts_beginning else text[: self._characters], len(
+            text
+        ) > self._characters
+
+
+def tokens_beyond(tokenizer: Any, rows: int) -> list[tuple[int, str]]:
+    """Return id and text of the tokens that a word table of `rows` rows lacks, in the order of their ids."""
+    return sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= rows)
+
+
+def _check_ids(tokenizer: Tokenizer, bundle: Bundle) -> None:
+    """Raise SchemaError if a token has no row in the word table, so that texts with it could not be answered."""
+    rows = bundle.manifest.space.shape.vocabulary
+    beyond = tokens_beyond(tokenizer, rows)
+    if beyond:
+        number, token = beyond[0]
+        raise SchemaError(
+            f"{bundle.path / TOKENIZER}: expected tokens for the {rows} rows of the word table, found {len(beyond)} "
+            f"beyond, the first {token!r} ({number}); resize the model or remove the tokens, and export again"
+        )
 
 
 def _parts(text: object, where: str) -> tuple[str, ...]:

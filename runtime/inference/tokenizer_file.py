@@ -27,8 +27,9 @@ def open_tokenizer(bundle: Bundle) -> Tokenizer:
         _check(path, bundle)
     try:
         tokenizer = Tokenizer.from_file(str(path))
+        side = str((tokenizer.truncation or {}).get("direction", "right"))
         tokenizer.no_padding()
-        tokenizer.enable_truncation(bundle.manifest.max_length)
+        tokenizer.enable_truncation(bundle.manifest.max_length, direction=side)
         for text in () if bundle.known else TRIED:
             tokenizer.encode(text)
             tokenizer.encode(text, text)
@@ -41,7 +42,7 @@ def failure(path: Path, error: BaseException) -> SchemaError:
     """Return the error to raise for one of the package's own: plain exceptions, and panics of its Rust code, which are
     no exceptions to Python. Others, such as an interrupt, are raised again.
     """
-    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+    if type(error) is not Exception and type(error).__name__ != "PanicException":  # of a signal handler
         raise error
     return SchemaError(f"{path}: not a tokenizer that can be read ({one_line(error)}); export the bundle again")
 

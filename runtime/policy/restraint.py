@@ -178,4 +178,4 @@ class _Run:
 def _step(ms: float) -> int:
     if ms <= LEAST_MS:
         return 0
-    return min(STEPS - 1, int(PER_OCTAVE * math.log2(ms / LEAST_MS)))
+    return int(min(STEPS - 1, PER_OCTAVE * math.log2(ms / LEAST_MS)))  # infinite for the longest of deadlines

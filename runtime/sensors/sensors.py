@@ -6,6 +6,7 @@ number that makes no sense all make the signal unknown.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -70,6 +71,8 @@ class Sensors:
         self._throttling = Throttling(root, ours)
         self._meter = EnergyMeter(root, cpu_seconds=cpu_seconds)
         self._lock = threading.Lock()
+        with contextlib.suppress(Exception):
+            self._loaded_source()  # here, not in a thread: a fork while that imports could never import it
 
     @property
     def clock(self) -> Callable[[], float]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from gearshift.runtime.background import Background, Flag
 from gearshift.runtime.sensors.cap_rules import DEFAULT_RULES, START, Rules, advance
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 from gearshift.runtime.sensors.snapshot import Snapshot
@@ -22,7 +22,7 @@ UNREAD = 64
 QUIET_LOOKS = 10
 """Number of looks without a request after which the thread sleeps until the next request."""
 
-Wait = Callable[[threading.Event, float | None], bool]
+Wait = Callable[[Flag, float | None], bool]
 
 
 class Readable(Protocol):
@@ -56,7 +56,7 @@ class SlowLoop:
         rules: Rules = DEFAULT_RULES,
         release: Callable[[], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        wait: Wait = threading.Event.wait,
+        wait: Wait = Flag.wait,
     ) -> None:
         self.caps: Caps = NO_CAPS
         self.signals: Mapping[str, float] = {}
@@ -69,13 +69,13 @@ class SlowLoop:
         self._clock = clock
         self._wait = wait
         self._state = START
-        self._requested = threading.Event()
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self.run, name="gearshift-slow-loop", daemon=True)
+        self._requested = Flag()
+        self._stopped = Flag()
+        self._thread = Background()
 
     def start(self) -> None:
-        """Start the thread; call it once."""
-        self._thread.start()
+        """Start the thread."""
+        self._thread.start(self.run)
 
     def touch(self) -> None:
         """Signal a request to the thread."""
@@ -87,11 +87,18 @@ class SlowLoop:
         self._stopped.set()  # first: see `run`
         self._requested.set()
 
-    def close(self) -> None:
-        """Stop, and wait for the thread to end. A second call does nothing, nor does one before `start`."""
+    def close(self, timeout: float | None = None) -> bool:
+        """Stop, and wait for the thread to end, for at most `timeout` seconds; return whether it ended.
+
+        A second call does nothing, nor does one before `start`.
+        """
         self.stop()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join()
+        return self._thread.join(timeout)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread was started and has not ended."""
+        return self._thread.alive
 
     def age_s(self, snapshot: Snapshot) -> float:
         """Return the seconds since a snapshot was taken."""

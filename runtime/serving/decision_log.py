@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gearshift.device_profiles.latency_table import LatencyTable
-from gearshift.errors import DataError, StorageError
+from gearshift.errors import DataError, StorageError, is_time_limit
 from gearshift.json_reader import parse_json
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.serving.record import LogHeader, ObjectiveChange, RequestRecord, modern
@@ -29,7 +29,7 @@ class DecisionLog:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may make a request while its thread writes
         try:
             self._file: Any = self._path.open("ab", buffering=0)  # each line is written at once, and whole
             cut = _ends_within_a_line(self._path)
@@ -65,6 +65,8 @@ class DecisionLog:
             try:
                 self._file.write(content)
             except OSError as error:
+                if is_time_limit(error):
+                    raise
                 logger.warning("%s: the decision log ends here (%s)", self._path, error.strerror)
                 self._file.close()
                 self._file = None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 from gearshift.errors import InputError
+from gearshift.runtime.background import Background
 
 LOOPBACK = "127.0.0.1"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -18,7 +18,7 @@ PATIENCE_S = 5.0
 
 
 class MetricsServer:
-    """HTTP server that answers GET /metrics on 127.0.0.1 with `text()`, in a thread of its own until `close`.
+    """HTTP server that answers GET /metrics on 127.0.0.1 with `text()`, in a thread of its own from `start` to `close`.
 
     Raises InputError for a port that is taken, or not allowed.
     """
@@ -31,25 +31,35 @@ class MetricsServer:
                 f"metrics_port: {LOOPBACK}:{port} cannot be used ({error.strerror}); name another port, or 0"
             ) from error
         self._closed = False
-        self._thread = threading.Thread(target=self._serve, name="gearshift-metrics", daemon=True)
-        self._thread.start()
+        self._port = int(self._server.server_address[1])
+        self._thread = Background()
+
+    def start(self) -> None:
+        """Start to answer."""
+        self._thread.start(self._serve)
 
     @property
     def port(self) -> int:
         """Port that is served."""
-        return int(self._server.server_address[1])
+        return self._port
 
-    def close(self) -> None:
-        """Stop serving and free the port."""
+    def stop(self) -> None:
+        """Stop serving, without waiting for the client of this moment."""
         self._closed = True
-        with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, self.port), timeout=PATIENCE_S):
-            pass  # wakes the thread
-        self._thread.join()
-        self._server.server_close()
+        with contextlib.suppress(OSError):  # closed already
+            self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread, which closes it
+        if not self._thread.alive:
+            self._server.socket.close()
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Stop serving and free the port; return whether that took at most `timeout` seconds."""
+        self.stop()
+        return self._thread.join(timeout)
 
     def _serve(self) -> None:
-        while not self._closed:
-            self._server.handle_request()  # not `serve_forever`, which wakes twice a second to see whether to end
+        with contextlib.closing(self._server.socket):
+            while not self._closed:
+                self._server.handle_request()  # not `serve_forever`, which wakes twice a second to see whether to end
 
 
 def _handler(text: Callable[[], str]) -> type[BaseHTTPRequestHandler]:

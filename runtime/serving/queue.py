@@ -16,6 +16,9 @@ Item = TypeVar("Item")
 LIMIT = 1000
 """Default number of requests that may wait: at a millisecond each, the last one waits for a second."""
 
+MOST_STALE = 64
+"""Number of entries of the heap that may be of items taken back, beside one for each item that waits."""
+
 
 def check_limit(limit: object) -> None:
     """Raise InputError for anything but a whole number of at least 1."""
@@ -23,12 +26,12 @@ def check_limit(limit: object) -> None:
         raise InputError(f"queue limit: expected a whole number of at least 1, got {limit!r}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Waiting(Generic[Item]):
     """Item that waits in the queue."""
 
     item: Item
-    due_s: float
+    due_s: float = math.inf
     """Moment of its deadline in seconds on the caller's clock; infinity without one."""
 
 
@@ -37,29 +40,41 @@ class DeadlineQueue(Generic[Item]):
 
     Items without a deadline come last; equal deadlines keep the order of arrival. Raises InputError if the limit is not
     a whole number of at least 1. Not safe for several threads by itself.
+
+    What waits is one set, which changes in one step; the heap gives the order, and may hold entries that wait no more.
+    So an item is taken back in constant time, and an exception of a signal handler leaves no count wrong.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
         check_limit(limit)
         self._limit = limit
         self._heap: list[tuple[float, int, Waiting[Item]]] = []
+        self._waiting: set[Waiting[Item]] = set()
         self._arrivals = itertools.count()
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._waiting)
 
-    def push(self, item: Item, due_s: float = math.inf) -> None:
+    def push(self, one: Waiting[Item]) -> None:
         """Add an item; raise QueueFullError if the queue is full."""
-        if len(self._heap) >= self._limit:
+        if len(self._waiting) >= self._limit:
             raise QueueFullError(
                 f"{self._limit} requests wait already, which is the limit; send fewer, ask again later, "
                 "or load the engine with a larger queue_limit"
             )
-        heapq.heappush(self._heap, (due_s, next(self._arrivals), Waiting(item, due_s)))
+        if len(self._heap) > 2 * len(self._waiting) + MOST_STALE:
+            kept = [entry for entry in self._heap if entry[2] in self._waiting]
+            heapq.heapify(kept)
+            self._heap = kept
+        heapq.heappush(self._heap, (one.due_s, next(self._arrivals), one))
+        self._waiting.add(one)
 
     def pop(self) -> Waiting[Item]:
         """Remove and return the item with the earliest deadline; raise IndexError if the queue is empty."""
-        return heapq.heappop(self._heap)[2]
+        while True:
+            one = heapq.heappop(self._heap)[2]
+            if self.remove(one):
+                return one
 
     def most_urgent(self, count: int) -> list[Waiting[Item]]:
         """Return the items with the earliest deadlines, at most `count`, in order; they stay in the queue."""
@@ -67,24 +82,20 @@ class DeadlineQueue(Generic[Item]):
         reached = [(self._heap[0], 0)] if self._heap else []
         while reached and len(found) < count:  # walks down from the heap's root: the time does not grow with the queue
             entry, place = heapq.heappop(reached)
-            found.append(entry[2])
+            if entry[2] in self._waiting:
+                found.append(entry[2])
             for below in (2 * place + 1, 2 * place + 2):
                 if below < len(self._heap):
                     heapq.heappush(reached, (self._heap[below], below))
         return found
 
-    def remove(self, item: Item) -> bool:
-        """Remove this very item (by identity); return whether it was in the queue."""
-        for place, entry in enumerate(self._heap):
-            if entry[2].item is item:
-                self._heap[place] = self._heap[-1]
-                self._heap.pop()
-                heapq.heapify(self._heap)
-                return True
-        return False
+    def remove(self, one: Waiting[Item]) -> bool:
+        """Take an item back; return whether it was in the queue."""
+        if one not in self._waiting:
+            return False
+        self._waiting.discard(one)
+        return True
 
-    def drain(self) -> list[Waiting[Item]]:
-        """Remove and return all items, in order."""
-        everyone = [entry[2] for entry in sorted(self._heap)]
-        self._heap.clear()
-        return everyone
+    def everyone(self) -> list[Waiting[Item]]:
+        """Return all items in order; they stay in the queue."""
+        return [entry[2] for entry in sorted(self._heap) if entry[2] in self._waiting]

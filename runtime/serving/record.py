@@ -35,6 +35,8 @@ class RequestRecord:
     """Moment of the record in seconds since 1970."""
     tokens: tuple[int, ...] = ()
     """Number of tokens of each text, without padding; empty if it was not tokenized."""
+    batched: bool = True
+    """Whether texts of similar length ran in one call; absent from the log if they did."""
     deadline_ms: float | None = None
     """Deadline in ms from the arrival on; None without one."""
     slack_ms: float | None = None
@@ -78,7 +80,7 @@ class RequestRecord:
     @property
     def work(self) -> Work:
         """Work of the request: tokens and number of texts of each call of the graph."""
-        return work_of(self.tokens)
+        return work_of(self.tokens, batch=self.batched)
 
     @property
     def ratio(self) -> float | None:
@@ -98,6 +100,7 @@ class RequestRecord:
             "kind": "request",
             **{name: _plain(getattr(self, name)) for name in _NUMBERS_AND_NAMES},
             "tokens": list(self.tokens),
+            **({} if self.batched else {"batched": False}),
             "backlog": [[list(map(list, work)), _plain(slack)] for work, slack in self.backlog],
             "caps": {"largest": self.caps.largest, "reasons": list(self.caps.reasons)},
             "signals": {name: value for name, value in self.signals.items() if math.isfinite(value)},
@@ -110,7 +113,7 @@ class RequestRecord:
 
     @classmethod
     def from_fields(cls, raw: Mapping[str, Any]) -> RequestRecord:
-        values = _named_fields(raw, {one.name for one in fields(cls)})
+        values = _named_fields({"batched": True, **raw}, {one.name for one in fields(cls)})
         caps = Caps(largest=_whole(values["caps"]["largest"]), reasons=tuple(map(str, values["caps"]["reasons"])))
         tokens = tuple(map(_whole, values["tokens"]))
         backlog = tuple(
@@ -118,7 +121,8 @@ class RequestRecord:
         )
         signals = {str(name): _number(value) for name, value in values["signals"].items()}
         plain = {name: _PLAIN_KINDS[name](values[name]) for name in _NUMBERS_AND_NAMES}
-        return cls(**{**plain, "tokens": tokens, "backlog": backlog, "caps": caps, "signals": signals})
+        others = {"tokens": tokens, "batched": _truth(values["batched"]), "backlog": backlog, "signals": signals}
+        return cls(**{**plain, **others, "caps": caps})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

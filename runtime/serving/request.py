@@ -8,24 +8,37 @@ from __future__ import annotations
 import contextlib
 import math
 import numbers
-import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from typing import Any
 
-import onnxruntime as ort
-
 from gearshift.errors import EngineClosedError, InputError
 from gearshift.runtime.batches import Work
+from gearshift.runtime.inference.onnxruntime_calls import call_options
 from gearshift.runtime.inference.text import Encoded, TextEncoder
-
-FATAL_ONLY = 4
-"""Severity of onnxruntime's own log: fatal errors alone, since errors are raised as well."""
+from gearshift.runtime.native_calls import NATIVE_CALLS
 
 Backlog = Sequence[tuple[Work, float]]
 """Work and slack in ms of the requests that wait behind one, earliest deadline first."""
+
+
+class _OneStepCondition(threading.Condition):
+    """Condition that `with` takes and frees in one step of the interpreter each.
+
+    That of `threading` does so in Python, where an exception of a signal handler may come between: a Ctrl-C at the
+    wrong moment of `result` would leave the lock to a thread that does not know of it, and the worker would wait for it
+    for ever.
+    """
+
+    __slots__ = ("__enter__", "__exit__")  # found on the class as descriptors, which give what the instance holds
+
+    def __init__(self) -> None:
+        lock = threading.RLock()
+        super().__init__(lock)
+        self.__enter__ = lock.__enter__  # type: ignore[method-assign]
+        self.__exit__ = lock.__exit__  # type: ignore[method-assign]
 
 
 class AnswerFuture(Future[Any]):
@@ -37,15 +50,43 @@ class AnswerFuture(Future[Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.run_options = ort.RunOptions()
-        self.run_options.log_severity_level = FATAL_ONLY  # a call that was ended is no error of its own
+        self._condition = _OneStepCondition()
+        self.run_options = call_options()
+        self.withdraw: Callable[[], object] | None = None
+        """Function that takes a cancelled request out of the queue; None for one that does not wait in it."""
+        self.ended_by: BaseException | None = None
+        """Exception in place of an answer, for a call that was ended; None for one that was not."""
 
     def cancel(self) -> bool:
         """Take the request back."""
-        if super().cancel():
-            return True
+        if not super().cancel():
+            self.end(CancelledError())
+            return False
+        withdraw = self.withdraw
+        if withdraw is not None:
+            withdraw()
+        return True
+
+    def end(self, reason: BaseException) -> None:
+        """End the running call, so that `result` raises `reason`."""
+        self.ended_by = reason
         self.run_options.terminate = True
-        return False
+
+    def begin(self) -> bool:
+        """Note that its turn has come; return False if it was cancelled."""
+        self.withdraw = None
+        return self.set_running_or_notify_cancel()
+
+    def refuse(self, error: BaseException) -> None:
+        """Set an exception before its turn; a second call goes on where the first was interrupted."""
+        self.withdraw = None
+        if not self.done() and (self.running() or self.set_running_or_notify_cancel()):
+            self.set_exception(error)
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the answer, as any Future does; a daemon thread of a program that is ending waits on."""
+        with NATIVE_CALLS.staying(EngineClosedError):
+            return super().result(timeout)
 
 
 @dataclass(slots=True, eq=False)
@@ -100,51 +141,3 @@ def checked_deadline(deadline_ms: object) -> float | None:
             if 0 < milliseconds < math.inf:
                 return milliseconds
     raise InputError(f"deadline_ms: expected a positive number of milliseconds or None, got {deadline_ms!r}")
-
-
-class InFlight:
-    """Counter of the requests in flight, each for the time of a `with in_flight:`, until it is closed.
-
-    Entering raises EngineClosedError after that, and in a fork: threads and locks do not survive one.
-    """
-
-    def __init__(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()  # entered for every request; by way of the condition it would take longer
-        self._changed = threading.Condition(self._lock)
-        self._inside = 0
-        self._closed = False
-
-    @property
-    def forked(self) -> bool:
-        """Whether this process is a fork of the one that made it."""
-        return os.getpid() != self._process
-
-    def check_process(self) -> None:
-        """Raise EngineClosedError in a fork."""
-        if self.forked:
-            raise EngineClosedError(
-                f"this engine was loaded by process {self._process}, of which this one ({os.getpid()}) is a fork; "
-                "threads and locks do not survive that: load an engine after the fork"
-            )
-
-    def __enter__(self) -> None:
-        if os.getpid() != self._process:
-            self.check_process()
-        with self._lock:
-            if self._closed:
-                raise EngineClosedError("this engine is closed; load another one")
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._closed:
-                self._changed.notify_all()
-
-    def close(self) -> bool:
-        """Close, and wait until nothing is in flight; return True from the first call only."""
-        with self._changed:
-            first, self._closed = not self._closed, True
-            self._changed.wait_for(lambda: self._inside == 0)
-            return first

@@ -6,104 +6,149 @@ take longer than predicted. The thread starts with the first request and sleeps 
 
 from __future__ import annotations
 
-import atexit
-import contextlib
+import functools
+import logging
 import math
-import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError
 from typing import Any
 
 from gearshift.errors import DeadlinePassedError, EngineClosedError
-from gearshift.runtime.serving.queue import DeadlineQueue
-from gearshift.runtime.serving.request import AnswerFuture, Backlog, InFlight, Request
+from gearshift.runtime.background import Background, Flag
+from gearshift.runtime.inference.session import CLOSED
+from gearshift.runtime.native_calls import NATIVE_CALLS
+from gearshift.runtime.serving.in_flight import InFlight, Place
+from gearshift.runtime.serving.queue import DeadlineQueue, Waiting
+from gearshift.runtime.serving.request import AnswerFuture, Backlog, Request
 
 MOST_URGENT = 8
 """Number of waiting requests, the most urgent first, that a decision considers, so that they can be in time too."""
+
+END_S = 5.0
+"""Seconds that the running request may take at the end of the program before it is ended."""
+
+logger = logging.getLogger(__name__)
 
 
 class Worker:
     """Queue and thread for requests with a Future, until it is closed or the program ends.
 
-    `answer`: answers a request, given its backlog. `shed`: records a request whose deadline passed in the queue.
+    `answer`: answers a request, given its place and its backlog. `shed`: records a request whose deadline passed in the
+    queue. `at_end`: called by the thread when it ends.
     """
 
     def __init__(
         self,
-        answer: Callable[[Request, Backlog], Any],
+        answer: Callable[[Place, Request, Backlog], Any],
         shed: Callable[[Request], None],
         in_flight: InFlight,
         clock: Callable[[], float],
         limit: int,
+        at_end: Callable[[], object] | None = None,
     ) -> None:
         self._answer, self._shed, self._in_flight, self._clock = answer, shed, in_flight, clock
+        self._at_end = at_end
         self._queue: DeadlineQueue[Request] = DeadlineQueue(limit)
-        self._changed = threading.Condition()
-        self._closed = False
-        self._thread: threading.Thread | None = None
+        self._lock = threading.RLock()  # a signal handler may submit while its thread submits
+        self._wake = Flag()
+        self._closed = self._last = False
+        self._running: AnswerFuture | None = None
+        self._thread = Background()
 
     def submit(self, request: Request) -> AnswerFuture:
-        """Queue a request; raise QueueFullError or EngineClosedError."""
-        with self._changed:
-            if self._closed:
-                raise EngineClosedError("this engine is closed; load another one")
-            if self._thread is None:
-                thread = threading.Thread(target=self._serve, name="gearshift-worker", daemon=True)
-                thread.start()  # first: if the system has no thread left, nothing may wait for one
-                self._thread = thread
-                atexit.register(self._end, os.getpid())
-            self._queue.push(request, request.due_s)
-            self._changed.notify()
-        request.awaited.add_done_callback(lambda future: self._forget(request) if future.cancelled() else None)
-        return request.awaited
+        """Queue a request; raise QueueFullError or EngineClosedError. If anything else comes out, it does not wait."""
+        future, one = request.awaited, Waiting(request, request.due_s)
+        future.withdraw = functools.partial(self._withdraw, one)
+        try:
+            with self._lock:
+                if self._closed:
+                    raise EngineClosedError("this engine is closed; load another one")
+                self._thread.start(self._serve)  # first: if the system has no thread left, nothing may wait for one
+                self._wake.set()  # before it waits, so that it never waits without a flag; the lock keeps the thread
+                self._queue.push(one)
+            return future
+        except BaseException as error:
+            self._queue.remove(one)
+            if isinstance(error, EngineClosedError):
+                NATIVE_CALLS.stay_if_ending()  # with the lock free
+            raise
 
-    def close(self) -> None:
-        """Finish the running request; the waiting ones get EngineClosedError. A second call does nothing."""
-        with self._changed:
+    def close(self, timeout: float | None = None) -> bool:
+        """Finish the running request; the waiting ones get EngineClosedError. Return whether the thread ended in time.
+
+        A second call goes on where the first was interrupted.
+        """
+        with self._lock:
             self._closed = True
-            left = self._queue.drain()
-            self._changed.notify()
-        for waiting in left:
-            future = waiting.item.awaited
-            if future.set_running_or_notify_cancel():
-                future.set_exception(EngineClosedError("the engine was closed before this request's turn"))
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
-        atexit.unregister(self._end)
+        for one in self._queue.everyone():
+            one.item.awaited.refuse(EngineClosedError("the engine was closed before this request's turn"))
+            self._queue.remove(one)
+        self._wake.set()
+        return self._thread.join(timeout)
 
-    def _end(self, process: int) -> None:
-        """Close at the end of the program, which a thread still in onnxruntime would abort; do nothing in a fork."""
-        if os.getpid() == process:
-            self.close()
+    def end_call(self) -> None:
+        """End the running call; its Future gets EngineClosedError."""
+        running = self._running
+        if running is not None:
+            running.end(EngineClosedError(CLOSED))
+
+    def finish(self) -> bool:
+        """Tell the thread to end after the waiting requests, without waiting for it; return whether there is one.
+
+        For finalizers, which may run at any moment: it takes no lock.
+        """
+        self._last = True
+        self._wake.set()
+        return self._thread.alive
+
+    def end(self) -> None:
+        """Close at the end of the program."""
+        if not self.close(END_S):
+            self.end_call()
 
     def __len__(self) -> int:
-        with self._changed:
-            return len(self._queue)
+        return len(self._queue)
 
-    def _forget(self, request: Request) -> None:
+    def _withdraw(self, one: Waiting[Request]) -> None:
         """Remove a cancelled request from the queue at once, to make room."""
-        with self._changed:
-            waited = self._queue.remove(request)
+        with self._lock:
+            waited = self._queue.remove(one)
         if waited:  # nothing else notifies `concurrent.futures.wait` and `as_completed`
-            request.awaited.set_running_or_notify_cancel()
+            one.item.awaited.set_running_or_notify_cancel()
 
     def _serve(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or len(self._queue) > 0)
-                if not len(self._queue):
-                    return
-                request = self._queue.pop().item
-                now = self._clock()
-                behind = [waiting.item for waiting in self._queue.most_urgent(MOST_URGENT)]
-            backlog = [(one.encoded.work, (one.due_s - now) * 1e3) for one in behind if one.due_s < math.inf]
+        NATIVE_CALLS.end_with_program(self.end)
+        while not self._closed:
+            self._wake.wait()
+            self._wake.clear()
+            while self._serve_next():
+                pass
+            if self._last:
+                break
+        if self._at_end is not None:
+            self._at_end()
+
+    def _serve_next(self) -> bool:
+        """Finish the request whose turn it is; return whether there was one."""
+        with self._lock:
+            if self._closed or not len(self._queue):
+                return False
+            request = self._queue.pop().item
+            now = self._clock()
+            behind = [waiting.item for waiting in self._queue.most_urgent(MOST_URGENT)]
+        backlog = [(one.encoded.work, (one.due_s - now) * 1e3) for one in behind if one.due_s < math.inf]
+        self._running = request.awaited
+        try:
             self._finish(request, now, backlog)
+        except BaseException:  # only a callback of the Future comes here, with what `concurrent.futures` lets through
+            logger.exception("a callback of a request's Future raised")
+        self._running = None
+        return True
 
     def _finish(self, request: Request, now: float, backlog: Backlog) -> None:
-        """Answer the request whose turn it is, or set its exception; no failure here ends the thread."""
+        """Answer the request whose turn it is, or set its exception."""
         future = request.awaited
-        if not future.set_running_or_notify_cancel():
+        if not future.begin():
             return
         try:
             if now >= request.due_s:
@@ -113,12 +158,10 @@ class Worker:
                     f"dropped: its deadline of {request.deadline_ms:g} ms went by {late_ms:.1f} ms before its turn; "
                     "send fewer requests, or give them more time"
                 )
-            with self._in_flight:
-                answer = self._answer(request, backlog)
+            answer = self._in_flight.call(self._answer, request, backlog)
         except BaseException as error:
-            cancelled = future.run_options.terminate and not isinstance(error, DeadlinePassedError)
+            ended = None if isinstance(error, DeadlinePassedError) else future.ended_by
             # An exception refers to the frames it passed through, and these to the future: break the cycle.
-            future.set_exception(CancelledError() if cancelled else error.with_traceback(None))
+            future.set_exception(error.with_traceback(None) if ended is None else ended)
         else:
-            with contextlib.suppress(CancelledError):
-                future.set_result(answer)
+            future.set_result(answer)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import gearshift
-from gearshift.commands import streams
-from gearshift.commands.parser import Parser, Version
 from gearshift.errors import GearshiftError, one_line
+from gearshift.terminal import streams
+from gearshift.terminal.parser import Parser, Version
 
 COMMANDS = {
     "train": ("train:add", "train a supernet on your data"),

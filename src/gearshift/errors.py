@@ -105,3 +105,11 @@ def one_line(error: BaseException) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of an exception's message; its type if there is no message."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def is_time_limit(error: BaseException) -> bool:
+    """Return whether an exception is a time limit that a signal handler set: a TimeoutError, which is an OSError too.
+
+    It comes out of whatever runs at that moment, tells nothing about it, and is never to be taken for its failure.
+    """
+    return isinstance(error, TimeoutError) and error.errno is None

@@ -19,8 +19,8 @@ MOST_BYTES = 64 << 20
 MOST_NESTED = 64
 """Lists and objects inside one another; the deepest of our own files has ten."""
 
-MOST_DIGITS = 20
-"""Characters of the longest whole number: a sign, and what 64 bits hold."""
+MOST_DIGITS = 40
+"""Characters of the longest whole number; transformers writes "no limit" as one of 31."""
 
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 

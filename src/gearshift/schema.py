@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gearshift.errors import GearshiftError, SchemaError, first_line
+from gearshift.errors import GearshiftError, SchemaError, first_line, is_time_limit
 from gearshift.json_reader import MOST_BYTES, parse_json, read_limited
 
 T = TypeVar("T")
@@ -109,6 +109,8 @@ def _content(path: Path, error: type[GearshiftError], advice: str, most: int = M
     try:
         return read_limited(path, most=most)
     except OSError as reason:
+        if is_time_limit(reason):
+            raise
         raise error(f"{path}: could not be read ({reason.strerror or reason}); {advice}") from reason
     except ValueError as reason:
         raise error(f"{path}: could not be read ({reason}); {advice}") from reason

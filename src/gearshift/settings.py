@@ -1,6 +1,6 @@
 """Settings as fields of dataclasses: default, help text and unit of each are stated once, beside the field.
 
-The command line turns them into flags (`gearshift.commands.options.add_settings`). Standard library only: `--help`
+The command line turns them into flags (`gearshift.terminal.options.add_settings`). Standard library only: `--help`
 works without the packages of any extra.
 """
 

@@ -197,7 +197,10 @@ def test_both_boards_give_the_same_bits(bundle: Bundle, places: dict[str, Path])
 
 
 def test_a_dan_answers_as_on_this_machine(board: Board, tmp_path: Path) -> None:
-    texts = [text if isinstance(text, str) else " ".join(text) for text in answers.TEXTS]
+    texts = [
+        text if isinstance(text, str) else " ".join(text if isinstance(text, tuple) else text.words)
+        for text in answers.TEXTS
+    ]
     dan = made_dan(5, texts=texts)
     save_dan(tmp_path / "dan", dan)
     done = run_python(board, tmp_path, Path(dan_answers.__file__), tmp_path / "dan", *texts)

@@ -9,9 +9,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from gearshift.runtime import Bundle
 from tests.command_line import Command
+from tests.runtime.altered import change_manifest
 
 
 def test_inspect_lists_labels_and_every_subnet_with_its_accuracies(
@@ -59,6 +61,19 @@ def test_verify_finds_numbers_that_are_wrong(command: Command, tiny_bundle: Path
     manifest["files"]["fp32.weights"]["sha256"] = hashlib.sha256(altered).hexdigest()
     (wrong / "manifest.json").write_text(json.dumps(manifest))
     assert "fp32 self-test, subnet w100-d100" in command("verify", wrong).error
+
+
+@pytest.mark.parametrize("name", ["verify", "run"])
+def test_a_bundle_whose_tokenizer_has_more_tokens_than_the_model_is_refused(
+    command: Command, tiny_bundle: Path, tmp_path: Path, name: str
+) -> None:
+    wrong = shutil.copytree(tiny_bundle, tmp_path / "wrong.gearshift")
+    tokenizer = Tokenizer.from_file(str(wrong / "tokenizer.json"))
+    tokenizer.add_tokens(["<URL>"])
+    tokenizer.save(str(wrong / "tokenizer.json"))
+    change_manifest(wrong)
+    ended = command(name, wrong, *(["the lights"] if name == "run" else []))
+    assert "the first '<URL>'" in ended.error
 
 
 @pytest.mark.parametrize("name", ["inspect", "verify", "run"])

@@ -220,7 +220,7 @@ def test_an_interruption_is_one_line(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"gearshift.commands.{arguments[0]}.{arguments[0]}", interrupt)
-    monkeypatch.setattr("gearshift.commands.options.require", lambda extra: None)
+    monkeypatch.setattr("gearshift.terminal.options.require", lambda extra: None)
     assert command(*arguments) == Ended(INTERRUPTED, "", line)
 
 

@@ -13,7 +13,7 @@ import transformers
 
 from gearshift.errors import InputError
 from gearshift.export.dedicated import dedicated_graphs
-from gearshift.export.extract import MARKER, extract_subnet
+from gearshift.export.extract import extract_subnet
 from gearshift.export.pipeline import export_bundle
 from gearshift.export.portable import export_portable
 from gearshift.export.trim import trim_bundle
@@ -28,7 +28,7 @@ from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.learning.evaluate import accuracy, null_thresholds
 from gearshift.trainer.learning.no_answer import with_threshold
 from gearshift.trainer.learning.settings import Pruning
-from gearshift.trainer.model.checkpoint import Run, load_supernet
+from gearshift.trainer.model.run import SUBNET, Run, load_supernet
 from gearshift.trainer.search.search import search_run
 from tests.command_line import Command
 from tests.trainer.tiny import FILLERS, KEYWORDS, write_checkpoint
@@ -161,7 +161,7 @@ def test_the_command_says_it_too(bundle: Bundle, command: Command) -> None:
     assert [line.split("  ")[0] for line in lines] == ["frost", "no answer"]
     answers = json.loads(command(*asked, "--json").out)["answers"]
     assert [(answer["answer"], answer["answerable"]) for answer in answers] == [("frost", True), ("", False)]
-    always = json.loads(command(*asked, "--json", "--null-threshold", "inf").out)["answers"]
+    always = json.loads(command(*asked, "--json", "--null-threshold", "1e9").out)["answers"]
     assert [answer["answerable"] for answer in always] == [True, True]
     assert "no answer above" in command("inspect", bundle.path).out
     assert command("verify", bundle.path).code == 0
@@ -213,7 +213,7 @@ def test_a_static_model_and_a_checkpoint_state_the_threshold(run: Run, data: Pat
     facts = json.loads((tmp_path / "portable" / "portable.json").read_text())
     assert facts["subnets"][name]["null_threshold"] == run.thresholds[name]
     extract_subnet(run, name, run.subnets[name], tmp_path / "small")
-    assert json.loads((tmp_path / "small" / MARKER).read_text())["null_threshold"] == run.thresholds[name]
+    assert json.loads((tmp_path / "small" / SUBNET).read_text())["null_threshold"] == run.thresholds[name]
     assert f"is above {run.thresholds[name]:.4g}" in (tmp_path / "small" / "README.md").read_text()
 
 

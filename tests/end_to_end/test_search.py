@@ -34,7 +34,8 @@ from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.dynabert.supernet import Supernet
 from gearshift.trainer.dynabert.train import train_supernet
-from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import load_checkpoint
+from gearshift.trainer.model.run import Run, load_supernet, save_run
 from gearshift.trainer.search.pool import kinds_of_device
 from gearshift.trainer.search.search import Scorer, SearchReport, search_run, search_space
 from tests.runtime.tables.test_operation_latency import true_latency

@@ -27,7 +27,8 @@ from gearshift.trainer.data.splits import read_data
 from gearshift.trainer.learning.evaluate import accuracy, with_reference
 from gearshift.trainer.learning.metrics import Array
 from gearshift.trainer.learning.objectives import OBJECTIVES
-from gearshift.trainer.model.checkpoint import load_checkpoint, load_supernet
+from gearshift.trainer.model.checkpoint import load_checkpoint
+from gearshift.trainer.model.run import load_supernet
 from tests.trainer.tasks import PAIRED, TASKS, write_data
 from tests.trainer.tiny import write_checkpoint
 

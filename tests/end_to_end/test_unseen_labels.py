@@ -17,7 +17,8 @@ from gearshift.trainer.dynabert.settings import Recovery
 from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.learning.evaluate import accuracy
 from gearshift.trainer.learning.settings import Pruning
-from gearshift.trainer.model.checkpoint import Run, load_checkpoint, save_run
+from gearshift.trainer.model.checkpoint import load_checkpoint
+from gearshift.trainer.model.run import Run, save_run
 from gearshift.trainer.search.search import search_run
 from tests.command_line import Command
 from tests.trainer.tiny import LABELS, SETTINGS, make_data, scatter, write_checkpoint

@@ -11,7 +11,7 @@ from examples import embed_plain_text, extract_subnet, own_loop, train_from_pyth
 from gearshift.__main__ import main
 from gearshift.export.pipeline import export_bundle
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.trainer.model.checkpoint import load_supernet
+from gearshift.trainer.model.run import load_supernet
 from tests.trainer.tiny import KEYWORDS, LABELS, SHAPE, make_rows, write_checkpoint
 
 NAMES = set(uniform_grid(SHAPE))

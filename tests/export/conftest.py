@@ -12,7 +12,8 @@ from gearshift.export.pipeline import ExportReport, export_bundle
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Checkpoint, Run, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
+from gearshift.trainer.model.run import Run, load_supernet, save_run
 from tests.trainer.tiny import LABELS, make_rows, scatter, write_checkpoint
 
 

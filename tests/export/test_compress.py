@@ -24,7 +24,7 @@ from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.learning.sparsity import prunable, prune_smallest
-from gearshift.trainer.model.checkpoint import Run
+from gearshift.trainer.model.run import Run
 from tests.trainer.full_disk import fill_disk, needs_full_device
 
 

@@ -24,7 +24,7 @@ from gearshift.trainer.dan.settings import DanSettings
 from gearshift.trainer.dan.train import text_of, train_dan
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.unseen import classes_of
-from gearshift.trainer.model.checkpoint import Run
+from gearshift.trainer.model.run import Run
 from tests.trainer.tiny import make_data
 
 SETTINGS = DanSettings(table_parameters=8000, width=8, hidden=4, longest=2, epochs=1, batch_size=8)

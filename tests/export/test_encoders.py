@@ -64,7 +64,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     encoder, head = request.param[0], HEADS[request.param[1]]
     folder = tmp_path_factory.mktemp("encoder")
     theirs = write_model(folder, encoder, head)
-    model = load_model(folder, read_config(folder), head.task, head.outputs).eval()
+    model = load_model(folder, read_config(folder), head.task, head.outputs)[0].eval()
     subnets = list(uniform_grid(model.shape, (1.0, 0.5), (1.0, 0.5)).values())
     space = layer_space(model.shape, subnets)
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}

@@ -18,7 +18,8 @@ from gearshift.export import extract
 from gearshift.export.extract import extract_subnet, named_subnet
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import load_checkpoint
+from gearshift.trainer.model.run import Run, load_supernet, save_run
 from tests.command_line import PATIENCE_S
 from tests.trainer.encoders import ENCODERS, HEADS, HeadCase, add_tokenizer, answer_of, batch_for, write_model
 

@@ -24,7 +24,8 @@ from gearshift.runtime.space.space import Space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Checkpoint, Run, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint
+from gearshift.trainer.model.run import Run, load_supernet, save_run
 from tests.trainer.full_disk import fill_disk, needs_full_device
 
 PRECISIONS = ("fp32", "int8")

@@ -20,9 +20,9 @@ from gearshift.export.portable import PORTABLE, checked_names, cut_encoder, expo
 from gearshift.export.rewrite.options import branches
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.huggingface import load_model, read_config
 from gearshift.trainer.model.names import ARCHITECTURES
+from gearshift.trainer.model.run import Run
 from tests.trainer.encoders import ENCODERS, HEADS, HeadCase, batch_for, write_model
 from tests.trainer.full_disk import fill_disk, needs_full_device
 
@@ -120,7 +120,7 @@ def test_every_encoder_and_every_head_can_be_cut(encoder: str, head_name: str, t
     head: HeadCase = HEADS[head_name]
     source = write_model(tmp_path / "model", encoder, head)
     config = read_config(tmp_path / "model")
-    elastic = load_model(tmp_path / "model", config, head.task, head.outputs).eval()
+    elastic = load_model(tmp_path / "model", config, head.task, head.outputs)[0].eval()
     heads = elastic.shape.heads
     subnet = Subnet(((heads, 17), (0, 0), (1, 48)))
     loader = getattr(transformers, ARCHITECTURES[config.model_type].class_name(head.task))
@@ -130,22 +130,22 @@ def test_every_encoder_and_every_head_can_be_cut(encoder: str, head_name: str, t
     batch = batch_for(source, elastic.shape, [9, 1, 17, 4])
     with torch.no_grad():
         expected = elastic(batch, subnet).logits.numpy()
-    assert portable._check(tmp_path / "static" / "model.onnx", elastic.head, batch, expected) < 1e-4
+    assert portable._check(tmp_path / "static" / "model.onnx", elastic, batch, expected) < 1e-4
     with torch.no_grad():
         other = elastic(batch, Subnet(((heads, 17), (0, 0), (2, 48)))).logits.numpy()
     with pytest.raises(ExportError, match=r"static: expected a static model within 0\.0001 of torch, off by"):
-        portable._check(tmp_path / "static" / "model.onnx", elastic.head, batch, other)
+        portable._check(tmp_path / "static" / "model.onnx", elastic, batch, other)
 
 
 def test_token_types_that_optimum_leaves_out_are_found_out(tmp_path: Path) -> None:
     source = write_model(tmp_path / "model", TYPED, HEADS["classification"])
-    elastic = load_model(tmp_path / "model", read_config(tmp_path / "model"), "classification", 3).eval()
+    elastic = load_model(tmp_path / "model", read_config(tmp_path / "model"), "classification", 3)[0].eval()
     write_static_graph(source, tmp_path / "static", "classification")
     batch = batch_for(source, elastic.shape, [9, 4])
     with torch.no_grad():
         expected = elastic(batch, elastic.full).logits.numpy()
     with pytest.raises(ExportError, match="off by"):
-        portable._check(tmp_path / "static" / "model.onnx", elastic.head, batch, expected)
+        portable._check(tmp_path / "static" / "model.onnx", elastic, batch, expected)
 
 
 def test_names_come_in_the_order_of_the_run(run: Run) -> None:

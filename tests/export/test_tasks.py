@@ -77,7 +77,7 @@ TOKENIZERS = {"BERT": word_tokenizer, "RoBERTa": byte_level_tokenizer}
 def write_bundle(folder: Path, encoder: str, head: HeadCase) -> Made:
     """A bundle of a random model, as the exporter writes it."""
     theirs = write_model(folder / "model", encoder, head)
-    model = load_model(folder / "model", read_config(folder / "model"), head.task, head.outputs).eval()
+    model = load_model(folder / "model", read_config(folder / "model"), head.task, head.outputs)[0].eval()
     bundle = folder / "made.gearshift"
     bundle.mkdir()
     subnets = uniform_grid(model.shape, (1.0, 0.5), (1.0,))

@@ -24,8 +24,9 @@ from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.runtime.tables.tables import make_tables
 from gearshift.runtime.tables.tables_file import TABLES, load_tables, save_tables
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import load_checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.run import Run, load_supernet, save_run
 from gearshift.trainer.nasbert.run import MixedCheckpoint, MixedRun
 from tests.trainer.nasbert.tiny import lone_space, random_mixed
 from tests.trainer.tiny import LABELS, scatter, write_checkpoint

@@ -36,6 +36,12 @@ def test_equal_texts_run_at_once_and_very_different_ones_apart() -> None:
     assert work_of([100, 10, 12, 90]) == ((12, 2), (100, 2))
 
 
+@given(lists_of_lengths)
+def test_without_batches_each_text_is_a_call_of_its_own_in_its_place(lengths: list[int]) -> None:
+    assert group(lengths, batch=False) == tuple((row,) for row in range(len(lengths)))
+    assert work_of(lengths, batch=False) == tuple((length, 1) for length in lengths)
+
+
 def test_a_single_text_is_known_as_one() -> None:
     assert is_single(one(9))
     assert is_single(work_of([9]))

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 from gearshift.device_profiles.profile import LatencyTable, load_profile
 from gearshift.errors import (
     BundleError,
+    DeadlinePassedError,
     DeadlineTooShortError,
     EngineClosedError,
     InputError,
@@ -143,6 +145,40 @@ def test_a_list_of_texts_of_all_lengths_gets_the_answers_of_its_texts_alone(engi
         assert answer.scores == pytest.approx(alone.scores, abs=1e-4 if engine.precision == "fp32" else 3e-2)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_without_batches_a_text_in_a_list_gets_exactly_the_answer_that_it_gets_alone(
+    bundle: Bundle, precision: str
+) -> None:
+    texts: list[Text] = [
+        TEXT,
+        "off",
+        "off " * 9,
+        "off " * 8,
+        "turn the lights in the kitchen off",
+        ("turn the lights", "now"),
+        TEXT,
+    ]
+    table = dataclasses.replace(_table(bundle), precision=precision)
+    with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
+        engine = Engine(Loaded.of(bundle, session, table, batch=False))
+        for name in engine.pool:
+            engine.pin(name)
+            for text, answer in zip(texts, engine.run([*texts]), strict=True):
+                alone = engine.run(text)
+                assert (answer.scores, answer.label, answer.tokens) == (alone.scores, alone.label, alone.tokens)
+
+
+def test_loading_without_batches_reaches_the_tokens(tiny_bundle: Path, tmp_path: Path) -> None:
+    with Engine.load(tiny_bundle, threads=1, precision="fp32", sensors=False) as engine:
+        engine.save_profile(tmp_path / "times.json")
+    log = tmp_path / "log.jsonl"
+    profile = tmp_path / "times.json"
+    with Engine.load(tiny_bundle, threads=1, precision="fp32", profile=profile, batch=False, log=log) as engine:
+        engine.run([TEXT, TEXT, "off"])
+    (record,) = read_log(log)[0].records
+    assert (record.batched, len(record.work)) == (False, 3)
+
+
 def test_a_list_of_one_gives_a_list(engine: Engine) -> None:
     (answer,) = engine.run([TEXT])
     assert answer.scores == pytest.approx(engine.run(TEXT).scores, abs=1e-6)
@@ -177,6 +213,34 @@ def test_a_deadline_that_is_no_positive_number_is_refused(engine: Engine, deadli
 @pytest.mark.parametrize("deadline", [60_000, 60_000.0, np.float32(60_000), np.int64(60_000)])
 def test_any_kind_of_number_is_a_deadline(engine: Engine, deadline: Any) -> None:
     assert engine.run(TEXT, deadline_ms=deadline).deadline_ms == 60_000
+
+
+@pytest.mark.parametrize("on_miss", ["best_effort", "reject"])
+@pytest.mark.parametrize(
+    "deadline", [1e16, 1e300, 1e307, 1e308, sys.float_info.max, 10**308, 2**1000, np.float64(1e308), np.float32(3e38)]
+)
+def test_the_longest_of_deadlines_is_kept_and_every_count_is_right(
+    timed: Callable[..., Engine], deadline: Any, on_miss: Any
+) -> None:
+    engine = timed(step_ms=1.0, objective=Objective(on_miss=on_miss))
+    for _ in range(3):  # later ones are counted by how late they would be behind the earlier ones
+        assert engine.run(TEXT, deadline_ms=deadline).deadline_met is True
+        assert engine.submit(TEXT, deadline_ms=deadline).result(30).deadline_met is True
+        assert len(engine.run([TEXT, TEXT], deadline_ms=deadline)) == 2
+    engine.pin(engine.ladder[-1])
+    assert engine.run(TEXT, deadline_ms=deadline).reason == "pinned"
+    assert (engine.stats()["requests"], engine.stats()["met"], engine.stats()["failed"]) == (10, 10, 0)
+
+
+@pytest.mark.parametrize("deadline", [5e-324, 1e-300, np.float32(1e-45)])
+def test_the_shortest_of_deadlines_is_missed_and_every_count_is_right(
+    timed: Callable[..., Engine], deadline: Any
+) -> None:
+    engine = timed(step_ms=1.0)
+    assert engine.run(TEXT, deadline_ms=deadline).deadline_met is False
+    with pytest.raises(DeadlinePassedError):
+        engine.submit(TEXT, deadline_ms=deadline).result(30)
+    assert (engine.stats()["requests"], engine.stats()["missed"], engine.stats()["failed"]) == (1, 1, 1)
 
 
 def test_the_ladder_falls_in_accuracy_and_in_time(engine: Engine) -> None:
@@ -537,6 +601,7 @@ def test_an_altered_bundle_is_not_loaded(bundle_copy: Path) -> None:
         ({"min_accuracy": 0.9999}, InputError, "min_accuracy: expected at most"),
         ({"queue_limit": 0}, InputError, "queue limit: expected a whole number"),
         ({"rules": None}, InputError, "rules: expected Rules, got None"),
+        ({"batch": 8}, InputError, "batch: expected True or False, got 8"),
         ({"max_cpu_share": 0}, InputError, "max_cpu_share: expected a share"),
         ({"on_miss": "cry"}, InputError, "on_miss: expected best_effort or reject, got 'cry'"),
         ({"providers": ["Nope"]}, InputError, "providers: expected a list"),

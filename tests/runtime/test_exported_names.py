@@ -43,6 +43,7 @@ NAMES = [
     "TokenClassification",
     "UnknownSubnetError",
     "Word",
+    "Words",
     "layer_space",
     "open_bundle",
     "uniform_grid",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import torch
 import transformers
 
 from gearshift.trainer.data.batches import Batch
-from gearshift.trainer.model.huggingface import write_pooling
 from gearshift.trainer.model.names import ARCHITECTURES
 from tests.trainer.tiny import random_batch
 
@@ -49,6 +47,7 @@ class HeadCase:
     task: str
     outputs: int
     pooling: str = "first"
+    """Pooling that is written beside an embedding model; empty for none."""
 
 
 HEADS = {
@@ -61,23 +60,34 @@ HEADS = {
 }
 
 
-def write_model(target: Path, encoder: str, head: HeadCase) -> Any:
-    """Write a random model, and give it as transformers has it, in eval mode."""
-    model_type, settings = ENCODERS[encoder]
+def write_model(target: Path, encoder: str, head: HeadCase, **changes: Any) -> Any:
+    """Write a random model, whose config has some `changes`, and give it as transformers has it, in eval mode."""
+    model_type, own = ENCODERS[encoder]
+    settings = {**own, **changes}
     labels = {} if head.task == "embedding" else {"num_labels": head.outputs}
     config = transformers.AutoConfig.for_model(model_type, vocab_size=VOCABULARY, **settings, **labels)
     torch.manual_seed(0)
     model = getattr(transformers, ARCHITECTURES[model_type].class_name(head.task))(config)
     _scatter(model)
     model.save_pretrained(target)
-    if head.task == "embedding":
+    if head.task == "embedding" and head.pooling:
         write_pooling(target, head.pooling, config.hidden_size)
     return model.eval()
 
 
+def write_pooling(target: Path, pooling: str, width: int) -> None:
+    """Write how an embedding model pools, `mean` or `first`, without any modules."""
+    modes = {"pooling_mode_cls_token": pooling == "first", "pooling_mode_mean_tokens": pooling == "mean"}
+    (target / "1_Pooling").mkdir()
+    (target / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": width, **modes}))
+
+
 def add_tokenizer(target: Path, source: Path) -> None:
-    """Put the tokenizer of another checkpoint beside a model."""
-    shutil.copy(source / "tokenizer.json", target)
+    """Put the tokenizer of another checkpoint beside a model, without the pieces that its word table lacks."""
+    raw = json.loads((source / "tokenizer.json").read_text())
+    vocabulary = raw["model"]["vocab"]
+    raw["model"]["vocab"] = {piece: number for piece, number in vocabulary.items() if number < VOCABULARY}
+    (target / "tokenizer.json").write_text(json.dumps(raw))
     (target / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
 
 

@@ -20,7 +20,7 @@ import torch
 import transformers
 from tqdm import tqdm
 
-from gearshift.errors import DataError, ModelError
+from gearshift.errors import DataError, ModelError, first_line
 from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.bundle.manifest import MANIFEST
 from gearshift.runtime.dan.model import Floats, Text
@@ -30,14 +30,18 @@ from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.trainer.data.formats import read_records
 from gearshift.trainer.data.rows import choose_columns
+from gearshift.trainer.data.tokenizer import FILES as TOKENIZER_FILES
+from gearshift.trainer.data.tokenizer import check_ids
 from gearshift.trainer.learning.sealed import read_sealed, write_sealed
-from gearshift.trainer.model.checkpoint import SCHEMA, SUPERNET
+from gearshift.trainer.model.labels import label_names
+from gearshift.trainer.model.loading import load_transformers
+from gearshift.trainer.model.run import SCHEMA, SUPERNET
 
 MAX_LENGTH = 128
 """Tokens of a text that a Hugging Face classifier reads unless told otherwise."""
 BATCH_SIZE = 16
 GPU_BATCH_SIZE = 256
-_DECISIVE = (MANIFEST, "config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "pytorch_model.bin")
+_DECISIVE = (MANIFEST, "config.json", "tokenizer.json", *TOKENIZER_FILES, "model.safetensors", "pytorch_model.bin")
 """Files that determine a teacher's answers; a manifest has the hashes of all files of its bundle."""
 
 
@@ -120,21 +124,23 @@ class _HuggingFace:
     """Classifier of transformers, run with torch."""
 
     def __init__(self, path: Path, max_length: int | None) -> None:
-        try:
-            self._model: Any = transformers.AutoModelForSequenceClassification.from_pretrained(
-                path, local_files_only=True
-            )
-            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
-        except (OSError, ValueError) as error:
+        loaded = load_transformers("AutoModelForSequenceClassification", path, what="bundle and no classifier")
+        if loaded.missing:
             raise ModelError(
-                f"{path}: no bundle and no classifier that transformers can read ({str(error).splitlines()[0]})"
-            ) from error
+                f"{path}: is no classifier: {len(loaded.missing)} of its weights are missing ({loaded.missing[0]}); "
+                "give one that was fine-tuned"
+            )
+        self._model: Any = loaded.model
+        try:
+            self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+        except Exception as error:  # a damaged file raises any error of its parser
+            raise ModelError(f"{path}: no tokenizer that transformers can read ({first_line(error)})") from error
+        check_ids(self._tokenizer, self._model.get_input_embeddings().num_embeddings, path)
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.batch_size = GPU_BATCH_SIZE if self._device.type == "cuda" else BATCH_SIZE
         self._model.eval().to(self._device)
-        names = self._model.config.id2label
-        self.labels = tuple(str(names[place]) for place in sorted(names))
-        self._max_length = max_length or _trained_length(path)
+        self.labels = label_names(self._model.config, path / "config.json")
+        self._max_length = max_length or min(_trained_length(path), self._tokenizer.model_max_length)
 
     @torch.no_grad()
     def logits(self, texts: Sequence[Text]) -> Floats:

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from gearshift.trainer.data.rows import Row, Span, Tags
+from gearshift.trainer.data.tokenizer import whole
 
 SHARE = 0.4
 """Probability that a word is replaced; as in TinyBERT and DynaBERT."""
@@ -137,6 +138,7 @@ def _spelled_like(word: str, other: str) -> str:
 
 def _words_of_one_token(tokenizer: Tokenizer) -> Mapping[str, int]:
     """Return word -> token, for words that are one token when they follow another word."""
+    tokenizer = whole(tokenizer)
     texts = {tokenizer.decode([token]).strip(): token for token in range(tokenizer.get_vocab_size())}
     words = [text for text in texts if is_word(text)]
     encoded = tokenizer.encode_batch([f"a {word}" for word in words], add_special_tokens=False)

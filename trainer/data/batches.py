@@ -1,7 +1,4 @@
-"""Tokenize rows once, then cut them into padded batches for every epoch.
-
-The tokenizer is a `tokenizers.Tokenizer`, the library that the device uses, so that both see the same ids.
-"""
+"""Tokenize rows once, then cut them into padded batches for every epoch."""
 
 from __future__ import annotations
 
@@ -18,6 +15,7 @@ from gearshift.errors import DataError, InputError
 from gearshift.trainer.data.formats import listed
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.targets import IGNORED, Target, target_reader
+from gearshift.trainer.data.tokenizer import cut_side, cutting, pad_id_of
 from gearshift.trainer.data.unseen import UnseenLabels, unseen_labels
 
 _CHUNK_BATCHES = 50
@@ -28,9 +26,6 @@ _LEAST_CHUNKS = 4
 
 _ROWS_AT_ONCE = 1000
 """Number of rows tokenized in one call; each result also holds offsets and words, many times the size of its ids."""
-
-_PAD_TOKENS = ("[PAD]", "<pad>")
-"""Padding tokens of BERT and RoBERTa, for a tokenizer whose file sets no padding."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +53,7 @@ class Batch:
     """Targets of the rows, as in `targets`: (batch,) for classification, and float32 for regression; (batch, labels)
     float32 for multi-label classification; (batch, tokens) for token classification, with IGNORED at tokens without a
     target; (batch, 2) for question answering; for an embedding (batch, 0), or float32 reference vectors (batch,
-    hidden)."""
+    width)."""
     indices: torch.Tensor
     """Place of each row among the encoded rows, (batch,), to bring results back into their order."""
     mean_over: Counts | None = None
@@ -194,12 +189,13 @@ def encode(
     pad_id: int | None = None,
     drop_cut: bool = False,
     held_out: bool = False,
+    prompt: str = "",
 ) -> EncodedRows:
     """Tokenize the rows of a task, cut to `max_length` tokens with the special ones included.
 
-    A label becomes its place in `labels`; of a pair the longer text is cut first.
-    The tokenizer is not changed: a copy is used without its own padding and truncation. `pad_id` is the tokenizer's
-    unless given.
+    A label becomes its place in `labels`; of a pair the longer text is cut first. `prompt` is put before every text.
+    A text is cut on the side that the tokenizer names. The tokenizer is not changed: a copy is used. `pad_id` is the
+    tokenizer's unless given.
     `drop_cut` leaves out the questions whose answer is cut off: there is nothing to learn from them.
     `held_out`: the rows are only measured, so that some may have a label that is not among `labels`; the result counts
     these.
@@ -211,13 +207,15 @@ def encode(
     if unseen.alone:
         label = next(iter(unseen.rows_of))
         raise DataError(f"label {label!r} is not among {listed(labels)}, and no row has one of these; pass other rows")
-    read_target = target_reader(task, labels, unseen=tuple(unseen.rows_of))
-    cutting = _truncating(tokenizer, max_length, paired=any(row.pair is not None for row in rows))
+    read_target = target_reader(task, labels, cut_side(tokenizer), unseen=tuple(unseen.rows_of))
+    by_length = _cutting(tokenizer, max_length, paired=any(row.pair is not None for row in rows))
     kept: list[tuple[Row, NDArray[np.int32], NDArray[np.int8], Target]] = []
     truncated = 0
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         part = rows[start : start + _ROWS_AT_ONCE]
-        encodings = cutting.encode_batch([row.text if row.pair is None else (row.text, row.pair) for row in part])
+        texts = [prompt + row.text for row in part]
+        pairs = [text if row.pair is None else (text, row.pair) for text, row in zip(texts, part, strict=True)]
+        encodings = by_length.encode_batch(pairs)
         for number, (row, encoding) in enumerate(zip(part, encodings, strict=True), start=start):
             if not encoding.ids:
                 raise DataError(f"row {number}: the tokenizer finds no tokens in its text; remove the row")
@@ -246,27 +244,13 @@ def encode(
     )
 
 
-def _truncating(tokenizer: Tokenizer, max_length: int, *, paired: bool) -> Any:
-    """Return a copy of the tokenizer that cuts to `max_length` and does not pad."""
+def _cutting(tokenizer: Tokenizer, max_length: int, *, paired: bool) -> Any:
+    """Return a copy of the tokenizer that cuts to `max_length`; raise InputError if no text has room in that."""
     special = tokenizer.num_special_tokens_to_add(paired)
     least = special + (2 if paired else 1)
     if max_length < least:
         raise InputError(f"max_length: expected at least {least}, room for {special} special tokens, got {max_length}")
-    copy = Tokenizer.from_str(tokenizer.to_str())
-    copy.no_padding()
-    copy.enable_truncation(max_length, strategy="longest_first")
-    return copy
-
-
-def pad_id_of(tokenizer: Tokenizer) -> int:
-    """Return the id of the tokenizer's padding; raise InputError if it has none."""
-    if tokenizer.padding is not None:
-        return int(tokenizer.padding["pad_id"])
-    for token in _PAD_TOKENS:
-        found = tokenizer.token_to_id(token)
-        if found is not None:
-            return int(found)
-    raise InputError(f"tokenizer: no pad token; expected {' or '.join(_PAD_TOKENS)}, or pass pad_id")
+    return cutting(tokenizer, max_length)
 
 
 def _check_batch_size(batch_size: int) -> None:

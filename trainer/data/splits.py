@@ -1,6 +1,6 @@
 """A task's data: a folder or a file of the field's formats (see `formats`), or a data set of the hub (`hub`).
 
-1. A folder holds `train`, and may hold `dev` and `test` (`files.split_files` has the names); or is one of `save_to_disk`.
+1. A folder holds `train`, and may hold `dev` and `test` (`files.split_files` names them); or `save_to_disk` wrote it.
 2. A missing dev split is held out of train; a missing test split is the dev split again, and a note says so. A single
    file is split into train, dev and test.
 3. The labels are those of train. Rows of dev and test may have others (`unseen`), unless `strict_labels` refuses them.
@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gearshift.errors import DataError
+from gearshift.errors import DataError, InputError
+from gearshift.runtime.bundle.tagging import Tagging
+from gearshift.runtime.bundle.words import WordRule
 from gearshift.trainer.data.files.arrow import SAVED, SAVED_SPLITS, read_parts, read_saved
 from gearshift.trainer.data.files.label_names import FILES, asked_names
 from gearshift.trainer.data.files.records import FileRecords, listed
@@ -28,6 +30,7 @@ from gearshift.trainer.data.rows import Row, choose_columns, labels_of
 from gearshift.trainer.data.tables import Reading, Table, read_table, with_names
 from gearshift.trainer.data.unanswerable import odd_questions
 from gearshift.trainer.data.unseen import unseen_labels
+from gearshift.trainer.data.words import cut_splits
 
 _log = logging.getLogger(__name__)
 
@@ -59,13 +62,16 @@ class DataSet:
     """Name of one of `tasks.TASKS`."""
     origin: Origin | None = field(default=None, compare=False)
     """Origin of the rows; None if they were not read by `read_data`."""
+    tagging: Tagging | None = field(default=None, compare=False)
+    """Words and tags of the rows of token classification; None for other tasks."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Origin in the form that a run stores, for reading the data again."""
+        """Origin in the form that a run stores, for reading the data again, and the words and tags of its rows."""
+        tagging = {} if self.tagging is None else {"tagging": self.tagging.to_dict()}
         if self.origin is None:
-            return {"data": None, "columns": {}}
-        return {"data": self.origin.place, "columns": dict(self.origin.columns)}
+            return {"data": None, "columns": {}, **tagging}
+        return {"data": self.origin.place, "columns": dict(self.origin.columns), **tagging}
 
     @property
     def paired(self) -> bool:
@@ -82,10 +88,12 @@ def read_data(
     label_column: str = "",
     label_names: str = "",
     strict_labels: bool = False,
+    words: WordRule | None = None,
 ) -> DataSet:
     """Read the data set of a task from a folder, a single file or the hub; the module's docstring has the rules.
 
     "" stands for the usual names (`columns`); `pair_column=None` reads single texts even if there is a second column.
+    `words`: rule that cuts the words of token classification; learnt from the training rows unless given.
     Labels lose the blanks around them and stay strings ("0", "1"). The same files always give the same splits.
     `label_names`: names of labels that are integers, with commas between, or a file of them (`files.label_names`).
     `strict_labels` refuses dev and test rows with a label that train lacks.
@@ -114,9 +122,21 @@ def read_data(
     else:
         raise DataError(f"{path}: no such file or folder; expected a folder with {_expected(task)}")
     data = dataclasses.replace(data, notes=(*data.notes, *odd_questions(path, task, data.splits)))
+    data = _by_words(path, data, words)
     for note in data.notes:
         _log.info(note)
     return dataclasses.replace(data, origin=origin)
+
+
+def _by_words(path: Path, data: DataSet, rule: WordRule | None) -> DataSet:
+    """Return a data set of token classification with its rows cut by a rule; others as they are."""
+    if data.task != "token-classification":
+        return data
+    try:
+        splits, tagging, notes = cut_splits(data.splits, data.labels, rule)
+    except InputError as error:  # tags of no scheme, or of two
+        raise DataError(f"{path}: {error}") from error
+    return dataclasses.replace(data, splits=splits, tagging=tagging, notes=(*data.notes, *notes))
 
 
 def _suffixes(task: str) -> tuple[str, ...]:

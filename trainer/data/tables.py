@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.errors import DataError
-from gearshift.runtime.inference.spans import OUTSIDE
+from gearshift.runtime.bundle.tag_schemes import OUTSIDE
 from gearshift.trainer.data.columns import LABELS, columns_note, has_column, resolve_columns
 from gearshift.trainer.data.files.label_names import names_beside, places_in, require_places
 from gearshift.trainer.data.files.multi_hot import columns_of_labels, with_label_lists

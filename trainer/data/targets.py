@@ -1,9 +1,7 @@
 """Training target of a row, as numbers beside its tokens.
 
 Token classification: the target of a word is at its first token, the other tokens do not count.
-The text is the words joined by single blanks, so its tokens are those of the engine for that text. The engine answers
-for words as its tokenizer cuts them: a word of the data that is cut into several (`U.S.`) has its label at the first of
-these, and the labels of the others were not learnt.
+The text is the words joined by single blanks, as the engine joins the words of a text, so both have the same tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from gearshift.errors import DataError
-from gearshift.runtime.inference.spans import NULL_TOKEN
+from gearshift.runtime.inference.spans import NULL_TOKEN, word_tokens
 from gearshift.trainer.data.rows import LabelSet, Row, Span, Tags
 
 IGNORED = -100
@@ -43,9 +41,10 @@ class Target:
 TargetReader = Callable[[str, Row, Encoding], Target]
 
 
-def target_reader(task: str, labels: Sequence[str], *, unseen: Sequence[str] = ()) -> TargetReader:
+def target_reader(task: str, labels: Sequence[str], side: str = "right", *, unseen: Sequence[str] = ()) -> TargetReader:
     """Return a function that gives the target of a row from its name in a message, the row, and its tokens.
 
+    `side`: side that a long text is cut on.
     `unseen`: labels of held-out rows that the model does not have. In classification each is a class of its own behind
     those of the model, which no answer can be, so that every metric counts the row as wrong. Of several labels the
     target has those that are known, and of tags a token with an unseen one has none: their metrics compare the names.
@@ -82,7 +81,7 @@ def target_reader(task: str, labels: Sequence[str], *, unseen: Sequence[str] = (
         "multi-label-classification": several,
         "regression": lambda where, row, encoding: Target(np.array(row.label, dtype=np.float32), _NO_PLACES),
         "token-classification": tokens,
-        "question-answering": lambda where, row, encoding: _answer(row, encoding),
+        "question-answering": lambda where, row, encoding: _answer(row, encoding, side),
         "embedding": lambda where, row, encoding: Target(np.zeros(0, dtype=np.float32), _NO_PLACES),
     }
     return readers[task]
@@ -91,15 +90,11 @@ def target_reader(task: str, labels: Sequence[str], *, unseen: Sequence[str] = (
 def word_places(tags: Tags, text: str, encoding: Encoding) -> NDArray[np.int32]:
     """Return the first token of each word, (words,), or -1 if the word is cut off or the tokenizer drops it."""
     ends = [*(start - 1 for start in tags.starts[1:]), len(text)]
-    places = np.full(len(ends), -1, dtype=np.int32)
-    for number, (start, end) in enumerate(zip(tags.starts, ends, strict=True)):
-        found = _first_token(encoding, start, end)
-        if found is not None and found not in places:
-            places[number] = found
-    return places
+    found = word_tokens(encoding, zip(tags.starts, ends, strict=True))
+    return np.array([-1 if token is None else token for token in found], dtype=np.int32)
 
 
-def _answer(row: Row, encoding: Encoding) -> Target:
+def _answer(row: Row, encoding: Encoding, side: str) -> Target:
     """Return as the target the first right answer that is complete in the tokens; NULL_TOKEN if there is no answer."""
     assert isinstance(row.label, tuple)
     second = np.array([sequence == 1 for sequence in encoding.sequence_ids], dtype=bool)
@@ -107,24 +102,19 @@ def _answer(row: Row, encoding: Encoding) -> Target:
     if not row.label:
         return Target(np.full(2, NULL_TOKEN, dtype=np.int64), places)
     for span in row.label:
-        found = span_tokens(span, places, truncated=bool(encoding.overflowing))
+        found = span_tokens(span, places, cut=side if encoding.overflowing else None)
         if found is not None:
             return Target(np.array(found, dtype=np.int64), places)
     return Target(np.full(2, IGNORED, dtype=np.int64), places, cut=True)
 
 
-def span_tokens(span: Span, places: NDArray[np.int32], *, truncated: bool) -> tuple[int, int] | None:
+def span_tokens(span: Span, places: NDArray[np.int32], *, cut: str | None) -> tuple[int, int] | None:
     """Return the first and last token of an answer, with `places` as in `Target`; None if the answer is cut off, or the
-    tokenizer drops it."""
+    tokenizer drops it. `cut`: side that the text was cut on, None for a whole text."""
     end = span.start + len(span.text)
-    if truncated and end > places[:, 1].max():
+    if cut == "right" and end > places[:, 1].max():
+        return None
+    if cut == "left" and span.start < min((start for start, _ in places if start >= 0), default=end):
         return None
     inside = np.flatnonzero((places[:, 0] < end) & (places[:, 1] > span.start))
     return (int(inside[0]), int(inside[-1])) if len(inside) else None
-
-
-def _first_token(encoding: Encoding, start: int, end: int) -> int | None:
-    """Return the token of the first of these characters that has one: a tokenizer drops some, such as control
-    characters."""
-    tokens = (encoding.char_to_token(place, 0) for place in range(start, end))
-    return next((token for token in tokens if token is not None), None)

@@ -12,7 +12,8 @@ import transformers
 
 from gearshift.errors import ModelError, first_line
 from gearshift.trainer.data.augment import CANDIDATES, Candidates, is_word
-from gearshift.trainer.model.huggingface import quiet
+from gearshift.trainer.data.tokenizer import check_ids
+from gearshift.trainer.model.loading import load_transformers, quiet
 
 _AT_ONCE = 64
 """Number of masked copies of a text that are computed together."""
@@ -25,25 +26,22 @@ def masked_words(path: Path, *, device: torch.device | str = "cpu") -> Candidate
     Raises ModelError if there is no such model, or some of its weights are missing: transformers would draw them at
     random.
     """
+    loaded = load_transformers("AutoModelForMaskedLM", path, what="masked language model")
+    if loaded.missing:
+        raise ModelError(
+            f"{path}: is no masked language model: {len(loaded.missing)} of its weights are missing "
+            f"({loaded.missing[0]}); give one that was trained to fill in masks"
+        )
     try:
         with quiet():
-            model, report = transformers.AutoModelForMaskedLM.from_pretrained(
-                path, local_files_only=True, output_loading_info=True
-            )
             tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, use_fast=True)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{path}: no masked language model that transformers can read ({first_line(error)})"
-        ) from error
-    if report["missing_keys"]:
-        raise ModelError(
-            f"{path}: is no masked language model: {len(report['missing_keys'])} of its weights are missing "
-            f"({min(report['missing_keys'])}); give one that was trained to fill in masks"
-        )
+    except Exception as error:  # a damaged file raises any error of its parser
+        raise ModelError(f"{path}: no tokenizer that transformers can read ({first_line(error)})") from error
     if tokenizer.mask_token_id is None:
         raise ModelError(f"{path}: its tokenizer has no mask token, which a masked language model needs")
 
-    model = model.to(device).eval()
+    check_ids(tokenizer, loaded.model.config.vocab_size, path)
+    model = loaded.model.to(device).eval()
 
     @functools.cache
     def of_text(text: str) -> dict[int, Sequence[str]]:

@@ -24,7 +24,7 @@ from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan
 from gearshift.trainer.learning.settings import Pruning
 from gearshift.trainer.learning.sparsity import Pruner, reached
-from gearshift.trainer.model.checkpoint import SUPERNET, WEIGHTS, Run, load_supernet, save_run
+from gearshift.trainer.model.run import SUPERNET, WEIGHTS, Run, load_supernet, save_run
 
 STAGE = "prune"
 

@@ -12,8 +12,11 @@ from gearshift.trainer.dynabert.training_stages import PRUNING
 from gearshift.trainer.learning.sampling import SCHEMES, check_sampling
 from gearshift.trainer.learning.settings import LoopSettings, Pruning, TrainingSettings
 
-_LEAST = {"max_length": 1, "batch_size": 1, "importance_rows": 1}
+_LEAST = {"max_length": 1, "batch_size": 1}
 """Least value of whole numbers for which 0 makes no sense."""
+
+IMPORTANCE_ROWS = 1024
+"""Training rows on which heads and neurons are ranked, unless set or left in their order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,12 @@ class Settings(LoopSettings):
     mixed_widths: bool = setting(
         False, "give every layer of a random subnet a width of its own, which helps `gearshift search`"
     )
-    importance_rows: int = setting(1024, "training rows on which heads and neurons are ranked", unit="ROWS")
+    importance_rows: int | None = setting(
+        None,
+        "training rows on which heads and neurons are ranked; 0 leaves them in their order",
+        unit="ROWS",
+        unset=f"{IMPORTANCE_ROWS}; 0 for a model that is a supernet already, whose small subnets need their order",
+    )
     augment: int = setting(
         0,
         "changed copies of each training row, added for distillation; its epochs are over all of them "
@@ -130,7 +138,7 @@ class Settings(LoopSettings):
             raise InputError("settings: widths and depths must each name one multiplier at least")
         for field in fields(self):
             value, least = getattr(self, field.name), _LEAST.get(field.name, 0)
-            if field.type == "int" and value < least:
+            if field.type in ("int", "int | None") and value is not None and value < least:
                 raise InputError(f"settings: {field.name} must be at least {least}, got {value}")
             own = field.name == "sparsity" or field.name.startswith("prune_")  # checked by Pruning
             if field.type == "float" and not own and not (math.isfinite(value) and value >= 0):

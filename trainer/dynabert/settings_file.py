@@ -39,7 +39,7 @@ def read_settings(path: Path, given: Mapping[str, Any] | None = None) -> Setting
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: expected a TOML file of settings ({error})") from error
-    known = {field.name: str(field.type) for field in settings_of(Settings)}
+    known = {field.name: str(field.type).removesuffix(" | None") for field in settings_of(Settings)}
     for name, value in found.items():
         if name not in known:
             raise InputError(f"{path}: unknown setting {name!r}; expected some of {', '.join(known)}")
@@ -49,8 +49,9 @@ def read_settings(path: Path, given: Mapping[str, Any] | None = None) -> Setting
 
 def settings_text(settings: Settings) -> str:
     """Return the content of a file that `read_settings` reads as these settings."""
-    # Numbers, texts, true and false, and lists of them look the same in JSON and in TOML.
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.to_dict().items())
+    # Numbers, texts, true and false, and lists of them look the same in JSON and in TOML, which has no null.
+    given = {name: value for name, value in settings.to_dict().items() if value is not None}
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in given.items())
 
 
 def versions() -> dict[str, str]:

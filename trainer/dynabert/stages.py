@@ -44,6 +44,8 @@ class Training:
     threshold of no answer where it is learnt; None: a stage ends with its last weights."""
     augmented: Callable[[], EncodedRows] | None = None
     """Function that returns the training rows with their augmented copies; None if there are none."""
+    ranked: int = 0
+    """Number of training rows on which heads and neurons are ranked; 0 leaves their order."""
 
     @property
     def model(self) -> ElasticClassifier:
@@ -60,7 +62,7 @@ class Training:
 
 
 def teacher_stage(training: Training) -> None:
-    """Fine-tune on labels, if any, then sort heads and neurons by importance."""
+    """Fine-tune on labels, if any, then sort heads and neurons by importance, if they are to be ranked."""
     if _finished(training, TEACHER.name):
         return
     model, settings = training.model, training.settings
@@ -69,13 +71,19 @@ def teacher_stage(training: Training) -> None:
         losses = _label_losses(training, lambda index: [model.full])
         _run(training, plan, training.rows, losses, [model.full], constraint=pruner(training, plan.name))
     model.to(training.accelerator.device)
+    if training.ranked:
+        _rank(training)
+    _finish(training, TEACHER.name)
+
+
+def _rank(training: Training) -> None:
+    model, settings = training.model, training.settings
     size = settings.batch_size * training.accelerator.num_processes
-    count = -(-settings.importance_rows // size)
+    count = -(-training.ranked // size)
     batches = itertools.islice(training.rows.batches(size, seed=settings.seed), count)
     shown = tqdm(batches, total=count, desc="importance", unit="batch", disable=None if training.main else True)
     with enough_memory("importance", smaller_steps(settings.micro_batch)):
         reorder(model, measure_importance(model, shown, micro_batch=settings.micro_batch))
-    _finish(training, TEACHER.name)
 
 
 def distil_stage(

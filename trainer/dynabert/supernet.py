@@ -20,31 +20,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from gearshift.errors import InputError, ModelError
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.space import Space
 from gearshift.runtime.space.subnet import Subnet
-from gearshift.runtime.space.uniform import subnet_name, uniform_grid, uniform_subnet
+from gearshift.runtime.space.uniform import subnet_name, uniform_subnet
 from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.data.tokenizer import check_ids, from_transformers, load_tokenizer
+from gearshift.trainer.dynabert.source import is_ordered, order_note
 from gearshift.trainer.dynabert.training_stages import DEPTH, DISTILLED
 from gearshift.trainer.learning.distillation import Targets, Teacher, distill_loss
 from gearshift.trainer.learning.importance import measure_importance, reorder
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sampling import Sampler, SpaceSampler
-from gearshift.trainer.model.checkpoint import Checkpoint, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier, Output
-from gearshift.trainer.model.huggingface import (
-    POOLING,
-    POOLING_MODES,
-    check_config,
-    elastic_model,
-    quiet,
-    read_pooling,
-    task_of,
-)
+from gearshift.trainer.model.embedding_head import POOLINGS
+from gearshift.trainer.model.huggingface import check_config, elastic_model, task_of
+from gearshift.trainer.model.labels import label_names
+from gearshift.trainer.model.loading import quiet, require_finite, take_pruned_heads
+from gearshift.trainer.model.run import save_run
+from gearshift.trainer.model.sentence_head import SentenceHead, read_sentence_head
+from gearshift.trainer.model.sentence_modules import MODULES, POOLING, SentenceModules
+from gearshift.trainer.model.sentence_settings import SentenceSettings
 
 Inputs = Batch | Mapping[str, Tensor]
 """A batch of ours, or the inputs of a transformers model: `input_ids`, `attention_mask`, `labels` ..."""
@@ -68,10 +68,13 @@ class Supernet(nn.Module):
         logit_weight: float = 1.0,
         hidden_weight: float = 1.0,
         seed: int = 0,
+        sentence: SentenceHead | None = None,
     ) -> None:
-        """Make a supernet; `config` is that of the transformers model, the rest is as in `Settings`."""
+        """Make a supernet; `config` is that of the transformers model, `sentence` the head of an embedding model, the
+        rest is as in `Settings`."""
         super().__init__()
         self.model, self.config = model, config
+        self._sentence = sentence or SentenceHead(SentenceModules(), SentenceSettings())
         self._weights = {"logit_weight": logit_weight, "hidden_weight": hidden_weight}
         self._same_width = same_width_teacher
         self._steps = 0
@@ -88,11 +91,14 @@ class Supernet(nn.Module):
         for subnet in named:
             if not subnet.fits(model.shape):
                 raise InputError(f"space: {subnet.layers} is no subnet of a model with {model.full.layers}")
-        self.subnets = {subnet_name(model.shape, subnet): subnet for subnet in named}
+        even = {subnet: name for name, subnet in model.grid().items()}
+        self.subnets = {even.get(subnet) or subnet_name(model.shape, subnet): subnet for subnet in named}
         """Name -> subnet: those that are trained; of a `Space` the largest and the smallest."""
         if teacher is not None and same_width_teacher:
             raise InputError("same_width_teacher: a given teacher has no sorted widths; leave one of the two out")
         self._teaches_itself = teacher is None
+        self._source = Path(config.name_or_path or "")
+        self._ordered, self._ranked = bool(config.name_or_path) and is_ordered(self._source), False
         self._teacher = Teacher(teacher or model, same_width=same_width_teacher)
 
     @classmethod
@@ -115,17 +121,18 @@ class Supernet(nn.Module):
 
         `space`: subnets to train, or a space with options for every stage; DynaBERT's 12 unless given.
         `teacher`: a fine-tuned model of the same architecture, task and sizes, if the model is not its own teacher.
-        `pooling`: way to make one vector of an embedding model's tokens, `mean` or `first`; unless given, as stated in
-        the directory that the model was loaded from.
+        `pooling`: way to make one vector, of length 1, of an embedding model's tokens: `mean`, `first` or another of
+        `embedding_head.POOLINGS`, or several with `+` between them. Unless given, the modules of sentence-transformers
+        in the directory that the model was loaded from.
         The rest is as in `Settings`.
         Raises ModelError for a model that cannot be made elastic, or a teacher that cannot teach it, InputError for an
         unknown pooling.
         """
-        elastic = _elastic(model, pooling)
-        own = None if teacher is None else _elastic(teacher, pooling).to(model.device)
+        elastic, sentence = _elastic(model, pooling)
+        own = None if teacher is None else _elastic(teacher, pooling)[0].to(model.device)
         if own is not None:
             _check_teacher(own, elastic, teacher.config, model.config)
-        subnets = list(uniform_grid(elastic.shape).values()) if space is None else space
+        subnets = list(elastic.grid().values()) if space is None else space
         return cls(
             elastic,
             subnets,
@@ -138,6 +145,7 @@ class Supernet(nn.Module):
             logit_weight=logit_weight,
             hidden_weight=hidden_weight,
             seed=seed,
+            sentence=sentence,
         )
 
     @property
@@ -149,12 +157,20 @@ class Supernet(nn.Module):
         """Let subnets learn from the model as it is now: for the beginning of another stage."""
         self._teacher = Teacher(self.model, same_width=self._same_width)
 
-    def rank(self, batches: Iterable[Inputs]) -> None:
-        """Put important heads and neurons first, by labelled batches of training rows; no output changes.
+    def rank(self, batches: Iterable[Inputs], *, anew: bool = False) -> None:
+        """Put important heads and neurons first, by labelled batches of training rows; no output of the full net
+        changes.
 
-        Raises InputError for a batch without labels, if the task has any.
+        `anew`: also if the model comes from a supernet, whose narrow subnets are lost by another order.
+        Raises InputError for such a model unless `anew`, and for a batch without labels, if the task has any.
         """
+        if self._ordered and not anew:
+            raise InputError(
+                f"rank: {self._source} is a supernet, whose narrow subnets need the order of its heads and "
+                "neurons; leave rank out to keep it, or pass anew=True"
+            )
         reorder(self.model, measure_importance(self.model, map(self._labelled, batches)))
+        self._ranked = True
         if self._teaches_itself:
             self.renew_teacher()
 
@@ -236,17 +252,27 @@ class Supernet(nn.Module):
             source = Path(scratch)
             self.config.save_pretrained(source)
             tokenizer.save_pretrained(source)
-            backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-            backend.no_truncation()
-            backend.no_padding()
-            names = tuple(str(name) for _, name in sorted(self.config.id2label.items()))
-            labels = names if TASKS[self.task].labelled else ()
+            backend = from_transformers(tokenizer, Path(path))
+            check_ids(backend, self.model.shape.vocabulary, Path(path))
+            labels = label_names(self.config, path) if TASKS[self.task].labelled else ()
             save_run(
                 Path(path),
-                Checkpoint(copy.deepcopy(self.model).cpu(), backend, labels, source, True),
+                Checkpoint(
+                    copy.deepcopy(self.model).cpu(),
+                    self._sentence.tokenizer(backend),
+                    labels,
+                    source,
+                    True,
+                    self._sentence.settings,
+                ),
                 subnets=self.subnets,
                 accuracies=dict(accuracies or {}),
-                facts={"max_length": max_length, "data": None, "settings": {"widths": self._widths()}},
+                facts={
+                    "max_length": max_length,
+                    "data": None,
+                    "settings": {"widths": self._widths()},
+                    "notes": [order_note(self._source, ranked=self._ranked)] if self._ordered else [],
+                },
             )
 
     def _widths(self) -> list[float]:
@@ -259,30 +285,41 @@ class Supernet(nn.Module):
         return sorted(widths.values(), reverse=True)
 
 
-def _elastic(model: Any, pooling: str) -> ElasticClassifier:
-    """Return the elastic form of a transformers model, on its device; raises ModelError, InputError."""
+def _elastic(model: Any, pooling: str) -> tuple[ElasticClassifier, SentenceHead | None]:
+    """Return the elastic form of a transformers model, on its device, and the head of an embedding model; raises
+    ModelError, InputError."""
     config = copy.deepcopy(model.config)
     check_config(config, config.name_or_path or type(model).__name__)
     task = task_of(model)
+    require_finite(model.state_dict(), config.name_or_path or type(model).__name__)
+    if TASKS[task].labelled:
+        label_names(config, config.name_or_path or type(model).__name__)
+    take_pruned_heads(config, config.name_or_path or type(model).__name__)
     outputs = TASKS[task].outputs or (config.hidden_size if task == "embedding" else config.num_labels)
     if task != "embedding" and outputs != config.num_labels:
         raise ModelError(
             f"{type(model).__name__}: for {task} expected {outputs} labels, got {config.num_labels}; "
             "set num_labels or problem_type of its config"
         )
-    pools = _pooling(config.name_or_path, pooling) if task == "embedding" else "first"
-    return elastic_model(model.state_dict(), config, task, outputs, pools).to(model.device)
+    if task != "embedding":
+        return elastic_model(model.state_dict(), config, task, outputs).to(model.device), None
+    head = _sentence_head(config.name_or_path, pooling, config.hidden_size)
+    skipped = head.skipped(head.tokenizer(load_tokenizer(Path(config.name_or_path)))) if head.skips_prompt else 0
+    made = elastic_model(model.state_dict(), config, task, outputs, head.modules, skipped)
+    return made.to(model.device), head
 
 
-def _pooling(path: str, given: str) -> str:
-    """Return the pooling of an embedding model: the given one, or the one in the directory of the model."""
-    if given and given not in POOLING_MODES:
-        raise InputError(f"pooling: expected one of {', '.join(POOLING_MODES)}, got {given!r}")
-    if not given and not (path and (Path(path) / POOLING).is_file()):
+def _sentence_head(path: str, given: str, hidden: int) -> SentenceHead:
+    """Return the head of an embedding model: of the given pooling, or as stated in the directory of the model."""
+    if given:
+        if strange := [name for name in given.split("+") if name not in POOLINGS]:
+            raise InputError(f"pooling: expected one or several of {', '.join(POOLINGS)}, got {strange[0]!r}")
+        return SentenceHead(SentenceModules(given), SentenceSettings())
+    if not path or not any((Path(path) / name).is_file() for name in (MODULES, POOLING)):
         raise ModelError(
-            f"{path or 'model'}: has no {POOLING}, which states its pooling; pass pooling='mean' or pooling='first'"
+            f"{path or 'model'}: has no {MODULES}, which states its pooling; pass pooling='mean' or pooling='first'"
         )
-    return given or read_pooling(Path(path))
+    return read_sentence_head(Path(path), Path(path), hidden)
 
 
 def _check_teacher(teacher: ElasticClassifier, model: ElasticClassifier, its: Any, own: Any) -> None:

@@ -88,12 +88,14 @@ class SupernetTrainer(transformers.Trainer):  # type: ignore[misc]
         with self.compute_loss_context_manager():
             targets = supernet.teach(batch)
             subnets = supernet.sample(self.stage, step=self.state.global_step)
+        # Before version 4.49 transformers does not count the batches of a last, shorter step.
+        parts = getattr(self, "current_gradient_accumulation_steps", self.args.gradient_accumulation_steps)
         for place, subnet in enumerate(subnets, start=1):
             last = place == len(subnets)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     loss = supernet.distill_loss(model(batch, subnet), targets, subnet)
-                loss = loss / self.current_gradient_accumulation_steps
+                loss = loss / parts
                 self.accelerator.backward(loss)
             total += loss.detach()
         return total

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,17 @@ from tqdm import tqdm
 from gearshift.errors import InputError, ModelError
 from gearshift.runtime.files.atomic import require_replaceable
 from gearshift.runtime.space.subnet import Subnet
-from gearshift.runtime.space.uniform import kept_layers, uniform_grid
+from gearshift.runtime.space.uniform import kept_layers
 from gearshift.trainer.data.augment import augment, near_words
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet, data_hash
+from gearshift.trainer.data.tokenizer import check_length
 from gearshift.trainer.data.unanswerable import has_unanswerable
 from gearshift.trainer.dynabert.masked_words import masked_words
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.settings_file import SETTINGS_FILE, settings_text, versions
+from gearshift.trainer.dynabert.source import ranking, source_notes
 from gearshift.trainer.dynabert.stages import Training, distil_stage, final_stage, pruner, teacher_stage
 from gearshift.trainer.dynabert.training_stages import DEPTH, DEPTH_ONLY, TEACHER, WIDTH
 from gearshift.trainer.learning.devices import (
@@ -47,9 +50,11 @@ from gearshift.trainer.learning.loop import StagePlan
 from gearshift.trainer.learning.no_answer import DEFAULT, with_threshold
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sparsity import reached
-from gearshift.trainer.model.checkpoint import SUPERNET, Checkpoint, Run, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.pretrained import find_model
+from gearshift.trainer.model.run import SUPERNET, Run, load_supernet, save_run
+from gearshift.trainer.model.sentence_settings import prompt_tokens
 
 
 def train_supernet(
@@ -73,16 +78,18 @@ def train_supernet(
     accelerator = make_accelerator(settings.mixed_precision, whole=whole, log_to=log_to)
     torch.manual_seed(settings.seed)
     checkpoint = load_checkpoint(source, data.labels, task=data.task)
+    settings = _within(settings, checkpoint)
     _check(checkpoint, settings)
     checkpoint.model.embeddings.requires_grad_(not settings.freeze_embeddings)
     encoded = {split: encode_split(checkpoint, settings, rows, split) for split, rows in data.splits.items()}
     shape = checkpoint.model.shape
-    grid = uniform_grid(shape, settings.widths, settings.depths)
+    grid = checkpoint.model.grid(settings.widths, settings.depths)
     states = out.with_name(f"{out.name}.partial")
     augmented = _augmented(checkpoint, settings, data.splits["train"], encoded["train"], accelerator.device)
     with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
         identity = {**_identity(source, checkpoint, data, settings), **conditions(accelerator)}
-        claim(states, identity, defaults={"settings": Settings().to_dict(), **default_conditions(accelerator)})
+        defaults = ranking(Settings(), source).to_dict()
+        claim(states, identity, defaults={"settings": defaults, **default_conditions(accelerator)})
     if log_to is not None:
         accelerator.init_trackers("gearshift")
     with enough_memory("measuring the model as it was brought", MEASURING):
@@ -99,6 +106,7 @@ def train_supernet(
         accelerator=accelerator,
         dev=held_out["dev"],
         augmented=augmented,
+        ranked=ranking(settings, source).importance_rows or 0,
     )
     _stages(training, grid)
     if accelerator.is_main_process:
@@ -109,6 +117,7 @@ def train_supernet(
             **_facts(settings, encoded, shape.layers),
             **data.facts,
             "source": str(source),
+            "notes": source_notes(checkpoint, settings),
             **conditions(accelerator),
             "versions": versions(),
             "metrics": metrics,
@@ -126,7 +135,7 @@ def train_supernet(
 
 def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
     """Run all stages in order, except those of no epochs."""
-    settings, shape = training.settings, training.model.shape
+    settings, model = training.settings, training.model
     teacher_stage(training)
     for stage, epochs, lr, hidden_weight in (
         (WIDTH, settings.width_epochs, settings.width_lr, settings.width_hidden_weight),
@@ -134,7 +143,7 @@ def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
         (DEPTH, settings.depth_epochs, settings.depth_lr, settings.depth_hidden_weight),
     ):
         plan = StagePlan(stage.name, epochs, lr, dropout=settings.distil_dropout)
-        subnets = uniform_grid(shape, *stage.multipliers(settings.widths, settings.depths))
+        subnets = model.grid(*stage.multipliers(settings.widths, settings.depths))
         distil_stage(training, plan, list(subnets.values()), hidden_weight, pruner(training, stage.name))
     final_stage(training, list(grid.values()))
 
@@ -149,6 +158,7 @@ def encode_split(checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row]
         task=checkpoint.task,
         drop_cut=split == "train",
         held_out=split != "train",
+        prompt=checkpoint.sentence.prompt,
     )
 
 
@@ -197,11 +207,24 @@ def _facts(settings: Settings, encoded: Mapping[str, EncodedRows], layers: int) 
     }
 
 
+def _within(settings: Settings, checkpoint: Checkpoint) -> Settings:
+    """Return the settings with the greatest length that an embedding model takes, if they have a greater one."""
+    limit = checkpoint.sentence.max_length
+    return settings if limit is None or limit >= settings.max_length else replace(settings, max_length=limit)
+
+
 def _check(checkpoint: Checkpoint, settings: Settings) -> None:
     if settings.max_length > checkpoint.model.shape.positions:
         raise InputError(
             f"settings: max_length {settings.max_length} is more than the model's "
             f"{checkpoint.model.shape.positions} positions"
+        )
+    check_length(checkpoint.tokenizer, settings.max_length)
+    prompt = prompt_tokens(checkpoint.tokenizer, checkpoint.sentence.prompt) if checkpoint.sentence.prompt else 0
+    if prompt and prompt + 2 > settings.max_length:
+        raise InputError(
+            f"settings: max_length {settings.max_length} leaves no room for text behind the model's prompt of {prompt} "
+            "tokens; raise it"
         )
     if settings.pruning is not None and settings.prune_stage == TEACHER.name and not OBJECTIVES[checkpoint.task].taught:
         raise InputError(f"settings: {checkpoint.task} has no teacher stage to prune in; expected width or depth")
@@ -210,13 +233,14 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
     if settings.teacher_epochs == 0 and not checkpoint.has_classifier:
         labels = ", ".join(checkpoint.labels)
         lacking = f"classifier for the labels {labels}" if labels else f"head for {checkpoint.task}"
-        raise ModelError(f"{checkpoint.source}: has no {lacking}; set teacher_epochs above 0 to train one")
+        found = f" ({', '.join(checkpoint.lacking)}: not in its weights)" if checkpoint.lacking else ""
+        raise ModelError(f"{checkpoint.source}: has no {lacking}{found}; set teacher_epochs above 0 to train one")
 
 
 def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Settings) -> dict[str, Any]:
     """Return the values that must stay the same for an interrupted training to continue."""
     return {
-        "settings": fixed_settings(settings.to_dict()),
+        "settings": fixed_settings(ranking(settings, source).to_dict()),
         "source": str(source),
         "task": data.task,
         "labels": list(checkpoint.labels),

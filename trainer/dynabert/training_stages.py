@@ -30,9 +30,10 @@ class Stage:
 
     def trains(self, subnet: Subnet, full: Subnet) -> bool:
         """Return whether a subnet of the full net learns in this stage."""
-        whole, skipped = full.layers[0], (0, 0)
+        skipped = (0, 0)
+        pairs = zip(subnet.layers, full.layers, strict=True)
         return (self.depths or skipped not in subnet.layers) and (
-            self.widths or all(layer in (whole, skipped) for layer in subnet.layers)
+            self.widths or all(layer in (whole, skipped) for layer, whole in pairs)
         )
 
 

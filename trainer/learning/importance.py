@@ -69,7 +69,13 @@ def _neuron_scores(layer: ElasticLayer) -> Tensor:
 def reorder(model: ElasticClassifier, importance: Importance) -> None:
     """Permute heads and neurons of every layer, most important first; the outputs stay the same."""
     for layer, heads, neurons in zip(model.layers, importance.heads, importance.neurons, strict=True):
-        _reorder_layer(cast(ElasticLayer, layer), heads.argsort(descending=True), neurons.argsort(descending=True))
+        _reorder_layer(cast(ElasticLayer, layer), _order(heads), _order(neurons))
+
+
+def _order(scores: Tensor) -> Tensor:
+    """Return the order by falling score; of equal scores the first stays first, so that zeros of pruned heads stay
+    last."""
+    return scores.argsort(descending=True, stable=True)
 
 
 def _reorder_layer(layer: ElasticLayer, head_order: Tensor, neuron_order: Tensor) -> None:

@@ -73,7 +73,7 @@ def span_loss(logits: Tensor, batch: Batch) -> Tensor:
 
 
 def direction_loss(vectors: Tensor, batch: Batch) -> Tensor:
-    """Return the mean product of vectors (batch, hidden) with random signs, the same for the same rows.
+    """Return the mean product of vectors (batch, width) with random signs, the same for the same rows.
 
     It is not to be minimised: its gradient measures how far the vectors move with a head or a neuron. Along a random
     direction a gradient's expected square is the sum of the squares over all directions (Hutchinson's estimator).
@@ -123,8 +123,13 @@ def span_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
 
 
 def vector_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-    """Return the mean of 1 - cosine; both (batch, hidden), of length 1."""
-    return (1 - (student.float() * teacher.float()).sum(-1)).sum() / batch.counts.rows
+    """Return the mean squared distance as a share of the teacher's squared length, halved; both (batch, width).
+
+    For vectors of length 1 it is 1 - cosine. For others, whose length a dot product takes, it asks for the length too.
+    """
+    wanted = teacher.float()
+    distances, lengths = ((student.float() - wanted).square().sum(-1), wanted.square().sum(-1))
+    return (distances / (2 * lengths.clamp(min=1e-12))).sum() / batch.counts.rows
 
 
 def _real_only(logits: Tensor, attention_mask: Tensor) -> Tensor:

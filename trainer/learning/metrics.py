@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.stats import pearsonr, spearmanr
 from transformers.data.metrics.squad_metrics import compute_exact, compute_f1, normalize_answer
 
-from gearshift.runtime.inference.spans import OUTSIDE, FoundAnswer, find_answer
+from gearshift.runtime.bundle.tag_schemes import OUTSIDE, Scheme, recognise_known
+from gearshift.runtime.inference.spans import FoundAnswer, find_answer
 from gearshift.trainer.data.batches import EncodedRows
 from gearshift.trainer.data.rows import Row, Tags, labels_of
 from gearshift.trainer.data.unseen import unseen_labels
@@ -99,8 +100,8 @@ def spearman(outputs: Sequence[Array], rows: EncodedRows) -> float:
 def entity_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
     """Return the F1 of whole entities, as CoNLL counts them (`seqeval`); logits (tokens, labels).
 
-    Each word has the label of its first token, and none if it is cut off. With labels without `B-` or `I-`, consecutive
-    words of one label are an entity, as in `runtime.inference.spans.entities`.
+    Each word has the label of its first token, and none if it is cut off. Entities are those of the labels' scheme, as
+    in `runtime.inference.spans.entities`.
     """
     return float(seqeval.metrics.f1_score(*_tags(outputs, rows), zero_division=0))
 
@@ -118,16 +119,19 @@ def entity_recall(outputs: Sequence[Array], rows: EncodedRows) -> float:
 def _tags(outputs: Sequence[Array], rows: EncodedRows) -> tuple[list[list[str]], list[list[str]]]:
     """Return the right tags of every row's words, and the predicted ones."""
     expected, found = [], []
+    scheme = recognise_known(rows.names)
     for output, row, places in zip(outputs, rows.rows, rows.places, strict=True):
         assert isinstance(row.label, Tags)
         best = output.argmax(-1)
-        expected.append([_prefixed(tag) for tag in row.label.tags])
-        found.append([_prefixed(rows.names[best[place]]) if place >= 0 else OUTSIDE for place in places])
+        expected.append([_prefixed(tag, scheme) for tag in row.label.tags])
+        found.append([_prefixed(rows.names[best[place]], scheme) if place >= 0 else OUTSIDE for place in places])
     return expected, found
 
 
-def _prefixed(tag: str) -> str:
-    return tag if tag == OUTSIDE or tag.startswith(("B-", "I-")) else f"I-{tag}"
+def _prefixed(tag: str, scheme: Scheme) -> str:
+    """Return a tag with the prefixes that seqeval reads."""
+    place, kind = scheme.read(tag)
+    return OUTSIDE if place == OUTSIDE else f"{place}-{kind}"
 
 
 @dataclass(frozen=True)
@@ -217,7 +221,9 @@ def _answers(
 
 
 def cosine(outputs: Sequence[Array], rows: EncodedRows) -> float:
-    """Return the mean cosine of the vectors, (hidden,), with their reference vectors; both of length 1. 0 if it is
-    negative."""
-    found = [float(output @ label) for output, label in zip(outputs, rows.labels, strict=True)]
+    """Return the mean cosine of the vectors, (width,), with their reference vectors; 0 if it is negative."""
+    found = [
+        float(output @ label) / max(float(np.linalg.norm(output)) * float(np.linalg.norm(label)), 1e-12)
+        for output, label in zip(outputs, rows.labels, strict=True)
+    ]
     return float(np.clip(np.mean(found), 0, 1))

@@ -1,34 +1,24 @@
-"""Checkpoints: load a Hugging Face model, write and read run directories.
-
-A run directory is a Hugging Face checkpoint of the full net, with `supernet.json` (subnets, settings and data of the
-training) and `pool.json` (measured subnets). A search adds `tables.json`, and writes the subnets that it chose into
-`pool.json`.
-"""
+"""Checkpoints: a Hugging Face model, loaded as an elastic model for a task with its tokenizer and labels."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Generic
 
-import safetensors.torch
-import transformers
 from tokenizers import Tokenizer
 
-from gearshift.errors import ModelError, first_line
 from gearshift.runtime.bundle.tasks import TASKS
-from gearshift.runtime.files.atomic import replacing_directory, sha256_of
-from gearshift.runtime.space.space import Space, cut_space
-from gearshift.runtime.space.subnet import L, Subnet
-from gearshift.runtime.tables.tables import Tables
-from gearshift.runtime.tables.tables_file import TABLES, load_tables
-from gearshift.schema import Schema, read_json
-from gearshift.trainer.data.place import find_place
+from gearshift.trainer.data.tokenizer import load_tokenizer
 from gearshift.trainer.model.elastic import ElasticClassifier, TaskModel
-from gearshift.trainer.model.huggingface import checkpoint_state, load_model, quiet, read_config, write_pooling
-from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
+from gearshift.trainer.model.huggingface import load_model, read_config
+from gearshift.trainer.model.labels import known_labels, label_names
+from gearshift.trainer.model.loading import quiet
+from gearshift.trainer.model.names import CLASS_SUFFIXES
+from gearshift.trainer.model.sentence_head import read_sentence_head
+from gearshift.trainer.model.sentence_modules import encoder_folder
+from gearshift.trainer.model.sentence_settings import SentenceSettings
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -39,16 +29,8 @@ else:
 
     M = TypeVar("M")
 
-SUPERNET = "supernet.json"
-POOL = "pool.json"
-WEIGHTS = "model.safetensors"
-
-SCHEMA = Schema(version=1, advice="train again", error=ModelError)
-
 PROBLEM_TYPES = {"regression": "regression", "multi-label-classification": "multi_label_classification"}
 """Task -> `problem_type` in the config of a sequence classifier."""
-TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt", "vocab.json", "merges.txt")
-"""Files of a tokenizer besides tokenizer.json, copied if present."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +45,10 @@ class Checkpoint(Generic[M]):
     """Directory of the tokenizer's files."""
     has_classifier: bool = True
     """Whether the checkpoint has a head for this task and these labels; if not, its weights are random."""
+    sentence: SentenceSettings = field(default_factory=SentenceSettings)
+    """Settings of an embedding model, such as its prompt."""
+    lacking: tuple[str, ...] = ()
+    """Names of weights of such a head that its config promises and its weights do not have."""
 
     @property
     def task(self) -> str:
@@ -70,235 +56,30 @@ class Checkpoint(Generic[M]):
         return self.model.head.task
 
 
-@dataclass(frozen=True)
-class Run(Generic[M, L]):
-    """Trained supernet in a run directory; `nasbert.run.MixedRun` has nets of blocks."""
-
-    path: Path
-    checkpoint: Checkpoint[M]
-    subnets: dict[str, Subnet[L]]
-    """Name -> subnet, largest first: the pool that a search chose, or else the trained subnets."""
-    accuracies: dict[str, float]
-    """Name -> metric on the test rows, for the measured subnets."""
-    facts: dict[str, Any]
-    """Facts of the training: settings, data, rows; for a supernet all of supernet.json."""
-    thresholds: dict[str, float] = field(default_factory=dict)
-    """Name -> threshold of no answer, chosen on dev rows; empty unless questions without an answer were learnt."""
-
-    @property
-    def task(self) -> str:
-        """Name of the task, one of `tasks.TASKS`."""
-        return self.checkpoint.task
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Labels in the order of the model's logits."""
-        return self.checkpoint.labels
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """Columns of the training data, by the names of `read_data`'s arguments."""
-        return dict(self.facts.get("columns", {}))
-
-    @property
-    def trained(self: Run) -> dict[str, Subnet]:
-        """Name -> trained subnet, largest first, even if a search chose another pool."""
-        return _subnets(self.facts)
-
-    @property
-    def depth(self) -> int:
-        """Number of layers (or blocks) of the full net."""
-        return max((len(subnet.layers) for subnet in self.subnets.values()), default=0)
-
-    def space(self, layers_per_stage: int = 1) -> Space[Any, Any]:
-        """Return the space of the subnets, in stages of `layers_per_stage` layers; blocks are switched one by one."""
-        shape: Any = self.checkpoint.model.shape
-        subnets: list[Any] = list(self.subnets.values())
-        return cut_space(shape, subnets, layers_per_stage)
-
-    def block_tables(self) -> Tables[Any, Any] | None:
-        """Read the block tables that a bundle of this run ships; None without a search.
-
-        Raises SchemaError for tables of another net.
-        """
-        path = self.path / TABLES
-        if not path.is_file():
-            return None
-        return load_tables(path, shape=self.checkpoint.model.shape, supernet=sha256_of(self.path / WEIGHTS))
-
-    def require_tuned(self) -> None:
-        """Raise InputError if the subnets were not tuned for a task."""
-
-    def require_transformers(self) -> None:
-        """Raise InputError if transformers has no class for the subnets."""
-
-    @property
-    def data_path(self) -> Path | None:
-        """Path of the training data, if it is known and still exists."""
-        return find_place(self.facts.get("data"))
-
-
 def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "classification") -> Checkpoint:
     """Load the encoder of a Hugging Face checkpoint, with a head for a task; raises ModelError.
 
     `labels`: labels of the task, if it has any. If the checkpoint has a head for the same task and set of labels, the
-    head and the order of its labels are kept.
+    head and the order of its labels are kept. For `embedding` the modules of sentence-transformers are the head.
     """
-    config = read_config(path)
-    known = tuple(str(name) for _, name in sorted(config.id2label.items()))
+    folder = encoder_folder(path)
+    config = read_config(folder)
     wanted = TASKS[task]
     outputs = wanted.outputs or len(labels) or config.hidden_size
-    of_task = any(name.endswith(CLASS_SUFFIXES[task]) for name in config.architectures or ())
-    same = set(known) == set(labels) if wanted.labelled else len(known) == outputs
+    named = any(name.endswith(CLASS_SUFFIXES[task]) for name in config.architectures or ())
+    same = known_labels(config) == set(labels) if wanted.labelled else len(config.id2label) == outputs
     # A softmax head is no head for multi-label classification, though its weights have the same shape.
     of_several = config.problem_type == PROBLEM_TYPES["multi-label-classification"]
     same_problem = of_several == (task == "multi-label-classification")
-    has_head = task == "embedding" or (of_task and same and same_problem)
-    ordered = known if has_head and wanted.labelled else tuple(labels)
-    model = load_model(path, config, task, outputs)
+    promised = task == "embedding" or (named and same and same_problem)
+    ordered = label_names(config, folder / "config.json") if promised and wanted.labelled else tuple(labels)
     with quiet():
-        tokenizer = load_tokenizer(path)
-    return Checkpoint(model, tokenizer, ordered, path, has_head)
-
-
-def save_run(
-    target: Path,
-    checkpoint: Checkpoint,
-    *,
-    subnets: dict[str, Subnet],
-    accuracies: dict[str, float],
-    facts: dict[str, Any],
-    files: Mapping[str, str] | None = None,
-    thresholds: Mapping[str, float] | None = None,
-) -> None:
-    """Write a run directory atomically; raises StorageError.
-
-    `files`: name -> text of further files. `thresholds`: as in `Run`. The `AutoModel` class of the task
-    (`AutoModelForSequenceClassification` ...) loads the full net from the directory.
-    """
-    shape = checkpoint.model.shape
-    supernet = {
-        "schema_version": SCHEMA.version,
-        "task": checkpoint.task,
-        "labels": list(checkpoint.labels),
-        "subnets": {name: [list(layer) for layer in subnet.layers] for name, subnet in subnets.items()},
-        **facts,
-    }
-    pool = [
-        {
-            "name": name,
-            "accuracy": accuracies.get(name),
-            "parameters": subnet.parameters(shape),
-            **threshold_fields(thresholds, name),
-        }
-        for name, subnet in subnets.items()
-    ]
-    with replacing_directory(target, marker=SUPERNET) as fresh, quiet():
-        config = _config_of(checkpoint)
-        config.save_pretrained(fresh)
-        state = checkpoint_state(checkpoint.model.state_dict(), config, checkpoint.task)
-        # Written as bytes, so that a full disk raises OSError as it does everywhere else.
-        (fresh / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
-        if checkpoint.task == "embedding":
-            write_pooling(fresh, checkpoint.model.head.pooling, shape.hidden)
-        save_tokenizer(checkpoint, fresh)
-        for name, text in (files or {}).items():
-            (fresh / name).write_text(text, encoding="utf-8")
-        for name, content in ((SUPERNET, supernet), (POOL, pool)):
-            (fresh / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def threshold_fields(thresholds: Mapping[str, float] | None, name: str) -> dict[str, float]:
-    """Return the fields of a subnet in pool.json that state its threshold of no answer, if it has one."""
-    return {} if not thresholds else {"null_threshold": thresholds[name]}
-
-
-def read_thresholds(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Read the thresholds of no answer from the entries of pool.json."""
-    return {entry["name"]: float(entry["null_threshold"]) for entry in entries if "null_threshold" in entry}
-
-
-def _config_of(checkpoint: Checkpoint) -> Any:
-    """Return the source's config with the task and the labels of the model."""
-    task = TASKS[checkpoint.task]
-    names = checkpoint.labels or [f"LABEL_{index}" for index in range(task.outputs or 0)]
-    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
-    config = transformers.AutoConfig.from_pretrained(
-        checkpoint.source, local_files_only=True, **(labels if names else {})
-    )
-    config.architectures = [ARCHITECTURES[config.model_type].class_name(task.name)]
-    config.problem_type = PROBLEM_TYPES.get(task.name)  # replaces that of the source's task
-    return config
-
-
-class Tokenized(Protocol):
-    """Object with a tokenizer, and the directory `source` of its files."""
-
-    @property
-    def tokenizer(self) -> Tokenizer: ...
-
-    @property
-    def source(self) -> Path: ...
-
-
-def save_tokenizer(checkpoint: Tokenized, target: Path) -> None:
-    """Write the files of a tokenizer in the form that transformers reads."""
-    for name in TOKENIZER_FILES:
-        if (checkpoint.source / name).is_file():
-            # `shutil.copyfile` would name the source in the error if the target's disk is full.
-            (target / name).write_bytes((checkpoint.source / name).read_bytes())
-    (target / "tokenizer.json").write_text(checkpoint.tokenizer.to_str(), encoding="utf-8")
-
-
-def load_supernet(path: Path) -> Run:
-    """Read the supernet in a run directory; raises ModelError if there is none."""
-    description = path / SUPERNET
-    if not description.is_file():
-        raise ModelError(
-            f"{path}: expected a run directory with {SUPERNET}, found none; make one with `gearshift train`"
-        )
-    facts, labels, task, trained = SCHEMA.read(description, _description)
-    chosen, accuracies, thresholds = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
-    subnets = chosen or trained
-    checkpoint = load_checkpoint(path, labels, task=task)
-    if not checkpoint.has_classifier:
-        raise ModelError(f"{description}: its labels are not those of the model beside it; train again")
-    for name, subnet in subnets.items():
-        if not subnet.fits(checkpoint.model.shape):
-            raise ModelError(f"{description}: subnet {name} does not fit the model beside it; train again")
-    return Run(path, checkpoint, subnets, accuracies, facts, thresholds)
-
-
-def _description(facts: dict[str, Any]) -> tuple[dict[str, Any], list[str], str, dict[str, Subnet]]:
-    """Return all of supernet.json, its labels, its task, and the trained subnets."""
-    return facts, facts["labels"], TASKS[facts.get("task", "classification")].name, _subnets(facts)
-
-
-def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, Subnet], dict[str, float], dict[str, float]]:
-    """Return the subnets that a search chose (none without a search), the measured accuracies, and thresholds."""
-    chosen = {}
-    if any("subnet" in entry for entry in entries):
-        chosen = {e["name"]: Subnet(tuple((heads, neurons) for heads, neurons in e["subnet"])) for e in entries}
-    accuracies = {entry["name"]: float(entry["accuracy"]) for entry in entries if entry["accuracy"] is not None}
-    return chosen, accuracies, read_thresholds(entries)
-
-
-def _subnets(facts: Mapping[str, Any]) -> dict[str, Subnet]:
-    """Return name -> subnet, from the fields of supernet.json."""
-    return {
-        name: Subnet(tuple((heads, neurons) for heads, neurons in layers)) for name, layers in facts["subnets"].items()
-    }
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """Load the tokenizer of a checkpoint, without padding and truncation; raises ModelError."""
-    try:
-        loaded = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, use_fast=True)
-    except Exception as error:  # a damaged file raises any error of its parser
-        raise ModelError(f"{path}: no tokenizer that transformers can read ({first_line(error)})") from error
-    if not loaded.is_fast:
-        raise ModelError(f"{path}: no tokenizer.json, and none can be made from its tokenizer; add one")
-    tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+        tokenizer = load_tokenizer(folder, config.vocab_size)
+    if task != "embedding":
+        model, lacking = load_model(folder, config, task, outputs)
+        has_head = promised and not lacking
+        return Checkpoint(model, tokenizer, ordered, folder, has_head, lacking=lacking if promised else ())
+    head = read_sentence_head(path, folder, config.hidden_size)
+    tokenizer = head.tokenizer(tokenizer)
+    model, _ = load_model(folder, config, task, outputs, head.modules, head.skipped(tokenizer))
+    return Checkpoint(model, tokenizer, ordered, folder, True, head.settings)

@@ -13,7 +13,7 @@ Layers are post-norm, as in BERT: h = norm(h + attention(h)); h = norm(h + ffn(h
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -23,7 +23,9 @@ from torch.nn import functional as F
 
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.subnet import Kept, Shape, Subnet
+from gearshift.runtime.space.uniform import DEPTHS, WIDTHS, uniform_grid
 from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.model.embedding_head import Normalize, Pooling, Step
 
 HEAD = ("pooler.", "classifier.")
 """Prefixes of the task head's parameter names."""
@@ -52,7 +54,23 @@ class Head:
     activation: str = "tanh"
     """Activation of the pooler, one of ACTIVATIONS; for tasks in POOLED."""
     pooling: str = "first"
-    """Pooling of an embedding: `first` (the state of the first token) or `mean` (over all tokens)."""
+    """Pooling of an embedding, one or several of `embedding_head.POOLINGS` with `+` between them."""
+    steps: tuple[Step, ...] = (Normalize(),)
+    """Steps of an embedding behind its pooling."""
+    skipped: int = 0
+    """Number of tokens at the start of each text, those of its prompt, that the pooling leaves out."""
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        """Names of the poolings, whose vectors are concatenated."""
+        return tuple(self.pooling.split("+"))
+
+    def width(self, hidden: int) -> int:
+        """Return the width of an embedding of states of width `hidden`."""
+        width = len(self.poolings) * hidden
+        for step in self.steps:
+            width = step.width(width)
+        return width
 
 
 @dataclass(frozen=True)
@@ -60,7 +78,7 @@ class Output:
     """Results of a forward pass."""
 
     logits: Tensor
-    """Answer, shape (batch, labels); per token (batch, tokens, labels); for an embedding (batch, hidden)."""
+    """Answer, shape (batch, labels); per token (batch, tokens, labels); for an embedding (batch, width)."""
     hidden: tuple[Tensor, ...]
     """Embeddings, then the output of every kept layer, each of shape (batch, tokens, hidden)."""
 
@@ -179,13 +197,18 @@ class TaskModel(nn.Module, ABC):
         """Create the weights of the head for states of width `hidden`; called once, after all other weights."""
         if self.head.task in POOLED:
             self.pooler = nn.Linear(hidden, hidden)
-        if self.head.task != "embedding":
+        if self.head.task == "embedding":
+            self.steps = nn.ModuleList(step.module() for step in self.head.steps)
+        else:
             self.classifier = nn.Linear(hidden, labels)
 
     def answer(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Compute the answer of the head from the last states (batch, tokens, hidden) and the mask (batch, tokens)."""
         if self.head.task == "embedding":
-            return F.normalize(_mean(hidden, mask) if self.head.pooling == "mean" else hidden[:, 0], dim=-1)
+            vectors = Pooling(self.head.poolings, self.head.skipped)(hidden, mask)
+            for step in self.steps:
+                vectors = step(vectors)
+            return vectors
         if self.head.task in POOLED:
             hidden = ACTIVATIONS[self.head.activation](self.pooler(hidden[:, 0]))  # (batch, hidden)
         answer: Tensor = self.classifier(F.dropout(hidden, self.dropout.hidden, self.training))
@@ -205,9 +228,12 @@ class ElasticClassifier(TaskModel):
         head: Head | None = None,
         dropout: Dropout | None = None,
         norm_eps: float = 1e-12,
+        heads: Sequence[int] | None = None,
     ) -> None:
+        """Make a model with random weights; `heads`: number of heads that each layer has, all unless given."""
         super().__init__(head=head, dropout=dropout, norm_eps=norm_eps)
         self.shape = shape
+        self.heads = tuple(heads or (shape.heads,) * shape.layers)
         self.embeddings = Embeddings(
             vocabulary=shape.vocabulary,
             positions=shape.positions,
@@ -221,13 +247,25 @@ class ElasticClassifier(TaskModel):
 
     def resized(self, **sizes: int) -> ElasticClassifier:
         """Return a model with random weights whose shape differs in these sizes."""
-        made: dict[str, Any] = {"head": self.head, "dropout": self.dropout, "norm_eps": self.norm_eps}
+        made: dict[str, Any] = {
+            "head": self.head, "dropout": self.dropout, "norm_eps": self.norm_eps, "heads": self.heads,
+        }  # fmt: skip
         return ElasticClassifier(replace(self.shape, **sizes), self.outputs, **made)
 
     @property
     def full(self) -> Subnet:
         """Full subnet: all heads and neurons of all layers."""
-        return Subnet(((self.shape.heads, self.shape.neurons),) * self.shape.layers)
+        return Subnet(tuple((heads, self.shape.neurons) for heads in self.heads))
+
+    def clipped(self, layers: tuple[tuple[int, int], ...], first: int = 0) -> tuple[tuple[int, int], ...]:
+        """Return layers, the first of which is layer `first`, without the heads that this model does not have."""
+        kept = self.heads[first : first + len(layers)]
+        return tuple((min(heads, own), neurons) for (heads, neurons), own in zip(layers, kept, strict=True))
+
+    def grid(self, widths: tuple[float, ...] = WIDTHS, depths: tuple[float, ...] = DEPTHS) -> dict[str, Subnet]:
+        """Return name -> subnet for every width x depth, largest first, without heads that are not there."""
+        named = uniform_grid(self.shape, widths, depths).items()
+        return {name: Subnet(self.clipped(subnet.layers)) for name, subnet in named}
 
     def forward(self, batch: Batch, subnet: Subnet, head_gates: Tensor | None = None) -> Output:
         """Compute the logits and hidden states of a subnet.
@@ -243,9 +281,3 @@ class ElasticClassifier(TaskModel):
             hidden = self.layers[kept.layer](hidden, mask, kept, gate)
             states.append(hidden)
         return Output(self.answer(hidden, batch.attention_mask), tuple(states))
-
-
-def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Average over the real tokens: (batch, tokens, hidden) -> (batch, hidden)."""
-    real = mask[:, :, None].to(hidden.dtype)  # (batch, tokens, 1)
-    return (hidden * real).sum(1) / real.sum(1)  # (batch, hidden) / (batch, 1)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+STEPS = "steps."
+"""Prefix of the names of an embedding's weights behind its pooling, which are in no checkpoint of transformers."""
+
 _EMBEDDINGS = {
     "embeddings.word": "embeddings.word_embeddings",
     "embeddings.position": "embeddings.position_embeddings",
@@ -98,9 +101,9 @@ CLASS_SUFFIXES = {
 
 
 def to_checkpoint(state: Mapping[str, Tensor], model_type: str, task: str = "classification") -> dict[str, Tensor]:
-    """Rename our weights to the names in a checkpoint of the architecture."""
+    """Rename our weights to the names in a checkpoint of the architecture; without STEPS."""
     table = ARCHITECTURES[model_type].names(task)
-    return {_translate(name, table): tensor for name, tensor in state.items()}
+    return {_translate(name, table): tensor for name, tensor in state.items() if not name.startswith(STEPS)}
 
 
 def from_checkpoint(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gearshift.errors import InputError
+from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.trainer.data.splits import DataSet, read_data
 from gearshift.trainer.data.unseen import unseen_labels
 
@@ -47,7 +48,9 @@ def read_run_data(run: Trained, path: Path | None = None, columns: Mapping[str, 
         raise InputError(
             f"{run.path}: expected the path of its training data, found none; pass data or held-out rows with --data"
         )
-    data = read_data(path, task=run.checkpoint.task, **{**known, **(columns or {})})
+    tagging = run.facts.get("tagging")
+    words = None if tagging is None else Tagging.from_dict(tagging).words
+    data = read_data(path, task=run.checkpoint.task, words=words, **{**known, **(columns or {})})
     return dataclasses.replace(data, notes=(*data.notes, *_unknown(path, data, run.checkpoint.labels)))
 
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from gearshift.errors import DataError, InputError
-from gearshift.trainer.data.batches import EncodedRows, pad_id_of
+from gearshift.trainer.data.batches import EncodedRows
 from gearshift.trainer.data.formats import read_records
 from gearshift.trainer.data.rows import DEFAULTS
+from gearshift.trainer.data.tokenizer import pad_id_of, whole
 
 _TEXTS_AT_ONCE = 200
 _LEAST_TOKENS = 8
@@ -66,9 +67,8 @@ def _hash(text: str) -> bytes:
 
 def _pieces(texts: Sequence[str], tokenizer: Tokenizer, max_length: int) -> Iterator[list[NDArray[np.int32]]]:
     """Yield the pieces of each text."""
-    cutting: Any = Tokenizer.from_str(tokenizer.to_str())
-    cutting.no_padding()
-    cutting.enable_truncation(max_length)
+    cutting: Any = whole(tokenizer)
+    cutting.enable_truncation(max_length)  # on the right, whatever the tokenizer's side: the rest becomes pieces too
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
         for encoding in cutting.encode_batch(list(texts[start : start + _TEXTS_AT_ONCE])):
             found = [np.array(each.ids, np.int32) for each in (encoding, *encoding.overflowing)]

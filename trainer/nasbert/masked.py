@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from gearshift.errors import ModelError, first_line
 from gearshift.trainer.data.batches import Batch
-from gearshift.trainer.model.huggingface import quiet
+from gearshift.trainer.model.loading import load_transformers
 
 REPLACED, KEPT = 0.8, 0.1
 """Shares of the chosen tokens that become the mask, and that stay; the rest become random words."""
@@ -58,9 +58,10 @@ def teacher_head(path: Path) -> tuple[MaskedHead, Tensor]:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
         if not any(name.endswith("ForMaskedLM") for name in config.architectures or ()):
             raise ValueError(f"it is a {', '.join(config.architectures or ['model without a head'])}")
-        with quiet():
-            model = transformers.AutoModelForMaskedLM.from_pretrained(path, local_files_only=True)
-        dense, norm, decoder = _parts(model)
+        loaded = load_transformers("AutoModelForMaskedLM", path)
+        if loaded.missing:
+            raise ValueError(f"its weights have no {loaded.missing[0]}")
+        dense, norm, decoder = _parts(loaded.model)
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(
             f"{path}: expected a teacher with a head for masked words ({first_line(error)}); "

@@ -23,19 +23,20 @@ from gearshift.runtime.space.blocks import Block, BlockSubnet
 from gearshift.runtime.space.space import BlockSpace, block_space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema, read_json
-from gearshift.trainer.model.checkpoint import (
+from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
+from gearshift.trainer.model.checkpoint import Checkpoint
+from gearshift.trainer.model.elastic import Dropout, Head
+from gearshift.trainer.model.loading import require_finite
+from gearshift.trainer.model.run import (
     POOL,
     SUPERNET,
     WEIGHTS,
-    Checkpoint,
     Run,
     load_supernet,
-    load_tokenizer,
+    read_labels,
     read_thresholds,
-    save_tokenizer,
     threshold_fields,
 )
-from gearshift.trainer.model.elastic import Dropout, Head
 from gearshift.trainer.nasbert.model import MixedModel
 
 MIXED = "mixed.json"
@@ -86,7 +87,7 @@ def save_mixed_run(
         "schema_version": SCHEMA.version,
         "space": model.space.to_dict(),
         "subnets": {name: subnet.to_plain() for name, subnet in subnets.items()},
-        "head": asdict(model.head),
+        "head": {name: getattr(model.head, name) for name in ("task", "activation", "pooling")},
         "dropout": asdict(model.dropout),
         "norm_eps": model.norm_eps,
         "labels": list(checkpoint.labels),
@@ -120,6 +121,7 @@ def load_mixed_run(path: Path) -> MixedRun:
     accuracies, thresholds = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
     try:
         state = safetensors.torch.load_file(path / WEIGHTS)
+        require_finite(state, path / WEIGHTS)
         outputs = len(state["classifier.bias"]) if "classifier.bias" in state else 0
         model = MixedModel(
             given["space"], outputs, head=given["head"], dropout=given["dropout"], norm_eps=given["norm_eps"]
@@ -129,14 +131,14 @@ def load_mixed_run(path: Path) -> MixedRun:
         raise ModelError(
             f"{path / WEIGHTS}: not the weights of its {MIXED} ({first_line(error)}); train again"
         ) from error
-    checkpoint = MixedCheckpoint(model, load_tokenizer(path), given["labels"], path)
+    checkpoint = MixedCheckpoint(model, load_tokenizer(path, model.shape.vocabulary), given["labels"], path)
     return MixedRun(path, checkpoint, given["subnets"], accuracies, given["facts"], thresholds)
 
 
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
     """Parse the fields of mixed.json."""
     return {
-        "labels": tuple(raw["labels"]),
+        "labels": tuple(read_labels(raw["labels"])),
         "space": BlockSpace.from_dict(raw["space"]),
         "head": Head(**raw["head"]),
         "dropout": Dropout(**raw["dropout"]),

@@ -20,8 +20,8 @@ from gearshift.runtime.tables.latency import LatencyPredictor
 from gearshift.runtime.tables.tables import Tables, make_tables
 from gearshift.runtime.tables.tables_file import TABLES, load_tables, save_tables
 from gearshift.trainer.learning.interrupted import claim, fixed_settings
-from gearshift.trainer.model.checkpoint import WEIGHTS
 from gearshift.trainer.model.elastic import HEAD
+from gearshift.trainer.model.run import WEIGHTS
 from gearshift.trainer.nasbert.blocks import HALF_LAYERS, all_blocks, block_sizes, bridged_shape
 from gearshift.trainer.nasbert.corpus import Corpus, read_corpus
 from gearshift.trainer.nasbert.model import MixedModel

@@ -26,8 +26,9 @@ from gearshift.runtime.files.atomic import sha256_of
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.interrupted import read_note, save_note
-from gearshift.trainer.model.checkpoint import SUPERNET, WEIGHTS, Checkpoint, load_checkpoint, load_supernet
+from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.run import SUPERNET, WEIGHTS, load_supernet
 from gearshift.trainer.nasbert.corpus import Corpus
 from gearshift.trainer.nasbert.scoring import BlockBatch
 
@@ -126,6 +127,11 @@ def teacher_states(
             hidden = teacher(batch.to(device), teacher.full).hidden
             for file, layer in zip(files, boundaries, strict=True):
                 values = hidden[layer].to(torch.float16).cpu().numpy()
+                if not np.isfinite(values[batch.attention_mask.bool().cpu().numpy()]).all():
+                    raise ModelError(
+                        f"teacher: states after layer {layer} are beyond the range of float16, in which they are kept; "
+                        "take another teacher"
+                    )
                 for place, row in enumerate(batch.indices.tolist()):
                     file[starts[row] : starts[row + 1]] = values[place, : starts[row + 1] - starts[row]]
             bar.update()

@@ -17,6 +17,7 @@ from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import require_replaceable, sha256_of
 from gearshift.trainer.data.batches import Batch, EncodedRows, encode
 from gearshift.trainer.data.splits import DataSet, data_hash
+from gearshift.trainer.data.tokenizer import check_length
 from gearshift.trainer.data.unanswerable import has_unanswerable
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.evaluate import accuracy, dev_accuracy, null_thresholds
@@ -24,8 +25,8 @@ from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan, run_stage
 from gearshift.trainer.learning.no_answer import DEFAULT, with_threshold
 from gearshift.trainer.learning.objectives import OBJECTIVES
-from gearshift.trainer.model.checkpoint import WEIGHTS, Run
 from gearshift.trainer.model.elastic import POOLED, Head
+from gearshift.trainer.model.run import WEIGHTS, Run
 from gearshift.trainer.nasbert.model import MixedModel, start_small
 from gearshift.trainer.nasbert.run import MIXED, MixedCheckpoint, MixedRun, load_mixed_run, save_mixed_run
 from gearshift.trainer.nasbert.settings import TuneSettings
@@ -140,6 +141,7 @@ def _check(net: MixedRun, teacher: Run | None, data: DataSet, settings: TuneSett
         raise InputError(
             f"settings: expected max_length of at most the net's {positions} positions, got {settings.max_length}"
         )
+    check_length(net.checkpoint.tokenizer, settings.max_length)
 
 
 def _check_teacher(net: MixedRun, teacher: Run | None, data: DataSet) -> None:

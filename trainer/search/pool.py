@@ -13,7 +13,7 @@ from gearshift.runtime.space.parts import attention_part, ffn_part
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import Option
 from gearshift.runtime.space.subnet import Subnet
-from gearshift.runtime.space.uniform import uniform_grid, uniform_subnet
+from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.runtime.tables.latency import LatencyPredictor
 from gearshift.runtime.tables.layer_latency import LayerLatency
 from gearshift.runtime.tables.limits import Limits
@@ -132,8 +132,8 @@ def choose_pool(
     """Choose `size` subnets by measured loss: the Pareto fronts of all devices, then the next fronts, and so on.
 
     If a front has too many subnets, evenly spaced ones are taken.
-    The full subnet is always chosen. Losses are distances from its answers, so that a smaller subnet can beat it by
-    rounding alone, and all others are compared with it.
+    The largest subnet, the full one, is always chosen. Losses are distances from its answers, so that a smaller subnet
+    can beat it by rounding alone, and all others are compared with it.
     `rivals`: subnets with measured losses. Each is chosen, or in its place a subnet of no greater loss and no longer
     time on any device; evenly spaced ones if these are more than `size`.
     Returned largest first.
@@ -144,7 +144,7 @@ def choose_pool(
 
     devices = devices or kinds_of_device(shape)
     times = {one: tuple(device.predict(one, TOKENS) for device in devices.values()) for one in losses}
-    placed = {uniform_subnet(shape, 1, 1), *(_stand_in(one, losses, times) for one in rivals)}
+    placed = {min(losses, key=largest_first), *(_stand_in(one, losses, times) for one in rivals)}
     chosen = _spread(sorted(placed, key=largest_first), size)  # begins with the largest
     left = dict.fromkeys(one for one in losses if one not in chosen)
     while left and len(chosen) < size:

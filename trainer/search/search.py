@@ -36,8 +36,8 @@ from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.evaluate import accuracies, null_thresholds, with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
-from gearshift.trainer.model.checkpoint import POOL, WEIGHTS, Run
 from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.run import POOL, WEIGHTS, Run
 from gearshift.trainer.search.kept_losses import KeptLosses, rows_hash
 from gearshift.trainer.search.pool import Devices, candidates, choose_pool, few_cuts
 
@@ -53,6 +53,7 @@ class Scorer:
         """Compute the full net's answers; `kept`: file of losses to reuse, and to add new ones to."""
         device = training_device()
         self._model = model.eval().to(device)
+        self.full = model.full
         self._distillation = OBJECTIVES[rows.task].distillation
         self._batches = [batch.to(device) for batch in rows.batches(BATCH_SIZE)]
         with torch.no_grad():
@@ -139,15 +140,23 @@ def search_space(
     return Space(shape, tuple(stages))
 
 
+def _clipped(space: Space, model: ElasticClassifier) -> Space:
+    """Return the space without the heads that layers of the model do not have."""
+    stages = []
+    for stage in space.stages:
+        kept = dict.fromkeys(model.clipped(option.layers, stage.first) for option in stage.options)
+        stages.append(Stage(stage.first, tuple(map(Option, kept))))
+    return Space(space.shape, tuple(stages))
+
+
 def measure_tables(scorer: Scorer, space: Space, *, supernet: str, rows: int) -> Tables:
     """Measure the tables of a space: the loss of every option, with all other stages full.
 
     Shows a progress bar on a terminal.
     """
-    full = Subnet(((space.shape.heads, space.shape.neurons),) * space.shape.layers)
-    base = scorer(full)
+    base = scorer(scorer.full)
     places = [(stage, option) for stage in space.stages for option in stage.options]
-    found = iter([scorer(_changed(full, *place)) - base for place in _bar(places, "tables", "option")])
+    found = iter([scorer(_changed(scorer.full, *place)) - base for place in _bar(places, "tables", "option")])
     losses = [[next(found) for _ in stage.options] for stage in space.stages]
     date = datetime.date.today().isoformat()
     return make_tables(
@@ -184,7 +193,7 @@ def search_run(
     chosen_widths = tuple(widths or run.facts.get("settings", {}).get("widths", ()))
     if not chosen_widths:
         raise InputError(f"{run.path}: expected the widths of its training, found none; pass them (--widths 1,.5)")
-    space = search_space(shape, chosen_widths, layers_per_stage, separate=separate)
+    space = _clipped(search_space(shape, chosen_widths, layers_per_stage, separate=separate), model)
     dev, test = (_encode(run, data, split) for split in ("dev", "test"))
     weights = sha256_of(run.path / WEIGHTS)
     kept = KeptLosses(run.path / UNFINISHED, f"{weights} {rows_hash(dev)} {BATCH_SIZE}")
@@ -196,7 +205,8 @@ def search_run(
     scored = dict.fromkeys([*likely, *uniform, model.full])
     losses = {subnet: scorer(subnet) for subnet in _bar(list(scored), "losses", "subnet")}
     picked = choose_pool(shape, losses, pool, devices=devices, rivals=uniform)
-    chosen = {subnet_name(shape, subnet): subnet for subnet in picked}
+    even = {subnet: name for name, subnet in model.grid().items()}
+    chosen = {even.get(subnet) or subnet_name(shape, subnet): subnet for subnet in picked}
     thresholds = null_thresholds(model, chosen, dev) if run.thresholds else {}
     metrics = dict(_bar(accuracies(model, chosen, test, thresholds), "test", "subnet", total=len(chosen)))
     members = tuple(
@@ -252,6 +262,7 @@ def _encode(run: Run, data: DataSet, split: str) -> EncodedRows:
         max_length=int(run.facts["max_length"]),
         task=checkpoint.task,
         held_out=True,
+        prompt=checkpoint.sentence.prompt,
     )
     return with_reference(checkpoint.model, encoded)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import statistics
 import tempfile
@@ -19,8 +20,9 @@ from numpy.typing import NDArray
 
 from gearshift.runtime.bench.operators.trace import Traced, read_calls
 from gearshift.runtime.bundle.manifest import CHOICE
-from gearshift.runtime.inference.providers import CPU
+from gearshift.runtime.inference.onnxruntime_calls import open_session
 from gearshift.runtime.inference.session import session_options
+from gearshift.runtime.native_calls import NATIVE_CALLS
 
 LENGTHS = (16, 48, 128)
 """Lengths in tokens of the texts that the operators are timed with."""
@@ -68,10 +70,10 @@ def time_probe(precision: str, *, threads: int, seconds: float) -> list[tuple[li
     """Time the probe for about `seconds`; return the operators of each traced call, with its ms without the tracer."""
     with open_probe(precision) as probe, tempfile.TemporaryDirectory(prefix="gearshift-") as scratch:
         plain = session_options(OPTIONS, threads)
-        timed = _rounds(ort.InferenceSession(str(probe.graph), plain, providers=list(CPU)), seconds / 2)
+        timed = _rounds(open_session(probe.graph, plain), seconds / 2)
         whole = {case: statistics.median(ms for other, ms in timed if other == case) for case in CASES}
         traced = session_options(OPTIONS, threads, trace=Path(scratch))
-        session = ort.InferenceSession(str(probe.graph), traced, providers=list(CPU))
+        session = open_session(probe.graph, traced)
         order = [case for case, _ in _rounds(session, seconds / 2)]
         calls = list(read_calls(Path(session.end_profiling()), probe.head_sizes.__getitem__))[-len(order) :]
     return [(call, whole[case]) for call, case in zip(calls, order, strict=True)]
@@ -80,8 +82,9 @@ def time_probe(precision: str, *, threads: int, seconds: float) -> list[tuple[li
 def _rounds(session: ort.InferenceSession, seconds: float) -> list[tuple[Case, float]]:
     """Return the time in ms of every call: each case once per round, after a warm-up round."""
     inputs = {case: _inputs(session, *case) for case in CASES}
+    run = functools.partial(NATIVE_CALLS.call, session.run)
     for case in CASES:
-        session.run(None, inputs[case])
+        run(None, inputs[case])
     timed: list[tuple[Case, float]] = []
     began = time.perf_counter()
     for number in range(MOST_ROUNDS):
@@ -89,7 +92,7 @@ def _rounds(session: ort.InferenceSession, seconds: float) -> list[tuple[Case, f
             break
         for case in CASES:
             start = time.perf_counter_ns()
-            session.run(None, inputs[case])
+            run(None, inputs[case])
             timed.append((case, (time.perf_counter_ns() - start) / 1e6))
     return timed
 

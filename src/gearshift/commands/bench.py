@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gearshift.commands.compare import DEDICATED, beside_dedicated
-from gearshift.commands.options import command, precisions, whole_numbers
-from gearshift.commands.output import progress_line, show, table
-from gearshift.commands.parser import SHOWN
 from gearshift.errors import GearshiftError, InputError, StorageError
 from gearshift.runtime import open_bundle
 from gearshift.runtime.bench.plan import BUDGET_S, Plan
 from gearshift.runtime.serving.request import checked_deadline
+from gearshift.terminal.options import command, precisions, whole_numbers
+from gearshift.terminal.output import progress_line, show, table
+from gearshift.terminal.parser import SHOWN
 
 if TYPE_CHECKING:
     from gearshift.drawing.bench_tables import Findings

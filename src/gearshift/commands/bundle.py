@@ -8,10 +8,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from gearshift.commands.options import command
-from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import millions, percent
 from gearshift.runtime import Bundle, open_bundle
+from gearshift.terminal.options import command
+from gearshift.terminal.output import show, table
 
 
 def add_unpack(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +54,7 @@ def inspect(options: argparse.Namespace) -> int:
     lines = [
         f"{bundle.origin}: {manifest.task}, {counted}{megabytes(bundle)}, {bundle.hash[:12]}",
         *([f"labels: {', '.join(manifest.labels)}"] if manifest.labels else []),
+        *([str(manifest.vectors)] if manifest.vectors is not None else []),
         f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
         f"{manifest.metric} on {manifest.accuracy_rows} held-out rows",
         *pool_table(bundle),
@@ -64,14 +65,17 @@ def inspect(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Check every file, and the numbers of every subnet at every precision on this CPU."""
-    from gearshift.runtime.inference.self_test import check_dan, check_self_test
+    from gearshift.runtime.inference.self_test import check_dan, check_self_test, check_words
     from gearshift.runtime.inference.session import ElasticSession
+    from gearshift.runtime.inference.text import TextEncoder
 
     bundle = open_bundle(options.bundle)
+    TextEncoder(bundle)
     for precision in bundle.precisions:
         with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
             check_self_test(session, bundle)
     check_dan(bundle)
+    check_words(bundle)
     checked = ", ".join(
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from gearshift.commands.output import progress_line, show, table
 from gearshift.errors import InputError
+from gearshift.terminal.output import progress_line, show, table
 
 if TYPE_CHECKING:
     from gearshift.runtime import Bundle

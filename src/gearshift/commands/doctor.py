@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from gearshift.commands.options import command
-from gearshift.commands.output import show
-from gearshift.commands.streams import message
 from gearshift.errors import GearshiftError
+from gearshift.terminal.options import command
+from gearshift.terminal.output import show
+from gearshift.terminal.streams import message
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gearshift.commands.bundle import compressed, description, megabytes, pool_table
-from gearshift.commands.options import add_columns, columns_of, command, names, precisions
-from gearshift.commands.output import progress_line, show
 from gearshift.drawing.numbers import millions
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, PRECISIONS
+from gearshift.terminal.options import add_columns, columns_of, command, names, precisions
+from gearshift.terminal.output import progress_line, show
 
 if TYPE_CHECKING:
     from gearshift.export.pipeline import ExportReport
     from gearshift.export.vocabulary import VocabularyReport
     from gearshift.runtime import Bundle
     from gearshift.trainer.data.splits import DataSet
-    from gearshift.trainer.model.checkpoint import Run
+    from gearshift.trainer.model.run import Run
 
 
 LISTED_SUBNETS = 16
@@ -204,7 +204,7 @@ def _spelling_line(spelling: VocabularyReport) -> str:
 def _extract(options: argparse.Namespace) -> int:
     """Write one subnet as a Hugging Face model."""
     from gearshift.export.extract import PRUNED_NOTE, extract_subnet, named_subnet
-    from gearshift.trainer.model.checkpoint import load_supernet
+    from gearshift.trainer.model.run import load_supernet
 
     run, name = load_supernet(options.run), options.checkpoint
     made = extract_subnet(run, name, named_subnet(run, name), options.output)

@@ -8,12 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gearshift.commands.options import command
-from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import millions, percent
 from gearshift.errors import InputError, ProfileError
 from gearshift.runtime import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
+from gearshift.terminal.options import command
+from gearshift.terminal.output import show, table
 
 if TYPE_CHECKING:
     from gearshift.runtime.space.shape import EncoderShape

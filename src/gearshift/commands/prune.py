@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gearshift.commands.options import GOES_ON, add_columns, add_settings, columns_of, command, given
-from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import percent
+from gearshift.terminal.options import GOES_ON, add_columns, add_settings, columns_of, command, given
+from gearshift.terminal.output import show, table
 from gearshift.trainer.dynabert.settings import Recovery
 from gearshift.trainer.learning.settings import Pruning
 
@@ -29,7 +29,7 @@ def prune(options: argparse.Namespace) -> int:
     """Prune a supernet and show its subnets."""
     from gearshift.trainer.dynabert.prune import prune_run
     from gearshift.trainer.learning.objectives import OBJECTIVES
-    from gearshift.trainer.model.checkpoint import load_supernet
+    from gearshift.trainer.model.run import load_supernet
     from gearshift.trainer.model.run_data import read_run_data
 
     pruning, recovery = Pruning(**given(options, Pruning)), Recovery(**given(options, Recovery))

@@ -10,8 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from gearshift.commands import standard_input, streams
-from gearshift.commands.options import add_settings, command, given
 from gearshift.drawing.live import LiveView
 from gearshift.errors import DeadlineTooShortError, InputError
 from gearshift.runtime import Engine
@@ -27,6 +25,8 @@ from gearshift.runtime.inference.answers import (
 )
 from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.serving.request import checked_deadline
+from gearshift.terminal import standard_input, streams
+from gearshift.terminal.options import add_settings, command, given
 
 
 def add(parser: argparse.ArgumentParser) -> None:

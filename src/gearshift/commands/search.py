@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gearshift.commands.options import add_columns, columns_of, command, multipliers
-from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import millions, percent
 from gearshift.errors import InputError
+from gearshift.terminal.options import add_columns, columns_of, command, multipliers
+from gearshift.terminal.output import show, table
 
 if TYPE_CHECKING:
     from gearshift.runtime.tables.latency import LatencyPredictor
@@ -49,7 +49,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def search(options: argparse.Namespace) -> int:
     """Write the block tables and the pool of a supernet, and show the pool."""
-    from gearshift.trainer.model.checkpoint import load_supernet
+    from gearshift.trainer.model.run import load_supernet
     from gearshift.trainer.model.run_data import read_run_data
     from gearshift.trainer.search.search import search_run
 

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gearshift.commands.options import command, names, precisions
-from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import percent
 from gearshift.errors import InputError
+from gearshift.terminal.options import command, names, precisions
+from gearshift.terminal.output import show, table
 
 if TYPE_CHECKING:
     from gearshift.runtime.simulate.simulator import Machine

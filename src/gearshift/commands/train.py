@@ -6,14 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gearshift.commands.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
-from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import millions, percent
 from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.terminal.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
+from gearshift.terminal.output import show, table
 from gearshift.trainer.dynabert.settings import Settings
 
 if TYPE_CHECKING:
-    from gearshift.trainer.model.checkpoint import Run
+    from gearshift.trainer.model.run import Run
 
 
 SHOWN_TOKENS = 128
@@ -54,7 +54,8 @@ def train(options: argparse.Namespace) -> int:
     data = read_task_data(options, options.data, options.task)
     run = train_supernet(find_model(options.model), data, settings, options.output)
     if is_main_process():
-        show(options, _result(run, data.notes), _lines(run, data.notes))
+        notes = (*data.notes, *_shortened(run, settings))
+        show(options, _result(run, notes), _lines(run, notes))
     return 0
 
 
@@ -69,7 +70,7 @@ def _result(run: Run, notes: tuple[str, ...]) -> dict[str, Any]:
         "rows": facts["rows"],
         "dropped_rows": facts["dropped_rows"],
         "truncated_rows": facts["truncated_rows"],
-        "notes": list(notes),
+        "notes": [*notes, *facts["notes"]],
         "subnets": [
             {
                 "name": name,
@@ -102,11 +103,18 @@ def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
     ]
     return [
         *notes,
+        *run.facts["notes"],
         *([f"{dropped} training rows left out: their answers are cut off; raise --max-length"] if dropped else []),
         *_cut_rows(run),
         f"{run.path}: {len(rows)} subnets, {objective.metric} on {run.facts['rows']['test']} test rows",
         *table(header, rows),
     ]
+
+
+def _shortened(run: Run, settings: Settings) -> list[str]:
+    """Report that an embedding model takes shorter texts than the settings allow, if so."""
+    length = run.facts["max_length"]
+    return [f"texts are cut at {length} tokens, the model's max_seq_length"] if length < settings.max_length else []
 
 
 def _cut_rows(run: Run) -> list[str]:

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gearshift.commands.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
-from gearshift.commands.output import show
-from gearshift.commands.streams import message
 from gearshift.drawing.numbers import millions, percent
+from gearshift.terminal.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
+from gearshift.terminal.output import show
+from gearshift.terminal.streams import message
 from gearshift.trainer.dan.settings import DanSettings
 
 if TYPE_CHECKING:

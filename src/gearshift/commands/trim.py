@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from gearshift.commands.bundle import compressed, description, megabytes, pool_table
-from gearshift.commands.options import command, names, precisions
-from gearshift.commands.output import show
 from gearshift.runtime import open_bundle
+from gearshift.terminal.options import command, names, precisions
+from gearshift.terminal.output import show
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -22,8 +22,8 @@ from gearshift.export.pipeline import ExportReport
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.trainer.data.batches import Batch, encode
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.run import Run
 from tests.trainer.tiny import random_batch
 
 

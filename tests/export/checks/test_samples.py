@@ -10,8 +10,8 @@ from gearshift.export.checks.parity import SEPARATION, closest, torch_logits
 from gearshift.export.checks.samples import SAMPLE_ROWS, telling_sample
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run
 from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.run import Run
 
 
 @pytest.fixture(scope="module")

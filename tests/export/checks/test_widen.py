@@ -18,7 +18,7 @@ from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.trainer.data.batches import encode
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run
+from gearshift.trainer.model.run import Run
 from tests.export.cases import branches
 
 POOL = ("w100-d100", "w050-d050")

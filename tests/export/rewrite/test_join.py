@@ -26,7 +26,7 @@ from gearshift.runtime.space.space import cut_space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.checkpoint import Run
+from gearshift.trainer.model.run import Run
 
 PRECISIONS = ("fp32", "int8")
 NAMES = ("w100-d100", "w075-d075", "w050-d050", "w025-d100")

@@ -39,7 +39,7 @@ def run(path: Path, batch: Batch, names: Sequence[str], choice: Sequence[int]) -
 def test_every_head_answers_bit_for_bit_as_before(head_name: str, encoder: str, layers: int, tmp_path: Path) -> None:
     head = HEADS[head_name]
     source = write_model(tmp_path / "model", encoder, head)
-    model = load_model(tmp_path / "model", read_config(tmp_path / "model"), head.task, head.outputs).eval()
+    model = load_model(tmp_path / "model", read_config(tmp_path / "model"), head.task, head.outputs)[0].eval()
     subnets = list(uniform_grid(model.shape, (1.0, 0.5), (1.0, 0.5)).values())
     space, kept = cut_space(model.shape, subnets, layers), [subnets[1], subnets[3]]
     weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}

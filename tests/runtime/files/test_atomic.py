@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from gearshift.errors import StorageError
-from gearshift.runtime.files.atomic import replace_file, replacing_directory, require_replaceable, sha256_of
+from gearshift.runtime.files.atomic import (
+    replace_file,
+    replacing_directory,
+    replacing_file,
+    require_replaceable,
+    sha256_of,
+)
 from tests.command_line import PATIENCE_S
 
 
@@ -255,3 +261,14 @@ def _assert_only_old(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["old.txt"]
     assert (tmp_path / "run" / "old.txt").read_text() == "old"
+
+
+def test_a_time_limit_of_a_signal_handler_is_no_failure_to_write(tmp_path: Path) -> None:
+    """A TimeoutError is an OSError too."""
+    target = tmp_path / "file"
+    replace_file(target, b"before")
+    with pytest.raises(TimeoutError, match="of a signal handler"), replacing_file(target) as file:
+        file.write(b"after")
+        raise TimeoutError("of a signal handler")
+    assert target.read_bytes() == b"before"
+    assert [*tmp_path.iterdir()] == [target]

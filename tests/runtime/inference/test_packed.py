@@ -28,6 +28,7 @@ from gearshift.runtime.inference.pages import resident_bytes
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.startup import start
+from tests.runtime.serving.interrupts import at_each_point
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="pages are counted in /proc")
 
@@ -429,3 +430,18 @@ def test_a_marker_is_readable(cache: PackedCache, bundle: Bundle) -> None:
     marker = json.loads((only(cache) / MARKER).read_text())
     assert marker["bundle"] == str(bundle.path)
     assert set(marker["files"]) == {GRAPH, "graph.weights"}
+
+
+def test_a_time_limit_of_a_signal_handler_comes_out_of_the_cache_as_itself(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A TimeoutError is an OSError too, and was taken for a cache that cannot be used."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError("of a signal handler")
+
+    with monkeypatch.context() as patch, pytest.raises(TimeoutError, match="of a signal handler"):
+        patch.setattr(ElasticSession, "run", late)
+        PackedCache(tmp_path).open(open_bundle(tiny_bundle), "fp32", threads=1)
+    for handled in at_each_point(lambda: late(), lambda: resident_bytes(tiny_bundle / "fp32.weights"), every=1999):
+        assert type(handled.raised) is TimeoutError

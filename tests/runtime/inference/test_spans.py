@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tokenizers import Encoding, Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from gearshift.runtime.bundle.tag_schemes import recognise
 from gearshift.runtime.inference.spans import LONGEST_ANSWER, Word, best_span, entities, find_answer, first_tokens
 
 WORDS = ["[CLS]", "[SEP]", "[UNK]", "new", "york", "##er", "is", "in", "paris", "who", "a", "b", "c"]
@@ -60,6 +61,8 @@ def words(labels: list[str]) -> tuple[list[Word], str]:
         (["B-x", "I-y"], [("a", "x"), ("b", "y")]),
         (["O", "I-x", "I-x"], [("b c", "x")]),
         (["I-x", "B-x", "I-x", "O", "I-x"], [("a", "x"), ("b c", "x"), ("e", "x")]),
+        (["B-x", "E-x", "S-x", "B-x", "I-x", "E-x"], [("a b", "x"), ("c", "x"), ("d e f", "x")]),
+        (["B-x", "L-x", "U-y", "U-y"], [("a b", "x"), ("c", "y"), ("d", "y")]),
         (["x", "x", "y", "O", "y"], [("a b", "x"), ("c", "y"), ("e", "y")]),
         ([], []),
     ],
@@ -67,13 +70,14 @@ def words(labels: list[str]) -> tuple[list[Word], str]:
 )
 def test_words_make_up_entities(labels: list[str], expected: list[tuple[str, str]]) -> None:
     listed, text = words(labels)
-    found = list(entities(listed, text))
+    found = list(entities(listed, text, recognise(labels)))
     assert [(entity.text, entity.label) for entity in found] == expected
     assert all(text[entity.start : entity.end] == entity.text for entity in found)
 
 
 def test_the_score_of_an_entity_is_the_mean_of_its_words() -> None:
-    (entity,) = entities(*words(["B-x", "I-x", "I-x"]))
+    labels = ["B-x", "I-x", "I-x"]
+    (entity,) = entities(*words(labels), recognise(labels))
     assert entity.score == pytest.approx(0.6)
 
 

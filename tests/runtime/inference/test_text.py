@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,57 @@ def test_padding_and_truncation_that_the_tokenizer_brings_along_do_not_count(bun
     encoder = TextEncoder(opened)
     assert encoder.encode(["a"]).tokens[0] < 5
     assert encoder.encode(["a " * 100]).tokens[0] == opened.manifest.max_length
+
+
+def cut_on_the_left(directory: Path) -> Bundle:
+    """Let the tokenizer of a bundle cut the beginning of long texts."""
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    tokenizer.enable_truncation(512, direction="left")
+    tokenizer.save(str(directory / "tokenizer.json"))
+    change_manifest(directory)
+    return open_bundle(directory)
+
+
+def ids_of(encoder: TextEncoder, text: str) -> list[int]:
+    """Return the ids of one text."""
+    ids: list[int] = encoder.encode([text]).calls[0].inputs["input_ids"][0].tolist()
+    return ids
+
+
+@pytest.mark.parametrize("words", [40, 100_000])
+def test_a_tokenizer_that_cuts_on_the_left_keeps_the_end(bundle_copy: Path, words: int) -> None:
+    cut = cut_on_the_left(bundle_copy)
+    encoder = TextEncoder(cut)
+    encoded = encoder.encode(["the " * words + "lights off"])
+    assert encoded.truncated == (True,)
+    assert encoded.tokens == (cut.manifest.max_length,)
+    end = ids_of(encoder, "lights off")[1:]
+    assert ids_of(encoder, "the " * words + "lights off")[-len(end) :] == end
+
+
+def test_an_answer_in_a_text_cut_on_the_left_is_in_its_place(bundle_copy: Path) -> None:
+    cut = cut_on_the_left(bundle_copy)
+    tagging = Bundle(cut.path, dataclasses.replace(cut.manifest, task="token-classification"), hash="")
+    text = "the " * 10_000 + "lights"
+    encoded = TextEncoder(tagging).encode([text])
+    assert encoded.truncated == (True,)
+    (part,) = encoded.parts[0]
+    begin, end = encoded.encodings[0].offsets[-2]
+    assert (part, part[begin:end]) == (text, "lights")
+
+
+def test_a_token_without_a_row_in_the_word_table_is_refused(bundle_copy: Path) -> None:
+    rows = open_bundle(bundle_copy).manifest.space.shape.vocabulary
+    tokenizer = Tokenizer.from_file(str(bundle_copy / "tokenizer.json"))
+    tokenizer.add_tokens(["<URL>", "<USER>"])
+    tokenizer.save(str(bundle_copy / "tokenizer.json"))
+    change_manifest(bundle_copy)
+    wanted = (
+        rf"tokenizer\.json: expected tokens for the {rows} rows of the word table, found 2 beyond, the first '<URL>' "
+        rf"\({rows}\); resize the model or remove the tokens, and export again$"
+    )
+    with pytest.raises(SchemaError, match=wanted):
+        TextEncoder(open_bundle(bundle_copy))
 
 
 def test_a_tokenizer_that_cannot_be_read_is_named(bundle_copy: Path) -> None:

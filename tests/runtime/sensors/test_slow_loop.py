@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gearshift.runtime.background import Flag
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 from gearshift.runtime.sensors.slow_loop import INTERVAL_S, QUIET_LOOKS, UNREAD, SlowLoop
 from gearshift.runtime.sensors.snapshot import Snapshot
@@ -22,8 +23,8 @@ class World:
         self.sleeps = 0
         self.values: dict[str, float] = {}
         self.fail: Exception | None = None
-        self.during_wait: Callable[[], None] = lambda: None
-        self.during_sleep: Callable[[], None] = lambda: None
+        self.during_wait: Callable[[], object] = lambda: None
+        self.during_sleep: Callable[[], object] = lambda: None
 
     def clock(self) -> float:
         return self.now_s
@@ -34,7 +35,7 @@ class World:
             raise self.fail
         return snapshot(self.now_s, **self.values)
 
-    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+    def wait(self, event: Flag, timeout: float | None) -> bool:
         if timeout is None:
             self.sleeps += 1
             self.during_sleep()
@@ -196,19 +197,19 @@ def test_close_ends_the_thread_awake_or_asleep(asleep: bool) -> None:
     world = World()
     reached = threading.Event()
 
-    def wait(event: threading.Event, timeout: float | None) -> bool:
+    def wait(event: Flag, timeout: float | None) -> bool:
         if (timeout is None) == asleep:
             reached.set()
             return event.wait()  # as long as it takes: `close` must end it
         return event.is_set()
 
     loop = SlowLoop(world, 7, clock=world.clock, wait=wait)
-    before = threading.active_count()
     loop.start()
     assert reached.wait(10)
-    loop.close()
-    loop.close()
-    assert threading.active_count() == before
+    assert loop.alive
+    assert loop.close()
+    assert loop.close()
+    assert not loop.alive
 
 
 def test_a_loop_that_was_closed_before_it_began_never_looks() -> None:

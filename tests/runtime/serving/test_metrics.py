@@ -19,8 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from gearshift.errors import InputError
 from gearshift.runtime import Engine
 from gearshift.runtime.sensors.caps import Caps
-from gearshift.runtime.serving.metrics import ERROR_KINDS, SECONDS, Histogram, Metrics
+from gearshift.runtime.serving.metrics import Metrics
+from gearshift.runtime.serving.metrics import samples as lines_of
 from gearshift.runtime.serving.metrics_server import MetricsServer
+from gearshift.runtime.serving.tally import ERROR_KINDS, SECONDS, Histogram
 from tests.command_line import PATIENCE_S
 from tests.runtime.serving.test_record import ANSWERED, HEADER, SHED
 
@@ -78,7 +80,7 @@ def test_buckets_count_all_values_up_to_their_bound(values: list[float]) -> None
     histogram = Histogram(SECONDS)
     for one in values:
         histogram.observe(one)
-    samples = parsed("\n".join(["# TYPE t histogram", *histogram.samples("t")]) + "\n")
+    samples = parsed("\n".join(["# TYPE t histogram", *lines_of("t", histogram)]) + "\n")
     for bound in SECONDS:
         assert value(samples, "t_bucket", le=str(bound)) == sum(one <= bound for one in values)
     assert value(samples, "t_bucket", le="+Inf") == value(samples, "t_count") == len(values)

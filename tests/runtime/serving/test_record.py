@@ -68,6 +68,7 @@ records = st.builds(
     time=numbers,
     arrival_s=numbers,
     tokens=st.lists(st.integers(0, 512)).map(tuple),
+    batched=st.booleans(),
     deadline_ms=st.none() | numbers,
     slack_ms=st.none() | numbers,
     waited_ms=numbers,
@@ -97,7 +98,8 @@ def test_a_record_survives_json(record: RequestRecord) -> None:
 
 
 def test_the_property_above_fills_every_field() -> None:
-    assert set(ANSWERED.to_dict()) == {"kind", *(field.name for field in fields(RequestRecord))}
+    assert set(replace(ANSWERED, batched=False).to_dict()) == {"kind", *(field.name for field in fields(RequestRecord))}
+    assert "batched" not in ANSWERED.to_dict()  # as in logs from before there was a choice
 
 
 def test_a_change_of_the_objective_survives_json() -> None:
@@ -133,6 +135,7 @@ def test_a_request_ends_in_one_way(record: RequestRecord, outcome: str) -> None:
 def test_work_and_ratio_follow_from_the_rest() -> None:
     assert (ANSWERED.work, ANSWERED.ratio) == (((7, 2),), 5.0 / 4.0)
     assert (SHED.work, SHED.ratio) == ((), None)
+    assert replace(ANSWERED, batched=False).work == tuple((length, 1) for length in ANSWERED.tokens)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import os
 import signal
@@ -255,11 +256,11 @@ def test_a_fork_does_not_wait_for_what_ran_in_its_parent(engine: Engine, hold: H
 def test_a_system_without_threads_to_give_refuses_and_nothing_waits(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def start(_: threading.Thread) -> None:
+    def start(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", start)
+        patch.setattr(_thread, "start_new_thread", start)
         with pytest.raises(RuntimeError, match="can't start"):
             engine.submit(TEXT)
     assert len(engine._worker) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from gearshift.runtime.dan.model import Floats, Text
 from gearshift.trainer.dan import teacher_logits as teacher_module
 from gearshift.trainer.dan.teacher_logits import teacher_logits
 from tests.data.make_tiny_bundle import make_checkpoint
+from tests.trainer.brought import Form, configured, dropped, spoilt
 
 TEXTS = ["snow and ice all day", "sun", "a mild breeze"]
 
@@ -66,6 +68,28 @@ def test_answers_are_known_by_what_the_teacher_holds(tmp_path: Path, monkeypatch
     assert not np.allclose(_asked(elsewhere, cache, labels), first)
 
 
+def test_answers_are_known_by_what_tokenizer_config_says_too(tmp_path: Path) -> None:
+    path = _teacher(tmp_path / "teacher")
+
+    def answers() -> Floats:
+        labels = ("LABEL_0", "LABEL_1")
+        return teacher_logits(path, ["Snow and SUN"], labels, cache=tmp_path / "cache", max_length=16)
+
+    before = answers()
+    config = json.loads((path / "tokenizer_config.json").read_text())
+    (path / "tokenizer_config.json").write_text(json.dumps({**config, "do_lower_case": False}))
+    assert not np.array_equal(answers(), before)
+
+
+def test_a_teacher_with_tokens_that_it_has_no_rows_for_is_refused(tmp_path: Path) -> None:
+    path = _teacher(tmp_path / "teacher")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    tokenizer.add_tokens(["<URL>"])
+    tokenizer.save_pretrained(path)
+    with pytest.raises(ModelError, match=r"teacher: expected tokens for the \d+ rows .* found '<URL>' \(\d+\) beyond"):
+        _asked(path, tmp_path / "cache", ("LABEL_0", "LABEL_1"))
+
+
 def test_a_teacher_of_other_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected a teacher of the labels a, b, found LABEL_0, LABEL_1"):
         _asked(_teacher(tmp_path / "teacher"), tmp_path, ("a", "b"))
@@ -103,3 +127,33 @@ def test_an_interruption_loses_one_batch(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no bundle and no classifier"):
         _asked(tmp_path, tmp_path, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (dropped("classifier.weight"), r"is no classifier: 1 of its weights are missing \(classifier\.weight\)"),
+        (dropped("word_embeddings"), "is no classifier: 1 of its weights are missing"),
+        (spoilt("classifier.bias", float("nan")), r"found NaN or infinity in classifier\.bias"),
+        (configured(id2label={"0": "a", "1": "a"}), "id2label calls the outputs 0 and 1 'a'"),
+        (configured(id2label={"0": "a", "1": "b"}, label2id={"a": 1, "b": 0}), "'a' is output 0 by id2label and 1 by"),
+        (lambda path: (path / "tokenizer.json").write_text("{"), "no tokenizer that transformers can read"),
+    ],
+)
+def test_a_teacher_that_would_teach_nonsense_is_refused(form: Form, message: str, tmp_path: Path) -> None:
+    teacher = _teacher(tmp_path / "teacher")
+    form(teacher)
+    with pytest.raises(ModelError, match=message) as raised:
+        _asked(teacher, tmp_path / "cache", ("a", "b"))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_teacher_in_bfloat16_answers(tmp_path: Path) -> None:
+    teacher, labels = _teacher(tmp_path / "teacher"), ("LABEL_0", "LABEL_1")
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(teacher).bfloat16()
+    model.save_pretrained(teacher)
+    model.float().save_pretrained(tmp_path / "rounded")
+    (tmp_path / "rounded" / "tokenizer.json").write_bytes((teacher / "tokenizer.json").read_bytes())
+    (tmp_path / "rounded" / "tokenizer_config.json").write_bytes((teacher / "tokenizer_config.json").read_bytes())
+    expected = _asked(tmp_path / "rounded", tmp_path / "cache", labels)
+    np.testing.assert_allclose(_asked(teacher, tmp_path / "cache", labels), expected, atol=1e-6)

@@ -10,7 +10,7 @@ from gearshift.errors import DataError
 from gearshift.trainer.data import hub
 from gearshift.trainer.data.rows import Row, Span, Tags
 from gearshift.trainer.data.splits import read_data
-from gearshift.trainer.model.checkpoint import Run
+from gearshift.trainer.model.run import Run
 from gearshift.trainer.nasbert.run import MixedRun
 
 KINDS = datasets.ClassLabel(names=["bad", "good"])

@@ -157,8 +157,8 @@ def test_tags_that_are_numbers_are_no_entities(tmp_path: Path) -> None:
         DataError, match=r"train\.jsonl: tags are numbers \(0, 10, 3\) and none is 'O', .*; write names"
     ):
         read_data(folder, task="token-classification")
-    all_splits(tmp_path, {"tokens": ["a", "b", "c"], "ner_tags": ["O", "3", "B-x"]})
-    assert read_data(folder, task="token-classification").labels == ("3", "B-x", "O")
+    all_splits(tmp_path, {"tokens": ["a", "b", "c"], "ner_tags": ["O", "3", "10"]})
+    assert read_data(folder, task="token-classification").labels == ("10", "3", "O")
 
 
 def test_an_unknown_task_is_one_line(tmp_path: Path) -> None:

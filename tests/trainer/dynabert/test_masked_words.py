@@ -1,5 +1,6 @@
 """Candidates of a masked language model, one that knows a single rule."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gearshift.trainer.data.rows import Row
 from gearshift.trainer.dynabert.masked_words import masked_words
 from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.learning.devices import training_device
+from tests.trainer.brought import spoilt
 from tests.trainer.dynabert.test_stages import changed
 from tests.trainer.tiny import FILLERS, KEYWORDS, make_data
 
@@ -105,3 +107,21 @@ def test_words_are_proposed_on_the_device_of_the_training(
     train_supernet(checkpoint_path, make_data(), settings, tmp_path / "run")
     assert devices[-1] == training_device()
     assert isinstance(devices[-1], torch.device)
+
+
+def test_a_masked_language_model_with_a_weight_that_is_no_number_is_refused(masked_lm: Path, tmp_path: Path) -> None:
+    spoilt_copy = shutil.copytree(masked_lm, tmp_path / "spoilt")
+    spoilt("cls.predictions.bias", float("inf"))(spoilt_copy)
+    with pytest.raises(ModelError, match=r"found NaN or infinity in cls\.predictions"):
+        masked_words(spoilt_copy)
+
+
+def test_a_masked_language_model_with_tokens_that_it_has_no_rows_for_is_refused(
+    masked_lm: Path, tmp_path: Path
+) -> None:
+    path = shutil.copytree(masked_lm, tmp_path / "masked")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    tokenizer.add_tokens(["<URL>"])
+    tokenizer.save_pretrained(path)
+    with pytest.raises(ModelError, match=r"masked: expected tokens for the \d+ rows .* found '<URL>' \(\d+\) beyond"):
+        masked_words(path)

@@ -13,10 +13,11 @@ from gearshift.trainer.dynabert.prune import prune_run
 from gearshift.trainer.dynabert.settings import Recovery
 from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.dynabert.training_stages import PRUNING
+from gearshift.trainer.learning.interrupted import read_note
 from gearshift.trainer.learning.settings import Pruning
 from gearshift.trainer.learning.sparsity import prunable, sparsity_of
-from gearshift.trainer.model.checkpoint import Run, load_supernet
 from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.run import Run, load_supernet
 from tests.trainer.tiny import SETTINGS, make_data
 
 DATA = make_data()
@@ -109,7 +110,7 @@ def test_a_pruning_of_an_older_version_goes_on_where_newer_settings_are_left_alo
         with pytest.raises(Interrupted):
             prune_run(load_supernet(run_path), DATA, GRADUAL, RECOVERY, tmp_path / "pruned")
     description = tmp_path / "pruned.partial" / "training.json"
-    older = json.loads(description.read_text())
+    older = read_note(description)
     del older["recovery"]["hidden_weight"]
     description.write_text(json.dumps(older))
     other = dataclasses.replace(RECOVERY, hidden_weight=0.5)

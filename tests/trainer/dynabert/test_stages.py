@@ -20,8 +20,8 @@ from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.learning.distillation import Targets, Teacher, distill_loss
 from gearshift.trainer.learning.interrupted import STATE
 from gearshift.trainer.learning.losses import hidden_loss, soft_cross_entropy
-from gearshift.trainer.model.checkpoint import Run, load_supernet
 from gearshift.trainer.model.elastic import ElasticClassifier, Output
+from gearshift.trainer.model.run import Run, load_supernet
 from tests.command_line import Command
 from tests.trainer.tasks import make_task_data
 from tests.trainer.tiny import LABELS, SETTINGS, SHAPE, make_data, random_batch, random_model

@@ -24,8 +24,9 @@ from gearshift.trainer.learning.importance import measure_importance
 from gearshift.trainer.learning.interrupted import STATE, read_note
 from gearshift.trainer.learning.losses import hidden_loss, soft_cross_entropy
 from gearshift.trainer.learning.sealed import write_sealed
-from gearshift.trainer.model.checkpoint import POOL, SUPERNET, Run, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import load_checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.run import POOL, SUPERNET, Run, load_supernet, save_run
 from tests.trainer.full_disk import fill_disk, needs_full_device
 from tests.trainer.tiny import LABELS, SETTINGS, SHAPE, make_data, scatter
 
@@ -451,7 +452,7 @@ BAD: list[tuple[dict[str, Any], DataSet, type[Exception], str]] = [
         {},
         DataSet(LABELS, {**DATA.splits, "test": (Row("text", None, "warm"),)}),
         DataError,
-        "row 0: label 'warm' is not among cold, hot, mild",
+        "label 'warm' is not among cold, hot, mild, and no row has one of these",
     ),
 ]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from packaging.requirements import Requirement
-from seqeval.metrics.sequence_labeling import get_entities
 
+from gearshift.runtime.bundle.tag_schemes import recognise
 from gearshift.runtime.inference.spans import Word, entities
 from gearshift.trainer.data.batches import EncodedRows
 from gearshift.trainer.data.rows import LabelSet, Row, Span, Tags
@@ -156,12 +156,33 @@ def test_an_entity_counts_where_it_is_right_from_end_to_end() -> None:
     assert entity_f1([one_hot(0, 0, 0, 0)] * 3, encoded) == 0
 
 
-def test_entities_are_those_of_the_runtime_for_every_short_row_of_tags() -> None:
-    tags = ("O", "B-x", "I-x", "I-y", "B-y")
-    for chosen in itertools.product(tags, repeat=4):
-        words = [Word("w", 2 * number, 2 * number + 1, tag, 1.0) for number, tag in enumerate(chosen)]
-        found = [(one.label, one.start // 2, one.end // 2) for one in entities(words, "w w w w")]
-        assert found == get_entities(list(chosen)), chosen
+SCHEMES = {
+    "IOB2": ("O", "B-x", "I-x", "B-y", "I-y"),
+    "IOBES": ("O", "B-x", "I-x", "E-x", "S-x"),
+    "BILOU": ("O", "B-x", "I-x", "L-x", "U-x"),
+    "suffixes": ("O", "x-B", "x-I", "y-B", "y-I"),
+    "plain": ("O", "x", "y"),
+}
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_entities_are_those_of_the_runtime_for_every_short_row_of_tags(name: str) -> None:
+    labels = SCHEMES[name]
+    scheme = recognise(labels)
+    for chosen in itertools.product(range(len(labels)), repeat=3):
+        tags = tuple(labels[place] for place in chosen)
+        words = [Word("w", 2 * number, 2 * number + 1, tag, 1.0) for number, tag in enumerate(tags)]
+        answered = list(entities(words, "w w w", scheme))
+        encoded = dataclasses.replace(
+            rows_of("token-classification", [0], [Row("w w w", None, Tags((0, 2, 4), tags))], [[0, 1, 2]]), names=labels
+        )
+        outputs = [np.eye(len(labels), dtype=np.float32)[list(chosen)]]
+        assert entity_f1(outputs, encoded) == (1 if answered else 0)
+        other = dataclasses.replace(encoded, rows=(Row("w w w", None, Tags((0, 2, 4), (*tags[:2], "O"))),))
+        kept = {(one.start, one.end, one.label) for one in entities(words[:2], "w w w", scheme)}
+        right = len(kept & {(one.start, one.end, one.label) for one in answered})
+        assert entity_precision(outputs, other) == pytest.approx(right / max(1, len(answered)))
+        assert entity_recall(outputs, other) == pytest.approx(right / max(1, len(kept)))
 
 
 def test_an_answer_is_worth_the_words_that_it_shares_with_the_nearest_right_one() -> None:

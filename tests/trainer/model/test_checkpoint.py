@@ -12,7 +12,8 @@ import transformers
 
 from gearshift.errors import ModelError, StorageError
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.trainer.model.checkpoint import POOL, SUPERNET, Checkpoint, Run, load_checkpoint, load_supernet, save_run
+from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
+from gearshift.trainer.model.run import POOL, SUPERNET, Run, load_supernet, save_run
 from tests.trainer.full_disk import fill_disk, needs_full_device
 from tests.trainer.tiny import LABELS, SHAPE, random_batch, scatter
 
@@ -21,9 +22,17 @@ ACCURACIES = {name: number / 20 for number, name in enumerate(GRID)}
 FACTS = {"max_length": 16, "data": None}
 
 
+@pytest.fixture(scope="module")
+def with_all_files(checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint with every file of a tokenizer: transformers 5 writes no special_tokens_map.json."""
+    path = shutil.copytree(checkpoint_path, tmp_path_factory.mktemp("all") / "files")
+    (path / "special_tokens_map.json").write_text('{"pad_token": "[PAD]", "unk_token": "[UNK]"}')
+    return path
+
+
 @pytest.fixture
-def checkpoint(checkpoint_path: Path) -> Checkpoint:
-    loaded = load_checkpoint(checkpoint_path, LABELS)
+def checkpoint(with_all_files: Path) -> Checkpoint:
+    loaded = load_checkpoint(with_all_files, LABELS)
     torch.manual_seed(0)
     scatter(loaded.model)
     loaded.model.eval()
@@ -151,6 +160,12 @@ def test_a_full_disk_leaves_the_old_run(
     assert [path.name for path in run.path.parent.iterdir()] == ["run"]
 
 
+def described(**changed: object) -> str:
+    """A supernet.json whose fields are as they should be, but for some."""
+    right: dict[str, object] = {"schema_version": 1, "labels": list(LABELS), "subnets": {"w": [[4, 64]] * 4}}
+    return json.dumps({**right, **changed})
+
+
 def supernet(labels: Sequence[str], **subnets: list[list[int]]) -> str:
     return json.dumps({"schema_version": 1, "labels": labels, "subnets": subnets})
 
@@ -173,6 +188,26 @@ def supernet(labels: Sequence[str], **subnets: list[list[int]]) -> str:
         (SUPERNET, supernet(LABELS, w=[[0, 0]] * 4), "not of schema version 1 .*every layer is skipped"),
         (POOL, None, r"pool\.json: could not be read \(No such file or directory\); train again"),
         (POOL, '[{"name": "w"}]', r"pool\.json: not of the form expected \(no field 'accuracy'\); train again"),
+        (
+            SUPERNET,
+            described(labels=5),
+            r"not of schema version 1 \(labels: expected a list of names, found 5\); train",
+        ),
+        (SUPERNET, described(labels="cold"), r"labels: expected a list of names, found 'cold'"),
+        (SUPERNET, described(labels=["cold", 3]), r"labels: expected a list of names, found \['cold', 3\]"),
+        (SUPERNET, described(labels=["hot", "cold", "hot"]), r"labels: expected names that differ, found 'hot' twice"),
+        (SUPERNET, described(subnets=[]), r"supernet\.json: not of schema version 1"),
+        (SUPERNET, described(subnets={"w": 4}), r"supernet\.json: not of schema version 1"),
+        (SUPERNET, described(subnets={"w": [["4", "64"]] * 4}), r"supernet\.json: not of schema version 1"),
+        (SUPERNET, described(task="poetry"), r"supernet\.json: not of schema version 1"),
+        (SUPERNET, described(task=["x"]), r"supernet\.json: not of schema version 1"),
+        (SUPERNET, described(max_length="16"), "max_length: expected a JSON whole number, found '16'"),
+        (SUPERNET, described(columns=["a"]), r"columns: expected a JSON object, found \['a'\]"),
+        (SUPERNET, described(settings=3), "settings: expected a JSON object, found 3"),
+        (SUPERNET, described(data=7), "data: expected a JSON text, found 7"),
+        (POOL, '[{"name": "w", "accuracy": "good"}]', r"pool\.json: not of the form expected"),
+        (POOL, '{"name": "w"}', r"pool\.json: not of the form expected"),
+        (POOL, '[{"name": "w", "accuracy": 1, "subnet": [["4", 64]]}]', r"pool\.json: not of the form expected"),
         ("config.json", None, "no model that transformers can read"),
         ("model.safetensors", None, "no weights that transformers can read"),
     ],

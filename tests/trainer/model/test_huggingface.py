@@ -1,18 +1,17 @@
 """Every encoder with every head: what transformers answers, the elastic model answers."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
 
-from gearshift.errors import ModelError
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.uniform import uniform_grid
-from gearshift.trainer.model.checkpoint import load_checkpoint, load_supernet, save_run
-from gearshift.trainer.model.huggingface import POOLING, load_model, read_config, read_pooling, shape_of
+from gearshift.trainer.model.checkpoint import load_checkpoint
+from gearshift.trainer.model.huggingface import load_model, read_config, shape_of
 from gearshift.trainer.model.names import ARCHITECTURES
+from gearshift.trainer.model.run import load_supernet, save_run
 from tests.trainer.encoders import (
     ENCODERS,
     HEADS,
@@ -31,7 +30,9 @@ LENGTHS = ([1], [2], [17], [POSITIONS], [17] * 4, [17, 1, POSITIONS, 2])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_the_full_subnet_answers_as_transformers_does(encoder: str, head: HeadCase, tmp_path: Path) -> None:
     theirs = write_model(tmp_path, encoder, head)
-    model = load_model(tmp_path, read_config(tmp_path), head.task, head.outputs).eval()
+    model, lacking = load_model(tmp_path, read_config(tmp_path), head.task, head.outputs)
+    assert not lacking
+    model.eval()
     for lengths in LENGTHS:
         batch = batch_for(theirs, model.shape, lengths)
         with torch.no_grad():
@@ -74,26 +75,6 @@ def test_rows_of_the_position_table_that_no_token_uses_are_left_out(tmp_path: Pa
     write_model(tmp_path, "RoBERTa", HEADS["classification"])
     shape = shape_of(read_config(tmp_path))
     assert (shape.positions, shape.types) == (POSITIONS, 0)
-
-
-def test_a_sentence_model_without_a_word_on_pooling_takes_the_mean(tmp_path: Path) -> None:
-    assert read_pooling(tmp_path) == "mean"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"pooling_mode_max_tokens": True}, "expected one of .*, found pooling_mode_max_tokens"),
-        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "expected one of"),
-        ({}, "expected one of"),
-        ([], "not of the form expected .*download the model again"),
-    ],
-)
-def test_a_pooling_that_is_not_supported_is_refused(content: object, message: str, tmp_path: Path) -> None:
-    (tmp_path / POOLING).parent.mkdir()
-    (tmp_path / POOLING).write_text(json.dumps(content))
-    with pytest.raises(ModelError, match=message):
-        read_pooling(tmp_path)
 
 
 def test_a_head_for_another_task_is_not_taken_for_one_of_this_task(checkpoint_path: Path, tmp_path: Path) -> None:

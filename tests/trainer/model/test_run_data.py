@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from gearshift.errors import DataError, InputError
-from gearshift.trainer.model.checkpoint import Run, load_checkpoint
+from gearshift.trainer.model.checkpoint import load_checkpoint
+from gearshift.trainer.model.run import Run
 from gearshift.trainer.model.run_data import read_run_data
 from tests.trainer.tiny import LABELS, make_rows, write_checkpoint
 

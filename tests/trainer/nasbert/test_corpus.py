@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gearshift.errors import DataError, InputError
-from gearshift.trainer.model.checkpoint import load_tokenizer
+from gearshift.trainer.data.tokenizer import load_tokenizer
 from gearshift.trainer.nasbert.corpus import read_corpus
 from tests.trainer.tiny import make_rows, write_checkpoint
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gearshift.errors import StorageError
+from gearshift.errors import ModelError, StorageError
 from gearshift.trainer.nasbert import teacher as teacher_module
 from gearshift.trainer.nasbert.teacher import boundaries_of, teacher_states
 from tests.trainer.tiny import encoded_rows, random_model
@@ -69,3 +69,11 @@ def test_a_disk_that_is_too_small_is_found_before_anything_is_written(
     with pytest.raises(StorageError, match="free some, take fewer tokens"):
         teacher_states(random_model(), ROWS, (0, 4), tmp_path / "states", "x")
     assert not list((tmp_path / "states").glob("*.f16"))
+
+
+def test_states_that_float16_cannot_represent_are_refused(tmp_path: Path) -> None:
+    teacher = random_model()
+    with torch.no_grad():
+        dict(teacher.named_parameters())["layers.1.ffn_norm.bias"][3] = 7e4
+    with pytest.raises(ModelError, match="states after layer 2 are beyond the range of float16"):
+        teacher_states(teacher, ROWS, (0, 2, 4), tmp_path, "x")

@@ -15,7 +15,8 @@ from gearshift.runtime.space.blocks import Block, BlockSubnet
 from gearshift.trainer.data.batches import encode
 from gearshift.trainer.data.splits import Origin
 from gearshift.trainer.dynabert.train import train_supernet
-from gearshift.trainer.model.checkpoint import Run
+from gearshift.trainer.learning.interrupted import read_note
+from gearshift.trainer.model.run import Run
 from gearshift.trainer.nasbert.run import MixedRun, load_mixed_run, load_run
 from gearshift.trainer.nasbert.teacher import TeacherEncoder
 from gearshift.trainer.nasbert.train import train_net
@@ -207,7 +208,7 @@ def test_a_tuning_does_not_go_on_with_other_weights_at_the_same_place(
     with pytest.raises(InputError, match=r"other settings or rows \(net_weights\)"):
         tune_net(load_mixed_run(copied), run, DATA, TUNE, tmp_path / "tuned")
     description = tmp_path / "tuned.partial" / "training.json"
-    known = json.loads(description.read_text())
+    known = read_note(description)
     del known["net_weights"], known["teacher_weights"]  # as an older version wrote it
     description.write_text(json.dumps(known))
     with pytest.raises(KeyboardInterrupt):

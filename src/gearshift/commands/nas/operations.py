@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gearshift.commands.options import command, whole_numbers
-from gearshift.commands.output import show
+from gearshift.terminal.options import command, whole_numbers
+from gearshift.terminal.output import show
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gearshift.commands.nas.options import add_device, add_text, device_of
-from gearshift.commands.options import GOES_ON, add_settings, command, given
-from gearshift.commands.output import show, table
 from gearshift.drawing.numbers import millions
+from gearshift.terminal.options import GOES_ON, add_settings, command, given
+from gearshift.terminal.output import show, table
 from gearshift.trainer.nasbert.settings import SearchSettings
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gearshift.commands.nas.options import add_device, add_text, device_of
-from gearshift.commands.options import GOES_ON, add_settings, command, given
-from gearshift.commands.output import show
 from gearshift.drawing.numbers import millions
 from gearshift.errors import InputError
 from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.terminal.options import GOES_ON, add_settings, command, given
+from gearshift.terminal.output import show
 from gearshift.trainer.nasbert.settings import NetSettings
 
 if TYPE_CHECKING:

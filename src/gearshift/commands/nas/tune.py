@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from gearshift.commands.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
-from gearshift.commands.output import show
 from gearshift.drawing.numbers import millions, percent
+from gearshift.terminal.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
+from gearshift.terminal.output import show
 from gearshift.trainer.nasbert.settings import TuneSettings
 
 
@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def tune(options: argparse.Namespace) -> int:
     """Tune a net and show its accuracy."""
     from gearshift.trainer.learning.objectives import OBJECTIVES
-    from gearshift.trainer.model.checkpoint import load_supernet
+    from gearshift.trainer.model.run import load_supernet
     from gearshift.trainer.nasbert.run import load_mixed_run
     from gearshift.trainer.nasbert.tune import tune_net
 

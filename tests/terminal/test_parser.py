@@ -9,8 +9,8 @@ import pytest
 
 from gearshift.__main__ import COMMANDS, parse
 from gearshift.commands.bench import seconds
-from gearshift.commands.options import multipliers, whole_numbers
-from gearshift.commands.parser import LARGEST, Parser
+from gearshift.terminal.options import multipliers, whole_numbers
+from gearshift.terminal.parser import LARGEST, Parser
 from tests.command_line import Command
 
 NEEDED = {

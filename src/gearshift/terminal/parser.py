@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gearshift.commands.streams import complaint, result
+from gearshift.terminal.streams import complaint, result
 
 WRONG_USAGE = 2
 """Exit code that argparse gives too."""

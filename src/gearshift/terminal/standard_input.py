@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from gearshift.commands.streams import message
 from gearshift.errors import InputError
+from gearshift.terminal.streams import message
 
 OTHERS = {
     "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),

@@ -214,7 +214,7 @@ def test_no_file_takes_the_place_of_a_closed_stream(tiny_bundle: Path, profile: 
     assert done.returncode == 0
     assert all(line.startswith("{") for line in log.read_text().splitlines())
     code = (
-        "import os, sys\nfrom gearshift.commands.streams import prepare\ntry:\n    prepare()\nexcept Exception:\n"
+        "import os, sys\nfrom gearshift.terminal.streams import prepare\ntry:\n    prepare()\nexcept Exception:\n"
         "    pass\nwith open(sys.argv[1], 'w') as file:\n    file.write(str(file.fileno()))\n"
     )
     for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gearshift.commands.parser import SHOWN, number, whole_number
 from gearshift.extras import require
 from gearshift.runtime.bundle.manifest import PRECISIONS
 from gearshift.settings import settings_of
+from gearshift.terminal.parser import SHOWN, number, whole_number
 
 if TYPE_CHECKING:
     from gearshift.trainer.data.splits import DataSet

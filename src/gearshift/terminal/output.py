@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from gearshift.commands import streams
+from gearshift.terminal import streams
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gearshift.commands.output import progress_line
+from gearshift.terminal.output import progress_line
 
 
 class Terminal(io.StringIO):

@@ -9,9 +9,9 @@ import re
 import pytest
 
 from gearshift.__main__ import parse
-from gearshift.commands.options import add_settings, columns_of, given
 from gearshift.runtime.policy.objective import Objective
 from gearshift.settings import setting
+from gearshift.terminal.options import add_settings, columns_of, given
 from gearshift.trainer.dan.settings import DanSettings
 from gearshift.trainer.dynabert.settings import Recovery, Settings
 from gearshift.trainer.learning.settings import Pruning
@@ -20,7 +20,9 @@ from tests.command_line import Command
 
 
 def test_columns_that_were_typed_have_the_names_of_the_reader() -> None:
-    typed = argparse.Namespace(text_column="said", pair_column="", label_column="")
+    typed = argparse.Namespace(
+        text_column="said", pair_column="", label_column="", label_names=None, strict_labels=False
+    )
     assert columns_of(typed) == {"text_column": "said"}
 
 

@@ -1,0 +1,1 @@
+"""Terminal of all commands: parser and options, standard input, streams and output."""

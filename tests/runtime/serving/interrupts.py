@@ -1,0 +1,66 @@
+"""A signal handler that comes at a chosen point of a call: after the entry of a function, or at the end of one in C.
+
+These are where the interpreter runs handlers. A profiler is called there too, and what it raises comes out as an
+exception of a handler does.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+MOST_POINTS = 100_000
+"""Number of points that no call here reaches."""
+
+
+class Handled:
+    """What happened at one point."""
+
+    def __init__(self, point: int) -> None:
+        self.point = point
+        self.reached = False
+        self.raised: BaseException | None = None
+
+
+def at_point(point: int, handler: Callable[[], object], call: Callable[[], object]) -> Handled:
+    """Make a call in whose point of this number, counted from 0, the handler runs."""
+    handled, passed = Handled(point), 0
+
+    def profile(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal passed
+        if event not in ("call", "c_return") or argument is sys.setprofile:
+            return
+        if passed == point:
+            sys.setprofile(None)
+            handled.reached = True
+            handler()
+        passed += 1
+
+    gc.disable()  # a finalizer of what earlier calls left would take the handler's exception: Python ignores those
+    sys.setprofile(profile)
+    try:
+        call()
+    except BaseException as error:
+        handled.raised = error
+    finally:
+        sys.setprofile(None)
+        gc.enable()
+    return handled
+
+
+def at_each_point(handler: Callable[[], object], call: Callable[[], object], *, every: int = 1) -> Iterator[Handled]:
+    """Make a call again and again, with the handler at its first point, at its second, and so on until its end.
+
+    `every`: take only each point of this number.
+    """
+    for point in range(0, MOST_POINTS, every):
+        handled = at_point(point, handler, call)
+        if not handled.reached:
+            assert handled.raised is None or not isinstance(handled.raised, AssertionError)
+            assert point > every, "the call had no points"
+            return
+        yield handled
+    raise AssertionError(f"the call has more than {MOST_POINTS} points")
