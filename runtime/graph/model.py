@@ -162,14 +162,17 @@ def _node(raw: Mapping[str, Any]) -> Node:
     return Node(name, tuple(raw.get("input", ())), tuple(raw.get("output", ())), attributes)
 
 
+_ATTRIBUTE_FIELDS = {A_FLOAT: "f", AN_INT: "i", A_GRAPH: "g", INTS: "ints"}
+_ABSENT: Mapping[str, Any] = {"f": 0.0, "i": 0, "ints": []}
+"""Type of an attribute -> field of its value, and the value if the field is left out."""
+
+
 def _attribute(raw: Mapping[str, Any]) -> Any:
     """Return the value of an attribute, which must be the one that its type announces."""
-    field, empty = {A_FLOAT: ("f", 0.0), AN_INT: ("i", 0), A_GRAPH: ("g", None), INTS: ("ints", [])}.get(
-        raw.get("type", 0), ("", None)
-    )
+    field = _ATTRIBUTE_FIELDS.get(raw.get("type", 0), "")
     if not field or set(raw) - {"name", "type", field} or (field == "g" and "g" not in raw):
         raise ValueError(f"attribute {raw.get('name', '')!r} of a type that no graph of ours has")
-    value = raw.get(field, empty)
+    value = raw.get(field, _ABSENT.get(field))
     return _graph(value) if field == "g" else value
 
 

@@ -34,6 +34,9 @@ MOST_OF_ONE = 128
 AT_ONCE = 1024
 """Nodes of a trie whose steps are looked at together, to bound the memory."""
 
+MOST_ID = (1 << 32) - 1
+"""Largest id that the package reads; `TextEncoder` compares ids with the rows of the word table."""
+
 MOST_SPECIAL = 16
 """Tokens that are added to a text or a pair."""
 
@@ -61,13 +64,16 @@ def check_parts(raw: Any, vocabulary: int, max_length: int) -> None:
         _checked(PRE_TOKENIZERS, part, "pre_tokenizer")
     ids = _model_ids(_object(tokenizer.get("model"), "model"))
     ids += [_object(token, "added token").get("id") for token in _list(tokenizer.get("added_tokens", []))]
-    added = sum(_template(part, ids) for part in _parts(tokenizer.get("post_processor"), "processors"))
+    wrong = [found for found in ids if not is_whole(found, 0, MOST_ID)]
+    _require(not wrong, f"an id {str(wrong[:1])[1:-1][:40]}")
+    around: list[Any] = []
+    added = sum(_template(part, around) for part in _parts(tokenizer.get("post_processor"), "processors"))
     _require(added <= min(MOST_SPECIAL, max_length), f"{added} tokens added to a text of {max_length}")
     for part in _parts(tokenizer.get("decoder"), "decoders"):
         _require(part["type"] in DECODERS, f"a decoder {str(part['type'])[:40]!r}")
         _checked({"Replace": _replace}, part, "decoder") if part["type"] == "Replace" else None
-    wrong = next((found for found in ids if not is_whole(found, 0, vocabulary - 1)), None)
-    _require(wrong is None, f"an id {wrong!r}, where the model has {vocabulary} tokens")
+    wrong = [found for found in around if not is_whole(found, 0, vocabulary - 1)]
+    _require(not wrong, f"an id {str(wrong[:1])[1:-1][:40]}, where the model has {vocabulary} tokens")
 
 
 def _require(holds: bool, told: str) -> None:
@@ -301,13 +307,14 @@ def _template(part: Part, ids: list[Any]) -> int:
         ids += [end[1] for end in ends]
         return 3 + (kind == "RobertaProcessing")
     _require(kind == "TemplateProcessing", f"a post_processor {kind[:40]!r}")
-    special = {
+    special: dict[str, list[Any]] = {
         name: _list(_object(token, "special token").get("ids"))
         for name, token in _object(part.get("special_tokens"), "special tokens").items()
     }
     _require(all(1 <= len(found) <= MOST_SPECIAL for found in special.values()), "a special token without an id")
     ids += [found for tokens in special.values() for found in tokens]
-    return max(_added(_list(part.get(name)), special, ends) for name, ends in (("single", "A"), ("pair", "AB")))
+    counts = [_added(_list(part.get(name)), special, ends) for name, ends in (("single", "A"), ("pair", "AB"))]
+    return max(counts)
 
 
 def _added(template: Sequence[Any], special: Mapping[str, list[Any]], texts: str) -> int:
@@ -319,5 +326,6 @@ def _added(template: Sequence[Any], special: Mapping[str, list[Any]], texts: str
     seen = [each.get("id") for piece, each in zip(template, named, strict=True) if "Sequence" in piece]
     tokens = [each.get("id") for piece, each in zip(template, named, strict=True) if "SpecialToken" in piece]
     _require(sorted(map(str, seen)) == list(texts), f"a template of the texts {seen}")
-    _require(all(isinstance(token, str) and token in special for token in tokens), "a template of unknown tokens")
-    return sum(len(special[token]) for token in tokens)
+    known = [special[token] for token in tokens if isinstance(token, str) and token in special]
+    _require(len(known) == len(tokens), "a template of unknown tokens")
+    return sum(map(len, known))

@@ -117,9 +117,10 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "no pieces": (set_field("model", to=unigram(0)), "pieces without a score"),
     "pairs without their unknown token": (set_field("model", to=byte_pairs(unk_token="q")), "an unknown token 'q'"),
     "pairs left to chance": (set_field("model", to=byte_pairs(dropout=0.5)), "left to chance"),
-    "an id that the model has not": (set_field("model", "vocab", "the", to=10**9), "an id 1000000000"),
+    "an id of 40 bits": (set_field("model", "vocab", "the", to=1 << 40), "an id 1099511627776"),
+    "an id around a text that the model has not": (set_field(*TEMPLATE, to=[10**9]), "an id 1000000000"),
     "an id below zero": (set_field("model", "vocab", "the", to=-1), "an id -1"),
-    "an added token that the model has not": (set_field("added_tokens", 0, "id", to=500), "an id 500"),
+    "an added token without an id": (set_field("added_tokens", 0, "id", to=None), "an id None"),
     "words without end": (set_field("model", "max_input_chars_per_word", to=10**9), "words of 1000000000 characters"),
     "a thousand tokens around a text": (set_field(*TEMPLATE, to=[2] * 1000), "a special token without an id"),
     "a template of a thousand pieces": (
