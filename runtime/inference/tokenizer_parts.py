@@ -298,7 +298,7 @@ MODELS: Mapping[str, Callable[[Part], list[Any]]] = {
 
 def _template(part: Part, ids: list[Any]) -> int:
     """Return the number of tokens that a part adds to a pair, and add their ids; raise PartError if it may not."""
-    kind = part["type"]
+    kind = str(part["type"])
     if kind == "ByteLevel":
         return 0
     if kind in ("BertProcessing", "RobertaProcessing"):

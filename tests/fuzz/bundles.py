@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import faulthandler
 import logging
 import os
 import resource
@@ -20,6 +21,7 @@ from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.inference.opened import Opened
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.text import Text
 from tests.runtime.altered import change_manifest
 
 LIMIT_S = 10.0
@@ -28,7 +30,7 @@ LIMIT_S = 10.0
 LIMIT_BYTES = 1_000_000_000
 """Bytes that a case may allocate beyond what the process has before it."""
 
-TEXTS = ["turn the lights off", "a \u6f22\u5b57 \U0001f600 word" + "s" * 300, ("is it on?", "x " * 500)]
+TEXTS: list[Text] = ["turn the lights off", "a \u6f22\u5b57 \U0001f600 word" + "s" * 300, ("is it on?", "x " * 500)]
 
 
 class Outcome(enum.Enum):
@@ -85,6 +87,7 @@ def _child(directory: Path, writer: int) -> None:
     """Use the bundle, write what came of it, and end; never returns."""
     code = 4
     try:
+        faulthandler.disable()  # its report would go to the stream of the tests
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)

@@ -81,14 +81,15 @@ OPERATORS = (
 def change(content: bytes, source: random.Random) -> bytes:
     """Return the graph with one to four changes."""
     if source.random() < 0.2:
-        return _bytes(content, source)
+        return altered_bytes(content, source)
     model = onnx.ModelProto.FromString(content)
     for _ in range(source.choice((1, 1, 1, 2, 4))):
         source.choice(CHANGES)(model, source)
-    return model.SerializeToString()
+    changed: bytes = model.SerializeToString()
+    return changed
 
 
-def _bytes(content: bytes, source: random.Random) -> bytes:
+def altered_bytes(content: bytes, source: random.Random) -> bytes:
     changed = bytearray(content)
     for _ in range(source.randint(1, 8)):
         place = source.randrange(len(changed))

@@ -6,7 +6,7 @@ import io
 import random
 import zipfile
 
-from tests.fuzz.graph import NUMBERS, _bytes
+from tests.fuzz.graph import NUMBERS, altered_bytes
 
 NAME = "selftest.npz"
 
@@ -17,7 +17,7 @@ def change(content: bytes, source: random.Random) -> bytes:
     """Return the self-test with a change."""
     kind = source.random()
     if kind < 0.3:
-        return _bytes(content, source)
+        return altered_bytes(content, source)
     if kind < 0.4:
         return content[: source.randrange(len(content))]
     made = io.BytesIO()
@@ -38,7 +38,7 @@ def _array(content: bytes, source: random.Random) -> bytes:
     """Return another array file: other bytes, or another header over the same values, or over a great many zeros."""
     kind = source.random()
     if kind < 0.3:
-        return _bytes(content, source)
+        return altered_bytes(content, source)
     if kind < 0.4:
         return b"\0" * source.choice((0, 1, 30 << 20))
     shape = tuple(source.choice((*NUMBERS, 4, 8, True, "a", 1.5)) for _ in range(source.choice((0, 1, 2, 2, 2, 3, 40))))

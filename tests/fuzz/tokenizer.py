@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tests.fuzz.graph import _bytes
+from tests.fuzz.graph import altered_bytes
 
 NAME = "tokenizer.json"
 
@@ -36,7 +36,7 @@ VALUES: tuple[Any, ...] = (
 def change(content: bytes, source: random.Random) -> bytes:
     """Return the tokenizer with one to four changes."""
     if source.random() < 0.15:
-        return _bytes(content, source)
+        return altered_bytes(content, source)
     raw = json.loads(content)
     for _ in range(source.choice((1, 1, 2, 4))):
         source.choice((value, value, normalizer, pre_tokenizer, post_processor, model))(raw, source)
@@ -73,7 +73,7 @@ def _charsmap(source: random.Random) -> str:
 
 NORMALIZERS: tuple[Callable[[random.Random], dict[str, Any]], ...] = (
     *(
-        lambda source, name=name: {"type": name}  # type: ignore[misc]
+        lambda source, name=name: {"type": name}
         for name in (
             "NFC",
             "NFD",
@@ -96,7 +96,7 @@ NORMALIZERS: tuple[Callable[[random.Random], dict[str, Any]], ...] = (
 
 PRE_TOKENIZERS: tuple[Callable[[random.Random], dict[str, Any]], ...] = (
     *(
-        lambda source, name=name: {"type": name}  # type: ignore[misc]
+        lambda source, name=name: {"type": name}
         for name in ("BertPreTokenizer", "Whitespace", "WhitespaceSplit", "UnicodeScripts", "Unknown")
     ),
     lambda source: {

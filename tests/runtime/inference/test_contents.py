@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,9 +120,9 @@ def test_a_trial_that_ends_its_process_does_not_end_ours(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, told: str
 ) -> None:
     fault = tmp_path / "fault.py"
-    fault.write_text(f"#!/bin/sh\nexec '{trial.sys.executable}' -c \"{code}\"\n")
+    fault.write_text(f"#!/bin/sh\nexec '{sys.executable}' -c \"{code}\"\n")
     fault.chmod(0o755)
-    monkeypatch.setattr(trial.sys, "executable", str(fault))
+    monkeypatch.setattr(sys, "executable", str(fault))
     monkeypatch.setattr(trial, "LIMIT_S", 1)
     with pytest.raises(BundleError, match=told) as said:
         trial.try_bundle(bundle)
@@ -129,7 +130,7 @@ def test_a_trial_that_ends_its_process_does_not_end_ours(
 
 
 def test_a_trial_that_cannot_start_is_told(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(StorageError, match="could not be tried in a process of its own"):
         trial.try_bundle(bundle)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gearshift.errors import BundleError, SchemaError
+from gearshift.errors import BundleError, SchemaError, SelfTestError
 from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.bundle.manifest import SELF_TEST
 from gearshift.runtime.inference.self_test import check_dan, check_self_test
@@ -129,6 +129,17 @@ def test_ids_that_the_graph_does_not_know_are_one_line(bundle_copy: Path) -> Non
     with pytest.raises(BundleError, match="onnxruntime could not run it") as said:
         check_self_test(ElasticSession(bundle, "fp32", threads=1), bundle)
     assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize(("precision", "byte"), [("int8", 0x7F), ("int8", 0xFF), ("fp32", 0x7F), ("fp32", 0xFF)])
+def test_weights_that_are_no_numbers_fail_without_a_warning(bundle_copy: Path, precision: str, byte: int) -> None:
+    """Found by `make fuzz`: sums that overflow had warned before the error."""
+    path = bundle_copy / f"{precision}.weights"
+    path.write_bytes(bytes([byte]) * path.stat().st_size)
+    change_manifest(bundle_copy)
+    bundle = open_bundle(bundle_copy)
+    with pytest.raises(SelfTestError, match=f"{precision} self-test"):
+        check_self_test(ElasticSession(bundle, precision, threads=1), bundle)
 
 
 DAN_TEXTS: dict[str, bytes] = {
