@@ -17,7 +17,7 @@ from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.bundle.manifest import SELF_TEST
 from gearshift.runtime.inference.self_test import check_dan, check_self_test
 from gearshift.runtime.inference.session import ElasticSession
-from tests.runtime.altered import add_dan, change_manifest
+from tests.runtime.altered import add_dan, change_manifest, change_self_test
 from tests.runtime.dans import made_dan
 
 MOST_MEMORY = 8 << 20
@@ -131,12 +131,13 @@ def test_ids_that_the_graph_does_not_know_are_one_line(bundle_copy: Path) -> Non
     assert "\n" not in str(said.value)
 
 
-@pytest.mark.parametrize(("precision", "byte"), [("int8", 0x7F), ("int8", 0xFF), ("fp32", 0x7F), ("fp32", 0xFF)])
-def test_weights_that_are_no_numbers_fail_without_a_warning(bundle_copy: Path, precision: str, byte: int) -> None:
-    """Found by `make fuzz`: sums that overflow had warned before the error."""
-    path = bundle_copy / f"{precision}.weights"
-    path.write_bytes(bytes([byte]) * path.stat().st_size)
-    change_manifest(bundle_copy)
+@pytest.mark.parametrize("value", [3e38, np.inf, np.nan])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_numbers_whose_sum_overflows_fail_without_a_warning(bundle_copy: Path, precision: str, value: float) -> None:
+    """Found by `make fuzz`, in weights: the sum had warned before the error."""
+    change_self_test(
+        bundle_copy, lambda name, array: np.full_like(array, value) if name.startswith("logits") else array
+    )
     bundle = open_bundle(bundle_copy)
     with pytest.raises(SelfTestError, match=f"{precision} self-test"):
         check_self_test(ElasticSession(bundle, precision, threads=1), bundle)
