@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Only missing pieces are installed: the stamp is older than what decides the installation.
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-index test-transformers test-all test-arm64 test-browser check bench bench-engine soak clean
+.PHONY: setup demo test test-index test-transformers test-all test-arm64 test-browser check fuzz bench bench-engine soak clean
 
 setup: $(STAMP)
 
@@ -85,6 +85,11 @@ bench-engine: $(STAMP)
 # Half an hour of everything at once: memory stays flat, an idle engine sleeps.
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.serving.soak
+
+# Bundles that a malicious author made, with a new seed, for an hour; what fails is kept in build/fuzz.
+FUZZ_S ?= 3600
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S)
 
 clean:
 	rm -rf $(VENV) build demo src/gearshift.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -25,7 +25,8 @@ from gearshift.runtime.dan.model import Dan, Floats, Text, bytes_per_ngram, fold
 from gearshift.runtime.dan.threshold import DanCalibration
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.inference.answers import probabilities
-from gearshift.runtime.inference.self_test import check_dan, self_test_names
+from gearshift.runtime.inference.self_test import check_dan
+from gearshift.runtime.inference.self_test_file import self_test_names
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.dan.run import DanRun
 from gearshift.trainer.dan.teacher_logits import open_classifier

@@ -96,7 +96,7 @@ def _wide_layers(prepared: Prepared, measured: Measured, tolerance: float) -> fr
     pool = measured.graphs.bundle.pool("int8")
     entries = {name: pool[name] for name in measured.losses}
     with tempfile.TemporaryDirectory() as folder:
-        trial = Bundle(Path(folder), manifest, hash="")
+        trial = Bundle(Path(folder), manifest, hash="", known=True)  # made here
 
         def open_graph(wide: frozenset[int]) -> ElasticSession:
             write_graph(prepared, trial.path, "int8", wide)

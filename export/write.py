@@ -38,7 +38,7 @@ def write(prepared: Prepared, folder: Path, progress: Progress) -> Graphs:
         if precision in CPU_PRECISIONS:
             packed[precision] = check_packed(path)
     progress("graphs", len(precisions), len(precisions))
-    return Graphs(Bundle(folder, prepared.draft, hash=""), packed)
+    return Graphs(Bundle(folder, prepared.draft, hash="", known=True), packed)
 
 
 def rewrite_int8(prepared: Prepared, graphs: Graphs, wide: frozenset[int]) -> Graphs:

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
 from gearshift.errors import EngineClosedError, InputError
+from gearshift.runtime.inference.contents import CHECKED, check_trust
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.text import Text
@@ -92,6 +93,7 @@ class Engine(EngineState):
         cascade: float | None = None,
         null_threshold: float | None = None,
         batch: bool = True,
+        trust: str = CHECKED,
         **objective: Unpack[Wanted],
     ) -> Self:
         """Load an engine for the bundle in directory `path`, which is verified, self-tested and timed on this machine.
@@ -113,6 +115,8 @@ class Engine(EngineState):
         runs; by default each subnet has its own threshold in the bundle.
         `batch`: run texts of similar length of a list in one call, which is faster. False runs them one by one, so that
         int8 gives a text in a list exactly what it gives the text alone.
+        `trust`: what a bundle must have gone through: `checked`, what its files hold, or `tried`, also a trial in a
+        process of its own with limits, which takes as long as a load; once for each bundle if there is a cache.
         `objective`: fields of `Objective` (`target`, `min_accuracy`, `max_cpu_share`, `on_miss`), which `steer` changes
         later.
 
@@ -123,11 +127,12 @@ class Engine(EngineState):
         if not isinstance(rules, Rules):
             raise InputError(f"rules: expected Rules, got {rules!r}")
         check_limit(queue_limit)
+        check_trust(trust)
         wanted = Objective(**objective)
         if metrics_port is not None:
             check_port(metrics_port)
         with contextlib.ExitStack() as undo:
-            bundle = open_checked(path, wanted, precision, cache, cascade, null_threshold)
+            bundle = open_checked(path, wanted, precision, cache, cascade, null_threshold, trust)
             decisions = None if log is None else undo.enter_context(contextlib.closing(DecisionLog(log)))
             loaded = start(
                 bundle,

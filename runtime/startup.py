@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.device_profiles.latency_table import LatencyTable
-from gearshift.errors import BundleError, InputError
+from gearshift.errors import BundleError, InputError, SchemaError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.files.cache import HashMemory
+from gearshift.runtime.files.known import Known
 from gearshift.runtime.inference.cascade import Cascade
+from gearshift.runtime.inference.contents import CHECKED, with_known_contents
 from gearshift.runtime.inference.opened import Opened, random_inputs
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
@@ -74,6 +76,7 @@ def open_checked(
     cache: bool,
     cascade: float | None,
     null_threshold: float | None,
+    trust: str = CHECKED,
 ) -> Bundle:
     """Verify the bundle at `path`, and refuse an objective, a cascade or a threshold that it cannot serve, before the
     slow part.
@@ -81,6 +84,7 @@ def open_checked(
     Arguments as in `Engine.load`. Raises BundleError, InputError or StorageError.
     """
     bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
+    bundle = with_known_contents(bundle, Known() if cache else None, trust)
     if objective.min_accuracy is not None:
         _check_reachable(objective.min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
     if cascade is not None and bundle.dan is None:
@@ -169,12 +173,15 @@ def _tested(
     cache: PackedCache | None,
     enough: int | None = None,
 ) -> list[ElasticSession]:
-    """Return the sessions that pass, in this order, at most `enough`; raise the first error if none passes."""
+    """Return the sessions that pass, in this order, at most `enough`; raise the first error if none passes, and any
+    SchemaError."""
     passed: list[ElasticSession] = []
     errors: list[BundleError] = []
     for precision in precisions:
         try:
             passed.append(_open_tested(bundle, precision, threads, providers, cache))
+        except SchemaError:  # no fault of this CPU's: nothing of such a bundle is used
+            raise
         except BundleError as error:
             errors.append(error)
         if len(passed) == enough:

@@ -47,7 +47,7 @@ def random_bundle(
         ids = np.random.default_rng(0).integers(len(SPECIAL), shape.vocabulary, (2, SELF_TEST_TOKENS))
         inputs = dict(zip(INPUTS, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True))
         arrays: dict[str, Any] = dict(inputs)
-        draft = Bundle(fresh, manifest, hash="")
+        draft = Bundle(fresh, manifest, hash="", known=True)
         for precision in precisions:
             session = ElasticSession(draft, precision, threads=1)
             for name, entry in draft.pool(precision).items():

@@ -9,7 +9,7 @@ import numpy as np
 
 from gearshift.export.graph.segments import Array
 from gearshift.runtime.bundle.tagging import Tagging
-from gearshift.runtime.inference.self_test import WORD_ARRAYS
+from gearshift.runtime.inference.self_test_file import WORD_ARRAYS
 from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.rows import Row, Tags
 from gearshift.trainer.data.words import starts_of, words_of

@@ -69,6 +69,8 @@ class Bundle:
     contents."""
     compressed: Compressed | None = None
     """Compressed bundle that this one was unpacked from, into `path`; None if it was not."""
+    known: bool = False
+    """Whether graphs and tokenizer passed their checks already, with these very contents (`inference.contents`)."""
 
     @property
     def origin(self) -> Path:

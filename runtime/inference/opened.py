@@ -16,7 +16,7 @@ from gearshift.runtime.batches import one
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.dan.model import Dan, open_dan
 from gearshift.runtime.inference.executors import DanExecutor, Executor, elastic_executors
-from gearshift.runtime.inference.self_test import read_self_test
+from gearshift.runtime.inference.self_test_file import read_texts
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.text import Call, Encoded, TextEncoder
 
@@ -87,7 +87,7 @@ class Opened:
     @functools.cached_property
     def _words(self) -> list[str]:
         assert self.bundle.dan is not None
-        texts, _ = read_self_test(self.bundle.path, self.bundle.dan)
+        texts, _ = read_texts(self.bundle.path, self.bundle.dan)
         return " ".join(texts.ravel().tolist()).split()
 
 

@@ -32,6 +32,7 @@ from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.files.atomic import flush
 from gearshift.runtime.files.cache import HashMemory, cache_directory
 from gearshift.runtime.files.entries import Entries
+from gearshift.runtime.graph.check import check_graph
 from gearshift.runtime.inference.packed_entry import (
     FORMAT,
     MARKER,
@@ -162,6 +163,8 @@ class PackedCache:
             with contextlib.ExitStack() as until_kept:
                 with self.kept.adding(place) as fresh:
                     self._require_room(bundle, precision)
+                    if not bundle.known:
+                        check_graph(bundle, precision)
                     save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
                     session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
                     until_kept.enter_context(_closed_on_error(session))

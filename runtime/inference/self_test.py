@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.errors import SchemaError, SelfTestError, one_line
+from gearshift.errors import SelfTestError
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.bundle.manifest import SELF_TEST, PoolEntry
 from gearshift.runtime.dan.model import Dan, open_dan
+from gearshift.runtime.inference.self_test_file import read_logits, read_texts, read_words
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.spans import word_tokens
 from gearshift.runtime.inference.text import TextEncoder
@@ -37,6 +35,7 @@ INT8_AGREEMENT = 0.9
 equal, and one quantization step can swap them."""
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what is infinite or NaN is above every limit
 def check_self_test(session: ElasticSession, bundle: Bundle) -> None:
     """Run every pool subnet on the bundle's own inputs; raise SelfTestError that states the figures.
 
@@ -70,14 +69,7 @@ def _self_test_runs(
 
     Raises SchemaError if the self-test cannot be read, SelfTestError if the shapes differ.
     """
-    try:
-        with np.load(bundle.path / SELF_TEST, allow_pickle=False) as arrays:
-            inputs = {name: arrays[name] for name in bundle.manifest.inputs}
-            wanted = {name: arrays[f"logits.{session.precision}.{name}"] for name in bundle.pool(session.precision)}
-    except (OSError, KeyError, ValueError) as error:
-        raise SchemaError(
-            f"{bundle.path / SELF_TEST}: not readable ({one_line(error)}); export the bundle again"
-        ) from error
+    inputs, wanted = read_logits(bundle, session.precision)
     for name, entry in bundle.pool(session.precision).items():
         found = session.run(inputs, entry.choice)
         if found.shape != wanted[name].shape:
@@ -97,17 +89,13 @@ def _require(value: float, limit: float, what: str, session: ElasticSession, bun
         )
 
 
-def self_test_names(entry: PoolEntry) -> tuple[str, str]:
-    """Return the names of the arrays of a DAN's self-test: texts (rows, 1 or 2), and their logits."""
-    return f"texts.{entry.precision}.{entry.name}", f"logits.{entry.precision}.{entry.name}"
-
-
+@np.errstate(over="ignore", invalid="ignore")
 def check_dan(bundle: Bundle) -> Dan | None:
     """Open a bundle's DAN, if it has one, and run it on its own texts; raise SelfTestError that states the figures."""
     entry = bundle.dan
     if entry is None:
         return None
-    texts, expected = read_self_test(bundle.path, entry)
+    texts, expected = read_texts(bundle.path, entry)
     dan = open_dan(bundle.path / entry.file)
     found = dan.run([row[0] if len(row) == 1 else (row[0], row[1]) for row in texts.tolist()])
     error = np.inf if found.shape != expected.shape else float(np.abs(found - expected).max())
@@ -119,11 +107,6 @@ def check_dan(bundle: Bundle) -> Dan | None:
     return dan
 
 
-WORD_ARRAYS = ("words.texts", "words.ids", "words.places")
-"""Names of the arrays of the self-test of words: texts (rows,); their token ids (rows, tokens), -1 after the end; and
-first token, start and end in the text of each word (rows, words, 3), -1 after the last."""
-
-
 def check_words(bundle: Bundle, *, batch: bool = True) -> TextEncoder:
     """Return a bundle's encoder, after it has cut the bundle's own texts into the words and tokens of its training.
 
@@ -133,7 +116,7 @@ def check_words(bundle: Bundle, *, batch: bool = True) -> TextEncoder:
     encoder = TextEncoder(bundle, batch=batch)
     if bundle.manifest.tagging is None:
         return encoder
-    texts, ids, places = _arrays(bundle.path, WORD_ARRAYS, "words")
+    texts, ids, places = read_words(bundle.path)
     for text, wanted_ids, wanted in zip(texts.tolist(), ids.tolist(), places.tolist(), strict=True):
         encoded = encoder.encode([text])
         (split,), (encoding,) = encoded.splits, encoded.encodings
@@ -150,17 +133,3 @@ def check_words(bundle: Bundle, *, batch: bool = True) -> TextEncoder:
 
 def _without_padding(ids: Sequence[int]) -> list[int]:
     return [one for one in ids if one >= 0]
-
-
-def _arrays(path: Path, names: Sequence[str], of: str) -> list[NDArray[Any]]:
-    try:
-        with np.load(path / SELF_TEST, allow_pickle=False) as arrays:
-            return [arrays[name] for name in names]
-    except (OSError, KeyError, ValueError) as error:
-        raise SchemaError(f"{path / SELF_TEST}: no self-test of {of} ({error}); export the bundle again") from error
-
-
-def read_self_test(path: Path, entry: PoolEntry) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Read texts (rows, 1 or 2) and logits (rows, labels) of a DAN's self-test; raise SchemaError without them."""
-    texts, logits = _arrays(path, self_test_names(entry), entry.name)
-    return texts, logits

@@ -15,6 +15,7 @@ from gearshift.errors import BundleError, EngineClosedError, InputError, SchemaE
 from gearshift.number_checks import is_whole, shown
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
+from gearshift.runtime.graph.check import check_graph
 from gearshift.runtime.inference.onnxruntime_calls import call_options, is_of_onnxruntime, open_session
 from gearshift.runtime.inference.pages import drop, release
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
@@ -52,7 +53,8 @@ class ElasticSession:
 
     `graph`: file to load in place of the bundle's own, with the same graph and packed weights (`packed`).
     `trace`: directory for the times of single operators, which slow down every call; `end_trace` closes their file.
-    Raises BundleError if the graph cannot be loaded, SchemaError if this onnxruntime is too old.
+    Raises BundleError if the graph cannot be loaded or holds what none of ours does (`check_graph`), SchemaError if
+    this onnxruntime is too old.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class ElasticSession:
         path = bundle.path / files.pop() if graph is None else graph
         options = session_options(bundle.manifest.session_options, threads, trace=trace)
         check_providers(providers)
+        if graph is None and not bundle.known:  # what is packed was made from a graph that passed
+            check_graph(bundle, precision)
         try:
             session = open_session(path, options, providers)
         except Exception as error:

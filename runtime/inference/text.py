@@ -15,6 +15,7 @@ from gearshift.runtime.batches import Work, group, work_of
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import TOKENIZER
 from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.inference.tokenizer_file import failure, open_tokenizer
 from gearshift.runtime.inference.words import SplitText, Words, split_text, split_words
 
 Text = str | tuple[str, str] | Words
@@ -65,18 +66,10 @@ class TextEncoder:
     """
 
     def __init__(self, bundle: Bundle, *, batch: bool = True) -> None:
-        path = bundle.path / TOKENIZER
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the package raises plain Exception
-            if type(error) is not Exception:  # of a signal handler
-                raise
-            raise SchemaError(f"{path}: not a tokenizer that can be read ({error}); export the bundle again") from error
+        self._path = bundle.path / TOKENIZER
+        self._tokenizer = open_tokenizer(bundle)
         _check_ids(self._tokenizer, bundle)
-        side = str((self._tokenizer.truncation or {}).get("direction", "right"))
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(bundle.manifest.max_length, direction=side)
-        self._cuts_beginning = side == "left"
+        self._cuts_beginning = str((self._tokenizer.truncation or {}).get("direction", "right")) == "left"
         self._names, self._batch = bundle.manifest.inputs, batch
         self._prompt = bundle.manifest.prompt
         self._pad_id = bundle.manifest.pad_id
@@ -136,6 +129,8 @@ class TextEncoder:
             return self._tokenizer.encode(*parts)
         except (TypeError, UnicodeEncodeError) as error:  # a str with a lone surrogate, which UTF-8 lacks
             raise InputError(f"{where}not valid Unicode; expected text without lone surrogates") from error
+        except BaseException as error:
+            raise failure(self._path, error) from error
 
     def _shortened(self, text: str) -> tuple[str, bool]:
         """Return the part of a text that can fit the model, and whether the rest was cut off."""

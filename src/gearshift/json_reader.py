@@ -36,7 +36,10 @@ def read_limited(path: Path, *, most: int = MOST_BYTES) -> bytes:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise ValueError("expected a regular file")
-        content = file.read(most + 1) if found.st_size <= most else b""
+        # To ask for `most` at once would allocate it.
+        content = file.read(found.st_size + 1) if found.st_size <= most else b""
+        if len(content) > found.st_size:  # it has grown, or does not know its size
+            content += file.read(max(0, most + 1 - len(content)))
         if found.st_size > most or len(content) > most:
             raise ValueError(f"expected at most {most:,} bytes, found {max(found.st_size, len(content)):,}")
         return content

@@ -28,7 +28,8 @@ from gearshift.runtime.bundle.bundle import open_bundle, write_manifest
 from gearshift.runtime.bundle.manifest import SELF_TEST, TOKENIZER
 from gearshift.runtime.bundle.tag_schemes import Scheme
 from gearshift.runtime.inference.answers import read_answer
-from gearshift.runtime.inference.self_test import WORD_ARRAYS, check_words
+from gearshift.runtime.inference.self_test import check_words
+from gearshift.runtime.inference.self_test_file import WORD_ARRAYS
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import encode

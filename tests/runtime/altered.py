@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gearshift.runtime.bundle.bundle import open_bundle, write_manifest
 from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, MANIFEST, SELF_TEST, Manifest, PoolEntry
 from gearshift.runtime.dan.model import Dan, Text, save_dan
-from gearshift.runtime.inference.self_test import self_test_names
+from gearshift.runtime.inference.self_test_file import self_test_names
 from gearshift.runtime.space.subnet import Subnet
 
 

@@ -5,10 +5,11 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from gearshift.device_profiles.profile import LatencyTable
-from gearshift.errors import BundleError, ProfileError, SelfTestError
+from gearshift.errors import BundleError, ProfileError, SchemaError, SelfTestError
 from gearshift.runtime import startup
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import SELF_TEST
@@ -88,11 +89,21 @@ def test_no_precision_that_is_right_is_an_error(bundle_copy: Path) -> None:
 
 
 def test_a_graph_that_cannot_be_loaded_is_left_too(bundle_copy: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (bundle_copy / "int8.onnx").write_bytes(b"no graph")
+    model = onnx.load(bundle_copy / "int8.onnx", load_external_data=False)
+    for node in model.graph.node:
+        node.name = "the same"
+    (bundle_copy / "int8.onnx").write_bytes(model.SerializeToString())
     change_manifest(bundle_copy)
     with caplog.at_level(logging.WARNING):
         assert _start(open_bundle(bundle_copy))[0].precision == "fp32"
     assert "cannot load it" in caplog.text
+
+
+def test_a_bundle_with_a_graph_that_is_none_is_not_used_at_all(bundle_copy: Path) -> None:
+    (bundle_copy / "int8.onnx").write_bytes(b"no graph")
+    change_manifest(bundle_copy)
+    with pytest.raises(SchemaError, match=r"int8\.onnx: expected a graph as .* found"):
+        _start(open_bundle(bundle_copy))
 
 
 def test_an_unknown_precision_is_refused(bundle: Bundle) -> None:

@@ -78,7 +78,7 @@ def test_inputs_that_the_graph_does_not_take_are_one_line(session: ElasticSessio
 def test_a_graph_that_cannot_be_loaded_is_one_line(bundle_copy: Path) -> None:
     (bundle_copy / "fp32.onnx").write_bytes(b"no graph")
     change_manifest(bundle_copy)
-    with pytest.raises(BundleError, match=r"fp32\.onnx: onnxruntime .* cannot load it") as caught:
+    with pytest.raises(BundleError, match=r"fp32\.onnx: expected a graph as .* found") as caught:
         ElasticSession(open_bundle(bundle_copy), "fp32", threads=1)
     assert "\n" not in str(caught.value)
 
@@ -229,5 +229,5 @@ def test_a_self_test_that_holds_objects_is_not_unpickled(bundle_copy: Path) -> N
     np.savez(bundle_copy / SELF_TEST, allow_pickle=True, **kept)
     change_manifest(bundle_copy)
     changed = open_bundle(bundle_copy)
-    with pytest.raises(SchemaError, match="allow_pickle=False"):
+    with pytest.raises(SchemaError, match=r"input_ids: an array .* of object, which was not expected"):
         check_self_test(ElasticSession(changed, "fp32", threads=1), changed)

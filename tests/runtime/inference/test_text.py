@@ -200,5 +200,5 @@ def test_a_token_without_a_row_in_the_word_table_is_refused(bundle_copy: Path) -
 def test_a_tokenizer_that_cannot_be_read_is_named(bundle_copy: Path) -> None:
     (bundle_copy / "tokenizer.json").write_text("{}")
     change_manifest(bundle_copy)
-    with pytest.raises(SchemaError, match=r"tokenizer\.json: not a tokenizer that can be read"):
+    with pytest.raises(SchemaError, match=r"tokenizer\.json: expected a tokenizer of an encoder, found no model"):
         TextEncoder(open_bundle(bundle_copy))

@@ -1,0 +1,330 @@
+"""Operators that a graph of ours may hold, each with its attributes, and the type and shape that it gives.
+
+The exporter's operators (`export.graph`), and no others: those that make sizes out of numbers (Range, Expand, Tile,
+ConstantOfShape, Loop) are not among them. A rule gets a node with the values that go in, and returns those that come
+out; it raises RefusedError where the library's own kernel would have to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gearshift.runtime.graph.model import BOOL, FLOAT, FLOAT16, INT8, INT32, INT64, UINT8, Dims, Node
+from gearshift.runtime.graph.values import (
+    FLOATS,
+    Limits,
+    Value,
+    axis_of,
+    broadcast,
+    has_shape,
+    numbers_of,
+    require,
+    same_float,
+    shown,
+)
+
+Rule = Callable[[Node, Sequence[Value], Limits], list[Value]]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Operator with the numbers of inputs that it may have, and the types of its attributes."""
+
+    rule: Rule
+    inputs: Sequence[int]
+    attributes: Mapping[str, type] = field(default_factory=dict)
+    outputs: int = 1
+
+
+def results(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    """Return what a node gives for these values; raise RefusedError if none of ours has it, or it gives too much."""
+    operator = OPERATORS.get(node.operator)
+    require(operator is not None, "no operator of a bundle's graph")
+    assert operator is not None
+    require(len(values) in operator.inputs, f"{len(values)} inputs")
+    require(len(node.outputs) == operator.outputs, f"{len(node.outputs)} outputs")
+    for name, value in node.attributes.items():
+        require(operator.attributes.get(name) is type(value), f"attribute {name!r}")
+    return [limits.bounded(value) for value in operator.rule(node, values, limits)]
+
+
+def _same(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    return [Value(values[0].kind, values[0].dims)]
+
+
+def _function(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    (value,) = values
+    return [Value(same_float(values), value.dims)]
+
+
+def _softmax(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    require(node.attributes.get("axis", -1) == -1 and bool(values[0].dims), "an axis other than the last")
+    return _function(node, values, limits)
+
+
+def _sum(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    return [Value(same_float(values), broadcast([value.dims for value in values]))]
+
+
+def _compared(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    kinds = {value.kind for value in values}
+    require(len(kinds) == 1 and kinds <= {INT64, FLOAT}, f"types {sorted(kinds)} together")
+    return [Value(BOOL, broadcast([value.dims for value in values]))]
+
+
+def _where(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    require(values[0].kind == BOOL, "a condition that is no truth value")
+    return [Value(same_float(values[1:]), broadcast([value.dims for value in values]))]
+
+
+def _cast(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    kind = node.attributes.get("to")
+    require(kind in (FLOAT, FLOAT16, INT32, BOOL), f"a cast to type {kind}")
+    return [Value(int(kind or 0), values[0].dims)]
+
+
+def _shape(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    (value,) = values
+    require(node.attributes == {"start": 1, "end": 2} and len(value.dims) == 2, "another part of a shape than one axis")
+    return [Value(INT64, (1,), (value.dims[1],))]
+
+
+def _gather(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    """Rows of a stored table by ids, or one place of an axis by a stored number."""
+    data, places = values
+    axis = node.attributes.get("axis", 0)
+    require(places.kind == INT64 and axis_of(axis, data.dims) == axis, f"axis {axis} of shape {shown(data.dims)}")
+    if places.numbers is None:
+        require(data.stored and axis == 0 and len(data.dims) == 2, "rows of a table that is not stored")
+    else:
+        (number,) = numbers_of(places, 1)
+        size = data.dims[axis]
+        require(places.dims == () and 0 <= number < (size if isinstance(size, int) else 1), f"place {number}")
+    return [Value(data.kind, data.dims[:axis] + places.dims + data.dims[axis + 1 :])]
+
+
+def _slice(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    """First rows of an axis: as many as there are tokens, or a stored number."""
+    data, start, end = values[:3]
+    axis = axis_of(numbers_of(values[3], 1)[0], data.dims) if len(values) == 4 else 0
+    require(numbers_of(start, 1) == (0,) and end.dims == (1,) and bool(data.dims), "a slice from elsewhere")
+    wanted, size = (end.numbers or (0,))[0], data.dims[axis]
+    if isinstance(wanted, str):
+        require(isinstance(size, int) and size >= limits.tokens, f"{shown((size,))} places for {limits.tokens} tokens")
+        kept: int | str = wanted
+    else:
+        require(wanted > 0, f"a slice of {wanted}")
+        kept = f"{size} up to {wanted}" if isinstance(size, str) else min(size, wanted)
+    return [Value(data.kind, (*data.dims[:axis], kept, *data.dims[axis + 1 :]))]
+
+
+def _unsqueeze(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    data, dims = values[0], list(values[0].dims)
+    for axis in numbers_of(values[1]):
+        require(0 <= axis <= len(dims), f"axis {axis} of shape {shown(data.dims)}")
+        dims.insert(axis, 1)
+    return [Value(data.kind, tuple(dims))]
+
+
+def _reshape(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    data, wanted = values[0], numbers_of(values[1])
+    require(len(data.dims) >= 2 and wanted[:2] == (0, 0) and min(wanted[2:], default=0) > 0, "another reshape")
+    require(values[1].dims == (len(wanted),), "a shape of several axes")
+    old = data.dims[2:]
+    sizes = [size for size in old if isinstance(size, int)]
+    require(len(sizes) == len(old) and math.prod(sizes) == math.prod(wanted[2:]), f"{shown(old)} as {wanted}")
+    return [Value(data.kind, (*data.dims[:2], *wanted[2:]))]
+
+
+def _transpose(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    (data,) = values
+    order = node.attributes.get("perm", [])
+    require(sorted(order) == list(range(len(data.dims))), f"order {order} of shape {shown(data.dims)}")
+    return [Value(data.kind, tuple(data.dims[axis] for axis in order))]
+
+
+def _split(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    (data,) = values
+    require(node.attributes == {"axis": -1, "num_outputs": 3} and bool(data.dims), "another split than into thirds")
+    size = data.dims[-1]
+    require(isinstance(size, int) and size % 3 == 0, f"thirds of shape {shown(data.dims)}")
+    third = int(size) // 3
+    return [Value(data.kind, (*data.dims[:-1], third))] * 3
+
+
+def _concat(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    require(node.attributes == {"axis": 1} and all(len(value.dims) == 2 for value in values), "another axis")
+    firsts, seconds = ({value.dims[axis] for value in values} for axis in (0, 1))
+    sizes = [value.dims[1] for value in values]
+    require(len(firsts) == 1 and all(isinstance(size, int) for size in seconds), "rows of several counts")
+    return [Value(same_float(values), (firsts.pop(), sum(size for size in sizes if isinstance(size, int))))]
+
+
+def _reduced(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    data, (axis,) = values[0], numbers_of(values[1], 1)
+    place = axis_of(axis, data.dims)
+    kept: Dims = (1,) if node.attributes.get("keepdims", 1) else ()
+    require(values[1].dims == (1,), "axes of several dimensions")
+    return [Value(same_float(values[:1]), data.dims[:place] + kept + data.dims[place + 1 :])]
+
+
+def _running_sum(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    require(values[1].dims == (), "several axes")
+    axis_of(numbers_of(values[1], 1)[0], values[0].dims)
+    return [Value(same_float(values[:1]), values[0].dims)]
+
+
+def _last(value: Value) -> int:
+    """Return the size of the last axis; raise RefusedError unless it is a number."""
+    size = value.dims[-1] if value.dims else ""
+    require(isinstance(size, int), f"last axis of shape {shown(value.dims)}")
+    return int(size)
+
+
+def _norm(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    data, scale, shift = values
+    require(node.attributes.get("axis", -1) == -1, "an axis other than the last")
+    kind = same_float(values)
+    for part in (scale, shift):
+        has_shape(part, FLOATS, (_last(data),))
+    return [Value(kind, data.dims)]
+
+
+def _matmul(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    left, right = values
+    fits = len(left.dims) >= 2 and len(right.dims) >= 2 and left.dims[-1] == right.dims[-2]
+    leading = left.dims[:-2] if len(right.dims) == 2 else right.dims[:-2]
+    require(fits and leading == left.dims[:-2], f"product of {shown(left.dims)} and {shown(right.dims)}")
+    return [Value(same_float(values), (*left.dims[:-1], right.dims[-1]))]
+
+
+def _gemm(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    left, right = values[:2]
+    fits = node.attributes.get("transB") == 1 and len(left.dims) == len(right.dims) == 2
+    require(fits and left.dims[1] == right.dims[1], f"product of {shown(left.dims)} and {shown(right.dims)}")
+    for bias in values[2:]:
+        has_shape(bias, FLOATS, (right.dims[0],))
+    return [Value(same_float(values), (left.dims[0], right.dims[0]))]
+
+
+def _conv(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    """Depthwise convolution (batch, channels, tokens) that keeps the number of tokens."""
+    data, filters, bias = values
+    channels = data.dims[1] if len(data.dims) == 3 else ""
+    size = filters.dims[2] if len(filters.dims) == 3 else 0
+    require(isinstance(size, int) and size % 2 == 1, f"filters of shape {shown(filters.dims)}")
+    half = int(size) // 2
+    require(node.attributes == {"group": channels, "pads": [half, half]}, "another convolution than a depthwise one")
+    has_shape(filters, FLOATS, (channels, 1, size))
+    has_shape(bias, FLOATS, (channels,))
+    return [Value(same_float(values), data.dims)]
+
+
+def _attended(node: Node, data: Dims, weight: Value, mask: Value, kinds: Sequence[int], limits: Limits) -> Dims:
+    """Return the shape of an attention's result, of whose inputs these are checked."""
+    heads = node.attributes.get("num_heads", 0)
+    require(len(data) == 3 and 0 < heads <= limits.heads, f"{heads} heads")
+    has_shape(weight, kinds, (data[2], 3 * heads * limits.head_size))
+    has_shape(mask, (INT32,), data[:2])
+    return (*data[:2], heads * limits.head_size)
+
+
+def _attention(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    data, weight, bias, mask = values
+    dims = _attended(node, data.dims, weight, mask, FLOATS, limits)
+    has_shape(bias, FLOATS, weight.dims[1:])
+    return [Value(same_float([data, weight, bias]), dims)]
+
+
+def _attention_int8(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    data, weight, bias, scale, scales, mask, zero, zeros = values
+    dims = _attended(node, data.dims, weight, mask, (INT8,), limits)
+    has_shape(bias, (FLOAT,), weight.dims[1:])
+    _quantized_input(data, scale, zero)
+    _quantized_weight(weight, scales, zeros)
+    return [Value(FLOAT, dims)]
+
+
+def _quantized_input(data: Value, scale: Value, zero: Value) -> None:
+    has_shape(data, (UINT8,), data.dims)
+    has_shape(scale, (FLOAT,), ())
+    has_shape(zero, (UINT8,), ())
+
+
+def _quantized_weight(weight: Value, scales: Value, zeros: Value) -> None:
+    """Raise RefusedError unless an int8 matrix (in, out) has a scale and a zero point for each column."""
+    require(weight.kind == INT8 and len(weight.dims) == 2, f"weights of type {weight.kind}")
+    has_shape(scales, (FLOAT,), weight.dims[1:])
+    has_shape(zeros, (INT8,), weight.dims[1:])
+
+
+def _product_int8(data: Value, weight: Value, biases: Sequence[Value]) -> list[Value]:
+    require(len(data.dims) >= 2 and data.dims[-1] == weight.dims[0], f"{shown(data.dims)} by {shown(weight.dims)}")
+    for bias in biases:
+        has_shape(bias, (FLOAT,), weight.dims[1:])
+    return [Value(FLOAT, (*data.dims[:-1], weight.dims[1]))]
+
+
+def _matmul_int8(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    data, weight, scale, scales, zero, zeros, bias = values
+    _quantized_input(data, scale, zero)
+    _quantized_weight(weight, scales, zeros)
+    return _product_int8(data, weight, [bias])
+
+
+def _matmul_dynamic(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    data, weight, scales, zeros = values[:4]
+    require(data.kind == FLOAT, f"type {data.kind}")
+    _quantized_weight(weight, scales, zeros)
+    return _product_int8(data, weight, values[4:])
+
+
+def _quantize(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    require(values[0].kind == FLOAT, f"type {values[0].kind}")
+    return [Value(UINT8, values[0].dims), Value(FLOAT, ()), Value(UINT8, ())]
+
+
+def _bias_gelu(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    data, bias = values
+    has_shape(bias, FLOATS, (_last(data),))
+    return [Value(same_float(values), data.dims)]
+
+
+_ANY = range(1, 1 << 16)
+"""Numbers of inputs of an operator that takes any."""
+
+OPERATORS: Mapping[str, Operator] = {
+    "Identity": Operator(_same, (1,)),
+    **{name: Operator(_function, (1,)) for name in ("Tanh", "Relu", "Sigmoid", "Erf", "Sqrt")},
+    **{name: Operator(_function, (1,), {"alpha": float}) for name in ("LeakyRelu", "Elu")},
+    "com.microsoft.Gelu": Operator(_function, (1,)),
+    "com.microsoft.BiasGelu": Operator(_bias_gelu, (2,)),
+    "Softmax": Operator(_softmax, (1,), {"axis": int}),
+    **{name: Operator(_sum, (2,)) for name in ("Add", "Sub", "Mul", "Div")},
+    **{name: Operator(_sum, _ANY) for name in ("Max", "Sum")},
+    **{name: Operator(_compared, (2,)) for name in ("Equal", "Greater")},
+    "Where": Operator(_where, (3,)),
+    "Cast": Operator(_cast, (1,), {"to": int}),
+    "Shape": Operator(_shape, (1,), {"start": int, "end": int}),
+    "Gather": Operator(_gather, (2,), {"axis": int}),
+    "Slice": Operator(_slice, (3, 4)),
+    "Unsqueeze": Operator(_unsqueeze, (2,)),
+    "Reshape": Operator(_reshape, (2,)),
+    "Transpose": Operator(_transpose, (1,), {"perm": list}),
+    "Split": Operator(_split, (1,), {"axis": int, "num_outputs": int}, outputs=3),
+    "Concat": Operator(_concat, _ANY, {"axis": int}),
+    **{name: Operator(_reduced, (2,), {"keepdims": int}) for name in ("ReduceSum", "ReduceMax", "ReduceL2")},
+    "CumSum": Operator(_running_sum, (2,)),
+    "LayerNormalization": Operator(_norm, (3,), {"axis": int, "epsilon": float}),
+    "MatMul": Operator(_matmul, (2,)),
+    "Gemm": Operator(_gemm, (2, 3), {"transB": int}),
+    "Conv": Operator(_conv, (3,), {"group": int, "pads": list}),
+    "com.microsoft.Attention": Operator(_attention, (4,), {"num_heads": int}),
+    "com.microsoft.QAttention": Operator(_attention_int8, (8,), {"num_heads": int}),
+    "com.microsoft.MatMulIntegerToFloat": Operator(_matmul_int8, (7,)),
+    "com.microsoft.DynamicQuantizeMatMul": Operator(_matmul_dynamic, (4, 5)),
+    "DynamicQuantizeLinear": Operator(_quantize, (1,), outputs=3),
+}
+"""Operator, with its domain unless it is ONNX's own -> what it may be; `check` walks an `If` itself."""

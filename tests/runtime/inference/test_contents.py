@@ -1,0 +1,142 @@
+"""What passed the checks is remembered by its contents; a trial runs in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from gearshift.errors import BundleError, InputError, SchemaError, StorageError
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.engine import Engine
+from gearshift.runtime.files.known import REMEMBERED, Known
+from gearshift.runtime.inference import contents, trial
+from gearshift.runtime.inference.contents import TRIED, with_known_contents
+from tests.runtime.altered import change_manifest
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Known:
+    return Known(tmp_path / "cache")
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
+    """The calls of a step of the checks, which is made all the same."""
+    made: list[Any] = []
+    step: Callable[..., Any] = getattr(contents, name)
+
+    def counting(*arguments: Any) -> Any:
+        made.append(arguments[1:])
+        return step(*arguments)
+
+    monkeypatch.setattr(contents, name, counting)
+    return made
+
+
+def test_contents_are_checked_once(bundle: Bundle, known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs, tokenizers = counted(monkeypatch, "check_graph"), counted(monkeypatch, "open_tokenizer")
+    for _ in range(2):
+        assert with_known_contents(bundle, known).known
+    assert graphs == [(precision,) for precision in bundle.precisions]
+    assert len(tokenizers) == 1
+
+
+def test_other_contents_are_checked_again(bundle: Bundle, bundle_copy: Path, known: Known) -> None:
+    with_known_contents(bundle, known)
+    (bundle_copy / "int8.onnx").write_bytes(b"no graph")
+    change_manifest(bundle_copy)
+    for _ in range(2):
+        with pytest.raises(SchemaError, match=r"int8\.onnx: expected a graph"):
+            with_known_contents(open_bundle(bundle_copy), known)
+
+
+def test_without_a_memory_contents_are_checked_every_time(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = counted(monkeypatch, "check_graph")
+    for _ in range(2):
+        with_known_contents(bundle, None)
+    assert len(graphs) == 2 * len(bundle.precisions)
+
+
+@pytest.mark.parametrize("content", ["", "{", "{}", "3", "[1]", "[" * 1000, "null"])
+def test_a_damaged_memory_knows_nothing(bundle: Bundle, tmp_path: Path, content: str) -> None:
+    (tmp_path / "known.json").write_text(content)
+    memory = Known(tmp_path)
+    assert not memory.has("x")
+    memory.add("x")
+    assert memory.has("x")
+
+
+def test_a_memory_that_cannot_be_written_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    memory = Known(tmp_path / "file" / "below")
+    memory.add("x")
+    assert not memory.has("x")
+
+
+def test_the_oldest_are_forgotten(tmp_path: Path) -> None:
+    memory = Known(tmp_path)
+    for number in range(REMEMBERED + 1):
+        memory.add(str(number))
+    assert not memory.has("0")
+    assert memory.has("1")
+
+
+def test_a_bundle_is_tried_once(bundle: Bundle, known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = counted(monkeypatch, "try_bundle")
+    with_known_contents(bundle, known)
+    assert not trials
+    for _ in range(2):
+        with_known_contents(bundle, known, TRIED)
+    assert len(trials) == 1
+
+
+def test_what_the_trial_refuses_is_an_error_in_its_words(bundle_copy: Path) -> None:
+    model = onnx.load(bundle_copy / "int8.onnx", load_external_data=False)
+    tensor = next(each for each in model.graph.initializer if each.name == "classifier.bias")
+    tensor.CopyFrom(numpy_helper.from_array(np.full(tuple(tensor.dims), np.nan, np.float32), tensor.name))
+    (bundle_copy / "int8.onnx").write_bytes(model.SerializeToString())
+    change_manifest(bundle_copy)
+    with pytest.raises(BundleError, match=r"int8 self-test, subnet .* found nan") as said:
+        with_known_contents(open_bundle(bundle_copy), None, TRIED)
+    assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "it ended its process by SIGSEGV"),
+        ("import os; os.abort()", "it ended its process by SIGABRT"),
+        ("raise MemoryError('of all')", "it ended its process with 1 .*MemoryError: of all"),
+        ("while True: pass", "it took more than 2 s"),
+    ],
+)
+def test_a_trial_that_ends_its_process_does_not_end_ours(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, told: str
+) -> None:
+    fault = tmp_path / "fault.py"
+    fault.write_text(f"#!/bin/sh\nexec '{sys.executable}' -c \"{code}\"\n")
+    fault.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(fault))
+    monkeypatch.setattr(trial, "LIMIT_S", 1)
+    with pytest.raises(BundleError, match=told) as said:
+        trial.try_bundle(bundle)
+    assert "\n" not in str(said.value)
+
+
+def test_a_trial_that_cannot_start_is_told(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(StorageError, match="could not be tried in a process of its own"):
+        trial.try_bundle(bundle)
+
+
+def test_an_engine_takes_what_a_bundle_must_have_gone_through(tiny_bundle: Path) -> None:
+    with Engine.load(tiny_bundle, threads=1, precision="fp32", trust=TRIED, sensors=False) as engine:
+        assert engine.run("turn the lights off").label
+    with pytest.raises(InputError, match="trust: expected checked or tried, got 'blindly'"):
+        Engine.load(tiny_bundle, trust="blindly")
