@@ -1,6 +1,7 @@
 """A bundle of every task, from graph to answer: what the engine says is what torch's numbers mean."""
 
 import contextlib
+import io
 import itertools
 import json
 from dataclasses import dataclass
@@ -193,15 +194,8 @@ def test_pairs_are_read_two_by_two_or_divided_by_a_tab(
     assert main(["run", str(made.path), "--pair", "one"]) == 1
     assert "expected texts two by two, got 1" in capsys.readouterr().err
     for lines, code in ((["\t".join(QUESTION)], 0), (["no tab here"], 1)):
-        monkeypatch.setattr("sys.stdin", _Lines(lines))
+        monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
         assert main(["run", str(made.path), "--pair"]) == code
         captured = capsys.readouterr()
         assert bool(captured.out) == (code == 0)
     assert "expected two texts with a tab between them" in captured.err
-
-
-class _Lines(list[str]):
-    """Standard input of these lines."""
-
-    def isatty(self) -> bool:
-        return False

@@ -51,14 +51,16 @@ class DanSettings(TrainingSettings):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.width <= self.table_parameters <= MOST_PARAMETERS:
             raise InputError(
                 f"table_parameters: expected {self.width} to {MOST_PARAMETERS}, got {self.table_parameters}"
             )
         if not 1 <= self.longest <= LONGEST:
             raise InputError(f"longest: expected 1 to {LONGEST} words, got {self.longest}")
-        if min(self.width, self.hidden, self.batch_size) < 1 or min(self.lr, self.table_lr) <= 0 or self.epochs < 0:
-            raise InputError("settings of a DAN: expected sizes and learning rates above 0; check them")
+        for name in ("lr", "table_lr"):
+            if getattr(self, name) == 0:
+                raise InputError(f"settings: {name}: expected a number above 0, got 0")
         if not (0 <= self.dropout < 1 and 0 <= self.ngram_dropout < 1):
             raise InputError(
                 f"dropout: expected shares from 0 to below 1, got {self.dropout:g}, of n-grams {self.ngram_dropout:g}"

@@ -41,8 +41,9 @@ MAX_LENGTH = 128
 """Tokens of a text that a Hugging Face classifier reads unless told otherwise."""
 BATCH_SIZE = 16
 GPU_BATCH_SIZE = 256
-_DECISIVE = (MANIFEST, "config.json", "tokenizer.json", *TOKENIZER_FILES, "model.safetensors", "pytorch_model.bin")
-"""Files that determine a teacher's answers; a manifest has the hashes of all files of its bundle."""
+_DECISIVE = (MANIFEST, "config.json", "tokenizer.json", *TOKENIZER_FILES, "*.safetensors", "*.bin", "*.index.json")
+"""Files that determine a teacher's answers, with all parts of its weights; a manifest has the hashes of all files of
+its bundle."""
 
 
 class Classifier(Protocol):
@@ -178,7 +179,8 @@ def _trained_length(path: Path) -> int:
 
 
 def _name(teacher: Path, texts: Sequence[Text], labels: Sequence[str], max_length: int | None) -> str:
-    files = {name: sha256_of(teacher / name) for name in _DECISIVE if (teacher / name).is_file()}
+    paths = {path for pattern in _DECISIVE for path in teacher.glob(pattern) if path.is_file()}
+    files = {path.name: sha256_of(path) for path in sorted(paths)}
     content = json.dumps([files, list(labels), max_length, list(texts)])
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 

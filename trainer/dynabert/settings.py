@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from gearshift.errors import InputError
 from gearshift.runtime.space.uniform import DEPTHS, WIDTHS
@@ -11,9 +10,6 @@ from gearshift.settings import same_as, setting
 from gearshift.trainer.dynabert.training_stages import PRUNING
 from gearshift.trainer.learning.sampling import SCHEMES, check_sampling
 from gearshift.trainer.learning.settings import LoopSettings, Pruning, TrainingSettings
-
-_LEAST = {"max_length": 1, "batch_size": 1}
-"""Least value of whole numbers for which 0 makes no sense."""
 
 IMPORTANCE_ROWS = 1024
 """Training rows on which heads and neurons are ranked, unless set or left in their order."""
@@ -136,13 +132,7 @@ class Settings(LoopSettings):
     def __post_init__(self) -> None:
         if not (self.widths and self.depths):
             raise InputError("settings: widths and depths must each name one multiplier at least")
-        for field in fields(self):
-            value, least = getattr(self, field.name), _LEAST.get(field.name, 0)
-            if field.type in ("int", "int | None") and value is not None and value < least:
-                raise InputError(f"settings: {field.name} must be at least {least}, got {value}")
-            own = field.name == "sparsity" or field.name.startswith("prune_")  # checked by Pruning
-            if field.type == "float" and not own and not (math.isfinite(value) and value >= 0):
-                raise InputError(f"settings: {field.name} must be 0 or more, got {value}")
+        super().__post_init__()
         check_sampling(self.sampling, self.random_subnets)
         if self.warmup > 1:
             raise InputError(f"settings: warmup: expected a share of a stage's steps from 0 to 1, got {self.warmup:g}")
@@ -177,6 +167,7 @@ class Recovery(TrainingSettings):
     mixed_precision: str = same_as(Settings, "mixed_precision")
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.epochs > 0:
             raise InputError(f"prune: expected epochs above 0, in which weights become zeros, got {self.epochs:g}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import MISSING, dataclass
 from typing import Any
 
@@ -9,6 +10,9 @@ from gearshift.errors import InputError
 from gearshift.settings import setting, settings_of
 
 SCOPES = ("matrix", "global")
+
+ABOVE_ZERO = ("batch_size", "max_length", "width", "hidden")
+"""Names of settings that are whole numbers, and make no sense as 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,16 @@ class TrainingSettings:
     batch_size: int = setting(32, "rows of a training step", unit="ROWS")
     save_every_s: float = setting(60, "time between two saved states, the most that an interruption loses", unit="S")
     seed: int = setting(0, "seed of all random numbers")
+
+    def __post_init__(self) -> None:
+        """Raise InputError for a number that is below 0, or 0 where that makes no sense, or none at all."""
+        for field in settings_of(type(self)):
+            value, least = getattr(self, field.name), int(field.name in ABOVE_ZERO)
+            if field.type in ("int", "int | None") and value is not None and value < least:
+                raise InputError(f"settings: {field.name} must be at least {least}, got {value}")
+            own = field.name == "sparsity" or field.name.startswith("prune_")  # checked by Pruning
+            if field.type == "float" and not own and not (math.isfinite(value) and value >= 0):
+                raise InputError(f"settings: {field.name} must be 0 or more, got {value}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name, for JSON."""

@@ -24,12 +24,8 @@ class NasSettings(LoopSettings):
     lr: float = setting(1e-3, "peak learning rate")
 
     def __post_init__(self) -> None:
-        self._at_least(1, "batch_size")
+        super().__post_init__()
         _require(self.max_length >= 3, f"max_length: expected 3 tokens or more, got {self.max_length}")
-        self._at_least(0, "seed")
-        for name in ("lr", "warmup", "weight_decay", "clip", "save_every_s"):
-            value = getattr(self, name)
-            _require(math.isfinite(value) and value >= 0, f"{name} must be 0 or more, got {value}")
 
     def _at_least(self, least: int, *names: str) -> None:
         expected = "be at least 1" if least else "be 0 or more"

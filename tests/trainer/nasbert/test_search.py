@@ -253,7 +253,7 @@ def test_tables_of_another_supernet_are_refused(searched: Searched, tmp_path: Pa
         ({"bucketing": "even"}, "bucketing"),
         ({"deleted": 1.0}, "share between 0 and 1"),
         ({"warm_epochs": 0}, "warm_epochs must be at least 1"),
-        ({"max_rounds": -1}, "max_rounds must be 0 or more"),
+        ({"max_rounds": -1}, "max_rounds must be at least 0"),
         ({"lr": float("nan")}, "lr must be 0 or more"),
         ({"max_length": 2}, "max_length"),
         ({"batch_size": 0}, "batch_size"),
