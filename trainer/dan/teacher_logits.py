@@ -28,11 +28,13 @@ from gearshift.runtime.files.atomic import sha256_of
 from gearshift.runtime.inference.opened import Opened
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.schema import read_if_whole
 from gearshift.trainer.data.formats import read_records
 from gearshift.trainer.data.rows import choose_columns
 from gearshift.trainer.data.tokenizer import FILES as TOKENIZER_FILES
 from gearshift.trainer.data.tokenizer import check_ids
 from gearshift.trainer.learning.sealed import read_sealed, write_sealed
+from gearshift.trainer.model.checkpoint import PROBLEM_TYPES
 from gearshift.trainer.model.labels import label_names
 from gearshift.trainer.model.loading import load_transformers
 from gearshift.trainer.model.run import SCHEMA, SUPERNET
@@ -96,7 +98,22 @@ def _logits_of(content: bytes) -> Floats:
 
 def open_classifier(path: Path, max_length: int | None = None) -> Classifier:
     """Open the teacher in a directory, of any kind; raises ModelError or BundleError."""
+    require_classifier(path)
     return _Bundled(path) if (path / MANIFEST).is_file() else _HuggingFace(path, max_length)
+
+
+def require_classifier(path: Path) -> None:
+    """Raise ModelError for a teacher that states another task; its labels may be those of the data all the same."""
+    task = next((task for name in (MANIFEST, SUPERNET) if (task := read_if_whole(path / name, _task))), None)
+    if task is None:
+        problem = read_if_whole(path / "config.json", lambda raw: raw.get("problem_type"))
+        task = next((task for task, known in PROBLEM_TYPES.items() if known == problem), "classification")
+    if task != "classification":
+        raise ModelError(f"{path}: expected a teacher of classification, found one of {task}; a DAN learns no other")
+
+
+def _task(raw: Any) -> Any:
+    return raw["task"]
 
 
 def _fill(

@@ -12,6 +12,7 @@ from pathlib import Path
 from gearshift.errors import DataError
 from gearshift.runtime.bundle.tag_schemes import OUTSIDE
 from gearshift.trainer.data.columns import LABELS, columns_note, has_column, resolve_columns
+from gearshift.trainer.data.files.cells import listed_cell, looks_like_list
 from gearshift.trainer.data.files.label_names import names_beside, places_in, require_places
 from gearshift.trainer.data.files.multi_hot import columns_of_labels, with_label_lists
 from gearshift.trainer.data.files.records import FileRecords, Record, listed
@@ -134,7 +135,12 @@ def _whole_labels(path: Path, rows: list[Row]) -> tuple[list[Row], list[str]]:
 
 
 def _uncut_labels(path: Path, rows: list[Row], lines: list[int]) -> list[str]:
-    """Return a warning if each row of several labels has one at most, and some look like lists."""
+    """Return a warning where a list seems to be read as one label: lists in a task of one label, or each row of several
+    labels has one at most, and some look like lists."""
+    for row, line in zip(rows, lines, strict=True):
+        if isinstance(row.label, str) and looks_like_list(row.label) and listed_cell(row.label) is not None:
+            remedy = "lists of labels are for --task multi-label-classification"
+            return [f"{path}:{line}: {row.label!r} is read as one label; {remedy}"]
     sets = [row.label.labels for row in rows if isinstance(row.label, LabelSet)]
     if not sets or any(len(labels) > 1 for labels in sets):
         return []

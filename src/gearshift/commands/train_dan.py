@@ -35,10 +35,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def train_dan(options: argparse.Namespace) -> int:
     """Distil a classifier into a DAN and show its accuracy."""
-    from gearshift.trainer.dan.teacher_logits import read_unlabelled
+    from gearshift.trainer.dan.teacher_logits import read_unlabelled, require_classifier
     from gearshift.trainer.dan.train import train_dan as train
 
     settings = DanSettings(**given(options, DanSettings))
+    require_classifier(options.teacher)  # before the data, which would seem to be wrong
     data = read_task_data(options, options.data, "classification")
     unlabelled: tuple[Text, ...] = ()
     if options.unlabelled:

@@ -157,3 +157,31 @@ def test_a_teacher_in_bfloat16_answers(tmp_path: Path) -> None:
     (tmp_path / "rounded" / "tokenizer_config.json").write_bytes((teacher / "tokenizer_config.json").read_bytes())
     expected = _asked(tmp_path / "rounded", tmp_path / "cache", labels)
     np.testing.assert_allclose(_asked(teacher, tmp_path / "cache", labels), expected, atol=1e-6)
+
+
+def _run(path: Path) -> None:
+    (path / "supernet.json").write_text(json.dumps({"schema_version": 1, "task": "token-classification"}))
+
+
+@pytest.mark.parametrize(
+    ("form", "task"),
+    [
+        (configured(problem_type="multi_label_classification"), "multi-label-classification"),
+        (configured(problem_type="regression"), "regression"),
+        (_run, "token-classification"),
+    ],
+)
+def test_a_teacher_of_another_task_is_refused_whatever_its_labels(form: Form, task: str, tmp_path: Path) -> None:
+    teacher = _teacher(tmp_path / "teacher")
+    form(teacher)
+    with pytest.raises(ModelError, match=f"teacher: expected a teacher of classification, found one of {task}"):
+        _asked(teacher, tmp_path / "cache", ("LABEL_0", "LABEL_1"))
+
+
+def test_a_bundle_of_another_task_is_refused_as_a_teacher(tiny_bundle: Path, tmp_path: Path) -> None:
+    teacher = tmp_path / "bundle"
+    shutil.copytree(tiny_bundle, teacher)
+    manifest = json.loads((teacher / "manifest.json").read_text())
+    (teacher / "manifest.json").write_text(json.dumps({**manifest, "task": "multi-label-classification"}))
+    with pytest.raises(ModelError, match="expected a teacher of classification, found one of multi-label"):
+        _asked(teacher, tmp_path / "cache", tuple(manifest["labels"]))

@@ -371,6 +371,23 @@ def test_labels_with_commas_are_one_label_and_a_warning_names_the_line(tmp_path:
     )
 
 
+def test_lists_of_labels_where_one_is_expected_are_told_with_line_and_remedy(tmp_path: Path) -> None:
+    lists = ["['a']", "['a', 'b']", "['b']"]
+    rows = [(f"text {number}", lists[number % 3]) for number in range(12)]
+    (tmp_path / "all.csv").write_text(written(frame(rows)))
+    data = read_data(tmp_path / "all.csv")
+    assert (
+        f"{tmp_path}/all.csv:2: \"['a']\" is read as one label; lists of labels are for "
+        "--task multi-label-classification" in data.notes
+    )
+
+
+@pytest.mark.parametrize("label", ["(a)", "[UNK]", "[0-5]", "a, b"])
+def test_a_label_that_is_no_list_is_no_reason_for_a_warning(tmp_path: Path, label: str) -> None:
+    (tmp_path / "all.csv").write_text(written(frame([(f"text {n}", (label, "c")[n % 2]) for n in range(12)])))
+    assert not any("is read as one label" in note for note in read_data(tmp_path / "all.csv").notes)
+
+
 # Folders
 
 
