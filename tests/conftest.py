@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for torch and numpy, here and in processes: tests run side by side
 
@@ -15,6 +16,9 @@ import pytest
 
 from gearshift.__main__ import main
 from tests.command_line import Command, Ended
+
+if TYPE_CHECKING:
+    from gearshift.runtime.bundle.bundle import Bundle
 
 hypothesis.settings.register_profile(
     "any machine", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -39,6 +43,19 @@ def pytest_collection_finish() -> None:
 def tiny_bundle() -> Path:
     """The committed bundle: 4 layers, 12 subnets, fp32 and int8. Not to be written to."""
     return Path(__file__).parent / "data" / "tiny.gearshift"
+
+
+@pytest.fixture(scope="session")
+def bundle(tiny_bundle: Path) -> Bundle:
+    from gearshift.runtime.bundle.bundle import open_bundle  # not for tests that do without onnxruntime
+
+    return open_bundle(tiny_bundle)
+
+
+@pytest.fixture
+def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy that a test may alter."""
+    return shutil.copytree(tiny_bundle, tmp_path / "copy.gearshift")
 
 
 @pytest.fixture(scope="session", autouse=True)

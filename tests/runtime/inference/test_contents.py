@@ -7,10 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 
 from gearshift.errors import BundleError, InputError, SchemaError, StorageError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
@@ -94,17 +91,6 @@ def test_a_bundle_is_tried_once(bundle: Bundle, known: Known, monkeypatch: pytes
     for _ in range(2):
         with_known_contents(bundle, known, TRIED)
     assert len(trials) == 1
-
-
-def test_what_the_trial_refuses_is_an_error_in_its_words(bundle_copy: Path) -> None:
-    model = onnx.load(bundle_copy / "int8.onnx", load_external_data=False)
-    tensor = next(each for each in model.graph.initializer if each.name == "classifier.bias")
-    tensor.CopyFrom(numpy_helper.from_array(np.full(tuple(tensor.dims), np.nan, np.float32), tensor.name))
-    (bundle_copy / "int8.onnx").write_bytes(model.SerializeToString())
-    change_manifest(bundle_copy)
-    with pytest.raises(BundleError, match=r"int8 self-test, subnet .* found nan") as said:
-        with_known_contents(open_bundle(bundle_copy), None, TRIED)
-    assert "\n" not in str(said.value)
 
 
 @pytest.mark.parametrize(
