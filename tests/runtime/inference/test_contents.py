@@ -76,6 +76,24 @@ def test_a_memory_that_cannot_be_written_is_none(tmp_path: Path) -> None:
     assert not memory.has("x")
 
 
+def test_a_memory_that_others_can_write_knows_nothing(tmp_path: Path) -> None:
+    memory = Known(tmp_path / "cache")
+    memory.add("x")
+    (tmp_path / "cache").chmod(0o777)
+    memory.add("y")
+    assert not memory.has("x") and not memory.has("y")
+    (tmp_path / "cache").chmod(0o700)
+    assert memory.has("x") and not memory.has("y")
+
+
+def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
+    memory = Known(tmp_path / "cache")
+    memory.add("x")
+    (tmp_path / "cache" / "known.json").rename(tmp_path / "elsewhere")
+    (tmp_path / "cache" / "known.json").symlink_to(tmp_path / "elsewhere")
+    assert not memory.has("x")
+
+
 def test_the_oldest_are_forgotten(tmp_path: Path) -> None:
     memory = Known(tmp_path)
     for number in range(REMEMBERED + 1):
