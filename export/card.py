@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gearshift.escaping import escaped
 from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, Manifest
 
 MEANINGS = {
@@ -44,13 +45,14 @@ def model_card(manifest: Manifest) -> str:
     ]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])
     table = "\n\n".join([table, *_about_int8(manifest), *_about_no_answer(manifest)])
-    labels = f"{len(manifest.labels)} labels: {', '.join(manifest.labels)}.\n\n" if manifest.labels else ""
+    labels = f"{len(manifest.labels)} labels: {escaped(', '.join(manifest.labels))}.\n\n" if manifest.labels else ""
     vectors = f"Answers are {manifest.vectors}.\n\n" if manifest.vectors is not None else ""
     meaning = MEANINGS.get(manifest.metric, f"{manifest.metric} is that of {{rows}} held-out rows").format(
         rows=manifest.accuracy_rows
     )
     asked = '("a question", "a text with its answer")' if manifest.task == "question-answering" else '"some text"'
-    return f"""# {manifest.name}
+    title = escaped(manifest.name)
+    return f"""# {title}
 
 A gearshift bundle: one {manifest.task} model with {len(graph)} subnets in one graph{beside}.
 
@@ -58,12 +60,12 @@ A gearshift bundle: one {manifest.task} model with {len(graph)} subnets in one g
 
 {table}
 
-Licence: {manifest.licence}. Made by {manifest.made_by}.
+Licence: {escaped(manifest.licence)}. Made by {escaped(manifest.made_by)}.
 
 ```python
 from gearshift.runtime import Engine
 
-with Engine.load("{manifest.name}.gearshift") as engine:
+with Engine.load("{title}.gearshift") as engine:
     print(engine.run({asked}, deadline_ms=20))
 ```
 """

@@ -81,7 +81,8 @@ class WordRule:
         """Yield the place of each word of a text; what has no blank for more than `longest` characters ends there."""
         for chunk in _CHUNK.finditer(text):
             start = chunk.start()
-            for word in self._cut(chunk.group()[:longest]):
+            end = chunk.end() if longest is None else min(chunk.end(), start + longest)
+            for word in self._cut(text[start:end]):
                 yield start, start + len(word)
                 start += len(word)
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
 from gearshift.runtime.bundle.tag_schemes import OUTSIDE, Scheme
+from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.inference.spans import Entity, Word, entities, find_answer, first_tokens, word_tokens
 from gearshift.runtime.inference.words import SplitText
+
+_Part = TypeVar("_Part", Word, Entity)
 
 Output = NDArray[np.float32]
 """Output of the graph for one text, without padding: (outputs,), or (tokens, outputs) for tasks per token."""
@@ -150,6 +154,7 @@ def _token_classification(
     *,
     scheme: Scheme,
     split: SplitText | None,
+    starts: Sequence[int],
 ) -> dict[str, Any]:
     rows = probabilities(output)
     if split is None:
@@ -157,11 +162,20 @@ def _token_classification(
             Word(word, start, end, *_best(rows, token, labels))
             for token, word, start, end in first_tokens(encoding, parts[0])
         ]
-        return {"words": tuple(found), "entities": tuple(entities(found, parts[0], scheme))}
+        named = entities(found, parts[0], scheme)
+        return {
+            "words": tuple(_moved(word, starts[0]) for word in found),
+            "entities": tuple(_moved(entity, starts[0]) for entity in named),
+        }
     pieces = _labelled(rows, word_tokens(encoding, split.joined_places), split, labels, cut=bool(encoding.overflowing))
     read = [piece for piece in pieces if piece is not None]
     words = read if split.counts is None else _given(pieces, split, scheme, labels)
     return {"words": tuple(words), "entities": tuple(entities(read, split.text, scheme))}
+
+
+def _moved(part: _Part, by: int) -> _Part:
+    """Return a word or an entity with its places in the text that was given, of which the beginning was cut off."""
+    return dataclasses.replace(part, start=part.start + by, end=part.end + by) if by else part
 
 
 def _labelled(
@@ -203,9 +217,13 @@ def _question_answering(
     parts: Sequence[str],
     labels: Sequence[str],
     null_threshold: float | None = None,
+    *,
+    starts: Sequence[int],
 ) -> dict[str, Any]:
     found = find_answer(output, encoding, null_threshold)
-    return {"answer": parts[-1][found.start : found.end], **vars(found)}
+    answer = parts[-1][found.start : found.end]
+    by = starts[-1] if found.answerable else 0
+    return {"answer": answer, **vars(found), "start": found.start + by, "end": found.end + by}
 
 
 def _embedding(output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
@@ -234,16 +252,20 @@ def read_answer(
     null_threshold: float | None = None,
     scheme: Scheme | None = None,
     split: SplitText | None = None,
+    starts: Sequence[int] = (0, 0),
 ) -> Callable[..., Answer]:
     """Read the answer of a task for one text: a function that completes it by the fields of `RunFacts`, known later.
 
     `parts` are the one or two texts that `encoding` was made of; its offsets point into them.
     `null_threshold`: threshold of `find_answer`, for question answering alone.
+    `starts`: places of the parts in the texts that were given, if the beginnings were cut off.
     `scheme`, of token classification: that of the labels. `split`: the words of the first text; None for those that the
     tokenizer cuts.
     """
     kind, reader = _ANSWERS[task]
     of_task: dict[str, Any] = {} if null_threshold is None else {"null_threshold": null_threshold}
+    if TASKS[task].per_token:
+        of_task["starts"] = starts
     if scheme is not None:
-        of_task = {"scheme": scheme, "split": split}
+        of_task |= {"scheme": scheme, "split": split}
     return functools.partial(kind, **reader(output, encoding, parts, labels, **of_task))

@@ -15,6 +15,7 @@ from gearshift.runtime.batches import Work, group, work_of
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import TOKENIZER
 from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.inference.shortening import Shortened, shortened
 from gearshift.runtime.inference.tokenizer_file import failure, open_tokenizer
 from gearshift.runtime.inference.words import SplitText, Words, split_text, split_words
 
@@ -47,7 +48,7 @@ class Encoded:
     truncated: tuple[bool, ...]
     """Whether the end of each text was cut off, or the beginning if the tokenizer cuts that."""
     parts: tuple[tuple[str, ...], ...]
-    """Texts, one or two, of each row, as they were tokenized; words with single blanks between them."""
+    """Texts, one or two, of each row, as they were tokenized: cut, and words with single blanks between them."""
     encodings: tuple[Encoding, ...]
     """Tokens of each row with their offsets in its parts."""
     work: Work
@@ -56,6 +57,8 @@ class Encoded:
     """Whether texts of similar length run in one call; if not, each text has a call of its own."""
     splits: tuple[SplitText | None, ...] = ()
     """Words of each row's first text; None where the tokenizer alone cuts it."""
+    starts: tuple[tuple[int, ...], ...] = ()
+    """Place of each of `parts` in the text that was given, for tasks whose answers have places."""
 
 
 class TextEncoder:
@@ -84,36 +87,45 @@ class TextEncoder:
 
         Texts are tokenized one after another: the tokenizer's own batches would use every core of the device.
         """
-        encodings, truncated, kept, splits = [], [], [], []
+        encodings, truncated, kept, splits, starts = [], [], [], [], []
         for index, text in enumerate(texts):
             where = f"text {index}: " if len(texts) > 1 else ""
             split, parts = self._split(text, where)
-            encoding = self._encode_one([part for part, _ in parts], where)
+            encoding = self._encode_one([part.text for part in parts], where)
             encodings.append(encoding)
-            kept.append(tuple(part for part, _ in parts))
-            truncated.append(bool(encoding.overflowing) or any(cut for _, cut in parts))
+            kept.append(tuple(part.text for part in parts))
+            truncated.append(bool(encoding.overflowing) or any(part.cut for part in parts))
             splits.append(split)
+            starts.append(tuple(part.start for part in parts))
         lengths = tuple(len(encoding.ids) for encoding in encodings)
         groups = group(lengths, batch=self._batch)
         calls = tuple(Call(rows, self._inputs([encodings[row] for row in rows])) for rows in groups)
         work = work_of(lengths, batch=self._batch)
         return Encoded(
-            calls, lengths, tuple(truncated), tuple(kept), tuple(encodings), work, self._batch, tuple(splits)
+            calls,
+            lengths,
+            tuple(truncated),
+            tuple(kept),
+            tuple(encodings),
+            work,
+            self._batch,
+            tuple(splits),
+            tuple(starts),
         )
 
-    def _split(self, text: object, where: str) -> tuple[SplitText | None, list[tuple[str, bool]]]:
-        """Return the words of a text, if they are known, and its parts, each with whether its end was cut off."""
+    def _split(self, text: object, where: str) -> tuple[SplitText | None, list[Shortened]]:
+        """Return the words of a text, if they are known, and its parts, no longer than can fit the model."""
         if isinstance(text, Words):
             if not self._tags:
                 raise InputError(f"{where}expected a text, got Words, which are for token classification; pass a text")
             split, cut = split_words(text.checked(where), self._rule, self._characters)
-            return split, [(split.joined, cut)]
+            return split, [Shortened(split.joined, cut)]
         first, *others = _parts(text, where)
         rest = [self._shortened(part) for part in others]
         if self._rule is None:
-            return None, [self._shortened(self._prompt + first), *rest]
+            return None, [self._shortened(first, self._prompt), *rest]
         split, cut = split_text(first, self._rule, self._characters, where)
-        return split, [(split.joined, cut), *rest]
+        return split, [Shortened(split.joined, cut), *rest]
 
     def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, NDArray[np.int64]]:
         columns = {
@@ -132,17 +144,10 @@ class TextEncoder:
         except BaseException as error:
             raise failure(self._path, error) from error
 
-    def _shortened(self, text: str) -> tuple[str, bool]:
-        """Return the part of a text that can fit the model, and whether the rest was cut off."""
-        if len(text) <= self._characters:
-            return text, False
-        if not self._keeps_places:
-            text = " ".join(text.split())  # so that a run of blanks does not use up the characters
-        elif self._cuts_beginning:
-            return text, False  # whatever its length: without its beginning all places would move
-        return text[-self._characters :] if self._cuts_beginning else text[: self._characters], len(
-            text
-        ) > self._characters
+    def _shortened(self, text: str, prompt: str = "") -> Shortened:
+        return shortened(
+            text, self._characters, prompt=prompt, keeps_places=self._keeps_places, cuts_beginning=self._cuts_beginning
+        )
 
 
 def tokens_beyond(tokenizer: Any, rows: int) -> list[tuple[int, str]]:
@@ -170,7 +175,7 @@ def _parts(text: object, where: str) -> tuple[str, ...]:
     for part in parts:
         if not isinstance(part, str):
             raise InputError(f"{where}expected a text (str) or a pair of texts, got {type(part).__name__}")
-        if not part.strip():
+        if not part or part.isspace():
             raise InputError(f"{where}empty text; expected at least one word")
     return parts
 

@@ -86,15 +86,18 @@ def split_words(words: Words, rule: WordRule | None, longest: int) -> tuple[Spli
     """Cut the words of a caller as those of training rows were cut; return as `split_text` does."""
     places: list[Place] = []
     counts: list[int] = []
-    start = 0
+    read: list[str] = []
+    start, cut = 0, False
     for word in words.words:
-        found = [(0, len(word))] if rule is None else list(rule.places(word))
-        if places and found[-1][1] + start > longest:
-            return SplitText(words.text, tuple(places), tuple(counts)), True
+        cut = start + len(word if rule is None else word.rstrip()) > longest
+        if cut and places:
+            break
+        read.append(word[:longest] if cut else word)  # of the first word, a part is better than nothing
+        found = [(0, len(read[-1]))] if rule is None else list(rule.places(read[-1]))
         places += [(start + one, start + other) for one, other in found]
         counts.append(len(found))
         start += len(word) + 1
-    return SplitText(words.text, tuple(places), tuple(counts)), False
+    return SplitText(Words(read).text, tuple(places), tuple(counts)), cut
 
 
 def _check(word: str, rule: WordRule, where: str) -> None:

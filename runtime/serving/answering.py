@@ -179,6 +179,7 @@ class Answering:
             null_threshold=self._null_thresholds[name],
             scheme=self._scheme,
             split=encoded.splits[row],
+            starts=encoded.starts[row],
         )
 
     def _decide(

@@ -10,6 +10,7 @@ from importlib import import_module
 
 import gearshift
 from gearshift.errors import GearshiftError, one_line
+from gearshift.escaping import EscapingFormatter
 from gearshift.terminal import streams
 from gearshift.terminal.parser import Parser, Version
 
@@ -54,8 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         streams.prepare()
         options = parse(arguments)
         when_interrupted = options.when_interrupted
+        if logging.lastResort is not None:  # takes the warnings that no handler takes
+            logging.lastResort.setFormatter(EscapingFormatter())
         if options.verbose:
-            logging.basicConfig(format="%(name)s: %(message)s")
+            handler = logging.StreamHandler()
+            handler.setFormatter(EscapingFormatter("%(name)s: %(message)s"))
+            logging.basicConfig(handlers=[handler])
             logging.getLogger("gearshift").setLevel(logging.INFO)
         code: int = options.command(options)
         return code

@@ -21,12 +21,20 @@
 
 Each message is one line: what was expected, what came, what to do.
 
-This module is the bottom layer of the package: it imports nothing, and every folder raises these errors.
+This module is the bottom layer of the package, and every folder raises these errors.
 """
+
+from gearshift.escaping import escaped
 
 
 class GearshiftError(Exception):
-    """Base of all errors that gearshift raises on purpose."""
+    """Base of all errors that gearshift raises on purpose.
+
+    A message names labels, files and texts of others; as text it is one line without what a terminal obeys.
+    """
+
+    def __str__(self) -> str:
+        return escaped(super().__str__())
 
 
 class InputError(GearshiftError, ValueError):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from gearshift.drawing.bench_tables import ESTIMATED, Table
+from gearshift.drawing.markup import escape
 from gearshift.drawing.svg import STYLE, Chart, legend, svg
 from gearshift.runtime.bench.result import Calibration
 

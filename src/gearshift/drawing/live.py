@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from gearshift.escaping import escaped
 from gearshift.runtime.inference.answers import RunFacts
 from gearshift.runtime.sensors.sensors import Sensors
 
@@ -91,7 +92,9 @@ class LiveView:
 
     def _draw(self, now: float, slow_down: float) -> None:
         width = shutil.get_terminal_size().columns
-        lines = [line[: width - 1] for line in self.lines(now, slow_down)]  # a wrapped line would break the redraw
+        lines = [
+            escaped(line)[: width - 1] for line in self.lines(now, slow_down)
+        ]  # a wrapped line would break the redraw
         up = f"\x1b[{self._height}A" if self._height else ""
         try:
             self._stream.write(f"{up}\r\x1b[J" + "".join(f"{line}\n" for line in lines))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Literal
+
+from gearshift.drawing.markup import escape
 
 WIDTH, HEIGHT = 360, 250
 """Size of a chart in its own units: at the width of a phone a unit is about a pixel, and text is legible."""

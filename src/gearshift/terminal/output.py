@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from gearshift.escaping import escaped
 from gearshift.terminal import streams
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Format a table as lines, the first column left-aligned and the others right-aligned."""
+    header, *rows = [[escaped(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     return [
         "  ".join(
@@ -25,7 +27,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def show(options: argparse.Namespace, result: dict[str, Any], lines: Sequence[str]) -> None:
     """Print the lines, or with --json the result."""
-    streams.result(json.dumps(result) if options.json else "\n".join(lines))
+    streams.result(*([json.dumps(result)] if options.json else lines))
 
 
 @contextlib.contextmanager
@@ -37,10 +39,10 @@ def progress_line(unit: str = "") -> Iterator[Callable[[str, float, float], None
         if shown:
             filled = max(0, min(30, int(30 * done / max(planned, 1e-9))))
             bar = "#" * filled + "." * (30 - filled)
-            streams.message(f"\r\x1b[K{what} [{bar}] {done:.0f}/{planned:.0f}{unit}", end="")
+            streams.replace_line(f"{what} [{bar}] {done:.0f}/{planned:.0f}{unit}")
 
     try:
         yield update
     finally:
         if shown:
-            streams.message("\r\x1b[K", end="")
+            streams.replace_line("")

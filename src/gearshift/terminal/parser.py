@@ -77,7 +77,7 @@ class Parser(argparse.ArgumentParser):
     def print_help(self, file: Any = None) -> None:
         """Write the help to standard output, whose failure is an error."""
         if file is None:
-            result(self.format_help().rstrip("\n"))
+            result(*self.format_help().rstrip("\n").split("\n"))
         else:
             super().print_help(file)
 

@@ -1,7 +1,8 @@
 """Standard output and standard error, however the program was started: closed, full, without a reader, not UTF-8.
 
 A result that cannot be written ends the command with 1 and one line, as with other programs; a message that cannot be
-written is lost, and changes nothing. A character that the encoding lacks is written escaped.
+written is lost, and changes nothing. A character that the encoding lacks is written escaped,
+and so is one that a terminal would obey (`escaping`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from gearshift.errors import StorageError
+from gearshift.escaping import escaped
 
 
 def prepare() -> None:
@@ -30,13 +32,13 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def result(text: str) -> None:
-    """Write lines of a result to standard output at once.
+def result(*lines: str) -> None:
+    """Write lines of a result to standard output at once, each as one line.
 
     Raises StorageError if that fails, and BrokenPipeError if the reader is gone.
     """
     try:
-        print(text, flush=True)
+        print("\n".join(map(escaped, lines)), flush=True)
     except BrokenPipeError:
         _give_up(sys.stdout)
         raise
@@ -46,17 +48,26 @@ def result(text: str) -> None:
         raise StorageError(f"{told}; what the command wrote to files is there") from error
 
 
-def message(text: str, end: str = "\n") -> None:
-    """Write a message to standard error, if that can be written to."""
+def message(text: str) -> None:
+    """Write a message to standard error as one line, if that can be written to."""
+    _to_stderr(escaped(text) + "\n")
+
+
+def replace_line(text: str) -> None:
+    """Write a line over the last line of a terminal at standard error, where the next one will be written over it."""
+    _to_stderr("\r\x1b[K" + escaped(text))
+
+
+def _to_stderr(text: str) -> None:
     try:
-        print(text, end=end, file=sys.stderr, flush=True)
+        print(text, end="", file=sys.stderr, flush=True)
     except OSError:
         _give_up(sys.stderr)
 
 
 def complaint(text: object) -> None:
     """Write why a command ended, on one line."""
-    message("gearshift: " + str(text).replace("\r", "\\r").replace("\n", "\\n"))
+    message(f"gearshift: {text}")
 
 
 def settle() -> None:

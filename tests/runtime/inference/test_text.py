@@ -178,9 +178,10 @@ def test_an_answer_in_a_text_cut_on_the_left_is_in_its_place(bundle_copy: Path) 
     text = "the " * 10_000 + "lights"
     encoded = TextEncoder(tagging).encode([text])
     assert encoded.truncated == (True,)
-    (part,) = encoded.parts[0]
+    (part,), (start,) = encoded.parts[0], encoded.starts[0]
     begin, end = encoded.encodings[0].offsets[-2]
-    assert (part, part[begin:end]) == (text, "lights")
+    assert part[begin:end] == text[start + begin : start + end] == "lights"
+    assert start + end == len(text)
 
 
 def test_a_token_without_a_row_in_the_word_table_is_refused(bundle_copy: Path) -> None:
