@@ -39,7 +39,7 @@ class Responder:
         except Exception as error:  # a thread that ends by it would print its traceback
             if not self._warned:
                 self._warned = True
-                logger.warning("metrics could not be made: %s: %s", type(error).__name__, error)
+                logger.warning("metrics could not be made: %s: %s", type(error).__name__, " ".join(str(error).split()))
             return FAILED
 
 

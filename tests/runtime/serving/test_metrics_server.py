@@ -167,7 +167,7 @@ def test_metrics_that_cannot_be_made_are_a_500_and_one_line(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     def text() -> str:
-        raise OSError("/proc is gone")
+        raise OSError("/proc is\ngone")
 
     server = MetricsServer(0, text)
     server.start()
