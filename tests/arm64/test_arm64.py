@@ -180,7 +180,8 @@ def test_the_engine_picks_by_deadline(there: Run, precision: str) -> None:
     assert chosen["patient"] == [chosen["ladder"][0], "fits"]
     subnet, reason = chosen["hasty"]
     assert reason == "best_effort"
-    assert subnet in chosen["ladder"][1:]  # the fastest for that text, most often the last
+    # The fastest for that text, most often the last; an emulator's times may leave one rung.
+    assert subnet in (chosen["ladder"][1:] or chosen["ladder"])
 
 
 def test_the_engine_picks_a_precision_that_is_right_there(bundle: Bundle, there: Run) -> None:

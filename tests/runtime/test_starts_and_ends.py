@@ -13,7 +13,8 @@ LIMIT_S = 60.0
 """Seconds for a program that takes half a second: only a hang takes as long."""
 
 LOAD = """
-import sys, threading, time
+import signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets programs in its background ignore it
 from gearshift.runtime import Engine, EngineClosedError
 TEXT, BUNDLE = "turn the lights off", sys.argv[1]
 def load(**others):

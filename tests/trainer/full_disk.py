@@ -26,6 +26,14 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
             file = FULL
         return really_open(file, mode, *arguments, **options)
 
+    really_open_descriptor = os.open
+
+    def opened_descriptor(file: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
+        if writes and isinstance(file, str | os.PathLike) and name in Path(os.fsdecode(file)).name:
+            file, flags = FULL, os.O_WRONLY
+        return really_open_descriptor(file, flags, *arguments, **options)
+
     really_send = os.sendfile
 
     def sent(out: int, *arguments: Any) -> int:
@@ -34,5 +42,6 @@ def fill_disk(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         return really_send(out, *arguments)
 
     monkeypatch.setattr(os, "sendfile", sent)
+    monkeypatch.setattr(os, "open", opened_descriptor)
     monkeypatch.setattr(io, "open", opened)
     monkeypatch.setattr(builtins, "open", opened)

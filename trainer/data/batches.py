@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from gearshift.errors import DataError, InputError
+from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.trainer.data.formats import listed
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.targets import IGNORED, Target, target_reader
@@ -203,7 +204,7 @@ def encode(
     tokens, and if all rows are left out;
     InputError for a maximum length without room for text, and for a tokenizer without a pad token.
     """
-    unseen = unseen_labels(rows, labels) if held_out else UnseenLabels()
+    unseen = unseen_labels(rows, labels) if held_out and TASKS[task].labelled else UnseenLabels()
     if unseen.alone:
         label = next(iter(unseen.rows_of))
         raise DataError(f"label {label!r} is not among {listed(labels)}, and no row has one of these; pass other rows")

@@ -391,4 +391,4 @@ def test_a_time_limit_of_a_signal_handler_comes_out_of_the_cache_as_itself(
         patch.setattr(ElasticSession, "run", late)
         PackedCache(tmp_path).open(open_bundle(tiny_bundle), "fp32", threads=1)
     for handled in at_each_point(lambda: late(), lambda: resident_bytes(tiny_bundle / "fp32.weights"), every=1999):
-        assert type(handled.raised) is TimeoutError
+        assert not handled.reached or type(handled.raised) is TimeoutError

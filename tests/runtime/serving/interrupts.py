@@ -62,7 +62,7 @@ def at_each_point(handler: Callable[[], object], call: Callable[[], object], *, 
     number.
     """
     through = 0
-    for point in range(0, MOST_POINTS, every):
+    for point in range(0, MOST_POINTS * every, every):
         handled = at_point(point, handler, call)
         assert handled.reached or handled.raised is None
         yield handled
@@ -70,4 +70,4 @@ def at_each_point(handler: Callable[[], object], call: Callable[[], object], *, 
         if through == ENOUGH:
             assert point > ENOUGH * every, "the call had no points"
             return
-    raise AssertionError(f"the call has more than {MOST_POINTS} points")
+    raise AssertionError(f"the call has more than {MOST_POINTS * every} points")

@@ -184,7 +184,7 @@ def test_nothing_is_served_unless_asked_for(tiny_bundle: Path) -> None:
 def test_only_the_loopback_is_bound() -> None:
     server = MetricsServer(0, lambda: "")
     try:
-        assert server._server.server_address[0] == "127.0.0.1"
+        assert server._listener.getsockname()[0] == "127.0.0.1"
     finally:
         server.close()
 
