@@ -121,3 +121,10 @@ def test_inspect_and_verify_show_labels_and_licence_on_their_line(
         assert "ok" not in done.out.splitlines()
         if as_json and name == "inspect":
             assert done.json["licence"] == FORGED
+
+
+def test_run_shows_an_answer_on_its_line(bundle_copy: Path, command: Command) -> None:
+    old = open_bundle(bundle_copy).manifest
+    change_manifest(bundle_copy, labels=tuple(f"{FORGED}{number}" for number, _ in enumerate(old.labels)))
+    (line,) = command("run", bundle_copy, "turn the lights off", "--threads", "1").out.split("\n")[:-1]
+    assert line.startswith(r"\x1b]0;t\x07\u202e\r\nok")

@@ -32,11 +32,7 @@ def texts() -> Iterator[str]:
         message("gearshift: type one text a line, and end with Ctrl-D")
     for number, line in enumerate(_lines(stream), start=1):
         text = line if isinstance(line, str) else _decoded(line, number, stream.encoding)
-        del line  # a long one need not lie in memory twice
-        for part in text.split("\r") if "\r" in text else [text]:
-            stripped = part.strip()
-            if stripped:
-                yield stripped
+        yield from (part.strip() for part in text.split("\r") if part.strip())
 
 
 def _lines(stream: TextIO) -> Iterator[bytes | str]:
