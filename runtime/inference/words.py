@@ -92,8 +92,9 @@ def split_words(words: Words, rule: WordRule | None, longest: int) -> tuple[Spli
         cut = start + len(word if rule is None else word.rstrip()) > longest
         if cut and places:
             break
-        read.append(word[:longest] if cut else word)  # of the first word, a part is better than nothing
-        found = [(0, len(read[-1]))] if rule is None else list(rule.places(read[-1]))
+        begin = len(word) - len(word.lstrip()) if cut else 0
+        read.append(word[: begin + longest] if cut else word)  # of the first word, a part is better than nothing
+        found = [(begin, len(read[-1]))] if rule is None else list(rule.places(read[-1]))
         places += [(start + one, start + other) for one, other in found]
         counts.append(len(found))
         start += len(word) + 1

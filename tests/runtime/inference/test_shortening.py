@@ -14,11 +14,12 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.tag_schemes import recognise_known
 from gearshift.runtime.bundle.words import WordRule
-from gearshift.runtime.inference.answers import read_answer
+from gearshift.runtime.inference.answers import QuestionAnswering, TokenClassification, read_answer
 from gearshift.runtime.inference.shortening import BLOCK, shortened
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.inference.words import Words, split_words
 from tests.runtime.altered import change_manifest
+from tests.runtime.inference.test_answers import FACTS
 
 MB = 1 << 20
 SENTENCES = ["turn the lights off ", "play\tthe next  track\n", "wie geht's, 日本 \u00a0 и мир? "]
@@ -124,11 +125,17 @@ def test_words_beyond_the_limit_are_not_cut_up(words: list[str], rule: WordRule 
     assert 0 < len(split.joined) <= 1024
 
 
+@pytest.mark.parametrize("rule", [None, WordRule()])
+def test_a_word_behind_many_blanks_is_read(rule: WordRule | None) -> None:
+    split, _ = split_words(Words([" " * 5000 + "lights", "off"]), rule, 1024)
+    assert (split.joined, split.counts) == ("lights", (1,))
+
+
 def test_an_entity_behind_a_beginning_that_was_cut_off_is_in_its_place(bundle_copy: Path) -> None:
     text = "the " * 10_000 + "lights"
     encoded = encoder_of(bundle_copy, "left", "token-classification").encode([text])
     labels = ("O", "B-thing")
-    output = np.tile(np.float32([0, 9]), (encoded.tokens[0], 1))
+    output = np.tile(np.array([0, 9], np.float32), (encoded.tokens[0], 1))
     answer = read_answer(
         "token-classification",
         output,
@@ -137,11 +144,12 @@ def test_an_entity_behind_a_beginning_that_was_cut_off_is_in_its_place(bundle_co
         labels,
         scheme=recognise_known(labels),
         starts=encoded.starts[0],
-    )
-    found = answer.keywords["words"]
+    )(**vars(FACTS))
+    assert isinstance(answer, TokenClassification)
+    found = answer.words
     assert all(text[word.start : word.end] == word.text for word in found)
     assert (found[-1].text, found[-1].end) == ("lights", len(text))
-    assert answer.keywords["entities"][-1].end == len(text)
+    assert answer.entities[-1].end == len(text)
 
 
 def test_an_answer_behind_a_beginning_that_was_cut_off_is_in_its_place(bundle_copy: Path) -> None:
@@ -151,6 +159,7 @@ def test_an_answer_behind_a_beginning_that_was_cut_off_is_in_its_place(bundle_co
     output[-2] = 9
     answer = read_answer(
         "question-answering", output, encoded.encodings[0], encoded.parts[0], (), starts=encoded.starts[0]
-    ).keywords
-    assert (answer["answer"], answer["end"]) == ("off", len(text))
-    assert text[answer["start"] : answer["end"]] == answer["answer"]
+    )(**vars(FACTS))
+    assert isinstance(answer, QuestionAnswering)
+    assert (answer.answer, answer.end) == ("off", len(text))
+    assert text[answer.start : answer.end] == answer.answer
