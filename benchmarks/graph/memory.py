@@ -27,7 +27,7 @@ import onnxruntime as ort
 from benchmarks.graph.sessions import our_session
 from benchmarks.report import save
 from gearshift.runtime.bundle.manifest import INPUTS
-from gearshift.runtime.inference.pages import release
+from gearshift.runtime.inference.pages import drop, mapped_by
 from gearshift.runtime.inference.session import save_packed
 from gearshift.runtime.space.space import Option, Space, Stage, cut_space
 from gearshift.runtime.space.uniform import uniform_grid
@@ -58,11 +58,12 @@ def measure(graphs: list[Path], choices: list[list[int]], *, mapped: bool) -> di
     """Load sessions, run the smallest subnet and then the largest, and return the cost of each step."""
     bare = memory_mb()
     began = time.perf_counter()
-    sessions = [our_session(path) for path in graphs]
+    weights = graphs[0].with_suffix(".weights")
+    sessions, extents = mapped_by(weights, lambda: [our_session(path) for path in graphs])
     load_ms = (time.perf_counter() - began) * 1e3
     ctypes.CDLL(None).malloc_trim(0)
     if mapped:  # as the cache does: packing has touched all of it
-        release(graphs[0].with_suffix(".weights"))
+        drop(extents)
     steps: dict[str, Any] = {"bare": bare, "load_ms": load_ms, "peak_mb": peak_mb(), "loaded": _above(bare)}
     smallest, largest = (sessions[-1], choices[-1]), (sessions[0], choices[0])
     for name, (session, choice) in (("smallest", smallest), ("largest", largest)):
@@ -70,15 +71,14 @@ def measure(graphs: list[Path], choices: list[list[int]], *, mapped: bool) -> di
         steps[f"again_{name}_ms"] = min(_run_ms(session, choice) for _ in range(5))
         steps[name] = _above(bare)
     if mapped:
-        weights = graphs[0].with_suffix(".weights")
         began = time.perf_counter()
-        release(weights)
+        drop(extents)
         steps["release_ms"] = (time.perf_counter() - began) * 1e3
         _run_ms(*smallest)
         steps["released, smallest"] = _above(bare)
-        release(weights)
+        drop(extents)
         steps["largest_from_page_cache_ms"] = _run_ms(*largest)
-        release(weights)
+        drop(extents)
         with weights.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         steps["largest_from_disk_ms"] = _run_ms(*largest)

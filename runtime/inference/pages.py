@@ -5,13 +5,23 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import TypeVar
 
 from gearshift.errors import is_time_limit
 
+Result = TypeVar("Result")
+
+Extent = tuple[int, int]
+"""Start and end address of a mapping."""
+
 MADV_DONTNEED = 4
 MAPS, SMAPS = Path("/proc/self/maps"), Path("/proc/self/smaps")
+
+_MAPPING = threading.RLock()
+"""Lock of the one call in the process whose mappings are noted."""
 
 
 def resident_bytes(path: Path) -> int:
@@ -33,37 +43,48 @@ def resident_bytes(path: Path) -> int:
     return total
 
 
-def release(path: Path) -> int:
-    """Release the pages of a mapped file to the system; return the bytes that were freed.
+def drop(extents: Collection[Extent]) -> None:
+    """Release the pages of mapped files to the system.
 
-    Nothing is lost: a page that is touched again is read from the file, mostly from the system's page cache.
+    Nothing is lost: a page that is touched again is read from the file, mostly from the system's page cache. The caller
+    holds what keeps the mappings, since other memory that had come to one of these places would be zeroed.
     """
-    if sys.platform != "linux":
-        return 0
-    before = resident_bytes(path)
-    drop(path)
-    return max(0, before - resident_bytes(path))
-
-
-def drop(path: Path) -> None:
-    """Release the pages of a mapped file as `release` does, without the time that counting takes."""
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not extents:
         return
-    path = path.resolve()
     with contextlib.suppress(AttributeError, OSError):  # another C library
         madvise = ctypes.CDLL(None).madvise
         madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-        for start, end in _mappings(path):
+        for start, end in extents:
             madvise(start, end - start, MADV_DONTNEED)
 
 
-def _mappings(path: Path) -> Iterator[tuple[int, int]]:
-    """Yield start and end address of every mapping of a file."""
-    text = MAPS.read_text(encoding="utf-8", errors="replace")
-    found = [line.split()[0] for line in text.splitlines() if _is_of(line, path)]
-    for extent in found:
-        start, end = extent.split("-")
-        yield int(start, 16), int(end, 16)
+def mapped_by(path: Path, call: Callable[[], Result]) -> tuple[Result, frozenset[Extent]]:
+    """Return the result of a call, and the mappings of a file that it made and left there.
+
+    Calls of several threads come one after another, so that none takes the mappings of another for its own.
+    """
+    with _MAPPING:
+        before = _mappings(path)
+        result = call()
+        made = _mappings(path) - before
+    return result, frozenset(
+        (start, end) for start, end in made if not any(start < last and first < end for first, last in before)
+    )
+
+
+def _mappings(path: Path) -> set[Extent]:
+    """Return start and end address of every mapping of a file; none where the system does not tell."""
+    if sys.platform != "linux":
+        return set()
+    path = path.resolve()
+    try:
+        text = MAPS.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        if is_time_limit(error):
+            raise
+        return set()
+    extents = (line.split()[0].split("-") for line in text.splitlines() if _is_of(line, path))
+    return {(int(start, 16), int(end, 16)) for start, end in extents}
 
 
 def _is_of(line: str, path: Path) -> bool:

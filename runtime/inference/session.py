@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import TASKS, Task
 from gearshift.runtime.graph.check import check_graph
 from gearshift.runtime.inference.onnxruntime_calls import call_options, is_of_onnxruntime, open_session
-from gearshift.runtime.inference.pages import drop, release
+from gearshift.runtime.inference.pages import Extent, drop, mapped_by, resident_bytes
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
 from gearshift.runtime.inference.text import Encoded
 from gearshift.runtime.native_calls import NATIVE_CALLS
@@ -77,7 +78,10 @@ class ElasticSession:
         if graph is None and not bundle.known:  # what is packed was made from a graph that passed
             check_graph(bundle, precision)
         try:
-            session = open_session(path, options, providers)
+            if graph is None:
+                session, extents = open_session(path, options, providers), frozenset[Extent]()
+            else:
+                session, extents = mapped_by(weights_of(path), partial(open_session, path, options, providers))
         except Exception as error:
             if not is_of_onnxruntime(error):
                 raise
@@ -87,6 +91,7 @@ class ElasticSession:
         _return_free_memory()
         self.path = path
         self._packed = graph is not None
+        self._extents = extents
         self.task = _task(bundle)
         self.precision = precision
         self.threads = threads
@@ -158,12 +163,15 @@ class ElasticSession:
         """
         if not self._packed:
             return 0
-        return release(self.path.with_suffix(".weights"))
+        before = resident_bytes(weights_of(self.path))
+        self.drop_pages()
+        return max(0, before - resident_bytes(weights_of(self.path)))
 
     def drop_pages(self) -> None:
         """Release memory as `release_pages` does, without counting it."""
-        if self._packed:
-            drop(self.path.with_suffix(".weights"))
+        session, extents = self._session, self._extents  # the session keeps the mappings meanwhile
+        if session is not None:
+            drop(extents)
 
     def watched(self, end: Callable[[], None]) -> None:
         """Take on a watch over the session's files, which `end` ends at `close`."""
@@ -175,7 +183,10 @@ class ElasticSession:
         Does nothing after `close`.
         """
         if self._session is not None:
+            # Between the two, nothing but an empty set may be dropped: the extents are those of one session.
+            self._extents = frozenset()
             self.path, self._packed, self._session = other.path, other._packed, other._session
+            self._extents = other._extents
 
     def end_trace(self) -> Path:
         """Complete the file of events that `trace` asked for, and return its path."""
@@ -185,12 +196,18 @@ class ElasticSession:
         """Free the weights, as soon as no call is left; the session cannot be used afterwards."""
         if self._end_watch is not None:
             self._end_watch()
+        self._extents = frozenset()
         self._session = None
         _return_free_memory()
 
     def __del__(self) -> None:
         if getattr(self, "_session", None) is not None and not NATIVE_CALLS.ending:
             self.close()
+
+
+def weights_of(graph: Path) -> Path:
+    """Return the file of a packed graph's weights."""
+    return graph.with_suffix(".weights")
 
 
 def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:

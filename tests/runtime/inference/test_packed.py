@@ -392,3 +392,15 @@ def test_a_time_limit_of_a_signal_handler_comes_out_of_the_cache_as_itself(
         PackedCache(tmp_path).open(open_bundle(tiny_bundle), "fp32", threads=1)
     for handled in at_each_point(lambda: late(), lambda: resident_bytes(tiny_bundle / "fp32.weights"), every=1999):
         assert not handled.reached or type(handled.raised) is TimeoutError
+
+
+def test_a_session_releases_its_own_mappings_alone(bundle: Bundle, cache: PackedCache) -> None:
+    """Those of another may be gone at any moment, and other memory be in their place."""
+    first, second = (cache.open(bundle, "fp32", threads=1) for _ in range(2))
+    assert first is not None and second is not None
+    assert first._extents and second._extents
+    assert first._extents.isdisjoint(second._extents)
+    second.close()
+    assert not second._extents
+    second.drop_pages()
+    first.close()
