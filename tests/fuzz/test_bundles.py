@@ -41,7 +41,7 @@ def allocate(directory: Path) -> None:
     [
         (str, Outcome.ANSWERED, "x"),
         (refuse, Outcome.REFUSED, "x: refused"),
-        (refuse_at_length, Outcome.TRACEBACK, "in two lines"),
+        (refuse_at_length, Outcome.REFUSED, "in two lines"),  # shown in one
         (fail, Outcome.TRACEBACK, "ZeroDivisionError"),
         (die, Outcome.KILLED, "SIGSEGV"),
         (allocate, Outcome.TRACEBACK, "MemoryError"),
