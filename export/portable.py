@@ -31,13 +31,13 @@ from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory, require_replaceable
 from gearshift.runtime.inference.session import ERRORS_ONLY
 from gearshift.runtime.space.subnet import Subnet
-from gearshift.trainer.data.batches import Batch, encode
+from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.tokenizer import save_tokenizer
 from gearshift.trainer.model.elastic import TaskModel
 from gearshift.trainer.model.loading import HEADS, quiet
 from gearshift.trainer.model.names import ARCHITECTURES
-from gearshift.trainer.model.run import Run, threshold_fields
+from gearshift.trainer.model.run import Run, encode_held_out, threshold_fields
 from gearshift.trainer.model.sentence_files import write_sentence_model
 
 PORTABLE = "portable.json"
@@ -144,17 +144,7 @@ def write_static_graph(model: transformers.PreTrainedModel, directory: Path, tas
 
 def _compared(run: Run, rows: Sequence[Row]) -> Batch:
     """Return a padded batch of the first COMPARED_ROWS rows, to compare the models on."""
-    checkpoint = run.checkpoint
-    length = int(run.facts["max_length"])
-    encoded = encode(
-        rows,
-        checkpoint.labels,
-        checkpoint.tokenizer,
-        max_length=length,
-        task=checkpoint.task,
-        held_out=True,
-        prompt=checkpoint.sentence.prompt,
-    )
+    encoded = encode_held_out(run, rows)
     return encoded.select(range(min(COMPARED_ROWS, len(encoded))))
 
 

@@ -18,7 +18,7 @@ from gearshift.runtime.bundle.manifest import MACS_TOKENS, PRECISIONS, Manifest,
 from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.space.space import Space
 from gearshift.runtime.tables.tables import Tables
-from gearshift.trainer.data.batches import Batch, EncodedRows, encode
+from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.unanswerable import has_unanswerable
 from gearshift.trainer.data.words import cut_rows, learn_tagging
@@ -26,7 +26,7 @@ from gearshift.trainer.learning.evaluate import null_thresholds, with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.elastic import TaskModel
 from gearshift.trainer.model.embedding_head import Normalize
-from gearshift.trainer.model.run import Run
+from gearshift.trainer.model.run import Run, encode_held_out
 from gearshift.trainer.model.run_data import read_run_data
 
 MINIMUM_ONNXRUNTIME = "1.23"
@@ -97,7 +97,7 @@ def prepare(
     if tagging is not None:
         rows = cut_rows(rows, tagging, run.labels)
         vocabulary = None if vocabulary is None else [" ".join(tagging.words.words(text)) for text in vocabulary]
-    encoded, tables, report = with_reference(run.checkpoint.model, _encoded(run, rows)), run.block_tables(), None
+    encoded, tables, report = with_reference(run.checkpoint.model, encode_held_out(run, rows)), run.block_tables(), None
     if vocabulary is not None:
         run, encoded, tables, report = _respelt(run, rows, encoded, tables, vocabulary)
     model, max_length = run.checkpoint.model, int(run.facts["max_length"])
@@ -129,19 +129,8 @@ def with_thresholds(run: Run[Any, Any], dev: Sequence[Row]) -> Run[Any, Any]:
     """
     if "rows" in run.facts or run.thresholds or not has_unanswerable(dev):
         return run
-    return dataclasses.replace(run, thresholds=null_thresholds(run.checkpoint.model, run.subnets, _encoded(run, dev)))
-
-
-def _encoded(run: Run[Any, Any], rows: Sequence[Row]) -> EncodedRows:
-    checkpoint, max_length = run.checkpoint, int(run.facts["max_length"])
-    return encode(
-        rows,
-        checkpoint.labels,
-        checkpoint.tokenizer,
-        max_length=max_length,
-        task=checkpoint.task,
-        held_out=True,
-        prompt=checkpoint.sentence.prompt,
+    return dataclasses.replace(
+        run, thresholds=null_thresholds(run.checkpoint.model, run.subnets, encode_held_out(run, dev))
     )
 
 
@@ -154,7 +143,7 @@ def _respelt(
 ) -> tuple[Run[Any, Any], EncodedRows, Tables[Any, Any] | None, VocabularyReport]:
     """Shrink the vocabulary; return the run, the rows in its tokens, its block tables, and the report."""
     smaller, report = shrink_vocabulary(run, vocabulary, rows)
-    respelt = _encoded(smaller, rows)
+    respelt = encode_held_out(smaller, rows)
     if encoded.task == "embedding":  # vectors are compared with those of the original net
         respelt = dataclasses.replace(respelt, labels=encoded.labels)
     if tables is not None:

@@ -48,9 +48,9 @@ from gearshift.runtime.space.uniform import subnet_name, uniform_grid
 from gearshift.runtime.tables.layer_latency import LayerLatency, fit_layer_latency
 from gearshift.runtime.tables.limits import Limits
 from gearshift.runtime.tables.tables import Tables
-from gearshift.trainer.data.batches import EncodedRows, encode
+from gearshift.trainer.data.batches import EncodedRows
 from gearshift.trainer.data.splits import DataSet, read_data
-from gearshift.trainer.model.run import Run, load_supernet
+from gearshift.trainer.model.run import Run, encode_held_out, load_supernet
 from gearshift.trainer.search.search import Scorer, SearchReport, search_run, search_space
 
 TOKENS = 64
@@ -119,16 +119,7 @@ def fewer(data: DataSet, dev_rows: int) -> DataSet:
 
 def rows_of(run: Run, data: DataSet, split: str) -> EncodedRows:
     """Return a split's rows as the supernet reads them."""
-    checkpoint = run.checkpoint
-    length = int(run.facts["max_length"])
-    return encode(
-        data.splits[split],
-        checkpoint.labels,
-        checkpoint.tokenizer,
-        max_length=length,
-        task=checkpoint.task,
-        held_out=True,
-    )
+    return encode_held_out(run, data.splits[split])
 
 
 def device_of(shape: EncoderShape, path: Path) -> LayerLatency:

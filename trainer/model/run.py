@@ -23,7 +23,9 @@ from gearshift.runtime.space.subnet import L, Subnet
 from gearshift.runtime.tables.tables import Tables
 from gearshift.runtime.tables.tables_file import TABLES, load_tables
 from gearshift.schema import Schema, read_json
+from gearshift.trainer.data.batches import EncodedRows, encode
 from gearshift.trainer.data.place import find_place
+from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.tokenizer import save_tokenizer
 from gearshift.trainer.model.checkpoint import PROBLEM_TYPES, Checkpoint, M, load_checkpoint
 from gearshift.trainer.model.huggingface import checkpoint_state, read_config
@@ -174,6 +176,20 @@ def threshold_fields(thresholds: Mapping[str, float] | None, name: str) -> dict[
 def read_thresholds(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Read the thresholds of no answer from the entries of pool.json."""
     return {entry["name"]: float(entry["null_threshold"]) for entry in entries if "null_threshold" in entry}
+
+
+def encode_held_out(run: Run[Any, Any], rows: Sequence[Row]) -> EncodedRows:
+    """Tokenize held-out rows as a run reads them: its length, its labels and, if it embeds, its prompt."""
+    checkpoint = run.checkpoint
+    return encode(
+        rows,
+        checkpoint.labels,
+        checkpoint.tokenizer,
+        max_length=int(run.facts["max_length"]),
+        task=checkpoint.task,
+        held_out=True,
+        prompt=checkpoint.sentence.prompt,
+    )
 
 
 def _config_of(checkpoint: Checkpoint) -> Any:

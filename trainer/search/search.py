@@ -31,13 +31,13 @@ from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import subnet_name, uniform_subnet
 from gearshift.runtime.tables.tables import Tables, make_tables
 from gearshift.runtime.tables.tables_file import TABLES, save_tables
-from gearshift.trainer.data.batches import EncodedRows, encode
+from gearshift.trainer.data.batches import EncodedRows
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.evaluate import accuracies, null_thresholds, with_reference
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.elastic import ElasticClassifier
-from gearshift.trainer.model.run import POOL, WEIGHTS, Run
+from gearshift.trainer.model.run import POOL, WEIGHTS, Run, encode_held_out
 from gearshift.trainer.search.kept_losses import KeptLosses, rows_hash
 from gearshift.trainer.search.pool import Devices, candidates, choose_pool, few_cuts
 
@@ -254,17 +254,7 @@ def _notes(data: DataSet) -> tuple[str, ...]:
 
 
 def _encode(run: Run, data: DataSet, split: str) -> EncodedRows:
-    checkpoint = run.checkpoint
-    encoded = encode(
-        data.splits[split],
-        checkpoint.labels,
-        checkpoint.tokenizer,
-        max_length=int(run.facts["max_length"]),
-        task=checkpoint.task,
-        held_out=True,
-        prompt=checkpoint.sentence.prompt,
-    )
-    return with_reference(checkpoint.model, encoded)
+    return with_reference(run.checkpoint.model, encode_held_out(run, data.splits[split]))
 
 
 def _changed(full: Subnet, stage: Stage, option: Option) -> Subnet:
