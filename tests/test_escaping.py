@@ -1,4 +1,4 @@
-"""What a terminal obeys in text of others is shown escaped; ordinary text of any language is shown as it is."""
+"""Characters that a terminal obeys in text of others are shown escaped; text of any language is shown as it is."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a graph may hold: read with the standard library, and checked before onnxruntime sees the file."""
+"""Contents that a graph may have: read with the standard library, and checked before onnxruntime sees the file."""

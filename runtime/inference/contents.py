@@ -21,8 +21,8 @@ CHECKS = 1
 CHECKED, TRIED = "checked", "tried"
 
 TRUST = (CHECKED, TRIED)
-"""What a bundle must have gone through before it is used: the checks of its files, or also a trial in a process of its
-own."""
+"""Checks that a bundle must have gone through before it is used: those of its files, or also a trial in a process of
+its own."""
 
 
 def check_trust(trust: str) -> None:

@@ -106,7 +106,7 @@ class Made:
 
     @torch.no_grad()
     def entities(self, row: Row) -> list[tuple[int, int, str]]:
-        """What seqeval finds in the labels that torch gives to a row's words, as training encodes it."""
+        """Entities that seqeval finds in the labels that torch gives to a row's words, as training encodes it."""
         labels = self.checkpoint.labels
         encoded = encode([row], labels, self.checkpoint.tokenizer, max_length=LENGTH, task="token-classification")
         model = self.checkpoint.model.eval()

@@ -34,7 +34,7 @@ TEXTS: list[Text] = ["turn the lights off", "a \u6f22\u5b57 \U0001f600 word" + "
 
 
 class Outcome(enum.Enum):
-    """What came of a case."""
+    """Outcome of a case."""
 
     ANSWERED = "answered"
     REFUSED = "refused in one line"

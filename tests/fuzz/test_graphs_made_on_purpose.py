@@ -21,7 +21,7 @@ Edit = Callable[[onnx.GraphProto], object]
 
 
 def refused(directory: Path, edit: Callable[[onnx.ModelProto], object]) -> str:
-    """What is said of the bundle's fp32 graph after an edit."""
+    """Words said of the bundle's fp32 graph after an edit."""
     path = directory / "fp32.onnx"
     model = onnx.load(path, load_external_data=False)
     edit(model)

@@ -1,4 +1,4 @@
-"""What is kept between runs, changed behind the back of whoever kept it."""
+"""Files kept between runs, changed behind the back of whoever kept them."""
 
 from __future__ import annotations
 

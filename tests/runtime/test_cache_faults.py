@@ -16,7 +16,7 @@ from tests.runtime.cache_faults import LIMITS, TOGETHER
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs forks, signals and limits")
 
 STEP = 9
-"""Of some 70 writes every ninth: `python -m tests.runtime.cache_faults kill COMPRESSED 1` tries all."""
+"""Step between the writes tried, of some 70: `python -m tests.runtime.cache_faults kill COMPRESSED 1` tries all."""
 
 CASES = {"kill": range(7, 11), "full": range(7, 11), "limits": [len(LIMITS)], "together": [2 * TOGETHER]}
 

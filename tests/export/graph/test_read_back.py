@@ -1,5 +1,5 @@
-"""What the exporter writes passes the check of the runtime's reader: every encoder, head, space, precision and flavour
-of operators. The bundles of other tests are read by the engine, which makes the same check.
+"""Graphs that the exporter writes pass the check of the runtime's reader: each encoder, head, space, precision and
+flavour of operators. The bundles of other tests are read by the engine, which makes the same check.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What passed the checks is remembered by its contents; a trial runs in a process of its own."""
+"""Bundles that passed the checks are remembered by their contents; a trial runs in a process of its own."""
 
 from __future__ import annotations
 

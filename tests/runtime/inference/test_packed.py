@@ -395,7 +395,7 @@ def test_a_time_limit_of_a_signal_handler_comes_out_of_the_cache_as_itself(
 
 
 def test_a_session_releases_its_own_mappings_alone(bundle: Bundle, cache: PackedCache) -> None:
-    """Those of another may be gone at any moment, and other memory be in their place."""
+    """The mappings of another may be gone at any moment, and other memory be in their place."""
     first, second = (cache.open(bundle, "fp32", threads=1) for _ in range(2))
     assert first is not None and second is not None
     assert first._extents and second._extents

@@ -26,7 +26,7 @@ LOGITS = "logits.fp32.w100-d100"
 
 
 def said_of(directory: Path, content: bytes) -> str:
-    """What is said of a self-test of this content."""
+    """Words said of a self-test of this content."""
     (directory / SELF_TEST).write_bytes(content)
     change_manifest(directory)
     bundle = open_bundle(directory)

@@ -220,7 +220,7 @@ def test_a_tokenizer_of_an_encoder_is_taken(bundle_copy: Path, make: Callable[[]
 
 
 def test_a_whole_table_of_characters_is_taken(bundle_copy: Path) -> None:
-    """Of one word: 'a' becomes 'xy'. The root leads to place 1 ^ 97 = 96; what follows there is the value, 0."""
+    """Table of one word: 'a' becomes 'xy'. The root leads to place 1 ^ 97 = 96; what follows there is the value, 0."""
     units = [0] * 256
     units[0] = 1 << 10
     units[96] = 97 | 256 | 2 << 10  # label 'a', with a value, at 96 ^ 2

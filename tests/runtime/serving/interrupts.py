@@ -21,7 +21,7 @@ learns and looks at its machine in some of them."""
 
 
 class Handled:
-    """What happened at one point."""
+    """Outcome at one point."""
 
     def __init__(self, point: int) -> None:
         self.point = point

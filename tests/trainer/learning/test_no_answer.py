@@ -49,7 +49,7 @@ def questions(seed: int, count: int = 40, kinds: tuple[bool, ...] = (True, False
 
 
 def theirs(outputs: list[Array], rows: EncodedRows, threshold: float) -> dict[str, float]:
-    """What transformers measures of our answers before the threshold, with the difference as their score of none."""
+    """Measurements by transformers of our answers before the threshold, with the difference as their score of none."""
     examples, answers, scores = [], {}, {}
     for number, (output, row, places) in enumerate(zip(outputs, rows.rows, rows.places, strict=True)):
         assert isinstance(row.label, tuple) and row.pair is not None

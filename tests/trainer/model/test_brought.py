@@ -176,7 +176,7 @@ def cut(path: Path) -> None:
 
 
 def pointer(path: Path) -> None:
-    """What git leaves in place of a large file."""
+    """The file that git leaves in place of a large file."""
     (path / "model.safetensors").write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 90888945\n"
     )
