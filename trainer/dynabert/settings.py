@@ -82,9 +82,12 @@ class Settings(LoopSettings):
     # CPU, and a step of three subnets .92 in place of 1.16 s (32 rows of 14 tokens, x86-64).
     freeze_embeddings: bool = setting(False, "leave the embeddings as they were pretrained, which takes less time")
     sampling: str = setting(
-        "sandwich", "subnets of a step: sandwich (largest, smallest, random ones), all, or random", choices=SCHEMES
+        "sandwich",
+        "subnets of a step: sandwich (largest, smallest, random ones), all, random, or anchored (random ones, and every "
+        "fourth step the largest in place of one of them)",
+        choices=SCHEMES,
     )
-    random_subnets: int = setting(1, "random subnets of a step, for sandwich and random", unit="SUBNETS")
+    random_subnets: int = setting(1, "random subnets of a step, for all schemes but `all`", unit="SUBNETS")
     mixed_widths: bool = setting(
         False, "give every layer of a random subnet a width of its own, which helps `gearshift search`"
     )

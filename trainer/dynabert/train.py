@@ -74,7 +74,7 @@ def train_supernet(
     require_replaceable(out, marker=SUPERNET, source=source)
     out = out.resolve()
     log_to = out.with_name(f"{out.name}.tensorboard") if settings.tensorboard else None
-    whole = settings.sampling != "random" and max(settings.depths) == 1
+    whole = settings.sampling in ("sandwich", "all") and max(settings.depths) == 1
     accelerator = make_accelerator(settings.mixed_precision, whole=whole, log_to=log_to)
     torch.manual_seed(settings.seed)
     checkpoint = load_checkpoint(source, data.labels, task=data.task)
