@@ -157,16 +157,16 @@ def load(subject: Subject, folder: Path, *, most_rows: int = 0) -> DataSet:
     data = read_data(folder / subject.place, task=subject.task)
     splits = dict(data.splits)
     if subject.test_is_dev:
-        ordered = _by_hash(splits["train"])
+        ordered = by_hash(splits["train"])
         count = round(DEV_SHARE * len(ordered))
         splits = {"train": ordered[count:], "dev": ordered[:count], "test": splits["dev"]}
     if subject.train_rows:
-        splits["train"] = _by_hash(splits["train"])[: subject.train_rows]
+        splits["train"] = by_hash(splits["train"])[: subject.train_rows]
     if most_rows:
         splits = {split: rows[:most_rows] for split, rows in splits.items()}
     return dataclasses.replace(data, splits=splits, notes=())
 
 
-def _by_hash(rows: Sequence[Row]) -> tuple[Row, ...]:
+def by_hash(rows: Sequence[Row]) -> tuple[Row, ...]:
     """Return the rows in an order that depends on nothing but themselves."""
     return tuple(sorted(rows, key=lambda row: hashlib.sha256(repr(row).encode()).digest()))
