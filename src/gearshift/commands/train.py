@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,8 @@ def train(options: argparse.Namespace) -> int:
     typed = given(options, Settings)
     settings = Settings(**typed) if options.config is None else read_settings(options.config, typed)
     data = read_task_data(options, options.data, options.task)
-    run = train_supernet(find_model(options.model), data, settings, options.output)
+    tell = (lambda line: print(line, file=sys.stderr, flush=True)) if sys.stderr.isatty() else None
+    run = train_supernet(find_model(options.model), data, settings, options.output, tell=tell)
     if is_main_process():
         notes = (*data.notes, *_shortened(run, settings))
         show(options, _result(run, notes), _lines(run, notes))

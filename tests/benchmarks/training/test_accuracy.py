@@ -95,8 +95,8 @@ def test_other_numbers_of_copies_make_as_many_steps() -> None:
     for name, copies in (("no-augmentation", 0), ("twice-the-copies", 10)):
         changed = dataclasses.replace(usual, **VARIANTS[name](usual))
         assert changed.augment == copies
-        assert (1 + copies) * changed.depth_epochs == pytest.approx(6 * 3)
-        assert (1 + copies) * changed.width_epochs == pytest.approx(6 * 1)
+        assert (1 + copies) * changed.epochs("depth") == pytest.approx(6 * 3)
+        assert (1 + copies) * changed.epochs("width") == pytest.approx(6 * 1)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -73,7 +73,7 @@ def test_pruning_that_cannot_be_is_refused(values: dict[str, Any], message: str)
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sampling": "best"}, "sampling: expected one of sandwich, all, random, got 'best'"),
+        ({"sampling": "best"}, "sampling: expected one of sandwich, all, random, anchored, got 'best'"),
         ({"sampling": "random", "random_subnets": 0}, "sampling: random draws no subnet at all; set random_subnets"),
     ],
 )
