@@ -20,7 +20,7 @@ DATA = make_data()
 
 
 def training(checkpoint_path: Path, tmp_path: Path, **values: Any) -> Training:
-    settings = dataclasses.replace(SETTINGS, augment=0, **values)
+    settings = dataclasses.replace(SETTINGS, **values)
     checkpoint = load_checkpoint(checkpoint_path, LABELS)
     return Training(checkpoint, settings, encode_split(checkpoint, settings, DATA.splits["train"], "train"), tmp_path)
 
