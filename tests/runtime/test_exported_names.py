@@ -35,6 +35,7 @@ NAMES = [
     "SchemaError",
     "SelfTestError",
     "Sensors",
+    "SignatureError",
     "Space",
     "Stage",
     "Steering",
