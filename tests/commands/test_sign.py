@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from gearshift.runtime import Bundle
+from gearshift.runtime.bundle.manifest import MANIFEST
 from gearshift.runtime.bundle.signatures import SIGNATURES
 from tests.command_line import Command
 
@@ -88,6 +90,16 @@ def test_a_damaged_bundle_is_not_signed(command: Command, bundle_copy: Path, key
     (bundle_copy / "tokenizer.json").write_text("{}")
     assert "tokenizer.json: expected" in command("sign", bundle_copy, "--key", key).error
     assert not (bundle_copy / SIGNATURES).exists()
+
+
+def test_a_bundle_without_a_digest_is_not_signed(command: Command, bundle_copy: Path, key: Path) -> None:
+    raw = json.loads((bundle_copy / MANIFEST).read_bytes())
+    del raw["digest"]
+    (bundle_copy / MANIFEST).write_text(json.dumps({**raw, "schema_version": 1}))
+    shown = command("inspect", bundle_copy).out
+    assert "manifest digest none (made before there were digests; export it again)" in shown
+    error = command("sign", bundle_copy, "--key", key).error
+    assert error == f"{bundle_copy}: expected a bundle with a digest, found an older one; export it again"
 
 
 @pytest.mark.parametrize("version", [0, -1, 1 << 63])

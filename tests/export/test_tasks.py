@@ -99,7 +99,8 @@ def write_bundle(folder: Path, encoder: str, head: HeadCase) -> Made:
     )
     labels = LABELS[: head.outputs] if TASKS[head.task].labelled else ()
     manifest = Manifest(
-        "made", head.task, OBJECTIVES[head.task].metric, labels, 32, theirs.config.pad_token_id, token_inputs(model.shape), space, pool,
+        "made", head.task, OBJECTIVES[head.task].metric, labels, 32, theirs.config.pad_token_id,
+        token_inputs(model.shape), space, pool,
         128, SESSION_OPTIONS, MINIMUM_ONNXRUNTIME, 1, "none", f"gearshift {gearshift.__version__}", {},
     )  # fmt: skip
     answers: dict[str, Array] = {}
