@@ -130,12 +130,15 @@ def _check_places(tensors: Sequence[Tensor], manifest: Manifest) -> None:
     for tensor in tensors:
         if tensor.content is not None:
             continue
-        require(set(tensor.place) == {"location", "offset", "length"}, f"{tensor.name!r} without a place in a file")
+        if tensor.place.keys() != {"location", "offset", "length"}:
+            raise RefusedError(f"{tensor.name!r} without a place in a file")
         name = tensor.place["location"]
-        require(name in manifest.files, f"weights in {name!r}, which the manifest does not list")
+        if name not in manifest.files:
+            raise RefusedError(f"weights in {name!r}, which the manifest does not list")
         start, length = (_whole(tensor.place[key]) for key in ("offset", "length"))
         size = manifest.files[name].bytes
-        require(length == tensor.bytes and start + length <= size, f"{tensor.name!r} beyond {name}, or of another size")
+        if length != tensor.bytes or start + length > size:
+            raise RefusedError(f"{tensor.name!r} beyond {name}, or of another size")
         taken.setdefault(name, []).append((start, length))
     for name, places in taken.items():
         behind = 0
@@ -145,7 +148,8 @@ def _check_places(tensors: Sequence[Tensor], manifest: Manifest) -> None:
 
 
 def _whole(text: str) -> int:
-    require(text.isascii() and text.isdecimal() and len(text) <= 19, f"a place {text[:40]!r}")
+    if not text.isascii() or not text.isdecimal() or len(text) > 19:
+        raise RefusedError(f"a place {text[:40]!r}")
     return int(text)
 
 
@@ -170,7 +174,8 @@ def _numbers(tensor: Tensor) -> tuple[int, ...] | None:
 
 
 def _add(values: dict[str, Value], name: str, value: Value, others: Collection[str] = ()) -> None:
-    require(bool(name) and name not in values and name not in others, f"a value {name[:40]!r} twice, or without a name")
+    if not name or name in values or name in others:
+        raise RefusedError(f"a value {name[:40]!r} twice, or without a name")
     values[name] = value
 
 
