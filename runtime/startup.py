@@ -15,11 +15,11 @@ from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.files.cache import HashMemory
 from gearshift.runtime.files.known import Known
 from gearshift.runtime.inference.cascade import Cascade
-from gearshift.runtime.inference.contents import CHECKED, with_known_contents
+from gearshift.runtime.inference.contents import CHECKED, trusted
 from gearshift.runtime.inference.opened import Opened, random_inputs
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
-from gearshift.runtime.inference.self_test import check_dan, check_self_test, check_words
+from gearshift.runtime.inference.self_test import check_dan, check_self_test, checked_encoder
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.profiles.first_times import measure_table, run_ms
@@ -84,7 +84,7 @@ def open_checked(
     Arguments as in `Engine.load`. Raises BundleError, InputError or StorageError.
     """
     bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
-    bundle = with_known_contents(bundle, Known() if cache else None, trust)
+    bundle = trusted(bundle, Known() if cache else None, trust)
     if objective.min_accuracy is not None:
         _check_reachable(objective.min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
     if cascade is not None and bundle.dan is None:
@@ -136,7 +136,7 @@ def start(
     threads = default_threads() if threads is None else threads
     precisions = _eligible(bundle, providers) if precision == AUTO else (precision,)
     bundle.pool(precisions[0])  # raises an error that names the precisions of the bundle if it lacks this one
-    dan, encoder = check_dan(bundle), check_words(bundle, batch=batch)
+    dan, encoder = check_dan(bundle), checked_encoder(bundle, batch=batch)
     sure = None if cascade is None else Cascade(bundle, dan, cascade)
     provider = next(iter(providers), "")
     if profile is None:

@@ -29,6 +29,7 @@ SCHEMA = Schema(
 
 MANIFEST = "manifest.json"
 SELF_TEST = "selftest.npz"
+TOKEN_VECTORS = "selftest.json"
 TOKENIZER = "tokenizer.json"
 CPU_PRECISIONS = ("fp32", "int8")
 

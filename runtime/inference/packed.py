@@ -163,8 +163,7 @@ class PackedCache:
             with contextlib.ExitStack() as until_kept:
                 with self.kept.adding(place) as fresh:
                     self._require_room(bundle, precision)
-                    if not bundle.known:
-                        check_graph(bundle, precision)
+                    check_graph(bundle, precision)
                     save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
                     session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
                     until_kept.enter_context(_closed_on_error(session))

@@ -19,7 +19,7 @@ from gearshift.errors import BundleError, GearshiftError, StorageError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.inference.opened import Opened
-from gearshift.runtime.inference.self_test import check_dan, check_self_test, check_words
+from gearshift.runtime.inference.self_test import check_dan, check_self_test, checked_encoder
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.tokenizer_file import TRIED
 
@@ -67,7 +67,7 @@ def main(path: str) -> int:
         bundle = open_bundle(path)
         _limit(4 * sum(entry.bytes for entry in bundle.manifest.files.values()) + LIMIT_BYTES)
         dan = check_dan(bundle)
-        check_words(bundle)
+        checked_encoder(bundle)
         for precision in (precision for precision in bundle.precisions if precision in CPU_PRECISIONS):
             session = ElasticSession(bundle, precision, threads=1)
             check_self_test(session, bundle)

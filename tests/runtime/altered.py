@@ -41,9 +41,14 @@ def add_dan(directory: Path, dan: Dan, texts: Sequence[Text], *, accuracy: float
 
 def edit_manifest(directory: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     """Edit the manifest's JSON, whatever comes out."""
-    raw = json.loads((directory / MANIFEST).read_bytes())
+    edit_json(directory / MANIFEST, edit)
+
+
+def edit_json(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edit the JSON of a file, whatever comes out."""
+    raw = json.loads(path.read_bytes())
     edit(raw)
-    (directory / MANIFEST).write_text(json.dumps(raw))
+    path.write_text(json.dumps(raw))
 
 
 def set_field(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:

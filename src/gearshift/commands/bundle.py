@@ -66,7 +66,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 def verify(options: argparse.Namespace) -> int:
     """Check every file, the numbers of every subnet at every precision on this CPU, and packed weights kept here."""
-    from gearshift.runtime.inference.self_test import check_dan, check_self_test, check_words
+    from gearshift.runtime.inference.self_test import check_dan, check_self_test, checked_encoder
     from gearshift.runtime.inference.session import ElasticSession
     from gearshift.runtime.inference.text import TextEncoder
 
@@ -76,7 +76,7 @@ def verify(options: argparse.Namespace) -> int:
         with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
             check_self_test(session, bundle)
     check_dan(bundle)
-    check_words(bundle)
+    checked_encoder(bundle)
     checked = ", ".join(
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
