@@ -280,7 +280,7 @@ def _words(model: Part) -> list[Any]:
 
 def _require_piece(unknown: Any, pieces: Mapping[str, Any]) -> None:
     known = isinstance(unknown, str) and unknown in pieces
-    _require(known, f"an unknown token {str(unknown)[:40]!r} outside of the vocabulary")
+    _require(known, f"an unknown token {repr(unknown)[:40]} outside of the vocabulary")
 
 
 def _byte_pairs(model: Part) -> list[Any]:
