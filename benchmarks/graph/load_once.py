@@ -2,8 +2,8 @@
 
     PYTHONPATH=CHECKOUT/src python load_once.py BUNDLE PRECISION CACHE PROFILE
 
-prints the milliseconds of the load as JSON: by the clock, and of this process's CPU. CACHE: 1 with the cache directory, 0
-without. A PROFILE that is not there is measured and saved first.
+prints the milliseconds of the load as JSON: by the clock, and of this process's CPU. CACHE: 1 with the cache directory,
+0 without. A PROFILE that is not there is measured and saved first.
 """
 
 from __future__ import annotations

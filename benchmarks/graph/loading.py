@@ -52,7 +52,14 @@ class Case:
     def command(self, folder: Path, version: str) -> list[str]:
         """Return the command of one load; each version has a profile of its own."""
         profile = folder / version / f"{self.bundle}-{self.precision}.json"
-        return [sys.executable, str(ONCE), str(folder / self.bundle), self.precision, str(int(self.cache)), str(profile)]
+        return [
+            sys.executable,
+            str(ONCE),
+            str(folder / self.bundle),
+            self.precision,
+            str(int(self.cache)),
+            str(profile),
+        ]
 
 
 CASES = tuple(

@@ -46,7 +46,7 @@ NUMBERS_UP_TO = 16
 
 
 def check_graph(bundle: Bundle, precision: str) -> None:
-    """Read the graph of a precision and check all that it holds, unless it passed before; raise SchemaError in one line.
+    """Read the graph of a precision and check all that it holds, unless it passed before; raise SchemaError.
 
     The bundle's files have been compared with the manifest already (`open_bundle`).
     """

@@ -109,8 +109,8 @@ def check_dan(bundle: Bundle) -> Dan | None:
 
 
 def checked_encoder(bundle: Bundle, *, batch: bool = True) -> TextEncoder:
-    """Return a bundle's encoder, after it has made the tokens of the bundle's own texts (`token_vectors`), and cut those
-    of held-out rows into the words and tokens of its training, if the bundle records how words are cut.
+    """Return a bundle's encoder, after it has made the tokens of the bundle's own texts (`token_vectors`), and those
+    of the words of its training, if the bundle records how words are cut.
 
     `batch`: as in `TextEncoder`. Raises SelfTestError that shows the text.
     """

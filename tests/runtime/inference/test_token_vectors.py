@@ -1,4 +1,4 @@
-"""A tokenizer that makes other tokens than the one that a bundle was exported with is refused, however it came about."""
+"""A tokenizer that makes other tokens than the one that a bundle was exported with is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import TOKEN_VECTORS
 from gearshift.runtime.engine import Engine
 from gearshift.runtime.files.known import Known
-from gearshift.runtime.inference.contents import trusted
 from gearshift.runtime.inference.self_test import checked_encoder
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.inference.token_vectors import (
@@ -26,6 +25,7 @@ from gearshift.runtime.inference.token_vectors import (
     write_token_vectors,
 )
 from gearshift.runtime.inference.words import Words
+from gearshift.runtime.trust.trust import trusted
 from tests.runtime.altered import change_manifest, edit_json, set_field
 
 
@@ -122,7 +122,7 @@ def test_vectors_are_tried_once_for_each_version_of_the_library(
 
 def test_vectors_are_read_as_they_were_written(tmp_path: Path) -> None:
     vectors = [
-        TokenVector("a \u6f22 \"b\"\\\n", (2, 5, 3), (0, 0, 0), None),
+        TokenVector('a \u6f22 "b"\\\n', (2, 5, 3), (0, 0, 0), None),
         TokenVector(("one", "other"), (2, 7, 3, 8, 3), (0, 0, 0, 1, 1), ((0, 0), (0, 3), (0, 0), (0, 5), (0, 0))),
         TokenVector(Words(["one", "two three"]), (2,), (0,), None),
     ]
