@@ -15,12 +15,11 @@ from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.files.cache import HashMemory
 from gearshift.runtime.files.known import Known
 from gearshift.runtime.inference.cascade import Cascade
-from gearshift.runtime.inference.contents import CHECKED, trusted
 from gearshift.runtime.inference.opened import Opened, random_inputs
-from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.self_test import check_dan, check_self_test, checked_encoder
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.packed.cache import PackedCache
 from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.profiles.first_times import measure_table, run_ms
 from gearshift.runtime.profiles.store import own_tables, tables_for
@@ -29,6 +28,7 @@ from gearshift.runtime.sensors.cpus import effective_cpus
 from gearshift.runtime.sensors.sensors import Sensors
 from gearshift.runtime.sensors.slow_loop import SlowLoop
 from gearshift.runtime.serving.in_flight import InFlight
+from gearshift.runtime.trust.trust import CHECKED, trusted
 
 AUTO = "auto"
 

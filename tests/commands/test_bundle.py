@@ -12,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from gearshift.runtime import Bundle
-from gearshift.runtime.inference.packed import PackedCache
+from gearshift.runtime.packed.cache import PackedCache
 from tests.command_line import Command
 from tests.runtime.altered import change_manifest
 from tests.runtime.kept import flip

@@ -12,9 +12,9 @@ from onnx import numpy_helper
 
 from gearshift.errors import BundleError
 from gearshift.runtime.bundle.bundle import open_bundle
-from gearshift.runtime.inference.contents import TRIED, trusted
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.startup import start
+from gearshift.runtime.trust.trust import TRIED, trusted
 from tests.runtime.altered import change_manifest
 
 

@@ -102,7 +102,7 @@ def verify(options: argparse.Namespace) -> int:
 
 def _removed_packed(bundle: Bundle) -> dict[str, str]:
     """Check the packed weights of a bundle that engines keep here; return precision -> what was wrong, if removed."""
-    from gearshift.runtime.inference.packed import PackedCache
+    from gearshift.runtime.packed.cache import PackedCache
 
     cache = PackedCache()
     try:

@@ -1,6 +1,6 @@
 """Trial of a bundle: it is loaded in a child process with limits first, so that a fault of a library ends the child.
 
-    python -m gearshift.runtime.inference.trial BUNDLE
+    python -m gearshift.runtime.trust.trial BUNDLE
 
 loads the bundle, runs its self-test at every precision that a CPU has, and answers with it; it ends with 0, or with 3
 and the reason.
@@ -38,7 +38,7 @@ def try_bundle(bundle: Bundle) -> None:
 
     Raises StorageError if no child can be started.
     """
-    command = [sys.executable, "-m", "gearshift.runtime.inference.trial", str(bundle.path)]
+    command = [sys.executable, "-m", "gearshift.runtime.trust.trial", str(bundle.path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(

@@ -15,10 +15,11 @@ from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.engine import Engine
 from gearshift.runtime.files.known import REMEMBERED, Known
 from gearshift.runtime.graph import check
-from gearshift.runtime.inference import contents, session, tokenizer_file, trial
-from gearshift.runtime.inference.contents import TRIED, trusted
+from gearshift.runtime.inference import session, tokenizer_file
 from gearshift.runtime.inference.self_test import checked_encoder
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.trust import trial, trust
+from gearshift.runtime.trust.trust import TRIED, trusted
 from tests.runtime.altered import change_manifest
 
 
@@ -133,7 +134,7 @@ def test_the_oldest_are_forgotten(tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_tried_once(bundle: Bundle, known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
-    trials = counted(monkeypatch, contents, "try_bundle")
+    trials = counted(monkeypatch, trust, "try_bundle")
     trusted(bundle, known)
     assert not trials
     for _ in range(2):

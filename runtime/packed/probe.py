@@ -6,9 +6,9 @@ import numpy as np
 
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.opened import random_inputs
-from gearshift.runtime.inference.packed_entry import Marker
 from gearshift.runtime.inference.self_test import FP32_TOLERANCE, INT8_ERROR
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.packed.entry import Marker
 
 PROBED_TOKENS = 8
 

@@ -10,7 +10,7 @@ import tokenizers
 from gearshift.errors import InputError
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.files.known import Known
-from gearshift.runtime.inference.trial import try_bundle
+from gearshift.runtime.trust.trial import try_bundle
 
 CHECKED, TRIED = "checked", "tried"
 
