@@ -25,7 +25,7 @@ from gearshift.export.prepare import tagging_of
 from gearshift.export.trim import trim_bundle
 from gearshift.runtime import Engine, TokenClassification, Words
 from gearshift.runtime.bundle.bundle import open_bundle, write_manifest
-from gearshift.runtime.bundle.manifest import SELF_TEST, TOKENIZER
+from gearshift.runtime.bundle.manifest import SELF_TEST, TOKEN_VECTORS, TOKENIZER
 from gearshift.runtime.bundle.tag_schemes import Scheme
 from gearshift.runtime.inference.answers import read_answer
 from gearshift.runtime.inference.self_test import checked_encoder
@@ -324,8 +324,9 @@ def test_the_bundle_records_words_and_scheme_and_tests_them(made: Made, tmp_path
 
 
 def altered(made: Made, target: Path, **changes: Any) -> Path:
-    """A copy of a bundle with another manifest, or another tokenizer or self-test."""
+    """A copy of a bundle with another manifest, or another tokenizer or self-test; without the vectors of its own."""
     shutil.copytree(made.path, target)
+    (target / TOKEN_VECTORS).unlink()
     if "tokenizer" in changes:
         (target / TOKENIZER).write_text(changes.pop("tokenizer"))
     if changes.pop("no_words", False):
