@@ -13,6 +13,7 @@ import numpy as np
 from gearshift.errors import InputError
 from gearshift.export.card import model_card
 from gearshift.export.checks.parity import INT8_TOLERANCE
+from gearshift.export.checks.tokens import token_vectors
 from gearshift.export.checks.words import word_arrays
 from gearshift.export.graph.operators import OPERATORS
 from gearshift.export.measure import Measured, measure
@@ -24,9 +25,9 @@ from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.compressed import CARD
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, MANIFEST, PRECISIONS, SELF_TEST, TOKENIZER
 from gearshift.runtime.files.atomic import replacing_directory
-from gearshift.runtime.inference.self_test import check_self_test, check_words
+from gearshift.runtime.inference.self_test import check_self_test, checked_encoder
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.inference.text import TextEncoder
+from gearshift.runtime.inference.token_vectors import write_token_vectors
 from gearshift.runtime.tables.tables_file import TABLES, save_tables
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.run import Run
@@ -153,12 +154,12 @@ def seal(prepared: Prepared, measured: Measured) -> Bundle:
         arrays |= {f"logits.{precision}.{name}": logits for name, logits in graph.logits.items()}
     np.savez_compressed(folder / SELF_TEST, **arrays)
     (folder / CARD).write_text(model_card(manifest), encoding="utf-8")
+    write_token_vectors(folder, token_vectors(dataclasses.replace(measured.graphs.bundle, manifest=manifest)))
     write_manifest(folder, manifest)
     written = open_bundle(folder)
-    TextEncoder(written)
     for precision in prepared.precisions:
         session = ElasticSession(written, precision, threads=1)
         check_self_test(session, written)
         session.close()
-    check_words(written)
+    checked_encoder(written)
     return written

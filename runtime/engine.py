@@ -12,12 +12,11 @@ from typing import Any, Self, Unpack, overload
 
 from gearshift.errors import EngineClosedError
 from gearshift.runtime.bundle.signers import Key, Signers
-from gearshift.runtime.inference.contents import CHECKED
-from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.text import Text
 from gearshift.runtime.inference.words import Words
 from gearshift.runtime.native_calls import NATIVE_CALLS
+from gearshift.runtime.packed.cache import PackedCache
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, Objective, Wanted
 from gearshift.runtime.profiles.store import save_table
@@ -34,6 +33,7 @@ from gearshift.runtime.serving.request import AnswerFuture, Request
 from gearshift.runtime.serving.worker import Worker
 from gearshift.runtime.startup import AUTO, Loaded, check_options, open_checked, slow_loop_of, start
 from gearshift.runtime.state import EngineState
+from gearshift.runtime.trust.trust import CHECKED
 
 
 class Engine(EngineState):

@@ -34,6 +34,7 @@ FIRST_SCHEMA = dataclasses.replace(SCHEMA, version=1)
 
 MANIFEST = "manifest.json"
 SELF_TEST = "selftest.npz"
+TOKEN_VECTORS = "selftest.json"
 TOKENIZER = "tokenizer.json"
 CPU_PRECISIONS = ("fp32", "int8")
 

@@ -11,7 +11,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from gearshift.runtime import Bundle
-from gearshift.runtime.inference.packed import PackedCache
+from gearshift.runtime.packed.cache import PackedCache
 from tests.command_line import Command
 from tests.runtime.altered import change_manifest
 from tests.runtime.kept import flip
@@ -48,7 +48,7 @@ def test_inspect_as_json_is_the_manifest_with_path_and_hash(
 def test_verify_says_what_was_checked(command: Command, tiny_bundle: Path) -> None:
     ended = command("verify", tiny_bundle)
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out == f"{tiny_bundle}: 7 files intact, 12 subnets right at fp32, 12 subnets right at int8\n"
+    assert ended.out == f"{tiny_bundle}: 8 files intact, 12 subnets right at fp32, 12 subnets right at int8\n"
 
 
 def test_verify_removes_packed_weights_that_are_damaged(

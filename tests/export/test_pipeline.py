@@ -17,7 +17,7 @@ from gearshift.export.graph.segments import Array
 from gearshift.export.pipeline import ExportReport, export_bundle
 from gearshift.export.trim import trim_bundle
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
-from gearshift.runtime.bundle.manifest import MANIFEST, SELF_TEST, TOKENIZER
+from gearshift.runtime.bundle.manifest import MANIFEST, SELF_TEST, TOKEN_VECTORS, TOKENIZER
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.space.space import Space
@@ -36,6 +36,7 @@ FILES = (
     "int8.onnx",
     "int8.weights",
     MANIFEST,
+    TOKEN_VECTORS,
     SELF_TEST,
     TOKENIZER,
 )

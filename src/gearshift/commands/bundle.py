@@ -86,7 +86,7 @@ def signature_lines(bundle: Bundle) -> list[str]:
 
 def verify(options: argparse.Namespace) -> int:
     """Check every file, the numbers of every subnet at every precision on this CPU, and packed weights kept here."""
-    from gearshift.runtime.inference.self_test import check_dan, check_self_test, check_words
+    from gearshift.runtime.inference.self_test import check_dan, check_self_test, checked_encoder
     from gearshift.runtime.inference.session import ElasticSession
     from gearshift.runtime.inference.text import TextEncoder
 
@@ -96,7 +96,7 @@ def verify(options: argparse.Namespace) -> int:
         with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
             check_self_test(session, bundle)
     check_dan(bundle)
-    check_words(bundle)
+    checked_encoder(bundle)
     checked = ", ".join(
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
@@ -124,7 +124,7 @@ def verify(options: argparse.Namespace) -> int:
 
 def _removed_packed(bundle: Bundle) -> dict[str, str]:
     """Check the packed weights of a bundle that engines keep here; return precision -> what was wrong, if removed."""
-    from gearshift.runtime.inference.packed import PackedCache
+    from gearshift.runtime.packed.cache import PackedCache
 
     cache = PackedCache()
     try:
