@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.trainer.data.batches import Batch, EncodedRows
@@ -18,6 +20,29 @@ from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.elastic import TaskModel
 
 NO_THRESHOLDS: Mapping[str, float] = {}
+
+
+@dataclass(frozen=True)
+class HeldOutMetrics:
+    """Metrics of every subnet on the held-out rows: those of dev choose, those of test are reported."""
+
+    task: str
+    dev: dict[str, dict[str, float]]
+    """Name -> every metric of the subnet on the dev rows, at the threshold of no answer that they chose."""
+    test: dict[str, dict[str, float]]
+    """Name -> every metric of the subnet on the test rows."""
+
+    @property
+    def facts(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Metrics in the form that a run stores; `metrics` were those of test before there were any of dev."""
+        return {"metrics": self.test, "dev_metrics": self.dev}
+
+    @property
+    def accuracies(self) -> dict[str, dict[str, float]]:
+        """Metric of the task by subnet, in the arguments of `run.save_run`."""
+        metric = OBJECTIVES[self.task].metric
+        dev, test = ({name: each[metric] for name, each in found.items()} for found in (self.dev, self.test))
+        return {"accuracies": test, "dev_accuracies": dev}
 
 
 def measure(answer: Callable[[Batch], Array], rows: EncodedRows, *, batch_size: int) -> float:
@@ -52,6 +77,23 @@ def measurements(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_s
     listed = {objective.metric: objective.score, **objective.others}
     found = {name: score(outputs, rows) for name, score in listed.items()}
     return {name: value for name, value in found.items() if not math.isnan(value)}
+
+
+def held_out_metrics(
+    model: TaskModel,
+    subnets: Mapping[str, object],
+    held_out: Mapping[str, EncodedRows],
+    thresholds: Mapping[str, float] = NO_THRESHOLDS,
+) -> HeldOutMetrics:
+    """Measure every subnet on the splits `dev` and `test`, with a progress bar; arguments as in `accuracies`."""
+    found = {
+        split: {
+            name: measurements(model, subnet, with_threshold(held_out[split], thresholds.get(name)))
+            for name, subnet in tqdm(subnets.items(), desc=split, unit="subnet", disable=None)
+        }
+        for split in ("dev", "test")
+    }
+    return HeldOutMetrics(held_out["test"].task, found["dev"], found["test"])
 
 
 def accuracies(
