@@ -45,7 +45,7 @@ def smoothed(accuracies: Mapping[str, float], expected_ms: Mapping[str, float], 
     2. Those of the others become the rising sequence that is nearest to them (`isotonic`).
 
     `expected_ms`: time of each, as in `expected`. `rows`: number of rows that each was measured on, the same for all;
-    with 0, not known, nothing changes. Smoothing again changes nothing of the ladder.
+    with 0, not known, nothing changes.
     """
     if not rows:
         return dict(accuracies)
