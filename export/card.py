@@ -82,8 +82,8 @@ def _about_dev(manifest: Manifest) -> list[str]:
     if not manifest.chosen_by:
         return []
     return [
-        f"The columns marked dev are of {manifest.dev_rows} other held-out rows, by which an engine chooses between the "
-        "subnets; nothing was chosen on the rows of the others."
+        f"The columns marked dev are of {manifest.dev_rows} other held-out rows, by which an engine chooses between "
+        "the subnets; nothing was chosen on the rows of the others."
     ]
 
 

@@ -113,9 +113,7 @@ def _wide_layers(prepared: Prepared, measured: Measured, tolerance: float) -> fr
             return ElasticSession(trial, "int8", threads=_threads())
 
         def still_lost(session: ElasticSession) -> dict[str, float]:
-            found = {
-                name: measure_accuracy(session, manifest.inputs, entry, rows) for name, entry in entries.items()
-            }
+            found = {name: measure_accuracy(session, manifest.inputs, entry, rows) for name, entry in entries.items()}
             return accuracy_losses(fp32, found, tolerance)
 
         return choose_wide(open_graph, entries, prepared.inputs, prepared.expected, still_lost)

@@ -78,7 +78,7 @@ def isotonic(values: Sequence[float]) -> NDArray[np.float64]:
     blocks = list[tuple[float, int]]()  # (mean, count), rising
     for value in values:
         mean, count = float(value), 1
-        while blocks and blocks[-1][0] >= mean:
+        while blocks and blocks[-1][0] >= mean - 1e-12:  # the mean of equal values may be rounded below them
             before, size = blocks.pop()
             mean, count = (before * size + mean * count) / (size + count), size + count
         blocks.append((mean, count))

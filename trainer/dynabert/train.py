@@ -50,7 +50,6 @@ from gearshift.trainer.learning.no_answer import DEFAULT, with_threshold
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sparsity import reached
 from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
-from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.pretrained import find_model
 from gearshift.trainer.model.run import SUPERNET, Run, load_supernet, save_run
 from gearshift.trainer.model.sentence_settings import prompt_tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -52,12 +52,12 @@ def measure(answer: Callable[[Batch], Array], rows: EncodedRows, *, batch_size: 
 
 def accuracy(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> float:
     """Return the metric of a subnet; rows of an embedding task must have their reference."""
-    return OBJECTIVES[rows.task].score(_outputs_of(model, subnet, rows, batch_size), rows)
+    return OBJECTIVES[rows.task].score(outputs_of(model, subnet, rows, batch_size=batch_size), rows)
 
 
 def dev_accuracy(model: TaskModel, subnet: object, dev: EncodedRows, *, batch_size: int = 64) -> float:
     """Return the metric of a subnet on dev rows; if they have a threshold of no answer, then at the best one."""
-    outputs = _outputs_of(model, subnet, dev, batch_size)
+    outputs = outputs_of(model, subnet, dev, batch_size=batch_size)
     if dev.null_threshold is not None:
         dev = with_threshold(dev, best_threshold(outputs, dev))
     return OBJECTIVES[dev.task].score(outputs, dev)
@@ -67,12 +67,19 @@ def null_thresholds(
     model: TaskModel, subnets: Mapping[str, object], dev: EncodedRows, *, batch_size: int = 64
 ) -> dict[str, float]:
     """Return name -> threshold of no answer that is best for a subnet on dev rows, for a net that learnt of it."""
-    return {name: best_threshold(_outputs_of(model, subnet, dev, batch_size), dev) for name, subnet in subnets.items()}
+    return {
+        name: best_threshold(outputs_of(model, subnet, dev, batch_size=batch_size), dev)
+        for name, subnet in subnets.items()
+    }
 
 
 def measurements(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> dict[str, float]:
     """Return name -> every metric of the task that the rows have, that of `accuracy` first."""
-    outputs = _outputs_of(model, subnet, rows, batch_size)
+    return metrics_of(outputs_of(model, subnet, rows, batch_size=batch_size), rows)
+
+
+def metrics_of(outputs: Sequence[Array], rows: EncodedRows) -> dict[str, float]:
+    """Return name -> every metric of outputs, as in `measurements`."""
     objective = OBJECTIVES[rows.task]
     listed = {objective.metric: objective.score, **objective.others}
     found = {name: score(outputs, rows) for name, score in listed.items()}
@@ -114,11 +121,11 @@ def with_reference(model: TaskModel, rows: EncodedRows, *, batch_size: int = 64)
     """Return rows of an embedding task with the full net's vectors as labels; rows of other tasks unchanged."""
     if rows.task != "embedding":
         return rows
-    return dataclasses.replace(rows, labels=np.stack(_outputs_of(model, model.full, rows, batch_size)))
+    return dataclasses.replace(rows, labels=np.stack(outputs_of(model, model.full, rows, batch_size=batch_size)))
 
 
 @torch.no_grad()
-def _outputs_of(model: TaskModel, subnet: object, rows: EncodedRows, batch_size: int) -> list[Array]:
+def outputs_of(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> list[Array]:
     """Return the subnet's answer to each row, in order and without padding."""
     was_training = model.training
     model.eval()

@@ -137,8 +137,8 @@ def save_run(
 ) -> None:
     """Write a run directory atomically; raises StorageError.
 
-    `files`: name -> text of further files. `accuracies`, `dev_accuracies`, `thresholds`: as in `Run`. The `AutoModel` class of the task
-    (`AutoModelForSequenceClassification` ...) loads the full net from the directory.
+    `files`: name -> text of further files. `accuracies`, `dev_accuracies`, `thresholds`: as in `Run`. The `AutoModel`
+    class of the task (`AutoModelForSequenceClassification` ...) loads the full net from the directory.
     """
     shape = checkpoint.model.shape
     supernet = {
@@ -216,7 +216,9 @@ def load_supernet(path: Path) -> Run:
             f"{path}: expected a run directory with {SUPERNET}, found none; make one with `gearshift train`"
         )
     facts, labels, task, trained = SCHEMA.read(description, _description)
-    chosen, accuracies, dev_accuracies, thresholds = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
+    chosen, accuracies, dev_accuracies, thresholds = read_json(
+        path / POOL, _pool, error=ModelError, advice=SCHEMA.advice
+    )
     subnets = chosen or trained
     checkpoint = load_checkpoint(path, labels, task=task)
     if checkpoint.lacking:

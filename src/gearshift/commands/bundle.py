@@ -124,8 +124,8 @@ def rows_line(bundle: Bundle) -> str:
     if not manifest.chosen_by:
         return f"{manifest.metric} on {manifest.accuracy_rows} held-out rows"
     return (
-        f"{manifest.metric} on {manifest.accuracy_rows} test rows; dev: on {manifest.dev_rows} other rows, by which the "
-        "engine chooses"
+        f"{manifest.metric} on {manifest.accuracy_rows} test rows; dev: on {manifest.dev_rows} other rows, by which "
+        "the engine chooses"
     )
 
 

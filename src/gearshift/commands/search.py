@@ -87,7 +87,15 @@ def search(options: argparse.Namespace) -> int:
 
 
 def _pool_table(report: SearchReport) -> list[str]:
-    header = ("subnet", "parameters", f"MACs ({report.tables.macs_tokens} tokens)", "loss", "summed", f"{report.metric}, dev", "test")
+    header = (
+        "subnet",
+        "parameters",
+        f"MACs ({report.tables.macs_tokens} tokens)",
+        "loss",
+        "summed",
+        f"{report.metric}, dev",
+        "test",
+    )
     rows = [
         (
             one.name,
