@@ -15,7 +15,7 @@ from scipy.stats import t as student_t
 from benchmarks.report import save
 from benchmarks.training.accuracy_tasks import SUBJECTS
 from benchmarks.training.bootstrap import half_width, paired_difference
-from benchmarks.training.retention import FULL, TEACHER, Group, at_chance, kept, main_metric, mean, values
+from benchmarks.training.retention import FULL, TEACHER, Group, at_chance, kept, main_metric, mean, reference, values
 from benchmarks.training.row_scores import RowScores
 from gearshift.trainer.dynabert.settings import Settings
 
@@ -53,6 +53,7 @@ def report(figures: Path) -> None:
         _dev_table({name: group for name, group in rows.items() if _has_dev(group)}, names),
         [f"Shares of the better of teacher and full size, {len(counted)} sets{_about_apart(apart)}:"],
         _averages(counted, names, of_dev),
+        _share_table(rows, counted),
         _difference_table(rows),
         _width_against_depth(rows),
         _alone_table(found, rows),
@@ -160,6 +161,20 @@ def _averages(rows: Mapping[str, Group], names: Sequence[str], of_dev: Mapping[s
         shares += [kept(of_dev, name, "dev_metrics").mean_of_shares] if of_dev else []
         cells = [*(f"{100 * share:.1f} %" for share in shares), _aim(name)]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _share_table(rows: Mapping[str, Group], counted: Mapping[str, Group]) -> list[str]:
+    """Tabulate the shares by data set, and their mean over those that classify whole texts."""
+    lines = [f"| | better of both | {' | '.join(TARGETS)} |", "|---|---|" + "---|" * len(TARGETS)]
+    for name, group in rows.items():
+        full = reference(group)
+        shares = " | ".join(f"{100 * mean(group, subnet) / full:.1f} %" for subnet in TARGETS)
+        lines.append(f"| {name} | {100 * full:.1f} | {shares} |")
+    whole = {name: group for name, group in counted.items() if SUBJECTS[name].task == "classification"}
+    if whole:
+        shares = " | ".join(f"{100 * kept(whole, subnet).mean_of_shares:.1f} %" for subnet in TARGETS)
+        lines.append(f"| mean of {', '.join(whole)} | | {shares} |")
     return lines
 
 

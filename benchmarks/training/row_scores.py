@@ -109,4 +109,5 @@ def _spearman(one: Floats, other: Floats) -> Floats:
     centred = [rank - rank.mean(1, keepdims=True) for rank in ranks]
     above = (centred[0] * centred[1]).sum(1)
     below = np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
-    return np.maximum(np.divide(above, below, out=np.zeros_like(above), where=below > 0), 0.0)
+    found: Floats = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return np.maximum(found, 0.0)

@@ -10,9 +10,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gearshift.device_profiles.latency_table import LatencyTable
 from gearshift.errors import InputError
 
@@ -54,8 +51,7 @@ def smoothed(accuracies: Mapping[str, float], expected_ms: Mapping[str, float], 
         if best - accuracies[name] <= noise(best, rows):
             left.append(name)
             best = max(best, accuracies[name])
-    risen = isotonic([accuracies[name] for name in left])
-    return {**accuracies, **dict(zip(left, risen.tolist(), strict=True))}
+    return {**accuracies, **dict(zip(left, isotonic([accuracies[name] for name in left]), strict=True))}
 
 
 def noise(accuracy: float, rows: int) -> float:
@@ -69,7 +65,7 @@ def noise(accuracy: float, rows: int) -> float:
     return 2 * math.sqrt(share * (1 - share) / (rows + 4))
 
 
-def isotonic(values: Sequence[float]) -> NDArray[np.float64]:
+def isotonic(values: Sequence[float]) -> list[float]:
     """Return the rising sequence that is nearest to the values (least squares): pool adjacent violators.
 
     Barlow, Bartholomew, Bremner and Brunk 1972, Statistical Inference under Order Restrictions, chapter 1. All weights
@@ -82,7 +78,7 @@ def isotonic(values: Sequence[float]) -> NDArray[np.float64]:
             before, size = blocks.pop()
             mean, count = (before * size + mean * count) / (size + count), size + count
         blocks.append((mean, count))
-    return np.repeat([mean for mean, _ in blocks], [count for _, count in blocks])
+    return [mean for mean, count in blocks for _ in range(count)]
 
 
 def ladder_of(accuracies: Mapping[str, float], table: LatencyTable) -> tuple[str, ...]:

@@ -67,7 +67,8 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
             out,
             checkpoint,
             subnets=run.subnets,
-            **measured.accuracies,
+            accuracies=measured.accuracies,
+            dev_accuracies=measured.dev_accuracies,
             facts=facts,
             thresholds=thresholds,
         )

@@ -38,11 +38,14 @@ class HeldOutMetrics:
         return {"metrics": self.test, "dev_metrics": self.dev}
 
     @property
-    def accuracies(self) -> dict[str, dict[str, float]]:
-        """Metric of the task by subnet, in the arguments of `run.save_run`."""
-        metric = OBJECTIVES[self.task].metric
-        dev, test = ({name: each[metric] for name, each in found.items()} for found in (self.dev, self.test))
-        return {"accuracies": test, "dev_accuracies": dev}
+    def accuracies(self) -> dict[str, float]:
+        """Metric of the task by subnet, on the test rows."""
+        return {name: each[OBJECTIVES[self.task].metric] for name, each in self.test.items()}
+
+    @property
+    def dev_accuracies(self) -> dict[str, float]:
+        """Metric of the task by subnet, on the dev rows."""
+        return {name: each[OBJECTIVES[self.task].metric] for name, each in self.dev.items()}
 
 
 def measure(answer: Callable[[Batch], Array], rows: EncodedRows, *, batch_size: int) -> float:
