@@ -48,7 +48,8 @@ class RowScores:
             return _spearman(values[..., 0], values[..., 1])
         if self.task == "token-classification":
             right, found, labelled = values.sum(1).T
-            return 2 * right / np.maximum(found + labelled, 1)
+            f1: Floats = 2 * right / np.maximum(found + labelled, 1)
+            return f1
         return np.asarray(values[..., 0].mean(1))
 
     def to_dict(self) -> dict[str, Any]:
