@@ -39,19 +39,24 @@ def smoothed(accuracies: Mapping[str, float], expected_ms: Mapping[str, float], 
     """Return the accuracies of a pool, made to rise with time where rows are too few to tell.
 
     1. A subnet that a faster one beats by more than noise keeps its accuracy: it is worse, and on no ladder.
-    2. Those of the others become the rising sequence that is nearest to them (`isotonic`).
+    2. Those of the others become the rising sequence that is nearest to them (`isotonic`); of equally fast ones the
+       best stands for all.
 
     `expected_ms`: time of each, as in `expected`. `rows`: number of rows that each was measured on, the same for all;
     with 0, not known, nothing changes.
     """
     if not rows:
         return dict(accuracies)
-    best, left = -math.inf, list[str]()
+    best, left, as_fast = -math.inf, list[str](), dict[str, str]()
     for name in sorted(accuracies, key=lambda name: (expected_ms[name], -accuracies[name])):
-        if best - accuracies[name] <= noise(best, rows):
+        if left and expected_ms[name] == expected_ms[left[-1]]:
+            as_fast[name] = left[-1]
+        elif best - accuracies[name] <= noise(best, rows):
             left.append(name)
             best = max(best, accuracies[name])
-    return {**accuracies, **dict(zip(left, isotonic([accuracies[name] for name in left]), strict=True))}
+    risen = dict(zip(left, isotonic([accuracies[name] for name in left]), strict=True))
+    below = {name: min(accuracies[name], risen[better]) for name, better in as_fast.items()}
+    return {**accuracies, **risen, **below}
 
 
 def noise(accuracy: float, rows: int) -> float:

@@ -98,6 +98,13 @@ def test_a_slow_subnet_that_is_clearly_worse_drags_nothing_down_and_is_no_rung()
     assert ladder_of(found, table_of(times)) == ("c", "a")
 
 
+def test_of_equally_fast_subnets_the_best_stands_for_all() -> None:
+    times, accuracies = {"a": 1.0, "b": 1.0, "c": 2.0}, {"a": 0.90, "b": 0.89, "c": 0.88}
+    found = smoothed(accuracies, times, rows=500)
+    assert found == {"a": pytest.approx(0.89), "b": pytest.approx(0.89), "c": pytest.approx(0.89)}
+    assert ladder_of(found, table_of(times)) == ("a",)
+
+
 def test_without_a_number_of_rows_nothing_is_smoothed() -> None:
     assert smoothed(ACCURACIES, expected(TABLE), rows=0) == ACCURACIES
 
