@@ -166,7 +166,8 @@ def load(subject: Subject, folder: Path, *, most_rows: int = 0) -> DataSet:
     data = read_data(folder / subject.place, task=subject.task)
     splits = dict(data.splits)
     if subject.test_is_dev:
-        ordered = by_hash((*splits["train"], *splits["test"]))  # its test rows were held out of train
+        back = splits["test"] if "test" in data.held_out else ()  # of its train rows, for want of a test file
+        ordered = by_hash((*splits["train"], *back))
         count = round(DEV_SHARE * len(ordered))
         splits = {"train": ordered[count:], "dev": ordered[:count], "test": splits["dev"]}
     if subject.train_rows:
