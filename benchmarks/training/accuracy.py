@@ -237,6 +237,7 @@ def _train(out: Path, source: Path, data: DataSet, settings: Settings) -> Run:
         return found
     began, wall = _cpu_s(), time.time()
     costs = out.with_name(f"{out.name}.cost")
+    costs.parent.mkdir(parents=True, exist_ok=True)  # or a refused training would be told as a missing folder
     try:
         return train_supernet(source, data, settings, out)
     finally:

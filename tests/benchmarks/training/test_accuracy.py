@@ -214,6 +214,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_checkpoint(folder / "model")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(accuracy, "find_model", lambda: folder / "model")
+        patch.setattr(accuracy, "_precision", dict)  # a process has one, and other tests have theirs
         accuracy.measure(SMALL, 0, options_of(folder))
     return folder
 
@@ -230,6 +231,7 @@ def options(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Options of the benchmark for a copy of the folder."""
     shutil.copytree(measured, tmp_path / "copy")
     monkeypatch.setattr(accuracy, "find_model", lambda: measured / "model")
+    monkeypatch.setattr(accuracy, "_precision", dict)
     return options_of(tmp_path / "copy")
 
 
