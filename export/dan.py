@@ -131,8 +131,9 @@ def add_dan(
     """Write the bundle again, atomically, with the run's DAN as an executor in its pool.
 
     `rows`: held-out rows to measure its accuracy on.
-    `held_out`: other rows, to calibrate the DAN against the graph's most accurate subnet; with None there is no
-    calibration, and a cascade cannot be switched on.
+    `held_out`: other rows, to calibrate the DAN against the graph's most accurate subnet, and to measure the accuracy
+    that chooses, if that of the subnets is on dev rows; with None there is no calibration, and a cascade cannot be
+    switched on.
     Raises InputError if the DAN has another task or other labels than the bundle.
     """
     manifest = bundle.manifest
@@ -149,8 +150,19 @@ def add_dan(
         for name in manifest.files:
             shutil.copyfile(bundle.path / name, fresh / name)
         save_dan(fresh / FILE, dan)
-        accuracy = dan_accuracy(open_dan(fresh / FILE), run.labels, rows)
-        entry = PoolEntry(NAME, Subnet(()), DAN_EXECUTOR, FILE, (), dan.precision, accuracy, dan.parameters, dan.macs)
+        written_dan = open_dan(fresh / FILE)
+        entry = PoolEntry(
+            NAME,
+            Subnet(()),
+            DAN_EXECUTOR,
+            FILE,
+            (),
+            dan.precision,
+            dan_accuracy(written_dan, run.labels, rows),
+            dan.parameters,
+            dan.macs,
+            dev_accuracy=dan_accuracy(written_dan, run.labels, held_out) if held_out and manifest.chosen_by else None,
+        )
         others = tuple(found for found in manifest.pool if found.executor != DAN_EXECUTOR)
         manifest = dataclasses.replace(manifest, pool=(*others, entry))
         arrays = read_self_test(dataclasses.replace(bundle, manifest=dataclasses.replace(manifest, pool=others)))

@@ -148,10 +148,10 @@ class Trimming:
         return None if self.dan is None else self.dan.name
 
     def _accuracy(self, name: str) -> float:
-        """Return the accuracy of a subnet at its best kept precision."""
+        """Return the accuracy of a subnet at its best kept precision, on the rows that choose."""
         if self.dan is not None and name == self.dan.name:
-            return self.dan.accuracy
-        return max(pool[name].accuracy for pool in self.entries.values() if name in pool)
+            return self.dan.choosing_accuracy
+        return max(pool[name].choosing_accuracy for pool in self.entries.values() if name in pool)
 
     def of(self, names: Sequence[str], title: str | None = None, *, joined: bool = False) -> Trimmed:
         """Trim the bundle to these subnets; `title`: its name, default that of the old bundle.

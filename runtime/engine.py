@@ -59,10 +59,12 @@ class Engine(EngineState):
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         opened = loaded.opened
-        accuracies = {name: entry.accuracy for name, entry in opened.bundle.entries(opened.session.precision).items()}
+        entries, rows = opened.bundle.entries(opened.session.precision), opened.bundle.manifest.dev_rows
+        accuracies = {name: entry.choosing_accuracy for name, entry in entries.items()}
         dan = None if opened.bundle.dan is None else opened.bundle.dan.name
         cpus = max(1.0, effective_cpus() / opened.session.threads)
-        controller, metrics = Controller(accuracies, loaded.table, objective, cpus=cpus, dan=dan), Metrics(accuracies)
+        controller = Controller(accuracies, loaded.table, objective, rows=rows, cpus=cpus, dan=dan)
+        metrics = Metrics(controller.accuracies)
         self._in_flight, self._clock = InFlight(), clock
         loop = slow_loop_of(sensors, rules, len(controller.ladder), opened.session, self._in_flight)
         self._slow_loop, cascade = loop, loaded.cascade

@@ -125,7 +125,7 @@ def slow_loop_of(
 
 def _check_reachable(min_accuracy: float, bundle: Bundle, precisions: Sequence[str]) -> None:
     """Raise InputError if no subnet at any of the precisions reaches `min_accuracy`."""
-    best = max(entry.accuracy for precision in precisions for entry in bundle.entries(precision).values())
+    best = max(entry.choosing_accuracy for precision in precisions for entry in bundle.entries(precision).values())
     if min_accuracy > best:
         raise InputError(f"min_accuracy: expected at most {best}, the best there is, got {min_accuracy}")
 
