@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from gearshift.errors import InputError, ModelError
 from gearshift.runtime.files.atomic import require_replaceable
@@ -47,14 +46,13 @@ from gearshift.trainer.learning.devices import (
     make_accelerator,
     smaller_steps,
 )
-from gearshift.trainer.learning.evaluate import measurements, null_thresholds, with_reference
+from gearshift.trainer.learning.evaluate import held_out_metrics, null_thresholds, with_reference
 from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan
 from gearshift.trainer.learning.no_answer import DEFAULT, with_threshold
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sparsity import reached
 from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
-from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.pretrained import find_model
 from gearshift.trainer.model.run import SUPERNET, Run, load_supernet, save_run
 from gearshift.trainer.model.sentence_settings import prompt_tokens
@@ -119,9 +117,9 @@ def train_supernet(
             tell(told(estimate(training, grid)))
     _stages(training, grid)
     if accelerator.is_main_process:
-        with enough_memory("measuring the test rows", MEASURING):
+        with enough_memory("measuring the held-out rows", MEASURING):
             thresholds = null_thresholds(checkpoint.model, grid, held_out["dev"]) if silent else {}
-            metrics = _measured(checkpoint.model, grid, held_out["test"], thresholds)
+            metrics = held_out_metrics(checkpoint.model, grid, held_out, thresholds)
         facts = {
             **_facts(settings, encoded, shape.layers),
             **data.facts,
@@ -129,13 +127,20 @@ def train_supernet(
             "notes": source_notes(checkpoint, settings),
             **conditions(accelerator),
             "versions": versions(),
-            "metrics": metrics,
+            **metrics.facts,
         }
         if settings.pruning is not None:
             facts["sparsity"] = reached(checkpoint.model, settings.pruning)
-        main = {name: each[OBJECTIVES[data.task].metric] for name, each in metrics.items()}
-        files = {SETTINGS_FILE: settings_text(settings)}
-        save_run(out, checkpoint, subnets=grid, accuracies=main, facts=facts, files=files, thresholds=thresholds)
+        save_run(
+            out,
+            checkpoint,
+            subnets=grid,
+            accuracies=metrics.accuracies,
+            dev_accuracies=metrics.dev_accuracies,
+            facts=facts,
+            files={SETTINGS_FILE: settings_text(settings)},
+            thresholds=thresholds,
+        )
         shutil.rmtree(states, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -193,14 +198,6 @@ def _augmented(
         return encode_split(checkpoint, settings, [*rows, *copies], "train")
 
     return made
-
-
-def _measured(
-    model: ElasticClassifier, grid: Mapping[str, Subnet], test: EncodedRows, thresholds: Mapping[str, float]
-) -> dict[str, dict[str, float]]:
-    """Return name -> all metrics of every subnet on the test rows, at its threshold of no answer."""
-    shown = tqdm(grid.items(), desc="test", unit="subnet", disable=None)
-    return {name: measurements(model, subnet, with_threshold(test, thresholds.get(name))) for name, subnet in shown}
 
 
 def _facts(settings: Settings, encoded: Mapping[str, EncodedRows], layers: int) -> dict[str, Any]:

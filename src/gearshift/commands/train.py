@@ -80,6 +80,8 @@ def _result(run: Run, notes: tuple[str, ...]) -> dict[str, Any]:
                 "macs": subnet.macs(shape, SHOWN_TOKENS),
                 "accuracy": run.accuracies[name],
                 "metrics": facts["metrics"][name],
+                "dev_accuracy": run.dev_accuracies[name],
+                "dev_metrics": facts["dev_metrics"][name],
             }
             for name, subnet in run.subnets.items()
         ],
@@ -92,12 +94,13 @@ def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
     shape, objective = run.checkpoint.model.shape, OBJECTIVES[run.checkpoint.task]
     dropped, metrics = run.facts["dropped_rows"], run.facts["metrics"]
     others = [other for other in objective.others if other in next(iter(metrics.values()))]
-    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", objective.metric, *others)
+    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", "dev", objective.metric, *others)
     rows = [
         (
             name,
             millions(subnet.parameters(shape)),
             millions(subnet.macs(shape, SHOWN_TOKENS)),
+            percent(run.dev_accuracies[name]),
             percent(run.accuracies[name]),
             *(percent(metrics[name][other]) for other in others),
         )
@@ -108,7 +111,8 @@ def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
         *run.facts["notes"],
         *([f"{dropped} training rows left out: their answers are cut off; raise --max-length"] if dropped else []),
         *_cut_rows(run),
-        f"{run.path}: {len(rows)} subnets, {objective.metric} on {run.facts['rows']['test']} test rows",
+        f"{run.path}: {len(rows)} subnets, {objective.metric} on {run.facts['rows']['test']} test rows"
+        f" (dev: {run.facts['rows']['dev']} other rows, which choose)",
         *table(header, rows),
     ]
 
