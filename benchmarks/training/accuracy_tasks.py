@@ -43,7 +43,7 @@ class Subject:
     """Settings of the supernet, besides SHARED and RECIPE."""
 
 
-SHARED: dict[str, Any] = {"max_length": 64, "batch_size": 32, "teacher_lr": 1e-4, "save_every_s": 40}
+SHARED: dict[str, Any] = {"augment": 0, "max_length": 64, "batch_size": 32, "teacher_lr": 1e-4, "save_every_s": 40}
 
 RECIPE: dict[str, Any] = {
     "teacher_epochs": 0,

@@ -57,7 +57,7 @@ def told(seconds: Mapping[str, float]) -> str:
 
 def _steps(training: Training, epochs: float, *, copies: int) -> int:
     rows = len(training.rows) * (1 + copies)
-    size = training.settings.batch_size * training.accelerator.num_processes
+    size = training.settings.batch_size * int(training.accelerator.num_processes)
     return math.ceil(epochs * math.ceil(rows / size))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from gearshift.errors import InputError
 from gearshift.trainer.dynabert.settings import EFFORTS, Settings
@@ -66,5 +67,5 @@ def with_effort(settings: Settings, *, rows: int, task: str) -> Settings:
         "width_epochs": _WIDTH_SHARE * epochs,
         "depth_epochs": (1 - _WIDTH_SHARE) * epochs,
     }
-    unset = {name: round(value, 4) for name, value in chosen.items() if getattr(settings, name) is None}
+    unset: dict[str, Any] = {name: round(value, 4) for name, value in chosen.items() if getattr(settings, name) is None}
     return dataclasses.replace(settings, augment=augment, **unset)

@@ -96,8 +96,8 @@ class Settings(LoopSettings):
     freeze_embeddings: bool = setting(False, "leave the embeddings as they were pretrained, which takes less time")
     sampling: str = setting(
         "sandwich",
-        "subnets of a step: sandwich (largest, smallest, random ones), all, random, or anchored (random ones, and every "
-        "fourth step the largest in place of one of them)",
+        "subnets of a step: sandwich (largest, smallest, random ones), all, random, or anchored (random ones, and "
+        "every fourth step the largest in place of one of them)",
         choices=SCHEMES,
     )
     random_subnets: int = setting(1, "random subnets of a step, for all schemes but `all`", unit="SUBNETS")

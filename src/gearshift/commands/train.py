@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gearshift.drawing.numbers import millions, percent
 from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.terminal import streams
 from gearshift.terminal.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
 from gearshift.terminal.output import show, table
 from gearshift.trainer.dynabert.settings import Settings
@@ -53,7 +54,7 @@ def train(options: argparse.Namespace) -> int:
     typed = given(options, Settings)
     settings = Settings(**typed) if options.config is None else read_settings(options.config, typed)
     data = read_task_data(options, options.data, options.task)
-    tell = (lambda line: print(line, file=sys.stderr, flush=True)) if sys.stderr.isatty() else None
+    tell = streams.message if sys.stderr.isatty() else None
     run = train_supernet(find_model(options.model), data, settings, options.output, tell=tell)
     if is_main_process():
         notes = (*data.notes, *_shortened(run, settings))

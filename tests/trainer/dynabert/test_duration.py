@@ -73,7 +73,10 @@ def test_the_time_is_told_once_and_changes_nothing(checkpoint_path: Path, tmp_pa
 @pytest.mark.parametrize(
     ("seconds", "line"),
     [
-        ({"teacher": 60, "width": 30}, "about 1.5 minutes on this machine as busy as it is now: teacher 1.0, width 0.5"),
+        (
+            {"teacher": 60, "width": 30},
+            "about 1.5 minutes on this machine as busy as it is now: teacher 1.0, width 0.5",
+        ),
         ({"depth": 7_200}, "about 2.0 hours on this machine as busy as it is now: depth 2.0"),
     ],
 )

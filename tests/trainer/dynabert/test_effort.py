@@ -1,5 +1,7 @@
 """Tests of the epochs and copies that an effort stands for."""
 
+from typing import Any
+
 import pytest
 
 from gearshift.errors import InputError
@@ -38,7 +40,7 @@ def test_few_rows_get_more_copies_and_questions_and_plain_text_none() -> None:
 
 
 def test_settings_that_were_given_stay() -> None:
-    given = {"teacher_epochs": 0.0, "width_epochs": 7.0, "depth_epochs": 0.0, "augment": 3}
+    given: dict[str, Any] = {"teacher_epochs": 0.0, "width_epochs": 7.0, "depth_epochs": 0.0, "augment": 3}
     for name, value in given.items():
         for effort in EFFORTS:
             made = with_effort(Settings(effort=effort, **{name: value}), rows=500, task="classification")
@@ -49,7 +51,8 @@ def test_settings_that_were_given_stay() -> None:
 
 @pytest.mark.parametrize("stage", ["width", "depth"])
 def test_who_counts_in_epochs_gets_no_copies_unasked(stage: str) -> None:
-    made = with_effort(Settings(**{f"{stage}_epochs": 2.0}), rows=500, task="classification")
+    given: dict[str, Any] = {f"{stage}_epochs": 2.0}
+    made = with_effort(Settings(**given), rows=500, task="classification")
     assert made.augment == 0
 
 

@@ -109,7 +109,7 @@ def test_a_space_of_few_subnets_is_drawn_whole(size: int) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"scheme": "sandwhich"}, "sampling: expected one of sandwich, all, random, got 'sandwhich'"),
+        ({"scheme": "sandwhich"}, "sampling: expected one of sandwich, all, random, anchored, got 'sandwhich'"),
         ({"scheme": "random", "count": 0}, "random draws no subnet at all"),
     ],
 )
