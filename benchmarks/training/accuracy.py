@@ -202,7 +202,7 @@ def _supernet_settings(subject: Subject, seed: int) -> Settings:
 
 
 def _shortened(settings: Settings, share: float) -> Settings:
-    width, depth = settings.width_epochs * share, settings.depth_epochs * share
+    width, depth = settings.epochs("width") * share, settings.epochs("depth") * share
     return dataclasses.replace(settings, width_epochs=width, depth_epochs=depth)
 
 
@@ -215,7 +215,7 @@ def _precision() -> dict[str, str]:
 def _alone_settings(settings: Settings, subnet: str) -> Settings:
     """Return settings with the same number of steps, all of them for one subnet."""
     width, depth = (int(part[1:]) / 100 for part in subnet.split("-"))
-    epochs = settings.width_epochs + settings.depth_only_epochs + settings.depth_epochs
+    epochs = settings.epochs("width") + settings.epochs("depth-only") + settings.epochs("depth")
     return dataclasses.replace(
         settings, widths=(width,), depths=(depth,), width_epochs=0, depth_only_epochs=0, depth_epochs=epochs
     )

@@ -43,7 +43,7 @@ class Subject:
     """Settings of the supernet, besides SHARED and RECIPE."""
 
 
-SHARED: dict[str, Any] = {"max_length": 64, "batch_size": 32, "teacher_lr": 1e-4, "save_every_s": 40}
+SHARED: dict[str, Any] = {"augment": 0, "max_length": 64, "batch_size": 32, "teacher_lr": 1e-4, "save_every_s": 40}
 
 RECIPE: dict[str, Any] = {
     "teacher_epochs": 0,
@@ -126,7 +126,7 @@ Change = Callable[[Settings], dict[str, Any]]
 def _one_stage(usual: Settings) -> dict[str, Any]:
     """Return settings that train all 12 subnets from the first step, with the tuned teacher throughout, in as many
     steps."""
-    return {"width_epochs": 0, "depth_epochs": usual.width_epochs + usual.depth_epochs}
+    return {"width_epochs": 0, "depth_epochs": usual.epochs("width") + usual.epochs("depth")}
 
 
 VARIANTS: dict[str, Change] = {
@@ -136,28 +136,36 @@ VARIANTS: dict[str, Change] = {
     "lr-1e-4": lambda usual: {"width_lr": 1e-4, "depth_lr": 1e-4},
     "lr-6e-4": lambda usual: {"width_lr": 6e-4, "depth_lr": 6e-4},
     "no-augmentation": lambda usual: _as_long(usual, augment=0),
-    "twice-the-copies": lambda usual: _as_long(usual, augment=2 * usual.augment),
-    "twice-as-long": lambda usual: {"depth_epochs": 2 * usual.depth_epochs},
-    "quarter-as-long": lambda usual: {"width_epochs": usual.width_epochs / 4, "depth_epochs": usual.depth_epochs / 4},
+    "twice-the-copies": lambda usual: _as_long(usual, augment=2 * copies_of(usual)),
+    "twice-as-long": lambda usual: {"depth_epochs": 2 * usual.epochs("depth")},
+    "quarter-as-long": lambda usual: {
+        "width_epochs": usual.epochs("width") / 4,
+        "depth_epochs": usual.epochs("depth") / 4,
+    },
     "answers-only": lambda usual: {"width_hidden_weight": 0.0, "depth_hidden_weight": 0.0},
     "in-place": lambda usual: {"in_place": True},
     "dropout": lambda usual: {"distil_dropout": True},
     "same-width-teacher": lambda usual: {"same_width_teacher": True},
     "one-stage": _one_stage,
     "one-stage-lr-1e-4": lambda usual: {**_one_stage(usual), "depth_lr": 1e-4},
-    "depth-only-stage": lambda usual: {"depth_only_epochs": 0.6, "depth_epochs": usual.depth_epochs - 0.6},
+    "depth-only-stage": lambda usual: {"depth_only_epochs": 0.6, "depth_epochs": usual.epochs("depth") - 0.6},
     "labels-at-the-end": lambda usual: {"final_epochs": 1},
 }
 """Alternatives to the recipe, each with all else unchanged."""
 
 
+def copies_of(settings: Settings) -> int:
+    """Return the number of copies of each row."""
+    return settings.augment or 0
+
+
 def _as_long(usual: Settings, augment: int) -> dict[str, Any]:
     """Return settings with another number of copies of rows, in the same number of steps."""
-    share = (1 + usual.augment) / (1 + augment)
+    share = (1 + copies_of(usual)) / (1 + augment)
     return {
         "augment": augment,
-        "width_epochs": usual.width_epochs * share,
-        "depth_epochs": usual.depth_epochs * share,
+        "width_epochs": usual.epochs("width") * share,
+        "depth_epochs": usual.epochs("depth") * share,
     }
 
 

@@ -30,6 +30,8 @@ from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet, data_hash
 from gearshift.trainer.data.tokenizer import check_length
 from gearshift.trainer.data.unanswerable import has_unanswerable
+from gearshift.trainer.dynabert.duration import estimate, told
+from gearshift.trainer.dynabert.effort import with_effort
 from gearshift.trainer.dynabert.masked_words import masked_words
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.settings_file import SETTINGS_FILE, settings_text, versions
@@ -42,6 +44,7 @@ from gearshift.trainer.learning.devices import (
     default_conditions,
     enough_memory,
     make_accelerator,
+    smaller_steps,
 )
 from gearshift.trainer.learning.evaluate import held_out_metrics, null_thresholds, with_reference
 from gearshift.trainer.learning.interrupted import claim, fixed_settings
@@ -60,23 +63,26 @@ def train_supernet(
     data: DataSet,
     settings: Settings,
     out: Path | str,
+    *,
+    tell: Callable[[str], None] | None = None,
 ) -> Run:
     """Train a supernet on the encoder in the directory `source`, and write the run directory `out`.
 
     The run stores where `data` was read from, so that `export_bundle(out, BUNDLE)` can read its test rows again.
     An interrupted training, called again with the same arguments, continues from the last saved state. Under
     `accelerate launch` all processes call it.
+    `tell` is given a line on the time that the stages will take here, before a training that does not continue.
     Raises InputError if that state was made with other settings or other rows, StorageError if `out` cannot be written.
     """
     source, out = Path(source), Path(out)
     require_replaceable(out, marker=SUPERNET, source=source)
     out = out.resolve()
     log_to = out.with_name(f"{out.name}.tensorboard") if settings.tensorboard else None
-    whole = settings.sampling != "random" and max(settings.depths) == 1
+    whole = settings.sampling in ("sandwich", "all") and max(settings.depths) == 1
     accelerator = make_accelerator(settings.mixed_precision, whole=whole, log_to=log_to)
     torch.manual_seed(settings.seed)
     checkpoint = load_checkpoint(source, data.labels, task=data.task)
-    settings = _within(settings, checkpoint)
+    settings = with_effort(_within(settings, checkpoint), rows=len(data.splits["train"]), task=data.task)
     _check(checkpoint, settings)
     checkpoint.model.embeddings.requires_grad_(not settings.freeze_embeddings)
     encoded = {split: encode_split(checkpoint, settings, rows, split) for split, rows in data.splits.items()}
@@ -87,7 +93,7 @@ def train_supernet(
     with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
         identity = {**_identity(source, checkpoint, data, settings), **conditions(accelerator)}
         defaults = ranking(Settings(), source).to_dict()
-        claim(states, identity, defaults={"settings": defaults, **default_conditions(accelerator)})
+        fresh = claim(states, identity, defaults={"settings": defaults, **default_conditions(accelerator)})
     if log_to is not None:
         accelerator.init_trackers("gearshift")
     with enough_memory("measuring the model as it was brought", MEASURING):
@@ -106,6 +112,9 @@ def train_supernet(
         augmented=augmented,
         ranked=ranking(settings, source).importance_rows or 0,
     )
+    if tell is not None and fresh and accelerator.num_processes == 1:
+        with enough_memory("a few timed steps", smaller_steps(settings.micro_batch)):
+            tell(told(estimate(training, grid)))
     _stages(training, grid)
     if accelerator.is_main_process:
         with enough_memory("measuring the held-out rows", MEASURING):
@@ -142,12 +151,12 @@ def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
     """Run all stages in order, except those of no epochs."""
     settings, model = training.settings, training.model
     teacher_stage(training)
-    for stage, epochs, lr, hidden_weight in (
-        (WIDTH, settings.width_epochs, settings.width_lr, settings.width_hidden_weight),
-        (DEPTH_ONLY, settings.depth_only_epochs, settings.depth_lr, settings.depth_hidden_weight),
-        (DEPTH, settings.depth_epochs, settings.depth_lr, settings.depth_hidden_weight),
+    for stage, lr, hidden_weight in (
+        (WIDTH, settings.width_lr, settings.width_hidden_weight),
+        (DEPTH_ONLY, settings.depth_lr, settings.depth_hidden_weight),
+        (DEPTH, settings.depth_lr, settings.depth_hidden_weight),
     ):
-        plan = StagePlan(stage.name, epochs, lr, dropout=settings.distil_dropout)
+        plan = StagePlan(stage.name, settings.epochs(stage.name), lr, dropout=settings.distil_dropout)
         subnets = model.grid(*stage.multipliers(settings.widths, settings.depths))
         distil_stage(training, plan, list(subnets.values()), hidden_weight, pruner(training, stage.name))
     final_stage(training, list(grid.values()))
@@ -185,7 +194,7 @@ def _augmented(
     @functools.cache
     def made() -> EncodedRows:
         candidates = masked_words(masked, device=device) if masked else near_words(rows, checkpoint.tokenizer, words)
-        copies = augment(rows, candidates, copies=settings.augment, seed=settings.seed)
+        copies = augment(rows, candidates, copies=settings.augment or 0, seed=settings.seed)
         return encode_split(checkpoint, settings, [*rows, *copies], "train")
 
     return made

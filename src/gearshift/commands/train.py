@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gearshift.drawing.numbers import millions, percent
 from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.terminal import streams
 from gearshift.terminal.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
 from gearshift.terminal.output import show, table
 from gearshift.trainer.dynabert.settings import Settings
@@ -52,7 +54,8 @@ def train(options: argparse.Namespace) -> int:
     typed = given(options, Settings)
     settings = Settings(**typed) if options.config is None else read_settings(options.config, typed)
     data = read_task_data(options, options.data, options.task)
-    run = train_supernet(find_model(options.model), data, settings, options.output)
+    tell = streams.message if sys.stderr.isatty() else None
+    run = train_supernet(find_model(options.model), data, settings, options.output, tell=tell)
     if is_main_process():
         notes = (*data.notes, *_shortened(run, settings))
         show(options, _result(run, notes), _lines(run, notes))

@@ -136,7 +136,7 @@ def test_dev_stands_beside_test_and_nets_are_compared_row_by_row(report_of: Call
 def test_width_stands_against_depth_and_a_subnet_against_a_model_alone(table: str) -> None:
     assert "| w050-d100 | 81.0 | 90.0 | 85.5 |" in table
     assert "| w100-d050 | 81.0 | 50.0 | 65.5 |" in table
-    assert "| SNIPS, seed 0 | w025-d050 | 100.0 | 60.0 (lr 1e-04) | 55.0 (lr 1e-04) |" in table
+    assert "| SNIPS, seed 0 | w025-d050 | 100.0 | 60.0 (lr 3e-04) | 55.0 (lr 3e-04) |" in table
     assert "| TREC, seed 1 | w025-d050 | 70.0 | - | 55.0 (lr 1e-04) |" in table  # of another teacher
 
 
@@ -162,8 +162,8 @@ def test_other_numbers_of_copies_make_as_many_steps() -> None:
     for name, copies in (("no-augmentation", 0), ("twice-the-copies", 10)):
         changed = dataclasses.replace(usual, **VARIANTS[name](usual))
         assert changed.augment == copies
-        assert (1 + copies) * changed.depth_epochs == pytest.approx(6 * 3)
-        assert (1 + copies) * changed.width_epochs == pytest.approx(6 * 1)
+        assert (1 + copies) * changed.epochs("depth") == pytest.approx(6 * 3)
+        assert (1 + copies) * changed.epochs("width") == pytest.approx(6 * 1)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
