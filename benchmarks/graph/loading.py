@@ -3,10 +3,10 @@
     git worktree add /tmp/before COMMIT
     python -m benchmarks.graph.loading --against /tmp/before [--shape minilm-l6] [--rounds 15]
 
-`Engine.load` with a profile, so that no subnet is timed, each in a new process whose imports do not count. Files lie in
-the page cache. One core, one thread, both versions in turns, in a new order each round; wall time and CPU time of the
-process. Growth is the median of the rounds' own ratios: what else runs on the machine meets both versions of a round
-alike.
+`Engine.load` with a profile, so that no subnet is timed, each in a new process whose imports do not count, of a bundle
+of random weights that each version exports itself. Files lie in the page cache. One core (or two: `--cores 2`), one
+thread, both versions in turns, in a new order each round; wall time and CPU time of the process. Growth is the median
+of the rounds' own ratios: what else runs on the machine meets both versions of a round alike.
 """
 
 from __future__ import annotations
@@ -26,15 +26,25 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.graph.bundles import random_bundle
 from benchmarks.graph.subjects import SHAPES
 from benchmarks.report import markdown, save
-from gearshift.export.compress import compress_bundle
 from gearshift.runtime.files.cache import SETTLED_S, VARIABLE
 from gearshift.runtime.profiles.timing import pin
-from gearshift.runtime.space.uniform import uniform_grid
 
 BEFORE, NOW = "before", "now"
+
+MAKE = """
+import sys
+from pathlib import Path
+from benchmarks.graph.bundles import random_bundle
+from benchmarks.graph.subjects import SHAPES
+from gearshift.export.compress import compress_bundle
+from gearshift.runtime.space.uniform import uniform_grid
+folder, shape = Path(sys.argv[1]), SHAPES[sys.argv[2]]
+plain = random_bundle(folder / "plain.gearshift", shape, uniform_grid(shape))
+compress_bundle(plain, folder / "compressed.gearshift")
+"""
+"""Program of either version that makes its bundles."""
 
 ONCE = Path(__file__).parent / "load_once.py"
 
@@ -50,12 +60,12 @@ class Case:
     cache: bool
 
     def command(self, folder: Path, version: str) -> list[str]:
-        """Return the command of one load; each version has a profile of its own."""
+        """Return the command of one load; each version has a bundle and a profile of its own."""
         profile = folder / version / f"{self.bundle}-{self.precision}.json"
         return [
             sys.executable,
             str(ONCE),
-            str(folder / self.bundle),
+            str(folder / version / self.bundle),
             self.precision,
             str(int(self.cache)),
             str(profile),
@@ -93,41 +103,43 @@ def main() -> None:
     parser.add_argument("--against", type=Path, required=True, help="checkout of the other version")
     parser.add_argument("--shape", choices=SHAPES, default="minilm-l6")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--cores", type=int, default=1, help="cores that the processes are pinned to")
     options = parser.parse_args()
-    cores = pin()
+    cores = pin(options.cores)
     checkouts = {BEFORE: options.against.resolve(), NOW: Path(__file__).parents[2]}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        make_bundles(folder, options.shape)
-        rows = measure(folder, checkouts, options.rounds)
+        environments = dict(_environments(folder, checkouts))
+        for version, checkout in checkouts.items():
+            make_bundles(folder / version, options.shape, checkout, environments[version])
+        rows = measure(folder, environments, options.rounds)
     facts = {
         "command": f"python -m benchmarks.graph.loading --against BEFORE --shape {options.shape} "
-        f"--rounds {options.rounds}",
+        f"--rounds {options.rounds} --cores {options.cores}",
         "before": _commit(checkouts[BEFORE]),
         "now": _commit(checkouts[NOW]),
         "cores": cores,
         "threads": 1,
         "rows": [asdict(row) for row in rows],
     }
-    save("loading", facts, table(rows, options.shape))
+    save("loading" if options.cores == 1 else f"loading-{options.cores}-cores", facts, table(rows, options.shape))
 
 
-def make_bundles(folder: Path, shape: str) -> None:
-    """Make a bundle of random weights with DynaBERT's twelve uniform subnets, as it is and compressed."""
-    plain = random_bundle(folder / "plain.gearshift", SHAPES[shape], uniform_grid(SHAPES[shape]))
-    compress_bundle(plain, folder / "compressed.gearshift")
+def make_bundles(folder: Path, shape: str, checkout: Path, environment: Mapping[str, str]) -> None:
+    """Let a version make a bundle of random weights with DynaBERT's twelve uniform subnets, as it is and compressed."""
+    command = [sys.executable, "-c", MAKE, str(folder), shape]
+    subprocess.run(command, env=dict(environment), cwd=checkout, check=True, capture_output=True, timeout=600)
 
 
-def measure(folder: Path, checkouts: Mapping[str, Path], rounds: int) -> list[Row]:
+def measure(folder: Path, environments: Mapping[str, Mapping[str, str]], rounds: int) -> list[Row]:
     """Load each case with each version: twice so that caches are warm, then once in every round."""
-    environments = dict(_environments(folder, checkouts))
     for case in CASES:
         for version, environment in environments.items():
             _run(case.command(folder, version), environment)
     time.sleep(SETTLED_S)  # hashes of younger files are not remembered
     times: dict[tuple[str, str], list[dict[str, float]]] = {}
     source = random.Random(0)
-    runs = [(case, version) for case in CASES for version in checkouts]
+    runs = [(case, version) for case in CASES for version in environments]
     for done in tqdm(range(1 + rounds), desc="rounds", disable=None):
         source.shuffle(runs)
         for case, version in runs:
