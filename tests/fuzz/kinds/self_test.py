@@ -6,9 +6,7 @@ import io
 import random
 import zipfile
 
-from tests.fuzz.graph import NUMBERS, altered_bytes
-
-NAME = "selftest.npz"
+from tests.fuzz.kinds.graph import NUMBERS, altered_bytes
 
 TYPES = ("<i8", ">i8", "<f4", "<f8", "|O", "<U8", "|V16", "<c16", "|b1", "<M8[s]", "|S9999999", "<i4", "q", "")
 
