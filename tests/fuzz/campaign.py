@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +18,8 @@ AT_ONCE = 50
 
 def prepare(kinds: Sequence[Kind], folder: Path) -> None:
     """Make the files that are changed, each kind's in its own folder and in a fork of this process."""
+    for name in dict.fromkeys(name for kind in kinds for name in kind.imports):
+        importlib.import_module(name)
     for kind in kinds:
         (folder / kind.name).mkdir()
         child = os.fork()
@@ -24,6 +28,8 @@ def prepare(kinds: Sequence[Kind], folder: Path) -> None:
             try:
                 kind.prepare(folder / kind.name)
                 code = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

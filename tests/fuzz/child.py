@@ -29,6 +29,9 @@ from tests.fuzz.outcome import FAILURES, Kind, Outcome, Result
 LIMIT_S = 10.0
 """Seconds that a case may take."""
 
+PATIENCE_S = 120.0
+"""Seconds after which a case counts as hanging that still waits for a CPU: other programs may have them all."""
+
 LIMIT_BYTES = 1_000_000_000
 """Bytes that a case may allocate beyond those that the process has before it and those of the unaltered files."""
 
@@ -92,7 +95,7 @@ def _in_child(cases: Sequence[Case], folder: Path) -> Iterator[Result]:
     os.close(writer)
     ended = False
     try:
-        for line in _lines(reader):
+        for line in _lines(reader, child):
             if line is None:
                 os.kill(child, signal.SIGKILL)
                 yield Result(Outcome.HUNG, f"{LIMIT_S:g} s")
@@ -122,11 +125,11 @@ def _ending(status: int) -> str:
     return f"exit code {os.WEXITSTATUS(status)}"
 
 
-def _lines(reader: int) -> Iterator[bytes | None]:
+def _lines(reader: int, child: int) -> Iterator[bytes | None]:
     """Yield the lines that a child writes; None, and no more, if one takes longer than a case may."""
-    content, deadline = b"", time.monotonic() + LIMIT_S
-    while (left := deadline - time.monotonic()) > 0:
-        if not select.select([reader], [], [], left)[0]:
+    content, began, used = b"", time.monotonic(), _cpu_s(child)
+    while not (_is_late(began) and _hangs(child, began, used)):
+        if not select.select([reader], [], [], 0.1 if _is_late(began) else LIMIT_S)[0]:
             continue
         piece = os.read(reader, 1 << 16)
         if not piece:
@@ -134,8 +137,34 @@ def _lines(reader: int) -> Iterator[bytes | None]:
         *lines, content = (content + piece).split(b"\n")
         for line in lines:
             yield line
-            deadline = time.monotonic() + LIMIT_S
+            began, used = time.monotonic(), _cpu_s(child)
     yield None
+
+
+def _is_late(began: float) -> bool:
+    return time.monotonic() - began >= LIMIT_S
+
+
+def _hangs(child: int, began: float, used: float) -> bool:
+    """Return whether a child that is late has had its time: by the CPU, asleep, or in all patience by the clock."""
+    if _cpu_s(child) - used >= LIMIT_S or time.monotonic() - began >= PATIENCE_S:
+        return True
+    states = set()
+    for _ in range(10):
+        states.add(_stat(child)[0])
+        time.sleep(0.02)
+    return states == {"S"}
+
+
+def _stat(process: int) -> list[str]:
+    """Return the fields of a process from its state on."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+
+def _cpu_s(process: int) -> float:
+    """Return the seconds of CPU that a process has taken."""
+    user, system = _stat(process)[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _child(cases: Sequence[Case], folder: Path, writer: int) -> None:

@@ -50,3 +50,5 @@ class Kind:
     """Fills the kind's own folder with files to change."""
     weight: int = 1
     """Cases of this kind for one of a kind with weight 1."""
+    imports: tuple[str, ...] = ()
+    """Modules that every child would import, unless they are imported before it is forked."""

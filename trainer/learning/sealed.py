@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
+from gearshift.json_reader import read_limited
 from gearshift.runtime.files.atomic import replacing_file
 
 _SEAL = b"gearshift sha256 "
@@ -30,7 +32,7 @@ def read_sealed(path: Path) -> bytes:
 
     Raises OSError, and ValueError if the content is not that which was written.
     """
-    found = path.read_bytes()
+    found = read_limited(path, most=sys.maxsize)  # which waits for no pipe
     if not found.startswith(_SEAL):
         return found
     content = found[_LENGTH:]

@@ -40,7 +40,7 @@ def altered(content: bytes, source: random.Random) -> bytes:
 
 
 def alter_file(path: Path, source: random.Random, others: list[Path]) -> None:
-    """Alter a file, or put something else at its name."""
+    """Alter a file, or put another one, or what is none, at its name."""
     kind = source.random()
     if kind < 0.85:
         replace(path, altered(path.read_bytes(), source))

@@ -138,4 +138,4 @@ def _split_rows(path: Path, columns: list[Any], rows: list[Any]) -> Iterator[Rec
     for number, values in enumerate(rows, start=1):
         if not isinstance(values, list) or len(values) != len(columns):
             raise DataError(f"{path}: row {number}: expected {len(columns)} values ({listed(columns)}); correct it")
-        yield number, dict(zip(columns, values, strict=True))
+        yield number, dict(zip(map(str, columns), values, strict=True))
