@@ -30,8 +30,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None) as name:
         folder = Path(name)
         prepare(kinds, folder)
+        last = time.monotonic()
         for case, result in campaign(kinds, seed, folder, first=options.first):
-            counts.add(case.kind.name, result.outcome)
+            now = time.monotonic()
+            counts.add(case.kind.name, result.outcome, seconds=now - last)
+            last = now
             if result.outcome in FAILURES:
                 progress.clear()
                 keep(case, result, folder, options.keep)

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from tests.fuzz.outcome import FAILURES, Outcome
 
-COLUMNS = ("cases", "unchanged", "other values", "refused", "failed")
+COLUMNS = ("cases", "unchanged", "other values", "refused", "failed", "a second")
 
 
 @dataclass
@@ -19,10 +19,13 @@ class Counts:
     """Number of cases by kind and outcome."""
 
     by_kind: dict[str, collections.Counter[Outcome]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time by kind."""
     total: int = 0
     failed: int = 0
 
-    def add(self, kind: str, outcome: Outcome, count: int = 1) -> None:
+    def add(self, kind: str, outcome: Outcome, count: int = 1, *, seconds: float = 0.0) -> None:
+        self.seconds[kind] = self.seconds.get(kind, 0.0) + seconds
         self.by_kind.setdefault(kind, collections.Counter())[outcome] += count
         self.total += count
         self.failed += count if outcome in FAILURES else 0
@@ -50,8 +53,10 @@ def rows(counts: Counts) -> list[tuple[str, ...]]:
     found = []
     for kind, of in [*sorted(counts.by_kind.items()), ("all", sum(counts.by_kind.values(), collections.Counter()))]:
         failed = sum(of[outcome] for outcome in FAILURES)
+        seconds = counts.seconds.get(kind, 0.0) if kind in counts.by_kind else sum(counts.seconds.values())
+        speed = f"{of.total() / max(seconds, 1e-9):.1f}" if seconds else ""
         figures = (of.total(), of[Outcome.UNCHANGED], of[Outcome.OTHER], of[Outcome.REFUSED], failed)
-        found.append((kind, *(f"{figure:,}" for figure in figures)))
+        found.append((kind, *(f"{figure:,}" for figure in figures), speed))
     return found
 
 

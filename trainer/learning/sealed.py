@@ -6,8 +6,9 @@ import hashlib
 import sys
 from pathlib import Path
 
+from gearshift.errors import StorageError
 from gearshift.json_reader import read_limited
-from gearshift.runtime.files.atomic import replacing_file
+from gearshift.runtime.files.atomic import is_device_or_pipe, replacing_file
 
 _SEAL = b"gearshift sha256 "
 _LENGTH = len(_SEAL) + 64 + 1
@@ -19,6 +20,8 @@ def write_sealed(path: Path, content: bytes | memoryview, *, before: Path | None
 
     `before`: name under which the file that was there is kept.
     """
+    if is_device_or_pipe(path):
+        raise StorageError(f"{path}: expected a file or nothing there, found a device or a pipe; delete it")
     with replacing_file(path) as file:
         file.write(_SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n")
         file.write(content)

@@ -141,4 +141,4 @@ def used(base: Path, case: Path) -> bool:
     raise GearshiftError(lines[-1])
 
 
-KINDS = (Kind("arguments", make, used, prepare, weight=6, imports=IMPORTS),)
+KINDS = (Kind("arguments", make, used, prepare, weight=8, imports=IMPORTS),)

@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+from gearshift.runtime.bundle.manifest import TOKENIZER
 from tests.fuzz.answers import BUNDLE, copy_bundle, mend, prepare, replace, use
 from tests.fuzz.kinds import graph, self_test, tokenizer, weights
 from tests.fuzz.outcome import Kind
@@ -30,7 +31,7 @@ def of_file(kind: str, file: str, change: Change, precision: str, *, weight: int
         return changed != content
 
     def used(base: Path, case: Path) -> bool:
-        return use(base, case / CASE, [precision])
+        return use(base, case / CASE, [precision], tokenizer_first=file == TOKENIZER)
 
     return Kind(kind, make, used, prepare, weight)
 
@@ -38,7 +39,7 @@ def of_file(kind: str, file: str, change: Change, precision: str, *, weight: int
 KINDS = (
     of_file("graph", "fp32.onnx", graph.change, "fp32", weight=4),
     of_file("int8_graph", "int8.onnx", graph.change, "int8", weight=4),
-    of_file("tokenizer", "tokenizer.json", tokenizer.change, "fp32", weight=4),
+    of_file("tokenizer", TOKENIZER, tokenizer.change, "fp32", weight=4),
     of_file("self_test", "selftest.npz", self_test.change, "int8", weight=2),
     of_file("weights", "int8.weights", weights.change, "int8"),
 )

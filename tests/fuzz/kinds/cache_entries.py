@@ -117,6 +117,6 @@ def used(base: Path, case: Path, *, shipped: str) -> bool:
 
 
 KINDS = (
-    Kind("cache", make, functools.partial(used, shipped=compressed.STORED), prepare, weight=2),
+    Kind("cache", make, functools.partial(used, shipped=compressed.STORED), prepare),
     Kind("cache_plain", make, functools.partial(used, shipped=answers.BUNDLE), prepare),
 )

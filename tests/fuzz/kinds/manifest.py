@@ -80,7 +80,7 @@ def changed(content: bytes, source: random.Random) -> bytes:
         if kind < 0.5:
             name = source.choice(list(KNOWN))
             raw[name] = source.choice(KNOWN[name])
-        elif kind < 0.85:
+        elif kind < 0.85 and raw["pool"]:
             name = source.choice(list(ENTRY))
             source.choice(raw["pool"])[name] = source.choice(ENTRY[name])
         elif kind < 0.9:
