@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gearshift.number_checks import is_finite, is_whole
+from gearshift.number_checks import is_finite, is_whole, shown
 
 Part = Mapping[str, Any]
 
@@ -247,7 +247,7 @@ KNOWN_PATTERNS = (
 def _model_ids(model: Part) -> list[Any]:
     """Return the ids of a model's pieces; raise PartError if it has no token for what it does not know."""
     kind = model.get("type")
-    _require(kind in MODELS, f"a model {str(kind)[:40]!r}")
+    _require(isinstance(kind, str) and kind in MODELS, f"a model {str(kind)[:40]!r}")
     return MODELS[str(kind)](model)
 
 
@@ -255,6 +255,11 @@ def _pieces(model: Part) -> Mapping[str, Any]:
     pieces = _object(model.get("vocab"), "vocabulary")
     _require(bool(pieces), "an empty vocabulary")
     return pieces
+
+
+def _require_known(unknown: object, pieces: Mapping[str, Any]) -> None:
+    there = isinstance(unknown, str) and unknown in pieces
+    _require(there, f"an unknown token {shown(unknown)} outside of the vocabulary")
 
 
 def _word_pieces(model: Part) -> list[Any]:
@@ -265,13 +270,14 @@ def _word_pieces(model: Part) -> list[Any]:
 
 def _words(model: Part) -> list[Any]:
     pieces = _pieces(model)
-    _require(model.get("unk_token") in pieces, f"an unknown token {model.get('unk_token')!r} outside of the vocabulary")
+    _require_known(model.get("unk_token"), pieces)
     return list(pieces.values())
 
 
 def _byte_pairs(model: Part) -> list[Any]:
     pieces, unknown = _pieces(model), model.get("unk_token")
-    _require(unknown is None or unknown in pieces, f"an unknown token {unknown!r} outside of the vocabulary")
+    if unknown is not None:
+        _require_known(unknown, pieces)
     _require(not model.get("dropout"), "pieces that are left to chance")
     return list(pieces.values())
 

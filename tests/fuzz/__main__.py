@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.fuzz.campaign import campaign, keep, prepare
+from tests.fuzz.campaign import AT_ONCE, campaign, keep, prepare
 from tests.fuzz.kinds.registry import KINDS
 from tests.fuzz.outcome import FAILURES
 from tests.fuzz.results import Counts, Progress, add_run, table
@@ -31,7 +31,7 @@ def main() -> int:
         folder = Path(name)
         prepare(kinds, folder)
         last = time.monotonic()
-        for case, result in campaign(kinds, seed, folder, first=options.first):
+        for case, result in campaign(kinds, seed, folder, first=options.first, at_once=options.at_once):
             now = time.monotonic()
             counts.add(case.kind.name, result.outcome, seconds=now - last)
             last = now
@@ -58,6 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cases", type=int, default=sys.maxsize, help="number of cases; unless given as many as fit")
     parser.add_argument("--seed", type=int, default=None, help="a new one unless given")
     parser.add_argument("--first", type=int, default=0, help="number of the first case of each kind")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="cases of a child, by weight of its kind")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"some of {', '.join(KINDS)}")
     parser.add_argument("--keep", type=Path, default=Path("build/fuzz"), help="folder of what fails")
     parser.add_argument("--results", type=Path, default=None, help="JSON file to add the counts to")

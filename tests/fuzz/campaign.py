@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import shutil
 import traceback
@@ -13,7 +14,7 @@ from tests.fuzz.child import Case, run_cases
 from tests.fuzz.outcome import FAILURES, Kind, Result
 
 AT_ONCE = 50
-"""Cases of a child for each weight of a kind: enough that its fork costs nothing, few enough for kinds to take turns."""
+"""Cases of a child for a kind of weight 1: enough that its fork costs nothing, few enough for kinds to take turns."""
 
 
 def prepare(kinds: Sequence[Kind], folder: Path) -> None:
@@ -37,14 +38,15 @@ def prepare(kinds: Sequence[Kind], folder: Path) -> None:
             raise RuntimeError(f"the files of {kind.name} could not be made: exit code {status}")
 
 
-def campaign(kinds: Sequence[Kind], seed: int, folder: Path, *, first: int = 0) -> Iterator[tuple[Case, Result]]:
+def campaign(
+    kinds: Sequence[Kind], seed: int, folder: Path, *, first: int = 0, at_once: int = AT_ONCE
+) -> Iterator[tuple[Case, Result]]:
     """Run cases of the kinds in turns, without an end; `first`: number of the first case of each kind."""
-    start = first
-    while True:
+    for turn in itertools.count():
         for kind in kinds:
-            numbers = range(first + (start - first) * kind.weight, first + (start - first + AT_ONCE) * kind.weight)
+            count = at_once * kind.weight
+            numbers = range(first + turn * count, first + (turn + 1) * count)
             yield from run_cases([Case(kind, seed, number) for number in numbers], folder)
-        start += AT_ONCE
 
 
 def keep(case: Case, result: Result, folder: Path, kept: Path) -> None:
