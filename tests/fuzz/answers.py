@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -145,10 +144,17 @@ def mend(directory: Path) -> None:
     replace(directory / MANIFEST, mended(json.dumps(raw, ensure_ascii=False).encode("utf-8", "surrogatepass")))
 
 
-_DIGEST = re.compile(rb'("digest": *")([0-9a-f]{64})"')
+VERSION, DIGEST = "schema_version", "digest"
 
 
 def mended(content: bytes) -> bytes:
-    """Return a manifest with a digest that is right, if it has one: that of the content with zeros in its place."""
-    zeroed = _DIGEST.sub(rb"\g<1>" + b"0" * 64 + b'"', content, count=1)
-    return zeroed.replace(b"0" * 64, hashlib.sha256(zeroed).hexdigest().encode(), 1) if zeroed != content else content
+    """Return a manifest with a digest that is right, if it has one: that of the file with zeros in its place."""
+    try:
+        raw = json.loads(content)
+    except (ValueError, RecursionError):
+        return content
+    if not isinstance(raw, dict) or not {VERSION, DIGEST} <= raw.keys():
+        return content
+    zeros = "0" * 64
+    zeroed = json.dumps({VERSION: raw.pop(VERSION), DIGEST: zeros, **raw, DIGEST: zeros}, indent=1).encode()
+    return zeroed.replace(zeros.encode(), hashlib.sha256(zeroed).hexdigest().encode(), 1)

@@ -216,10 +216,10 @@ def judged(use: Callable[[], bool], *, may_differ: bool) -> Result:
             return Result(Outcome.MEMORY, told)
         one_line = bool(told) and "\n" not in told
         return Result(Outcome.REFUSED if one_line else Outcome.TRACEBACK, told)
-    except MemoryError:
-        return Result(Outcome.MEMORY, traceback.format_exc())
     except BaseException:
-        return Result(Outcome.TRACEBACK, traceback.format_exc())
+        told = traceback.format_exc()
+        memory = any(words in told for words in NO_MEMORY)
+        return Result(Outcome.MEMORY if memory else Outcome.TRACEBACK, told)
     if same:
         return Result(Outcome.UNCHANGED, "")
     return Result(Outcome.OTHER if may_differ else Outcome.WRONG, "")
