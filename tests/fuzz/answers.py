@@ -97,7 +97,9 @@ def use(
 ) -> bool:
     """Answer with a changed bundle; return whether answers and meaning are those before the change."""
     bundle = open_bundle(directory)
-    return are_recorded(base, answers_of(bundle, precisions, tokenizer_first=tokenizer_first)) and has_meaning(base, bundle)
+    return are_recorded(base, answers_of(bundle, precisions, tokenizer_first=tokenizer_first)) and has_meaning(
+        base, bundle
+    )
 
 
 def has_meaning(base: Path, bundle: Bundle) -> bool:
@@ -156,5 +158,6 @@ def mended(content: bytes) -> bytes:
     if not isinstance(raw, dict) or not {VERSION, DIGEST} <= raw.keys():
         return content
     zeros = "0" * 64
-    zeroed = json.dumps({VERSION: raw.pop(VERSION), DIGEST: zeros, **raw, DIGEST: zeros}, indent=1).encode()
+    others = {name: value for name, value in raw.items() if name not in {VERSION, DIGEST}}
+    zeroed = json.dumps({VERSION: raw[VERSION], DIGEST: zeros, **others}, indent=1).encode()
     return zeroed.replace(zeros.encode(), hashlib.sha256(zeroed).hexdigest().encode(), 1)

@@ -1,7 +1,8 @@
 """Children that run cases, within limits of time and memory: a fork of this process for many cases.
 
-This process has imported the libraries and made no session of one, so that it has no threads when it forks. A child runs
-its cases one after the other; after a failure another one goes on behind it, and the case that failed runs again, alone.
+This process has imported the libraries and made no session of one, so that it has no threads when it forks. A child
+runs its cases one after the other. After a failure another one goes on behind it, and the case that failed runs again,
+alone.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class Kind:
     """Kind of cases: files that are changed, and their use.
 
     `use` raises a GearshiftError of one line for a case that is refused, and returns whether answers and meaning are
-    those of the files before the change. Other ones are WRONG, unless `make` returned that they may be: where the hashes
-    were made right again, or where values are the user's own, another meaning is no fault.
+    those of the files before the change. Other ones are WRONG, unless `make` returned that they may be: where the
+    hashes were made right again, or where values are the user's own, another meaning is no fault.
     """
 
     name: str

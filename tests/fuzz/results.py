@@ -75,7 +75,13 @@ def add_run(path: Path, *, command: str, seed: int, seconds: float, counts: Coun
     """Add a run to a file of results."""
     found = json.loads(path.read_bytes()) if path.is_file() else {"runs": []}
     found["runs"].append(
-        {"command": command, "seed": seed, "seconds": round(seconds, 1), "cases": counts.total, "counts": counts.to_dict()}
+        {
+            "command": command,
+            "seed": seed,
+            "seconds": round(seconds, 1),
+            "cases": counts.total,
+            "counts": counts.to_dict(),
+        }
     )
     found["cases"] = sum(run["cases"] for run in found["runs"])
     found["failed"] = Counts.of_runs(found["runs"]).failed

@@ -14,7 +14,18 @@ import pytest
 from gearshift.errors import IntegrityError
 from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.bundle.manifest import MANIFEST
-from tests.fuzz.answers import BUNDLE, are_recorded, answers_of, copy_bundle, has_meaning, mend, mended, prepare, replace, use
+from tests.fuzz.answers import (
+    BUNDLE,
+    answers_of,
+    are_recorded,
+    copy_bundle,
+    has_meaning,
+    mend,
+    mended,
+    prepare,
+    replace,
+    use,
+)
 from tests.runtime.kept import make_other
 
 

@@ -20,9 +20,7 @@ from tests.fuzz.outcome import Kind, Outcome
 Use = Callable[[Path, Path], bool]
 
 
-def kind_of(
-    use: Use, *, make: Callable[[Path, Path, random.Random], bool] = lambda base, case, source: False
-) -> Kind:
+def kind_of(use: Use, *, make: Callable[[Path, Path, random.Random], bool] = lambda base, case, source: False) -> Kind:
     return Kind("kind", make, use, lambda base: None)
 
 
@@ -121,9 +119,7 @@ def test_the_cases_behind_one_that_fails_go_on_and_it_runs_again_alone(tmp_path:
     found = [(case.number, result.outcome) for case, result in run_cases(cases, tmp_path)]
     wanted = [random.Random(case.name).randrange(3) for case in cases]
     assert 3 < wanted.count(0) < 20
-    assert found == [
-        (number, Outcome.UNCHANGED if value else Outcome.KILLED) for number, value in enumerate(wanted)
-    ]
+    assert found == [(number, Outcome.UNCHANGED if value else Outcome.KILLED) for number, value in enumerate(wanted)]
     used = [int(line) for line in (tmp_path / "kind" / "log").read_text().split()]
     assert used.count(0) == 2 * wanted.count(0) and len(used) == 30 + wanted.count(0)
 

@@ -84,5 +84,4 @@ def used(base: Path, case: Path) -> bool:
     return use(base, case / CASE, ["int8"])
 
 
-
 KINDS = (Kind("bytes", make, used, prepare, weight=8),)

@@ -1,7 +1,7 @@
 """Arguments of the command line: every command with a usual call, of which arguments are others, gone, or there twice.
 
-Right is exit code 0, or 1 or 2 with one line on standard error; never a traceback. Models are named that are nowhere, so
-that no training begins; the folder of the call is the case's own.
+Right is exit code 0, or 1 or 2 with one line on standard error; never a traceback. Models are named that are nowhere,
+so that no training begins; the folder of the call is the case's own.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ CALLS: dict[str, list[str]] = {
     "run": ["bundle.gearshift", "turn it on", "--threads", "1", "--profile", "profile.json", "--no-cache",
             "--precision", "int8", "--deadline-ms", "50", "--log", "log.out", "--target", "0.9"],
     "plot": ["log.jsonl", "-o", "plot.bmp"],
-    "bench": ["no-such-bundle", "-o", "out.json", "--budget", "1s", "--lengths", "8", "--threads", "1", "--rounds", "1"],
+    "bench": ["no-such-bundle", "-o", "out.json", "--budget", "1s", "--lengths", "8", "--threads", "1",
+              "--rounds", "1"],
     "simulate": ["bundle.gearshift", "--profile", "profile.json", "--trace", "steady", "--policy", "gearshift",
                  "--precision", "int8", "--threads", "1", "--seed", "1", "--seconds", "1"],
     "doctor": ["--json"],
@@ -65,7 +66,8 @@ NUMBERS = ("0", "-1", "1", "3", "1000000", "2147483648", "9223372036854775807", 
            "0.5", "1.5", "-0.5", "1e308", "1e999", "nan", "inf", "-inf", "0x10", "1_0", "\u0661", "9" * 5000,
            "1,2", "1,,2", ",", "1,nan", "0,0")  # fmt: skip
 TEXTS = ("", " ", "-", "--", "=", "x", "x" * 5000, "a\nb", "\x1b[31m", "\u202e", "\ud800", "\udcff", "%s %(prog)s",
-         "@file", "*", "'", '"', "all", "auto", "hub:a/b", "hub:", "glue/", "glue/x", "file://x", "\u6f22\u5b57")  # fmt: skip
+         "@file", "*", "'", '"', "all", "auto", "hub:a/b", "hub:", "glue/", "glue/x", "file://x",
+         "\u6f22\u5b57")  # fmt: skip
 PATHS = ("", ".", "..", "data", "data/train.tsv", "texts.txt", "bundle.gearshift", "bundle.gearshift/manifest.json",
          "profile.json", "log.jsonl", "/dev/null", "/dev/full", "nothing/here", "x" * 300, "texts.txt/x", "empty",
          "out.svg", "out.png", "link", "plot.xyz", "\udcff")  # fmt: skip
@@ -73,7 +75,8 @@ FLAGS = ("--json", "-v", "--help", "--version", "-o", "--output", "--data", "--s
          "--precision", "--text-column", "--label-names", "--strict-labels", "--config", "--no", "--pair", "--live",
          "--subnet", "--cascade", "--min-accuracy", "--max-cpu-share", "--on-miss", "--null-threshold", "--plot",
          "--report", "--compare", "--compress", "--max-mb", "--clear-cache", "--profile", "--length", "--sizes",
-         "--mixed-precision", "--sampling", "--augment", "--checkpoint", "--dan", "--vocabulary", "--portable")  # fmt: skip
+         "--mixed-precision", "--sampling", "--augment", "--checkpoint", "--dan", "--vocabulary",
+         "--portable")  # fmt: skip
 
 
 def prepare(base: Path) -> None:

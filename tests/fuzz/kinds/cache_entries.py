@@ -1,7 +1,7 @@
 """Cache directories that changed between two runs: packed weights, unpacked copies, hashes, what is known, a profile.
 
-Right is unchanged answers, or a clear error: what is damaged is made anew. Entries sealed again by hand, which only this
-user can do, may give other answers, and nothing worse.
+Right is unchanged answers, or a clear error: what is damaged is made anew. Entries sealed again by hand, which only
+this user can do, may give other answers, and nothing worse.
 """
 
 from __future__ import annotations

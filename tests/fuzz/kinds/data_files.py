@@ -120,7 +120,7 @@ TASKS = (
 
 
 def _is_whole(content: bytes) -> bool:
-    return content[:2] == b"\x1f\x8b" and len(content) > 40 or content[:3] == b"BZh" or content[:2] == b"\xfd7"
+    return (content[:2] == b"\x1f\x8b" and len(content) > 40) or content[:3] == b"BZh" or content[:2] == b"\xfd7"
 
 
 def altered_json(content: bytes, source: random.Random) -> bytes:

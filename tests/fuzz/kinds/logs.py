@@ -27,7 +27,7 @@ LOG, PICTURE = "log.jsonl", "plot.svg"
 DRAWN = "drawn"
 """File whose presence asks for a plot, which takes a second: of few cases."""
 
-TIMES = {"big": (2.0, 6.0), "small": (1.0, 3.0)}
+TIMES: dict[str, tuple[float, ...]] = {"big": (2.0, 6.0), "small": (1.0, 3.0)}
 TABLE = LatencyTable("ab" * 32, "fp32", "CPUExecutionProvider", 1, (8, 32), TIMES, TIMES, 5, "by hand", "2026-01-31")
 ACCURACIES = {"big": 0.9, "small": 0.8}
 
@@ -43,7 +43,8 @@ def prepare(base: Path) -> None:
                 time=1e9 + number, arrival_s=float(number), tokens=(5 + number,), deadline_ms=20.0, slack_ms=18.5,
                 backlog=((((16, 1),), 12.0),) * (number % 2), tokenizing_ms=0.3, subnet="big", reason="fits",
                 expected_ms=4.0, predicted_ms=6.0, factor=1.5, run_ms=5.0, latency_ms=7.0, met=True,
-                learnt_s=number + 0.007, slow_down=1.2, caps=Caps(number % 2, ("battery",)), signals={"others_cpu": 0.5},
+                learnt_s=number + 0.007, slow_down=1.2, caps=Caps(number % 2, ("battery",)),
+                signals={"others_cpu": 0.5},
             )
         )  # fmt: skip
     log.close()

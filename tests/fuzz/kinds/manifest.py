@@ -18,7 +18,14 @@ from tests.fuzz.outcome import Kind
 CASE = "case.gearshift"
 
 KNOWN: dict[str, tuple[Any, ...]] = {
-    "task": ("regression", "multi-label-classification", "token-classification", "question-answering", "embedding", "x"),
+    "task": (
+        "regression",
+        "multi-label-classification",
+        "token-classification",
+        "question-answering",
+        "embedding",
+        "x",
+    ),
     "metric": ("accuracy", "f1", "spearman", "", "x"),
     "max_length": NUMBERS,
     "pad_id": NUMBERS,

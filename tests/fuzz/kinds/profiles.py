@@ -13,11 +13,11 @@ import shutil
 from pathlib import Path
 
 from gearshift.device_profiles.profile import LatencyTable, load_profile
+from gearshift.runtime.batches import one
 from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE
-from gearshift.runtime.batches import one
 from gearshift.runtime.profiles.own import VARIABLE, find_profile, own_path
 from gearshift.runtime.profiles.store import own_tables, save_measured, tables_for, this_device
 from gearshift.sealed_json import SEAL, sealed

@@ -1,7 +1,7 @@
 """States that an interrupted training left: bits that flipped, files that were cut, exchanged, or made on purpose.
 
-Right is the state that was written last or the one before it, nothing at all if the file is gone, or a clear error. With
-the seal made right again, or without one, as an earlier version wrote it, the values may be others.
+Right is the state that was written last or the one before it, nothing at all if the file is gone, or a clear error.
+With the seal made right again, or without one, as an earlier version wrote it, the values may be others.
 """
 
 from __future__ import annotations

@@ -103,7 +103,9 @@ def test_a_link_out_of_the_bundle_is_refused(bundle_copy: Path, tmp_path: Path) 
         open_bundle(bundle_copy)
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/b", "..", ".", "", "a\\b", "sub/", "a\0b", "a\nb", "\ud800"])
+@pytest.mark.parametrize(
+    "name", ["../secret", "/etc/passwd", "a/b", "..", ".", "", "a\\b", "sub/", "a\0b", "a\nb", "\ud800"]
+)
 def test_a_name_outside_the_directory_is_refused(bundle_copy: Path, name: str) -> None:
     entry = {"bytes": 0, "sha256": ""}
     edit_manifest(bundle_copy, lambda raw: raw["files"].update({name: entry}))

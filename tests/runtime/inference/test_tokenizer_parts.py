@@ -110,7 +110,7 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "a model that is none": (set_field("model", "type", to="X"), "a model 'X'"),
     "a model of a list": (set_field("model", "type", to=["BPE"]), "a model \"['BPE']\""),
     "an unknown token that is a list": (set_field("model", "unk_token", to=[]), "an unknown token [] outside"),
-    "an unknown token of pairs that is a list": (set_field("model", to=byte_pairs(unk_token=[])), "an unknown token []"),
+    "an unknown pair that is a list": (set_field("model", to=byte_pairs(unk_token=[])), "an unknown token []"),
     "no model": (set_field("model", to=None), "no model"),
     "no unknown token": (set_field("model", "unk_token", to="nowhere"), "an unknown token 'nowhere' outside"),
     "no unknown token at all": (set_field("model", "unk_token", to=None), "an unknown token None outside"),

@@ -124,7 +124,11 @@ def test_a_file_without_a_seal_that_nothing_can_be_made_of_is_refused_in_one_lin
 ) -> None:
     for name in (STATE, DESCRIPTION):
         (tmp_path / name).write_bytes(content)
-    for read in (lambda: read_state(tmp_path / STATE), lambda: claim(tmp_path, IDENTITY, defaults=DEFAULTS)):
+    reads: tuple[Callable[[], object], ...] = (
+        lambda: read_state(tmp_path / STATE),
+        lambda: claim(tmp_path, IDENTITY, defaults=DEFAULTS),
+    )
+    for read in reads:
         with pytest.raises(InputError, match=r"not readable \(.*\); delete .* to begin the training") as raised:
             read()
         assert "\n" not in str(raised.value)

@@ -45,7 +45,9 @@ def _records(path: Path, table: Any) -> Records:
     except Exception as error:  # of any kind, as in `read_saved`
         if is_time_limit(error):
             raise
-        raise DataError(f"{path}: not a Parquet file that `datasets` reads ({first_line(error)}); save it again") from error
+        raise DataError(
+            f"{path}: not a Parquet file that `datasets` reads ({first_line(error)}); save it again"
+        ) from error
 
 
 def read_saved(folder: Path) -> Any:
