@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import shlex
+import signal
 import sys
 import tempfile
 import time
@@ -23,6 +25,7 @@ IN_MEMORY = Path("/dev/shm")
 def main() -> int:
     """Run cases until the time is up or they are done; return 1 if one failed, whose files are then kept."""
     options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     kinds = [KINDS[name] for name in options.kinds.split(",")]
     print(f"seed {seed}", flush=True)
@@ -30,19 +33,20 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None) as name:
         folder = Path(name)
         prepare(kinds, folder)
-        last = time.monotonic()
-        for case, result in campaign(kinds, seed, folder, first=options.first, at_once=options.at_once):
-            now = time.monotonic()
-            counts.add(case.kind.name, result.outcome, seconds=now - last)
-            last = now
-            if result.outcome in FAILURES:
-                progress.clear()
-                keep(case, result, folder, options.keep)
-                print(f"{case.name}: {result.outcome.value}: {result.told.strip()[-1500:]}", flush=True)
-            seconds = time.monotonic() - began
-            progress.show(counts, seconds)
-            if counts.total >= options.cases or seconds >= options.seconds:
-                break
+        with contextlib.suppress(KeyboardInterrupt):  # what was counted by then is told
+            last = time.monotonic()
+            for case, result in campaign(kinds, seed, folder, first=options.first, at_once=options.at_once):
+                now = time.monotonic()
+                counts.add(case.kind.name, result.outcome, seconds=now - last)
+                last = now
+                if result.outcome in FAILURES:
+                    progress.clear()
+                    keep(case, result, folder, options.keep)
+                    print(f"{case.name}: {result.outcome.value}: {result.told.strip()[-1500:]}", flush=True)
+                seconds = time.monotonic() - began
+                progress.show(counts, seconds)
+                if counts.total >= options.cases or seconds >= options.seconds:
+                    break
     progress.clear()
     seconds = time.monotonic() - began
     print("\n".join(table(counts, seconds)))

@@ -51,6 +51,11 @@ def alter_file(path: Path, source: random.Random, others: list[Path]) -> None:
         something_else(path, source)
 
 
+def is_plain(path: Path) -> bool:
+    """Return whether there is a file that can be read, and not mostly a hole."""
+    return path.is_file() and not path.is_symlink() and path.stat().st_size < 1 << 30
+
+
 def something_else(path: Path, source: random.Random) -> None:
     """Put what is no file at a name that is free, or nothing."""
     kind = source.randrange(6)
@@ -75,8 +80,8 @@ def make(base: Path, case: Path, source: random.Random) -> bool:
         (directory / source.choice(("more.txt", "compressed.json", "tables.json"))).write_bytes(b"{}")
         return False
     for _ in range(source.choice((1, 1, 1, 1, 2))):
-        path = source.choice([one for one in paths if one.is_file() and not one.is_symlink()])
-        alter_file(path, source, [one for one in paths if one.is_file() and not one.is_symlink()])
+        files = [path for path in paths if is_plain(path)]
+        alter_file(source.choice(files), source, files)
     return False
 
 

@@ -9,6 +9,7 @@ import bz2
 import gzip
 import json
 import lzma
+import os
 import random
 from pathlib import Path
 
@@ -69,6 +70,7 @@ NAMES = ("train.tsv", "train.csv", "train.json", "train.jsonl", "train.txt", "tr
 
 def prepare(base: Path) -> None:
     """Write each file into a folder of its own, with what it is asked for."""
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     from tests.trainer.data.test_odd_files import FILES, REFUSED  # imports pandas and datasets
 
     files = [(f.name, f.content, f.encoding, f.task, dict(f.options)) for f in FILES.values()]

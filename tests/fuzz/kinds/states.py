@@ -29,7 +29,7 @@ from gearshift.trainer.learning.interrupted import (
     save_state,
     save_weights,
 )
-from tests.fuzz.kinds.altered_bytes import alter_file, altered
+from tests.fuzz.kinds.altered_bytes import alter_file, altered, is_plain
 from tests.fuzz.kinds.json_values import changed_json
 from tests.fuzz.outcome import Kind
 
@@ -81,8 +81,9 @@ def make(base: Path, case: Path, source: random.Random) -> bool:
     kind = source.random()
     if kind < 0.55:
         for _ in range(source.choice((1, 1, 2))):
-            path = source.choice([one for one in paths if one.is_file() and not one.is_symlink()])
-            alter_file(path, source, [one for one in paths if one.is_file() and not one.is_symlink()])
+            files = [path for path in paths if is_plain(path)]
+            path = source.choice(files)
+            alter_file(path, source, files)
             if path.is_file() and path.stat().st_size > 1 << 30:
                 path.unlink()  # as large a file as a state may be
         return not all(_begins_sealed(path) for path in paths)

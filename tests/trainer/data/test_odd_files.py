@@ -362,6 +362,10 @@ REFUSED: dict[str, tuple[str, str | bytes, str, str]] = {
         "train.json", '{"columns": [7, null], "data": [["a", "on"], ["b", "off"]]}', "classification",
         r"train\.json:1: no column 'sentence'; found 7, None",
     ),
+    "rows of another length under names that are no texts": (
+        "train.json", '{"columns": [[7], null], "data": [["a"]]}', "classification",
+        r"train\.json: row 1: expected 2 values \(.*\[7\].*\); correct it",
+    ),
     "columns of different lengths": (
         "train.json", '{"sentence": ["a"], "label": ["on", "off"]}', "classification", r"columns of different lengths"
     ),
