@@ -23,7 +23,7 @@ from gearshift.export.rewrite.first_token import pick_first_early
 from gearshift.export.rewrite.join import join_segments
 from gearshift.export.rewrite.options import keep_options
 from gearshift.export.rewrite.weights_file import LaidOut, lay_out, weights_location
-from gearshift.runtime.bundle.bundle import Bundle, manifest_content, open_bundle, write_manifest
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.compressed import CARD
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, MANIFEST, SELF_TEST, FileEntry, Manifest, PoolEntry
 from gearshift.runtime.files.atomic import replacing_directory
@@ -79,7 +79,7 @@ class Trimmed:
     @property
     def bytes(self) -> int:
         """Size of all files together, including the manifest."""
-        return len(manifest_content(self.manifest)) + sum(file.bytes for file in self.manifest.files.values())
+        return len(self.manifest.to_content()) + sum(file.bytes for file in self.manifest.files.values())
 
     def write(self, directory: Path, old: Path) -> None:
         """Write all files into an empty directory, with weights from the old bundle."""

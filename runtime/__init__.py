@@ -12,6 +12,7 @@ from gearshift.errors import ProfileError as ProfileError
 from gearshift.errors import QueueFullError as QueueFullError
 from gearshift.errors import SchemaError as SchemaError
 from gearshift.errors import SelfTestError as SelfTestError
+from gearshift.errors import SignatureError as SignatureError
 from gearshift.errors import StorageError as StorageError
 from gearshift.errors import UnknownSubnetError as UnknownSubnetError
 from gearshift.runtime.bundle.bundle import Bundle as Bundle
@@ -72,6 +73,7 @@ __all__ = [
     "SchemaError",
     "SelfTestError",
     "Sensors",
+    "SignatureError",
     "Space",
     "Stage",
     "Steering",

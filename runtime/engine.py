@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
-from gearshift.errors import EngineClosedError, InputError
-from gearshift.runtime.inference.contents import CHECKED, check_trust
+from gearshift.errors import EngineClosedError
+from gearshift.runtime.bundle.signers import Key, Signers
+from gearshift.runtime.inference.contents import CHECKED
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.text import Text
@@ -27,11 +28,11 @@ from gearshift.runtime.serving.answering import Answering
 from gearshift.runtime.serving.decision_log import DecisionLog
 from gearshift.runtime.serving.in_flight import InFlight, Place
 from gearshift.runtime.serving.lifetime import CLOSE_S, Lifetime
-from gearshift.runtime.serving.metrics import Metrics, check_port
-from gearshift.runtime.serving.queue import LIMIT, check_limit
+from gearshift.runtime.serving.metrics import Metrics
+from gearshift.runtime.serving.queue import LIMIT
 from gearshift.runtime.serving.request import AnswerFuture, Request
 from gearshift.runtime.serving.worker import Worker
-from gearshift.runtime.startup import AUTO, Loaded, open_checked, slow_loop_of, start
+from gearshift.runtime.startup import AUTO, Loaded, check_options, open_checked, slow_loop_of, start
 from gearshift.runtime.state import EngineState
 
 
@@ -94,6 +95,8 @@ class Engine(EngineState):
         null_threshold: float | None = None,
         batch: bool = True,
         trust: str = CHECKED,
+        keys: Sequence[Key] | None = None,
+        not_older: bool = False,
         **objective: Unpack[Wanted],
     ) -> Self:
         """Load an engine for the bundle in directory `path`, which is verified, self-tested and timed on this machine.
@@ -117,22 +120,17 @@ class Engine(EngineState):
         int8 gives a text in a list exactly what it gives the text alone.
         `trust`: what a bundle must have gone through: `checked`, what its files hold, or `tried`, also a trial in a
         process of its own with limits, which takes as long as a load; once for each bundle if there is a cache.
+        `keys`: Ed25519 public keys, each a file of PEM or PEM as bytes, of which one must have signed the bundle; it is
+        not tried then. `not_older`: refuse a version older than the newest that was loaded so.
         `objective`: fields of `Objective` (`target`, `min_accuracy`, `max_cpu_share`, `on_miss`), which `steer` changes
         later.
 
-        Raises BundleError (IntegrityError, SchemaError, SelfTestError), ProfileError, InputError or StorageError.
+        Raises BundleError (SignatureError and others), ProfileError, InputError, StorageError or MissingExtraError.
         """
-        if not isinstance(sensors, bool | Sensors):
-            raise InputError(f"sensors: expected True, False or Sensors, got {sensors!r}")
-        if not isinstance(rules, Rules):
-            raise InputError(f"rules: expected Rules, got {rules!r}")
-        check_limit(queue_limit)
-        check_trust(trust)
-        wanted = Objective(**objective)
-        if metrics_port is not None:
-            check_port(metrics_port)
+        check_options(sensors, rules, queue_limit, trust, metrics_port)
+        wanted, signers = Objective(**objective), Signers.of(keys, not_older=not_older, cache=cache)
         with contextlib.ExitStack() as undo:
-            bundle = open_checked(path, wanted, precision, cache, cascade, null_threshold, trust)
+            bundle = open_checked(path, wanted, precision, cache, cascade, null_threshold, trust, signers)
             decisions = None if log is None else undo.enter_context(contextlib.closing(DecisionLog(log)))
             loaded = start(
                 bundle,
@@ -145,17 +143,12 @@ class Engine(EngineState):
                 batch=batch,
             )
             undo.callback(loaded.opened.session.close)
-            engine = cls(
-                loaded,
-                objective=wanted,
-                log=decisions,
-                queue_limit=queue_limit,
-                sensors=Sensors(clock=time.perf_counter) if sensors is True else sensors or None,
-                rules=rules,
-            )
+            watched = Sensors(clock=time.perf_counter) if sensors is True else sensors or None
+            engine = cls(loaded, objective=wanted, log=decisions, queue_limit=queue_limit, sensors=watched, rules=rules)
             undo.callback(engine.close)
             if metrics_port is not None:
                 engine.serve_metrics(metrics_port)
+            signers.remember(bundle.manifest.name, bundle.signature)
             undo.pop_all()
         return engine
 

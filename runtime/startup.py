@@ -12,10 +12,12 @@ from gearshift.device_profiles.latency_table import LatencyTable
 from gearshift.errors import BundleError, InputError, SchemaError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
+from gearshift.runtime.bundle.signers import ANYBODY, Signers
+from gearshift.runtime.files.atomic import sha256_of
 from gearshift.runtime.files.cache import HashMemory
 from gearshift.runtime.files.known import Known
 from gearshift.runtime.inference.cascade import Cascade
-from gearshift.runtime.inference.contents import CHECKED, with_known_contents
+from gearshift.runtime.inference.contents import CHECKED, check_trust, with_known_contents
 from gearshift.runtime.inference.opened import Opened, random_inputs
 from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
@@ -29,6 +31,8 @@ from gearshift.runtime.sensors.cpus import effective_cpus
 from gearshift.runtime.sensors.sensors import Sensors
 from gearshift.runtime.sensors.slow_loop import SlowLoop
 from gearshift.runtime.serving.in_flight import InFlight
+from gearshift.runtime.serving.metrics import check_port
+from gearshift.runtime.serving.queue import check_limit
 
 AUTO = "auto"
 
@@ -64,6 +68,18 @@ class Loaded:
         return cls(opened, table, None if cascade is None else Cascade(bundle, opened.dan, cascade))
 
 
+def check_options(sensors: object, rules: object, queue_limit: object, trust: str, metrics_port: object | None) -> None:
+    """Raise InputError for an option of `Engine.load` that is none, before anything is opened."""
+    if not isinstance(sensors, bool | Sensors):
+        raise InputError(f"sensors: expected True, False or Sensors, got {sensors!r}")
+    if not isinstance(rules, Rules):
+        raise InputError(f"rules: expected Rules, got {rules!r}")
+    check_limit(queue_limit)
+    check_trust(trust)
+    if metrics_port is not None:
+        check_port(metrics_port)
+
+
 def default_threads() -> int:
     """Return half of the CPUs that we may use, at least 1: the rest of the machine has work of its own."""
     return max(1, int(effective_cpus()) // 2)
@@ -77,14 +93,16 @@ def open_checked(
     cascade: float | None,
     null_threshold: float | None,
     trust: str = CHECKED,
+    signers: Signers = ANYBODY,
 ) -> Bundle:
     """Verify the bundle at `path`, and refuse an objective, a cascade or a threshold that it cannot serve, before the
     slow part.
 
-    Arguments as in `Engine.load`. Raises BundleError, InputError or StorageError.
+    `signers`: those who must have signed it; what they signed needs no trial. Other arguments as in `Engine.load`.
+    Raises BundleError, InputError or StorageError.
     """
-    bundle = open_bundle(path, sha256=HashMemory().sha256_of) if cache else open_bundle(path)
-    bundle = with_known_contents(bundle, Known() if cache else None, trust)
+    bundle = open_bundle(path, sha256=HashMemory().sha256_of if cache else sha256_of, signers=signers)
+    bundle = with_known_contents(bundle, Known() if cache else None, trust if bundle.signature is None else CHECKED)
     if objective.min_accuracy is not None:
         _check_reachable(objective.min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
     if cascade is not None and bundle.dan is None:

@@ -1,1 +1,2 @@
-"""The bundle on disk: manifest, files with their hashes, tasks, words and tags, compressed form."""
+"""The bundle on disk: manifest with its digest, files with their hashes, tasks, words and tags, compressed form,
+signatures."""

@@ -5,6 +5,7 @@
       fp32.onnx  fp32.weights  int8.onnx  int8.weights     one elastic graph per precision
       tokenizer.json   read with the `tokenizers` package
       selftest.npz     a few inputs and the logits that every pool subnet must give for them
+      signatures.json  signatures of the manifest's digest, if the bundle was signed (`signatures`)
 
 The reader owns the format: the exporter writes through `write_manifest`.
 No file but the manifest is parsed before its size and hash are checked, and nothing is ever unpickled.
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import logging
 import os
 import sys
@@ -40,7 +40,9 @@ from gearshift.runtime.bundle.compressed import (
     unpack_into_cache,
     unpacked_entries,
 )
+from gearshift.runtime.bundle.digest import stated_digest
 from gearshift.runtime.bundle.integrity import check_file, check_place
+from gearshift.runtime.bundle.known_values import check_known_values
 from gearshift.runtime.bundle.manifest import (
     DAN_EXECUTOR,
     MANIFEST,
@@ -52,6 +54,8 @@ from gearshift.runtime.bundle.manifest import (
     PoolEntry,
     stored_manifest,
 )
+from gearshift.runtime.bundle.signatures import SIGNATURES, Signature
+from gearshift.runtime.bundle.signers import ANYBODY, Signers
 from gearshift.runtime.files.atomic import replace_file, sha256_of
 from gearshift.runtime.space.subnet import Subnet
 
@@ -69,6 +73,10 @@ class Bundle:
     contents."""
     compressed: Compressed | None = None
     """Compressed bundle that this one was unpacked from, into `path`; None if it was not."""
+    digest: str | None = None
+    """Digest that the manifest states of itself (`digest`); None for one of version 1, and before it is written."""
+    signature: Signature | None = None
+    """Signature that the bundle was accepted for (`signers`); None if no keys were given."""
     known: bool = False
     """Whether graphs and tokenizer passed their checks already, with these very contents (`inference.contents`)."""
 
@@ -133,23 +141,19 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     files = {
         path.name: FileEntry(path.stat().st_size, sha256_of(path))
         for path in sorted(directory.iterdir())
-        if path.name != MANIFEST
+        if path.name not in {MANIFEST, SIGNATURES}
     }
-    replace_file(directory / MANIFEST, manifest_content(Manifest(**{**vars(manifest), "files": files})))
+    replace_file(directory / MANIFEST, dataclasses.replace(manifest, files=files).to_content())
 
 
-def manifest_content(manifest: Manifest) -> bytes:
-    """Return the content of a manifest file."""
-    return (json.dumps(manifest.to_dict(), indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of) -> Bundle:
+def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of, signers: Signers = ANYBODY) -> Bundle:
     """Open the bundle in a directory and check every file by name, size and SHA-256; raises a BundleError.
 
     The files may be links in a cache of the Hugging Face hub (`integrity.check_place`).
     A compressed bundle is first unpacked into the user's cache directory, unless it is there already. Raises
     StorageError if it cannot be unpacked.
     `sha256`: function that gives the hash of a file, computed now or remembered (`cache.HashMemory`).
+    `signers`: those who must have signed it; else SignatureError, before anything but the manifest is parsed.
     """
     directory = Path(path)
     if not _is_utf8(directory):
@@ -158,7 +162,8 @@ def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of) 
         found = "no such directory" if not directory.exists() else f"no {MANIFEST} in it"
         raise BundleError(f"{directory}: expected a bundle directory, found {found}; make one with `gearshift export`")
     try:
-        return _open_unpacked(directory, sha256) if is_compressed(directory) else _open_verified(directory, sha256)
+        opening = _open_unpacked if is_compressed(directory) else _open_verified
+        return opening(directory, sha256, signers)
     except OSError as error:
         if is_time_limit(error):
             raise
@@ -175,8 +180,9 @@ def _is_utf8(path: Path) -> bool:
     return True
 
 
-def _open_unpacked(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
+def _open_unpacked(directory: Path, sha256: Callable[[Path], str], signers: Signers) -> Bundle:
     compressed = open_compressed(directory, sha256)
+    signature = signers.check(directory, compressed.manifest.name, compressed.digest)
     entries = unpacked_entries()
     place = unpack_into_cache(compressed, entries)
     state = entries.state(place)
@@ -189,23 +195,25 @@ def _open_unpacked(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
         entries.remove(place, state)
         opened = _open_copy(unpack_into_cache(compressed, entries), compressed, sha256)
     entries.used(place)
-    return dataclasses.replace(opened, compressed=compressed)
+    return dataclasses.replace(opened, compressed=compressed, signature=signature)
 
 
 def _open_copy(place: Path, compressed: Compressed, sha256: Callable[[Path], str]) -> Bundle:
     """Open an unpacked copy, whose manifest must be that of the compressed bundle; raise BundleError."""
     check_copy(place, compressed.hash)
-    return _open_verified(place, sha256)
+    return _open_verified(place, sha256, ANYBODY)
 
 
-def _open_verified(directory: Path, sha256: Callable[[Path], str]) -> Bundle:
+def _open_verified(directory: Path, sha256: Callable[[Path], str], signers: Signers) -> Bundle:
     check_place(directory / MANIFEST)
     content = stored_manifest(directory)
-    manifest = Manifest.from_content(content, directory / MANIFEST)
+    manifest, digest = Manifest.from_content(content, directory / MANIFEST), stated_digest(content)
+    signature = signers.check(directory, manifest.name, digest)
+    check_known_values(manifest, directory)
     for name, entry in manifest.files.items():
         check_file(directory, name, entry, sha256)
     _verify_references(directory, manifest)
-    return Bundle(directory, manifest, hashlib.sha256(content).hexdigest())
+    return Bundle(directory, manifest, hashlib.sha256(content).hexdigest(), digest=digest, signature=signature)
 
 
 def _verify_references(directory: Path, manifest: Manifest) -> None:
@@ -216,11 +224,6 @@ def _verify_references(directory: Path, manifest: Manifest) -> None:
         raise SchemaError(f"{directory}: the manifest does not list {name!r}; export the bundle again")
     seen = set()
     for entry in manifest.pool:
-        if entry.precision not in PRECISIONS:
-            raise SchemaError(
-                f"{directory}: {entry.name}: expected a precision out of {', '.join(PRECISIONS)}, "
-                f"found {entry.precision!r}; install a newer gearshift"
-            )
         if (entry.name, entry.precision) in seen:
             raise SchemaError(
                 f"{directory}: the pool lists {entry.name} at {entry.precision} twice; export the bundle again"

@@ -5,6 +5,7 @@
       manifest.json          that of the dense bundle, byte for byte: names, bytes and SHA-256 of the dense files
       int8.weights.z ...     dense files in the form of `sparse_file`
       selftest.npz ...       files that would not become smaller, unchanged
+      signatures.json        those of the dense bundle, if it was signed; not listed, so that it can be signed later
 
 Dense and compressed bundle have the same manifest, therefore the same hash, and share profiles and caches.
 The bundle is unpacked into the user's cache directory, or by `gearshift unpack` into another. The directory gets its
@@ -23,8 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.errors import BundleError, IntegrityError, SchemaError, StorageError, is_time_limit
+from gearshift.runtime.bundle.digest import stated_digest
 from gearshift.runtime.bundle.integrity import check_file, check_name, check_place
 from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, stored_manifest
+from gearshift.runtime.bundle.signatures import SIGNATURES, carry_signatures
 from gearshift.runtime.files.atomic import replacing_directory, sha256_of
 from gearshift.runtime.files.cache import cache_directory
 from gearshift.runtime.files.entries import Entries
@@ -67,6 +70,8 @@ class Compressed:
     """SHA-256 of `manifest`."""
     files: dict[str, FileEntry]
     """Name -> size and hash of each stored file."""
+    digest: str | None = None
+    """Digest that `manifest` states of itself; None for one of version 1."""
 
     @property
     def bytes(self) -> int:
@@ -85,8 +90,8 @@ def is_compressed(directory: Path) -> bool:
 
 
 def write_compressed(source: Path, names: Iterable[str], target: Path, cuts: Mapping[str, Sequence[Extent]]) -> None:
-    """Fill an empty directory with a dense bundle's manifest and the named files, each compressed if that makes it
-    smaller.
+    """Fill an empty directory with a dense bundle's manifest, its signatures, and the named files, each compressed if
+    that makes it smaller.
 
     `cuts`: name -> extents of a file. A file without an entry is one extent of single bytes.
     """
@@ -97,6 +102,7 @@ def write_compressed(source: Path, names: Iterable[str], target: Path, cuts: Map
         write_sparse(content, cuts.get(name, [Extent(len(content), 1)]), packed)
         smaller = packed.tell() < len(content) and name != CARD
         (target / (name + SUFFIX if smaller else name)).write_bytes(packed.getvalue() if smaller else content)
+    carry_signatures(source, target)
     write_listing(target)
 
 
@@ -105,7 +111,7 @@ def write_listing(directory: Path) -> None:
     files = {
         path.name: vars(FileEntry(path.stat().st_size, sha256_of(path)))
         for path in sorted(directory.iterdir())
-        if path.name != COMPRESSED
+        if path.name not in {COMPRESSED, SIGNATURES}
     }
     content = json.dumps({"schema_version": SCHEMA.version, "files": files}, indent=1, ensure_ascii=False)
     (directory / COMPRESSED).write_text(content + "\n", encoding="utf-8")
@@ -129,7 +135,7 @@ def open_compressed(directory: Path, sha256: Callable[[Path], str] = sha256_of) 
         check_name(directory, name)
         if not {name, name + SUFFIX} & files.keys():
             raise IntegrityError(f"{directory}: neither {name} nor {name}{SUFFIX} is listed; export the bundle again")
-    return Compressed(directory, manifest, hashlib.sha256(content).hexdigest(), files)
+    return Compressed(directory, manifest, hashlib.sha256(content).hexdigest(), files, stated_digest(content))
 
 
 def _listing(path: Path) -> dict[str, FileEntry]:
@@ -142,13 +148,14 @@ def unpacked_entries() -> Entries:
 
 
 def unpack(compressed: Compressed, target: Path) -> None:
-    """Write the dense bundle to a directory, atomically.
+    """Write the dense bundle to a directory, atomically, with its signatures.
 
     Raises IntegrityError if a dense file does not match the manifest, StorageError if there is no room.
     """
     _require_room(compressed, target.parent)
     with replacing_directory(target, marker=MANIFEST) as fresh:
         _fill(compressed, fresh)
+        carry_signatures(compressed.path, fresh)
 
 
 def unpack_into_cache(compressed: Compressed, entries: Entries) -> Path:

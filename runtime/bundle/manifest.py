@@ -6,12 +6,14 @@ itself and with the files beside it.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gearshift.errors import InputError, IntegrityError
 from gearshift.number_checks import is_finite, is_whole
+from gearshift.runtime.bundle.digest import DIGEST, checked_digest, with_digest
 from gearshift.runtime.bundle.tag_schemes import Scheme, recognise_known
 from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.bundle.tasks import TASKS
@@ -20,12 +22,15 @@ from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema
 
 SCHEMA = Schema(
-    version=1,
+    version=2,
     advice="export the bundle again",
     damaged=IntegrityError,
     repair="copy the bundle again",
     most_bytes=4 << 20,  # room for 100,000 labels
 )
+
+FIRST_SCHEMA = dataclasses.replace(SCHEMA, version=1)
+"""Schema of bundles that were made before manifests had a digest; their manifests are read as they are."""
 
 MANIFEST = "manifest.json"
 SELF_TEST = "selftest.npz"
@@ -43,6 +48,7 @@ MOST_COUNTED = (1 << 31) - 1
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """Inputs that a graph may take besides CHOICE."""
+ELASTIC_EXECUTOR = "elastic"
 DAN_EXECUTOR = "dan"
 CHOICE = "choice"
 """Input of the graph that selects the subnet: int64, an option for each stage."""
@@ -67,8 +73,8 @@ class PoolEntry:
     name: str
     subnet: Subnet[Any]
     executor: str
-    """`elastic`: the graph in `file` takes `choice` as an input. DAN_EXECUTOR: `file` is a DAN (`runtime.dan`), without
-    layers and without a choice."""
+    """ELASTIC_EXECUTOR: the graph in `file` takes `choice` as an input. DAN_EXECUTOR: `file` is a DAN (`runtime.dan`),
+    without layers and without a choice."""
     file: str
     choice: tuple[int, ...]
     precision: str
@@ -229,18 +235,23 @@ class Manifest:
             "files": {name: vars(entry) for name, entry in sorted(self.files.items())},
         }
 
+    def to_content(self) -> bytes:
+        """Return the content of a manifest file, with its digest."""
+        return with_digest(self.to_dict())
+
     @classmethod
     def from_content(cls, content: bytes, path: Path) -> Manifest:
         """Read the content of a manifest file; raises IntegrityError or SchemaError, which name the file."""
-        return SCHEMA.read_content(content, cls.from_fields, path)
+        if checked_digest(content, path) is None:
+            return FIRST_SCHEMA.read_content(content, cls._from_fields, path)
+        return SCHEMA.read_content(content, cls._from_fields_and_digest, path)
 
     @classmethod
-    def from_dict(cls, raw: dict[str, Any]) -> Manifest:
-        """Read the manifest that `to_dict` wrote; raise SchemaError if its form differs."""
-        return SCHEMA.read_object(raw, cls.from_fields, "manifest")
+    def _from_fields_and_digest(cls, fields: dict[str, Any]) -> Manifest:
+        return cls._from_fields({name: value for name, value in fields.items() if name != DIGEST})
 
     @classmethod
-    def from_fields(cls, fields: dict[str, Any]) -> Manifest:
+    def _from_fields(cls, fields: dict[str, Any]) -> Manifest:
         return cls(
             **{
                 **fields,

@@ -36,3 +36,6 @@ TASKS = {
 }
 """Task by name. The two outputs of `question-answering` are logits for a token to be the first and the last of the
 answer. Outputs of `embedding` are vectors, described in the manifest."""
+
+METRICS = ("accuracy", "micro_f1", "spearman", "entity_f1", "answer_f1", "cosine")
+"""Metrics of the tasks; of each a higher value is better."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gearshift.errors import BundleError, EngineClosedError, InputError, SchemaError, one_line
 from gearshift.number_checks import is_whole, shown
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.bundle.tasks import TASKS, Task
+from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.graph.check import check_graph
 from gearshift.runtime.inference.onnxruntime_calls import call_options, is_of_onnxruntime, open_session
 from gearshift.runtime.inference.pages import Extent, drop, mapped_by, resident_bytes
@@ -92,7 +92,7 @@ class ElasticSession:
         self.path = path
         self._packed = graph is not None
         self._extents = extents
-        self.task = _task(bundle)
+        self.task = TASKS[bundle.manifest.task]
         self.precision = precision
         self.threads = threads
         self.provider: str = session.get_providers()[0]
@@ -232,20 +232,10 @@ def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
     _return_free_memory()
 
 
-def _task(bundle: Bundle) -> Task:
-    task = TASKS.get(bundle.manifest.task)
-    if task is None:
-        raise SchemaError(
-            f"{bundle.path}: expected a task out of {', '.join(TASKS)}, found {bundle.manifest.task!r}; "
-            "install a newer gearshift"
-        )
-    return task
-
-
 def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | None = None) -> ort.SessionOptions:
     """Return the options of a session for these entries of a manifest; `trace` as in ElasticSession.
 
-    Raises InputError for a wrong number of threads, SchemaError for an unknown entry.
+    Raises InputError for a wrong number of threads.
     """
     if not is_whole(threads, 1, MOST_THREADS):
         raise InputError(f"threads: expected a whole number from 1 to {MOST_THREADS}, got {shown(threads)}")
@@ -253,12 +243,7 @@ def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | N
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = ERRORS_ONLY
-    level = entries.get(OPTIMIZATION_KEY, "disable")
-    if level not in OPTIMIZATION_LEVELS:
-        raise SchemaError(
-            f"manifest: {OPTIMIZATION_KEY} is {level!r}; expected one of {', '.join(OPTIMIZATION_LEVELS)}"
-        )
-    options.graph_optimization_level = OPTIMIZATION_LEVELS[level]
+    options.graph_optimization_level = OPTIMIZATION_LEVELS[entries.get(OPTIMIZATION_KEY, "disable")]
     for key, value in {"session.intra_op.allow_spinning": "0", **entries}.items():
         if key != OPTIMIZATION_KEY:
             options.add_session_config_entry(key, value)

@@ -6,7 +6,8 @@
     ├── BundleError           a bundle that cannot be read
     │   ├── IntegrityError        a file is missing, truncated or altered
     │   ├── SchemaError           written in a form that this version does not read
-    │   └── SelfTestError         a graph gives wrong numbers on this CPU
+    │   ├── SelfTestError         a graph gives wrong numbers on this CPU
+    │   └── SignatureError        not signed by a key that was asked for, or older than one seen
     ├── ProfileError          a device profile or latency table that cannot be used
     ├── DataError             a data set that cannot be read; names file and line
     ├── ModelError            a model or checkpoint that is not supported
@@ -59,6 +60,10 @@ class SchemaError(BundleError):
 
 class SelfTestError(BundleError):
     """A graph whose numbers on this CPU differ from those in its bundle."""
+
+
+class SignatureError(BundleError):
+    """A bundle that is not signed by a key that was asked for, or is older than one that was loaded."""
 
 
 class ProfileError(GearshiftError):

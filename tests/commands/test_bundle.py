@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -37,7 +36,12 @@ def test_inspect_as_json_is_the_manifest_with_path_and_hash(
 ) -> None:
     ended = command("inspect", tiny_bundle, "--json")
     assert (ended.code, ended.err) == (0, "")
-    expected = {"bundle": str(tiny_bundle), "hash": bundle.hash, **bundle.manifest.to_dict()}
+    expected = {
+        "bundle": str(tiny_bundle),
+        "hash": bundle.hash,
+        "digest": bundle.digest,
+        **bundle.manifest.to_dict(),
+    }
     assert ended.json == json.loads(json.dumps(expected))
 
 
@@ -93,9 +97,7 @@ def test_verify_finds_numbers_that_are_wrong(command: Command, tiny_bundle: Path
     altered = bytearray((wrong / "fp32.weights").read_bytes())
     altered[: len(altered) // 2] = bytes(len(altered) // 2)
     (wrong / "fp32.weights").write_bytes(altered)
-    manifest = json.loads((wrong / "manifest.json").read_bytes())
-    manifest["files"]["fp32.weights"]["sha256"] = hashlib.sha256(altered).hexdigest()
-    (wrong / "manifest.json").write_text(json.dumps(manifest))
+    change_manifest(wrong)
     assert "fp32 self-test, subnet w100-d100" in command("verify", wrong).error
 
 

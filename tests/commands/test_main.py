@@ -175,6 +175,7 @@ COMMANDS = [
     "trim",
     "unpack",
     "inspect",
+    "sign",
     "verify",
     "look-up",
     "run",

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
-from gearshift.export.card import model_card
+from gearshift.export.card import MEANINGS, model_card
 from gearshift.export.pipeline import ExportReport
 from gearshift.runtime.bundle.manifest import Manifest
+from gearshift.runtime.bundle.tasks import METRICS
+from gearshift.trainer.learning.objectives import OBJECTIVES
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +59,7 @@ def test_the_card_names_labels_licence_and_the_rows_that_accuracy_stands_on(mani
     assert "60 held-out rows" in card
     assert "Licence: Apache-2.0. Made by gearshift " in card
     assert 'Engine.load("small.gearshift")' in card
+
+
+def test_every_metric_that_a_bundle_may_have_is_that_of_a_task_and_has_a_meaning() -> None:
+    assert set(METRICS) == {objective.metric for objective in OBJECTIVES.values()} == set(MEANINGS)

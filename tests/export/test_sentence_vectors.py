@@ -15,6 +15,7 @@ from gearshift.export.graph.vectors import ACTIVATED
 from gearshift.export.portable import export_portable
 from gearshift.export.trim import trim_bundle
 from gearshift.runtime import Engine, open_bundle
+from gearshift.runtime.bundle.digest import with_digest
 from gearshift.runtime.bundle.manifest import Manifest, Vectors
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.rows import Row
@@ -209,7 +210,7 @@ def test_a_bundle_without_a_word_on_its_vectors_is_read(checkpoint_path: Path, t
     bundle = export_bundle(run, tmp_path / "made.gearshift", ROWS, precisions=["fp32"]).bundle
     content = bundle.manifest.to_dict()
     del content["vectors"]
-    older = Manifest.from_dict(content)
+    older = Manifest.from_content(with_digest(content), bundle.path)
     assert older.vectors is None
     assert older.prompt == ""
     assert open_bundle(bundle.path).manifest.vectors == Vectors(HIDDEN, True)

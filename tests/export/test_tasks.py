@@ -26,6 +26,7 @@ from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.space.space import layer_space
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.huggingface import load_model, read_config
 from tests.trainer.encoders import HEADS, VOCABULARY, HeadCase, batch_for, write_model
@@ -98,7 +99,8 @@ def write_bundle(folder: Path, encoder: str, head: HeadCase) -> Made:
     )
     labels = LABELS[: head.outputs] if TASKS[head.task].labelled else ()
     manifest = Manifest(
-        "made", head.task, "none", labels, 32, theirs.config.pad_token_id, token_inputs(model.shape), space, pool,
+        "made", head.task, OBJECTIVES[head.task].metric, labels, 32, theirs.config.pad_token_id,
+        token_inputs(model.shape), space, pool,
         128, SESSION_OPTIONS, MINIMUM_ONNXRUNTIME, 1, "none", f"gearshift {gearshift.__version__}", {},
     )  # fmt: skip
     answers: dict[str, Array] = {}

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.runtime.bundle.bundle import open_bundle, write_manifest
+from gearshift.runtime.bundle.digest import with_digest
 from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, MANIFEST, SELF_TEST, Manifest, PoolEntry
 from gearshift.runtime.dan.model import Dan, Text, save_dan
 from gearshift.runtime.inference.self_test_file import self_test_names
@@ -20,14 +21,14 @@ from gearshift.runtime.space.subnet import Subnet
 
 def change_manifest(directory: Path, **fields: Any) -> None:
     """Set fields of the manifest; sizes and hashes are those of the files as they are now."""
-    manifest = Manifest.from_dict(json.loads((directory / MANIFEST).read_bytes()))
+    manifest = Manifest.from_content((directory / MANIFEST).read_bytes(), directory / MANIFEST)
     write_manifest(directory, dataclasses.replace(manifest, **fields))
 
 
 def add_dan(directory: Path, dan: Dan, texts: Sequence[Text], *, accuracy: float) -> None:
     """Put a DAN beside the graph, as the exporter does."""
     save_dan(directory / "dan.safetensors", dan)
-    manifest = Manifest.from_dict(json.loads((directory / MANIFEST).read_bytes()))
+    manifest = Manifest.from_content((directory / MANIFEST).read_bytes(), directory / MANIFEST)
     entry = PoolEntry(
         "dan", Subnet(()), DAN_EXECUTOR, "dan.safetensors", (), dan.precision, accuracy, dan.parameters, dan.macs
     )
@@ -40,10 +41,10 @@ def add_dan(directory: Path, dan: Dan, texts: Sequence[Text], *, accuracy: float
 
 
 def edit_manifest(directory: Path, edit: Callable[[dict[str, Any]], object]) -> None:
-    """Edit the manifest's JSON, whatever comes out."""
+    """Edit the manifest's JSON, whatever comes out; its digest is made right."""
     raw = json.loads((directory / MANIFEST).read_bytes())
     edit(raw)
-    (directory / MANIFEST).write_text(json.dumps(raw))
+    (directory / MANIFEST).write_bytes(with_digest(raw))
 
 
 def set_field(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:

@@ -35,6 +35,7 @@ NAMES = [
     "SchemaError",
     "SelfTestError",
     "Sensors",
+    "SignatureError",
     "Space",
     "Stage",
     "Steering",
@@ -56,7 +57,7 @@ def test_these_are_the_public_names() -> None:
 
 
 def test_importing_brings_no_heavy_package_and_starts_no_thread() -> None:
-    heavy = ["torch", "transformers", "onnx", "optimum", "matplotlib", "tqdm", "huggingface_hub"]
+    heavy = ["torch", "transformers", "onnx", "optimum", "matplotlib", "tqdm", "huggingface_hub", "cryptography"]
     code = (
         "import sys, threading, gearshift.runtime\n"
         f"print([name for name in {heavy} if name in sys.modules], threading.active_count())"

@@ -11,6 +11,9 @@ from typing import Any
 from gearshift.drawing.numbers import millions, percent
 from gearshift.errors import StorageError
 from gearshift.runtime import Bundle, open_bundle
+from gearshift.runtime.bundle.keys import shown_key
+from gearshift.runtime.bundle.signatures import read_signatures
+from gearshift.runtime.bundle.signers import Signers
 from gearshift.terminal.options import command
 from gearshift.terminal.output import show, table
 
@@ -32,6 +35,13 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
     """Add the argument of `verify`."""
     command(parser, verify)
     parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle directory")
+    parser.add_argument(
+        "--public-key",
+        type=Path,
+        action="append",
+        metavar="P",
+        help="public key (Ed25519, PEM) that must have signed the bundle; may be repeated, then one of them",
+    )
 
 
 def unpack(options: argparse.Namespace) -> int:
@@ -58,10 +68,20 @@ def inspect(options: argparse.Namespace) -> int:
         *([str(manifest.vectors)] if manifest.vectors is not None else []),
         f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
         f"{manifest.metric} on {manifest.accuracy_rows} held-out rows",
+        f"manifest digest {bundle.digest or 'none (made before there were digests; export it again)'}",
+        *signature_lines(bundle),
         *pool_table(bundle),
     ]
     show(options, description(bundle), lines)
     return 0
+
+
+def signature_lines(bundle: Bundle) -> list[str]:
+    """Describe the signatures of a bundle, which nobody has checked, one a line."""
+    return [
+        f"signature by {shown_key(signature.key)}, {signature.shown_version} (`verify --public-key` checks it)"
+        for signature in read_signatures(bundle.origin)
+    ]
 
 
 def verify(options: argparse.Namespace) -> int:
@@ -70,7 +90,7 @@ def verify(options: argparse.Namespace) -> int:
     from gearshift.runtime.inference.session import ElasticSession
     from gearshift.runtime.inference.text import TextEncoder
 
-    bundle = open_bundle(options.bundle)
+    bundle = open_bundle(options.bundle, signers=Signers.of(options.public_key))
     TextEncoder(bundle)
     for precision in bundle.precisions:
         with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
@@ -81,9 +101,10 @@ def verify(options: argparse.Namespace) -> int:
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
     dan = "" if bundle.dan is None else f", {bundle.dan.name} right"
-    removed = _removed_packed(bundle)
+    removed, signature = _removed_packed(bundle), bundle.signature
     lines = [
         f"{bundle.origin}: {len(bundle.manifest.files)} files intact, {checked}{dan}",
+        *([f"signed by {shown_key(signature.key)}, {signature.shown_version}"] if signature is not None else []),
         *(
             f"packed weights of {precision} were damaged ({wrong}), and are removed"
             for precision, wrong in removed.items()
@@ -95,6 +116,7 @@ def verify(options: argparse.Namespace) -> int:
         "verified": True,
         "precisions": list(bundle.precisions),
         "removed_packed": removed,
+        **({"signature": vars(signature)} if signature is not None else {}),
     }
     show(options, result, lines)
     return 0
@@ -115,7 +137,15 @@ def _removed_packed(bundle: Bundle) -> dict[str, str]:
 def description(bundle: Bundle) -> dict[str, Any]:
     """Return the manifest of a bundle with its place and hash, for JSON."""
     download = {} if bundle.compressed is None else {"compressed_bytes": bundle.compressed.bytes}
-    return {"bundle": str(bundle.origin), "hash": bundle.hash, **download, **bundle.manifest.to_dict()}
+    signatures = [vars(signature) for signature in read_signatures(bundle.origin)]
+    return {
+        "bundle": str(bundle.origin),
+        "hash": bundle.hash,
+        "digest": bundle.digest,
+        **({"signatures": signatures} if signatures else {}),
+        **download,
+        **bundle.manifest.to_dict(),
+    }
 
 
 def pool_table(bundle: Bundle) -> list[str]:

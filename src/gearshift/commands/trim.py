@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gearshift.commands.bundle import compressed, description, megabytes, pool_table
 from gearshift.runtime import open_bundle
+from gearshift.runtime.bundle.signatures import read_signatures
 from gearshift.terminal.options import command, names, precisions
 from gearshift.terminal.output import show
 
@@ -35,12 +36,14 @@ def trim(options: argparse.Namespace) -> int:
     from gearshift.export.trim import trim_bundle
 
     bundle = open_bundle(options.bundle)
+    signed = bool(read_signatures(bundle.origin))
     smaller = trim_bundle(
         bundle, options.output, keep=options.keep, max_mb=options.max_mb, precisions=options.precision
     )
     smaller = compressed(smaller) if options.compress else smaller
     lines = [
         f"{options.output}: written and verified, {megabytes(smaller)} of {megabytes(bundle)}",
+        *(["the signatures are not of what is left, and were left out; sign it again"] if signed else []),
         *pool_table(smaller),
     ]
     show(options, description(smaller), lines)

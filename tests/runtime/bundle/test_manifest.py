@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from gearshift.errors import InputError, SchemaError
+from gearshift.errors import InputError, IntegrityError, SchemaError
+from gearshift.runtime.bundle.digest import with_digest
 from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, PoolEntry, stored_manifest
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import layer_space
 from gearshift.runtime.space.uniform import uniform_grid
 from tests.runtime.altered import set_field
 
-GOLDEN = Path(__file__).parents[2] / "data" / "golden-manifest.json"
-"""The manifest below as version 1 of the schema writes it: reading it must work for ever."""
+FIRST_GOLDEN = Path(__file__).parents[2] / "data" / "golden-manifest.json"
+"""The manifest below as version 1 of the schema wrote it: reading it must work for ever."""
+
+GOLDEN = FIRST_GOLDEN.with_name("golden-manifest-2.json")
+"""The same as version 2 writes it, for ever too."""
 
 SHAPE = EncoderShape(2, 8, 2, 16, 100, 32, 2)
 GRID = uniform_grid(SHAPE, widths=(1.0, 0.5), depths=(1.0, 0.5))
@@ -56,34 +61,31 @@ MANIFEST_VALUE = Manifest(
 )
 
 
-def test_the_golden_manifest_is_read_and_written_back_unchanged() -> None:
-    raw = json.loads(GOLDEN.read_bytes())
-    manifest = Manifest.from_dict(raw)
+def read(raw: dict[str, Any]) -> Manifest:
+    """The manifest of these values, with the digest that they have."""
+    return Manifest.from_content(with_digest(raw), Path(MANIFEST))
+
+
+@pytest.mark.parametrize("golden", [FIRST_GOLDEN, GOLDEN], ids=["version 1", "version 2"])
+def test_the_golden_manifest_is_read_and_written_as_version_2(golden: Path) -> None:
+    manifest = Manifest.from_content(golden.read_bytes(), golden)
     assert manifest.pool == MANIFEST_VALUE.pool
     assert manifest.space == SPACE
-    assert manifest.to_dict() == raw
+    assert manifest.to_content() == GOLDEN.read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("version", "hint"),
-    [
-        (2, "install a newer gearshift"),
-        (0, "export the bundle again"),
-        ("1", "export the bundle again"),
-        (True, "export the bundle again"),
-    ],
-)
-def test_another_schema_version_is_refused(version: object, hint: str) -> None:
+@pytest.mark.parametrize(("version", "hint"), [(3, "install a newer gearshift"), (0, "export the bundle again")])
+def test_another_schema_version_is_refused(version: int, hint: str) -> None:
     raw = {**json.loads(GOLDEN.read_bytes()), "schema_version": version}
-    with pytest.raises(SchemaError, match=f"expected schema version 1, found {version!r}; {hint}"):
-        Manifest.from_dict(raw)
+    with pytest.raises(SchemaError, match=f"expected schema version 2, found {version!r}; {hint}"):
+        read(raw)
 
 
-def test_a_manifest_without_a_version_is_refused() -> None:
-    raw = json.loads(GOLDEN.read_bytes())
-    del raw["schema_version"]
-    with pytest.raises(SchemaError, match="expected schema version 1, found none; export the bundle again"):
-        Manifest.from_dict(raw)
+@pytest.mark.parametrize("version", ["1", "2", True, None, 2.0])
+def test_a_version_of_another_form_is_taken_for_damage(version: object) -> None:
+    raw = {**json.loads(GOLDEN.read_bytes()), "schema_version": version}
+    with pytest.raises(IntegrityError, match="expected a manifest with its digest, found none; copy the bundle again"):
+        read(raw)
 
 
 WRONG_FIELDS: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -105,11 +107,9 @@ WRONG_FIELDS: dict[str, Callable[[dict[str, Any]], object]] = {
     "entry without a name": lambda raw: raw["pool"][0].pop("name"),
     "accuracy above 1": set_field("pool", 0, "accuracy", to=1.5),
     "accuracy as text": set_field("pool", 0, "accuracy", to="0.9"),
-    "accuracy not a number": set_field("pool", 0, "accuracy", to=float("nan")),
     "choice as text": set_field("pool", 0, "choice", to="0000"),
     "threshold of no answer for labels": lambda raw: [entry.update(null_threshold=1.5) for entry in raw["pool"]],
     "threshold of no answer as text": set_field("pool", 0, "null_threshold", to="1.5"),
-    "threshold of no answer not a number": set_field("pool", 0, "null_threshold", to=float("nan")),
     "subnet as number": set_field("pool", 0, "subnet", to=1),
     "subnet of odd layers": set_field("pool", 0, "subnet", to=[[1, 0]]),
     "stages as number": set_field("space", "stages", to=1),
@@ -131,7 +131,7 @@ def test_thresholds_of_no_answer_are_written_where_there_are_any() -> None:
     manifest = questions([-1.5, 0.0, 2, 1e3])
     written = manifest.to_dict()
     assert [entry["null_threshold"] for entry in written["pool"]] == [-1.5, 0, 2, 1e3]
-    assert Manifest.from_dict(json.loads(json.dumps(written))) == manifest
+    assert read(written) == manifest
     assert not any("null_threshold" in entry for entry in questions([None] * 4).to_dict()["pool"])
 
 
@@ -144,9 +144,19 @@ def test_either_every_subnet_knows_of_no_answer_or_none_does() -> None:
 def test_a_field_of_another_form_is_a_schema_error_in_one_line(fault: str) -> None:
     raw = json.loads(GOLDEN.read_bytes())
     WRONG_FIELDS[fault](raw)
-    with pytest.raises(SchemaError, match=r"not of schema version 1.*export the bundle again") as caught:
-        Manifest.from_dict(raw)
+    with pytest.raises(SchemaError, match=r"not of schema version 2.*export the bundle again") as caught:
+        read(raw)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["accuracy", "null_threshold"])
+def test_a_number_of_an_entry_is_not_nan(field: str) -> None:
+    raw, nan = json.loads(GOLDEN.read_bytes()), cast(Any, {field: math.nan})
+    raw["pool"][0][field] = math.nan
+    with pytest.raises(IntegrityError, match="expected a number, found NaN"):
+        read(raw)
+    with pytest.raises(InputError, match=f"^{field} of .* not usable: nan$"):
+        dataclasses.replace(MANIFEST_VALUE.pool[0], **nan)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from gearshift.errors import BundleError, InputError, SchemaError, SelfTestError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.bundle.known_values import SESSION_OPTIONS
 from gearshift.runtime.bundle.manifest import SELF_TEST
 from gearshift.runtime.inference import self_test
 from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.self_test import check_self_test
-from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.session import OPTIMIZATION_KEY, OPTIMIZATION_LEVELS, ElasticSession
 from tests.runtime.altered import change_manifest, change_self_test
 
 
@@ -107,21 +108,19 @@ def test_versions_are_compared_as_numbers(bundle_copy: Path, version: str) -> No
     ElasticSession(open_bundle(bundle_copy), "fp32", threads=1)
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"minimum_onnxruntime": "new"}, "expected a version of onnxruntime such as 1.23, found 'new'"),
-        ({"session_options": {"graph_optimization_level": "most"}}, "expected one of disable, basic"),
-    ],
-)
-def test_settings_that_mean_nothing_are_refused(bundle_copy: Path, fields: dict[str, Any], message: str) -> None:
-    change_manifest(bundle_copy, **fields)
-    with pytest.raises(SchemaError, match=message):
+def test_every_level_that_a_manifest_may_name_is_known() -> None:
+    assert tuple(OPTIMIZATION_LEVELS) == SESSION_OPTIONS[OPTIMIZATION_KEY]
+
+
+def test_a_version_that_means_nothing_is_refused(bundle_copy: Path) -> None:
+    change_manifest(bundle_copy, minimum_onnxruntime="new")
+    with pytest.raises(SchemaError, match=r"expected a version of onnxruntime such as 1\.23, found 'new'"):
         ElasticSession(open_bundle(bundle_copy), "fp32", threads=1)
 
 
+@pytest.mark.parametrize(("entries", "spins"), [({}, "0"), ({"session.intra_op.allow_spinning": "1"}, "1")])
 def test_the_session_options_of_the_manifest_reach_onnxruntime(
-    bundle_copy: Path, monkeypatch: pytest.MonkeyPatch
+    bundle_copy: Path, monkeypatch: pytest.MonkeyPatch, entries: dict[str, str], spins: str
 ) -> None:
     options: list[ort.SessionOptions] = []
     load = ort.InferenceSession
@@ -131,15 +130,13 @@ def test_the_session_options_of_the_manifest_reach_onnxruntime(
         return load(path, given, **others)
 
     monkeypatch.setattr(ort, "InferenceSession", loading)
-    entries = {"graph_optimization_level": "basic", "session.set_denormal_as_zero": "1"}
-    change_manifest(bundle_copy, session_options=entries)
+    change_manifest(bundle_copy, session_options={"graph_optimization_level": "basic", **entries})
     ElasticSession(open_bundle(bundle_copy), "fp32", threads=3)
     (given,) = options
     assert given.intra_op_num_threads == 3
     assert given.inter_op_num_threads == 1
     assert given.graph_optimization_level == ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    assert given.get_session_config_entry("session.set_denormal_as_zero") == "1"
-    assert given.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert given.get_session_config_entry("session.intra_op.allow_spinning") == spins
 
 
 def test_a_graph_is_not_optimized_again_unless_asked(bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

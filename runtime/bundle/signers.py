@@ -1,0 +1,103 @@
+"""Signers: the public keys of those whose bundles are accepted, and the newest version that was loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gearshift.errors import InputError, SignatureError
+from gearshift.runtime.bundle.keys import is_signed, read_public_keys, shown_key
+from gearshift.runtime.bundle.signatures import SIGNATURES, Signature, message_of, read_signatures
+from gearshift.runtime.files.seen_versions import SeenVersions
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+Key = str | Path | bytes
+"""File of a public key in PEM, or the PEM itself as bytes."""
+
+
+@dataclass(frozen=True)
+class Signers:
+    """Accepted public keys; without any, every bundle is accepted, signed or not."""
+
+    keys: Mapping[str, Ed25519PublicKey] = field(default_factory=dict)
+    """Name -> public key."""
+    not_older: bool = False
+    """Whether a bundle that is older than the newest of its name that was loaded is refused."""
+    seen: SeenVersions = field(default_factory=SeenVersions)
+
+    @classmethod
+    def of(cls, keys: Sequence[Key] | None, *, not_older: bool = False, cache: bool = True) -> Signers:
+        """Read the keys of signers; None: whoever made it, a bundle is accepted.
+
+        Raises InputError for what is no Ed25519 public key, for an empty list, or if versions are to be compared
+        without keys or without a cache; MissingExtraError without `cryptography`.
+        """
+        if not isinstance(not_older, bool):
+            raise InputError(f"not_older: expected True or False, got {not_older!r}")
+        if not_older and (keys is None or not cache):
+            raise InputError("not_older: expected keys, whose signatures have versions, and a cache to remember these")
+        return cls() if keys is None else cls(read_public_keys(keys), not_older)
+
+    def check(self, directory: Path, name: str, digest: str | None) -> Signature | None:
+        """Return the signature that a bundle is accepted for, the one of the newest version; None without keys.
+
+        `directory`: where its signatures are. `name`, `digest`: those of its manifest. Raises SignatureError, or
+        StorageError if versions are to be compared and those seen cannot be read.
+        """
+        if not self.keys:
+            return None
+        found = read_signatures(directory)
+        ours = [each for each in found if each.key in self.keys]
+        right = [each for each in ours if digest is not None and self._is_right(each, digest)]
+        if not right:
+            raise SignatureError(f"{directory}: {self._refusal(found, ours, digest)}")
+        newest = max(right, key=lambda each: each.version or 0)
+        if self.not_older:
+            self._check_not_older(directory, name, newest)
+        return newest
+
+    def remember(self, name: str, signature: Signature | None) -> None:
+        """Remember the version of a bundle that was loaded; raise StorageError if it cannot be kept.
+
+        It is remembered for all keys: whichever of them signs the next version, it is a later one.
+        """
+        if self.not_older and signature is not None and signature.version is not None:
+            for key in self.keys:
+                self.seen.add(f"{key} {name}", signature.version)
+
+    def _is_right(self, signature: Signature, digest: str) -> bool:
+        content = bytes.fromhex(signature.signature)
+        return is_signed(self.keys[signature.key], content, message_of(digest, signature.version))
+
+    def _refusal(self, found: Sequence[Signature], ours: Sequence[Signature], digest: str | None) -> str:
+        wanted = " or ".join(map(shown_key, self.keys))
+        if digest is None:
+            return f"expected a signature by {wanted}, found a bundle of a form that has none; have it exported again"
+        if not found:
+            return f"expected a signature by {wanted}, found no {SIGNATURES}; have it signed with `gearshift sign`"
+        if not ours:
+            others = ", ".join(shown_key(each.key) for each in found)
+            return f"expected a signature by {wanted}, found those of {others}; do not use this bundle"
+        wrong = ", ".join(shown_key(each.key) for each in ours)
+        return f"the signature by {wrong} is not of this bundle, or was altered; copy the bundle again, with it"
+
+    def _check_not_older(self, directory: Path, name: str, newest: Signature) -> None:
+        if newest.version is None:
+            raise SignatureError(
+                f"{directory}: expected a signature with a version, found one without; have it signed with "
+                "`gearshift sign --version N`"
+            )
+        seen = max(self.seen.newest(f"{key} {name}") for key in self.keys)
+        if newest.version < seen:
+            raise SignatureError(
+                f"{directory}: expected version {seen} of {name} or a newer one, found {newest.version}; take a newer "
+                "one, or load it without not_older to go back on purpose"
+            )
+
+
+ANYBODY = Signers()
+"""Signers without keys."""
