@@ -175,6 +175,8 @@ def _child(cases: Sequence[Case], folder: Path, writer: int) -> None:
         null = os.open(os.devnull, os.O_RDWR)
         for stream in range(3):
             os.dup2(null, stream)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the process that counts
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         logging.disable()
         with os.fdopen(writer, "wb", buffering=0) as pipe:

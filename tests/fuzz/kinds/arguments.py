@@ -37,6 +37,7 @@ CALLS: dict[str, list[str]] = {
     "export": [RUN, "-o", "out", "--precision", "fp32,int8", "--operators", "fast", "--licence", "MIT"],
     "trim": ["bundle.gearshift", "-o", "out", "--keep", "w025-d050", "--precision", "int8"],
     "unpack": ["bundle.gearshift", "-o", "out"],
+    "sign": ["bundle.gearshift", "--key", "no-such-key", "--version", "3"],
     "inspect": ["bundle.gearshift", "--json"],
     "verify": ["bundle.gearshift"],
     "look-up": ["bundle.gearshift", "--latency-ms", "5", "--parameters", "1e6", "--length", "16", "--count", "2"],
@@ -75,8 +76,12 @@ FLAGS = ("--json", "-v", "--help", "--version", "-o", "--output", "--data", "--s
          "--precision", "--text-column", "--label-names", "--strict-labels", "--config", "--no", "--pair", "--live",
          "--subnet", "--cascade", "--min-accuracy", "--max-cpu-share", "--on-miss", "--null-threshold", "--plot",
          "--report", "--compare", "--compress", "--max-mb", "--clear-cache", "--profile", "--length", "--sizes",
-         "--mixed-precision", "--sampling", "--augment", "--checkpoint", "--dan", "--vocabulary",
+         "--mixed-precision", "--sampling", "--augment", "--checkpoint", "--dan", "--vocabulary", "--key",
+         "--new-key", "--public-key", "--version",
          "--portable")  # fmt: skip
+
+
+assert set(CALLS) == set(COMMANDS), "a usual call of every command"
 
 
 def prepare(base: Path) -> None:

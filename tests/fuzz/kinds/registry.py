@@ -14,11 +14,15 @@ from tests.fuzz.kinds import (
     logs,
     manifest,
     profiles,
+    signatures,
     states,
 )
 from tests.fuzz.outcome import Kind
 
-MODULES = (authored, manifest, compressed, cache_entries, altered_bytes, profiles, logs, states, data_files, arguments)
+MODULES = (
+    *(authored, manifest, signatures, compressed, cache_entries, altered_bytes),
+    *(profiles, logs, states, data_files, arguments),
+)
 """Modules of kinds, those first whose files come from strangers."""
 
 KINDS: Mapping[str, Kind] = {kind.name: kind for module in MODULES for kind in module.KINDS}
