@@ -66,13 +66,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"some of {', '.join(KINDS)}")
     parser.add_argument("--keep", type=Path, default=Path("build/fuzz"), help="folder of what fails")
     parser.add_argument("--results", type=Path, default=None, help="JSON file to add the counts to")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if unknown := [name for name in options.kinds.split(",") if name not in KINDS]:
+        parser.error(f"--kinds: expected some of {', '.join(KINDS)}, got {', '.join(unknown)}")
+    return options
 
 
 def _rest(arguments: list[str]) -> list[str]:
-    """Return the arguments without seed and results, which are told by themselves."""
+    """Return the arguments without those that change no case, and the seed, which is told by itself."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--seed", "--results"):
+    for name in ("--seed", "--results", "--keep"):
         parser.add_argument(name)
     return parser.parse_known_args(arguments)[1]
 

@@ -72,21 +72,31 @@ def table(counts: Counts, seconds: float) -> list[str]:
 
 
 def add_run(path: Path, *, command: str, seed: int, seconds: float, counts: Counts) -> None:
-    """Add a run to a file of results."""
+    """Add a run to a file of results, and write the table of all its runs beside it."""
     found = json.loads(path.read_bytes()) if path.is_file() else {"runs": []}
-    found["runs"].append(
-        {
-            "command": command,
-            "seed": seed,
-            "seconds": round(seconds, 1),
-            "cases": counts.total,
-            "counts": counts.to_dict(),
-        }
-    )
+    run = {"command": command, "seed": seed, "seconds": round(seconds, 1), "cases": counts.total}
+    found["runs"].append({**run, "counts": counts.to_dict()})
     found["cases"] = sum(run["cases"] for run in found["runs"])
     found["failed"] = Counts.of_runs(found["runs"]).failed
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    path.with_suffix(".md").write_text("\n".join(page(found)) + "\n", encoding="utf-8")
+
+
+def page(found: Mapping[str, Any]) -> list[str]:
+    """Return the lines of Markdown of a file of results."""
+    runs = found["runs"]
+    seconds = sum(run["seconds"] for run in runs)
+    lines = [("kind", *COLUMNS[:-1]), ("---",) * len(COLUMNS), *(row[:-1] for row in rows(Counts.of_runs(runs)))]
+    return [
+        f"### {found['cases']:,} cases of {len(runs)} seeds in {seconds:,.0f} seconds: {found['failed']} failed",
+        "",
+        *(f"| {' | '.join(line)} |" for line in lines),
+        "",
+        "| command | cases | seconds |",
+        "| --- | --- | --- |",
+        *(f"| `{run['command']}` | {run['cases']:,} | {run['seconds']:,.0f} |" for run in runs),
+    ]
 
 
 class Progress:

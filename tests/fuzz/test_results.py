@@ -35,6 +35,11 @@ def test_runs_are_added_up_in_a_file(tmp_path: Path) -> None:
     assert (found["cases"], found["failed"]) == (2408, 2)
     assert [run["seed"] for run in found["runs"]] == [5, 6]
     assert found["runs"][0]["counts"] == {"bytes": {"wrong": 1}, "graph": {"refused": 1200, "unchanged": 3}}
+    told = path.with_suffix(".md").read_text().splitlines()
+    assert told[0] == "### 2,408 cases of 2 seeds in 122 seconds: 2 failed"
+    assert "| graph | 2,406 | 6 | 0 | 2,400 | 0 |" in told
+    assert "| all | 2,408 | 6 | 0 | 2,400 | 2 |" in told
+    assert told[-1] == "| `python -m tests.fuzz` | 1,204 | 61 |"
     assert Counts.of_runs(found["runs"]).by_kind["graph"][Outcome.REFUSED] == 2400
 
 

@@ -2,8 +2,8 @@
 
     python -m tests.trainer.learning.state_faults kill|full|limits
 
-Every case goes on in a fork from the states of two saves, of which the fault meets a third. Another fork then reads
-what is left, as the training does that goes on. The process ends with 0 if all is right, and prints the number of cases.
+Every case begins with the states of two saves, and the fault meets a third one, in a fork. Another fork then reads what
+is left, as the training does that goes on. The process ends with 0 if all is right, and prints the number of cases.
 """
 
 from __future__ import annotations
