@@ -103,13 +103,17 @@ def use(
 
 
 def has_meaning(base: Path, bundle: Bundle) -> bool:
-    """Return whether the manifest of a bundle means the same as that of the unaltered one."""
-    return bundle.manifest.to_dict() == _meaning(base / BUNDLE)
+    """Return whether the manifest of a bundle means the same as that of the unaltered one, apart from hashes."""
+    return _meaning(bundle) == _recorded_meaning(base / BUNDLE)
 
 
 @functools.cache
-def _meaning(path: Path) -> dict[str, Any]:
-    return open_bundle(path).manifest.to_dict()
+def _recorded_meaning(path: Path) -> dict[str, Any]:
+    return _meaning(open_bundle(path))
+
+
+def _meaning(bundle: Bundle) -> dict[str, Any]:
+    return {name: value for name, value in bundle.manifest.to_dict().items() if name != "files"}
 
 
 def copy_bundle(source: Path, target: Path, *, without: Collection[str] = ()) -> None:

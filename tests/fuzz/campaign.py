@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.fuzz.child import Case, run_cases
 from tests.fuzz.outcome import FAILURES, Kind, Result
 
-AT_ONCE = 50
+AT_ONCE = 25
 """Cases of a child for a kind of weight 1: enough that its fork costs nothing, few enough for kinds to take turns."""
 
 

@@ -89,4 +89,4 @@ def used(base: Path, case: Path) -> bool:
     return use(base, case / CASE, ["int8"])
 
 
-KINDS = (Kind("bytes", make, used, prepare, weight=8),)
+KINDS = (Kind("bytes", make, used, prepare, weight=20),)

@@ -149,4 +149,4 @@ def used(base: Path, case: Path) -> bool:
     raise GearshiftError(lines[-1])
 
 
-KINDS = (Kind("arguments", make, used, prepare, weight=8, imports=IMPORTS),)
+KINDS = (Kind("arguments", make, used, prepare, weight=12, imports=IMPORTS),)

@@ -37,9 +37,9 @@ def of_file(kind: str, file: str, change: Change, precision: str, *, weight: int
 
 
 KINDS = (
-    of_file("graph", "fp32.onnx", graph.change, "fp32", weight=4),
-    of_file("int8_graph", "int8.onnx", graph.change, "int8", weight=4),
-    of_file("tokenizer", TOKENIZER, tokenizer.change, "fp32", weight=4),
-    of_file("self_test", "selftest.npz", self_test.change, "int8", weight=2),
-    of_file("weights", "int8.weights", weights.change, "int8"),
+    of_file("graph", "fp32.onnx", graph.change, "fp32", weight=8),
+    of_file("int8_graph", "int8.onnx", graph.change, "int8", weight=8),
+    of_file("tokenizer", TOKENIZER, tokenizer.change, "fp32", weight=8),
+    of_file("self_test", "selftest.npz", self_test.change, "int8", weight=3),
+    of_file("weights", "int8.weights", weights.change, "int8", weight=2),
 )

@@ -105,4 +105,4 @@ def used(base: Path, case: Path) -> bool:
     return answers.use(base, case / CASE, ["int8"])
 
 
-KINDS = (Kind("compressed", make, used, prepare, weight=5),)
+KINDS = (Kind("compressed", make, used, prepare, weight=8),)

@@ -9,7 +9,6 @@ import bz2
 import gzip
 import json
 import lzma
-import os
 import random
 from pathlib import Path
 
@@ -70,8 +69,10 @@ NAMES = ("train.tsv", "train.csv", "train.json", "train.jsonl", "train.txt", "tr
 
 def prepare(base: Path) -> None:
     """Write each file into a folder of its own, with what it is asked for."""
-    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-    from tests.trainer.data.test_odd_files import FILES, REFUSED  # imports pandas and datasets
+    import datasets
+
+    datasets.disable_progress_bars()
+    from tests.trainer.data.test_odd_files import FILES, REFUSED  # imports pandas
 
     files = [(f.name, f.content, f.encoding, f.task, dict(f.options)) for f in FILES.values()]
     files += [(name, content, "utf-8", task, {}) for name, content, task, _ in REFUSED.values()]
@@ -170,4 +171,4 @@ def used(base: Path, case: Path) -> bool:
     return False
 
 
-KINDS = (Kind("data_files", make, used, prepare, weight=8, imports=("datasets", "pyarrow.parquet")),)
+KINDS = (Kind("data_files", make, used, prepare, weight=20, imports=("datasets", "pyarrow.parquet")),)

@@ -104,4 +104,4 @@ def used(base: Path, case: Path) -> bool:
     return path.read_bytes() == (base / LOG).read_bytes()
 
 
-KINDS = (Kind("logs", make, used, prepare, weight=8),)
+KINDS = (Kind("logs", make, used, prepare, weight=16),)

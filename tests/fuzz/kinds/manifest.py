@@ -102,4 +102,4 @@ def used(base: Path, case: Path) -> bool:
     return use(base, case / CASE, ["int8"])
 
 
-KINDS = (Kind("manifest", make, used, prepare, weight=8),)
+KINDS = (Kind("manifest", make, used, prepare, weight=16),)

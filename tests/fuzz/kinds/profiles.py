@@ -6,6 +6,7 @@ profile must be the one before the change.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from gearshift.device_profiles.profile import LatencyTable, load_profile
 from gearshift.runtime.batches import one
-from gearshift.runtime.bundle.bundle import open_bundle
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE
@@ -71,9 +72,14 @@ def is_sealed(path: Path) -> bool:
     return b'"sha256"' in path.read_bytes()
 
 
+@functools.cache
+def _opened(path: Path) -> Bundle:
+    return open_bundle(path)
+
+
 def used(base: Path, case: Path) -> bool:
     """Use a profile that was named, the same one as this device's own, and add a table to it."""
-    path, bundle = case / PROFILE, open_bundle(base / answers.BUNDLE)
+    path, bundle = case / PROFILE, _opened(base / answers.BUNDLE)
     os.environ[VARIABLE] = str(case / "own")
     own = own_path(this_device())
     own.parent.mkdir(parents=True)
@@ -93,4 +99,4 @@ def used(base: Path, case: Path) -> bool:
     return same
 
 
-KINDS = (Kind("profiles", make, used, prepare, weight=8),)
+KINDS = (Kind("profiles", make, used, prepare, weight=16),)

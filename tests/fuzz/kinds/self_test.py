@@ -38,7 +38,7 @@ def _array(content: bytes, source: random.Random) -> bytes:
     if kind < 0.3:
         return altered_bytes(content, source)
     if kind < 0.4:
-        return b"\0" * source.choice((0, 1, 30 << 20))
+        return b"\0" * source.choice((0, 1, 4 << 20))
     shape = tuple(source.choice((*NUMBERS, 4, 8, True, "a", 1.5)) for _ in range(source.choice((0, 1, 2, 2, 2, 3, 40))))
     description = {
         "descr": source.choice(TYPES),

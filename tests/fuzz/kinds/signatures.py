@@ -84,4 +84,4 @@ def used(base: Path, case: Path) -> bool:
     return answers.are_recorded(base, found) and answers.has_meaning(base, bundle)
 
 
-KINDS = (Kind("signatures", make, used, prepare, weight=4),)
+KINDS = (Kind("signatures", make, used, prepare, weight=8),)

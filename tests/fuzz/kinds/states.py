@@ -1,7 +1,8 @@
 """States that an interrupted training left: bits that flipped, files that were cut, exchanged, or made on purpose.
 
 Right is the state that was written last or the one before it, nothing at all if the file is gone, or a clear error.
-With the seal made right again, or without one, as an earlier version wrote it, the values may be others.
+With the seal made right again, without one, as an earlier version wrote it, or with a whole file of another name in its
+place, which no accident does, the values may be others.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def make(base: Path, case: Path, source: random.Random) -> bool:
             alter_file(path, source, files)
             if path.is_file() and path.stat().st_size > 1 << 30:
                 path.unlink()  # as large a file as a state may be
-        return not all(_begins_sealed(path) for path in paths)
+        return not all(_begins_sealed(path) for path in paths) or _exchanged(base / STATES, paths)
     path = source.choice(paths)
     content = path.read_bytes().split(b"\n", 1)[1]
     if path.suffix == ".json":
@@ -96,6 +97,16 @@ def make(base: Path, case: Path, source: random.Random) -> bool:
     sealed = _SEAL + hashlib.sha256(made).hexdigest().encode() + b"\n" + made
     path.write_bytes(made if source.random() < 0.3 else sealed)
     return True
+
+
+def _exchanged(written: Path, paths: list[Path]) -> bool:
+    """Return whether a file is, whole, that which was written under another name."""
+    contents = {path.name: path.read_bytes() for path in written.iterdir()}
+    return any(
+        path.read_bytes() in [content for name, content in contents.items() if name != path.name]
+        for path in paths
+        if path.is_file() and not path.is_symlink()
+    )
 
 
 def _begins_sealed(path: Path) -> bool:
@@ -157,4 +168,4 @@ def used(base: Path, case: Path) -> bool:
     )
 
 
-KINDS = (Kind("states", make, used, prepare, weight=4),)
+KINDS = (Kind("states", make, used, prepare, weight=10),)
