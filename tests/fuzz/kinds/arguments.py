@@ -13,6 +13,9 @@ import os
 import random
 from pathlib import Path
 
+import datasets.config
+import huggingface_hub.constants
+
 from gearshift.__main__ import COMMANDS, main
 from gearshift.errors import GearshiftError
 from tests.fuzz import answers
@@ -132,7 +135,9 @@ def used(base: Path, case: Path) -> bool:
     call = json.loads((case / ARGUMENTS).read_bytes())
     for variable in ("HOME", "GEARSHIFT_CACHE_DIR", "GEARSHIFT_PROFILE_DIR", "XDG_CACHE_HOME", "HF_HOME"):
         os.environ[variable] = str(case / "home" / variable)
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["PIP_NO_INDEX"] = "1"  # which the default model would come from
+    huggingface_hub.constants.HF_HUB_OFFLINE = True  # the variable was read when it was imported
+    datasets.config.HF_HUB_OFFLINE = True
     (case / "home").mkdir(mode=0o700)
     out, err = io.StringIO(), io.StringIO()
     with contextlib.chdir(case), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
