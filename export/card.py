@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gearshift.escaping import escaped
-from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, Manifest
+from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, Manifest, PoolEntry
 
 MEANINGS = {
     "accuracy": "Accuracy is the share of {rows} held-out rows answered right",
@@ -22,9 +22,9 @@ They stand here because a card is also written without torch.
 def model_card(manifest: Manifest) -> str:
     """Write the model card in Markdown: task, labels, and a table of the pool."""
     precisions = list(dict.fromkeys(entry.precision for entry in manifest.pool))
-    by_name: dict[str, dict[str, float]] = {}
+    by_name: dict[str, dict[str, PoolEntry]] = {}
     for entry in manifest.pool:
-        by_name.setdefault(entry.name, {})[entry.precision] = entry.accuracy
+        by_name.setdefault(entry.name, {})[entry.precision] = entry
     sizes = {entry.name: (entry.parameters, entry.macs) for entry in manifest.pool}
     graph = {entry.name for entry in manifest.pool if entry.executor != DAN_EXECUTOR}
     beside = " and a DAN (n-gram embeddings) below them" if len(graph) < len(by_name) else ""
@@ -33,18 +33,24 @@ def model_card(manifest: Manifest) -> str:
         "parameters",
         f"MACs at {manifest.macs_tokens} tokens",
         *(f"{manifest.metric} {p}" for p in precisions),
+        *(f"dev {p}" for p in precisions if manifest.chosen_by),
     ]
     rows = [
         [
             name,
             _short(sizes[name][0]),
             _short(sizes[name][1]),
-            *(f"{100 * accuracies[p]:.1f} %" if p in accuracies else "" for p in precisions),
+            *(f"{100 * found[p].accuracy:.1f} %" if p in found else "" for p in precisions),
+            *(
+                f"{100 * found[p].choosing_accuracy:.1f} %" if p in found else ""
+                for p in precisions
+                if manifest.chosen_by
+            ),
         ]
-        for name, accuracies in by_name.items()
+        for name, found in by_name.items()
     ]
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])
-    table = "\n\n".join([table, *_about_int8(manifest), *_about_no_answer(manifest)])
+    table = "\n\n".join([table, *_about_dev(manifest), *_about_int8(manifest), *_about_no_answer(manifest)])
     labels = f"{len(manifest.labels)} labels: {escaped(', '.join(manifest.labels))}.\n\n" if manifest.labels else ""
     vectors = f"Answers are {manifest.vectors}.\n\n" if manifest.vectors is not None else ""
     meaning = MEANINGS.get(manifest.metric, f"{manifest.metric} is that of {{rows}} held-out rows").format(
@@ -69,6 +75,16 @@ with Engine.load("{title}.gearshift") as engine:
     print(engine.run({asked}, deadline_ms=20))
 ```
 """
+
+
+def _about_dev(manifest: Manifest) -> list[str]:
+    """Write which rows choose, if others report."""
+    if not manifest.chosen_by:
+        return []
+    return [
+        f"The columns marked dev are of {manifest.dev_rows} other held-out rows, by which an engine chooses between "
+        "the subnets; nothing was chosen on the rows of the others."
+    ]
 
 
 def _about_int8(manifest: Manifest) -> list[str]:

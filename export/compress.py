@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import onnx
 from onnx import TensorProto, helper
 
 from gearshift.errors import ExportError
+from gearshift.export.rewrite.read import read_graphs
 from gearshift.export.rewrite.weights_file import external_place, weights_location
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.compressed import Compressed, open_compressed, unpack, write_compressed
@@ -52,11 +52,12 @@ def extents(places: list[Place], size: int) -> list[Extent]:
 
 def _places(bundle: Bundle) -> Iterator[tuple[str, list[Place]]]:
     """Yield every file with tensors, and the places of these."""
+    graphs = read_graphs(bundle)
     for entry in {entry.file: entry for entry in bundle.manifest.pool}.values():
         if entry.executor == DAN_EXECUTOR:
             yield entry.file, tensor_places(bundle.path / entry.file)
             continue
-        model = onnx.load(bundle.path / entry.file, load_external_data=False)
+        model = graphs[entry.file]
         tensors = [tensor for tensor in model.graph.initializer if tensor.data_location == TensorProto.EXTERNAL]
         yield weights_location(model), [(*external_place(tensor), _item_bytes(tensor)) for tensor in tensors]
 

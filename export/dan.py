@@ -26,7 +26,7 @@ from gearshift.runtime.dan.threshold import DanCalibration
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.inference.answers import probabilities
 from gearshift.runtime.inference.self_test import check_dan
-from gearshift.runtime.inference.self_test_file import self_test_names
+from gearshift.runtime.inference.self_test_file import Arrays, read_self_test, self_test_names
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.dan.run import DanRun
 from gearshift.trainer.dan.teacher_logits import open_classifier
@@ -131,8 +131,9 @@ def add_dan(
     """Write the bundle again, atomically, with the run's DAN as an executor in its pool.
 
     `rows`: held-out rows to measure its accuracy on.
-    `held_out`: other rows, to calibrate the DAN against the graph's most accurate subnet; with None there is no
-    calibration, and a cascade cannot be switched on.
+    `held_out`: other rows, to calibrate the DAN against the graph's most accurate subnet, and to measure the accuracy
+    that chooses, if that of the subnets is on dev rows; with None there is no calibration, and a cascade cannot be
+    switched on.
     Raises InputError if the DAN has another task or other labels than the bundle.
     """
     manifest = bundle.manifest
@@ -149,11 +150,23 @@ def add_dan(
         for name in manifest.files:
             shutil.copyfile(bundle.path / name, fresh / name)
         save_dan(fresh / FILE, dan)
-        accuracy = dan_accuracy(open_dan(fresh / FILE), run.labels, rows)
-        entry = PoolEntry(NAME, Subnet(()), DAN_EXECUTOR, FILE, (), dan.precision, accuracy, dan.parameters, dan.macs)
+        written_dan = open_dan(fresh / FILE)
+        entry = PoolEntry(
+            NAME,
+            Subnet(()),
+            DAN_EXECUTOR,
+            FILE,
+            (),
+            dan.precision,
+            dan_accuracy(written_dan, run.labels, rows),
+            dan.parameters,
+            dan.macs,
+            dev_accuracy=dan_accuracy(written_dan, run.labels, held_out) if held_out and manifest.chosen_by else None,
+        )
         others = tuple(found for found in manifest.pool if found.executor != DAN_EXECUTOR)
         manifest = dataclasses.replace(manifest, pool=(*others, entry))
-        _write_self_test(fresh / SELF_TEST, dan, entry, [text_of(row) for row in rows[:SELF_TEST_ROWS]])
+        arrays = read_self_test(dataclasses.replace(bundle, manifest=dataclasses.replace(manifest, pool=others)))
+        _write_self_test(fresh / SELF_TEST, arrays, dan, entry, [text_of(row) for row in rows[:SELF_TEST_ROWS]])
         (fresh / CARD).write_text(model_card(manifest), encoding="utf-8")
         write_manifest(fresh, manifest)
         written = open_bundle(fresh)
@@ -168,13 +181,11 @@ def _transformer(bundle: Bundle, texts: Sequence[Text]) -> Floats:
     return np.concatenate([teacher.logits(texts[start : start + AT_ONCE]) for start in shown])
 
 
-def _write_self_test(path: Path, dan: Dan, entry: PoolEntry, texts: Sequence[Text]) -> None:
-    """Add texts, and the logits that every device must give for them, to the self-test of the graph."""
-    with np.load(path, allow_pickle=False) as arrays:
-        kept = {name: arrays[name] for name in arrays.files}
+def _write_self_test(path: Path, arrays: Arrays, dan: Dan, entry: PoolEntry, texts: Sequence[Text]) -> None:
+    """Write the arrays of the graphs' self-test, with texts and the logits that every device must give for them."""
     of_texts, of_logits = self_test_names(entry)
-    kept[of_texts] = np.array([[text] if isinstance(text, str) else text for text in texts])
-    kept[of_logits] = dan.run(texts)
+    rows = np.array([[text] if isinstance(text, str) else text for text in texts])
+    kept = {**arrays, of_texts: rows, of_logits: dan.run(texts)}
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **kept)
     path.write_bytes(content.getvalue())

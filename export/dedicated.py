@@ -7,9 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import onnx
-
 from gearshift.export.rewrite.join import segments_run
+from gearshift.export.rewrite.read import read_graphs
 from gearshift.export.trim import Trimming
 from gearshift.runtime.bench.dedicated import Rival, Rivals
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
@@ -23,7 +22,7 @@ def dedicated_graphs(bundle: Bundle) -> Rivals:
     @contextlib.contextmanager
     def rival(precision: str, name: str, threads: int) -> Iterator[Rival]:
         entry = bundle.entry(name, precision)
-        model = onnx.load(bundle.path / entry.file, load_external_data=False)
+        model = read_graphs(bundle)[entry.file]
         with tempfile.TemporaryDirectory(prefix="gearshift-") as scratch:
             Trimming(bundle, [precision]).of([name], joined=True).write(Path(scratch), bundle.path)
             alone = open_bundle(scratch)

@@ -30,7 +30,7 @@ from gearshift.trainer.model.elastic import TaskModel
 from gearshift.trainer.model.huggingface import checkpoint_state
 from gearshift.trainer.model.loading import HEADS, quiet, set_dtype
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
-from gearshift.trainer.model.run import SUBNET, WEIGHTS, Run, threshold_fields
+from gearshift.trainer.model.run import SUBNET, WEIGHTS, Run, optional_fields
 from gearshift.trainer.model.sentence_files import write_sentence_model
 
 LEADING = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")
@@ -79,7 +79,7 @@ def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
             "layers": [list(layer) for layer in subnet.layers],
             "of": str(run.path.resolve()),
         }
-        described |= threshold_fields({name: run.thresholds[name]} if name in run.thresholds else {}, name)
+        described |= optional_fields(name, null_threshold=run.thresholds if name in run.thresholds else None)
         (fresh / SUBNET).write_text(json.dumps(described) + "\n", encoding="utf-8")
         parity = _check(run, name, subnet, fresh) if not prunes or can_prune_heads() else None
     return Extracted(out, sum(tensor.numel() for tensor in state.values()), prunes, parity)

@@ -26,11 +26,18 @@ class GraphMeasure:
     """Measurements of one graph."""
 
     accuracies: Mapping[str, float]
-    """Subnet -> metric of its task on the held-out rows."""
+    """Subnet -> metric of its task on the reported rows."""
+    dev_accuracies: Mapping[str, float]
+    """Subnet -> metric on the dev rows; empty without any."""
     logits: Mapping[str, Array]
     """Subnet -> logits that the self-test expects for the sample; for fp32 those of the model."""
     parity: float | None = None
     """Largest difference of a logit from the model's, for an fp32 graph."""
+
+    @property
+    def choosing(self) -> Mapping[str, float]:
+        """Accuracies that choose: those on dev rows, if there are any."""
+        return self.dev_accuracies or self.accuracies
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Measured:
     of: Mapping[str, GraphMeasure]
     """Precision -> measurements of its graph."""
     losses: Mapping[str, float]
-    """Subnets that lose more than the tolerance in int8, with the loss as a share of 1."""
+    """Subnets that lose more than the tolerance in int8, with the loss as a share of 1, on the rows that choose."""
 
 
 def measure(prepared: Prepared, graphs: Graphs, *, int8_tolerance: float, wider: bool, progress: Progress) -> Measured:
@@ -62,21 +69,23 @@ def _measure_graph(prepared: Prepared, graphs: Graphs, precision: str, progress:
     if precision == "fp16":
         check_fp16(session, bundle, sample, expected)
     inputs, entries = prepared.inputs, bundle.pool(precision)
-    logits, accuracies = {}, {}
+    logits, accuracies, of_dev = {}, {}, {}
     for done, (name, entry) in enumerate(entries.items()):
         progress(f"accuracy {precision}", done, len(entries))
         logits[name] = expected[name] if precision == "fp32" else session.run(inputs, entry.choice)
         accuracies[name] = measure_accuracy(session, bundle.manifest.inputs, entry, prepared.encoded)
+        if prepared.dev is not None:
+            of_dev[name] = measure_accuracy(session, bundle.manifest.inputs, entry, prepared.dev)
     progress(f"accuracy {precision}", len(entries), len(entries))
     session.close()
-    return GraphMeasure(accuracies, logits, parity)
+    return GraphMeasure(accuracies, of_dev, logits, parity)
 
 
 def _int8_losses(of: Mapping[str, GraphMeasure], tolerance: float) -> dict[str, float]:
     """Return the subnets that lose more than the tolerance; {} unless both fp32 and int8 are exported."""
     if not {"fp32", "int8"} <= of.keys():
         return {}
-    return accuracy_losses(of["fp32"].accuracies, of["int8"].accuracies, tolerance)
+    return accuracy_losses(of["fp32"].choosing, of["int8"].choosing, tolerance)
 
 
 def _widened(prepared: Prepared, measured: Measured, tolerance: float, progress: Progress) -> Measured:
@@ -92,7 +101,8 @@ def _widened(prepared: Prepared, measured: Measured, tolerance: float, progress:
 
 def _wide_layers(prepared: Prepared, measured: Measured, tolerance: float) -> frozenset[int]:
     """Return the layers to keep in fp32 for the subnets that lose too much, found with trial graphs."""
-    manifest, fp32 = prepared.draft, measured.of["fp32"].accuracies
+    manifest, fp32 = prepared.draft, measured.of["fp32"].choosing
+    rows = prepared.encoded if prepared.dev is None else prepared.dev
     pool = measured.graphs.bundle.pool("int8")
     entries = {name: pool[name] for name in measured.losses}
     with tempfile.TemporaryDirectory() as folder:
@@ -103,10 +113,7 @@ def _wide_layers(prepared: Prepared, measured: Measured, tolerance: float) -> fr
             return ElasticSession(trial, "int8", threads=_threads())
 
         def still_lost(session: ElasticSession) -> dict[str, float]:
-            found = {
-                name: measure_accuracy(session, manifest.inputs, entry, prepared.encoded)
-                for name, entry in entries.items()
-            }
+            found = {name: measure_accuracy(session, manifest.inputs, entry, rows) for name, entry in entries.items()}
             return accuracy_losses(fp32, found, tolerance)
 
         return choose_wide(open_graph, entries, prepared.inputs, prepared.expected, still_lost)

@@ -13,6 +13,7 @@ import numpy as np
 from gearshift.errors import InputError
 from gearshift.export.card import model_card
 from gearshift.export.checks.parity import INT8_TOLERANCE
+from gearshift.export.checks.tokens import token_vectors
 from gearshift.export.checks.words import word_arrays
 from gearshift.export.graph.operators import OPERATORS
 from gearshift.export.measure import Measured, measure
@@ -24,9 +25,9 @@ from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.compressed import CARD
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, MANIFEST, PRECISIONS, SELF_TEST, TOKENIZER
 from gearshift.runtime.files.atomic import replacing_directory
-from gearshift.runtime.inference.self_test import check_self_test, check_words
+from gearshift.runtime.inference.self_test import check_self_test, checked_encoder
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.inference.text import TextEncoder
+from gearshift.runtime.inference.token_vectors import write_token_vectors
 from gearshift.runtime.tables.tables_file import TABLES, save_tables
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.run import Run
@@ -44,7 +45,7 @@ class ExportReport:
     packed_weights: dict[str, int]
     """Precision -> number of large weights, all of which were packed."""
     losses: dict[str, float]
-    """Subnets that lose more than the tolerance in int8, with the loss as a share of 1."""
+    """Subnets that lose more than the tolerance in int8, with the loss as a share of 1, on the rows that choose."""
     wide_layers: tuple[int, ...] = ()
     """Layers that the int8 graph computes in fp32."""
     vocabulary: VocabularyReport | None = None
@@ -70,11 +71,12 @@ def export_bundle(
 
     `run`: a run, or its directory.
 
-    `rows`: held-out rows; the metric of every pool subnet is measured on them at each precision. Default: the test
-    rows of the data that the run was trained on.
+    `rows`: held-out rows; the metric of every pool subnet is measured on them at each precision, to be reported.
+    Default: the test rows of the data that the run was trained on, and its dev rows as `dev`.
 
-    `dev`: rows on which thresholds of no answer are chosen for a net that a training loop of your own saved; other runs
-    have theirs from their training.
+    `dev`: other held-out rows; the metric on them chooses: the layers of `wider`, and the subnets between which an
+    engine switches. Without any, that on `rows` does. Thresholds of no answer are chosen on them too, for a net that a
+    training loop of your own saved; other runs have theirs from their training.
 
     `layers_per_stage`: number of layers that are switched together. With 1, the options of all layers can be mixed
     freely. With all layers in one stage, its options are the subnets themselves, which runs fastest and loads slowest.
@@ -101,6 +103,7 @@ def export_bundle(
         with_thresholds(run, dev),
         rows,
         out.name.removesuffix(".gearshift"),
+        dev=dev,
         precisions=precisions,
         layers_per_stage=layers_per_stage,
         operators=operators,
@@ -138,7 +141,12 @@ def seal(prepared: Prepared, measured: Measured) -> Bundle:
     """Write all files besides the graphs, the manifest last, and check the bundle as a device would."""
     folder, draft = measured.graphs.bundle.path, prepared.draft
     pool = (
-        dataclasses.replace(entry, accuracy=measured.of[entry.precision].accuracies[entry.name]) for entry in draft.pool
+        dataclasses.replace(
+            entry,
+            accuracy=measured.of[entry.precision].accuracies[entry.name],
+            dev_accuracy=measured.of[entry.precision].dev_accuracies.get(entry.name),
+        )
+        for entry in draft.pool
     )
     manifest = dataclasses.replace(
         draft, pool=tuple(pool), losses=dict(measured.losses), wide_layers=tuple(sorted(measured.graphs.wide))
@@ -153,12 +161,12 @@ def seal(prepared: Prepared, measured: Measured) -> Bundle:
         arrays |= {f"logits.{precision}.{name}": logits for name, logits in graph.logits.items()}
     np.savez_compressed(folder / SELF_TEST, **arrays)
     (folder / CARD).write_text(model_card(manifest), encoding="utf-8")
+    write_token_vectors(folder, token_vectors(dataclasses.replace(measured.graphs.bundle, manifest=manifest)))
     write_manifest(folder, manifest)
     written = open_bundle(folder)
-    TextEncoder(written)
     for precision in prepared.precisions:
         session = ElasticSession(written, precision, threads=1)
         check_self_test(session, written)
         session.close()
-    check_words(written)
+    checked_encoder(written)
     return written

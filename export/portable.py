@@ -37,7 +37,7 @@ from gearshift.trainer.data.tokenizer import save_tokenizer
 from gearshift.trainer.model.elastic import TaskModel
 from gearshift.trainer.model.loading import HEADS, quiet
 from gearshift.trainer.model.names import ARCHITECTURES
-from gearshift.trainer.model.run import Run, encode_held_out, threshold_fields
+from gearshift.trainer.model.run import Run, encode_held_out, optional_fields
 from gearshift.trainer.model.sentence_files import write_sentence_model
 
 PORTABLE = "portable.json"
@@ -98,7 +98,7 @@ def export_portable(
             name: {
                 "layers": list(map(list, run.subnets[name].layers)),
                 "parity": parity[name],
-                **threshold_fields(run.thresholds, name),
+                **optional_fields(name, null_threshold=run.thresholds),
             }
             for name in chosen
         }

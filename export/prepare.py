@@ -49,7 +49,9 @@ class Prepared:
     """Manifest before the measurements."""
     operators: str
     encoded: EncodedRows
-    """Held-out rows that accuracy is measured on."""
+    """Held-out rows that the reported accuracy is measured on."""
+    dev: EncodedRows | None
+    """Other held-out rows, whose accuracy chooses; None if there are none: then the reported one does."""
     sample: Batch
     """Rows that the logits of every subnet are compared on."""
     expected: Mapping[str, Array]
@@ -81,6 +83,7 @@ def prepare(
     rows: Sequence[Row],
     name: str,
     *,
+    dev: Sequence[Row],
     precisions: Sequence[str],
     layers_per_stage: int,
     operators: str,
@@ -95,18 +98,22 @@ def prepare(
         raise DataError("export: no held-out rows to measure accuracy on; pass a data set with a test split")
     tagging = tagging_of(run, rows)
     if tagging is not None:
-        rows = cut_rows(rows, tagging, run.labels)
+        rows, dev = (cut_rows(some, tagging, run.labels) if some else some for some in (rows, dev))
         vocabulary = None if vocabulary is None else [" ".join(tagging.words.words(text)) for text in vocabulary]
-    encoded, tables, report = with_reference(run.checkpoint.model, encode_held_out(run, rows)), run.block_tables(), None
+    held_out = {"test": rows, **({"dev": dev} if dev else {})}
+    found = {
+        split: with_reference(run.checkpoint.model, encode_held_out(run, some)) for split, some in held_out.items()
+    }
+    tables, report = run.block_tables(), None
     if vocabulary is not None:
-        run, encoded, tables, report = _respelt(run, rows, encoded, tables, vocabulary)
-    model, max_length = run.checkpoint.model, int(run.facts["max_length"])
+        run, found, tables, report = _respelt(run, held_out, found, tables, vocabulary)
+    model, max_length, encoded = run.checkpoint.model, int(run.facts["max_length"]), found["test"]
     space = run.space(layers_per_stage)
-    draft = _draft(run, space, encoded, name, precisions, operators, licence)
+    draft = _draft(run, space, found, name, precisions, operators, licence)
     draft = dataclasses.replace(draft, tagging=tagging)
     sample = telling_sample(model, run.subnets, encoded, max_length)
     expected = torch_logits(model, run.subnets, sample)
-    return Prepared(run, draft, operators, encoded, sample, expected, tables, report)
+    return Prepared(run, draft, operators, encoded, found.get("dev"), sample, expected, tables, report)
 
 
 def tagging_of(run: Run[Any, Any], rows: Sequence[Row]) -> Tagging | None:
@@ -136,16 +143,16 @@ def with_thresholds(run: Run[Any, Any], dev: Sequence[Row]) -> Run[Any, Any]:
 
 def _respelt(
     run: Run[Any, Any],
-    rows: Sequence[Row],
-    encoded: EncodedRows,
+    held_out: Mapping[str, Sequence[Row]],
+    encoded: Mapping[str, EncodedRows],
     tables: Tables[Any, Any] | None,
     vocabulary: Collection[str],
-) -> tuple[Run[Any, Any], EncodedRows, Tables[Any, Any] | None, VocabularyReport]:
+) -> tuple[Run[Any, Any], dict[str, EncodedRows], Tables[Any, Any] | None, VocabularyReport]:
     """Shrink the vocabulary; return the run, the rows in its tokens, its block tables, and the report."""
-    smaller, report = shrink_vocabulary(run, vocabulary, rows)
-    respelt = encode_held_out(smaller, rows)
-    if encoded.task == "embedding":  # vectors are compared with those of the original net
-        respelt = dataclasses.replace(respelt, labels=encoded.labels)
+    smaller, report = shrink_vocabulary(run, vocabulary, held_out["test"])
+    respelt = {split: encode_held_out(smaller, rows) for split, rows in held_out.items()}
+    if run.task == "embedding":  # vectors are compared with those of the original net
+        respelt = {split: dataclasses.replace(rows, labels=encoded[split].labels) for split, rows in respelt.items()}
     if tables is not None:
         tables = tables.with_embeddings(smaller.checkpoint.model.shape)
     return smaller, respelt, tables, report
@@ -154,13 +161,14 @@ def _respelt(
 def _draft(
     run: Run[Any, Any],
     space: Space[Any, Any],
-    encoded: EncodedRows,
+    held_out: Mapping[str, EncodedRows],
     name: str,
     precisions: Sequence[str],
     operators: str,
     licence: str,
 ) -> Manifest:
     subnets: Mapping[str, Any] = run.subnets
+    encoded, dev = held_out["test"], held_out.get("dev")
     pool = tuple(
         PoolEntry(
             name=subnet_name,
@@ -170,6 +178,7 @@ def _draft(
             choice=space.choice(subnet),
             precision=precision,
             accuracy=0.0,  # measured before the manifest is written
+            dev_accuracy=None if dev is None else 0.0,
             null_threshold=run.thresholds.get(subnet_name),
             parameters=subnet.parameters(space.shape),
             macs=subnet.macs(space.shape, MACS_TOKENS),
@@ -196,6 +205,8 @@ def _draft(
         made_by=f"gearshift {gearshift.__version__}",
         files={},
         vectors=_vectors(run, encoded),
+        chosen_by="" if dev is None else "dev",
+        dev_rows=0 if dev is None else len(dev),
     )
 
 

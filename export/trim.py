@@ -22,12 +22,15 @@ from gearshift.export.checks.guard import check_packed
 from gearshift.export.rewrite.first_token import pick_first_early
 from gearshift.export.rewrite.join import join_segments
 from gearshift.export.rewrite.options import keep_options
+from gearshift.export.rewrite.read import read_graphs, rewriting
 from gearshift.export.rewrite.weights_file import LaidOut, lay_out, weights_location
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.compressed import CARD
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, MANIFEST, SELF_TEST, FileEntry, Manifest, PoolEntry
 from gearshift.runtime.files.atomic import replacing_directory
-from gearshift.runtime.inference.self_test import check_self_test
+from gearshift.runtime.graph.check import check_graph
+from gearshift.runtime.inference.self_test import check_self_test, checked_encoder
+from gearshift.runtime.inference.self_test_file import Arrays, read_self_test
 from gearshift.runtime.inference.session import ElasticSession
 
 MEGABYTE = 1_000_000
@@ -57,7 +60,9 @@ def trim_bundle(
     with replacing_directory(out, marker=MANIFEST) as fresh:
         trimmed.write(fresh, bundle.path)
         written = open_bundle(fresh)
+        checked_encoder(written)
         for precision in written.precisions:
+            check_graph(written, precision)
             if precision in CPU_PRECISIONS:  # weights are not packed on a GPU
                 check_packed(fresh / next(iter(written.pool(precision).values())).file)
             session = ElasticSession(written, precision, threads=1)
@@ -143,10 +148,10 @@ class Trimming:
         return None if self.dan is None else self.dan.name
 
     def _accuracy(self, name: str) -> float:
-        """Return the accuracy of a subnet at its best kept precision."""
+        """Return the accuracy of a subnet at its best kept precision, on the rows that choose."""
         if self.dan is not None and name == self.dan.name:
-            return self.dan.accuracy
-        return max(pool[name].accuracy for pool in self.entries.values() if name in pool)
+            return self.dan.choosing_accuracy
+        return max(pool[name].choosing_accuracy for pool in self.entries.values() if name in pool)
 
     def of(self, names: Sequence[str], title: str | None = None, *, joined: bool = False) -> Trimmed:
         """Trim the bundle to these subnets; `title`: its name, default that of the old bundle.
@@ -170,9 +175,7 @@ class Trimming:
             losses={name: loss for name, loss in old.losses.items() if int8 and name in names},
             wide_layers=old.wide_layers if int8 else (),
         )
-        graphs = {
-            name: lay_out(self._graph(name, options, joined)) for name in sorted({entry.file for entry in entries})
-        }
+        graphs = {name: self._graph(name, options, joined) for name in sorted({entry.file for entry in entries})}
         others = {**self._copied, **{entry.file: self._dan_content for entry in dan}, SELF_TEST: self._self_test(pool)}
         if CARD in others:
             others[CARD] = model_card(manifest).encode()
@@ -182,15 +185,16 @@ class Trimming:
         files = {name: FileEntry(size, UNKNOWN_HASH) for name, size in sorted(sizes.items())}
         return Trimmed(dataclasses.replace(manifest, files=files), graphs, others)
 
-    def _graph(self, name: str, options: Sequence[Sequence[int]], joined: bool) -> onnx.ModelProto:
-        pruned = keep_options(self._models[name], options)
-        return pick_first_early(join_segments(pruned, self.bundle.path)) if joined else pruned
+    def _graph(self, name: str, options: Sequence[Sequence[int]], joined: bool) -> LaidOut:
+        model = self._models[name]
+        with rewriting(self.bundle, name):
+            pruned = keep_options(model, options)
+            return lay_out(pick_first_early(join_segments(pruned, self.bundle.path)) if joined else pruned)
 
     @cached_property
     def _models(self) -> dict[str, onnx.ModelProto]:
         """Name of the file -> graph of the old bundle, with its weights left on disk."""
-        files = {entry.file for entry in self.bundle.manifest.pool} - self._dan_files
-        return {name: onnx.load(self.bundle.path / name, load_external_data=False) for name in files}
+        return read_graphs(self.bundle)
 
     @property
     def _dan_files(self) -> set[str]:
@@ -208,13 +212,17 @@ class Trimming:
         names = self.bundle.manifest.files.keys() - self._models.keys() - weights - self._dan_files
         return {name: (self.bundle.path / name).read_bytes() for name in names}
 
+    @cached_property
+    def _arrays(self) -> Arrays:
+        """Arrays of the self-test of the old bundle."""
+        return read_self_test(self.bundle)
+
     def _self_test(self, pool: Sequence[PoolEntry]) -> bytes:
         """Return the self-test without the answers of subnets that are not kept."""
         kept = {(entry.precision, entry.name) for entry in pool}
         gone = [(entry.precision, entry.name) for entry in self.bundle.manifest.pool]
         endings = tuple(f".{precision}.{name}" for precision, name in gone if (precision, name) not in kept)
-        with np.load(io.BytesIO(self._copied[SELF_TEST]), allow_pickle=False) as arrays:
-            left = {name: arrays[name] for name in arrays.files if not name.endswith(endings)}
+        left = {name: array for name, array in self._arrays.items() if not name.endswith(endings)}
         content = io.BytesIO()
         np.savez_compressed(content, allow_pickle=False, **left)
         return content.getvalue()

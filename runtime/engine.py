@@ -12,12 +12,11 @@ from typing import Any, Self, Unpack, overload
 
 from gearshift.errors import EngineClosedError
 from gearshift.runtime.bundle.signers import Key, Signers
-from gearshift.runtime.inference.contents import CHECKED
-from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.text import Text
 from gearshift.runtime.inference.words import Words
 from gearshift.runtime.native_calls import NATIVE_CALLS
+from gearshift.runtime.packed.cache import PackedCache
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, Objective, Wanted
 from gearshift.runtime.profiles.store import save_table
@@ -34,6 +33,7 @@ from gearshift.runtime.serving.request import AnswerFuture, Request
 from gearshift.runtime.serving.worker import Worker
 from gearshift.runtime.startup import AUTO, Loaded, check_options, open_checked, slow_loop_of, start
 from gearshift.runtime.state import EngineState
+from gearshift.runtime.trust.trust import CHECKED
 
 
 class Engine(EngineState):
@@ -59,10 +59,12 @@ class Engine(EngineState):
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         opened = loaded.opened
-        accuracies = {name: entry.accuracy for name, entry in opened.bundle.entries(opened.session.precision).items()}
+        entries, rows = opened.bundle.entries(opened.session.precision), opened.bundle.manifest.dev_rows
+        accuracies = {name: entry.choosing_accuracy for name, entry in entries.items()}
         dan = None if opened.bundle.dan is None else opened.bundle.dan.name
         cpus = max(1.0, effective_cpus() / opened.session.threads)
-        controller, metrics = Controller(accuracies, loaded.table, objective, cpus=cpus, dan=dan), Metrics(accuracies)
+        controller = Controller(accuracies, loaded.table, objective, rows=rows, cpus=cpus, dan=dan)
+        metrics = Metrics(controller.accuracies)
         self._in_flight, self._clock = InFlight(), clock
         loop = slow_loop_of(sensors, rules, len(controller.ladder), opened.session, self._in_flight)
         self._slow_loop, cascade = loop, loaded.cascade

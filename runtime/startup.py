@@ -17,12 +17,11 @@ from gearshift.runtime.files.atomic import sha256_of
 from gearshift.runtime.files.cache import HashMemory
 from gearshift.runtime.files.known import Known
 from gearshift.runtime.inference.cascade import Cascade
-from gearshift.runtime.inference.contents import CHECKED, check_trust, with_known_contents
 from gearshift.runtime.inference.opened import Opened, random_inputs
-from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
-from gearshift.runtime.inference.self_test import check_dan, check_self_test, check_words
+from gearshift.runtime.inference.self_test import check_dan, check_self_test, checked_encoder
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.packed.cache import PackedCache
 from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.profiles.first_times import measure_table, run_ms
 from gearshift.runtime.profiles.store import own_tables, tables_for
@@ -33,6 +32,7 @@ from gearshift.runtime.sensors.slow_loop import SlowLoop
 from gearshift.runtime.serving.in_flight import InFlight
 from gearshift.runtime.serving.metrics import check_port
 from gearshift.runtime.serving.queue import check_limit
+from gearshift.runtime.trust.trust import CHECKED, check_trust, trusted
 
 AUTO = "auto"
 
@@ -102,7 +102,7 @@ def open_checked(
     Raises BundleError, InputError or StorageError.
     """
     bundle = open_bundle(path, sha256=HashMemory().sha256_of if cache else sha256_of, signers=signers)
-    bundle = with_known_contents(bundle, Known() if cache else None, trust if bundle.signature is None else CHECKED)
+    bundle = trusted(bundle, Known() if cache else None, trust if bundle.signature is None else CHECKED)
     if objective.min_accuracy is not None:
         _check_reachable(objective.min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
     if cascade is not None and bundle.dan is None:
@@ -125,7 +125,7 @@ def slow_loop_of(
 
 def _check_reachable(min_accuracy: float, bundle: Bundle, precisions: Sequence[str]) -> None:
     """Raise InputError if no subnet at any of the precisions reaches `min_accuracy`."""
-    best = max(entry.accuracy for precision in precisions for entry in bundle.entries(precision).values())
+    best = max(entry.choosing_accuracy for precision in precisions for entry in bundle.entries(precision).values())
     if min_accuracy > best:
         raise InputError(f"min_accuracy: expected at most {best}, the best there is, got {min_accuracy}")
 
@@ -154,7 +154,7 @@ def start(
     threads = default_threads() if threads is None else threads
     precisions = _eligible(bundle, providers) if precision == AUTO else (precision,)
     bundle.pool(precisions[0])  # raises an error that names the precisions of the bundle if it lacks this one
-    dan, encoder = check_dan(bundle), check_words(bundle, batch=batch)
+    dan, encoder = check_dan(bundle), checked_encoder(bundle, batch=batch)
     sure = None if cascade is None else Cascade(bundle, dan, cascade)
     provider = next(iter(providers), "")
     if profile is None:

@@ -54,6 +54,10 @@ BEYOND = {
     "9" * (MOST_DIGITS + 1): "a whole number of 41 characters, expected at most 40",
     "-" + "9" * 400: "a whole number of 401 characters",
     "9" * 5000: "a whole number of 5000 characters",
+    "-" + "9" * MOST_DIGITS: "a whole number of 41 characters, expected at most 40",
+    "9" * 400 + ".5": "a number beyond all limits",
+    "1E+309": "a number beyond all limits",
+    "0.00001e000400": "a number beyond all limits",
     "1e400": "a number beyond all limits: 1e400",
     "-1e999": "a number beyond all limits",
     "NaN": "expected a number, found NaN",
@@ -69,6 +73,18 @@ def test_numbers_that_are_none_or_too_long_are_refused_in_one_line(text: str) ->
     with pytest.raises(ValueError, match=BEYOND[text]) as raised:
         parse_json(f'{{"value": {text}}}' if text.strip("{") else text)
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 200
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32-be"])
+@pytest.mark.parametrize("text", ["1e400", "9" * 41, "NaN"])
+def test_numbers_are_refused_in_every_encoding(text: str, encoding: str) -> None:
+    with pytest.raises(ValueError, match=BEYOND[text]):
+        parse_json(f'{{"value": {text}}}'.encode(encoding))
+
+
+@pytest.mark.parametrize("text", ["1e308", "-1.5E-307", "1e-400", "0." + "1" * 300, "9" * MOST_DIGITS])
+def test_numbers_within_the_limits_are_read_as_python_reads_them(text: str) -> None:
+    assert parse_json(text) == json.loads(text)
 
 
 @pytest.mark.parametrize("number", [2**63 - 1, -(2**63), 2**64 - 1])

@@ -11,11 +11,13 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from benchmarks.graph.subjects import LABELS, random_weights, write_graph
+from gearshift.export.checks.tokens import token_vectors
 from gearshift.export.prepare import MINIMUM_ONNXRUNTIME, SESSION_OPTIONS
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.manifest import INPUTS, MACS_TOKENS, MANIFEST, SELF_TEST, TOKENIZER, Manifest, PoolEntry
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.inference.token_vectors import write_token_vectors
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import Space, cut_space
 from gearshift.runtime.space.subnet import Subnet
@@ -54,6 +56,7 @@ def random_bundle(
                 arrays[f"logits.{precision}.{name}"] = session.run(inputs, entry.choice)
             session.close()
         np.savez_compressed(fresh / SELF_TEST, allow_pickle=False, **arrays)
+        write_token_vectors(fresh, token_vectors(draft))
         write_manifest(fresh, manifest)
     return open_bundle(path)
 

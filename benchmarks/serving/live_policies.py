@@ -63,8 +63,13 @@ class Rival:
 
 def ladder_of(engine: Engine) -> Ladder:
     """Return the ladder that the engine switches between."""
-    accuracies = tuple(engine.pool[name].accuracy for name in engine.ladder)
-    return Ladder(engine.ladder, accuracies, engine.table)
+    pool = engine.pool
+    return Ladder.of(
+        {name: entry.choosing_accuracy for name, entry in pool.items()},
+        engine.table,
+        rows=engine.bundle.manifest.dev_rows,
+        reported={name: entry.accuracy for name, entry in pool.items()},
+    )
 
 
 def rivals(engine: Engine, around_ms: float, *, every_size: bool) -> dict[str, Rival]:

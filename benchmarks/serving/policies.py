@@ -82,8 +82,8 @@ def ladder_of(pool: str, precision: str) -> Ladder:
         "0" * 64, precision, "CPUExecutionProvider", report["threads"], lengths, times["median_ms"], times["p95_ms"],
         report["rounds"], report["command"], report["date"],
     )  # fmt: skip
-    accuracies = json.loads((Path(__file__).parent / "pools.json").read_text())[pool]["accuracies"][precision]
-    return Ladder.of(accuracies, table)
+    measured = json.loads((Path(__file__).parent / "pools.json").read_text())[pool]
+    return Ladder.of(measured["accuracies"][precision], table, rows=measured["rows"])
 
 
 def play(policy: str, trace: Trace, ladder: Ladder, settings: Mapping[str, Any]) -> Outcome:

@@ -50,7 +50,7 @@ def main() -> None:
     data = {name: Path(path) for name, path in (text.split("=", 1) for text in options.data)}
     found: dict[str, Any] = {}
     for name, run in named.items():
-        before = _accuracies(Path(run))
+        before, dev = _accuracies(Path(run)), {"before": _accuracies(Path(run), "dev_accuracy")}
         facts = json.loads((Path(run) / SUPERNET).read_text())
         after = {}
         for sparsity in sparsities:
@@ -59,7 +59,9 @@ def main() -> None:
             target = options.work / kind
             recovery = Recovery(batch_size=BATCH_SIZE, mixed_precision=options.mixed_precision)
             after[f"{sparsity:g}"] = _pruned(Path(run), data.get(name), target, pruning, recovery, options.steps)
-        found[name] = {"rows": facts["rows"], "settings": facts["settings"], "before": before, "pruned": after}
+            dev[f"{sparsity:g}"] = _accuracies(target, "dev_accuracy")
+        figures = {"before": before, "pruned": after, "dev": dev}
+        found[name] = {"rows": facts["rows"], "settings": facts["settings"], **figures}
     settings = {
         "steps": options.steps,
         "scope": options.scope,
@@ -85,8 +87,9 @@ def _pruned(
     return _accuracies(target)
 
 
-def _accuracies(run: Path) -> dict[str, float]:
-    return {entry["name"]: entry["accuracy"] for entry in json.loads((run / POOL).read_text())}
+def _accuracies(run: Path, field: str = "accuracy") -> dict[str, float]:
+    """Return the accuracies of a run by subnet, on test rows; `dev_accuracy`: on dev rows, of runs that have them."""
+    return {entry["name"]: entry[field] for entry in json.loads((run / POOL).read_text()) if field in entry}
 
 
 def _lines(settings: dict[str, Any], found: dict[str, Any], sparsities: Sequence[float]) -> list[str]:

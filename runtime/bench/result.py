@@ -64,6 +64,9 @@ class Timed:
 
     name: str
     accuracy: float
+    """Reported accuracy, as in `PoolEntry.accuracy`."""
+    choosing_accuracy: float
+    """Accuracy by which it is chosen, as in `PoolEntry.choosing_accuracy`."""
     ms: dict[int, tuple[float, ...]]
     """Percentile (50 for the median) -> milliseconds at each length."""
 
@@ -139,10 +142,11 @@ class Measured:
                 p: tuple(ms * self.stages.tail(p, length) for ms, length in zip(medians, lengths, strict=True))
                 for p in PERCENTILES
             }
-            found[name] = Timed(name, entry.accuracy, {50: medians, **tails})
+            found[name] = Timed(name, entry.accuracy, entry.choosing_accuracy, {50: medians, **tails})
         if bundle.dan is not None and len(self.dan) == len(lengths):
             times = {p: tuple(row[p] for row in self.dan) for p in (50, *PERCENTILES)}
-            found[bundle.dan.name] = Timed(bundle.dan.name, bundle.dan.accuracy, times)
+            dan = bundle.dan
+            found[dan.name] = Timed(dan.name, dan.accuracy, dan.choosing_accuracy, times)
         return found
 
     def table(self, bundle: Bundle, date: str) -> LatencyTable:

@@ -5,6 +5,7 @@
       fp32.onnx  fp32.weights  int8.onnx  int8.weights     one elastic graph per precision
       tokenizer.json   read with the `tokenizers` package
       selftest.npz     a few inputs and the logits that every pool subnet must give for them
+      selftest.json    a few hundred texts and the tokens that each must have
       signatures.json  signatures of the manifest's digest, if the bundle was signed (`signatures`)
 
 The reader owns the format: the exporter writes through `write_manifest`.
@@ -41,7 +42,7 @@ from gearshift.runtime.bundle.compressed import (
     unpacked_entries,
 )
 from gearshift.runtime.bundle.digest import stated_digest
-from gearshift.runtime.bundle.integrity import check_file, check_place
+from gearshift.runtime.bundle.integrity import check_files, check_place
 from gearshift.runtime.bundle.known_values import check_known_values
 from gearshift.runtime.bundle.manifest import (
     DAN_EXECUTOR,
@@ -57,7 +58,11 @@ from gearshift.runtime.bundle.manifest import (
 from gearshift.runtime.bundle.signatures import SIGNATURES, Signature
 from gearshift.runtime.bundle.signers import ANYBODY, Signers
 from gearshift.runtime.files.atomic import replace_file, sha256_of
+from gearshift.runtime.files.known import Known
 from gearshift.runtime.space.subnet import Subnet
+
+CHECKS = 2
+"""Version of the checks of contents; those that passed another version are made again."""
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +83,21 @@ class Bundle:
     signature: Signature | None = None
     """Signature that the bundle was accepted for (`signers`); None if no keys were given."""
     known: bool = False
-    """Whether graphs and tokenizer passed their checks already, with these very contents (`inference.contents`)."""
+    """Whether nothing in it need be checked, since it was made here."""
+    memory: Known | None = None
+    """Memory of the checks that bundles passed; None: each check is made every time."""
+
+    def passed(self, check: str) -> bool:
+        """Return whether the contents passed a check before: these very ones, in this version of the checks."""
+        return self.known or (self.memory is not None and self.memory.has(self._remembered(check)))
+
+    def remember(self, check: str) -> None:
+        """Remember that the contents passed a check."""
+        if self.memory is not None:
+            self.memory.add(self._remembered(check))
+
+    def _remembered(self, check: str) -> str:
+        return f"{CHECKS} {check}: {self.hash}"
 
     @property
     def origin(self) -> Path:
@@ -210,8 +229,7 @@ def _open_verified(directory: Path, sha256: Callable[[Path], str], signers: Sign
     manifest, digest = Manifest.from_content(content, directory / MANIFEST), stated_digest(content)
     signature = signers.check(directory, manifest.name, digest)
     check_known_values(manifest, directory)
-    for name, entry in manifest.files.items():
-        check_file(directory, name, entry, sha256)
+    check_files(directory, manifest.files, sha256)
     _verify_references(directory, manifest)
     return Bundle(directory, manifest, hashlib.sha256(content).hexdigest(), digest=digest, signature=signature)
 

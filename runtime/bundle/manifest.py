@@ -34,6 +34,7 @@ FIRST_SCHEMA = dataclasses.replace(SCHEMA, version=1)
 
 MANIFEST = "manifest.json"
 SELF_TEST = "selftest.npz"
+TOKEN_VECTORS = "selftest.json"
 TOKENIZER = "tokenizer.json"
 CPU_PRECISIONS = ("fp32", "int8")
 
@@ -79,13 +80,21 @@ class PoolEntry:
     choice: tuple[int, ...]
     precision: str
     accuracy: float
-    """Value of the bundle's metric on held-out rows at this precision, from 0 to 1; higher is better."""
+    """Value of the bundle's metric on held-out rows at this precision, from 0 to 1; higher is better. With a
+    `dev_accuracy` beside it, these are test rows, by which nothing is chosen."""
     parameters: int
     macs: int
     """Multiply-accumulates for a text of `Manifest.macs_tokens` tokens."""
     null_threshold: float | None = None
     """Threshold of the null score difference (`spans.find_answer`) above which a question has no answer, chosen on dev
     rows; None for other tasks, and for a net that was not trained on such questions: it always gives an answer."""
+    dev_accuracy: float | None = None
+    """Value of the metric on dev rows; None in a bundle that was made without."""
+
+    @property
+    def choosing_accuracy(self) -> float:
+        """Accuracy by which subnets are chosen: that on dev rows if there is one, so that the other stays a test."""
+        return self.accuracy if self.dev_accuracy is None else self.dev_accuracy
 
     def __post_init__(self) -> None:
         for name in ("name", "executor", "file", "precision"):
@@ -93,15 +102,17 @@ class PoolEntry:
         for name in ("parameters", "macs"):
             _require(is_whole(getattr(self, name), 0), f"{name} of {self.name}", getattr(self, name))
         _require(all(map(_is_count, self.choice)), f"choice of {self.name}", self.choice)
-        share = isinstance(self.accuracy, int | float) and 0 <= self.accuracy <= 1  # no NaN
-        _require(share, f"accuracy of {self.name} (a share from 0 to 1)", self.accuracy)
+        _require(_is_share(self.accuracy), f"accuracy of {self.name} (a share from 0 to 1)", self.accuracy)
+        dev = self.dev_accuracy
+        _require(dev is None or _is_share(dev), f"dev_accuracy of {self.name} (a share from 0 to 1)", dev)
         threshold = self.null_threshold
         _require(threshold is None or is_finite(threshold), f"null_threshold of {self.name}", threshold)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values by name, for JSON; a threshold only if there is one."""
+        """Return plain values by name, for JSON; a threshold and an accuracy on dev rows only if there is one."""
+        seldom = ("null_threshold", "dev_accuracy")
         return {
-            **{name: value for name, value in vars(self).items() if name != "null_threshold" or value is not None},
+            **{name: value for name, value in vars(self).items() if name not in seldom or value is not None},
             "subnet": self.subnet.to_plain(),
             "choice": list(self.choice),
         }
@@ -164,12 +175,13 @@ class Manifest:
     """Configuration entries that ONNX Runtime needs for this graph."""
     minimum_onnxruntime: str
     accuracy_rows: int
-    """Number of held-out rows that the accuracies of the pool were measured on."""
+    """Number of held-out rows that the accuracies of the pool were measured on, not counting dev rows."""
     licence: str
     made_by: str
     files: dict[str, FileEntry]
     losses: dict[str, float] = field(default_factory=dict)
-    """Subnet -> loss of accuracy in int8 against fp32, for losses above the tolerance of the export."""
+    """Subnet -> loss of accuracy in int8 against fp32, for losses above the tolerance of the export; on the rows that
+    choose, since layers are kept in fp32 by it."""
     wide_layers: tuple[int, ...] = ()
     """Layers that the int8 graph computes in fp32, as the export requested because int8 loses too much there; whole
     stages for mixed operations."""
@@ -178,6 +190,10 @@ class Manifest:
     vectors: Vectors | None = None
     """Form of an embedding's vectors; None for other tasks, and in older bundles, whose vectors have length 1 and no
     prompt."""
+    chosen_by: str = ""
+    """Rows by whose accuracy subnets are chosen: `dev`. Empty for a bundle with one accuracy, which chooses."""
+    dev_rows: int = 0
+    """Number of dev rows that every `dev_accuracy` was measured on."""
 
     @property
     def prompt(self) -> str:
@@ -208,6 +224,10 @@ class Manifest:
         tagged = self.tagging is None or self.task == "token-classification"
         _require(tagged, f"tagging (of token-classification, not of {self.task})", self.tagging)
         _require(self.vectors is None or self.task == "embedding", "vectors (for an embedding)", self.vectors)
+        _require(self.chosen_by in ("", "dev"), "chosen_by (dev, or left out)", self.chosen_by)
+        _require(is_whole(self.dev_rows, 0) and (self.dev_rows > 0) == bool(self.chosen_by), "dev_rows", self.dev_rows)
+        lacking = {entry.dev_accuracy is None for entry in self.pool if entry.executor != DAN_EXECUTOR}
+        _require(lacking <= {not self.chosen_by}, "dev_accuracy (of every subnet, or of none)", self.chosen_by)
 
     @property
     def scheme(self) -> Scheme | None:
@@ -223,6 +243,8 @@ class Manifest:
             "wide_layers": list(self.wide_layers),
             "tagging": None if self.tagging is None else self.tagging.to_dict(),
             "vectors": None if self.vectors is None else vars(self.vectors),
+            "chosen_by": self.chosen_by,
+            "dev_rows": self.dev_rows,
         }
         return {
             "schema_version": SCHEMA.version,
@@ -275,6 +297,10 @@ def stored_manifest(directory: Path) -> bytes:
 def _require(holds: bool, what: str, found: object) -> None:
     if not holds:
         raise InputError(f"{what}: not usable: {found!r}")
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and 0 <= value <= 1  # no NaN
 
 
 def _is_count(value: object) -> bool:

@@ -18,7 +18,7 @@ from gearshift.extras import requirements
 from gearshift.runtime.bundle.compressed import remove_damaged_copies, unpacked_entries
 from gearshift.runtime.doctor.signals import Finding, Level, signal_findings
 from gearshift.runtime.files.entries import Entries
-from gearshift.runtime.inference.packed import PackedCache
+from gearshift.runtime.packed.cache import PackedCache
 from gearshift.runtime.profiles.own import find_profile
 from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus, find_cgroup
 from gearshift.runtime.sensors.sensors import Sensors

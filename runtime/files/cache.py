@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -67,21 +68,24 @@ class HashMemory:
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
         self._known: dict[str, object] | None = None
+        self._lock = threading.Lock()
 
     def sha256_of(self, path: Path) -> str:
-        """Return the SHA-256 of a file, remembered or computed now; raises OSError."""
+        """Return the SHA-256 of a file, remembered or computed now; raises OSError. Several threads may ask."""
         key, state = str(path.resolve()), _state(path)
-        if self._known is None:
-            self._known = self._read()
-        entry = self._known.get(key)
+        with self._lock:
+            if self._known is None:
+                self._known = self._read()
+            entry = self._known.get(key)
         if isinstance(entry, list) and len(entry) == 2 and entry[0] == state and isinstance(entry[1], str):
             return entry[1]
         found = sha256_of(path)
         if _state(path) == state and time.time() - max(state[2:]) / 1e9 > SETTLED_S:
-            self._known = self._read()  # with what other processes have added
-            self._known.pop(key, None)
-            self._known[key] = [state, found]
-            self._write(self._known)
+            with self._lock:
+                self._known = self._read()  # with what other processes have added
+                self._known.pop(key, None)
+                self._known[key] = [state, found]
+                self._write(self._known)
         return found
 
     def _path(self) -> Path:

@@ -46,10 +46,13 @@ NUMBERS_UP_TO = 16
 
 
 def check_graph(bundle: Bundle, precision: str) -> None:
-    """Read the graph of a precision and check all that it holds; raise SchemaError in one line.
+    """Read the graph of a precision and check all that it holds, unless it passed before; raise SchemaError.
 
     The bundle's files have been compared with the manifest already (`open_bundle`).
     """
+    check = f"{precision} graph"
+    if bundle.passed(check):
+        return
     for name in sorted({entry.file for entry in bundle.pool(precision).values()}):
         try:
             check_content(read_limited(bundle.path / name, most=MOST_BYTES), bundle.manifest)
@@ -58,6 +61,7 @@ def check_graph(bundle: Bundle, precision: str) -> None:
                 f"{bundle.path / name}: expected a graph as `gearshift export` writes it, found {first_line(error)}; "
                 "do not use this bundle, or install a newer gearshift if it was exported with one"
             ) from error
+    bundle.remember(check)
 
 
 def check_content(content: bytes, manifest: Manifest) -> None:
@@ -130,12 +134,15 @@ def _check_places(tensors: Sequence[Tensor], manifest: Manifest) -> None:
     for tensor in tensors:
         if tensor.content is not None:
             continue
-        require(set(tensor.place) == {"location", "offset", "length"}, f"{tensor.name!r} without a place in a file")
+        if tensor.place.keys() != {"location", "offset", "length"}:
+            raise RefusedError(f"{tensor.name!r} without a place in a file")
         name = tensor.place["location"]
-        require(name in manifest.files, f"weights in {name!r}, which the manifest does not list")
+        if name not in manifest.files:
+            raise RefusedError(f"weights in {name!r}, which the manifest does not list")
         start, length = (_whole(tensor.place[key]) for key in ("offset", "length"))
         size = manifest.files[name].bytes
-        require(length == tensor.bytes and start + length <= size, f"{tensor.name!r} beyond {name}, or of another size")
+        if length != tensor.bytes or start + length > size:
+            raise RefusedError(f"{tensor.name!r} beyond {name}, or of another size")
         taken.setdefault(name, []).append((start, length))
     for name, places in taken.items():
         behind = 0
@@ -145,7 +152,8 @@ def _check_places(tensors: Sequence[Tensor], manifest: Manifest) -> None:
 
 
 def _whole(text: str) -> int:
-    require(text.isascii() and text.isdecimal() and len(text) <= 19, f"a place {text[:40]!r}")
+    if not text.isascii() or not text.isdecimal() or len(text) > 19:
+        raise RefusedError(f"a place {text[:40]!r}")
     return int(text)
 
 
@@ -170,7 +178,8 @@ def _numbers(tensor: Tensor) -> tuple[int, ...] | None:
 
 
 def _add(values: dict[str, Value], name: str, value: Value, others: Collection[str] = ()) -> None:
-    require(bool(name) and name not in values and name not in others, f"a value {name[:40]!r} twice, or without a name")
+    if not name or name in values or name in others:
+        raise RefusedError(f"a value {name[:40]!r} twice, or without a name")
     values[name] = value
 
 

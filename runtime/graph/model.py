@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gearshift.runtime.graph.wire import inner, many, one, read_message
+from gearshift.runtime.graph.wire import inner, many, one, read_message, table
 
 FLOAT, UINT8, INT8, INT32, INT64, BOOL, FLOAT16 = 1, 2, 3, 6, 7, 9, 10
 """Types of elements, by ONNX's numbers."""
@@ -69,6 +69,7 @@ _MODEL = {
     7: inner("graph", _ROOT),
     8: inner("opset_import", {1: one("domain", "text"), 2: one("version", "int")}, repeated=True),
 }
+_TABLE = table(_MODEL)
 
 Dims = tuple[int | str, ...]
 """Dimensions of a value: sizes, and symbols such as `batch`."""
@@ -135,7 +136,7 @@ class Model:
 
 def read_model(content: bytes) -> Model:
     """Read an ONNX file; raise ValueError in one line if it is none, or holds what none of ours does."""
-    raw = read_message(content, _MODEL)
+    raw = read_message(content, _TABLE)
     opsets = [(each.get("domain", ""), each.get("version", 0)) for each in raw.get("opset_import", [])]
     if len(dict(opsets)) < len(opsets):
         raise ValueError("a set of operators twice")

@@ -15,6 +15,7 @@ from gearshift.runtime.graph.model import BOOL, FLOAT, FLOAT16, INT8, INT32, INT
 from gearshift.runtime.graph.values import (
     FLOATS,
     Limits,
+    RefusedError,
     Value,
     axis_of,
     broadcast,
@@ -41,12 +42,15 @@ class Operator:
 def results(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     """Return what a node gives for these values; raise RefusedError if none of ours has it, or it gives too much."""
     operator = OPERATORS.get(node.operator)
-    require(operator is not None, "no operator of a bundle's graph")
-    assert operator is not None
-    require(len(values) in operator.inputs, f"{len(values)} inputs")
-    require(len(node.outputs) == operator.outputs, f"{len(node.outputs)} outputs")
+    if operator is None:
+        raise RefusedError("no operator of a bundle's graph")
+    if len(values) not in operator.inputs:
+        raise RefusedError(f"{len(values)} inputs")
+    if len(node.outputs) != operator.outputs:
+        raise RefusedError(f"{len(node.outputs)} outputs")
     for name, value in node.attributes.items():
-        require(operator.attributes.get(name) is type(value), f"attribute {name!r}")
+        if operator.attributes.get(name) is not type(value):
+            raise RefusedError(f"attribute {name!r}")
     return [limits.bounded(value) for value in operator.rule(node, values, limits)]
 
 
@@ -255,13 +259,15 @@ def _quantized_input(data: Value, scale: Value, zero: Value) -> None:
 
 def _quantized_weight(weight: Value, scales: Value, zeros: Value) -> None:
     """Raise RefusedError unless an int8 matrix (in, out) has a scale and a zero point for each column."""
-    require(weight.kind == INT8 and len(weight.dims) == 2, f"weights of type {weight.kind}")
+    if weight.kind != INT8 or len(weight.dims) != 2:
+        raise RefusedError(f"weights of type {weight.kind}")
     has_shape(scales, (FLOAT,), weight.dims[1:])
     has_shape(zeros, (INT8,), weight.dims[1:])
 
 
 def _product_int8(data: Value, weight: Value, biases: Sequence[Value]) -> list[Value]:
-    require(len(data.dims) >= 2 and data.dims[-1] == weight.dims[0], f"{shown(data.dims)} by {shown(weight.dims)}")
+    if len(data.dims) < 2 or data.dims[-1] != weight.dims[0]:
+        raise RefusedError(f"{shown(data.dims)} by {shown(weight.dims)}")
     for bias in biases:
         has_shape(bias, (FLOAT,), weight.dims[1:])
     return [Value(FLOAT, (*data.dims[:-1], weight.dims[1]))]

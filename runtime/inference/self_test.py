@@ -14,6 +14,7 @@ from gearshift.runtime.inference.self_test_file import read_logits, read_texts, 
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.spans import word_tokens
 from gearshift.runtime.inference.text import TextEncoder
+from gearshift.runtime.inference.token_vectors import check_token_vectors
 
 FP32_TOLERANCE = 1e-3
 """Largest difference of a logit. Instruction sets differ in the order of additions, by some 1e-6 a layer: a thousandth
@@ -107,13 +108,14 @@ def check_dan(bundle: Bundle) -> Dan | None:
     return dan
 
 
-def check_words(bundle: Bundle, *, batch: bool = True) -> TextEncoder:
-    """Return a bundle's encoder, after it has cut the bundle's own texts into the words and tokens of its training.
+def checked_encoder(bundle: Bundle, *, batch: bool = True) -> TextEncoder:
+    """Return a bundle's encoder, after it has made the tokens of the bundle's own texts (`token_vectors`), and those
+    of the words of its training, if the bundle records how words are cut.
 
-    `batch`: as in `TextEncoder`. Raises SelfTestError that shows the text. Bundles that do not record how words are cut
-    are not tested.
+    `batch`: as in `TextEncoder`. Raises SelfTestError that shows the text.
     """
     encoder = TextEncoder(bundle, batch=batch)
+    check_token_vectors(bundle, encoder)
     if bundle.manifest.tagging is None:
         return encoder
     texts, ids, places = read_words(bundle.path)

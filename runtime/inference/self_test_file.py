@@ -112,6 +112,19 @@ def read_words(path: Path) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray
     return texts, ids, places
 
 
+def read_self_test(bundle: Bundle) -> Arrays:
+    """Return every array of the self-test that the manifest asks for, by its name; raises SchemaError."""
+    found: Arrays = {}
+    for precision in bundle.precisions:
+        inputs, logits = read_logits(bundle, precision)
+        found |= inputs | {f"logits.{precision}.{name}": array for name, array in logits.items()}
+    if bundle.dan is not None:
+        found |= zip(self_test_names(bundle.dan), read_texts(bundle.path, bundle.dan), strict=True)
+    if bundle.manifest.tagging is not None:
+        found |= zip(WORD_ARRAYS, read_words(bundle.path), strict=True)
+    return found
+
+
 def _check_characters(path: Path, texts: NDArray[Any], told: str) -> None:
     codes = texts.view(np.uint32) if texts.size else np.zeros(0, np.uint32)
     if (codes > sys.maxunicode).any() or ((codes >= 0xD800) & (codes < 0xE000)).any():  # halves of surrogate pairs

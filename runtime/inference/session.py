@@ -75,7 +75,7 @@ class ElasticSession:
         path = bundle.path / files.pop() if graph is None else graph
         options = session_options(bundle.manifest.session_options, threads, trace=trace)
         check_providers(providers)
-        if graph is None and not bundle.known:  # what is packed was made from a graph that passed
+        if graph is None:  # what is packed was made from a graph that passed
             check_graph(bundle, precision)
         try:
             if graph is None:

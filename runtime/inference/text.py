@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Encoding
 
-from gearshift.errors import InputError, SchemaError
+from gearshift.errors import InputError
 from gearshift.runtime.batches import Work, group, work_of
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import TOKENIZER
@@ -71,7 +70,6 @@ class TextEncoder:
     def __init__(self, bundle: Bundle, *, batch: bool = True) -> None:
         self._path = bundle.path / TOKENIZER
         self._tokenizer = open_tokenizer(bundle)
-        _check_ids(self._tokenizer, bundle)
         self._cuts_beginning = str((self._tokenizer.truncation or {}).get("direction", "right")) == "left"
         self._names, self._batch = bundle.manifest.inputs, batch
         self._prompt = bundle.manifest.prompt
@@ -113,6 +111,10 @@ class TextEncoder:
             tuple(starts),
         )
 
+    def encoding(self, text: Text) -> Encoding:
+        """Return the tokens of one text, with their places in it; raises as `encode` does."""
+        return self._encode_one([part.text for part in self._split(text, "")[1]], "")
+
     def _split(self, text: object, where: str) -> tuple[SplitText | None, list[Shortened]]:
         """Return the words of a text, if they are known, and its parts, no longer than can fit the model."""
         if isinstance(text, Words):
@@ -147,23 +149,6 @@ class TextEncoder:
     def _shortened(self, text: str, prompt: str = "") -> Shortened:
         return shortened(
             text, self._characters, prompt=prompt, keeps_places=self._keeps_places, cuts_beginning=self._cuts_beginning
-        )
-
-
-def tokens_beyond(tokenizer: Any, rows: int) -> list[tuple[int, str]]:
-    """Return id and text of the tokens that a word table of `rows` rows lacks, in the order of their ids."""
-    return sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= rows)
-
-
-def _check_ids(tokenizer: Tokenizer, bundle: Bundle) -> None:
-    """Raise SchemaError if a token has no row in the word table, so that texts with it could not be answered."""
-    rows = bundle.manifest.space.shape.vocabulary
-    beyond = tokens_beyond(tokenizer, rows)
-    if beyond:
-        number, token = beyond[0]
-        raise SchemaError(
-            f"{bundle.path / TOKENIZER}: expected tokens for the {rows} rows of the word table, found {len(beyond)} "
-            f"beyond, the first {token!r} ({number}); resize the model or remove the tokens, and export again"
         )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gearshift.number_checks import is_finite, is_whole, shown
+from gearshift.number_checks import is_finite, is_whole
 
 Part = Mapping[str, Any]
 
@@ -50,8 +50,9 @@ class PartError(ValueError):
     """A part that a bundle's tokenizer may not have; says in one line what about it."""
 
 
-def check_parts(raw: Any, vocabulary: int, max_length: int) -> None:
-    """Raise ValueError, which says what was found, unless a tokenizer.json is made of the parts that are listed here.
+def check_parts(raw: Any, vocabulary: int, max_length: int) -> int:
+    """Return the largest id of a piece; raise ValueError, which says what was found, unless a tokenizer.json is made of
+    the parts that are listed here.
 
     `vocabulary`: rows of the model's word table. `max_length`: tokens of the longest text.
     """
@@ -63,22 +64,30 @@ def check_parts(raw: Any, vocabulary: int, max_length: int) -> None:
     for part in _parts(tokenizer.get("pre_tokenizer"), "pretokenizers"):
         _checked(PRE_TOKENIZERS, part, "pre_tokenizer")
     ids = _model_ids(_object(tokenizer.get("model"), "model"))
-    ids += [_object(token, "added token").get("id") for token in _list(tokenizer.get("added_tokens", []))]
-    wrong = [found for found in ids if not is_whole(found, 0, MOST_ID)]
-    _require(not wrong, f"an id {str(wrong[:1])[1:-1][:40]}")
+    added_ids = [_object(token, "added token").get("id") for token in _list(tokenizer.get("added_tokens", []))]
+    _require_ids(ids, MOST_ID)
+    _require_ids(added_ids, MOST_ID)
     around: list[Any] = []
     added = sum(_template(part, around) for part in _parts(tokenizer.get("post_processor"), "processors"))
     _require(added <= min(MOST_SPECIAL, max_length), f"{added} tokens added to a text of {max_length}")
     for part in _parts(tokenizer.get("decoder"), "decoders"):
         _require(part["type"] in DECODERS, f"a decoder {str(part['type'])[:40]!r}")
         _checked({"Replace": _replace}, part, "decoder") if part["type"] == "Replace" else None
-    wrong = [found for found in around if not is_whole(found, 0, vocabulary - 1)]
-    _require(not wrong, f"an id {str(wrong[:1])[1:-1][:40]}, where the model has {vocabulary} tokens")
+    _require_ids(around, vocabulary - 1, f", where the model has {vocabulary} tokens")
+    return max(ids, default=0)
 
 
 def _require(holds: bool, told: str) -> None:
     if not holds:
         raise PartError(told)
+
+
+def _require_ids(ids: Sequence[Any], most: int, told: str = "") -> None:
+    """Raise PartError unless all are whole numbers from 0 to `most`."""
+    if set(map(type, ids)) <= {int} and min(ids, default=0) >= 0 and max(ids, default=0) <= most:
+        return  # in a tenth of the time that numbers one by one take
+    wrong = [found for found in ids if not is_whole(found, 0, most)]
+    _require(not wrong, f"an id {str(wrong[:1])[1:-1][:40]}{told}")
 
 
 def _object(raw: Any, what: str) -> Mapping[str, Any]:
@@ -257,11 +266,6 @@ def _pieces(model: Part) -> Mapping[str, Any]:
     return pieces
 
 
-def _require_known(unknown: object, pieces: Mapping[str, Any]) -> None:
-    there = isinstance(unknown, str) and unknown in pieces
-    _require(there, f"an unknown token {shown(unknown)} outside of the vocabulary")
-
-
 def _word_pieces(model: Part) -> list[Any]:
     longest = model.get("max_input_chars_per_word", 0)
     _require(is_whole(longest, 1, MOST_WORD), f"words of {longest!r} characters that are cut into pieces")
@@ -270,14 +274,19 @@ def _word_pieces(model: Part) -> list[Any]:
 
 def _words(model: Part) -> list[Any]:
     pieces = _pieces(model)
-    _require_known(model.get("unk_token"), pieces)
+    _require_piece(model.get("unk_token"), pieces)
     return list(pieces.values())
+
+
+def _require_piece(unknown: Any, pieces: Mapping[str, Any]) -> None:
+    known = isinstance(unknown, str) and unknown in pieces
+    _require(known, f"an unknown token {repr(unknown)[:40]} outside of the vocabulary")
 
 
 def _byte_pairs(model: Part) -> list[Any]:
     pieces, unknown = _pieces(model), model.get("unk_token")
     if unknown is not None:
-        _require_known(unknown, pieces)
+        _require_piece(unknown, pieces)
     _require(not model.get("dropout"), "pieces that are left to chance")
     return list(pieces.values())
 

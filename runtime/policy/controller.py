@@ -10,7 +10,7 @@ from gearshift.device_profiles.latency_table import LatencyTable
 from gearshift.errors import UnknownSubnetError
 from gearshift.runtime.batches import Work
 from gearshift.runtime.policy.choose import CONFIDENT, FITS, PINNED, PROBE, REJECTED, Asked, Decision, choose
-from gearshift.runtime.policy.ladder import ladder_of, last_rung
+from gearshift.runtime.policy.ladder import expected, ladder_of, last_rung, smoothed
 from gearshift.runtime.policy.latency_model import LatencyModel, Prediction
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, DEFAULT_TUNING, Objective, Tuning
 from gearshift.runtime.policy.restraint import Arrivals, Backoff, Probing
@@ -30,7 +30,8 @@ class Controller:
 
     The engine and the simulator use the same class.
 
-    `accuracies`: accuracy of every subnet of the pool, by name.
+    `accuracies`: accuracy of every subnet of the pool, by name, each on the same `rows` rows; 0 if their number is not
+    known, and the accuracies are to be taken as they are.
     `cpus`: number of concurrent calls that would use the whole machine (CPUs / threads of a call).
     `dan`: name of the DAN, if there is one. Its time, some microseconds of the interpreter, tells nothing about the
     slow-down of the subnets.
@@ -45,12 +46,14 @@ class Controller:
         table: LatencyTable,
         objective: Objective = DEFAULT_OBJECTIVE,
         *,
+        rows: int = 0,
         tuning: Tuning = DEFAULT_TUNING,
         cpus: float = 1.0,
         dan: str | None = None,
     ) -> None:
-        self.accuracies = dict(accuracies)
-        self.ladder = ladder_of(accuracies, table)
+        self.accuracies = smoothed(accuracies, expected(table), rows)
+        """Accuracy of every subnet of the pool, by which it is chosen."""
+        self.ladder = ladder_of(self.accuracies, table)
         """Names of the subnets that are worth switching between, the most accurate first."""
         self.tuning, self.dan = tuning, dan
         self.latency = LatencyModel(table, self.ladder, objective, tuning)

@@ -139,7 +139,7 @@ class LogHeader:
     ladder: tuple[str, ...]
     """Names of the subnets of the ladder, the most accurate first."""
     accuracies: Mapping[str, float]
-    """Accuracy of every subnet of the pool, by the bundle's metric."""
+    """Accuracy of every subnet of the pool, by the bundle's metric, as the engine chose by it."""
     table: LatencyTable
     """Latency table: medians by subnet and length, with bundle hash, precision, provider and threads."""
     tuning: Tuning = DEFAULT_TUNING

@@ -20,7 +20,7 @@ from typing import Protocol
 from gearshift.device_profiles.latency_table import predict
 from gearshift.device_profiles.profile import LatencyTable
 from gearshift.runtime.batches import Work, one
-from gearshift.runtime.policy.ladder import ladder_of
+from gearshift.runtime.policy.ladder import expected, ladder_of, smoothed
 from gearshift.runtime.policy.slow_down import IDLE_S
 from gearshift.runtime.sensors.snapshot import Snapshot
 from gearshift.runtime.serving.worker import MOST_URGENT
@@ -39,13 +39,27 @@ class Ladder:
 
     names: tuple[str, ...]
     accuracies: tuple[float, ...]
+    """Accuracies that policies choose by."""
     table: LatencyTable
+    reported: tuple[float, ...]
+    """Accuracies that outcomes are measured by."""
 
     @classmethod
-    def of(cls, accuracies: Mapping[str, float], table: LatencyTable) -> Ladder:
-        """Return the ladder that the controller uses, over a pool of these accuracies."""
-        names = ladder_of(accuracies, table)
-        return cls(names, tuple(accuracies[name] for name in names), table)
+    def of(
+        cls,
+        accuracies: Mapping[str, float],
+        table: LatencyTable,
+        *,
+        rows: int = 0,
+        reported: Mapping[str, float] | None = None,
+    ) -> Ladder:
+        """Return the ladder that the controller uses, over a pool of these accuracies on `rows` rows.
+
+        `reported`: accuracies of the pool on other rows, for the outcomes; default the same.
+        """
+        chosen_by = smoothed(accuracies, expected(table), rows)
+        names, shown = ladder_of(chosen_by, table), accuracies if reported is None else reported
+        return cls(names, tuple(chosen_by[name] for name in names), table, tuple(shown[name] for name in names))
 
     def costs(self, length: int) -> tuple[float, ...]:
         """Return the median ms of each rung for one text of `length` tokens."""
@@ -105,8 +119,8 @@ class Outcome:
 
     @property
     def goodput_accuracy(self) -> float:
-        """Mean accuracy over all requests; a missed deadline counts 0."""
-        accuracies = self.ladder.accuracies
+        """Mean reported accuracy over all requests; a missed deadline counts 0."""
+        accuracies = self.ladder.reported
         right = sum(accuracies[rung] for rung, met in zip(self.rungs, self.met, strict=True) if met)
         return right / len(self.rungs)
 

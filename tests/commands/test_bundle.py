@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from gearshift.runtime import Bundle
-from gearshift.runtime.inference.packed import PackedCache
+from gearshift.runtime.packed.cache import PackedCache
 from tests.command_line import Command
 from tests.runtime.altered import change_manifest
 from tests.runtime.kept import flip
@@ -31,6 +32,19 @@ def test_inspect_lists_labels_and_every_subnet_with_its_accuracies(
         assert f"{bundle.entry(name, 'fp32').parameters / 1e6:.3f} M" in row
 
 
+def test_inspect_tells_the_rows_that_choose_from_those_that_report(
+    command: Command, bundle: Bundle, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_bundle, tmp_path / "chosen.gearshift")
+    pool = tuple(dataclasses.replace(entry, dev_accuracy=0.125) for entry in bundle.manifest.pool)
+    change_manifest(tmp_path / "chosen.gearshift", pool=pool, chosen_by="dev", dev_rows=77)
+    ended = command("inspect", tmp_path / "chosen.gearshift")
+    assert (ended.code, ended.err) == (0, "")
+    assert "accuracy on 1500 test rows; dev: on 77 other rows, by which the engine chooses" in ended.out
+    rows = [line for line in ended.out.splitlines() if line.startswith("w")]
+    assert rows and all(row.split()[-4:] == ["12.5", "%", "12.5", "%"] for row in rows)
+
+
 def test_inspect_as_json_is_the_manifest_with_path_and_hash(
     command: Command, bundle: Bundle, tiny_bundle: Path
 ) -> None:
@@ -48,7 +62,7 @@ def test_inspect_as_json_is_the_manifest_with_path_and_hash(
 def test_verify_says_what_was_checked(command: Command, tiny_bundle: Path) -> None:
     ended = command("verify", tiny_bundle)
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out == f"{tiny_bundle}: 7 files intact, 12 subnets right at fp32, 12 subnets right at int8\n"
+    assert ended.out == f"{tiny_bundle}: 8 files intact, 12 subnets right at fp32, 12 subnets right at int8\n"
 
 
 def test_verify_removes_packed_weights_that_are_damaged(

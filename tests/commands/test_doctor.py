@@ -9,7 +9,7 @@ import pytest
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.compressed import write_compressed
 from gearshift.runtime.doctor.examine import WARNED
-from gearshift.runtime.inference.packed import PackedCache
+from gearshift.runtime.packed.cache import PackedCache
 from tests.command_line import Command
 from tests.runtime.kept import flip
 

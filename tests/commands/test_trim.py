@@ -20,7 +20,7 @@ def test_trim_writes_a_bundle_that_verifies_and_answers(command: Command, tiny_b
     assert re.match(rf"{re.escape(str(out))}: written and verified, 0\.\d MB of 0\.5 MB\n", ended.out)
     assert [line.split()[0] for line in ended.out.splitlines()[2:]] == ["w050-d050", "w025-d050"]
     verified = command("verify", out)
-    assert verified.out == f"{out}: 5 files intact, 2 subnets right at int8\n"
+    assert verified.out == f"{out}: 6 files intact, 2 subnets right at int8\n"
     ran = command("run", out, "--threads", 1, "--subnet", "w025-d050", TEXT)
     assert (ran.code, ran.out.split()[0]) == (0, "lights_off")
 

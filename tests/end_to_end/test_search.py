@@ -159,10 +159,13 @@ def test_the_same_search_writes_the_same_files(searched: tuple[Run, SearchReport
 def scored(run: Run, data: DataSet = DATA, *, interrupted_after: int | None = None) -> list[Subnet]:
     """The subnets whose loss a search measures on the dev rows, in order; it may be interrupted after some of them."""
     found: list[Subnet] = []
+    of_test: list[Subnet] = []  # measured when all losses are, before accuracies on dev rows
 
     def note(_: object, inputs: tuple[Any, ...]) -> None:
         batch, subnet = inputs
-        if len(batch.indices) == len(data.splits["dev"]):  # the test rows are more
+        if len(batch.indices) != len(data.splits["dev"]):  # the test rows are more
+            of_test.append(subnet)
+        elif not of_test:
             if len(found) == interrupted_after:
                 raise KeyboardInterrupt
             found.append(subnet)

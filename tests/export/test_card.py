@@ -51,6 +51,16 @@ def test_a_subnet_that_one_precision_lacks_has_an_empty_cell(manifest: Manifest)
     assert [row[4] == "" for row in rows] == [True] + [False] * 11
 
 
+def test_the_card_of_a_bundle_that_dev_rows_choose_has_columns_for_them(manifest: Manifest) -> None:
+    pool = tuple(dataclasses.replace(entry, dev_accuracy=0.125) for entry in manifest.pool)
+    card = model_card(dataclasses.replace(manifest, pool=pool, chosen_by="dev", dev_rows=77))
+    header, _, *rows = table_of(card)
+    assert header[3:] == ["accuracy fp32", "accuracy int8", "dev fp32", "dev int8"]
+    assert {tuple(row[5:]) for row in rows} == {("12.5 %", "12.5 %")}
+    assert "marked dev are of 77 other held-out rows, by which an engine chooses" in card
+    assert "dev" not in model_card(manifest)
+
+
 def test_the_card_names_labels_licence_and_the_rows_that_accuracy_stands_on(manifest: Manifest) -> None:
     card = model_card(manifest)
     assert card.startswith("# small\n")

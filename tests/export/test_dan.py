@@ -13,6 +13,7 @@ import pytest
 from gearshift.__main__ import main
 from gearshift.errors import DataError, ExportError, InputError, IntegrityError
 from gearshift.export.dan import FILE, NAME, add_dan, calibrated, dan_accuracy, pruned_dan
+from gearshift.export.pipeline import export_bundle
 from gearshift.export.trim import trim_bundle
 from gearshift.runtime import Engine
 from gearshift.runtime.bundle.bundle import open_bundle
@@ -58,6 +59,17 @@ def test_the_bundle_has_a_measured_gear_below_its_graph(
     (bundle.path / FILE).write_bytes((bundle.path / FILE).read_bytes()[:-1])
     with pytest.raises(IntegrityError, match=r"expected .* bytes"):
         open_bundle(bundle.path)
+
+
+def test_of_a_bundle_that_dev_rows_choose_it_has_an_accuracy_on_them(
+    dan_run: DanRun, run: Run, rows: tuple[Row, ...], tmp_path: Path
+) -> None:
+    test, dev = rows[:25], rows[25:]
+    made = export_bundle(run, tmp_path / "b.gearshift", test, dev=dev, precisions=("fp32",)).bundle
+    entry = add_dan(made, dan_run, test, max_mb=0.03, held_out=dev).dan
+    dan = open_dan(made.path / FILE)
+    assert entry is not None and entry.accuracy == dan_accuracy(dan, run.labels, test)
+    assert entry.choosing_accuracy == entry.dev_accuracy == dan_accuracy(dan, run.labels, dev)
 
 
 def test_without_other_rows_it_is_not_calibrated(

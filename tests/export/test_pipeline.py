@@ -17,13 +17,14 @@ from gearshift.export.graph.segments import Array
 from gearshift.export.pipeline import ExportReport, export_bundle
 from gearshift.export.trim import trim_bundle
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
-from gearshift.runtime.bundle.manifest import MANIFEST, SELF_TEST, TOKENIZER
+from gearshift.runtime.bundle.manifest import MANIFEST, SELF_TEST, TOKEN_VECTORS, TOKENIZER
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.space.space import Space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.rows import Row
+from gearshift.trainer.data.splits import read_data
 from gearshift.trainer.model.checkpoint import Checkpoint
 from gearshift.trainer.model.run import Run, load_supernet, save_run
 from tests.trainer.full_disk import fill_disk, needs_full_device
@@ -36,6 +37,7 @@ FILES = (
     "int8.onnx",
     "int8.weights",
     MANIFEST,
+    TOKEN_VECTORS,
     SELF_TEST,
     TOKENIZER,
 )
@@ -134,6 +136,42 @@ def test_the_report_says_what_was_measured(exported: ExportReport) -> None:
     assert exported.losses == {name: loss for name, loss in losses.items() if loss > 0.0100001}
 
 
+@pytest.fixture(scope="module")
+def chosen(run: Run, rows: tuple[Row, ...], tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+    """The run's bundle, exported with dev rows. Not to be written to."""
+    return export_bundle(run, tmp_path_factory.mktemp("chosen") / "small.gearshift", rows[:40], dev=rows[40:])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_bundle_has_accuracies_on_dev_and_on_test_rows_and_says_which_choose(
+    chosen: ExportReport, rows: tuple[Row, ...], precision: str
+) -> None:
+    bundle = open_bundle(chosen.bundle.path)
+    assert (bundle.manifest.chosen_by, bundle.manifest.dev_rows, bundle.manifest.accuracy_rows) == ("dev", 20, 40)
+    for name, entry in bundle.pool(precision).items():
+        assert entry.accuracy == recount(bundle, rows[:40], precision, name)
+        assert entry.choosing_accuracy == entry.dev_accuracy == recount(bundle, rows[40:], precision, name)
+
+
+def test_without_dev_rows_the_only_accuracy_chooses_as_before(exported: ExportReport) -> None:
+    manifest = exported.bundle.manifest
+    assert not manifest.chosen_by and not {"chosen_by", "dev_rows"} & manifest.to_dict().keys()
+    assert {entry.dev_accuracy for entry in manifest.pool} == {None}
+
+
+def test_what_int8_loses_is_told_by_dev_rows(chosen: ExportReport) -> None:
+    fp32, int8 = (chosen.bundle.pool(precision) for precision in PRECISIONS)
+    losses = {name: entry.choosing_accuracy - int8[name].choosing_accuracy for name, entry in fp32.items()}
+    assert chosen.losses == {name: loss for name, loss in losses.items() if loss > 0.0100001}
+
+
+def test_a_trimmed_bundle_keeps_both_accuracies(chosen: ExportReport, tmp_path: Path) -> None:
+    trimmed = trim_bundle(chosen.bundle, tmp_path / "one.gearshift", keep=["w050-d050"])
+    assert trimmed.manifest.chosen_by == "dev"
+    kept = trimmed.entry("w050-d050", "fp32")
+    assert kept.dev_accuracy == chosen.bundle.entry("w050-d050", "fp32").dev_accuracy is not None
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_one_precision_can_be_exported_alone(
     run: Run, rows: tuple[Row, ...], tmp_path: Path, exported: ExportReport, precision: str
@@ -173,8 +211,9 @@ def test_the_directory_of_a_run_is_enough(run: Run, rows: tuple[Row, ...], tmp_p
         (tmp_path / "data" / f"{split}.tsv").write_text("".join(["said\tlabel\n", *lines]))
     facts = {"max_length": 24, "data": str(tmp_path / "data"), "columns": {"text_column": "said"}}
     save_run(tmp_path / "run", run.checkpoint, subnets=run.subnets, accuracies={}, facts=facts)
+    dev = read_data(tmp_path / "data", text_column="said").splits["dev"]
     alone = export_bundle(str(tmp_path / "run"), str(tmp_path / "a" / "b.gearshift"))
-    told = export_bundle(load_supernet(tmp_path / "run"), tmp_path / "b.gearshift", rows[20:])
+    told = export_bundle(load_supernet(tmp_path / "run"), tmp_path / "b.gearshift", rows[20:], dev=dev)
     assert alone.bundle.manifest.accuracy_rows == 40
     assert contents(alone.bundle.path) == contents(told.bundle.path)
 

@@ -25,10 +25,10 @@ from gearshift.export.prepare import tagging_of
 from gearshift.export.trim import trim_bundle
 from gearshift.runtime import Engine, TokenClassification, Words
 from gearshift.runtime.bundle.bundle import open_bundle, write_manifest
-from gearshift.runtime.bundle.manifest import SELF_TEST, TOKENIZER
+from gearshift.runtime.bundle.manifest import SELF_TEST, TOKEN_VECTORS, TOKENIZER
 from gearshift.runtime.bundle.tag_schemes import Scheme
 from gearshift.runtime.inference.answers import read_answer
-from gearshift.runtime.inference.self_test import check_words
+from gearshift.runtime.inference.self_test import checked_encoder
 from gearshift.runtime.inference.self_test_file import WORD_ARRAYS
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.space.uniform import uniform_grid
@@ -314,7 +314,7 @@ def test_the_bundle_records_words_and_scheme_and_tests_them(made: Made, tmp_path
     assert bundle.manifest.tagging is not None
     assert bundle.manifest.tagging.to_dict() == made.run.facts["tagging"]
     assert bundle.manifest.tagging.scheme.name == made.name
-    check_words(bundle)
+    checked_encoder(bundle)
     with np.load(made.path / SELF_TEST) as arrays:
         texts, found = arrays[WORD_ARRAYS[0]].tolist(), arrays[WORD_ARRAYS[2]]
     assert any("Karl-Anna" in text and "U.S.," in text for text in texts)
@@ -324,8 +324,9 @@ def test_the_bundle_records_words_and_scheme_and_tests_them(made: Made, tmp_path
 
 
 def altered(made: Made, target: Path, **changes: Any) -> Path:
-    """A copy of a bundle with another manifest, or another tokenizer or self-test."""
+    """A copy of a bundle with another manifest, or another tokenizer or self-test; without the vectors of its own."""
     shutil.copytree(made.path, target)
+    (target / TOKEN_VECTORS).unlink()
     if "tokenizer" in changes:
         (target / TOKENIZER).write_text(changes.pop("tokenizer"))
     if changes.pop("no_words", False):
@@ -409,7 +410,7 @@ def test_a_smaller_vocabulary_keeps_the_pieces_of_the_words_of_its_texts(tmp_pat
 def test_a_trimmed_bundle_keeps_its_words(one: Made, tmp_path: Path) -> None:
     trimmed = trim_bundle(open_bundle(one.path), tmp_path / "trimmed.gearshift", keep=["w100-d100"])
     assert trimmed.manifest.tagging == open_bundle(one.path).manifest.tagging
-    check_words(trimmed)
+    checked_encoder(trimmed)
 
 
 def test_text_without_blanks_is_refused_where_training_had_whole_words(one: Made, tmp_path: Path) -> None:

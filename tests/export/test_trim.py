@@ -148,6 +148,7 @@ def test_one_precision_alone_can_be_kept(twelve: Bundle, tmp_path: Path) -> None
         "int8.onnx",
         "int8.weights",
         "manifest.json",
+        "selftest.json",
         "selftest.npz",
         "tokenizer.json",
     }

@@ -12,9 +12,9 @@ from onnx import numpy_helper
 
 from gearshift.errors import BundleError
 from gearshift.runtime.bundle.bundle import open_bundle
-from gearshift.runtime.inference.contents import TRIED, with_known_contents
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.startup import start
+from gearshift.runtime.trust.trust import TRIED, trusted
 from tests.runtime.altered import change_manifest
 
 
@@ -37,5 +37,5 @@ def test_what_the_trial_refuses_is_an_error_in_its_words(bundle_copy: Path) -> N
     (bundle_copy / "int8.onnx").write_bytes(model.SerializeToString())
     change_manifest(bundle_copy)
     with pytest.raises(BundleError, match=r"int8 self-test, subnet .* found nan") as said:
-        with_known_contents(open_bundle(bundle_copy), None, TRIED)
+        trusted(open_bundle(bundle_copy), None, TRIED)
     assert "\n" not in str(said.value)

@@ -47,6 +47,13 @@ def edit_manifest(directory: Path, edit: Callable[[dict[str, Any]], object]) -> 
     (directory / MANIFEST).write_bytes(with_digest(raw))
 
 
+def edit_json(path: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edit the JSON of a file, whatever comes out."""
+    raw = json.loads(path.read_bytes())
+    edit(raw)
+    path.write_text(json.dumps(raw))
+
+
 def set_field(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:
     """An edit that sets the field at that path of keys and places."""
 

@@ -25,9 +25,9 @@ from gearshift.device_profiles.profile import LatencyTable, load_profile
 from gearshift.errors import StorageError
 from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.files.cache import HashMemory, cache_directory
-from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.packed.cache import PackedCache
 from gearshift.runtime.profiles.store import save_table
 from tests.runtime.kept import answers, flip, places
 

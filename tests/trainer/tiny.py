@@ -36,6 +36,8 @@ SETTINGS = Settings(
     width_lr=1e-3,
     depth_lr=1e-3,
     importance_rows=16,
+    distil_dropout=True,
+    augment=0,
     save_every_s=0,
 )
 """A training of 5 + 3 + 3 steps on 24 rows, saved after each step."""

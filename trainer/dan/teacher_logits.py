@@ -180,7 +180,7 @@ class _Bundled:
         self.labels = bundle.manifest.labels
         session = ElasticSession(bundle, precision, threads=torch.get_num_threads())
         check_self_test(session, bundle)
-        best = max(bundle.pool(precision).values(), key=lambda entry: (entry.accuracy, entry.macs))
+        best = max(bundle.pool(precision).values(), key=lambda entry: (entry.choosing_accuracy, entry.macs))
         opened = Opened.of(bundle, session)
         self._executor, self._encoder = opened.executors[best.name], opened.encoder
 

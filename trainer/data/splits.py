@@ -1,8 +1,8 @@
 """A task's data: a folder or a file of the field's formats (see `formats`), or a data set of the hub (`hub`).
 
 1. A folder holds `train`, and may hold `dev` and `test` (`files.split_files` names them); or `save_to_disk` wrote it.
-2. A missing dev split is held out of train; a missing test split is the dev split again, and a note says so. A single
-   file is split into train, dev and test.
+2. A missing test or dev split is held out of train, and a note says so: no row is in two splits, so that nothing is
+   chosen on the rows that measure it. A single file is split into train, dev and test.
 3. The labels are those of train. Rows of dev and test may have others (`unseen`), unless `strict_labels` refuses them.
 """
 
@@ -37,6 +37,9 @@ _log = logging.getLogger(__name__)
 HELD_OUT_SHARE = 0.1
 """Share of the distinct texts of each label, or of the groups, that is held out for a split without a file."""
 
+HELD_OUT = ("test", "dev")
+"""Splits that are held out of train if they have no file, in this order: test rows depend on nothing else."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -57,13 +60,15 @@ class DataSet:
     labels."""
     splits: Mapping[str, tuple[Row, ...]]
     notes: tuple[str, ...] = ()
-    """Choices that the files do not show: a split held out, or used twice."""
+    """Choices that the files do not show, such as a split held out."""
     task: str = "classification"
     """Name of one of `tasks.TASKS`."""
     origin: Origin | None = field(default=None, compare=False)
     """Origin of the rows; None if they were not read by `read_data`."""
     tagging: Tagging | None = field(default=None, compare=False)
     """Words and tags of the rows of token classification; None for other tasks."""
+    held_out: tuple[str, ...] = field(default=(), compare=False)
+    """Splits that have no file, so that their rows were held out of train."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -71,7 +76,8 @@ class DataSet:
         tagging = {} if self.tagging is None else {"tagging": self.tagging.to_dict()}
         if self.origin is None:
             return {"data": None, "columns": {}, **tagging}
-        return {"data": self.origin.place, "columns": dict(self.origin.columns), **tagging}
+        held = {"held_out": list(self.held_out)} if self.held_out else {}
+        return {"data": self.origin.place, "columns": dict(self.origin.columns), **held, **tagging}
 
     @property
     def paired(self) -> bool:
@@ -194,7 +200,7 @@ def _read_hub(name: str, reading: Reading, *, strict: bool) -> DataSet:
 def _join(
     folder: Path, tables: dict[str, Table], reading: Reading, notes: Sequence[str] = (), *, strict: bool
 ) -> DataSet:
-    """Return the splits; a missing one is held out of train or used twice."""
+    """Return the splits; those that are missing are held out of train."""
     said = [*notes, *dict.fromkeys(note for table in tables.values() for note in table.notes)]
     tables, names_note = with_names(folder, tables, reading)
     train = tables["train"]
@@ -203,14 +209,12 @@ def _join(
         _check_like_train(table, train)
     said += [*names_note, *_unseen_notes(tables, labels, strict=strict)]
     splits = {split: table.rows for split, table in tables.items()}
-    if "dev" not in splits:
-        splits["train"], splits["dev"] = _hold_out(train, train.rows, HELD_OUT_SHARE)
-        counts = f"{len(splits['dev'])} of {len(train.rows)} rows"
-        said.append(f"{folder}: no dev file, so {counts} of {train.path.name} are held out as dev")
-    if "test" not in splits:
-        splits["test"] = splits["dev"]
-        said.append(f"{folder}: no test file, so the dev rows are the test rows too; test figures are dev figures")
-    return DataSet(labels, {split: splits[split] for split in STEMS}, tuple(said), reading.task)
+    missing = tuple(split for split in HELD_OUT if split not in splits)
+    splits |= _held_out(train, missing)
+    for split in missing:
+        counts = f"{len(splits[split])} of {len(train.rows)} rows"
+        said.append(f"{folder}: no {split} file, so {counts} of {train.path.name} are held out as {split}")
+    return DataSet(labels, {split: splits[split] for split in STEMS}, tuple(said), reading.task, held_out=missing)
 
 
 def _unseen_notes(tables: Mapping[str, Table], labels: tuple[str, ...], *, strict: bool) -> list[str]:
@@ -248,14 +252,28 @@ def _split_file(table: Table, reading: Reading) -> DataSet:
     named, notes = with_names(folder, {"train": table}, reading)
     table = named["train"]
     labels = table.labels()
-    rest, test = _hold_out(table, table.rows, HELD_OUT_SHARE)
-    train, dev = _hold_out(table, rest, HELD_OUT_SHARE / (1 - HELD_OUT_SHARE))
+    splits = _held_out(table, HELD_OUT)
+    train, dev, test = (splits[split] for split in ("train", "dev", "test"))
     counts = f"{len(train)} train, {len(dev)} dev and {len(test)} test rows"
     note = f"{table.path}: one file, split into {counts}"
-    return DataSet(labels, {"train": train, "dev": dev, "test": test}, (*table.notes, *notes, note), table.task)
+    return DataSet(
+        labels,
+        {"train": train, "dev": dev, "test": test},
+        (*table.notes, *notes, note),
+        table.task,
+        held_out=HELD_OUT,
+    )
 
 
-def _hold_out(table: Table, rows: Sequence[Row], share: float) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+def _held_out(table: Table, missing: Sequence[str]) -> dict[str, tuple[Row, ...]]:
+    """Return the rows of each missing split, about as many of each, and those that are left to train."""
+    left, splits = table.rows, dict[str, tuple[Row, ...]]()
+    for done, split in enumerate(missing):
+        left, splits[split] = _hold_out(table, left, split, HELD_OUT_SHARE / (1 - done * HELD_OUT_SHARE))
+    return {**splits, "train": left}
+
+
+def _hold_out(table: Table, rows: Sequence[Row], split: str, share: float) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
     """Return (kept, held out): `share` of the distinct texts of each label, at least one of each label that has two.
 
     Equal texts, and rows of one group, go to the same side, or dev would hold rows that training saw.
@@ -275,7 +293,10 @@ def _hold_out(table: Table, rows: Sequence[Row], share: float) -> tuple[tuple[Ro
     if not held or all(is_held):
         what = "texts of a label" if isinstance(rows[0].label, str) else "texts"
         what = "articles or contexts" if rows[0].group is not None else what
-        raise DataError(f"{table.path}: too few rows to hold some out; expected two different {what}")
+        raise DataError(
+            f"{table.path}: too few rows to hold some out as {split}; expected two different {what}, or a file "
+            f"of {split} rows"
+        )
     kept_rows = tuple(row for row, out in zip(rows, is_held, strict=True) if not out)
     return kept_rows, tuple(row for row, out in zip(rows, is_held, strict=True) if out)
 

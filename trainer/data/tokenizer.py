@@ -17,7 +17,7 @@ import transformers
 from tokenizers import Tokenizer
 
 from gearshift.errors import InputError, ModelError, first_line
-from gearshift.runtime.inference.text import tokens_beyond
+from gearshift.runtime.inference.tokenizer_file import tokens_beyond
 
 CONFIG = "tokenizer_config.json"
 

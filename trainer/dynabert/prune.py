@@ -11,15 +11,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from gearshift.runtime.files.atomic import require_replaceable, sha256_of
 from gearshift.trainer.data.splits import DataSet, data_hash
 from gearshift.trainer.dynabert.settings import Recovery
 from gearshift.trainer.dynabert.stages import Training, distil_stage
 from gearshift.trainer.dynabert.train import encode_split
 from gearshift.trainer.learning.devices import conditions, default_conditions, make_accelerator
-from gearshift.trainer.learning.evaluate import accuracies, null_thresholds, with_reference
+from gearshift.trainer.learning.evaluate import held_out_metrics, null_thresholds, with_reference
 from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan
 from gearshift.trainer.learning.settings import Pruning
@@ -41,8 +39,8 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
     model = checkpoint.model
     settings = recovery.settings(int(run.facts["max_length"]))
     accelerator = make_accelerator(settings.mixed_precision)
-    train, test = (encode_split(checkpoint, settings, data.splits[split], split) for split in ("train", "test"))
-    test = with_reference(model, test)  # by the full net before pruning
+    encoded = {split: encode_split(checkpoint, settings, rows, split) for split, rows in data.splits.items()}
+    held_out = {split: with_reference(model, encoded[split]) for split in ("dev", "test")}  # before pruning
     states = out.resolve().with_name(f"{out.resolve().name}.partial")
     with accelerator.main_process_first():
         identity = {**_identity(run, data, pruning, recovery), **conditions(accelerator)}
@@ -50,25 +48,30 @@ def prune_run(run: Run, data: DataSet, pruning: Pruning, recovery: Recovery, out
         claim(states, identity, defaults=defaults)
     model.embeddings.requires_grad_(not run.facts.get("settings", {}).get("freeze_embeddings", False))
     distil_stage(
-        Training(checkpoint, settings, train, states, accelerator=accelerator),
+        Training(checkpoint, settings, encoded["train"], states, accelerator=accelerator),
         StagePlan(STAGE, recovery.epochs, recovery.lr),
         list(run.subnets.values()),
         recovery.hidden_weight,
         Pruner(model, pruning),
     )
     if accelerator.is_main_process:
-        thresholds: dict[str, float] = {}
-        if run.thresholds:
-            dev = encode_split(checkpoint, settings, data.splits["dev"], "dev")
-            thresholds = null_thresholds(model, run.subnets, dev)
-        found = accuracies(model, run.subnets, test, thresholds)
-        measured = dict(tqdm(found, total=len(run.subnets), desc="test", unit="subnet", disable=None))
+        thresholds = null_thresholds(model, run.subnets, held_out["dev"]) if run.thresholds else {}
+        measured = held_out_metrics(model, run.subnets, held_out, thresholds)
         facts = {
             **run.facts,
+            **measured.facts,
             "pruning": {**dataclasses.asdict(pruning), **recovery.to_dict(), "of": str(run.path)},
             "sparsity": reached(model, pruning),
         }
-        save_run(out, checkpoint, subnets=run.subnets, accuracies=measured, facts=facts, thresholds=thresholds)
+        save_run(
+            out,
+            checkpoint,
+            subnets=run.subnets,
+            accuracies=measured.accuracies,
+            dev_accuracies=measured.dev_accuracies,
+            facts=facts,
+            thresholds=thresholds,
+        )
         shutil.rmtree(states, ignore_errors=True)
     accelerator.wait_for_everyone()
     return load_supernet(out)

@@ -11,6 +11,9 @@ from gearshift.trainer.dynabert.training_stages import PRUNING
 from gearshift.trainer.learning.sampling import SCHEMES, check_sampling
 from gearshift.trainer.learning.settings import LoopSettings, Pruning, TrainingSettings
 
+EFFORTS = ("quick", "normal", "long")
+"""Names of the efforts, from least to most."""
+
 IMPORTANCE_ROWS = 1024
 """Training rows on which heads and neurons are ranked, unless set or left in their order."""
 
@@ -19,31 +22,41 @@ IMPORTANCE_ROWS = 1024
 class Settings(LoopSettings):
     """Settings of the stages; the defaults suit a few thousand short rows on two CPU cores."""
 
+    effort: str = setting(
+        "normal",
+        "rows that the stages see, where their epochs are not set: quick (minutes, for a first look), normal (an hour "
+        "or less on two cores, for short texts and a model of six layers), long (several times that)",
+        unit="NAME",
+        choices=EFFORTS,
+    )
     widths: tuple[float, ...] = setting(WIDTHS, "width multipliers: shares of the heads and neurons", unit="M,M")
     depths: tuple[float, ...] = setting(DEPTHS, "depth multipliers: shares of the layers", unit="M,M")
     max_length: int = setting(64, "tokens of a text, special ones included; longer texts are cut", unit="TOKENS")
     batch_size: int = same_as(LoopSettings, "batch_size", text="rows of a training step, of each process")
     micro_batch: int = setting(0, "rows computed at once, if memory is short; 0: all of a step", unit="ROWS")
-    teacher_epochs: float = setting(
-        3,
+    teacher_epochs: float | None = setting(
+        None,
         "epochs of the teacher stage: the full encoder learns the task; 0 keeps the classifier of the checkpoint; "
         "embedding has no such stage",
         unit="EPOCHS",
+        unset="by --effort",
     )
-    width_epochs: float = setting(
-        1,
+    width_epochs: float | None = setting(
+        None,
         "epochs of the width stage: every width, at full depth, learns from the teacher (DynaBERT, stage 1)",
         unit="EPOCHS",
+        unset="by --effort",
     )
     depth_only_epochs: float = setting(
         0,
         "epochs of a stage in between: every depth, at full width (progressive shrinking of Once-for-All)",
         unit="EPOCHS",
     )
-    depth_epochs: float = setting(
-        2,
+    depth_epochs: float | None = setting(
+        None,
         "epochs of the depth stage: every width x depth learns from the teacher (DynaBERT, stage 2)",
         unit="EPOCHS",
+        unset="by --effort",
     )
     final_epochs: float = setting(
         0,
@@ -51,13 +64,13 @@ class Settings(LoopSettings):
         "3)",
         unit="EPOCHS",
     )
-    # DynaBERT's 2e-5 suits BERT-base; the small MiniLM needs more.
+    # DynaBERT's 2e-5 suits BERT-base; the small MiniLM needs more, and its small subnets most of all.
     teacher_lr: float = setting(1e-4, "peak learning rate of the teacher stage")
     head_lr_factor: float = setting(
         20, "learning rate of the (new) task head as a multiple of the encoder's, in the teacher stage"
     )
-    width_lr: float = setting(1e-4, "peak learning rate of the width stage")
-    depth_lr: float = setting(1e-4, "peak learning rate of both stages with depths")
+    width_lr: float = setting(3e-4, "peak learning rate of the width stage")
+    depth_lr: float = setting(3e-4, "peak learning rate of both stages with depths")
     final_lr: float = setting(2e-5, "peak learning rate of the last stage")
     logit_weight: float = setting(1.0, "weight of the loss on the teacher's answers")
     width_hidden_weight: float = setting(0.1, "weight of the loss on hidden states, in the width stage")
@@ -74,7 +87,7 @@ class Settings(LoopSettings):
         "full net (its code)",
     )
     distil_dropout: bool = setting(
-        True,
+        False,
         "dropout in the subnets during distillation, as in DynaBERT; without it they follow the teacher more closely, "
         "and a step takes a fifth less time",
     )
@@ -82,9 +95,12 @@ class Settings(LoopSettings):
     # CPU, and a step of three subnets .92 in place of 1.16 s (32 rows of 14 tokens, x86-64).
     freeze_embeddings: bool = setting(False, "leave the embeddings as they were pretrained, which takes less time")
     sampling: str = setting(
-        "sandwich", "subnets of a step: sandwich (largest, smallest, random ones), all, or random", choices=SCHEMES
+        "sandwich",
+        "subnets of a step: sandwich (largest, smallest, random ones), all, random, or anchored (random ones, and "
+        "every fourth step the largest in place of one of them)",
+        choices=SCHEMES,
     )
-    random_subnets: int = setting(1, "random subnets of a step, for sandwich and random", unit="SUBNETS")
+    random_subnets: int = setting(1, "random subnets of a step, for all schemes but `all`", unit="SUBNETS")
     mixed_widths: bool = setting(
         False, "give every layer of a random subnet a width of its own, which helps `gearshift search`"
     )
@@ -94,11 +110,12 @@ class Settings(LoopSettings):
         unit="ROWS",
         unset=f"{IMPORTANCE_ROWS}; 0 for a model that is a supernet already, whose small subnets need their order",
     )
-    augment: int = setting(
-        0,
+    augment: int | None = setting(
+        None,
         "changed copies of each training row, added for distillation; its epochs are over all of them "
         "(DynaBERT: 10 to 30)",
         unit="COPIES",
+        unset="by --effort, more for fewer rows; 0 if epochs of a stage are set, for questions and for embeddings",
     )
     masked_lm: str = setting(
         "",
@@ -138,12 +155,18 @@ class Settings(LoopSettings):
             raise InputError(f"settings: warmup: expected a share of a stage's steps from 0 to 1, got {self.warmup:g}")
         if self.patience and not self.evaluate_every:
             raise InputError("settings: patience counts evaluations, and there are none; set evaluate_every above 0")
-        if self.masked_lm and not self.augment:
-            raise InputError("settings: masked_lm proposes words of changed copies; set augment to 1 copy or more")
+        if self.effort not in EFFORTS:
+            raise InputError(f"settings: effort: expected one of {', '.join(EFFORTS)}, got {self.effort!r}")
         if self.prune_stage not in PRUNING:
             raise InputError(f"settings: prune_stage: expected one of {', '.join(PRUNING)}, got {self.prune_stage!r}")
         if self.pruning is not None and getattr(self, f"{self.prune_stage}_epochs") == 0:
             raise InputError(f"settings: expected {self.prune_stage}_epochs above 0, as its stage is to prune, got 0")
+
+    def epochs(self, stage: str) -> float:
+        """Return the epochs of a stage, by its name; those that were not set must have been chosen (`with_effort`)."""
+        epochs = getattr(self, f"{stage.replace('-', '_')}_epochs")
+        assert epochs is not None
+        return float(epochs)
 
     @property
     def pruning(self) -> Pruning | None:

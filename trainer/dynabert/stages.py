@@ -60,15 +60,23 @@ class Training:
         """Whether this is the process that writes and shows."""
         return bool(self.accelerator.is_main_process)
 
+    def sampler(self, subnets: Sequence[Subnet]) -> Sampler:
+        """Return the sampler of these subnets by the settings."""
+        settings, shape = self.settings, self.model.shape
+        ordered = sorted(subnets, key=lambda subnet: subnet.parameters(shape), reverse=True)
+        return Sampler(
+            tuple(ordered), settings.sampling, settings.random_subnets, mixed=settings.mixed_widths, seed=settings.seed
+        )
+
 
 def teacher_stage(training: Training) -> None:
     """Fine-tune on labels, if any, then sort heads and neurons by importance, if they are to be ranked."""
     if _finished(training, TEACHER.name):
         return
     model, settings = training.model, training.settings
-    plan = StagePlan(TEACHER.name, settings.teacher_epochs, settings.teacher_lr, settings.head_lr_factor)
+    plan = StagePlan(TEACHER.name, settings.epochs(TEACHER.name), settings.teacher_lr, settings.head_lr_factor)
     if training.objective.taught:
-        losses = _label_losses(training, lambda index: [model.full])
+        losses = label_losses(training, lambda index: [model.full])
         _run(training, plan, training.rows, losses, [model.full], constraint=pruner(training, plan.name))
     model.to(training.accelerator.device)
     if training.ranked:
@@ -97,10 +105,18 @@ def distil_stage(
     if plan.epochs == 0 or _finished(training, plan.name):
         return
     settings, accelerator = training.settings, training.accelerator
-    sampler = _sampler(training, subnets)
     teacher = Teacher(training.model, same_width=settings.same_width_teacher, autocast=accelerator.autocast)
     teacher.model.to(accelerator.device)
-    live = Teacher(training.model, live=True, autocast=accelerator.autocast)
+    losses = distil_losses(training, subnets, teacher, hidden_weight=hidden_weight)
+    rows = training.rows if training.augmented is None else training.augmented()
+    _run(training, plan, rows, losses, subnets, constraint=constraint)
+    _finish(training, plan.name)
+
+
+def distil_losses(training: Training, subnets: Sequence[Subnet], teacher: Teacher, *, hidden_weight: float) -> Losses:
+    """Return the losses on a teacher's answers and hidden states of the subnets drawn for a step."""
+    settings, sampler = training.settings, training.sampler(subnets)
+    live = Teacher(training.model, live=True, autocast=training.accelerator.autocast)
 
     def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
         fixed, moving = teacher.teach(batch), live.teach(batch)
@@ -120,9 +136,7 @@ def distil_stage(
         # The largest comes last: only it has a gradient for every weight, and processes exchange theirs then.
         return [partial(loss_of, subnet) for subnet in reversed(sampler.draw(index))]
 
-    rows = training.rows if training.augmented is None else training.augmented()
-    _run(training, plan, rows, losses, sampler.subnets, constraint=constraint)
-    _finish(training, plan.name)
+    return losses
 
 
 def final_stage(training: Training, subnets: Sequence[Subnet]) -> None:
@@ -130,14 +144,13 @@ def final_stage(training: Training, subnets: Sequence[Subnet]) -> None:
     settings = training.settings
     if not settings.final_epochs or _finished(training, FINAL.name):
         return
-    sampler = _sampler(training, subnets)
     plan = StagePlan(FINAL.name, settings.final_epochs, settings.final_lr)
-    losses = _label_losses(training, sampler.draw)
-    _run(training, plan, training.rows, losses, sampler.subnets, constraint=pruner(training, plan.name))
+    losses = label_losses(training, training.sampler(subnets).draw)
+    _run(training, plan, training.rows, losses, subnets, constraint=pruner(training, plan.name))
     _finish(training, FINAL.name)
 
 
-def _label_losses(training: Training, draw: Callable[[int], list[Subnet]]) -> Losses:
+def label_losses(training: Training, draw: Callable[[int], list[Subnet]]) -> Losses:
     """Return the losses on labels of the subnets drawn for a step."""
 
     def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
@@ -147,14 +160,6 @@ def _label_losses(training: Training, draw: Callable[[int], list[Subnet]]) -> Lo
         return [partial(loss_of, subnet) for subnet in reversed(draw(index))]
 
     return losses
-
-
-def _sampler(training: Training, subnets: Sequence[Subnet]) -> Sampler:
-    settings, shape = training.settings, training.model.shape
-    ordered = sorted(subnets, key=lambda subnet: subnet.parameters(shape), reverse=True)
-    return Sampler(
-        tuple(ordered), settings.sampling, settings.random_subnets, mixed=settings.mixed_widths, seed=settings.seed
-    )
 
 
 def _run(

@@ -241,12 +241,18 @@ class Supernet(nn.Module):
         return labels.flatten().float() if self.task == "regression" else labels
 
     def save(
-        self, path: str | Path, tokenizer: Any, *, max_length: int, accuracies: Mapping[str, float] | None = None
+        self,
+        path: str | Path,
+        tokenizer: Any,
+        *,
+        max_length: int,
+        accuracies: Mapping[str, float] | None = None,
+        dev_accuracies: Mapping[str, float] | None = None,
     ) -> None:
         """Write a run directory as `gearshift train` does, atomically; raises StorageError.
 
         `tokenizer`: transformers tokenizer of the model. `max_length`: greatest length of a text in tokens.
-        `accuracies`: name -> metric of a subnet, if measured.
+        `accuracies`: name -> metric of a subnet on test rows, if measured; `dev_accuracies`: on the dev rows.
         """
         with tempfile.TemporaryDirectory() as scratch, quiet():
             source = Path(scratch)
@@ -267,6 +273,7 @@ class Supernet(nn.Module):
                 ),
                 subnets=self.subnets,
                 accuracies=dict(accuracies or {}),
+                dev_accuracies=dev_accuracies,
                 facts={
                     "max_length": max_length,
                     "data": None,

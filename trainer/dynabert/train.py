@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from gearshift.errors import InputError, ModelError
 from gearshift.runtime.files.atomic import require_replaceable
@@ -31,6 +30,8 @@ from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet, data_hash
 from gearshift.trainer.data.tokenizer import check_length
 from gearshift.trainer.data.unanswerable import has_unanswerable
+from gearshift.trainer.dynabert.duration import estimate, told
+from gearshift.trainer.dynabert.effort import with_effort
 from gearshift.trainer.dynabert.masked_words import masked_words
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.settings_file import SETTINGS_FILE, settings_text, versions
@@ -43,15 +44,15 @@ from gearshift.trainer.learning.devices import (
     default_conditions,
     enough_memory,
     make_accelerator,
+    smaller_steps,
 )
-from gearshift.trainer.learning.evaluate import measurements, null_thresholds, with_reference
+from gearshift.trainer.learning.evaluate import held_out_metrics, null_thresholds, with_reference
 from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan
 from gearshift.trainer.learning.no_answer import DEFAULT, with_threshold
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sparsity import reached
 from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
-from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.pretrained import find_model
 from gearshift.trainer.model.run import SUPERNET, Run, load_supernet, save_run
 from gearshift.trainer.model.sentence_settings import prompt_tokens
@@ -62,23 +63,26 @@ def train_supernet(
     data: DataSet,
     settings: Settings,
     out: Path | str,
+    *,
+    tell: Callable[[str], None] | None = None,
 ) -> Run:
     """Train a supernet on the encoder in the directory `source`, and write the run directory `out`.
 
     The run stores where `data` was read from, so that `export_bundle(out, BUNDLE)` can read its test rows again.
     An interrupted training, called again with the same arguments, continues from the last saved state. Under
     `accelerate launch` all processes call it.
+    `tell` is given a line on the time that the stages will take here, before a training that does not continue.
     Raises InputError if that state was made with other settings or other rows, StorageError if `out` cannot be written.
     """
     source, out = Path(source), Path(out)
     require_replaceable(out, marker=SUPERNET, source=source)
     out = out.resolve()
     log_to = out.with_name(f"{out.name}.tensorboard") if settings.tensorboard else None
-    whole = settings.sampling != "random" and max(settings.depths) == 1
+    whole = settings.sampling in ("sandwich", "all") and max(settings.depths) == 1
     accelerator = make_accelerator(settings.mixed_precision, whole=whole, log_to=log_to)
     torch.manual_seed(settings.seed)
     checkpoint = load_checkpoint(source, data.labels, task=data.task)
-    settings = _within(settings, checkpoint)
+    settings = with_effort(_within(settings, checkpoint), rows=len(data.splits["train"]), task=data.task)
     _check(checkpoint, settings)
     checkpoint.model.embeddings.requires_grad_(not settings.freeze_embeddings)
     encoded = {split: encode_split(checkpoint, settings, rows, split) for split, rows in data.splits.items()}
@@ -89,7 +93,7 @@ def train_supernet(
     with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
         identity = {**_identity(source, checkpoint, data, settings), **conditions(accelerator)}
         defaults = ranking(Settings(), source).to_dict()
-        claim(states, identity, defaults={"settings": defaults, **default_conditions(accelerator)})
+        fresh = claim(states, identity, defaults={"settings": defaults, **default_conditions(accelerator)})
     if log_to is not None:
         accelerator.init_trackers("gearshift")
     with enough_memory("measuring the model as it was brought", MEASURING):
@@ -108,11 +112,14 @@ def train_supernet(
         augmented=augmented,
         ranked=ranking(settings, source).importance_rows or 0,
     )
+    if tell is not None and fresh and accelerator.num_processes == 1:
+        with enough_memory("a few timed steps", smaller_steps(settings.micro_batch)):
+            tell(told(estimate(training, grid)))
     _stages(training, grid)
     if accelerator.is_main_process:
-        with enough_memory("measuring the test rows", MEASURING):
+        with enough_memory("measuring the held-out rows", MEASURING):
             thresholds = null_thresholds(checkpoint.model, grid, held_out["dev"]) if silent else {}
-            metrics = _measured(checkpoint.model, grid, held_out["test"], thresholds)
+            metrics = held_out_metrics(checkpoint.model, grid, held_out, thresholds)
         facts = {
             **_facts(settings, encoded, shape.layers),
             **data.facts,
@@ -120,13 +127,20 @@ def train_supernet(
             "notes": source_notes(checkpoint, settings),
             **conditions(accelerator),
             "versions": versions(),
-            "metrics": metrics,
+            **metrics.facts,
         }
         if settings.pruning is not None:
             facts["sparsity"] = reached(checkpoint.model, settings.pruning)
-        main = {name: each[OBJECTIVES[data.task].metric] for name, each in metrics.items()}
-        files = {SETTINGS_FILE: settings_text(settings)}
-        save_run(out, checkpoint, subnets=grid, accuracies=main, facts=facts, files=files, thresholds=thresholds)
+        save_run(
+            out,
+            checkpoint,
+            subnets=grid,
+            accuracies=metrics.accuracies,
+            dev_accuracies=metrics.dev_accuracies,
+            facts=facts,
+            files={SETTINGS_FILE: settings_text(settings)},
+            thresholds=thresholds,
+        )
         shutil.rmtree(states, ignore_errors=True)
     accelerator.wait_for_everyone()
     accelerator.end_training()
@@ -137,12 +151,12 @@ def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
     """Run all stages in order, except those of no epochs."""
     settings, model = training.settings, training.model
     teacher_stage(training)
-    for stage, epochs, lr, hidden_weight in (
-        (WIDTH, settings.width_epochs, settings.width_lr, settings.width_hidden_weight),
-        (DEPTH_ONLY, settings.depth_only_epochs, settings.depth_lr, settings.depth_hidden_weight),
-        (DEPTH, settings.depth_epochs, settings.depth_lr, settings.depth_hidden_weight),
+    for stage, lr, hidden_weight in (
+        (WIDTH, settings.width_lr, settings.width_hidden_weight),
+        (DEPTH_ONLY, settings.depth_lr, settings.depth_hidden_weight),
+        (DEPTH, settings.depth_lr, settings.depth_hidden_weight),
     ):
-        plan = StagePlan(stage.name, epochs, lr, dropout=settings.distil_dropout)
+        plan = StagePlan(stage.name, settings.epochs(stage.name), lr, dropout=settings.distil_dropout)
         subnets = model.grid(*stage.multipliers(settings.widths, settings.depths))
         distil_stage(training, plan, list(subnets.values()), hidden_weight, pruner(training, stage.name))
     final_stage(training, list(grid.values()))
@@ -180,18 +194,10 @@ def _augmented(
     @functools.cache
     def made() -> EncodedRows:
         candidates = masked_words(masked, device=device) if masked else near_words(rows, checkpoint.tokenizer, words)
-        copies = augment(rows, candidates, copies=settings.augment, seed=settings.seed)
+        copies = augment(rows, candidates, copies=settings.augment or 0, seed=settings.seed)
         return encode_split(checkpoint, settings, [*rows, *copies], "train")
 
     return made
-
-
-def _measured(
-    model: ElasticClassifier, grid: Mapping[str, Subnet], test: EncodedRows, thresholds: Mapping[str, float]
-) -> dict[str, dict[str, float]]:
-    """Return name -> all metrics of every subnet on the test rows, at its threshold of no answer."""
-    shown = tqdm(grid.items(), desc="test", unit="subnet", disable=None)
-    return {name: measurements(model, subnet, with_threshold(test, thresholds.get(name))) for name, subnet in shown}
 
 
 def _facts(settings: Settings, encoded: Mapping[str, EncodedRows], layers: int) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.trainer.data.batches import Batch, EncodedRows
@@ -20,6 +22,32 @@ from gearshift.trainer.model.elastic import TaskModel
 NO_THRESHOLDS: Mapping[str, float] = {}
 
 
+@dataclass(frozen=True)
+class HeldOutMetrics:
+    """Metrics of every subnet on the held-out rows: those of dev choose, those of test are reported."""
+
+    task: str
+    dev: dict[str, dict[str, float]]
+    """Name -> every metric of the subnet on the dev rows, at the threshold of no answer that they chose."""
+    test: dict[str, dict[str, float]]
+    """Name -> every metric of the subnet on the test rows."""
+
+    @property
+    def facts(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Metrics in the form that a run stores; `metrics` were those of test before there were any of dev."""
+        return {"metrics": self.test, "dev_metrics": self.dev}
+
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """Metric of the task by subnet, on the test rows."""
+        return {name: each[OBJECTIVES[self.task].metric] for name, each in self.test.items()}
+
+    @property
+    def dev_accuracies(self) -> dict[str, float]:
+        """Metric of the task by subnet, on the dev rows."""
+        return {name: each[OBJECTIVES[self.task].metric] for name, each in self.dev.items()}
+
+
 def measure(answer: Callable[[Batch], Array], rows: EncodedRows, *, batch_size: int) -> float:
     """Return the metric, from 0 to 1, of a function that answers a batch, (batch, ...)."""
     return OBJECTIVES[rows.task].score(_outputs(answer, rows, batch_size), rows)
@@ -27,12 +55,12 @@ def measure(answer: Callable[[Batch], Array], rows: EncodedRows, *, batch_size: 
 
 def accuracy(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> float:
     """Return the metric of a subnet; rows of an embedding task must have their reference."""
-    return OBJECTIVES[rows.task].score(_outputs_of(model, subnet, rows, batch_size), rows)
+    return OBJECTIVES[rows.task].score(outputs_of(model, subnet, rows, batch_size=batch_size), rows)
 
 
 def dev_accuracy(model: TaskModel, subnet: object, dev: EncodedRows, *, batch_size: int = 64) -> float:
     """Return the metric of a subnet on dev rows; if they have a threshold of no answer, then at the best one."""
-    outputs = _outputs_of(model, subnet, dev, batch_size)
+    outputs = outputs_of(model, subnet, dev, batch_size=batch_size)
     if dev.null_threshold is not None:
         dev = with_threshold(dev, best_threshold(outputs, dev))
     return OBJECTIVES[dev.task].score(outputs, dev)
@@ -42,16 +70,40 @@ def null_thresholds(
     model: TaskModel, subnets: Mapping[str, object], dev: EncodedRows, *, batch_size: int = 64
 ) -> dict[str, float]:
     """Return name -> threshold of no answer that is best for a subnet on dev rows, for a net that learnt of it."""
-    return {name: best_threshold(_outputs_of(model, subnet, dev, batch_size), dev) for name, subnet in subnets.items()}
+    return {
+        name: best_threshold(outputs_of(model, subnet, dev, batch_size=batch_size), dev)
+        for name, subnet in subnets.items()
+    }
 
 
 def measurements(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> dict[str, float]:
     """Return name -> every metric of the task that the rows have, that of `accuracy` first."""
-    outputs = _outputs_of(model, subnet, rows, batch_size)
+    return metrics_of(outputs_of(model, subnet, rows, batch_size=batch_size), rows)
+
+
+def metrics_of(outputs: Sequence[Array], rows: EncodedRows) -> dict[str, float]:
+    """Return name -> every metric of outputs, as in `measurements`."""
     objective = OBJECTIVES[rows.task]
     listed = {objective.metric: objective.score, **objective.others}
     found = {name: score(outputs, rows) for name, score in listed.items()}
     return {name: value for name, value in found.items() if not math.isnan(value)}
+
+
+def held_out_metrics(
+    model: TaskModel,
+    subnets: Mapping[str, object],
+    held_out: Mapping[str, EncodedRows],
+    thresholds: Mapping[str, float] = NO_THRESHOLDS,
+) -> HeldOutMetrics:
+    """Measure every subnet on the splits `dev` and `test`, with a progress bar; arguments as in `accuracies`."""
+    found = {
+        split: {
+            name: measurements(model, subnet, with_threshold(held_out[split], thresholds.get(name)))
+            for name, subnet in tqdm(subnets.items(), desc=split, unit="subnet", disable=None)
+        }
+        for split in ("dev", "test")
+    }
+    return HeldOutMetrics(held_out["test"].task, found["dev"], found["test"])
 
 
 def accuracies(
@@ -72,11 +124,11 @@ def with_reference(model: TaskModel, rows: EncodedRows, *, batch_size: int = 64)
     """Return rows of an embedding task with the full net's vectors as labels; rows of other tasks unchanged."""
     if rows.task != "embedding":
         return rows
-    return dataclasses.replace(rows, labels=np.stack(_outputs_of(model, model.full, rows, batch_size)))
+    return dataclasses.replace(rows, labels=np.stack(outputs_of(model, model.full, rows, batch_size=batch_size)))
 
 
 @torch.no_grad()
-def _outputs_of(model: TaskModel, subnet: object, rows: EncodedRows, batch_size: int) -> list[Array]:
+def outputs_of(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> list[Array]:
     """Return the subnet's answer to each row, in order and without padding."""
     was_training = model.training
     model.eval()

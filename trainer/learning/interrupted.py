@@ -43,8 +43,9 @@ def fixed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in CHANGEABLE}
 
 
-def claim(states: Path, identity: dict[str, Any], *, defaults: Mapping[str, Any]) -> None:
-    """Make the directory of states, or check that an existing one is of the same training.
+def claim(states: Path, identity: dict[str, Any], *, defaults: Mapping[str, Any]) -> bool:
+    """Make the directory of states, or check that an existing one is of the same training; return whether it was
+    made.
 
     `defaults`: by name, values of an identity for directories of earlier versions that did not store them; for a part
     of the identity, such as settings, the defaults of all its values.
@@ -53,7 +54,7 @@ def claim(states: Path, identity: dict[str, Any], *, defaults: Mapping[str, Any]
     description = states / DESCRIPTION
     if not description.is_file():
         save_note(description, identity)
-        return
+        return True
     with readable(description):
         found = dict(read_note(description).items())
         for name, default in defaults.items():
@@ -71,6 +72,7 @@ def claim(states: Path, identity: dict[str, Any], *, defaults: Mapping[str, Any]
             f"{states}: holds an interrupted training with other settings or rows ({', '.join(differ)}); "
             "repeat it as it was, delete it, or name another output"
         )
+    return False
 
 
 @contextlib.contextmanager

@@ -103,20 +103,20 @@ def entity_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
     Each word has the label of its first token, and none if it is cut off. Entities are those of the labels' scheme, as
     in `runtime.inference.spans.entities`.
     """
-    return float(seqeval.metrics.f1_score(*_tags(outputs, rows), zero_division=0))
+    return float(seqeval.metrics.f1_score(*tags(outputs, rows), zero_division=0))
 
 
 def entity_precision(outputs: Sequence[Array], rows: EncodedRows) -> float:
     """Return the share of predicted entities that are right."""
-    return float(seqeval.metrics.precision_score(*_tags(outputs, rows), zero_division=0))
+    return float(seqeval.metrics.precision_score(*tags(outputs, rows), zero_division=0))
 
 
 def entity_recall(outputs: Sequence[Array], rows: EncodedRows) -> float:
     """Return the share of right entities that are predicted."""
-    return float(seqeval.metrics.recall_score(*_tags(outputs, rows), zero_division=0))
+    return float(seqeval.metrics.recall_score(*tags(outputs, rows), zero_division=0))
 
 
-def _tags(outputs: Sequence[Array], rows: EncodedRows) -> tuple[list[list[str]], list[list[str]]]:
+def tags(outputs: Sequence[Array], rows: EncodedRows) -> tuple[list[list[str]], list[list[str]]]:
     """Return the right tags of every row's words, and the predicted ones."""
     expected, found = [], []
     scheme = recognise_known(rows.names)
@@ -146,6 +146,14 @@ def answer_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
     """Return the mean F1 of the words of the answer, as the runtime reads it from logits (tokens, 2), against the right
     answer most similar to it (SQuAD 1.1); 1 for no answer where there is none (SQuAD 2.0)."""
     return _mean_of_answers(compute_f1, outputs, rows)
+
+
+def answer_f1s(outputs: Sequence[Array], rows: EncodedRows) -> list[float]:
+    """Return the F1 of each row's answer, whose mean is `answer_f1`."""
+    return [
+        _score(compute_f1, row, answer if given.answerable else None)
+        for row, given, answer in _answers(outputs, rows, rows.null_threshold)
+    ]
 
 
 def exact_match(outputs: Sequence[Array], rows: EncodedRows) -> float:

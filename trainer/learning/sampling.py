@@ -10,15 +10,21 @@ from gearshift.errors import InputError
 from gearshift.runtime.space.space import Space
 from gearshift.runtime.space.subnet import Subnet
 
-SCHEMES = ("sandwich", "all", "random")
+SCHEMES = ("sandwich", "all", "random", "anchored")
+
+SPACE_SCHEMES = ("sandwich", "random")
+"""Schemes of a `SpaceSampler`."""
+
+ANCHOR_EVERY = 4
+"""Number of steps of the anchored scheme from one with the largest subnet to the next."""
 
 
 def check_sampling(scheme: str, count: int) -> None:
     """Raise InputError for an unknown scheme, and for one that would draw nothing."""
     if scheme not in SCHEMES:
         raise InputError(f"sampling: expected one of {', '.join(SCHEMES)}, got {scheme!r}")
-    if count < (scheme == "random"):
-        raise InputError("sampling: random draws no subnet at all; set random_subnets to 1 or more")
+    if count < (scheme in ("random", "anchored")):
+        raise InputError(f"sampling: {scheme} draws no subnet at all; set random_subnets to 1 or more")
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,9 @@ class Sampler:
     """Subnets to be trained, largest first."""
     scheme: str = "sandwich"
     """Sampling scheme. `sandwich`: the largest, the smallest, and `count` others at random (universally slimmable
-    networks, section 3.1). `all`: every subnet, as in DynaBERT. `random`: `count` of them (HAT, Once-for-All)."""
+    networks, section 3.1). `all`: every subnet, as in DynaBERT. `random`: `count` of them (HAT, Once-for-All).
+    `anchored`: `count` of all but the largest, and each ANCHOR_EVERY steps the largest in place of one of them: it
+    starts as the teacher and takes the most time, and seldom is often enough for it to stay as it was."""
     count: int = 1
     mixed: bool = False
     """Whether every layer of a random subnet has a width of its own, instead of one for all layers."""
@@ -45,12 +53,15 @@ class Sampler:
             drawn = list(self.subnets)
             return [*dict.fromkeys([*drawn, *(self._mixed(one, source) for one in drawn)])] if self.mixed else drawn
         ends = [self.subnets[0], self.subnets[-1]] if self.scheme == "sandwich" else []
-        between = self.subnets[1:-1] if ends else self.subnets
-        drawn = source.sample(between, min(self.count, len(between)))
+        between, count = self.subnets[1:-1] if ends else self.subnets, self.count
+        if self.scheme == "anchored" and len(self.subnets) > 1:
+            ends = [self.subnets[0]] if step % ANCHOR_EVERY == 0 else []
+            between, count = self.subnets[1:], count - len(ends)
+        drawn = source.sample(between, min(count, len(between)))
         if self.mixed:
             mixed = dict.fromkeys(self._mixed(one, source) for one in drawn)
             drawn = [one for one in mixed if one not in ends]
-        return [*ends[:1], *drawn, *(ends[1:] if len(self.subnets) > 1 else [])]
+        return [*dict.fromkeys([*ends[:1], *drawn, *ends[1:]])]
 
     def _mixed(self, subnet: Subnet, source: random.Random) -> Subnet:
         """Return a subnet of the same layers, each with a width drawn from those of all subnets."""
@@ -69,7 +80,7 @@ class SpaceSampler:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES[::2]:
+        if self.scheme not in SPACE_SCHEMES:
             raise InputError(f"sampling: of a space expected sandwich or random, got {self.scheme!r}")
 
     @property

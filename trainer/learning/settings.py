@@ -30,7 +30,8 @@ class TrainingSettings:
             if field.type in ("int", "int | None") and value is not None and value < least:
                 raise InputError(f"settings: {field.name} must be at least {least}, got {value}")
             own = field.name == "sparsity" or field.name.startswith("prune_")  # checked by Pruning
-            if field.type == "float" and not own and not (math.isfinite(value) and value >= 0):
+            is_number = field.type in ("float", "float | None") and value is not None
+            if is_number and not own and not (math.isfinite(value) and value >= 0):
                 raise InputError(f"settings: {field.name} must be 0 or more, got {value}")
 
     def to_dict(self) -> dict[str, Any]:

@@ -46,6 +46,7 @@ FACTS: Mapping[str, type] = {
     "settings": dict,
     "rows": dict,
     "metrics": dict,
+    "dev_metrics": dict,
     "max_length": int,
     "data": str,
 }
@@ -67,6 +68,8 @@ class Run(Generic[M, L]):
     """Facts of the training: settings, data, rows; for a supernet all of supernet.json."""
     thresholds: dict[str, float] = field(default_factory=dict)
     """Name -> threshold of no answer, chosen on dev rows; empty unless questions without an answer were learnt."""
+    dev_accuracies: dict[str, float] = field(default_factory=dict)
+    """Name -> metric on the dev rows, by which subnets are chosen; empty in the runs of earlier releases."""
 
     @property
     def task(self) -> str:
@@ -130,11 +133,12 @@ def save_run(
     facts: dict[str, Any],
     files: Mapping[str, str] | None = None,
     thresholds: Mapping[str, float] | None = None,
+    dev_accuracies: Mapping[str, float] | None = None,
 ) -> None:
     """Write a run directory atomically; raises StorageError.
 
-    `files`: name -> text of further files. `thresholds`: as in `Run`. The `AutoModel` class of the task
-    (`AutoModelForSequenceClassification` ...) loads the full net from the directory.
+    `files`: name -> text of further files. `accuracies`, `dev_accuracies`, `thresholds`: as in `Run`. The `AutoModel`
+    class of the task (`AutoModelForSequenceClassification` ...) loads the full net from the directory.
     """
     shape = checkpoint.model.shape
     supernet = {
@@ -149,7 +153,7 @@ def save_run(
             "name": name,
             "accuracy": accuracies.get(name),
             "parameters": subnet.parameters(shape),
-            **threshold_fields(thresholds, name),
+            **optional_fields(name, dev_accuracy=dev_accuracies, null_threshold=thresholds),
         }
         for name, subnet in subnets.items()
     ]
@@ -168,14 +172,14 @@ def save_run(
             (fresh / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def threshold_fields(thresholds: Mapping[str, float] | None, name: str) -> dict[str, float]:
-    """Return the fields of a subnet in pool.json that state its threshold of no answer, if it has one."""
-    return {} if not thresholds else {"null_threshold": thresholds[name]}
+def optional_fields(name: str, **values: Mapping[str, float] | None) -> dict[str, float]:
+    """Return the fields of a subnet in pool.json that not every run has, of those with values by subnet."""
+    return {field: of[name] for field, of in values.items() if of}
 
 
-def read_thresholds(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Read the thresholds of no answer from the entries of pool.json."""
-    return {entry["name"]: float(entry["null_threshold"]) for entry in entries if "null_threshold" in entry}
+def read_optional(entries: Sequence[Mapping[str, Any]], field: str) -> dict[str, float]:
+    """Read a field of the entries of pool.json, such as `null_threshold`, by name of those that have it."""
+    return {entry["name"]: float(entry[field]) for entry in entries if entry.get(field) is not None}
 
 
 def encode_held_out(run: Run[Any, Any], rows: Sequence[Row]) -> EncodedRows:
@@ -212,7 +216,9 @@ def load_supernet(path: Path) -> Run:
             f"{path}: expected a run directory with {SUPERNET}, found none; make one with `gearshift train`"
         )
     facts, labels, task, trained = SCHEMA.read(description, _description)
-    chosen, accuracies, thresholds = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
+    chosen, accuracies, dev_accuracies, thresholds = read_json(
+        path / POOL, _pool, error=ModelError, advice=SCHEMA.advice
+    )
     subnets = chosen or trained
     checkpoint = load_checkpoint(path, labels, task=task)
     if checkpoint.lacking:
@@ -222,7 +228,7 @@ def load_supernet(path: Path) -> Run:
     for name, subnet in subnets.items():
         if not subnet.fits(checkpoint.model.shape):
             raise ModelError(f"{description}: subnet {name} does not fit the model beside it; train again")
-    return Run(path, checkpoint, subnets, accuracies, facts, thresholds)
+    return Run(path, checkpoint, subnets, accuracies, facts, thresholds, dev_accuracies)
 
 
 def _description(facts: dict[str, Any]) -> tuple[dict[str, Any], list[str], str, dict[str, Subnet]]:
@@ -244,13 +250,16 @@ def read_labels(raw: Any) -> list[str]:
     return raw
 
 
-def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, Subnet], dict[str, float], dict[str, float]]:
-    """Return the subnets that a search chose (none without a search), the measured accuracies, and thresholds."""
+def _pool(
+    entries: list[dict[str, Any]],
+) -> tuple[dict[str, Subnet], dict[str, float], dict[str, float], dict[str, float]]:
+    """Return the subnets that a search chose (none without a search), the accuracies on test and on dev rows, and the
+    thresholds of no answer."""
     chosen = {}
     if any("subnet" in entry for entry in entries):
         chosen = {e["name"]: Subnet(tuple((heads, neurons) for heads, neurons in e["subnet"])) for e in entries}
     accuracies = {entry["name"]: float(entry["accuracy"]) for entry in entries if entry["accuracy"] is not None}
-    return chosen, accuracies, read_thresholds(entries)
+    return chosen, accuracies, read_optional(entries, "dev_accuracy"), read_optional(entries, "null_threshold")
 
 
 def _subnets(facts: Mapping[str, Any]) -> dict[str, Subnet]:

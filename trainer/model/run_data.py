@@ -43,6 +43,7 @@ def read_run_data(run: Trained, path: Path | None = None, columns: Mapping[str, 
     DataError if the data cannot be read.
     """
     known: Mapping[str, Any] = run.facts.get("columns", {}) if path is None else {}
+    own = path is None or (run.data_path is not None and path.resolve() == run.data_path.resolve())
     path = path or run.data_path
     if path is None:
         raise InputError(
@@ -51,7 +52,23 @@ def read_run_data(run: Trained, path: Path | None = None, columns: Mapping[str, 
     tagging = run.facts.get("tagging")
     words = None if tagging is None else Tagging.from_dict(tagging).words
     data = read_data(path, task=run.checkpoint.task, words=words, **{**known, **(columns or {})})
+    data = _as_trained(run, path, data) if own else data
     return dataclasses.replace(data, notes=(*data.notes, *_unknown(path, data, run.checkpoint.labels)))
+
+
+def _as_trained(run: Trained, path: Path, data: DataSet) -> DataSet:
+    """Return the splits that a run was trained with, if it learnt from rows that are held out as test now.
+
+    Earlier releases held no test rows out of a folder without a test file: its dev rows were the test rows too.
+    """
+    rows = run.facts.get("rows", {}).get("train", 0) + run.facts.get("dropped_rows", 0)
+    if "test" not in data.held_out or "held_out" in run.facts or rows <= len(data.splits["train"]):
+        return data
+    held = "test" if "dev" in data.held_out else "dev"  # a tenth by hash, as it is held out first now
+    learnt = [row for split, part in data.splits.items() if split != held for row in part]
+    splits = {"train": tuple(learnt), "dev": data.splits[held], "test": data.splits[held]}
+    note = f"{path}: {run.path} learnt the rows held out as test, so its dev rows are the test rows too; train it again"
+    return dataclasses.replace(data, splits=splits, notes=(*data.notes, note), held_out=())
 
 
 def _unknown(path: Path, data: DataSet, labels: tuple[str, ...]) -> list[str]:

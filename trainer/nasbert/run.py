@@ -33,9 +33,9 @@ from gearshift.trainer.model.run import (
     WEIGHTS,
     Run,
     load_supernet,
+    optional_fields,
     read_labels,
-    read_thresholds,
-    threshold_fields,
+    read_optional,
 )
 from gearshift.trainer.nasbert.model import MixedModel
 
@@ -80,8 +80,9 @@ def save_mixed_run(
     accuracies: Mapping[str, float],
     facts: Mapping[str, Any],
     thresholds: Mapping[str, float] | None = None,
+    dev_accuracies: Mapping[str, float] | None = None,
 ) -> None:
-    """Write a run directory atomically; raises StorageError. `thresholds`: as in `checkpoint.Run`."""
+    """Write a run directory atomically; raises StorageError. `thresholds`, `dev_accuracies`: as in `run.Run`."""
     model = checkpoint.model
     description = {
         "schema_version": SCHEMA.version,
@@ -98,7 +99,7 @@ def save_mixed_run(
             "name": name,
             "accuracy": accuracies[name],
             "parameters": subnet.parameters(model.shape),
-            **threshold_fields(thresholds, name),
+            **optional_fields(name, dev_accuracy=dev_accuracies, null_threshold=thresholds),
         }
         for name, subnet in subnets.items()
         if name in accuracies
@@ -118,7 +119,7 @@ def load_mixed_run(path: Path) -> MixedRun:
             f"{path}: expected a run directory with {MIXED}, found none; make one with `gearshift nas-search`"
         )
     given = SCHEMA.read(path / MIXED, _parsed)
-    accuracies, thresholds = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
+    accuracies, dev_accuracies, thresholds = read_json(path / POOL, _pool, error=ModelError, advice=SCHEMA.advice)
     try:
         state = safetensors.torch.load_file(path / WEIGHTS)
         require_finite(state, path / WEIGHTS)
@@ -132,7 +133,7 @@ def load_mixed_run(path: Path) -> MixedRun:
             f"{path / WEIGHTS}: not the weights of its {MIXED} ({first_line(error)}); train again"
         ) from error
     checkpoint = MixedCheckpoint(model, load_tokenizer(path, model.shape.vocabulary), given["labels"], path)
-    return MixedRun(path, checkpoint, given["subnets"], accuracies, given["facts"], thresholds)
+    return MixedRun(path, checkpoint, given["subnets"], accuracies, given["facts"], thresholds, dev_accuracies)
 
 
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
@@ -148,9 +149,10 @@ def _parsed(raw: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the measured accuracies, and thresholds of no answer."""
-    return {entry["name"]: float(entry["accuracy"]) for entry in entries}, read_thresholds(entries)
+def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Return the accuracies on test and on dev rows, and the thresholds of no answer."""
+    accuracies = {entry["name"]: float(entry["accuracy"]) for entry in entries}
+    return accuracies, read_optional(entries, "dev_accuracy"), read_optional(entries, "null_threshold")
 
 
 READERS: dict[str, Callable[[Path], Run[Any, Any]]] = {MIXED: load_mixed_run, SUPERNET: load_supernet}

@@ -114,17 +114,26 @@ def tune_net(
     if has_unanswerable(encoded["train"].rows):
         dev = with_threshold(dev, DEFAULT)
         thresholds = null_thresholds(model, {name: subnet}, dev)
+    of_dev = dev_accuracy(model, subnet, dev)
     facts: dict[str, Any] = {
         "settings": settings.to_dict(),
         "net": dict(net.facts),
         **data.facts,
         "rows": {split: len(rows) for split, rows in encoded.items()},
         "max_length": settings.max_length,
-        "dev": dev_accuracy(model, subnet, dev),
+        "dev": of_dev,
     }
     checkpoint = MixedCheckpoint(model, tokenizer, data.labels, net.checkpoint.source)
     found = {name: accuracy(model, subnet, with_threshold(encoded["test"], thresholds.get(name)))}
-    save_mixed_run(out, checkpoint, subnets={name: subnet}, accuracies=found, facts=facts, thresholds=thresholds)
+    save_mixed_run(
+        out,
+        checkpoint,
+        subnets={name: subnet},
+        accuracies=found,
+        dev_accuracies={name: of_dev},
+        facts=facts,
+        thresholds=thresholds,
+    )
     shutil.rmtree(partial, ignore_errors=True)
     return load_mixed_run(out)
 

@@ -5,8 +5,8 @@
 2. Leave out cuts that the best subnets hardly need (`pool.few_cuts`).
 3. Take the best subnets by summed loss, at many latencies and on several kinds of device, and the trained uniform
    subnets; measure the loss of each.
-4. Choose the pool from these; the full subnet always belongs to it. Measure its accuracy on the test rows, which no
-   choice depends on.
+4. Choose the pool from these; the full subnet always belongs to it. Measure its accuracy on the dev rows, by which an
+   engine chooses, and on the test rows, which no choice depends on.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ class PoolMember:
     """Measured loss on the dev rows."""
     accuracy: float
     """Metric of the task on the test rows."""
+    dev_accuracy: float
+    """Metric of the task on the dev rows."""
     null_threshold: float | None = None
     """Threshold of no answer, as in `checkpoint.Run`."""
 
@@ -208,7 +210,10 @@ def search_run(
     even = {subnet: name for name, subnet in model.grid().items()}
     chosen = {even.get(subnet) or subnet_name(shape, subnet): subnet for subnet in picked}
     thresholds = null_thresholds(model, chosen, dev) if run.thresholds else {}
-    metrics = dict(_bar(accuracies(model, chosen, test, thresholds), "test", "subnet", total=len(chosen)))
+    of_test, of_dev = (
+        dict(_bar(accuracies(model, chosen, rows, thresholds), split, "subnet", total=len(chosen)))
+        for split, rows in (("test", test), ("dev", dev))
+    )
     members = tuple(
         PoolMember(
             name,
@@ -217,7 +222,8 @@ def search_run(
             subnet.macs(shape, MACS_TOKENS),
             summed(tables, subnet),
             losses[subnet],
-            metrics[name],
+            of_test[name],
+            of_dev[name],
             thresholds.get(name),
         )
         for name, subnet in chosen.items()

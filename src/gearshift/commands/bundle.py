@@ -67,7 +67,7 @@ def inspect(options: argparse.Namespace) -> int:
         *([f"labels: {', '.join(manifest.labels)}"] if manifest.labels else []),
         *([str(manifest.vectors)] if manifest.vectors is not None else []),
         f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
-        f"{manifest.metric} on {manifest.accuracy_rows} held-out rows",
+        rows_line(bundle),
         f"manifest digest {bundle.digest or 'none (made before there were digests; export it again)'}",
         *signature_lines(bundle),
         *pool_table(bundle),
@@ -86,7 +86,7 @@ def signature_lines(bundle: Bundle) -> list[str]:
 
 def verify(options: argparse.Namespace) -> int:
     """Check every file, the numbers of every subnet at every precision on this CPU, and packed weights kept here."""
-    from gearshift.runtime.inference.self_test import check_dan, check_self_test, check_words
+    from gearshift.runtime.inference.self_test import check_dan, check_self_test, checked_encoder
     from gearshift.runtime.inference.session import ElasticSession
     from gearshift.runtime.inference.text import TextEncoder
 
@@ -96,7 +96,7 @@ def verify(options: argparse.Namespace) -> int:
         with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
             check_self_test(session, bundle)
     check_dan(bundle)
-    check_words(bundle)
+    checked_encoder(bundle)
     checked = ", ".join(
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
@@ -124,7 +124,7 @@ def verify(options: argparse.Namespace) -> int:
 
 def _removed_packed(bundle: Bundle) -> dict[str, str]:
     """Check the packed weights of a bundle that engines keep here; return precision -> what was wrong, if removed."""
-    from gearshift.runtime.inference.packed import PackedCache
+    from gearshift.runtime.packed.cache import PackedCache
 
     cache = PackedCache()
     try:
@@ -148,6 +148,17 @@ def description(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+def rows_line(bundle: Bundle) -> str:
+    """Name the rows that the accuracies of a bundle were measured on."""
+    manifest = bundle.manifest
+    if not manifest.chosen_by:
+        return f"{manifest.metric} on {manifest.accuracy_rows} held-out rows"
+    return (
+        f"{manifest.metric} on {manifest.accuracy_rows} test rows; dev: on {manifest.dev_rows} other rows, by which "
+        "the engine chooses"
+    )
+
+
 def pool_table(bundle: Bundle) -> list[str]:
     """Tabulate the subnets of a bundle with their accuracy at each precision, and its DAN."""
     manifest = bundle.manifest
@@ -159,6 +170,7 @@ def pool_table(bundle: Bundle) -> list[str]:
         "parameters",
         f"MACs ({manifest.macs_tokens} tokens)",
         *(f"{manifest.metric} {p}" for p in pools),
+        *(f"dev {p}" for p in pools if manifest.chosen_by),
         *(["no answer above"] if silent else []),
     )
     rows = [
@@ -167,6 +179,11 @@ def pool_table(bundle: Bundle) -> list[str]:
             millions(entry.parameters),
             millions(entry.macs),
             *(percent(pool[name].accuracy) if name in pool else "" for pool in pools.values()),
+            *(
+                percent(pool[name].choosing_accuracy) if name in pool else ""
+                for pool in pools.values()
+                if manifest.chosen_by
+            ),
             *([f"{entry.null_threshold:.2f}"] if entry.null_threshold is not None else []),
         )
         for name, entry in entries.items()

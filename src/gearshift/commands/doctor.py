@@ -33,7 +33,7 @@ def doctor(options: argparse.Namespace) -> int:
 
 def _clear_cache() -> None:
     from gearshift.runtime.bundle.compressed import unpacked_entries
-    from gearshift.runtime.inference.packed import PackedCache
+    from gearshift.runtime.packed.cache import PackedCache
 
     cache, unpacked = PackedCache(), unpacked_entries()
     for directory, freed in ((cache.directory, cache.clear()), (unpacked.directory, unpacked.clear())):

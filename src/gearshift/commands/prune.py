@@ -42,7 +42,10 @@ def prune(options: argparse.Namespace) -> int:
         "sparsity": zeros,
         "metric": metric,
         "notes": list(data.notes),
-        "subnets": [{"name": name, "accuracy": pruned.accuracies[name]} for name in pruned.subnets],
+        "subnets": [
+            {"name": name, "accuracy": pruned.accuracies[name], "dev_accuracy": pruned.dev_accuracies[name]}
+            for name in pruned.subnets
+        ],
     }
     rows = [(name, percent(run.accuracies[name]), percent(pruned.accuracies[name])) for name in pruned.subnets]
     lines = [

@@ -87,7 +87,15 @@ def search(options: argparse.Namespace) -> int:
 
 
 def _pool_table(report: SearchReport) -> list[str]:
-    header = ("subnet", "parameters", f"MACs ({report.tables.macs_tokens} tokens)", "loss", "summed", report.metric)
+    header = (
+        "subnet",
+        "parameters",
+        f"MACs ({report.tables.macs_tokens} tokens)",
+        "loss",
+        "summed",
+        f"{report.metric}, dev",
+        "test",
+    )
     rows = [
         (
             one.name,
@@ -95,6 +103,7 @@ def _pool_table(report: SearchReport) -> list[str]:
             millions(one.macs),
             f"{one.loss:.4f}",
             "" if one.summed_loss is None else f"{one.summed_loss:.4f}",
+            percent(one.dev_accuracy),
             percent(one.accuracy),
         )
         for one in report.pool

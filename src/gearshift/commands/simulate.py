@@ -58,8 +58,13 @@ def simulate(options: argparse.Namespace) -> int:
         threads=options.threads,
         provider=CPU[0],
     )[0]
-    accuracies = {name: entry.accuracy for name, entry in bundle.entries(latencies.precision).items()}
-    ladder = Ladder.of(accuracies, latencies)
+    entries = bundle.entries(latencies.precision)
+    ladder = Ladder.of(
+        {name: entry.choosing_accuracy for name, entry in entries.items()},
+        latencies,
+        rows=bundle.manifest.dev_rows,
+        reported={name: entry.accuracy for name, entry in entries.items()},
+    )
     if Path(options.trace).exists():
         trace = read_log(Path(options.trace))
     else:

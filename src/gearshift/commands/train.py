@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gearshift.drawing.numbers import millions, percent
 from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.terminal import streams
 from gearshift.terminal.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
 from gearshift.terminal.output import show, table
 from gearshift.trainer.dynabert.settings import Settings
@@ -52,7 +54,8 @@ def train(options: argparse.Namespace) -> int:
     typed = given(options, Settings)
     settings = Settings(**typed) if options.config is None else read_settings(options.config, typed)
     data = read_task_data(options, options.data, options.task)
-    run = train_supernet(find_model(options.model), data, settings, options.output)
+    tell = streams.message if sys.stderr.isatty() else None
+    run = train_supernet(find_model(options.model), data, settings, options.output, tell=tell)
     if is_main_process():
         notes = (*data.notes, *_shortened(run, settings))
         show(options, _result(run, notes), _lines(run, notes))
@@ -78,6 +81,8 @@ def _result(run: Run, notes: tuple[str, ...]) -> dict[str, Any]:
                 "macs": subnet.macs(shape, SHOWN_TOKENS),
                 "accuracy": run.accuracies[name],
                 "metrics": facts["metrics"][name],
+                "dev_accuracy": run.dev_accuracies[name],
+                "dev_metrics": facts["dev_metrics"][name],
             }
             for name, subnet in run.subnets.items()
         ],
@@ -90,12 +95,13 @@ def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
     shape, objective = run.checkpoint.model.shape, OBJECTIVES[run.checkpoint.task]
     dropped, metrics = run.facts["dropped_rows"], run.facts["metrics"]
     others = [other for other in objective.others if other in next(iter(metrics.values()))]
-    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", objective.metric, *others)
+    header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", "dev", objective.metric, *others)
     rows = [
         (
             name,
             millions(subnet.parameters(shape)),
             millions(subnet.macs(shape, SHOWN_TOKENS)),
+            percent(run.dev_accuracies[name]),
             percent(run.accuracies[name]),
             *(percent(metrics[name][other]) for other in others),
         )
@@ -106,7 +112,8 @@ def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
         *run.facts["notes"],
         *([f"{dropped} training rows left out: their answers are cut off; raise --max-length"] if dropped else []),
         *_cut_rows(run),
-        f"{run.path}: {len(rows)} subnets, {objective.metric} on {run.facts['rows']['test']} test rows",
+        f"{run.path}: {len(rows)} subnets, {objective.metric} on {run.facts['rows']['test']} test rows"
+        f" (dev: {run.facts['rows']['dev']} other rows, which choose)",
         *table(header, rows),
     ]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gearshift.drawing.svg import Chart, Series
 from gearshift.runtime.bench.result import Calibration, Measured
-from gearshift.runtime.policy.ladder import Candidate, pareto
+from gearshift.runtime.policy.ladder import Candidate, pareto, smoothed
 
 SHOWN = 6
 """Number of subnets of a ladder that get a line of their own."""
@@ -16,10 +16,21 @@ LABELLED = 5
 
 
 def ladder(calibration: Calibration, measured: Measured, place: int) -> list[tuple[str, float, float]]:
-    """Return name, median ms and accuracy of the Pareto-optimal subnets at one length, the fastest first."""
-    timed = measured.timed(calibration.bundle).values()
-    front = pareto(Candidate(one.name, one.accuracy, one.ms[50][place]) for one in timed)
-    return [(one.name, one.expected_ms, one.accuracy) for one in reversed(front)]
+    """Return name, median ms and reported accuracy of the subnets worth choosing at one length, the fastest first."""
+    timed = measured.timed(calibration.bundle)
+    chosen_by = choosing_accuracies(calibration, measured, place)
+    front = pareto(Candidate(name, chosen_by[name], one.ms[50][place]) for name, one in timed.items())
+    return [(one.name, one.expected_ms, timed[one.name].accuracy) for one in reversed(front)]
+
+
+def choosing_accuracies(calibration: Calibration, measured: Measured, place: int) -> dict[str, float]:
+    """Return name -> accuracy by which an engine chooses, for texts of one length."""
+    timed = measured.timed(calibration.bundle)
+    return smoothed(
+        {name: one.choosing_accuracy for name, one in timed.items()},
+        {name: one.ms[50][place] for name, one in timed.items()},
+        calibration.bundle.manifest.dev_rows,
+    )
 
 
 def charts(calibration: Calibration, threads: int, *, deadline_ms: float | None = None) -> list[Chart]:

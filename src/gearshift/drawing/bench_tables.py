@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gearshift.drawing.bench_charts import charts, ladder, spread
+from gearshift.drawing.bench_charts import charts, choosing_accuracies, ladder, spread
 from gearshift.drawing.numbers import milliseconds, percent
 from gearshift.drawing.svg import Chart
 from gearshift.runtime.bench.other_devices import DeviceRow
@@ -166,15 +166,17 @@ def deadline_table(calibration: Calibration, threads: int, deadline_ms: float | 
 
 
 def _best(calibration: Calibration, shown: Sequence[Measured], place: int, deadline: float) -> str:
-    fitting = [
-        (one.accuracy, -one.ms[50][place], one.name, m.conditions.precision)
-        for m in shown
-        for one in m.timed(calibration.bundle).values()
-        if one.ms[95][place] <= deadline
-    ]
+    fitting = []
+    for m in shown:
+        chosen_by = choosing_accuracies(calibration, m, place)
+        fitting += [
+            (chosen_by[one.name], -one.ms[50][place], one.name, m.conditions.precision, one.accuracy)
+            for one in m.timed(calibration.bundle).values()
+            if one.ms[95][place] <= deadline
+        ]
     if not fitting:
         return "none"
-    accuracy, _, name, precision = max(fitting)
+    *_, name, precision, accuracy = max(fitting)
     return f"{name} {precision}, {percent(accuracy)}"
 
 

@@ -107,6 +107,10 @@ WRONG_FIELDS: dict[str, Callable[[dict[str, Any]], object]] = {
     "entry without a name": lambda raw: raw["pool"][0].pop("name"),
     "accuracy above 1": set_field("pool", 0, "accuracy", to=1.5),
     "accuracy as text": set_field("pool", 0, "accuracy", to="0.9"),
+    "accuracy on dev rows of one subnet alone": set_field("pool", 0, "dev_accuracy", to=0.5),
+    "chosen by dev rows without an accuracy on them": lambda raw: raw.update(chosen_by="dev", dev_rows=5),
+    "chosen by other rows": set_field("chosen_by", to="test"),
+    "dev rows that choose nothing": set_field("dev_rows", to=5),
     "choice as text": set_field("pool", 0, "choice", to="0000"),
     "threshold of no answer for labels": lambda raw: [entry.update(null_threshold=1.5) for entry in raw["pool"]],
     "threshold of no answer as text": set_field("pool", 0, "null_threshold", to="1.5"),
@@ -125,6 +129,23 @@ def questions(thresholds: list[float | None]) -> Manifest:
     pool = zip(MANIFEST_VALUE.pool, thresholds, strict=True)
     entries = tuple(dataclasses.replace(entry, null_threshold=threshold) for entry, threshold in pool)
     return dataclasses.replace(MANIFEST_VALUE, task="question-answering", labels=(), pool=entries)
+
+
+def test_accuracies_on_dev_rows_are_written_where_there_are_any_and_choose() -> None:
+    pool = tuple(dataclasses.replace(entry, dev_accuracy=0.75) for entry in MANIFEST_VALUE.pool)
+    manifest = dataclasses.replace(MANIFEST_VALUE, pool=pool, chosen_by="dev", dev_rows=12)
+    written = manifest.to_dict()
+    assert (written["chosen_by"], written["dev_rows"], written["accuracy_rows"]) == ("dev", 12, 8)
+    assert {(entry["accuracy"], entry["dev_accuracy"]) for entry in written["pool"]} == {(0.875, 0.75)}
+    assert Manifest.from_content(manifest.to_content(), Path("manifest.json")) == manifest
+    assert {entry.choosing_accuracy for entry in manifest.pool} == {0.75}
+    assert {entry.choosing_accuracy for entry in MANIFEST_VALUE.pool} == {0.875}
+
+
+@pytest.mark.parametrize("wrong", [1.5, -0.1, float("nan"), "0.5"])
+def test_an_accuracy_on_dev_rows_is_a_share(wrong: object) -> None:
+    with pytest.raises(InputError, match=r"dev_accuracy of \S+ \(a share from 0 to 1\): not usable"):
+        dataclasses.replace(MANIFEST_VALUE.pool[0], dev_accuracy=wrong)  # type: ignore[arg-type]
 
 
 def test_thresholds_of_no_answer_are_written_where_there_are_any() -> None:

@@ -113,6 +113,11 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "an unknown pair that is a list": (set_field("model", to=byte_pairs(unk_token=[])), "an unknown token []"),
     "no model": (set_field("model", to=None), "no model"),
     "no unknown token": (set_field("model", "unk_token", to="nowhere"), "an unknown token 'nowhere' outside"),
+    "a list as the kind of the model": (set_field("model", "type", to=[]), "a model '[]'"),
+    "a list as the unknown token": (set_field("model", "unk_token", to=[]), "an unknown token [] outside"),
+    "an object as the unknown token of pairs": (
+        set_field("model", to=byte_pairs(unk_token={})), "an unknown token {} outside"
+    ),
     "no unknown token at all": (set_field("model", "unk_token", to=None), "an unknown token None outside"),
     "no unknown piece": (set_field("model", to=unigram(None, ["a", -1.0])), "an unknown token None outside"),
     "an unknown piece that is not there": (set_field("model", to=unigram(9, ["a", -1.0])), "an unknown token 9"),

@@ -153,7 +153,8 @@ def test_questions_that_all_lack_an_answer_teach_nothing(tmp_path: Path) -> None
     (tmp_path / "train.jsonl").write_text(
         "".join(json.dumps({**ASKED, "context": c, "answers": []}) + "\n" for c in "ab")
     )
-    (tmp_path / "dev.jsonl").write_text(json.dumps({**ASKED, "answers": []}) + "\n")
+    for split in ("dev", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({**ASKED, "answers": []}) + "\n")
     with pytest.raises(DataError, match="none of 2 train questions has an answer; expected some in 'answers'"):
         read_data(tmp_path, task="question-answering")
 

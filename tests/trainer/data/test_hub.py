@@ -126,7 +126,7 @@ def test_validation_rows_of_glue_are_the_test_and_dev_rows_are_held_out(monkeypa
     assert asked == [("nyu-mll/glue", "rte")]
     assert [len(data.splits[split]) for split in ("train", "dev", "test")] == [36, 4, 6]
     assert data.splits["test"][1] == Row("a 1", "b 1", "good")
-    assert data.facts == {"data": "glue/rte", "columns": {}}
+    assert data.facts == {"data": "glue/rte", "columns": {}, "held_out": ["dev"]}
 
 
 def test_single_texts_of_glue_have_no_second(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_a_folder_here_goes_before_glue(tmp_path: Path, monkeypatch: pytest.Monk
     folder = tmp_path / "glue" / "rte"
     folder.mkdir(parents=True)
     (folder / "train.tsv").write_text("sentence\tlabel\n" + "".join(f"t{n}\t{n % 2}\n" for n in range(20)))
-    assert len(read_data("glue/rte").splits["train"]) == 18
+    assert len(read_data("glue/rte").splits["train"]) == 16
     assert not hub.is_hub_name("glue/rte") and hub.is_hub_name("glue/mrpc")
 
 

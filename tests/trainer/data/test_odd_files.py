@@ -425,11 +425,14 @@ def folder_of(
 
 FOLDERS = {
     "val": (("train.csv", "val.csv", "test.csv"), ("train.csv", "val.csv", "test.csv"), "val.csv is dev"),
-    "eval": (("train.csv", "eval.csv"), ("train.csv", "eval.csv", "eval.csv"), "eval.csv is dev"),
+    "eval": (("train.csv", "eval.csv", "test.csv"), ("train.csv", "eval.csv", "test.csv"), "eval.csv is dev"),
     "eval beside dev": (
-        ("train.csv", "dev.csv", "eval.csv"), ("train.csv", "dev.csv", "dev.csv"), "dev.csv is dev; not read: eval.csv"
+        ("train.csv", "dev.csv", "eval.csv", "test.csv"), ("train.csv", "dev.csv", "test.csv"),
+        "dev.csv is dev, test.csv is test; not read: eval.csv"
     ),
-    "development": (("train.csv", "development.csv"), ("train.csv",) + ("development.csv",) * 2, "development.csv is"),
+    "development": (
+        ("train.csv", "development.csv", "test.csv"), ("train.csv", "development.csv", "test.csv"), "development.csv is"
+    ),
     "Training and Validation": (
         ("Training.csv", "Validation.CSV", "Testing.csv"), ("Training.csv", "Validation.CSV", "Testing.csv"),
         "Training.csv is train, Validation.CSV is dev, Testing.csv is test",
@@ -439,7 +442,8 @@ FOLDERS = {
         "atis_train.csv is train",
     ),
     "a version behind": (
-        ("train-v1.1.csv", "dev-v1.1.csv"), ("train-v1.1.csv",) + ("dev-v1.1.csv",) * 2, "dev-v1.1.csv is dev"
+        ("train-v1.1.csv", "dev-v1.1.csv", "test-v1.1.csv"), ("train-v1.1.csv", "dev-v1.1.csv", "test-v1.1.csv"),
+        "dev-v1.1.csv is dev"
     ),
     "others beside": (
         ("train.csv", "dev.csv", "test.csv", "unlabelled.csv", "train_old.csv"), ("train.csv", "dev.csv", "test.csv"),

@@ -171,7 +171,7 @@ def test_an_unknown_task_is_one_line(tmp_path: Path) -> None:
     [
         ("regression", [{"sentence": t, "score": 1} for t in "ab"], "every row has the number 1; expected different"),
         ("question-answering", [{**QUESTION, "answers": [ANSWER]}] * 9, "expected two different articles or contexts"),
-        ("embedding", [{"sentence": "a"}] * 9, "too few rows to hold some out; expected two different texts"),
+        ("embedding", [{"sentence": "a"}] * 9, "too few rows to hold some out as test; expected two different texts"),
     ],
 )
 def test_rows_that_are_all_alike_cannot_be_used(

@@ -104,7 +104,8 @@ def test_data_says_how_to_read_it_again(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_without_a_pair_column_only_the_first_text_is_read(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_bytes(render(PAIRS, ".tsv"))
-    (tmp_path / "dev.tsv").write_bytes(render(PAIRS, ".tsv"))
+    for split in ("dev", "test"):
+        (tmp_path / f"{split}.tsv").write_bytes(render(PAIRS, ".tsv"))
     assert read_data(tmp_path, pair_column=None).splits["train"] == ROWS
 
 
@@ -123,14 +124,45 @@ def test_a_missing_dev_split_is_a_tenth_of_each_label_of_train(tmp_path: Path) -
     assert len(data.notes) == 1 and "40 of 400 rows of train.tsv are held out as dev" in data.notes[0]
 
 
-def test_a_missing_test_split_is_dev_and_both_notes_and_log_say_so(
+def test_a_missing_test_split_is_held_out_of_train_and_both_notes_and_log_say_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    rows = many_rows(400)
+    (tmp_path / "train.tsv").write_bytes(render(rows, ".tsv"))
     with caplog.at_level(logging.INFO, logger="gearshift"):
-        data = read_data(folder_with(tmp_path, train="a\tx\nb\ty\n", dev="c\tx\n"))
-    assert data.splits["test"] == data.splits["dev"] == (Row("c", None, "x"),)
-    assert len(data.notes) == 1 and "no test file" in data.notes[0]
+        data = read_data(folder_with(tmp_path, dev="c\ta\n"))
+    assert data.splits["dev"] == (Row("c", None, "a"),)
+    assert sorted(data.splits["train"] + data.splits["test"], key=rows.index) == list(rows)
+    assert len(data.splits["test"]) == 40
+    assert data.notes == (f"{tmp_path}: no test file, so 40 of 400 rows of train.tsv are held out as test",)
     assert caplog.messages == list(data.notes)
+    assert data.facts["held_out"] == ["test"]
+
+
+def test_the_rows_of_a_folder_of_train_alone_are_split_as_those_of_a_file(tmp_path: Path) -> None:
+    rows = many_rows(400)
+    (tmp_path / "train.tsv").write_bytes(render(rows, ".tsv"))
+    folder, file = read_data(tmp_path), read_data(tmp_path / "train.tsv")
+    assert folder.splits == file.splits
+    assert [len(folder.splits[split]) for split in ("train", "dev", "test")] == [320, 40, 40]
+    assert [note.rsplit(" ", 1)[1] for note in folder.notes] == ["test", "dev"]
+
+
+def test_no_row_that_is_held_out_is_in_two_splits_and_dev_rows_never_are_the_test_rows(tmp_path: Path) -> None:
+    files = {"train": many_rows(60), "dev": tuple(Row(f"dev {n}", None, "a") for n in range(9))}
+    for kept in (("train",), ("train", "dev")):
+        folder = tmp_path / "-".join(kept)
+        folder.mkdir()
+        for split in kept:
+            (folder / f"{split}.tsv").write_bytes(render(files[split], ".tsv"))
+        texts = [{row.text for row in part} for part in read_data(folder).splits.values()]
+        assert all(texts) and sum(map(len, texts)) == len(set.union(*texts))
+
+
+def test_too_few_rows_to_hold_a_test_out_name_the_file_that_is_missing(tmp_path: Path) -> None:
+    message = r"train\.tsv: too few rows to hold some out as test; expected .*, or a file of test rows$"
+    with pytest.raises(DataError, match=message):
+        read_data(folder_with(tmp_path, train="a\tx\nb\ty\n", dev="c\tx\n"))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -55,6 +55,9 @@ def test_a_finished_supernet_is_pruned(run_path: Path, tmp_path: Path, sparsity:
     assert pruned.facts["pruning"]["sparsity"] == sparsity
     dense = load_supernet(run_path)
     assert pruned.subnets == dense.subnets and set(pruned.accuracies) == set(dense.accuracies)
+    assert set(pruned.dev_accuracies) == set(pruned.accuracies)
+    for field, main in (("metrics", pruned.accuracies), ("dev_metrics", pruned.dev_accuracies)):  # its own, not dense's
+        assert {name: metrics["accuracy"] for name, metrics in pruned.facts[field].items()} == main
     assert not torch.equal(
         weights(pruned)["layers.0.query.bias"], weights(dense)["layers.0.query.bias"]
     )  # it learnt on

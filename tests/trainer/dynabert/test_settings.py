@@ -73,7 +73,7 @@ def test_pruning_that_cannot_be_is_refused(values: dict[str, Any], message: str)
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sampling": "best"}, "sampling: expected one of sandwich, all, random, got 'best'"),
+        ({"sampling": "best"}, "sampling: expected one of sandwich, all, random, anchored, got 'best'"),
         ({"sampling": "random", "random_subnets": 0}, "sampling: random draws no subnet at all; set random_subnets"),
     ],
 )
@@ -87,7 +87,6 @@ def test_sampling_that_cannot_be_is_refused(values: dict[str, Any], message: str
     [
         ({"warmup": 1.5}, "settings: warmup: expected a share of a stage's steps from 0 to 1, got 1.5"),
         ({"patience": 3}, "settings: patience counts evaluations, and there are none; set evaluate_every above 0"),
-        ({"masked_lm": "bert"}, "settings: masked_lm proposes words of changed copies; set augment to 1 copy or more"),
     ],
 )
 def test_what_would_do_nothing_is_refused(values: dict[str, Any], message: str) -> None:

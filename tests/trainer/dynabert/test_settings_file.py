@@ -20,6 +20,8 @@ def other(field: dataclasses.Field[Any]) -> Any:
         return "global"
     if field.name == "sparsity":
         return 0.4
+    if field.name == "effort":
+        return "long"
     if field.type == "bool":
         return not field.default
     if field.name == "sampling":
@@ -44,7 +46,7 @@ def test_what_is_given_goes_before_what_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("epochs = 3", "unknown setting 'epochs'; expected some of widths, depths"),
+        ("epochs = 3", "unknown setting 'epochs'; expected some of effort, widths, depths"),
         ("batch_size = 3.5", "batch_size: expected a whole number, got 3.5"),
         ("batch_size = true", "batch_size: expected a whole number, got True"),
         ('clip = "1"', "clip: expected a number, got '1'"),
@@ -79,7 +81,7 @@ def test_a_run_keeps_its_settings_and_the_command_takes_them_again(
     shown = capsys.readouterr().out
     assert "cut at 3 tokens: 32 of 32 train rows, 4 of 4 dev rows, 4 of 4 test rows; --max-length sets it" in shown
     kept = tmp_path / "one" / SETTINGS_FILE
-    expected = Settings(teacher_epochs=0.1, width_epochs=0, depth_epochs=0, max_length=3)
+    expected = Settings(teacher_epochs=0.1, width_epochs=0, depth_epochs=0, max_length=3, augment=0)
     assert read_settings(kept) == expected
     assert main([*call, str(tmp_path / "two"), "--config", str(kept)]) == 0
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]

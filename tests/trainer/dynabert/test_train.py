@@ -19,7 +19,7 @@ from gearshift.trainer.data.splits import DataSet, Origin
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.learning import interrupted as interrupted_states
-from gearshift.trainer.learning.evaluate import accuracy
+from gearshift.trainer.learning.evaluate import accuracy, measurements
 from gearshift.trainer.learning.importance import measure_importance
 from gearshift.trainer.learning.interrupted import STATE, read_note
 from gearshift.trainer.learning.losses import hidden_loss, soft_cross_entropy
@@ -35,9 +35,9 @@ STAGES = ("teacher", "width", "depth")
 
 
 # Forward passes of the training in SETTINGS: 5 steps of the teacher and 2 batches that rank; 3 steps of a
-# teacher and three widths; 3 steps of a teacher and three subnets; 12 subnets measured.
+# teacher and three widths; 3 steps of a teacher and three subnets; 12 subnets measured on dev and on test rows.
 STARTS = {"teacher": 0, "ranking": 5, "width": 7, "depth": 19, "measuring": 31}
-FORWARDS = 43
+FORWARDS = 55
 
 
 class Forwards:
@@ -126,6 +126,20 @@ def test_the_accuracies_of_a_run_are_those_of_its_test_rows(uninterrupted: Path)
     checkpoint = run.checkpoint
     test = encode(DATA.splits["test"], checkpoint.labels, checkpoint.tokenizer, max_length=SETTINGS.max_length)
     assert run.accuracies == {name: accuracy(checkpoint.model, subnet, test) for name, subnet in run.subnets.items()}
+
+
+def test_a_run_has_every_metric_of_every_subnet_on_dev_and_on_test_rows(uninterrupted: Path) -> None:
+    run = load_supernet(uninterrupted)
+    checkpoint = run.checkpoint
+    for split, field, main in (
+        ("dev", "dev_metrics", run.dev_accuracies),
+        ("test", "metrics", run.accuracies),
+    ):
+        rows = encode(DATA.splits[split], checkpoint.labels, checkpoint.tokenizer, max_length=SETTINGS.max_length)
+        found = run.facts[field]
+        assert found == {name: measurements(checkpoint.model, subnet, rows) for name, subnet in run.subnets.items()}
+        assert main == {name: metrics["accuracy"] for name, metrics in found.items()}
+        assert {tuple(metrics) for metrics in found.values()} == {("accuracy", "macro_f1", "matthews")}
 
 
 def test_rows_that_were_cut_are_counted(checkpoint_path: Path, tmp_path: Path) -> None:
@@ -439,7 +453,7 @@ def test_a_classifier_of_the_same_labels_needs_no_teacher_stage(
 ) -> None:
     settings = changed(teacher_epochs=0, width_epochs=0, depth_epochs=0)
     run = train_supernet(uninterrupted, DATA, settings, tmp_path / "run")
-    assert forwards.count == 2 + 12  # ranking and measuring
+    assert forwards.count == 2 + 24  # ranking and measuring
     assert run.accuracies["w100-d100"] == load_supernet(uninterrupted).accuracies["w100-d100"]
 
 

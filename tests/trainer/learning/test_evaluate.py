@@ -5,7 +5,7 @@ import torch
 
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import EncodedRows
-from gearshift.trainer.learning.evaluate import accuracies, accuracy
+from gearshift.trainer.learning.evaluate import accuracies, accuracy, held_out_metrics, measurements
 from gearshift.trainer.model.elastic import ElasticClassifier
 from tests.trainer.tiny import SHAPE, encoded_rows, random_model
 
@@ -37,6 +37,16 @@ def test_accuracy_is_the_share_of_rows_answered_right(model: ElasticClassifier, 
     assert list(found) == list(GRID)
     assert found == {name: count_right(model, rows, name) / COUNT for name in GRID}
     assert len(set(found.values())) > 3  # the subnets are not all as good as each other
+
+
+def test_held_out_metrics_are_those_of_dev_and_of_test_apart(model: ElasticClassifier, rows: EncodedRows) -> None:
+    dev, test = encoded_rows(25), rows
+    found = held_out_metrics(model, GRID, {"dev": dev, "test": test})
+    assert found.facts == {"metrics": found.test, "dev_metrics": found.dev}
+    for some, metrics, main in ((dev, found.dev, found.dev_accuracies), (test, found.test, found.accuracies)):
+        assert metrics == {name: measurements(model, subnet, some) for name, subnet in GRID.items()}
+        assert main == {name: count_right(model, some, name) / len(some) for name in GRID}
+    assert found.dev != found.test
 
 
 @pytest.mark.parametrize("batch_size", [1, 64, 100])

@@ -7,7 +7,7 @@ import pytest
 from gearshift.errors import InputError
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import kept_layers, uniform_grid
-from gearshift.trainer.learning.sampling import Sampler, same_width
+from gearshift.trainer.learning.sampling import ANCHOR_EVERY, SCHEMES, Sampler, same_width
 from tests.trainer.tiny import SHAPE
 
 GRID = uniform_grid(SHAPE)
@@ -43,7 +43,26 @@ def test_random_are_as_many_as_asked_for_and_any_of_them(count: int) -> None:
     assert seen == set(SUBNETS)
 
 
-@pytest.mark.parametrize("scheme", ["sandwich", "random", "all"])
+@pytest.mark.parametrize("count", [1, 2, 3, 20])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_anchored_steps_leave_the_largest_out_but_for_every_fourth(count: int, mixed: bool) -> None:
+    seen = set()
+    for step in range(400):
+        drawn = sampler(scheme="anchored", count=count, mixed=mixed).draw(step)
+        assert len(set(drawn)) == len(drawn) <= count
+        assert mixed or len(drawn) == min(count, 12 if step % ANCHOR_EVERY == 0 else 11)
+        assert drawn[0] == SUBNETS[0] or step % ANCHOR_EVERY
+        assert mixed or (SUBNETS[0] in drawn) == (step % ANCHOR_EVERY == 0)  # a mix may be the largest
+        seen |= set(drawn)
+    assert mixed or seen == set(SUBNETS)
+
+
+def test_the_only_subnet_is_drawn_whatever_the_scheme() -> None:
+    for scheme in SCHEMES:
+        assert [sampler(SUBNETS[:1], scheme=scheme).draw(step) for step in range(5)] == [[SUBNETS[0]]] * 5
+
+
+@pytest.mark.parametrize("scheme", ["sandwich", "random", "all", "anchored"])
 @pytest.mark.parametrize("mixed", [False, True])
 def test_a_draw_depends_on_seed_and_step_alone(scheme: str, mixed: bool) -> None:
     def draws(seed: int) -> list[list[Subnet]]:
@@ -90,7 +109,7 @@ def test_a_space_of_few_subnets_is_drawn_whole(size: int) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"scheme": "sandwhich"}, "sampling: expected one of sandwich, all, random, got 'sandwhich'"),
+        ({"scheme": "sandwhich"}, "sampling: expected one of sandwich, all, random, anchored, got 'sandwhich'"),
         ({"scheme": "random", "count": 0}, "random draws no subnet at all"),
     ],
 )

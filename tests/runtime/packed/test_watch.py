@@ -14,10 +14,10 @@ import pytest
 
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.engine import Engine
-from gearshift.runtime.inference.packed import PackedCache
-from gearshift.runtime.inference.packed_entry import BLOCK, describe, read_marker, write_marker
-from gearshift.runtime.inference.packed_watch import AGAIN_S, FIRST_S, PAUSE_S, PackedWatch
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.packed.cache import PackedCache
+from gearshift.runtime.packed.entry import BLOCK, describe, read_marker, write_marker
+from gearshift.runtime.packed.watch import AGAIN_S, FIRST_S, PAUSE_S, PackedWatch
 from tests.runtime.kept import answers, flip
 
 

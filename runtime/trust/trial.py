@@ -1,6 +1,6 @@
 """Trial of a bundle: it is loaded in a child process with limits first, so that a fault of a library ends the child.
 
-    python -m gearshift.runtime.inference.trial BUNDLE
+    python -m gearshift.runtime.trust.trial BUNDLE
 
 loads the bundle, runs its self-test at every precision that a CPU has, and answers with it; it ends with 0, or with 3
 and the reason.
@@ -19,7 +19,7 @@ from gearshift.errors import BundleError, GearshiftError, StorageError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.inference.opened import Opened
-from gearshift.runtime.inference.self_test import check_dan, check_self_test, check_words
+from gearshift.runtime.inference.self_test import check_dan, check_self_test, checked_encoder
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.tokenizer_file import TRIED
 
@@ -38,7 +38,7 @@ def try_bundle(bundle: Bundle) -> None:
 
     Raises StorageError if no child can be started.
     """
-    command = [sys.executable, "-m", "gearshift.runtime.inference.trial", str(bundle.path)]
+    command = [sys.executable, "-m", "gearshift.runtime.trust.trial", str(bundle.path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
@@ -67,7 +67,7 @@ def main(path: str) -> int:
         bundle = open_bundle(path)
         _limit(4 * sum(entry.bytes for entry in bundle.manifest.files.values()) + LIMIT_BYTES)
         dan = check_dan(bundle)
-        check_words(bundle)
+        checked_encoder(bundle)
         for precision in (precision for precision in bundle.precisions if precision in CPU_PRECISIONS):
             session = ElasticSession(bundle, precision, threads=1)
             check_self_test(session, bundle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,8 +14,12 @@ from gearshift.errors import BundleError, InputError, SchemaError, StorageError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.engine import Engine
 from gearshift.runtime.files.known import REMEMBERED, Known
-from gearshift.runtime.inference import contents, trial
-from gearshift.runtime.inference.contents import TRIED, with_known_contents
+from gearshift.runtime.graph import check
+from gearshift.runtime.inference import session, tokenizer_file
+from gearshift.runtime.inference.self_test import checked_encoder
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.trust import trial, trust
+from gearshift.runtime.trust.trust import TRIED, trusted
 from tests.runtime.altered import change_manifest
 
 
@@ -23,40 +28,66 @@ def known(tmp_path: Path) -> Known:
     return Known(tmp_path / "cache")
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[Any]:
+def counted(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> list[Any]:
     """The calls of a step of the checks, which is made all the same."""
     made: list[Any] = []
-    step: Callable[..., Any] = getattr(contents, name)
+    step: Callable[..., Any] = getattr(module, name)
 
     def counting(*arguments: Any) -> Any:
-        made.append(arguments[1:])
+        made.append(arguments)
         return step(*arguments)
 
-    monkeypatch.setattr(contents, name, counting)
+    monkeypatch.setattr(module, name, counting)
     return made
 
 
+def use(bundle: Bundle) -> None:
+    """Open all that a bundle holds, as engines do."""
+    for precision in bundle.precisions:
+        ElasticSession(bundle, precision, threads=1).close()
+    checked_encoder(bundle)
+
+
 def test_contents_are_checked_once(bundle: Bundle, known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs, tokenizers = counted(monkeypatch, "check_graph"), counted(monkeypatch, "open_tokenizer")
+    graphs = counted(monkeypatch, check, "check_content")
+    tokenizers = counted(monkeypatch, tokenizer_file, "check_parts")
     for _ in range(2):
-        assert with_known_contents(bundle, known).known
-    assert graphs == [(precision,) for precision in bundle.precisions]
+        use(trusted(bundle, known))
+    assert len(graphs) == len(bundle.precisions)
     assert len(tokenizers) == 1
 
 
+def test_what_is_not_used_is_not_checked(bundle: Bundle, known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = counted(monkeypatch, check, "check_content")
+    for precision in ("fp32", "fp32", "int8"):
+        ElasticSession(trusted(bundle, known), precision, threads=1).close()
+    assert len(graphs) == 2
+
+
 def test_other_contents_are_checked_again(bundle: Bundle, bundle_copy: Path, known: Known) -> None:
-    with_known_contents(bundle, known)
+    use(trusted(bundle, known))
     (bundle_copy / "int8.onnx").write_bytes(b"no graph")
     change_manifest(bundle_copy)
     for _ in range(2):
         with pytest.raises(SchemaError, match=r"int8\.onnx: expected a graph"):
-            with_known_contents(open_bundle(bundle_copy), known)
+            use(trusted(open_bundle(bundle_copy), known))
+
+
+def test_the_library_never_sees_a_graph_before_it_is_checked(
+    bundle_copy: Path, known: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = counted(monkeypatch, session, "open_session")
+    (bundle_copy / "fp32.onnx").write_bytes(b"no graph")
+    change_manifest(bundle_copy)
+    with pytest.raises(SchemaError):
+        ElasticSession(trusted(open_bundle(bundle_copy), known), "fp32", threads=1)
+    assert not opened
 
 
 def test_without_a_memory_contents_are_checked_every_time(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs = counted(monkeypatch, "check_graph")
+    graphs = counted(monkeypatch, check, "check_content")
     for _ in range(2):
-        with_known_contents(bundle, None)
+        use(trusted(bundle, None))
     assert len(graphs) == 2 * len(bundle.precisions)
 
 
@@ -103,11 +134,11 @@ def test_the_oldest_are_forgotten(tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_tried_once(bundle: Bundle, known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
-    trials = counted(monkeypatch, "try_bundle")
-    with_known_contents(bundle, known)
+    trials = counted(monkeypatch, trust, "try_bundle")
+    trusted(bundle, known)
     assert not trials
     for _ in range(2):
-        with_known_contents(bundle, known, TRIED)
+        trusted(bundle, known, TRIED)
     assert len(trials) == 1
 
 

@@ -25,11 +25,11 @@ from gearshift.runtime.engine import Engine
 from gearshift.runtime.files.entries import KEPT_ENTRIES
 from gearshift.runtime.files.private import holding
 from gearshift.runtime.inference.opened import random_inputs
-from gearshift.runtime.inference.packed import GRAPH, PackedCache
-from gearshift.runtime.inference.packed_entry import MARKER
 from gearshift.runtime.inference.pages import resident_bytes
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.packed.cache import GRAPH, PackedCache
+from gearshift.runtime.packed.entry import MARKER
 from gearshift.runtime.startup import start
 from tests.runtime.serving.interrupts import at_each_point
 
@@ -197,7 +197,7 @@ def test_a_directory_that_may_only_be_read_takes_nothing_new(open_to_all: Path) 
     """Check it as a user who does not own the directory: root writes wherever it likes."""
     code = (
         f"import os; from pathlib import Path; root = Path({str(open_to_all)!r});"
-        "from gearshift.runtime.inference.packed import PackedCache; from gearshift.runtime import open_bundle;"
+        "from gearshift.runtime.packed.cache import PackedCache; from gearshift.runtime import open_bundle;"
         "os.geteuid() or (os.chown(root / 'packed', 65534, -1), os.setuid(65534)); (root / 'packed').chmod(0o555);"
         "print(PackedCache(root / 'packed').open(open_bundle(root / 'bundle'), 'fp32', threads=1))"
     )
@@ -221,7 +221,7 @@ def test_an_entry_that_fails_the_self_test_is_not_kept(
     def failing(session: ElasticSession, bundle: Bundle) -> None:
         raise SelfTestError("wrong numbers")
 
-    monkeypatch.setattr("gearshift.runtime.inference.packed.check_self_test", failing)
+    monkeypatch.setattr("gearshift.runtime.packed.cache.check_self_test", failing)
     assert cache.open(bundle, "fp32", threads=1) is None
     assert "wrong numbers" in caplog.text
     assert list(cache.directory.iterdir()) == []
@@ -230,7 +230,7 @@ def test_an_entry_that_fails_the_self_test_is_not_kept(
 def test_two_processes_at_once_leave_one_entry_and_both_answer(bundle: Bundle, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from gearshift.runtime import open_bundle;"
-        "from gearshift.runtime.inference.packed import PackedCache;"
+        "from gearshift.runtime.packed.cache import PackedCache;"
         f"bundle = open_bundle({str(bundle.path)!r}); sys.stdin.readline();"
         f"session = PackedCache(Path({str(tmp_path / 'packed')!r})).open(bundle, 'fp32', threads=1);"
         "from gearshift.runtime.inference.self_test import check_self_test;"

@@ -6,7 +6,7 @@ ONNX Runtime and one kind of CPU. ONNX Runtime still packs at every load, once f
 compares with the saved form, and then drops its own copy: this saves memory, not time.
 
 An entry is made in a directory of its own, and renamed once it is complete and passed the bundle's self-test, so that
-processes that start at the same time find a complete entry or none. `packed_entry` tells what is checked of one that is
+processes that start at the same time find a complete entry or none. `entry` tells what is checked of one that is
 found; one of its subnets must also give the answer that it gave when the entry was made. On any failure the bundle
 itself is loaded, and one line of the log says why.
 """
@@ -33,7 +33,9 @@ from gearshift.runtime.files.atomic import flush
 from gearshift.runtime.files.cache import HashMemory, cache_directory
 from gearshift.runtime.files.entries import Entries
 from gearshift.runtime.graph.check import check_graph
-from gearshift.runtime.inference.packed_entry import (
+from gearshift.runtime.inference.self_test import check_self_test
+from gearshift.runtime.inference.session import ElasticSession, save_packed
+from gearshift.runtime.packed.entry import (
     FORMAT,
     MARKER,
     Marker,
@@ -42,10 +44,8 @@ from gearshift.runtime.inference.packed_entry import (
     require_whole,
     write_marker,
 )
-from gearshift.runtime.inference.packed_probe import probe, require_same_answer
-from gearshift.runtime.inference.packed_watch import PackedWatch
-from gearshift.runtime.inference.self_test import check_self_test
-from gearshift.runtime.inference.session import ElasticSession, save_packed
+from gearshift.runtime.packed.probe import probe, require_same_answer
+from gearshift.runtime.packed.watch import PackedWatch
 
 GRAPH = "graph.onnx"
 SIZE_FACTOR = 2.2
@@ -163,8 +163,7 @@ class PackedCache:
             with contextlib.ExitStack() as until_kept:
                 with self.kept.adding(place) as fresh:
                     self._require_room(bundle, precision)
-                    if not bundle.known:
-                        check_graph(bundle, precision)
+                    check_graph(bundle, precision)
                     save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
                     session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
                     until_kept.enter_context(_closed_on_error(session))

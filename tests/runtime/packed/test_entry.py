@@ -14,8 +14,8 @@ import pytest
 
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.files.atomic import sha256_of
-from gearshift.runtime.inference.packed import GRAPH, PackedCache
-from gearshift.runtime.inference.packed_entry import (
+from gearshift.runtime.packed.cache import GRAPH, PackedCache
+from gearshift.runtime.packed.entry import (
     BLOCK,
     MARKER,
     SAMPLED,

@@ -26,7 +26,7 @@ from gearshift.sealed_json import sealed, unsealed
 MARKER = "entry.json"
 """File written last, with the names, sizes and hashes of all others."""
 
-FORMAT = 2
+FORMAT = 3
 """Number of the form of an entry: one of another form counts as one of another bundle."""
 
 BLOCK = 1 << 18

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from gearshift.runtime.inference.packed_entry import KeptFile, opened, require_block
+from gearshift.runtime.packed.entry import KeptFile, opened, require_block
 
 FIRST_S = 60.0
 """Seconds from the opening of a session to the first check: a start-up has other things to do."""

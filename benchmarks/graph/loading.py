@@ -1,0 +1,190 @@
+"""Time until a bundle is loaded, by this version and by another checkout.
+
+    git worktree add /tmp/before COMMIT
+    python -m benchmarks.graph.loading --against /tmp/before [--shape minilm-l6] [--rounds 15]
+
+`Engine.load` with a profile, so that no subnet is timed, each in a new process whose imports do not count. Files lie in
+the page cache. One core, one thread, both versions in turns, in a new order each round; wall time and CPU time of the
+process. Growth is the median of the rounds' own ratios: what else runs on the machine meets both versions of a round
+alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.graph.bundles import random_bundle
+from benchmarks.graph.subjects import SHAPES
+from benchmarks.report import markdown, save
+from gearshift.export.compress import compress_bundle
+from gearshift.runtime.files.cache import SETTLED_S, VARIABLE
+from gearshift.runtime.profiles.timing import pin
+from gearshift.runtime.space.uniform import uniform_grid
+
+BEFORE, NOW = "before", "now"
+
+ONCE = Path(__file__).parent / "load_once.py"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A bundle, and how it is loaded."""
+
+    label: str
+    bundle: str
+    """Name of the bundle's directory."""
+    precision: str
+    cache: bool
+
+    def command(self, folder: Path, version: str) -> list[str]:
+        """Return the command of one load; each version has a profile of its own."""
+        profile = folder / version / f"{self.bundle}-{self.precision}.json"
+        return [
+            sys.executable,
+            str(ONCE),
+            str(folder / self.bundle),
+            self.precision,
+            str(int(self.cache)),
+            str(profile),
+        ]
+
+
+CASES = tuple(
+    Case(f"{precision}, {told}", bundle, precision, cache)
+    for precision in ("fp32", "int8")
+    for told, bundle, cache in (
+        ("no cache", "plain.gearshift", False),
+        ("warm cache", "plain.gearshift", True),
+        ("compressed, warm cache", "compressed.gearshift", True),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A case; median times in ms, and growth as a share of 1."""
+
+    label: str
+    rounds: int
+    before_wall: float
+    now_wall: float
+    wall_growth: float
+    before_cpu: float
+    now_cpu: float
+    cpu_growth: float
+
+
+def main() -> None:
+    """Measure, print a table and write the results."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.graph.loading", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--against", type=Path, required=True, help="checkout of the other version")
+    parser.add_argument("--shape", choices=SHAPES, default="minilm-l6")
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    cores = pin()
+    checkouts = {BEFORE: options.against.resolve(), NOW: Path(__file__).parents[2]}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        make_bundles(folder, options.shape)
+        rows = measure(folder, checkouts, options.rounds)
+    facts = {
+        "command": f"python -m benchmarks.graph.loading --against BEFORE --shape {options.shape} "
+        f"--rounds {options.rounds}",
+        "before": _commit(checkouts[BEFORE]),
+        "now": _commit(checkouts[NOW]),
+        "cores": cores,
+        "threads": 1,
+        "rows": [asdict(row) for row in rows],
+    }
+    save("loading", facts, table(rows, options.shape))
+
+
+def make_bundles(folder: Path, shape: str) -> None:
+    """Make a bundle of random weights with DynaBERT's twelve uniform subnets, as it is and compressed."""
+    plain = random_bundle(folder / "plain.gearshift", SHAPES[shape], uniform_grid(SHAPES[shape]))
+    compress_bundle(plain, folder / "compressed.gearshift")
+
+
+def measure(folder: Path, checkouts: Mapping[str, Path], rounds: int) -> list[Row]:
+    """Load each case with each version: twice so that caches are warm, then once in every round."""
+    environments = dict(_environments(folder, checkouts))
+    for case in CASES:
+        for version, environment in environments.items():
+            _run(case.command(folder, version), environment)
+    time.sleep(SETTLED_S)  # hashes of younger files are not remembered
+    times: dict[tuple[str, str], list[dict[str, float]]] = {}
+    source = random.Random(0)
+    runs = [(case, version) for case in CASES for version in checkouts]
+    for done in tqdm(range(1 + rounds), desc="rounds", disable=None):
+        source.shuffle(runs)
+        for case, version in runs:
+            found = json.loads(_run(case.command(folder, version), environments[version]))
+            if done:  # the first one finds the cache, and remembers hashes
+                times.setdefault((case.label, version), []).append(found)
+    return [row_of(case.label, times[case.label, BEFORE], times[case.label, NOW]) for case in CASES]
+
+
+def row_of(label: str, before: Sequence[Mapping[str, float]], now: Sequence[Mapping[str, float]]) -> Row:
+    """Summarise the rounds of a case."""
+
+    def column(key: str) -> tuple[float, float, float]:
+        old, new = [[one[key] for one in times] for times in (before, now)]
+        ratios = [there / here for here, there in zip(old, new, strict=True)]
+        return statistics.median(old), statistics.median(new), statistics.median(ratios) - 1
+
+    return Row(label, len(now), *column("wall_ms"), *column("cpu_ms"))
+
+
+def _environments(folder: Path, checkouts: Mapping[str, Path]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each version with the environment of its processes: its own code, and a cache directory of its own."""
+    for version, checkout in checkouts.items():
+        (folder / version).mkdir(mode=0o700)
+        yield version, {**os.environ, "PYTHONPATH": str(checkout / "src"), VARIABLE: str(folder / version / "cache")}
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300).stdout
+
+
+def _commit(checkout: Path) -> str:
+    command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def table(rows: Sequence[Row], shape: str) -> list[str]:
+    """Format a row per case as Markdown."""
+    cells = [
+        [
+            row.label,
+            f"{row.before_wall:.0f}",
+            f"{row.now_wall:.0f}",
+            f"{100 * row.wall_growth:+.1f} %",
+            f"{row.before_cpu:.0f}",
+            f"{row.now_cpu:.0f}",
+            f"{100 * row.cpu_growth:+.1f} %",
+        ]
+        for row in rows
+    ]
+    header = ["", "before, ms", "now, ms", "growth", "before, CPU ms", "now, CPU ms", "growth"]
+    return [
+        f"### {shape}: `Engine.load`, medians of {rows[0].rounds} rounds",
+        "",
+        *markdown(header, cells),
+    ]
+
+
+if __name__ == "__main__":
+    main()

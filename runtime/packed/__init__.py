@@ -1,0 +1,1 @@
+"""Packed-weight cache: graphs kept with their weights as this CPU multiplies them, and what is checked of them."""

@@ -1,0 +1,84 @@
+"""Tests of the time that a training says it will take."""
+
+import dataclasses
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gearshift.trainer.dynabert.duration import estimate, told
+from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.dynabert.stages import Training
+from gearshift.trainer.dynabert.train import encode_split, train_supernet
+from gearshift.trainer.model.checkpoint import load_checkpoint
+from tests.trainer.tiny import LABELS, SETTINGS, make_data
+
+DATA = make_data()
+
+
+def training(checkpoint_path: Path, tmp_path: Path, **values: Any) -> Training:
+    settings = dataclasses.replace(SETTINGS, **values)
+    checkpoint = load_checkpoint(checkpoint_path, LABELS)
+    return Training(checkpoint, settings, encode_split(checkpoint, settings, DATA.splits["train"], "train"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("values", "stages"),
+    [
+        ({}, ["teacher", "width", "depth"]),
+        ({"teacher_epochs": 0, "depth_only_epochs": 1}, ["width", "depth-only", "depth"]),
+        ({"width_epochs": 0, "depth_epochs": 0, "final_epochs": 0.1}, ["teacher", "final"]),
+        ({"sampling": "anchored", "batch_size": 24}, ["teacher", "width", "depth"]),
+    ],
+)
+def test_every_stage_that_runs_is_timed_and_the_model_stays_as_it_was(
+    checkpoint_path: Path, tmp_path: Path, values: dict[str, Any], stages: list[str]
+) -> None:
+    timed = training(checkpoint_path, tmp_path, **values)
+    before = {name: value.clone() for name, value in timed.model.state_dict().items()}
+    seconds = estimate(timed, timed.model.grid())
+    assert list(seconds) == stages
+    assert all(each > 0 for each in seconds.values())
+    assert all(torch.equal(value, before[name]) for name, value in timed.model.state_dict().items())
+    assert all(parameter.grad is None for parameter in timed.model.parameters())
+
+
+def test_a_stage_takes_as_many_times_a_step_as_it_has_steps(
+    checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))  # every step takes a second
+    one = training(checkpoint_path, tmp_path, teacher_epochs=2, width_epochs=0.5, depth_epochs=3)
+    copied = dataclasses.replace(one, settings=dataclasses.replace(one.settings, augment=3))
+    # 24 rows in batches of 8
+    assert estimate(one, one.model.grid()) == {"teacher": 6, "width": 2, "depth": 9}
+    assert estimate(copied, one.model.grid()) == {"teacher": 6, "width": 6, "depth": 36}
+
+
+def test_the_time_is_told_once_and_changes_nothing(checkpoint_path: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    few: Settings = dataclasses.replace(SETTINGS, width_epochs=0, depth_epochs=0.3)
+    runs = [
+        train_supernet(checkpoint_path, DATA, few, tmp_path / name, tell=tell)
+        for name, tell in (("told", lines.append), ("quiet", None))
+    ]
+    assert len(lines) == 1 and lines[0].startswith("about ")
+    weights = [run.checkpoint.model.state_dict() for run in runs]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "line"),
+    [
+        (
+            {"teacher": 60, "width": 30},
+            "about 1.5 minutes on this machine as busy as it is now: teacher 1.0, width 0.5",
+        ),
+        ({"depth": 7_200}, "about 2.0 hours on this machine as busy as it is now: depth 2.0"),
+    ],
+)
+def test_times_are_told_in_minutes_or_in_hours(seconds: dict[str, float], line: str) -> None:
+    assert told(seconds) == line

@@ -1,0 +1,77 @@
+"""Time that the stages of a training will take on this machine, from a few timed steps of each."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import statistics
+import time
+from collections.abc import Mapping
+
+from torch import nn
+
+from gearshift.runtime.space.subnet import Subnet
+from gearshift.trainer.dynabert.stages import Training, distil_losses, label_losses
+from gearshift.trainer.dynabert.training_stages import DISTILLED, FINAL, TEACHER
+from gearshift.trainer.learning.distillation import Teacher
+from gearshift.trainer.learning.loop import Losses
+from gearshift.trainer.learning.sampling import ANCHOR_EVERY
+
+_TIMED = ANCHOR_EVERY
+"""Number of steps that are timed, after one more that warms up: one round of the anchored scheme."""
+
+
+def estimate(training: Training, grid: Mapping[str, Subnet]) -> dict[str, float]:
+    """Return name -> seconds of every stage that will run; the model stays as it is.
+
+    Steps of the optimizer, a few percent, are left out, as are evaluations.
+    """
+    settings, seconds = training.settings, {}
+    model = copy.deepcopy(training.model).train(settings.distil_dropout)
+    subnets = list(grid.values())
+    if training.objective.taught and settings.epochs(TEACHER.name):
+        steps = _steps(training, settings.epochs(TEACHER.name), copies=0)
+        losses = label_losses(training, lambda index: [model.full])
+        seconds[TEACHER.name] = steps * _step_s(training, model, losses)
+    for stage in DISTILLED:
+        if not settings.epochs(stage.name):
+            continue
+        trained = [one for one in subnets if stage.trains(one, model.full)]
+        losses = distil_losses(training, trained, Teacher(model), hidden_weight=1.0)
+        steps = _steps(training, settings.epochs(stage.name), copies=settings.augment or 0)
+        seconds[stage.name] = steps * _step_s(training, model, losses)
+    if settings.final_epochs:
+        steps = _steps(training, settings.final_epochs, copies=0)
+        seconds[FINAL.name] = steps * _step_s(training, model, label_losses(training, training.sampler(subnets).draw))
+    return seconds
+
+
+def told(seconds: Mapping[str, float]) -> str:
+    """Return the times as one line."""
+    whole = sum(seconds.values())
+    unit, name = (60.0, "minutes") if whole < 5_400 else (3_600.0, "hours")
+    parts = ", ".join(f"{stage} {each / unit:.1f}" for stage, each in seconds.items())
+    return f"about {whole / unit:.1f} {name} on this machine as busy as it is now: {parts}"
+
+
+def _steps(training: Training, epochs: float, *, copies: int) -> int:
+    rows = len(training.rows) * (1 + copies)
+    size = training.settings.batch_size * int(training.accelerator.num_processes)
+    return math.ceil(epochs * math.ceil(rows / size))
+
+
+def _step_s(training: Training, model: nn.Module, losses: Losses) -> float:
+    """Return the mean time of a step on batches of rows picked at random, of the length of most."""
+    batches = training.rows.batches(training.settings.batch_size, seed=training.settings.seed)
+    picked = sorted(itertools.islice(batches, 2 * _TIMED), key=lambda batch: batch.input_ids.shape[1])
+    middle = picked[len(picked) // 4 :][: _TIMED + 1] or picked
+    times = []
+    for index in range(_TIMED + 1):
+        batch = middle[index % len(middle)].to(training.model.device)
+        began = time.perf_counter()
+        for compute in losses(model, batch, index):
+            training.accelerator.backward(compute())
+        times.append(time.perf_counter() - began)
+        model.zero_grad(set_to_none=True)
+    return statistics.mean(times[1:])

@@ -1,0 +1,71 @@
+"""Effort of a training: the rows that each stage sees, from which epochs and copies follow where they are not set.
+
+Epochs of a small data set are few steps, and its small subnets stay poor; those of a large one take a day. So an effort
+is a number of rows, and their steps take about as long on any data set of short texts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from gearshift.errors import InputError
+from gearshift.trainer.dynabert.settings import EFFORTS, Settings
+
+_WIDTH_SHARE = 0.25
+"""Share of the distilled rows that the width stage sees; the depth stage, with three times the subnets, sees the rest
+(DynaBERT: one epoch and two to three)."""
+
+_PASSES = 2.4
+"""Number of times that each copy of a row is distilled, width and depth stage together."""
+
+_MOST_COPIES = 12
+
+_UNCHANGED = ("question-answering", "embedding")
+"""Tasks whose rows get no copies: words of an answer must stay, and plain text is not scarce."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Rows that stages see, and the bounds of the teacher's epochs."""
+
+    teacher: int
+    distilled: int
+    teacher_epochs: tuple[float, float]
+
+
+BUDGETS = dict(
+    zip(
+        EFFORTS,
+        (Budget(8_000, 9_600, (0.1, 3)), Budget(24_000, 73_600, (1, 6)), Budget(48_000, 320_000, (2, 8))),
+        strict=True,
+    )
+)
+"""Budget by name of the effort."""
+
+
+def with_effort(settings: Settings, *, rows: int, task: str) -> Settings:
+    """Return the settings with epochs and copies by their effort, for a number of training rows, where they were not
+    set.
+
+    Raises InputError if a masked language model is to propose words of no copies.
+    """
+    budget = BUDGETS[settings.effort]
+    least, most = budget.teacher_epochs
+    augment = settings.augment
+    if augment is None:
+        by_rows = max(0, min(_MOST_COPIES, round(budget.distilled / (_PASSES * rows)) - 1))
+        # Who sets the epochs counts in rows of the data.
+        counted = settings.width_epochs is not None or settings.depth_epochs is not None
+        augment = 0 if counted or task in _UNCHANGED else by_rows
+    if settings.masked_lm and not augment:
+        raise InputError("settings: masked_lm proposes words of changed copies; set augment to 1 copy or more")
+    epochs = budget.distilled / (rows * (1 + augment))
+    chosen = {
+        "teacher_epochs": min(most, max(least, budget.teacher / rows)),
+        "width_epochs": _WIDTH_SHARE * epochs,
+        "depth_epochs": (1 - _WIDTH_SHARE) * epochs,
+    }
+    unset: dict[str, Any] = {name: round(value, 4) for name, value in chosen.items() if getattr(settings, name) is None}
+    return dataclasses.replace(settings, augment=augment, **unset)
