@@ -17,7 +17,7 @@ from gearshift.export.trim import trim_bundle
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import MANIFEST
 from gearshift.runtime.inference.opened import Opened
-from gearshift.runtime.inference.self_test import FP32_TOLERANCE, check_self_test, check_words
+from gearshift.runtime.inference.self_test import FP32_TOLERANCE, check_self_test, checked_encoder
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.text import Text
 
@@ -49,11 +49,11 @@ def answers_of(
     `tokenizer_first`: open the tokenizer before the graph, which is quicker where it is the one that is refused.
     """
     found: Answers = {}
-    encoder = check_words(bundle) if tokenizer_first else None
+    encoder = checked_encoder(bundle) if tokenizer_first else None
     for precision in (one for one in bundle.precisions if one in precisions):
         session = ElasticSession(bundle, precision, threads=1)
         check_self_test(session, bundle)
-        encoder = encoder or check_words(bundle)
+        encoder = encoder or checked_encoder(bundle)
         found |= answers_in(Opened.of(bundle, session, None, encoder))
         session.close()
     return found

@@ -9,9 +9,10 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from gearshift.runtime.bundle.manifest import TOKENIZER
+from gearshift.runtime.bundle.manifest import TOKEN_VECTORS, TOKENIZER
 from tests.fuzz.answers import BUNDLE, copy_bundle, mend, prepare, replace, use
 from tests.fuzz.kinds import graph, self_test, tokenizer, weights
+from tests.fuzz.kinds.json_values import changed_json
 from tests.fuzz.outcome import Kind
 
 Change = Callable[[bytes, random.Random], bytes]
@@ -31,7 +32,7 @@ def of_file(kind: str, file: str, change: Change, precision: str, *, weight: int
         return changed != content
 
     def used(base: Path, case: Path) -> bool:
-        return use(base, case / CASE, [precision], tokenizer_first=file == TOKENIZER)
+        return use(base, case / CASE, [precision], tokenizer_first=file in (TOKENIZER, TOKEN_VECTORS))
 
     return Kind(kind, make, used, prepare, weight)
 
@@ -41,5 +42,6 @@ KINDS = (
     of_file("int8_graph", "int8.onnx", graph.change, "int8", weight=8),
     of_file("tokenizer", TOKENIZER, tokenizer.change, "fp32", weight=8),
     of_file("self_test", "selftest.npz", self_test.change, "int8", weight=3),
+    of_file("token_vectors", TOKEN_VECTORS, changed_json, "fp32", weight=4),
     of_file("weights", "int8.weights", weights.change, "int8", weight=2),
 )

@@ -16,11 +16,11 @@ from pathlib import Path
 from gearshift.runtime.bundle.bundle import open_bundle
 from gearshift.runtime.files.cache import VARIABLE, HashMemory
 from gearshift.runtime.files.known import Known
-from gearshift.runtime.inference.contents import with_known_contents
 from gearshift.runtime.inference.opened import Opened
-from gearshift.runtime.inference.packed import PackedCache
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.packed.cache import PackedCache
+from gearshift.runtime.trust.trust import trusted
 from gearshift.sealed_json import SEAL, sealed
 from tests.fuzz import answers
 from tests.fuzz.kinds import compressed
@@ -44,7 +44,7 @@ def prepare(base: Path) -> None:
 
 def load(base: Path, shipped: Path) -> answers.Answers:
     """Load a bundle with all that is kept between runs, and answer."""
-    bundle = with_known_contents(open_bundle(shipped, sha256=HashMemory().sha256_of), Known())
+    bundle = trusted(open_bundle(shipped, sha256=HashMemory().sha256_of), Known())
     session = PackedCache().open(bundle, PRECISION, threads=1)
     if session is None:
         session = ElasticSession(bundle, PRECISION, threads=1)
