@@ -137,7 +137,7 @@ def test_width_stands_against_depth_and_a_subnet_against_a_model_alone(table: st
     assert "| w050-d100 | 81.0 | 90.0 | 85.5 |" in table
     assert "| w100-d050 | 81.0 | 50.0 | 65.5 |" in table
     assert "| SNIPS, seed 0 | w025-d050 | 100.0 | 60.0 (lr 3e-04) | 55.0 (lr 3e-04) |" in table
-    assert "| TREC, seed 1 | w025-d050 | 70.0 | - | 55.0 (lr 1e-04) |" in table  # of another teacher
+    assert "| TREC, seed 1 | w025-d050 | 70.0 | - | 55.0 (lr 3e-04) |" in table  # of another teacher
 
 
 def test_what_made_a_figure_stands_beside_it(table: str) -> None:
