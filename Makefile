@@ -86,10 +86,11 @@ bench-engine: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.serving.soak
 
-# Bundles that a malicious author made, with a new seed, for an hour; what fails is kept in build/fuzz.
+# Everything that is read, changed on purpose, with a new seed, for an hour; what fails is kept in build/fuzz. FUZZ_RESULTS
+# names a JSON file that the counts are added to.
 FUZZ_S ?= 3600
 fuzz: $(STAMP)
-	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S) $(if $(FUZZ_RESULTS),--results $(FUZZ_RESULTS))
 
 clean:
 	rm -rf $(VENV) build demo src/gearshift.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

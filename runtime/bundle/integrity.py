@@ -17,7 +17,8 @@ BESIDE_BYTES = 4 << 20
 
 def check_name(directory: Path, name: str) -> None:
     """Raise IntegrityError unless a name is plain: no path may lead out of a bundle."""
-    if name != Path(name).name or name in {"", ".", ".."} or "\\" in name:
+    odd = any(ord(character) < 32 or "\ud800" <= character <= "\udfff" for character in name)
+    if name != Path(name).name or name in {"", ".", ".."} or "\\" in name or odd:
         raise IntegrityError(f"{directory}: the manifest names {name!r}; expected a plain file name inside the bundle")
 
 

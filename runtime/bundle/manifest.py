@@ -44,6 +44,9 @@ MACS_TOKENS = 128
 PRECISIONS = (*CPU_PRECISIONS, "fp16")
 """Precisions of graphs. fp16 is for GPUs: CPUs have no kernels for it, and the library would convert every value back
 to fp32."""
+MOST_COUNTED = (1 << 31) - 1
+"""Largest id and number of tokens or rows: arrays and the tokenizer have no room for much larger ones."""
+
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """Inputs that a graph may take besides CHOICE."""
 ELASTIC_EXECUTOR = "elastic"
@@ -201,7 +204,7 @@ class Manifest:
         for name in ("name", "task", "metric", "minimum_onnxruntime", "licence", "made_by"):
             _require(isinstance(getattr(self, name), str), name, getattr(self, name))
         for name in ("max_length", "pad_id", "macs_tokens", "accuracy_rows"):
-            _require(is_whole(getattr(self, name), 0), name, getattr(self, name))
+            _require(is_whole(getattr(self, name), 0, MOST_COUNTED), name, getattr(self, name))
         known = TASKS.get(self.task)
         if known is not None:  # an unknown task is refused by the engine, with advice
             wanted = "different texts" if known.labelled else "none"

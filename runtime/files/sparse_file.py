@@ -156,6 +156,8 @@ def _read_header(file: BinaryIO, size: int) -> tuple[list[Extent], dict[int, lis
     if begin[: len(MAGIC)] != MAGIC:
         raise ValueError(f"it begins with {begin[: len(MAGIC)]!r}")
     (length,) = _LENGTH.unpack(begin[len(MAGIC) :])
+    if length > size:  # to read as many would allocate them
+        raise ValueError(f"a header of {length} bytes in a file of {size}")
     header = parse_json(_inflated(file.read(length), _MOST_HEADER))
     extents = [Extent(*map(_whole, pair)) for pair in header["extents"]]
     chunks = {int(kind): [_Chunk(*map(_whole, chunk)) for chunk in listed] for kind, listed in header["chunks"].items()}

@@ -1,7 +1,7 @@
-"""Fuzzers: bundles that a malicious author made, with hashes that are right.
+"""Fuzzers: whatever the product reads, changed on purpose, and used in a child process with limits.
 
-    python -m tests.fuzz [--seconds 3600] [--seed N] [--kinds graph,tokenizer,self_test]
+    python -m tests.fuzz [--seconds 3600] [--cases N] [--seed N] [--kinds graph,tokenizer] [--results FILE]
 
-`bundles` changes a bundle and says what came of using it, in a child process with limits; each other module has the
-changes of one kind. What fails is kept in a folder, to become a test.
+`kinds` has the changes and their uses, a file for each kind of file; `child` runs cases and tells what came of them,
+`campaign` goes through the kinds. What fails is kept in a folder, to become a test.
 """

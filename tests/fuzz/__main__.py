@@ -1,47 +1,83 @@
-"""Run the fuzzers for a while, and keep what fails."""
+"""Run the fuzzers for a while, count what came of it, and keep what fails."""
 
 from __future__ import annotations
 
 import argparse
-import collections
+import contextlib
+import os
 import random
+import shlex
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from tests.fuzz.bundles import FAILURES, attempt, changed
-from tests.fuzz.kinds import KINDS, TINY
+from tests.fuzz.campaign import AT_ONCE, campaign, keep, prepare
+from tests.fuzz.kinds.registry import KINDS
+from tests.fuzz.outcome import FAILURES
+from tests.fuzz.results import Counts, Progress, add_run, table
+
+IN_MEMORY = Path("/dev/shm")
+"""Folder whose files lie in memory, so that no case waits for a disk."""
 
 
 def main() -> int:
-    """Run cases until the time is up; return 1 if one failed, whose changed file is then kept."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3600)
-    parser.add_argument("--seed", type=int, default=None, help="of the first case; a new one unless given")
+    """Run cases until the time is up or they are done; return 1 if one failed, whose files are then kept."""
+    options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does
+    seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
+    kinds = [KINDS[name] for name in options.kinds.split(",")]
+    print(f"seed {seed}", flush=True)
+    counts, progress, began = Counts(), Progress(sys.stderr, options.seconds, options.cases), time.monotonic()
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None) as name:
+        folder = Path(name)
+        prepare(kinds, folder)
+        with contextlib.suppress(KeyboardInterrupt):  # what was counted by then is told
+            last = time.monotonic()
+            for case, result in campaign(kinds, seed, folder, first=options.first, at_once=options.at_once):
+                now = time.monotonic()
+                counts.add(case.kind.name, result.outcome, seconds=now - last)
+                last = now
+                if result.outcome in FAILURES:
+                    progress.clear()
+                    keep(case, result, folder, options.keep)
+                    print(f"{case.name}: {result.outcome.value}: {result.told.strip()[-1500:]}", flush=True)
+                seconds = time.monotonic() - began
+                progress.show(counts, seconds)
+                if counts.total >= options.cases or seconds >= options.seconds:
+                    break
+    progress.clear()
+    seconds = time.monotonic() - began
+    print("\n".join(table(counts, seconds)))
+    if options.results is not None:
+        command = shlex.join(["python", "-m", "tests.fuzz", "--seed", str(seed), *_rest(sys.argv[1:])])
+        add_run(options.results, command=command, seed=seed, seconds=seconds, counts=counts)
+    return int(counts.failed > 0)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3600.0)
+    parser.add_argument("--cases", type=int, default=sys.maxsize, help="number of cases; unless given as many as fit")
+    parser.add_argument("--seed", type=int, default=None, help="a new one unless given")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case of each kind")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="cases of a child, by weight of its kind")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"some of {', '.join(KINDS)}")
     parser.add_argument("--keep", type=Path, default=Path("build/fuzz"), help="folder of what fails")
+    parser.add_argument("--results", type=Path, default=None, help="JSON file to add the counts to")
     options = parser.parse_args()
-    seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
-    print(f"seed {seed}", flush=True)
-    counts: collections.Counter[str] = collections.Counter()
-    deadline, kinds = time.monotonic() + options.seconds, options.kinds.split(",")
-    failed = 0
-    with tempfile.TemporaryDirectory() as folder:
-        while time.monotonic() < deadline:
-            kind = KINDS[kinds[seed % len(kinds)]]
-            content = kind.change((TINY / kind.name).read_bytes(), random.Random(seed))
-            result = attempt(changed(TINY, Path(folder) / "case.gearshift", kind.name, content))
-            counts[f"{kind.label}: {result.outcome.value}"] += 1
-            if result.outcome in FAILURES:
-                failed += 1
-                options.keep.mkdir(parents=True, exist_ok=True)
-                (options.keep / f"{seed}-{kind.name}").write_bytes(content)
-                print(f"{seed} {kind.label}: {result.outcome.value}: {result.told.strip()[-600:]}", flush=True)
-            seed += 1
-    for told, count in sorted(counts.items()):
-        print(f"{count:7} {told}")
-    return int(failed > 0)
+    if unknown := [name for name in options.kinds.split(",") if name not in KINDS]:
+        parser.error(f"--kinds: expected some of {', '.join(KINDS)}, got {', '.join(unknown)}")
+    return options
+
+
+def _rest(arguments: list[str]) -> list[str]:
+    """Return the arguments without those that change no case, and the seed, which is told by itself."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--seed", "--results", "--keep"):
+        parser.add_argument(name)
+    return parser.parse_known_args(arguments)[1]
 
 
 if __name__ == "__main__":

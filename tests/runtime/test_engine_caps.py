@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,30 @@ def test_a_reading_that_is_no_number_fails_no_request(
     engine._slow_loop.unread.append(odd)
     assert engine.run(TEXT, deadline_ms=1e6).reason == "fits"
     assert engine.stats()["requests"] == 1
+
+
+def test_a_sensor_that_hangs_keeps_neither_requests_nor_close_waiting(
+    bundle: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    reading, go = threading.Event(), threading.Event()
+
+    class Hanging(Sensors):
+        def read(self) -> Snapshot:
+            reading.set()
+            go.wait(60)
+            return super().read()
+
+    machine = Machine()
+    sensors = Hanging(clock=machine.clock, root=write_tree(tmp_path, FULL), source=machine, cpus=lambda: {0})
+    own = ElasticSession(bundle, "fp32", threads=1)
+    engine = Engine(Loaded.of(bundle, own, _table(bundle)), sensors=sensors)
+    assert reading.wait(60)
+    assert engine.run(TEXT, deadline_ms=1e6).reason == "fits"
+    assert engine.submit(TEXT).result(60).subnet
+    assert engine.close(timeout=0.05) is False
+    assert "the engine was closed after 0.05 s, with a sensor being read" in caplog.text
+    go.set()
+    assert engine.close(timeout=60)
 
 
 def test_a_snapshot_within_a_run_is_taken_in_before_the_run_is_learnt_from(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
-from gearshift.runtime.files.atomic import replacing_file
+from gearshift.errors import StorageError
+from gearshift.json_reader import read_limited
+from gearshift.runtime.files.atomic import is_device_or_pipe, replacing_file
 
 _SEAL = b"gearshift sha256 "
 _LENGTH = len(_SEAL) + 64 + 1
@@ -17,6 +20,8 @@ def write_sealed(path: Path, content: bytes | memoryview, *, before: Path | None
 
     `before`: name under which the file that was there is kept.
     """
+    if is_device_or_pipe(path):
+        raise StorageError(f"{path}: expected a file or nothing there, found a device or a pipe; delete it")
     with replacing_file(path) as file:
         file.write(_SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n")
         file.write(content)
@@ -30,7 +35,7 @@ def read_sealed(path: Path) -> bytes:
 
     Raises OSError, and ValueError if the content is not that which was written.
     """
-    found = path.read_bytes()
+    found = read_limited(path, most=sys.maxsize)  # which waits for no pipe
     if not found.startswith(_SEAL):
         return found
     content = found[_LENGTH:]

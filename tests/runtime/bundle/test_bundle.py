@@ -11,6 +11,7 @@ import pytest
 
 from gearshift.errors import BundleError, IntegrityError, SchemaError, UnknownSubnetError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
+from gearshift.runtime.bundle.integrity import check_name
 from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest
 from tests.runtime.altered import edit_manifest, set_field
 from tests.runtime.bundle.test_manifest import GOLDEN, MANIFEST_VALUE
@@ -102,12 +103,17 @@ def test_a_link_out_of_the_bundle_is_refused(bundle_copy: Path, tmp_path: Path) 
         open_bundle(bundle_copy)
 
 
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/b", "..", ".", "", "a\\b", "sub/"])
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/b", "..", ".", "", "a\\b", "sub/", "a\0b", "a\nb"])
 def test_a_name_outside_the_directory_is_refused(bundle_copy: Path, name: str) -> None:
     entry = {"bytes": 0, "sha256": ""}
     edit_manifest(bundle_copy, lambda raw: raw["files"].update({name: entry}))
     with pytest.raises(IntegrityError, match="expected a plain file name inside the bundle"):
         open_bundle(bundle_copy)
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError, match="expected a plain file name inside the bundle"):
+        check_name(tmp_path, "\ud800")
 
 
 def test_another_schema_version_is_refused(bundle_copy: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,16 @@ def test_a_file_that_is_cut_off_anywhere_is_refused(damaged: Path) -> None:
         damaged.write_bytes(content[:length])
         with pytest.raises(IntegrityError, match="file: expected a compressed file that is whole, found another"):
             read(damaged)
+
+
+def test_a_header_that_claims_more_bytes_than_the_file_has_takes_no_memory(damaged: Path) -> None:
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:8] + b"\xff" * 4 + content[12:])
+    tracemalloc.start()
+    with pytest.raises(IntegrityError, match=r"found another \(a header of 4294967295 bytes in a file of \d+\)"):
+        read(damaged)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
 
 
 def test_bytes_that_were_altered_are_refused_or_give_another_file_of_no_larger_size(damaged: Path) -> None:

@@ -6,13 +6,14 @@ import functools
 import itertools
 import json
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -82,6 +83,53 @@ def counts(engine: Engine) -> tuple[int, int, int]:
     stats = engine.stats()
     assert sum(stats["subnets"].values()) == stats["requests"] >= stats["met"] + stats["missed"]
     return stats["requests"], stats["failed"], len(engine._in_flight)
+
+
+INTERRUPTS = 50
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers that send signals")
+def test_64_threads_get_their_answers_while_signals_interrupt_the_requests_of_the_main_thread(make: Make) -> None:
+    texts = [TEXT, "play some jazz", "what is the weather in paris", "set an alarm for six"]
+    answers: dict[int, list[Any]] = {number: [] for number in range(64)}
+    done = threading.Event()
+
+    def ask(engine: Engine, number: int) -> None:
+        while not done.is_set() or len(answers[number]) < 3:
+            text = texts[number % 4]
+            answer = engine.run(text) if number % 2 else engine.submit(text).result(60)
+            answers[number].append(answer.scores)
+
+    def interrupt(*_: object) -> NoReturn:
+        raise Interrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    interrupted = 0
+    with make(queue_limit=1000) as engine:
+        engine.pin(engine.ladder[0])
+        expected = [engine.run(text).scores for text in texts]
+        threads = [threading.Thread(target=ask, args=(engine, number)) for number in range(64)]
+        for thread in threads:
+            thread.start()
+        try:
+            while interrupted < INTERRUPTS:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.003)
+                    while True:
+                        engine.run(texts[0])
+                except Interrupt:
+                    interrupted += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            done.set()
+        for thread in threads:
+            thread.join(60)
+        assert engine.run(TEXT).scores == expected[0]
+        assert counts(engine)[2] == 0
+    assert interrupted == INTERRUPTS
+    assert all(len(found) >= 3 for found in answers.values())
+    assert all(scores == expected[number % 4] for number, found in answers.items() for scores in found)
 
 
 @pytest.mark.parametrize("kind", [Interrupt, KeyboardInterrupt, TimeoutError, RuntimeError, SystemExit])

@@ -14,6 +14,7 @@ from typing import Any
 
 import datasets
 import pandas
+import pyarrow.parquet
 import pytest
 
 from gearshift.errors import DataError
@@ -50,6 +51,14 @@ def named_parquet(**columns: Any) -> bytes:
     features = datasets.Features({name: column[1] for name, column in columns.items()})
     buffer = io.BytesIO()
     datasets.Dataset.from_dict(values, features=features).to_parquet(buffer)
+    return buffer.getvalue()
+
+
+def damaged_parquet() -> bytes:
+    """A Parquet file whose columns `datasets` described in bytes that are no text any more."""
+    table = pyarrow.table({"text": ["a", "b"], "label": ["on", "off"]})
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(table.replace_schema_metadata({"huggingface": b'{"info": \xb2}'}), buffer)
     return buffer.getvalue()
 
 
@@ -307,6 +316,12 @@ REFUSED: dict[str, tuple[str, str | bytes, str, str]] = {
     ),
     "a cut gzip": ("train.csv.gz", gzip.compress(b"sentence,label\na,on\n")[:-6], "classification", "not a whole gzip"),
     "no Parquet": ("train.parquet", b"sentence", "classification", r"train\.parquet: not a whole Parquet file"),
+    "Parquet with damaged names of integers": (
+        "train.parquet",
+        damaged_parquet(),
+        "classification",
+        r"train\.parquet: not a Parquet file that `datasets` reads \(.*\); save it again",
+    ),
     "a missing text": ("train.csv", f"{HEADER}a,on\n,off\n", "classification", r"train\.csv:3: empty text in 'sent"),
     "a missing label": ("train.csv", f"{HEADER}a,on\nb,\n", "classification", r"train\.csv:3: empty label in 'label'"),
     "a missing text of Parquet": (
@@ -342,6 +357,14 @@ REFUSED: dict[str, tuple[str, str | bytes, str, str]] = {
         json.dumps({"train": OBJECTS, "test": OBJECTS}),
         "classification",
         r"train\.json: holds several splits \(train, test\); write a file for each",
+    ),
+    "names of columns that are no texts": (
+        "train.json", '{"columns": [7, null], "data": [["a", "on"], ["b", "off"]]}', "classification",
+        r"train\.json:1: no column 'sentence'; found 7, None",
+    ),
+    "rows of another length under names that are no texts": (
+        "train.json", '{"columns": [[7], null], "data": [["a"]]}', "classification",
+        r"train\.json: row 1: expected 2 values \(.*\[7\].*\); correct it",
     ),
     "columns of different lengths": (
         "train.json", '{"sentence": ["a"], "label": ["on", "off"]}', "classification", r"columns of different lengths"

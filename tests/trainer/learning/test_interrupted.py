@@ -1,5 +1,7 @@
 """Files that an interrupted training leaves: whole, of one training alone, and refused where they are damaged."""
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from torch import nn
 
 from gearshift.errors import InputError, StorageError
 from gearshift.trainer.learning.interrupted import (
+    DESCRIPTION,
     STATE,
     claim,
     fixed_settings,
@@ -111,6 +114,38 @@ def test_the_state_before_takes_over_from_a_damaged_one(tmp_path: Path, caplog: 
     assert read_state(path) == {"step": 2}
     forget_state(path)
     assert read_state(path) is None and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content", [b"q\x00.", b"(.", b"\x80\x02}q\x00(", json.dumps({"settings": 3}).encode(), b"[]"], ids=repr
+)
+def test_a_file_without_a_seal_that_nothing_can_be_made_of_is_refused_in_one_line(
+    tmp_path: Path, content: bytes
+) -> None:
+    for name in (STATE, DESCRIPTION):
+        (tmp_path / name).write_bytes(content)
+    reads: tuple[Callable[[], object], ...] = (
+        lambda: read_state(tmp_path / STATE),
+        lambda: claim(tmp_path, IDENTITY, defaults=DEFAULTS),
+    )
+    for read in reads:
+        with pytest.raises(InputError, match=r"not readable \(.*\); delete .* to begin the training") as raised:
+            read()
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pipe_in_the_place_of_a_file_is_neither_waited_for_nor_written_to(tmp_path: Path, kind: str) -> None:
+    write, read = KINDS[kind]
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError, match=r"pipe: expected a file or nothing there, found a device or a pipe; delete"):
+        write(tmp_path / "pipe")
+    if kind == "weights":  # the others count as not there
+        with pytest.raises(InputError, match=r"pipe: not readable \(expected a regular file\)"):
+            read(tmp_path / "pipe")
+    else:
+        assert read(tmp_path / "pipe") is None
 
 
 def test_a_state_of_an_earlier_version_is_read(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gearshift.errors import DataError
+from gearshift.errors import DataError, first_line, is_time_limit
 from gearshift.extras import require
 from gearshift.trainer.data.files.records import FileRecords
-from gearshift.trainer.data.hub import named_records
+from gearshift.trainer.data.hub import Records, named_records
 
 SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
 """Files of a saved data set, and of a saved folder of splits."""
@@ -18,7 +18,6 @@ SAVED, SAVED_SPLITS = "state.json", "dataset_dict.json"
 def read_parts(paths: Sequence[Path]) -> FileRecords:
     """Read the rows of a Parquet file, or of the parts of one in their order; the lines are the numbers of the rows."""
     require("train", "datasets")
-    import datasets
     import pyarrow.parquet
 
     tables = []
@@ -34,7 +33,21 @@ def read_parts(paths: Sequence[Path]) -> FileRecords:
         raise DataError(
             f"{paths[-1]}: expected the columns of {paths[0].name}, found others; check the parts"
         ) from error
-    return FileRecords(named_records(datasets.Dataset(table)))
+    return FileRecords(_records(paths[0], table))
+
+
+def _records(path: Path, table: Any) -> Records:
+    """Give the records of a table, whose metadata of `datasets` may be damaged, and its texts no UTF-8."""
+    import datasets
+
+    try:
+        yield from named_records(datasets.Dataset(table))
+    except Exception as error:  # of any kind, as in `read_saved`
+        if is_time_limit(error):
+            raise
+        raise DataError(
+            f"{path}: not a Parquet file that `datasets` reads ({first_line(error)}); save it again"
+        ) from error
 
 
 def read_saved(folder: Path) -> Any:

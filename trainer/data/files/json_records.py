@@ -104,7 +104,7 @@ def _skip(text: str, place: int) -> int:
 def _of_object(path: Path, text: str, whole: Mapping[str, Any]) -> FileRecords:
     columns, rows = whole.get("columns"), whole.get("data")
     if isinstance(columns, list) and isinstance(rows, list):  # pandas, orient="split"
-        return FileRecords(_split_rows(path, columns, rows))
+        return FileRecords(_split_rows(path, list(map(str, columns)), rows))
     for key in ROWS:
         begins = re.search(rf'"{key}"\s*:\s*\[', text)
         if isinstance(whole.get(key), list) and begins is not None and all(isinstance(one, dict) for one in whole[key]):
@@ -134,7 +134,7 @@ def _of_columns(path: Path, columns: Mapping[str, list[Any]]) -> FileRecords:
     )
 
 
-def _split_rows(path: Path, columns: list[Any], rows: list[Any]) -> Iterator[Record]:
+def _split_rows(path: Path, columns: list[str], rows: list[Any]) -> Iterator[Record]:
     for number, values in enumerate(rows, start=1):
         if not isinstance(values, list) or len(values) != len(columns):
             raise DataError(f"{path}: row {number}: expected {len(columns)} values ({listed(columns)}); correct it")

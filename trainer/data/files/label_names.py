@@ -69,7 +69,7 @@ def _lines(text: str) -> tuple[str, ...]:
 def _of_json(path: Path, text: str) -> tuple[str, ...]:
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}); expected a list of names") from error
     if isinstance(found, Mapping):  # {"0": "x", ...} or {"x": 0, ...}
         turned = {str(value): key for key, value in found.items()}
@@ -84,7 +84,7 @@ def _of_info(path: Path, column: str) -> tuple[str, ...]:
     """Return the names of a column's ClassLabel in the features of `dataset_info.json`; none if it has none."""
     try:
         found = json.loads(read_text(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error}); correct or delete it") from error
     return _search(found, column)
 

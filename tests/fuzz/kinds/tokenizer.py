@@ -8,9 +8,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tests.fuzz.graph import altered_bytes
-
-NAME = "tokenizer.json"
+from tests.fuzz.kinds.graph import altered_bytes
 
 TEXTS = (
     "",

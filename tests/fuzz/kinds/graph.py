@@ -10,8 +10,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-NAME = "fp32.onnx"
-
 NUMBERS = (
     0,
     1,

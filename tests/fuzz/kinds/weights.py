@@ -6,8 +6,6 @@ import random
 
 import numpy as np
 
-NAME = "int8.weights"
-
 
 def change(content: bytes, source: random.Random) -> bytes:
     """Return the weights with a run of them changed."""
