@@ -22,6 +22,9 @@ _PASSES = 2.4
 
 _MOST_COPIES = 12
 
+_MOST_EPOCHS = 100
+"""Most epochs of distillation, in rows of the data: a few dozen rows are learnt in minutes, and an hour adds nothing."""
+
 _UNCHANGED = ("question-answering", "embedding")
 """Tasks whose rows get no copies: words of an answer must stay, and plain text is not scarce."""
 
@@ -52,16 +55,17 @@ def with_effort(settings: Settings, *, rows: int, task: str) -> Settings:
     Raises InputError if a masked language model is to propose words of no copies.
     """
     budget = BUDGETS[settings.effort]
+    distilled = min(budget.distilled, _MOST_EPOCHS * rows)
     least, most = budget.teacher_epochs
     augment = settings.augment
     if augment is None:
-        by_rows = max(0, min(_MOST_COPIES, round(budget.distilled / (_PASSES * rows)) - 1))
+        by_rows = max(0, min(_MOST_COPIES, round(distilled / (_PASSES * rows)) - 1))
         # Who sets the epochs counts in rows of the data.
         counted = settings.width_epochs is not None or settings.depth_epochs is not None
         augment = 0 if counted or task in _UNCHANGED else by_rows
     if settings.masked_lm and not augment:
         raise InputError("settings: masked_lm proposes words of changed copies; set augment to 1 copy or more")
-    epochs = budget.distilled / (rows * (1 + augment))
+    epochs = distilled / (rows * (1 + augment))
     chosen = {
         "teacher_epochs": min(most, max(least, budget.teacher / rows)),
         "width_epochs": _WIDTH_SHARE * epochs,

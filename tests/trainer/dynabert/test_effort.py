@@ -8,7 +8,7 @@ from gearshift.errors import InputError
 from gearshift.trainer.dynabert.effort import BUDGETS, with_effort
 from gearshift.trainer.dynabert.settings import EFFORTS, Settings
 
-ROWS = (40, 500, 5_000, 70_000, 1_000_000)
+ROWS = (3_200, 5_000, 70_000, 1_000_000)
 
 
 def distilled(settings: Settings, rows: int) -> float:
@@ -24,6 +24,16 @@ def test_subnets_see_as_many_rows_whatever_the_size_of_the_data(effort: str, row
     assert made.epochs("depth") == pytest.approx(3 * made.epochs("width"), rel=0.02)
 
 
+def test_a_few_dozen_rows_are_seen_a_hundred_times_at_most() -> None:
+    for rows in (1, 40, 500):
+        made = with_effort(Settings(), rows=rows, task="classification")
+        assert made.augment == 12
+        assert distilled(made, rows) == pytest.approx(100 * rows, rel=0.02)
+    assert distilled(with_effort(Settings(effort="quick"), rows=96, task="classification"), 96) == pytest.approx(
+        9_600, rel=0.02
+    )
+
+
 @pytest.mark.parametrize("rows", ROWS)
 def test_more_effort_is_more_of_every_stage(rows: int) -> None:
     made = [with_effort(Settings(effort=effort), rows=rows, task="classification") for effort in EFFORTS]
@@ -34,7 +44,7 @@ def test_more_effort_is_more_of_every_stage(rows: int) -> None:
 
 def test_few_rows_get_more_copies_and_questions_and_plain_text_none() -> None:
     copies = [with_effort(Settings(), rows=rows, task="classification").augment for rows in ROWS]
-    assert copies == [12, 12, 5, 0, 0]
+    assert copies == [9, 5, 0, 0]
     for task in ("question-answering", "embedding"):
         assert {with_effort(Settings(), rows=rows, task=task).augment for rows in ROWS} == {0}
 
