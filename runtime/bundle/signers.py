@@ -63,11 +63,11 @@ class Signers:
     def remember(self, name: str, signature: Signature | None) -> None:
         """Remember the version of a bundle that was loaded; raise StorageError if it cannot be kept.
 
-        It is remembered for all keys: whichever of them signs the next version, it is a later one.
+        It is remembered for the key that signed it, and binds all keys while that one is accepted: a key that was
+        stolen could have signed the greatest version there is, and must not bind those that remain.
         """
         if self.not_older and signature is not None and signature.version is not None:
-            for key in self.keys:
-                self.seen.add(f"{key} {name}", signature.version)
+            self.seen.add(f"{signature.key} {name}", signature.version)
 
     def _is_right(self, signature: Signature, digest: str) -> bool:
         content = bytes.fromhex(signature.signature)

@@ -17,6 +17,7 @@ from gearshift.errors import StorageError, is_time_limit
 from gearshift.fresh_file import SUFFIX, fresh_file
 from gearshift.json_reader import parse_json
 from gearshift.runtime.files.atomic import sha256_of
+from gearshift.runtime.files.mounts import proves_changes
 from gearshift.runtime.files.private import check_private, make_private, read_own
 from gearshift.sealed_json import sealed, unsealed
 
@@ -59,10 +60,10 @@ def _cache_of_user() -> Path:
 
 
 class HashMemory:
-    """Hashes of unchanged files: same path, inode, size, and times of change to the nanosecond.
+    """Hashes of unchanged files: same path, device, inode, size, and times of change to the nanosecond.
 
-    Programs cannot set the time of a status change, so a file with other contents is hashed again. Only a disk that
-    fails can change a file unseen.
+    Programs cannot set the time of a status change, so a file with other contents is hashed again; files on file
+    systems without such a time always are (`mounts.proves_changes`). Only a disk that fails can change a file unseen.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -72,7 +73,10 @@ class HashMemory:
 
     def sha256_of(self, path: Path) -> str:
         """Return the SHA-256 of a file, remembered or computed now; raises OSError. Several threads may ask."""
-        key, state = str(path.resolve()), _state(path)
+        resolved = path.resolve()
+        key, state = str(resolved), _state(path)
+        if not proves_changes(resolved, path.stat()):
+            return sha256_of(path)
         with self._lock:
             if self._known is None:
                 self._known = self._read()
@@ -80,7 +84,7 @@ class HashMemory:
         if isinstance(entry, list) and len(entry) == 2 and entry[0] == state and isinstance(entry[1], str):
             return entry[1]
         found = sha256_of(path)
-        if _state(path) == state and time.time() - max(state[2:]) / 1e9 > SETTLED_S:
+        if _state(path) == state and time.time() - max(state[-2:]) / 1e9 > SETTLED_S:
             with self._lock:
                 self._known = self._read()  # with what other processes have added
                 self._known.pop(key, None)
@@ -122,4 +126,4 @@ def _remove_left_behind(path: Path) -> None:
 
 def _state(path: Path) -> list[int]:
     found = path.stat()
-    return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    return [found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]

@@ -7,6 +7,7 @@ newest stays, whenever one of them is interrupted. Whoever removes the files mak
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -53,6 +54,8 @@ class SeenVersions:
                 _flush_names(directory)
         except OSError as error:
             raise _unusable(place, error) from error
+        if self.newest(name) < version:
+            raise _unusable(place, FileExistsError(errno.EEXIST, f"{version} is no file of this user"))
         with contextlib.suppress(OSError):
             for path in place.iterdir():
                 if path.name.isdecimal() and int(path.name) < version:

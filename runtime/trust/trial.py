@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from gearshift.errors import BundleError, GearshiftError, StorageError
@@ -38,12 +39,23 @@ def try_bundle(bundle: Bundle) -> None:
 
     Raises StorageError if no child can be started.
     """
-    command = [sys.executable, "-m", "gearshift.runtime.trust.trial", str(bundle.path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    if not sys.executable:
+        raise StorageError(f"{bundle.path}: could not be tried in a process of its own (this Python has no executable)")
+    # Modules come from where this program has them, and never from the working directory, which may be the bundle.
+    command = [sys.executable, "-P", "-m", "gearshift.runtime.trust.trial", str(bundle.path.absolute())]
+    paths = [str(Path(path).absolute()) for path in sys.path if path]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     try:
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=2 * LIMIT_S, check=False
-        )
+        with tempfile.TemporaryDirectory() as empty:
+            done = subprocess.run(
+                command,
+                env=environment,
+                cwd=empty,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=2 * LIMIT_S,
+                check=False,
+            )
     except subprocess.TimeoutExpired as error:
         raise _failed(bundle, f"took more than {2 * LIMIT_S} s") from error
     except (OSError, ValueError) as error:

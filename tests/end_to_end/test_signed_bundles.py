@@ -340,7 +340,15 @@ def test_a_second_key_does_not_bring_back_an_older_version(
     for kept in (slice(0, 1), slice(1, 2), slice(0, 2)):
         (versions(2) / SIGNATURES).write_text(json.dumps({**raw, "signatures": raw["signatures"][kept]}))
         assert not accepted(versions(2), ours.public, theirs.public, not_older=True)
-        assert not accepted(versions(2), theirs.public, not_older=True)
+
+
+def test_what_a_stolen_key_signed_no_longer_counts_without_it(
+    versions: Callable[[int], Path], ours: Pair, theirs: Pair
+) -> None:
+    assert accepted(sign(versions(2), theirs, 2**63 - 1), ours.public, theirs.public, not_older=True)
+    assert not accepted(versions(3), ours.public, theirs.public, not_older=True)
+    assert accepted(versions(3), ours.public, not_older=True)
+    assert not accepted(versions(2), ours.public, not_older=True)
 
 
 def test_a_version_that_does_not_load_is_not_remembered(versions: Callable[[int], Path], ours: Pair) -> None:

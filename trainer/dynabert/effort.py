@@ -23,7 +23,7 @@ _PASSES = 2.4
 _MOST_COPIES = 12
 
 _MOST_EPOCHS = 100
-"""Most epochs of distillation, in rows of the data: a few dozen rows are learnt in minutes, and an hour adds nothing."""
+"""Most epochs of distillation, in rows of the data: on a few dozen rows an hour would be spent for nothing."""
 
 _UNCHANGED = ("question-answering", "embedding")
 """Tasks whose rows get no copies: words of an answer must stay, and plain text is not scarce."""
@@ -31,17 +31,18 @@ _UNCHANGED = ("question-answering", "embedding")
 
 @dataclass(frozen=True)
 class Budget:
-    """Rows that stages see, and the bounds of the teacher's epochs."""
+    """Rows that stages see."""
 
     teacher: int
     distilled: int
-    teacher_epochs: tuple[float, float]
+    teacher_epochs: float
+    """Most epochs of the teacher stage."""
 
 
 BUDGETS = dict(
     zip(
         EFFORTS,
-        (Budget(8_000, 9_600, (0.1, 3)), Budget(24_000, 73_600, (1, 6)), Budget(48_000, 320_000, (2, 8))),
+        (Budget(8_000, 9_600, 3), Budget(24_000, 73_600, 6), Budget(48_000, 320_000, 8)),
         strict=True,
     )
 )
@@ -56,7 +57,6 @@ def with_effort(settings: Settings, *, rows: int, task: str) -> Settings:
     """
     budget = BUDGETS[settings.effort]
     distilled = min(budget.distilled, _MOST_EPOCHS * rows)
-    least, most = budget.teacher_epochs
     augment = settings.augment
     if augment is None:
         by_rows = max(0, min(_MOST_COPIES, round(distilled / (_PASSES * rows)) - 1))
@@ -67,9 +67,9 @@ def with_effort(settings: Settings, *, rows: int, task: str) -> Settings:
         raise InputError("settings: masked_lm proposes words of changed copies; set augment to 1 copy or more")
     epochs = distilled / (rows * (1 + augment))
     chosen = {
-        "teacher_epochs": min(most, max(least, budget.teacher / rows)),
+        "teacher_epochs": min(budget.teacher_epochs, budget.teacher / rows),
         "width_epochs": _WIDTH_SHARE * epochs,
         "depth_epochs": (1 - _WIDTH_SHARE) * epochs,
     }
-    unset: dict[str, Any] = {name: round(value, 4) for name, value in chosen.items() if getattr(settings, name) is None}
+    unset: dict[str, Any] = {name: value for name, value in chosen.items() if getattr(settings, name) is None}
     return dataclasses.replace(settings, augment=augment, **unset)

@@ -49,6 +49,15 @@ def test_versions_that_are_added_at_once_leave_the_newest(seen: SeenVersions) ->
     assert seen.newest("a") == 39
 
 
+def test_what_stands_in_the_place_of_a_version_is_no_memory_of_it(seen: SeenVersions) -> None:
+    seen.add("a", 5)
+    (place,) = seen.directory.iterdir()
+    (place / "7").mkdir()
+    with pytest.raises(StorageError, match="7 is no file of this user"):
+        seen.add("a", 7)
+    assert seen.newest("a") == 5
+
+
 def test_older_ones_that_an_interrupted_process_left_change_nothing(seen: SeenVersions) -> None:
     seen.add("a", 5)
     (place,) = seen.directory.iterdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -164,8 +165,23 @@ def test_a_trial_that_ends_its_process_does_not_end_ours(
     assert "\n" not in str(said.value)
 
 
-def test_a_trial_that_cannot_start_is_told(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+@pytest.mark.parametrize("name", ["numpy", "json", "gearshift"])
+def test_a_trial_imports_nothing_from_where_the_program_stands(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Which may be the bundle itself, whose author may have put a module beside its files."""
+    module = f"open({str(tmp_path / 'ran')!r}, 'w').close()\nraise SystemExit(9)\n"
+    (bundle_copy / f"{name}.py").write_text(module)
+    monkeypatch.chdir(bundle_copy)
+    trial.try_bundle(dataclasses.replace(open_bundle(bundle_copy), path=Path()))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("executable", ["/nowhere/python", None, ""])
+def test_a_trial_that_cannot_start_is_told(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, executable: str | None
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
     with pytest.raises(StorageError, match="could not be tried in a process of its own"):
         trial.try_bundle(bundle)
 

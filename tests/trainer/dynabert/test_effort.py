@@ -8,7 +8,7 @@ from gearshift.errors import InputError
 from gearshift.trainer.dynabert.effort import BUDGETS, with_effort
 from gearshift.trainer.dynabert.settings import EFFORTS, Settings
 
-ROWS = (3_200, 5_000, 70_000, 1_000_000)
+ROWS = (3_200, 5_000, 70_000, 200_000_000)
 
 
 def distilled(settings: Settings, rows: int) -> float:
@@ -20,15 +20,17 @@ def distilled(settings: Settings, rows: int) -> float:
 @pytest.mark.parametrize("task", ["classification", "token-classification", "question-answering", "embedding"])
 def test_subnets_see_as_many_rows_whatever_the_size_of_the_data(effort: str, rows: int, task: str) -> None:
     made = with_effort(Settings(effort=effort), rows=rows, task=task)
-    assert distilled(made, rows) == pytest.approx(BUDGETS[effort].distilled, rel=0.02)
-    assert made.epochs("depth") == pytest.approx(3 * made.epochs("width"), rel=0.02)
+    assert distilled(made, rows) == pytest.approx(BUDGETS[effort].distilled, rel=1e-6)
+    assert made.epochs("depth") == pytest.approx(3 * made.epochs("width"), rel=1e-6)
+    taught = min(BUDGETS[effort].teacher, BUDGETS[effort].teacher_epochs * rows)
+    assert rows * made.epochs("teacher") == pytest.approx(taught)
 
 
 def test_a_few_dozen_rows_are_seen_a_hundred_times_at_most() -> None:
     for rows in (1, 40, 500):
         made = with_effort(Settings(), rows=rows, task="classification")
         assert made.augment == 12
-        assert distilled(made, rows) == pytest.approx(100 * rows, rel=0.02)
+        assert distilled(made, rows) == pytest.approx(100 * rows, rel=1e-6)
     assert distilled(with_effort(Settings(effort="quick"), rows=96, task="classification"), 96) == pytest.approx(
         9_600, rel=0.02
     )
