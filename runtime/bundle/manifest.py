@@ -7,6 +7,7 @@ itself and with the files beside it.
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,7 @@ class Manifest:
 
     @classmethod
     def _from_fields(cls, fields: dict[str, Any]) -> Manifest:
+        _check_texts(fields)
         return cls(
             **{
                 **fields,
@@ -287,6 +289,14 @@ class Manifest:
                 "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},
             }
         )
+
+
+def _check_texts(fields: dict[str, Any]) -> None:
+    """Raise InputError for a text that no file and no terminal can be given: JSON can escape half of a character."""
+    try:
+        json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"a text: expected whole characters, found {error.object[error.start]!r}") from error
 
 
 def stored_manifest(directory: Path) -> bytes:

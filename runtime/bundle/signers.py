@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gearshift.errors import InputError, SignatureError
+from gearshift.errors import InputError, IntegrityError, SchemaError, SignatureError
 from gearshift.runtime.bundle.keys import is_signed, read_public_keys, shown_key
 from gearshift.runtime.bundle.signatures import SIGNATURES, Signature, message_of, read_signatures
 from gearshift.runtime.files.seen_versions import SeenVersions
@@ -50,7 +50,10 @@ class Signers:
         """
         if not self.keys:
             return None
-        found = read_signatures(directory)
+        try:
+            found = read_signatures(directory)
+        except (IntegrityError, SchemaError) as error:
+            raise SignatureError(str(error)) from error
         ours = [each for each in found if each.key in self.keys]
         right = [each for each in ours if digest is not None and self._is_right(each, digest)]
         if not right:

@@ -342,6 +342,15 @@ def test_a_second_key_does_not_bring_back_an_older_version(
         assert not accepted(versions(2), ours.public, theirs.public, not_older=True)
 
 
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"schema_version": 1, "signatures": [{}]}'])
+def test_signatures_of_another_form_are_none(versions: Callable[[int], Path], ours: Pair, content: bytes) -> None:
+    (versions(2) / SIGNATURES).write_bytes(content)
+    with pytest.raises(SignatureError, match=f"{SIGNATURES}: ") as said:
+        load(versions(2), ours.public)
+    assert "\n" not in str(said.value)
+    Engine.load(versions(2)).close()
+
+
 def test_what_a_stolen_key_signed_no_longer_counts_without_it(
     versions: Callable[[int], Path], ours: Pair, theirs: Pair
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -187,6 +188,16 @@ def test_a_number_of_an_entry_is_not_nan(field: str) -> None:
 def test_a_manifest_with_an_unusable_field_cannot_be_made(size: Any, digest: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         FileEntry(size, digest)
+
+
+def test_half_a_character_is_no_text() -> None:
+    """An author can escape it in JSON, and whatever is given the text then fails: a file, a terminal."""
+    content = MANIFEST_VALUE.to_content()
+    digest, zeros = json.loads(content)["digest"].encode(), b"0" * 64
+    blank = content.replace("gölden".encode(), rb"g\ud800lden").replace(digest, zeros)
+    content = blank.replace(zeros, hashlib.sha256(blank).hexdigest().encode(), 1)
+    with pytest.raises(SchemaError, match=r"^here: .*expected whole characters, found '\\ud800'"):
+        Manifest.from_content(content, Path("here"))
 
 
 @pytest.mark.parametrize("bytes_", [(4 << 20) + 1, 20 << 30], ids=["4 MiB and one", "20 GiB"])
