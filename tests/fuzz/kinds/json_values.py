@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from typing import Any
@@ -58,15 +59,15 @@ def change_value(raw: Any, source: random.Random) -> None:
         if kind < 0.15:
             del raw[key]
         elif kind < 0.3:
-            raw[key] = raw[source.choice(keys)]
+            raw[key] = copy.deepcopy(raw[source.choice(keys)])  # or a value could come to lie within itself
         elif kind < 0.4 and isinstance(raw, list):
-            raw.extend([raw[key]] * source.choice((1, 2, 1000)))
+            raw.extend(copy.deepcopy(raw[key]) for _ in range(source.choice((1, 2, 1000))))
         elif kind < 0.4:
-            raw[source.choice(TEXTS)] = source.choice(VALUES)
+            raw[source.choice(TEXTS)] = copy.deepcopy(source.choice(VALUES))
         elif kind < 0.6:
             raw[key] = near(raw[key], source)
         else:
-            raw[key] = source.choice(VALUES)
+            raw[key] = copy.deepcopy(source.choice(VALUES))
         return
 
 
