@@ -96,7 +96,7 @@ def test_a_task_is_trained_exported_and_answered_as_torch_does(
     if task == "embedding":
         assert shipped["w100-d100"] == pytest.approx(1, abs=1e-6)
         assert 0.5 < measured["w100-d100"] < 1 - 2e-6  # training moved it
-        assert measured["w050-d050"] < 0.9999
+        assert measured["w050-d050"] < 1 - 2e-6  # half of it is another net
 
     assert main(["export", str(out), "-o", str(made)]) == 0, capsys.readouterr().err
     assert f"{metric} fp32" in capsys.readouterr().out

@@ -24,6 +24,7 @@ NEEDED = {
     "nas-tune": "a --data b -o c",
     "export": "a -o b",
     "trim": "a -o b --keep c",
+    "sign": "a --key k",
     "unpack": "a -o b",
     "inspect": "a",
     "verify": "a",

@@ -57,7 +57,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[Pass]:
 
 def distilled(passes: list[Pass]) -> tuple[list[str], list[str]]:
     """Return what learnt and what taught, between teacher stage (one step, two batches that rank) and measuring."""
-    between = passes[3:-12]
+    between = passes[3:-24]
     return [name for learns, name, _ in between if learns], [name for learns, name, _ in between if not learns]
 
 
@@ -161,14 +161,14 @@ def test_no_more_rows_are_computed_at_once_than_asked_for(
     checkpoint_path: Path, tmp_path: Path, passes: list[Pass]
 ) -> None:
     train(checkpoint_path, tmp_path, depth_epochs=1, micro_batch=3)
-    assert max(shape[0] for _, _, shape in passes[:-12]) == 3  # the last measure
+    assert max(shape[0] for _, _, shape in passes[:-24]) == 3  # the last measure
 
 
 @pytest.mark.parametrize(
     ("passes_before", "message"),
     [
         (1, "^importance: out of memory; set micro_batch, e.g. 8, or lower batch_size or max_length$"),
-        (3, "^measuring the test rows: out of memory; lower max_length"),
+        (3, "^measuring the held-out rows: out of memory; lower max_length"),
     ],
 )
 def test_ranking_and_measuring_too_say_what_to_lower_where_memory_runs_out(
