@@ -27,9 +27,10 @@ from typing import Any
 import onnxruntime as ort
 
 from gearshift.device_profiles import Fingerprint, read_fingerprint
-from gearshift.errors import BundleError, StorageError, is_time_limit
+from gearshift.errors import BundleError, IntegrityError, StorageError, is_time_limit
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.files.atomic import flush
+from gearshift.runtime.bundle.integrity import check_file
+from gearshift.runtime.files.atomic import flush, sha256_of
 from gearshift.runtime.files.cache import HashMemory, cache_directory
 from gearshift.runtime.files.entries import Entries
 from gearshift.runtime.graph.check import check_graph
@@ -78,9 +79,14 @@ class PackedCache:
         return self._directory or cache_directory() / "packed"
 
     def open(self, bundle: Bundle, precision: str, *, threads: int) -> ElasticSession | None:
-        """Open a session over the entry of a bundle, and make the entry if there is none; return None if that fails."""
+        """Open a session over the entry of a bundle, and make the entry if there is none; return None if that fails.
+
+        Raises IntegrityError if the bundle itself turns out to have changed since its hashes were taken.
+        """
         try:
             session = self._found(bundle, precision, threads) or self._made(bundle, precision, threads)
+        except IntegrityError:
+            raise
         except (OSError, ValueError, BundleError, StorageError) as error:
             if is_time_limit(error):
                 raise
@@ -163,6 +169,7 @@ class PackedCache:
             with contextlib.ExitStack() as until_kept:
                 with self.kept.adding(place) as fresh:
                     self._require_room(bundle, precision)
+                    _require_same_bytes(bundle, source.name)
                     check_graph(bundle, precision)
                     save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
                     session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
@@ -195,6 +202,14 @@ class PackedCache:
         needed, free = int(SIZE_FACTOR * weights) + RESERVED_BYTES, self._free_bytes(self.directory)
         if free < needed:
             raise OSError(f"expected {needed / 1e6:.0f} MB free, found {free / 1e6:.0f} MB")
+
+
+def _require_same_bytes(bundle: Bundle, graph: str) -> None:
+    """Hash a graph and its weights now, whatever is remembered of them: an entry outlives the load that makes it, and
+    would keep what a failing disk did to them since. Raises IntegrityError."""
+    for name, entry in bundle.manifest.files.items():
+        if Path(name).stem == Path(graph).stem:
+            check_file(bundle.path, name, entry, sha256_of)
 
 
 @contextlib.contextmanager

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.errors import IntegrityError
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.files.atomic import sha256_of
+from gearshift.runtime.files.cache import HashMemory
 from gearshift.runtime.packed.cache import GRAPH, PackedCache
 from gearshift.runtime.packed.entry import (
     BLOCK,
@@ -69,6 +71,20 @@ def found(cache: PackedCache, bundle: Bundle) -> list[list[float]]:
         return answers(session, bundle)
     finally:
         session.close()
+
+
+@pytest.mark.parametrize("name", ["fp32.weights", "fp32.onnx"])
+def test_no_entry_is_made_of_files_that_a_disk_changed_since_they_were_hashed(
+    bundle_copy: Path, cache: PackedCache, name: str
+) -> None:
+    """It would keep the fault for all later loads, though the files be made whole again."""
+    remember(bundle_copy / name)
+    flip(bundle_copy / name, (bundle_copy / name).stat().st_size // 2, 1, hidden=True)
+    bundle = open_bundle(bundle_copy, sha256=HashMemory().sha256_of)
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match=f"{name}: expected sha256"):
+            cache.open(bundle, "fp32", threads=1)
+    assert not cache.entries()
 
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["by a program", "by the disk"])
