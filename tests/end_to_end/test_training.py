@@ -59,8 +59,8 @@ def test_a_few_steps_of_training_become_a_bundle_that_switches_between_all_subne
     strict = ("--int8-tolerance", 0, "--wider", "--precision", "fp32,int8,fp16")
     mixed = command("export", run, "-o", tmp_path / "m.gearshift", *strict, "--json").json
     in_int8 = [entry for entry in mixed["pool"] if entry["precision"] == "int8"]
-    whole = {one["name"]: one["dev_accuracy"] for one in mixed["pool"] if one["precision"] == "fp32"}
-    lost = {entry["name"]: whole[entry["name"]] - entry["dev_accuracy"] for entry in in_int8}  # dev rows choose
+    dev_in_fp32 = {one["name"]: one["dev_accuracy"] for one in mixed["pool"] if one["precision"] == "fp32"}
+    lost = {entry["name"]: dev_in_fp32[entry["name"]] - entry["dev_accuracy"] for entry in in_int8}  # dev rows choose
     assert mixed["int8_losses"] == {name: pytest.approx(loss) for name, loss in lost.items() if loss > 1e-6}
     assert {entry["precision"] for entry in mixed["pool"]} == {"fp32", "int8", "fp16"}
     refused = command("export", run, "-o", tmp_path / "x.gearshift", "--int8-tolerance", 2).error
