@@ -14,7 +14,7 @@ from torch import nn
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.dynabert.stages import Training, distil_losses, label_losses
 from gearshift.trainer.dynabert.training_stages import DISTILLED, FINAL, TEACHER
-from gearshift.trainer.learning.distillation import Teacher
+from gearshift.trainer.learning.devices import parts_of
 from gearshift.trainer.learning.loop import Losses
 from gearshift.trainer.learning.sampling import ANCHOR_EVERY
 
@@ -38,7 +38,7 @@ def estimate(training: Training, grid: Mapping[str, Subnet]) -> dict[str, float]
         if not settings.epochs(stage.name):
             continue
         trained = [one for one in subnets if stage.trains(one, model.full)]
-        losses = distil_losses(training, trained, Teacher(model), hidden_weight=1.0)
+        losses = distil_losses(training, trained, hidden_weight=1.0)
         steps = _steps(training, settings.epochs(stage.name), copies=settings.augment or 0)
         seconds[stage.name] = steps * _step_s(training, model, losses)
     if settings.final_epochs:
@@ -66,12 +66,15 @@ def _step_s(training: Training, model: nn.Module, losses: Losses) -> float:
     batches = training.rows.batches(training.settings.batch_size, seed=training.settings.seed)
     picked = sorted(itertools.islice(batches, 2 * _TIMED), key=lambda batch: batch.input_ids.shape[1])
     middle = picked[len(picked) // 4 :][: _TIMED + 1] or picked
-    times = []
+    accelerator, times = training.accelerator, []
     for index in range(_TIMED + 1):
-        batch = middle[index % len(middle)].to(training.model.device)
+        batch = middle[index % len(middle)]
         began = time.perf_counter()
-        for compute in losses(model, batch, index):
-            training.accelerator.backward(compute())
+        for part in parts_of(batch, accelerator, training.settings.micro_batch):
+            for compute in losses(model, part, index):
+                with accelerator.autocast():
+                    loss = compute()
+                accelerator.backward(loss)
         times.append(time.perf_counter() - began)
         model.zero_grad(set_to_none=True)
     return statistics.mean(times[1:])

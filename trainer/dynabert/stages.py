@@ -104,19 +104,18 @@ def distil_stage(
     """Train subnets on the answers and hidden states of the full net from before the stage."""
     if plan.epochs == 0 or _finished(training, plan.name):
         return
-    settings, accelerator = training.settings, training.accelerator
-    teacher = Teacher(training.model, same_width=settings.same_width_teacher, autocast=accelerator.autocast)
-    teacher.model.to(accelerator.device)
-    losses = distil_losses(training, subnets, teacher, hidden_weight=hidden_weight)
+    losses = distil_losses(training, subnets, hidden_weight)
     rows = training.rows if training.augmented is None else training.augmented()
     _run(training, plan, rows, losses, subnets, constraint=constraint)
     _finish(training, plan.name)
 
 
-def distil_losses(training: Training, subnets: Sequence[Subnet], teacher: Teacher, *, hidden_weight: float) -> Losses:
-    """Return the losses on a teacher's answers and hidden states of the subnets drawn for a step."""
-    settings, sampler = training.settings, training.sampler(subnets)
-    live = Teacher(training.model, live=True, autocast=training.accelerator.autocast)
+def distil_losses(training: Training, subnets: Sequence[Subnet], hidden_weight: float) -> Losses:
+    """Return the losses of the subnets drawn for a step, on answers and hidden states of the full net as it is now."""
+    settings, sampler, accelerator = training.settings, training.sampler(subnets), training.accelerator
+    teacher = Teacher(training.model, same_width=settings.same_width_teacher, autocast=accelerator.autocast)
+    teacher.model.to(accelerator.device)
+    live = Teacher(training.model, live=True, autocast=accelerator.autocast)
 
     def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
         fixed, moving = teacher.teach(batch), live.teach(batch)

@@ -1,19 +1,23 @@
 """Tests of the time that a training says it will take."""
 
+import contextlib
 import dataclasses
 import itertools
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.dynabert.duration import estimate, told
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.stages import Training
 from gearshift.trainer.dynabert.train import encode_split, train_supernet
 from gearshift.trainer.model.checkpoint import load_checkpoint
+from gearshift.trainer.model.elastic import ElasticClassifier
 from tests.trainer.tiny import LABELS, SETTINGS, make_data
 
 DATA = make_data()
@@ -56,6 +60,32 @@ def test_a_stage_takes_as_many_times_a_step_as_it_has_steps(
     # 24 rows in batches of 8
     assert estimate(one, one.model.grid()) == {"teacher": 6, "width": 2, "depth": 9}
     assert estimate(copied, one.model.grid()) == {"teacher": 6, "width": 6, "depth": 36}
+
+
+def test_steps_are_timed_as_they_will_run_in_parts_and_in_their_precision(
+    checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a training that fits would be said not to, and one in bf16 to take as long as in fp32."""
+    one = training(checkpoint_path, tmp_path, micro_batch=3)
+    entered: list[bool] = []
+    rows: list[int] = []
+    forward = ElasticClassifier.forward
+
+    @contextlib.contextmanager
+    def autocast() -> Iterator[None]:
+        entered.append(True)
+        yield
+        entered.pop()
+
+    def seen(model: ElasticClassifier, batch: Batch, *rest: Any) -> Any:
+        assert entered
+        rows.append(len(batch.input_ids))
+        return forward(model, batch, *rest)
+
+    monkeypatch.setattr(one.accelerator, "autocast", autocast)
+    monkeypatch.setattr(ElasticClassifier, "forward", seen)
+    estimate(one, one.model.grid())
+    assert max(rows) == 3
 
 
 def test_the_time_is_told_once_and_changes_nothing(checkpoint_path: Path, tmp_path: Path) -> None:
