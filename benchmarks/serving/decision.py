@@ -24,9 +24,9 @@ import numpy as np
 
 from benchmarks.report import save
 from benchmarks.serving.policies import ladder_of
+from gearshift.cpus import available_cpus
 from gearshift.runtime import Engine
 from gearshift.runtime.inference.text import Encoded, Text, TextEncoder
-from gearshift.runtime.sensors.cpus import available_cpus
 from gearshift.runtime.simulate.policies import Ours
 from gearshift.runtime.simulate.simulator import Ladder, Machine, Turn, simulate
 from gearshift.runtime.simulate.traces import Scale, make_trace

@@ -38,8 +38,8 @@ from benchmarks.device.contention import STATES, Hogs, Spell, random_spells, sta
 from benchmarks.report import RESULTS, save
 from benchmarks.serving.live_policies import Rival, ladder_of, rivals
 from benchmarks.serving.policies import OURS
+from gearshift.cpus import available_cpus
 from gearshift.runtime import AnswerFuture, Classification, DeadlinePassedError, Engine
-from gearshift.runtime.sensors.cpus import available_cpus
 from gearshift.runtime.sensors.sensors import Sensors
 
 matplotlib.use("Agg")  # a file, no window

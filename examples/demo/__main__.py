@@ -25,11 +25,11 @@ from examples.demo.overload import Asked, Phase, arrivals, make_surge, surge_lin
 from examples.demo.plot import plot_surge, plot_timeline
 from examples.demo.serve import Plan, Served, Summary, ends, make_plan, serve, summary
 from gearshift.__main__ import main as gearshift
+from gearshift.cpus import available_cpus
 from gearshift.device_profiles import read_fingerprint
 from gearshift.runtime import Engine, open_bundle
 from gearshift.runtime.bundle.manifest import DAN_EXECUTOR
 from gearshift.runtime.files.atomic import replace_file
-from gearshift.runtime.sensors.cpus import available_cpus
 
 TARGET = 0.98
 """Target share of deadlines met; every change of the load costs a few requests."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus
+from gearshift.cpus import available_cpus
+from gearshift.runtime.sensors.cpus import effective_cpus
 from gearshift.runtime.sensors.pressure import stalled_s
 from gearshift.runtime.sensors.sensors import Sensors
 

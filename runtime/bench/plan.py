@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gearshift.cpus import available_cpus
 from gearshift.errors import InputError
 from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.opened import checked_lengths
-from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus
+from gearshift.runtime.sensors.cpus import effective_cpus
 
 LENGTHS = (16, 64, 128)
 """Default lengths of texts in tokens, as far as the bundle accepts them."""

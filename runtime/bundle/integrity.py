@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 
+from gearshift.cpus import available_cpus
 from gearshift.errors import IntegrityError
 from gearshift.runtime.bundle.manifest import FileEntry
 
@@ -56,7 +57,7 @@ def check_files(directory: Path, files: Mapping[str, FileEntry], sha256: Callabl
     paths = {name: _of_right_size(directory, name, expected) for name, expected in files.items()}
     largest = max(files, key=lambda name: files[name].bytes, default="")
     others = sum(entry.bytes for name, entry in files.items() if name != largest)
-    beside = _beside(paths[largest], sha256) if others >= BESIDE_BYTES and _cpus() > 1 else None
+    beside = _beside(paths[largest], sha256) if others >= BESIDE_BYTES and len(available_cpus()) > 1 else None
     for name, path in paths.items():
         if name != largest or beside is None:
             _check_hash(path, files[name], sha256(path))
@@ -79,11 +80,6 @@ def _beside(path: Path, sha256: Callable[[Path], str]) -> Future[str] | None:
     except RuntimeError:
         return None
     return found
-
-
-def _cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _of_right_size(directory: Path, name: str, expected: FileEntry) -> Path:

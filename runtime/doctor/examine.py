@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gearshift import __version__
+from gearshift.cpus import available_cpus
 from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.errors import StorageError
 from gearshift.extras import requirements
@@ -20,7 +21,7 @@ from gearshift.runtime.doctor.signals import Finding, Level, signal_findings
 from gearshift.runtime.files.entries import Entries
 from gearshift.runtime.packed.cache import PackedCache
 from gearshift.runtime.profiles.own import find_profile
-from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus, find_cgroup
+from gearshift.runtime.sensors.cpus import effective_cpus, find_cgroup
 from gearshift.runtime.sensors.sensors import Sensors
 from gearshift.versions import minimum, release_numbers
 

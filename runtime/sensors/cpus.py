@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gearshift.cpus import available_cpus
+
 MINIMUM_CPUS = 0.01
 """Lower bound of `Limits.effective_cpus`: the smallest quota in use is a hundredth of a CPU."""
 
@@ -123,14 +125,6 @@ def _memory_headroom(directory: Path, limit: float) -> float | None:
     stat = dict(line.split(" ", 1) for line in read_text(directory / "memory.stat").splitlines() if " " in line)
     cached = stat.get("total_inactive_file", stat.get("inactive_file", "0")).strip()
     return min(max(limit - used[0] + (float(cached) if cached.isdecimal() else 0.0), 0.0), limit)
-
-
-def available_cpus() -> frozenset[int]:
-    """Return the CPUs that this process may be scheduled on; all of them if the system has no affinity sets."""
-    try:
-        return frozenset(os.sched_getaffinity(0))
-    except (AttributeError, OSError):
-        return frozenset(range(os.cpu_count() or 1))
 
 
 def effective_cpus(*, root: Path = Path("/"), cpus: Collection[int] | None = None) -> float:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from gearshift.runtime.sensors.cpus import Limits, available_cpus, find_cgroup
+from gearshift.cpus import available_cpus
+from gearshift.runtime.sensors.cpus import Limits, find_cgroup
 from gearshift.runtime.sensors.others_cpu import OthersUse
 from gearshift.runtime.sensors.power import Battery, EnergyMeter, read_battery
 from gearshift.runtime.sensors.pressure import QuotaStalls, stall_share

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gearshift.cpus import available_cpus
 from gearshift.errors import BundleError, InputError
 from gearshift.runtime.bench.plan import Plan
 from gearshift.runtime.bench.profiling import calibrate
@@ -15,7 +16,7 @@ from gearshift.runtime.bench.result import Calibration
 from gearshift.runtime.bench.stopwatch import Sample
 from gearshift.runtime.bench.timed_calls import FEWEST_CALLS, between
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.sensors.cpus import available_cpus, effective_cpus
+from gearshift.runtime.sensors.cpus import effective_cpus
 from tests.runtime.bench.machine import LOOK_S, Machine
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from gearshift.cpus import available_cpus
 from gearshift.runtime.bench.stopwatch import Sample, Stopwatch
 from gearshift.runtime.profiles.timing import pinned
-from gearshift.runtime.sensors.cpus import available_cpus
 
 HOG = "import time\nend = time.time() + 60\nprint('on', flush=True)\nwhile time.time() < end: pass"
 

@@ -29,7 +29,7 @@ def files(tmp_path: Path) -> dict[str, FileEntry]:
 
 @pytest.fixture(params=[1, 2], ids=["one CPU", "two CPUs"])
 def cpus(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(integrity, "_cpus", lambda: request.param)
+    monkeypatch.setattr(integrity, "available_cpus", lambda: range(request.param))
     count: int = request.param
     return count
 
@@ -88,6 +88,6 @@ def test_a_system_without_a_thread_to_spare_does_without(
     def refused(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(integrity, "_cpus", lambda: 2)
+    monkeypatch.setattr(integrity, "available_cpus", lambda: range(2))
     monkeypatch.setattr(threading.Thread, "start", refused)
     check_files(tmp_path, files, sha256_of)

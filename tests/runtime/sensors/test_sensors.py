@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from gearshift.runtime.sensors.cpus import MINIMUM_CPUS, available_cpus, effective_cpus
+from gearshift.cpus import available_cpus
+from gearshift.runtime.sensors.cpus import MINIMUM_CPUS, effective_cpus
 from gearshift.runtime.sensors.others_cpu import MINIMUM_INTERVAL_S
 from gearshift.runtime.sensors.sensors import LIMITS_LIFE_S, Sensors
 from gearshift.runtime.sensors.snapshot import UNKNOWN, Snapshot
