@@ -1,4 +1,4 @@
-"""What a bundle must have gone through before it is used: checks of its files alone, or also a trial."""
+"""Checks that a bundle must have gone through before it is used: of its files alone, or also a trial."""
 
 from __future__ import annotations
 

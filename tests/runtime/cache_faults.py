@@ -8,10 +8,8 @@ left. The process ends with 0 if all is right, and prints the number of cases.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -19,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from gearshift.device_profiles.profile import LatencyTable, load_profile
 from gearshift.errors import StorageError
@@ -29,19 +26,9 @@ from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.packed.cache import PackedCache
 from gearshift.runtime.profiles.store import save_table
+from tests.runtime.faults import at_write, disk_full, forked, killed, limit_files
 from tests.runtime.kept import answers, flip, places
 
-WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
-CHANGES = {
-    "os.mkdir",
-    "os.rename",
-    "os.remove",
-    "os.rmdir",
-    "os.utime",
-    "os.chmod",
-    "shutil.rmtree",
-    "tempfile.mkdtemp",
-}
 TOGETHER = 6
 LIMITS = (0, 100, 2000, 40_000, 60_000, 150_000, 300_000)
 """Bytes of the largest file that may be written; the largest of an entry has half a megabyte."""
@@ -57,42 +44,6 @@ def work(shipped: Path) -> list[list[float]]:
     table = LatencyTable(bundle.hash, "fp32", CPU[0], 1, (16,), times, times, 1, "by hand", "2026-01-31")
     save_table(cache_directory() / "profile.json", table)
     return found
-
-
-def at_write(number: int, fault: Callable[[], object]) -> list[str]:
-    """Make a fault happen before a write into the cache, counted from 0; return a list that gets all of them."""
-    seen: list[str] = []
-    root = str(cache_directory())
-
-    def audited(event: str, arguments: tuple[Any, ...]) -> None:
-        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES
-        if (writes or event in CHANGES) and any(str(part).startswith(root) for part in arguments):
-            seen.append(event)
-            if len(seen) == number + 1:
-                fault()
-
-    sys.addaudithook(audited)
-    return seen
-
-
-def forked(call: Callable[[], int]) -> int:
-    """Return the exit code of a call in a fork of this process, or the signal that ended it, negative."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    try:
-        os._exit(call())
-    except BaseException as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        os._exit(99)
-
-
-def disk_full() -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def killed() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def attempt(shipped: Path, right: list[list[float]]) -> int:
@@ -131,7 +82,7 @@ def at_each_write(shipped: Path, right: list[list[float]], step: int, fault: Cal
     """Check a fault at every `step`-th write; return the number of cases."""
 
     def counted() -> int:
-        seen = at_write(-1, fault)
+        seen = at_write(-1, cache_directory(), fault)
         work(shipped)
         return len(seen)
 
@@ -141,7 +92,7 @@ def at_each_write(shipped: Path, right: list[list[float]], step: int, fault: Cal
     for number in range(0, writes, step):
 
         def case(number: int = number) -> int:
-            at_write(number, fault)
+            at_write(number, cache_directory(), fault)
             return attempt(shipped, right)
 
         check(shipped, right, case, {-signal.SIGKILL} if fault is killed else {0, 3})
@@ -153,7 +104,7 @@ def at_limits(shipped: Path, right: list[list[float]]) -> int:
     for limit in LIMITS:
 
         def case(limit: int = limit) -> int:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            limit_files(limit)
             return attempt(shipped, right)
 
         check(shipped, right, case, {0, 3})

@@ -47,28 +47,35 @@ VALUES: tuple[Any, ...] = (
 
 def change_value(raw: Any, source: random.Random) -> None:
     """Change one value somewhere, the deeper the rarer: another one, one more, one less, or a neighbour's."""
+    if (place := some_place(raw, source)) is None:
+        return
+    raw, key = place
+    kind = source.random()
+    if kind < 0.15:
+        del raw[key]
+    elif kind < 0.3:
+        other = source.choice(list(raw) if isinstance(raw, dict) else range(len(raw)))
+        raw[key] = copy.deepcopy(raw[other])  # or a value could come to lie within itself
+    elif kind < 0.4 and isinstance(raw, list):
+        raw.extend(copy.deepcopy(raw[key]) for _ in range(source.choice((1, 2, 1000))))
+    elif kind < 0.4:
+        raw[source.choice(TEXTS)] = copy.deepcopy(source.choice(VALUES))
+    elif kind < 0.6:
+        raw[key] = near(raw[key], source)
+    else:
+        raw[key] = copy.deepcopy(source.choice(VALUES))
+
+
+def some_place(raw: Any, source: random.Random) -> tuple[Any, Any] | None:
+    """Return an object or list somewhere within, the deeper the rarer, and one of its keys; None if it is empty."""
     while True:
         keys = list(raw) if isinstance(raw, dict) else list(range(len(raw)))
         if not keys:
-            return
+            return None
         key = source.choice(keys)
-        if isinstance(raw[key], dict | list) and raw[key] and source.random() < 0.85:
-            raw = raw[key]
-            continue
-        kind = source.random()
-        if kind < 0.15:
-            del raw[key]
-        elif kind < 0.3:
-            raw[key] = copy.deepcopy(raw[source.choice(keys)])  # or a value could come to lie within itself
-        elif kind < 0.4 and isinstance(raw, list):
-            raw.extend(copy.deepcopy(raw[key]) for _ in range(source.choice((1, 2, 1000))))
-        elif kind < 0.4:
-            raw[source.choice(TEXTS)] = copy.deepcopy(source.choice(VALUES))
-        elif kind < 0.6:
-            raw[key] = near(raw[key], source)
-        else:
-            raw[key] = copy.deepcopy(source.choice(VALUES))
-        return
+        if not (isinstance(raw[key], dict | list) and raw[key] and source.random() < 0.85):
+            return raw, key
+        raw = raw[key]
 
 
 def near(value: Any, source: random.Random) -> Any:

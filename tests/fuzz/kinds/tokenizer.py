@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import random
 from collections.abc import Callable
 from typing import Any
 
 from tests.fuzz.kinds.graph import altered_bytes
+from tests.fuzz.kinds.json_values import some_place
 
 TEXTS = (
     "",
@@ -43,19 +45,13 @@ def change(content: bytes, source: random.Random) -> bytes:
 
 def value(raw: Any, source: random.Random) -> None:
     """Another value at some place, the deeper the rarer."""
-    while True:
-        keys = list(raw) if isinstance(raw, dict) else list(range(len(raw)))
-        if not keys:
-            return
-        key = source.choice(keys)
-        if isinstance(raw[key], dict | list) and raw[key] and source.random() < 0.85:
-            raw = raw[key]
-            continue
-        if isinstance(raw, dict) and source.random() < 0.3:
-            del raw[key]
-        else:
-            raw[key] = source.choice(VALUES)
+    if (place := some_place(raw, source)) is None:
         return
+    raw, key = place
+    if isinstance(raw, dict) and source.random() < 0.3:
+        del raw[key]
+    else:
+        raw[key] = copy.deepcopy(source.choice(VALUES))
 
 
 def _pattern(source: random.Random) -> dict[str, Any]:

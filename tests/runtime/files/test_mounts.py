@@ -70,7 +70,7 @@ def test_times_prove_nothing_where_mounts_cannot_be_read(tmp_path: Path) -> None
 
 
 def test_a_file_whose_times_prove_nothing_is_hashed_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if one image were mounted in place of another: all that `stat` tells stays the same."""
+    """An image that is mounted in place of another may change nothing that `stat` tells."""
     file = tmp_path / "file"
     file.write_bytes(b"1")
     os.utime(file, (1_600_000_000, 1_600_000_000))

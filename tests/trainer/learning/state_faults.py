@@ -8,9 +8,6 @@ is left, as the training does that goes on. The process ends with 0 if all is ri
 
 from __future__ import annotations
 
-import errno
-import os
-import resource
 import signal
 import sys
 import tempfile
@@ -32,10 +29,9 @@ from gearshift.trainer.learning.interrupted import (
     save_state,
     save_weights,
 )
+from tests.runtime.faults import at_write, disk_full, forked, killed, limit_files
 
 IDENTITY: dict[str, Any] = {"settings": {"lr": 0.1}, "rows": "a"}
-CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.chmod"}
-WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 LIMITS = (0, 10, 100, 1000, 4000)
 """Bytes of the largest file that may be written; a state has some 10,000."""
 
@@ -52,41 +48,6 @@ def work(states: Path, step: int) -> None:
     save_state(states / STATE, {"step": step, "model": model(step).state_dict()})
     save_weights(states / "weights", model(step))
     save_note(states / "note.json", {"step": step})
-
-
-def at_write(number: int, states: Path, fault: Callable[[], object]) -> list[str]:
-    """Make a fault happen before a write into the folder, counted from 0; return a list that gets all of them."""
-    seen: list[str] = []
-
-    def audited(event: str, arguments: tuple[Any, ...]) -> None:
-        writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES
-        if (writes or event in CHANGES) and any(str(part).startswith(str(states)) for part in arguments):
-            seen.append(event)
-            if len(seen) == number + 1:
-                fault()
-
-    sys.addaudithook(audited)
-    return seen
-
-
-def forked(call: Callable[[], int]) -> int:
-    """Return the exit code of a call in a fork of this process, or the signal that ended it, negative."""
-    child = os.fork()
-    if child:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    try:
-        os._exit(call())
-    except BaseException as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
-        os._exit(99)
-
-
-def disk_full() -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def killed() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def attempt(states: Path) -> int:
@@ -127,8 +88,7 @@ def check(states: Path, fault: Callable[[], int], allowed: set[int]) -> None:
 
 
 def limited(states: Path, limit: int) -> int:
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # Python's own setting; the write then fails
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    limit_files(limit)
     return attempt(states)
 
 
