@@ -10,11 +10,12 @@ import contextlib
 import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 from gearshift.errors import StorageError, is_time_limit
 from gearshift.runtime.files.cache import cache_directory
-from gearshift.runtime.files.private import check_private, is_own_file, make_private
+from gearshift.runtime.files.private import check_private, is_ours, make_private
 
 
 class SeenVersions:
@@ -33,13 +34,7 @@ class SeenVersions:
         place = self._place(name)
         check_private(self.directory)
         check_private(place)
-        try:
-            found = list(place.iterdir())
-        except FileNotFoundError:
-            return 0
-        except OSError as error:
-            raise _unusable(place, error) from error
-        return max((int(path.name) for path in found if path.name.isdecimal() and is_own_file(path)), default=0)
+        return max((version for version, ours in _versions(place).items() if ours), default=0)
 
     def add(self, name: str, version: int) -> None:
         """Remember a version, unless a newer one was seen."""
@@ -54,7 +49,8 @@ class SeenVersions:
                 _flush_names(directory)
         except OSError as error:
             raise _unusable(place, error) from error
-        if self.newest(name) < version:
+        # Another process may have removed it for a newer one, but something else in its place remembers nothing.
+        if not _versions(place).get(version, True):
             raise _unusable(place, FileExistsError(errno.EEXIST, f"{version} is no file of this user"))
         with contextlib.suppress(OSError):
             for path in place.iterdir():
@@ -63,6 +59,22 @@ class SeenVersions:
 
     def _place(self, name: str) -> Path:
         return self.directory / hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def _versions(place: Path) -> dict[int, bool]:
+    """Return version -> whether its file is one of this user's; none without the directory."""
+    while True:
+        try:
+            return {int(path.name): _is_ours(path.lstat()) for path in place.iterdir() if path.name.isdecimal()}
+        except FileNotFoundError:  # removed for a newer one meanwhile, which this list may lack
+            if not place.exists():
+                return {}
+        except OSError as error:
+            raise _unusable(place, error) from error
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and is_ours(found)
 
 
 def _flush_names(directory: Path) -> None:
