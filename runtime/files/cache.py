@@ -11,13 +11,14 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from gearshift.errors import StorageError, is_time_limit
 from gearshift.fresh_file import SUFFIX, fresh_file
 from gearshift.json_reader import parse_json
 from gearshift.runtime.files.atomic import sha256_of
-from gearshift.runtime.files.mounts import proves_changes
+from gearshift.runtime.files.mounts import Mount, proves_changes, read_mounts
 from gearshift.runtime.files.private import check_private, make_private, read_own
 from gearshift.sealed_json import sealed, unsealed
 
@@ -69,18 +70,19 @@ class HashMemory:
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
         self._known: dict[str, object] | None = None
+        self._mounts: Sequence[Mount] = ()
         self._lock = threading.Lock()
 
     def sha256_of(self, path: Path) -> str:
         """Return the SHA-256 of a file, remembered or computed now; raises OSError. Several threads may ask."""
         resolved = path.resolve()
         key, state = str(resolved), _state(path)
-        if not proves_changes(resolved, path.stat()):
-            return sha256_of(path)
         with self._lock:
             if self._known is None:
-                self._known = self._read()
+                self._known, self._mounts = self._read(), read_mounts()
             entry = self._known.get(key)
+        if not proves_changes(resolved, path.stat(), self._mounts):
+            return sha256_of(path)
         if isinstance(entry, list) and len(entry) == 2 and entry[0] == state and isinstance(entry[1], str):
             return entry[1]
         found = sha256_of(path)

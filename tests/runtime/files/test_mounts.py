@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gearshift.runtime.files.cache import HashMemory
-from gearshift.runtime.files.mounts import Mount, mount_of, proves_changes
+from gearshift.runtime.files.mounts import Mount, mount_of, proves_changes, read_mounts
 
 LISTED = r"""
 22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
@@ -23,6 +23,12 @@ LISTED = r"""
 """.strip()
 
 
+@pytest.fixture
+def mounts(tmp_path: Path) -> tuple[Mount, ...]:
+    (tmp_path / "mountinfo").write_text(LISTED)
+    return read_mounts(tmp_path / "mountinfo")
+
+
 @pytest.mark.parametrize(
     ("path", "mount"),
     [
@@ -33,40 +39,41 @@ LISTED = r"""
         ("/models/new/a", Mount("/models/new", "erofs", read_only=True)),
     ],
 )
-def test_a_file_lies_in_the_innermost_mount_that_was_made_last(path: str, mount: Mount) -> None:
-    assert mount_of(Path(path), LISTED) == mount
+def test_a_file_lies_in_the_innermost_mount_that_was_made_last(
+    mounts: tuple[Mount, ...], path: str, mount: Mount
+) -> None:
+    assert mount_of(Path(path), mounts) == mount
 
 
-def test_what_is_not_listed_has_no_mount() -> None:
-    assert mount_of(Path("/a"), "") is None
-    assert mount_of(Path("/a"), "22 1\nwords - \n") is None
+@pytest.mark.parametrize("listed", ["", "22 1\nwords - \n"])
+def test_what_is_not_listed_has_no_mount(tmp_path: Path, listed: str) -> None:
+    (tmp_path / "mountinfo").write_text(listed)
+    assert mount_of(Path("/a"), read_mounts(tmp_path / "mountinfo")) is None
 
 
 @pytest.mark.parametrize(
     ("place", "proved"),
     [("home", True), ("models", False), ("opt/my models", False), ("boot", False), ("net", False), ("phone", False)],
 )
-def test_times_prove_nothing_on_images_and_on_foreign_file_systems(tmp_path: Path, place: str, proved: bool) -> None:
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(LISTED)
+def test_times_prove_nothing_on_images_and_on_foreign_file_systems(
+    tmp_path: Path, mounts: tuple[Mount, ...], place: str, proved: bool
+) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"1")
     assert _with_fraction(file)
-    assert proves_changes(Path("/") / place / "file", file.stat(), mounts=mounts) is proved
+    assert proves_changes(Path("/") / place / "file", file.stat(), mounts) is proved
 
 
-def test_times_in_whole_seconds_prove_nothing(tmp_path: Path) -> None:
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(LISTED)
+def test_times_in_whole_seconds_prove_nothing(tmp_path: Path, mounts: tuple[Mount, ...]) -> None:
     (tmp_path / "file").write_bytes(b"1")
     found = (tmp_path / "file").stat()
     whole = os.stat_result((*found[:10], *found[10:]), {"st_ctime_ns": 1_700_000_000_000_000_000})
-    assert not proves_changes(Path("/home/file"), whole, mounts=mounts)
+    assert not proves_changes(Path("/home/file"), whole, mounts)
 
 
 def test_times_prove_nothing_where_mounts_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"1")
-    assert not proves_changes(tmp_path / "file", (tmp_path / "file").stat(), mounts=tmp_path / "none")
+    assert not proves_changes(tmp_path / "file", (tmp_path / "file").stat(), read_mounts(tmp_path / "none"))
 
 
 def test_a_file_whose_times_prove_nothing_is_hashed_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +84,7 @@ def test_a_file_whose_times_prove_nothing_is_hashed_each_time(tmp_path: Path, mo
     monkeypatch.setattr("gearshift.runtime.files.cache.SETTLED_S", -1e9)
     state = file.stat()
     monkeypatch.setattr("gearshift.runtime.files.cache._state", lambda path: [0, 1, 2, state.st_mtime_ns, 0])
-    monkeypatch.setattr("gearshift.runtime.files.cache.proves_changes", lambda path, found: False)
+    monkeypatch.setattr("gearshift.runtime.files.cache.proves_changes", lambda *asked: False)
     memory = HashMemory(tmp_path / "cache")
     first = memory.sha256_of(file)
     file.write_bytes(b"2")
