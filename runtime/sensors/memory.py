@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.runtime.sensors.cpus import read_text
+from gearshift.runtime.sensors.psutil_source import load_psutil
 
 
 def resident_bytes() -> int | None:
     """Return the bytes of this process that are in RAM; None if that is unknown."""
     try:
-        import psutil
-
-        return int(psutil.Process().memory_info().rss)
+        return int(load_psutil().Process().memory_info().rss)
     except Exception:
         return None
 

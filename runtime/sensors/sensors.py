@@ -6,7 +6,6 @@ number that makes no sense all make the signal unknown.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -18,6 +17,7 @@ from gearshift.runtime.sensors.cpus import Limits, find_cgroup
 from gearshift.runtime.sensors.others_cpu import OthersUse
 from gearshift.runtime.sensors.power import Battery, EnergyMeter, read_battery
 from gearshift.runtime.sensors.pressure import QuotaStalls, stall_share
+from gearshift.runtime.sensors.psutil_source import load_psutil
 from gearshift.runtime.sensors.snapshot import UNKNOWN, Reading, Snapshot, reading
 from gearshift.runtime.sensors.thermal import (
     COLDEST_C,
@@ -72,8 +72,6 @@ class Sensors:
         self._throttling = Throttling(root, ours)
         self._meter = EnergyMeter(root, cpu_seconds=cpu_seconds)
         self._lock = threading.Lock()
-        with contextlib.suppress(Exception):
-            self._loaded_source()  # here, not in a thread: a fork while that imports could never import it
 
     @property
     def clock(self) -> Callable[[], float]:
@@ -137,9 +135,7 @@ class Sensors:
 
     def _loaded_source(self) -> Any:
         if self._source is None:
-            import psutil  # not at the top: some versions fail on import if /proc is forbidden
-
-            self._source = psutil
+            self._source = load_psutil()
         return self._source
 
 
