@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.device_profiles.latency_table import LatencyTable
-from gearshift.errors import BundleError, InputError, SchemaError
+from gearshift.errors import BundleError, InputError, IntegrityError, SchemaError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
 from gearshift.runtime.bundle.signers import ANYBODY, Signers
@@ -101,7 +101,7 @@ def open_checked(
     `signers`: those who must have signed it; what they signed needs no trial. Other arguments as in `Engine.load`.
     Raises BundleError, InputError or StorageError.
     """
-    bundle = open_bundle(path, sha256=HashMemory().sha256_of if cache else sha256_of, signers=signers)
+    bundle = open_bundle(path, sha256=HashMemory().sha256_of if cache else sha256_of, signers=signers, whole=False)
     bundle = trusted(bundle, Known() if cache else None, trust if bundle.signature is None else CHECKED)
     if objective.min_accuracy is not None:
         _check_reachable(objective.min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
@@ -192,13 +192,14 @@ def _tested(
     enough: int | None = None,
 ) -> list[ElasticSession]:
     """Return the sessions that pass, in this order, at most `enough`; raise the first error if none passes, and any
-    SchemaError."""
+    SchemaError or IntegrityError."""
     passed: list[ElasticSession] = []
     errors: list[BundleError] = []
+    bundle.check_graph_files(precisions[:enough])  # all that will be opened at once, on two cores
     for precision in precisions:
         try:
             passed.append(_open_tested(bundle, precision, threads, providers, cache))
-        except SchemaError:  # no fault of this CPU's: nothing of such a bundle is used
+        except (SchemaError, IntegrityError):  # no fault of this CPU's: nothing of such a bundle is used
             raise
         except BundleError as error:
             errors.append(error)
@@ -215,6 +216,7 @@ def _tested(
 def _open_tested(
     bundle: Bundle, precision: str, threads: int, providers: Sequence[str], cache: PackedCache | None
 ) -> ElasticSession:
+    bundle.check_graph_files([precision])  # packed weights of a bundle that has changed since are not used
     if cache is not None and tuple(providers) == CPU:
         kept = cache.open(bundle, precision, threads=threads)
         if kept is not None:

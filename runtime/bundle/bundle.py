@@ -9,19 +9,22 @@
       signatures.json  signatures of the manifest's digest, if the bundle was signed (`signatures`)
 
 The reader owns the format: the exporter writes through `write_manifest`.
-No file but the manifest is parsed before its size and hash are checked, and nothing is ever unpickled.
+No file but the manifest is parsed before its size and hash are checked, and nothing is ever unpickled. Hashing takes
+most of a first load on a CPU without instructions for it: an engine hashes a graph and its weights when it opens them
+(`whole=False`), and those of a precision that it does not use never.
 `compressed` has the form in which a bundle is downloaded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gearshift.errors import (
@@ -44,6 +47,7 @@ from gearshift.runtime.bundle.compressed import (
 from gearshift.runtime.bundle.digest import stated_digest
 from gearshift.runtime.bundle.integrity import check_files, check_place
 from gearshift.runtime.bundle.known_values import check_known_values
+from gearshift.runtime.bundle.later import LaterFiles
 from gearshift.runtime.bundle.manifest import (
     DAN_EXECUTOR,
     MANIFEST,
@@ -54,6 +58,7 @@ from gearshift.runtime.bundle.manifest import (
     Manifest,
     PoolEntry,
     stored_manifest,
+    weights_of,
 )
 from gearshift.runtime.bundle.signatures import SIGNATURES, Signature
 from gearshift.runtime.bundle.signers import ANYBODY, Signers
@@ -61,7 +66,7 @@ from gearshift.runtime.files.atomic import replace_file, sha256_of
 from gearshift.runtime.files.known import Known
 from gearshift.runtime.space.subnet import Subnet
 
-CHECKS = 2
+CHECKS = 3
 """Version of the checks of contents; those that passed another version are made again."""
 
 logger = logging.getLogger(__name__)
@@ -86,6 +91,8 @@ class Bundle:
     """Whether nothing in it need be checked, since it was made here."""
     memory: Known | None = None
     """Memory of the checks that bundles passed; None: each check is made every time."""
+    later: LaterFiles | None = field(default=None, compare=False)
+    """Files of graphs that are hashed before they are opened; None: all were."""
 
     def passed(self, check: str) -> bool:
         """Return whether the contents passed a check before: these very ones, in this version of the checks."""
@@ -98,6 +105,20 @@ class Bundle:
 
     def _remembered(self, check: str) -> str:
         return f"{CHECKS} {check}: {self.hash}"
+
+    def check_graph_files(self, precisions: Iterable[str]) -> None:
+        """Compare the hashes of graphs and weights of these precisions, unless they were compared before.
+
+        Raises IntegrityError, or BundleError if the bundle lacks a precision.
+        """
+        if self.later is not None:
+            names = {name for precision in precisions for name in self.graph_files(precision)}
+            with _told(self.path):
+                self.later.check(names)
+
+    def graph_files(self, precision: str) -> dict[str, FileEntry]:
+        """Return name -> entry of the graph of a precision and of its weights; raise BundleError if there is none."""
+        return _graph_files(self.manifest, self.pool(precision).values())
 
     @property
     def origin(self) -> Path:
@@ -165,7 +186,13 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     replace_file(directory / MANIFEST, dataclasses.replace(manifest, files=files).to_content())
 
 
-def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of, signers: Signers = ANYBODY) -> Bundle:
+def open_bundle(
+    path: str | Path,
+    *,
+    sha256: Callable[[Path], str] = sha256_of,
+    signers: Signers = ANYBODY,
+    whole: bool = True,
+) -> Bundle:
     """Open the bundle in a directory and check every file by name, size and SHA-256; raises a BundleError.
 
     The files may be links in a cache of the Hugging Face hub (`integrity.check_place`).
@@ -173,6 +200,7 @@ def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of, 
     StorageError if it cannot be unpacked.
     `sha256`: function that gives the hash of a file, computed now or remembered (`cache.HashMemory`).
     `signers`: those who must have signed it; else SignatureError, before anything but the manifest is parsed.
+    `whole`: hash all files now; otherwise a graph and its weights are hashed when a session opens them.
     """
     directory = Path(path)
     if not _is_utf8(directory):
@@ -180,9 +208,16 @@ def open_bundle(path: str | Path, *, sha256: Callable[[Path], str] = sha256_of, 
     if not os.path.lexists(directory / MANIFEST):
         found = "no such directory" if not directory.exists() else f"no {MANIFEST} in it"
         raise BundleError(f"{directory}: expected a bundle directory, found {found}; make one with `gearshift export`")
-    try:
+    with _told(directory):
         opening = _open_unpacked if is_compressed(directory) else _open_verified
-        return opening(directory, sha256, signers)
+        return opening(directory, sha256, signers, whole)
+
+
+@contextlib.contextmanager
+def _told(directory: Path) -> Iterator[None]:
+    """Raise BundleError in place of the system's own errors while files of a bundle are read."""
+    try:
+        yield
     except OSError as error:
         if is_time_limit(error):
             raise
@@ -199,39 +234,48 @@ def _is_utf8(path: Path) -> bool:
     return True
 
 
-def _open_unpacked(directory: Path, sha256: Callable[[Path], str], signers: Signers) -> Bundle:
+def _open_unpacked(directory: Path, sha256: Callable[[Path], str], signers: Signers, whole: bool) -> Bundle:
     compressed = open_compressed(directory, sha256)
     signature = signers.check(directory, compressed.manifest.name, compressed.digest)
     entries = unpacked_entries()
     place = unpack_into_cache(compressed, entries)
     state = entries.state(place)
     try:
-        opened = _open_copy(place, compressed, sha256)
+        opened = _open_copy(place, compressed, sha256, whole)
     except (BundleError, OSError) as error:
         if is_time_limit(error):
             raise
         logger.warning("%s; unpacking %s anew", error, directory)
         entries.remove(place, state)
-        opened = _open_copy(unpack_into_cache(compressed, entries), compressed, sha256)
+        opened = _open_copy(unpack_into_cache(compressed, entries), compressed, sha256, whole)
     entries.used(place)
     return dataclasses.replace(opened, compressed=compressed, signature=signature)
 
 
-def _open_copy(place: Path, compressed: Compressed, sha256: Callable[[Path], str]) -> Bundle:
+def _open_copy(place: Path, compressed: Compressed, sha256: Callable[[Path], str], whole: bool) -> Bundle:
     """Open an unpacked copy, whose manifest must be that of the compressed bundle; raise BundleError."""
     check_copy(place, compressed.hash)
-    return _open_verified(place, sha256, ANYBODY)
+    return _open_verified(place, sha256, ANYBODY, whole)
 
 
-def _open_verified(directory: Path, sha256: Callable[[Path], str], signers: Signers) -> Bundle:
+def _open_verified(directory: Path, sha256: Callable[[Path], str], signers: Signers, whole: bool) -> Bundle:
     check_place(directory / MANIFEST)
     content = stored_manifest(directory)
     manifest, digest = Manifest.from_content(content, directory / MANIFEST), stated_digest(content)
     signature = signers.check(directory, manifest.name, digest)
     check_known_values(manifest, directory)
-    check_files(directory, manifest.files, sha256)
+    graphs = {} if whole else _graph_files(manifest, [each for each in manifest.pool if each.executor != DAN_EXECUTOR])
+    later = LaterFiles(directory, graphs, sha256)
+    check_files(directory, {name: entry for name, entry in manifest.files.items() if name not in graphs}, sha256)
     _verify_references(directory, manifest)
-    return Bundle(directory, manifest, hashlib.sha256(content).hexdigest(), digest=digest, signature=signature)
+    key = hashlib.sha256(content).hexdigest()
+    return Bundle(directory, manifest, key, digest=digest, signature=signature, later=later)
+
+
+def _graph_files(manifest: Manifest, entries: Iterable[PoolEntry]) -> dict[str, FileEntry]:
+    """Return name -> entry of the graphs of pool entries, and of their weights."""
+    names = {name for graph in {entry.file for entry in entries} for name in (graph, weights_of(Path(graph)).name)}
+    return {name: entry for name, entry in manifest.files.items() if name in names}
 
 
 def _verify_references(directory: Path, manifest: Manifest) -> None:

@@ -65,6 +65,12 @@ def check_files(directory: Path, files: Mapping[str, FileEntry], sha256: Callabl
         _check_hash(paths[largest], files[largest], beside.result())
 
 
+def check_sizes(directory: Path, files: Mapping[str, FileEntry]) -> None:
+    """Raise IntegrityError unless files are in their places and of their sizes; reads none of them."""
+    for name, expected in files.items():
+        _of_right_size(directory, name, expected)
+
+
 def _beside(path: Path, sha256: Callable[[Path], str]) -> Future[str] | None:
     """Start to hash a file on a thread; return None if the system has none to spare."""
     found: Future[str] = Future()

@@ -304,6 +304,11 @@ def stored_manifest(directory: Path) -> bytes:
     return SCHEMA.content(directory / MANIFEST)
 
 
+def weights_of(graph: Path) -> Path:
+    """Return the file of a graph's weights, which lies beside it."""
+    return graph.with_suffix(".weights")
+
+
 def _require(holds: bool, what: str, found: object) -> None:
     if not holds:
         raise InputError(f"{what}: not usable: {found!r}")

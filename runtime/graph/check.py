@@ -14,7 +14,7 @@ from typing import Any
 from gearshift.errors import SchemaError, first_line
 from gearshift.json_reader import read_limited
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.bundle.manifest import CHOICE, Manifest
+from gearshift.runtime.bundle.manifest import CHOICE, FileEntry, Manifest
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.graph.model import BOOL, FLOAT, INT64, Declared, Dims, Graph, Node, Tensor, read_model
 from gearshift.runtime.graph.operators import results
@@ -48,14 +48,15 @@ NUMBERS_UP_TO = 16
 def check_graph(bundle: Bundle, precision: str) -> None:
     """Read the graph of a precision and check all that it holds, unless it passed before; raise SchemaError.
 
-    The bundle's files have been compared with the manifest already (`open_bundle`).
+    The graph's files have been compared with the manifest already (`Bundle.check_graph_files`).
     """
     check = f"{precision} graph"
     if bundle.passed(check):
         return
     for name in sorted({entry.file for entry in bundle.pool(precision).values()}):
         try:
-            check_content(read_limited(bundle.path / name, most=MOST_BYTES), bundle.manifest)
+            content = read_limited(bundle.path / name, most=MOST_BYTES)
+            check_content(content, bundle.manifest, bundle.graph_files(precision))
         except (ValueError, OSError) as error:
             raise SchemaError(
                 f"{bundle.path / name}: expected a graph as `gearshift export` writes it, found {first_line(error)}; "
@@ -64,8 +65,11 @@ def check_graph(bundle: Bundle, precision: str) -> None:
     bundle.remember(check)
 
 
-def check_content(content: bytes, manifest: Manifest) -> None:
-    """Check the content of a graph's file; raise ValueError, which says what was found."""
+def check_content(content: bytes, manifest: Manifest, files: Mapping[str, FileEntry]) -> None:
+    """Check the content of a graph's file; raise ValueError, which says what was found.
+
+    `files`: those that its weights may lie in, which were compared with the manifest.
+    """
     model = read_model(content)
     require(model.ir_version in IR_VERSIONS, f"version {model.ir_version} of the file format")
     for domain, version in model.opsets.items():
@@ -73,7 +77,7 @@ def check_content(content: bytes, manifest: Manifest) -> None:
     limits = limits_of(manifest)
     graph = model.graph
     require(_count(graph) <= limits.nodes, f"{_count(graph)} nodes, where its space asks for {limits.nodes} at most")
-    _check_places(graph.tensors, manifest)
+    _check_places(graph.tensors, files)
     values = _given(graph, manifest)
     walk(graph.nodes, values, limits)
     _check_output(graph, values, manifest)
@@ -128,8 +132,8 @@ def _branches(node: Node) -> list[Graph]:
     return [value for value in node.attributes.values() if isinstance(value, Graph)]
 
 
-def _check_places(tensors: Sequence[Tensor], manifest: Manifest) -> None:
-    """Raise RefusedError unless all weights lie in listed files, each in bytes of its own."""
+def _check_places(tensors: Sequence[Tensor], files: Mapping[str, FileEntry]) -> None:
+    """Raise RefusedError unless all weights lie in these files, each in bytes of its own."""
     taken: dict[str, list[tuple[int, int]]] = {}
     for tensor in tensors:
         if tensor.content is not None:
@@ -137,10 +141,10 @@ def _check_places(tensors: Sequence[Tensor], manifest: Manifest) -> None:
         if tensor.place.keys() != {"location", "offset", "length"}:
             raise RefusedError(f"{tensor.name!r} without a place in a file")
         name = tensor.place["location"]
-        if name not in manifest.files:
-            raise RefusedError(f"weights in {name!r}, which the manifest does not list")
+        if name not in files:
+            raise RefusedError(f"weights in {name!r}, which are not those that the manifest lists for it")
         start, length = (_whole(tensor.place[key]) for key in ("offset", "length"))
-        size = manifest.files[name].bytes
+        size = files[name].bytes
         if length != tensor.bytes or start + length > size:
             raise RefusedError(f"{tensor.name!r} beyond {name}, or of another size")
         taken.setdefault(name, []).append((start, length))

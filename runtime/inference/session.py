@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gearshift.errors import BundleError, EngineClosedError, InputError, SchemaError, one_line
 from gearshift.number_checks import is_whole, shown
 from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.bundle.manifest import weights_of
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.graph.check import check_graph
 from gearshift.runtime.inference.onnxruntime_calls import call_options, is_of_onnxruntime, open_session
@@ -76,6 +77,7 @@ class ElasticSession:
         options = session_options(bundle.manifest.session_options, threads, trace=trace)
         check_providers(providers)
         if graph is None:  # what is packed was made from a graph that passed
+            bundle.check_graph_files([precision])
             check_graph(bundle, precision)
         try:
             if graph is None:
@@ -205,11 +207,6 @@ class ElasticSession:
             self.close()
 
 
-def weights_of(graph: Path) -> Path:
-    """Return the file of a packed graph's weights."""
-    return graph.with_suffix(".weights")
-
-
 def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
     """Save a graph as ONNX Runtime holds it, with its weights plain and packed, in `target` and a file beside it.
 
@@ -218,7 +215,7 @@ def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
     options = session_options(entries, threads=1)
     options.optimized_model_filepath = str(target)
     for key, value in {
-        "session.optimized_model_external_initializers_file_name": target.with_suffix(".weights").name,
+        "session.optimized_model_external_initializers_file_name": weights_of(target).name,
         "session.optimized_model_external_initializers_min_size_in_bytes": str(PACKED_FROM_BYTES),
         "session.save_external_prepacked_constant_initializers": "1",
     }.items():

@@ -30,7 +30,6 @@ from gearshift.device_profiles import Fingerprint, read_fingerprint
 from gearshift.errors import BundleError, IntegrityError, StorageError, is_time_limit
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.integrity import check_file
-from gearshift.runtime.bundle.manifest import FileEntry
 from gearshift.runtime.files.atomic import flush, sha256_of
 from gearshift.runtime.files.cache import HashMemory, cache_directory
 from gearshift.runtime.files.entries import Entries
@@ -197,22 +196,16 @@ class PackedCache:
         session.watched(watch.close)
 
     def _require_room(self, bundle: Bundle, precision: str) -> None:
-        weights = sum(entry.bytes for entry in _files_of(bundle, precision).values())
+        weights = sum(entry.bytes for entry in bundle.graph_files(precision).values())
         needed, free = int(SIZE_FACTOR * weights) + RESERVED_BYTES, self._free_bytes(self.directory)
         if free < needed:
             raise OSError(f"expected {needed / 1e6:.0f} MB free, found {free / 1e6:.0f} MB")
 
 
-def _files_of(bundle: Bundle, precision: str) -> dict[str, FileEntry]:
-    """Return name -> entry of the graph of a precision and of its weights."""
-    graph = Path(next(iter(bundle.pool(precision).values())).file)
-    return {name: entry for name, entry in bundle.manifest.files.items() if Path(name).stem == graph.stem}
-
-
 def _require_same_bytes(bundle: Bundle, precision: str) -> None:
     """Hash a graph and its weights now, whatever is remembered of them: an entry outlives the load that makes it, and
     would keep what a failing disk did to them since. Raises IntegrityError."""
-    for name, entry in _files_of(bundle, precision).items():
+    for name, entry in bundle.graph_files(precision).items():
         check_file(bundle.path, name, entry, sha256_of)
 
 

@@ -46,7 +46,7 @@ def check(folder: Path, model: TaskModel, space: Space[Any, Any], outputs: int, 
             "made", task.name, "none", labels, space.shape.positions, 0, token_inputs(space.shape), space, pool, 128,
             SESSION_OPTIONS, MINIMUM_ONNXRUNTIME, 1, "none", "by hand", files,
         )  # fmt: skip
-        check_content(path.read_bytes(), manifest)
+        check_content(path.read_bytes(), manifest, files)
 
 
 PAIRS = [*((encoder, "classification") for encoder in ENCODERS), *(("BERT", head) for head in HEADS)]
