@@ -170,6 +170,24 @@ def start(
     return Loaded(Opened.of(bundle, session, dan, encoder), tables[order.index(session.precision)], sure)
 
 
+def usable_precisions(bundle: Bundle, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the precisions at which a bundle passes its self-test on this CPU, once its tokens and its DAN are right.
+
+    `wanted`: precisions that must pass; None for all of the bundle, of which one that fails is left out with a warning
+    in the log. Raises BundleError as `start` does.
+    """
+    check_dan(bundle)
+    checked_encoder(bundle)
+    groups = [bundle.precisions] if wanted is None else [(precision,) for precision in wanted]
+    found = list[str]()
+    for precisions in groups:
+        sessions = _tested(bundle, precisions, 1, CPU, None)
+        found += [session.precision for session in sessions]
+        for session in sessions:
+            session.close()
+    return tuple(found)
+
+
 def _eligible(bundle: Bundle, providers: Sequence[str]) -> tuple[str, ...]:
     """Return the precisions that `auto` may take; raise BundleError if there is none for a CPU."""
     if tuple(providers) != CPU:
