@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import statistics
 from collections.abc import Sequence
@@ -101,7 +102,9 @@ def open_checked(
     `signers`: those who must have signed it; what they signed needs no trial. Other arguments as in `Engine.load`.
     Raises BundleError, InputError or StorageError.
     """
-    bundle = open_bundle(path, sha256=HashMemory().sha256_of if cache else sha256_of, signers=signers)
+    hashes = HashMemory() if cache else None
+    opened = open_bundle(path, sha256=sha256_of if hashes is None else hashes.sha256_of, signers=signers)
+    bundle = dataclasses.replace(opened, hashes=hashes)
     bundle = trusted(bundle, Known() if cache else None, trust if bundle.signature is None else CHECKED)
     if objective.min_accuracy is not None:
         _check_reachable(objective.min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))

@@ -58,6 +58,7 @@ from gearshift.runtime.bundle.manifest import (
 from gearshift.runtime.bundle.signatures import SIGNATURES, Signature
 from gearshift.runtime.bundle.signers import ANYBODY, Signers
 from gearshift.runtime.files.atomic import replace_file, sha256_of
+from gearshift.runtime.files.cache import HashMemory
 from gearshift.runtime.files.known import Known
 from gearshift.runtime.space.subnet import Subnet
 
@@ -86,6 +87,8 @@ class Bundle:
     """Whether nothing in it need be checked, since it was made here."""
     memory: Known | None = None
     """Memory of the checks that bundles passed; None: each check is made every time."""
+    hashes: HashMemory | None = None
+    """Memory that gave the hashes of its files, or computed them; None: another function did."""
 
     def passed(self, check: str) -> bool:
         """Return whether the contents passed a check before: these very ones, in this version of the checks."""
