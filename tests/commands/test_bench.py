@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -249,3 +250,18 @@ def test_a_precision_that_an_engine_passes_over_is_not_measured_either(
     assert ended.code == 0
     assert "int8 self-test, subnet" in caplog.text and "going on with fp32" in caplog.text
     assert {condition["precision"] for condition in ended.json["conditions"]} == {"fp32"}
+
+
+def test_the_accuracy_that_chooses_stands_beside_the_one_that_is_reported(
+    command: Command, bundle_copy: Path, bundle: Bundle
+) -> None:
+    pool = tuple(dataclasses.replace(entry, dev_accuracy=0.125) for entry in bundle.manifest.pool)
+    change_manifest(bundle_copy, pool=pool, chosen_by="dev", dev_rows=77)
+    ended = command("bench", bundle_copy, *QUICK, "--precision", "int8")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    begin = lines.index("All subnets: int8, 1 thread")
+    assert lines[begin + 1].split()[:3] == ["int8", "accuracy", "dev"]
+    for row in lines[begin + 2 : begin + 14]:
+        name, *figures = row.split()
+        assert figures[:4] == [f"{100 * bundle.entry(name, 'int8').accuracy:.1f}", "%", "12.5", "%"]
