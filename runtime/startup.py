@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import statistics
 from collections.abc import Sequence
@@ -101,7 +102,10 @@ def open_checked(
     `signers`: those who must have signed it; what they signed needs no trial. Other arguments as in `Engine.load`.
     Raises BundleError, InputError or StorageError.
     """
-    bundle = open_bundle(path, sha256=HashMemory().sha256_of if cache else sha256_of, signers=signers, whole=False)
+    hashes = HashMemory() if cache else None
+    sha256 = sha256_of if hashes is None else hashes.sha256_of
+    opened = open_bundle(path, sha256=sha256, signers=signers, whole=False)
+    bundle = dataclasses.replace(opened, hashes=hashes)
     bundle = trusted(bundle, Known() if cache else None, trust if bundle.signature is None else CHECKED)
     if objective.min_accuracy is not None:
         _check_reachable(objective.min_accuracy, bundle, bundle.precisions if precision == AUTO else (precision,))
@@ -168,6 +172,24 @@ def start(
     order = [table.precision for table in tables]
     session = _tested(bundle, order, threads, providers, cache, enough=1)[0]
     return Loaded(Opened.of(bundle, session, dan, encoder), tables[order.index(session.precision)], sure)
+
+
+def usable_precisions(bundle: Bundle, wanted: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the precisions at which a bundle passes its self-test on this CPU, once its tokens and its DAN are right.
+
+    `wanted`: precisions that must pass; None for all of the bundle, of which one that fails is left out with a warning
+    in the log. Raises BundleError as `start` does.
+    """
+    check_dan(bundle)
+    checked_encoder(bundle)
+    groups = [bundle.precisions] if wanted is None else [(precision,) for precision in wanted]
+    found = list[str]()
+    for precisions in groups:
+        sessions = _tested(bundle, precisions, 1, CPU, None)
+        found += [session.precision for session in sessions]
+        for session in sessions:
+            session.close()
+    return tuple(found)
 
 
 def _eligible(bundle: Bundle, providers: Sequence[str]) -> tuple[str, ...]:

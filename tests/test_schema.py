@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,17 @@ def test_another_version_is_refused_before_anything_is_parsed(path: Path, versio
     write(path, version)
     with pytest.raises(SchemaError, match=rf"^{path}: expected schema version 3, {told}$"):
         SCHEMA.read(path, numbers)
+
+
+def test_older_versions_are_read_as_far_back_as_a_schema_says(path: Path) -> None:
+    schema = dataclasses.replace(SCHEMA, oldest=2)
+    for version in (2, 3):
+        write(path, version, numbers=[version])
+        assert schema.read(path, numbers) == [version]
+    for version in (1, 4, True):
+        write(path, version, numbers=[1])
+        with pytest.raises(SchemaError, match="expected schema version 3, found "):
+            schema.read(path, numbers)
 
 
 def test_a_file_without_a_version_is_refused(path: Path) -> None:

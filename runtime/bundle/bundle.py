@@ -63,6 +63,7 @@ from gearshift.runtime.bundle.manifest import (
 from gearshift.runtime.bundle.signatures import SIGNATURES, Signature
 from gearshift.runtime.bundle.signers import ANYBODY, Signers
 from gearshift.runtime.files.atomic import replace_file, sha256_of
+from gearshift.runtime.files.cache import HashMemory
 from gearshift.runtime.files.known import Known
 from gearshift.runtime.space.subnet import Subnet
 
@@ -93,6 +94,8 @@ class Bundle:
     """Memory of the checks that bundles passed; None: each check is made every time."""
     later: LaterFiles | None = field(default=None, compare=False)
     """Files of graphs that are hashed before they are opened; None: all were."""
+    hashes: HashMemory | None = None
+    """Memory that gave the hashes of its files, or computed them; None: another function did."""
 
     def passed(self, check: str) -> bool:
         """Return whether the contents passed a check before: these very ones, in this version of the checks."""

@@ -24,6 +24,9 @@ PUBLIC_SUFFIX = ".pub"
 MOST_BYTES = 1 << 16
 """Bytes of the largest file of a key that is read."""
 
+_BEGINNING = b"-----BEGIN "
+"""Beginning of each block of PEM. A reader of the library takes the first that it knows, whatever follows."""
+
 SHOWN = 16
 """Digits of a key that messages show."""
 
@@ -45,6 +48,7 @@ def read_public_keys(keys: Sequence[str | Path | bytes]) -> dict[str, Ed25519Pub
 
 def _read_public_key(source: str | Path | bytes) -> Ed25519PublicKey:
     place, content = ("keys", source) if isinstance(source, bytes) else (str(source), _content(source))
+    _require_one(content, place)
     _require_cryptography()
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -63,6 +67,7 @@ def _read_public_key(source: str | Path | bytes) -> Ed25519PublicKey:
 def read_private_key(path: Path) -> Ed25519PrivateKey:
     """Read a private key without a password from a file of PEM; raises as `read_public_keys` does."""
     content = _content(path)
+    _require_one(content, path)
     _require_cryptography()
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -118,6 +123,13 @@ def is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def _require_one(content: bytes, place: object) -> None:
+    """Raise InputError for PEM of several keys: whoever put two there means both, or one of them, and not the first."""
+    found = content.count(_BEGINNING)
+    if found > 1:
+        raise InputError(f"{place}: expected one key in PEM, found {found}; give each in a file of its own")
 
 
 def _require_cryptography() -> None:

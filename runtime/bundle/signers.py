@@ -66,15 +66,16 @@ class Signers:
     def remember(self, name: str, signature: Signature | None) -> None:
         """Remember the version of a bundle that was loaded; raise StorageError if it cannot be kept.
 
+        `name`: that of its manifest, for a signature without one.
         It is remembered for the key that signed it, and binds all keys while that one is accepted: a key that was
         stolen could have signed the greatest version there is, and must not bind those that remain.
         """
         if self.not_older and signature is not None and signature.version is not None:
-            self.seen.add(f"{signature.key} {name}", signature.version)
+            self.seen.add(f"{signature.key} {signature.product(name)}", signature.version)
 
     def _is_right(self, signature: Signature, digest: str) -> bool:
         content = bytes.fromhex(signature.signature)
-        return is_signed(self.keys[signature.key], content, message_of(digest, signature.version))
+        return is_signed(self.keys[signature.key], content, message_of(digest, signature.version, signature.name))
 
     def _refusal(self, found: Sequence[Signature], ours: Sequence[Signature], digest: str | None) -> str:
         wanted = " or ".join(map(shown_key, self.keys))
@@ -94,11 +95,12 @@ class Signers:
                 f"{directory}: expected a signature with a version, found one without; have it signed with "
                 "`gearshift sign --version N`"
             )
-        seen = max(self.seen.newest(f"{key} {name}") for key in self.keys)
+        product = newest.product(name)
+        seen = max(self.seen.newest(f"{key} {product}") for key in self.keys)
         if newest.version < seen:
             raise SignatureError(
-                f"{directory}: expected version {seen} of {name} or a newer one, found {newest.version}; take a newer "
-                "one, or load it without not_older to go back on purpose"
+                f"{directory}: expected version {seen} of {product} or a newer one, found {newest.version}; take a "
+                "newer one, or load it without not_older to go back on purpose"
             )
 
 

@@ -70,6 +70,7 @@ class HashMemory:
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
         self._known: dict[str, object] | None = None
+        self._computed: dict[str, list[int]] = {}
         self._mounts: Sequence[Mount] = ()
         self._lock = threading.Lock()
 
@@ -88,11 +89,17 @@ class HashMemory:
         found = sha256_of(path)
         if _state(path) == state and time.time() - max(state[-2:]) / 1e9 > SETTLED_S:
             with self._lock:
+                self._computed[key] = state
                 self._known = self._read()  # with what other processes have added
                 self._known.pop(key, None)
                 self._known[key] = [state, found]
                 self._write(self._known)
         return found
+
+    def computed_now(self, path: Path) -> bool:
+        """Return whether the hash of a file was computed by this memory, not remembered, and the file has not changed
+        since, as far as the file system proves it; raises OSError."""
+        return self._computed.get(str(path.resolve())) == _state(path)
 
     def _path(self) -> Path:
         return (self._directory or cache_directory()) / HASHES

@@ -142,7 +142,7 @@ def _check_places(tensors: Sequence[Tensor], files: Mapping[str, FileEntry]) -> 
             raise RefusedError(f"{tensor.name!r} without a place in a file")
         name = tensor.place["location"]
         if name not in files:
-            raise RefusedError(f"weights in {name!r}, which are not those that the manifest lists for it")
+            raise RefusedError(f"weights in {name!r}, which the manifest does not list for it")
         start, length = (_whole(tensor.place[key]) for key in ("offset", "length"))
         size = files[name].bytes
         if length != tensor.bytes or start + length > size:

@@ -203,10 +203,11 @@ class PackedCache:
 
 
 def _require_same_bytes(bundle: Bundle, precision: str) -> None:
-    """Hash a graph and its weights now, whatever is remembered of them: an entry outlives the load that makes it, and
-    would keep what a failing disk did to them since. Raises IntegrityError."""
+    """Hash a graph and its weights now, unless this very load has: an entry outlives the load that makes it, and would
+    keep what a failing disk did to them since their hashes were remembered. Raises IntegrityError."""
     for name, entry in bundle.graph_files(precision).items():
-        check_file(bundle.path, name, entry, sha256_of)
+        if bundle.hashes is None or not bundle.hashes.computed_now(bundle.path / name):
+            check_file(bundle.path, name, entry, sha256_of)
 
 
 @contextlib.contextmanager

@@ -67,6 +67,8 @@ class Asked(NamedTuple):
     """Longest median in ms that keeps requests without a deadline within the share of the CPUs."""
     dan: int | None = None
     """Rung of the DAN if the subnet above it is due for exploration; else None."""
+    below: frozenset[int] = frozenset()
+    """Rungs before the last one that the accuracy floor does not allow."""
 
 
 class Chosen(NamedTuple):
@@ -100,9 +102,15 @@ def choose(accuracies: Sequence[float], times: Prediction, asked: Asked, objecti
     return Chosen(rung, reason, level)
 
 
+def _allowed(asked: Asked) -> Sequence[int]:
+    """Return the rungs that caps and the accuracy floor allow, the most accurate first."""
+    rungs = range(asked.first, asked.last + 1)
+    return [rung for rung in rungs if rung not in asked.below] if asked.below else rungs
+
+
 def _without_deadline(times: Prediction, asked: Asked, objective: Objective) -> tuple[int, str]:
     if objective.max_cpu_share is not None:
-        fitting = (rung for rung in range(asked.first, asked.last + 1) if times.medians[rung] <= asked.budget_ms)
+        fitting = (rung for rung in _allowed(asked) if times.medians[rung] <= asked.budget_ms)
         return next(fitting, asked.last), CPU_SHARE
     if objective.min_accuracy is not None:
         return asked.last, ACCURACY_FLOOR
@@ -119,7 +127,7 @@ def _worthiest(accuracies: Sequence[float], times: Prediction, asked: Asked, sla
     best, chosen = -math.inf, None
     made_late_by = asked.made_late
     least = made_late_by(medians[last] * usual)
-    for rung in range(first, last + 1):
+    for rung in _allowed(asked):
         median = medians[rung]
         if median * biases[rung] * factor > slack_ms or (median >= limit_ms and rung != last):
             continue
@@ -135,7 +143,7 @@ def _worthiest(accuracies: Sequence[float], times: Prediction, asked: Asked, sla
 
 
 def _fastest(times: Prediction, asked: Asked, slack_ms: float, objective: Objective) -> tuple[int, str]:
-    rung = min(range(asked.first, asked.last + 1), key=lambda one: times.medians[one] * times.biases[one])
+    rung = min(_allowed(asked), key=lambda one: times.medians[one] * times.biases[one])
     if times.bound_ms(rung) <= slack_ms:
         return rung, FITS
     if objective.on_miss == REJECT and times.silence_s < IDLE_S:  # else it is tried, to learn from it
@@ -149,7 +157,7 @@ def _may_try(rung: int, times: Prediction, asked: Asked, slack_ms: float) -> boo
     After a long silence the estimated slow-down does not prevent a try: nothing else could correct it.
     """
     usual = times.usual if times.silence_s < LONGEST_S else min(times.usual, 1.0)
-    return not asked.behind and rung >= asked.first and times.medians[rung] * usual * MARGIN <= slack_ms
+    return not asked.behind and rung in _allowed(asked) and times.medians[rung] * usual * MARGIN <= slack_ms
 
 
 def clears(

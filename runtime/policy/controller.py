@@ -10,7 +10,7 @@ from gearshift.device_profiles.latency_table import LatencyTable
 from gearshift.errors import UnknownSubnetError
 from gearshift.runtime.batches import Work
 from gearshift.runtime.policy.choose import CONFIDENT, FITS, PINNED, PROBE, REJECTED, Asked, Decision, choose
-from gearshift.runtime.policy.ladder import expected, ladder_of, last_rung, smoothed
+from gearshift.runtime.policy.ladder import expected, ladder_of, rungs_above, smoothed
 from gearshift.runtime.policy.latency_model import LatencyModel, Prediction
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, DEFAULT_TUNING, Objective, Tuning
 from gearshift.runtime.policy.restraint import Arrivals, Backoff, Probing
@@ -32,6 +32,7 @@ class Controller:
 
     `accuracies`: accuracy of every subnet of the pool, by name, each on the same `rows` rows; 0 if their number is not
     known, and the accuracies are to be taken as they are.
+    `stated`: accuracies that a floor is compared with; by default `accuracies`, as they are before smoothing.
     `cpus`: number of concurrent calls that would use the whole machine (CPUs / threads of a call).
     `dan`: name of the DAN, if there is one. Its time, some microseconds of the interpreter, tells nothing about the
     slow-down of the subnets.
@@ -47,12 +48,15 @@ class Controller:
         objective: Objective = DEFAULT_OBJECTIVE,
         *,
         rows: int = 0,
+        stated: Mapping[str, float] | None = None,
         tuning: Tuning = DEFAULT_TUNING,
         cpus: float = 1.0,
         dan: str | None = None,
     ) -> None:
         self.accuracies = smoothed(accuracies, expected(table), rows)
         """Accuracy of every subnet of the pool, by which it is chosen."""
+        self.stated = dict(accuracies if stated is None else stated)
+        """Accuracy of every subnet of the pool that the bundle states."""
         self.ladder = ladder_of(self.accuracies, table)
         """Names of the subnets that are worth switching between, the most accurate first."""
         self.tuning, self.dan = tuning, dan
@@ -61,7 +65,7 @@ class Controller:
         self._objective = objective
         self._cpus = cpus
         self._values = [self.accuracies[name] for name in self.ladder]
-        self._last_rung = last_rung(self.accuracies, self.ladder, objective.min_accuracy)
+        self._keep_floor(objective)
         self._dan_rung = self.ladder.index(dan) if dan in self.ladder else None
         self._probing = Probing()
         self._arrivals = Arrivals()
@@ -76,9 +80,13 @@ class Controller:
 
     def steer(self, objective: Objective) -> None:
         """Decide by another objective from now on and keep what was learnt. On InputError nothing changes."""
-        self._last_rung = last_rung(self.accuracies, self.ladder, objective.min_accuracy)
+        self._keep_floor(objective)
         self.latency.aim(objective)
         self._objective = objective
+
+    def _keep_floor(self, objective: Objective) -> None:
+        enough = rungs_above(self.stated, self.ladder, objective.min_accuracy)
+        self._last_rung, self._below = enough[-1], frozenset(range(enough[-1])) - frozenset(enough)
 
     @property
     def slow_down(self) -> float:
@@ -119,7 +127,7 @@ class Controller:
     def _asked(self, slack_ms: float | None, now: float, first: int, backlog: Sequence[tuple[Work, float]]) -> Asked:
         """Return the request as `choose` sees it, with the restraints of this moment."""
         if slack_ms is None:
-            return Asked(None, first, self._last_rung, budget_ms=self._budget_ms())
+            return Asked(None, first, self._last_rung, budget_ms=self._budget_ms(), below=self._below)
         medians = self.latency.medians
         return Asked(
             slack_ms,
@@ -130,6 +138,7 @@ class Controller:
             self._made_late[bool(backlog)],
             math.inf,
             self._dan_rung if self._dan_rung is not None and self._probing.due(now) else None,
+            self._below,
         )
 
     def _budget_ms(self) -> float:

@@ -99,11 +99,20 @@ def expected(table: LatencyTable) -> dict[str, float]:
     return {name: sum(medians) for name, medians in table.median_ms.items()}
 
 
-def last_rung(accuracies: Mapping[str, float], ladder: Sequence[str], least: float | None) -> int:
-    """Return the fastest rung whose accuracy is at least `least`; raise InputError if none is that accurate."""
+def rungs_above(stated: Mapping[str, float], ladder: Sequence[str], least: float | None) -> tuple[int, ...]:
+    """Return the rungs whose accuracy is at least `least`; raise InputError if none is that accurate.
+
+    `stated`: accuracies that the bundle states, and `inspect` shows, not the smoothed ones: these depend on the times
+    of a device, and nobody who asks for a floor has seen them. The two may disagree on the order of neighbours, so that
+    a rung may be left out above one that stays.
+    """
     if least is None:
-        return len(ladder) - 1
-    enough = [rung for rung, name in enumerate(ladder) if accuracies[name] >= least]
+        return tuple(range(len(ladder)))
+    enough = tuple(rung for rung, name in enumerate(ladder) if stated[name] >= least)
     if not enough:
-        raise InputError(f"min_accuracy: expected at most {accuracies[ladder[0]]}, the best there is, got {least}")
-    return enough[-1]
+        best = max(ladder, key=lambda name: stated[name])
+        raise InputError(
+            f"min_accuracy: expected at most {stated[best]}, that of {best}, the best on this device's ladder, "
+            f"got {least}"
+        )
+    return enough

@@ -35,7 +35,8 @@ class Objective:
     )
     min_accuracy: float | None = setting(
         None,
-        "no subnet below this accuracy, 0 to 1, answers; without a deadline the fastest above it does",
+        "no subnet below this accuracy, 0 to 1, answers, that on dev rows if `inspect` shows one; without a deadline "
+        "the fastest above it does",
         unit="SHARE",
     )
     max_cpu_share: float | None = setting(

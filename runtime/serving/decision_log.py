@@ -55,6 +55,7 @@ class DecisionLog:
                 accuracies=controller.accuracies,
                 table=table,
                 dan=controller.dan,
+                stated=None if controller.stated == controller.accuracies else controller.stated,
             )
         )
 

@@ -139,13 +139,15 @@ class LogHeader:
     ladder: tuple[str, ...]
     """Names of the subnets of the ladder, the most accurate first."""
     accuracies: Mapping[str, float]
-    """Accuracy of every subnet of the pool, by the bundle's metric, as the engine chose by it."""
+    """Accuracy of every subnet of the pool, by the bundle's metric, as the engine chose by it: smoothed."""
     table: LatencyTable
     """Latency table: medians by subnet and length, with bundle hash, precision, provider and threads."""
     tuning: Tuning = DEFAULT_TUNING
     """Constants of the engine's latency model."""
     dan: str | None = None
     """Name of the DAN on the ladder; None, and absent from the log, without one."""
+    stated: Mapping[str, float] | None = None
+    """Accuracies that a floor is compared with; None, and absent from the log, if they are `accuracies`."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name, for JSON."""
@@ -159,6 +161,7 @@ class LogHeader:
             "accuracies": dict(self.accuracies),
             "table": self.table.to_dict(),
             **({} if self.dan is None else {"dan": self.dan}),
+            **({} if self.stated is None else {"stated": dict(self.stated)}),
         }
 
     @classmethod
@@ -169,17 +172,19 @@ class LogHeader:
     @classmethod
     def from_fields(cls, raw: Mapping[str, Any]) -> LogHeader:
         """Make the header of the fields that `to_dict` wrote, but for the version."""
-        values = _named_fields({"dan": None, **raw}, {one.name for one in fields(cls)})
+        values = _named_fields({"dan": None, "stated": None, **raw}, {one.name for one in fields(cls)})
         header = cls(
             time=_number(values["time"]),
             objective=Objective(**values["objective"]),
             tuning=Tuning(**values["tuning"]),
             ladder=tuple(map(str, values["ladder"])),
-            accuracies={str(name): _number(value) for name, value in values["accuracies"].items()},
+            accuracies=_accuracies(values["accuracies"]),
             table=LatencyTable.from_dict(values["table"]),
             dan=_optional_name(values["dan"]),
+            stated=None if values["stated"] is None else _accuracies(values["stated"]),
         )
-        unknown = [n for n in header.ladder if n not in header.accuracies or n not in header.table.median_ms]
+        known = [header.accuracies, header.table.median_ms, *([] if header.stated is None else [header.stated])]
+        unknown = [name for name in header.ladder if any(name not in one for one in known)]
         if unknown or not header.ladder:
             raise DataError(f"a ladder that is empty or has subnets without accuracy or times: {unknown}")
         return header
@@ -248,6 +253,10 @@ def _number(value: Any) -> float:
     if not is_finite(value):
         raise ValueError(f"expected a number, found {value!r}")
     return float(value)
+
+
+def _accuracies(raw: Mapping[str, Any]) -> dict[str, float]:
+    return {str(name): _number(value) for name, value in raw.items()}
 
 
 def _whole(value: Any) -> int:

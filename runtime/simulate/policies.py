@@ -6,6 +6,7 @@ All but the oracles have the same inputs as ours: latency table, length, slack, 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from statistics import NormalDist
@@ -59,7 +60,7 @@ class Ours:
         self.controller.record(self._decision, run_ms=run_ms, met=met, now=now)
 
 
-class Rival:
+class Rival(ABC):
     """Base of the other policies: it ignores signals and outcomes."""
 
     def __init__(self, machine: Machine) -> None:
@@ -79,9 +80,9 @@ class Rival:
     def decide(self, turn: Turn) -> tuple[int, float]:
         return self.pick(turn), math.nan
 
+    @abstractmethod
     def pick(self, turn: Turn) -> int:
         """Return the rung for this turn."""
-        raise NotImplementedError
 
     def within(self, turn: Turn, factor: float) -> int:
         """Return the most accurate rung whose median x factor fits the slack, else the fastest."""

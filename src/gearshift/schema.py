@@ -47,6 +47,8 @@ class Schema:
     """Advice if the file cannot be opened; `advice` unless given."""
     most_bytes: int = MOST_BYTES
     """Bytes of the largest file that is read."""
+    oldest: int | None = None
+    """Oldest version that `parse` reads too; `version` unless given."""
 
     def read(self, path: Path, parse: Callable[[dict[str, Any]], T]) -> T:
         """Read a file: `parse` gets its fields without the version. Raises `error` or `damaged`."""
@@ -66,7 +68,8 @@ class Schema:
         if not isinstance(raw, Mapping):
             raise self.error(f"{place}: expected a JSON object, found a {type(raw).__name__}; {self.advice}")
         found = raw.get(FIELD)
-        if isinstance(found, bool) or not isinstance(found, int) or found != self.version:
+        oldest = self.version if self.oldest is None else self.oldest
+        if isinstance(found, bool) or not isinstance(found, int) or not oldest <= found <= self.version:
             newer = isinstance(found, int) and found > self.version
             advice = "install a newer gearshift" if newer else self.advice
             told = "none" if FIELD not in raw else repr(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import sys
@@ -18,6 +19,7 @@ from gearshift.runtime import Bundle, Engine
 from gearshift.runtime.profiles.own import own_path
 from gearshift.runtime.profiles.store import this_device
 from tests.command_line import Command
+from tests.runtime.altered import change_manifest, edit_json, set_field
 from tests.runtime.bench.machine import Machine
 
 QUICK = ("--budget", "1.5", "--lengths", "4,9", "--threads", "1")
@@ -223,3 +225,43 @@ def test_progress_goes_to_a_terminal_alone(
     ended: Any = command("bench", bundle.path, *QUICK, "--json")
     assert json.loads(ended.out)["hash"] == bundle.hash
     assert "1 thread [" in ended.err and ended.err.endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize("given", [[], ["--compare", "dedicated"]], ids=["profile", "dedicated"])
+def test_a_bundle_that_an_engine_refuses_is_not_measured(
+    command: Command, bundle_copy: Path, profiles: Path, given: list[str]
+) -> None:
+    edit_json(bundle_copy / "tokenizer.json", set_field("normalizer", "lowercase", to=False))
+    change_manifest(bundle_copy)
+    error = command("bench", bundle_copy, *QUICK, *given).error
+    assert "self-test of the tokenizer: expected other tokens for" in error
+    assert not profiles.exists()
+
+
+def test_a_precision_that_an_engine_passes_over_is_not_measured_either(
+    command: Command, bundle_copy: Path, profiles: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = (bundle_copy / "int8.weights").read_bytes()
+    (bundle_copy / "int8.weights").write_bytes(bytes(len(content) // 2) + content[len(content) // 2 :])
+    change_manifest(bundle_copy)
+    assert "int8 self-test, subnet" in command("bench", bundle_copy, *QUICK, "--precision", "int8").error
+    assert not profiles.exists()
+    ended = command("bench", bundle_copy, *QUICK, "--json")
+    assert ended.code == 0
+    assert "int8 self-test, subnet" in caplog.text and "going on with fp32" in caplog.text
+    assert {condition["precision"] for condition in ended.json["conditions"]} == {"fp32"}
+
+
+def test_the_accuracy_that_chooses_stands_beside_the_one_that_is_reported(
+    command: Command, bundle_copy: Path, bundle: Bundle
+) -> None:
+    pool = tuple(dataclasses.replace(entry, dev_accuracy=0.125) for entry in bundle.manifest.pool)
+    change_manifest(bundle_copy, pool=pool, chosen_by="dev", dev_rows=77)
+    ended = command("bench", bundle_copy, *QUICK, "--precision", "int8")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    begin = lines.index("All subnets: int8, 1 thread")
+    assert lines[begin + 1].split()[:3] == ["int8", "accuracy", "dev"]
+    for row in lines[begin + 2 : begin + 14]:
+        name, *figures = row.split()
+        assert figures[:4] == [f"{100 * bundle.entry(name, 'int8').accuracy:.1f}", "%", "12.5", "%"]

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from gearshift.runtime import Bundle
+from gearshift.runtime.bundle.compressed import write_compressed
 from gearshift.runtime.bundle.manifest import MANIFEST
 from gearshift.runtime.bundle.signatures import SIGNATURES
 from tests.command_line import Command
+from tests.runtime.altered import change_manifest, edit_json, set_field
 
 PATIENCE_S = 60
 
@@ -65,6 +67,26 @@ def test_sign_as_json_says_what_was_signed(command: Command, bundle_copy: Path, 
     assert verified["signature"] == shown["signatures"][0]
 
 
+def test_the_name_of_a_product_is_signed_and_shown(command: Command, bundle_copy: Path, key: Path) -> None:
+    signed = command("sign", bundle_copy, "--key", key, "--version", 3, "--name", "lights")
+    assert signed.out.endswith(", version 3 of lights\n")
+    assert command("verify", bundle_copy, "--public-key", public(key)).out.endswith(", version 3 of lights\n")
+    assert ", version 3 of lights (`verify --public-key` checks it)\n" in command("inspect", bundle_copy).out
+    again = command("sign", bundle_copy, "--key", key, "--name", "lights", "--json").json
+    assert again["name"] == "lights"
+    shown = command("inspect", bundle_copy, "--json").json["signatures"]
+    assert [(each["name"], each["version"]) for each in shown] == [("lights", None)]
+    verified = command("verify", bundle_copy, "--public-key", public(key), "--json").json
+    assert verified["signature"] == shown[0]
+
+
+@pytest.mark.parametrize("name", ["", " lights", "x" * 101, "a\nb", "\u202ea"])
+def test_a_name_that_is_none_is_refused(command: Command, bundle_copy: Path, key: Path, name: str) -> None:
+    error = command("sign", bundle_copy, "--key", key, "--name", name).error
+    assert error.startswith("name: expected 1 to 100 printable characters without blanks around them, got ")
+    assert not (bundle_copy / SIGNATURES).exists()
+
+
 def test_inspect_shows_the_digest_and_who_signed(
     command: Command, bundle_copy: Path, bundle: Bundle, key: Path
 ) -> None:
@@ -89,6 +111,24 @@ def test_verify_refuses_what_the_key_did_not_sign(
 def test_a_damaged_bundle_is_not_signed(command: Command, bundle_copy: Path, key: Path) -> None:
     (bundle_copy / "tokenizer.json").write_text("{}")
     assert "tokenizer.json: expected" in command("sign", bundle_copy, "--key", key).error
+    assert not (bundle_copy / SIGNATURES).exists()
+
+
+def test_a_bundle_whose_tokenizer_makes_other_tokens_is_not_signed(
+    command: Command, bundle_copy: Path, key: Path
+) -> None:
+    edit_json(bundle_copy / "tokenizer.json", set_field("normalizer", "lowercase", to=False))
+    change_manifest(bundle_copy)
+    for name, *given in (("verify",), ("sign", "--key", key)):
+        assert "self-test of the tokenizer: expected other tokens for" in command(name, bundle_copy, *given).error
+    assert not (bundle_copy / SIGNATURES).exists()
+
+
+def test_a_bundle_with_wrong_numbers_is_not_signed(command: Command, bundle_copy: Path, key: Path) -> None:
+    content = (bundle_copy / "int8.weights").read_bytes()
+    (bundle_copy / "int8.weights").write_bytes(bytes(len(content) // 2) + content[len(content) // 2 :])
+    change_manifest(bundle_copy)
+    assert "int8 self-test, subnet w100-d100" in command("sign", bundle_copy, "--key", key).error
     assert not (bundle_copy / SIGNATURES).exists()
 
 
@@ -118,6 +158,7 @@ def test_a_version_that_is_none_is_refused(command: Command, bundle_copy: Path, 
         (["--key", "key.pem"], "expected a BUNDLE to sign"),
         (["BUNDLE", "--new-key", "k.pem"], "signs nothing"),
         (["--new-key", "k.pem", "--version", "3"], "signs nothing"),
+        (["--new-key", "k.pem", "--name", "lights"], "signs nothing"),
         (["BUNDLE", "--key", "a", "--new-key", "b"], "not allowed with"),
     ],
 )
@@ -136,6 +177,45 @@ def test_trim_leaves_the_signature_out_and_says_so(
     command("sign", bundle_copy, "--key", key)
     assert "the signatures are not of what is left, and were left out; sign it again" in command(*trimming).out
     assert not (tmp_path / "small.gearshift" / SIGNATURES).exists()
+
+
+@pytest.mark.parametrize("content", ["{", '{"schema_version": 1, "signatures": [{}]}', '{"schema_version": 9}'])
+def test_signatures_that_cannot_be_read_keep_nobody_from_the_bundle(
+    command: Command,
+    bundle_copy: Path,
+    bundle: Bundle,
+    key: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    content: str,
+) -> None:
+    small = tmp_path / "small.gearshift"
+    small.mkdir()
+    write_compressed(bundle.path, bundle.manifest.files, small, {})
+    for directory in (bundle_copy, small):
+        (directory / SIGNATURES).write_text(content)
+        shown = command("inspect", directory)
+        assert (shown.code, shown.err) == (0, "")
+        (line,) = [line for line in shown.out.splitlines() if line.startswith("signatures cannot be read: ")]
+        assert f"{directory}/signatures.json: " in line
+        assert "w025-d050" in shown.out
+        as_json = command("inspect", directory, "--json").json
+        assert f"signatures cannot be read: {as_json['signatures_unreadable']}" == line
+        assert "signatures" not in as_json
+        assert command("verify", directory).code == 0
+        assert "signatures.json: " in command("verify", directory, "--public-key", public(key)).error
+
+    unpacked = command("unpack", small, "-o", tmp_path / "plain.gearshift")
+    assert unpacked.code == 0
+    (said,) = caplog.messages
+    assert said.startswith(f"signatures are left out, since they cannot be read: {small}/signatures.json: ")
+    assert "\n" not in said
+    assert not (tmp_path / "plain.gearshift" / SIGNATURES).exists()
+    assert command("verify", tmp_path / "plain.gearshift").code == 0
+
+    trimmed = command("trim", bundle_copy, "-o", tmp_path / "trimmed", "--keep", "w025-d050", "--precision", "int8")
+    assert trimmed.code == 0
+    assert "the signatures are not of what is left, and were left out" in trimmed.out
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")

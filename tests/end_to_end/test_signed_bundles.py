@@ -69,10 +69,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def sign(directory: Path, pair: Pair, version: int | None = None) -> Path:
+def sign(directory: Path, pair: Pair, version: int | None = None, product: str | None = None) -> Path:
     digest = open_bundle(directory).digest
     assert digest is not None
-    write_signature(directory, digest, read_private_key(pair.private), version)
+    write_signature(directory, digest, read_private_key(pair.private), version, product)
     return directory
 
 
@@ -158,8 +158,9 @@ def test_an_altered_digest_is_refused(bundle_copy: Path, ours: Pair) -> None:
         load(bundle_copy, ours.public)
 
 
-def test_every_altered_bit_of_a_signature_is_refused(bundle_copy: Path, ours: Pair) -> None:
-    sign(bundle_copy, ours, 3)
+@pytest.mark.parametrize("product", [None, "lights"])
+def test_every_altered_bit_of_a_signature_is_refused(bundle_copy: Path, ours: Pair, product: str | None) -> None:
+    sign(bundle_copy, ours, 3, product)
     content, digest = (bundle_copy / SIGNATURES).read_bytes(), open_bundle(bundle_copy).digest
     name, signers = open_bundle(bundle_copy).manifest.name, Signers.of([ours.public])
     assert signers.check(bundle_copy, name, digest) is not None
@@ -184,6 +185,16 @@ def test_the_version_is_signed_too(bundle_copy: Path, ours: Pair) -> None:
         raw["signatures"][0]["version"] = version
         (bundle_copy / SIGNATURES).write_text(json.dumps(raw))
         assert not accepted(bundle_copy, ours.public)
+
+
+def test_the_name_of_the_product_is_signed_too(bundle_copy: Path, ours: Pair) -> None:
+    for product, others in (("lights", ("Lights", None)), (None, ("lights", "tiny"))):
+        sign(bundle_copy, ours, 3, product)
+        raw = json.loads((bundle_copy / SIGNATURES).read_bytes())
+        for other in others:
+            raw["signatures"][0]["name"] = other
+            (bundle_copy / SIGNATURES).write_text(json.dumps(raw))
+            assert not accepted(bundle_copy, ours.public)
 
 
 def test_the_name_of_our_key_on_a_signature_of_theirs_is_refused(bundle_copy: Path, ours: Pair, theirs: Pair) -> None:
@@ -266,6 +277,24 @@ def test_what_is_no_key_is_refused(tiny_bundle: Path, tmp_path: Path, content: b
         read_private_key(tmp_path / "key.pem")
 
 
+def test_a_file_with_two_keys_is_refused_whichever_comes_first(
+    bundle_copy: Path, tmp_path: Path, ours: Pair, theirs: Pair
+) -> None:
+    sign(bundle_copy, ours)
+    both = tmp_path / "both.pem"
+    for first, second in ((ours.public, theirs.public), (theirs.public, ours.public), (ours.public, ours.private)):
+        both.write_bytes(first.read_bytes() + second.read_bytes())
+        with pytest.raises(
+            InputError, match=r"both\.pem: expected one key in PEM, found 2; give each in a file of its"
+        ):
+            load(bundle_copy, both)
+        with pytest.raises(InputError, match=r"^keys: expected one key in PEM, found 2; give each in a file of its"):
+            load(bundle_copy, both.read_bytes())
+    both.write_bytes(ours.private.read_bytes() + theirs.private.read_bytes())
+    with pytest.raises(InputError, match=r"both\.pem: expected one key in PEM, found 2"):
+        read_private_key(both)
+
+
 def test_a_key_that_is_not_there_is_named(tiny_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.pem: could not be read \(No such file"):
         load(tiny_bundle, tmp_path / "nowhere.pem")
@@ -329,6 +358,31 @@ def test_another_bundle_has_versions_of_its_own(versions: Callable[[int], Path],
     other = shutil.copytree(versions(3), tmp_path / "other")
     change_manifest(other, name="another")
     assert accepted(sign(other, ours, 1), ours.public, not_older=True)
+
+
+def test_releases_of_one_product_are_bound_whatever_directories_they_were_exported_to(
+    tiny_bundle: Path, tmp_path: Path, ours: Pair
+) -> None:
+    made = {}
+    for version in (2, 3):
+        made[version] = shutil.copytree(tiny_bundle, tmp_path / f"lights-{version}")
+        change_manifest(made[version], name=f"lights-{version}")
+        sign(made[version], ours, version, "lights \u9ed2")
+    assert accepted(made[3], ours.public, not_older=True)
+    with pytest.raises(SignatureError, match="expected version 3 of lights \u9ed2 or a newer one, found 2; take"):
+        load(made[2], ours.public, not_older=True)
+    assert accepted(sign(made[2], ours, 2, "another"), ours.public, not_older=True)
+
+
+def test_a_name_that_is_signed_binds_what_was_signed_before_under_the_name_in_the_manifest(
+    versions: Callable[[int], Path], ours: Pair
+) -> None:
+    assert accepted(versions(3), ours.public, not_older=True)
+    other = sign(versions(2), ours, 2, "tiny")
+    change_manifest(other, name="renamed")
+    assert not accepted(sign(other, ours, 2, "tiny"), ours.public, not_older=True)
+    assert accepted(sign(other, ours, 4, "tiny"), ours.public, not_older=True)
+    assert not accepted(versions(3), ours.public, not_older=True)
 
 
 def test_a_second_key_does_not_bring_back_an_older_version(

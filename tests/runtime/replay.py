@@ -17,7 +17,9 @@ def replay(run: LoggedRun) -> Iterator[tuple[RequestRecord, Decision, Controller
     For requests that came one after another, by an engine without sensors.
     """
     header = run.header
-    controller = Controller(header.accuracies, header.table, header.objective, tuning=header.tuning, dan=header.dan)
+    controller = Controller(
+        header.accuracies, header.table, header.objective, stated=header.stated, tuning=header.tuning, dan=header.dan
+    )
     assert controller.ladder == header.ladder
     changes = dict(run.changes)
     for number, record in enumerate(run.records):

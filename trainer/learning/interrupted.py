@@ -3,8 +3,8 @@
 A training claims a folder (`claim`), which identifies its settings and rows, so that no other training continues from
 there. The folder holds the state saved from time to time (`save_state`), the weights at the end of each stage
 (`save_weights`), and notes of decisions on the way (`save_note`).
-Each file is written atomically, with its hash; one that cannot be read, or has changed since, is refused. Of the state
-there are two, so that the one before takes over from a damaged one.
+Each file is written atomically, with a seal of its name and content; one that cannot be read, has changed since, or was
+written under another name is refused. Of the state there are two, so that the one before takes over from a damaged one.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def read_state(path: Path, *, delete: Path | None = None) -> dict[str, Any] | No
     there = [each for each in (path, _before(path)) if each.is_file()]
     for each in there:
         try:
-            return _state_of(each, delete)
+            return _state_of(each, path.name, delete)
         except InputError as error:
             if each == there[-1]:
                 raise
@@ -124,9 +124,10 @@ def _before(path: Path) -> Path:
     return path.with_name(f"{path.stem}-before{path.suffix}")
 
 
-def _state_of(path: Path, delete: Path | None) -> dict[str, Any]:
+def _state_of(path: Path, written_as: str, delete: Path | None) -> dict[str, Any]:
     with readable(path, delete=delete):
-        return dict(torch.load(io.BytesIO(read_sealed(path)), weights_only=True, map_location="cpu"))
+        content = io.BytesIO(read_sealed(path, written_as=written_as))
+        return dict(torch.load(content, weights_only=True, map_location="cpu"))
 
 
 def save_weights(path: Path, model: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from gearshift.errors import GearshiftError, InputError, StorageError
 from gearshift.runtime import open_bundle
 from gearshift.runtime.bench.plan import BUDGET_S, Plan
 from gearshift.runtime.serving.request import checked_deadline
+from gearshift.runtime.startup import usable_precisions
 from gearshift.terminal.options import command, precisions, whole_numbers
 from gearshift.terminal.output import progress_line, show, table
 from gearshift.terminal.parser import SHOWN
@@ -68,7 +70,7 @@ def bench(options: argparse.Namespace) -> int:
     bundle = open_bundle(options.bundle)
     if DEDICATED in options.compare:
         return beside_dedicated(options, bundle)
-    plan = Plan.of(
+    asked = Plan.of(
         bundle,
         lengths=options.lengths,
         threads=options.threads,
@@ -78,6 +80,7 @@ def bench(options: argparse.Namespace) -> int:
     )
     subjects = find_subjects(options.compare)
     _check_outputs(options)
+    plan = dataclasses.replace(asked, precisions=usable_precisions(bundle, options.precision))
     with progress_line(" s") as progress:
         calibration = calibrate(bundle, plan, progress=progress)
     if not calibration.measured:

@@ -12,7 +12,7 @@ from gearshift.drawing.numbers import millions, percent
 from gearshift.errors import StorageError
 from gearshift.runtime import Bundle, open_bundle
 from gearshift.runtime.bundle.keys import shown_key
-from gearshift.runtime.bundle.signatures import read_signatures
+from gearshift.runtime.bundle.signatures import readable_signatures
 from gearshift.runtime.bundle.signers import Signers
 from gearshift.terminal.options import command
 from gearshift.terminal.output import show, table
@@ -77,26 +77,20 @@ def inspect(options: argparse.Namespace) -> int:
 
 
 def signature_lines(bundle: Bundle) -> list[str]:
-    """Describe the signatures of a bundle, which nobody has checked, one a line."""
+    """Describe the signatures of a bundle, which nobody has checked, one a line; or why they cannot be read."""
+    found, unreadable = readable_signatures(bundle.origin)
+    if unreadable is not None:
+        return [f"signatures cannot be read: {unreadable}"]
     return [
         f"signature by {shown_key(signature.key)}, {signature.shown_version} (`verify --public-key` checks it)"
-        for signature in read_signatures(bundle.origin)
+        for signature in found
     ]
 
 
 def verify(options: argparse.Namespace) -> int:
     """Check every file, the numbers of every subnet at every precision on this CPU, and packed weights kept here."""
-    from gearshift.runtime.inference.self_test import check_dan, check_self_test, checked_encoder
-    from gearshift.runtime.inference.session import ElasticSession
-    from gearshift.runtime.inference.text import TextEncoder
-
     bundle = open_bundle(options.bundle, signers=Signers.of(options.public_key))
-    TextEncoder(bundle)
-    for precision in bundle.precisions:
-        with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
-            check_self_test(session, bundle)
-    check_dan(bundle)
-    checked_encoder(bundle)
+    require_right(bundle)
     checked = ", ".join(
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
@@ -116,10 +110,22 @@ def verify(options: argparse.Namespace) -> int:
         "verified": True,
         "precisions": list(bundle.precisions),
         "removed_packed": removed,
-        **({"signature": vars(signature)} if signature is not None else {}),
+        **({"signature": signature.to_dict()} if signature is not None else {}),
     }
     show(options, result, lines)
     return 0
+
+
+def require_right(bundle: Bundle) -> None:
+    """Raise BundleError unless tokens, DAN, and every subnet's numbers at every precision are right on this CPU."""
+    from gearshift.runtime.inference.self_test import check_dan, check_self_test, checked_encoder
+    from gearshift.runtime.inference.session import ElasticSession
+
+    checked_encoder(bundle)
+    check_dan(bundle)
+    for precision in bundle.precisions:
+        with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
+            check_self_test(session, bundle)
 
 
 def _removed_packed(bundle: Bundle) -> dict[str, str]:
@@ -137,12 +143,14 @@ def _removed_packed(bundle: Bundle) -> dict[str, str]:
 def description(bundle: Bundle) -> dict[str, Any]:
     """Return the manifest of a bundle with its place and hash, for JSON."""
     download = {} if bundle.compressed is None else {"compressed_bytes": bundle.compressed.bytes}
-    signatures = [vars(signature) for signature in read_signatures(bundle.origin)]
+    found, unreadable = readable_signatures(bundle.origin)
+    signatures = [signature.to_dict() for signature in found]
     return {
         "bundle": str(bundle.origin),
         "hash": bundle.hash,
         "digest": bundle.digest,
         **({"signatures": signatures} if signatures else {}),
+        **({"signatures_unreadable": unreadable} if unreadable is not None else {}),
         **download,
         **bundle.manifest.to_dict(),
     }

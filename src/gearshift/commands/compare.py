@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from gearshift.errors import InputError
+from gearshift.runtime.startup import usable_precisions
 from gearshift.terminal.output import progress_line, show, table
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ def beside_dedicated(options: argparse.Namespace, bundle: Bundle) -> int:
     from gearshift.export.dedicated import dedicated_graphs
     from gearshift.runtime.bench.dedicated import run_bench
 
+    precisions = usable_precisions(bundle, options.precision)
     with progress_line() as progress:
         report = run_bench(
             bundle,
             dedicated_graphs(bundle),
-            precisions=options.precision,
+            precisions=precisions,
             lengths=options.lengths,
             rounds=options.rounds,
             threads=options.threads[0] if options.threads else 1,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from gearshift.commands.bundle import compressed, description, megabytes, pool_table
 from gearshift.runtime import open_bundle
-from gearshift.runtime.bundle.signatures import read_signatures
+from gearshift.runtime.bundle.signatures import SIGNATURES
 from gearshift.terminal.options import command, names, precisions
 from gearshift.terminal.output import show
 
@@ -36,7 +37,7 @@ def trim(options: argparse.Namespace) -> int:
     from gearshift.export.trim import trim_bundle
 
     bundle = open_bundle(options.bundle)
-    signed = bool(read_signatures(bundle.origin))
+    signed = os.path.lexists(bundle.origin / SIGNATURES)
     smaller = trim_bundle(
         bundle, options.output, keep=options.keep, max_mb=options.max_mb, precisions=options.precision
     )

@@ -85,15 +85,16 @@ class Findings:
 def subnet_table(calibration: Calibration, measured: Measured, *, front: bool = False) -> Table:
     """Tabulate median and 95th percentile of the pool, or of its ladder alone, by length in tokens."""
     conditions, stages = measured.conditions, measured.stages
-    timed = measured.timed(calibration.bundle)
+    timed, chosen_by = measured.timed(calibration.bundle), calibration.bundle.manifest.chosen_by
     best = [name for name, _, _ in ladder(calibration, measured, len(stages.lengths) // 2)]
     rows = []
     for name in best[::-1] if front else timed:
         columns = zip(timed[name].ms[50], timed[name].ms[95], strict=True)
         cells = [milliseconds(ms) for pair in columns for ms in pair]
-        rows.append((name, percent(timed[name].accuracy), *cells))
+        accuracies = [timed[name].accuracy, *([timed[name].choosing_accuracy] if chosen_by else [])]
+        rows.append((name, *map(percent, accuracies), *cells))
     batch = "" if conditions.batch == 1 else f", batch {conditions.batch}"
-    header = [conditions.precision, calibration.bundle.manifest.metric]
+    header = [conditions.precision, calibration.bundle.manifest.metric, *(["dev"] if chosen_by else [])]
     header += [f"{what}, {length}" for length in stages.lengths for what in ("p50 ms", "p95")]
     what = "Ladder" if front else "All subnets"
     title = f"{what}: {conditions.precision}, {threads_text(conditions.threads)}{batch}"

@@ -29,7 +29,7 @@ PUBLIC = "key.pub"
 
 def prepare(base: Path) -> None:
     answers.prepare(base)
-    sign(base / BUNDLE, key(1), 3)
+    sign(base / BUNDLE, key(1), 3, "lights")
     pem = key(1).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (base / PUBLIC).write_bytes(pem)
 
@@ -39,10 +39,10 @@ def key(number: int) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32)
 
 
-def sign(directory: Path, by: Ed25519PrivateKey, version: int | None) -> None:
+def sign(directory: Path, by: Ed25519PrivateKey, version: int | None, product: str | None = None) -> None:
     digest = open_bundle(directory).digest
     assert digest is not None
-    write_signature(directory, digest, by, version)
+    write_signature(directory, digest, by, version, product)
 
 
 def make(base: Path, case: Path, source: random.Random) -> bool:

@@ -94,5 +94,5 @@ def test_a_file_that_cannot_be_read_later_is_told(bundle_copy: Path) -> None:
 def test_a_graph_may_not_take_the_weights_of_another(opened: Bundle) -> None:
     content = (opened.path / "int8.onnx").read_bytes()
     check_content(content, opened.manifest, opened.graph_files("int8"))
-    with pytest.raises(ValueError, match=r"weights in 'int8\.weights', which are not those"):
+    with pytest.raises(ValueError, match=r"weights in 'int8\.weights', which the manifest does not list"):
         check_content(content, opened.manifest, opened.graph_files("fp32"))

@@ -18,6 +18,7 @@ from gearshift.runtime.bundle.signatures import (
     MOST_SIGNATURES,
     SIGNATURES,
     Signature,
+    carry_signatures,
     message_of,
     read_signatures,
 )
@@ -42,6 +43,23 @@ def test_what_is_signed_is_a_domain_the_digest_and_the_version() -> None:
     assert message_of(digest, 258) == DOMAIN + bytes.fromhex(digest) + b"\0\0\0\0\0\0\1\2"
     assert message_of(digest, None) == DOMAIN + bytes.fromhex(digest) + bytes(8)
     assert len({message_of(digest, version) for version in (None, 1, 2, 1 << 62)}) == 4
+
+
+def test_with_a_name_another_domain_is_signed_and_the_name() -> None:
+    digest = "0123456789abcdef" * 4
+    wanted = b"gearshift bundle v2\0" + bytes.fromhex(digest) + bytes(7) + b"\3" + "Tür".encode()
+    assert message_of(digest, 3, "Tür") == wanted
+
+
+def test_names_come_back_and_a_file_without_them_is_one_that_older_releases_read(
+    bundle_copy: Path, tmp_path: Path
+) -> None:
+    for signature in (ONE, {**ONE, "name": "lights"}):
+        put(bundle_copy, signature, version=2)
+        carry_signatures(bundle_copy, tmp_path)
+        written = json.loads((tmp_path / SIGNATURES).read_bytes())
+        assert written == {"schema_version": 2 if "name" in signature else 1, "signatures": [signature]}
+        assert read_signatures(tmp_path) == (Signature(**signature),)
 
 
 def test_an_unsigned_bundle_has_no_signatures_and_is_loaded(tiny_bundle: Path) -> None:
@@ -74,6 +92,11 @@ def test_a_signature_is_read_unchecked_and_changes_neither_manifest_nor_hash(bun
         [{**ONE, "version": "3"}],
         [{**ONE, "version": 1 << 63}],
         [{**ONE, "more": 1}],
+        [{**ONE, "name": ""}],
+        [{**ONE, "name": "a\nb"}],
+        [{**ONE, "name": "a "}],
+        [{**ONE, "name": "x" * 101}],
+        [{**ONE, "name": 3}],
         [{"key": ONE["key"]}],
         [ONE, ONE],
         [3],
@@ -95,8 +118,8 @@ def test_a_file_that_is_none_of_signatures_is_refused(bundle_copy: Path, content
 
 
 def test_signatures_of_a_newer_form_ask_for_a_newer_gearshift(bundle_copy: Path) -> None:
-    put(bundle_copy, ONE, version=2)
-    with pytest.raises(SchemaError, match="expected schema version 1, found 2; install a newer gearshift"):
+    put(bundle_copy, ONE, version=3)
+    with pytest.raises(SchemaError, match="expected schema version 2, found 3; install a newer gearshift"):
         read_signatures(bundle_copy)
 
 

@@ -83,6 +83,27 @@ def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+def test_a_memory_tells_what_it_computed_itself_from_what_it_remembered(settled: Path, tmp_path: Path) -> None:
+    memory = HashMemory(tmp_path / "cache")
+    assert not memory.computed_now(settled)
+    for _ in range(2):
+        memory.sha256_of(settled)
+        assert memory.computed_now(settled)
+    other = HashMemory(tmp_path / "cache")
+    other.sha256_of(settled)
+    assert not other.computed_now(settled)
+    os.utime(settled)  # another time of status change
+    assert not memory.computed_now(settled)
+
+
+def test_what_changed_just_now_does_not_count_as_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, memory = tmp_path / "file", HashMemory(tmp_path / "cache")
+    file.write_text("content")
+    monkeypatch.setattr("gearshift.runtime.files.cache.time.time", lambda: file.stat().st_ctime + SETTLED_S / 2)
+    memory.sha256_of(file)
+    assert not memory.computed_now(file)
+
+
 def test_no_byte_of_the_hashes_can_change_what_is_found(settled: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     expected = HashMemory(cache).sha256_of(settled)

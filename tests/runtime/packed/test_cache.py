@@ -19,9 +19,11 @@ import numpy as np
 import pytest
 
 from gearshift.device_profiles import read_fingerprint
-from gearshift.errors import SelfTestError
+from gearshift.errors import IntegrityError, SelfTestError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.engine import Engine
+from gearshift.runtime.files.atomic import sha256_of
+from gearshift.runtime.files.cache import HashMemory
 from gearshift.runtime.files.entries import KEPT_ENTRIES
 from gearshift.runtime.files.private import holding
 from gearshift.runtime.inference.opened import random_inputs
@@ -31,6 +33,7 @@ from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.packed.cache import GRAPH, PackedCache
 from gearshift.runtime.packed.entry import MARKER
 from gearshift.runtime.startup import start
+from tests.runtime.kept import flip
 from tests.runtime.serving.interrupts import at_each_point
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="pages are counted in /proc")
@@ -369,6 +372,40 @@ def test_the_engine_uses_the_cache_unless_told_not_to(
     with Engine.load(tiny_bundle, precision="fp32", threads=1) as engine:
         assert engine.release_pages() >= 0
     assert len(PackedCache().entries()) == 1
+
+
+def test_an_entry_is_made_of_files_that_were_hashed_at_this_load_and_once(
+    bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEARSHIFT_CACHE_DIR", str(tmp_path / "cache"))
+    # The copy counts as settled, so that its hashes are remembered.
+    monkeypatch.setattr("gearshift.runtime.files.cache.SETTLED_S", -60.0)
+    hashed: list[str] = []
+
+    def counting(path: Path) -> str:
+        hashed.append(path.name)
+        return sha256_of(path)
+
+    for place in ("gearshift.runtime.files.cache.sha256_of", "gearshift.runtime.packed.cache.sha256_of"):
+        monkeypatch.setattr(place, counting)
+    for _ in range(2):  # hashes are computed, then remembered
+        with Engine.load(bundle_copy, precision="fp32", threads=1):
+            assert len(PackedCache().entries()) == 1
+        assert (hashed.count("fp32.weights"), hashed.count("fp32.onnx")) == (1, 1)
+        hashed.clear()
+        PackedCache().clear()
+
+
+def test_a_file_that_changed_between_its_hash_and_its_entry_is_found(
+    cache: PackedCache, bundle_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = HashMemory(tmp_path / "hashes")
+    monkeypatch.setattr("gearshift.runtime.files.cache.SETTLED_S", -60.0)
+    bundle = dataclasses.replace(open_bundle(bundle_copy, sha256=hashes.sha256_of), hashes=hashes)
+    assert hashes.computed_now(bundle_copy / "fp32.weights")
+    flip(bundle_copy / "fp32.weights", 5)
+    with pytest.raises(IntegrityError, match=r"fp32\.weights: expected sha256"):
+        cache.open(bundle, "fp32", threads=1)
 
 
 def test_a_marker_is_readable(cache: PackedCache, bundle: Bundle) -> None:

@@ -95,6 +95,20 @@ def test_nothing_outside_caps_and_floor_is_taken(slack_ms: float | None, first: 
         assert choice.level == first
 
 
+@pytest.mark.parametrize("slack_ms", [None, 0.1, 3.0, 100.0])
+@pytest.mark.parametrize("first", range(3))
+@pytest.mark.parametrize("share", [None, 0.3])
+@pytest.mark.parametrize("dan", [None, 2])
+def test_a_rung_below_the_floor_between_others_is_not_taken(
+    slack_ms: float | None, first: int, share: float | None, dan: int | None
+) -> None:
+    floor = Objective(min_accuracy=0.85, max_cpu_share=share)
+    for below in ({0}, {1}, {0, 1}):
+        given: dict[str, Any] = {"below": frozenset(below), "first": first, "dan": dan, "budget_ms": 5.0}
+        for biases in ((1.0, 1.0, 1.0), (1.0, 0.1, 1.0)):
+            assert chosen(slack_ms, predicted(biases=biases), objective=floor, **given).rung not in below
+
+
 def test_without_a_deadline_an_accuracy_floor_takes_the_fastest_above_it() -> None:
     floor = Objective(min_accuracy=0.85)
     assert chosen(None, predicted(), objective=floor, last=1)[:2] == (1, "accuracy_floor")

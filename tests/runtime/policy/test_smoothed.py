@@ -9,11 +9,16 @@ import numpy as np
 import pytest
 
 from gearshift.device_profiles.profile import LatencyTable
+from gearshift.errors import InputError
+from gearshift.runtime.batches import one
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.engine import Engine
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.ladder import expected, isotonic, ladder_of, noise, smoothed
+from gearshift.runtime.policy.objective import Objective
+from gearshift.runtime.sensors.caps import Caps
+from gearshift.runtime.serving.decision_log import DecisionLog, read_log
 from gearshift.runtime.simulate.simulator import Ladder
 from gearshift.runtime.startup import Loaded
 
@@ -168,4 +173,51 @@ def test_a_floor_of_accuracy_is_one_on_dev_rows(tiny_bundle: Path) -> None:
     dev = {name: 0.3 - 0.01 * place for place, name in enumerate(names)}
     accuracies = {name: entry.choosing_accuracy for name, entry in with_dev(bundle, dev, 10).pool("fp32").items()}
     assert accuracies == dev
-    assert Controller(accuracies, table, rows=10**7).ladder == tuple(names)
+    made = Controller(accuracies, table, Objective(min_accuracy=dev[names[3]]), rows=10**7)
+    assert made.ladder == tuple(names)
+    assert made.decide(work=one(16), slack_ms=None, now=0.0).name == names[3]
+
+
+STATED = {"slow": 0.91, "twin": 0.905, "fast": 0.92, "unlucky": 0.88, "fastest": 0.80}
+"""Accuracies on so few rows that slow and twin, and fast and unlucky, are taken for equal, .9075 and .9."""
+
+
+@pytest.fixture
+def times() -> LatencyTable:
+    return table_of({"twin": 10.0, "slow": 5.0, "unlucky": 3.0, "fast": 2.5, "fastest": 2.0})
+
+
+def test_a_floor_is_compared_with_what_is_shown_not_with_what_was_smoothed(times: LatencyTable) -> None:
+    made = Controller(STATED, times, rows=100)
+    assert made.ladder == ("slow", "fast", "fastest")
+    assert made.accuracies == pytest.approx({**STATED, "slow": 0.9075, "twin": 0.9075, "fast": 0.9, "unlucky": 0.9})
+    for floor, free, enough in (
+        (0.80, "fastest", {"slow", "fast", "fastest"}),
+        (0.905, "fast", {"slow", "fast"}),
+        (0.91, "fast", {"slow", "fast"}),
+        (0.915, "fast", {"fast"}),
+        (0.92, "fast", {"fast"}),
+    ):
+        made.steer(Objective(min_accuracy=floor))
+        assert made.decide(work=one(16), slack_ms=None, now=0.0).name == free
+        asked = [made.decide(work=one(16), slack_ms=slack, now=0.0).name for slack in (0.01, 3.0, 4.0, 6.0, 20.0, 1e6)]
+        assert set(asked) == enough, floor
+        capped = made.decide(work=one(16), slack_ms=1e6, now=0.0, caps=Caps(1))
+        assert STATED[capped.name] >= floor
+    with pytest.raises(
+        InputError, match=r"^min_accuracy: expected at most 0\.92, that of fast, the best on this device"
+    ):
+        made.steer(Objective(min_accuracy=0.9201))
+
+
+def test_a_log_has_what_a_floor_is_compared_with(times: LatencyTable, tmp_path: Path) -> None:
+    floor = Objective(min_accuracy=0.92)
+    log = DecisionLog(tmp_path / "log")
+    for rows in (100, 0):
+        log.begin(made := Controller(STATED, times, floor if rows else Objective(), rows=rows), times)
+        header = read_log(tmp_path / "log")[-1].header
+        assert header.accuracies == made.accuracies
+        assert header.stated == (STATED if rows else None)
+        again = Controller(header.accuracies, header.table, header.objective, stated=header.stated)
+        assert again.decide(work=one(16), slack_ms=None, now=0.0) == made.decide(work=one(16), slack_ms=None, now=0.0)
+    log.close()

@@ -15,7 +15,7 @@ from gearshift.errors import DataError, InputError
 from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.serving.decision_log import DecisionLog
 from gearshift.runtime.serving.record import LogHeader, ObjectiveChange, RequestRecord
-from gearshift.runtime.simulate.policies import POLICIES
+from gearshift.runtime.simulate.policies import POLICIES, Rival
 from gearshift.runtime.simulate.simulator import DROPPED, Ladder, Machine, Outcome, simulate
 from gearshift.runtime.simulate.traces import TRACES, Scale, Trace, make_trace, read_log
 
@@ -57,6 +57,12 @@ def test_a_policy_does_the_same_each_time_and_every_request_is_accounted_for(pol
     assert (one.rungs, one.run_ms) == (other.rungs, other.run_ms)
     assert sorted(one.order) == [index for index, rung in enumerate(one.rungs) if rung != DROPPED]
     assert not any(met for met, rung in zip(one.met, one.rungs, strict=True) if rung == DROPPED)
+
+
+def test_a_policy_that_picks_nothing_cannot_be_made() -> None:
+    made: Any = type("Idle", (Rival,), {})
+    with pytest.raises(TypeError, match=r"abstract method '?pick"):
+        made(Machine(calm([0.0], [1.0]), LADDER))
 
 
 def test_requests_run_one_after_the_other_the_earliest_deadline_first() -> None:

@@ -109,11 +109,35 @@ def test_the_state_before_takes_over_from_a_damaged_one(tmp_path: Path, caplog: 
         save_state(path, {"step": step})
     path.write_bytes(path.read_bytes().replace(b"step", b"stop"))
     assert read_state(path) == {"step": 2}
-    assert "state.pt: not readable (its content has changed since it was written); the training goes" in caplog.text
+    said = (
+        "state.pt: not readable (its content has changed since it was written, or was written under another name); the"
+    )
+    assert said in caplog.text
     path.unlink()  # interrupted between the two renames of a save
     assert read_state(path) == {"step": 2}
     forget_state(path)
     assert read_state(path) is None and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_whole_file_under_the_name_of_another_is_refused(tmp_path: Path, kind: str) -> None:
+    write, read = KINDS[kind]
+    for name in ("after-width", "after-depth"):
+        write(tmp_path / name)
+    (tmp_path / "after-width").replace(tmp_path / "after-depth")
+    with pytest.raises(InputError, match=r"after-depth: not readable \(.*written under another name\); delete"):
+        read(tmp_path / "after-depth")
+
+
+def test_the_states_before_of_two_trainings_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    for name in ("one.pt", "other.pt"):
+        for step in (1, 2):
+            save_state(tmp_path / name, {"step": step})
+    (tmp_path / "one.pt").unlink()
+    (tmp_path / "other-before.pt").replace(tmp_path / "one-before.pt")
+    with pytest.raises(InputError, match=r"one-before\.pt: not readable \(.*written under another name\); delete"):
+        read_state(tmp_path / "one.pt")
+    assert read_state(tmp_path / "other.pt") == {"step": 2}
 
 
 @pytest.mark.parametrize(
