@@ -42,6 +42,7 @@ def add_verify(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="public key (Ed25519, PEM) that must have signed the bundle; may be repeated, then one of them",
     )
+    parser.add_argument("--vectors", type=Path, metavar="FOLDER", help="also compare with what `vectors` wrote there")
 
 
 def unpack(options: argparse.Namespace) -> int:
@@ -91,6 +92,7 @@ def verify(options: argparse.Namespace) -> int:
     """Check every file, the numbers of every subnet at every precision on this CPU, and packed weights kept here."""
     bundle = open_bundle(options.bundle, signers=Signers.of(options.public_key))
     require_right(bundle)
+    compared = _compared(bundle, options.vectors)
     checked = ", ".join(
         f"{len(bundle.pool(precision))} subnets right at {precision}" for precision in bundle.precisions
     )
@@ -99,6 +101,11 @@ def verify(options: argparse.Namespace) -> int:
     lines = [
         f"{bundle.origin}: {len(bundle.manifest.files)} files intact, {checked}{dan}",
         *([f"signed by {shown_key(signature.key)}, {signature.shown_version}"] if signature is not None else []),
+        *(
+            [f"{compared['texts']} texts and {compared['decisions']} decisions as in {options.vectors}"]
+            if compared
+            else []
+        ),
         *(
             f"packed weights of {precision} were damaged ({wrong}), and are removed"
             for precision, wrong in removed.items()
@@ -110,6 +117,7 @@ def verify(options: argparse.Namespace) -> int:
         "verified": True,
         "precisions": list(bundle.precisions),
         "removed_packed": removed,
+        **({"vectors": compared} if compared else {}),
         **({"signature": signature.to_dict()} if signature is not None else {}),
     }
     show(options, result, lines)
@@ -126,6 +134,18 @@ def require_right(bundle: Bundle) -> None:
     for precision in bundle.precisions:
         with contextlib.closing(ElasticSession(bundle, precision, threads=1)) as session:
             check_self_test(session, bundle)
+
+
+def _compared(bundle: Bundle, folder: Path | None) -> dict[str, int]:
+    """Compare a bundle with the vectors of a folder; return their numbers, nothing without a folder."""
+    if folder is None:
+        return {}
+    from gearshift.commands.vectors import opened_precisions
+    from gearshift.runtime.conformance.decisions import check_decision_vectors
+    from gearshift.runtime.conformance.texts import check_text_vectors
+
+    with opened_precisions(bundle) as opened:
+        return {"texts": check_text_vectors(folder, opened), "decisions": check_decision_vectors(folder)}
 
 
 def _removed_packed(bundle: Bundle) -> dict[str, str]:
