@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Only missing pieces are installed: the stamp is older than what decides the installation.
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-index test-transformers test-all test-arm64 test-browser check fuzz bench bench-engine soak clean
+.PHONY: setup demo test test-js test-index test-transformers test-all test-arm64 test-browser check fuzz bench bench-engine soak clean
 
 setup: $(STAMP)
 
@@ -49,9 +49,21 @@ test-arm64: $(STAMP)
 	$(BIN)/python -m tests.arm64.prepare
 	$(BIN)/python -m pytest -m arm64 tests/arm64
 
+# The client for Node and browsers: bundles of every task and their vectors are made, and compared. Needs Node 20 or newer;
+# npm's packages are installed into clients/js once, without their scripts, which would download CUDA.
+JS := clients/js
+$(JS)/dist/.built: $(JS)/package-lock.json $(JS)/tsconfig.json $(wildcard $(JS)/src/*.ts $(JS)/src/policy/*.ts $(JS)/test/*.ts)
+	cd $(JS) && npm ci --ignore-scripts --no-audit --no-fund && npx tsc
+	touch $@
+
+test-js: $(STAMP) $(JS)/dist/.built
+	$(BIN)/python -m tests.clients.prepare
+	cd $(JS) && npm test
+
 # Pages in Chromium; downloads some 130 MB into build/browser once. Debian 12 has what it takes.
-test-browser: $(STAMP)
+test-browser: $(STAMP) $(JS)/dist/.built
 	$(BIN)/python -m tests.browser.prepare
+	test -d build/clients || $(BIN)/python -m tests.clients.prepare
 	$(BIN)/python -m pytest -m browser tests/browser
 
 check: $(STAMP)
@@ -93,4 +105,4 @@ fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_S) $(if $(FUZZ_RESULTS),--results $(FUZZ_RESULTS))
 
 clean:
-	rm -rf $(VENV) build demo src/gearshift.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build demo $(JS)/node_modules $(JS)/dist src/gearshift.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

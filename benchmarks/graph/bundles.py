@@ -134,7 +134,7 @@ def _tokenizer(vocabulary: int) -> Tokenizer:
     """Return a tokenizer with the words `w4`, `w5` ... as tokens of their own."""
     words = [*SPECIAL, *(f"w{number}" for number in range(len(SPECIAL), vocabulary))]
     tokenizer = Tokenizer(models.WordPiece({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # which clients in other languages have too
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

@@ -1,0 +1,1 @@
+"""Benchmarks of the clients in other languages."""

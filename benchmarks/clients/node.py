@@ -1,0 +1,138 @@
+"""Latency of the client for Node against that of the Python engine, in turns, on one core with one thread.
+
+    make test-js                        # installs and builds the client
+    python -m benchmarks.clients.node [--rounds 100]
+
+A bundle of the shape of MiniLM-L6 with random weights. `run` is timed from the text to the answer, tokenizing included,
+with the subnet pinned. Both processes are loaded at once, and in each round every subnet, length and side has one call,
+in a new random order; the other process waits meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.graph.bundles import random_bundle
+from benchmarks.graph.subjects import SHAPES
+from benchmarks.report import markdown, save
+from gearshift.runtime import Engine
+from gearshift.runtime.profiles.timing import pin
+from gearshift.runtime.space.uniform import uniform_grid
+
+SUBNETS = ("w100-d100", "w050-d050", "w025-d050")
+TOKENS = (16, 64)
+WARM_UP = 5
+CALLS = Path(__file__).with_name("calls.mjs")
+
+
+class Node:
+    """The client in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def ms(self, text: str, subnet: str) -> float:
+        """Measure the milliseconds of one call."""
+        return float(json.loads(self._said(json.dumps({"text": text, "subnet": subnet})))["ms"])
+
+    def _said(self, line: str) -> str:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline()
+
+
+@contextmanager
+def node(bundle: Path, precision: str) -> Iterator[Node]:
+    """Start the client on a bundle."""
+    command = ["node", str(CALLS), str(bundle), precision]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdin is not None
+        if process.stdout.readline() != "ready\n":
+            raise SystemExit("the client did not start; run make test-js")
+        yield Node(process)
+        process.stdin.close()
+
+
+def python_ms(engine: Engine, text: str, subnet: str) -> float:
+    """Measure the milliseconds of one call of the Python engine."""
+    engine.pin(subnet)
+    began = time.perf_counter_ns()
+    engine.run(text)
+    return (time.perf_counter_ns() - began) / 1e6
+
+
+def measure(bundle: Path, precision: str, rounds: int) -> dict[tuple[str, int, str], list[float]]:
+    """Measure the milliseconds of every (subnet, tokens, side)."""
+    times: dict[tuple[str, int, str], list[float]] = {
+        (subnet, tokens, side): [] for subnet in SUBNETS for tokens in TOKENS for side in ("python", "node")
+    }
+    order, shuffle = list(times), random.Random(0).shuffle
+    with Engine.load(bundle, threads=1, precision=precision, cache=False) as engine, node(bundle, precision) as client:
+        for number in range(rounds + WARM_UP):
+            shuffle(order)
+            for subnet, tokens, side in order:
+                text = " ".join(f"w{4 + (7 * place + number) % 9000}" for place in range(tokens - 2))
+                ms = python_ms(engine, text, subnet) if side == "python" else client.ms(text, subnet)
+                if number >= WARM_UP:
+                    times[subnet, tokens, side].append(ms)
+    return times
+
+
+def main() -> None:
+    """Measure both precisions, and save the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=100)
+    rounds = parser.parse_args().rounds
+    pin(1)
+    rows, facts, ratios = [], [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        shape = SHAPES["minilm-l6"]
+        path = Path(scratch) / "random.gearshift"
+        random_bundle(path, shape, uniform_grid(shape), layers_per_stage=shape.layers)
+        for precision in ("fp32", "int8"):
+            times = measure(path, precision, rounds)
+            for subnet in SUBNETS:
+                for tokens in TOKENS:
+                    theirs, ours = times[subnet, tokens, "python"], times[subnet, tokens, "node"]
+                    ratio = statistics.median(ours) / statistics.median(theirs)
+                    ratios.append(ratio)
+                    cells = [(statistics.median(one), statistics.quantiles(one, n=20)[-1]) for one in (theirs, ours)]
+                    rows.append(
+                        (
+                            f"{precision}, {subnet}, {tokens}",
+                            *(f"{median:.2f} / {p95:.2f}" for median, p95 in cells),
+                            f"{ratio:.2f}",
+                        )
+                    )
+                    facts.append(
+                        {
+                            "precision": precision,
+                            "subnet": subnet,
+                            "tokens": tokens,
+                            "python_ms": theirs,
+                            "node_ms": ours,
+                        }
+                    )
+    rows.append(("**median of the ratios**", "", "", f"{statistics.median(ratios):.2f}"))
+    lines = [
+        "### The client for Node against the Python engine, MiniLM-L6, text to answer",
+        "",
+        f"One core, one thread, one text, in turns; {rounds} rounds after {WARM_UP}. Median / p95 in ms.",
+        "",
+        *markdown(("precision, subnet, tokens", "Python", "Node", "Node / Python"), rows),
+    ]
+    save("client-node-minilm-l6", {"rounds": rounds, "warm_up": WARM_UP, "cells": facts}, lines)
+
+
+if __name__ == "__main__":
+    main()

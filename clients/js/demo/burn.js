@@ -1,0 +1,2 @@
+/** A worker that does nothing but take a core. */
+for (;;);

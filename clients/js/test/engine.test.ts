@@ -1,0 +1,196 @@
+/** The engine in Node: loading, choosing, deadlines, kept tables, and one typed error for whatever is wrong. */
+
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { cp, mkdtemp, readdir, readFile, rm, symlink, truncate, writeFile } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { after, before, test } from "node:test";
+
+import { EngineClosedError, InputError, load, type Engine, type LatencyTable } from "../src/node.js";
+import { bundlePath } from "./vectors.js";
+
+const TINY = bundlePath("tiny");
+let scratch = "";
+let table: LatencyTable;
+
+before(async () => {
+  scratch = await mkdtemp(path.join(os.tmpdir(), "gearshift-"));
+  const engine = await load(TINY, { precision: "fp32", tables: path.join(scratch, "tables") });
+  table = engine.table;
+  await engine.close();
+});
+
+after(() => rm(scratch, { recursive: true }));
+
+async function copied(change: (folder: string) => Promise<unknown>): Promise<string> {
+  const folder = await mkdtemp(path.join(scratch, "copy-"));
+  await cp(TINY, folder, { recursive: true });
+  await change(folder);
+  return folder;
+}
+
+/** Alter fields of the manifest, with the digest that it then has. */
+async function alter(folder: string, change: (manifest: any) => void): Promise<void> {
+  const file = path.join(folder, "manifest.json");
+  const raw = JSON.parse(await readFile(file, "utf8"));
+  change(raw);
+  raw.digest = "0".repeat(64);
+  const content = `${JSON.stringify(raw, null, 1)}\n`;
+  const digest = createHash("sha256").update(content).digest("hex");
+  await writeFile(file, content.replace("0".repeat(64), digest));
+}
+
+test("an answer says what ran, and why", async () => {
+  const engine = await load(TINY, { precision: "fp32", table });
+  const answer = await engine.run("turn the lights off", { deadlineMs: 1e4 });
+  assert.ok("label" in answer && answer.label === "lights_off");
+  assert.equal(answer.reason, "fits");
+  assert.equal(answer.subnet, engine.ladder[0]);
+  assert.equal(answer.deadlineMet, true);
+  assert.equal(answer.tokens, 6);
+  assert.equal((await engine.run("turn the lights off")).reason, "no_deadline");
+  assert.equal((await engine.run("turn the lights off", { deadlineMs: 1e-3 })).reason, "best_effort");
+  await engine.close();
+});
+
+test("a pinned subnet answers, another is refused and changes nothing", async () => {
+  const engine = await load(TINY, { precision: "int8", table });
+  engine.pin("w025-d050");
+  assert.throws(() => engine.pin("w1"), { name: "UnknownSubnetError", message: /^unknown subnet 'w1'; this bundle has w100-d100, / });
+  const answer = await engine.run("play some music", { deadlineMs: 1e4 });
+  assert.deepEqual([answer.subnet, answer.reason], ["w025-d050", "pinned"]);
+  engine.pin(null);
+  assert.equal((await engine.run("play some music", { deadlineMs: 1e4 })).reason, "fits");
+  await engine.close();
+});
+
+test("requests that come together are answered one after another", async () => {
+  const engine = await load(TINY, { precision: "fp32", table });
+  const texts = ["turn the lights off", "play some music", "stop the timer"];
+  const alone: string[] = [];
+  for (const text of texts) alone.push((await engine.run(text) as { label?: string }).label!);
+  const together = await Promise.all(texts.map((text) => engine.run(text)));
+  assert.deepEqual(together.map((one) => (one as { label?: string }).label), alone);
+  const controller = new AbortController();
+  const first = engine.run("one");
+  const second = engine.run("two", { signal: controller.signal });
+  controller.abort();
+  await first;
+  await assert.rejects(second, { name: "AbortError" });
+  assert.ok(await engine.run("three"));
+  await engine.close();
+});
+
+test("a deadline that nothing keeps is refused where that was asked for", async () => {
+  const engine = await load(TINY, { precision: "fp32", table, onMiss: "reject" });
+  await engine.run("one");
+  await assert.rejects(engine.run("two", { deadlineMs: 0.001 }), { name: "DeadlineTooShortError", message: /^refused: / });
+  await engine.close();
+});
+
+test("a closed engine refuses", async () => {
+  const engine = await load(TINY, { precision: "fp32", table });
+  const last = engine.run("one");
+  await engine.close();
+  assert.ok(await last);
+  await engine.close();
+  await assert.rejects(engine.run("two"), EngineClosedError);
+});
+
+test("bad input is refused, and the next request is answered", async () => {
+  const engine = await load(TINY, { precision: "fp32", table });
+  const odd: [unknown, unknown][] = [["", null], [7, null], [["a", ""], null], ["a", "soon"], ["a", -1], ["a", NaN], ["a", Infinity], ["\ud800", null]];
+  for (const [text, deadlineMs] of odd) await assert.rejects(engine.run(text as string, { deadlineMs: deadlineMs as number }), InputError);
+  await assert.rejects(engine.run({ words: ["a"] }), { message: "expected a text, got Words, which are for token classification; pass a text" });
+  assert.ok(await engine.run("turn the lights off"));
+  await engine.close();
+});
+
+test("tables are timed once, kept, and timed again where they are of another form", async () => {
+  const tables = path.join(scratch, "kept");
+  const first = await load(TINY, { precision: "fp32", tables });
+  const [file] = await readdir(tables);
+  const second = await load(TINY, { precision: "fp32", tables });
+  assert.deepEqual(second.table, first.table);
+  assert.deepEqual(JSON.parse(await readFile(path.join(tables, file!), "utf8")), first.table);
+  await writeFile(path.join(tables, file!), '{"lengths": [1], "medianMs": {}}');
+  const third = await load(TINY, { precision: "fp32", tables });
+  assert.deepEqual(third.table.lengths, [8, 32]);
+  assert.deepEqual(JSON.parse(await readFile(path.join(tables, file!), "utf8")), third.table);
+  for (const engine of [first, second, third]) await engine.close();
+});
+
+test("a directory that cannot be written to keeps nothing, and the engine loads", async () => {
+  await writeFile(path.join(scratch, "file"), "");
+  const engine = await load(TINY, { precision: "fp32", tables: path.join(scratch, "file") });
+  assert.ok(await engine.run("one"));
+  await engine.close();
+});
+
+test("without a precision the faster one answers", async () => {
+  const engine: Engine = await load(TINY, { tables: null });
+  assert.ok(["fp32", "int8"].includes(engine.precision));
+  await engine.close();
+});
+
+const REFUSED: Record<string, [string, RegExp, (folder: string) => Promise<unknown>]> = {
+  "no bundle": ["BundleError", /expected a bundle directory, found no manifest\.json in it/, (folder) => rm(path.join(folder, "manifest.json"))],
+  "a compressed bundle": ["SchemaError", /found a compressed one; unpack it/, (folder) => writeFile(path.join(folder, "compressed.json"), "{}")],
+  "an altered manifest": ["IntegrityError", /manifest\.json: expected digest [0-9a-f]{64}, found [0-9a-f]{64}; copy the bundle again/, async (folder) => {
+    const file = path.join(folder, "manifest.json");
+    await writeFile(file, (await readFile(file, "utf8")).replace('"tiny"', '"tinz"'));
+  }],
+  "a manifest without a digest": ["IntegrityError", /expected a manifest with its digest, found none/, (folder) => writeFile(path.join(folder, "manifest.json"), "{}")],
+  "another schema version": ["SchemaError", /expected schema version 2, found 3; install a newer gearshift/, (folder) => alter(folder, (raw) => { raw.schema_version = 3; })],
+  "an unknown field": ["SchemaError", /an unknown field 'more'/, (folder) => alter(folder, (raw) => { raw.more = 1; })],
+  "a field less": ["SchemaError", /no field 'labels'/, (folder) => alter(folder, (raw) => { delete raw.labels; })],
+  "an unknown task": ["SchemaError", /expected a task out of classification, .* found 'translation'; install a newer/, (folder) => alter(folder, (raw) => { raw.task = "translation"; })],
+  "an unknown option": ["SchemaError", /expected session options out of .*found 'session\.x'/, (folder) => alter(folder, (raw) => { raw.session_options["session.x"] = "1"; })],
+  "a path out of the bundle": ["IntegrityError", /expected a plain file name inside the bundle/, (folder) => alter(folder, (raw) => { raw.files["../x"] = { bytes: 1, sha256: "" }; })],
+  "a choice of another subnet": ["SchemaError", /choice \[1, 0, 0, 0\] of w100-d100 makes another subnet/, (folder) => alter(folder, (raw) => { raw.pool[0].choice[0] = 1; })],
+  "a newer onnxruntime": ["SchemaError", /this bundle needs onnxruntime 99\.1 or newer/, (folder) => alter(folder, (raw) => { raw.minimum_onnxruntime = "99.1"; })],
+  "an altered graph": ["IntegrityError", /fp32\.onnx: expected sha256 [0-9a-f]{64}, found/, async (folder) => {
+    const content = await readFile(path.join(folder, "fp32.onnx"));
+    content[2000]! ^= 1;
+    await writeFile(path.join(folder, "fp32.onnx"), content);
+  }],
+  "truncated weights": ["IntegrityError", /fp32\.weights: expected 207360 bytes, found 1000; copy the bundle again/, (folder) => truncate(path.join(folder, "fp32.weights"), 1000)],
+  "a missing tokenizer": ["IntegrityError", /tokenizer\.json: missing; copy the bundle again/, (folder) => rm(path.join(folder, "tokenizer.json"))],
+  "a link out of the bundle": ["IntegrityError", /expected a file, found a symbolic link to/, async (folder) => {
+    await rm(path.join(folder, "tokenizer.json"));
+    await symlink(path.join(TINY, "tokenizer.json"), path.join(folder, "tokenizer.json"));
+  }],
+  "a tokenizer of another kind": ["SchemaError", /found a model 'Unigram', of which this client knows WordPiece/, (folder) => exchange(folder, "tokenizer.json", (raw) => { raw.model.type = "Unigram"; })],
+  "a tokenizer that makes other tokens": ["SelfTestError", /self-test of the tokenizer: expected other tokens for "The quick/, (folder) => exchange(folder, "tokenizer.json", (raw) => { raw.normalizer.lowercase = false; })],
+  "another self-test": ["SelfTestError", /fp32 self-test, subnet w100-d100: largest difference of a logit: expected at most 0\.001, found/, (folder) => alter(folder, (raw) => {
+    const [one, other] = [raw.pool[0], raw.pool[1]];
+    [one.choice, other.choice] = [other.choice, one.choice];
+    [one.subnet, other.subnet] = [other.subnet, one.subnet];
+  })],
+};
+
+/** Change a JSON file of a bundle as somebody does who makes its hashes right. */
+async function exchange(folder: string, name: string, change: (raw: any) => void): Promise<void> {
+  const raw = JSON.parse(await readFile(path.join(folder, name), "utf8"));
+  change(raw);
+  const content = JSON.stringify(raw);
+  await writeFile(path.join(folder, name), content);
+  const sha256 = createHash("sha256").update(content).digest("hex");
+  await alter(folder, (manifest) => { manifest.files[name] = { bytes: Buffer.byteLength(content), sha256 }; });
+}
+
+for (const [what, [name, message, change]] of Object.entries(REFUSED)) {
+  test(`${what} is refused`, async () => {
+    const folder = await copied(change);
+    await assert.rejects(load(folder, { precision: "fp32", table }), { name, message });
+  });
+}
+
+test("options that cannot be used are refused", async () => {
+  await assert.rejects(load(TINY, { threads: 0 }), { message: "threads: expected a whole number from 1 to 1024, got 0" });
+  await assert.rejects(load(TINY, { target: 1 }), { message: "target: expected a share of deadlines from 0.5 to below 1, got 1" });
+  await assert.rejects(load(TINY, { table, minAccuracy: 1, precision: "fp32" }), { message: /^min_accuracy: expected at most 0\.676, the best there is, got 1$/ });
+  await assert.rejects(load(TINY, { precision: "fp16" }), { name: "SchemaError", message: /no fp16 graph in this bundle; it has fp32, int8$/ });
+  await assert.rejects(load(TINY, { precision: "fp32", table: { lengths: [8], medianMs: {} } }), { name: "ProfileError" });
+});

@@ -1,0 +1,203 @@
+"""Makes build/clients: bundles of every task and their vectors, which clients in other languages are tested with.
+
+    python -m tests.clients.prepare
+
+NAME.gearshift and NAME.vectors; models are random and small, but for `tiny`, the committed one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from gearshift.__main__ import main as gearshift
+from gearshift.export.checks.tokens import token_vectors
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
+from gearshift.runtime.bundle.manifest import SELF_TEST, TOKENIZER, Manifest, Vectors
+from gearshift.runtime.bundle.tag_schemes import Scheme
+from gearshift.runtime.bundle.tagging import Tagging
+from gearshift.runtime.bundle.words import WordRule
+from gearshift.runtime.inference.self_test_file import WORD_ARRAYS
+from gearshift.runtime.inference.spans import word_tokens
+from gearshift.runtime.inference.text import TextEncoder
+from gearshift.runtime.inference.token_vectors import write_token_vectors
+from tests.export.test_tasks import write_bundle
+from tests.trainer.encoders import HEADS, HeadCase
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build" / "clients"
+TINY = ROOT / "tests" / "data" / "tiny.gearshift"
+
+RULE = WordRule(
+    before={"(": True, "Pi": True, '"': True},
+    after={".": True, ",": True, "Po": True, "So": True, ")": True},
+    endings=("n't", "'s"),
+    kept=frozenset({"Mr.", "km)"}),
+)
+"""Rule of words with something of everything."""
+
+
+def _cased(lowercase: bool) -> Tokenizer:
+    """BERT's kind: letters and pieces of letters alone, so that most words have several."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    added = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    pieces = [
+        *added,
+        *letters[:22],
+        *(f"##{letter}" for letter in letters),
+        ".",
+        ",",
+        "'",
+        "\u03c3",
+        "##\u03c3",
+        "\u6f22",
+    ]
+    made = Tokenizer(models.WordPiece({piece: n for n, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    made.add_special_tokens(added)
+    made.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return made
+
+
+def _plain(manifest: Manifest) -> Manifest:
+    return manifest
+
+
+def _with_words(manifest: Manifest) -> Manifest:
+    return dataclasses.replace(manifest, tagging=Tagging(RULE, Scheme("IOB2")))
+
+
+def _unanswerable(manifest: Manifest) -> Manifest:
+    pool = tuple(dataclasses.replace(entry, null_threshold=0.25) for entry in manifest.pool)
+    return dataclasses.replace(manifest, pool=pool)
+
+
+def _with_prompt(manifest: Manifest) -> Manifest:
+    width = manifest.space.shape.hidden
+    return dataclasses.replace(manifest, vectors=Vectors(width, True, prompt="query: "))
+
+
+CASES: dict[str, tuple[HeadCase, Callable[[Manifest], Manifest], bool]] = {
+    "multi-label": (HeadCase("multi-label-classification", 5), _plain, True),
+    "regression": (HEADS["regression"], _plain, False),
+    "token": (HEADS["token classification"], _plain, True),
+    "words": (HEADS["token classification"], _with_words, True),
+    "question": (HEADS["question answering"], _plain, True),
+    "unanswerable": (HEADS["question answering"], _unanswerable, False),
+    "embedding": (HEADS["embedding, mean"], _with_prompt, True),
+}
+"""Name -> head of a bundle, what its manifest has beside it, and whether its tokenizer makes text lower case."""
+
+
+BLOCK = 1 << 12
+CHARACTERS = (*range(0xD800), *range(0xE000, 0x30000), *range(0xE0000, 0xE1000))
+"""Code points of the planes that have characters, without those for private use at the end."""
+
+STEPS: dict[str, dict[str, bool]] = {
+    "cleaned": {"clean_text": True},
+    "apart": {"handle_chinese_chars": True},
+    "bare": {"strip_accents": True},
+    "lower": {"lowercase": True},
+}
+"""Step of BertNormalizer -> the option that it is."""
+
+
+def write_characters(path: Path) -> None:
+    """Write what BertNormalizer and BertPreTokenizer make of every character between two letters, as hashes of blocks."""
+    none = dict.fromkeys(("clean_text", "handle_chinese_chars", "strip_accents", "lowercase"), False)
+    made: dict[str, Callable[[str], str]] = {
+        step: normalizers.BertNormalizer(**{**none, **own}).normalize_str for step, own in STEPS.items()
+    }
+    cut = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
+    made["words"] = lambda text: " ".join(word for word, _ in cut(text))
+    texts = [f"a{chr(code)}b" for code in CHARACTERS]
+    blocks = [texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK)]
+    hashes = {
+        step: [hashlib.sha256("\n".join(map(of, block)).encode()).hexdigest() for block in blocks]
+        for step, of in made.items()
+    }
+    path.write_text(json.dumps(hashes, indent=1))
+
+
+def prepare(build: Path = BUILD) -> None:
+    """Fill `build`, in place of what was there."""
+    shutil.rmtree(build, ignore_errors=True)
+    build.mkdir(parents=True)
+    write_characters(build / "characters.json")
+    shutil.copytree(TINY, build / "tiny.gearshift")
+    for name, (head, change, lowercase) in CASES.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            made = write_bundle(Path(scratch), "BERT", head).path
+            _seal(made, change, lowercase)
+            shutil.copytree(made, build / f"{name}.gearshift")
+    for name in ("tiny", *CASES):
+        if gearshift(["vectors", str(build / f"{name}.gearshift"), "-o", str(build / f"{name}.vectors")]):
+            raise SystemExit(f"{name}: no vectors")
+
+
+def _seal(folder: Path, change: Callable[[Manifest], Manifest], lowercase: bool) -> None:
+    """Give a bundle another tokenizer, self-tests of tokens and words, and the manifest that goes with them."""
+    _cased(lowercase).save(str(folder / TOKENIZER))
+    manifest = change(open_bundle_of(folder).manifest)
+    manifest = dataclasses.replace(manifest, pool=tuple(e for e in manifest.pool if e.precision != "fp16"))
+    for name in ("fp16.onnx", "fp16.weights"):
+        (folder / name).unlink(missing_ok=True)
+    bundle = Bundle(folder, manifest, hash="", known=True)
+    write_token_vectors(folder, token_vectors(bundle))
+    if manifest.tagging is not None:
+        _add_words(folder, bundle)
+    write_manifest(folder, manifest)
+
+
+def open_bundle_of(folder: Path) -> Bundle:
+    """Open a bundle whose tokenizer was exchanged: its manifest is written anew."""
+    raw = Manifest.from_content((folder / "manifest.json").read_bytes(), folder)
+    write_manifest(folder, raw)
+    return open_bundle(folder)
+
+
+def _add_words(folder: Path, bundle: Bundle) -> None:
+    texts = ("Mr. Ono isn't in (3.5 km) far.", "U.S. and so on...")
+    encoder = TextEncoder(bundle)
+    rows: list[tuple[list[int], list[list[int]]]] = []
+    for text in texts:
+        encoded = encoder.encode([text])
+        (split,), (encoding,) = encoded.splits, encoded.encodings
+        assert split is not None
+        tokens = word_tokens(encoding, split.joined_places)
+        places = [[-1 if one is None else one, *place] for one, place in zip(tokens, split.places, strict=True)]
+        rows.append((encoding.ids, places))
+    ids = np.full((len(rows), max(len(row) for row, _ in rows)), -1, np.int64)
+    placed = np.full((len(rows), max(len(places) for _, places in rows), 3), -1, np.int64)
+    for number, (row, places) in enumerate(rows):
+        ids[number, : len(row)] = row
+        placed[number, : len(places)] = places
+    with np.load(folder / SELF_TEST) as arrays:
+        kept: dict[str, Any] = {name: arrays[name] for name in arrays.files}
+    kept |= dict(zip(WORD_ARRAYS, (np.array(texts), ids, placed), strict=True))
+    np.savez_compressed(folder / SELF_TEST, allow_pickle=False, **kept)
+
+
+def main() -> int:
+    """0; raises on failure, since this is for tests alone."""
+    torch.set_num_threads(1)
+    prepare()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
