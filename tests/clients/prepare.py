@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import random
 import shutil
 import sys
 import tempfile
@@ -117,7 +118,7 @@ STEPS: dict[str, dict[str, bool]] = {
 
 
 def write_characters(path: Path) -> None:
-    """Write what BertNormalizer and BertPreTokenizer make of every character between two letters, as hashes of blocks."""
+    """Write what the parts of BERT's tokenizers make of every character between two letters, as hashes of blocks."""
     none = dict.fromkeys(("clean_text", "handle_chinese_chars", "strip_accents", "lowercase"), False)
     made: dict[str, Callable[[str], str]] = {
         step: normalizers.BertNormalizer(**{**none, **own}).normalize_str for step, own in STEPS.items()
@@ -133,11 +134,37 @@ def write_characters(path: Path) -> None:
     path.write_text(json.dumps(hashes, indent=1))
 
 
+ALPHABETS = (
+    "abcdefghij ABC ,.'!?-",
+    "\u00e9\u00f1\u00fc\u00df\u0130\u01c4\ufb01\u1e9e\u00bd e\u0301\u0323\u0302\u0327 \u1100\u1161\u11ab",
+    "\u03a3\u03c3\u03c2\u0391 \u0416\u0451 \u05e9\u05c1\u05b8 \u0627\u0651\u064e \u0915\u093c\u094d \u0e01\u0e33 \u302e\u302a",
+    "\u6f22\u5b57\U00020bb7\u3042\u30a2\u304c\u3099\uff21\uff0c\u3002 \U0001f600\U0001f44d\U0001f3fd\u200d\ufe0f\U0001f1e9",
+    "\x00\x01\x07\t\n\r\x1c\x85\xa0\xad\u200b\u2028\u3000\ufeff\ufffd\ue000 a",
+)
+"""Characters that random texts are made of, one text of several of these."""
+
+RANDOM_TEXTS = 1500
+
+
+def write_random(path: Path) -> None:
+    """Write random texts with their ids and places by a tokenizer that knows letters alone."""
+    source, tokenizer = random.Random(0), _cased(lowercase=True)
+    rows = []
+    for _ in range(RANDOM_TEXTS):
+        alphabet = "".join(source.sample(ALPHABETS, source.randint(1, 3))) + "[SEP][UNK"
+        text = "".join(source.choices(alphabet, k=source.randint(1, 30)))
+        if text.strip():
+            made = tokenizer.encode(text)
+            rows.append({"text": text, "ids": made.ids, "places": made.offsets})
+    path.write_text(json.dumps(rows))
+
+
 def prepare(build: Path = BUILD) -> None:
     """Fill `build`, in place of what was there."""
     shutil.rmtree(build, ignore_errors=True)
     build.mkdir(parents=True)
     write_characters(build / "characters.json")
+    write_random(build / "random.json")
     shutil.copytree(TINY, build / "tiny.gearshift")
     for name, (head, change, lowercase) in CASES.items():
         with tempfile.TemporaryDirectory() as scratch:
