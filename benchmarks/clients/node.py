@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from benchmarks.graph.bundles import random_bundle
 from benchmarks.graph.subjects import SHAPES
@@ -88,50 +90,64 @@ def measure(bundle: Path, precision: str, rounds: int) -> dict[tuple[str, int, s
     return times
 
 
+def cells(precision: str, rounds: int, bundle: Path) -> list[dict[str, Any]]:
+    """Measure a precision; return the times of both sides for each subnet and length."""
+    times = measure(bundle, precision, rounds)
+    return [
+        {
+            "precision": precision,
+            "subnet": subnet,
+            "tokens": tokens,
+            "python_ms": times[subnet, tokens, "python"],
+            "node_ms": times[subnet, tokens, "node"],
+        }
+        for subnet in SUBNETS
+        for tokens in TOKENS
+    ]
+
+
+def ratio(cell: dict[str, Any]) -> float:
+    """Return the median of Node over that of Python."""
+    return statistics.median(cell["node_ms"]) / statistics.median(cell["python_ms"])
+
+
+def shown(times: Sequence[float]) -> str:
+    """Return median and 95th percentile of times."""
+    return f"{statistics.median(times):.2f} / {statistics.quantiles(times, n=20)[-1]:.2f}"
+
+
 def main() -> None:
     """Measure both precisions, and save the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=100)
     rounds = parser.parse_args().rounds
     pin(1)
-    rows, facts, ratios = [], [], []
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
         shape = SHAPES["minilm-l6"]
         path = Path(scratch) / "random.gearshift"
         random_bundle(path, shape, uniform_grid(shape), layers_per_stage=shape.layers)
-        for precision in ("fp32", "int8"):
-            times = measure(path, precision, rounds)
-            for subnet in SUBNETS:
-                for tokens in TOKENS:
-                    theirs, ours = times[subnet, tokens, "python"], times[subnet, tokens, "node"]
-                    ratio = statistics.median(ours) / statistics.median(theirs)
-                    ratios.append(ratio)
-                    cells = [(statistics.median(one), statistics.quantiles(one, n=20)[-1]) for one in (theirs, ours)]
-                    rows.append(
-                        (
-                            f"{precision}, {subnet}, {tokens}",
-                            *(f"{median:.2f} / {p95:.2f}" for median, p95 in cells),
-                            f"{ratio:.2f}",
-                        )
-                    )
-                    facts.append(
-                        {
-                            "precision": precision,
-                            "subnet": subnet,
-                            "tokens": tokens,
-                            "python_ms": theirs,
-                            "node_ms": ours,
-                        }
-                    )
-    rows.append(("**median of the ratios**", "", "", f"{statistics.median(ratios):.2f}"))
+        found = [cell for precision in ("fp32", "int8") for cell in cells(precision, rounds, path)]
+    rows = [
+        (
+            f"{cell['precision']}, {cell['subnet']}, {cell['tokens']}",
+            shown(cell["python_ms"]),
+            shown(cell["node_ms"]),
+            f"{ratio(cell):.2f}",
+        )
+        for cell in found
+    ]
+    rows.append(("**median of the ratios**", "", "", f"{statistics.median(map(ratio, found)):.2f}"))
     lines = [
         "### The client for Node against the Python engine, MiniLM-L6, text to answer",
         "",
-        f"One core, one thread, one text, in turns; {rounds} rounds after {WARM_UP}. Median / p95 in ms.",
+        f"One core, one thread, one text, in turns; {rounds} rounds after {WARM_UP}. Median / p95 in ms. Load average",
+        f"of the machine, of {os.cpu_count()} CPUs: {load:.1f} at the beginning; beside others only the ratios mean",
+        "something.",
         "",
         *markdown(("precision, subnet, tokens", "Python", "Node", "Node / Python"), rows),
     ]
-    save("client-node-minilm-l6", {"rounds": rounds, "warm_up": WARM_UP, "cells": facts}, lines)
+    save("client-node-minilm-l6", {"rounds": rounds, "warm_up": WARM_UP, "load": load, "cells": found}, lines)
 
 
 if __name__ == "__main__":

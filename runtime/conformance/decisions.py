@@ -45,7 +45,7 @@ MEDIAN_MS: dict[str, tuple[float, ...]] = {
 """Latency table of a made-up pool: subnet -> median in ms at each of LENGTHS."""
 
 ACCURACIES = {
-    "w100": 0.936, "w075": 0.944, "w075-twin": 0.938, "uneven": 0.87, "w050": 0.943, "w040": 0.934, "w025": 0.9,
+    "w100": 0.936, "w075": 0.944, "w075-twin": 0.938, "uneven": 0.925, "w050": 0.943, "w040": 0.934, "w025": 0.9,
     "w010": 0.81,
 }  # fmt: skip
 """Accuracies of the made-up pool: one is worse than a faster one by more than noise, some by less, two are as fast."""

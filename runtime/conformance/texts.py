@@ -50,6 +50,7 @@ SINGLE = (
     "[CLS] and [SEP] [MASK] <s> </s> <mask> [UNK] [PAD]",
     "zero\u200bwidth con\x01trol\x07 soft\u00adhyphen \ufeff \ufffd end\u2028line",
     "x" * 101 + " y",
+    "-5 +7.5 --x -- .5 \u22123, ...a (+b) 'c' \"d\"",
     "\u0627\u0644\u0639\u0631\u0628\u064a\u0629 \u05e9\u05c1\u05b8\u05dc \u0928\u092e\u0938\u094d\u0924\u0947",
     ".",
 )
@@ -109,7 +110,9 @@ def texts_of(bundle: Bundle) -> list[Text]:
     texts: list[Text] = [*SINGLE, long, long * (CHARACTERS_PER_TOKEN // 4)]
     if bundle.manifest.task == "token-classification":
         return [*texts, *(Words(words) for words in WORDS)]
-    pairs: list[Text] = [*PAIRS, ("short", long), (long, "short"), (long, long)]
+    third, half = ("a " * (bundle.manifest.max_length * share // 100) for share in (35, 60))
+    pairs: list[Text] = [*PAIRS, ("short", long), (long, "short"), (long, long), (half, half + "b"), (long, third)]
+    pairs += [(half + "b c", half), (third, half + half)]
     return pairs if bundle.manifest.task == "question-answering" else [*texts, *pairs]
 
 

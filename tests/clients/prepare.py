@@ -41,7 +41,7 @@ BUILD = ROOT / "build" / "clients"
 TINY = ROOT / "tests" / "data" / "tiny.gearshift"
 
 RULE = WordRule(
-    before={"(": True, "Pi": True, '"': True},
+    before={"(": True, "Pi": True, '"': True, "Pd": True, "Sm": True, ".": True},
     after={".": True, ",": True, "Po": True, "So": True, ")": True},
     endings=("n't", "'s"),
     kept=frozenset({"Mr.", "km)"}),
@@ -137,8 +137,8 @@ def write_characters(path: Path) -> None:
 ALPHABETS = (
     "abcdefghij ABC ,.'!?-",
     "\u00e9\u00f1\u00fc\u00df\u0130\u01c4\ufb01\u1e9e\u00bd e\u0301\u0323\u0302\u0327 \u1100\u1161\u11ab",
-    "\u03a3\u03c3\u03c2\u0391 \u0416\u0451 \u05e9\u05c1\u05b8 \u0627\u0651\u064e \u0915\u093c\u094d \u0e01\u0e33 \u302e\u302a",
-    "\u6f22\u5b57\U00020bb7\u3042\u30a2\u304c\u3099\uff21\uff0c\u3002 \U0001f600\U0001f44d\U0001f3fd\u200d\ufe0f\U0001f1e9",
+    "\u03a3\u03c3\u03c2\u0391 \u0416\u0451 \u05e9\u05c1\u05b8 \u0627\u0651 \u0915\u093c\u094d \u0e33 \u302e\u302a",
+    "\u6f22\u5b57\U00020bb7\u3042\u30a2\u304c\u3099\uff21\uff0c\u3002 \U0001f600\U0001f44d\U0001f3fd\u200d\ufe0f",
     "\x00\x01\x07\t\n\r\x1c\x85\xa0\xad\u200b\u2028\u3000\ufeff\ufffd\ue000 a",
 )
 """Characters that random texts are made of, one text of several of these."""
