@@ -108,7 +108,7 @@ def cells(precision: str, rounds: int, bundle: Path) -> list[dict[str, Any]]:
 
 def ratio(cell: dict[str, Any]) -> float:
     """Return the median of Node over that of Python."""
-    return statistics.median(cell["node_ms"]) / statistics.median(cell["python_ms"])
+    return float(statistics.median(cell["node_ms"]) / statistics.median(cell["python_ms"]))
 
 
 def shown(times: Sequence[float]) -> str:
