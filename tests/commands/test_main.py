@@ -177,6 +177,7 @@ COMMANDS = [
     "inspect",
     "sign",
     "verify",
+    "vectors",
     "look-up",
     "run",
     "plot",
