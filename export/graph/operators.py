@@ -149,9 +149,9 @@ def _attention_int8(
     terms = []
     for index, segment in enumerate(segments):
         context = _context_int8(scope, quantized_input, view, segment)
-        output = quantized(scope, f"{segment.name}.output", segment.output)
+        output, picked = quantized(scope, f"{segment.name}.output", segment.output), rows(scope, context)
         added = scope.builder.weight(bias_name, bias) if index == 0 and bias is not None else ""
-        terms.append(_dynamic_matmul(scope, rows(scope, context), output, added))
+        terms.append(_dynamic_matmul(scope, picked, output, added))
     return terms
 
 

@@ -65,9 +65,9 @@ def standard_recipe(floats: type[np.floating]) -> Recipe:
         terms = []
         for segment in segments:
             inner = linear(scope, hidden, f"{segment.name}.in", segment.ffn_in, segment.ffn_in_bias)
+            out = scope.builder.weight(f"{segment.name}.out", segment.ffn_out)
             own = partial(_named, activate, segment.activation)
             active = gated(scope, inner, own) if segment.gated else own(scope, inner)
-            out = scope.builder.weight(f"{segment.name}.out", segment.ffn_out)
             terms.append(scope.value("MatMul", [active, out]))
         return [*terms, *bias_term(scope, bias_name, bias)]
 
@@ -100,15 +100,17 @@ def _context(scope: Scope, hidden: str, view: View, segment: HeadSegment) -> str
     size = len(segment.output) // segment.heads
     qkv = linear(scope, hidden, f"{segment.name}.qkv", segment.qkv, segment.qkv_bias)
     apart = scope.builder.constant(f"split_{segment.heads}_heads", [0, 0, segment.heads, size])
-    query, key, value = (
-        scope.value("Reshape", [part, apart]) for part in scope.node("Split", [qkv], outputs=3, axis=-1, num_outputs=3)
-    )
-    if view.rotation is not None:
-        query, key = (_rotated(scope, part, view.rotation) for part in (query, key))
-    query, key, value = (
-        scope.value("Transpose", [part], perm=order)
-        for part, order in ((query, [0, 2, 1, 3]), (key, [0, 2, 3, 1]), (value, [0, 2, 1, 3]))
-    )
+    parts: list[str] = []
+    for part, order in zip(
+        scope.node("Split", [qkv], outputs=3, axis=-1, num_outputs=3),
+        ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]),
+        strict=True,
+    ):
+        value = scope.value("Reshape", [part, apart])
+        if view.rotation is not None and len(parts) < 2:  # values have no positions
+            value = _rotated(scope, value, view.rotation)
+        parts.append(scope.value("Transpose", [value], perm=order))
+    query, key, value = parts
     # Scaled before the product, so that it does not overflow in float16.
     scale = scope.builder.weight("score_scale", np.array(size**-0.5, segment.qkv.dtype))
     scores = scope.value("MatMul", [scope.value("Mul", [query, scale]), key])
