@@ -2,7 +2,8 @@
 
 A config states the number of layers, one number of neurons for all, and the pruned heads of each layer
 (`pruned_heads`). Any subnet whose layers keep the same number of neurons can be written. Only transformers below 5
-reads a model with pruned heads; later versions have no head pruning.
+reads a model with pruned heads; later versions have no head pruning. Of MPNet and ModernBERT only subnets with all
+heads can be written, and of ModernBERT only those whose windows are where a config puts them.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.tokenizer import save_tokenizer
+from gearshift.trainer.model.configs import neurons_field, shape_of
 from gearshift.trainer.model.elastic import TaskModel
-from gearshift.trainer.model.huggingface import checkpoint_state
+from gearshift.trainer.model.huggingface import HEAD_ORDER, checkpoint_state
 from gearshift.trainer.model.loading import HEADS, quiet, set_dtype
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
 from gearshift.trainer.model.run import SUBNET, WEIGHTS, Run, optional_fields
@@ -64,6 +66,7 @@ def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
             f"one number for all; write it with --portable {name}"
         )
     config = small_config(run, subnet)
+    _require_expressible(run, name, subnet, config)
     weights = small_weights(checkpoint.model.state_dict(), subnet, checkpoint.model.shape.head_size)
     state = checkpoint_state(weights, config, checkpoint.task)
     prunes = bool(config.pruned_heads)
@@ -102,16 +105,40 @@ def small_config(run: Run, subnet: Subnet) -> Any:
     """Return the run's config with the layers, neurons and heads of the subnet."""
     config = copy.deepcopy(transformers.AutoConfig.from_pretrained(run.path, local_files_only=True))
     set_dtype(config, run.checkpoint.model)
-    if hasattr(config, HEADS):
-        delattr(config, HEADS)
+    for field in (HEADS, HEAD_ORDER):
+        if hasattr(config, field):
+            delattr(config, field)
     heads = run.checkpoint.model.shape.heads
     kept = subnet.kept()
     config.num_hidden_layers = len(kept)
-    setattr(config, "hidden_dim" if config.model_type == "distilbert" else "intermediate_size", kept[0].neurons)
+    setattr(config, neurons_field(config), kept[0].neurons)
+    if getattr(config, "layer_types", None):
+        config.layer_types = [config.layer_types[layer.layer] for layer in kept]
     config.pruned_heads = {
         place: list(range(layer.heads, heads)) for place, layer in enumerate(kept) if layer.heads < heads
     }
     return config
+
+
+def _require_expressible(run: Run, name: str, subnet: Subnet, config: Any) -> None:
+    """Raise ExportError unless a config of its architecture can state what the subnet keeps."""
+    shape, kept = run.checkpoint.model.shape, subnet.kept()
+    if config.pruned_heads and not ARCHITECTURES[config.model_type].prunes_heads:
+        raise ExportError(
+            f"{name}: some of its layers lack heads, which a config of {config.model_type} cannot state; "
+            f"write it with --portable {name}"
+        )
+    small = shape_of(config)
+    whole = all(
+        tuple(getattr(shape, field)[layer.layer] for layer in kept) == getattr(small, field)
+        for field in ("windows", "rotary")
+        if getattr(shape, field)
+    )
+    if not whole or (shape.norm_first and kept[0].layer != 0):
+        raise ExportError(
+            f"{name}: a config of {config.model_type} cannot state which of its layers have windows, or no norm; "
+            f"write it with --portable {name}"
+        )
 
 
 def small_weights(weights: Mapping[str, Tensor], subnet: Subnet, head_size: int) -> dict[str, Tensor]:
@@ -130,7 +157,7 @@ def _cut(weight: Tensor, part: str, inner: int, neurons: int) -> Tensor:
         return weight[:inner]
     if part == "attention_output.weight":
         return weight[:, :inner]
-    if part.startswith("ffn_in."):
+    if part.startswith(("ffn_in.", "ffn_gate.")):
         return weight[:neurons]
     return weight[:, :neurons] if part == "ffn_out.weight" else weight
 

@@ -22,10 +22,10 @@ import numpy as np
 import onnxruntime as ort
 import torch
 import transformers
-from transformers.pytorch_utils import prune_linear_layer
 
 from gearshift.errors import ExportError, UnknownSubnetError
 from gearshift.export.checks.parity import FP32_TOLERANCE, torch_logits
+from gearshift.export.cut import cut_encoder
 from gearshift.export.graph.segments import Array
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory, require_replaceable
@@ -35,7 +35,7 @@ from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.tokenizer import save_tokenizer
 from gearshift.trainer.model.elastic import TaskModel
-from gearshift.trainer.model.loading import HEADS, quiet
+from gearshift.trainer.model.loading import quiet
 from gearshift.trainer.model.names import ARCHITECTURES
 from gearshift.trainer.model.run import Run, encode_held_out, optional_fields
 from gearshift.trainer.model.sentence_files import write_sentence_model
@@ -82,8 +82,9 @@ def export_portable(
     """Write a directory with a model of each named subnet (None: all), atomically.
 
     Returns subnet -> largest difference from torch on a few held-out rows, in fp32. Raises ExportError above the
-    tolerance of an elastic graph, UnknownSubnetError, StorageError.
+    tolerance of an elastic graph, and for a task that optimum does not export, UnknownSubnetError, StorageError.
     """
+    _require_exportable(run)
     chosen = checked_names(run, names)
     batch = _compared(run, rows)
     expected = torch_logits(run.checkpoint.model, {name: run.subnets[name] for name in chosen}, batch)
@@ -107,26 +108,15 @@ def export_portable(
     return parity
 
 
-def cut_encoder(model: transformers.PreTrainedModel, subnet: Subnet) -> None:
-    """Cut a full transformers model of a supported architecture down to a subnet, in place."""
-    encoder, names = model.base_model, ARCHITECTURES[model.config.model_type].encoder
-    layers = encoder.get_submodule(names["layers.{}.query"].split(".{}")[0])
-    heads = model.config.num_attention_heads
-    for kept in subnet.kept():
-        dropped = set(range(kept.heads, heads))
-        if dropped:
-            layers[kept.layer].attention.prune_heads(dropped)
-        for part, dimension in (("ffn_in", 0), ("ffn_out", 1)):
-            holder, _, leaf = names[f"layers.{{}}.{part}"].format(kept.layer).rpartition(".")
-            parent = encoder.get_submodule(holder)
-            setattr(parent, leaf, prune_linear_layer(getattr(parent, leaf), torch.arange(kept.neurons), dim=dimension))
-    for index, (kept_heads, _) in reversed(list(enumerate(subnet.layers))):
-        if not kept_heads:
-            del layers[index]
-    model.config.num_hidden_layers = len(layers)
-    if hasattr(model.config, HEADS):
-        delattr(model.config, HEADS)
-    model.config.gearshift_subnet = [[kept.heads, kept.neurons] for kept in subnet.kept()]
+def _require_exportable(run: Run) -> None:
+    """Raise ExportError if optimum has no export of the run's task for its architecture."""
+    import optimum.exporters.onnx.model_configs  # noqa: F401  (which tells the manager of its tasks)
+    from optimum.exporters.tasks import TasksManager
+
+    kind = transformers.AutoConfig.from_pretrained(run.path, local_files_only=True).model_type
+    task = OPTIMUM_TASKS[run.checkpoint.task]
+    if task not in TasksManager.get_supported_tasks_for_model_type(kind, "onnx", library_name="transformers"):
+        raise ExportError(f"portable: optimum has no {task} of {kind}; use the bundle, or --checkpoint")
 
 
 def write_static_graph(model: transformers.PreTrainedModel, directory: Path, task: str) -> None:

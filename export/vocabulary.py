@@ -70,7 +70,9 @@ def _with_rows(old: TaskModel, kept: Sequence[int], positions: int) -> TaskModel
     """Return the model with these rows of its word table, and `positions` positions."""
     state = old.state_dict()
     word, position = "embeddings.word.weight", "embeddings.position.weight"
-    state[word], state[position] = state[word][list(kept)], state[position][:positions]
+    state[word] = state[word][list(kept)]
+    if position in state:
+        state[position] = state[position][:positions]
     model = old.resized(vocabulary=len(kept), positions=positions)
     model.load_state_dict(state)
     return model

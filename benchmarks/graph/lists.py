@@ -35,7 +35,7 @@ from benchmarks.report import markdown, save
 from gearshift.export.graph.builder import CONTRIB, Scope
 from gearshift.export.graph.elastic import GRAPHS
 from gearshift.export.graph.operators import RECIPES, quantized
-from gearshift.export.graph.recipe import Rows
+from gearshift.export.graph.recipe import Rows, View
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment, Weights
 from gearshift.runtime.bundle.manifest import INPUTS
 from gearshift.runtime.profiles.timing import WARM_UP, pin
@@ -148,32 +148,43 @@ class _Rowwise:
     """Prefix of the last layer's segments: after its attention, values are (texts, width), of the first token alone."""
 
     def attention(
-        self, scope: Scope, hidden: str, mask: str, segments: Sequence[HeadSegment], bias: Array, name: str, rows: Rows
+        self,
+        scope: Scope,
+        hidden: str,
+        view: View,
+        segments: Sequence[HeadSegment],
+        bias: Array | None,
+        name: str,
+        rows: Rows,
     ) -> list[str]:
         weight = scope.builder.weight
         quantised = _by_row(scope, hidden, 3)
+        assert bias is not None
         terms = []
         for segment in segments:
             joined = _product(scope, *quantised, quantized(scope, f"{segment.name}.qkv", segment.qkv))
             parts = scope.node("Split", [joined], outputs=3, axis=2, num_outputs=3)
-            inputs = [*parts, weight(f"{segment.name}.qkv_bias", segment.qkv_bias), mask]
+            assert segment.qkv_bias is not None
+            inputs = [*parts, weight(f"{segment.name}.qkv_bias", segment.qkv_bias), view.mask]
             context = scope.value("MultiHeadAttention", inputs, domain=CONTRIB, num_heads=segment.heads)
             kept = _by_row(scope, rows(scope, context), self._rank(segment.name))
             terms.append(_product(scope, *kept, quantized(scope, f"{segment.name}.output", segment.output)))
         return [*terms, weight(name, bias)]
 
     def ffn(
-        self, scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array, bias_name: str
+        self, scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array | None, bias_name: str
     ) -> list[str]:
         weight, rank = scope.builder.weight, self._rank(segments[0].name)
         quantised = _by_row(scope, hidden, rank)
         terms = []
         for segment in segments:
             inner = _product(scope, *quantised, quantized(scope, f"{segment.name}.in", segment.ffn_in))
+            assert segment.ffn_in_bias is not None
             inner_bias = weight(f"{segment.name}.in_bias", segment.ffn_in_bias)
             active = scope.value("BiasGelu", [inner, inner_bias], domain=CONTRIB)
             out = quantized(scope, f"{segment.name}.out", segment.ffn_out)
             terms.append(_product(scope, *_by_row(scope, active, rank), out))
+        assert bias is not None
         return [*terms, weight(bias_name, bias)]
 
     def _rank(self, segment: str) -> int:

@@ -19,9 +19,10 @@ import transformers
 
 from benchmarks.graph.sessions import plain_session
 from gearshift.device_profiles import read_fingerprint
+from gearshift.export.cut import cut_encoder
 from gearshift.export.graph.elastic import write_elastic_graph
 from gearshift.export.graph.segments import Array
-from gearshift.export.portable import cut_encoder, write_static_graph
+from gearshift.export.portable import write_static_graph
 from gearshift.runtime.bundle.manifest import INPUTS
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import Space

@@ -17,9 +17,10 @@ from gearshift.export.graph.builder import Scope
 from gearshift.export.graph.heads import answer, first_row, needs_first_only
 from gearshift.export.graph.mixed import MixedGraph
 from gearshift.export.graph.operators import OPERATORS
-from gearshift.export.graph.recipe import Recipe, Rows
-from gearshift.export.graph.segments import Weights, cut_layer
+from gearshift.export.graph.recipe import Recipe, Rows, View
+from gearshift.export.graph.segments import Norm, Weights, cut_layer, norm_of
 from gearshift.export.graph.switched import SwitchedGraph, all_rows
+from gearshift.export.graph.views import append_views
 from gearshift.runtime.bundle.manifest import INPUTS
 from gearshift.runtime.space.blocks import BlockShape
 from gearshift.runtime.space.shape import EncoderShape
@@ -59,7 +60,11 @@ def as_floats(weights: Weights, floats: type[np.floating]) -> Weights:
     if floats is np.float32:
         return weights
     limit = np.finfo(floats).max
-    converted = {name: array for name, array in weights.items() if not name.startswith(STEPS)}
+    converted = {
+        name: array
+        for name, array in weights.items()
+        if not name.startswith(STEPS) and np.issubdtype(array.dtype, np.floating)
+    }
     for name, array in converted.items():
         if (largest := np.abs(array).max()) > limit:
             raise ExportError(
@@ -85,10 +90,19 @@ class _ElasticGraph(SwitchedGraph):
         self.space = space
         self.recipes = recipes  # of each layer
         self.layers = [cut_layer(weights, space, layer) for layer in range(space.shape.layers)]
+        self.views: list[View] = []
+        """View of each layer; set when the graph is built."""
 
     @property
     def width(self) -> int:
         return self.space.shape.hidden
+
+    def take_mask(self, attention_mask: str) -> None:
+        """Append the mask, and the positions and windows of all layers, to the root graph."""
+        super().take_mask(attention_mask)
+        self.views = append_views(
+            self.builder.root, self.space.shape, self.weights, self.mask, attention_mask, self.recipe.floats
+        )
 
     def inner(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
         """Append the layers that an option keeps."""
@@ -107,23 +121,44 @@ class _ElasticGraph(SwitchedGraph):
             hidden = self._layer(scope, layer, hidden, all_rows)
         rows = first_row if needs_first_only(self.head) else all_rows
         states = self._layer(scope, kept[-1], hidden, rows) if kept else rows(scope, hidden)
-        return answer(scope, self.weights, self.head, self.recipe, states, INPUTS[1])
+        last = norm_of(self.weights, "final_norm")
+        if last is not None:
+            states = self.norm(scope, states, "final_norm", last)
+        return answer(scope, self.weights, self.head, self.recipe, states, INPUTS[1], self.norm)
 
     def _kept(self, stage: int, option: int) -> list[Kept]:
         first, layers = self.space.stages[stage].first, self.space.stages[stage].options[option].layers
         return [Kept(layer, heads, neurons) for layer, (heads, neurons) in enumerate(layers, start=first) if heads]
 
     def _layer(self, scope: Scope, kept: Kept, hidden: str, rows: Rows) -> str:
-        layer, recipe = self.layers[kept.layer], self.recipes[kept.layer]
+        """Append the kept part of a layer, with its norms before or behind its halves."""
+        layer = self.layers[kept.layer]
+        if not self.space.shape.norm_first:
+            attended = self._attention(scope, kept, hidden, hidden, rows)
+            hidden = self._normed(scope, attended, f"{layer.name}.attention_norm", layer.attention_norm)
+            return self._normed(scope, self._ffn(scope, kept, hidden, hidden), f"{layer.name}.ffn_norm", layer.ffn_norm)
+        normed = self._normed(scope, hidden, f"{layer.name}.attention_norm", layer.attention_norm)
+        hidden = self._attention(scope, kept, normed, hidden, rows)
+        normed = self._normed(scope, hidden, f"{layer.name}.ffn_norm", layer.ffn_norm)
+        return self._ffn(scope, kept, normed, hidden)
+
+    def _normed(self, scope: Scope, value: str, name: str, norm: Norm | None) -> str:
+        return value if norm is None else self.norm(scope, value, name, norm)
+
+    def _attention(self, scope: Scope, kept: Kept, value: str, residual: str, rows: Rows) -> str:
+        """Append the attention of a value, with the residual added, for these rows."""
+        layer = self.layers[kept.layer]
         heads = [segment for segment in layer.heads if segment.end <= kept.heads]
-        bias_name = f"{layer.name}.attention_bias"
-        terms = recipe.attention(scope, hidden, self.mask, heads, layer.attention_bias, bias_name, rows)
-        summed = scope.value("Sum", [*terms, rows(scope, hidden)])
-        hidden = self.norm(scope, summed, f"{layer.name}.attention_norm", layer.attention_norm)
+        attention, view = self.recipes[kept.layer].attention, self.views[kept.layer]
+        terms = attention(scope, value, view, heads, layer.attention_bias, f"{layer.name}.attention_bias", rows)
+        return scope.value("Sum", [*terms, rows(scope, residual)])
+
+    def _ffn(self, scope: Scope, kept: Kept, value: str, residual: str) -> str:
+        """Append the feed-forward network of a value, with the residual added."""
+        layer = self.layers[kept.layer]
         neurons = [segment for segment in layer.neurons if segment.end <= kept.neurons]
-        terms = recipe.ffn(scope, hidden, neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
-        summed = scope.value("Sum", [*terms, hidden])
-        return self.norm(scope, summed, f"{layer.name}.ffn_norm", layer.ffn_norm)
+        terms = self.recipes[kept.layer].ffn(scope, value, neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
+        return scope.value("Sum", [*terms, residual])
 
 
 GRAPHS: dict[str, Callable[..., SwitchedGraph]] = {EncoderShape.kind: _ElasticGraph, BlockShape.kind: MixedGraph}

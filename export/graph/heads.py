@@ -6,19 +6,17 @@ from collections.abc import Callable
 
 from gearshift.export.graph.builder import Scope
 from gearshift.export.graph.recipe import Recipe
-from gearshift.export.graph.segments import Array, Weights
-from gearshift.export.graph.vectors import vectors
+from gearshift.export.graph.segments import Norm, Weights
+from gearshift.export.graph.vectors import pooled, vectors
 from gearshift.trainer.model.elastic import POOLED, Head
-
-_ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
 
 
 def needs_first_only(head: Head) -> bool:
     """Return whether the answer depends on the first token's state alone."""
-    return head.task in POOLED or (head.task == "embedding" and head.poolings == ("first",))
+    return (head.task in POOLED or head.task == "embedding") and head.poolings == ("first",)
 
 
-def answer(scope: Scope, weights: Weights, head: Head, recipe: Recipe, states: str, mask: str) -> str:
+def answer(scope: Scope, weights: Weights, head: Head, recipe: Recipe, states: str, mask: str, norm: AppendNorm) -> str:
     """Append the head and return its answer in float32.
 
     `states`: last states, shape (batch, hidden) of the first token if the head needs no other, else
@@ -27,16 +25,16 @@ def answer(scope: Scope, weights: Weights, head: Head, recipe: Recipe, states: s
     if head.task == "embedding":
         states = recipe.to_float32(scope, states)  # float16 cannot represent the square of a length
         return vectors(scope, weights, head, states, mask)
+    product = linear
     if head.task in POOLED:
-        pooled = _activated(scope, head, recipe, _gemm(scope, weights, states, "pooler"))
-        return recipe.to_float32(scope, _gemm(scope, weights, pooled, "classifier"))
-    return recipe.to_float32(scope, linear(scope, weights, states, "classifier"))
-
-
-def _activated(scope: Scope, head: Head, recipe: Recipe, value: str) -> str:
-    if head.activation == "gelu":
-        return recipe.gelu(scope, value)
-    return scope.value(_ACTIVATIONS[head.activation], [value])
+        product = _gemm
+        if head.poolings != ("first",):
+            states = recipe.from_float32(scope, pooled(scope, head, recipe.to_float32(scope, states), mask))
+    if head.pools:
+        states = recipe.activate(scope, head.activation, product(scope, weights, states, "pooler"))
+    if head.pools and head.prediction:
+        states = norm(scope, states, "pooler_norm", (weights["pooler_norm.weight"], None))
+    return recipe.to_float32(scope, product(scope, weights, states, "classifier"))
 
 
 def first_row(scope: Scope, value: str) -> str:
@@ -48,33 +46,40 @@ def linear(scope: Scope, weights: Weights, value: str, name: str) -> str:
     """Append a linear layer over the last of three axes."""
     matrix = scope.builder.weight(f"{name}.weight", weights[f"{name}.weight"].T)
     product = scope.value("MatMul", [value, matrix])
-    return scope.value("Add", [product, scope.builder.weight(f"{name}.bias", weights[f"{name}.bias"])])
+    bias = weights.get(f"{name}.bias")
+    return product if bias is None else scope.value("Add", [product, scope.builder.weight(f"{name}.bias", bias)])
 
 
 def _gemm(scope: Scope, weights: Weights, value: str, name: str) -> str:
-    weight, bias = (scope.builder.weight(f"{name}.{part}", weights[f"{name}.{part}"]) for part in ("weight", "bias"))
-    return scope.value("Gemm", [value, weight, bias], transB=1)
+    names = [each for each in (f"{name}.weight", f"{name}.bias") if each in weights]
+    return scope.value("Gemm", [value, *(scope.builder.weight(each, weights[each]) for each in names)], transB=1)
 
 
-Norm = Callable[[Scope, str, str, tuple[Array, Array]], str]
-"""Function that appends a layer norm to a scope: (scope, value, name, (scale, shift)) -> result."""
+AppendNorm = Callable[[Scope, str, str, Norm], str]
+"""Function that appends a layer norm to a scope: (scope, value, name, its scales and shifts) -> result."""
 
 
-def embed(scope: Scope, weights: Weights, recipe: Recipe, input_ids: str, token_types: str | None, norm: Norm) -> str:
+def embed(
+    scope: Scope, weights: Weights, recipe: Recipe, input_ids: str, token_types: str | None, norm: AppendNorm
+) -> str:
     """Append the embeddings: ids (batch, tokens) -> (batch, tokens, hidden).
 
     `token_types`: name of their ids; None if the model has none.
     """
     builder = scope.builder
-    length = scope.value("Shape", [input_ids], start=1, end=2)
-    position_table = builder.weight("embeddings.position.weight", weights["embeddings.position.weight"])
-    positions = scope.value("Slice", [position_table, builder.constant("from_first", [0]), length])
+    position_table = weights.get("embeddings.position.weight")
+    positions = ""
+    if position_table is not None:
+        length = scope.value("Shape", [input_ids], start=1, end=2)
+        table = builder.weight("embeddings.position.weight", position_table)
+        positions = scope.value("Slice", [table, builder.constant("from_first", [0]), length])
     words = recipe.lookup(scope, "embeddings.word.weight", weights["embeddings.word.weight"], input_ids)
     summed = words
     if token_types is not None:
         type_table = builder.weight("embeddings.token_type.weight", weights["embeddings.token_type.weight"])
         summed = scope.value("Add", [words, scope.value("Gather", [type_table, token_types])])
-    summed = scope.value("Add", [summed, positions])
-    shift_and_scale = (weights["embeddings.norm.weight"], weights["embeddings.norm.bias"])
-    normed = norm(scope, summed, "embeddings.norm", shift_and_scale)
+    if positions:
+        summed = scope.value("Add", [summed, positions])
+    own = (weights["embeddings.norm.weight"], weights.get("embeddings.norm.bias"))
+    normed = norm(scope, summed, "embeddings.norm", own)
     return linear(scope, weights, normed, "embeddings.project") if "embeddings.project.weight" in weights else normed

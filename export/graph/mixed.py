@@ -9,7 +9,7 @@ from onnx import helper
 
 from gearshift.export.graph.builder import Scope
 from gearshift.export.graph.heads import answer, first_row, needs_first_only
-from gearshift.export.graph.recipe import Recipe, Rows
+from gearshift.export.graph.recipe import Recipe, Rows, View
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment, Weights
 from gearshift.export.graph.switched import SwitchedGraph, all_rows
 from gearshift.runtime.bundle.manifest import INPUTS
@@ -76,7 +76,7 @@ class MixedGraph(SwitchedGraph):
             rows = pick if looking and place == looking[-1] else all_rows
             hidden = self._operation(scope, stage, block, place, hidden, rows)
         states = self._project(scope, stage, f"out.{block.hidden}", hidden)
-        return answer(scope, self.weights, self.head, self.recipe, states, INPUTS[1])
+        return answer(scope, self.weights, self.head, self.recipe, states, INPUTS[1], self.norm)
 
     def _project(self, scope: Scope, stage: int, which: str, hidden: str) -> str:
         """Append a projection of a stage, if the stage has it."""
@@ -94,7 +94,7 @@ class MixedGraph(SwitchedGraph):
             return self._convolution(scope, recipe, name, KERNELS[operation], hidden, rows)
         if operation == "attention":
             segments, bias = [self._heads(name, block.hidden)], self.weights[f"{name}.output.bias"]
-            terms = recipe.attention(scope, hidden, self.mask, segments, bias, f"{name}.bias", rows)
+            terms = recipe.attention(scope, hidden, View(self.mask), segments, bias, f"{name}.bias", rows)
         else:
             bias = self.weights[f"{name}.out.bias"]
             terms = recipe.ffn(scope, hidden, [self._neurons(name)], bias, f"{name}.bias")
@@ -142,5 +142,5 @@ class MixedGraph(SwitchedGraph):
         tokens = scope.value("Transpose", [filtered], perm=[0, 2, 1])
         matrix, shift = self.weights[f"{name}.pointwise.weight"].T, self.weights[f"{name}.pointwise.bias"]
         product = recipe.linear(scope, tokens, f"{name}.pointwise", matrix, shift)
-        summed = scope.value("Sum", [recipe.gelu(scope, product), hidden])
+        summed = scope.value("Sum", [recipe.activate(scope, "gelu", product), hidden])
         return self.norm(scope, summed, f"{name}.norm", self._norm_of(name))

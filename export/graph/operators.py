@@ -14,42 +14,101 @@ from onnx import TensorProto
 
 from gearshift.export.graph.builder import CONTRIB, Scope
 from gearshift.export.graph.quantize import TABLE_BITS, quantize
-from gearshift.export.graph.recipe import Recipe, Rows
+from gearshift.export.graph.recipe import Recipe, Rows, View, bias_term, gated, own_bias
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
 from gearshift.export.graph.standard import linear, standard_recipe
+from gearshift.trainer.model.encoder.activations import QUICK_GELU
+
+ACTIVATIONS: Mapping[str, tuple[str, str, Mapping[str, float]]] = {
+    "tanh": ("Tanh", "", {}),
+    "gelu": ("Gelu", CONTRIB, {}),
+    "gelu_new": ("FastGelu", CONTRIB, {}),
+    "gelu_pytorch_tanh": ("FastGelu", CONTRIB, {}),
+    "relu": ("Relu", "", {}),
+    "silu": ("QuickGelu", CONTRIB, {"alpha": 1.0}),
+    "quick_gelu": ("QuickGelu", CONTRIB, {"alpha": QUICK_GELU}),
+}
+"""Activation -> operator, its domain, and its attributes."""
+
+_WITH_BIAS = {"gelu": "BiasGelu", "gelu_new": "FastGelu", "gelu_pytorch_tanh": "FastGelu"}
+"""Activation -> operator that adds a bias first."""
+
+
+def _activate(scope: Scope, name: str, value: str) -> str:
+    operator, domain, attributes = ACTIVATIONS[name]
+    return scope.value(operator, [value], domain=domain, **attributes)
+
+
+def _activated(scope: Scope, segment: NeuronSegment, inner: str) -> str:
+    """Append the activation of neurons, and their gates."""
+    if segment.gated:
+        return gated(scope, inner, lambda scope, value: _activate(scope, segment.activation, value))
+    return _activate(scope, segment.activation, inner)
+
+
+def _attend(scope: Scope, view: View, segment: HeadSegment, qkv: str, bias: str) -> str:
+    """Append the attention of queries, keys and values side by side, (batch, tokens, 3 * heads * head_size).
+
+    `bias`: bias of all three, or "" for none; rotary positions come behind it.
+    """
+    if view.rotation is not None and bias:
+        qkv, bias = scope.value("Add", [qkv, bias]), ""
+    query, key, value = scope.node("Split", [qkv], outputs=3, axis=-1, num_outputs=3)
+    if view.rotation is not None:
+        first = scope.builder.constant("first_position", [0])
+        query, key = (
+            scope.value("RotaryEmbedding", [part, first, *view.rotation], domain=CONTRIB) for part in (query, key)
+        )
+    added = own_bias(scope, view, segment)
+    inputs = [query, key, value, bias, view.mask, *([added] if added else [])]
+    return scope.value("MultiHeadAttention", inputs, domain=CONTRIB, num_heads=segment.heads)
 
 
 def _attention_float(
-    scope: Scope, hidden: str, mask: str, segments: Sequence[HeadSegment], bias: Array, bias_name: str, rows: Rows
+    scope: Scope,
+    hidden: str,
+    view: View,
+    segments: Sequence[HeadSegment],
+    bias: Array | None,
+    bias_name: str,
+    rows: Rows,
+) -> list[str]:
+    terms = []
+    for segment in segments:
+        context = _context_float(scope, hidden, view, segment)
+        output = scope.builder.weight(f"{segment.name}.output", segment.output)
+        terms.append(scope.value("MatMul", [rows(scope, context), output]))
+    return [*terms, *bias_term(scope, bias_name, bias)]
+
+
+def _context_float(scope: Scope, hidden: str, view: View, segment: HeadSegment) -> str:
+    """Append the attention of a segment, in one operator where one can."""
+    matrix = scope.builder.weight(f"{segment.name}.qkv", segment.qkv)
+    bias = "" if segment.qkv_bias is None else scope.builder.weight(f"{segment.name}.qkv_bias", segment.qkv_bias)
+    if view.plain and bias:
+        inputs = [hidden, matrix, bias, view.mask]
+        return scope.value("Attention", inputs, domain=CONTRIB, num_heads=segment.heads)
+    return _attend(scope, view, segment, scope.value("MatMul", [hidden, matrix]), bias)
+
+
+def _ffn_float(
+    scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array | None, bias_name: str
 ) -> list[str]:
     weight = scope.builder.weight
     terms = []
     for segment in segments:
-        context = scope.value(
-            "Attention",
-            [
-                hidden,
-                weight(f"{segment.name}.qkv", segment.qkv),
-                weight(f"{segment.name}.qkv_bias", segment.qkv_bias),
-                mask,
-            ],
-            domain=CONTRIB,
-            num_heads=segment.heads,
-        )
-        output = weight(f"{segment.name}.output", segment.output)
-        terms.append(scope.value("MatMul", [rows(scope, context), output]))
-    return [*terms, weight(bias_name, bias)]
-
-
-def _ffn_float(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array, bias_name: str) -> list[str]:
-    weight = scope.builder.weight
-    terms = []
-    for segment in segments:
         inner = scope.value("MatMul", [hidden, weight(f"{segment.name}.in", segment.ffn_in)])
-        inner_bias = weight(f"{segment.name}.in_bias", segment.ffn_in_bias)
-        active = scope.value("BiasGelu", [inner, inner_bias], domain=CONTRIB)
+        fused = _WITH_BIAS.get(segment.activation)
+        if segment.ffn_in_bias is None:
+            active = _activated(scope, segment, inner)
+        else:
+            inner_bias = weight(f"{segment.name}.in_bias", segment.ffn_in_bias)
+            if fused is not None and not segment.gated:
+                active = scope.value(fused, [inner, inner_bias], domain=CONTRIB)
+            else:
+                active = _activated(scope, segment, scope.value("Add", [inner, inner_bias]))
         terms.append(scope.value("MatMul", [active, weight(f"{segment.name}.out", segment.ffn_out)]))
-    return [*terms, weight(bias_name, bias)]
+    return [*terms, *bias_term(scope, bias_name, bias)]
 
 
 def _lookup_float(scope: Scope, name: str, table: Array, ids: str) -> str:
@@ -78,42 +137,50 @@ def _lookup_int8(scope: Scope, name: str, table: Array, ids: str) -> str:
 
 
 def _attention_int8(
-    scope: Scope, hidden: str, mask: str, segments: Sequence[HeadSegment], bias: Array, bias_name: str, rows: Rows
+    scope: Scope,
+    hidden: str,
+    view: View,
+    segments: Sequence[HeadSegment],
+    bias: Array | None,
+    bias_name: str,
+    rows: Rows,
+) -> list[str]:
+    quantized_input = scope.node("DynamicQuantizeLinear", [hidden], outputs=3)
+    terms = []
+    for index, segment in enumerate(segments):
+        context = _context_int8(scope, quantized_input, view, segment)
+        output, picked = quantized(scope, f"{segment.name}.output", segment.output), rows(scope, context)
+        added = scope.builder.weight(bias_name, bias) if index == 0 and bias is not None else ""
+        terms.append(_dynamic_matmul(scope, picked, output, added))
+    return terms
+
+
+def _context_int8(scope: Scope, quantized_input: Sequence[str], view: View, segment: HeadSegment) -> str:
+    """Append the attention of a segment, in one operator where one can."""
+    values, scale, zero = quantized_input
+    qkv, qkv_scale, qkv_zero = quantized(scope, f"{segment.name}.qkv", segment.qkv)
+    bias = "" if segment.qkv_bias is None else scope.builder.weight(f"{segment.name}.qkv_bias", segment.qkv_bias)
+    if view.plain and bias:
+        inputs = [values, qkv, bias, scale, qkv_scale, view.mask, zero, qkv_zero]
+        return scope.value("QAttention", inputs, domain=CONTRIB, num_heads=segment.heads)
+    inputs = [values, qkv, scale, qkv_scale, zero, qkv_zero, *([bias] if bias else [])]
+    return _attend(scope, view, segment, scope.value("MatMulIntegerToFloat", inputs, domain=CONTRIB), "")
+
+
+def _ffn_int8(
+    scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array | None, bias_name: str
 ) -> list[str]:
     weight = scope.builder.weight
     values, scale, zero = scope.node("DynamicQuantizeLinear", [hidden], outputs=3)
     terms = []
     for index, segment in enumerate(segments):
-        qkv, qkv_scale, qkv_zero = quantized(scope, f"{segment.name}.qkv", segment.qkv)
-        qkv_bias = weight(f"{segment.name}.qkv_bias", segment.qkv_bias)
-        context = scope.value(
-            "QAttention",
-            [values, qkv, qkv_bias, scale, qkv_scale, mask, zero, qkv_zero],
-            domain=CONTRIB,
-            num_heads=segment.heads,
-        )
-        output = quantized(scope, f"{segment.name}.output", segment.output)
-        terms.append(
-            _dynamic_matmul(scope, rows(scope, context), output, weight(bias_name, bias) if index == 0 else "")
-        )
-    return terms
-
-
-def _ffn_int8(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array, bias_name: str) -> list[str]:
-    weight = scope.builder.weight
-    values, scale, zero = scope.node("DynamicQuantizeLinear", [hidden], outputs=3)
-    terms = []
-    for index, segment in enumerate(segments):
         into, into_scale, into_zero = quantized(scope, f"{segment.name}.in", segment.ffn_in)
-        inner_bias = weight(f"{segment.name}.in_bias", segment.ffn_in_bias)
-        inner = scope.value(
-            "MatMulIntegerToFloat",
-            [values, into, scale, into_scale, zero, into_zero, inner_bias],
-            domain=CONTRIB,
-        )
-        active = scope.value("Gelu", [inner], domain=CONTRIB)
+        inner_bias = [] if segment.ffn_in_bias is None else [weight(f"{segment.name}.in_bias", segment.ffn_in_bias)]
+        inputs = [values, into, scale, into_scale, zero, into_zero, *inner_bias]
+        active = _activated(scope, segment, scope.value("MatMulIntegerToFloat", inputs, domain=CONTRIB))
         out = quantized(scope, f"{segment.name}.out", segment.ffn_out)
-        terms.append(_dynamic_matmul(scope, active, out, weight(bias_name, bias) if index == 0 else ""))
+        added = weight(bias_name, bias) if index == 0 and bias is not None else ""
+        terms.append(_dynamic_matmul(scope, active, out, added))
     return terms
 
 
@@ -133,14 +200,10 @@ def _mask(scope: Scope, given: str) -> str:
     return scope.value("Cast", [given], to=TensorProto.INT32)
 
 
-def _gelu(scope: Scope, value: str) -> str:
-    return scope.value("Gelu", [value], domain=CONTRIB)
-
-
 RECIPES = {
-    "fp32": Recipe(_attention_float, _ffn_float, linear, _lookup_float, _mask, _gelu),
-    "int8": Recipe(_attention_int8, _ffn_int8, _linear_int8, _lookup_int8, _mask, _gelu),
-    "fp16": Recipe(_attention_float, _ffn_float, linear, _lookup_float, _mask, _gelu, np.float16),
+    "fp32": Recipe(_attention_float, _ffn_float, linear, _lookup_float, _mask, _activate),
+    "int8": Recipe(_attention_int8, _ffn_int8, _linear_int8, _lookup_int8, _mask, _activate),
+    "fp16": Recipe(_attention_float, _ffn_float, linear, _lookup_float, _mask, _activate, np.float16),
 }
 """Precision -> recipe of the fastest operators. The fp16 ones have kernels on GPUs; a CPU runs them in float32."""
 

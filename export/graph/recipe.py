@@ -11,10 +11,29 @@ from onnx import TensorProto
 from gearshift.export.graph.builder import Scope
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
 
+
+@dataclass(frozen=True)
+class View:
+    """Names of the values by which a layer's attention sees a text: they lie in the root graph."""
+
+    mask: str
+    """Mask in the form that `Recipe.mask` gives it."""
+    bias: str = ""
+    """Numbers added to the scores, (1, heads or 1, tokens, tokens); empty for none. With several heads, they are those
+    of relative positions, of which each segment takes its own."""
+    rotation: tuple[str, str] | None = None
+    """Cosines and sines of rotary positions, (positions, head_size / 2); None without."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but the mask decides which tokens are seen, and how."""
+        return not self.bias and self.rotation is None
+
+
 Rows = Callable[[Scope, str], str]
 """Function that selects the tokens that the rest of the net needs: all, or the first if only that one is classified."""
-Attention = Callable[[Scope, str, str, Sequence[HeadSegment], Array, str, Rows], list[str]]
-Ffn = Callable[[Scope, str, Sequence[NeuronSegment], Array, str], list[str]]
+Attention = Callable[[Scope, str, View, Sequence[HeadSegment], Array | None, str, Rows], list[str]]
+Ffn = Callable[[Scope, str, Sequence[NeuronSegment], Array | None, str], list[str]]
 Linear = Callable[[Scope, str, str, Array, Array], str]
 """Function that appends value x matrix + bias; (scope, value, name, matrix (inputs, outputs), bias) -> result.
 
@@ -23,6 +42,8 @@ It is for layers of their own, not for segments.
 Lookup = Callable[[Scope, str, Array, str], str]
 Operator = Callable[[Scope, str], str]
 """Function that appends an operator with one input and one output."""
+Activate = Callable[[Scope, str, str], str]
+"""Function that appends an activation, named as in `shape.ACTIVATIONS`, or `tanh`: (scope, name, value) -> result."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +60,34 @@ class Recipe:
     """Look-up of rows of the word table."""
     mask: Operator
     """Conversion of the int64 mask (batch, tokens) to the form that `attention` takes; once, in the root graph."""
-    gelu: Operator
-    """GELU as an operator of its own."""
+    activate: Activate
+    """Activation as an operator of its own."""
     floats: type[np.floating] = np.float32
     """Float type of weights and values."""
 
     def to_float32(self, scope: Scope, value: str) -> str:
         """Cast a value of this recipe to float32, the type of a graph's output."""
         return value if self.floats is np.float32 else scope.value("Cast", [value], to=TensorProto.FLOAT)
+
+    def from_float32(self, scope: Scope, value: str) -> str:
+        """Cast a float32 value to the type of this recipe."""
+        return value if self.floats is np.float32 else scope.value("Cast", [value], to=TensorProto.FLOAT16)
+
+
+def bias_term(scope: Scope, name: str, bias: Array | None) -> list[str]:
+    """Return the term of a sum that an output bias is; none without one."""
+    return [] if bias is None else [scope.builder.weight(name, bias)]
+
+
+def gated(scope: Scope, inner: str, activate: Operator) -> str:
+    """Append activation x gate, for columns (batch, tokens, 2 x neurons): those to activate, then the gates."""
+    active, gate = scope.node("Split", [inner], outputs=2, axis=-1, num_outputs=2)
+    return scope.value("Mul", [activate(scope, active), gate])
+
+
+def own_bias(scope: Scope, view: View, segment: HeadSegment) -> str:
+    """Return the numbers added to the scores of a segment's heads: those of its heads, if each head has its own."""
+    if segment.head_ids is None or not view.bias:
+        return view.bias
+    ids = scope.builder.weight(f"{segment.name}.head_ids", segment.head_ids)
+    return scope.value("Gather", [view.bias, ids], axis=1)

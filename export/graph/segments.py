@@ -7,7 +7,7 @@ shape (in, out), so that every matrix is transposed here, once.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,10 @@ Weights = Mapping[str, Array]
 """Name in `ElasticClassifier.state_dict` -> array; linear weights have the shape (out, in)."""
 
 
+Norm = tuple[Array, Array | None]
+"""Scales and shifts of a layer norm; None for no shifts."""
+
+
 @dataclass(frozen=True)
 class HeadSegment:
     """Weights of a run of heads of a layer."""
@@ -31,9 +35,11 @@ class HeadSegment:
     heads: int
     qkv: Array
     """Weights of queries, then keys, then values; shape (hidden, 3 * heads * head_size)."""
-    qkv_bias: Array
+    qkv_bias: Array | None
     output: Array
     """Weights of the output, shape (heads * head_size, hidden)."""
+    head_ids: Array | None = None
+    """Columns of the biases of relative positions that belong to the heads; None without such biases."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,17 @@ class NeuronSegment:
     end: int
     """Index of the layer's first neuron after the segment."""
     ffn_in: Array
-    """Weights into the neurons, shape (hidden, neurons)."""
-    ffn_in_bias: Array
+    """Weights into the neurons, shape (hidden, neurons); if they are gated (hidden, 2 * neurons), with the gates
+    last."""
+    ffn_in_bias: Array | None
     ffn_out: Array
     """Weights out of the neurons, shape (neurons, hidden)."""
+    activation: str = "gelu"
+
+    @property
+    def gated(self) -> bool:
+        """Whether each neuron has a gate."""
+        return bool(self.ffn_in.shape[1] > len(self.ffn_out))
 
 
 @dataclass(frozen=True)
@@ -56,54 +69,72 @@ class LayerSegments:
 
     name: str
     heads: tuple[HeadSegment, ...]
-    attention_bias: Array
-    attention_norm: tuple[Array, Array]
+    attention_bias: Array | None
+    attention_norm: Norm | None
+    """Norm of the attention; None for a layer without."""
     neurons: tuple[NeuronSegment, ...]
-    ffn_bias: Array
-    ffn_norm: tuple[Array, Array]
+    ffn_bias: Array | None
+    ffn_norm: Norm
 
 
 def cut_layer(weights: Weights, space: Space, layer: int) -> LayerSegments:
     """Cut one layer into segments, in order of importance."""
     prefix = f"layers.{layer}."
-
-    def of(name: str) -> Array:
-        return weights[prefix + name]
-
     return LayerSegments(
         name=f"layer{layer}",
         heads=tuple(
             _head_segment(weights, prefix, f"layer{layer}.heads{start}", start, end, space.shape.head_size)
             for start, end in _runs(space.head_cuts(layer))
         ),
-        attention_bias=of("attention_output.bias"),
-        attention_norm=(of("attention_norm.weight"), of("attention_norm.bias")),
+        attention_bias=weights.get(f"{prefix}attention_output.bias"),
+        attention_norm=norm_of(weights, f"{prefix}attention_norm"),
         neurons=tuple(
-            NeuronSegment(
-                name=f"layer{layer}.neurons{start}",
-                end=end,
-                ffn_in=of("ffn_in.weight")[start:end].T,
-                ffn_in_bias=of("ffn_in.bias")[start:end],
-                ffn_out=of("ffn_out.weight")[:, start:end].T,
-            )
+            _neuron_segment(weights, prefix, f"layer{layer}.neurons{start}", start, end, space.shape.activation)
             for start, end in _runs(space.neuron_cuts(layer))
         ),
-        ffn_bias=of("ffn_out.bias"),
-        ffn_norm=(of("ffn_norm.weight"), of("ffn_norm.bias")),
+        ffn_bias=weights.get(f"{prefix}ffn_out.bias"),
+        ffn_norm=(weights[f"{prefix}ffn_norm.weight"], weights.get(f"{prefix}ffn_norm.bias")),
     )
+
+
+def norm_of(weights: Weights, name: str) -> Norm | None:
+    """Return the scales and shifts of a norm; None if the net does not have it."""
+    scales = weights.get(f"{name}.weight")
+    return None if scales is None else (scales, weights.get(f"{name}.bias"))
 
 
 def _head_segment(weights: Weights, prefix: str, name: str, start: int, end: int, head_size: int) -> HeadSegment:
     rows = slice(start * head_size, end * head_size)
     parts = ("query", "key", "value")
+    order = weights.get(f"{prefix}head_order")
     return HeadSegment(
         name=name,
         end=end,
         heads=end - start,
         qkv=np.concatenate([weights[f"{prefix}{part}.weight"][rows].T for part in parts], axis=1),
-        qkv_bias=np.concatenate([weights[f"{prefix}{part}.bias"][rows] for part in parts]),
+        qkv_bias=_joined([weights.get(f"{prefix}{part}.bias") for part in parts], rows),
         output=weights[f"{prefix}attention_output.weight"][:, rows].T,
+        head_ids=None if order is None else order[start:end],
     )
+
+
+def _neuron_segment(weights: Weights, prefix: str, name: str, start: int, end: int, activation: str) -> NeuronSegment:
+    rows = slice(start, end)
+    parts = [part for part in ("ffn_in", "ffn_gate") if f"{prefix}{part}.weight" in weights]
+    return NeuronSegment(
+        name=name,
+        end=end,
+        ffn_in=np.concatenate([weights[f"{prefix}{part}.weight"][rows].T for part in parts], axis=1),
+        ffn_in_bias=_joined([weights.get(f"{prefix}{part}.bias") for part in parts], rows),
+        ffn_out=weights[f"{prefix}ffn_out.weight"][:, rows].T,
+        activation=activation,
+    )
+
+
+def _joined(biases: Sequence[Array | None], rows: slice) -> Array | None:
+    """Return these rows of several biases, one after another; None if there are none."""
+    found = [bias[rows] for bias in biases if bias is not None]
+    return np.concatenate(found) if found else None
 
 
 def _runs(ends: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -5,14 +5,17 @@ ONNX has `Gelu` from opset 20 and `Attention` from opset 23; here they are built
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from onnx import helper
 
 from gearshift.export.graph.builder import Scope
-from gearshift.export.graph.recipe import Recipe, Rows
+from gearshift.export.graph.recipe import Activate, Recipe, Rows, View, bias_term, gated, own_bias
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
+from gearshift.trainer.model.encoder.activations import QUICK_GELU
 
 MASKED = -10000.0
 """Number added to the score of a padded token, whose share then underflows to 0.
@@ -34,59 +37,112 @@ def standard_recipe(floats: type[np.floating]) -> Recipe:
         added = scope.value("Mul", [padded, number(scope, "masked", MASKED)])
         return scope.value("Unsqueeze", [added, scope.builder.constant("score_axes", [1, 2])])
 
-    def gelu(scope: Scope, value: str) -> str:
-        """Append GELU: x / 2 * (1 + erf(x / sqrt 2))."""
-        erf = scope.value("Erf", [scope.value("Mul", [value, number(scope, "half_root", 0.5**0.5)])])
-        doubled = scope.value("Mul", [value, scope.value("Add", [erf, number(scope, "one", 1)])])
-        return scope.value("Mul", [doubled, number(scope, "half", 0.5)])
+    def activate(scope: Scope, name: str, value: str) -> str:
+        """Append an activation, built from smaller operators."""
 
-    def ffn(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array, bias_name: str) -> list[str]:
+        def times(factor: float, label: str, value: str) -> str:
+            return scope.value("Mul", [value, number(scope, label, factor)])
+
+        if name in ("tanh", "relu"):
+            return scope.value(name.capitalize(), [value])
+        if name in ("silu", "quick_gelu"):
+            scaled = value if name == "silu" else times(QUICK_GELU, "quick_gelu", value)
+            return scope.value("Mul", [value, scope.value("Sigmoid", [scaled])])
+        if name == "gelu":  # x / 2 * (1 + erf(x / sqrt 2))
+            grown = scope.value("Erf", [times(0.5**0.5, "half_root", value)])
+        else:  # x / 2 * (1 + tanh(sqrt(2 / pi) * x * (1 + 0.044715 x^2)))
+            square = times(0.044715, "cubic", scope.value("Mul", [value, value]))
+            rising = scope.value("Add", [square, number(scope, "one", 1)])
+            grown = scope.value(
+                "Tanh", [scope.value("Mul", [times((2 / math.pi) ** 0.5, "root_of_share", value), rising])]
+            )
+        doubled = scope.value("Mul", [value, scope.value("Add", [grown, number(scope, "one", 1)])])
+        return times(0.5, "half", doubled)
+
+    def ffn(
+        scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array | None, bias_name: str
+    ) -> list[str]:
         terms = []
         for segment in segments:
             inner = linear(scope, hidden, f"{segment.name}.in", segment.ffn_in, segment.ffn_in_bias)
             out = scope.builder.weight(f"{segment.name}.out", segment.ffn_out)
-            terms.append(scope.value("MatMul", [gelu(scope, inner), out]))
-        return [*terms, scope.builder.weight(bias_name, bias)]
+            own = partial(_named, activate, segment.activation)
+            active = gated(scope, inner, own) if segment.gated else own(scope, inner)
+            terms.append(scope.value("MatMul", [active, out]))
+        return [*terms, *bias_term(scope, bias_name, bias)]
 
-    return Recipe(_attention, ffn, linear, _lookup, mask, gelu, floats)
+    return Recipe(_attention, ffn, linear, _lookup, mask, activate, floats)
+
+
+def _named(activate: Activate, name: str, scope: Scope, value: str) -> str:
+    return activate(scope, name, value)
 
 
 def _attention(
-    scope: Scope, hidden: str, mask: str, segments: Sequence[HeadSegment], bias: Array, bias_name: str, rows: Rows
+    scope: Scope,
+    hidden: str,
+    view: View,
+    segments: Sequence[HeadSegment],
+    bias: Array | None,
+    bias_name: str,
+    rows: Rows,
 ) -> list[str]:
     weight = scope.builder.weight
     terms = []
     for segment in segments:
         output = weight(f"{segment.name}.output", segment.output)
-        terms.append(scope.value("MatMul", [rows(scope, _context(scope, hidden, mask, segment)), output]))
-    return [*terms, weight(bias_name, bias)]
+        terms.append(scope.value("MatMul", [rows(scope, _context(scope, hidden, view, segment)), output]))
+    return [*terms, *bias_term(scope, bias_name, bias)]
 
 
-def _context(scope: Scope, hidden: str, mask: str, segment: HeadSegment) -> str:
+def _context(scope: Scope, hidden: str, view: View, segment: HeadSegment) -> str:
     """Append softmax(q k / sqrt(head_size) + mask) v of a segment's heads, shape (batch, tokens, heads * head_size)."""
     size = len(segment.output) // segment.heads
     qkv = linear(scope, hidden, f"{segment.name}.qkv", segment.qkv, segment.qkv_bias)
     apart = scope.builder.constant(f"split_{segment.heads}_heads", [0, 0, segment.heads, size])
-    query, key, value = (
-        scope.value("Transpose", [scope.value("Reshape", [part, apart])], perm=order)
-        for part, order in zip(
-            scope.node("Split", [qkv], outputs=3, axis=-1, num_outputs=3),
-            ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]),
-            strict=True,
-        )
-    )
+    parts: list[str] = []
+    for part, order in zip(
+        scope.node("Split", [qkv], outputs=3, axis=-1, num_outputs=3),
+        ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]),
+        strict=True,
+    ):
+        value = scope.value("Reshape", [part, apart])
+        if view.rotation is not None and len(parts) < 2:  # values have no positions
+            value = _rotated(scope, value, view.rotation)
+        parts.append(scope.value("Transpose", [value], perm=order))
+    query, key, value = parts
     # Scaled before the product, so that it does not overflow in float16.
     scale = scope.builder.weight("score_scale", np.array(size**-0.5, segment.qkv.dtype))
     scores = scope.value("MatMul", [scope.value("Mul", [query, scale]), key])
-    shares = scope.value("Softmax", [scope.value("Add", [scores, mask])], axis=-1)
+    for added in (view.mask, own_bias(scope, view, segment)):
+        scores = scope.value("Add", [scores, added]) if added else scores
+    shares = scope.value("Softmax", [scores], axis=-1)
     context = scope.value("Transpose", [scope.value("MatMul", [shares, value])], perm=[0, 2, 1, 3])
     together = scope.builder.constant(f"join_{segment.heads}_heads", [0, 0, segment.heads * size])
     return scope.value("Reshape", [context, together])
 
 
-def linear(scope: Scope, value: str, name: str, matrix: Array, bias: Array) -> str:
+def _rotated(scope: Scope, value: str, rotation: tuple[str, str]) -> str:
+    """Append the rotation of (batch, tokens, heads, head_size) by angles of (tokens, head_size / 2)."""
+    heads = scope.builder.constant("token_axis", [1])
+    cosines, sines = (scope.value("Unsqueeze", [part, heads]) for part in rotation)
+    first, second = scope.node("Split", [value], outputs=2, axis=-1, num_outputs=2)
+
+    def times(value: str, factor: str) -> str:
+        return scope.value("Mul", [value, factor])
+
+    turned = (
+        scope.value("Sub", [times(first, cosines), times(second, sines)]),
+        scope.value("Add", [times(second, cosines), times(first, sines)]),
+    )
+    return scope.value("Concat", turned, axis=-1)
+
+
+def linear(scope: Scope, value: str, name: str, matrix: Array, bias: Array | None) -> str:
     """Append value x matrix + bias, in any float type."""
     product = scope.value("MatMul", [value, scope.builder.weight(name, matrix)])
+    if bias is None:
+        return product
     return scope.value("Add", [product, scope.builder.weight(f"{name}_bias", bias)])
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from gearshift.export.graph.builder import GraphBuilder, Scope
 from gearshift.export.graph.heads import embed
 from gearshift.export.graph.recipe import Recipe
-from gearshift.export.graph.segments import Array, Weights
+from gearshift.export.graph.segments import Norm, Weights
 from gearshift.runtime.bundle.manifest import CHOICE, INPUTS
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.subnet import Shape
@@ -91,12 +91,14 @@ class SwitchedGraph(ABC):
         """Append the masks that follow from the int64 mask (batch, tokens) to the root graph."""
         self.mask = self.recipe.mask(self.builder.root, attention_mask)
 
-    def norm(self, scope: Scope, value: str, name: str, norm: tuple[Array, Array]) -> str:
-        """Append a layer norm of a value; `norm`: (scale, shift), stored under `name`."""
-        scale, bias = (
-            self.builder.weight(f"{name}.{part}", array) for part, array in zip(("scale", "shift"), norm, strict=True)
-        )
-        return scope.value("LayerNormalization", [value, scale, bias], axis=-1, epsilon=self.norm_eps)
+    def norm(self, scope: Scope, value: str, name: str, norm: Norm) -> str:
+        """Append a layer norm of a value, whose scales and shifts are stored under `name`."""
+        parts = [
+            self.builder.weight(f"{name}.{part}", array)
+            for part, array in zip(("scale", "shift"), norm, strict=True)
+            if array is not None
+        ]
+        return scope.value("LayerNormalization", [value, *parts], axis=-1, epsilon=self.norm_eps)
 
     def _switch(self, stage: int, choice: str, hidden: str, body: Body, otherwise: str | None) -> str:
         """Append the switch of a stage: the chosen option applied to `hidden`.

@@ -32,10 +32,15 @@ def vectors(scope: Scope, weights: Weights, head: Head, states: str, mask: str) 
 
     `states`: float32; (batch, hidden) of the first token if the pooling needs no other. `mask`: int64 (batch, tokens).
     """
-    value = states if head.poolings == ("first",) else _Pooling(scope, head, states, mask).pooled()
+    value = states if head.poolings == ("first",) else pooled(scope, head, states, mask)
     for place, step in enumerate(head.steps):
         value = _step(scope, weights, step, f"{STEPS}{place}.", value)
     return value
+
+
+def pooled(scope: Scope, head: Head, states: str, mask: str) -> str:
+    """Append the poolings of float32 states (batch, tokens, hidden), side by side."""
+    return _Pooling(scope, head, states, mask).pooled()
 
 
 class _Pooling:

@@ -25,7 +25,8 @@ from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockSubnet
 from gearshift.runtime.space.space import BlockSpace, block_space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.elastic import Dropout, Head
+from gearshift.trainer.model.elastic import Head
+from gearshift.trainer.model.encoder.layer import Dropout
 from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.run import MixedCheckpoint, MixedRun
 

@@ -22,7 +22,7 @@ import onnx
 from gearshift.export.graph.builder import GraphBuilder, Scope
 from gearshift.export.graph.heads import answer, embed, first_row
 from gearshift.export.graph.operators import RECIPES
-from gearshift.export.graph.recipe import Recipe
+from gearshift.export.graph.recipe import Recipe, View
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
 from gearshift.runtime.bundle.manifest import CHOICE, CPU_PRECISIONS, INPUTS
 from gearshift.trainer.model.elastic import Head
@@ -103,12 +103,13 @@ def _build(recipe: Recipe) -> GraphBuilder:
     }
     mask = recipe.mask(root, given)
     weights = _embedding_weights()
-    embedded = embed(root, weights, recipe, ids, types, partial(_named_norm, builder))
+    norm = partial(_named_norm, builder)
+    embedded = embed(root, weights, recipe, ids, types, norm)
     for number in range(PASSED):
         chosen = root.value("Equal", [_chosen(builder, choice, 0), builder.constant(f"never{number}", -1 - number)])
         branch = Scope(builder)
         embedded = builder.switch(chosen, branch, branch.value("Identity", [embedded]), embedded)
-    answers = [answer(root, weights, Head(), recipe, first_row(root, embedded), given)]
+    answers = [answer(root, weights, Head(), recipe, first_row(root, embedded), given, norm)]
     nothing = builder.weight("nothing", np.zeros((), np.float32))
     for number, layer in enumerate(LAYERS):
         run = root.value("Equal", [_chosen(builder, choice, number), builder.constant("run", 1)])
@@ -149,7 +150,7 @@ def _layer(scope: Scope, recipe: Recipe, name: str, layer: ProbeLayer, states: s
     rows = first_row if layer.first_token else _all_rows
     heads = [_heads(name, number, layer, count) for number, count in enumerate(layer.heads)]
     bias = np.zeros(layer.hidden, np.float32)
-    terms = recipe.attention(scope, states, mask, heads, bias, f"{name}.attention_bias", rows)
+    terms = recipe.attention(scope, states, View(mask), heads, bias, f"{name}.attention_bias", rows)
     states = _norm(scope, name, "attention", [*terms, rows(scope, states)], layer.hidden)
     neurons = [_neurons(name, number, layer.hidden, count) for number, count in enumerate(layer.neurons)]
     terms = recipe.ffn(scope, states, neurons, bias, f"{name}.ffn_bias")
@@ -158,12 +159,13 @@ def _layer(scope: Scope, recipe: Recipe, name: str, layer: ProbeLayer, states: s
 
 def _heads(name: str, number: int, layer: ProbeLayer, heads: int) -> HeadSegment:
     hidden, width = layer.hidden, heads * layer.head_size
-    arrays = _zeros((hidden, 3 * width), (3 * width,), (width, hidden))
-    return HeadSegment(f"{name}.heads{number}", heads, heads, *arrays)
+    qkv, bias, output = _zeros((hidden, 3 * width), (3 * width,), (width, hidden))
+    return HeadSegment(f"{name}.heads{number}", heads, heads, qkv, bias, output)
 
 
 def _neurons(name: str, number: int, hidden: int, neurons: int) -> NeuronSegment:
-    return NeuronSegment(f"{name}.neurons{number}", neurons, *_zeros((hidden, neurons), (neurons,), (neurons, hidden)))
+    into, bias, out = _zeros((hidden, neurons), (neurons,), (neurons, hidden))
+    return NeuronSegment(f"{name}.neurons{number}", neurons, into, bias, out)
 
 
 def _zeros(*shapes: tuple[int, ...]) -> list[Array]:

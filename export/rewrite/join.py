@@ -45,7 +45,8 @@ def join_segments(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
         for part, array in _joined(arrays).items():
             weights.append(numpy_helper.from_array(array, _name(group[0], part)))
     heads = _heads(model.graph, firsts)
-    nodes = _without(model.graph.node, firsts, heads, {output.name for output in model.graph.output})
+    made = _makers(model.graph.node)
+    nodes = _without(model.graph.node, firsts, heads, {output.name for output in model.graph.output}, made)
     return with_nodes(model, nodes, weights)
 
 
@@ -97,13 +98,17 @@ def _arrays(tensors: Mapping[str, onnx.TensorProto], segment: Segment, directory
 def _joined(arrays: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     """Return part -> array of the joined segments."""
     joined = {}
+    columns = arrays[0]["in"].shape[-1] // len(arrays[0]["out"]) if "in" in arrays[0] else 1
     for part in arrays[0]:
         pieces = [each[part] for each in arrays]
         if part.startswith("qkv"):  # queries, then keys, then values, each of all heads
             thirds = [np.split(piece, 3, axis=-1) for piece in pieces]
             joined[part] = np.concatenate([third[which] for which in range(3) for third in thirds], axis=-1)
-        elif part.startswith("in"):
-            joined[part] = np.concatenate(pieces, axis=-1)
+        elif part == "head_ids":
+            joined[part] = np.concatenate(pieces)
+        elif part.startswith("in"):  # columns to activate and, if neurons are gated, then their gates
+            halves = [np.split(piece, columns, axis=-1) for piece in pieces]
+            joined[part] = np.concatenate([half[which] for which in range(columns) for half in halves], axis=-1)
         elif part in LAST and pieces[0].dtype == np.int8:
             matrix = np.concatenate([each[part] * each[f"{part}.scale"] for each in arrays])
             packed = quantize(matrix)
@@ -116,14 +121,15 @@ def _joined(arrays: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
 def _heads(graph: onnx.GraphProto, firsts: Mapping[Segment, Segment]) -> dict[Segment, int]:
     """Return first segment of a group -> heads of all its segments."""
     heads: dict[Segment, int] = {}
+    made = _makers(graph.node)
     for node in _all_nodes(graph.node):
         for attribute in node.attribute:
-            segment = _segment_of(node)
-            if attribute.name == "num_heads" and segment is not None and segment in firsts:
+            segment = _segment_of(node, made) if attribute.name == "num_heads" else None
+            if segment is not None and segment in firsts:
                 heads[segment] = attribute.i
     for segment in firsts:
         if segment[0].endswith("heads") and segment not in heads:
-            raise ExportError(f"{segment[0]}: expected heads of Attention or QAttention to join, found neither")
+            raise ExportError(f"{segment[0]}: expected heads of an attention operator to join, found none")
     totals: dict[Segment, int] = {}
     for segment, count in heads.items():
         totals[firsts[segment]] = totals.get(firsts[segment], 0) + count
@@ -137,12 +143,28 @@ def _all_nodes(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
             yield from _all_nodes(branch.node)
 
 
-def _segment_of(node: onnx.NodeProto) -> Segment | None:
-    return next((found[0] for name in node.input if (found := _segment(name))), None)
+def _makers(nodes: Sequence[onnx.NodeProto]) -> dict[str, onnx.NodeProto]:
+    """Return value -> node that makes it, in all scopes."""
+    return {name: node for node in _all_nodes(nodes) for name in node.output}
+
+
+def _segment_of(node: onnx.NodeProto, made: Mapping[str, onnx.NodeProto]) -> Segment | None:
+    """Return the segment whose weights a node takes, or that its queries come from."""
+    while True:
+        segment = next((found[0] for name in node.input if (found := _segment(name))), None)
+        if segment is not None:
+            return segment
+        if not node.input or node.input[0] not in made:
+            return None
+        node = made[node.input[0]]
 
 
 def _without(
-    nodes: Sequence[onnx.NodeProto], firsts: Mapping[Segment, Segment], heads: Mapping[Segment, int], outputs: set[str]
+    nodes: Sequence[onnx.NodeProto],
+    firsts: Mapping[Segment, Segment],
+    heads: Mapping[Segment, int],
+    outputs: set[str],
+    made: Mapping[str, onnx.NodeProto],
 ) -> list[onnx.NodeProto]:
     """Return the nodes of a scope with one term for each group, that of the first segment, over all the group's
     heads."""
@@ -159,11 +181,11 @@ def _without(
         if node.op_type == "Sum":
             node.input[:] = [name for name in node.input if name not in gone]
         for attribute in node.attribute:
-            segment = _segment_of(node)
-            if attribute.name == "num_heads" and segment is not None and segment in heads:
+            segment = _segment_of(node, made) if attribute.name == "num_heads" else None
+            if segment is not None and segment in heads:
                 attribute.i = heads[segment]
         for branch in branches(node):
-            inner = _without(branch.node, firsts, heads, {output.name for output in branch.output})
+            inner = _without(branch.node, firsts, heads, {output.name for output in branch.output}, made)
             del branch.node[:]
             branch.node.extend(inner)
         changed.append(node)

@@ -18,8 +18,9 @@ from gearshift.runtime.bundle.manifest import CHOICE, FileEntry, Manifest
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.graph.model import BOOL, FLOAT, INT64, Declared, Dims, Graph, Node, Tensor, read_model
 from gearshift.runtime.graph.operators import results
-from gearshift.runtime.graph.values import BATCH, TOKENS, Limits, RefusedError, Value, require, shown
+from gearshift.runtime.graph.values import ABSENT, BATCH, TOKENS, Limits, RefusedError, Value, require, shown
 from gearshift.runtime.space.blocks import Block, BlockShape
+from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import Space
 
 IR_VERSIONS = (10,)
@@ -32,8 +33,9 @@ MOST_BYTES = 256 << 20
 MOST_NODES = 100_000
 """Nodes of the largest graph, whatever its space: the library takes a second for every 10,000."""
 
-NODES_PER_SEGMENT = 32
-"""Nodes of a segment of heads or neurons, or of a step around them, at most: attention in standard operators has 17."""
+NODES_PER_SEGMENT = 48
+"""Nodes of a segment of heads or neurons, or of a step around them, at most: attention in standard operators has 36
+with rotary positions."""
 
 NODES_BESIDE = 128
 """Nodes of the embeddings or of a head, at most: every option of the last stage has a head."""
@@ -41,8 +43,8 @@ NODES_BESIDE = 128
 MOST_PER_TEXT = 1 << 18
 """Numbers of a vector, or of labels, in an answer for a text."""
 
-NUMBERS_UP_TO = 16
-"""Whole numbers in the longest stored shape, or list of axes."""
+NUMBERS_UP_TO = 128
+"""Whole numbers in the longest stored shape, or list of axes or heads."""
 
 
 def check_graph(bundle: Bundle, precision: str) -> None:
@@ -89,6 +91,8 @@ def limits_of(manifest: Manifest) -> Limits:
     shape, layers = space.shape, list(_layers(space))
     parts = [part for layer in layers for part in shape.layer_parts(layer)]
     heads = max((part.attended // shape.head_size for part in parts), default=0)
+    if isinstance(shape, EncoderShape) and shape.relative_buckets:  # biases of all heads, of which segments take theirs
+        heads = shape.heads
     outputs = len(manifest.labels) if task is not None and task.per_token else 0
     widths = [size for part in parts for pair in part.matrices for size in pair]
     joints = [size for layer in layers for pair in shape.joints([shape.width(layer)]) for size in pair]
@@ -197,7 +201,7 @@ def walk(
     seen = outer or {}
     for node in nodes:
         try:
-            given = [_known(name, values, seen) for name in node.inputs]
+            given = [_known(name, values, seen) if name else ABSENT for name in node.inputs]
             if node.operator == "If" and outer is None:
                 made = [_switched(node, given, values, limits)]
             else:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from gearshift.runtime.graph.model import BOOL, FLOAT, FLOAT16, INT8, INT32, INT64, UINT8, Dims, Node
 from gearshift.runtime.graph.values import (
+    ABSENT,
     FLOATS,
     Limits,
     RefusedError,
@@ -36,7 +37,10 @@ class Operator:
     rule: Rule
     inputs: Sequence[int]
     attributes: Mapping[str, type] = field(default_factory=dict)
-    outputs: int = 1
+    outputs: int | None = 1
+    """Number of outputs; None: the rule decides."""
+    optional: Sequence[int] = ()
+    """Places of inputs that may be left out by an empty name."""
 
 
 def results(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
@@ -46,12 +50,18 @@ def results(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
         raise RefusedError("no operator of a bundle's graph")
     if len(values) not in operator.inputs:
         raise RefusedError(f"{len(values)} inputs")
-    if len(node.outputs) != operator.outputs:
+    if operator.outputs not in (None, len(node.outputs)):
         raise RefusedError(f"{len(node.outputs)} outputs")
+    for place, value in enumerate(values):
+        if value is ABSENT and place not in operator.optional:
+            raise RefusedError(f"no input {place}")
     for name, value in node.attributes.items():
         if operator.attributes.get(name) is not type(value):
             raise RefusedError(f"attribute {name!r}")
-    return [limits.bounded(value) for value in operator.rule(node, values, limits)]
+    made = operator.rule(node, values, limits)
+    if len(made) != len(node.outputs):
+        raise RefusedError(f"{len(node.outputs)} outputs")
+    return [limits.bounded(value) for value in made]
 
 
 def _same(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
@@ -70,6 +80,13 @@ def _softmax(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]
 
 def _sum(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     return [Value(same_float(values), broadcast([value.dims for value in values]))]
+
+
+def _difference(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    """Sum or difference, of whole numbers too."""
+    if {value.kind for value in values} == {INT64}:
+        return [Value(INT64, broadcast([value.dims for value in values]))]
+    return _sum(node, values, limits)
 
 
 def _compared(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
@@ -96,16 +113,16 @@ def _shape(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
 
 
 def _gather(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    """Rows of a stored table by ids, or one place of an axis by a stored number."""
+    """Rows of a stored table by ids, or the places of an axis by one or several stored numbers."""
     data, places = values
     axis = node.attributes.get("axis", 0)
     require(places.kind == INT64 and axis_of(axis, data.dims) == axis, f"axis {axis} of shape {shown(data.dims)}")
     if places.numbers is None:
-        require(data.stored and axis == 0 and len(data.dims) == 2, "rows of a table that is not stored")
+        require(data.stored and axis == 0 and len(data.dims) in (1, 2), "rows of a table that is not stored")
     else:
-        (number,) = numbers_of(places, 1)
-        size = data.dims[axis]
-        require(places.dims == () and 0 <= number < (size if isinstance(size, int) else 1), f"place {number}")
+        numbers, size = numbers_of(places), data.dims[axis]
+        most = size if isinstance(size, int) else 1
+        require(len(places.dims) < 2 and all(0 <= number < most for number in numbers), f"places {numbers}")
     return [Value(data.kind, data.dims[:axis] + places.dims + data.dims[axis + 1 :])]
 
 
@@ -150,20 +167,24 @@ def _transpose(node: Node, values: Sequence[Value], limits: Limits) -> list[Valu
 
 
 def _split(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    """Halves or thirds of the last axis."""
     (data,) = values
-    require(node.attributes == {"axis": -1, "num_outputs": 3} and bool(data.dims), "another split than into thirds")
-    size = data.dims[-1]
-    require(isinstance(size, int) and size % 3 == 0, f"thirds of shape {shown(data.dims)}")
-    third = int(size) // 3
-    return [Value(data.kind, (*data.dims[:-1], third))] * 3
+    count = int(node.attributes.get("num_outputs", 0))
+    require(node.attributes.get("axis") == -1 and count in (2, 3), "another split than into halves or thirds")
+    size = _last(data)
+    require(size % count == 0, f"{count} parts of shape {shown(data.dims)}")
+    return [Value(data.kind, (*data.dims[:-1], size // count))] * count
 
 
 def _concat(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    require(node.attributes == {"axis": 1} and all(len(value.dims) == 2 for value in values), "another axis")
-    firsts, seconds = ({value.dims[axis] for value in values} for axis in (0, 1))
-    sizes = [value.dims[1] for value in values]
-    require(len(firsts) == 1 and all(isinstance(size, int) for size in seconds), "rows of several counts")
-    return [Value(same_float(values), (firsts.pop(), sum(size for size in sizes if isinstance(size, int))))]
+    """Values side by side on their last axis: vectors, or halves of heads."""
+    axes = {len(value.dims) for value in values}
+    require(node.attributes in ({"axis": 1}, {"axis": -1}) and len(axes) == 1, "another axis")
+    last = axes.pop() - 1
+    require(node.attributes["axis"] in (last, -1) and last >= 1, "an axis other than the last")
+    rows = {value.dims[:-1] for value in values}
+    require(len(rows) == 1, "rows of several counts")
+    return [Value(same_float(values), (*rows.pop(), sum(map(_last, values))))]
 
 
 def _reduced(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
@@ -188,10 +209,10 @@ def _last(value: Value) -> int:
 
 
 def _norm(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    data, scale, shift = values
+    data, *parts = values
     require(node.attributes.get("axis", -1) == -1, "an axis other than the last")
     kind = same_float(values)
-    for part in (scale, shift):
+    for part in parts:
         has_shape(part, FLOATS, (_last(data),))
     return [Value(kind, data.dims)]
 
@@ -251,6 +272,38 @@ def _attention_int8(node: Node, values: Sequence[Value], limits: Limits) -> list
     return [Value(FLOAT, dims)]
 
 
+def _heads_attention(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    """Attention of queries, keys and values (batch, tokens, heads * head_size)."""
+    query, key, value, bias, mask, *added = values
+    heads = node.attributes.get("num_heads", 0)
+    require(len(query.dims) == 3 and 0 < heads <= limits.heads, f"{heads} heads")
+    kind = same_float([query])
+    require(query.dims[2] == heads * limits.head_size, f"shape {shown(query.dims)} of {heads} heads")
+    for part in (key, value):
+        has_shape(part, (kind,), query.dims)
+    if bias is not ABSENT:
+        has_shape(bias, (kind,), (3 * heads * limits.head_size,))
+    has_shape(mask, (INT32,), query.dims[:2])
+    for scores in added:
+        one = scores.dims[1:2] == (1,)
+        has_shape(scores, (kind,), (1, 1 if one else heads, query.dims[1], query.dims[1]))
+    return [Value(kind, query.dims)]
+
+
+def _rotated(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    """Rotary positions of queries or keys, from the first on."""
+    data, first, cosines, sines = values
+    require(len(data.dims) == 3 and _last(data) % limits.head_size == 0, f"heads of shape {shown(data.dims)}")
+    require(first.kind == INT64 and first.dims == (1,) and numbers_of(first) == (0,), "positions from elsewhere")
+    for part in (cosines, sines):
+        has_shape(part, (data.kind,), (data.dims[1], limits.head_size // 2))
+    return [Value(same_float([data]), data.dims)]
+
+
+def _fast_gelu(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    return _bias_gelu(node, values, limits) if len(values) > 1 else _function(node, values, limits)
+
+
 def _quantized_input(data: Value, scale: Value, zero: Value) -> None:
     has_shape(data, (UINT8,), data.dims)
     has_shape(scale, (FLOAT,), ())
@@ -274,10 +327,10 @@ def _product_int8(data: Value, weight: Value, biases: Sequence[Value]) -> list[V
 
 
 def _matmul_int8(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    data, weight, scale, scales, zero, zeros, bias = values
+    data, weight, scale, scales, zero, zeros, *bias = values
     _quantized_input(data, scale, zero)
     _quantized_weight(weight, scales, zeros)
-    return _product_int8(data, weight, [bias])
+    return _product_int8(data, weight, bias)
 
 
 def _matmul_dynamic(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
@@ -307,8 +360,11 @@ OPERATORS: Mapping[str, Operator] = {
     **{name: Operator(_function, (1,), {"alpha": float}) for name in ("LeakyRelu", "Elu")},
     "com.microsoft.Gelu": Operator(_function, (1,)),
     "com.microsoft.BiasGelu": Operator(_bias_gelu, (2,)),
+    "com.microsoft.FastGelu": Operator(_fast_gelu, (1, 2)),
+    "com.microsoft.QuickGelu": Operator(_function, (1,), {"alpha": float}),
     "Softmax": Operator(_softmax, (1,), {"axis": int}),
-    **{name: Operator(_sum, (2,)) for name in ("Add", "Sub", "Mul", "Div")},
+    **{name: Operator(_difference, (2,)) for name in ("Add", "Sub")},
+    **{name: Operator(_sum, (2,)) for name in ("Mul", "Div")},
     **{name: Operator(_sum, _ANY) for name in ("Max", "Sum")},
     **{name: Operator(_compared, (2,)) for name in ("Equal", "Greater")},
     "Where": Operator(_where, (3,)),
@@ -319,17 +375,19 @@ OPERATORS: Mapping[str, Operator] = {
     "Unsqueeze": Operator(_unsqueeze, (2,)),
     "Reshape": Operator(_reshape, (2,)),
     "Transpose": Operator(_transpose, (1,), {"perm": list}),
-    "Split": Operator(_split, (1,), {"axis": int, "num_outputs": int}, outputs=3),
+    "Split": Operator(_split, (1,), {"axis": int, "num_outputs": int}, outputs=None),
     "Concat": Operator(_concat, _ANY, {"axis": int}),
     **{name: Operator(_reduced, (2,), {"keepdims": int}) for name in ("ReduceSum", "ReduceMax", "ReduceL2")},
     "CumSum": Operator(_running_sum, (2,)),
-    "LayerNormalization": Operator(_norm, (3,), {"axis": int, "epsilon": float}),
+    "LayerNormalization": Operator(_norm, (2, 3), {"axis": int, "epsilon": float}),
     "MatMul": Operator(_matmul, (2,)),
     "Gemm": Operator(_gemm, (2, 3), {"transB": int}),
     "Conv": Operator(_conv, (3,), {"group": int, "pads": list}),
     "com.microsoft.Attention": Operator(_attention, (4,), {"num_heads": int}),
     "com.microsoft.QAttention": Operator(_attention_int8, (8,), {"num_heads": int}),
-    "com.microsoft.MatMulIntegerToFloat": Operator(_matmul_int8, (7,)),
+    "com.microsoft.MultiHeadAttention": Operator(_heads_attention, (5, 6), {"num_heads": int}, optional=(3,)),
+    "com.microsoft.RotaryEmbedding": Operator(_rotated, (4,)),
+    "com.microsoft.MatMulIntegerToFloat": Operator(_matmul_int8, (6, 7)),
     "com.microsoft.DynamicQuantizeMatMul": Operator(_matmul_dynamic, (4, 5)),
     "DynamicQuantizeLinear": Operator(_quantize, (1,), outputs=3),
 }

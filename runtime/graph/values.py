@@ -32,6 +32,10 @@ class Value:
     """Whether the value is a tensor of the graph."""
 
 
+ABSENT = Value(0, ())
+"""Optional input that a node leaves out, by an empty name."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """Sizes that follow from the manifest."""

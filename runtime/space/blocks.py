@@ -117,7 +117,7 @@ class BlockShape(Shape[Block]):
             if getattr(self, name) < 1:
                 raise InputError(f"shape of blocks: {name} must be at least 1, got {getattr(self, name)}")
 
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, Any]:
         """Return plain integers by name, for JSON."""
         return dict(vars(self))
 
@@ -134,7 +134,7 @@ class BlockShape(Shape[Block]):
         }
         return parts[operation]() if operation in parts else convolution_part(hidden, KERNELS[operation])
 
-    def layer_parts(self, layer: Block) -> tuple[Part, ...]:
+    def layer_parts(self, layer: Block, place: int | None = None) -> tuple[Part, ...]:
         """Return the parts of a block: one per operation."""
         return tuple(self.operation_part(layer.hidden, one) for one in layer.operations)
 

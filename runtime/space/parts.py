@@ -50,15 +50,26 @@ class Part:
 
 
 @lru_cache(maxsize=4096)
-def attention_part(hidden: int, inner: int) -> Part:
-    """Return attention with its norm; `inner` is the width of all heads together."""
-    return Part(((hidden, inner),) * 3 + ((inner, hidden),), 3 * inner + 3 * hidden, attended=inner)
+def attention_part(hidden: int, inner: int, *, biases: bool = True, norm: bool = True) -> Part:
+    """Return attention with its norm; `inner` is the width of all heads together.
+
+    `biases`: whether its products have biases, and its norm a shift. `norm`: whether it has a norm at all.
+    """
+    others = (3 * inner + hidden) * biases + norm_parameters(hidden, biases=biases) * norm
+    return Part(((hidden, inner),) * 3 + ((inner, hidden),), others, attended=inner)
 
 
 @lru_cache(maxsize=4096)
-def ffn_part(hidden: int, neurons: int) -> Part:
-    """Return a feed-forward network of `neurons` neurons with its norm."""
-    return Part(((hidden, neurons), (neurons, hidden)), neurons + 3 * hidden)
+def ffn_part(hidden: int, neurons: int, *, biases: bool = True, gated: bool = False) -> Part:
+    """Return a feed-forward network of `neurons` neurons with its norm; a gated neuron has two columns of inputs."""
+    columns = (1 + gated) * neurons
+    others = (columns + hidden) * biases + norm_parameters(hidden, biases=biases)
+    return Part(((hidden, columns), (neurons, hidden)), others)
+
+
+def norm_parameters(width: int, *, biases: bool = True) -> int:
+    """Return the number of parameters of a layer norm: its scales and, with `biases`, its shifts."""
+    return (1 + biases) * width
 
 
 @lru_cache(maxsize=4096)

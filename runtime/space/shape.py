@@ -1,22 +1,30 @@
-"""Shape of an elastic encoder: its layers keep some of their heads and neurons."""
+"""Shape of an elastic encoder: its sizes and the form of its layers, which keep some of their heads and neurons."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.parts import Part, attention_part, ffn_part
+from gearshift.number_checks import is_finite, is_whole, shown
+from gearshift.runtime.space.parts import Part, attention_part, ffn_part, norm_parameters
 from gearshift.runtime.space.subnet import Options, Shape, Subnet
 
 Layer = tuple[int, int]
 """(heads, neurons) that are kept; `(0, 0)`: the layer is skipped."""
 
 
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "quick_gelu")
+"""Activations of a feed-forward network, as transformers names them."""
+
+
 @dataclass(frozen=True)
 class EncoderShape(Shape[Layer]):
-    """Sizes of the full encoder; a layer is `(heads, neurons)`."""
+    """Sizes of the full encoder, and the form of its layers; a layer is `(heads, neurons)`.
+
+    The form is BERT's unless a field says otherwise.
+    """
 
     kind: ClassVar[str] = "elastic"
     unit: ClassVar[str] = "layer"
@@ -28,10 +36,26 @@ class EncoderShape(Shape[Layer]):
     """FFN neurons of each layer."""
     vocabulary: int
     positions: int
+    """Tokens of the longest text; rows of the position table, unless positions are `rotary`."""
     types: int
     """Rows of the token-type table; 0 if the model has none."""
     embedding: int = 0
     """Width of the embeddings if a projection leads from them to the layers (ELECTRA); 0: as wide as the layers."""
+    activation: str = "gelu"
+    """Activation of the feed-forward network, one of ACTIVATIONS."""
+    gated: bool = False
+    """Whether a neuron multiplies its activation by a gate, a linear column of its own (GeGLU, SwiGLU)."""
+    norm_first: bool = False
+    """Whether layers are pre-norm: h = h + attention(norm(h)); h = h + ffn(norm(h)); a norm follows the last layer. The
+    first layer has no norm before its attention, as that of the embeddings is one."""
+    biases: bool = True
+    """Whether the products of the layers have biases, and all norms shifts."""
+    relative_buckets: int = 0
+    """Rows of a table of biases for attention scores, by relative position and head; 0 without. All layers share it."""
+    rotary: tuple[float, ...] = ()
+    """Base of the rotary positions of each layer; empty if positions are those of a table."""
+    windows: tuple[int, ...] = ()
+    """Tokens on either side that each layer attends to, 0 for all; empty if all layers attend to all tokens."""
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "heads", "neurons", "vocabulary", "positions"):
@@ -39,22 +63,55 @@ class EncoderShape(Shape[Layer]):
                 raise InputError(f"encoder shape: {name} must be at least 1, got {getattr(self, name)}")
         if self.hidden % self.heads:
             raise InputError(f"encoder shape: hidden {self.hidden} is no multiple of heads {self.heads}")
+        self._check_form()
+
+    def _check_form(self) -> None:
+        """Raise InputError for a field of the form that is not usable."""
+        known, flags = ", ".join(ACTIVATIONS), (self.gated, self.norm_first, self.biases)
+        if self.activation not in ACTIVATIONS:
+            raise InputError(f"encoder shape: expected an activation out of {known}, got {shown(self.activation)}")
+        if not all(isinstance(flag, bool) for flag in flags):
+            raise InputError(f"encoder shape: gated, norm_first, biases: expected true or false, got {shown(flags)}")
+        if not is_whole(self.relative_buckets, 0):
+            raise InputError(f"encoder shape: relative_buckets: expected 0 or more, got {shown(self.relative_buckets)}")
+        self._check_layers("rotary", self.rotary, all(is_finite(base) and base >= 1 for base in self.rotary))
+        self._check_layers("windows", self.windows, all(is_whole(window, 0) for window in self.windows))
+        if self.rotary and self.head_size % 2:
+            raise InputError(f"encoder shape: rotary positions need heads of even size, got {self.head_size}")
+
+    def _check_layers(self, name: str, values: tuple[float, ...], usable: bool) -> None:
+        if not usable or len(values) not in (0, self.layers):
+            raise InputError(
+                f"encoder shape: {name}: expected a number for each of {self.layers} layers, got {shown(values)}"
+            )
 
     @property
     def head_size(self) -> int:
         """Dimensions of one attention head."""
         return self.hidden // self.heads
 
+    @property
+    def form(self) -> dict[str, Any]:
+        """Fields that differ from BERT's form, by name; sizes are not among them."""
+        return {name: getattr(self, name) for name, default in _FORM.items() if getattr(self, name) != default}
+
     def layer_differences(self, other: Shape[Any]) -> str:
         """Describe the sizes of layers that differ in another shape."""
-        return self.differences(other, ("kind", "layers", "hidden", "heads", "neurons"))
+        return self.differences(other, ("kind", "layers", "hidden", "heads", "neurons", *_FORM))
 
-    def to_dict(self) -> dict[str, int]:
-        """Return the sizes by name, for JSON."""
-        sizes = dict(vars(self))
+    def to_dict(self) -> dict[str, Any]:
+        """Return the sizes by name, for JSON, and what differs from BERT's form."""
+        form = {name: list(value) if isinstance(value, tuple) else value for name, value in self.form.items()}
+        sizes = {name: value for name, value in vars(self).items() if name not in _FORM}
         if not self.embedding:
             del sizes["embedding"]
-        return sizes
+        return {**sizes, **form}
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> EncoderShape:
+        """Read the shape that `to_dict` wrote."""
+        given: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in raw.items()}
+        return cls(**given)
 
     @property
     def embedding_width(self) -> int:
@@ -63,14 +120,25 @@ class EncoderShape(Shape[Layer]):
 
     @property
     def embedding_parameters(self) -> int:
-        """Number of parameters of the embedding tables, their norm and, if there is one, their projection."""
+        """Number of parameters outside the layers: the embedding tables, their norm and, if there are any, their
+        projection, the biases of relative positions and the norm behind the last layer."""
+        rows = self.vocabulary + self.types + (0 if self.rotary else self.positions)
+        tables = rows * self.embedding_width + self.relative_buckets * self.heads
         projection = (self.embedding + 1) * self.hidden if self.embedding else 0
-        return super().embedding_parameters + projection
+        last = norm_parameters(self.hidden, biases=self.biases) if self.norm_first else 0
+        return tables + norm_parameters(self.embedding_width, biases=self.biases) + projection + last
 
-    def layer_parts(self, layer: Layer) -> tuple[Part, ...]:
-        """Return attention and feed-forward of a layer; nothing for `(0, 0)`."""
+    def layer_parts(self, layer: Layer, place: int | None = None) -> tuple[Part, ...]:
+        """Return attention and feed-forward of a layer; nothing for `(0, 0)`.
+
+        A layer with a window counts as one without: the graph masks what lies outside it.
+        """
         heads, neurons = layer
-        return (attention_part(self.hidden, heads * self.head_size), ffn_part(self.hidden, neurons)) if heads else ()
+        if not heads:
+            return ()
+        normed = not (self.norm_first and place == 0)
+        attention = attention_part(self.hidden, heads * self.head_size, biases=self.biases, norm=normed)
+        return (attention, ffn_part(self.hidden, neurons, biases=self.biases, gated=self.gated))
 
     def joints(self, widths: Sequence[int]) -> list[tuple[int, int]]:
         """Return no projections: all layers have one width."""
@@ -119,7 +187,15 @@ class EncoderShape(Shape[Layer]):
     def read_space(cls, raw: dict[str, Any]) -> tuple[EncoderShape, list[Options[Layer]]]:
         """Read the shape and the stages that `plain_space` wrote."""
         stages = [(stage["first"], tuple(map(read_layers, stage["options"]))) for stage in raw["stages"]]
-        return cls(**raw["shape"]), stages
+        return cls.from_dict(raw["shape"]), stages
+
+
+_FORM = {
+    field.name: field.default
+    for field in fields(EncoderShape)
+    if field.default is not MISSING and field.name != "embedding"
+}
+"""Field of a shape that describes the form of its layers -> its value for BERT."""
 
 
 def read_layers(raw: list[list[int]]) -> tuple[Layer, ...]:

@@ -47,8 +47,11 @@ class Shape(ABC, Generic[L]):
         """Width of a word embedding."""
 
     @abstractmethod
-    def layer_parts(self, layer: L) -> tuple[Part, ...]:
-        """Return the parts of a layer; nothing for a skipped one."""
+    def layer_parts(self, layer: L, place: int | None = None) -> tuple[Part, ...]:
+        """Return the parts of a layer; nothing for a skipped one.
+
+        `place`: index of the layer, for nets whose first layer differs from the others; None for one of the others.
+        """
 
     @abstractmethod
     def joints(self, widths: Sequence[int]) -> list[tuple[int, int]]:
@@ -92,7 +95,7 @@ class Shape(ABC, Generic[L]):
         """Return the shape of a standalone subnet, cut out of the space."""
 
     @abstractmethod
-    def to_dict(self) -> dict[str, int]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the sizes by name, for JSON."""
 
     @abstractmethod
@@ -177,7 +180,8 @@ class Subnet(Generic[L]):
     def parts(self, shape: Shape[L]) -> list[Part]:
         """Return all parts except the embedding tables and the task head."""
         projections = (projection_part(*pair) for pair in shape.joints(self.widths(shape)))
-        return [*projections, *(part for layer in self.layers for part in shape.layer_parts(layer))]
+        layers = (shape.layer_parts(layer, place) for place, layer in enumerate(self.layers))
+        return [*projections, *(part for parts in layers for part in parts)]
 
     def parameters(self, shape: Shape[L]) -> int:
         """Return the number of parameters, with the embeddings, without the task head."""

@@ -180,7 +180,15 @@ def make_tables(
     """Return the tables of a space from the loss of each option of each stage; costs follow from the parts."""
     rows = tuple(
         tuple(
-            _row(loss, [part for layer in option.layers for part in space.shape.layer_parts(layer)], macs_tokens)
+            _row(
+                loss,
+                [
+                    part
+                    for place, layer in enumerate(option.layers, start=stage.first)
+                    for part in space.shape.layer_parts(layer, place)
+                ],
+                macs_tokens,
+            )
             for option, loss in zip(stage.options, of_stage, strict=True)
         )
         for stage, of_stage in zip(space.stages, losses, strict=True)

@@ -23,6 +23,8 @@ from gearshift.trainer.model.run import Run, load_supernet, save_run
 from tests.command_line import PATIENCE_S
 from tests.trainer.encoders import ENCODERS, HEADS, HeadCase, add_tokenizer, answer_of, batch_for, write_model
 
+ALL_HEADS = ("MPNet", "ModernBERT")
+"""Encoders of whose layers a config cannot say which heads they lack."""
 LABELS = {"classification": 3, "multi-label-classification": 3, "token-classification": 5}
 
 
@@ -52,7 +54,13 @@ def test_transformers_loads_every_subnet_and_answers_as_the_supernet(
     run = make_run(encoder, HEADS[head], run.path, tmp_path)
     model = run.checkpoint.model.eval()
     sizes = []
-    for name in ("w100-d100", "w050-d100", "w100-d050", "w025-d050"):
+    names = ["w100-d100", "w050-d100", "w100-d050", "w025-d050"]
+    if encoder in ALL_HEADS:
+        for name in ("w050-d100", "w025-d050"):
+            with pytest.raises(ExportError, match=rf"layers lack heads, .* write it with --portable {name}"):
+                extract_subnet(run, name, run.subnets[name], tmp_path / name)
+        names = ["w100-d100", "w100-d050"]
+    for name in names:
         made = extract_subnet(run, name, run.subnets[name], tmp_path / name)
         loaded = load(tmp_path / name, run)
         batch = batch_for(loaded, model.shape, [5, 9, 1])
@@ -64,8 +72,17 @@ def test_transformers_loads_every_subnet_and_answers_as_the_supernet(
         assert made.parity is not None and made.parity < 1e-5
         assert made.prunes_heads == (not name.startswith("w100"))
         sizes.append(sum(weight.numel() for weight in loaded.parameters()))
-    fewer = [run.subnets[name].parameters(model.shape) for name in ("w100-d100", "w050-d100", "w100-d050", "w025-d050")]
+    fewer = [run.subnets[name].parameters(model.shape) for name in names]
     assert [sizes[0] - size for size in sizes] == [fewer[0] - size for size in fewer]
+
+
+@pytest.mark.parametrize("places", [(0, 3), (1, 2)])
+def test_windows_that_no_config_can_state_are_refused(run: Run, tmp_path: Path, places: tuple[int, ...]) -> None:
+    made = make_run("ModernBERT", HEADS["classification"], run.path, tmp_path)
+    shape = made.checkpoint.model.shape
+    kept = Subnet(tuple((shape.heads, shape.neurons) if place in places else (0, 0) for place in range(shape.layers)))
+    with pytest.raises(ExportError, match=r"which of its layers have windows, or no norm; write it with --por"):
+        extract_subnet(made, "mine", kept, tmp_path / "mine")
 
 
 def test_the_size_is_what_the_run_counts(run: Run, tmp_path: Path) -> None:

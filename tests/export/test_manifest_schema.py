@@ -24,11 +24,15 @@ from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.bundle.tasks import METRICS, TASKS
 from gearshift.runtime.bundle.words import WordRule
 from gearshift.runtime.space.blocks import Block, BlockShape, BlockSubnet
-from gearshift.runtime.space.space import block_space
+from gearshift.runtime.space.shape import ACTIVATIONS
+from gearshift.runtime.space.space import block_space, layer_space
 from gearshift.runtime.space.subnet import Subnet
+from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.trainer.model.configs import read_config
+from gearshift.trainer.model.huggingface import load_model
 from tests.export.test_tasks import write_bundle
 from tests.runtime.bundle.test_manifest import MANIFEST_VALUE
-from tests.trainer.encoders import HEADS
+from tests.trainer.encoders import ENCODERS, FORMS, HEADS, write_model
 
 SCHEMA = json.loads(Path(module.__file__).with_name("manifest.schema.json").read_text(encoding="utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -97,6 +101,15 @@ def test_what_the_runtime_writes_fits(case: str) -> None:
 def test_a_bundle_of_every_task_fits(head: str, tmp_path: Path) -> None:
     made = write_bundle(tmp_path, "BERT", HEADS[head])
     assert found_by_schema(json.loads((made.path / MANIFEST).read_bytes())) == []
+
+
+@pytest.mark.parametrize("encoder", [*ENCODERS, *FORMS])
+def test_a_bundle_of_every_encoder_fits(encoder: str, tmp_path: Path) -> None:
+    write_model(tmp_path, encoder, HEADS["classification"])
+    model, _ = load_model(tmp_path, read_config(tmp_path), "classification", HEADS["classification"].outputs)
+    grid = list(uniform_grid(model.shape).values())
+    manifest = dataclasses.replace(PLAIN, space=layer_space(model.shape, grid))
+    assert found_by_schema(json.loads(manifest.to_content())) == []
 
 
 def test_the_committed_bundle_fits(tiny_bundle: Path) -> None:
@@ -211,6 +224,8 @@ def test_names_of_the_schema_are_those_of_the_runtime() -> None:
     assert entry["precision"]["enum"] == list(module.PRECISIONS)
     scheme = SCHEMA["$defs"]["tagging"]["properties"]["scheme"]["properties"]
     assert (scheme["name"]["enum"], scheme["form"]["enum"]) == (list(NAMES), list(_FORMS))
+    shape = SCHEMA["$defs"]["space"]["properties"]["shape"]["properties"]
+    assert shape["activation"]["enum"] == list(ACTIVATIONS)
     check_known_values(PLAIN, Path())
     assert set(properties) == {"schema_version", "digest", *(field.name for field in dataclasses.fields(Manifest))}
     assert set(entry) == {field.name for field in dataclasses.fields(PoolEntry)}

@@ -15,12 +15,14 @@ import transformers
 
 from gearshift.errors import ExportError, StorageError, UnknownSubnetError
 from gearshift.export import portable
+from gearshift.export.cut import cut_encoder
 from gearshift.export.graph.segments import Array
-from gearshift.export.portable import PORTABLE, checked_names, cut_encoder, export_portable, write_static_graph
+from gearshift.export.portable import PORTABLE, checked_names, export_portable, write_static_graph
 from gearshift.export.rewrite.options import branches
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.rows import Row
-from gearshift.trainer.model.huggingface import load_model, read_config
+from gearshift.trainer.model.configs import read_config
+from gearshift.trainer.model.huggingface import load_model
 from gearshift.trainer.model.names import ARCHITECTURES
 from gearshift.trainer.model.run import Run
 from tests.trainer.encoders import ENCODERS, HEADS, HeadCase, batch_for, write_model
@@ -122,7 +124,8 @@ def test_every_encoder_and_every_head_can_be_cut(encoder: str, head_name: str, t
     config = read_config(tmp_path / "model")
     elastic = load_model(tmp_path / "model", config, head.task, head.outputs)[0].eval()
     heads = elastic.shape.heads
-    subnet = Subnet(((heads, 17), (0, 0), (1, 48)))
+    others = ((0, 0),) * (elastic.shape.layers - 3)
+    subnet = Subnet(((heads, 17), (0, 0), (1, 48), *others))
     loader = getattr(transformers, ARCHITECTURES[config.model_type].class_name(head.task))
     model = loader.from_pretrained(tmp_path / "model", attn_implementation="eager").eval()
     cut_encoder(model, subnet)
@@ -132,7 +135,7 @@ def test_every_encoder_and_every_head_can_be_cut(encoder: str, head_name: str, t
         expected = elastic(batch, subnet).logits.numpy()
     assert portable._check(tmp_path / "static" / "model.onnx", elastic, batch, expected) < 1e-4
     with torch.no_grad():
-        other = elastic(batch, Subnet(((heads, 17), (0, 0), (2, 48)))).logits.numpy()
+        other = elastic(batch, Subnet(((heads, 17), (0, 0), (2, 48), *others))).logits.numpy()
     with pytest.raises(ExportError, match=r"static: expected a static model within 0\.0001 of torch, off by"):
         portable._check(tmp_path / "static" / "model.onnx", elastic, batch, other)
 

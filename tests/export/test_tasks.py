@@ -27,8 +27,9 @@ from gearshift.runtime.space.space import layer_space
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.model.configs import read_config
 from gearshift.trainer.model.elastic import ElasticClassifier
-from gearshift.trainer.model.huggingface import load_model, read_config
+from gearshift.trainer.model.huggingface import load_model
 from tests.trainer.encoders import HEADS, VOCABULARY, HeadCase, batch_for, write_model
 
 TEXT = "the frost of winter was there again"

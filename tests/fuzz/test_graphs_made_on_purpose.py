@@ -177,7 +177,7 @@ GRAPHS: dict[str, tuple[Edit, str]] = {
     "attention with an attribute that we do not use": (give_attention_the_state_of_another, "attribute"),
     "attention over tokens": (set_input(0, "input_ids"), "Attention"),
     "attention whose bias is a matrix": (set_input(2, "embeddings.word.weight"), "Attention .* shape"),
-    "attention without a mask": (set_input(3, ""), "that nothing gave before"),
+    "attention without a mask": (set_input(3, ""), "no input 3"),
     "a tensor of other dimensions": (set_dims(1, 2), "beyond fp32.weights, or of another size"),
     "a tensor beyond all memory": (set_dims(1 << 40, 1 << 20), "beyond fp32.weights, or of another size"),
     "a tensor of negative size": (set_dims(-1, 32), "dimensions"),

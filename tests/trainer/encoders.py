@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 import transformers
 
+from gearshift.runtime.space.shape import ACTIVATIONS
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.model.names import ARCHITECTURES
 from tests.trainer.tiny import random_batch
@@ -27,6 +29,10 @@ _SIZES = {
 _ROBERTA = {**_SIZES, "max_position_embeddings": POSITIONS + 2, "type_vocab_size": 1, "pad_token_id": 1}
 _DISTILBERT = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48, "max_position_embeddings": POSITIONS}
 
+_MPNET = {**_SIZES, "max_position_embeddings": POSITIONS + 2}
+_MODERNBERT = {**_SIZES, "num_hidden_layers": 4, "local_attention": 8, "pad_token_id": 0, "reference_compile": False}
+_OTHER_IDS = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 2)
+
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "BERT": ("bert", _SIZES),
     "MiniLM": ("bert", {**_SIZES, "hidden_size": 48, "num_attention_heads": 12}),
@@ -36,8 +42,18 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ELECTRA": ("electra", {**_SIZES, "embedding_size": 16}),
     "ELECTRA of one width": ("electra", {**_SIZES, "embedding_size": 32}),
     "DistilBERT": ("distilbert", _DISTILBERT),
+    "CamemBERT": ("camembert", _ROBERTA),
+    "MPNet": ("mpnet", _MPNET),
+    "ModernBERT": ("modernbert", {**_MODERNBERT, **_OTHER_IDS}),
 }
 """Name -> `model_type` and what its config sets."""
+
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ModernBERT, mean": ("modernbert", {**_MODERNBERT, **_OTHER_IDS, "classifier_pooling": "mean"}),
+    "ModernBERT, SwiGLU": ("modernbert", {**_MODERNBERT, **_OTHER_IDS, "hidden_activation": "silu"}),
+    **{f"BERT, {name}": ("bert", {**_SIZES, "hidden_act": name}) for name in ACTIVATIONS if name != "gelu"},
+}
+"""Encoders once more, with another activation or pooling."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +76,17 @@ HEADS = {
 }
 
 
+CASES = [
+    (encoder, head)
+    for encoder, head in (*itertools.product(ENCODERS, HEADS), *((form, "classification") for form in FORMS))
+    if hasattr(transformers, ARCHITECTURES[{**ENCODERS, **FORMS}[encoder][0]].class_name(HEADS[head].task))
+]
+"""Every encoder with every head, and every form with one; early versions of transformers lack a class or two."""
+
+
 def write_model(target: Path, encoder: str, head: HeadCase, **changes: Any) -> Any:
     """Write a random model, whose config has some `changes`, and give it as transformers has it, in eval mode."""
-    model_type, own = ENCODERS[encoder]
+    model_type, own = {**ENCODERS, **FORMS}[encoder]
     settings = {**own, **changes}
     labels = {} if head.task == "embedding" else {"num_labels": head.outputs}
     config = transformers.AutoConfig.for_model(model_type, vocab_size=VOCABULARY, **settings, **labels)
@@ -97,7 +121,7 @@ def _scatter(model: torch.nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if "norm.weight" in name.lower():
             parameter.normal_(1, 0.2)
-        elif "embeddings." in name:
+        elif "embeddings." in name or "relative_attention_bias" in name:
             parameter.normal_(0, 1)
         elif parameter.ndim == 1:
             parameter.normal_(0, 0.3)
@@ -117,7 +141,8 @@ def batch_for(model: Any, shape: Any, lengths: list[int]) -> Batch:
 @torch.no_grad()
 def answer_of(model: Any, batch: Batch, head: HeadCase) -> torch.Tensor:
     """Return what transformers' own model answers."""
-    types = {} if model.config.model_type == "distilbert" else {"token_type_ids": batch.token_type_ids}
+    typed = model.config.model_type not in ("distilbert", "mpnet", "modernbert")
+    types = {"token_type_ids": batch.token_type_ids} if typed else {}
     found = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **types)
     if head.task == "question-answering":
         return torch.stack([found.start_logits, found.end_logits], dim=-1)

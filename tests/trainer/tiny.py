@@ -14,7 +14,8 @@ from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.dynabert.settings import Settings
-from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, TaskModel
+from gearshift.trainer.model.elastic import ElasticClassifier, TaskModel
+from gearshift.trainer.model.encoder.layer import Dropout
 from tests.data.make_tiny_bundle import make_checkpoint
 
 SHAPE = EncoderShape(layers=4, hidden=32, heads=4, neurons=64, vocabulary=100, positions=32, types=2)

@@ -36,9 +36,10 @@ from gearshift.trainer.learning.importance import measure_importance, reorder
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sampling import Sampler, SpaceSampler
 from gearshift.trainer.model.checkpoint import Checkpoint
+from gearshift.trainer.model.configs import check_config
 from gearshift.trainer.model.elastic import ElasticClassifier, Output
 from gearshift.trainer.model.embedding_head import POOLINGS
-from gearshift.trainer.model.huggingface import check_config, elastic_model, task_of
+from gearshift.trainer.model.huggingface import elastic_model, task_of
 from gearshift.trainer.model.labels import label_names
 from gearshift.trainer.model.loading import quiet, require_finite, take_pruned_heads
 from gearshift.trainer.model.run import save_run

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.objectives import OBJECTIVES
-from gearshift.trainer.model.elastic import ElasticClassifier, ElasticLayer
+from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.encoder.layer import ElasticLayer
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ def measure_importance(model: ElasticClassifier, batches: Iterable[Batch], *, mi
     """Measure the first-order importance of every head and neuron for the task loss (DynaBERT, section 2.1).
 
     Head: sum over batches of |dL/dxi|, xi = 1 multiplying the head's output.
-    Neuron: sum over batches of |W1 . dL/dW1 + b1 dL/db1| + |W2 . dL/dW2| over its incoming and outgoing weights.
+    Neuron: sum over batches of |W1 . dL/dW1 + b1 dL/db1| + |W2 . dL/dW2| over its incoming and outgoing weights; those
+    of a gate are incoming ones.
     Gradients are zeroed for every batch; the published code lets them accumulate.
     Embeddings have no labels: there the score is the movement of the vectors (`losses.direction_loss`).
     `micro_batch`: rows computed at once, 0 for the whole batch. Scores are those of whole batches all the same, but for
@@ -58,11 +60,21 @@ def measure_importance(model: ElasticClassifier, batches: Iterable[Batch], *, mi
 
 
 def _neuron_scores(layer: ElasticLayer) -> Tensor:
-    weight, bias, out = layer.ffn_in.weight, layer.ffn_in.bias, layer.ffn_out.weight
-    assert weight.grad is not None and bias.grad is not None and out.grad is not None
-    incoming = (weight * weight.grad).sum(1) + bias * bias.grad
-    outgoing = (out * out.grad).sum(0)
+    incoming = sum((_movement(part.weight).sum(1) for part in _into(layer)), torch.zeros(()))
+    incoming = sum((_movement(part.bias) for part in _into(layer) if part.bias is not None), incoming)
+    outgoing = _movement(layer.ffn_out.weight).sum(0)
     return (incoming.abs() + outgoing.abs()).detach()
+
+
+def _movement(weight: Tensor) -> Tensor:
+    """Return each weight times its gradient."""
+    assert weight.grad is not None
+    return weight * weight.grad
+
+
+def _into(layer: ElasticLayer) -> list[nn.Linear]:
+    """Return the linear layers that lead into the neurons."""
+    return [layer.ffn_in] if layer.ffn_gate is None else [layer.ffn_in, layer.ffn_gate]
 
 
 @torch.no_grad()
@@ -82,9 +94,16 @@ def _reorder_layer(layer: ElasticLayer, head_order: Tensor, neuron_order: Tensor
     size = layer.head_size
     rows = (head_order[:, None] * size + torch.arange(size, device=head_order.device)).flatten()
     for linear in (layer.query, layer.key, layer.value):
-        linear.weight.copy_(linear.weight[rows].clone())
-        linear.bias.copy_(linear.bias[rows].clone())
+        _sort_outputs(linear, rows)
     layer.attention_output.weight.copy_(layer.attention_output.weight[:, rows].clone())
-    layer.ffn_in.weight.copy_(layer.ffn_in.weight[neuron_order].clone())
-    layer.ffn_in.bias.copy_(layer.ffn_in.bias[neuron_order].clone())
+    if layer.head_order is not None:
+        layer.head_order.copy_(layer.head_order[head_order].clone())
+    for linear in _into(layer):
+        _sort_outputs(linear, neuron_order)
     layer.ffn_out.weight.copy_(layer.ffn_out.weight[:, neuron_order].clone())
+
+
+def _sort_outputs(linear: nn.Linear, order: Tensor) -> None:
+    linear.weight.copy_(linear.weight[order].clone())
+    if linear.bias is not None:
+        linear.bias.copy_(linear.bias[order].clone())

@@ -18,7 +18,7 @@ from gearshift.errors import ModelError
 from gearshift.trainer.learning.settings import Pruning
 from gearshift.trainer.model.elastic import ElasticClassifier
 
-MATRICES = ("query", "key", "value", "attention_output", "ffn_in", "ffn_out")
+MATRICES = ("query", "key", "value", "attention_output", "ffn_in", "ffn_gate", "ffn_out")
 """Matrices of each layer that are pruned, together with the pooler and, if asked for, the word table (Gordon et al.,
 section 3)."""
 

@@ -11,8 +11,9 @@ from tokenizers import Tokenizer
 
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.trainer.data.tokenizer import load_tokenizer
+from gearshift.trainer.model.configs import read_config
 from gearshift.trainer.model.elastic import ElasticClassifier, TaskModel
-from gearshift.trainer.model.huggingface import load_model, read_config
+from gearshift.trainer.model.huggingface import load_model
 from gearshift.trainer.model.labels import known_labels, label_names
 from gearshift.trainer.model.loading import quiet
 from gearshift.trainer.model.names import CLASS_SUFFIXES

@@ -12,68 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import Tensor
 
-from gearshift.errors import ModelError, first_line
+from gearshift.errors import ModelError
 from gearshift.runtime.space.shape import EncoderShape
-from gearshift.schema import read_if_whole
-from gearshift.trainer.model.elastic import Dropout, ElasticClassifier, Head
-from gearshift.trainer.model.loading import (
-    HEADS,
-    filled_up,
-    load_transformers,
-    quiet,
-    take_pruned_heads,
-    with_all_heads,
-)
+from gearshift.trainer.model.configs import dropout_of, head_of, norm_eps_of, shape_of, unused_positions
+from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.loading import HEADS, filled_up, load_transformers, with_all_heads
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES, STEPS, from_checkpoint, to_checkpoint
 from gearshift.trainer.model.sentence_modules import SentenceModules, read_modules
 
-OFFSET_POSITIONS = ("roberta", "xlm-roberta")
-"""Architectures whose first token has position pad id + 1."""
+HEAD_ORDER = "gearshift_head_order"
+"""Field of a config: for each layer the numbers that its heads have in the checkpoint, most important first. For
+architectures whose layers share a table with a column for each head, which the heads can then not be sorted in."""
 
-_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "max_position_embeddings")
-"""Values of a config without which there is no encoder."""
+ENCODER_PARTS = ("embeddings.", "layers.", "relative", "final_norm")
+"""Prefixes of the names of our encoder's weights."""
 
-HEAD_PARTS = ("pooler", "classifier")
+HEAD_PARTS = ("pooler", "pooler_norm", "classifier")
 """Our parts of a task head."""
-
-
-def read_config(path: Path, **changes: Any) -> Any:
-    """Read the config of a model that can be made elastic, with some values changed; raises ModelError."""
-    try:
-        with quiet():
-            config = transformers.AutoConfig.from_pretrained(path, local_files_only=True, **changes)
-    except Exception as error:  # values of a wrong type raise any error
-        _require_supported(read_if_whole(path / "config.json", lambda raw: raw.get("model_type")), str(path))
-        raise ModelError(f"{path}: no model that transformers can read ({first_line(error)})") from error
-    check_config(config, str(path))
-    take_pruned_heads(config, path)
-    return config
-
-
-def check_config(config: Any, path: str) -> None:
-    """Raise ModelError, which names `path`, if a model of this config cannot be made elastic."""
-    _require_supported(config.model_type, path)
-    wanted = {"hidden_act": "gelu", "activation": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
-    for name, expected in wanted.items():
-        found = getattr(config, name, expected)
-        if found != expected:
-            raise ModelError(f"{path}: {name} {found!r} is not supported; expected {expected!r}")
-    offset = ("pad_token_id",) if config.model_type in OFFSET_POSITIONS else ()
-    for name, least in (*dict.fromkeys(_SIZES, 1).items(), *dict.fromkeys(offset, 0).items()):
-        size = getattr(config, name, None)
-        if not isinstance(size, int) or size < least:
-            raise ModelError(f"{path}: {name}: expected a whole number of {least} or more, found {size!r}")
-
-
-def _require_supported(model_type: Any, path: str) -> None:
-    """Raise ModelError for an architecture that transformers has and that cannot be made elastic."""
-    if model_type in transformers.CONFIG_MAPPING and model_type not in ARCHITECTURES:
-        raise ModelError(
-            f"{path}: architecture {model_type!r} is not supported; expected one of {', '.join(ARCHITECTURES)}"
-        )
 
 
 def task_of(model: Any) -> str:
@@ -89,22 +46,6 @@ def task_of(model: Any) -> str:
             return task
     expected = ", ".join(sorted(set(CLASS_SUFFIXES.values())))
     raise ModelError(f"{kind}: expected a class that ends in one of {expected}; load the model as one of these")
-
-
-def shape_of(config: Any) -> EncoderShape:
-    """Return the shape of the elastic model for a config."""
-    width = getattr(config, "embedding_size", config.hidden_size)
-    types = getattr(config, "type_vocab_size", 0)
-    return EncoderShape(
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        heads=config.num_attention_heads,
-        neurons=config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size,
-        vocabulary=config.vocab_size,
-        positions=config.max_position_embeddings - _unused_positions(config),
-        types=types if types > 1 else 0,
-        embedding=0 if width == config.hidden_size else width,
-    )
 
 
 def load_model(
@@ -134,20 +75,15 @@ def elastic_model(
 
     `modules`, `skipped`: head of an embedding, and the number of tokens of each text that its pooling leaves out.
     """
-    architecture = ARCHITECTURES[config.model_type]
-    distilbert = config.model_type == "distilbert"
-    head = Head(task, architecture.activation)
+    head = head_of(config, task)
     if task == "embedding" and modules is not None:
         head = replace(head, pooling=modules.pooling, steps=modules.steps, skipped=skipped)
     model = ElasticClassifier(
         shape_of(config),
         outputs,
         head=head,
-        dropout=Dropout(
-            config.dropout if distilbert else config.hidden_dropout_prob,
-            config.attention_dropout if distilbert else config.attention_probs_dropout_prob,
-        ),
-        norm_eps=getattr(config, "layer_norm_eps", 1e-12),  # DistilBERT's is in its code
+        dropout=dropout_of(config),
+        norm_eps=norm_eps_of(config),
         heads=getattr(config, HEADS, None),
     )
     encoder = _our_state(filled_up(weights, config), config, model)
@@ -158,30 +94,84 @@ def elastic_model(
 def checkpoint_state(weights: Mapping[str, Tensor], config: Any, task: str) -> dict[str, Tensor]:
     """Convert the weights of an elastic model to the form of a checkpoint with this config, without the steps of an
     embedding, which have files of their own."""
-    state = to_checkpoint(weights, config.model_type, task)
+    state = to_checkpoint(_with_heads_in(weights, sorted_in=False), config.model_type, task)
     names = ARCHITECTURES[config.model_type].names(task)
-    position = f"{names['embeddings.position']}.weight"
-    unused = _unused_positions(config)
-    state[position] = torch.cat([torch.zeros_like(state[position][:unused]), state[position]])
-    if getattr(config, "type_vocab_size", 0) == 1:
-        state[f"{names['embeddings.token_type']}.weight"] = torch.zeros_like(state[position][:1])
+    if "embeddings.position.weight" in weights:
+        position = f"{names['embeddings.position']}.weight"
+        unused = unused_positions(config)
+        state[position] = torch.cat([torch.zeros_like(state[position][:unused]), state[position]])
+        if getattr(config, "type_vocab_size", 0) == 1:
+            state[f"{names['embeddings.token_type']}.weight"] = torch.zeros_like(state[position][:1])
     return state
 
 
-def _unused_positions(config: Any) -> int:
-    return config.pad_token_id + 1 if config.model_type in OFFSET_POSITIONS else 0
+def note_head_order(config: Any, model: torch.nn.Module) -> None:
+    """Let a config state the order of a model's heads, if its checkpoint cannot have them in that order."""
+    orders = {name: tensor.tolist() for name, tensor in model.named_buffers() if name.endswith(_ORDER)}
+    if orders:
+        setattr(config, HEAD_ORDER, [orders[f"layers.{layer}.{_ORDER}"] for layer in range(len(orders))])
+
+
+_ORDER = "head_order"
+
+
+def _with_heads_in(weights: Mapping[str, Tensor], *, sorted_in: bool) -> dict[str, Tensor]:
+    """Sort the heads of layers that have a HEAD_ORDER, or, unless `sorted_in`, put them back as a checkpoint has them.
+
+    `weights` have our names. The orders themselves are in no checkpoint: without `sorted_in` they are left out.
+    """
+    changed = {name: tensor for name, tensor in weights.items() if not name.endswith(_ORDER)}
+    for name, order in weights.items():
+        if not name.endswith(_ORDER):
+            continue
+        layer = name.removesuffix(_ORDER)
+        places = order if sorted_in else order.argsort()
+        for part in ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias"):
+            changed[layer + part] = _heads_of(changed[layer + part], places)
+        output = f"{layer}attention_output.weight"
+        changed[output] = _heads_of(changed[output].T.contiguous(), places).T.contiguous()
+        if sorted_in:
+            changed[name] = order
+    return changed
+
+
+def _heads_of(rows: Tensor, places: Tensor) -> Tensor:
+    """Return the rows of all heads, in the order of these places."""
+    return rows.view(len(places), -1, *rows.shape[1:])[places].flatten(0, 1)
+
+
+def _head_orders(config: Any, shape: EncoderShape) -> dict[str, Tensor]:
+    """Return the order of heads in each layer, under our names; raises ModelError."""
+    if not shape.relative_buckets:
+        return {}
+    stated = getattr(config, HEAD_ORDER, None) or [list(range(shape.heads))] * shape.layers
+    whole = isinstance(stated, list) and len(stated) == shape.layers
+    if not whole or not all(_is_order(each, shape.heads) for each in stated):
+        raise ModelError(
+            f"{config.name_or_path}: {HEAD_ORDER}: expected the heads 0 to {shape.heads - 1} in some order for each of "
+            f"{shape.layers} layers, found {str(stated)[:80]}; train again"
+        )
+    return {f"layers.{layer}.{_ORDER}": torch.tensor(order) for layer, order in enumerate(stated)}
+
+
+def _is_order(found: Any, count: int) -> bool:
+    """Return whether this is a list of the numbers from 0 to `count` - 1, in any order."""
+    numbers = isinstance(found, list) and all(isinstance(number, int) for number in found)
+    return numbers and sorted(found) == list(range(count))
 
 
 def _our_state(weights: Mapping[str, Tensor], config: Any, model: ElasticClassifier) -> dict[str, Tensor]:
     task = model.head.task
-    names = [name for name in model.state_dict() if not name.startswith(STEPS)]
+    orders = _head_orders(config, model.shape)
+    names = [name for name in model.state_dict() if not name.startswith(STEPS) and name not in orders]
     state = from_checkpoint(weights, names, config.model_type, task)
-    positions = state["embeddings.position.weight"][_unused_positions(config) :]
-    if getattr(config, "type_vocab_size", 0) == 1:
-        table = from_checkpoint(weights, ["embeddings.token_type.weight"], config.model_type, task)
-        positions = positions + table["embeddings.token_type.weight"]
-    state["embeddings.position.weight"] = positions
-    return state
+    if "embeddings.position.weight" in state:
+        positions = state["embeddings.position.weight"][unused_positions(config) :]
+        if getattr(config, "type_vocab_size", 0) == 1:
+            table = from_checkpoint(weights, ["embeddings.token_type.weight"], config.model_type, task)
+            positions = positions + table["embeddings.token_type.weight"]
+        state["embeddings.position.weight"] = positions
+    return _with_heads_in({**state, **orders}, sorted_in=True)
 
 
 def _load_weights(path: Path, config: Any, task: str, outputs: int) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
@@ -190,7 +180,7 @@ def _load_weights(path: Path, config: Any, task: str, outputs: int) -> tuple[Map
     settings: dict[str, Any] = {} if suffix == "Model" else {"num_labels": outputs}
     with with_all_heads(path, config) as readable:
         loaded = load_transformers(f"AutoModel{suffix if suffix != 'Model' else ''}", readable, **settings)
-    random = [name for name in loaded.missing if _belongs(name, config.model_type, task, ("embeddings.", "layers."))]
+    random = [name for name in loaded.missing if _belongs(name, config.model_type, task, ENCODER_PARTS)]
     if random:
         raise ModelError(
             f"{path}: {len(random)} weights of the encoder are missing or of another shape ({random[0]}); "

@@ -102,6 +102,8 @@ def take_pruned_heads(config: Any, place: object) -> None:
                 f"{place}: pruned_heads: layer {layer} has no heads {sorted(several)}; "
                 f"expected some of {layers} layers of {heads} heads"
             )
+    if any(lost.values()) and not ARCHITECTURES[config.model_type].prunes_heads:
+        raise ModelError(f"{place}: pruned_heads of {config.model_type} are not supported; expected a model with all")
     config.pruned_heads = {}
     if any(lost.values()):
         setattr(config, HEADS, [max(1, heads - len(lost.get(layer, ()))) for layer in range(layers)])
@@ -129,6 +131,8 @@ def with_all_heads(path: Path, config: Any) -> Iterator[Path]:
 
 def filled_up(weights: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
     """Return weights, under their names in the checkpoint, with heads of zeros in place of pruned ones."""
+    if not ARCHITECTURES[config.model_type].prunes_heads:
+        return dict(weights)
     names = ARCHITECTURES[config.model_type].encoder
     wanted = {}
     for layer in range(config.num_hidden_layers):

@@ -28,7 +28,8 @@ from gearshift.trainer.data.place import find_place
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.tokenizer import save_tokenizer
 from gearshift.trainer.model.checkpoint import PROBLEM_TYPES, Checkpoint, M, load_checkpoint
-from gearshift.trainer.model.huggingface import checkpoint_state, read_config
+from gearshift.trainer.model.configs import read_config
+from gearshift.trainer.model.huggingface import checkpoint_state, note_head_order
 from gearshift.trainer.model.loading import quiet, set_dtype
 from gearshift.trainer.model.names import ARCHITECTURES
 from gearshift.trainer.model.sentence_files import write_sentence_model
@@ -205,6 +206,7 @@ def _config_of(checkpoint: Checkpoint) -> Any:
     set_dtype(config, checkpoint.model)
     config.architectures = [ARCHITECTURES[config.model_type].class_name(task.name)]
     config.problem_type = PROBLEM_TYPES.get(task.name)  # replaces that of the source's task
+    note_head_order(config, checkpoint.model)
     return config
 
 

@@ -39,7 +39,14 @@ def all_blocks(sizes: Sequence[int], operations: int) -> tuple[Block, ...]:
 
 
 def bridged_shape(shape: EncoderShape) -> BlockShape:
-    """Return the shape of blocks that replace a teacher's layers: the bridge is as wide as the teacher."""
+    """Return the shape of blocks that replace a teacher's layers: the bridge is as wide as the teacher.
+
+    Raises InputError for a teacher whose layers are not of BERT's form, or whose neurons are no multiple of its width.
+    """
+    if shape.form:
+        raise InputError(
+            f"teacher: expected an encoder of BERT's form, got one with {', '.join(shape.form)}; use another teacher"
+        )
     if shape.neurons % shape.hidden:
         raise InputError(
             f"teacher: expected FFN neurons that are a multiple of hidden {shape.hidden}, got {shape.neurons}; "

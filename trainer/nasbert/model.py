@@ -15,7 +15,9 @@ from gearshift.runtime.space.parts import KERNELS, ROUNDS
 from gearshift.runtime.space.space import BlockSpace
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
-from gearshift.trainer.model.elastic import Dropout, Embeddings, Head, Output, TaskModel, attend
+from gearshift.trainer.model.elastic import Head, Output, TaskModel
+from gearshift.trainer.model.encoder.embeddings import Embeddings
+from gearshift.trainer.model.encoder.layer import Dropout, attend
 
 
 class Attention(nn.Module):

@@ -25,7 +25,8 @@ from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema, read_json
 from gearshift.trainer.data.tokenizer import load_tokenizer, save_tokenizer
 from gearshift.trainer.model.checkpoint import Checkpoint
-from gearshift.trainer.model.elastic import Dropout, Head
+from gearshift.trainer.model.elastic import Head
+from gearshift.trainer.model.encoder.layer import Dropout
 from gearshift.trainer.model.loading import require_finite
 from gearshift.trainer.model.run import (
     POOL,

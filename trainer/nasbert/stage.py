@@ -17,7 +17,7 @@ from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.interrupted import load_weights, read_note, save_note, save_weights
 from gearshift.trainer.learning.loop import StagePlan, run_stage
-from gearshift.trainer.model.elastic import Dropout
+from gearshift.trainer.model.encoder.layer import Dropout
 from gearshift.trainer.nasbert.model import MixedStageModel, start_small
 from gearshift.trainer.nasbert.scoring import BlockBatch, block_losses
 from gearshift.trainer.nasbert.settings import SearchSettings

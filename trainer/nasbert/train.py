@@ -29,7 +29,9 @@ from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan, run_stage
 from gearshift.trainer.learning.losses import soft_cross_entropy
-from gearshift.trainer.model.elastic import Dropout, Embeddings, Head
+from gearshift.trainer.model.elastic import Head
+from gearshift.trainer.model.encoder.embeddings import Embeddings
+from gearshift.trainer.model.encoder.layer import Dropout
 from gearshift.trainer.nasbert.blocks import bridged_shape
 from gearshift.trainer.nasbert.corpus import Corpus, read_corpus
 from gearshift.trainer.nasbert.masked import MaskedHead, mask_words, teacher_head

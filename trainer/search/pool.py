@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.parts import attention_part, ffn_part
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import Option
 from gearshift.runtime.space.subnet import Subnet
@@ -41,8 +40,7 @@ CUT_LEVELS = 16
 
 def kinds_of_device(shape: EncoderShape) -> dict[str, LatencyPredictor]:
     """Return synthetic devices on which subnets rank differently; their times are in billions of MACs."""
-    head = attention_part(shape.hidden, shape.head_size).macs(TOKENS) / 1e9
-    neuron = ffn_part(shape.hidden, 1).macs(TOKENS) / 1e9
+    head, neuron = (part.macs(TOKENS) / 1e9 for part in shape.layer_parts((1, 1)))
     layer = shape.heads * head + shape.neurons * neuron
     return {
         name: LayerLatency(

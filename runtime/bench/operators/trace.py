@@ -28,6 +28,7 @@ HeadSize = Callable[[int], int]
 
 PRODUCTS = ("MatMul", "Gemm", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
 ATTENTIONS = ("Attention", "QAttention")
+SCORES = "MultiHeadAttention"
 CONTAINERS = ("If",)
 """Operators that contain others; the contained ones are events of their own and end first."""
 
@@ -110,6 +111,10 @@ def operator_of(kind: str, inputs: Sequence[Shape], outputs: Sequence[Shape], he
         scores = batch * tokens * tokens * max(1, width // head_size(hidden))
         moved = batch * tokens * (hidden + width)
         return Operator(kind, projections + 2 * batch * tokens * tokens * width, 3 * hidden * width, moved, scores)
+    if kind == SCORES:  # of queries, keys and values side by side, without projections
+        batch, tokens, width = inputs[0]
+        scores = batch * tokens * tokens * max(1, width // head_size(width))
+        return Operator(kind, 2 * batch * tokens * tokens * width, 0, 4 * batch * tokens * width, scores)
     if kind in CONTAINERS:
         return Operator(kind)
     if kind == "Gather":  # takes rows of a table, not the table

@@ -8,6 +8,7 @@ import pytest
 
 from gearshift.export.graph.builder import GraphBuilder
 from gearshift.export.graph.operators import RECIPES
+from gearshift.export.graph.recipe import View
 from gearshift.export.graph.segments import Array, LayerSegments, cut_layer
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, PRECISIONS
 from gearshift.runtime.space.space import Option, Space, Stage
@@ -35,7 +36,9 @@ def compute(path: Path, precision: str, half: str, layer: LayerSegments) -> Arra
     mask = root.value("Cast", [builder.input("mask", ("batch", "tokens"))], to=6)
     recipe = RECIPES[precision]
     if half == "attention":
-        terms = recipe.attention(root, hidden, mask, layer.heads, layer.attention_bias, "bias", lambda _, value: value)
+        terms = recipe.attention(
+            root, hidden, View(mask), layer.heads, layer.attention_bias, "bias", lambda _, value: value
+        )
     else:
         terms = recipe.ffn(root, hidden, layer.neurons, layer.ffn_bias, "bias")
     builder.output(root.value("Sum", terms), "sum", ("batch", "tokens", SHAPE.hidden))
@@ -58,6 +61,7 @@ def expected(precision: str, half: str, layer: LayerSegments) -> Array:
     if half == "attention":
         for head in layer.heads:
             qkv = head.qkv.astype(np.float64)
+            assert head.qkv_bias is not None
             context = attention(HIDDEN, MASK, qkv, head.qkv_bias, SHAPE.head_size, exact=exact)
             total = total + multiply(context, head.output)
     else:

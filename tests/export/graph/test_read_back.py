@@ -18,10 +18,11 @@ from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.graph.check import check_content
 from gearshift.runtime.space.space import Space, layer_space
 from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.trainer.model.configs import read_config
 from gearshift.trainer.model.elastic import Head, TaskModel
-from gearshift.trainer.model.huggingface import load_model, read_config
+from gearshift.trainer.model.huggingface import load_model
 from tests.export.cases import SPACES
-from tests.trainer.encoders import ENCODERS, HEADS, HeadCase, write_model
+from tests.trainer.encoders import ENCODERS, FORMS, HEADS, HeadCase, write_model
 from tests.trainer.nasbert.tiny import lone_space, random_mixed, shared_space
 from tests.trainer.tiny import random_model
 
@@ -49,7 +50,7 @@ def check(folder: Path, model: TaskModel, space: Space[Any, Any], outputs: int, 
         check_content(path.read_bytes(), manifest, files)
 
 
-PAIRS = [*((encoder, "classification") for encoder in ENCODERS), *(("BERT", head) for head in HEADS)]
+PAIRS = [*((encoder, "classification") for encoder in (*ENCODERS, *FORMS)), *(("BERT", head) for head in HEADS)]
 """Each encoder, and each head: the two do not meet in the graph."""
 
 

@@ -36,13 +36,18 @@ def weight(layer: int, name: str) -> Array:
     return array
 
 
+def present(array: Array | None) -> Array:
+    assert array is not None
+    return array
+
+
 def assert_prefix(cut: LayerSegments, layer: int, heads: int, neurons: int) -> None:
     """The segments up to these counts, put together, are the first rows and columns of the layer's weights."""
     inner = heads * SHAPE.head_size
     kept = [segment for segment in cut.heads if segment.end <= heads]
     # (hidden, query key value, segment heads x head size) -> all queries, all keys, all values
     split = [np.stack(np.split(segment.qkv, 3, axis=1)) for segment in kept]
-    bias = [np.stack(np.split(segment.qkv_bias, 3)) for segment in kept]
+    bias = [np.stack(np.split(present(segment.qkv_bias), 3)) for segment in kept]
     for place, part in enumerate(("query", "key", "value")):
         joined = np.concatenate([parts[place] for parts in split], axis=1)
         assert np.array_equal(joined, weight(layer, f"{part}.weight")[:inner].T)
@@ -53,7 +58,7 @@ def assert_prefix(cut: LayerSegments, layer: int, heads: int, neurons: int) -> N
     into = np.concatenate([segment.ffn_in for segment in ffn], axis=1)
     assert np.array_equal(into, weight(layer, "ffn_in.weight")[:neurons].T)
     assert np.array_equal(
-        np.concatenate([segment.ffn_in_bias for segment in ffn]), weight(layer, "ffn_in.bias")[:neurons]
+        np.concatenate([present(segment.ffn_in_bias) for segment in ffn]), weight(layer, "ffn_in.bias")[:neurons]
     )
     out = np.concatenate([segment.ffn_out for segment in ffn])
     assert np.array_equal(out, weight(layer, "ffn_out.weight")[:, :neurons].T)
@@ -72,7 +77,8 @@ def test_all_segments_together_are_the_whole_layer_and_no_more(space: Space, lay
     assert_prefix(cut, layer, SHAPE.heads, SHAPE.neurons)
     assert sum(segment.heads for segment in cut.heads) == SHAPE.heads
     assert (cut.heads[-1].end, cut.neurons[-1].end) == (SHAPE.heads, SHAPE.neurons)
-    shared = [cut.attention_bias, cut.ffn_bias, *cut.attention_norm, *cut.ffn_norm]
+    assert cut.attention_norm is not None
+    shared = [present(array) for array in (cut.attention_bias, cut.ffn_bias, *cut.attention_norm, *cut.ffn_norm)]
     names = ["attention_output.bias", "ffn_out.bias"]
     names += [f"{norm}.{part}" for norm in ("attention_norm", "ffn_norm") for part in ("weight", "bias")]
     for array, name in zip(shared, names, strict=True):

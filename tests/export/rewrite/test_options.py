@@ -18,7 +18,8 @@ from gearshift.export.rewrite.weights_file import lay_out
 from gearshift.runtime.space.space import cut_space
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch
-from gearshift.trainer.model.huggingface import load_model, read_config
+from gearshift.trainer.model.configs import read_config
+from gearshift.trainer.model.huggingface import load_model
 from tests.trainer.encoders import HEADS, batch_for, write_model
 
 PRECISIONS = ("fp32", "int8")

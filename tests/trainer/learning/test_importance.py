@@ -1,6 +1,7 @@
 """Importance against finite differences and a plain reading of the formula; reordering against itself."""
 
 import copy
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -11,11 +12,18 @@ from torch.nn import functional as F
 from gearshift.runtime.space.uniform import uniform_subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.importance import Importance, measure_importance, reorder
-from gearshift.trainer.model.elastic import ElasticClassifier, ElasticLayer
+from gearshift.trainer.model.elastic import ElasticClassifier
+from gearshift.trainer.model.encoder.layer import ElasticLayer
 from tests.trainer.tiny import SHAPE, random_batch, random_model
 
 HALF = uniform_subnet(SHAPE, 0.5, 1)
 BATCHES = [random_batch([9, 4, 12], seed=seed) for seed in (0, 1)]
+
+
+OTHER_FORM = replace(
+    SHAPE, gated=True, norm_first=True, biases=False, relative_buckets=32, rotary=(100.0,) * 4, windows=(0, 4, 4, 0)
+)
+"""All that a form may have together, which no family of encoders does."""
 
 
 @pytest.fixture
@@ -57,6 +65,31 @@ def test_a_neurons_importance_is_the_formula_of_the_paper(model: ElasticClassifi
                 outgoing = parts[2][:, neuron] @ out[:, neuron]
                 expected[index, neuron] += float((incoming.abs() + outgoing.abs()).detach())
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_a_gate_counts_among_the_incoming_weights_of_its_neuron() -> None:
+    model = random_model(OTHER_FORM)
+    found = measure_importance(model, BATCHES[:1]).neurons
+    for index in range(SHAPE.layers):
+        layer = cast(ElasticLayer, model.layers[index])
+        assert layer.ffn_gate is not None
+        parts = [layer.ffn_in.weight, layer.ffn_gate.weight, layer.ffn_out.weight]
+        into, gate, out = torch.autograd.grad(loss_of(model, BATCHES[0]), parts)
+        incoming = (parts[0] * into).sum(1) + (parts[1] * gate).sum(1)
+        expected = incoming.abs() + (parts[2] * out).sum(0).abs()
+        assert torch.allclose(found[index], expected.detach(), rtol=1e-3, atol=1e-6)
+
+
+def test_heads_and_neurons_of_another_form_are_sorted_with_all_that_is_theirs() -> None:
+    model = random_model(OTHER_FORM)
+    before, batch = measure_importance(model, BATCHES), BATCHES[0]
+    with torch.no_grad():
+        expected = model(batch, model.full).logits
+        reorder(model, before)
+        assert (model(batch, model.full).logits - expected).abs().max() < 1e-5
+    after = measure_importance(model, BATCHES)
+    for old, new in ((before.heads, after.heads), (before.neurons, after.neurons)):
+        assert torch.allclose(new, old.sort(descending=True).values, rtol=1e-3, atol=1e-6)
 
 
 def test_gradients_do_not_pile_up_from_batch_to_batch(model: ElasticClassifier) -> None:

@@ -1,6 +1,7 @@
 """Tests of which weights become zeros, when, and that they stay."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from gearshift.errors import ModelError
 from gearshift.trainer.learning.settings import SCOPES, Pruning
 from gearshift.trainer.learning.sparsity import MATRICES, Pruner, prunable, prune_smallest, reached, sparsity_of
 from gearshift.trainer.model.elastic import ElasticClassifier
-from tests.trainer.tiny import random_model
+from tests.trainer.tiny import SHAPE, random_model
 
 NUMBERS = {"small": torch.arange(1.0, 11), "large": -torch.arange(101.0, 111)}
 
@@ -30,9 +31,15 @@ def model() -> ElasticClassifier:
 def test_the_matrices_of_the_layers_and_the_pooler_are_pruned_and_the_word_table_on_demand(
     model: ElasticClassifier,
 ) -> None:
-    layers = {f"layers.{layer}.{name}.weight" for layer in range(4) for name in MATRICES}
+    plain = [name for name in MATRICES if name != "ffn_gate"]
+    layers = {f"layers.{layer}.{name}.weight" for layer in range(4) for name in plain}
     assert set(prunable(model, embeddings=False)) == layers | {"pooler.weight"}
     assert set(prunable(model, embeddings=True)) == layers | {"pooler.weight", "embeddings.word.weight"}
+
+
+def test_gates_are_pruned_with_the_other_matrices() -> None:
+    gated = prunable(random_model(replace(SHAPE, gated=True)), embeddings=False)
+    assert {f"layers.{layer}.ffn_gate.weight" for layer in range(4)} <= set(gated)
 
 
 def test_a_matrix_loses_its_own_smallest_weights() -> None:

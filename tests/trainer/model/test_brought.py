@@ -227,7 +227,7 @@ REFUSED: dict[str, tuple[Form, str]] = {
     "no layers": (configured(num_hidden_layers=0), "num_hidden_layers"),
     "a size that is not said": (configured(hidden_size=None), "hidden_size|no model that transformers"),
     "no type of model": (without("model_type"), "no model that transformers can read"),
-    "another activation": (configured(hidden_act="gelu_new"), "hidden_act 'gelu_new' is not supported"),
+    "another activation": (configured(hidden_act="mish"), "hidden_act 'mish' is not supported"),
     "a quantised model": (
         configured(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True}), "quanti",
     ),

@@ -276,7 +276,7 @@ def test_a_tokenizer_that_cuts_and_pads_is_told_not_to(copied: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "gpt2"}, "architecture 'gpt2' is not supported; expected one of bert, roberta, .*distilbert$"),
+        ({"model_type": "gpt2"}, "architecture 'gpt2' is not supported; expected one of bert, roberta, .*modernbert$"),
         ({"model_type": "t5"}, "architecture 't5' is not supported; expected one of bert, roberta, .*distilbert$"),
         ({"model_type": "made-up"}, "no model that transformers can read"),
         ({"hidden_act": "relu"}, "hidden_act 'relu' is not supported; expected 'gelu'$"),

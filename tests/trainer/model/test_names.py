@@ -15,14 +15,24 @@ from tests.trainer.tiny import random_model
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
 def test_every_architecture_has_a_class_for_every_task(model_type: str, task: str) -> None:
     assert set(CLASS_SUFFIXES) == set(TASKS)
-    assert hasattr(transformers, ARCHITECTURES[model_type].class_name(task))
+    lacking = (model_type, task) == ("modernbert", "question-answering") and transformers.__version__.startswith("4.4")
+    assert lacking or hasattr(transformers, ARCHITECTURES[model_type].class_name(task))
 
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
 def test_no_two_of_our_weights_have_the_same_name_in_a_checkpoint(model_type: str, task: str) -> None:
-    names = ARCHITECTURES[model_type].names(task).values()
-    assert len(set(names)) == len(names)
+    """But those that lie one below the other in one matrix of ModernBERT's."""
+    names = ARCHITECTURES[model_type].names(task)
+    shared = {theirs: [ours for ours in names if names[ours] == theirs] for theirs in names.values()}
+    together = [ours for ours in shared.values() if len(ours) > 1]
+    if model_type == "modernbert":
+        assert together == [
+            ["layers.{}.query", "layers.{}.key", "layers.{}.value"],
+            ["layers.{}.ffn_in", "layers.{}.ffn_gate"],
+        ]
+    else:
+        assert not together
 
 
 def test_every_weight_of_a_checkpoint_is_used_once(checkpoint_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gearshift.errors import InputError
-from gearshift.trainer.model.elastic import Embeddings
+from gearshift.trainer.model.encoder.embeddings import Embeddings
 from gearshift.trainer.nasbert.train import take_embeddings
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from gearshift.errors import InputError
 from gearshift.runtime.space.blocks import Block
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.trainer.nasbert.blocks import all_blocks, block_sizes, bridged_shape
@@ -36,6 +38,11 @@ def parameters(blocks: Sequence[Block], shape: EncoderShape) -> Floats:
 def test_the_sizes_are_the_papers_shares_of_the_teacher() -> None:
     assert block_sizes(BERT_BASE) == (128, 192, 256, 384, 512)
     assert block_sizes(MINILM) == (64, 96, 128, 192, 256)
+
+
+def test_a_teacher_of_another_form_is_refused() -> None:
+    with pytest.raises(InputError, match="expected an encoder of BERT's form, got one with activation, relative_bucke"):
+        bridged_shape(replace(MINILM, activation="silu", relative_buckets=32))
 
 
 def test_there_are_as_many_blocks_as_the_paper_counts() -> None:

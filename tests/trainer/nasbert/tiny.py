@@ -9,7 +9,8 @@ import torch
 
 from gearshift.runtime.space.blocks import OPERATIONS, Block, BlockShape
 from gearshift.runtime.space.space import BlockSpace, block_stage
-from gearshift.trainer.model.elastic import Dropout, Head
+from gearshift.trainer.model.elastic import Head
+from gearshift.trainer.model.encoder.layer import Dropout
 from gearshift.trainer.nasbert.model import MixedModel
 from gearshift.trainer.nasbert.settings import NetSettings, SearchSettings, TuneSettings
 from tests.trainer.tiny import make_rows, scatter

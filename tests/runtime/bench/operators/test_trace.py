@@ -115,6 +115,12 @@ def test_the_operators_of_a_call_take_together_what_the_outermost_take(bundle: B
             [(1, 16, 96)],
             Operator("Attention", 16 * 384 * 288 + 2 * 256 * 96, 3 * 384 * 96, 16 * (384 + 96), 256 * 3),
         ),
+        (
+            "MultiHeadAttention",
+            [(1, 16, 384)] * 3,
+            [(1, 16, 384)],
+            Operator("MultiHeadAttention", 2 * 256 * 384, 0, 4 * 16 * 384, 256 * 12),
+        ),
         ("Gather", [(30522, 384), (1, 16)], [(1, 16, 384)], Operator("Gather", values=16 * 384)),
         ("Slice", [(512, 384), (1,), (1,)], [(16, 384)], Operator("Slice", values=2 * 16 * 384)),
         ("If", [()], [(1, 16, 384)], Operator("If")),

@@ -1,0 +1,75 @@
+"""Cut a transformers model down to a subnet, in memory: no config can state what each layer keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers.pytorch_utils import prune_linear_layer
+
+from gearshift.runtime.space.subnet import Kept, Subnet
+from gearshift.trainer.model.huggingface import HEAD_ORDER
+from gearshift.trainer.model.loading import HEADS
+from gearshift.trainer.model.names import ARCHITECTURES
+
+
+def cut_encoder(model: transformers.PreTrainedModel, subnet: Subnet) -> None:
+    """Cut a full transformers model of a supported architecture down to a subnet, in place."""
+    encoder, names = model.base_model, ARCHITECTURES[model.config.model_type].encoder
+    layers = encoder.get_submodule(names["layers.{}.query"].split(".{}")[0])
+    heads = model.config.num_attention_heads
+    orders = getattr(model.config, HEAD_ORDER, None) or [list(range(heads))] * len(layers)
+    for kept in subnet.kept():
+        if kept.heads < heads:
+            _cut_heads(model, layers[kept.layer], kept, orders[kept.layer])
+        for part, dimension in (("ffn_in", 0), ("ffn_out", 1)):
+            _keep_first(model, kept.layer, part, dimension, kept.neurons)
+    for index, (kept_heads, _) in reversed(list(enumerate(subnet.layers))):
+        if not kept_heads:
+            del layers[index]
+    model.config.num_hidden_layers = len(layers)
+    for name in (HEADS, HEAD_ORDER):
+        if hasattr(model.config, name):
+            delattr(model.config, name)
+    model.config.gearshift_subnet = [[kept.heads, kept.neurons] for kept in subnet.kept()]
+
+
+def _cut_heads(model: transformers.PreTrainedModel, layer: Any, kept: Kept, order: list[int]) -> None:
+    """Cut the heads of a layer; `order`: numbers of its heads in the model, most important first."""
+    kind = model.config.model_type
+    if kind == "modernbert":  # transformers cannot prune its heads
+        inner = kept.heads * layer.attn.head_dim
+        _keep_first(model, kept.layer, "query", 0, inner)
+        _keep_first(model, kept.layer, "attention_output", 1, inner)
+        layer.attn.num_heads, layer.attn.all_head_size = kept.heads, inner
+        return
+    layer.attention.prune_heads(set(order[kept.heads :]))
+    if kind == "mpnet":  # transformers hands biases of all heads to the ones that are left
+        layer.attention.attn.register_forward_pre_hook(_Biases(sorted(order[: kept.heads])))
+
+
+class _Biases:
+    """Hook that selects the biases of relative positions of some heads."""
+
+    def __init__(self, heads: list[int]) -> None:
+        self.heads = torch.tensor(heads)
+
+    def __call__(self, module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the arguments of MPNet's attention with its biases, (batch, heads, tokens, tokens), selected."""
+        hidden, mask, head_mask, biases = given
+        return hidden, mask, head_mask, biases.index_select(1, self.heads)
+
+
+def _keep_first(model: transformers.PreTrainedModel, layer: int, part: str, dimension: int, count: int) -> None:
+    """Keep the first rows or columns of a part of a layer, and of those that share its matrix."""
+    names = ARCHITECTURES[model.config.model_type].encoder
+    name = names[f"layers.{{}}.{part}"]
+    sharing = sum(theirs == name for theirs in names.values())
+    holder, _, leaf = name.format(layer).rpartition(".")
+    parent = model.base_model.get_submodule(holder)
+    linear = getattr(parent, leaf)
+    full = linear.weight.shape[dimension] // sharing
+    kept: Tensor = torch.cat([torch.arange(count) + number * full for number in range(sharing)])
+    setattr(parent, leaf, prune_linear_layer(linear, kept, dim=dimension))

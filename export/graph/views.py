@@ -1,0 +1,108 @@
+"""Views of a graph's layers: positions and windows of attention, computed once in the root graph.
+
+Biases and windows depend on the offset of a key from a query alone. A stored table has a row for each offset, from
+-(positions - 1) on; the offsets of a text are looked up in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from gearshift.export.graph.builder import Scope
+from gearshift.export.graph.recipe import View
+from gearshift.export.graph.segments import Weights
+from gearshift.export.graph.standard import MASKED
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.trainer.model.encoder.positions import bucket_of, rotation_of
+
+RELATIVE = "relative.weight"
+"""Name of the biases of relative positions, (buckets, heads)."""
+
+
+def append_views(
+    scope: Scope, shape: EncoderShape, weights: Weights, mask: str, given_mask: str, floats: type[np.floating]
+) -> list[View]:
+    """Append what the views of all layers need to the root graph, and return them.
+
+    `mask`: as `View.mask`. `given_mask`: int64 (batch, tokens).
+    """
+    parts = _Parts(scope, shape, weights, given_mask, floats)
+    return [View(mask, parts.bias(layer), parts.rotation(layer)) for layer in range(shape.layers)]
+
+
+class _Parts:
+    """Values that layers share, each appended when the first layer asks for it."""
+
+    def __init__(
+        self, scope: Scope, shape: EncoderShape, weights: Weights, given_mask: str, floats: type[np.floating]
+    ) -> None:
+        self.scope, self.shape, self.weights, self.floats = scope, shape, weights, floats
+        self.given_mask = given_mask
+        self.known: dict[str, str] = {}
+
+    def bias(self, layer: int) -> str:
+        """Return the numbers added to the scores of a layer; "" for none."""
+        if self.shape.relative_buckets:
+            return self._once("relative", self._relative)
+        window = self.shape.windows[layer] if self.shape.windows else 0
+        return self._once(f"window{window}", lambda: self._window(window)) if window else ""
+
+    def rotation(self, layer: int) -> tuple[str, str] | None:
+        """Return cosines and sines of a layer for the tokens of the text, (tokens, head_size / 2)."""
+        if not self.shape.rotary:
+            return None
+        base = self.shape.rotary[layer]
+        cosines, sines = rotation_of(base, self.shape.positions, self.shape.head_size)
+        named = {f"rotary{base:g}.cosines": cosines, f"rotary{base:g}.sines": sines}
+        first, second = (self._once(name, partial(self._rows, name, table)) for name, table in named.items())
+        return first, second
+
+    def _rows(self, name: str, table: torch.Tensor) -> str:
+        """Append the first rows of a table, one for each token."""
+        stored = self.scope.builder.weight(name, table.numpy().astype(self.floats))
+        return self.scope.value("Slice", [stored, self.scope.builder.constant("from_first", [0]), self._length()])
+
+    def _relative(self) -> str:
+        """Append the biases of all heads, (1, heads, tokens, tokens)."""
+        builder = self.scope.builder
+        buckets = bucket_of(self._all_offsets(), self.shape.relative_buckets).numpy()
+        bucket = self.scope.value("Gather", [builder.weight("buckets", buckets), self._offsets()])
+        table = builder.weight(RELATIVE, self.weights[RELATIVE])
+        biases = self.scope.value("Gather", [table, bucket])  # (tokens, tokens, heads)
+        apart = self.scope.value("Transpose", [biases], perm=[2, 0, 1])
+        return self.scope.value("Unsqueeze", [apart, builder.constant("batch_axis", [0])])
+
+    def _window(self, window: int) -> str:
+        """Append the mask of a window, (1, 1, tokens, tokens): 0 inside, MASKED outside."""
+        builder = self.scope.builder
+        outside = (self._all_offsets().abs() > window).numpy()
+        table = builder.weight(f"window{window}", np.where(outside, MASKED, 0).astype(self.floats))
+        masked = self.scope.value("Gather", [table, self._offsets()])
+        return self.scope.value("Unsqueeze", [masked, builder.constant("outer_axes", [0, 1])])
+
+    def _all_offsets(self) -> torch.Tensor:
+        return torch.arange(1 - self.shape.positions, self.shape.positions)
+
+    def _offsets(self) -> str:
+        """Append the row of each key's offset from each query, (tokens, tokens)."""
+        return self._once("offsets", self._new_offsets)
+
+    def _new_offsets(self) -> str:
+        builder, scope = self.scope.builder, self.scope
+        places = builder.weight("places", np.arange(self.shape.positions, dtype=np.int64))
+        own = scope.value("Slice", [places, builder.constant("from_first", [0]), self._length()])
+        column = scope.value("Unsqueeze", [own, builder.constant("token_axis", [1])])
+        last = builder.constant("last_place", self.shape.positions - 1)
+        return scope.value("Add", [scope.value("Sub", [own, column]), last])
+
+    def _length(self) -> str:
+        return self._once("length", lambda: self.scope.value("Shape", [self.given_mask], start=1, end=2))
+
+    def _once(self, name: str, append: Callable[[], str]) -> str:
+        if name not in self.known:
+            self.known[name] = append()
+        return self.known[name]

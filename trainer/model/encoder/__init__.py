@@ -1,0 +1,1 @@
+"""Layers of the elastic encoder, whose form is that of an `EncoderShape`."""
