@@ -7,14 +7,17 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
 from gearshift.runtime.space.subnet import Subnet
-from gearshift.trainer.dynabert.stages import Training, distil_losses, label_losses
+from gearshift.trainer.data.batches import Batch
+from gearshift.trainer.dynabert.kept_teacher import keeps_teacher
+from gearshift.trainer.dynabert.stages import Training, distil_losses, label_losses, make_teacher
 from gearshift.trainer.dynabert.training_stages import DISTILLED, FINAL, TEACHER
 from gearshift.trainer.learning.devices import parts_of
+from gearshift.trainer.learning.distillation import Teacher
 from gearshift.trainer.learning.loop import Losses
 from gearshift.trainer.learning.sampling import ANCHOR_EVERY
 
@@ -29,7 +32,7 @@ def estimate(training: Training, grid: Mapping[str, Subnet]) -> dict[str, float]
     """
     settings, seconds = training.settings, {}
     model = copy.deepcopy(training.model).train(settings.distil_dropout)
-    subnets = list(grid.values())
+    subnets, copies = list(grid.values()), settings.augment or 0
     if training.objective.taught and settings.epochs(TEACHER.name):
         steps = _steps(training, settings.epochs(TEACHER.name), copies=0)
         losses = label_losses(training, lambda index: [model.full])
@@ -38,9 +41,12 @@ def estimate(training: Training, grid: Mapping[str, Subnet]) -> dict[str, float]
         if not settings.epochs(stage.name):
             continue
         trained = [one for one in subnets if stage.trains(one, model.full)]
-        losses = distil_losses(training, trained, hidden_weight=1.0)
-        steps = _steps(training, settings.epochs(stage.name), copies=settings.augment or 0)
-        seconds[stage.name] = steps * _step_s(training, model, losses)
+        teacher, epochs = make_teacher(training), settings.epochs(stage.name)
+        steps = _steps(training, epochs, copies=copies)
+        seconds[stage.name] = steps * _step_s(training, model, distil_losses(training, trained, 1.0, teacher))
+        if keeps_teacher(training, epochs, training.rows, copies=copies):
+            passes = _steps(training, 1, copies=copies)
+            seconds[stage.name] -= (steps - passes) * _pass_s(training, teacher)
     if settings.final_epochs:
         steps = _steps(training, settings.final_epochs, copies=0)
         seconds[FINAL.name] = steps * _step_s(training, model, label_losses(training, training.sampler(subnets).draw))
@@ -62,19 +68,34 @@ def _steps(training: Training, epochs: float, *, copies: int) -> int:
 
 
 def _step_s(training: Training, model: nn.Module, losses: Losses) -> float:
-    """Return the mean time of a step on batches of rows picked at random, of the length of most."""
+    """Return the mean time of a step."""
+    accelerator = training.accelerator
+
+    def step(part: Batch, index: int) -> None:
+        for compute in losses(model, part, index):
+            with accelerator.autocast():
+                loss = compute()
+            accelerator.backward(loss)
+
+    seconds = _mean_s(training, step)
+    model.zero_grad(set_to_none=True)
+    return seconds
+
+
+def _pass_s(training: Training, teacher: Teacher) -> float:
+    """Return the mean time of a pass of the teacher."""
+    return _mean_s(training, lambda part, _: teacher.output(part, teacher.model.full))
+
+
+def _mean_s(training: Training, run: Callable[[Batch, int], object]) -> float:
+    """Return the mean time of a run over a batch of rows picked at random, of the length of most, in its parts."""
     batches = training.rows.batches(training.settings.batch_size, seed=training.settings.seed)
     picked = sorted(itertools.islice(batches, 2 * _TIMED), key=lambda batch: batch.input_ids.shape[1])
     middle = picked[len(picked) // 4 :][: _TIMED + 1] or picked
-    accelerator, times = training.accelerator, []
+    times = []
     for index in range(_TIMED + 1):
-        batch = middle[index % len(middle)]
         began = time.perf_counter()
-        for part in parts_of(batch, accelerator, training.settings.micro_batch):
-            for compute in losses(model, part, index):
-                with accelerator.autocast():
-                    loss = compute()
-                accelerator.backward(loss)
+        for part in parts_of(middle[index % len(middle)], training.accelerator, training.settings.micro_batch):
+            run(part, index)
         times.append(time.perf_counter() - began)
-        model.zero_grad(set_to_none=True)
     return statistics.mean(times[1:])

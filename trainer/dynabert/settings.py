@@ -94,6 +94,12 @@ class Settings(LoopSettings):
     # Half of a small model's weights are word embeddings: without them a step of MiniLM takes .58 in place of .63 s of
     # CPU, and a step of three subnets .92 in place of 1.16 s (32 rows of 14 tokens, x86-64).
     freeze_embeddings: bool = setting(False, "leave the embeddings as they were pretrained, which takes less time")
+    teacher_cache_gb: float = setting(
+        8,
+        "most disk space, beside the run, for the teacher's answers and states of all rows, kept through a stage that "
+        "sees rows more than once (one process, on a CPU); 0: a pass of the teacher at every step",
+        unit="GB",
+    )
     sampling: str = setting(
         "sandwich",
         "subnets of a step: sandwich (largest, smallest, random ones), all, random, or anchored (random ones, and "

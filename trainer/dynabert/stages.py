@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.dynabert.kept_teacher import kept_teacher
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.training_stages import FINAL, TEACHER, comes_before
 from gearshift.trainer.learning.devices import enough_memory, make_accelerator, smaller_steps
@@ -104,17 +105,25 @@ def distil_stage(
     """Train subnets on the answers and hidden states of the full net from before the stage."""
     if plan.epochs == 0 or _finished(training, plan.name):
         return
-    losses = distil_losses(training, subnets, hidden_weight)
     rows = training.rows if training.augmented is None else training.augmented()
-    _run(training, plan, rows, losses, subnets, constraint=constraint)
+    teacher = make_teacher(training)
+    with kept_teacher(training, teacher, plan, rows):
+        losses = distil_losses(training, subnets, hidden_weight, teacher)
+        _run(training, plan, rows, losses, subnets, constraint=constraint)
     _finish(training, plan.name)
 
 
-def distil_losses(training: Training, subnets: Sequence[Subnet], hidden_weight: float) -> Losses:
-    """Return the losses of the subnets drawn for a step, on answers and hidden states of the full net as it is now."""
+def make_teacher(training: Training) -> Teacher:
+    """Return the full net as it is now, as the teacher of a stage."""
+    same_width, autocast = training.settings.same_width_teacher, training.accelerator.autocast
+    teacher = Teacher(training.model, same_width=same_width, autocast=autocast)
+    teacher.model.to(training.accelerator.device)
+    return teacher
+
+
+def distil_losses(training: Training, subnets: Sequence[Subnet], hidden_weight: float, teacher: Teacher) -> Losses:
+    """Return the losses of the subnets drawn for a step, on the teacher's answers and hidden states."""
     settings, sampler, accelerator = training.settings, training.sampler(subnets), training.accelerator
-    teacher = Teacher(training.model, same_width=settings.same_width_teacher, autocast=accelerator.autocast)
-    teacher.model.to(accelerator.device)
     live = Teacher(training.model, live=True, autocast=accelerator.autocast)
 
     def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:

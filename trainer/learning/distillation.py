@@ -15,6 +15,7 @@ from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.losses import hidden_loss
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sampling import same_width
+from gearshift.trainer.learning.teacher_states import TeacherStates
 from gearshift.trainer.model.elastic import ElasticClassifier, Output
 
 
@@ -30,8 +31,7 @@ class Targets:
         """Return the teacher's output that a subnet learns from."""
         asked = self.teacher.subnet_for(subnet)
         if asked not in self._known:
-            with torch.no_grad(), self.teacher.autocast():
-                self._known[asked] = self.teacher.model(self.batch, asked)
+            self._known[asked] = self.teacher.output(self.batch, asked)
         return self._known[asked]
 
 
@@ -48,10 +48,24 @@ class Teacher:
     ) -> None:
         self.model = model if live else copy.deepcopy(model).eval().requires_grad_(False)
         self.same_width, self.autocast = same_width, autocast
+        self.kept: TeacherStates | None = None
+        """Answers of the full net to the rows of a stage, and its states after every layer; None: each batch takes a
+        pass."""
 
     def subnet_for(self, subnet: Subnet) -> Subnet:
         """Return the teacher's subnet that a subnet learns from: all layers, at full width or at the subnet's own."""
         return same_width(subnet) if self.same_width else self.model.full
+
+    @torch.no_grad()
+    def output(self, batch: Batch, subnet: Subnet) -> Output:
+        """Return the output of a subnet of the teacher, read if it is kept."""
+        with self.autocast():
+            if self.kept is None or subnet != self.model.full:
+                output: Output = self.model(batch, subnet)
+                return output
+            states = (self.kept.of(layer, batch) for layer in range(self.model.shape.layers))
+            embedded = self.model.embeddings(batch.input_ids, batch.token_type_ids)
+        return Output(self.kept.answers(batch, self.model.head.task), (embedded, *states))
 
     def teach(self, batch: Batch) -> Targets:
         """Return the targets of a batch."""

@@ -55,11 +55,22 @@ def test_a_stage_takes_as_many_times_a_step_as_it_has_steps(
 ) -> None:
     ticks = itertools.count()
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))  # every step takes a second
-    one = training(checkpoint_path, tmp_path, teacher_epochs=2, width_epochs=0.5, depth_epochs=3)
+    one = training(checkpoint_path, tmp_path, teacher_epochs=2, width_epochs=0.5, depth_epochs=3, teacher_cache_gb=0)
     copied = dataclasses.replace(one, settings=dataclasses.replace(one.settings, augment=3))
     # 24 rows in batches of 8
     assert estimate(one, one.model.grid()) == {"teacher": 6, "width": 2, "depth": 9}
     assert estimate(copied, one.model.grid()) == {"teacher": 6, "width": 6, "depth": 36}
+
+
+def test_steps_whose_rows_have_a_kept_teacher_take_no_pass_of_it(
+    checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))  # a step takes a second, and so does a pass
+    one = training(checkpoint_path, tmp_path, width_epochs=1.2, depth_epochs=3)
+    copied = dataclasses.replace(one, settings=dataclasses.replace(one.settings, augment=3))
+    assert estimate(one, one.model.grid()) == {"teacher": 5, "width": 4, "depth": 9 - 6}
+    assert estimate(copied, one.model.grid()) == {"teacher": 5, "width": 15, "depth": 36 - 24}
 
 
 def test_steps_are_timed_as_they_will_run_in_parts_and_in_their_precision(

@@ -1,6 +1,7 @@
 """Tests of what each setting of the stages does, seen from outside on a tiny task."""
 
 import dataclasses
+import shutil
 import signal
 import subprocess
 import sys
@@ -68,10 +69,74 @@ def train(checkpoint_path: Path, tmp_path: Path, **values: Any) -> Run:
 def test_a_width_stage_has_widths_at_full_depth_and_one_pass_of_the_teacher_a_batch(
     checkpoint_path: Path, tmp_path: Path, passes: list[Pass]
 ) -> None:
-    train(checkpoint_path, tmp_path, width_epochs=2, sampling="all")
+    train(checkpoint_path, tmp_path, width_epochs=1, sampling="all")
     learnt, taught = distilled(passes)
-    assert learnt == ["w025-d100", "w050-d100", "w075-d100", "w100-d100"] * 6
-    assert taught == ["w100-d100"] * 6
+    assert learnt == ["w025-d100", "w050-d100", "w075-d100", "w100-d100"] * 3
+    assert taught == ["w100-d100"] * 3
+
+
+@pytest.mark.parametrize(
+    ("values", "times"),
+    [
+        ({"width_epochs": 2}, 3),  # 24 rows in batches of 8: as many as the rows take, not as the steps do
+        ({"width_epochs": 1.2}, 4),
+        ({"width_epochs": 2, "teacher_cache_gb": 0}, 6),
+        ({"width_epochs": 2, "teacher_cache_gb": 2e-6}, 6),  # 24 rows of 3 and more tokens take above 18 kB
+        ({"width_epochs": 2, "augment": 1}, 6),
+        ({"depth_only_epochs": 2}, 3),
+        ({"depth_epochs": 2}, 3),
+    ],
+)
+def test_in_a_stage_that_sees_rows_again_the_teacher_runs_once_for_each_row(
+    checkpoint_path: Path, tmp_path: Path, passes: list[Pass], values: dict[str, Any], times: int
+) -> None:
+    train(checkpoint_path, tmp_path, **values)
+    taught = distilled(passes)[1]
+    assert taught == ["w100-d100"] * times
+
+
+def test_a_teacher_of_each_width_runs_at_every_step(checkpoint_path: Path, tmp_path: Path, passes: list[Pass]) -> None:
+    train(checkpoint_path, tmp_path, depth_epochs=2, sampling="all", same_width_teacher=True)
+    assert distilled(passes)[1] == ["w025-d100", "w050-d100", "w075-d100", "w100-d100"] * 6
+
+
+def test_a_kept_teacher_comes_to_the_weights_of_one_that_runs_at_every_step_but_for_rounding(
+    checkpoint_path: Path, tmp_path: Path
+) -> None:
+    def weights(**values: Any) -> Tensor:
+        settings = changed(distil_dropout=False, sampling="all", **values)
+        run = train_supernet(checkpoint_path, DATA, settings, tmp_path / f"{len(list(tmp_path.iterdir()))}")
+        return torch.cat([weight.flatten() for weight in run.checkpoint.model.parameters()])
+
+    # Adam makes steps of rounding where gradients are about zero: the full net begins as its own teacher.
+    before = weights()
+    runs, kept = (weights(depth_epochs=2, teacher_cache_gb=size) for size in (0, 8))
+    assert not torch.equal(runs, kept)  # its states are of float16
+    assert (runs - kept).norm() < 0.2 * (runs - before).norm()
+
+
+def test_without_room_on_the_disk_the_teacher_runs_at_every_step(
+    checkpoint_path: Path, tmp_path: Path, passes: list[Pass], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    train(checkpoint_path, tmp_path, width_epochs=2)
+    assert len(distilled(passes)[1]) == 6
+
+
+def test_states_beyond_float16_are_not_kept(
+    checkpoint_path: Path, tmp_path: Path, passes: list[Pass], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_half = torch.finfo(torch.float16).max
+    original = Tensor.to
+
+    def to(tensor: Tensor, *given: Any, **named: Any) -> Tensor:
+        converted: Tensor = original(tensor, *given, **named)
+        return converted + 2 * really_half if given == (torch.float16,) else converted
+
+    monkeypatch.setattr(Tensor, "to", to)
+    train(checkpoint_path, tmp_path, width_epochs=2)
+    assert len(distilled(passes)[1]) == 1 + 6  # the first batch shows it
 
 
 def test_a_depth_stage_of_all_subnets_as_in_the_paper(

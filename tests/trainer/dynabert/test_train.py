@@ -280,6 +280,52 @@ def test_a_training_that_is_interrupted_again_and_again_comes_to_the_same_end(
     assert contents(tmp_path / "run") == contents(uninterrupted)
 
 
+# Forward passes in KEEPING: a step of the teacher; 3 batches of the kept teacher and 6 steps of three subnets.
+KEEPING = dataclasses.replace(SETTINGS, teacher_epochs=0.1, importance_rows=0, width_epochs=0, depth_epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("stop_at", "repeated"), [(1, 0), (1 + 2, 2), (1 + 3, 0), (1 + 3 + 7, 1), (1 + 3 + 16, 1), (1 + 3 + 18, 0)]
+)
+def test_a_training_that_was_interrupted_with_a_kept_teacher_ends_as_if_it_had_not_been(
+    checkpoint_path: Path, tmp_path: Path, forwards: Forwards, stop_at: int, repeated: int
+) -> None:
+    """The teacher's passes are not made again, but for those since the last save."""
+    forwards.start()
+    train_supernet(checkpoint_path, DATA, KEEPING, tmp_path / "whole")
+    whole = forwards.count
+    assert whole == 1 + 3 + 6 * 3 + 24
+    forwards.start(stop_at=stop_at)
+    with pytest.raises(KeyboardInterrupt):
+        train_supernet(checkpoint_path, DATA, KEEPING, tmp_path / "run")
+    forwards.start()
+    train_supernet(checkpoint_path, DATA, KEEPING, tmp_path / "run")
+    assert forwards.count == whole - stop_at + repeated
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "whole"]
+
+
+@pytest.mark.parametrize("first", [0, 8])
+def test_a_stage_that_began_with_a_kept_teacher_or_without_goes_on_so(
+    checkpoint_path: Path, tmp_path: Path, forwards: Forwards, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    """As where the disk was full meanwhile: kept states have another precision."""
+    usage = {bool(free): shutil.disk_usage(tmp_path)._replace(free=free * 10**9) for free in (0, 8)}
+
+    def with_room(room: bool) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage[room])
+
+    with_room(bool(first))
+    train_supernet(checkpoint_path, DATA, KEEPING, tmp_path / "whole")
+    forwards.start(stop_at=14)
+    with pytest.raises(KeyboardInterrupt):
+        train_supernet(checkpoint_path, DATA, KEEPING, tmp_path / "run")
+    forwards.start()
+    with_room(not first)
+    train_supernet(checkpoint_path, DATA, KEEPING, tmp_path / "run")
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("written", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_an_interruption_between_stages_changes_nothing(

@@ -1,6 +1,6 @@
 """Cost of a step of supernet training against a step of plain fine-tuning, in fp32 and in bf16.
 
-    python -m benchmarks.training.speed [--tokens 16,64] [--rounds 7] [--device cuda]
+    python -m benchmarks.training.precision_speed [--tokens 16,64] [--rounds 7] [--device cuda]
 
 MiniLM-L6's shape with random weights, 32 rows a step, one thread; the kinds of step take turns in one process, after a
 warm-up of two rounds.
@@ -29,6 +29,7 @@ from gearshift.trainer.learning.losses import label_loss
 from gearshift.trainer.learning.sampling import Sampler
 from gearshift.trainer.model.elastic import ElasticClassifier
 
+PROGRAM = "python -m benchmarks.training.precision_speed"
 ROWS, LABELS = 32, 2
 WARM_UP = 2
 SHAPE = SHAPES["minilm-l6"]
@@ -56,7 +57,9 @@ KINDS = (
 
 def main() -> None:
     """Measure, print a table and write the results."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training.speed", description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training.precision_speed", description=__doc__.split("\n", 1)[0]
+    )
     parser.add_argument("--tokens", default="16,64")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -91,7 +94,7 @@ def main() -> None:
         lines.append(f"| {kind.name} | " + " | ".join(cells) + " |")
     told = "" if options.device == "cpu" else f" --device {options.device}"
     facts = {
-        "command": f"python -m benchmarks.training.speed --tokens {options.tokens} --rounds {options.rounds}{told}",
+        "command": f"{PROGRAM} --tokens {options.tokens} --rounds {options.rounds}{told}",
         "torch": torch.__version__,
         "gpu": torch.cuda.get_device_name() if options.device == "cuda" else None,
         "seconds": [
@@ -99,7 +102,7 @@ def main() -> None:
             for (kind, precision, tokens), times in measured.items()
         ],
     }
-    save("training-speed" if options.device == "cpu" else "training-speed-gpu", facts, lines)
+    save("training-precision" if options.device == "cpu" else "training-precision-gpu", facts, lines)
 
 
 def make_batch(tokens: int) -> Batch:
