@@ -238,7 +238,6 @@ def _tested(
 def _open_tested(
     bundle: Bundle, precision: str, threads: int, providers: Sequence[str], cache: PackedCache | None
 ) -> ElasticSession:
-    bundle.check_graph_files([precision])  # packed weights of a bundle that has changed since are not used
     if cache is not None and tuple(providers) == CPU:
         kept = cache.open(bundle, precision, threads=threads)
         if kept is not None:

@@ -53,6 +53,7 @@ from gearshift.runtime.bundle.manifest import (
     MANIFEST,
     PRECISIONS,
     SELF_TEST,
+    TOKEN_VECTORS,
     TOKENIZER,
     FileEntry,
     Manifest,
@@ -267,7 +268,12 @@ def _open_verified(directory: Path, sha256: Callable[[Path], str], signers: Sign
     manifest, digest = Manifest.from_content(content, directory / MANIFEST), stated_digest(content)
     signature = signers.check(directory, manifest.name, digest)
     check_known_values(manifest, directory)
-    graphs = {} if whole else _graph_files(manifest, [each for each in manifest.pool if each.executor != DAN_EXECUTOR])
+    graphs = _graph_files(manifest, [each for each in manifest.pool if each.executor != DAN_EXECUTOR])
+    for name in sorted(graphs.keys() & _others(manifest)):
+        raise SchemaError(
+            f"{directory}: {name!r} is a graph and something else in the manifest; export the bundle again"
+        )
+    graphs = {} if whole else graphs
     later = LaterFiles(directory, graphs, sha256)
     check_files(directory, {name: entry for name, entry in manifest.files.items() if name not in graphs}, sha256)
     _verify_references(directory, manifest)
@@ -279,6 +285,13 @@ def _graph_files(manifest: Manifest, entries: Iterable[PoolEntry]) -> dict[str, 
     """Return name -> entry of the graphs of pool entries, and of their weights."""
     names = {name for graph in {entry.file for entry in entries} for name in (graph, weights_of(Path(graph)).name)}
     return {name: entry for name, entry in manifest.files.items() if name in names}
+
+
+def _others(manifest: Manifest) -> set[str]:
+    """Return the names of files that are opened, but are no graph nor its weights."""
+    return {TOKENIZER, SELF_TEST, TOKEN_VECTORS} | {
+        each.file for each in manifest.pool if each.executor == DAN_EXECUTOR
+    }
 
 
 def _verify_references(directory: Path, manifest: Manifest) -> None:

@@ -60,6 +60,7 @@ class Signers:
             raise SignatureError(f"{directory}: {self._refusal(found, ours, digest)}")
         newest = max(right, key=lambda each: each.version or 0)
         if self.not_older:
+            self._check_one_product(directory, {each.product(name) for each in right})
             self._check_not_older(directory, name, newest)
         return newest
 
@@ -88,6 +89,14 @@ class Signers:
             return f"expected a signature by {wanted}, found those of {others}; do not use this bundle"
         wrong = ", ".join(shown_key(each.key) for each in ours)
         return f"the signature by {wrong} is not of this bundle, or was altered; copy the bundle again, with it"
+
+    def _check_one_product(self, directory: Path, products: set[str]) -> None:
+        """Raise SignatureError if keys sign different names: the version of one would say nothing about the other's."""
+        if len(products) > 1:
+            raise SignatureError(
+                f"{directory}: expected one product in the signatures of the keys, found "
+                f"{' and '.join(sorted(products))}; have it signed with one --name"
+            )
 
     def _check_not_older(self, directory: Path, name: str, newest: Signature) -> None:
         if newest.version is None:

@@ -9,7 +9,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,10 @@ LARGEST_MS = MEDIAN_MS["w100"][-1]
 
 CPUS = 2
 
+CROSSED = {**ACCURACIES, "uneven": 0.9, "w050": 0.933, "w040": 0.93, "w025": 0.934}
+"""Accuracies whose smoothing puts one rung above another that is stated to be more accurate: a floor between the two
+leaves out the upper one."""
+
 ROWS = (0, 700)
 """Numbers of rows behind the accuracies, one scenario after another: taken as they are, and smoothed."""
 
@@ -85,6 +89,9 @@ class Scenario:
     """Whether a request that comes while another one runs waits for it."""
     capped: bool = False
     pinned: bool = False
+    accuracies: Mapping[str, float] = field(default_factory=lambda: ACCURACIES)
+    rows: int | None = None
+    """Rows behind the accuracies; None: those of its turn, one of ROWS."""
     seed: int = 0
     """Seed of the chance, chosen so that every rule shows in some decision (a test changes each)."""
 
@@ -106,6 +113,17 @@ SCENARIOS = {
     "no deadlines": Scenario({}, steps=6, slack=None),
     "no deadlines, a floor": Scenario({"min_accuracy": 0.0}, steps=6, slack=None),
     "a share of the CPUs": Scenario({"max_cpu_share": 0.1}, steps=12, slack=None, pause_s=(0.01, 0.05)),
+    "a floor that leaves out a rung": Scenario(
+        {"min_accuracy": 0.934}, slack=(0.1, 2.0), load=(1.0, 2.0), accuracies=CROSSED, rows=700
+    ),
+    "a share of the CPUs, and such a floor": Scenario(
+        {"max_cpu_share": 0.3, "min_accuracy": 0.934},
+        steps=40,
+        slack=None,
+        pause_s=(0.001, 0.02),
+        accuracies=CROSSED,
+        rows=700,
+    ),
 }
 """Name -> scenario. A floor of 0 stands for the accuracy in the middle of the ladder."""
 
@@ -129,21 +147,23 @@ def make_decision_vectors() -> dict[str, Any]:
     """Make the decision vectors, as plain values for JSON."""
     plain = {"lengths": list(LENGTHS), "median_ms": {name: list(values) for name, values in MEDIAN_MS.items()}}
     scenarios = [_made(name, ROWS[number % len(ROWS)]) for number, name in enumerate(SCENARIOS)]
-    return {"accuracies": dict(ACCURACIES), "table": plain, "scenarios": scenarios}
+    return {"table": plain, "scenarios": scenarios}
 
 
 def _made(name: str, rows: int) -> dict[str, Any]:
     scenario = SCENARIOS[name]
+    rows = rows if scenario.rows is None else scenario.rows
     wanted = dict(scenario.objective)
     if wanted.get("min_accuracy") == 0:
-        free = Controller(ACCURACIES, TABLE, rows=rows)
-        wanted["min_accuracy"] = free.accuracies[free.ladder[len(free.ladder) // 2]]
+        free = Controller(scenario.accuracies, TABLE, rows=rows)
+        wanted["min_accuracy"] = free.stated[free.ladder[len(free.ladder) // 2]]
     objective = Objective(**wanted)  # type: ignore[arg-type]
-    controller = Controller(ACCURACIES, TABLE, objective, rows=rows, cpus=CPUS)
+    controller = Controller(scenario.accuracies, TABLE, objective, rows=rows, cpus=CPUS)
     return {
         "name": name,
         "objective": asdict(objective),
         "cpus": CPUS,
+        "accuracies": dict(scenario.accuracies),
         "rows": rows,
         "ladder": list(controller.ladder),
         "steps": list(_steps(scenario, controller, random.Random(scenario.seed))),
@@ -239,7 +259,7 @@ def _difference(raw: Mapping[str, Any], scenario: Mapping[str, Any]) -> str | No
     times = {name: tuple(values) for name, values in raw["table"]["median_ms"].items()}
     table = LatencyTable("", "fp32", CPU_PROVIDER, 1, lengths, times, times, 1, "made up", "2026-01-01")
     objective = Objective(**scenario["objective"])
-    controller = Controller(raw["accuracies"], table, objective, rows=scenario["rows"], cpus=scenario["cpus"])
+    controller = Controller(scenario["accuracies"], table, objective, rows=scenario["rows"], cpus=scenario["cpus"])
     if list(controller.ladder) != scenario["ladder"]:
         return "another ladder"
     for number, step in enumerate(scenario["steps"]):

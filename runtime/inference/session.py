@@ -100,6 +100,7 @@ class ElasticSession:
         self.provider: str = session.get_providers()[0]
         self._session = session
         self._end_watch: Callable[[], None] | None = None
+        self._refusal: str | None = None
         self._plain = call_options()
         NATIVE_CALLS.end_with_program(self._end_with_program)
 
@@ -120,7 +121,7 @@ class ElasticSession:
         """
         session = self._session
         if session is None:
-            raise EngineClosedError(CLOSED)
+            raise EngineClosedError(CLOSED) if self._refusal is None else BundleError(self._refusal)
         given = self._plain if options is None else options
         feeds = {**inputs, "choice": np.asarray(choice, dtype=np.int64)}
         try:
@@ -189,6 +190,13 @@ class ElasticSession:
             self._extents = frozenset()
             self.path, self._packed, self._session = other.path, other._packed, other._session
             self._extents = other._extents
+
+    def refuse(self, told: str) -> None:
+        """Raise BundleError with this text at every call from now on: the weights in use are not right."""
+        if self._session is not None:
+            self._refusal = told
+            self._extents = frozenset()
+            self._session = None
 
     def end_trace(self) -> Path:
         """Complete the file of events that `trace` asked for, and return its path."""

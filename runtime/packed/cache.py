@@ -83,6 +83,7 @@ class PackedCache:
 
         Raises IntegrityError if the bundle itself turns out to have changed since its hashes were taken.
         """
+        bundle.check_graph_files([precision])  # packed weights of a bundle that has changed since are not used
         try:
             session = self._found(bundle, precision, threads) or self._made(bundle, precision, threads)
         except IntegrityError:
@@ -222,16 +223,20 @@ def _closed_on_error(session: ElasticSession) -> Iterator[None]:
 def _leave(
     reference: weakref.ref[ElasticSession], bundle: Bundle, place: Path, remove: Callable[[], None], wrong: str
 ) -> None:
-    """Let a session answer from the bundle itself, since its packed weights turned out to be damaged."""
+    """Let a session answer from the bundle itself, since its packed weights turned out to be damaged, or not at all if
+    the bundle is damaged too: its bytes are hashed now, since those of the load may have been days ago."""
     logger.warning("%s: packed weights are damaged (%s); answering from %s itself", place, wrong, bundle.path)
     remove()
     session = reference()
     if session is None:
         return
     try:
+        for name, entry in bundle.graph_files(session.precision).items():
+            check_file(bundle.path, name, entry, sha256_of)
         plain = ElasticSession(bundle, session.precision, threads=session.threads)
         check_self_test(plain, bundle)
-    except BundleError as error:
-        logger.error("%s; load the engine again", error)
+    except (BundleError, OSError) as error:
+        logger.error("%s; no further request is answered", error)
+        session.refuse(f"the packed weights in use are damaged, and the bundle too ({error}); load the engine again")
         return
     session.go_on_as(plain)

@@ -396,6 +396,18 @@ def test_a_second_key_does_not_bring_back_an_older_version(
         assert not accepted(versions(2), ours.public, theirs.public, not_older=True)
 
 
+def test_keys_that_sign_different_names_bind_nothing_and_are_refused(
+    versions: Callable[[int], Path], ours: Pair, theirs: Pair
+) -> None:
+    assert accepted(versions(5), ours.public, theirs.public, not_older=True)
+    sign(versions(2), theirs, 9, "another")
+    with pytest.raises(
+        SignatureError, match="expected one product in the signatures of the keys, found another and tiny"
+    ):
+        load(versions(2), ours.public, theirs.public, not_older=True)
+    assert accepted(versions(2), ours.public, theirs.public)
+
+
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"schema_version": 1, "signatures": [{}]}'])
 def test_signatures_of_another_form_are_none(versions: Callable[[int], Path], ours: Pair, content: bytes) -> None:
     (versions(2) / SIGNATURES).write_bytes(content)

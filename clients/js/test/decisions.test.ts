@@ -18,7 +18,7 @@ for (const scenario of decisions.scenarios) {
     const { target, min_accuracy, max_cpu_share, on_miss } = scenario.objective;
     const objective = checkedObjective({ target, minAccuracy: min_accuracy, maxCpuShare: max_cpu_share, onMiss: on_miss });
     const table = { lengths: decisions.table.lengths, medianMs: decisions.table.median_ms };
-    const controller = new Controller(decisions.accuracies, table, objective, scenario.rows, scenario.cpus);
+    const controller = new Controller(scenario.accuracies, table, objective, scenario.rows, scenario.cpus);
     assert.deepEqual(controller.ladder, scenario.ladder);
     for (const [number, step] of scenario.steps.entries()) {
       const where = `step ${number}`;

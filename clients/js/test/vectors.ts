@@ -36,13 +36,13 @@ export interface Scenario {
   name: string;
   objective: { target: number; min_accuracy: number | null; max_cpu_share: number | null; on_miss: "best_effort" | "reject" };
   cpus: number;
+  accuracies: Record<string, number>;
   rows: number;
   ladder: string[];
   steps: Step[];
 }
 
 export interface Decisions {
-  accuracies: Record<string, number>;
   table: { lengths: number[]; median_ms: Record<string, number[]> };
   scenarios: Scenario[];
 }

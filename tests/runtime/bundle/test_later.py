@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gearshift.errors import BundleError, IntegrityError
+from gearshift.errors import BundleError, IntegrityError, SchemaError
 from gearshift.runtime import Engine
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.files.atomic import sha256_of
 from gearshift.runtime.graph.check import check_content
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.packed.cache import PackedCache
+from tests.runtime.altered import add_dan, change_manifest
+from tests.runtime.dans import made_dan
 
 GRAPHS = {precision: {f"{precision}.onnx", f"{precision}.weights"} for precision in ("fp32", "int8")}
 
@@ -23,6 +28,12 @@ class Hashed(list[str]):
     def __call__(self, path: Path) -> str:
         self.append(path.name)
         return sha256_of(path)
+
+
+def alter(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
 
 
 @pytest.fixture
@@ -60,9 +71,7 @@ def test_an_altered_file_is_refused_where_it_is_used(bundle_copy: Path, name: st
     precision = name.partition(".")[0]
     with Engine.load(bundle_copy, precision=precision, cache=cache):
         pass
-    content = bytearray((bundle_copy / name).read_bytes())
-    content[-1] ^= 1
-    (bundle_copy / name).write_bytes(content)
+    alter(bundle_copy / name)
     for wanted in ("auto", precision):
         with pytest.raises(IntegrityError, match=f"{name}: expected sha256"):
             Engine.load(bundle_copy, precision=wanted, cache=cache)
@@ -89,6 +98,35 @@ def test_a_file_that_cannot_be_read_later_is_told(bundle_copy: Path) -> None:
     opened = open_bundle(bundle_copy, sha256=failing, whole=False)
     with pytest.raises(BundleError, match=r"could not be read \(Permission denied\)"):
         opened.check_graph_files(["int8"])
+
+
+def test_packed_weights_of_a_bundle_that_has_changed_are_not_used(bundle_copy: Path, tmp_path: Path) -> None:
+    cache = PackedCache(tmp_path / "packed")
+    for changed in (False, True):
+        opened = open_bundle(bundle_copy, whole=False)
+        if not changed:
+            session = cache.open(opened, "int8", threads=1)
+            assert session is not None
+            session.close()
+            alter(bundle_copy / "int8.weights")
+        else:
+            with pytest.raises(IntegrityError, match=r"int8\.weights: expected sha256"):
+                cache.open(opened, "int8", threads=1)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "selftest.npz", "selftest.json", "dan.safetensors"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_graph_that_is_another_file_too_is_refused(bundle_copy: Path, name: str, whole: bool) -> None:
+    """Nobody might open that graph, and so nobody would hash the file, which is opened all the same."""
+    if name.startswith("dan"):
+        add_dan(
+            bundle_copy, made_dan(len(open_bundle(bundle_copy).manifest.labels)), ["turn the lights off"], accuracy=0.5
+        )
+    manifest = open_bundle(bundle_copy).manifest
+    entry = dataclasses.replace(manifest.pool[0], precision="fp16", file=name)
+    change_manifest(bundle_copy, pool=(*manifest.pool, entry))
+    with pytest.raises(SchemaError, match=f"'{re.escape(name)}' is a graph and something else in the manifest"):
+        open_bundle(bundle_copy, whole=whole)
 
 
 def test_a_graph_may_not_take_the_weights_of_another(opened: Bundle) -> None:

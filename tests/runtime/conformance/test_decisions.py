@@ -46,7 +46,7 @@ def test_every_reason_and_several_subnets_occur(made: dict[str, Any]) -> None:
     assert len({step["subnet"] for step in steps if step["reason"] == "fits"}) >= 4
     assert {step["level"] for step in steps} >= {0, 1, 2}
     assert any(scenario["rows"] for scenario in made["scenarios"])
-    assert len({tuple(scenario["ladder"]) for scenario in made["scenarios"]}) == 2
+    assert len({tuple(scenario["ladder"]) for scenario in made["scenarios"]}) == 3
 
 
 @pytest.mark.parametrize(

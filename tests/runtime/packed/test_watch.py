@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.errors import BundleError
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.engine import Engine
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.packed.cache import PackedCache
@@ -136,6 +137,24 @@ def test_a_session_whose_weights_have_changed_goes_on_with_the_bundle_itself(
         f"{place}: packed weights are damaged (graph.weights: block 0 has changed); answering from {bundle.path} itself"
     )
     assert not cache.entries()
+    session.close()
+
+
+@pytest.mark.parametrize("name", ["fp32.onnx", "fp32.weights"])
+def test_a_session_whose_bundle_has_changed_too_answers_no_more(
+    cache: PackedCache, bundle_copy: Path, watches: list[PackedWatch], name: str
+) -> None:
+    """One bit of the bundle: no answer of its self-test need show it."""
+    bundle = open_bundle(bundle_copy, whole=False)
+    session = cache.open(bundle, "fp32", threads=1)
+    assert session is not None
+    content = bytearray((bundle_copy / name).read_bytes())
+    content[-1] ^= 1
+    (bundle_copy / name).write_bytes(content)
+    watches[0]._damaged("block 0 has changed")
+    for _ in range(2):
+        with pytest.raises(BundleError, match=rf"{name}: expected sha256 .*; load the engine again$"):
+            answers(session, bundle)
     session.close()
 
 

@@ -5,7 +5,7 @@
 
 import { InputError, repr, shown, UnknownSubnetError } from "../errors.js";
 import type { LatencyTable } from "../latency_table.js";
-import { expected, ladderOf, lastRung, smoothed, type ByName } from "./ladder.js";
+import { expected, ladderOf, rungsAbove, smoothed, type ByName } from "./ladder.js";
 import { boundMs, LatencyModel, type Prediction } from "./latency_model.js";
 import { Arrivals, Backoff } from "./restraint.js";
 import { IDLE_S } from "./slow_down.js";
@@ -79,7 +79,9 @@ export class Controller {
   private readonly latency: LatencyModel;
   private readonly backoff = new Backoff();
   private readonly arrivals = new Arrivals();
+  /** The last and fastest rung that the floor allows, and those before it that it does not. */
   private readonly last: number;
+  private readonly below: ReadonlySet<number>;
   private gapS: number | null = null;
   private decidedAt: number | null = null;
 
@@ -95,7 +97,9 @@ export class Controller {
     this.accuracies = smoothed(accuracies, times, rows);
     this.ladder = ladderOf(this.accuracies, times);
     this.latency = new LatencyModel(table, this.ladder, objective.target);
-    this.last = lastRung(this.accuracies, this.ladder, objective.minAccuracy);
+    const enough = rungsAbove(accuracies, this.ladder, objective.minAccuracy);
+    this.last = enough.at(-1)!;
+    this.below = new Set([...this.ladder.keys()].filter((rung) => rung < this.last && !enough.includes(rung)));
   }
 
   /** Slow-down: observed / expected latency; 1 is the machine as it was when it was timed. */
@@ -137,8 +141,7 @@ export class Controller {
     const { maxCpuShare, minAccuracy } = this.objective;
     if (maxCpuShare !== null) {
       const budgetMs = this.gapS === null ? Infinity : maxCpuShare * this.cpus * this.gapS * 1e3;
-      for (let rung = first; rung <= this.last; rung += 1) if (times.medians[rung]! <= budgetMs) return [rung, "cpu_share"];
-      return [this.last, "cpu_share"];
+      return [this.allowed(first).find((rung) => times.medians[rung]! <= budgetMs) ?? this.last, "cpu_share"];
     }
     return minAccuracy !== null ? [this.last, "accuracy_floor"] : [first, "no_deadline"];
   }
@@ -152,7 +155,7 @@ export class Controller {
     const least = this.arrivals.madeLate(medians[this.last]! * usual);
     const values = this.ladder.map((name) => this.accuracies[name]!);
     let [best, chosen] = [-Infinity, -1];
-    for (let rung = first; rung <= this.last; rung += 1) {
+    for (const rung of this.allowed(first)) {
       if (boundMs(times, rung) > slackMs || held(rung)) continue;
       const madeLate = this.arrivals.madeLate(medians[rung]! * usual) - least;
       const value = values[rung]! - madeLate * values[this.last]!;
@@ -162,10 +165,14 @@ export class Controller {
     return chosen >= 0 ? [chosen, "fits", level] : [...this.fastest(times, first, slackMs), level];
   }
 
+  /** The rungs that caps and the floor allow, the most accurate first. */
+  private allowed(first: number): readonly number[] {
+    return [...this.ladder.keys()].filter((rung) => rung >= first && rung <= this.last && !this.below.has(rung));
+  }
+
   private fastest(times: Prediction, first: number, slackMs: number): [number, Reason] {
     const time = (rung: number): number => times.medians[rung]! * times.biases[rung]!;
-    let rung = first;
-    for (let other = first + 1; other <= this.last; other += 1) if (time(other) < time(rung)) rung = other;
+    const rung = this.allowed(first).reduce((one, other) => (time(other) < time(one) ? other : one));
     if (boundMs(times, rung) <= slackMs) return [rung, "fits"];
     return [rung, this.objective.onMiss === "reject" && times.silenceS < IDLE_S ? "rejected" : "best_effort"];
   }

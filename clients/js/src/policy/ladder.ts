@@ -62,10 +62,14 @@ function isotonic(values: readonly number[]): number[] {
   return blocks.flatMap(([mean, count]) => new Array<number>(count).fill(mean));
 }
 
-/** The fastest rung whose accuracy is at least `least`; raises InputError if none is that accurate. */
-export function lastRung(accuracies: ByName, ladder: readonly string[], least: number | null): number {
-  if (least === null) return ladder.length - 1;
-  const last = ladder.findLastIndex((name) => accuracies[name]! >= least);
-  if (last >= 0) return last;
-  throw new InputError(`min_accuracy: expected at most ${accuracies[ladder[0]!]}, the best there is, got ${least}`);
+/** The rungs whose accuracy is at least `least`, as the bundle states it; raises InputError if there is none. */
+export function rungsAbove(stated: ByName, ladder: readonly string[], least: number | null): readonly number[] {
+  const rungs = [...ladder.keys()];
+  if (least === null) return rungs;
+  const enough = rungs.filter((rung) => stated[ladder[rung]!]! >= least);
+  if (enough.length) return enough;
+  const best = ladder.reduce((one, other) => (stated[other]! > stated[one]! ? other : one));
+  throw new InputError(
+    `min_accuracy: expected at most ${stated[best]}, that of ${best}, the best on this device's ladder, got ${least}`,
+  );
 }
