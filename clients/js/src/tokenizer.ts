@@ -183,15 +183,24 @@ function normalizer(json: Json): (characters: Character[]) => Character[] {
   if (!json) return (characters) => characters;
   const lowercase: boolean = json.lowercase ?? true;
   const strips: boolean = json.strip_accents ?? lowercase;
-  const steps: ((character: string) => string)[] = [];
-  if (json.clean_text ?? true) steps.push(cleaned);
-  if (json.handle_chinese_chars ?? true) steps.push((one) => (isChinese(one) ? ` ${one} ` : one));
-  if (strips) steps.push(withoutAccents);
-  if (lowercase) steps.push((one) => one.toLowerCase());
+  const first: Step[] = [];
+  if (json.clean_text ?? true) first.push(cleaned);
+  if (json.handle_chinese_chars ?? true) first.push((one) => (isChinese(one) ? ` ${one} ` : one));
+  const then: Step[] = [];
+  if (strips) then.push(withoutAccents);
+  if (lowercase) then.push((one) => one.toLowerCase());
   return (characters) => {
-    if (strips) checkOrder(characters);
-    return steps.reduce((left, step) => left.flatMap(({ text, place }) => [...step(text)].map((one) => ({ text: one, place }))), characters);
+    const clean = taken(first, characters);
+    if (strips) checkOrder(clean); // what was cleaned away no longer stands between two marks
+    return taken(then, clean);
   };
+}
+
+type Step = (character: string) => string;
+
+/** Characters after some steps, each with the place of the one that it was made of. */
+function taken(steps: readonly Step[], characters: Character[]): Character[] {
+  return steps.reduce((left, step) => left.flatMap(({ text, place }) => [...step(text)].map((one) => ({ text: one, place }))), characters);
 }
 
 /** Raise InputError for marks that change places as accents are taken off, and are none: tokens would get other places. */
