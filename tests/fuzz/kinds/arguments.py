@@ -43,6 +43,7 @@ CALLS: dict[str, list[str]] = {
     "sign": ["bundle.gearshift", "--key", "no-such-key", "--version", "3"],
     "inspect": ["bundle.gearshift", "--json"],
     "verify": ["bundle.gearshift"],
+    "vectors": ["bundle.gearshift", "-o", "out"],
     "look-up": ["bundle.gearshift", "--latency-ms", "5", "--parameters", "1e6", "--length", "16", "--count", "2"],
     "run": ["bundle.gearshift", "turn it on", "--threads", "1", "--profile", "profile.json", "--no-cache",
             "--precision", "int8", "--deadline-ms", "50", "--log", "log.out", "--target", "0.9"],
@@ -63,7 +64,7 @@ IMPORTS = (
     "transformers",
 )
 
-SLOW = {"doctor": 0.2, "run": 0.5, "trim": 0.3, "verify": 0.5, "plot": 0.5}
+SLOW = {"doctor": 0.2, "run": 0.5, "trim": 0.3, "verify": 0.5, "vectors": 0.2, "plot": 0.5}
 """Command -> share of its cases that are called: those that take long, or change nothing, are rarer."""
 
 NUMBERS = ("0", "-1", "1", "3", "1000000", "2147483648", "9223372036854775807", "9223372036854775808", "1e3", "1e-9",
@@ -80,7 +81,7 @@ FLAGS = ("--json", "-v", "--help", "--version", "-o", "--output", "--data", "--s
          "--subnet", "--cascade", "--min-accuracy", "--max-cpu-share", "--on-miss", "--null-threshold", "--plot",
          "--report", "--compare", "--compress", "--max-mb", "--clear-cache", "--profile", "--length", "--sizes",
          "--mixed-precision", "--sampling", "--augment", "--checkpoint", "--dan", "--vocabulary", "--key",
-         "--new-key", "--public-key", "--version",
+         "--new-key", "--public-key", "--version", "--name", "--vectors",
          "--portable")  # fmt: skip
 
 
