@@ -28,6 +28,7 @@ NEEDED = {
     "unpack": "a -o b",
     "inspect": "a",
     "verify": "a",
+    "vectors": "a -o b",
     "look-up": "a",
     "run": "a",
     "plot": "a -o b.svg",
