@@ -80,7 +80,7 @@ REFUSED: Sequence[tuple[str, Any]] = (
     ("subnet", "w000-d000"),
     ("subnet", "it's"),
 )
-"""What a client must refuse: kind of value, and value as JSON has it; two strings in a list are a pair of texts."""
+"""Values that a client must refuse: kind, and value as JSON has it; two strings in a list are a pair of texts."""
 
 Progress = Callable[[str, int, int], None]
 

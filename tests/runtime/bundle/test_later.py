@@ -102,16 +102,12 @@ def test_a_file_that_cannot_be_read_later_is_told(bundle_copy: Path) -> None:
 
 def test_packed_weights_of_a_bundle_that_has_changed_are_not_used(bundle_copy: Path, tmp_path: Path) -> None:
     cache = PackedCache(tmp_path / "packed")
-    for changed in (False, True):
-        opened = open_bundle(bundle_copy, whole=False)
-        if not changed:
-            session = cache.open(opened, "int8", threads=1)
-            assert session is not None
-            session.close()
-            alter(bundle_copy / "int8.weights")
-        else:
-            with pytest.raises(IntegrityError, match=r"int8\.weights: expected sha256"):
-                cache.open(opened, "int8", threads=1)
+    session = cache.open(open_bundle(bundle_copy, whole=False), "int8", threads=1)
+    assert session is not None
+    session.close()
+    alter(bundle_copy / "int8.weights")
+    with pytest.raises(IntegrityError, match=r"int8\.weights: expected sha256"):
+        cache.open(open_bundle(bundle_copy, whole=False), "int8", threads=1)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "selftest.npz", "selftest.json", "dan.safetensors"])

@@ -309,7 +309,7 @@ def test_a_training_that_was_interrupted_with_a_kept_teacher_ends_as_if_it_had_n
 def test_a_stage_that_began_with_a_kept_teacher_or_without_goes_on_so(
     checkpoint_path: Path, tmp_path: Path, forwards: Forwards, monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
-    """As where the disk was full meanwhile: kept states have another precision."""
+    """The disk may be full by then, and kept states have another precision."""
     usage = {bool(free): shutil.disk_usage(tmp_path)._replace(free=free * 10**9) for free in (0, 8)}
 
     def with_room(room: bool) -> None:

@@ -79,9 +79,9 @@ export class Controller {
   private readonly latency: LatencyModel;
   private readonly backoff = new Backoff();
   private readonly arrivals = new Arrivals();
-  /** The last and fastest rung that the floor allows, and those before it that it does not. */
+  /** Rungs that the floor allows, the most accurate first, and the last of them. */
+  private readonly rungs: readonly number[];
   private readonly last: number;
-  private readonly below: ReadonlySet<number>;
   private gapS: number | null = null;
   private decidedAt: number | null = null;
 
@@ -97,9 +97,8 @@ export class Controller {
     this.accuracies = smoothed(accuracies, times, rows);
     this.ladder = ladderOf(this.accuracies, times);
     this.latency = new LatencyModel(table, this.ladder, objective.target);
-    const enough = rungsAbove(accuracies, this.ladder, objective.minAccuracy);
-    this.last = enough.at(-1)!;
-    this.below = new Set([...this.ladder.keys()].filter((rung) => rung < this.last && !enough.includes(rung)));
+    this.rungs = rungsAbove(accuracies, this.ladder, objective.minAccuracy);
+    this.last = this.rungs.at(-1)!;
   }
 
   /** Slow-down: observed / expected latency; 1 is the machine as it was when it was timed. */
@@ -167,7 +166,7 @@ export class Controller {
 
   /** The rungs that caps and the floor allow, the most accurate first. */
   private allowed(first: number): readonly number[] {
-    return [...this.ladder.keys()].filter((rung) => rung >= first && rung <= this.last && !this.below.has(rung));
+    return this.rungs.filter((rung) => rung >= first);
   }
 
   private fastest(times: Prediction, first: number, slackMs: number): [number, Reason] {
