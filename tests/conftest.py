@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for torch and numpy, here and in processes: tests run side by side
+os.environ.setdefault("ACCELERATE_MIXED_PRECISION", "no")  # trainings give the same numbers on every kind of CPU
 
 import hypothesis
 import pytest

@@ -119,7 +119,7 @@ def _taught(subject: Subject, data: DataSet, states: Path, mix: dict[str, Any]) 
     checkpoint = load_checkpoint(find_model(), data.labels, task=data.task)
     rows, dev = (encode_split(checkpoint, settings, data.splits[split], split) for split in ("train", "dev"))
     training = Training(checkpoint, settings, rows, states, ranked=IMPORTANCE_ROWS)
-    teacher_stage(training)
+    training = teacher_stage(training)
     checkpoint.model.embeddings.requires_grad_(not settings.freeze_embeddings)
     return training, dev
 

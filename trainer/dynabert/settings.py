@@ -14,6 +14,9 @@ from gearshift.trainer.learning.settings import LoopSettings, Pruning, TrainingS
 EFFORTS = ("quick", "normal", "long")
 """Names of the efforts, from least to most."""
 
+TUNED, BROUGHT = STARTS = ("tuned", "brought")
+"""Names of the weights from which distillation starts."""
+
 IMPORTANCE_ROWS = 1024
 """Training rows on which heads and neurons are ranked, unless set or left in their order."""
 
@@ -73,6 +76,9 @@ class Settings(LoopSettings):
     depth_lr: float = setting(3e-4, "peak learning rate of both stages with depths")
     final_lr: float = setting(2e-5, "peak learning rate of the last stage")
     logit_weight: float = setting(1.0, "weight of the loss on the teacher's answers")
+    label_weight: float = setting(
+        0.0, "weight of the loss on labels beside that on the teacher's answers, where the task has labels"
+    )
     width_hidden_weight: float = setting(0.1, "weight of the loss on hidden states, in the width stage")
     depth_hidden_weight: float = setting(1.0, "weight of the loss on hidden states, in the depth stage")
     in_place: bool = setting(
@@ -110,6 +116,14 @@ class Settings(LoopSettings):
     mixed_widths: bool = setting(
         False, "give every layer of a random subnet a width of its own, which helps `gearshift search`"
     )
+    start: str | None = setting(
+        None,
+        "encoder that distillation starts from: tuned by the teacher stage, or as it was brought, while the tuned one "
+        "only teaches; with the head of the teacher stage either way",
+        unit="NAME",
+        choices=STARTS,
+        unset=f"{TUNED}; {BROUGHT} for a model that is a supernet already",
+    )
     importance_rows: int | None = setting(
         None,
         "training rows on which heads and neurons are ranked; 0 leaves them in their order",
@@ -137,9 +151,9 @@ class Settings(LoopSettings):
     patience: int = setting(0, "evaluations without gain after which a stage ends early; 0: never", unit="TIMES")
     mixed_precision: str = setting(
         "",
-        "no, bf16, fp16, or auto: bf16 if the device computes in it",
+        "no, bf16, fp16, or auto: bf16 if the device computes in it, which takes a half to a third of the time",
         unit="NAME",
-        unset="as set by `accelerate launch`",
+        unset="as set by `accelerate launch`, else auto",
     )
     tensorboard: bool = setting(False, "write losses and scores for TensorBoard into RUN.tensorboard")
     sparsity: float = same_as(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from gearshift.trainer.dynabert.settings import IMPORTANCE_ROWS, Settings
+from gearshift.errors import InputError
+from gearshift.trainer.dynabert.settings import BROUGHT, IMPORTANCE_ROWS, TUNED, Settings
 from gearshift.trainer.model.checkpoint import Checkpoint
 from gearshift.trainer.model.run import SUBNET, SUPERNET
 
@@ -16,11 +17,23 @@ def is_ordered(source: Path) -> bool:
     return any((source / name).is_file() for name in (SUPERNET, SUBNET))
 
 
-def ranking(settings: Settings, source: Path) -> Settings:
-    """Return the settings with the number of rows to rank on, 0 for none, where it was not set."""
-    if settings.importance_rows is not None:
-        return settings
-    return dataclasses.replace(settings, importance_rows=0 if is_ordered(source) else IMPORTANCE_ROWS)
+def with_source(settings: Settings, source: Path) -> Settings:
+    """Return the settings with the number of rows to rank on, 0 for none, and the start of distillation, where they
+    were not set.
+
+    Raises InputError if the encoder as it was brought is to be in the order of the tuned one.
+    """
+    ordered, rows, start = is_ordered(source), settings.importance_rows, settings.start
+    if start is None:
+        start = BROUGHT if ordered and not rows else TUNED
+    if rows is None:
+        rows = 0 if ordered or start == BROUGHT else IMPORTANCE_ROWS
+    if rows and start == BROUGHT:
+        raise InputError(
+            f"settings: importance_rows {rows} ranks the tuned encoder, and distillation is to start from the brought "
+            "one; set importance_rows to 0, or start to tuned"
+        )
+    return dataclasses.replace(settings, importance_rows=rows, start=start)
 
 
 def order_note(source: Path, *, ranked: bool) -> str:
@@ -35,7 +48,7 @@ def order_note(source: Path, *, ranked: bool) -> str:
 
 def source_notes(checkpoint: Checkpoint, settings: Settings) -> list[str]:
     """Return what a user should know of the model that a training starts from, a line each."""
-    source, rows, notes = checkpoint.source, ranking(settings, checkpoint.source).importance_rows, []
+    source, rows, notes = checkpoint.source, with_source(settings, checkpoint.source).importance_rows, []
     if is_ordered(source):
         notes.append(order_note(source, ranked=bool(rows)))
     elif not rows:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tqdm import tqdm
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.dynabert.kept_teacher import kept_teacher
-from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.dynabert.settings import BROUGHT, Settings
 from gearshift.trainer.dynabert.training_stages import FINAL, TEACHER, comes_before
 from gearshift.trainer.learning.devices import enough_memory, make_accelerator, smaller_steps
 from gearshift.trainer.learning.distillation import Teacher, distill_loss
@@ -47,6 +48,8 @@ class Training:
     """Function that returns the training rows with their augmented copies; None if there are none."""
     ranked: int = 0
     """Number of training rows on which heads and neurons are ranked; 0 leaves their order."""
+    taught_by: ElasticClassifier | None = None
+    """Model whose full net teaches in every stage; None: the full net as it is before each."""
 
     @property
     def model(self) -> ElasticClassifier:
@@ -70,7 +73,23 @@ class Training:
         )
 
 
-def teacher_stage(training: Training) -> None:
+def teacher_stage(training: Training) -> Training:
+    """Run the stage of the teacher, and return the training of the stages that follow.
+
+    Where these start from the encoder as it was brought, it is put back, below the tuned head, and the tuned net
+    teaches in all of them.
+    """
+    model = training.model
+    brought = copy.deepcopy(model.encoder_state()) if training.settings.start == BROUGHT else {}
+    _tune(training)
+    if not brought:
+        return training
+    taught_by = copy.deepcopy(model)
+    model.load_state_dict({**model.state_dict(), **brought})
+    return replace(training, taught_by=taught_by)
+
+
+def _tune(training: Training) -> None:
     """Fine-tune on labels, if any, then sort heads and neurons by importance, if they are to be ranked."""
     if _finished(training, TEACHER.name):
         return
@@ -114,9 +133,9 @@ def distil_stage(
 
 
 def make_teacher(training: Training) -> Teacher:
-    """Return the full net as it is now, as the teacher of a stage."""
+    """Return the teacher of a stage: the model that teaches throughout, else the full net as it is now."""
     same_width, autocast = training.settings.same_width_teacher, training.accelerator.autocast
-    teacher = Teacher(training.model, same_width=same_width, autocast=autocast)
+    teacher = Teacher(training.taught_by or training.model, same_width=same_width, autocast=autocast)
     teacher.model.to(training.accelerator.device)
     return teacher
 
@@ -131,8 +150,9 @@ def distil_losses(training: Training, subnets: Sequence[Subnet], hidden_weight: 
 
         def loss_of(subnet: Subnet) -> Tensor:
             targets = moving if settings.in_place and subnet != training.model.full else fixed
-            return distill_loss(
-                model(batch, subnet),
+            output = model(batch, subnet)
+            loss = distill_loss(
+                output,
                 targets.of(subnet),
                 batch,
                 subnet,
@@ -140,6 +160,9 @@ def distil_losses(training: Training, subnets: Sequence[Subnet], hidden_weight: 
                 logit_weight=settings.logit_weight,
                 hidden_weight=hidden_weight,
             )
+            if settings.label_weight:
+                loss = loss + settings.label_weight * training.objective.loss(output.logits, batch)
+            return loss
 
         # The largest comes last: only it has a gradient for every weight, and processes exchange theirs then.
         return [partial(loss_of, subnet) for subnet in reversed(sampler.draw(index))]

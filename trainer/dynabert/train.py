@@ -33,9 +33,9 @@ from gearshift.trainer.data.unanswerable import has_unanswerable
 from gearshift.trainer.dynabert.duration import estimate, told
 from gearshift.trainer.dynabert.effort import with_effort
 from gearshift.trainer.dynabert.masked_words import masked_words
-from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.dynabert.settings import TUNED, Settings
 from gearshift.trainer.dynabert.settings_file import SETTINGS_FILE, settings_text, versions
-from gearshift.trainer.dynabert.source import ranking, source_notes
+from gearshift.trainer.dynabert.source import source_notes, with_source
 from gearshift.trainer.dynabert.stages import Training, distil_stage, final_stage, pruner, teacher_stage
 from gearshift.trainer.dynabert.training_stages import DEPTH, DEPTH_ONLY, TEACHER, WIDTH
 from gearshift.trainer.learning.devices import (
@@ -83,6 +83,7 @@ def train_supernet(
     torch.manual_seed(settings.seed)
     checkpoint = load_checkpoint(source, data.labels, task=data.task)
     settings = with_effort(_within(settings, checkpoint), rows=len(data.splits["train"]), task=data.task)
+    by_source = with_source(settings, source)
     _check(checkpoint, settings)
     checkpoint.model.embeddings.requires_grad_(not settings.freeze_embeddings)
     encoded = {split: encode_split(checkpoint, settings, rows, split) for split, rows in data.splits.items()}
@@ -91,8 +92,8 @@ def train_supernet(
     states = out.with_name(f"{out.name}.partial")
     augmented = _augmented(checkpoint, settings, data.splits["train"], encoded["train"], accelerator.device)
     with accelerator.main_process_first():  # last, so that bad input leaves nothing behind
-        identity = {**_identity(source, checkpoint, data, settings), **conditions(accelerator)}
-        defaults = ranking(Settings(), source).to_dict()
+        identity = {**_identity(source, checkpoint, data, by_source), **conditions(accelerator)}
+        defaults = {**with_source(Settings(), source).to_dict(), "start": TUNED}
         fresh = claim(states, identity, defaults={"settings": defaults, **default_conditions(accelerator)})
     if log_to is not None:
         accelerator.init_trackers("gearshift")
@@ -104,13 +105,13 @@ def train_supernet(
         held_out["dev"] = with_threshold(held_out["dev"], DEFAULT)
     training = Training(
         checkpoint,
-        settings,
+        by_source,
         encoded["train"],
         states,
         accelerator=accelerator,
         dev=held_out["dev"],
         augmented=augmented,
-        ranked=ranking(settings, source).importance_rows or 0,
+        ranked=by_source.importance_rows or 0,
     )
     if tell is not None and fresh and accelerator.num_processes == 1:
         with enough_memory("a few timed steps", smaller_steps(settings.micro_batch)):
@@ -150,7 +151,7 @@ def train_supernet(
 def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
     """Run all stages in order, except those of no epochs."""
     settings, model = training.settings, training.model
-    teacher_stage(training)
+    training = teacher_stage(training)
     for stage, lr, hidden_weight in (
         (WIDTH, settings.width_lr, settings.width_hidden_weight),
         (DEPTH_ONLY, settings.depth_lr, settings.depth_hidden_weight),
@@ -246,7 +247,7 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
 def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Settings) -> dict[str, Any]:
     """Return the values that must stay the same for an interrupted training to continue."""
     return {
-        "settings": fixed_settings(ranking(settings, source).to_dict()),
+        "settings": fixed_settings(settings.to_dict()),
         "source": str(source),
         "task": data.task,
         "labels": list(checkpoint.labels),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,13 +17,18 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs, PartialState
+from accelerate.state import AcceleratorState
 
 from gearshift.errors import InputError, ModelError
 from gearshift.extras import require
 from gearshift.trainer.data.batches import Batch, Counts
 
 PRECISIONS = ("", "no", "bf16", "fp16", "auto")
-"""Mixed precisions. "": as set by `accelerate launch`, else none. `auto`: bf16 if the device computes in it."""
+"""Mixed precisions. `auto`: bf16 if the device computes in it. "": as set by `accelerate launch` or an accelerator that
+this process has already, else `auto`."""
+
+LAUNCHED = "ACCELERATE_MIXED_PRECISION"
+"""Environment variable by which `accelerate launch` sets the precision."""
 
 WAITING = datetime.timedelta(days=1)
 """Longest time that processes wait for the main one, which alone measures the test rows."""
@@ -36,7 +42,8 @@ def make_accelerator(precision: str = "", *, whole: bool = True, log_to: Path | 
     """
     if precision not in PRECISIONS:
         raise InputError(f"settings: mixed_precision must be one of {', '.join(PRECISIONS[1:])}, got {precision!r}")
-    chosen = ("bf16" if computes_in_bf16() else "no") if precision == "auto" else precision
+    set_already = LAUNCHED in os.environ or bool(AcceleratorState._shared_state)
+    chosen = chosen_precision(precision, set_already=set_already, bf16=computes_in_bf16())
     handlers = [
         DistributedDataParallelKwargs(find_unused_parameters=not whole),
         InitProcessGroupKwargs(timeout=WAITING),
@@ -49,6 +56,16 @@ def make_accelerator(precision: str = "", *, whole: bool = True, log_to: Path | 
         return Accelerator(cpu=_without_gpu(), mixed_precision=chosen or None, kwargs_handlers=handlers, **tracking)
     except ValueError as error:  # fp16 without a GPU, or another precision than this process began with
         raise InputError(f"settings: mixed_precision {chosen!r} is not available here ({error})") from error
+
+
+def chosen_precision(precision: str, *, set_already: bool, bf16: bool) -> str:
+    """Return the precision to ask accelerate for, "" for the one that was set already.
+
+    `bf16`: whether the device computes in bf16.
+    """
+    if precision == "auto" or not (precision or set_already):
+        return "bf16" if bf16 else "no"
+    return precision
 
 
 def conditions(accelerator: Accelerator) -> dict[str, Any]:

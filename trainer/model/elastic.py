@@ -84,6 +84,10 @@ class Output:
     follows the last one."""
 
 
+HEAD_PARTS = ("pooler", "pooler_norm", "steps", "classifier")
+"""Names of the modules that `add_head` makes."""
+
+
 class TaskModel(nn.Module, ABC):
     """Model with a task head over its last states; for tasks in POOLED, a pooler and a linear classifier."""
 
@@ -183,6 +187,10 @@ class ElasticClassifier(TaskModel):
     def full(self) -> Subnet:
         """Full subnet: all heads and neurons of all layers."""
         return Subnet(tuple((heads, self.shape.neurons) for heads in self.heads))
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """Return the weights of all but the head, by name; they are those of the model, not copies."""
+        return {name: value for name, value in self.state_dict().items() if name.partition(".")[0] not in HEAD_PARTS}
 
     def clipped(self, layers: tuple[tuple[int, int], ...], first: int = 0) -> tuple[tuple[int, int], ...]:
         """Return layers, the first of which is layer `first`, without the heads that this model does not have."""

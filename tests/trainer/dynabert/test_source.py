@@ -14,6 +14,7 @@ import transformers
 from gearshift.__main__ import main
 from gearshift.errors import InputError, ModelError
 from gearshift.trainer.data.batches import encode
+from gearshift.trainer.dynabert import train
 from gearshift.trainer.dynabert.settings import Settings
 from gearshift.trainer.dynabert.settings_file import read_settings
 from gearshift.trainer.dynabert.supernet import Supernet
@@ -173,3 +174,53 @@ def test_pruned_heads_are_said_and_trained_as_they_are(source: Run, tmp_path: Pa
     assert run.facts["notes"] == [f"{pruned}: has pruned heads; its layers have 4, 2, 4, 3 of 4"]
     assert run.subnets["w100-d100"].layers == ((4, 64), (2, 64), (4, 64), (3, 64))
     assert run.checkpoint.model.full == run.subnets["w100-d100"]
+
+
+TUNING = {"teacher_epochs": 0.5, "teacher_lr": 1e-2}
+
+
+def test_a_supernet_is_put_back_after_the_teacher_stage_and_its_tuned_net_teaches(source: Run, tmp_path: Path) -> None:
+    brought, tuned = (
+        train_supernet(source.path, DATA, settings(**TUNING, start=start), tmp_path / str(start)).checkpoint.model
+        for start in (None, "tuned")
+    )
+    was, now, moved = (model.encoder_state() for model in (source.checkpoint.model, brought, tuned))
+    assert all(torch.equal(now[name], was[name]) for name in was)
+    assert not any(torch.equal(moved[name], was[name]) for name in was if name.endswith("ffn_in.weight"))
+    assert torch.equal(brought.classifier.weight, tuned.classifier.weight)
+    assert not torch.equal(brought.classifier.weight, source.checkpoint.model.classifier.weight)
+
+
+def test_what_was_brought_learns_from_the_tuned_net_in_every_stage(source: Run, tmp_path: Path) -> None:
+    def full(name: str, **values: Any) -> torch.Tensor:
+        run = train_supernet(source.path, DATA, settings(**TUNING, **values), tmp_path / name)
+        return answers(run.checkpoint.model, run)["w100-d100"]
+
+    tuned, before = full("tuned", start="tuned"), full("before")
+    for stage in ("width", "depth"):
+        after = full(stage, **{f"{stage}_epochs": 4, f"{stage}_lr": 1e-3})
+        assert (after - tuned).abs().mean() < 0.8 * (before - tuned).abs().mean()
+
+
+def test_an_interrupted_training_that_starts_from_what_was_brought_ends_as_an_uninterrupted_one(
+    source: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = settings(**TUNING, depth_epochs=2)
+    whole = train_supernet(source.path, DATA, chosen, tmp_path / "whole")
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(train, "distil_stage", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train_supernet(source.path, DATA, chosen, tmp_path / "again")
+    again = train_supernet(source.path, DATA, chosen, tmp_path / "again")
+    one, other = (run.checkpoint.model.state_dict() for run in (whole, again))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_order_of_the_tuned_net_and_the_brought_one_do_not_go_together(source: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="set importance_rows to 0, or start to tuned"):
+        train_supernet(source.path, DATA, settings(start="brought", importance_rows=8), tmp_path / "run")
+    assert not any(tmp_path.iterdir())

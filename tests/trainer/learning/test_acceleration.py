@@ -21,7 +21,7 @@ from gearshift.errors import InputError
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.targets import IGNORED
-from gearshift.trainer.learning.devices import make_accelerator, parts_of
+from gearshift.trainer.learning.devices import PRECISIONS, chosen_precision, make_accelerator, parts_of
 from gearshift.trainer.learning.distillation import distill_loss
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.model.elastic import ElasticClassifier, Head, Output
@@ -88,6 +88,16 @@ def test_the_losses_of_the_parts_add_up_to_that_of_the_batch(task: str) -> None:
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(InputError, match="mixed_precision must be one of no, bf16, fp16, auto, got 'bfloat'"):
         make_accelerator("bfloat")
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("set_already", [False, True])
+def test_bf16_is_taken_where_the_device_computes_in_it_and_nobody_said_otherwise(set_already: bool, bf16: bool) -> None:
+    found = {asked: chosen_precision(asked, set_already=set_already, bf16=bf16) for asked in PRECISIONS}
+    automatic = "bf16" if bf16 else "no"
+    assert found == {
+        "": "" if set_already else automatic, "no": "no", "bf16": "bf16", "fp16": "fp16", "auto": automatic,
+    }  # fmt: skip
 
 
 def test_processes_wait_a_day_for_the_main_one() -> None:
@@ -190,7 +200,7 @@ from gearshift.trainer.dynabert import train as dynabert
 
 def late(training, stage=dynabert.teacher_stage):
     time.sleep(5 * training.accelerator.process_index)  # longer than the other one takes to rank
-    stage(training)
+    return stage(training)
 
 dynabert.teacher_stage = late
 sys.exit(main(sys.argv[2:]))
