@@ -2,9 +2,9 @@
 
     python -m benchmarks.serving.http [--seconds 20]
 
-The server has one core with one thread, the load another one. The subnet's own rate is that of `Engine.run` in a loop,
-on the server's core, without a server. The rate that is held is 1,000 a second, or nine tenths of the most that was
-answered as fast as answers come, whichever is less.
+The server has one thread, and shares one core with the process that loads it: on a core of its own it would answer
+more. The subnet's own rate is that of `Engine.run` in a loop on that core, without a server. The rate that is held is
+1,000 a second, or nine tenths of the most that was answered as fast as answers come, whichever is less.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 from benchmarks.graph.bundles import random_bundle
 from benchmarks.graph.subjects import SHAPES
 from benchmarks.report import markdown, save
-from benchmarks.serving.http_load import CONNECTIONS, CORE, TEXT
+from benchmarks.serving.http_load import CONNECTIONS, TEXT
 from gearshift.runtime import Engine
 from gearshift.runtime.space.uniform import uniform_grid
 
@@ -63,7 +63,7 @@ def served(bundle: Path, precision: str, subnet: str) -> Iterator[tuple[int, str
 
 
 def loaded(port: int, path: str, rate: float | None, seconds: float) -> dict[str, Any]:
-    """Load a server from a process on another core."""
+    """Load a server from another process on this core."""
     wanted = json.dumps({"port": port, "path": path, "rate": rate, "seconds": seconds})
     call = [sys.executable, "-m", "benchmarks.serving.http_load", wanted]
     found: dict[str, Any] = json.loads(subprocess.run(call, capture_output=True, text=True, check=True).stdout)
@@ -110,7 +110,6 @@ def main() -> None:
     seconds = parser.parse_args().seconds
     core = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
-    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
         shape = SHAPES["minilm-l6"]
         minilm = Path(scratch) / "minilm.gearshift"
@@ -122,16 +121,15 @@ def main() -> None:
     lines = [
         "### `gearshift serve` with the smallest subnet",
         "",
-        f"Texts of {len(TEXT.split())} words, one a request, {CONNECTIONS} connections. Server on core {core}, one",
-        f"thread; load on core {CORE}, which others may use. Latency from the moment at which a request was due;",
-        f"median / p95 / p99. Load average of the machine, of {os.cpu_count()} CPUs: {load:.1f} at the beginning.",
+        f"Texts of {len(TEXT.split())} words, one a request, {CONNECTIONS} connections. Server, one thread, and load",
+        f"share core {core} of {os.cpu_count()}. Latency from the moment at which a request was due; median / p95 / p99.",
         "",
         *markdown(
             ("bundle", "`run` alone, texts/s", "most, requests/s", "held, requests/s", "requests", "errors", "ms"),
             [row(name, cell) for name, cell in found.items()],
         ),
     ]
-    save("serve-http", {"seconds": seconds, "connections": CONNECTIONS, "load": load, "cells": found}, lines)
+    save("serve-http", {"seconds": seconds, "connections": CONNECTIONS, "cells": found}, lines)
 
 
 if __name__ == "__main__":

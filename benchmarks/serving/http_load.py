@@ -1,6 +1,6 @@
 """Load of an HTTP server on kept connections: requests at a rate, or as fast as the answers come.
 
-A process of its own, so that its core is not the server's:
+A process of its own:
 
     python -m benchmarks.serving.http_load '{"port": 8090, "path": "/v1/classify", "rate": 1000, "seconds": 30}'
 
@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import collections
 import json
-import os
 import selectors
 import socket
 import sys
 import time
 from dataclasses import dataclass, field
 
-CORE = 0
 CONNECTIONS = 16
 TEXT = "turn the lights in the kitchen off and play some quiet music until seven"
 BROKEN = "broken off"
@@ -94,7 +92,6 @@ def run(port: int, request: bytes, rate: float | None, seconds: float) -> Load:
 def main() -> None:
     """Print counts and latencies of a load that is described in JSON."""
     wanted = json.loads(sys.argv[1])
-    os.sched_setaffinity(0, {CORE})
     body = json.dumps({"text": TEXT}).encode()
     head = f"POST {wanted['path']} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
