@@ -122,7 +122,8 @@ def main() -> None:
         "### `gearshift serve` with the smallest subnet",
         "",
         f"Texts of {len(TEXT.split())} words, one a request, {CONNECTIONS} connections. Server, one thread, and load",
-        f"share core {core} of {os.cpu_count()}. Latency from the moment at which a request was due; median / p95 / p99.",
+        f"share core {core} of {os.cpu_count()}. Latency from the moment at which a request was due; median / p95 /",
+        "p99.",
         "",
         *markdown(
             ("bundle", "`run` alone, texts/s", "most, requests/s", "held, requests/s", "requests", "errors", "ms"),
