@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from gearshift.server import Limits, Service
+from gearshift.server import Service
 from gearshift.server.http_server import HttpServer
 from gearshift.server.listening import bound_port
 from gearshift.server.messages import Call, Reply
@@ -71,7 +71,7 @@ class Running:
 
 
 @contextmanager
-def running(service: Service, limits: Limits | None = None) -> Iterator[Running]:
+def running(service: Service) -> Iterator[Running]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -80,7 +80,7 @@ def running(service: Service, limits: Limits | None = None) -> Iterator[Running]
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result(PATIENCE_S)
 
     async def started(bound: socket.socket) -> HttpServer:
-        server = HttpServer(service, limits or service.limits)
+        server = HttpServer(service)
         await server.start(bound)
         return server
 

@@ -131,6 +131,11 @@ def test_paths_methods_and_types_that_are_not_there_are_told(service: Service) -
     assert refused(service, "/v1/classify", {"text": TEXT}, 415, Content_Encoding="gzip")
 
 
+def test_a_body_beyond_the_limit_is_refused(engine: Engine) -> None:
+    body = {"text": TEXT, "model": "x" * 1024}
+    assert "at most 1024 bytes" in refused(Service(engine, limits=Limits(body_kb=1)), "/v1/classify", body, 413)
+
+
 # Deadlines and facts
 
 

@@ -29,11 +29,11 @@ class TooLargeError(Exception):
 class HttpServer:
     """HTTP server for a service, from `start` to `stop`, in the running event loop."""
 
-    def __init__(self, service: Service, limits: Limits) -> None:
-        self._service, self._limits = service, limits
+    def __init__(self, service: Service) -> None:
+        self._service, self._limits = service, service.limits
         self._stopping = False
-        self._server = _Server(self._handle, limits)
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=limits.grace_s)
+        self._server = _Server(self._handle, self._limits)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=self._limits.grace_s)
 
     async def start(self, bound: socket.socket) -> None:
         """Listen at a bound socket."""
@@ -70,8 +70,7 @@ class HttpServer:
             message = f"the body took longer than {self._limits.patience_s:g} s; send it in one piece"
             return refusal(call, 408, "RequestTimeout", message), False
         except TooLargeError:
-            message = f"expected a body of at most {self._limits.body_kb * 1024} bytes; send several requests"
-            return refusal(call, 413, "TooLarge", message), False
+            return self._service.too_large(call), False
         except (web.PayloadAccessError, web.RequestPayloadError, ValueError):  # of a body that broke off
             return refusal(call, 400, "InputError", "the body could not be read; send it whole"), False
         return await self._service.reply(Call(request.method, request.path, request.headers, body, received_s)), True

@@ -100,6 +100,8 @@ class Service:
         return refusal(call, 404, "NotFound", f"nothing is at {call.path[:80]!r}; {task}")
 
     async def _answered(self, call: Call, form: Form) -> Reply:
+        if len(call.body) > self.limits.body_kb * 1024:
+            return self.too_large(call)
         kind = call.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind != JSON or call.headers.get("Content-Encoding", "identity").lower() != "identity":
             # A page of the web may send other types to any address without asking.
@@ -117,6 +119,11 @@ class Service:
         asked = form(read_fields(call.body), self._manifest, self.limits.texts)
         left_ms, spent_ms = call.left_ms(), call.spent_ms
         return asked, spent_ms, self.engine.submit(asked.texts, deadline_ms=left_ms)
+
+    def too_large(self, call: Call) -> Reply:
+        """Refuse a body beyond the limit."""
+        message = f"expected a body of at most {self.limits.body_kb * 1024} bytes; send several requests"
+        return refusal(call, 413, "TooLarge", message)
 
     async def _live(self, call: Call) -> Reply:
         return json_reply({"live": True})

@@ -35,7 +35,7 @@ async def _serve(
 ) -> None:
     loop, told = asyncio.get_running_loop(), asyncio.Event()
     service = Service(engine, access, limits)
-    server = HttpServer(service, limits)
+    server = HttpServer(service)
     for number in SIGNALS:
         loop.add_signal_handler(number, told.set)
     try:
