@@ -63,7 +63,7 @@ def test_a_corpus_is_scored_by_two_actors(
         Scorer,
         fn_constructor_args=(str(tiny_bundle),),
         fn_constructor_kwargs=options,
-        concurrency=WORKERS,
+        compute=data.ActorPoolStrategy(size=WORKERS),
         batch_size=25,
         num_cpus=1,
     )

@@ -32,9 +32,10 @@ ON_REFUSED = (RAISE, NONE)
 class Scorer:
     """Callable that adds the answers of a bundle to a batch of a table.
 
-        data.map_batches(Scorer, fn_constructor_args=("mine.gearshift",), concurrency=2)  # Ray Data: an engine an actor
-        data.map(Scorer("mine.gearshift"), batched=True)                                  # datasets
-        frame.mapInPandas(Scorer("mine.gearshift").frames, schema)                        # Spark
+        actors = ray.data.ActorPoolStrategy(size=2)  # of Ray Data, with an engine each
+        data.map_batches(Scorer, fn_constructor_args=("mine.gearshift",), compute=actors)
+        data.map(Scorer("mine.gearshift"), batched=True)  # of datasets
+        frame.mapInPandas(Scorer("mine.gearshift").frames, schema)  # of Spark
 
     A batch is a mapping of columns to lists or arrays, or a DataFrame of pandas; it comes back with further columns,
     named `prefix` and a field of the answers. The engine is loaded at the first batch; when a Scorer is pickled its
