@@ -6,14 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gearshift.drawing.live import LiveView
 from gearshift.errors import DeadlineTooShortError, InputError
-from gearshift.runtime import Engine
-from gearshift.runtime.bundle.manifest import PRECISIONS
 from gearshift.runtime.inference.answers import (
     Answer,
     Classification,
@@ -22,11 +19,12 @@ from gearshift.runtime.inference.answers import (
     QuestionAnswering,
     Regression,
     TokenClassification,
+    plain_answer,
 )
-from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.serving.request import checked_deadline
 from gearshift.terminal import standard_input, streams
-from gearshift.terminal.options import add_settings, command, given
+from gearshift.terminal.engine_options import add_engine_options, load_engine
+from gearshift.terminal.options import command
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -42,55 +40,18 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)"
     )
-    parser.add_argument("--subnet", metavar="ID", help="use this subnet whatever the deadline; `inspect` lists them")
-    parser.add_argument(
-        "--precision",
-        choices=["auto", *PRECISIONS],
-        default="auto",
-        help="auto (default): the fastest that answers correctly on this CPU",
-    )
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of one call (default: half of the CPUs)")
-    parser.add_argument("--profile", type=Path, metavar="FILE", help="latency table to use instead of measuring one")
     parser.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the latency table for --profile")
-    parser.add_argument(
-        "--no-cache", action="store_false", dest="cache", help="neither use nor write packed weights on disk"
-    )
-    parser.add_argument(
-        "--cascade",
-        type=float,
-        metavar="SHARE",
-        help="let the DAN answer if it is confident, to agree with the most accurate subnet on this share, such as .99",
-    )
-    parser.add_argument(
-        "--null-threshold",
-        type=float,
-        metavar="DIFF",
-        help="question answering: say that there is no answer where null_score_diff is above this (default: the "
-        "threshold of each subnet in the bundle)",
-    )
-    parser.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
     parser.add_argument(
         "--live", action="store_true", help="on a terminal: show rate, latency, deadlines, subnets and load as it goes"
     )
-    add_settings(parser, Objective)
+    add_engine_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Answer texts, each as soon as it is read."""
     answers: list[dict[str, Any]] = []
     checked_deadline(options.deadline_ms)
-    with Engine.load(
-        options.bundle,
-        threads=options.threads,
-        precision=options.precision,
-        profile=options.profile,
-        log=options.log,
-        cache=options.cache,
-        cascade=options.cascade,
-        null_threshold=options.null_threshold,
-        **given(options, Objective),
-    ) as engine:
-        engine.pin(options.subnet)
+    with load_engine(options) as engine:
         if options.save_profile is not None:
             engine.save_profile(options.save_profile)
         view = LiveView(sys.stderr) if options.live else None
@@ -109,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
                 if view is not None:
                     view.add(answer, engine.slow_down)
                 if options.json:
-                    answers.append({"text": text, **_plain(answer)})
+                    answers.append({"text": text, **plain_answer(answer)})
                 elif not hidden:
                     streams.result(_answer_line(answer))
         finally:  # a refused text must not lose earlier answers
@@ -142,12 +103,6 @@ def _paired(given: Sequence[str]) -> Iterator[tuple[str, str]]:
         if not tab:
             raise InputError(f"--pair: expected two texts with a tab between them, got {line[:40]!r}")
         yield first, second
-
-
-def _plain(answer: Answer) -> dict[str, Any]:
-    """Return an answer as values that JSON can represent."""
-    fields = asdict(answer)
-    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
 
 
 def _shown(answer: Answer) -> str:
