@@ -31,6 +31,8 @@ from gearshift.runtime.inference.spans import Word as Word
 from gearshift.runtime.inference.words import Words as Words
 from gearshift.runtime.policy.objective import Objective as Objective
 from gearshift.runtime.policy.objective import Objective as Steering
+from gearshift.runtime.reading.ranking import Ranked as Ranked
+from gearshift.runtime.reading.ranking import Ranking as Ranking
 from gearshift.runtime.sensors.cap_rules import Rules as Rules
 from gearshift.runtime.sensors.caps import Caps as Caps
 from gearshift.runtime.sensors.sensors import Sensors as Sensors
@@ -68,6 +70,8 @@ __all__ = [
     "ProfileError",
     "QuestionAnswering",
     "QueueFullError",
+    "Ranked",
+    "Ranking",
     "Regression",
     "Rules",
     "SchemaError",

@@ -20,6 +20,8 @@ from gearshift.runtime.packed.cache import PackedCache
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, Objective, Wanted
 from gearshift.runtime.profiles.store import save_table
+from gearshift.runtime.reading.ranking import Ranking, rank_reading
+from gearshift.runtime.reading.relevance import Relevance
 from gearshift.runtime.sensors.cap_rules import DEFAULT_RULES, Rules
 from gearshift.runtime.sensors.cpus import effective_cpus
 from gearshift.runtime.sensors.sensors import Sensors
@@ -178,6 +180,22 @@ class Engine(EngineState):
     def _run(self, place: Place, text: Any, deadline_ms: float | None) -> Any:
         request = Request.taken(text, deadline_ms, self._opened.encoder, self._clock)
         return self._answering.answer(place, request) if request.encoded.tokens else []
+
+    def rank(self, query: str, texts: list[str], *, deadline_ms: float | None = None) -> Ranking:
+        """Rank texts by their relevance to a query, the most relevant first; the list is one request.
+
+        By a bundle that reads pairs, for regression or for classification with two labels, or by an embedding. With a
+        deadline, either one subnet reads all texts, or a faster one does and a more accurate one reads the best again,
+        as many as there is time for; each result says which subnet its score is of. Deadlines as for `run`.
+        Raises InputError for a bundle that cannot rank, and as `run` does.
+        """
+        return self._in_flight.call(self._rank, query, texts, deadline_ms)
+
+    def _rank(self, place: Place, query: object, texts: object, deadline_ms: float | None) -> Ranking:
+        reading = rank_reading(Relevance(self.bundle.manifest), query, texts)
+        request = Request.ranking(reading, deadline_ms, self._opened.encoder, self._clock)
+        ranking: Ranking = self._answering.answer(place, request)
+        return ranking
 
     def submit(self, text: Any, *, deadline_ms: float | None = None) -> AnswerFuture:
         """Queue a text without waiting; return a Future of the answer that `run` returns for the same arguments.

@@ -85,7 +85,11 @@ class TextEncoder:
 
         Texts are tokenized one after another: the tokenizer's own batches would use every core of the device.
         """
-        encodings, truncated, kept, splits, starts = [], [], [], [], []
+        encodings: list[Encoding] = []
+        truncated: list[bool] = []
+        kept: list[tuple[str, ...]] = []
+        splits: list[SplitText | None] = []
+        starts: list[tuple[int, ...]] = []
         for index, text in enumerate(texts):
             where = f"text {index}: " if len(texts) > 1 else ""
             split, parts = self._split(text, where)
@@ -95,17 +99,36 @@ class TextEncoder:
             truncated.append(bool(encoding.overflowing) or any(part.cut for part in parts))
             splits.append(split)
             starts.append(tuple(part.start for part in parts))
+        return self._made(encodings, truncated, kept, splits, starts)
+
+    def picked(self, encoded: Encoded, rows: Sequence[int]) -> Encoded:
+        """Return some rows of texts that were encoded, in this order, grouped and padded anew."""
+        return self._made(
+            [encoded.encodings[row] for row in rows],
+            [encoded.truncated[row] for row in rows],
+            [encoded.parts[row] for row in rows],
+            [encoded.splits[row] for row in rows],
+            [encoded.starts[row] for row in rows],
+        )
+
+    def _made(
+        self,
+        encodings: Sequence[Encoding],
+        truncated: Sequence[bool],
+        parts: Sequence[tuple[str, ...]],
+        splits: Sequence[SplitText | None],
+        starts: Sequence[tuple[int, ...]],
+    ) -> Encoded:
+        """Group rows by length, and pad those that run together."""
         lengths = tuple(len(encoding.ids) for encoding in encodings)
         groups = group(lengths, batch=self._batch)
-        calls = tuple(Call(rows, self._inputs([encodings[row] for row in rows])) for rows in groups)
-        work = work_of(lengths, batch=self._batch)
         return Encoded(
-            calls,
+            tuple(Call(rows, self._inputs([encodings[row] for row in rows])) for rows in groups),
             lengths,
             tuple(truncated),
-            tuple(kept),
+            tuple(parts),
             tuple(encodings),
-            work,
+            work_of(lengths, batch=self._batch),
             self._batch,
             tuple(splits),
             tuple(starts),

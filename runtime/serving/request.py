@@ -20,6 +20,8 @@ from gearshift.runtime.batches import Work
 from gearshift.runtime.inference.onnxruntime_calls import call_options
 from gearshift.runtime.inference.text import Encoded, TextEncoder
 from gearshift.runtime.native_calls import NATIVE_CALLS
+from gearshift.runtime.reading.ranking import RankReading
+from gearshift.runtime.reading.reading import Reading
 
 Backlog = Sequence[tuple[Work, float]]
 """Work and slack in ms of the requests that wait behind one, earliest deadline first."""
@@ -103,6 +105,17 @@ class Request:
     """Deadline in ms from the arrival on; None without one."""
     future: AnswerFuture | None
     """Future of a request that waits in the queue; None for one that is answered at once."""
+    reading: Reading | None = None
+    """Reading of the outputs; None for one answer of the bundle's task for each text."""
+
+    @classmethod
+    def ranking(
+        cls, reading: RankReading, deadline_ms: object, encoder: TextEncoder, clock: Callable[[], float]
+    ) -> Request:
+        """Make a request of a ranking; raise InputError as `taken` does."""
+        arrival_s = clock()
+        deadline = checked_deadline(deadline_ms)
+        return cls(encoder.encode(reading.rows), True, arrival_s, clock(), deadline, None, reading)
 
     @classmethod
     def taken(

@@ -35,6 +35,7 @@ COMMANDS = {
     "vectors": ("vectors:add", "write what a client in another language must give for a bundle"),
     "look-up": ("look_up:add", "find the best subnets of a supernet within any combination of limits"),
     "run": ("run:add", "answer texts with a bundle"),
+    "rank": ("rank:add", "rank texts by their relevance to a query"),
     "plot": ("plot:add", "draw a decision log: latency, deadlines, subnet and load over time"),
     "bench": ("bench:add", "measure this device, and predict every subnet of a bundle"),
     "simulate": ("simulate:add", "simulate policies on synthetic or logged requests, with measured latencies"),

@@ -180,6 +180,7 @@ COMMANDS = [
     "vectors",
     "look-up",
     "run",
+    "rank",
     "plot",
     "bench",
     "simulate",

@@ -30,6 +30,8 @@ NAMES = [
     "ProfileError",
     "QuestionAnswering",
     "QueueFullError",
+    "Ranked",
+    "Ranking",
     "Regression",
     "Rules",
     "SchemaError",

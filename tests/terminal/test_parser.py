@@ -31,6 +31,7 @@ NEEDED = {
     "vectors": "a -o b",
     "look-up": "a",
     "run": "a",
+    "rank": "a b",
     "plot": "a -o b.svg",
     "bench": "a",
     "simulate": "a --profile b --trace c",

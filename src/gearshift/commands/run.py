@@ -12,8 +12,6 @@ from typing import Any
 
 from gearshift.drawing.live import LiveView
 from gearshift.errors import DeadlineTooShortError, InputError
-from gearshift.runtime import Engine
-from gearshift.runtime.bundle.manifest import PRECISIONS
 from gearshift.runtime.inference.answers import (
     Answer,
     Classification,
@@ -23,10 +21,10 @@ from gearshift.runtime.inference.answers import (
     Regression,
     TokenClassification,
 )
-from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.serving.request import checked_deadline
 from gearshift.terminal import standard_input, streams
-from gearshift.terminal.options import add_settings, command, given
+from gearshift.terminal.engine_options import add_engine, engine_of
+from gearshift.terminal.options import command
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -38,22 +36,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--pair", action="store_true", help="texts come two by two, or as lines with a tab; a question comes first"
-    )
-    parser.add_argument(
-        "--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)"
-    )
-    parser.add_argument("--subnet", metavar="ID", help="use this subnet whatever the deadline; `inspect` lists them")
-    parser.add_argument(
-        "--precision",
-        choices=["auto", *PRECISIONS],
-        default="auto",
-        help="auto (default): the fastest that answers correctly on this CPU",
-    )
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of one call (default: half of the CPUs)")
-    parser.add_argument("--profile", type=Path, metavar="FILE", help="latency table to use instead of measuring one")
-    parser.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the latency table for --profile")
-    parser.add_argument(
-        "--no-cache", action="store_false", dest="cache", help="neither use nor write packed weights on disk"
     )
     parser.add_argument(
         "--cascade",
@@ -68,36 +50,22 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="question answering: say that there is no answer where null_score_diff is above this (default: the "
         "threshold of each subnet in the bundle)",
     )
-    parser.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
     parser.add_argument(
         "--live", action="store_true", help="on a terminal: show rate, latency, deadlines, subnets and load as it goes"
     )
-    add_settings(parser, Objective)
+    add_engine(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Answer texts, each as soon as it is read."""
     answers: list[dict[str, Any]] = []
     checked_deadline(options.deadline_ms)
-    with Engine.load(
-        options.bundle,
-        threads=options.threads,
-        precision=options.precision,
-        profile=options.profile,
-        log=options.log,
-        cache=options.cache,
-        cascade=options.cascade,
-        null_threshold=options.null_threshold,
-        **given(options, Objective),
-    ) as engine:
-        engine.pin(options.subnet)
-        if options.save_profile is not None:
-            engine.save_profile(options.save_profile)
+    with engine_of(options, cascade=options.cascade, null_threshold=options.null_threshold) as engine:
         view = LiveView(sys.stderr) if options.live else None
         # On a terminal the view takes the place of the answers; a file or a pipe still gets them.
         hidden = view is not None and view.shown and sys.stdout.isatty()
         try:
-            for text in _paired(options.texts) if options.pair else _texts(options.texts):
+            for text in _paired(options.texts) if options.pair else texts_of(options.texts):
                 try:
                     answer = engine.run(text, deadline_ms=options.deadline_ms)
                 except DeadlineTooShortError as error:  # --on-miss reject: the next text may fit
@@ -121,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _texts(given: Sequence[str]) -> Iterator[str]:
+def texts_of(given: Sequence[str]) -> Iterator[str]:
     """Give the texts; `-`, or no text at all, stands for the non-blank lines of standard input."""
     for text in given or ("-",):
         if text == "-":
