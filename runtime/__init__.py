@@ -33,6 +33,7 @@ from gearshift.runtime.policy.objective import Objective as Objective
 from gearshift.runtime.policy.objective import Objective as Steering
 from gearshift.runtime.reading.ranking import Ranked as Ranked
 from gearshift.runtime.reading.ranking import Ranking as Ranking
+from gearshift.runtime.reading.zero_shot import ZeroShot as ZeroShot
 from gearshift.runtime.sensors.cap_rules import Rules as Rules
 from gearshift.runtime.sensors.caps import Caps as Caps
 from gearshift.runtime.sensors.sensors import Sensors as Sensors
@@ -87,6 +88,7 @@ __all__ = [
     "UnknownSubnetError",
     "Word",
     "Words",
+    "ZeroShot",
     "layer_space",
     "open_bundle",
     "uniform_grid",

@@ -22,6 +22,7 @@ from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, Objective, Wan
 from gearshift.runtime.profiles.store import save_table
 from gearshift.runtime.reading.ranking import Ranking, rank_reading
 from gearshift.runtime.reading.relevance import Relevance
+from gearshift.runtime.reading.zero_shot import HYPOTHESIS, zero_shot_reading
 from gearshift.runtime.sensors.cap_rules import DEFAULT_RULES, Rules
 from gearshift.runtime.sensors.cpus import effective_cpus
 from gearshift.runtime.sensors.sensors import Sensors
@@ -191,11 +192,37 @@ class Engine(EngineState):
         """
         return self._in_flight.call(self._rank, query, texts, deadline_ms)
 
-    def _rank(self, place: Place, query: object, texts: object, deadline_ms: float | None) -> Ranking:
+    def _rank(self, place: Place, query: object, texts: object, deadline_ms: object) -> Ranking:
         reading = rank_reading(Relevance(self.bundle.manifest), query, texts)
-        request = Request.ranking(reading, deadline_ms, self._opened.encoder, self._clock)
+        request = Request.read_by(reading, deadline_ms, self._opened.encoder, self._clock)
         ranking: Ranking = self._answering.answer(place, request)
         return ranking
+
+    def classify(
+        self,
+        text: Any,
+        labels: Sequence[str] | str,
+        *,
+        hypothesis: str = HYPOTHESIS,
+        multi_label: bool = False,
+        deadline_ms: float | None = None,
+    ) -> Any:
+        """Classify a text, or each of a list of texts, by labels of your own (zero-shot); return ZeroShot answers.
+
+        By a net for natural language inference: each label is put into the hypothesis, which the text implies or not.
+        `multi_label`: whether several labels may apply, each with a probability of its own. Every text runs once for
+        each label, all on one subnet; the deadline is for the whole. Raises InputError for a bundle without a label
+        named `entailment`, and as `run` does.
+        """
+        return self._in_flight.call(self._classify, text, labels, hypothesis, multi_label, deadline_ms)
+
+    def _classify(
+        self, place: Place, text: Any, labels: object, hypothesis: object, multi_label: object, deadline_ms: object
+    ) -> Any:
+        single = not isinstance(text, list)
+        reading = zero_shot_reading(self.bundle.manifest, [text] if single else text, labels, hypothesis, multi_label)
+        request = Request.read_by(reading, deadline_ms, self._opened.encoder, self._clock, single=single)
+        return self._answering.answer(place, request) if reading.rows else []
 
     def submit(self, text: Any, *, deadline_ms: float | None = None) -> AnswerFuture:
         """Queue a text without waiting; return a Future of the answer that `run` returns for the same arguments.

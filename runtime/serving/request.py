@@ -22,6 +22,7 @@ from gearshift.runtime.inference.text import Encoded, TextEncoder
 from gearshift.runtime.native_calls import NATIVE_CALLS
 from gearshift.runtime.reading.ranking import RankReading
 from gearshift.runtime.reading.reading import Reading
+from gearshift.runtime.reading.zero_shot import ZeroShotReading
 
 Backlog = Sequence[tuple[Work, float]]
 """Work and slack in ms of the requests that wait behind one, earliest deadline first."""
@@ -109,13 +110,22 @@ class Request:
     """Reading of the outputs; None for one answer of the bundle's task for each text."""
 
     @classmethod
-    def ranking(
-        cls, reading: RankReading, deadline_ms: object, encoder: TextEncoder, clock: Callable[[], float]
+    def read_by(
+        cls,
+        reading: RankReading | ZeroShotReading,
+        deadline_ms: object,
+        encoder: TextEncoder,
+        clock: Callable[[], float],
+        *,
+        single: bool = True,
     ) -> Request:
-        """Make a request of a ranking; raise InputError as `taken` does."""
+        """Make a request of a reading and its rows; raise InputError as `taken` does.
+
+        `single`: whether one answer is expected rather than a list.
+        """
         arrival_s = clock()
         deadline = checked_deadline(deadline_ms)
-        return cls(encoder.encode(reading.rows), True, arrival_s, clock(), deadline, None, reading)
+        return cls(encoder.encode(reading.rows), single, arrival_s, clock(), deadline, None, reading)
 
     @classmethod
     def taken(

@@ -47,6 +47,7 @@ NAMES = [
     "UnknownSubnetError",
     "Word",
     "Words",
+    "ZeroShot",
     "layer_space",
     "open_bundle",
     "uniform_grid",

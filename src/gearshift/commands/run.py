@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gearshift.drawing.live import LiveView
 from gearshift.errors import DeadlineTooShortError, InputError
+from gearshift.runtime import Engine, ZeroShot
 from gearshift.runtime.inference.answers import (
     Answer,
     Classification,
@@ -21,6 +23,7 @@ from gearshift.runtime.inference.answers import (
     Regression,
     TokenClassification,
 )
+from gearshift.runtime.reading.zero_shot import HYPOTHESIS
 from gearshift.runtime.serving.request import checked_deadline
 from gearshift.terminal import standard_input, streams
 from gearshift.terminal.engine_options import add_engine, engine_of
@@ -53,6 +56,18 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--live", action="store_true", help="on a terminal: show rate, latency, deadlines, subnets and load as it goes"
     )
+    parser.add_argument(
+        "--labels",
+        metavar="A,B,...",
+        help="of a net for natural language inference: labels of your own to classify the texts by (zero-shot)",
+    )
+    parser.add_argument(
+        "--hypothesis",
+        default=HYPOTHESIS,
+        metavar="TEXT",
+        help=f"--labels: text with {{}} where the label goes (default: {HYPOTHESIS!r})",
+    )
+    parser.add_argument("--multi-label", action="store_true", help="--labels: several of them may apply to a text")
     add_engine(parser)
 
 
@@ -61,13 +76,14 @@ def run(options: argparse.Namespace) -> int:
     answers: list[dict[str, Any]] = []
     checked_deadline(options.deadline_ms)
     with engine_of(options, cascade=options.cascade, null_threshold=options.null_threshold) as engine:
+        ask = _asking(engine, options)
         view = LiveView(sys.stderr) if options.live else None
         # On a terminal the view takes the place of the answers; a file or a pipe still gets them.
         hidden = view is not None and view.shown and sys.stdout.isatty()
         try:
             for text in _paired(options.texts) if options.pair else texts_of(options.texts):
                 try:
-                    answer = engine.run(text, deadline_ms=options.deadline_ms)
+                    answer = ask(text)
                 except DeadlineTooShortError as error:  # --on-miss reject: the next text may fit
                     if options.json:
                         answers.append({"text": text, "error": str(error)})
@@ -87,6 +103,19 @@ def run(options: argparse.Namespace) -> int:
                 shown = {"precision": engine.precision, "threads": engine.threads, "answers": answers}
                 streams.result(json.dumps(shown))
     return 0
+
+
+def _asking(engine: Engine, options: argparse.Namespace) -> Callable[[Any], Any]:
+    """Return the function that answers a text as the options say."""
+    if options.labels is None:
+        return functools.partial(engine.run, deadline_ms=options.deadline_ms)
+    return functools.partial(
+        engine.classify,
+        labels=options.labels,
+        hypothesis=options.hypothesis,
+        multi_label=options.multi_label,
+        deadline_ms=options.deadline_ms,
+    )
 
 
 def texts_of(given: Sequence[str]) -> Iterator[str]:
@@ -112,16 +141,16 @@ def _paired(given: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield first, second
 
 
-def _plain(answer: Answer) -> dict[str, Any]:
+def _plain(answer: Answer | ZeroShot) -> dict[str, Any]:
     """Return an answer as values that JSON can represent."""
     fields = asdict(answer)
     return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
 
 
-def _shown(answer: Answer) -> str:
+def _shown(answer: Answer | ZeroShot) -> str:
     """Format the task's part of an answer on one line."""
     match answer:
-        case Classification():
+        case Classification() | ZeroShot():
             return f"{answer.label}  {answer.score:.2f}"
         case MultiLabelClassification():
             return ", ".join(f"{label}  {answer.scores[label]:.2f}" for label in answer.labels) or "no label"
@@ -135,7 +164,7 @@ def _shown(answer: Answer) -> str:
             return f"[{', '.join(f'{number:.3f}' for number in answer.vector[:4])}, ...] of {len(answer.vector)}"
 
 
-def _answer_line(answer: Answer) -> str:
+def _answer_line(answer: Answer | ZeroShot) -> str:
     late = "" if answer.deadline_met in (None, True) else "  late"
     cut = "  truncated" if answer.truncated else ""
     return f"{_shown(answer)}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"
