@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from tokenizers import Encoding
 
 from gearshift.runtime.inference.answers import Output, RunFacts, read_answer
 from gearshift.runtime.inference.opened import Opened
 from gearshift.runtime.inference.session import Outputs
 from gearshift.runtime.inference.text import Encoded
+from gearshift.runtime.inference.words import SplitText
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Read:
     tokens: int
     """Number of tokens that were read for it."""
     truncated: bool
+    windows: int = 1
+    """Number of windows that were read for it."""
 
 
 class Reading(Protocol):
@@ -35,26 +40,38 @@ class TaskReading:
 
     def __init__(self, opened: Opened) -> None:
         manifest = opened.bundle.manifest
-        self._task, self._labels, self._scheme = opened.session.task, manifest.labels, manifest.scheme
+        self.task, self._labels, self._scheme = opened.session.task, manifest.labels, manifest.scheme
         entries = opened.bundle.entries(opened.session.precision)
-        self._null_thresholds = {name: entry.null_threshold for name, entry in entries.items()}
+        self.null_thresholds = {name: entry.null_threshold for name, entry in entries.items()}
 
     def read(self, subnet: str, outputs: Outputs, encoded: Encoded) -> list[Read]:
         """Read one answer for each row."""
         return [self._read(subnet, output, encoded, row) for row, output in enumerate(outputs)]
 
     def _read(self, subnet: str, output: Output, encoded: Encoded, row: int) -> Read:
-        if self._task.per_token:
+        if self.task.per_token:
             output = output[: encoded.tokens[row]]
-        finish = read_answer(
-            self._task.name,
+        text = (encoded.encodings[row], encoded.parts[row], encoded.splits[row], encoded.starts[row])
+        return Read(self.answer(subnet, output, *text), encoded.tokens[row], encoded.truncated[row])
+
+    def answer(
+        self,
+        subnet: str,
+        output: Output,
+        encoding: Encoding,
+        parts: Sequence[str],
+        split: SplitText | None,
+        starts: Sequence[int],
+    ) -> Callable[..., RunFacts]:
+        """Read the answer of one text, as `read_answer` does."""
+        return read_answer(
+            self.task.name,
             output,
-            encoded.encodings[row],
-            encoded.parts[row],
+            encoding,
+            parts,
             self._labels,
-            null_threshold=self._null_thresholds[subnet],
+            null_threshold=self.null_thresholds[subnet],
             scheme=self._scheme,
-            split=encoded.splits[row],
-            starts=encoded.starts[row],
+            split=split,
+            starts=starts,
         )
-        return Read(finish, encoded.tokens[row], encoded.truncated[row])

@@ -298,4 +298,5 @@ def _finish(read: Read, predicted_ms: float, decision: Decision, record: Request
         deadline_met=record.met,
         tokens=read.tokens,
         truncated=read.truncated,
+        windows=read.windows,
     )

@@ -18,7 +18,7 @@ from gearshift.errors import EngineClosedError, InputError
 from gearshift.number_checks import shown
 from gearshift.runtime.batches import Work
 from gearshift.runtime.inference.onnxruntime_calls import call_options
-from gearshift.runtime.inference.text import Encoded, TextEncoder
+from gearshift.runtime.inference.text import Encoded, Text, TextEncoder
 from gearshift.runtime.native_calls import NATIVE_CALLS
 from gearshift.runtime.reading.ranking import RankReading
 from gearshift.runtime.reading.reading import Reading
@@ -135,12 +135,18 @@ class Request:
         encoder: TextEncoder,
         clock: Callable[[], float],
         future: AnswerFuture | None = None,
+        windows: Callable[[Sequence[Text]], tuple[Encoded, Reading]] | None = None,
     ) -> Request:
-        """Make a request of a text, a pair, or a list of those; raise InputError for any other text or deadline."""
+        """Make a request of a text, a pair, or a list of those; raise InputError for any other text or deadline.
+
+        `windows`: function that gives the rows of long texts, and their reading; None to cut what is too long.
+        """
         arrival_s = clock()
         deadline = checked_deadline(deadline_ms)
         single = not isinstance(text, list)
-        return cls(encoder.encode([text] if single else text), single, arrival_s, clock(), deadline, future)
+        texts = [text] if single else text
+        encoded, reading = (encoder.encode(texts), None) if windows is None else windows(texts)
+        return cls(encoded, single, arrival_s, clock(), deadline, future, reading)
 
     @property
     def awaited(self) -> AnswerFuture:

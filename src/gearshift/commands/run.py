@@ -68,6 +68,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         help=f"--labels: text with {{}} where the label goes (default: {HYPOTHESIS!r})",
     )
     parser.add_argument("--multi-label", action="store_true", help="--labels: several of them may apply to a text")
+    parser.add_argument(
+        "--overlap",
+        type=int,
+        metavar="N",
+        help="tags, questions and vectors: read long texts in windows that share N tokens (default: cut them)",
+    )
     add_engine(parser)
 
 
@@ -108,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
 def _asking(engine: Engine, options: argparse.Namespace) -> Callable[[Any], Any]:
     """Return the function that answers a text as the options say."""
     if options.labels is None:
-        return functools.partial(engine.run, deadline_ms=options.deadline_ms)
+        return functools.partial(engine.run, deadline_ms=options.deadline_ms, overlap=options.overlap)
     return functools.partial(
         engine.classify,
         labels=options.labels,
@@ -166,5 +172,5 @@ def _shown(answer: Answer | ZeroShot) -> str:
 
 def _answer_line(answer: Answer | ZeroShot) -> str:
     late = "" if answer.deadline_met in (None, True) else "  late"
-    cut = "  truncated" if answer.truncated else ""
+    cut = "  truncated" if answer.truncated else f"  {answer.windows} windows" if answer.windows > 1 else ""
     return f"{_shown(answer)}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"
