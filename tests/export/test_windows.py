@@ -196,24 +196,8 @@ def test_a_vector_is_the_mean_over_the_tokens_of_all_windows(name: str, checkpoi
     bundle = export_bundle(
         run_of(path, tmp_path / "run"), tmp_path / "made.gearshift", ROWS, precisions=["fp32"]
     ).bundle
-    words = [
-        "the",
-        "snow",
-        "sun",
-        "day",
-        "full",
-        "ice",
-        "and",
-        "frost",
-        "was",
-        "there",
-        "again",
-        "we",
-        "saw",
-        "much",
-        "of",
-    ]
-    words = [words[number * number % len(words)] for number in range(75)]
+    known = ("the", "snow", "sun", "day", "full", "ice", "and", "frost", "was", "there", "again", "we", "saw")
+    words = [known[number * number % len(known)] for number in range(75)]
     short, long = " ".join(words[:5]), " ".join(words)
     beside = 2 + len(layout.prompt.split())
     (one, several), (alone,) = vectors_of(bundle.path, 6, [short, long]), vectors_of(bundle.path, None, [short])
@@ -276,7 +260,7 @@ def test_a_question_without_room_for_its_text_is_refused(asked: Made) -> None:
 def test_a_task_without_windows_is_refused(tiny_bundle: Path) -> None:
     with (
         Engine.load(tiny_bundle, precision="fp32", threads=1) as engine,
-        pytest.raises(InputError, match="overlap: expected a bundle for token-classification, .*, got classification"),
+        pytest.raises(InputError, match=r"overlap: expected a bundle for token-classification, .*, got classification"),
     ):
         engine.run("a text", overlap=2)
 
