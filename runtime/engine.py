@@ -21,9 +21,9 @@ from gearshift.runtime.packed.cache import PackedCache
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, Objective, Wanted
 from gearshift.runtime.profiles.store import save_table
+from gearshift.runtime.reading.options import Options, RequestReader
 from gearshift.runtime.reading.ranking import Ranking, rank_reading
 from gearshift.runtime.reading.relevance import Relevance
-from gearshift.runtime.reading.window_reading import WindowReader
 from gearshift.runtime.reading.zero_shot import HYPOTHESIS, zero_shot_reading
 from gearshift.runtime.sensors.cap_rules import DEFAULT_RULES, Rules
 from gearshift.runtime.sensors.cpus import effective_cpus
@@ -71,7 +71,7 @@ class Engine(EngineState):
         controller = Controller(accuracies, loaded.table, objective, rows=rows, cpus=cpus, dan=dan)
         metrics = Metrics(controller.accuracies)
         self._in_flight, self._clock = InFlight(), clock
-        self._windows = WindowReader(opened)
+        self._reader = RequestReader(opened)
         loop = slow_loop_of(sensors, rules, len(controller.ladder), opened.session, self._in_flight)
         self._slow_loop, cascade = loop, loaded.cascade
         answering = Answering(opened, controller, metrics, clock=clock, log=log, cascade=cascade, slow_loop=loop)
@@ -161,16 +161,16 @@ class Engine(EngineState):
         return engine
 
     @overload
-    def run(self, text: Text, *, deadline_ms: float | None = None, overlap: int | None = None) -> Any: ...
+    def run(self, text: Text, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> Any: ...
     @overload
     def run(
         self,
         text: list[str] | list[tuple[str, str]] | list[Words] | list[Text],
         *,
         deadline_ms: float | None = None,
-        overlap: int | None = None,
+        **options: Unpack[Options],
     ) -> list[Any]: ...
-    def run(self, text: Any, *, deadline_ms: float | None = None, overlap: int | None = None) -> Any:
+    def run(self, text: Any, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> Any:
         """Answer a text or a pair (a tuple of two texts), or each item of a list of these.
 
         For token classification a text is cut into words as the training rows were; `Words([...])` gives them instead.
@@ -181,22 +181,23 @@ class Engine(EngineState):
         A list runs on one subnet, texts of similar length together, and its deadline is for the whole list. Deadlines
         count from this call. If no subnet keeps one, the fastest answers, and `reason` is `best_effort`. With
         `on_miss="reject"` it raises DeadlineTooShortError instead, unless no subnet ran for a second.
-        A text that is longer than the model reads is cut (`truncated`), unless `overlap` is given, for tagging,
-        questions and embeddings: it is then read in windows that share this many tokens, and has one answer of all of
-        them. Each window takes the time of a text.
+        `options`: `overlap` reads a text that is longer than the model reads in windows that share this many tokens,
+        for tagging, questions and embeddings, where it is cut otherwise (`truncated`); each window takes the time of a
+        text. `dimensions` cuts vectors to their first numbers. `prompt_name` or `prompt` takes the place of the prompt
+        of an embedding model.
         Raises InputError, or EngineClosedError after `close`.
         """
-        return self._in_flight.call(self._run, text, deadline_ms, overlap)
+        return self._in_flight.call(self._run, text, deadline_ms, options)
 
-    def _run(self, place: Place, text: Any, deadline_ms: float | None, overlap: int | None) -> Any:
-        request = self._taken(text, deadline_ms, overlap)
+    def _run(self, place: Place, text: Any, deadline_ms: float | None, options: Options) -> Any:
+        request = self._taken(text, deadline_ms, options)
         return self._answering.answer(place, request) if request.encoded.tokens else []
 
     def _taken(
-        self, text: Any, deadline_ms: float | None, overlap: int | None, future: AnswerFuture | None = None
+        self, text: Any, deadline_ms: float | None, options: Options, future: AnswerFuture | None = None
     ) -> Request:
-        windows = None if overlap is None else functools.partial(self._windows.reading, overlap=overlap)
-        return Request.taken(text, deadline_ms, self._opened.encoder, self._clock, future, windows)
+        rows = functools.partial(self._reader.rows, options=options)
+        return Request.taken(text, deadline_ms, rows, self._clock, future)
 
     def rank(self, query: str, texts: list[str], *, deadline_ms: float | None = None) -> Ranking:
         """Rank texts by their relevance to a query, the most relevant first; the list is one request.
@@ -240,7 +241,7 @@ class Engine(EngineState):
         request = Request.read_by(reading, deadline_ms, self._opened.encoder, self._clock, single=single)
         return self._answering.answer(place, request) if reading.rows else []
 
-    def submit(self, text: Any, *, deadline_ms: float | None = None, overlap: int | None = None) -> AnswerFuture:
+    def submit(self, text: Any, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> AnswerFuture:
         """Queue a text without waiting; return a Future of the answer that `run` returns for the same arguments.
 
         Requests are answered one after another, the earliest deadline first. The time in the queue counts, and the
@@ -250,18 +251,18 @@ class Engine(EngineState):
         """
         self._in_flight.check_process()
         future = AnswerFuture()
-        request = self._taken(text, deadline_ms, overlap, future)
+        request = self._taken(text, deadline_ms, options, future)
         if request.encoded.tokens:
             return self._worker.submit(request)
         future.set_result([])
         return future
 
-    async def arun(self, text: Any, *, deadline_ms: float | None = None, overlap: int | None = None) -> Any:
+    async def arun(self, text: Any, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> Any:
         """Answer as `run` does, for programs with an event loop: queued as by `submit`, and cancelled with its task."""
         import asyncio  # a device that never calls this does not load it
 
         with NATIVE_CALLS.staying(EngineClosedError):
-            return await asyncio.wrap_future(self.submit(text, deadline_ms=deadline_ms, overlap=overlap))
+            return await asyncio.wrap_future(self.submit(text, deadline_ms=deadline_ms, **options))
 
     def warm_up(self, lengths: Sequence[int] | None = None, *, budget_s: float = 1.0) -> int:
         """Run each subnet of the ladder once for each length (by default the table's), the largest first.

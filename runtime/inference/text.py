@@ -97,9 +97,10 @@ class TextEncoder:
         self._rule = None if bundle.manifest.tagging is None else bundle.manifest.tagging.words
         self._characters = bundle.manifest.max_length * CHARACTERS_PER_TOKEN
 
-    def encode(self, texts: Sequence[Text]) -> Encoded:
+    def encode(self, texts: Sequence[Text], prompts: Sequence[str | None] | None = None) -> Encoded:
         """Convert one or more texts to token arrays; raise InputError for an empty text and for anything but a text.
 
+        `prompts`: for each text the prompt before it; None for that of the bundle.
         Texts are tokenized one after another: the tokenizer's own batches would use every core of the device.
         """
         encodings: list[Tokens] = []
@@ -109,7 +110,8 @@ class TextEncoder:
         starts: list[tuple[int, ...]] = []
         for index, text in enumerate(texts):
             where = f"text {index}: " if len(texts) > 1 else ""
-            split, parts = self._split(text, where, self._characters)
+            prompt = None if prompts is None else prompts[index]
+            split, parts = self._split(text, where, self._characters, prompt)
             encoding = self._encode_one([part.text for part in parts], where, self._tokenizer)
             encodings.append(encoding)
             kept.append(tuple(part.text for part in parts))
@@ -128,18 +130,20 @@ class TextEncoder:
             [encoded.starts[row] for row in rows],
         )
 
-    def whole(self, text: Text, longest: int, where: str = "") -> tuple[Encoding, SplitText | None, tuple[str, ...]]:
+    def whole(
+        self, text: Text, longest: int, where: str = "", prompt: str | None = None
+    ) -> tuple[Encoding, SplitText | None, tuple[str, ...]]:
         """Return all tokens of a text, however many, its words and its parts; raise InputError beyond `longest`
         characters, and as `encode` does."""
-        split, parts = self._split(text, where, longest)
+        split, parts = self._split(text, where, longest, prompt)
         if any(part.cut for part in parts):
             raise InputError(f"{where}expected at most {longest} characters to read in windows, got more; cut the text")
         strings = tuple(part.text for part in parts)
         return self._encode_one(list(strings), where, self._untruncated), split, strings
 
-    def prompt_tokens(self, whole: Encoding) -> int:
+    def prompt_tokens(self, whole: Encoding, prompt: str | None = None) -> int:
         """Return the number of tokens of the prompt, which stand before those of the text itself."""
-        end = len(self._prompt.rstrip())
+        end = len((self._prompt if prompt is None else prompt).rstrip())
         places = [place for place, one in zip(whole.offsets, whole.sequence_ids, strict=True) if one == 0]
         return sum(0 < after <= end for _, after in places)
 
@@ -178,7 +182,9 @@ class TextEncoder:
         parts = [part.text for part in self._split(text, "", self._characters)[1]]
         return self._encode_one(parts, "", self._tokenizer)
 
-    def _split(self, text: object, where: str, longest: int) -> tuple[SplitText | None, list[Shortened]]:
+    def _split(
+        self, text: object, where: str, longest: int, prompt: str | None = None
+    ) -> tuple[SplitText | None, list[Shortened]]:
         """Return the words of a text, if they are known, and its parts, of at most `longest` characters."""
         if isinstance(text, Words):
             if not self._tags:
@@ -188,7 +194,8 @@ class TextEncoder:
         first, *others = _parts(text, where)
         rest = [self._shortened(part, longest) for part in others]
         if self._rule is None:
-            return None, [self._shortened(first, longest, self._prompt), *rest]
+            before = self._prompt if prompt is None else prompt
+            return None, [self._shortened(first, longest, before), *rest]
         split, cut = split_text(first, self._rule, longest, where)
         return split, [Shortened(split.joined, cut), *rest]
 

@@ -49,7 +49,7 @@ class RankReading:
     def __init__(self, relevance: Relevance, query: str, texts: Sequence[str]) -> None:
         self._relevance = relevance
         self._texts = tuple(texts)
-        self.rows = relevance.rows(query, self._texts)
+        self.rows, self.prompts = relevance.rows(query, self._texts), relevance.prompts(len(self._texts))
 
     @property
     def texts(self) -> int:

@@ -12,14 +12,12 @@ from gearshift.runtime.bundle.manifest import Manifest
 from gearshift.runtime.inference.answers import probabilities
 from gearshift.runtime.inference.session import Outputs
 from gearshift.runtime.inference.text import Text
+from gearshift.runtime.reading.vectors import DOCUMENT, LEAST_LENGTH, QUERY, named_prompt
 
 RELEVANT = ("1", "label_1", "relevant", "yes", "true", "positive", "entailment", "duplicate", "equivalent", "match")
 """Names, in lower case, of a label that says that the second text of a pair fits the first."""
 
 Vector = NDArray[np.float64]
-
-LEAST_LENGTH = 1e-12
-"""Lower bound of the lengths that a cosine is divided by."""
 
 SIMILARITY: dict[str, Callable[[Vector, Vector], float]] = {
     "cosine": lambda one, other: (
@@ -41,7 +39,7 @@ class Relevance:
     """
 
     def __init__(self, manifest: Manifest) -> None:
-        self._embeds = manifest.task == "embedding"
+        self._manifest, self._embeds = manifest, manifest.task == "embedding"
         vectors = manifest.vectors
         self._similar = SIMILARITY["cosine" if vectors is None else vectors.similarity]
         self._label = _relevant(manifest.labels) if manifest.task == "classification" else None
@@ -59,6 +57,13 @@ class Relevance:
     def rows(self, query: str, texts: Sequence[str]) -> list[Text]:
         """Return the rows to run."""
         return [query, *texts] if self._embeds else [(query, text) for text in texts]
+
+    def prompts(self, texts: int) -> list[str | None] | None:
+        """Return the prompt of each row: those for queries and for documents, if the bundle has them; None for its own
+        before all."""
+        if not self._embeds:
+            return None
+        return [named_prompt(self._manifest, QUERY), *[named_prompt(self._manifest, DOCUMENT)] * texts]
 
     def scores(self, outputs: Outputs) -> list[float]:
         """Return the score of each text by the outputs of the rows."""

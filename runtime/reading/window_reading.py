@@ -76,16 +76,19 @@ class WindowReader:
         vectors = opened.bundle.manifest.vectors
         self._normalized = vectors is None or vectors.normalized
 
-    def reading(self, texts: Sequence[Text], overlap: object) -> tuple[Encoded, WindowReading]:
-        """Return rows of all windows of some texts, and their reading; raise InputError for what cannot be read so."""
+    def reading(
+        self, texts: Sequence[Text], overlap: object, prompt: str | None = None
+    ) -> tuple[Encoded, WindowReading]:
+        """Return rows of all windows of some texts, and their reading; raise InputError for what cannot be read so.
+
+        `prompt`: prompt of every window; None for that of the bundle.
+        """
         task, encoder, tokens = self._own.task.name, self._opened.encoder, checked_overlap(overlap)
         if task not in TASKS:
             raise InputError(f"overlap: expected a bundle for {', '.join(TASKS)}, got {task}; leave it out")
-        several = len(texts) > 1
+        several, paired = len(texts) > 1, task == "question-answering"
         found = [
-            long_text(
-                encoder, text, tokens, paired=task == "question-answering", where=f"text {n}: " if several else ""
-            )
+            long_text(encoder, text, tokens, paired=paired, where=f"text {n}: " if several else "", prompt=prompt)
             for n, text in enumerate(texts)
         ]
         rows = [(text, window) for text in found for window in text.windows()]

@@ -84,19 +84,21 @@ class LongText:
         return found
 
 
-def long_text(encoder: TextEncoder, text: Text, overlap: int, *, paired: bool, where: str = "") -> LongText:
+def long_text(
+    encoder: TextEncoder, text: Text, overlap: int, *, paired: bool, where: str = "", prompt: str | None = None
+) -> LongText:
     """Return the windows of a text; raise InputError for one that cannot be read so.
 
     `paired`: whether the text is the second of a pair, the question the first. `overlap`: tokens that two windows
-    share.
+    share. `prompt`: prompt before the text, of every window; None for that of the bundle.
     """
     if isinstance(text, tuple) != paired:
         wanted = "a question and its text (a pair)" if paired else "single texts"
         raise InputError(f"{where}overlap: expected {wanted} to read in windows, got {type(text).__name__}")
-    whole, split, parts = encoder.whole(text, MOST_WINDOWS * encoder.max_length * CHARACTERS_PER_TOKEN, where)
+    whole, split, parts = encoder.whole(text, MOST_WINDOWS * encoder.max_length * CHARACTERS_PER_TOKEN, where, prompt)
     body = [place for place, sequence in enumerate(whole.sequence_ids) if sequence == int(paired)]
     head = body[0] if body else len(whole.ids)
-    head += encoder.prompt_tokens(whole)
+    head += encoder.prompt_tokens(whole, prompt)
     tail = len(whole.ids) - 1 - body[-1] if body else 0
     room = encoder.max_length - head - tail
     if overlap >= room and len(whole.ids) > encoder.max_length:

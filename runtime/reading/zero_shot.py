@@ -73,6 +73,7 @@ class ZeroShotReading:
         self._head, self._labels = head, tuple(labels)
         self._several = multi_label or len(labels) == 1
         hypotheses = [hypothesis.format(label) for label in labels]
+        self.prompts: None = None
         self.rows: list[Text] = [(text, each) for text in texts for each in hypotheses]
 
     def read(self, subnet: str, outputs: Outputs, encoded: Encoded) -> list[Read]:

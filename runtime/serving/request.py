@@ -125,27 +125,26 @@ class Request:
         """
         arrival_s = clock()
         deadline = checked_deadline(deadline_ms)
-        return cls(encoder.encode(reading.rows), single, arrival_s, clock(), deadline, None, reading)
+        return cls(encoder.encode(reading.rows, reading.prompts), single, arrival_s, clock(), deadline, None, reading)
 
     @classmethod
     def taken(
         cls,
         text: Any,
         deadline_ms: object,
-        encoder: TextEncoder,
+        rows: Callable[[Sequence[Text]], tuple[Encoded, Reading | None]],
         clock: Callable[[], float],
         future: AnswerFuture | None = None,
-        windows: Callable[[Sequence[Text]], tuple[Encoded, Reading]] | None = None,
     ) -> Request:
         """Make a request of a text, a pair, or a list of those; raise InputError for any other text or deadline.
 
-        `windows`: function that gives the rows of long texts, and their reading; None to cut what is too long.
+        `rows`: function that gives the rows of texts, and their reading.
         """
         arrival_s = clock()
         deadline = checked_deadline(deadline_ms)
         single = not isinstance(text, list)
         texts = [text] if single else text
-        encoded, reading = (encoder.encode(texts), None) if windows is None else windows(texts)
+        encoded, reading = rows(texts)
         return cls(encoded, single, arrival_s, clock(), deadline, future, reading)
 
     @property

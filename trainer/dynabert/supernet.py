@@ -206,7 +206,7 @@ class Supernet(nn.Module):
         uses 0.1 while widths are trained, and 1 afterwards.
         """
         weights = self._weights if hidden_weight is None else {**self._weights, "hidden_weight": hidden_weight}
-        return distill_loss(output, targets.of(subnet), targets.batch, subnet, task=self.task, **weights)
+        return distill_loss(output, targets.of(subnet), targets.batch, subnet, task=self.task, dims=(), **weights)
 
     def as_batch(self, inputs: Inputs) -> Batch:
         """Return a batch from the inputs of a transformers model; raise InputError for rows that are padded on the

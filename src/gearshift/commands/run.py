@@ -74,6 +74,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="tags, questions and vectors: read long texts in windows that share N tokens (default: cut them)",
     )
+    parser.add_argument("--dimensions", type=int, metavar="N", help="vectors: keep their first N numbers alone")
+    parser.add_argument(
+        "--prompt-name", metavar="NAME", help="vectors: the model's prompt of this name, before each text"
+    )
+    parser.add_argument("--prompt", metavar="TEXT", help="vectors: a prompt of your own, before each text")
     add_engine(parser)
 
 
@@ -114,7 +119,14 @@ def run(options: argparse.Namespace) -> int:
 def _asking(engine: Engine, options: argparse.Namespace) -> Callable[[Any], Any]:
     """Return the function that answers a text as the options say."""
     if options.labels is None:
-        return functools.partial(engine.run, deadline_ms=options.deadline_ms, overlap=options.overlap)
+        return functools.partial(
+            engine.run,
+            deadline_ms=options.deadline_ms,
+            overlap=options.overlap,
+            dimensions=options.dimensions,
+            prompt_name=options.prompt_name,
+            prompt=options.prompt,
+        )
     return functools.partial(
         engine.classify,
         labels=options.labels,
