@@ -29,6 +29,8 @@ from gearshift.runtime.inference.answers import TokenClassification as TokenClas
 from gearshift.runtime.inference.spans import Entity as Entity
 from gearshift.runtime.inference.spans import Word as Word
 from gearshift.runtime.inference.words import Words as Words
+from gearshift.runtime.pipeline import Pipeline as Pipeline
+from gearshift.runtime.pipeline import pipeline as pipeline
 from gearshift.runtime.policy.objective import Objective as Objective
 from gearshift.runtime.policy.objective import Objective as Steering
 from gearshift.runtime.reading.ranking import Ranked as Ranked
@@ -67,6 +69,7 @@ __all__ = [
     "MultiLabelClassification",
     "Objective",
     "Option",
+    "Pipeline",
     "PoolEntry",
     "ProfileError",
     "QuestionAnswering",
@@ -91,5 +94,6 @@ __all__ = [
     "ZeroShot",
     "layer_space",
     "open_bundle",
+    "pipeline",
     "uniform_grid",
 ]

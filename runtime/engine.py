@@ -13,6 +13,7 @@ from typing import Any, Self, Unpack, overload
 
 from gearshift.errors import EngineClosedError
 from gearshift.runtime.bundle.signers import Key, Signers
+from gearshift.runtime.files.hub_cache import find_bundle
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.text import Text
 from gearshift.runtime.inference.words import Words
@@ -22,9 +23,7 @@ from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, Objective, Wanted
 from gearshift.runtime.profiles.store import save_table
 from gearshift.runtime.reading.options import Options, RequestReader
-from gearshift.runtime.reading.ranking import Ranking, rank_reading
-from gearshift.runtime.reading.relevance import Relevance
-from gearshift.runtime.reading.zero_shot import HYPOTHESIS, zero_shot_reading
+from gearshift.runtime.reading_methods import ReadingMethods
 from gearshift.runtime.sensors.cap_rules import DEFAULT_RULES, Rules
 from gearshift.runtime.sensors.cpus import effective_cpus
 from gearshift.runtime.sensors.sensors import Sensors
@@ -37,11 +36,10 @@ from gearshift.runtime.serving.queue import LIMIT
 from gearshift.runtime.serving.request import AnswerFuture, Request
 from gearshift.runtime.serving.worker import Worker
 from gearshift.runtime.startup import AUTO, Loaded, check_options, open_checked, slow_loop_of, start
-from gearshift.runtime.state import EngineState
 from gearshift.runtime.trust.trust import CHECKED
 
 
-class Engine(EngineState):
+class Engine(ReadingMethods):
     """Engine that answers texts within a deadline by choosing, for each request, the subnet that fits.
 
         with Engine.load("sst2.gearshift", threads=2) as engine:
@@ -160,6 +158,14 @@ class Engine(EngineState):
             undo.pop_all()
         return engine
 
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> Self:
+        """Load an engine as `load` does, of a directory, of its folder `bundle`, or of a repository in the hub cache.
+
+        Nothing is downloaded. Raises InputError if there is no bundle, and as `load` does.
+        """
+        return cls.load(find_bundle(name), **options)
+
     @overload
     def run(self, text: Text, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> Any: ...
     @overload
@@ -198,48 +204,6 @@ class Engine(EngineState):
     ) -> Request:
         rows = functools.partial(self._reader.rows, options=options)
         return Request.taken(text, deadline_ms, rows, self._clock, future)
-
-    def rank(self, query: str, texts: list[str], *, deadline_ms: float | None = None) -> Ranking:
-        """Rank texts by their relevance to a query, the most relevant first; the list is one request.
-
-        By a bundle that reads pairs, for regression or for classification with two labels, or by an embedding. With a
-        deadline, either one subnet reads all texts, or a faster one does and a more accurate one reads the best again,
-        as many as there is time for; each result says which subnet its score is of. Deadlines as for `run`.
-        Raises InputError for a bundle that cannot rank, and as `run` does.
-        """
-        return self._in_flight.call(self._rank, query, texts, deadline_ms)
-
-    def _rank(self, place: Place, query: object, texts: object, deadline_ms: object) -> Ranking:
-        reading = rank_reading(Relevance(self.bundle.manifest), query, texts)
-        request = Request.read_by(reading, deadline_ms, self._opened.encoder, self._clock)
-        ranking: Ranking = self._answering.answer(place, request)
-        return ranking
-
-    def classify(
-        self,
-        text: Any,
-        labels: Sequence[str] | str,
-        *,
-        hypothesis: str = HYPOTHESIS,
-        multi_label: bool = False,
-        deadline_ms: float | None = None,
-    ) -> Any:
-        """Classify a text, or each of a list of texts, by labels of your own (zero-shot); return ZeroShot answers.
-
-        By a net for natural language inference: each label is put into the hypothesis, which the text implies or not.
-        `multi_label`: whether several labels may apply, each with a probability of its own. Every text runs once for
-        each label, all on one subnet; the deadline is for the whole. Raises InputError for a bundle without a label
-        named `entailment`, and as `run` does.
-        """
-        return self._in_flight.call(self._classify, text, labels, hypothesis, multi_label, deadline_ms)
-
-    def _classify(
-        self, place: Place, text: Any, labels: object, hypothesis: object, multi_label: object, deadline_ms: object
-    ) -> Any:
-        single = not isinstance(text, list)
-        reading = zero_shot_reading(self.bundle.manifest, [text] if single else text, labels, hypothesis, multi_label)
-        request = Request.read_by(reading, deadline_ms, self._opened.encoder, self._clock, single=single)
-        return self._answering.answer(place, request) if reading.rows else []
 
     def submit(self, text: Any, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> AnswerFuture:
         """Queue a text without waiting; return a Future of the answer that `run` returns for the same arguments.

@@ -27,6 +27,7 @@ COMMANDS = {
     "nas-train": ("nas.train:add", "pick the best net under limits, or name one, and train it on text"),
     "nas-tune": ("nas.tune:add", "tune a net of `nas-train` for a task; `export` takes what is written"),
     "export": ("export:add", "write a trained supernet as a bundle"),
+    "hub": ("hub:add", "write a run and its bundle as a folder for the hub, with a card of accuracies and latencies"),
     "trim": ("trim:add", "write a smaller bundle with some of a bundle's subnets"),
     "unpack": ("bundle:add_unpack", "unpack a compressed bundle into a plain one"),
     "inspect": ("bundle:add_inspect", "show the contents of a bundle"),

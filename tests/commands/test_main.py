@@ -172,6 +172,7 @@ COMMANDS = [
     "nas-train",
     "nas-tune",
     "export",
+    "hub",
     "trim",
     "unpack",
     "inspect",

@@ -26,6 +26,7 @@ NAMES = [
     "MultiLabelClassification",
     "Objective",
     "Option",
+    "Pipeline",
     "PoolEntry",
     "ProfileError",
     "QuestionAnswering",
@@ -50,6 +51,7 @@ NAMES = [
     "ZeroShot",
     "layer_space",
     "open_bundle",
+    "pipeline",
     "uniform_grid",
 ]
 

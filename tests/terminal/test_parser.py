@@ -23,6 +23,7 @@ NEEDED = {
     "nas-train": "a -o b",
     "nas-tune": "a --data b -o c",
     "export": "a -o b",
+    "hub": "a b -o c",
     "trim": "a -o b --keep c",
     "sign": "a --key k",
     "unpack": "a -o b",

@@ -38,6 +38,7 @@ CALLS: dict[str, list[str]] = {
     "nas-train": [RUN, "-o", "out", "--parameters", "1e6", "--length", "16", "--text", "texts.txt", "--model", MODEL],
     "nas-tune": [RUN, "--data", "data", "-o", "out", "--epochs", "1", "--lr", "1e-4"],
     "export": [RUN, "-o", "out", "--precision", "fp32,int8", "--operators", "fast", "--licence", "MIT"],
+    "hub": [RUN, "bundle.gearshift", "-o", "out", "--precision", "int8", "--threads", "1"],
     "trim": ["bundle.gearshift", "-o", "out", "--keep", "w025-d050", "--precision", "int8"],
     "unpack": ["bundle.gearshift", "-o", "out"],
     "sign": ["bundle.gearshift", "--key", "no-such-key", "--version", "3"],
