@@ -18,9 +18,11 @@ from gearshift.runtime.profiles.store import this_device
 from gearshift.trainer import Supernet
 from gearshift.trainer.model.run import Run, load_supernet
 from tests.command_line import Command
+from tests.export.test_sentence_vectors import run_of
 from tests.runtime.dans import made_table
 from tests.runtime.files.test_hub_cache import put
-from tests.trainer.tiny import random_batch
+from tests.trainer.sentence_models import LAYOUTS, write_sentence_model
+from tests.trainer.tiny import random_batch, write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,20 @@ def test_an_engine_a_supernet_and_transformers_load_it(folder: Path, run: Run, e
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     theirs = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, token_type_ids=batch.token_type_ids)
     assert (theirs.logits - full).abs().max() < 1e-5
+
+
+def test_a_supernet_of_an_embedding_keeps_its_modules_and_prompt(tmp_path: Path) -> None:
+    layout = LAYOUTS["default prompt that the pooling leaves out"]
+    path = write_sentence_model(tmp_path / "model", layout, write_checkpoint(tmp_path / "tiny"))
+    run = run_of(path, tmp_path / "run")
+    net, batch = Supernet.from_pretrained(run.path).eval(), random_batch([7, 9], run.checkpoint.model.shape)
+    full = run.checkpoint.model.full
+    assert net.task == "embedding"
+    assert (net(batch).logits - run.checkpoint.model.eval()(batch, full).logits).abs().max() < 1e-6
+    net.save(tmp_path / "again", transformers.AutoTokenizer.from_pretrained(run.path), max_length=32)
+    again = load_supernet(tmp_path / "again").checkpoint
+    assert again.sentence == run.checkpoint.sentence
+    assert (again.model.eval()(batch, full).logits - net(batch).logits).abs().max() < 1e-6
 
 
 def test_a_supernet_is_loaded_by_the_name_of_a_cached_repository(

@@ -15,7 +15,7 @@ import transformers
 
 from gearshift.errors import InputError
 from gearshift.export.pipeline import export_bundle
-from gearshift.runtime import Embedding, Engine, QuestionAnswering, TokenClassification, open_bundle
+from gearshift.runtime import Embedding, Engine, QuestionAnswering, TokenClassification, Words, open_bundle
 from gearshift.runtime.inference.answers import probabilities
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.reading.windows import long_text
@@ -176,6 +176,11 @@ def test_words_of_the_training_rows_and_of_the_caller_are_read_in_windows(tmp_pa
     assert all(text[word.start : word.end] == word.text for word in (*whole.words, *whole.entities))
     assert whole.words[-1].end == len(text)
     assert [word.label for word in whole.words[:3]] == [word.label for word in cut.words[:3]]
+    given = Words([word for word in WORDS * 3 if word.isprintable()])
+    with Engine.load(made.path, precision="fp32", threads=1) as engine:
+        cut, whole = engine.run(given), engine.run(given, overlap=8)
+    assert len(whole.words) == len(given.words) > len(cut.words)
+    assert [word.text for word in whole.words] == list(given.words)
 
 
 def vectors_of(path: Path, overlap: int | None, texts: Sequence[str]) -> list[Embedding]:
