@@ -1,4 +1,7 @@
-"""Records of a request and of the engine that ran it: plain values, sufficient for a replay or a plot."""
+"""Records of a request and of the engine that ran it: plain values, sufficient for a replay or a plot.
+
+Of a ranking the first decision can be made again, not the second, which goes by the scores of the texts.
+"""
 
 from __future__ import annotations
 

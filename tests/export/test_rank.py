@@ -24,6 +24,7 @@ from gearshift.runtime.startup import Loaded
 from tests.command_line import Command
 from tests.export.test_tasks import Made, write_bundle
 from tests.runtime.altered import change_manifest
+from tests.runtime.replay import replay
 from tests.trainer.encoders import HeadCase
 
 QUERY = "was there snow"
@@ -117,6 +118,8 @@ def test_the_best_texts_are_read_again_within_the_deadline(made: Made, tmp_path:
     assert counts == sorted(counts) and counts[-1] >= 2, passes
     (logged,) = read_log(tmp_path / "log.jsonl")
     assert [record.ranked for record in logged.records] == [len(TEXTS)] * 7
+    for record, decision, _ in replay(logged):  # of a clock that stands still: nothing is learnt in between
+        assert (decision.name, decision.reason) == (record.subnet, record.reason)
     seconds = [record.second for record in logged.records if record.second is not None]
     assert [second.subnet for second in seconds] == [LARGE] * sum(count > 0 for count in counts)
 
