@@ -43,6 +43,8 @@ class RunFacts:
     """Number of tokens of this text, without padding."""
     truncated: bool
     """Whether the end of this text was cut off, or the beginning if the tokenizer cuts that."""
+    windows: int = 1
+    """Number of windows that this text was read in."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from gearshift.server.access import VARIABLE, access_of, read_token
 from gearshift.server.limits import Limits
 from gearshift.server.listening import HOST, PORT, bound_path, bound_port, is_loopback, shown_address
 from gearshift.terminal import streams
-from gearshift.terminal.engine_options import add_engine_options, load_engine
+from gearshift.terminal.engine_options import add_cascade, add_engine_options, load_engine
 from gearshift.terminal.options import add_settings, command, given
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"file with the token that requests must bring (default: the variable {VARIABLE}, if it is set)",
     )
+    add_cascade(parser)
     add_engine_options(parser)
     add_settings(parser, Limits)
 
@@ -47,7 +48,7 @@ def serve(options: argparse.Namespace) -> int:
     with _bound(options) as bound:
         local = options.socket is not None
         access = access_of(None if local else options.host, loopback=local or is_loopback(bound), token=token)
-        with load_engine(options) as engine:
+        with load_engine(options, cascade=options.cascade, null_threshold=options.null_threshold) as engine:
             engine.warm_up()
             serve(engine, bound, access, limits, lambda service: _told(options, bound, service))
     return 0

@@ -1,10 +1,10 @@
-"""Arguments of the commands that answer texts with an engine, and the engine that they ask for."""
+"""Arguments of the commands that answer with an engine, and the engine that they ask for."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gearshift.runtime.bundle.manifest import PRECISIONS
 from gearshift.runtime.policy.objective import Objective
@@ -12,6 +12,31 @@ from gearshift.terminal.options import add_settings, given
 
 if TYPE_CHECKING:
     from gearshift.runtime import Engine
+
+
+def add_deadline(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a command that answers the texts of its line: their deadline, and what it measured."""
+    parser.add_argument(
+        "--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)"
+    )
+    parser.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the latency table for --profile")
+
+
+def add_cascade(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that let an answer of a bundle be another one: of its DAN, or none."""
+    parser.add_argument(
+        "--cascade",
+        type=float,
+        metavar="SHARE",
+        help="let the DAN answer if it is confident, to agree with the most accurate subnet on this share, such as .99",
+    )
+    parser.add_argument(
+        "--null-threshold",
+        type=float,
+        metavar="DIFF",
+        help="question answering: say that there is no answer where null_score_diff is above this (default: the "
+        "threshold of each subnet in the bundle)",
+    )
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -28,25 +53,15 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-cache", action="store_false", dest="cache", help="neither use nor write packed weights on disk"
     )
-    parser.add_argument(
-        "--cascade",
-        type=float,
-        metavar="SHARE",
-        help="let the DAN answer if it is confident, to agree with the most accurate subnet on this share, such as .99",
-    )
-    parser.add_argument(
-        "--null-threshold",
-        type=float,
-        metavar="DIFF",
-        help="question answering: say that there is no answer where null_score_diff is above this (default: the "
-        "threshold of each subnet in the bundle)",
-    )
     parser.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
     add_settings(parser, Objective)
 
 
-def load_engine(options: argparse.Namespace) -> Engine:
-    """Load the bundle that the options name, as they say; raises what `Engine.load` raises."""
+def load_engine(options: argparse.Namespace, save_profile: Path | None = None, **others: Any) -> Engine:
+    """Load the bundle that the options name, as they say, with its profile kept in `save_profile`.
+
+    `others`: arguments of one command alone. Raises what `Engine.load` raises.
+    """
     from gearshift.runtime import Engine
 
     engine = Engine.load(
@@ -56,12 +71,13 @@ def load_engine(options: argparse.Namespace) -> Engine:
         profile=options.profile,
         log=options.log,
         cache=options.cache,
-        cascade=options.cascade,
-        null_threshold=options.null_threshold,
+        **others,
         **given(options, Objective),
     )
     try:
         engine.pin(options.subnet)
+        if save_profile is not None:
+            engine.save_profile(save_profile)
     except BaseException:
         engine.close()
         raise

@@ -39,6 +39,7 @@ CALLS: dict[str, list[str]] = {
     "nas-train": [RUN, "-o", "out", "--parameters", "1e6", "--length", "16", "--text", "texts.txt", "--model", MODEL],
     "nas-tune": [RUN, "--data", "data", "-o", "out", "--epochs", "1", "--lr", "1e-4"],
     "export": [RUN, "-o", "out", "--precision", "fp32,int8", "--operators", "fast", "--licence", "MIT"],
+    "hub": [RUN, "bundle.gearshift", "-o", "out", "--precision", "int8", "--threads", "1"],
     "trim": ["bundle.gearshift", "-o", "out", "--keep", "w025-d050", "--precision", "int8"],
     "unpack": ["bundle.gearshift", "-o", "out"],
     "sign": ["bundle.gearshift", "--key", "no-such-key", "--version", "3"],
@@ -50,6 +51,8 @@ CALLS: dict[str, list[str]] = {
             "--precision", "int8", "--deadline-ms", "50", "--log", "log.out", "--target", "0.9"],
     "serve": ["bundle.gearshift", "--port", "0", "--threads", "1", "--profile", "profile.json", "--no-cache",
               "--texts", "16", "--grace-s", "1"],
+    "rank": ["bundle.gearshift", "a query", "turn it on", "--threads", "1", "--profile", "profile.json", "--no-cache",
+             "--precision", "int8", "--deadline-ms", "50"],
     "plot": ["log.jsonl", "-o", "plot.bmp"],
     "bench": ["no-such-bundle", "-o", "out.json", "--budget", "1s", "--lengths", "8", "--threads", "1",
               "--rounds", "1"],
@@ -67,7 +70,9 @@ IMPORTS = (
     "transformers",
 )
 
-SLOW = {"doctor": 0.2, "run": 0.5, "serve": 0.5, "trim": 0.3, "verify": 0.5, "vectors": 0.2, "plot": 0.5}
+SLOW = {
+    "doctor": 0.2, "run": 0.5, "rank": 0.5, "serve": 0.5, "trim": 0.3, "verify": 0.5, "vectors": 0.2, "plot": 0.5,
+}  # fmt: skip
 """Command -> share of its cases that are called: those that take long, or change nothing, are rarer."""
 
 NUMBERS = ("0", "-1", "1", "3", "1000000", "2147483648", "9223372036854775807", "9223372036854775808", "1e3", "1e-9",
