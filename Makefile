@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Only missing pieces are installed: the stamp is older than what decides the installation.
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-js test-index test-transformers test-all test-arm64 test-browser check fuzz bench bench-engine soak clean
+.PHONY: setup demo test test-js test-index test-transformers test-all test-arm64 test-browser test-ray check fuzz bench bench-engine soak clean
 
 setup: $(STAMP)
 
@@ -22,7 +22,7 @@ demo: $(STAMP)
 SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not slow and not index and not arm64 and not browser'
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not slow and not index and not arm64 and not browser and not ray'
 
 # What a device gets from the wheel, and other versions of packages: installs them, so it needs a package index.
 test-index: $(STAMP)
@@ -42,7 +42,7 @@ test-transformers: $(STAMP)
 	done
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not arm64 and not browser'
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not arm64 and not browser and not ray'
 
 # Emulated boards; downloads some 130 MB into build/arm64 once. Debian 12 has what it takes.
 test-arm64: $(STAMP)
@@ -65,6 +65,11 @@ test-browser: $(STAMP) $(JS)/dist/.built
 	$(BIN)/python -m tests.browser.prepare
 	test -d build/clients || $(BIN)/python -m tests.clients.prepare
 	$(BIN)/python -m pytest -m browser tests/browser
+
+# Ray, which is large, is installed into the same environment once.
+test-ray: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	$(BIN)/python -m pytest -m ray tests/cluster
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -216,4 +216,12 @@ def _vectors(run: Run[Any, Any], encoded: EncodedRows) -> Vectors | None:
         return None
     head, sentence = run.checkpoint.model.head, run.checkpoint.sentence
     normalized = bool(head.steps) and head.steps[-1] == Normalize()
-    return Vectors(int(encoded.labels[0].shape[-1]), normalized, sentence.similarity, sentence.prompt)
+    return Vectors(
+        int(encoded.labels[0].shape[-1]),
+        normalized,
+        sentence.similarity,
+        sentence.prompt,
+        prompts=dict(sentence.prompts),
+        pools_prompt=sentence.include_prompt,
+        dimensions=tuple(run.facts.get("settings", {}).get("matryoshka_dims", ())),
+    )

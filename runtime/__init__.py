@@ -29,8 +29,13 @@ from gearshift.runtime.inference.answers import TokenClassification as TokenClas
 from gearshift.runtime.inference.spans import Entity as Entity
 from gearshift.runtime.inference.spans import Word as Word
 from gearshift.runtime.inference.words import Words as Words
+from gearshift.runtime.pipeline import Pipeline as Pipeline
+from gearshift.runtime.pipeline import pipeline as pipeline
 from gearshift.runtime.policy.objective import Objective as Objective
 from gearshift.runtime.policy.objective import Objective as Steering
+from gearshift.runtime.reading.ranking import Ranked as Ranked
+from gearshift.runtime.reading.ranking import Ranking as Ranking
+from gearshift.runtime.reading.zero_shot import ZeroShot as ZeroShot
 from gearshift.runtime.sensors.cap_rules import Rules as Rules
 from gearshift.runtime.sensors.caps import Caps as Caps
 from gearshift.runtime.sensors.sensors import Sensors as Sensors
@@ -64,10 +69,13 @@ __all__ = [
     "MultiLabelClassification",
     "Objective",
     "Option",
+    "Pipeline",
     "PoolEntry",
     "ProfileError",
     "QuestionAnswering",
     "QueueFullError",
+    "Ranked",
+    "Ranking",
     "Regression",
     "Rules",
     "SchemaError",
@@ -83,7 +91,9 @@ __all__ = [
     "UnknownSubnetError",
     "Word",
     "Words",
+    "ZeroShot",
     "layer_space",
     "open_bundle",
+    "pipeline",
     "uniform_grid",
 ]

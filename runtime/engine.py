@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Self, Unpack, overload
 
 from gearshift.errors import EngineClosedError
 from gearshift.runtime.bundle.signers import Key, Signers
+from gearshift.runtime.files.hub_cache import find_bundle
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.text import Text
 from gearshift.runtime.inference.words import Words
@@ -20,6 +22,8 @@ from gearshift.runtime.packed.cache import PackedCache
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, Objective, Wanted
 from gearshift.runtime.profiles.store import save_table
+from gearshift.runtime.reading.options import Options, RequestReader
+from gearshift.runtime.reading_methods import ReadingMethods
 from gearshift.runtime.sensors.cap_rules import DEFAULT_RULES, Rules
 from gearshift.runtime.sensors.cpus import effective_cpus
 from gearshift.runtime.sensors.sensors import Sensors
@@ -32,11 +36,10 @@ from gearshift.runtime.serving.queue import LIMIT
 from gearshift.runtime.serving.request import AnswerFuture, Request
 from gearshift.runtime.serving.worker import Worker
 from gearshift.runtime.startup import AUTO, Loaded, check_options, open_checked, slow_loop_of, start
-from gearshift.runtime.state import EngineState
 from gearshift.runtime.trust.trust import CHECKED
 
 
-class Engine(EngineState):
+class Engine(ReadingMethods):
     """Engine that answers texts within a deadline by choosing, for each request, the subnet that fits.
 
         with Engine.load("sst2.gearshift", threads=2) as engine:
@@ -66,6 +69,7 @@ class Engine(EngineState):
         controller = Controller(accuracies, loaded.table, objective, rows=rows, cpus=cpus, dan=dan)
         metrics = Metrics(controller.accuracies)
         self._in_flight, self._clock = InFlight(), clock
+        self._reader = RequestReader(opened)
         loop = slow_loop_of(sensors, rules, len(controller.ladder), opened.session, self._in_flight)
         self._slow_loop, cascade = loop, loaded.cascade
         answering = Answering(opened, controller, metrics, clock=clock, log=log, cascade=cascade, slow_loop=loop)
@@ -154,13 +158,25 @@ class Engine(EngineState):
             undo.pop_all()
         return engine
 
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> Self:
+        """Load an engine as `load` does, of a directory, of its folder `bundle`, or of a repository in the hub cache.
+
+        Nothing is downloaded. Raises InputError if there is no bundle, and as `load` does.
+        """
+        return cls.load(find_bundle(name), **options)
+
     @overload
-    def run(self, text: Text, *, deadline_ms: float | None = None) -> Any: ...
+    def run(self, text: Text, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> Any: ...
     @overload
     def run(
-        self, text: list[str] | list[tuple[str, str]] | list[Words] | list[Text], *, deadline_ms: float | None = None
+        self,
+        text: list[str] | list[tuple[str, str]] | list[Words] | list[Text],
+        *,
+        deadline_ms: float | None = None,
+        **options: Unpack[Options],
     ) -> list[Any]: ...
-    def run(self, text: Any, *, deadline_ms: float | None = None) -> Any:
+    def run(self, text: Any, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> Any:
         """Answer a text or a pair (a tuple of two texts), or each item of a list of these.
 
         For token classification a text is cut into words as the training rows were; `Words([...])` gives them instead.
@@ -171,15 +187,25 @@ class Engine(EngineState):
         A list runs on one subnet, texts of similar length together, and its deadline is for the whole list. Deadlines
         count from this call. If no subnet keeps one, the fastest answers, and `reason` is `best_effort`. With
         `on_miss="reject"` it raises DeadlineTooShortError instead, unless no subnet ran for a second.
+        `options`: `overlap` reads a text that is longer than the model reads in windows that share this many tokens,
+        for tagging, questions and embeddings, where it is cut otherwise (`truncated`); each window takes the time of a
+        text. `dimensions` cuts vectors to their first numbers. `prompt_name` or `prompt` takes the place of the prompt
+        of an embedding model.
         Raises InputError, or EngineClosedError after `close`.
         """
-        return self._in_flight.call(self._run, text, deadline_ms)
+        return self._in_flight.call(self._run, text, deadline_ms, options)
 
-    def _run(self, place: Place, text: Any, deadline_ms: float | None) -> Any:
-        request = Request.taken(text, deadline_ms, self._opened.encoder, self._clock)
+    def _run(self, place: Place, text: Any, deadline_ms: float | None, options: Options) -> Any:
+        request = self._taken(text, deadline_ms, options)
         return self._answering.answer(place, request) if request.encoded.tokens else []
 
-    def submit(self, text: Any, *, deadline_ms: float | None = None) -> AnswerFuture:
+    def _taken(
+        self, text: Any, deadline_ms: float | None, options: Options, future: AnswerFuture | None = None
+    ) -> Request:
+        rows = functools.partial(self._reader.rows, options=options)
+        return Request.taken(text, deadline_ms, rows, self._clock, future)
+
+    def submit(self, text: Any, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> AnswerFuture:
         """Queue a text without waiting; return a Future of the answer that `run` returns for the same arguments.
 
         Requests are answered one after another, the earliest deadline first. The time in the queue counts, and the
@@ -189,18 +215,18 @@ class Engine(EngineState):
         """
         self._in_flight.check_process()
         future = AnswerFuture()
-        request = Request.taken(text, deadline_ms, self._opened.encoder, self._clock, future)
+        request = self._taken(text, deadline_ms, options, future)
         if request.encoded.tokens:
             return self._worker.submit(request)
         future.set_result([])
         return future
 
-    async def arun(self, text: Any, *, deadline_ms: float | None = None) -> Any:
+    async def arun(self, text: Any, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> Any:
         """Answer as `run` does, for programs with an event loop: queued as by `submit`, and cancelled with its task."""
         import asyncio  # a device that never calls this does not load it
 
         with NATIVE_CALLS.staying(EngineClosedError):
-            return await asyncio.wrap_future(self.submit(text, deadline_ms=deadline_ms))
+            return await asyncio.wrap_future(self.submit(text, deadline_ms=deadline_ms, **options))
 
     def warm_up(self, lengths: Sequence[int] | None = None, *, budget_s: float = 1.0) -> int:
         """Run each subnet of the ladder once for each length (by default the table's), the largest first.

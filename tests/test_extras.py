@@ -41,7 +41,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
-@pytest.mark.parametrize("extra", ["train", "export", "plot", "tensorboard", "hub"])
+@pytest.mark.parametrize("extra", ["train", "export", "plot", "tensorboard", "hub", "serve"])
 def test_packages_that_are_there_are_no_error(extra: str) -> None:
     assert requirements(extra)
     require(extra)

@@ -149,16 +149,17 @@ class _ElasticGraph(SwitchedGraph):
         """Append the attention of a value, with the residual added, for these rows."""
         layer = self.layers[kept.layer]
         heads = [segment for segment in layer.heads if segment.end <= kept.heads]
-        attention, view = self.recipes[kept.layer].attention, self.views[kept.layer]
-        terms = attention(scope, value, view, heads, layer.attention_bias, f"{layer.name}.attention_bias", rows)
-        return scope.value("Sum", [*terms, rows(scope, residual)])
+        recipe, view = self.recipes[kept.layer], self.views[kept.layer]
+        terms = recipe.attention(scope, value, view, heads, layer.attention_bias, f"{layer.name}.attention_bias", rows)
+        return recipe.add(scope, [*terms, rows(scope, residual)])
 
     def _ffn(self, scope: Scope, kept: Kept, value: str, residual: str) -> str:
         """Append the feed-forward network of a value, with the residual added."""
         layer = self.layers[kept.layer]
         neurons = [segment for segment in layer.neurons if segment.end <= kept.neurons]
-        terms = self.recipes[kept.layer].ffn(scope, value, neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
-        return scope.value("Sum", [*terms, residual])
+        recipe = self.recipes[kept.layer]
+        terms = recipe.ffn(scope, value, neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
+        return recipe.add(scope, [*terms, residual])
 
 
 GRAPHS: dict[str, Callable[..., SwitchedGraph]] = {EncoderShape.kind: _ElasticGraph, BlockShape.kind: MixedGraph}

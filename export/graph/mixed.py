@@ -98,7 +98,7 @@ class MixedGraph(SwitchedGraph):
         else:
             bias = self.weights[f"{name}.out.bias"]
             terms = recipe.ffn(scope, hidden, [self._neurons(name)], bias, f"{name}.bias")
-        summed = scope.value("Sum", [*terms, rows(scope, hidden)])
+        summed = recipe.add(scope, [*terms, rows(scope, hidden)])
         return self.norm(scope, summed, f"{name}.norm", self._norm_of(name))
 
     def _heads(self, name: str, hidden: int) -> HeadSegment:
@@ -142,5 +142,5 @@ class MixedGraph(SwitchedGraph):
         tokens = scope.value("Transpose", [filtered], perm=[0, 2, 1])
         matrix, shift = self.weights[f"{name}.pointwise.weight"].T, self.weights[f"{name}.pointwise.bias"]
         product = recipe.linear(scope, tokens, f"{name}.pointwise", matrix, shift)
-        summed = scope.value("Sum", [recipe.activate(scope, "gelu", product), hidden])
+        summed = recipe.add(scope, [recipe.activate(scope, "gelu", product), hidden])
         return self.norm(scope, summed, f"{name}.norm", self._norm_of(name))

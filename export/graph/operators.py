@@ -14,7 +14,7 @@ from onnx import TensorProto
 
 from gearshift.export.graph.builder import CONTRIB, Scope
 from gearshift.export.graph.quantize import TABLE_BITS, quantize
-from gearshift.export.graph.recipe import Recipe, Rows, View, bias_term, gated, own_bias
+from gearshift.export.graph.recipe import Recipe, Rows, View, added_at_once, bias_term, gated, own_bias
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
 from gearshift.export.graph.standard import linear, standard_recipe
 from gearshift.trainer.model.encoder.activations import QUICK_GELU
@@ -201,9 +201,9 @@ def _mask(scope: Scope, given: str) -> str:
 
 
 RECIPES = {
-    "fp32": Recipe(_attention_float, _ffn_float, linear, _lookup_float, _mask, _activate),
-    "int8": Recipe(_attention_int8, _ffn_int8, _linear_int8, _lookup_int8, _mask, _activate),
-    "fp16": Recipe(_attention_float, _ffn_float, linear, _lookup_float, _mask, _activate, np.float16),
+    "fp32": Recipe(_attention_float, _ffn_float, linear, _lookup_float, _mask, _activate, added_at_once),
+    "int8": Recipe(_attention_int8, _ffn_int8, _linear_int8, _lookup_int8, _mask, _activate, added_at_once),
+    "fp16": Recipe(_attention_float, _ffn_float, linear, _lookup_float, _mask, _activate, added_at_once, np.float16),
 }
 """Precision -> recipe of the fastest operators. The fp16 ones have kernels on GPUs; a CPU runs them in float32."""
 

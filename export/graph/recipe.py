@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,8 @@ It is for layers of their own, not for segments.
 Lookup = Callable[[Scope, str, Array, str], str]
 Operator = Callable[[Scope, str], str]
 """Function that appends an operator with one input and one output."""
+Add = Callable[[Scope, Sequence[str]], str]
+"""Function that appends the sum of two or more terms: (scope, terms) -> sum."""
 Activate = Callable[[Scope, str, str], str]
 """Function that appends an activation, named as in `shape.ACTIVATIONS`, or `tanh`: (scope, name, value) -> result."""
 
@@ -62,6 +65,8 @@ class Recipe:
     """Conversion of the int64 mask (batch, tokens) to the form that `attention` takes; once, in the root graph."""
     activate: Activate
     """Activation as an operator of its own."""
+    add: Add
+    """Sum of the terms of a half-layer and what is added to them."""
     floats: type[np.floating] = np.float32
     """Float type of weights and values."""
 
@@ -72,6 +77,19 @@ class Recipe:
     def from_float32(self, scope: Scope, value: str) -> str:
         """Cast a float32 value to the type of this recipe."""
         return value if self.floats is np.float32 else scope.value("Cast", [value], to=TensorProto.FLOAT16)
+
+
+def added_at_once(scope: Scope, terms: Sequence[str]) -> str:
+    """Append one operator for a sum."""
+    return scope.value("Sum", terms)
+
+
+def added_in_turn(scope: Scope, terms: Sequence[str]) -> str:
+    """Append an addition for each term but the first, in the order in which `Sum` adds them up.
+
+    WebGPU has no `Sum` in ONNX Runtime: its terms would be copied to the CPU, and the result back.
+    """
+    return functools.reduce(lambda total, term: scope.value("Add", [total, term]), terms)
 
 
 def bias_term(scope: Scope, name: str, bias: Array | None) -> list[str]:

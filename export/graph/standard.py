@@ -13,7 +13,7 @@ import numpy as np
 from onnx import helper
 
 from gearshift.export.graph.builder import Scope
-from gearshift.export.graph.recipe import Activate, Recipe, Rows, View, bias_term, gated, own_bias
+from gearshift.export.graph.recipe import Activate, Recipe, Rows, View, added_in_turn, bias_term, gated, own_bias
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
 from gearshift.trainer.model.encoder.activations import QUICK_GELU
 
@@ -71,7 +71,7 @@ def standard_recipe(floats: type[np.floating]) -> Recipe:
             terms.append(scope.value("MatMul", [active, out]))
         return [*terms, *bias_term(scope, bias_name, bias)]
 
-    return Recipe(_attention, ffn, linear, _lookup, mask, activate, floats)
+    return Recipe(_attention, ffn, linear, _lookup, mask, activate, added_in_turn, floats)
 
 
 def _named(activate: Activate, name: str, scope: Scope, value: str) -> str:

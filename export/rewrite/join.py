@@ -175,11 +175,15 @@ def _without(
         if found and found[1] in LAST and firsts.get(found[0], found[0]) != found[0]
     }
     changed = []
+    instead: dict[str, str] = {}  # sum that lost its last term -> sum without it
     for old in nodes:
         node = onnx.NodeProto()
         node.CopyFrom(old)
-        if node.op_type == "Sum":
-            node.input[:] = [name for name in node.input if name not in gone]
+        if node.op_type in ("Sum", "Add"):
+            node.input[:] = [instead.get(name, name) for name in node.input if name not in gone]
+            if node.op_type == "Add" and len(node.input) == 1:
+                instead[node.output[0]] = node.input[0]
+                continue
         for attribute in node.attribute:
             segment = _segment_of(node, made) if attribute.name == "num_heads" else None
             if segment is not None and segment in heads:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,17 +141,47 @@ class Vectors:
     """Similarity that the model was trained for, one of SIMILARITIES."""
     prompt: str = ""
     """Text that the engine puts before every text; empty for none."""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """Name -> text of the prompts that a request may ask for in its place."""
+    pools_prompt: bool = True
+    """Whether the pooling takes the tokens of a prompt; if not, the graph leaves out those of `prompt`, and no other
+    can be asked for."""
+    dimensions: tuple[int, ...] = ()
+    """Counts of numbers, from the first on, that vectors were trained to be cut to (Matryoshka), rising."""
 
     def __post_init__(self) -> None:
         _require(is_whole(self.width, 1), "width of vectors", self.width)
         _require(isinstance(self.normalized, bool), "normalized of vectors", self.normalized)
         _require(self.similarity in SIMILARITIES, f"similarity of vectors (out of {SIMILARITIES})", self.similarity)
         _require(isinstance(self.prompt, str), "prompt", self.prompt)
+        prompts = self.prompts
+        texts = isinstance(prompts, dict) and all(isinstance(text, str) for pair in prompts.items() for text in pair)
+        _require(texts, "prompts (text by name)", prompts)
+        _require(isinstance(self.pools_prompt, bool), "pools_prompt of vectors", self.pools_prompt)
+        rising = all(is_whole(each, 1, self.width - 1) for each in self.dimensions)
+        rising = rising and list(self.dimensions) == sorted(set(self.dimensions))
+        _require(rising, f"dimensions (rising, below the width {self.width})", self.dimensions)
 
     def __str__(self) -> str:
         length = "of length 1, " if self.normalized else ""
         prompt = f"; {self.prompt!r} is put before every text" if self.prompt else ""
-        return f"vectors of {self.width} numbers, {length}compared by {self.similarity}{prompt}"
+        cut = f", trained to be cut to {', '.join(map(str, self.dimensions))}" if self.dimensions else ""
+        named = f"; prompts: {', '.join(sorted(self.prompts))}" if self.prompts else ""
+        return f"vectors of {self.width} numbers, {length}compared by {self.similarity}{cut}{prompt}{named}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values by name, for JSON; fields that older releases do not know only if they say something."""
+        seldom = {"prompts": dict(self.prompts), "dimensions": list(self.dimensions)}
+        return {
+            **{name: getattr(self, name) for name in ("width", "normalized", "similarity", "prompt")},
+            **{name: value for name, value in seldom.items() if value},
+            **({} if self.pools_prompt else {"pools_prompt": False}),
+        }
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> Vectors:
+        """Read the form that `to_dict` wrote."""
+        return cls(**{**raw, "dimensions": _tuple(raw.get("dimensions", []))})
 
 
 @dataclass(frozen=True)
@@ -243,7 +274,7 @@ class Manifest:
             "losses": self.losses,
             "wide_layers": list(self.wide_layers),
             "tagging": None if self.tagging is None else self.tagging.to_dict(),
-            "vectors": None if self.vectors is None else vars(self.vectors),
+            "vectors": None if self.vectors is None else self.vectors.to_dict(),
             "chosen_by": self.chosen_by,
             "dev_rows": self.dev_rows,
         }
@@ -283,7 +314,7 @@ class Manifest:
                 "inputs": _tuple(fields["inputs"]),
                 "wide_layers": _tuple(fields.get("wide_layers", [])),
                 "tagging": None if fields.get("tagging") is None else Tagging.from_dict(fields["tagging"]),
-                "vectors": Vectors(**fields["vectors"]) if "vectors" in fields else None,
+                "vectors": Vectors.from_dict(fields["vectors"]) if "vectors" in fields else None,
                 "space": Space.from_dict(fields["space"]),
                 "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
                 "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},

@@ -43,6 +43,8 @@ class RunFacts:
     """Number of tokens of this text, without padding."""
     truncated: bool
     """Whether the end of this text was cut off, or the beginning if the tokenizer cuts that."""
+    windows: int = 1
+    """Number of windows that this text was read in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,19 @@ class Embedding(RunFacts):
 
 
 Answer = Classification | MultiLabelClassification | Regression | TokenClassification | QuestionAnswering | Embedding
+
+
+def plain_answer(answer: Answer) -> dict[str, Any]:
+    """Return the fields of an answer as values that JSON has."""
+    return {name: _plain(value) for name, value in vars(answer).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, tuple):
+        return [vars(part) if isinstance(part, Word | Entity) else part for part in value]
+    return value
 
 
 def probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,6 +158,55 @@ def best_span(logits: NDArray[np.float32], encoding: Placed) -> tuple[int, int, 
         return 0, 0, 0.0
     first, last, best = _best(_log_softmax(logits[places]))
     return encoding.offsets[places[first]][0], encoding.offsets[places[last]][1], float(np.exp(best))
+
+
+class WindowSpan(NamedTuple):
+    """Best answer in one window of a long text."""
+
+    start: int
+    """Offset in the second text in characters; `end` is the offset after the last character."""
+    end: int
+    probability: float
+    """Probability of the first token x probability of the last one, over NULL_TOKEN and the tokens of the window."""
+    logits: float
+    """Sum of the two logits."""
+    null_probability: float
+    """Probability of NULL_TOKEN as both."""
+    null_logits: float
+
+
+def window_span(logits: NDArray[np.float32], encoding: Placed) -> WindowSpan:
+    """Find the best answer in a window by logits (tokens, 2), as transformers' question-answering pipeline does."""
+    places = _second(encoding)
+    rows = np.insert(places, 0, NULL_TOKEN)
+    logs = _log_softmax(logits[rows])
+    first, last, best = _best(logs[1:])
+    start, end = encoding.offsets[places[first]][0], encoding.offsets[places[last]][1]
+    own = float(logits[places[first], 0]) + float(logits[places[last], 1])
+    null = float(logs[0].sum())
+    return WindowSpan(start, end, float(np.exp(best)), own, float(np.exp(null)), float(logits[NULL_TOKEN].sum()))
+
+
+def answer_of_windows(spans: Sequence[WindowSpan], text: str, null_threshold: float | None = None) -> FoundAnswer:
+    """Find the answer in the second text by the best of each window, as transformers' question-answering pipeline does.
+
+    Equal answers, in any case of letters, add up; the first of them is taken. So the score may be above 1 where windows
+    that share an answer are sure of it. With a threshold there is no answer if the least score of no answer in any
+    window, less the best score of the answer in any, is above it, both as sums of two logits, as in BERT's own
+    evaluation on SQuAD 2.0.
+    """
+    equal: dict[str, list[WindowSpan]] = {}
+    for span in spans:
+        equal.setdefault(text[span.start : span.end].lower(), []).append(span)
+    found = max(equal.values(), key=lambda those: sum(span.probability for span in those))
+    first, score = found[0], sum(span.probability for span in found)
+    if null_threshold is None:
+        return FoundAnswer(first.start, first.end, score, answerable=True)
+    diff = min(span.null_logits for span in spans) - max(span.logits for span in found)
+    if diff > null_threshold:
+        least = min(span.null_probability for span in spans)
+        return FoundAnswer(0, 0, least, answerable=False, null_score_diff=diff)
+    return FoundAnswer(first.start, first.end, score, answerable=True, null_score_diff=diff)
 
 
 def _second(encoding: Placed) -> NDArray[np.int64]:

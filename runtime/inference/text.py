@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer
 
 from gearshift.errors import InputError
 from gearshift.runtime.batches import Work, group, work_of
@@ -24,6 +26,19 @@ Text = str | tuple[str, str] | Words
 CHARACTERS_PER_TOKEN = 32
 """Characters per token of max_length beyond which a text is cut before it is tokenized, to keep the time bounded.
 English has 4 to 5 characters per token; 32 leaves room for text that is mostly long, frequent words."""
+
+
+class Tokens(Protocol):
+    """Tokens of one row of a call, such as `tokenizers.Encoding`, or a window of one."""
+
+    @property
+    def ids(self) -> list[int]: ...
+
+    @property
+    def type_ids(self) -> list[int]: ...
+
+    @property
+    def attention_mask(self) -> list[int]: ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +63,7 @@ class Encoded:
     """Whether the end of each text was cut off, or the beginning if the tokenizer cuts that."""
     parts: tuple[tuple[str, ...], ...]
     """Texts, one or two, of each row, as they were tokenized: cut, and words with single blanks between them."""
-    encodings: tuple[Encoding, ...]
+    encodings: tuple[Any, ...]
     """Tokens of each row with their offsets in its parts."""
     work: Work
     """Work of the texts: tokens and number of texts of each call."""
@@ -69,6 +84,8 @@ class TextEncoder:
 
     def __init__(self, bundle: Bundle, *, batch: bool = True) -> None:
         self._path = bundle.path / TOKENIZER
+        self.max_length = bundle.manifest.max_length
+        """Most tokens of a row, special ones included."""
         self._tokenizer = open_tokenizer(bundle)
         self._cuts_beginning = str((self._tokenizer.truncation or {}).get("direction", "right")) == "left"
         self._names, self._batch = bundle.manifest.inputs, batch
@@ -80,32 +97,81 @@ class TextEncoder:
         self._rule = None if bundle.manifest.tagging is None else bundle.manifest.tagging.words
         self._characters = bundle.manifest.max_length * CHARACTERS_PER_TOKEN
 
-    def encode(self, texts: Sequence[Text]) -> Encoded:
+    def encode(self, texts: Sequence[Text], prompts: Sequence[str | None] | None = None) -> Encoded:
         """Convert one or more texts to token arrays; raise InputError for an empty text and for anything but a text.
 
+        `prompts`: for each text the prompt before it; None for that of the bundle.
         Texts are tokenized one after another: the tokenizer's own batches would use every core of the device.
         """
-        encodings, truncated, kept, splits, starts = [], [], [], [], []
+        encodings: list[Tokens] = []
+        truncated: list[bool] = []
+        kept: list[tuple[str, ...]] = []
+        splits: list[SplitText | None] = []
+        starts: list[tuple[int, ...]] = []
         for index, text in enumerate(texts):
             where = f"text {index}: " if len(texts) > 1 else ""
-            split, parts = self._split(text, where)
-            encoding = self._encode_one([part.text for part in parts], where)
+            prompt = None if prompts is None else prompts[index]
+            split, parts = self._split(text, where, self._characters, prompt)
+            encoding = self._encode_one([part.text for part in parts], where, self._tokenizer)
             encodings.append(encoding)
             kept.append(tuple(part.text for part in parts))
             truncated.append(bool(encoding.overflowing) or any(part.cut for part in parts))
             splits.append(split)
             starts.append(tuple(part.start for part in parts))
+        return self.made(encodings, truncated, kept, splits, starts)
+
+    def picked(self, encoded: Encoded, rows: Sequence[int]) -> Encoded:
+        """Return some rows of texts that were encoded, in this order, grouped and padded anew."""
+        return self.made(
+            [encoded.encodings[row] for row in rows],
+            [encoded.truncated[row] for row in rows],
+            [encoded.parts[row] for row in rows],
+            [encoded.splits[row] for row in rows],
+            [encoded.starts[row] for row in rows],
+        )
+
+    def whole(
+        self, text: Text, longest: int, where: str = "", prompt: str | None = None
+    ) -> tuple[Encoding, SplitText | None, tuple[str, ...]]:
+        """Return all tokens of a text, however many, its words and its parts; raise InputError beyond `longest`
+        characters, and as `encode` does."""
+        split, parts = self._split(text, where, longest, prompt)
+        if any(part.cut for part in parts):
+            raise InputError(f"{where}expected at most {longest} characters to read in windows, got more; cut the text")
+        strings = tuple(part.text for part in parts)
+        return self._encode_one(list(strings), where, self._untruncated), split, strings
+
+    def prompt_tokens(self, whole: Encoding, prompt: str | None = None) -> int:
+        """Return the number of tokens of the prompt, which stand before those of the text itself."""
+        end = len((self._prompt if prompt is None else prompt).rstrip())
+        places = [place for place, one in zip(whole.offsets, whole.sequence_ids, strict=True) if one == 0]
+        return sum(0 < after <= end for _, after in places)
+
+    @functools.cached_property
+    def _untruncated(self) -> Tokenizer:
+        """Tokenizer that cuts nothing: one of its own, as others use the tokenizer meanwhile."""
+        made = Tokenizer.from_str(self._tokenizer.to_str())
+        made.no_truncation()
+        return made
+
+    def made(
+        self,
+        encodings: Sequence[Tokens],
+        truncated: Sequence[bool],
+        parts: Sequence[tuple[str, ...]],
+        splits: Sequence[SplitText | None],
+        starts: Sequence[tuple[int, ...]],
+    ) -> Encoded:
+        """Return rows with their facts as the graph takes them: grouped by length, and padded."""
         lengths = tuple(len(encoding.ids) for encoding in encodings)
         groups = group(lengths, batch=self._batch)
-        calls = tuple(Call(rows, self._inputs([encodings[row] for row in rows])) for rows in groups)
-        work = work_of(lengths, batch=self._batch)
         return Encoded(
-            calls,
+            tuple(Call(rows, self._inputs([encodings[row] for row in rows])) for rows in groups),
             lengths,
             tuple(truncated),
-            tuple(kept),
+            tuple(parts),
             tuple(encodings),
-            work,
+            work_of(lengths, batch=self._batch),
             self._batch,
             tuple(splits),
             tuple(starts),
@@ -113,23 +179,27 @@ class TextEncoder:
 
     def encoding(self, text: Text) -> Encoding:
         """Return the tokens of one text, with their places in it; raises as `encode` does."""
-        return self._encode_one([part.text for part in self._split(text, "")[1]], "")
+        parts = [part.text for part in self._split(text, "", self._characters)[1]]
+        return self._encode_one(parts, "", self._tokenizer)
 
-    def _split(self, text: object, where: str) -> tuple[SplitText | None, list[Shortened]]:
-        """Return the words of a text, if they are known, and its parts, no longer than can fit the model."""
+    def _split(
+        self, text: object, where: str, longest: int, prompt: str | None = None
+    ) -> tuple[SplitText | None, list[Shortened]]:
+        """Return the words of a text, if they are known, and its parts, of at most `longest` characters."""
         if isinstance(text, Words):
             if not self._tags:
                 raise InputError(f"{where}expected a text, got Words, which are for token classification; pass a text")
-            split, cut = split_words(text.checked(where), self._rule, self._characters)
+            split, cut = split_words(text.checked(where), self._rule, longest)
             return split, [Shortened(split.joined, cut)]
         first, *others = _parts(text, where)
-        rest = [self._shortened(part) for part in others]
+        rest = [self._shortened(part, longest) for part in others]
         if self._rule is None:
-            return None, [self._shortened(first, self._prompt), *rest]
-        split, cut = split_text(first, self._rule, self._characters, where)
+            before = self._prompt if prompt is None else prompt
+            return None, [self._shortened(first, longest, before), *rest]
+        split, cut = split_text(first, self._rule, longest, where)
         return split, [Shortened(split.joined, cut), *rest]
 
-    def _inputs(self, encodings: Sequence[Encoding]) -> dict[str, NDArray[np.int64]]:
+    def _inputs(self, encodings: Sequence[Tokens]) -> dict[str, NDArray[np.int64]]:
         columns = {
             "input_ids": ([encoding.ids for encoding in encodings], self._pad_id),
             "attention_mask": ([encoding.attention_mask for encoding in encodings], 0),
@@ -138,17 +208,17 @@ class TextEncoder:
         longest = max(len(encoding.ids) for encoding in encodings)
         return {name: _padded(*columns[name], longest) for name in self._names}
 
-    def _encode_one(self, parts: list[str], where: str) -> Encoding:
+    def _encode_one(self, parts: list[str], where: str, tokenizer: Tokenizer) -> Encoding:
         try:
-            return self._tokenizer.encode(*parts)
+            return tokenizer.encode(*parts)
         except (TypeError, UnicodeEncodeError) as error:  # a str with a lone surrogate, which UTF-8 lacks
             raise InputError(f"{where}not valid Unicode; expected text without lone surrogates") from error
         except BaseException as error:
             raise failure(self._path, error) from error
 
-    def _shortened(self, text: str, prompt: str = "") -> Shortened:
+    def _shortened(self, text: str, longest: int, prompt: str = "") -> Shortened:
         return shortened(
-            text, self._characters, prompt=prompt, keeps_places=self._keeps_places, cuts_beginning=self._cuts_beginning
+            text, longest, prompt=prompt, keeps_places=self._keeps_places, cuts_beginning=self._cuts_beginning
         )
 
 

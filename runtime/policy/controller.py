@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from gearshift.device_profiles.latency_table import LatencyTable
 from gearshift.errors import UnknownSubnetError
-from gearshift.runtime.batches import Work
+from gearshift.runtime.batches import Work, one, work_of
 from gearshift.runtime.policy.choose import CONFIDENT, FITS, PINNED, PROBE, REJECTED, Asked, Decision, choose
 from gearshift.runtime.policy.ladder import expected, ladder_of, rungs_above, smoothed
 from gearshift.runtime.policy.latency_model import LatencyModel, Prediction
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, DEFAULT_TUNING, Objective, Tuning
+from gearshift.runtime.policy.passes import LEAST, Allowed, first_pass, second_pass
 from gearshift.runtime.policy.restraint import Arrivals, Backoff, Probing
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 from gearshift.runtime.sensors.snapshot import Snapshot
@@ -107,22 +109,71 @@ class Controller:
         pinned: str | None = None,
         backlog: Sequence[tuple[Work, float]] = (),
         deadline_ms: float | None = None,
+        ranked: int = 0,
     ) -> Decision:
         """Decide the subnet for a request that has `slack_ms` left for all of its texts (None: no deadline).
 
         `backlog`: (work, slack in ms) of the most urgent requests that wait behind this one, earliest deadline first.
         If possible, the subnet is one with which these can be answered in time as well.
         `deadline_ms`: slack of the request at its arrival; by default it has not waited.
+        `ranked`: number of texts that are ranked: the subnet may be a faster one than fits, so that `decide_again` has
+        time to read the best texts more closely.
         """
         times = self.latency.predict(work, now)
         self._note_pause(now)
         first = min(caps.largest, self._last_rung)
         if pinned is not None:
             return self._named(pinned, work, times.factor, PINNED, first)
-        rung, reason, level = choose(self._values, times, self._asked(slack_ms, now, first, backlog), self._objective)
+        asked = self._asked(slack_ms, now, first, backlog)
+        rung, reason, level = choose(self._values, times, asked, self._objective)
+        if ranked and reason == FITS and slack_ms is not None and not backlog:
+            allowed = self._allowed(level, slack_ms, asked.made_late)
+            rung = first_pass(self._values, times, allowed, rung, ranked)
         if slack_ms is not None:
             self._note_turn(times, reason, slack_ms, now, deadline_ms, queued=bool(backlog))
         return Decision(self.ladder[rung], times.medians[rung], times.bound_ms(rung), reason, level)
+
+    def decide_again(
+        self,
+        first: Decision,
+        *,
+        lengths: Sequence[int],
+        beside: Sequence[int],
+        batch: bool,
+        slack_ms: float,
+        run_ms: float,
+        now: float,
+    ) -> tuple[Decision, int] | None:
+        """Decide the subnet of a second pass, and the number of texts that it reads, in the order given; None for none.
+
+        `first`: decision of the first pass, which read all texts in `run_ms`. `lengths`: tokens of the texts, the best
+        first. `beside`: tokens of rows that every pass reads beside them. `batch`: whether texts run together.
+        """
+        if first.reason != FITS or first.name not in self.ladder:
+            return None
+        times = self.latency.predict(work_of([*beside, *lengths], batch=batch), now)
+        scale = [bias * times.factor for bias in times.biases]
+        medians = [self.latency.medians(one(length)) for length in (*beside, *lengths)]
+        bounds = [
+            list(itertools.accumulate(row[rung] * scale[rung] for row in medians))[len(beside) :]
+            for rung in range(len(self.ladder))
+        ]
+        late = self._made_late[False]
+        allowed = self._allowed(first.level, slack_ms, lambda ms: late(run_ms + ms) - late(run_ms))
+        found = second_pass(self._values, bounds, allowed, self.ladder.index(first.name), len(lengths))
+        while found is not None:  # a call pads its texts to the longest of them
+            rung, count = found
+            expected_ms = self.latency.medians(work_of([*beside, *lengths[:count]], batch=batch))[rung]
+            if expected_ms * scale[rung] <= slack_ms:
+                return Decision(self.ladder[rung], expected_ms, expected_ms * scale[rung], FITS, first.level), count
+            count = min(count - 1, int(count * slack_ms / (expected_ms * scale[rung])))
+            found = (rung, count) if count >= LEAST else None
+        return None
+
+    def _allowed(self, level: int, slack_ms: float, made_late: Callable[[float], float]) -> Allowed:
+        """Return the rungs that a pass over a list may use, from `level` on."""
+        rungs = [rung for rung in range(level, self._last_rung + 1) if rung not in self._below]
+        return Allowed(rungs, slack_ms, made_late, self._values[self._last_rung])
 
     def _asked(self, slack_ms: float | None, now: float, first: int, backlog: Sequence[tuple[Work, float]]) -> Asked:
         """Return the request as `choose` sees it, with the restraints of this moment."""

@@ -5,28 +5,27 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gearshift.errors import DeadlineTooShortError
-from gearshift.runtime.inference.answers import Answer, read_answer
+from gearshift.runtime.inference.answers import RunFacts
 from gearshift.runtime.inference.cascade import Cascade
 from gearshift.runtime.inference.opened import Opened
-from gearshift.runtime.inference.text import Encoded
+from gearshift.runtime.inference.session import Outputs
 from gearshift.runtime.policy.choose import REJECTED, Decision
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import Wanted
+from gearshift.runtime.reading.ranking import Ranked, RankReading
+from gearshift.runtime.reading.reading import Read, TaskReading
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 from gearshift.runtime.sensors.slow_loop import SlowLoop
 from gearshift.runtime.serving.decision_log import DecisionLog
 from gearshift.runtime.serving.in_flight import Place
 from gearshift.runtime.serving.metrics import Metrics
-from gearshift.runtime.serving.record import CANCELLED, SHED, ObjectiveChange, RequestRecord
+from gearshift.runtime.serving.record import CANCELLED, SHED, ObjectiveChange, RequestRecord, SecondPass
 from gearshift.runtime.serving.request import Backlog, Request
 
 FINISH_MS = 0.2
@@ -61,10 +60,7 @@ class Answering:
     ) -> None:
         self._controller, self._metrics, self._log, self._clock = controller, metrics, log, clock
         self._executors, self._cascade, self._slow_loop = opened.executors, cascade, slow_loop
-        self._task, self._labels = opened.session.task, opened.bundle.manifest.labels
-        self._scheme = opened.bundle.manifest.scheme
-        entries = opened.bundle.entries(opened.session.precision)
-        self._null_thresholds = {name: entry.null_threshold for name, entry in entries.items()}
+        self._encoder, self._reading = opened.encoder, TaskReading(opened)
         self._lock = threading.RLock()  # a signal handler may make a request while its thread decides
         self._pinned: str | None = None
 
@@ -83,6 +79,7 @@ class Answering:
             queued=request.future is not None,
             backlog=tuple(backlog),
             tokenizing_ms=(request.tokenized_s - request.arrival_s) * 1e3,
+            ranked=request.reading.texts if isinstance(request.reading, RankReading) else 0,
             error=INTERRUPTED,
         )
         self._metrics.begin(record, place)
@@ -97,11 +94,13 @@ class Answering:
             self._end(record)
         return answers[0] if request.single else answers
 
-    def _answer(self, request: Request, record: RequestRecord, backlog: Backlog) -> list[Answer]:
+    def _answer(self, request: Request, record: RequestRecord, backlog: Backlog) -> list[RunFacts]:
         """Decide, run, read and learn; complete the record on the way."""
-        future, encoded = request.future, request.encoded
+        future, encoded, reading = request.future, request.encoded, request.reading
         turn = request.tokenized_s if future is None else self._clock()
-        sure = None if self._cascade is None or self._pinned is not None else self._cascade.outputs(encoded)
+        sure = None
+        if self._cascade is not None and self._pinned is None and reading is None:
+            sure = self._cascade.outputs(encoded)
         started = turn if self._cascade is None else self._clock()
         decision = self._decide(request, record, started, backlog, sure=sure is not None)
         if decision.reason == REJECTED:
@@ -109,11 +108,64 @@ class Answering:
         options = None if future is None else future.run_options
         outputs = self._executors[decision.name](encoded, options) if sure is None else sure
         record.run_ms = (self._clock() - (started if sure is None else turn)) * 1e3
-        finished = [self._read(decision.name, output, encoded, row) for row, output in enumerate(outputs)]
+        if isinstance(reading, RankReading):
+            return self._ranked(reading, request, record, decision, outputs)
+        found = (self._reading if reading is None else reading).read(decision.name, outputs, encoded)
+        self._finish_times(request, record)
+        self._learn(decision, record, run_ms=record.run_ms, met=record.met)
+        return [_finish(one, decision.predicted_ms, decision, record) for one in found]
+
+    def _ranked(
+        self, reading: RankReading, request: Request, record: RequestRecord, decision: Decision, outputs: Outputs
+    ) -> list[RunFacts]:
+        """Rank by the outputs of a first pass; read the best texts again if there is time, and learn from each pass."""
+        assert record.run_ms is not None
+        ranked = reading.first(decision.name, outputs, request.encoded)
+        self._learn(decision, record, run_ms=record.run_ms, met=None)
+        again = self._decide_again(reading, request, record, decision, ranked)
+        closely, bound_ms, last = 0, decision.predicted_ms, decision
+        if again is not None:
+            last, closely = again
+            started = self._clock()
+            encoded = self._encoder.picked(request.encoded, reading.rows_of(ranked[:closely]))
+            outputs = self._executors[last.name](encoded, None)
+            run_ms = (self._clock() - started) * 1e3
+            ranked = [*reading.again(last.name, outputs, ranked[:closely]), *ranked[closely:]]
+            bound_ms += last.predicted_ms
+            record.second = SecondPass(last.name, encoded.tokens, last.expected_ms, last.predicted_ms, run_ms)
+        self._finish_times(request, record)
+        if record.second is not None:
+            self._learn(last, record, run_ms=record.second.run_ms, met=record.met)
+        return [_finish(reading.ranking(request.encoded, ranked, closely), bound_ms, decision, record)]
+
+    def _decide_again(
+        self,
+        reading: RankReading,
+        request: Request,
+        record: RequestRecord,
+        decision: Decision,
+        ranked: Sequence[Ranked],
+    ) -> tuple[Decision, int] | None:
+        """Decide on a second pass by the time that is left now."""
+        if request.deadline_ms is None or record.run_ms is None:
+            return None
+        encoded, now = request.encoded, self._clock()
+        slack_ms = request.deadline_ms - (now - request.arrival_s) * 1e3 - FINISH_MS
+        with self._lock:
+            return self._controller.decide_again(
+                decision,
+                lengths=[encoded.tokens[row] for row in reading.rows_of(ranked)[reading.beside :]],
+                beside=encoded.tokens[: reading.beside],
+                batch=encoded.batched,
+                slack_ms=slack_ms,
+                run_ms=record.run_ms,
+                now=now,
+            )
+
+    def _finish_times(self, request: Request, record: RequestRecord) -> None:
+        """Note when the answer was ready, and whether that was in time."""
         record.latency_ms = (self._clock() - request.arrival_s) * 1e3
         record.met = None if request.deadline_ms is None else record.latency_ms <= request.deadline_ms
-        self._learn(decision, record)
-        return _finish(finished, decision, record, encoded)
 
     def pin(self, name: str | None) -> None:
         """Answer every request with this subnet; None goes back to deciding."""
@@ -166,22 +218,6 @@ class Answering:
             self._log.write(record)
         self._metrics.count()
 
-    def _read(self, name: str, output: NDArray[np.float32], encoded: Encoded, row: int) -> Callable[..., Answer]:
-        """Read the answer of a subnet for one text: a function that completes it by the facts of its run."""
-        if self._task.per_token:
-            output = output[: encoded.tokens[row]]
-        return read_answer(
-            self._task.name,
-            output,
-            encoded.encodings[row],
-            encoded.parts[row],
-            self._labels,
-            null_threshold=self._null_thresholds[name],
-            scheme=self._scheme,
-            split=encoded.splits[row],
-            starts=encoded.starts[row],
-        )
-
     def _decide(
         self, request: Request, record: RequestRecord, started: float, backlog: Backlog, *, sure: bool
     ) -> Decision:
@@ -205,6 +241,7 @@ class Answering:
                     pinned=self._pinned,
                     backlog=backlog,
                     deadline_ms=deadline_ms if record.queued else None,
+                    ranked=record.ranked,
                 )
         record.slack_ms, record.waited_ms = slack, (started - request.tokenized_s) * 1e3
         record.subnet, record.reason, record.level = decision.name, decision.reason, decision.level
@@ -223,14 +260,13 @@ class Answering:
             with contextlib.suppress(*ODD):  # no reading, however odd, fails a request
                 self._controller.sense(snapshot, now - loop.age_s(snapshot))
 
-    def _learn(self, decision: Decision, record: RequestRecord) -> None:
-        """Give the controller the outcome of a request to learn from."""
-        assert record.run_ms is not None
+    def _learn(self, decision: Decision, record: RequestRecord, *, run_ms: float, met: bool | None) -> None:
+        """Give the controller the outcome of a pass to learn from."""
         with self._lock:
             record.learnt_s = now = self._clock()
             self._sense(now)
             single = len(record.tokens) == 1
-            self._controller.record(decision, run_ms=record.run_ms, met=record.met, now=now, single=single)
+            self._controller.record(decision, run_ms=run_ms, met=met, now=now, single=single)
             record.slow_down = self._controller.slow_down
 
 
@@ -251,20 +287,16 @@ def _too_short(record: RequestRecord) -> DeadlineTooShortError:
     )
 
 
-def _finish(
-    finished: list[Callable[..., Answer]], decision: Decision, record: RequestRecord, encoded: Encoded
-) -> list[Answer]:
-    """Return the answers, completed by the facts of their run."""
-    return [
-        finish(
-            subnet=decision.name,
-            reason=decision.reason,
-            latency_ms=record.latency_ms,
-            predicted_ms=decision.predicted_ms,
-            deadline_ms=record.deadline_ms,
-            deadline_met=record.met,
-            tokens=tokens,
-            truncated=truncated,
-        )
-        for finish, tokens, truncated in zip(finished, encoded.tokens, encoded.truncated, strict=True)
-    ]
+def _finish(read: Read, predicted_ms: float, decision: Decision, record: RequestRecord) -> RunFacts:
+    """Return an answer, completed by the facts of its run."""
+    return read.finish(
+        subnet=decision.name,
+        reason=decision.reason,
+        latency_ms=record.latency_ms,
+        predicted_ms=predicted_ms,
+        deadline_ms=record.deadline_ms,
+        deadline_met=record.met,
+        tokens=read.tokens,
+        truncated=read.truncated,
+        windows=read.windows,
+    )

@@ -1,4 +1,7 @@
-"""Records of a request and of the engine that ran it: plain values, sufficient for a replay or a plot."""
+"""Records of a request and of the engine that ran it: plain values, sufficient for a replay or a plot.
+
+Of a ranking the first decision can be made again, not the second, which goes by the scores of the texts.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,32 @@ IN_TIME, LATE, NO_DEADLINE = "in_time", "late", "no_deadline"
 """Outcomes of a request that was answered; the outcome of any other is its `error`."""
 
 
+@dataclass(frozen=True, slots=True)
+class SecondPass:
+    """Second pass over the best texts of a ranking."""
+
+    subnet: str
+    tokens: tuple[int, ...]
+    """Number of tokens of each row."""
+    expected_ms: float
+    """Median in ms on the unloaded device, by the latency table."""
+    predicted_ms: float
+    """Bound in ms that the graph was predicted to stay under."""
+    run_ms: float
+    """Time of the graph in ms."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values by name, for JSON."""
+        return {**asdict(self), "tokens": list(self.tokens)}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> SecondPass:
+        """Read the pass that `to_dict` wrote."""
+        values = _named_fields(raw, {one.name for one in fields(cls)})
+        times = {name: _number(values[name]) for name in ("expected_ms", "predicted_ms", "run_ms")}
+        return cls(subnet=str(values["subnet"]), tokens=tuple(map(_whole, values["tokens"])), **times)
+
+
 @dataclass(slots=True, kw_only=True)
 class RequestRecord:
     """Record of one request (a list of texts is one): its inputs, its decision and its outcome.
@@ -40,6 +69,11 @@ class RequestRecord:
     """Number of tokens of each text, without padding; empty if it was not tokenized."""
     batched: bool = True
     """Whether texts of similar length ran in one call; absent from the log if they did."""
+    ranked: int = 0
+    """Number of texts that were ranked; absent from the log if none were. `subnet` and its times are then of the first
+    pass."""
+    second: SecondPass | None = None
+    """Second pass of a ranking; absent from the log if there was none."""
     deadline_ms: float | None = None
     """Deadline in ms from the arrival on; None without one."""
     slack_ms: float | None = None
@@ -104,6 +138,8 @@ class RequestRecord:
             **{name: _plain(getattr(self, name)) for name in _NUMBERS_AND_NAMES},
             "tokens": list(self.tokens),
             **({} if self.batched else {"batched": False}),
+            **({"ranked": self.ranked} if self.ranked else {}),
+            **({} if self.second is None else {"second": self.second.to_dict()}),
             "backlog": [[list(map(list, work)), _plain(slack)] for work, slack in self.backlog],
             "caps": {"largest": self.caps.largest, "reasons": list(self.caps.reasons)},
             "signals": {name: value for name, value in self.signals.items() if math.isfinite(value)},
@@ -116,7 +152,7 @@ class RequestRecord:
 
     @classmethod
     def from_fields(cls, raw: Mapping[str, Any]) -> RequestRecord:
-        values = _named_fields({"batched": True, **raw}, {one.name for one in fields(cls)})
+        values = _named_fields({**_SELDOM, **raw}, {one.name for one in fields(cls)})
         caps = Caps(largest=_whole(values["caps"]["largest"]), reasons=tuple(map(str, values["caps"]["reasons"])))
         tokens = tuple(map(_whole, values["tokens"]))
         backlog = tuple(
@@ -124,8 +160,17 @@ class RequestRecord:
         )
         signals = {str(name): _number(value) for name, value in values["signals"].items()}
         plain = {name: _PLAIN_KINDS[name](values[name]) for name in _NUMBERS_AND_NAMES}
-        others = {"tokens": tokens, "batched": _truth(values["batched"]), "backlog": backlog, "signals": signals}
-        return cls(**{**plain, **others, "caps": caps})
+        others: dict[str, Any] = {
+            "tokens": tokens,
+            "batched": _truth(values["batched"]),
+            "backlog": backlog,
+            "signals": signals,
+        }
+        passes = {
+            "ranked": _whole(values["ranked"]),
+            "second": None if values["second"] is None else SecondPass.from_dict(values["second"]),
+        }
+        return cls(**{**plain, **others, **passes, "caps": caps})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,3 +356,4 @@ _PLAIN_KINDS: dict[str, Any] = {
     "error": _optional_name,
 }
 _NUMBERS_AND_NAMES = tuple(_PLAIN_KINDS)
+_SELDOM: dict[str, Any] = {"batched": True, "ranked": 0, "second": None}

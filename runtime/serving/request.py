@@ -18,8 +18,11 @@ from gearshift.errors import EngineClosedError, InputError
 from gearshift.number_checks import shown
 from gearshift.runtime.batches import Work
 from gearshift.runtime.inference.onnxruntime_calls import call_options
-from gearshift.runtime.inference.text import Encoded, TextEncoder
+from gearshift.runtime.inference.text import Encoded, Text, TextEncoder
 from gearshift.runtime.native_calls import NATIVE_CALLS
+from gearshift.runtime.reading.ranking import RankReading
+from gearshift.runtime.reading.reading import Reading
+from gearshift.runtime.reading.zero_shot import ZeroShotReading
 
 Backlog = Sequence[tuple[Work, float]]
 """Work and slack in ms of the requests that wait behind one, earliest deadline first."""
@@ -103,21 +106,46 @@ class Request:
     """Deadline in ms from the arrival on; None without one."""
     future: AnswerFuture | None
     """Future of a request that waits in the queue; None for one that is answered at once."""
+    reading: Reading | None = None
+    """Reading of the outputs; None for one answer of the bundle's task for each text."""
+
+    @classmethod
+    def read_by(
+        cls,
+        reading: RankReading | ZeroShotReading,
+        deadline_ms: object,
+        encoder: TextEncoder,
+        clock: Callable[[], float],
+        *,
+        single: bool = True,
+    ) -> Request:
+        """Make a request of a reading and its rows; raise InputError as `taken` does.
+
+        `single`: whether one answer is expected rather than a list.
+        """
+        arrival_s = clock()
+        deadline = checked_deadline(deadline_ms)
+        return cls(encoder.encode(reading.rows, reading.prompts), single, arrival_s, clock(), deadline, None, reading)
 
     @classmethod
     def taken(
         cls,
         text: Any,
         deadline_ms: object,
-        encoder: TextEncoder,
+        rows: Callable[[Sequence[Text]], tuple[Encoded, Reading | None]],
         clock: Callable[[], float],
         future: AnswerFuture | None = None,
     ) -> Request:
-        """Make a request of a text, a pair, or a list of those; raise InputError for any other text or deadline."""
+        """Make a request of a text, a pair, or a list of those; raise InputError for any other text or deadline.
+
+        `rows`: function that gives the rows of texts, and their reading.
+        """
         arrival_s = clock()
         deadline = checked_deadline(deadline_ms)
         single = not isinstance(text, list)
-        return cls(encoder.encode([text] if single else text), single, arrival_s, clock(), deadline, future)
+        texts = [text] if single else text
+        encoded, reading = rows(texts)
+        return cls(encoded, single, arrival_s, clock(), deadline, future, reading)
 
     @property
     def awaited(self) -> AnswerFuture:

@@ -55,6 +55,11 @@ EXTRAS = ("torch", "transformers", "safetensors", "huggingface_hub", "tqdm", "on
             "this needs onnx, which is not installed; run: pip install",
         ),
         (EXTRAS, ["export", "x", "-o", "y"], "'gearshift[export]'"),
+        (
+            ["aiohttp"],
+            ["serve", "x"],
+            "this needs aiohttp, which is not installed; run: pip install 'gearshift[serve]'",
+        ),
     ],
 )
 def test_a_missing_extra_is_one_line_with_the_command_that_installs_it(
@@ -99,7 +104,18 @@ def imported(lines: Sequence[Sequence[str]], watched: Sequence[str]) -> dict[str
     return found
 
 
-HEAVY = (*EXTRAS, "optimum", "scipy", "sklearn", "seqeval", "accelerate", "datasets", "pandas", "tensorboard")
+HEAVY = (
+    *EXTRAS,
+    "aiohttp",
+    "optimum",
+    "scipy",
+    "sklearn",
+    "seqeval",
+    "accelerate",
+    "datasets",
+    "pandas",
+    "tensorboard",
+)
 
 
 def test_no_help_and_nothing_that_a_device_does_imports_a_package_of_an_extra(
@@ -172,6 +188,7 @@ COMMANDS = [
     "nas-train",
     "nas-tune",
     "export",
+    "hub",
     "trim",
     "unpack",
     "inspect",
@@ -180,6 +197,8 @@ COMMANDS = [
     "vectors",
     "look-up",
     "run",
+    "serve",
+    "rank",
     "plot",
     "bench",
     "simulate",

@@ -129,11 +129,11 @@ class Recording(Engine):
         self.deadlines: list[float] = []
         self.least_s = least_s
 
-    def run(self, text: Any, *, deadline_ms: float | None = None) -> Any:
+    def run(self, text: Any, *, deadline_ms: float | None = None, **options: Any) -> Any:
         self.texts.append(text)
         self.deadlines.append(math.inf if deadline_ms is None else deadline_ms)
         time.sleep(self.least_s)
-        return super().run(text, deadline_ms=deadline_ms)
+        return super().run(text, deadline_ms=deadline_ms, **options)
 
 
 def test_a_request_that_waited_has_less_of_its_deadline_left(engine: Engine, requests: list[Utterance]) -> None:

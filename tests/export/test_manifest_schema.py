@@ -74,6 +74,9 @@ TAKEN = {
         tagging=Tagging(WordRule({".": True}, {"Po": False}, ("'s",), frozenset({"Mr."})), Scheme("IOBES", "x_B")),
     ),
     "with vectors": of_task("embedding", vectors=Vectors(384, True, "dot", "query: ")),
+    "with prompts and dimensions": of_task(
+        "embedding", vectors=Vectors(384, True, prompts={"query": "q: "}, pools_prompt=False, dimensions=(64, 128))
+    ),
     "with thresholds": with_pool(of_task("question-answering"), null_threshold=-1.5),
     "with dev rows": with_dev_rows(),
     "with losses": dataclasses.replace(PLAIN, losses={"w100-d100": 0.02}, wide_layers=(0, 1)),
@@ -170,6 +173,8 @@ REFUSED: dict[str, tuple[str, Callable[[Any], None]]] = {
     "a rule without initials": ("with tags", removed("tagging", "words", "initials")),
     "vectors of another task": ("classification", set_at("vectors", value={"width": 4, "normalized": True})),
     "vectors without a width": ("with vectors", removed("vectors", "width")),
+    "a prompt that is no text": ("with vectors", set_at("vectors", "prompts", value={"query": 1})),
+    "dimensions that are no numbers": ("with vectors", set_at("vectors", "dimensions", value=["2"])),
     "another similarity": ("with vectors", set_at("vectors", "similarity", value="jaccard")),
     "a threshold of one subnet": ("question-answering", set_at("pool", 0, "null_threshold", value=0.5)),
     "a threshold of another task": ("classification", set_at("pool", 0, "null_threshold", value=0.5)),

@@ -85,6 +85,8 @@ def test_an_engine_answers_as_sentence_transformers_encodes(
         layout.modules[-1] == NORMALIZE and "truncate_dim" not in layout.settings,
         similarity,
         layout.prompt,
+        prompts=dict(layout.settings.get("prompts", {})),
+        pools_prompt=layout.modules[0].config["include_prompt"],
     )
 
 
@@ -186,7 +188,8 @@ def test_training_bundle_and_card_know_a_models_modules_and_prompt(
         assert "compared by dot" in said
         assert repr(PROMPT) in said
     described = json.loads(command("inspect", bundle.path, "--json").out)
-    assert described["vectors"] == {"width": 8, "normalized": False, "similarity": "dot", "prompt": PROMPT}
+    wanted = {"width": 8, "normalized": False, "similarity": "dot", "prompt": PROMPT}
+    assert described["vectors"] == {**wanted, "prompts": {"query": PROMPT, "passage": "ice "}}
 
 
 def test_a_length_without_room_behind_the_prompt_is_refused(checkpoint_path: Path, tmp_path: Path) -> None:
@@ -217,7 +220,20 @@ def test_a_bundle_without_a_word_on_its_vectors_is_read(checkpoint_path: Path, t
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"width": 0}, {"normalized": 1}, {"similarity": "maxsim"}, {"prompt": None}], ids=lambda wrong: str(wrong)
+    "wrong",
+    [
+        {"width": 0},
+        {"normalized": 1},
+        {"similarity": "maxsim"},
+        {"prompt": None},
+        {"prompts": {"query": 1}},
+        {"prompts": ["query"]},
+        {"pools_prompt": None},
+        {"dimensions": (4, 2)},
+        {"dimensions": (8,)},
+        {"dimensions": (0, 2)},
+    ],
+    ids=str,
 )
 def test_a_manifest_of_impossible_vectors_is_refused(wrong: dict[str, object]) -> None:
     given: dict[str, object] = {"width": 8, "normalized": True, **wrong}

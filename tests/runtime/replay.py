@@ -14,7 +14,7 @@ from gearshift.runtime.serving.record import RequestRecord
 def replay(run: LoggedRun) -> Iterator[tuple[RequestRecord, Decision, Controller]]:
     """Each request with the decision of a new controller, and that controller right after it decided.
 
-    For requests that came one after another, by an engine without sensors.
+    For requests that came one after another, by an engine without sensors; rankings only up to their second pass.
     """
     header = run.header
     controller = Controller(
@@ -38,6 +38,7 @@ def replay(run: LoggedRun) -> Iterator[tuple[RequestRecord, Decision, Controller
             pinned=record.subnet if record.reason == "pinned" else None,
             backlog=record.backlog,
             deadline_ms=record.deadline_ms if record.queued else None,
+            ranked=record.ranked,
         )
         yield record, decision, controller
         if record.error is None:

@@ -531,7 +531,7 @@ def test_an_output_that_cannot_be_read_is_counted_as_a_failure(
         raise ValueError("three logits for two labels")
 
     engine = timed(step_ms=0.01)
-    monkeypatch.setattr("gearshift.runtime.serving.answering.read_answer", misread)
+    monkeypatch.setattr("gearshift.runtime.reading.reading.read_answer", misread)
     with pytest.raises(ValueError, match="three logits"):
         engine.run(TEXT)
     assert (engine.stats()["failed"], engine.stats()["requests"]) == (1, 0)

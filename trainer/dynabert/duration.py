@@ -14,7 +14,7 @@ from torch import nn
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.dynabert.kept_teacher import keeps_teacher
-from gearshift.trainer.dynabert.stages import Training, distil_losses, label_losses, make_teacher
+from gearshift.trainer.dynabert.stages import Training, distil_losses, label_losses, make_teacher, teacher_losses
 from gearshift.trainer.dynabert.training_stages import DISTILLED, FINAL, TEACHER
 from gearshift.trainer.learning.devices import parts_of
 from gearshift.trainer.learning.distillation import Teacher
@@ -33,9 +33,9 @@ def estimate(training: Training, grid: Mapping[str, Subnet]) -> dict[str, float]
     settings, seconds = training.settings, {}
     model = copy.deepcopy(training.model).train(settings.distil_dropout)
     subnets, copies = list(grid.values()), settings.augment or 0
-    if training.objective.taught and settings.epochs(TEACHER.name):
+    if training.taught and settings.epochs(TEACHER.name):
         steps = _steps(training, settings.epochs(TEACHER.name), copies=0)
-        losses = label_losses(training, lambda index: [model.full])
+        losses = teacher_losses(training)
         seconds[TEACHER.name] = steps * _step_s(training, model, losses)
     for stage in DISTILLED:
         if not settings.epochs(stage.name):

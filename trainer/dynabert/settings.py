@@ -130,6 +130,13 @@ class Settings(LoopSettings):
         unit="ROWS",
         unset=f"{IMPORTANCE_ROWS}; 0 for a model that is a supernet already, whose small subnets need their order",
     )
+    matryoshka_dims: tuple[int, ...] = setting(
+        (),
+        "embedding: counts of numbers that vectors may be cut to; the full net first learns, in the teacher stage, to "
+        "keep the similarities of the model that was brought at each of them (Matryoshka)",
+        unit="N,N",
+        unset="none",
+    )
     augment: int | None = setting(
         None,
         "changed copies of each training row, added for distillation; its epochs are over all of them "
@@ -171,6 +178,9 @@ class Settings(LoopSettings):
             raise InputError("settings: widths and depths must each name one multiplier at least")
         super().__post_init__()
         check_sampling(self.sampling, self.random_subnets)
+        dims = list(self.matryoshka_dims)
+        if dims != sorted(set(dims)) or any(each < 1 for each in dims):
+            raise InputError(f"settings: matryoshka_dims: expected rising numbers from 1 on, got {dims}")
         if self.warmup > 1:
             raise InputError(f"settings: warmup: expected a share of a stage's steps from 0 to 1, got {self.warmup:g}")
         if self.patience and not self.evaluate_every:

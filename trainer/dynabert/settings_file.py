@@ -65,6 +65,10 @@ def _checked(path: Path, name: str, kind: str, value: object) -> Any:
         if isinstance(value, list) and value and all(type(one) in (int, float) for one in value):
             return tuple(float(one) for one in value)
         raise InputError(f"{path}: {name}: expected a list of numbers, got {value!r}")
+    if kind == "tuple[int, ...]":
+        if isinstance(value, list) and all(type(one) is int for one in value):
+            return tuple(value)
+        raise InputError(f"{path}: {name}: expected a list of whole numbers, got {value!r}")
     expected, types = _KINDS[kind]
     if not isinstance(value, types) or (isinstance(value, bool) and kind != "bool"):
         raise InputError(f"{path}: {name}: expected {expected}, got {value!r}")

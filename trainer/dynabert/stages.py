@@ -24,6 +24,7 @@ from gearshift.trainer.learning.evaluate import dev_accuracy
 from gearshift.trainer.learning.importance import measure_importance, reorder
 from gearshift.trainer.learning.interrupted import STATE, forget_state, load_weights, save_weights
 from gearshift.trainer.learning.loop import Constraint, Evaluation, Losses, StagePlan, run_stage
+from gearshift.trainer.learning.matryoshka import similarity_loss
 from gearshift.trainer.learning.objectives import OBJECTIVES, TaskObjective
 from gearshift.trainer.learning.sampling import Sampler
 from gearshift.trainer.learning.sparsity import Pruner
@@ -64,6 +65,11 @@ class Training:
         """Whether this is the process that writes and shows."""
         return bool(self.accelerator.is_main_process)
 
+    @property
+    def taught(self) -> bool:
+        """Whether the full net learns in a teacher stage."""
+        return self.objective.taught or bool(self.settings.matryoshka_dims)
+
     def sampler(self, subnets: Sequence[Subnet]) -> Sampler:
         """Return the sampler of these subnets by the settings."""
         settings, shape = self.settings, self.model.shape
@@ -90,18 +96,36 @@ def teacher_stage(training: Training) -> Training:
 
 
 def _tune(training: Training) -> None:
-    """Fine-tune on labels, if any, then sort heads and neurons by importance, if they are to be ranked."""
+    """Fine-tune on labels, if any, or on similarities for a Matryoshka embedding; then sort heads and neurons by
+    importance, if they are to be ranked."""
     if _finished(training, TEACHER.name):
         return
     model, settings = training.model, training.settings
     plan = StagePlan(TEACHER.name, settings.epochs(TEACHER.name), settings.teacher_lr, settings.head_lr_factor)
-    if training.objective.taught:
-        losses = label_losses(training, lambda index: [model.full])
+    if training.taught:
+        losses = teacher_losses(training)
         _run(training, plan, training.rows, losses, [model.full], constraint=pruner(training, plan.name))
     model.to(training.accelerator.device)
     if training.ranked:
         _rank(training)
     _finish(training, TEACHER.name)
+
+
+def teacher_losses(training: Training) -> Losses:
+    """Return the loss of the full net on labels, or on the similarities of the vectors that it gives now."""
+    full = training.model.full
+    if training.objective.taught:
+        return label_losses(training, lambda index: [full])
+    reference, dims = make_teacher(training), training.settings.matryoshka_dims
+
+    def losses(model: nn.Module, batch: Batch, index: int) -> list[Callable[[], Tensor]]:
+        def loss() -> Tensor:
+            wanted = reference.output(batch, full).logits
+            return similarity_loss(model(batch, full).logits, wanted, batch, dims)
+
+        return [loss]
+
+    return losses
 
 
 def _rank(training: Training) -> None:
@@ -159,6 +183,7 @@ def distil_losses(training: Training, subnets: Sequence[Subnet], hidden_weight: 
                 task=training.checkpoint.task,
                 logit_weight=settings.logit_weight,
                 hidden_weight=hidden_weight,
+                dims=settings.matryoshka_dims,
             )
             if settings.label_weight:
                 loss = loss + settings.label_weight * training.objective.loss(output.logits, batch)

@@ -36,13 +36,14 @@ from gearshift.trainer.learning.importance import measure_importance, reorder
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sampling import Sampler, SpaceSampler
 from gearshift.trainer.model.checkpoint import Checkpoint
-from gearshift.trainer.model.configs import check_config
+from gearshift.trainer.model.configs import check_config, read_config
 from gearshift.trainer.model.elastic import ElasticClassifier, Output
 from gearshift.trainer.model.embedding_head import POOLINGS
 from gearshift.trainer.model.huggingface import elastic_model, task_of
 from gearshift.trainer.model.labels import label_names
 from gearshift.trainer.model.loading import quiet, require_finite, take_pruned_heads
-from gearshift.trainer.model.run import save_run
+from gearshift.trainer.model.pretrained import find_model
+from gearshift.trainer.model.run import load_supernet, save_run
 from gearshift.trainer.model.sentence_head import SentenceHead, read_sentence_head
 from gearshift.trainer.model.sentence_modules import MODULES, POOLING, SentenceModules
 from gearshift.trainer.model.sentence_settings import SentenceSettings
@@ -149,6 +150,18 @@ class Supernet(nn.Module):
             sentence=sentence,
         )
 
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> Supernet:
+        """Return the supernet of a run directory, or of a repository of the hub that has one, to be trained further.
+
+        Its subnets are those that were trained, and its heads and neurons keep their order. `options`: `teacher`, an
+        ElasticClassifier, and those of `Settings`, as in the constructor. Raises ModelError.
+        """
+        run = load_supernet(find_model(str(name)))
+        config, hidden = read_config(run.path), run.checkpoint.model.shape.hidden
+        sentence = read_sentence_head(run.path, run.path, hidden) if run.task == "embedding" else None
+        return cls(run.checkpoint.model, run.trained.values(), config, sentence=sentence, **options)
+
     @property
     def task(self) -> str:
         """Name of one of `tasks.TASKS`."""
@@ -206,7 +219,7 @@ class Supernet(nn.Module):
         uses 0.1 while widths are trained, and 1 afterwards.
         """
         weights = self._weights if hidden_weight is None else {**self._weights, "hidden_weight": hidden_weight}
-        return distill_loss(output, targets.of(subnet), targets.batch, subnet, task=self.task, **weights)
+        return distill_loss(output, targets.of(subnet), targets.batch, subnet, task=self.task, dims=(), **weights)
 
     def as_batch(self, inputs: Inputs) -> Batch:
         """Return a batch from the inputs of a transformers model; raise InputError for rows that are padded on the

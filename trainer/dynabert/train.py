@@ -1,6 +1,7 @@
 """DynaBERT: fine-tune a teacher, sort its heads and neurons, and make it elastic in two stages.
 
-1. teacher: fine-tune the full encoder on labels, if the task has any, then rank and reorder heads and neurons.
+1. teacher: fine-tune the full encoder on labels, if the task has any, or on similarities for a Matryoshka embedding;
+   then rank and reorder heads and neurons.
 2. width: every width learns from the fine-tuned teacher.
 3. depth: every width x depth learns from the full net of the previous stage.
 4. final, if asked for: every width x depth learns from the labels.
@@ -116,6 +117,12 @@ def train_supernet(
     if tell is not None and fresh and accelerator.num_processes == 1:
         with enough_memory("a few timed steps", smaller_steps(settings.micro_batch)):
             tell(told(estimate(training, grid)))
+    training = teacher_stage(training)
+    if settings.matryoshka_dims:  # vectors of another basis, which every subnet learns from here on
+        taught_by = training.taught_by or checkpoint.model
+        with enough_memory("measuring the full net", MEASURING):
+            held_out = {split: with_reference(taught_by, encoded[split]) for split in ("dev", "test")}
+        training = replace(training, dev=held_out["dev"])
     _stages(training, grid)
     if accelerator.is_main_process:
         with enough_memory("measuring the held-out rows", MEASURING):
@@ -149,9 +156,8 @@ def train_supernet(
 
 
 def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
-    """Run all stages in order, except those of no epochs."""
+    """Run all stages behind that of the teacher in order, except those of no epochs."""
     settings, model = training.settings, training.model
-    training = teacher_stage(training)
     for stage, lr, hidden_weight in (
         (WIDTH, settings.width_lr, settings.width_hidden_weight),
         (DEPTH_ONLY, settings.depth_lr, settings.depth_hidden_weight),
@@ -237,11 +243,24 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
         raise InputError(f"settings: {checkpoint.task} has no teacher stage to prune in; expected width or depth")
     if settings.final_epochs and not OBJECTIVES[checkpoint.task].taught:
         raise InputError("settings: final_epochs: an embedding has no labels to learn from; set it to 0")
+    _check_dims(checkpoint, settings)
     if settings.teacher_epochs == 0 and not checkpoint.has_classifier:
         labels = ", ".join(checkpoint.labels)
         lacking = f"classifier for the labels {labels}" if labels else f"head for {checkpoint.task}"
         found = f" ({', '.join(checkpoint.lacking)}: not in its weights)" if checkpoint.lacking else ""
         raise ModelError(f"{checkpoint.source}: has no {lacking}{found}; set teacher_epochs above 0 to train one")
+
+
+def _check_dims(checkpoint: Checkpoint, settings: Settings) -> None:
+    """Raise InputError for dimensions that the vectors of a model cannot be cut to."""
+    dims, model = settings.matryoshka_dims, checkpoint.model
+    if not dims:
+        return
+    if checkpoint.task != "embedding":
+        raise InputError(f"settings: matryoshka_dims: expected the task embedding, got {checkpoint.task}")
+    width = model.head.width(model.shape.hidden)
+    if dims[-1] >= width:
+        raise InputError(f"settings: matryoshka_dims: expected fewer than the model's {width}, got {dims[-1]}")
 
 
 def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Settings) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.losses import hidden_loss
+from gearshift.trainer.learning.matryoshka import cut_distillation
 from gearshift.trainer.learning.objectives import OBJECTIVES
 from gearshift.trainer.learning.sampling import same_width
 from gearshift.trainer.learning.teacher_states import TeacherStates
@@ -81,8 +82,16 @@ def distill_loss(
     task: str,
     logit_weight: float = 1.0,
     hidden_weight: float = 1.0,
+    dims: Sequence[int] = (),
 ) -> Tensor:
     """Return the loss of a subnet's answers and hidden states against the teacher's; the default weights are those of
-    DynaBERT, stage 2."""
-    loss = logit_weight * OBJECTIVES[task].distillation(student.logits, teacher.logits, batch)
+    DynaBERT, stage 2.
+
+    `dims`: of an embedding, numbers of dimensions that vectors are cut to.
+    """
+    if dims:
+        answers = cut_distillation(student.logits, teacher.logits, batch, dims)
+    else:
+        answers = OBJECTIVES[task].distillation(student.logits, teacher.logits, batch)
+    loss = logit_weight * answers
     return loss + hidden_weight * hidden_loss(student, teacher, subnet, batch) if hidden_weight else loss

@@ -57,7 +57,15 @@ export interface Manifest {
   readonly minimum_onnxruntime: string;
   readonly files: Readonly<Record<string, { readonly bytes: number; readonly sha256: string }>>;
   readonly tagging?: { readonly words: WordRuleFields; readonly scheme: { readonly name: string; readonly form: string } };
-  readonly vectors?: { readonly width: number; readonly normalized: boolean; readonly similarity: string; readonly prompt: string };
+  readonly vectors?: {
+    readonly width: number;
+    readonly normalized: boolean;
+    readonly similarity: string;
+    readonly prompt: string;
+    readonly prompts?: Readonly<Record<string, string>>;
+    readonly pools_prompt?: boolean;
+    readonly dimensions?: readonly number[];
+  };
   readonly chosen_by?: "dev";
   readonly dev_rows?: number;
 }

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from gearshift.drawing.live import LiveView
 from gearshift.errors import DeadlineTooShortError, InputError
-from gearshift.runtime import Engine
-from gearshift.runtime.bundle.manifest import PRECISIONS
+from gearshift.runtime import Engine, ZeroShot
 from gearshift.runtime.inference.answers import (
     Answer,
     Classification,
@@ -22,11 +21,13 @@ from gearshift.runtime.inference.answers import (
     QuestionAnswering,
     Regression,
     TokenClassification,
+    plain_answer,
 )
-from gearshift.runtime.policy.objective import Objective
+from gearshift.runtime.reading.zero_shot import HYPOTHESIS
 from gearshift.runtime.serving.request import checked_deadline
 from gearshift.terminal import standard_input, streams
-from gearshift.terminal.options import add_settings, command, given
+from gearshift.terminal.engine_options import add_cascade, add_deadline, add_engine_options, load_engine
+from gearshift.terminal.options import command
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -40,66 +41,51 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--pair", action="store_true", help="texts come two by two, or as lines with a tab; a question comes first"
     )
     parser.add_argument(
-        "--deadline-ms", type=float, metavar="MS", help="time that an answer may take (default: no limit)"
-    )
-    parser.add_argument("--subnet", metavar="ID", help="use this subnet whatever the deadline; `inspect` lists them")
-    parser.add_argument(
-        "--precision",
-        choices=["auto", *PRECISIONS],
-        default="auto",
-        help="auto (default): the fastest that answers correctly on this CPU",
-    )
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of one call (default: half of the CPUs)")
-    parser.add_argument("--profile", type=Path, metavar="FILE", help="latency table to use instead of measuring one")
-    parser.add_argument("--save-profile", type=Path, metavar="FILE", help="keep the latency table for --profile")
-    parser.add_argument(
-        "--no-cache", action="store_false", dest="cache", help="neither use nor write packed weights on disk"
-    )
-    parser.add_argument(
-        "--cascade",
-        type=float,
-        metavar="SHARE",
-        help="let the DAN answer if it is confident, to agree with the most accurate subnet on this share, such as .99",
-    )
-    parser.add_argument(
-        "--null-threshold",
-        type=float,
-        metavar="DIFF",
-        help="question answering: say that there is no answer where null_score_diff is above this (default: the "
-        "threshold of each subnet in the bundle)",
-    )
-    parser.add_argument("--log", type=Path, metavar="FILE", help="append one line of JSON for each request")
-    parser.add_argument(
         "--live", action="store_true", help="on a terminal: show rate, latency, deadlines, subnets and load as it goes"
     )
-    add_settings(parser, Objective)
+    parser.add_argument(
+        "--labels",
+        metavar="A,B,...",
+        help="of a net for natural language inference: labels of your own to classify the texts by (zero-shot)",
+    )
+    parser.add_argument(
+        "--hypothesis",
+        default=HYPOTHESIS,
+        metavar="TEXT",
+        help=f"--labels: text with {{}} where the label goes (default: {HYPOTHESIS!r})",
+    )
+    parser.add_argument("--multi-label", action="store_true", help="--labels: several of them may apply to a text")
+    parser.add_argument(
+        "--overlap",
+        type=int,
+        metavar="N",
+        help="tags, questions and vectors: read long texts in windows that share N tokens (default: cut them)",
+    )
+    parser.add_argument("--dimensions", type=int, metavar="N", help="vectors: keep their first N numbers alone")
+    parser.add_argument(
+        "--prompt-name", metavar="NAME", help="vectors: the model's prompt of this name, before each text"
+    )
+    parser.add_argument("--prompt", metavar="TEXT", help="vectors: a prompt of your own, before each text")
+    add_deadline(parser)
+    add_cascade(parser)
+    add_engine_options(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Answer texts, each as soon as it is read."""
     answers: list[dict[str, Any]] = []
     checked_deadline(options.deadline_ms)
-    with Engine.load(
-        options.bundle,
-        threads=options.threads,
-        precision=options.precision,
-        profile=options.profile,
-        log=options.log,
-        cache=options.cache,
-        cascade=options.cascade,
-        null_threshold=options.null_threshold,
-        **given(options, Objective),
+    with load_engine(
+        options, options.save_profile, cascade=options.cascade, null_threshold=options.null_threshold
     ) as engine:
-        engine.pin(options.subnet)
-        if options.save_profile is not None:
-            engine.save_profile(options.save_profile)
+        ask = _asking(engine, options)
         view = LiveView(sys.stderr) if options.live else None
         # On a terminal the view takes the place of the answers; a file or a pipe still gets them.
         hidden = view is not None and view.shown and sys.stdout.isatty()
         try:
-            for text in _paired(options.texts) if options.pair else _texts(options.texts):
+            for text in _paired(options.texts) if options.pair else texts_of(options.texts):
                 try:
-                    answer = engine.run(text, deadline_ms=options.deadline_ms)
+                    answer = ask(text)
                 except DeadlineTooShortError as error:  # --on-miss reject: the next text may fit
                     if options.json:
                         answers.append({"text": text, "error": str(error)})
@@ -109,7 +95,7 @@ def run(options: argparse.Namespace) -> int:
                 if view is not None:
                     view.add(answer, engine.slow_down)
                 if options.json:
-                    answers.append({"text": text, **_plain(answer)})
+                    answers.append({"text": text, **plain_answer(answer)})
                 elif not hidden:
                     streams.result(_answer_line(answer))
         finally:  # a refused text must not lose earlier answers
@@ -121,7 +107,27 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _texts(given: Sequence[str]) -> Iterator[str]:
+def _asking(engine: Engine, options: argparse.Namespace) -> Callable[[Any], Any]:
+    """Return the function that answers a text as the options say."""
+    if options.labels is None:
+        return functools.partial(
+            engine.run,
+            deadline_ms=options.deadline_ms,
+            overlap=options.overlap,
+            dimensions=options.dimensions,
+            prompt_name=options.prompt_name,
+            prompt=options.prompt,
+        )
+    return functools.partial(
+        engine.classify,
+        labels=options.labels,
+        hypothesis=options.hypothesis,
+        multi_label=options.multi_label,
+        deadline_ms=options.deadline_ms,
+    )
+
+
+def texts_of(given: Sequence[str]) -> Iterator[str]:
     """Give the texts; `-`, or no text at all, stands for the non-blank lines of standard input."""
     for text in given or ("-",):
         if text == "-":
@@ -144,16 +150,10 @@ def _paired(given: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield first, second
 
 
-def _plain(answer: Answer) -> dict[str, Any]:
-    """Return an answer as values that JSON can represent."""
-    fields = asdict(answer)
-    return {name: value.tolist() if hasattr(value, "tolist") else value for name, value in fields.items()}
-
-
-def _shown(answer: Answer) -> str:
+def _shown(answer: Answer | ZeroShot) -> str:
     """Format the task's part of an answer on one line."""
     match answer:
-        case Classification():
+        case Classification() | ZeroShot():
             return f"{answer.label}  {answer.score:.2f}"
         case MultiLabelClassification():
             return ", ".join(f"{label}  {answer.scores[label]:.2f}" for label in answer.labels) or "no label"
@@ -167,7 +167,7 @@ def _shown(answer: Answer) -> str:
             return f"[{', '.join(f'{number:.3f}' for number in answer.vector[:4])}, ...] of {len(answer.vector)}"
 
 
-def _answer_line(answer: Answer) -> str:
+def _answer_line(answer: Answer | ZeroShot) -> str:
     late = "" if answer.deadline_met in (None, True) else "  late"
-    cut = "  truncated" if answer.truncated else ""
+    cut = "  truncated" if answer.truncated else f"  {answer.windows} windows" if answer.windows > 1 else ""
     return f"{_shown(answer)}  {answer.subnet}  {answer.latency_ms:.1f} ms  {answer.reason}{late}{cut}"

@@ -12,7 +12,9 @@ import torch
 from onnx.reference import ReferenceEvaluator
 
 from gearshift.errors import ExportError
+from gearshift.export.graph.builder import GraphBuilder
 from gearshift.export.graph.elastic import write_elastic_graph
+from gearshift.export.graph.recipe import added_at_once, added_in_turn
 from gearshift.export.graph.segments import Array
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import cut_space
@@ -105,6 +107,30 @@ def test_no_operator_is_of_another_domain(tmp_path: Path, precision: str) -> Non
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 18)]
     nodes = [*model.graph.node, *(node for branch in branches(model.graph) for node in branch.node)]
     assert {node.domain for node in nodes} == {""}
+
+
+@pytest.mark.parametrize("granularity", STAGES)
+def test_no_sum_is_left_that_a_gpu_would_have_to_copy_its_terms_for(tmp_path: Path, granularity: str) -> None:
+    """ONNX Runtime has no kernel for `Sum` on WebGPU, and copies each term and each result."""
+    counts = {}
+    for operators in ("fast", "standard"):
+        model = onnx.load(write(tmp_path, "fp32", operators, granularity), load_external_data=False)
+        nodes = [*model.graph.node, *(node for branch in branches(model.graph) for node in branch.node)]
+        counts[operators] = sum(node.op_type == "Sum" for node in nodes)
+    assert counts["fast"] > 0 == counts["standard"]
+
+
+def test_added_in_turn_is_added_at_once_bit_for_bit(tmp_path: Path) -> None:
+    """So that a graph which was exported before gives the same numbers."""
+    terms = [np.random.default_rng(number).normal(size=(5, 7)).astype(np.float32) for number in range(5)]
+    builder = GraphBuilder()
+    stored = [builder.weight(f"term{number}", term) for number, term in enumerate(terms)]
+    for name, add in (("at_once", added_at_once), ("in_turn", added_in_turn)):
+        builder.output(add(builder.root, stored), name, (5, 7))
+    builder.save(tmp_path / "sums.onnx")
+    at_once, in_turn = session(tmp_path / "sums.onnx", LEVELS[0]).run(None, {})
+    assert (at_once == in_turn).all()
+    assert np.abs(at_once - np.sum(terms, axis=0)).max() < 1e-6
 
 
 @pytest.mark.parametrize("activation", ["tanh", "gelu", "relu"])

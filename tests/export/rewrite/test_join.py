@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import numpy_helper
 
@@ -27,6 +28,8 @@ from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.run import Run
+from tests.export.cases import inputs_of
+from tests.trainer.tiny import random_batch
 
 PRECISIONS = ("fp32", "int8")
 NAMES = ("w100-d100", "w075-d075", "w050-d050", "w025-d100")
@@ -115,6 +118,28 @@ def test_heads_that_another_operator_tells_apart_are_refused(bundle_path: Path) 
             del node.attribute[:]
     with pytest.raises(ExportError, match=r"layer2\.heads: expected heads of an attention operator to join"):
         join_segments(pruned, bundle_path)
+
+
+@pytest.mark.parametrize("operators", ["fast", "standard"])
+def test_neurons_that_are_added_in_turn_are_joined_as_those_that_are_added_at_once(
+    run: Run, operators: str, tmp_path: Path
+) -> None:
+    model = run.checkpoint.model
+    state = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    subnets = [Subnet(((4, neurons),) * model.shape.layers) for neurons in (16, 40, 64)]
+    space, path = cut_space(model.shape, subnets, 1), tmp_path / "cut.onnx"
+    write_elastic_graph(path, state, space, precision="fp32", norm_eps=model.norm_eps, operators=operators)
+    largest = space.choice(subnets[-1])
+    cut = keep_options(onnx.load(path), [[option] for option in largest])
+    joined = join_segments(cut, tmp_path)
+    counts = [sum(node.op_type == "MatMul" for node in each.graph.node) for each in (cut, joined)]
+    assert counts[0] - counts[1] == 4 * model.shape.layers  # two segments less, of two products each
+    given = {**inputs_of(random_batch([9], model.shape)), "choice": np.zeros(len(largest), np.int64)}
+    before, after = (
+        ort.InferenceSession(each.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, given)[0]
+        for each in (cut, joined)
+    )
+    assert np.abs(before - after).max() < 2e-5
 
 
 def test_segments_are_counted_in_what_a_subnet_keeps(bundle_path: Path, run: Run) -> None:

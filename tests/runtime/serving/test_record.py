@@ -13,7 +13,7 @@ from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import DataError
 from gearshift.runtime.policy.objective import Objective, Tuning
 from gearshift.runtime.sensors.caps import Caps
-from gearshift.runtime.serving.record import LogHeader, ObjectiveChange, RequestRecord, modern
+from gearshift.runtime.serving.record import LogHeader, ObjectiveChange, RequestRecord, SecondPass, modern
 
 TABLE = LatencyTable(
     "ab" * 32,
@@ -69,6 +69,16 @@ records = st.builds(
     arrival_s=numbers,
     tokens=st.lists(st.integers(0, 512)).map(tuple),
     batched=st.booleans(),
+    ranked=st.integers(0, 512),
+    second=st.none()
+    | st.builds(
+        SecondPass,
+        subnet=names,
+        tokens=st.lists(st.integers(0, 512)).map(tuple),
+        expected_ms=numbers,
+        predicted_ms=numbers,
+        run_ms=numbers,
+    ),
     deadline_ms=st.none() | numbers,
     slack_ms=st.none() | numbers,
     waited_ms=numbers,
@@ -98,7 +108,8 @@ def test_a_record_survives_json(record: RequestRecord) -> None:
 
 
 def test_the_property_above_fills_every_field() -> None:
-    assert set(replace(ANSWERED, batched=False).to_dict()) == {"kind", *(field.name for field in fields(RequestRecord))}
+    everything = replace(ANSWERED, batched=False, ranked=2, second=SecondPass("big", (5, 7), 4.0, 6.0, 5.0))
+    assert set(everything.to_dict()) == {"kind", *(field.name for field in fields(RequestRecord))}
     assert "batched" not in ANSWERED.to_dict()  # as in logs from before there was a choice
 
 

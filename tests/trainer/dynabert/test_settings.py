@@ -23,7 +23,7 @@ RATES = sorted({field.name for field in fields(Settings) if field.type == "float
 
 def test_the_kinds_of_settings_are_known_here() -> None:
     kinds = {str(field.type).removesuffix(" | None") for field in fields(Settings)}
-    assert kinds == {"int", "float", "bool", "str", "tuple[float, ...]"}
+    assert kinds == {"int", "float", "bool", "str", "tuple[float, ...]", "tuple[int, ...]"}
 
 
 def make(**values: Any) -> Settings:
@@ -104,4 +104,5 @@ def test_all_settings_can_be_written_as_json_and_read_again() -> None:
     settings = Settings(widths=(1.0, 0.5), seed=3)
     raw = json.loads(json.dumps(settings.to_dict()))
     assert set(raw) == {field.name for field in fields(Settings)}
-    assert Settings(**{**raw, "widths": tuple(raw["widths"]), "depths": tuple(raw["depths"])}) == settings
+    tuples = {name: tuple(raw[name]) for name in ("widths", "depths", "matryoshka_dims")}
+    assert Settings(**{**raw, **tuples}) == settings

@@ -27,7 +27,8 @@ def other(field: dataclasses.Field[Any]) -> Any:
     if field.name == "sampling":
         return "random"  # checked as soon as it is given
     kind = str(field.type).removesuffix(" | None")
-    return {"int": 7, "float": 0.25, "str": 'a "quoted" \\ name', "tuple[float, ...]": (1.0, 0.3)}[kind]
+    others = {"tuple[float, ...]": (1.0, 0.3), "tuple[int, ...]": (2, 4)}
+    return {"int": 7, "float": 0.25, "str": 'a "quoted" \\ name', **others}[kind]
 
 
 def test_every_setting_can_be_written_and_read(tmp_path: Path) -> None:
@@ -53,6 +54,7 @@ def test_what_is_given_goes_before_what_is_written(tmp_path: Path) -> None:
         ("tensorboard = 1", "tensorboard: expected true or false, got 1"),
         ("sampling = 3", "sampling: expected a text in quotes, got 3"),
         ("widths = 1", "widths: expected a list of numbers, got 1"),
+        ("matryoshka_dims = [2.5]", r"matryoshka_dims: expected a list of whole numbers, got \[2.5\]"),
         ('widths = ["a"]', r"widths: expected a list of numbers, got \['a'\]"),
         ("clip = ", "expected a TOML file of settings"),
         ("[stage]\nclip = 1", "unknown setting 'stage'"),

@@ -1,0 +1,77 @@
+"""How outputs of the graph become the answers of a request: by default one answer of the bundle's task for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tokenizers import Encoding
+
+from gearshift.runtime.inference.answers import Output, RunFacts, read_answer
+from gearshift.runtime.inference.opened import Opened
+from gearshift.runtime.inference.session import Outputs
+from gearshift.runtime.inference.text import Encoded
+from gearshift.runtime.inference.words import SplitText
+
+
+@dataclass(frozen=True)
+class Read:
+    """Answer that was read of outputs, but for the facts of its run."""
+
+    finish: Callable[..., RunFacts]
+    """Function that completes the answer by the fields of `RunFacts`."""
+    tokens: int
+    """Number of tokens that were read for it."""
+    truncated: bool
+    windows: int = 1
+    """Number of windows that were read for it."""
+
+
+class Reading(Protocol):
+    """Reader of the outputs of one request."""
+
+    def read(self, subnet: str, outputs: Outputs, encoded: Encoded) -> list[Read]:
+        """Read the answers of a subnet's outputs, one output for each row of `encoded`."""
+
+
+class TaskReading:
+    """Reading of one answer for each row, as the bundle's task has it."""
+
+    def __init__(self, opened: Opened) -> None:
+        manifest = opened.bundle.manifest
+        self.task, self._labels, self._scheme = opened.session.task, manifest.labels, manifest.scheme
+        entries = opened.bundle.entries(opened.session.precision)
+        self.null_thresholds = {name: entry.null_threshold for name, entry in entries.items()}
+
+    def read(self, subnet: str, outputs: Outputs, encoded: Encoded) -> list[Read]:
+        """Read one answer for each row."""
+        return [self._read(subnet, output, encoded, row) for row, output in enumerate(outputs)]
+
+    def _read(self, subnet: str, output: Output, encoded: Encoded, row: int) -> Read:
+        if self.task.per_token:
+            output = output[: encoded.tokens[row]]
+        text = (encoded.encodings[row], encoded.parts[row], encoded.splits[row], encoded.starts[row])
+        return Read(self.answer(subnet, output, *text), encoded.tokens[row], encoded.truncated[row])
+
+    def answer(
+        self,
+        subnet: str,
+        output: Output,
+        encoding: Encoding,
+        parts: Sequence[str],
+        split: SplitText | None,
+        starts: Sequence[int],
+    ) -> Callable[..., RunFacts]:
+        """Read the answer of one text, as `read_answer` does."""
+        return read_answer(
+            self.task.name,
+            output,
+            encoding,
+            parts,
+            self._labels,
+            null_threshold=self.null_thresholds[subnet],
+            scheme=self._scheme,
+            split=split,
+            starts=starts,
+        )

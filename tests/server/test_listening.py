@@ -1,0 +1,84 @@
+"""Ports and unix sockets: what is taken, what is left behind, and who may use it."""
+
+from __future__ import annotations
+
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from gearshift.errors import InputError
+from gearshift.server import Limits
+from gearshift.server.listening import bound_path, bound_port, is_loopback, shown_address
+
+
+def test_a_free_port_of_this_machine_is_bound_and_no_client_is_let_in_yet() -> None:
+    with bound_port("localhost", 0) as bound:
+        assert is_loopback(bound)
+        host, port = bound.getsockname()[:2]
+        assert shown_address(bound).endswith(f":{port}")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, port), 1)
+
+
+def test_every_address_is_not_this_machine_alone() -> None:
+    with bound_port("0.0.0.0", 0) as bound:
+        assert not is_loopback(bound)
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "256.0.0.1", "\udcff", "a" * 300, "a..b"])
+def test_a_host_that_is_none_is_refused(host: str) -> None:
+    with pytest.raises(InputError, match="host: expected a name or an address"), bound_port(host, 0):
+        pass
+
+
+@pytest.mark.parametrize("port", [-1, 65536, True])
+def test_a_port_that_is_none_is_refused(port: int) -> None:
+    with (
+        pytest.raises(InputError, match="port: expected a whole number from 0 to 65535"),
+        bound_port("localhost", port),
+    ):
+        pass
+
+
+def test_a_port_that_is_taken_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(InputError, match=f"127.0.0.1:{port} cannot be used"), bound_port("127.0.0.1", port):
+            pass
+
+
+def test_a_unix_socket_is_of_its_user_alone_and_gone_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    for _ in range(2):
+        with bound_path(path) as bound:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert shown_address(bound) == f"unix:{path}"
+        assert not path.exists()
+
+
+def test_a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
+    with bound_path(path) as bound:
+        bound.listen()
+        with pytest.raises(InputError, match="another server listens there"), bound_path(path):
+            pass
+        assert path.exists()
+
+
+def test_a_file_in_the_place_of_a_socket_stays(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path, tmp_path / "no" / "folder", tmp_path / ("x" * 200)):
+        with pytest.raises(InputError, match="cannot be used"), bound_path(path):
+            pass
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", Limits.__dataclass_fields__)
+@pytest.mark.parametrize("value", [0, -1, 10**9, float("nan"), True, "5"])
+def test_a_limit_that_is_none_is_named(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"^{name}: expected a "):
+        Limits(**{name: value})  # type: ignore[arg-type]
