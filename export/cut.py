@@ -39,15 +39,33 @@ def cut_encoder(model: transformers.PreTrainedModel, subnet: Subnet) -> None:
 def _cut_heads(model: transformers.PreTrainedModel, layer: Any, kept: Kept, order: list[int]) -> None:
     """Cut the heads of a layer; `order`: numbers of its heads in the model, most important first."""
     kind = model.config.model_type
-    if kind == "modernbert":  # transformers cannot prune its heads
-        inner = kept.heads * layer.attn.head_dim
-        _keep_first(model, kept.layer, "query", 0, inner)
+    if kind in _COUNTED:  # transformers cannot prune its heads
+        module, count = _COUNTED[kind]
+        attention = layer.get_submodule(module)
+        inner = attention.all_head_size // getattr(attention, count) * kept.heads
+        matrices = {ARCHITECTURES[kind].encoder.get(f"layers.{{}}.{part}"): part for part in _HEAD_PARTS}
+        for name, part in matrices.items():
+            if name and _has(model, name.format(kept.layer)):
+                _keep_first(model, kept.layer, part, 0, inner)
         _keep_first(model, kept.layer, "attention_output", 1, inner)
-        layer.attn.num_heads, layer.attn.all_head_size = kept.heads, inner
+        setattr(attention, count, kept.heads)
+        attention.all_head_size = inner
         return
     layer.attention.prune_heads(set(order[kept.heads :]))
     if kind == "mpnet":  # transformers hands biases of all heads to the ones that are left
         layer.attention.attn.register_forward_pre_hook(_Biases(sorted(order[: kept.heads])))
+
+
+_COUNTED = {"modernbert": ("attn", "num_heads"), "deberta-v2": ("attention.self", "num_attention_heads")}
+"""Architecture -> attention of a layer, and the field with the number of its heads."""
+
+_HEAD_PARTS = ("query", "key", "value", "position_key", "position_query")
+"""Parts of a layer whose rows are the dimensions of its heads."""
+
+
+def _has(model: transformers.PreTrainedModel, name: str) -> bool:
+    holder, _, leaf = name.rpartition(".")
+    return hasattr(model.base_model.get_submodule(holder), leaf)
 
 
 class _Biases:

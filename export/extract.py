@@ -2,8 +2,8 @@
 
 A config states the number of layers, one number of neurons for all, and the pruned heads of each layer
 (`pruned_heads`). Any subnet whose layers keep the same number of neurons can be written. Only transformers below 5
-reads a model with pruned heads; later versions have no head pruning. Of MPNet and ModernBERT only subnets with all
-heads can be written, and of ModernBERT only those whose windows are where a config puts them.
+reads a model with pruned heads; later versions have no head pruning. Of MPNet, ModernBERT and DeBERTa only subnets with
+all heads can be written, and of ModernBERT only those whose windows are where a config puts them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
 from gearshift.trainer.model.run import SUBNET, WEIGHTS, Run, optional_fields
 from gearshift.trainer.model.sentence_files import write_sentence_model
 
-LEADING = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")
+LEADING = tuple(
+    f"{part}.{kind}"
+    for part in ("query", "key", "value", "position_key", "position_query")
+    for kind in ("weight", "bias")
+)
 """Weights of a layer whose rows are the dimensions of its heads."""
 
 

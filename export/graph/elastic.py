@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn.functional import layer_norm
 
 from gearshift.errors import ExportError
 from gearshift.export.graph.builder import Scope
@@ -18,7 +20,7 @@ from gearshift.export.graph.heads import answer, first_row, needs_first_only
 from gearshift.export.graph.mixed import MixedGraph
 from gearshift.export.graph.operators import OPERATORS
 from gearshift.export.graph.recipe import Recipe, Rows, View
-from gearshift.export.graph.segments import Norm, Weights, cut_layer, norm_of
+from gearshift.export.graph.segments import Array, Norm, Weights, cut_layer, norm_of
 from gearshift.export.graph.switched import SwitchedGraph, all_rows
 from gearshift.export.graph.views import append_views
 from gearshift.runtime.bundle.manifest import INPUTS
@@ -89,7 +91,8 @@ class _ElasticGraph(SwitchedGraph):
         super().__init__(weights, space.shape, [len(stage.options) for stage in space.stages], recipe, norm_eps, head)
         self.space = space
         self.recipes = recipes  # of each layer
-        self.layers = [cut_layer(weights, space, layer) for layer in range(space.shape.layers)]
+        vectors = _position_vectors(weights, norm_eps)
+        self.layers = [cut_layer(weights, space, layer, vectors) for layer in range(space.shape.layers)]
         self.views: list[View] = []
         """View of each layer; set when the graph is built."""
 
@@ -159,6 +162,16 @@ class _ElasticGraph(SwitchedGraph):
         neurons = [segment for segment in layer.neurons if segment.end <= kept.neurons]
         terms = self.recipes[kept.layer].ffn(scope, value, neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
         return scope.value("Sum", [*terms, residual])
+
+
+def _position_vectors(weights: Weights, norm_eps: float) -> Array | None:
+    """Compute the vectors of relative positions behind their norm, (rows, hidden), in float32; None without."""
+    table, norm = weights.get("position_table.weight"), norm_of(weights, "position_norm")
+    if table is None or norm is None:
+        return None
+    scales, shifts = (None if each is None else torch.from_numpy(each).float() for each in norm)
+    normed: Array = layer_norm(torch.from_numpy(table).float(), table.shape[1:], scales, shifts, norm_eps).numpy()
+    return normed.astype(table.dtype)
 
 
 GRAPHS: dict[str, Callable[..., SwitchedGraph]] = {EncoderShape.kind: _ElasticGraph, BlockShape.kind: MixedGraph}

@@ -13,6 +13,7 @@ import numpy as np
 from onnx import TensorProto
 
 from gearshift.export.graph.builder import CONTRIB, Scope
+from gearshift.export.graph.disentangled import position_scores
 from gearshift.export.graph.quantize import TABLE_BITS, quantize
 from gearshift.export.graph.recipe import Recipe, Rows, View, bias_term, gated, own_bias
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
@@ -49,9 +50,9 @@ def _activated(scope: Scope, segment: NeuronSegment, inner: str) -> str:
 def _attend(scope: Scope, view: View, segment: HeadSegment, qkv: str, bias: str) -> str:
     """Append the attention of queries, keys and values side by side, (batch, tokens, 3 * heads * head_size).
 
-    `bias`: bias of all three, or "" for none; rotary positions come behind it.
+    `bias`: bias of all three, or "" for none; rotary positions and terms by relative position come behind it.
     """
-    if view.rotation is not None and bias:
+    if (view.rotation is not None or view.skew is not None) and bias:
         qkv, bias = scope.value("Add", [qkv, bias]), ""
     query, key, value = scope.node("Split", [qkv], outputs=3, axis=-1, num_outputs=3)
     if view.rotation is not None:
@@ -60,6 +61,11 @@ def _attend(scope: Scope, view: View, segment: HeadSegment, qkv: str, bias: str)
             scope.value("RotaryEmbedding", [part, first, *view.rotation], domain=CONTRIB) for part in (query, key)
         )
     added = own_bias(scope, view, segment)
+    if view.skew is not None:
+        apart = scope.builder.constant("heads_apart", [0, 0, -1, len(segment.output) // segment.heads])
+        sides = (scope.value("Reshape", [part, apart]) for part in (query, key))
+        terms = position_scores(scope, view.skew, segment.name, segment.position_tables, *sides)
+        added = scope.value("Add", [terms, added]) if added else terms
     inputs = [query, key, value, bias, view.mask, *([added] if added else [])]
     return scope.value("MultiHeadAttention", inputs, domain=CONTRIB, num_heads=segment.heads)
 

@@ -9,6 +9,7 @@ import numpy as np
 from onnx import TensorProto
 
 from gearshift.export.graph.builder import Scope
+from gearshift.export.graph.disentangled import Skew
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
 
 
@@ -24,10 +25,13 @@ class View:
     rotation: tuple[str, str] | None = None
     """Cosines and sines of rotary positions, (positions, head_size / 2); None without."""
 
+    skew: Skew | None = None
+    """Values that terms of disentangled attention need; None without."""
+
     @property
     def plain(self) -> bool:
         """Whether nothing but the mask decides which tokens are seen, and how."""
-        return not self.bias and self.rotation is None
+        return not self.bias and self.rotation is None and self.skew is None
 
 
 Rows = Callable[[Scope, str], str]

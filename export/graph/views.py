@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from gearshift.export.graph.builder import Scope
+from gearshift.export.graph.disentangled import Skew, append_skew
 from gearshift.export.graph.recipe import View
 from gearshift.export.graph.segments import Weights
 from gearshift.export.graph.standard import MASKED
@@ -31,7 +32,7 @@ def append_views(
     `mask`: as `View.mask`. `given_mask`: int64 (batch, tokens).
     """
     parts = _Parts(scope, shape, weights, given_mask, floats)
-    return [View(mask, parts.bias(layer), parts.rotation(layer)) for layer in range(shape.layers)]
+    return [View(mask, parts.bias(layer), parts.rotation(layer), parts.skew()) for layer in range(shape.layers)]
 
 
 class _Parts:
@@ -43,6 +44,7 @@ class _Parts:
         self.scope, self.shape, self.weights, self.floats = scope, shape, weights, floats
         self.given_mask = given_mask
         self.known: dict[str, str] = {}
+        self.skewed: Skew | None = None
 
     def bias(self, layer: int) -> str:
         """Return the numbers added to the scores of a layer; "" for none."""
@@ -60,6 +62,12 @@ class _Parts:
         named = {f"rotary{base:g}.cosines": cosines, f"rotary{base:g}.sines": sines}
         first, second = (self._once(name, partial(self._rows, name, table)) for name, table in named.items())
         return first, second
+
+    def skew(self) -> Skew | None:
+        """Return the values that terms of disentangled attention need; None without."""
+        if self.shape.position_terms and self.skewed is None:
+            self.skewed = append_skew(self.scope, self.shape, self._places(), self._length())
+        return self.skewed
 
     def _rows(self, name: str, table: torch.Tensor) -> str:
         """Append the first rows of a table, one for each token."""
@@ -93,11 +101,19 @@ class _Parts:
 
     def _new_offsets(self) -> str:
         builder, scope = self.scope.builder, self.scope
-        places = builder.weight("places", np.arange(self.shape.positions, dtype=np.int64))
-        own = scope.value("Slice", [places, builder.constant("from_first", [0]), self._length()])
+        own = self._places()
         column = scope.value("Unsqueeze", [own, builder.constant("token_axis", [1])])
         last = builder.constant("last_place", self.shape.positions - 1)
         return scope.value("Add", [scope.value("Sub", [own, column]), last])
+
+    def _places(self) -> str:
+        """Return the places of the tokens, 0, 1, 2 ..., (tokens,)."""
+        return self._once("places", self._new_places)
+
+    def _new_places(self) -> str:
+        builder = self.scope.builder
+        stored = builder.weight("places", np.arange(self.shape.positions, dtype=np.int64))
+        return self.scope.value("Slice", [stored, builder.constant("from_first", [0]), self._length()])
 
     def _length(self) -> str:
         return self._once("length", lambda: self.scope.value("Shape", [self.given_mask], start=1, end=2))

@@ -14,7 +14,13 @@ from dataclasses import dataclass, field
 from gearshift.runtime.graph.model import BOOL, FLOAT, FLOAT16, INT8, INT32, INT64, UINT8, Dims, Node
 from gearshift.runtime.graph.values import (
     ABSENT,
+    BATCH,
+    FLAT,
     FLOATS,
+    ONE_LESS,
+    SKEWED,
+    TOKENS,
+    TWICE,
     Limits,
     RefusedError,
     Value,
@@ -118,7 +124,7 @@ def _gather(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     axis = node.attributes.get("axis", 0)
     require(places.kind == INT64 and axis_of(axis, data.dims) == axis, f"axis {axis} of shape {shown(data.dims)}")
     if places.numbers is None:
-        require(data.stored and axis == 0 and len(data.dims) in (1, 2), "rows of a table that is not stored")
+        require(data.stored and axis == 0 and len(data.dims) in (1, 2, 3), "rows of a table that is not stored")
     else:
         numbers, size = numbers_of(places), data.dims[axis]
         most = size if isinstance(size, int) else 1
@@ -127,13 +133,18 @@ def _gather(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
 
 
 def _slice(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    """First rows of an axis: as many as there are tokens, or a stored number."""
+    """First rows of an axis: as many as there are tokens, or a stored number. Of a flat product with distances, all but
+    as many as there are tokens."""
     data, start, end = values[:3]
     axis = axis_of(numbers_of(values[3], 1)[0], data.dims) if len(values) == 4 else 0
+    if start.numbers == (TOKENS,):
+        require(data.dims[axis] == FLAT and numbers_of(end, 1)[0] >= TO_THE_END, "a slice from elsewhere")
+        return [Value(data.kind, (*data.dims[:axis], SKEWED, *data.dims[axis + 1 :]))]
     require(numbers_of(start, 1) == (0,) and end.dims == (1,) and bool(data.dims), "a slice from elsewhere")
     wanted, size = (end.numbers or (0,))[0], data.dims[axis]
     if isinstance(wanted, str):
-        require(isinstance(size, int) and size >= limits.tokens, f"{shown((size,))} places for {limits.tokens} tokens")
+        enough = wanted == TOKENS and (size == ONE_LESS or (isinstance(size, int) and size >= limits.tokens))
+        require(enough, f"{shown((size,))} places for {limits.tokens} tokens")
         kept: int | str = wanted
     else:
         require(wanted > 0, f"a slice of {wanted}")
@@ -150,13 +161,30 @@ def _unsqueeze(node: Node, values: Sequence[Value], limits: Limits) -> list[Valu
 
 
 def _reshape(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    data, wanted = values[0], numbers_of(values[1])
-    require(len(data.dims) >= 2 and wanted[:2] == (0, 0) and min(wanted[2:], default=0) > 0, "another reshape")
-    require(values[1].dims == (len(wanted),), "a shape of several axes")
-    old = data.dims[2:]
-    sizes = [size for size in old if isinstance(size, int)]
-    require(len(sizes) == len(old) and math.prod(sizes) == math.prod(wanted[2:]), f"{shown(old)} as {wanted}")
-    return [Value(data.kind, (*data.dims[:2], *wanted[2:]))]
+    """Axes behind the first two, which stay, joined or split, one of them by what is left for it."""
+    data, shape = values
+    wanted, old = shape.numbers or (), data.dims[2:]
+    require(len(data.dims) >= 2 and wanted[:2] == (0, 0) and shape.dims == (len(wanted),), "another reshape")
+    new = wanted[2:]
+    if (old, new) in _SKEWING:
+        return [Value(data.kind, (*data.dims[:2], *_SKEWING[old, new]))]
+    sizes, asked = ([size for size in sides if isinstance(size, int)] for sides in (old, new))
+    whole, known = math.prod(sizes), math.prod(size for size in asked if size != -1)
+    require(len(sizes) == len(old) and len(asked) == len(new) and asked.count(-1) < 2, f"{shown(old)} as {wanted}")
+    require(min(asked, default=0) >= -1 and 0 not in asked and whole % known == 0, f"{shown(old)} as {wanted}")
+    made = [whole // known if size == -1 else size for size in asked]
+    require(math.prod(made) == whole, f"{shown(old)} as {wanted}")
+    return [Value(data.kind, (*data.dims[:2], *made))]
+
+
+_SKEWING: Mapping[tuple[Dims, Dims], Dims] = {
+    ((TOKENS, TWICE), (-1,)): (FLAT,),
+    ((SKEWED,), (TOKENS, -1)): (TOKENS, ONE_LESS),
+}
+"""Axes behind the first two, and what they are reshaped to -> the axes that they give."""
+
+TO_THE_END = 1 << 62
+"""End of a slice that goes on to the last place."""
 
 
 def _transpose(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
@@ -177,7 +205,9 @@ def _split(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
 
 
 def _concat(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    """Values side by side on their last axis: vectors, or halves of heads."""
+    """Values side by side on their last axis: vectors, or halves of heads; whole numbers of one axis."""
+    if {value.kind for value in values} == {INT64} and all(len(value.dims) == 1 for value in values):
+        return _numbers_joined(node, values)
     axes = {len(value.dims) for value in values}
     require(node.attributes in ({"axis": 1}, {"axis": -1}) and len(axes) == 1, "another axis")
     last = axes.pop() - 1
@@ -185,6 +215,17 @@ def _concat(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     rows = {value.dims[:-1] for value in values}
     require(len(rows) == 1, "rows of several counts")
     return [Value(same_float(values), (*rows.pop(), sum(map(_last, values))))]
+
+
+def _numbers_joined(node: Node, values: Sequence[Value]) -> list[Value]:
+    """Whole numbers one after another: those of a shape, or the places behind and before each token."""
+    require(node.attributes == {"axis": 0}, "another axis")
+    dims = [value.dims[0] for value in values]
+    if dims == [TOKENS, TOKENS]:
+        return [Value(INT64, (TWICE,))]
+    require(all(value.numbers is not None for value in values), "numbers that are not known")
+    numbers = tuple(number for value in values for number in value.numbers or ())
+    return [Value(INT64, (len(numbers),), numbers)]
 
 
 def _reduced(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
@@ -220,8 +261,9 @@ def _norm(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
 def _matmul(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     left, right = values
     fits = len(left.dims) >= 2 and len(right.dims) >= 2 and left.dims[-1] == right.dims[-2]
-    leading = left.dims[:-2] if len(right.dims) == 2 else right.dims[:-2]
-    require(fits and leading == left.dims[:-2], f"product of {shown(left.dims)} and {shown(right.dims)}")
+    # Right sides of fewer axes, of two or of heads, serve every text.
+    alike = len(right.dims) <= len(left.dims) and right.dims[:-2] == left.dims[len(left.dims) - len(right.dims) : -2]
+    require(fits and (alike or len(right.dims) == 2), f"product of {shown(left.dims)} and {shown(right.dims)}")
     return [Value(same_float(values), (*left.dims[:-1], right.dims[-1]))]
 
 
@@ -285,8 +327,8 @@ def _heads_attention(node: Node, values: Sequence[Value], limits: Limits) -> lis
         has_shape(bias, (kind,), (3 * heads * limits.head_size,))
     has_shape(mask, (INT32,), query.dims[:2])
     for scores in added:
-        one = scores.dims[1:2] == (1,)
-        has_shape(scores, (kind,), (1, 1 if one else heads, query.dims[1], query.dims[1]))
+        one, own = scores.dims[1:2] == (1,), scores.dims[:1] == (BATCH,)
+        has_shape(scores, (kind,), (BATCH if own else 1, 1 if one else heads, query.dims[1], query.dims[1]))
     return [Value(kind, query.dims)]
 
 

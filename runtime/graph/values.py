@@ -13,6 +13,12 @@ from gearshift.runtime.graph.model import FLOAT, FLOAT16, MOST_AXES, Dims
 
 BATCH, TOKENS = "batch", "tokens"
 
+TWICE = "2 tokens"
+"""Distances of a text's tokens, before and behind."""
+
+FLAT, SKEWED, ONE_LESS = "2 tokens x tokens", "(2 tokens - 1) x tokens", "2 tokens - 1"
+"""Numbers of a product with distances in one row, of those that are left to be skewed, and of one of their rows."""
+
 FLOATS = (FLOAT, FLOAT16)
 
 

@@ -93,8 +93,9 @@ def _order(scores: Tensor) -> Tensor:
 def _reorder_layer(layer: ElasticLayer, head_order: Tensor, neuron_order: Tensor) -> None:
     size = layer.head_size
     rows = (head_order[:, None] * size + torch.arange(size, device=head_order.device)).flatten()
-    for linear in (layer.query, layer.key, layer.value):
-        _sort_outputs(linear, rows)
+    for linear in (layer.query, layer.key, layer.value, layer.position_key, layer.position_query):
+        if linear is not None:
+            _sort_outputs(linear, rows)
     layer.attention_output.weight.copy_(layer.attention_output.weight[:, rows].clone())
     if layer.head_order is not None:
         layer.head_order.copy_(layer.head_order[head_order].clone())

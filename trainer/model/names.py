@@ -60,6 +60,19 @@ _MODERNBERT = {
     "final_norm": "final_norm",
 }
 
+_DEBERTA = {
+    **_EMBEDDINGS,
+    "embeddings.project": "embeddings.embed_proj",
+    "position_table": "encoder.rel_embeddings",
+    "position_norm": "encoder.LayerNorm",
+    **_BERT_LAYER,
+    "layers.{}.query": "encoder.layer.{}.attention.self.query_proj",
+    "layers.{}.key": "encoder.layer.{}.attention.self.key_proj",
+    "layers.{}.value": "encoder.layer.{}.attention.self.value_proj",
+    "layers.{}.position_key": "encoder.layer.{}.attention.self.pos_key_proj",
+    "layers.{}.position_query": "encoder.layer.{}.attention.self.pos_query_proj",
+}
+
 _DISTILBERT_LAYER = {
     "layers.{}.query": "transformer.layer.{}.attention.q_lin",
     "layers.{}.key": "transformer.layer.{}.attention.k_lin",
@@ -123,6 +136,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "mpnet": Architecture("MPNet", "mpnet", _MPNET, *_ROBERTA_HEAD, "tanh", prunes_heads=False),
     "modernbert": Architecture(
         "ModernBert", "model", _MODERNBERT, "head.dense", "classifier", "gelu", "head.norm", prunes_heads=False
+    ),
+    "deberta-v2": Architecture(
+        "DebertaV2", "deberta", _DEBERTA, "pooler.dense", "classifier", "gelu", prunes_heads=False
     ),
 }
 """`model_type` in config.json -> architecture. MiniLM is a BERT."""

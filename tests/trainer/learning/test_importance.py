@@ -21,7 +21,17 @@ BATCHES = [random_batch([9, 4, 12], seed=seed) for seed in (0, 1)]
 
 
 OTHER_FORM = replace(
-    SHAPE, gated=True, norm_first=True, biases=False, relative_buckets=32, rotary=(100.0,) * 4, windows=(0, 4, 4, 0)
+    SHAPE,
+    gated=True,
+    norm_first=True,
+    biases=False,
+    relative_buckets=32,
+    rotary=(100.0,) * 4,
+    windows=(0, 4, 4, 0),
+    position_terms=("c2p", "p2c"),
+    position_buckets=4,
+    position_farthest=20,
+    position_products=True,
 )
 """All that a form may have together, which no family of encoders does."""
 
