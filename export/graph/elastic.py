@@ -92,7 +92,8 @@ class _ElasticGraph(SwitchedGraph):
         self.space = space
         self.recipes = recipes  # of each layer
         vectors = _position_vectors(weights, norm_eps)
-        self.layers = [cut_layer(weights, space, layer, vectors) for layer in range(space.shape.layers)]
+        cut = [cut_layer(weights, space, each, vectors) for each in range(space.shape.sets)]
+        self.layers = [cut[space.shape.weights_of(layer)] for layer in range(space.shape.layers)]
         self.views: list[View] = []
         """View of each layer; set when the graph is built."""
 

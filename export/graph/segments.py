@@ -86,22 +86,23 @@ class LayerSegments:
 
 
 def cut_layer(weights: Weights, space: Space, layer: int, vectors: Array | None = None) -> LayerSegments:
-    """Cut one layer into segments, in order of importance.
+    """Cut one layer into segments, in order of importance. Layers that share their weights give the same segments.
 
     `vectors`: vectors of relative positions behind their norm, for disentangled attention.
     """
-    prefix = f"layers.{layer}."
     shape = space.shape
+    own = shape.weights_of(layer)
+    prefix = f"layers.{own}."
     return LayerSegments(
-        name=f"layer{layer}",
+        name=f"layer{own}",
         heads=tuple(
-            _head_segment(weights, prefix, f"layer{layer}.heads{start}", (start, end), shape, vectors)
+            _head_segment(weights, prefix, f"layer{own}.heads{start}", (start, end), shape, vectors)
             for start, end in _runs(space.head_cuts(layer))
         ),
         attention_bias=weights.get(f"{prefix}attention_output.bias"),
         attention_norm=norm_of(weights, f"{prefix}attention_norm"),
         neurons=tuple(
-            _neuron_segment(weights, prefix, f"layer{layer}.neurons{start}", start, end, shape.activation)
+            _neuron_segment(weights, prefix, f"layer{own}.neurons{start}", start, end, shape.activation)
             for start, end in _runs(space.neuron_cuts(layer))
         ),
         ffn_bias=weights.get(f"{prefix}ffn_out.bias"),

@@ -62,6 +62,8 @@ class EncoderShape(Shape[Layer]):
     """Base of the rotary positions of each layer; empty if positions are those of a table."""
     windows: tuple[int, ...] = ()
     """Tokens on either side that each layer attends to, 0 for all; empty if all layers attend to all tokens."""
+    shared: bool = False
+    """Whether all layers are one set of weights, which runs once for each layer that is kept (ALBERT)."""
     absolute: bool = True
     """Whether the embeddings have a table of positions, unless positions are `rotary`."""
     position_terms: tuple[str, ...] = ()
@@ -96,6 +98,8 @@ class EncoderShape(Shape[Layer]):
         self._check_layers("windows", self.windows, all(is_whole(window, 0) for window in self.windows))
         if self.rotary and self.head_size % 2:
             raise InputError(f"encoder shape: rotary positions need heads of even size, got {self.head_size}")
+        if self.shared and self.norm_first:
+            raise InputError("encoder shape: layers that share their weights have norms behind them, got norm_first")
         self._check_position_terms()
 
     def _check_position_terms(self) -> None:
@@ -121,6 +125,21 @@ class EncoderShape(Shape[Layer]):
     def head_size(self) -> int:
         """Dimensions of one attention head."""
         return self.hidden // self.heads
+
+    @property
+    def sets(self) -> int:
+        """Number of sets of weights that the layers have."""
+        return 1 if self.shared else self.layers
+
+    def weights_of(self, layer: int) -> int:
+        """Return the number of the set of weights of a layer."""
+        return 0 if self.shared else layer
+
+    def stored(self, layers: Sequence[Layer]) -> tuple[Layer, ...]:
+        """Return what the sets of weights of a subnet with these layers keep."""
+        if not self.shared:
+            return tuple(layers)
+        return ((max(heads for heads, _ in layers), max(neurons for _, neurons in layers)),)
 
     @property
     def position_rows(self) -> int:

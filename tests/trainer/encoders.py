@@ -58,6 +58,7 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "MPNet": ("mpnet", _MPNET),
     "ModernBERT": ("modernbert", {**_MODERNBERT, **_OTHER_IDS}),
     "DeBERTa": ("deberta-v2", _DEBERTA),
+    "ALBERT": ("albert", {**_SIZES, "embedding_size": 16, "hidden_act": "gelu"}),
 }
 """Name -> `model_type` and what its config sets."""
 

@@ -20,9 +20,9 @@ class Importance:
     """Importance scores of one encoder; higher is more important."""
 
     heads: Tensor
-    """Scores of heads, (layers, heads)."""
+    """Scores of heads, (layers, heads); of layers that share their weights one row."""
     neurons: Tensor
-    """Scores of neurons, (layers, neurons)."""
+    """Scores of neurons, (layers, neurons), as those of heads."""
 
 
 def measure_importance(model: ElasticClassifier, batches: Iterable[Batch], *, micro_batch: int = 0) -> Importance:
@@ -41,11 +41,11 @@ def measure_importance(model: ElasticClassifier, batches: Iterable[Batch], *, mi
     shape = model.shape
     loss = OBJECTIVES[model.head.task].loss
     device = model.device
-    heads = torch.zeros(shape.layers, shape.heads, device=device)
-    neurons = torch.zeros(shape.layers, shape.neurons, device=device)
+    heads = torch.zeros(shape.sets, shape.heads, device=device)
+    neurons = torch.zeros(shape.sets, shape.neurons, device=device)
     for batch in (each.to(device) for each in batches):
         model.zero_grad()
-        gates = torch.ones(shape.layers, shape.heads, requires_grad=True, device=device)
+        gates = torch.ones(shape.sets, shape.heads, requires_grad=True, device=device)
         size = micro_batch or len(batch.indices)
         for start in range(0, len(batch.indices), size):
             part = batch.part(start, start + size, batch.counts)

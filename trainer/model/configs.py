@@ -32,6 +32,7 @@ _WANTED: Mapping[str, Mapping[str, Any]] = {
         "norm_bias": False,
         "classifier_bias": False,
     },
+    "albert": {"num_hidden_groups": 1, "inner_group_num": 1},
     "deberta-v2": {"relative_attention": True, "norm_rel_ebd": "layer_norm", "conv_kernel_size": 0},
 }
 """Architecture -> values of its config for which alone it can be made elastic, beside those of all architectures."""
@@ -73,6 +74,8 @@ def check_config(config: Any, path: str) -> None:
         strange = [kind for kind in _rotary_kinds(config) if kind != "default"]
         if strange:
             raise ModelError(f"{path}: rotary positions of type {strange[0]!r} are not supported; expected 'default'")
+    if config.model_type == "albert" and config.embedding_size == config.hidden_size:
+        raise ModelError(f"{path}: embedding_size {config.embedding_size} is not supported; expected a narrower one")
     if config.model_type == "deberta-v2":
         least["position_buckets"] = 2
         _check_deberta(config, path)
@@ -182,7 +185,11 @@ def _deberta_form(config: Any) -> dict[str, Any]:
     }
 
 
-_FORMS = {"mpnet": _mpnet_form, "modernbert": _modernbert_form, "deberta-v2": _deberta_form}
+def _albert_form(config: Any) -> dict[str, Any]:
+    return {"shared": True}
+
+
+_FORMS = {"mpnet": _mpnet_form, "modernbert": _modernbert_form, "deberta-v2": _deberta_form, "albert": _albert_form}
 """Architecture -> function that reads what differs from BERT's form of layers."""
 
 

@@ -37,6 +37,7 @@ REAL: dict[str, tuple[str, dict[str, Any]]] = {
         "modernbert",
         {"hidden_size": 1024, "intermediate_size": 2624, "num_hidden_layers": 28, "num_attention_heads": 16},
     ),
+    "albert-base-v2": ("albert", {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}),
     "deberta-v3-base": (
         "deberta-v2",
         {
@@ -84,7 +85,7 @@ def write(folder: Path, model_type: str, **changes: Any) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("model_type", ["deberta", "albert", "nomic_bert", "new", "llama"])
+@pytest.mark.parametrize("model_type", ["deberta", "nomic_bert", "new", "llama"])
 def test_another_architecture_is_refused_and_the_known_ones_are_listed(model_type: str, tmp_path: Path) -> None:
     # A model that would like to run code of its own is refused before it can ask for leave.
     folder = write(tmp_path, model_type, auto_map={"AutoConfig": "configuration_hf.Config"})
@@ -118,6 +119,13 @@ def test_another_architecture_is_refused_and_the_known_ones_are_listed(model_typ
         ("deberta-v2", {**_DEBERTA_V3, "attention_head_size": 8}, "attention_head_size 8 is not supported"),
         ("deberta-v2", {**_DEBERTA_V3, "pooler_hidden_act": "mish"}, "pooler_hidden_act 'mish' is not supported"),
         ("deberta-v2", {**_DEBERTA_V3, "type_vocab_size": 1}, "type_vocab_size 1 without positions is not supported"),
+        ("albert", {"num_hidden_groups": 2}, "num_hidden_groups 2 is not supported; expected 1"),
+        ("albert", {"inner_group_num": 2}, "inner_group_num 2 is not supported; expected 1"),
+        (
+            "albert",
+            {"embedding_size": 64, "hidden_size": 64},
+            "embedding_size 64 is not supported; expected a narrower one",
+        ),
         ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key' is not"),
     ],
 )
