@@ -7,6 +7,7 @@ the space cuts the layer; `mixed` has those of mixed operations.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,12 @@ def write_elastic_graph(
     head: Head | None = None,
     operators: str = "fast",
     wide: Collection[int] = (),
+    longest: int | None = None,
 ) -> None:
     """Write the graph of a space at one precision, and its weights file beside it.
 
     `operators`: a key of `OPERATORS`. `wide`: layers (mixed operations: stages) that an int8 graph computes in fp32.
+    `longest`: tokens of the longest text, if they are fewer than the net has positions for.
 
     Inputs: `input_ids`, `attention_mask` and, if the model has token types, `token_type_ids`, all int64
     (batch, tokens); `choice`, int64 (stages,). Output: float32, with the name and shape of the head's task.
@@ -53,6 +56,8 @@ def write_elastic_graph(
     recipe = OPERATORS[operators][precision]
     recipes = [OPERATORS[operators]["fp32"] if part in wide else recipe for part in range(space.length)]
     given = (as_floats(weights, recipe.floats), recipe, recipes, norm_eps, head or Head())
+    if longest is not None:  # tables of positions end there
+        space = replace(space, shape=replace(space.shape, positions=min(longest, space.shape.positions)))
     GRAPHS[space.shape.kind](space, *given).build().save(path)
 
 
@@ -104,9 +109,8 @@ class _ElasticGraph(SwitchedGraph):
     def take_mask(self, attention_mask: str) -> None:
         """Append the mask, and the positions and windows of all layers, to the root graph."""
         super().take_mask(attention_mask)
-        self.views = append_views(
-            self.builder.root, self.space.shape, self.weights, self.mask, attention_mask, self.recipe.floats
-        )
+        root = self.builder.root
+        self.views = append_views(root, self.space.shape, self.weights, self.mask, attention_mask, self.recipe)
 
     def inner(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
         """Append the layers that an option keeps."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from onnx import TensorProto
 
+from gearshift.export.graph.blocks import in_blocks
 from gearshift.export.graph.builder import CONTRIB, Scope
 from gearshift.export.graph.disentangled import position_scores
 from gearshift.export.graph.quantize import TABLE_BITS, quantize
@@ -52,7 +53,7 @@ def _attend(scope: Scope, view: View, segment: HeadSegment, qkv: str, bias: str)
 
     `bias`: bias of all three, or "" for none; rotary positions and terms by relative position come behind it.
     """
-    if (view.rotation is not None or view.skew is not None) and bias:
+    if bias and not (view.rotation is None and view.skew is None and view.blocks is None):
         qkv, bias = scope.value("Add", [qkv, bias]), ""
     query, key, value = scope.node("Split", [qkv], outputs=3, axis=-1, num_outputs=3)
     if view.rotation is not None:
@@ -66,8 +67,11 @@ def _attend(scope: Scope, view: View, segment: HeadSegment, qkv: str, bias: str)
         sides = (scope.value("Reshape", [part, apart]) for part in (query, key))
         terms = position_scores(scope, view.skew, segment.name, segment.position_tables, *sides)
         added = scope.value("Add", [terms, added]) if added else terms
+    if view.blocks is not None:
+        query, key, value = in_blocks(scope, view.blocks, query, key, value)
     inputs = [query, key, value, bias, view.mask, *([added] if added else [])]
-    return scope.value("MultiHeadAttention", inputs, domain=CONTRIB, num_heads=segment.heads)
+    context = scope.value("MultiHeadAttention", inputs, domain=CONTRIB, num_heads=segment.heads)
+    return context if view.blocks is None else view.blocks.joined(scope, context)
 
 
 def _attention_float(

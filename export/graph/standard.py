@@ -101,6 +101,7 @@ def _context(scope: Scope, hidden: str, view: View, segment: HeadSegment) -> str
     size = len(segment.output) // segment.heads
     qkv = linear(scope, hidden, f"{segment.name}.qkv", segment.qkv, segment.qkv_bias)
     apart = scope.builder.constant(f"split_{segment.heads}_heads", [0, 0, segment.heads, size])
+    together = scope.builder.constant(f"join_{segment.heads}_heads", [0, 0, segment.heads * size])
     sides: list[str] = []
     parts: list[str] = []
     for part, order in zip(
@@ -111,6 +112,9 @@ def _context(scope: Scope, hidden: str, view: View, segment: HeadSegment) -> str
         value = scope.value("Reshape", [part, apart])
         if view.rotation is not None and len(parts) < 2:  # values have no positions
             value = _rotated(scope, value, view.rotation)
+        if view.blocks is not None:
+            cut = view.blocks.of_keys if parts else view.blocks.of_queries  # keys and values behind queries
+            value = scope.value("Reshape", [cut(scope, scope.value("Reshape", [value, together])), apart])
         sides.append(value)
         parts.append(scope.value("Transpose", [value], perm=order))
     query, key, value = parts
@@ -124,8 +128,8 @@ def _context(scope: Scope, hidden: str, view: View, segment: HeadSegment) -> str
         scores = scope.value("Add", [scores, added]) if added else scores
     shares = scope.value("Softmax", [scores], axis=-1)
     context = scope.value("Transpose", [scope.value("MatMul", [shares, value])], perm=[0, 2, 1, 3])
-    together = scope.builder.constant(f"join_{segment.heads}_heads", [0, 0, segment.heads * size])
-    return scope.value("Reshape", [context, together])
+    joined = scope.value("Reshape", [context, together])
+    return joined if view.blocks is None else view.blocks.joined(scope, joined)
 
 
 def _rotated(scope: Scope, value: str, rotation: tuple[str, str]) -> str:

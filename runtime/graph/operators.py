@@ -15,8 +15,10 @@ from gearshift.runtime.graph.model import BOOL, FLOAT, FLOAT16, INT8, INT32, INT
 from gearshift.runtime.graph.values import (
     ABSENT,
     BATCH,
+    BLOCKS,
     FLAT,
     FLOATS,
+    JOINED,
     ONE_LESS,
     SKEWED,
     TOKENS,
@@ -89,7 +91,7 @@ def _sum(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
 
 
 def _difference(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    """Sum or difference, of whole numbers too."""
+    """Sum, difference, product, smaller or larger one of two numbers, of whole ones too."""
     if {value.kind for value in values} == {INT64}:
         return [Value(INT64, broadcast([value.dims for value in values]))]
     return _sum(node, values, limits)
@@ -108,21 +110,29 @@ def _where(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
 
 def _cast(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     kind = node.attributes.get("to")
-    require(kind in (FLOAT, FLOAT16, INT32, BOOL), f"a cast to type {kind}")
+    require(kind in (FLOAT, FLOAT16, INT32, INT64, BOOL), f"a cast to type {kind}")
     return [Value(int(kind or 0), values[0].dims)]
 
 
 def _shape(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     (value,) = values
-    require(node.attributes == {"start": 1, "end": 2} and len(value.dims) == 2, "another part of a shape than one axis")
-    return [Value(INT64, (1,), (value.dims[1],))]
+    axis = node.attributes.get("start", 0)
+    one = axis in (0, 1) and node.attributes == {"start": axis, "end": axis + 1}
+    require(one and len(value.dims) == 2, "another part of a shape than one axis")
+    return [Value(INT64, (1,), (value.dims[axis],))]
 
 
 def _gather(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    """Rows of a stored table by ids, or the places of an axis by one or several stored numbers."""
+    """Rows of a stored table by ids, or the places of an axis by one or several stored numbers. Tokens by the places of
+    a stored table."""
     data, places = values
     axis = node.attributes.get("axis", 0)
     require(places.kind == INT64 and axis_of(axis, data.dims) == axis, f"axis {axis} of shape {shown(data.dims)}")
+    if axis == 1 and data.dims[1] == TOKENS and len(places.dims) == 1 and _is_part(places.dims[0]):
+        return [Value(data.kind, (data.dims[0], *places.dims, *data.dims[2:]))]
+    if places.numbers == (TOKENS,):  # a number for this length, by which others are cut
+        require(data.stored and data.kind == INT64 and len(data.dims) == 1 and axis == 0, "a table of another kind")
+        return [Value(INT64, (1,), (f"{_PART}{node.outputs[0]}",))]
     if places.numbers is None:
         require(data.stored and axis == 0 and len(data.dims) in (1, 2, 3), "rows of a table that is not stored")
     else:
@@ -132,18 +142,40 @@ def _gather(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     return [Value(data.kind, data.dims[:axis] + places.dims + data.dims[axis + 1 :])]
 
 
+_PART = "as many as "
+"""Start of the symbol of a number from a stored table, and of an axis that is cut by such numbers."""
+
+
+def _is_part(size: int | str) -> bool:
+    return isinstance(size, str) and size.startswith(_PART)
+
+
+def _slice_of_places(data: Value, start: Value, end: Value, limits: Limits) -> Value:
+    """Return places out of a stored table, from and to numbers of stored tables."""
+    (size,), (first,), (last,) = data.dims, start.numbers or ("",), end.numbers or ("",)
+    fits = data.stored and data.kind == INT64 and isinstance(size, int) and size <= PLACES_PER_TOKEN * limits.tokens
+    require(fits and _is_part(last) and (first == 0 or _is_part(first)), "places of another table")
+    return Value(INT64, (last if first == 0 else f"{last} from {first}",))
+
+
+PLACES_PER_TOKEN = 4
+"""Places that blocks ask for and see, at most, for each token of the longest text."""
+
+
 def _slice(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     """First rows of an axis: as many as there are tokens, or a stored number. Of a flat product with distances, all but
     as many as there are tokens."""
     data, start, end = values[:3]
     axis = axis_of(numbers_of(values[3], 1)[0], data.dims) if len(values) == 4 else 0
+    if len(data.dims) == 1 and len(values) == 3 and end.numbers is not None and _is_part(end.numbers[0]):
+        return [_slice_of_places(data, start, end, limits)]
     if start.numbers == (TOKENS,):
         require(data.dims[axis] == FLAT and numbers_of(end, 1)[0] >= TO_THE_END, "a slice from elsewhere")
         return [Value(data.kind, (*data.dims[:axis], SKEWED, *data.dims[axis + 1 :]))]
     require(numbers_of(start, 1) == (0,) and end.dims == (1,) and bool(data.dims), "a slice from elsewhere")
     wanted, size = (end.numbers or (0,))[0], data.dims[axis]
     if isinstance(wanted, str):
-        enough = wanted == TOKENS and (size == ONE_LESS or (isinstance(size, int) and size >= limits.tokens))
+        enough = wanted == TOKENS and (size in (ONE_LESS, JOINED) or (isinstance(size, int) and size >= limits.tokens))
         require(enough, f"{shown((size,))} places for {limits.tokens} tokens")
         kept: int | str = wanted
     else:
@@ -164,6 +196,8 @@ def _reshape(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]
     """Axes behind the first two, which stay, joined or split, one of them by what is left for it."""
     data, shape = values
     wanted, old = shape.numbers or (), data.dims[2:]
+    if wanted[:1] == (-1,) or wanted[1:2] == (-1,):
+        return [_blocks(data, wanted)]
     require(len(data.dims) >= 2 and wanted[:2] == (0, 0) and shape.dims == (len(wanted),), "another reshape")
     new = wanted[2:]
     if (old, new) in _SKEWING:
@@ -175,6 +209,16 @@ def _reshape(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]
     made = [whole // known if size == -1 else size for size in asked]
     require(math.prod(made) == whole, f"{shown(old)} as {wanted}")
     return [Value(data.kind, (*data.dims[:2], *made))]
+
+
+def _blocks(data: Value, wanted: Sequence[int | str]) -> Value:
+    """Return a text's places as blocks, or blocks as a text; the last axis, if there is one, stays."""
+    rest = data.dims[2:]
+    require(len(data.dims) in (2, 3) and tuple(wanted[2:]) == (0,) * len(rest), "another reshape")
+    if wanted[0] == -1 and data.dims[0] == BATCH and _is_part(data.dims[1]) and _is_part(wanted[1]):
+        return Value(data.kind, (BLOCKS, wanted[1], *rest))
+    require(wanted[0] == BATCH and data.dims[0] == BLOCKS and _is_part(data.dims[1]), "another reshape")
+    return Value(data.kind, (BATCH, JOINED, *rest))
 
 
 _SKEWING: Mapping[tuple[Dims, Dims], Dims] = {
@@ -321,14 +365,16 @@ def _heads_attention(node: Node, values: Sequence[Value], limits: Limits) -> lis
     require(len(query.dims) == 3 and 0 < heads <= limits.heads, f"{heads} heads")
     kind = same_float([query])
     require(query.dims[2] == heads * limits.head_size, f"shape {shown(query.dims)} of {heads} heads")
+    seen = key.dims if query.dims[0] == BLOCKS and len(key.dims) == 3 else query.dims
+    require(seen[::2] == query.dims[::2], f"keys of shape {shown(key.dims)}")
     for part in (key, value):
-        has_shape(part, (kind,), query.dims)
+        has_shape(part, (kind,), seen)
     if bias is not ABSENT:
         has_shape(bias, (kind,), (3 * heads * limits.head_size,))
-    has_shape(mask, (INT32,), query.dims[:2])
+    has_shape(mask, (INT32,), seen[:2])
     for scores in added:
         one, own = scores.dims[1:2] == (1,), scores.dims[:1] == (BATCH,)
-        has_shape(scores, (kind,), (BATCH if own else 1, 1 if one else heads, query.dims[1], query.dims[1]))
+        has_shape(scores, (kind,), (BATCH if own else 1, 1 if one else heads, query.dims[1], seen[1]))
     return [Value(kind, query.dims)]
 
 
@@ -405,9 +451,10 @@ OPERATORS: Mapping[str, Operator] = {
     "com.microsoft.FastGelu": Operator(_fast_gelu, (1, 2)),
     "com.microsoft.QuickGelu": Operator(_function, (1,), {"alpha": float}),
     "Softmax": Operator(_softmax, (1,), {"axis": int}),
-    **{name: Operator(_difference, (2,)) for name in ("Add", "Sub")},
-    **{name: Operator(_sum, (2,)) for name in ("Mul", "Div")},
-    **{name: Operator(_sum, _ANY) for name in ("Max", "Sum")},
+    **{name: Operator(_difference, (2,)) for name in ("Add", "Sub", "Mul", "Min")},
+    "Div": Operator(_sum, (2,)),
+    "Max": Operator(_difference, _ANY),
+    "Sum": Operator(_sum, _ANY),
     **{name: Operator(_compared, (2,)) for name in ("Equal", "Greater")},
     "Where": Operator(_where, (3,)),
     "Cast": Operator(_cast, (1,), {"to": int}),

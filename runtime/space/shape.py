@@ -190,7 +190,7 @@ class EncoderShape(Shape[Layer]):
     def layer_parts(self, layer: Layer, place: int | None = None) -> tuple[Part, ...]:
         """Return attention and feed-forward of a layer; nothing for `(0, 0)`.
 
-        A layer with a window counts as one without: the graph masks what lies outside it.
+        A layer with a window counts as one without: of short texts the graph masks what lies outside it.
         """
         heads, neurons = layer
         if not heads:

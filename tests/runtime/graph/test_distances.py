@@ -2,55 +2,27 @@
 
 import pytest
 
-from gearshift.runtime.graph.model import FLOAT, INT64, Dims, Node
-from gearshift.runtime.graph.operators import TO_THE_END, results
-from gearshift.runtime.graph.values import (
-    BATCH,
-    FLAT,
-    ONE_LESS,
-    SKEWED,
-    TOKENS,
-    TWICE,
-    Limits,
-    RefusedError,
-    Value,
-)
-
-LIMITS = Limits(per_token=64, per_text=256, heads=4, head_size=8, tokens=32, nodes=100)
-Numbers = tuple[int | str, ...]
-
-
-def floats(*dims: int | str, stored: bool = False) -> Value:
-    return Value(FLOAT, dims, stored=stored)
-
-
-def numbers(*known: int | str) -> Value:
-    return Value(INT64, (len(known),), known)
-
-
-def given(operator: str, *values: Value, **attributes: object) -> Dims:
-    node = Node(operator, ("",) * len(values), ("made",), attributes)
-    (made,) = results(node, values, LIMITS)
-    return made.dims
-
+from gearshift.runtime.graph.model import INT64
+from gearshift.runtime.graph.operators import TO_THE_END
+from gearshift.runtime.graph.values import BATCH, FLAT, ONE_LESS, SKEWED, TOKENS, TWICE, RefusedError, Value
+from tests.runtime.graph.rules import LENGTH, dims_of, floats, numbers
 
 SCORES = floats(BATCH, 4, TOKENS, TWICE)
-LENGTH = numbers(TOKENS)
 
 
 def test_a_product_with_distances_is_skewed() -> None:
     own = Value(INT64, (TOKENS,))
-    assert given("Concat", own, own, axis=0) == (TWICE,)
-    assert given("Gather", floats(16, 4, 8, stored=True), Value(INT64, (TWICE,)), axis=0) == (TWICE, 4, 8)
-    assert given("MatMul", floats(BATCH, 4, TOKENS, 8), floats(4, 8, TWICE)) == SCORES.dims
-    assert given("Reshape", SCORES, numbers(0, 0, -1)) == (BATCH, 4, FLAT)
-    assert given("Slice", floats(BATCH, 4, FLAT), LENGTH, numbers(TO_THE_END), numbers(2)) == (BATCH, 4, SKEWED)
+    assert dims_of("Concat", own, own, axis=0) == (TWICE,)
+    assert dims_of("Gather", floats(16, 4, 8, stored=True), Value(INT64, (TWICE,)), axis=0) == (TWICE, 4, 8)
+    assert dims_of("MatMul", floats(BATCH, 4, TOKENS, 8), floats(4, 8, TWICE)) == SCORES.dims
+    assert dims_of("Reshape", SCORES, numbers(0, 0, -1)) == (BATCH, 4, FLAT)
+    assert dims_of("Slice", floats(BATCH, 4, FLAT), LENGTH, numbers(TO_THE_END), numbers(2)) == (BATCH, 4, SKEWED)
     square = numbers(0, 0, TOKENS, -1)
-    assert given("Reshape", floats(BATCH, 4, SKEWED), square) == (BATCH, 4, TOKENS, ONE_LESS)
+    assert dims_of("Reshape", floats(BATCH, 4, SKEWED), square) == (BATCH, 4, TOKENS, ONE_LESS)
     rows = floats(BATCH, 4, TOKENS, ONE_LESS)
-    assert given("Slice", rows, numbers(0), LENGTH, numbers(3)) == (BATCH, 4, TOKENS, TOKENS)
-    assert given("Concat", numbers(0, 0), LENGTH, numbers(-1), axis=0) == (4,)
-    assert given("Reshape", floats(BATCH, TOKENS, 32), numbers(0, 0, -1, 8)) == (BATCH, TOKENS, 4, 8)
+    assert dims_of("Slice", rows, numbers(0), LENGTH, numbers(3)) == (BATCH, 4, TOKENS, TOKENS)
+    assert dims_of("Concat", numbers(0, 0), LENGTH, numbers(-1), axis=0) == (4,)
+    assert dims_of("Reshape", floats(BATCH, TOKENS, 32), numbers(0, 0, -1, 8)) == (BATCH, TOKENS, 4, 8)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +50,7 @@ def test_a_product_with_distances_is_skewed() -> None:
 )
 def test_what_no_export_writes_is_refused(operator: str, values: tuple[Value, ...]) -> None:
     with pytest.raises(RefusedError):
-        given(operator, *values)
+        dims_of(operator, *values)
 
 
 @pytest.mark.parametrize(
@@ -87,4 +59,4 @@ def test_what_no_export_writes_is_refused(operator: str, values: tuple[Value, ..
 )
 def test_numbers_that_are_not_known_are_not_joined(values: tuple[Value, ...]) -> None:
     with pytest.raises(RefusedError):
-        given("Concat", *values, axis=0)
+        dims_of("Concat", *values, axis=0)
