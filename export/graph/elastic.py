@@ -53,6 +53,10 @@ def write_elastic_graph(
     Inputs: `input_ids`, `attention_mask` and, if the model has token types, `token_type_ids`, all int64
     (batch, tokens); `choice`, int64 (stages,). Output: float32, with the name and shape of the head's task.
     """
+    disentangled = isinstance(space.shape, EncoderShape) and bool(space.shape.position_terms)
+    if disentangled and (operators, precision) == ("standard", "fp16"):
+        # A pass of its optimiser over this graph ends onnxruntime 1.32.0 with a segmentation fault.
+        raise ExportError("fp16: disentangled attention has no standard operators; export fp32, or operators fast")
     recipe = OPERATORS[operators][precision]
     recipes = [OPERATORS[operators]["fp32"] if part in wide else recipe for part in range(space.length)]
     given = (as_floats(weights, recipe.floats), recipe, recipes, norm_eps, head or Head())
