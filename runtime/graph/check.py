@@ -33,9 +33,9 @@ MOST_BYTES = 256 << 20
 MOST_NODES = 100_000
 """Nodes of the largest graph, whatever its space: the library takes a second for every 10,000."""
 
-NODES_PER_SEGMENT = 48
-"""Nodes of a segment of heads or neurons, or of a step around them, at most: attention in standard operators has 36
-with rotary positions."""
+NODES_PER_SEGMENT = 64
+"""Nodes of a segment of heads or neurons, or of a step around them, at most: attention in standard operators has 51
+with rotary positions and windows in blocks."""
 
 NODES_BESIDE = 128
 """Nodes of the embeddings or of a head, at most: every option of the last stage has a head."""
