@@ -24,6 +24,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from gearshift.__main__ import main as gearshift
 from gearshift.export.checks.tokens import token_vectors
+from gearshift.export.embed import embed_bundle
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.manifest import SELF_TEST, TOKENIZER, Manifest, Vectors
 from gearshift.runtime.bundle.tag_schemes import Scheme
@@ -171,9 +172,16 @@ def prepare(build: Path = BUILD) -> None:
             made = write_bundle(Path(scratch), "BERT", head).path
             _seal(made, change, lowercase)
             shutil.copytree(made, build / f"{name}.gearshift")
+    embed(build)
     for name in ("tiny", *CASES):
         if gearshift(["vectors", str(build / f"{name}.gearshift"), "-o", str(build / f"{name}.vectors")]):
             raise SystemExit(f"{name}: no vectors")
+
+
+def embed(build: Path) -> None:
+    """Make `embedded`: the folder that an app ships of the committed bundle, with its vectors."""
+    embed_bundle(open_bundle(build / "tiny.gearshift"), build / "embedded.gearshift")
+    (build / "embedded.gearshift" / "vectors").rename(build / "embedded.vectors")
 
 
 def _seal(folder: Path, change: Callable[[Manifest], Manifest], lowercase: bool) -> None:

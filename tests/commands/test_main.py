@@ -178,6 +178,7 @@ COMMANDS = [
     "sign",
     "verify",
     "vectors",
+    "embed",
     "look-up",
     "run",
     "plot",

@@ -29,6 +29,7 @@ NEEDED = {
     "inspect": "a",
     "verify": "a",
     "vectors": "a -o b",
+    "embed": "a -o b",
     "look-up": "a",
     "run": "a",
     "plot": "a -o b.svg",

@@ -11,6 +11,7 @@ import { Tokenizer } from "./tokenizer.js";
 const FP32_TOLERANCE = 1e-3;
 const SPREADS: Readonly<Record<string, number>> = { int8: 0.1, fp16: 0.02 };
 const AGREEMENT = 0.9;
+const MOST_LATENCIES = 4 << 20;
 const CPU_PRECISIONS = ["fp32", "int8"] as const;
 
 export class Bundle {
@@ -70,8 +71,8 @@ export class Bundle {
     if (names.size !== 1) throw new SchemaError(`${this.place}: expected one ${precision} graph, found ${[...names].join(", ")}; export again`);
     const file = [...names][0]!;
     const model = await this.read(file);
-    const path = file.replace(/\.onnx$/, ".weights");
-    const weights = Object.hasOwn(this.manifest.files, path) ? [{ path, data: await this.read(path) }] : [];
+    const path = file.replace(/\.onnx$/, ".weights"); // a graph in ORT format has its weights inside
+    const weights = path !== file && Object.hasOwn(this.manifest.files, path) ? [{ path, data: await this.read(path) }] : [];
     const options = sessionOptions(this.manifest.session_options, threads);
     const session = await ElasticSession.open(ort, this.manifest, precision, { model, weights, options }, `${this.place}/${file}`);
     try {
@@ -81,6 +82,16 @@ export class Bundle {
       throw error;
     }
     return session;
+  }
+
+  /** Contents of `latencies.json`, where an app ships the folder of `gearshift embed`; undefined if there are none. */
+  async latencies(): Promise<unknown> {
+    if (!this.manifest.pool.some((entry) => entry.file.endsWith(".ort"))) return undefined;
+    try {
+      return JSON.parse(new TextDecoder().decode(await this.files.read("latencies.json", MOST_LATENCIES)));
+    } catch {
+      return undefined;
+    }
   }
 
   private read(name: string): Promise<Uint8Array<ArrayBuffer>> {

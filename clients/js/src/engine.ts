@@ -4,7 +4,7 @@ import { readAnswer, type AnyAnswer } from "./answers.js";
 import { Bundle } from "./bundle.js";
 import { DeadlineTooShortError, EngineClosedError, InputError, SelfTestError, shown } from "./errors.js";
 import type { Files } from "./files.js";
-import { checkedTable, type LatencyTable } from "./latency_table.js";
+import { checkedTable, shippedTable, type LatencyTable } from "./latency_table.js";
 import type { PoolEntry, Precision } from "./manifest.js";
 import { checkedObjective, Controller, type Objective, type Reason } from "./policy/controller.js";
 import { checkVersion, versionOf, type ElasticSession, type OnnxRuntime } from "./session.js";
@@ -214,6 +214,9 @@ async function open(
   const pool = [...bundle.pool(precision).values()];
   const names = pool.map((entry) => entry.name);
   if (table !== undefined) return { session, table: checkedTable(table, names) };
+  const wanted = { manifest: bundle.hash, precision, threads, device };
+  const shipped = shippedTable(await bundle.latencies(), wanted, names);
+  if (shipped !== null) return { session, table: shipped };
   const key = [bundle.hash, precision, threads, versionOf(ort), device].join(" ");
   return { session, table: await keptOrTimed(store, key, names, () => timed(session, bundle.manifest, pool)) };
 }

@@ -121,6 +121,21 @@ test("tables are timed once, kept, and timed again where they are of another for
   for (const engine of [first, second, third]) await engine.close();
 });
 
+test("a table that an app ships is used in place of timing, if it is of this manifest and whole", async () => {
+  const folder = await mkdtemp(path.join(scratch, "app-"));
+  await cp(bundlePath("embedded"), folder, { recursive: true });
+  const manifest = createHash("sha256").update(await readFile(path.join(folder, "manifest.json"))).digest("hex");
+  const median_ms = Object.fromEntries(Object.keys(table.medianMs).map((name, place) => [name, [40 - place, 80 - place]]));
+  const own = { manifest, precision: "fp32", threads: 1, device: null, lengths: [8, 32], median_ms };
+  const others = [{ ...own, manifest: "0" }, { ...own, threads: 2 }, { ...own, device: "another" }, { ...own, median_ms: {} }];
+  for (const [tables, isUsed] of [[[...others, own], true], [others, false], [null, false]] as const) {
+    await writeFile(path.join(folder, "latencies.json"), JSON.stringify({ schema_version: 1, tables }));
+    const engine = await load(folder, { precision: "fp32", tables: null });
+    assert.equal(engine.table.medianMs["w100-d100"]![0] === 40, isUsed);
+    await engine.close();
+  }
+});
+
 test("a directory that cannot be written to keeps nothing, and the engine loads", async () => {
   await writeFile(path.join(scratch, "file"), "");
   const engine = await load(TINY, { precision: "fp32", tables: path.join(scratch, "file") });

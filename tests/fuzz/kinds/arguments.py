@@ -44,6 +44,7 @@ CALLS: dict[str, list[str]] = {
     "inspect": ["bundle.gearshift", "--json"],
     "verify": ["bundle.gearshift"],
     "vectors": ["bundle.gearshift", "-o", "out"],
+    "embed": ["bundle.gearshift", "-o", "out"],
     "look-up": ["bundle.gearshift", "--latency-ms", "5", "--parameters", "1e6", "--length", "16", "--count", "2"],
     "run": ["bundle.gearshift", "turn it on", "--threads", "1", "--profile", "profile.json", "--no-cache",
             "--precision", "int8", "--deadline-ms", "50", "--log", "log.out", "--target", "0.9"],
@@ -64,7 +65,7 @@ IMPORTS = (
     "transformers",
 )
 
-SLOW = {"doctor": 0.2, "run": 0.5, "trim": 0.3, "verify": 0.5, "vectors": 0.2, "plot": 0.5}
+SLOW = {"doctor": 0.2, "run": 0.5, "trim": 0.3, "verify": 0.5, "vectors": 0.2, "embed": 0.2, "plot": 0.5}
 """Command -> share of its cases that are called: those that take long, or change nothing, are rarer."""
 
 NUMBERS = ("0", "-1", "1", "3", "1000000", "2147483648", "9223372036854775807", "9223372036854775808", "1e3", "1e-9",
