@@ -34,6 +34,8 @@ from gearshift.runtime.inference.self_test_file import WORD_ARRAYS
 from gearshift.runtime.inference.spans import word_tokens
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.inference.token_vectors import write_token_vectors
+from tests.clients.characters import BY_STEP, CHARACTERS
+from tests.clients.refused import write_refused
 from tests.export.test_tasks import write_bundle
 from tests.trainer.encoders import HEADS, HeadCase
 
@@ -106,31 +108,15 @@ CASES: dict[str, tuple[HeadCase, Callable[[Manifest], Manifest], bool]] = {
 
 
 BLOCK = 1 << 12
-CHARACTERS = (*range(0xD800), *range(0xE000, 0x30000), *range(0xE0000, 0xE1000))
-"""Code points of the planes that have characters, without those for private use at the end."""
-
-STEPS: dict[str, dict[str, bool]] = {
-    "cleaned": {"clean_text": True},
-    "apart": {"handle_chinese_chars": True},
-    "bare": {"strip_accents": True},
-    "lower": {"lowercase": True},
-}
-"""Step of BertNormalizer -> the option that it is."""
 
 
 def write_characters(path: Path) -> None:
     """Write what the parts of BERT's tokenizers make of every character between two letters, as hashes of blocks."""
-    none = dict.fromkeys(("clean_text", "handle_chinese_chars", "strip_accents", "lowercase"), False)
-    made: dict[str, Callable[[str], str]] = {
-        step: normalizers.BertNormalizer(**{**none, **own}).normalize_str for step, own in STEPS.items()
-    }
-    cut = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
-    made["words"] = lambda text: " ".join(word for word, _ in cut(text))
     texts = [f"a{chr(code)}b" for code in CHARACTERS]
     blocks = [texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK)]
     hashes = {
         step: [hashlib.sha256("\n".join(map(of, block)).encode()).hexdigest() for block in blocks]
-        for step, of in made.items()
+        for step, of in BY_STEP.items()
     }
     path.write_text(json.dumps(hashes, indent=1))
 
@@ -172,6 +158,7 @@ def prepare(build: Path = BUILD) -> None:
             made = write_bundle(Path(scratch), "BERT", head).path
             _seal(made, change, lowercase)
             shutil.copytree(made, build / f"{name}.gearshift")
+    write_refused(build)
     embed(build)
     for name in ("tiny", *CASES):
         if gearshift(["vectors", str(build / f"{name}.gearshift"), "-o", str(build / f"{name}.vectors")]):

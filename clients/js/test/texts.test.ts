@@ -9,7 +9,7 @@ import { readAnswer } from "../src/answers.js";
 import { Bundle, tokensOf } from "../src/bundle.js";
 import { directoryFiles } from "../src/node.js";
 import { checkedDeadline, type Text } from "../src/text.js";
-import { FP32_TOLERANCE, INT8_AGREEMENT, INT8_ERROR, isSame, placedIn, plain, spreadOf, textOf } from "./compare.js";
+import { FP32_TOLERANCE, INT8_AGREEMENT, INT8_ERROR, isSame, placedIn, plain, spreadAt, textOf } from "./compare.js";
 import { bundlePath, NAMES, readVectors } from "./vectors.js";
 
 for (const name of NAMES) {
@@ -53,7 +53,7 @@ for (const name of NAMES) {
             assert.ok(isSame(answer, made, FP32_TOLERANCE), `${where}: ${JSON.stringify([answer, made])}`);
           } else {
             const mean = errors.reduce((sum, one) => sum + one, 0) / errors.length;
-            assert.ok(mean / spreadOf(output) <= INT8_ERROR, where);
+            assert.ok(mean / spreadAt(texts.texts, vector, precision, subnet) <= INT8_ERROR, where);
             same += Number(isSame(answer, made, Infinity));
             total += 1;
           }
