@@ -52,7 +52,7 @@ test-arm64: $(STAMP)
 # The client for Node and browsers: bundles of every task and their vectors are made, and compared. Needs Node 20 or newer;
 # npm's packages are installed into clients/js once, without their scripts, which would download CUDA.
 JS := clients/js
-$(JS)/dist/.built: $(JS)/package-lock.json $(JS)/tsconfig.json $(wildcard $(JS)/src/*.ts $(JS)/src/policy/*.ts $(JS)/test/*.ts)
+$(JS)/dist/.built: $(JS)/package-lock.json $(JS)/tsconfig.json $(wildcard $(JS)/src/*.ts $(JS)/src/*/*.ts $(JS)/test/*.ts)
 	cd $(JS) && npm ci --ignore-scripts --no-audit --no-fund && npx tsc
 	touch $@
 

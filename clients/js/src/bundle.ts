@@ -5,8 +5,8 @@ import { readChecked, type Files } from "./files.js";
 import { readManifest, TASKS, type Manifest, type PoolEntry, type Precision } from "./manifest.js";
 import { readArrays } from "./npz.js";
 import { ElasticSession, sessionOptions, type OnnxRuntime } from "./session.js";
-import { TextEncoder, type Text } from "./text.js";
-import { Tokenizer } from "./tokenizer.js";
+import { TextEncoder, type Text } from "./text/encoder.js";
+import { Tokenizer } from "./text/tokenizer.js";
 
 const FP32_TOLERANCE = 1e-3;
 const SPREADS: Readonly<Record<string, number>> = { int8: 0.1, fp16: 0.02 };

@@ -8,7 +8,7 @@ import { checkedTable, shippedTable, type LatencyTable } from "./latency_table.j
 import type { PoolEntry, Precision } from "./manifest.js";
 import { checkedObjective, Controller, type Objective, type Reason } from "./policy/controller.js";
 import { checkVersion, versionOf, type ElasticSession, type OnnxRuntime } from "./session.js";
-import { checkedDeadline, type Encoded, type Text } from "./text.js";
+import { checkedDeadline, type Encoded, type Text } from "./text/encoder.js";
 import { keptOrTimed, timed, type TableStore } from "./timing.js";
 
 /** Time in ms kept out of the slack for what follows the graph. */

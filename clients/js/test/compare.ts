@@ -1,7 +1,7 @@
 /** Comparison of answers with those of the vectors; for Node and for pages. */
 
 import type { AnyAnswer } from "../src/answers.js";
-import type { Text } from "../src/text.js";
+import type { Text } from "../src/text/encoder.js";
 import type { TextVector } from "./vectors.js";
 
 export const FP32_TOLERANCE = 1e-3;

@@ -6,7 +6,7 @@ import path from "node:path";
 import { test } from "node:test";
 
 import { InputError } from "../src/errors.js";
-import { Tokenizer } from "../src/tokenizer.js";
+import { Tokenizer } from "../src/text/tokenizer.js";
 import { bundlePath, MADE } from "./vectors.js";
 
 const MOST_REFUSED = 0.05;

@@ -8,7 +8,7 @@ import * as ort from "onnxruntime-node";
 import { readAnswer } from "../src/answers.js";
 import { Bundle, tokensOf } from "../src/bundle.js";
 import { directoryFiles } from "../src/node.js";
-import { checkedDeadline, type Text } from "../src/text.js";
+import { checkedDeadline, type Text } from "../src/text/encoder.js";
 import { FP32_TOLERANCE, INT8_AGREEMENT, INT8_ERROR, isSame, placedIn, plain, spreadAt, textOf } from "./compare.js";
 import { bundlePath, NAMES, readVectors } from "./vectors.js";
 
