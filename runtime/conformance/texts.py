@@ -145,9 +145,9 @@ def _flat(output: NDArray[np.float32]) -> list[float]:
 
 
 def _answers(opened: Opened, text: Text) -> Iterator[tuple[str, tuple[NDArray[np.float32], dict[str, Any]]]]:
-    """Yield the output of each subnet of the graph for a text, without padding, and its answer in plain values."""
+    """Yield the output of each subnet and of the DAN for a text, without padding, and its answer in plain values."""
     encoded, manifest = opened.encoder.encode([text]), opened.bundle.manifest
-    for name, entry in opened.bundle.pool(opened.session.precision).items():
+    for name, entry in opened.bundle.entries(opened.session.precision).items():
         (output,) = opened.executors[name](encoded, None)
         answer = read_answer(
             manifest.task,
