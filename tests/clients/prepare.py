@@ -35,6 +35,7 @@ from gearshift.runtime.inference.spans import word_tokens
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.inference.token_vectors import write_token_vectors
 from tests.clients.characters import BY_STEP, CHARACTERS
+from tests.clients.dans import KINDS, write_dans
 from tests.clients.refused import write_refused
 from tests.export.test_tasks import write_bundle
 from tests.trainer.encoders import HEADS, HeadCase
@@ -160,7 +161,8 @@ def prepare(build: Path = BUILD) -> None:
             shutil.copytree(made, build / f"{name}.gearshift")
     write_refused(build)
     embed(build)
-    for name in ("tiny", *CASES):
+    write_dans(build, TINY)
+    for name in ("tiny", *CASES, *KINDS):
         if gearshift(["vectors", str(build / f"{name}.gearshift"), "-o", str(build / f"{name}.vectors")]):
             raise SystemExit(f"{name}: no vectors")
 

@@ -119,6 +119,15 @@ test("a table that an app ships is used in place of timing, if it is of this man
   }
 });
 
+test("a DAN is a rung, is timed, and answers where it is pinned", async () => {
+  const engine = await load(bundlePath("dan"), { precision: "fp32", tables: null });
+  assert.ok(engine.table.medianMs["dan"]!.every((one) => one > 0));
+  engine.pin("dan");
+  const answer = await engine.run("turn the lights off", { deadlineMs: 1e4 });
+  assert.deepEqual([answer.subnet, answer.reason], ["dan", "pinned"]);
+  await engine.close();
+});
+
 test("a directory that cannot be written to keeps nothing, and the engine loads", async () => {
   await writeFile(path.join(scratch, "file"), "");
   const engine = await load(TINY, { precision: "fp32", tables: path.join(scratch, "file") });

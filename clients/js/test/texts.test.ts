@@ -29,6 +29,7 @@ for (const name of NAMES) {
   test(`${name}: every subnet gives the numbers and answers of Python`, async () => {
     const bundle = await Bundle.open(await directoryFiles(bundlePath(name)));
     const { manifest } = bundle;
+    const dan = await bundle.dan();
     for (const precision of bundle.precisions) {
       const session = await bundle.session(ort, precision, 1);
       let [same, total] = [0, 0];
@@ -40,11 +41,12 @@ for (const name of NAMES) {
           ["input_ids", column(ids)], ["attention_mask", column(ids.map(() => 1))], ["token_type_ids", column(types)],
         ]);
         const wanted = vector.precisions[precision]!;
-        assert.deepEqual(Object.keys(wanted), [...bundle.pool(precision).keys()]);
-        for (const [subnet, entry] of bundle.pool(precision)) {
+        assert.deepEqual(Object.keys(wanted), [...bundle.entries(precision).keys()]);
+        for (const [subnet, entry] of bundle.entries(precision)) {
           const where = `${precision} ${subnet} ${JSON.stringify(textOf(vector)).slice(0, 60)}`;
           const { output, answer } = wanted[subnet]!;
-          const found = (await session.run(inputs, [1, ids.length], entry)).data as Float32Array;
+          const found =
+            entry.executor === "dan" ? dan!.dan.run(encoded.parts) : ((await session.run(inputs, [1, ids.length], entry)).data as Float32Array);
           assert.equal(found.length, output.length, where);
           const errors = output.map((one, place) => Math.abs(one - found[place]!));
           const made = plain(readAnswer(manifest, found, encoded, entry.null_threshold ?? null), placedIn(vector));
