@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, SELF_TEST, PoolEntry
@@ -30,7 +31,10 @@ def random_dan(labels: int, precision: str, paired: bool) -> Dan:
     known = np.concatenate([keys(text, LONGEST) for text in (*SINGLE, *(part for pair in PAIRS for part in pair))])
     ngrams = np.unique(known)[::2] if not paired else np.unique(known)
     source = np.random.default_rng(len(ngrams))
-    draw = lambda *shape: source.normal(size=shape).astype(np.float32)  # noqa: E731
+
+    def draw(*shape: int) -> NDArray[np.float32]:
+        return source.normal(size=shape).astype(np.float32)
+
     table = draw(len(ngrams), WIDTH)
     inputs = 4 * WIDTH if paired else WIDTH
     dense = Dense(draw(HIDDEN, inputs), draw(HIDDEN), draw(labels, HIDDEN), draw(labels))

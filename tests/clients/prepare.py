@@ -30,12 +30,13 @@ from gearshift.runtime.bundle.manifest import SELF_TEST, TOKENIZER, Manifest, Ve
 from gearshift.runtime.bundle.tag_schemes import Scheme
 from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.bundle.words import WordRule
+from gearshift.runtime.dan.ngrams import keys
 from gearshift.runtime.inference.self_test_file import WORD_ARRAYS
 from gearshift.runtime.inference.spans import word_tokens
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.inference.token_vectors import write_token_vectors
 from tests.clients.characters import BY_STEP, CHARACTERS
-from tests.clients.dans import KINDS, write_dans
+from tests.clients.dans import KINDS, LONGEST, write_dans
 from tests.clients.refused import write_refused
 from tests.export.test_tasks import write_bundle
 from tests.trainer.encoders import HEADS, HeadCase
@@ -135,7 +136,8 @@ RANDOM_TEXTS = 1500
 
 
 def write_random(path: Path) -> None:
-    """Write random texts with their ids and places by a tokenizer that knows letters alone."""
+    """Write random texts with their ids and places by a tokenizer that knows letters alone, and number and sum of the
+    keys of their n-grams."""
     source, tokenizer = random.Random(0), _cased(lowercase=True)
     rows = []
     for _ in range(RANDOM_TEXTS):
@@ -143,7 +145,9 @@ def write_random(path: Path) -> None:
         text = "".join(source.choices(alphabet, k=source.randint(1, 30)))
         if text.strip():
             made = tokenizer.encode(text)
-            rows.append({"text": text, "ids": made.ids, "places": made.offsets})
+            ngrams = keys(text, LONGEST)
+            of_all = [len(ngrams), f"{int(ngrams.sum(dtype=np.uint64)):x}"]
+            rows.append({"text": text, "ids": made.ids, "places": made.offsets, "keys": of_all})
     path.write_text(json.dumps(rows))
 
 

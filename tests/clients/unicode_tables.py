@@ -8,6 +8,7 @@ Orders of marks are those of Python's `unicodedata`.
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +49,21 @@ def marks(bare: Mapping[int, tuple[int, ...]]) -> dict[int, tuple[int, ...]]:
             kept = [256 if one and bare.get(part, (part,)) else 0 for one, part in zip(classes, parts, strict=True)]
             found[code] = tuple(one + more for one, more in zip(classes, kept, strict=True))
     return found
+
+
+def is_cased(code: int) -> bool:
+    """Return whether a sigma behind the character is a final one."""
+    return f"{chr(code)}\u03a3".lower()[-1] == "\u03c2"
+
+
+def is_ignorable(code: int) -> bool:
+    """Return whether a character between a letter and a sigma counts as nothing."""
+    return not is_cased(code) and f"A{chr(code)}\u03a3".lower()[-1] == "\u03c2"
+
+
+def small() -> dict[int, tuple[int, ...]]:
+    """Return the small letters of each character alone that Python's `str.lower` changes."""
+    return {code: tuple(map(ord, chr(code).lower())) for code in CHARACTERS if chr(code).lower() != chr(code)}
 
 
 def _rows(values: list[str], width: int = 118) -> str:
@@ -117,6 +133,11 @@ def tables() -> str:
             _mapped("lower", changed("lower")),
             "// Combining classes of the parts of characters, plus 256 for a part that is left without accents.",
             _mapped("classes", marks(bare)),
+            "// What Python's `str` makes of characters, for a DAN: letters, small letters, those around a sigma.",
+            _ranges("letters", (code for code in CHARACTERS if re.match(r"\w", chr(code)))),
+            _mapped("small", small()),
+            _ranges("cased", filter(is_cased, CHARACTERS)),
+            _ranges("ignorable", filter(is_ignorable, CHARACTERS)),
             "}  // namespace gearshift::detail",
             "",
         ]

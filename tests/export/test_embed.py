@@ -14,6 +14,7 @@ from gearshift.runtime import Engine
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
+from tests.clients.dans import write_dans
 from tests.command_line import Command
 
 
@@ -76,6 +77,14 @@ def test_settings_of_the_tokenizer_name_its_special_tokens(bundle: Bundle) -> No
 def test_python_refuses_the_folder_and_names_the_way_out(folder: Path) -> None:
     with pytest.raises(SchemaError, match=r"fp32\.ort: .* for clients in other languages; open the bundle that"):
         Engine.load(folder, threads=1, precision="fp32", cache=False)
+
+
+def test_a_dan_goes_along_with_its_vectors(bundle: Bundle, tmp_path: Path) -> None:
+    write_dans(tmp_path, bundle.path)
+    made = embed_bundle(open_bundle(tmp_path / "dan.gearshift"), tmp_path / "app")
+    assert (made.path / "dan.safetensors").read_bytes() == (tmp_path / "dan.gearshift" / "dan.safetensors").read_bytes()
+    texts = json.loads((made.path / "vectors" / "texts.json").read_text(encoding="utf-8"))["texts"]
+    assert {"dan", "w025-d050"} <= texts[0]["precisions"]["int8"].keys()
 
 
 def test_a_bundle_for_gpus_alone_is_refused(bundle: Bundle, tmp_path: Path) -> None:

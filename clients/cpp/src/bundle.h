@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "dan.h"
 #include "manifest.h"
 #include "npz.h"
 #include "session.h"
@@ -38,7 +39,47 @@ class Bundle {
     return made;
   }
 
-  // Subnets of one precision. A DAN is left out: this client does not run it.
+  // All that an engine may switch between: the subnets of one precision, and the DAN if there is one.
+  std::vector<PoolEntry> switchable(const std::string& precision) const {
+    std::vector<PoolEntry> found = pool(precision);
+    for (const PoolEntry& one : manifest_.pool)
+      if (one.executor == "dan") found.push_back(one);
+    return found;
+  }
+
+  // The DAN after its self-test, and words that it knows some n-grams of, to be timed with; null if there is none.
+  // Raises IntegrityError, SchemaError or SelfTestError.
+  std::unique_ptr<Dan> dan(std::vector<std::u32string>& words) const {
+    const auto found = std::find_if(manifest_.pool.begin(), manifest_.pool.end(), [](const PoolEntry& one) { return one.executor == "dan"; });
+    if (found == manifest_.pool.end()) return nullptr;
+    auto made = std::make_unique<Dan>(read(found->file), where(found->file));
+    const Bytes content = read("selftest.npz");
+    NumberArray texts, expected;
+    try {
+      const Npz arrays(content);
+      texts = arrays.array("texts." + found->precision + "." + found->name);
+      expected = arrays.array("logits." + found->precision + "." + found->name);
+      if (texts.shape.size() != 2 || texts.texts.empty()) throw std::runtime_error("texts of another shape");
+    } catch (const std::exception& error) {
+      throw SchemaError(where("selftest.npz") + ": not readable (" + error.what() + "); export the bundle again");
+    }
+    std::vector<float> numbers;
+    const auto width = static_cast<std::size_t>(texts.shape[1]);
+    for (std::size_t row = 0; row < texts.texts.size(); row += width) {
+      const auto first = texts.texts.begin() + static_cast<std::ptrdiff_t>(row);
+      const std::vector<float> logits = made->run({first, first + static_cast<std::ptrdiff_t>(width)});
+      numbers.insert(numbers.end(), logits.begin(), logits.end());
+    }
+    const std::string which = place() + ": self-test of " + found->name;
+    if (numbers.size() != expected.floats.size())
+      throw SelfTestError(which + ": expected " + std::to_string(expected.floats.size()) + " numbers, found " +
+                          std::to_string(numbers.size()) + "; export the bundle again");
+    check_numbers(expected.floats, numbers, "fp32", which);
+    for (const std::u32string& text : texts.texts) words.push_back(text);
+    return made;
+  }
+
+  // Subnets of the graph of one precision.
   std::vector<PoolEntry> pool(const std::string& precision) const {
     std::vector<PoolEntry> found = entries(precision);
     if (found.empty())
@@ -49,7 +90,7 @@ class Bundle {
   // A subnet by name; raises UnknownSubnetError, which lists the known names.
   PoolEntry entry(const std::string& name, const std::string& precision) const {
     std::vector<std::string> names;
-    for (const PoolEntry& one : pool(precision)) {
+    for (const PoolEntry& one : switchable(precision)) {
       if (one.name == name) return one;
       names.push_back(one.name);
     }

@@ -63,13 +63,13 @@ struct Opened {
 
 // Open the graphs of some precisions one after another, and keep the one whose subnets take the least time here.
 // A precision whose self-test fails is left out if another one passes.
-Opened fastest(const Bundle& bundle, const std::vector<std::string>& precisions, const LoadOptions& options) {
+Opened fastest(const Bundle& bundle, const TestedDan& dan, const std::vector<std::string>& precisions, const LoadOptions& options) {
   Opened best;
   std::optional<SelfTestError> failure;
   for (const std::string& precision : precisions) {
     try {
       Opened one{bundle.session(precision, options.threads), precision, {}, 0};
-      one.table = table_of(bundle, *one.session, precision, options);
+      one.table = table_of(bundle, *one.session, dan, precision, options);
       for (const auto& [name, times] : one.table.median_ms)
         for (const double time : times) one.total += time;
       if (best.session == nullptr || one.total < best.total) best = std::move(one);
@@ -105,6 +105,7 @@ Files directory(const std::string& path) {
 
 struct Engine::State {
   Bundle bundle;
+  TestedDan dan;
   Opened opened;
   Controller controller;
   std::optional<std::string> pinned;
@@ -112,10 +113,11 @@ struct Engine::State {
   std::atomic<int> waiting{0};
   bool closed = false;
 
-  State(Bundle&& read, Opened&& found, const LoadOptions& options, double cpus)
+  State(Bundle&& read, TestedDan&& tested, Opened&& found, const LoadOptions& options, double cpus)
       : bundle(std::move(read)),
+        dan(std::move(tested)),
         opened(std::move(found)),
-        controller(accuracies_of(bundle.pool(opened.precision)), opened.table, options.objective, bundle.manifest().rows, cpus) {}
+        controller(accuracies_of(bundle.switchable(opened.precision)), opened.table, options.objective, bundle.manifest().rows, cpus) {}
 
   Answer answer(const Encoded& encoded, double arrived, std::optional<double> deadline_ms, bool waited) {
     const double began = now_ms();
@@ -125,7 +127,9 @@ struct Engine::State {
         {static_cast<int>(tokens), slack, began / 1e3, 0, pinned, waited ? deadline_ms : std::nullopt});
     if (decision.reason == "rejected") refuse(*slack, decision.predicted_ms);
     const PoolEntry entry = bundle.entry(decision.subnet, opened.precision);
-    const std::vector<float> output = opened.session->run(Bundle::columns(encoded.encoding), 1, tokens, entry.choice);
+    const std::vector<float> output = entry.executor == "dan"
+                                          ? dan.dan->run(encoded.parts)
+                                          : opened.session->run(Bundle::columns(encoded.encoding), 1, tokens, entry.choice);
     const double ended = now_ms();
     Answer made = read_answer(bundle.manifest(), output);
     made.latency_ms = now_ms() - arrived;
@@ -165,9 +169,11 @@ Engine Engine::load(const Files& files, const LoadOptions& options) {
   if (!options.precision.empty()) bundle.pool(options.precision);
   const std::vector<std::string> precisions =
       options.precision.empty() ? bundle.precisions() : std::vector<std::string>{options.precision};
-  Opened opened = fastest(bundle, precisions, options);
+  TestedDan dan;
+  dan.dan = bundle.dan(dan.texts);
+  Opened opened = fastest(bundle, dan, precisions, options);
   const double cpus = std::max(1.0, static_cast<double>(std::thread::hardware_concurrency())) / options.threads;
-  return Engine(std::make_unique<State>(std::move(bundle), std::move(opened), options, cpus));
+  return Engine(std::make_unique<State>(std::move(bundle), std::move(dan), std::move(opened), options, cpus));
 }
 
 Answer Engine::run(const Text& text, std::optional<double> deadline_ms) {

@@ -17,6 +17,7 @@ struct NumberArray {
   std::vector<std::int64_t> shape;
   std::vector<float> floats;
   std::vector<std::int64_t> integers;
+  std::vector<std::u32string> texts;
 };
 
 class Inflater {
@@ -164,7 +165,7 @@ class Npz {
     }
   }
 
-  // Array of a name; raises std::runtime_error if it is missing, or neither float32 nor int64.
+  // Array of a name; raises std::runtime_error if it is missing, or no float32, int64 or text.
   NumberArray array(const std::string& name) const {
     const auto found = entries_.find(name + ".npy");
     if (found == entries_.end()) throw std::runtime_error("no array " + name);
@@ -199,7 +200,7 @@ class Npz {
     const std::size_t start = (old ? 10 : 12) + length;
     if (start > content.size()) throw std::runtime_error("not a whole array");
     const std::string header(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(start));
-    static const std::regex form(R"('descr': '(<f4|<i8)', 'fortran_order': False, 'shape': \(([\d, ]*)\))");
+    static const std::regex form(R"('descr': '(<f4|<i8|<U[0-9]+)', 'fortran_order': False, 'shape': \(([\d, ]*)\))");
     std::smatch found;
     if (!std::regex_search(header, found, form)) throw std::runtime_error("an array of another type");
     NumberArray made;
@@ -210,12 +211,27 @@ class Npz {
       made.shape.push_back(std::stoll(one->str()));
       count *= static_cast<std::size_t>(made.shape.back());
     }
+    if (found.str(1)[1] == 'U') {
+      read_texts(content, start, count, static_cast<std::size_t>(std::stoull(found.str(1).substr(2))), made);
+      return made;
+    }
     const bool is_float = found[1] == "<f4";
     if (content.size() - start != count * (is_float ? 4 : 8)) throw std::runtime_error("an array of another size");
     is_float ? made.floats.resize(count) : made.integers.resize(count);
     void* target = is_float ? static_cast<void*>(made.floats.data()) : static_cast<void*>(made.integers.data());
     if (count) std::memcpy(target, content.data() + start, content.size() - start);
     return made;
+  }
+
+  // Texts are stored as UTF-32, each filled up with zeros.
+  static void read_texts(const Bytes& content, std::size_t start, std::size_t count, std::size_t width, NumberArray& made) {
+    if (content.size() - start != count * width * 4) throw std::runtime_error("an array of another size");
+    for (std::size_t text = 0; text < count; ++text) {
+      std::u32string codes(width, U'\0');
+      if (width) std::memcpy(codes.data(), content.data() + start + text * width * 4, width * 4);
+      while (!codes.empty() && codes.back() == 0) codes.pop_back();
+      made.texts.push_back(codes);
+    }
   }
 
   const Bytes& content_;

@@ -14,6 +14,7 @@ namespace gearshift::detail {
 
 struct Encoded {
   Encoding encoding;
+  std::vector<std::u32string> parts;  // as they were tokenized
   bool truncated = false;
 };
 
@@ -32,6 +33,7 @@ class TextEncoder {
     parts[0] = prompt_ + parts[0];
     for (std::u32string& part : parts) made.truncated = shorten(part) || made.truncated;
     made.encoding = tokenizer_.encode(parts);
+    made.parts = std::move(parts);
     made.truncated = made.truncated || made.encoding.cut;
     return made;
   }

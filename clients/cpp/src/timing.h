@@ -36,8 +36,26 @@ inline std::string device_name() {
   return model + " " + std::to_string(std::thread::hardware_concurrency());
 }
 
+// A DAN, and texts that it knows some n-grams of.
+struct TestedDan {
+  std::unique_ptr<Dan> dan;
+  std::vector<std::u32string> texts;
+
+  // A text of about so many words.
+  std::u32string sample(int length) const {
+    std::u32string made;
+    int words = 0;
+    for (std::size_t place = 0; words < length; ++place) {
+      const std::u32string& text = texts[place % texts.size()];
+      words += 1 + static_cast<int>(std::count_if(text.begin(), text.end(), is_blank));
+      made += text + U" ";
+    }
+    return made;
+  }
+};
+
 // Time every subnet at every length, in rounds of a new random order.
-inline LatencyTable timed(const ElasticSession& session, const Manifest& manifest, const std::vector<PoolEntry>& pool) {
+inline LatencyTable timed(const ElasticSession& session, const TestedDan& dan, const Manifest& manifest, const std::vector<PoolEntry>& pool) {
   constexpr int runs = 5, fewest_runs = 3;
   constexpr double budget_ms = 2000;
   struct Call {
@@ -58,8 +76,11 @@ inline LatencyTable timed(const ElasticSession& session, const Manifest& manifes
     for (const PoolEntry& entry : pool) calls.push_back({length, &entry, {}});
   }
   const auto run = [&](const Call& call) {
+    const bool is_dan = call.entry->executor == "dan";
+    const std::u32string text = is_dan ? dan.sample(call.length) : U"";
     const double began = now_ms();
-    session.run(inputs[call.length], 1, call.length, call.entry->choice);
+    if (is_dan) dan.dan->run({text});
+    else session.run(inputs[call.length], 1, call.length, call.entry->choice);
     return now_ms() - began;
   };
   for (const Call& call : calls) run(call);
@@ -107,8 +128,8 @@ inline void keep(const std::string& path, const std::string& before, const Table
   if (std::rename(fresh.c_str(), path.c_str()) != 0) std::remove(fresh.c_str());
 }
 
-inline LatencyTable table_of(const Bundle& bundle, const ElasticSession& session, const std::string& precision, const LoadOptions& options) {
-  const std::vector<PoolEntry> pool = bundle.pool(precision);
+inline LatencyTable table_of(const Bundle& bundle, const ElasticSession& session, const TestedDan& dan, const std::string& precision, const LoadOptions& options) {
+  const std::vector<PoolEntry> pool = bundle.switchable(precision);
   std::vector<std::string> names;
   for (const PoolEntry& entry : pool) names.push_back(entry.name);
   if (options.table) return checked_table(*options.table, names);
@@ -120,7 +141,7 @@ inline LatencyTable table_of(const Bundle& bundle, const ElasticSession& session
     content << file.rdbuf();
   }
   if (auto kept = kept_table(content.str(), key, names)) return *kept;
-  LatencyTable made = timed(session, bundle.manifest(), pool);
+  LatencyTable made = timed(session, dan, bundle.manifest(), pool);
   if (!options.tables.empty()) keep(options.tables, content.str(), key, made);
   return made;
 }

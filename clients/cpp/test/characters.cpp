@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "dan.h"
 #include "hash.h"
 #include "testing.h"
 #include "tokenizer.h"
@@ -79,6 +80,22 @@ int main(int, char** arguments) {
     return between(is_punctuation(one) ? std::u32string{U' ', one, U' '} : std::u32string{one});
   });
   suite.test("random texts have the tokens of Python", [&] { check_random(made); });
+  suite.test("random texts have the n-grams of Python", [&] {
+    const Json rows = testing::json_of(made + "/random.json");
+    for (const Json& row : rows.list) {
+      const std::vector<std::uint64_t> keys = Ngrams::keys(codes_of(row.at("text").text).value(), 3);
+      std::uint64_t sum = 0;
+      for (const std::uint64_t key : keys) sum += key;
+      char digits[20];
+      std::snprintf(digits, sizeof digits, "%llx", static_cast<unsigned long long>(sum));
+      const std::vector<Json>& expected = row.at("keys").list;
+      testing::require(static_cast<double>(keys.size()) == expected[0].number && expected[1].text == digits, "other keys of " + row.at("text").text);
+    }
+  });
+  suite.test("a word longer than a piece is cut where Python cuts it", [] {
+    const std::u32string long_word(9000, U'x');
+    testing::require(Ngrams::keys(long_word, 1).size() == 2 && Ngrams::keys(U"a " + long_word, 1).size() == 3, "cut elsewhere");
+  });
   suite.test("what is not UTF-8 has no code points", [] {
     for (const char* text : {"\xff", "\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "a\x80"})
       testing::require(!codes_of(text), text);

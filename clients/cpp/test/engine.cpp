@@ -171,6 +171,15 @@ int main(int, char** arguments) {
   suite.test("a deadline that nothing keeps is refused where that was asked for", [&] { check_rejection(tiny, table); });
   suite.test("tables are timed once, kept, and timed again where they are of another form", [&] { check_kept(made, scratch); });
   suite.test("a table that an app ships is used if it is of this manifest and whole", [&] { check_shipped(made); });
+  suite.test("a DAN is a rung, is timed, and answers where it is pinned", [&] {
+    LoadOptions options;
+    options.precision = "fp32";
+    Engine engine = Engine::load(made + "/dan.gearshift", options);
+    require(engine.table().median_ms.at("dan")[0] > 0, "not timed");
+    engine.pin("dan");
+    const gearshift::Answer answer = engine.run("turn the lights off", 1e4);
+    require(answer.subnet == "dan" && answer.reason == "pinned" && !answer.label.empty(), "another answer");
+  });
   suite.test("without a precision the faster one answers", [&] {
     const std::string precision = Engine::load(tiny).precision();
     require(precision == "fp32" || precision == "int8", precision);

@@ -80,17 +80,20 @@ double spread(const Json& texts, const std::vector<Json>& output, const std::str
 
 void check_numbers(const Bundle& bundle, const Json& texts, const std::string& precision) {
   const auto session = bundle.session(precision, 1);
+  std::vector<std::u32string> words;
+  const auto dan = bundle.dan(words);
   std::size_t same = 0, total = 0;
   for (const Json& vector : texts.at("texts").list) {
     const Encoded encoded = bundle.encoder().encode(Bundle::text_of(vector.at("text").list));
     const Json& wanted = vector.at("precisions").at(precision);
-    const std::vector<PoolEntry> pool = bundle.pool(precision);
+    const std::vector<PoolEntry> pool = bundle.switchable(precision);
     testing::require(wanted.fields.size() == pool.size(), "other subnets");
     for (const PoolEntry& entry : pool) {
       const std::string where = entry.name + " " + vector.at("text").list[0].text.substr(0, 40);
       const std::vector<Json>& output = wanted.at(entry.name).at("output").list;
       const auto tokens = static_cast<std::int64_t>(encoded.encoding.ids.size());
-      const std::vector<float> found = session->run(Bundle::columns(encoded.encoding), 1, tokens, entry.choice);
+      const std::vector<float> found = entry.executor == "dan" ? dan->run(encoded.parts)
+                                                              : session->run(Bundle::columns(encoded.encoding), 1, tokens, entry.choice);
       testing::require(found.size() == output.size(), where + ": another size");
       double largest = 0, sum = 0;
       for (std::size_t place = 0; place < output.size(); ++place) {
@@ -140,7 +143,7 @@ void check_refusals(const Bundle& bundle, const Json& texts) {
 int main(int, char** arguments) {
   const std::string made = arguments[1];
   testing::Suite suite;
-  for (const std::string name : {"tiny", "embedded", "multi-label", "regression", "embedding"}) {
+  for (const std::string name : {"tiny", "embedded", "dan", "dan-pairs", "multi-label", "regression", "embedding"}) {
     const Json texts = testing::json_of(made + "/" + name + ".vectors/texts.json");
     std::unique_ptr<Bundle> bundle;
     suite.test(name + ": opens", [&] { bundle = std::make_unique<Bundle>(gearshift::directory(made + "/" + name + ".gearshift")); });

@@ -2,6 +2,7 @@
 
 package gearshift
 
+import gearshift.dan.Dan
 import kotlin.math.abs
 import kotlin.math.max
 import kotlin.math.sqrt
@@ -11,6 +12,9 @@ private const val INT8_ERROR = 0.1
 private const val AGREEMENT = 0.9
 private const val MOST_LATENCIES = 4 shl 20
 private const val SHOWN = 60
+
+/** A DAN, and words that it knows some n-grams of, to be timed with. */
+internal class TestedDan(val dan: Dan, val words: List<String>)
 
 /** Opens a bundle: every file by size and SHA-256 before it is used, and the tokenizer by the bundle's own texts. */
 internal class Bundle(private val files: Files) : AutoCloseable {
@@ -41,14 +45,41 @@ internal class Bundle(private val files: Files) : AutoCloseable {
     /** Precisions of the bundle's graphs that CPUs have kernels for. */
     val precisions: List<String> get() = listOf("fp32", "int8").filter { entries(it).isNotEmpty() }
 
-    /** Subnets of one precision. A DAN is left out: this client does not run it. */
+    /** Entry of the DAN; null if the bundle has none. */
+    private val danEntry: PoolEntry? get() = manifest.pool.firstOrNull { it.executor == "dan" }
+
+    /** All that an engine may switch between: the subnets of one precision, and the DAN if there is one. */
+    fun switchable(precision: String): List<PoolEntry> = pool(precision) + listOfNotNull(danEntry)
+
+    /** Open the DAN and run its self-test; null if the bundle has none. Raises IntegrityError, SchemaError or SelfTestError. */
+    fun dan(): TestedDan? {
+        val entry = danEntry ?: return null
+        val dan = Dan(read(entry.file), "$place/${entry.file}")
+        val ending = "${entry.precision}.${entry.name}"
+        val arrays = try {
+            readArrays(read("selftest.npz"), setOf("texts.$ending", "logits.$ending"))
+        } catch (error: FormError) {
+            throw SchemaError("$place/selftest.npz: not readable (${error.message}); export the bundle again")
+        }
+        val texts = arrays.getValue("texts.$ending")
+        val expected = arrays.getValue("logits.$ending").floats
+        val found = texts.texts.chunked(texts.shape[1]).flatMap { dan.run(it).toList() }.toFloatArray()
+        val where = "$place: self-test of ${entry.name}"
+        if (found.size != expected.size) {
+            throw SelfTestError("$where: expected ${expected.size} numbers, found ${found.size}; export the bundle again")
+        }
+        checkNumbers(expected, found, "fp32", where)
+        return TestedDan(dan, texts.texts.joinToString(" ").split(Regex("\\s+")))
+    }
+
+    /** Subnets of the graph of one precision. */
     fun pool(precision: String): List<PoolEntry> = entries(precision).ifEmpty {
         throw SchemaError("$place: no $precision graph in this bundle; it has ${precisions.joinToString(", ")}")
     }
 
     /** A subnet by name; raises UnknownSubnetError, which lists the known names. */
     fun entry(name: String, precision: String): PoolEntry {
-        val pool = pool(precision)
+        val pool = switchable(precision)
         return pool.firstOrNull { it.name == name }
             ?: throw UnknownSubnetError("unknown subnet ${repr(name)}; this bundle has ${pool.joinToString(", ") { it.name }}")
     }

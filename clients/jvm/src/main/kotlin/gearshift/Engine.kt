@@ -46,7 +46,7 @@ public class Answered(
 
 /** An opened bundle. Requests of several threads are answered one after another, in the order of their coming. */
 public class Engine private constructor(private val bundle: Bundle, private val opened: Opened, options: LoadOptions) : AutoCloseable {
-    private class Opened(val precision: String, val session: ElasticSession, val table: LatencyTable)
+    private class Opened(val precision: String, val session: ElasticSession, val dan: TestedDan?, val table: LatencyTable)
 
     private val turn = ReentrantLock(true)
     private val waiting = AtomicInteger()
@@ -59,7 +59,7 @@ public class Engine private constructor(private val bundle: Bundle, private val 
     public var firstRung: Int = 0
 
     init {
-        val accuracies = bundle.pool(opened.precision).associate { it.name to (it.devAccuracy ?: it.accuracy) }
+        val accuracies = bundle.switchable(opened.precision).associate { it.name to (it.devAccuracy ?: it.accuracy) }
         val cpus = Runtime.getRuntime().availableProcessors().toDouble() / options.threads
         controller = Controller(accuracies, opened.table, options.objective, bundle.manifest.rows, cpus)
     }
@@ -127,7 +127,11 @@ public class Engine private constructor(private val bundle: Bundle, private val 
             )
         }
         val entry = bundle.entry(decision.subnet, precision)
-        val output = opened.session.run(columns(encoded.encoding), 1, tokens, entry.choice)
+        val output = if (entry.executor == "dan") {
+            opened.dan!!.dan.run(encoded.parts)
+        } else {
+            opened.session.run(columns(encoded.encoding), 1, tokens, entry.choice)
+        }
         val ended = nowMs()
         val answer = readAnswer(bundle.manifest, output)
         val latencyMs = nowMs() - arrived
@@ -170,12 +174,13 @@ public class Engine private constructor(private val bundle: Bundle, private val 
          * A precision whose self-test fails is left out if another one passes.
          */
         private fun fastest(bundle: Bundle, options: LoadOptions): Opened {
+            val dan = bundle.dan()
             var best: Opened? = null
             var failure = SelfTestError("${bundle.place}: no graph for CPUs in this bundle; export it with fp32 or int8")
             for (precision in options.precision?.let(::listOf) ?: bundle.precisions) {
                 try {
                     val session = bundle.session(precision, options.threads)
-                    val one = Opened(precision, session, tableOf(bundle, session, precision, options))
+                    val one = Opened(precision, session, dan, tableOf(bundle, session, dan, precision, options))
                     val isSlower = best != null && total(best.table) <= total(one.table)
                     (if (isSlower) one else best)?.session?.close()
                     if (!isSlower) best = one

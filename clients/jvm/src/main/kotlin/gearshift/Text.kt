@@ -5,12 +5,13 @@ package gearshift
 /** One text, or a pair of texts that are read together. */
 public class Text @JvmOverloads constructor(public val first: String, public val second: String? = null)
 
-internal class Encoded(val encoding: Encoding, val truncated: Boolean)
+/** `parts`: texts as they were tokenized. */
+internal class Encoded(val encoding: Encoding, val parts: List<String>, val truncated: Boolean)
 
 private const val CHARACTERS_PER_TOKEN = 32
 
 /** White space as Python's `str.isspace`. */
-private fun isBlank(code: Int): Boolean =
+internal fun isBlank(code: Int): Boolean =
     code in 0x9..0xd || code in 0x1c..0x20 || code == 0x85 || code == 0xa0 || code == 0x1680 || code in 0x2000..0x200a ||
         code == 0x2028 || code == 0x2029 || code == 0x202f || code == 0x205f || code == 0x3000
 
@@ -29,7 +30,7 @@ internal class TextEncoder(private val manifest: Manifest, private val tokenizer
         }
         val parts = given.mapIndexed { number, part -> shortened(if (number == 0) manifest.prompt + part else part) }
         val encoding = tokenizer.encode(parts.map { it.first })
-        return Encoded(encoding, encoding.cut || parts.any { it.second })
+        return Encoded(encoding, parts.map { it.first }, encoding.cut || parts.any { it.second })
     }
 
     /** Cut a text to the characters that can fit the model, runs of white space counting as one; and whether it was. */

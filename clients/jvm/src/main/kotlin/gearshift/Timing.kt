@@ -15,15 +15,15 @@ private const val LEAST_MS = 1e-3
 internal fun nowMs(): Double = System.nanoTime() / 1e6
 
 /** The table that `options` name or the bundle ships, one kept under the same key, or one that is timed now and kept. */
-internal fun tableOf(bundle: Bundle, session: ElasticSession, precision: String, options: LoadOptions): LatencyTable {
-    val pool = bundle.pool(precision)
+internal fun tableOf(bundle: Bundle, session: ElasticSession, dan: TestedDan?, precision: String, options: LoadOptions): LatencyTable {
+    val pool = bundle.switchable(precision)
     val names = pool.map { it.name }
     options.table?.let { return it.checked(names) }
     val key = TableKey(bundle.manifest.hash, precision, options.threads, options.device ?: deviceName())
     bundle.latencies()?.let { shipped -> tableFor(keptTables(shipped), key, names)?.let { return it } }
     val before = options.tables?.let { keptTables(contentOf(it)) }.orEmpty()
     tableFor(before, key, names)?.let { return it }
-    val made = timed(session, bundle.manifest, pool)
+    val made = timed(session, dan, bundle.manifest, pool)
     if (options.tables != null) keep(options.tables, before.filter { it.key.manifest == key.manifest && it.key != key } + KeptTable(key, made))
     return made
 }
@@ -49,7 +49,7 @@ private fun keep(file: File, tables: List<KeptTable>) {
 }
 
 /** Time every subnet at every length, in rounds of a new random order. */
-internal fun timed(session: ElasticSession, manifest: Manifest, pool: List<PoolEntry>): LatencyTable {
+internal fun timed(session: ElasticSession, dan: TestedDan?, manifest: Manifest, pool: List<PoolEntry>): LatencyTable {
     class Call(val length: Int, val entry: PoolEntry, val times: MutableList<Double> = ArrayList())
     val lengths = defaultLengths(manifest.maxLength)
     val calls = lengths.flatMap { length -> pool.map { Call(length, it) } }
@@ -57,8 +57,9 @@ internal fun timed(session: ElasticSession, manifest: Manifest, pool: List<PoolE
         columns(Encoding(LongArray(length) { Random.nextLong(manifest.vocabulary.toLong().coerceAtLeast(1)) }, LongArray(length), false))
     }
     val run = { call: Call ->
+        val text = dan?.let { List(call.length) { place -> it.words[place % it.words.size] }.joinToString(" ") }
         val began = nowMs()
-        session.run(inputs.getValue(call.length), 1, call.length, call.entry.choice)
+        if (call.entry.executor == "dan") dan!!.dan.run(listOf(text!!)) else session.run(inputs.getValue(call.length), 1, call.length, call.entry.choice)
         nowMs() - began
     }
     calls.forEach { run(it) }

@@ -146,6 +146,14 @@ class EngineTest {
         assertNotEquals(one.toList(), (engine.run("where is it?").answer as Embedding).vector.toList())
     }
 
+    @Test
+    fun `a DAN is a rung, is timed, and answers where it is pinned`() = Engine.load(bundleOf("dan"), LoadOptions("fp32")).use { engine ->
+        assertTrue(engine.table.medianMs.getValue("dan").all { it > 0 })
+        engine.pin("dan")
+        val answered = engine.run("turn the lights off", 1e4)
+        assertEquals(listOf("dan", "pinned"), listOf(answered.subnet, answered.reason))
+    }
+
     @TestFactory
     fun `what is wrong with a bundle is one typed error`(): List<DynamicTest> = list(jsonOf("refused.json")).map(::fields).map { one ->
         val what = text(one["what"])

@@ -2,6 +2,7 @@
 
 package gearshift
 
+import gearshift.dan.keys
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertTrue
@@ -51,17 +52,20 @@ class TextsTest {
     }
 
     private fun checkNumbers(bundle: Bundle, vectors: List<Fields>, precision: String) {
+        val dan = bundle.dan()?.dan
         var same = 0
         var total = 0
         bundle.session(precision, 1).use { session ->
             for (vector in vectors) {
-                val encoding = bundle.encoder.encode(textOf(vector)).encoding
+                val encoded = bundle.encoder.encode(textOf(vector))
+                val encoding = encoded.encoding
                 val wanted = fields(fields(vector["precisions"])[precision])
-                assertEquals(wanted.keys.toList(), bundle.pool(precision).map { it.name })
-                for (entry in bundle.pool(precision)) {
+                assertEquals(wanted.keys.toList(), bundle.switchable(precision).map { it.name })
+                for (entry in bundle.switchable(precision)) {
                     val where = "$precision ${entry.name} ${textOf(vector).first.take(40)}"
                     val output = list(fields(wanted[entry.name])["output"]).map(::number)
-                    val found = session.run(columns(encoding), 1, encoding.ids.size, entry.choice)
+                    val isDan = entry.executor == "dan"
+                    val found = if (isDan) dan!!.run(encoded.parts) else session.run(columns(encoding), 1, encoding.ids.size, entry.choice)
                     assertEquals(output.size, found.size, where)
                     val errors = output.indices.map { abs(found[it] - output[it]) }
                     val answer = plain(readAnswer(bundle.manifest, found))
@@ -135,6 +139,14 @@ class TextsTest {
         assertTrue(rows.size > 1000)
         Tokenizer(DirectoryFiles(bundleOf("token")).read("tokenizer.json", 1 shl 20), "tokenizer.json", 512).use { tokenizer ->
             for (row in rows) assertArrayEquals(longs(row["ids"]), tokenizer.encode(listOf(text(row["text"]))).ids, text(row["text"]))
+        }
+    }
+
+    @Test
+    fun `random texts have the n-grams of Python`() {
+        for (row in list(jsonOf("random.json")).map(::fields)) {
+            val found = keys(text(row["text"]), 3)
+            assertEquals(row["keys"], listOf(found.size.toDouble(), java.lang.Long.toHexString(found.sum())), text(row["text"]))
         }
     }
 
