@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from benchmarks.graph.bundles import random_bundle
 from gearshift.__main__ import main as gearshift
 from gearshift.export.checks.tokens import token_vectors
 from gearshift.export.embed import embed_bundle
@@ -35,6 +36,8 @@ from gearshift.runtime.inference.self_test_file import WORD_ARRAYS
 from gearshift.runtime.inference.spans import word_tokens
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.inference.token_vectors import write_token_vectors
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.uniform import uniform_grid
 from tests.clients.characters import BY_STEP, CHARACTERS
 from tests.clients.dans import KINDS, LONGEST, write_dans
 from tests.clients.refused import write_refused
@@ -109,6 +112,11 @@ CASES: dict[str, tuple[HeadCase, Callable[[Manifest], Manifest], bool]] = {
 """Name -> head of a bundle, what its manifest has beside it, and whether its tokenizer makes text lower case."""
 
 
+TWELVE = "twelve"
+"""Name of a bundle of the demo's size: twelve subnets of MiniLM-L6, of random weights and a short word table."""
+
+SHAPE = EncoderShape(6, 384, 12, 1536, 200, 512, 2)
+
 BLOCK = 1 << 12
 
 
@@ -166,7 +174,9 @@ def prepare(build: Path = BUILD) -> None:
     write_refused(build)
     embed(build)
     write_dans(build, TINY)
-    for name in ("tiny", *CASES, *KINDS):
+    random_bundle(build / f"{TWELVE}.gearshift", SHAPE, uniform_grid(SHAPE), layers_per_stage=SHAPE.layers)
+    _seal(build / f"{TWELVE}.gearshift", _plain, True)
+    for name in ("tiny", TWELVE, *CASES, *KINDS):
         if gearshift(["vectors", str(build / f"{name}.gearshift"), "-o", str(build / f"{name}.vectors")]):
             raise SystemExit(f"{name}: no vectors")
 

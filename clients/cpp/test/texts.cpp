@@ -143,7 +143,7 @@ void check_refusals(const Bundle& bundle, const Json& texts) {
 int main(int, char** arguments) {
   const std::string made = arguments[1];
   testing::Suite suite;
-  for (const std::string name : {"tiny", "embedded", "dan", "dan-pairs", "multi-label", "regression", "embedding"}) {
+  for (const std::string name : {"tiny", "embedded", "dan", "dan-pairs", "twelve", "multi-label", "regression", "embedding"}) {
     const Json texts = testing::json_of(made + "/" + name + ".vectors/texts.json");
     std::unique_ptr<Bundle> bundle;
     suite.test(name + ": opens", [&] { bundle = std::make_unique<Bundle>(gearshift::directory(made + "/" + name + ".gearshift")); });

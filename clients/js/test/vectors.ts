@@ -12,7 +12,7 @@ export const MADE = process.env["GEARSHIFT_VECTORS"] ?? path.join(ROOT, "build/c
 /** Bundles that there must be: one of each task, and the committed one, plain and as an app ships it. */
 export const NAMES = [
   "tiny", "multi-label", "regression", "token", "words", "question", "unanswerable", "embedding",
-  "embedded", "dan", "dan-pairs",
+  "embedded", "dan", "dan-pairs", "twelve",
 ] as const;
 
 export interface Step {

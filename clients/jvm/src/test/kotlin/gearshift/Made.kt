@@ -10,7 +10,7 @@ import org.junit.jupiter.api.assertThrows
 internal val MADE = File(System.getProperty("made"))
 
 /** Bundles of the tasks that this client answers. */
-internal val NAMES = listOf("tiny", "embedded", "dan", "dan-pairs", "multi-label", "regression", "embedding")
+internal val NAMES = listOf("tiny", "embedded", "dan", "dan-pairs", "twelve", "multi-label", "regression", "embedding")
 
 internal fun bundleOf(name: String): File = File(MADE, "$name.gearshift")
 
