@@ -92,6 +92,7 @@ REFUSED: dict[str, tuple[str, str, Change]] = {
     ),
     "an unknown field": ("SchemaError", "an unknown field 'more'", _set("more", 1)),
     "a field less": ("SchemaError", "no field 'labels'", lambda folder: alter(folder, lambda raw: raw.pop("labels"))),
+    "no inputs": ("SchemaError", "inputs: not usable: ", _set("inputs", [])),
     "an unknown task": (
         "SchemaError", "expected a task out of classification, .* found 'translation'; install a newer",
         _set("task", "translation"),

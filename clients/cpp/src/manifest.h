@@ -132,6 +132,7 @@ class ManifestReader {
       if (made.inputs.back() != "input_ids" && made.inputs.back() != "attention_mask" && made.inputs.back() != "token_type_ids")
         fault("inputs: not usable: " + repr(raw_.at("inputs")));
     }
+    if (made.inputs.empty()) fault("inputs: not usable: []");
     made.max_length = count(raw_, "max_length");
     count(raw_, "pad_id");
     made.vocabulary = count(raw_.at("space").at("shape"), "vocabulary");

@@ -19,6 +19,8 @@
 
 namespace gearshift::detail {
 
+static_assert(ORT_API_VERSION >= 18, "expected the header of onnxruntime 1.18 or newer");
+
 using Column = std::vector<std::int64_t>;
 
 class Runtime {

@@ -9,7 +9,10 @@ import gearshift.policy.checked
 import java.io.File
 import java.util.concurrent.atomic.AtomicInteger
 import java.util.concurrent.locks.ReentrantLock
+import java.util.concurrent.locks.ReentrantReadWriteLock
+import kotlin.concurrent.read
 import kotlin.concurrent.withLock
+import kotlin.concurrent.write
 
 /** Time in ms kept out of the slack for what follows the graph. */
 private const val FINISH_MS = 0.2
@@ -48,6 +51,8 @@ public class Answered(
 public class Engine private constructor(private val bundle: Bundle, private val opened: Opened, options: LoadOptions) : AutoCloseable {
     private class Opened(val precision: String, val session: ElasticSession, val dan: TestedDan?, val table: LatencyTable)
 
+    /** Held by every request, so that nothing is freed that one still uses. */
+    private val open = ReentrantReadWriteLock()
     private val turn = ReentrantLock(true)
     private val waiting = AtomicInteger()
     private val controller: Controller
@@ -93,19 +98,21 @@ public class Engine private constructor(private val bundle: Bundle, private val 
     @JvmOverloads
     public fun run(text: Text, deadlineMs: Double? = null): Answered {
         val arrived = nowMs()
-        if (closed) throw EngineClosedError("the engine is closed; load it again")
-        checkedDeadline(deadlineMs)
-        val encoded = bundle.encoder.encode(text)
-        val waits = waiting.getAndIncrement() > 0
-        try {
-            return turn.withLock { answer(encoded, arrived, deadlineMs, waits) }
-        } finally {
-            waiting.decrementAndGet()
+        return open.read {
+            if (closed) throw EngineClosedError("the engine is closed; load it again")
+            checkedDeadline(deadlineMs)
+            val encoded = bundle.encoder.encode(text)
+            val waits = waiting.getAndIncrement() > 0
+            try {
+                turn.withLock { answer(encoded, arrived, deadlineMs, waits) }
+            } finally {
+                waiting.decrementAndGet()
+            }
         }
     }
 
-    /** Wait for the request that runs, and free the weights. */
-    override fun close(): Unit = turn.withLock {
+    /** Wait for the requests that are in, and free weights and tokenizer. */
+    override fun close(): Unit = open.write {
         if (closed) return
         closed = true
         opened.session.close()
@@ -113,7 +120,6 @@ public class Engine private constructor(private val bundle: Bundle, private val 
     }
 
     private fun answer(encoded: Encoded, arrived: Double, deadlineMs: Double?, waited: Boolean): Answered {
-        if (closed) throw EngineClosedError("the engine is closed; load it again")
         val began = nowMs()
         val tokens = encoded.encoding.ids.size
         val slackMs = deadlineMs?.let { it - (began - arrived) - FINISH_MS }

@@ -104,7 +104,7 @@ private class ManifestReader(private val raw: Fields, private val place: String)
         val labels = texts(raw["labels"])
         if (labels.toSet().size < labels.size) throw FormError("labels: expected different texts")
         val inputs = texts(raw["inputs"])
-        if (!INPUTS.containsAll(inputs)) throw FormError("inputs: not usable: ${repr(inputs)}")
+        if (inputs.isEmpty() || !INPUTS.containsAll(inputs)) throw FormError("inputs: not usable: ${repr(inputs)}")
         count("pad_id")
         val space = fields(raw["space"])
         val made = Manifest(

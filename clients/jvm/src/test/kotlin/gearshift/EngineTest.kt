@@ -60,6 +60,27 @@ class EngineTest {
     }
 
     @Test
+    fun `closing waits for the requests that are in, and later ones are refused`() {
+        val engine = load()
+        val odd = java.util.concurrent.ConcurrentLinkedQueue<Throwable>()
+        val threads = List(4) {
+            thread {
+                try {
+                    while (true) engine.run("stop the timer")
+                } catch (error: EngineClosedError) {
+                    return@thread
+                } catch (error: Throwable) {
+                    odd.add(error)
+                }
+            }
+        }
+        engine.run("one")
+        engine.close()
+        threads.forEach(Thread::join)
+        assertEquals(emptyList<Throwable>(), odd.toList())
+    }
+
+    @Test
     fun `bad input is refused, and the next request is answered`() {
         val engine = load()
         for (text in listOf(Text(""), Text(" \n"), Text("a", ""), Text("\ud800"), Text("a\udc00b"))) refused("InputError", "") { engine.run(text) }
