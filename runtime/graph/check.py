@@ -27,6 +27,9 @@ IR_VERSIONS = (10,)
 OPSETS = {"": (18,), "com.microsoft": (1,)}
 """Versions of the file format and of the sets of operators that the exporter writes."""
 
+ORT_SUFFIX = ".ort"
+"""Ending of a graph in ORT format: `gearshift embed` writes such, and nothing here can check what is in one."""
+
 MOST_BYTES = 256 << 20
 """Bytes of the largest graph; its weights lie beside it. 200 subnets of 24 layers have some 60 MB."""
 
@@ -56,6 +59,11 @@ def check_graph(bundle: Bundle, precision: str) -> None:
     if bundle.passed(check):
         return
     for name in sorted({entry.file for entry in bundle.pool(precision).values()}):
+        if name.endswith(ORT_SUFFIX):
+            raise SchemaError(
+                f"{bundle.path / name}: expected an ONNX graph, found one in ORT format, which is for clients in other "
+                "languages; open the bundle that this folder was made of"
+            )
         try:
             content = read_limited(bundle.path / name, most=MOST_BYTES)
             check_content(content, bundle.manifest, bundle.graph_files(precision))
