@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Only missing pieces are installed: the stamp is older than what decides the installation.
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-js test-index test-transformers test-all test-arm64 test-browser test-ray check fuzz bench bench-engine soak clean
+.PHONY: setup demo test test-js test-cpp test-jvm test-index test-transformers test-all test-arm64 test-browser test-ray check fuzz bench bench-engine soak clean
 
 setup: $(STAMP)
 
@@ -52,18 +52,36 @@ test-arm64: $(STAMP)
 # The client for Node and browsers: bundles of every task and their vectors are made, and compared. Needs Node 20 or newer;
 # npm's packages are installed into clients/js once, without their scripts, which would download CUDA.
 JS := clients/js
-$(JS)/dist/.built: $(JS)/package-lock.json $(JS)/tsconfig.json $(wildcard $(JS)/src/*.ts $(JS)/src/policy/*.ts $(JS)/test/*.ts)
+$(JS)/dist/.built: $(JS)/package-lock.json $(JS)/tsconfig.json $(wildcard $(JS)/src/*.ts $(JS)/src/*/*.ts $(JS)/test/*.ts)
 	cd $(JS) && npm ci --ignore-scripts --no-audit --no-fund && npx tsc
 	touch $@
 
-test-js: $(STAMP) $(JS)/dist/.built
-	$(BIN)/python -m tests.clients.prepare
+test-js: build/clients/.made $(JS)/dist/.built
 	cd $(JS) && npm test
 
+# Bundles of every task and their vectors, made anew where what makes them is newer.
+build/clients/.made: $(STAMP) $(shell find runtime export tests/clients -name "*.py")
+	$(BIN)/python -m tests.clients.prepare
+	touch $@
+
+# The client in C++: the library is that of the Python wheel, its header is written from a crate that cargo fetches once.
+# Needs CMake, a compiler for C++17, and cargo.
+build/onnxruntime/.made: $(STAMP) tests/clients/onnxruntime_c.py clients/cpp/src/session.h
+	$(BIN)/python -m tests.clients.onnxruntime_c
+	touch $@
+
+test-cpp: build/clients/.made build/onnxruntime/.made
+	cmake -S clients/cpp -B build/cpp -DONNXRUNTIME=$(CURDIR)/build/onnxruntime -DCMAKE_BUILD_TYPE=Release
+	cmake --build build/cpp --parallel 2
+	ctest --test-dir build/cpp --output-on-failure
+
+# The client in Kotlin: Maven fetches its packages once. Needs Java 11 or newer.
+test-jvm: build/clients/.made
+	cd clients/jvm && mvn --batch-mode --no-transfer-progress test
+
 # Pages in Chromium; downloads some 130 MB into build/browser once. Debian 12 has what it takes.
-test-browser: $(STAMP) $(JS)/dist/.built
+test-browser: build/clients/.made $(JS)/dist/.built
 	$(BIN)/python -m tests.browser.prepare
-	test -d build/clients || $(BIN)/python -m tests.clients.prepare
 	$(BIN)/python -m pytest -m browser tests/browser
 
 # Ray, which is large, is installed into the same environment once.

@@ -8,10 +8,12 @@ from gearshift.extras import require
 require("export", "onnx")  # a bundle is trimmed without torch
 
 if TYPE_CHECKING:
+    from gearshift.export.embed import embed_bundle as embed_bundle
     from gearshift.export.pipeline import export_bundle as export_bundle
     from gearshift.export.trim import trim_bundle as trim_bundle
 
 _MODULES = {
+    "embed_bundle": "embed",
     "export_bundle": "pipeline",
     "trim_bundle": "trim",
 }
@@ -26,7 +28,7 @@ if not TYPE_CHECKING:  # mypy would take any name
         """Import a public name from its module."""
         if name not in _MODULES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        if name != "trim_bundle":  # the others take a trained run
+        if name == "export_bundle":  # the others take a bundle
             require("train")
         return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
 

@@ -30,7 +30,7 @@ def dedicated_graphs(bundle: Bundle) -> Rivals:
                 if precision == "fp32":  # int8 rounds the same weights differently
                     check_self_test(session, alone)
                 choice = alone.entry(name, precision).choice
-                segments = segments_run(model, entry.subnet.layers)
+                segments = segments_run(model, bundle.manifest.space.shape.stored(entry.subnet.layers))
                 yield Rival(session, choice, segments)
 
     return rival

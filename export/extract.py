@@ -2,8 +2,8 @@
 
 A config states the number of layers, one number of neurons for all, and the pruned heads of each layer
 (`pruned_heads`). Any subnet whose layers keep the same number of neurons can be written. Only transformers below 5
-reads a model with pruned heads; later versions have no head pruning. Of MPNet and ModernBERT only subnets with all
-heads can be written, and of ModernBERT only those whose windows are where a config puts them.
+reads a model with pruned heads; later versions have no head pruning. Of MPNet, ModernBERT, DeBERTa and ALBERT only
+subnets with all heads can be written, and of ModernBERT only those whose windows are where a config puts them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from torch import Tensor
 
 from gearshift.errors import ExportError, UnknownSubnetError
 from gearshift.export.checks.parity import FP32_TOLERANCE
+from gearshift.export.cut import require_even
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.files.atomic import replacing_directory
+from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.tokenizer import save_tokenizer
@@ -35,7 +37,11 @@ from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES
 from gearshift.trainer.model.run import SUBNET, WEIGHTS, Run, optional_fields
 from gearshift.trainer.model.sentence_files import write_sentence_model
 
-LEADING = ("query.weight", "query.bias", "key.weight", "key.bias", "value.weight", "value.bias")
+LEADING = tuple(
+    f"{part}.{kind}"
+    for part in ("query", "key", "value", "position_key", "position_query")
+    for kind in ("weight", "bias")
+)
 """Weights of a layer whose rows are the dimensions of its heads."""
 
 
@@ -65,9 +71,11 @@ def extract_subnet(run: Run, name: str, subnet: Subnet, out: Path) -> Extracted:
             f"{name}: its layers keep {', '.join(map(str, sorted(neurons)))} neurons, but a Hugging Face config has "
             f"one number for all; write it with --portable {name}"
         )
+    if checkpoint.model.shape.shared:
+        require_even(subnet)
     config = small_config(run, subnet)
     _require_expressible(run, name, subnet, config)
-    weights = small_weights(checkpoint.model.state_dict(), subnet, checkpoint.model.shape.head_size)
+    weights = small_weights(checkpoint.model.state_dict(), subnet, checkpoint.model.shape)
     state = checkpoint_state(weights, config, checkpoint.task)
     prunes = bool(config.pruned_heads)
     with replacing_directory(out, marker=SUBNET) as fresh, quiet():
@@ -141,11 +149,11 @@ def _require_expressible(run: Run, name: str, subnet: Subnet, config: Any) -> No
         )
 
 
-def small_weights(weights: Mapping[str, Tensor], subnet: Subnet, head_size: int) -> dict[str, Tensor]:
+def small_weights(weights: Mapping[str, Tensor], subnet: Subnet, shape: EncoderShape) -> dict[str, Tensor]:
     """Cut the weights of an elastic model down to the subnet, with its layers renumbered from 0."""
     small = {name: tensor for name, tensor in weights.items() if not name.startswith("layers.")}
-    for place, kept in enumerate(subnet.kept()):
-        start, inner = f"layers.{kept.layer}.", kept.heads * head_size
+    for place, kept in enumerate(Subnet(shape.stored(subnet.layers)).kept()):
+        start, inner = f"layers.{kept.layer}.", kept.heads * shape.head_size
         for name in [name for name in weights if name.startswith(start)]:
             part = name.removeprefix(start)
             small[f"layers.{place}.{part}"] = _cut(weights[name], part, inner, kept.neurons).contiguous()

@@ -59,5 +59,6 @@ def write_graph(prepared: Prepared, folder: Path, precision: str, wide: frozense
         head=model.head,
         operators=prepared.operators,
         wide=wide,
+        longest=prepared.draft.max_length,
     )
     return path

@@ -33,11 +33,13 @@ from gearshift.runtime.space.space import cut_space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 
-POOLS = {
+POOLS: dict[str, dict[str, tuple[float, ...]]] = {
     "uniform": {"widths": (1.0, 0.75, 0.5, 0.25), "depths": (1.0, 0.75, 0.5)},
     "halves": {"widths": (1.0, 0.5), "depths": (1.0, 0.75, 0.5)},
+    "corners": {"widths": (1.0, 0.5), "depths": (1.0, 0.5)},
 }
-"""Pools of uniform subnets: DynaBERT's twelve (four segments a layer), and six that cut each layer once."""
+"""Pools of uniform subnets: DynaBERT's twelve (four segments a layer), six that cut each layer once, and the first and
+last of those at either width."""
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,32 @@ from gearshift.runtime.space.space import Space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.model.elastic import ElasticClassifier
 
+
+def modernbert_base(layers: int) -> EncoderShape:
+    """Return the shape of a ModernBERT-base of so many layers: every third sees all tokens, the others 64 on a side."""
+    full = [layer % 3 == 0 for layer in range(layers)]
+    return EncoderShape(
+        layers=layers,
+        hidden=768,
+        heads=12,
+        neurons=1152,
+        vocabulary=50368,
+        positions=2048,
+        types=0,
+        gated=True,
+        norm_first=True,
+        biases=False,
+        rotary=tuple(160000.0 if each else 10000.0 for each in full),
+        windows=tuple(0 if each else 64 for each in full),
+    )
+
+
 SHAPES = {
     "minilm-l6": EncoderShape(6, 384, 12, 1536, 30522, 512, 2),
     "bert-base": EncoderShape(12, 768, 12, 3072, 30522, 512, 2),
+    "mpnet-base": EncoderShape(12, 768, 12, 3072, 30527, 512, 0, relative_buckets=32),
+    "modernbert-base": modernbert_base(22),
+    "modernbert-base-3": modernbert_base(3),
 }
 LABELS = 2
 

@@ -7,10 +7,13 @@ the space cuts the layer; `mixed` has those of mixed operations.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch.nn.functional import layer_norm
 
 from gearshift.errors import ExportError
 from gearshift.export.graph.builder import Scope
@@ -18,7 +21,7 @@ from gearshift.export.graph.heads import answer, first_row, needs_first_only
 from gearshift.export.graph.mixed import MixedGraph
 from gearshift.export.graph.operators import OPERATORS
 from gearshift.export.graph.recipe import Recipe, Rows, View
-from gearshift.export.graph.segments import Norm, Weights, cut_layer, norm_of
+from gearshift.export.graph.segments import Array, Norm, Weights, cut_layer, norm_of
 from gearshift.export.graph.switched import SwitchedGraph, all_rows
 from gearshift.export.graph.views import append_views
 from gearshift.runtime.bundle.manifest import INPUTS
@@ -40,17 +43,25 @@ def write_elastic_graph(
     head: Head | None = None,
     operators: str = "fast",
     wide: Collection[int] = (),
+    longest: int | None = None,
 ) -> None:
     """Write the graph of a space at one precision, and its weights file beside it.
 
     `operators`: a key of `OPERATORS`. `wide`: layers (mixed operations: stages) that an int8 graph computes in fp32.
+    `longest`: tokens of the longest text, if they are fewer than the net has positions for.
 
     Inputs: `input_ids`, `attention_mask` and, if the model has token types, `token_type_ids`, all int64
     (batch, tokens); `choice`, int64 (stages,). Output: float32, with the name and shape of the head's task.
     """
+    disentangled = isinstance(space.shape, EncoderShape) and bool(space.shape.position_terms)
+    if disentangled and (operators, precision) == ("standard", "fp16"):
+        # A pass of its optimiser over this graph ends onnxruntime 1.32.0 with a segmentation fault.
+        raise ExportError("fp16: disentangled attention has no standard operators; export fp32, or operators fast")
     recipe = OPERATORS[operators][precision]
     recipes = [OPERATORS[operators]["fp32"] if part in wide else recipe for part in range(space.length)]
     given = (as_floats(weights, recipe.floats), recipe, recipes, norm_eps, head or Head())
+    if longest is not None:  # tables of positions end there
+        space = replace(space, shape=replace(space.shape, positions=min(longest, space.shape.positions)))
     GRAPHS[space.shape.kind](space, *given).build().save(path)
 
 
@@ -89,7 +100,9 @@ class _ElasticGraph(SwitchedGraph):
         super().__init__(weights, space.shape, [len(stage.options) for stage in space.stages], recipe, norm_eps, head)
         self.space = space
         self.recipes = recipes  # of each layer
-        self.layers = [cut_layer(weights, space, layer) for layer in range(space.shape.layers)]
+        vectors = _position_vectors(weights, norm_eps)
+        cut = [cut_layer(weights, space, each, vectors) for each in range(space.shape.sets)]
+        self.layers = [cut[space.shape.weights_of(layer)] for layer in range(space.shape.layers)]
         self.views: list[View] = []
         """View of each layer; set when the graph is built."""
 
@@ -100,9 +113,8 @@ class _ElasticGraph(SwitchedGraph):
     def take_mask(self, attention_mask: str) -> None:
         """Append the mask, and the positions and windows of all layers, to the root graph."""
         super().take_mask(attention_mask)
-        self.views = append_views(
-            self.builder.root, self.space.shape, self.weights, self.mask, attention_mask, self.recipe.floats
-        )
+        root = self.builder.root
+        self.views = append_views(root, self.space.shape, self.weights, self.mask, attention_mask, self.recipe)
 
     def inner(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
         """Append the layers that an option keeps."""
@@ -160,6 +172,16 @@ class _ElasticGraph(SwitchedGraph):
         recipe = self.recipes[kept.layer]
         terms = recipe.ffn(scope, value, neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
         return recipe.add(scope, [*terms, residual])
+
+
+def _position_vectors(weights: Weights, norm_eps: float) -> Array | None:
+    """Compute the vectors of relative positions behind their norm, (rows, hidden), in float32; None without."""
+    table, norm = weights.get("position_table.weight"), norm_of(weights, "position_norm")
+    if table is None or norm is None:
+        return None
+    scales, shifts = (None if each is None else torch.from_numpy(each).float() for each in norm)
+    normed: Array = layer_norm(torch.from_numpy(table).float(), table.shape[1:], scales, shifts, norm_eps).numpy()
+    return normed.astype(table.dtype)
 
 
 GRAPHS: dict[str, Callable[..., SwitchedGraph]] = {EncoderShape.kind: _ElasticGraph, BlockShape.kind: MixedGraph}

@@ -81,5 +81,8 @@ def embed(
     if positions:
         summed = scope.value("Add", [summed, positions])
     own = (weights["embeddings.norm.weight"], weights.get("embeddings.norm.bias"))
-    normed = norm(scope, summed, "embeddings.norm", own)
-    return linear(scope, weights, normed, "embeddings.project") if "embeddings.project.weight" in weights else normed
+    if "embeddings.project.weight" not in weights:
+        return norm(scope, summed, "embeddings.norm", own)
+    if len(own[0]) != weights["embeddings.project.weight"].shape[1]:  # the norm is that of projected embeddings
+        return norm(scope, linear(scope, weights, summed, "embeddings.project"), "embeddings.norm", own)
+    return linear(scope, weights, norm(scope, summed, "embeddings.norm", own), "embeddings.project")

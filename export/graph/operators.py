@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from onnx import TensorProto
 
+from gearshift.export.graph.blocks import in_blocks
 from gearshift.export.graph.builder import CONTRIB, Scope
+from gearshift.export.graph.disentangled import position_scores
 from gearshift.export.graph.quantize import TABLE_BITS, quantize
 from gearshift.export.graph.recipe import Recipe, Rows, View, added_at_once, bias_term, gated, own_bias
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
@@ -49,9 +51,9 @@ def _activated(scope: Scope, segment: NeuronSegment, inner: str) -> str:
 def _attend(scope: Scope, view: View, segment: HeadSegment, qkv: str, bias: str) -> str:
     """Append the attention of queries, keys and values side by side, (batch, tokens, 3 * heads * head_size).
 
-    `bias`: bias of all three, or "" for none; rotary positions come behind it.
+    `bias`: bias of all three, or "" for none; rotary positions and terms by relative position come behind it.
     """
-    if view.rotation is not None and bias:
+    if bias and not (view.rotation is None and view.skew is None and view.blocks is None):
         qkv, bias = scope.value("Add", [qkv, bias]), ""
     query, key, value = scope.node("Split", [qkv], outputs=3, axis=-1, num_outputs=3)
     if view.rotation is not None:
@@ -60,8 +62,16 @@ def _attend(scope: Scope, view: View, segment: HeadSegment, qkv: str, bias: str)
             scope.value("RotaryEmbedding", [part, first, *view.rotation], domain=CONTRIB) for part in (query, key)
         )
     added = own_bias(scope, view, segment)
+    if view.skew is not None:
+        apart = scope.builder.constant("heads_apart", [0, 0, -1, len(segment.output) // segment.heads])
+        sides = (scope.value("Reshape", [part, apart]) for part in (query, key))
+        terms = position_scores(scope, view.skew, segment.name, segment.position_tables, *sides)
+        added = scope.value("Add", [terms, added]) if added else terms
+    if view.blocks is not None:
+        query, key, value = in_blocks(scope, view.blocks, query, key, value)
     inputs = [query, key, value, bias, view.mask, *([added] if added else [])]
-    return scope.value("MultiHeadAttention", inputs, domain=CONTRIB, num_heads=segment.heads)
+    context = scope.value("MultiHeadAttention", inputs, domain=CONTRIB, num_heads=segment.heads)
+    return context if view.blocks is None else view.blocks.joined(scope, context)
 
 
 def _attention_float(

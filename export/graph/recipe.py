@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
+from gearshift.export.graph.blocks import Blocks
 from gearshift.export.graph.builder import Scope
+from gearshift.export.graph.disentangled import Skew
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
 
 
@@ -20,15 +22,20 @@ class View:
     mask: str
     """Mask in the form that `Recipe.mask` gives it."""
     bias: str = ""
-    """Numbers added to the scores, (1, heads or 1, tokens, tokens); empty for none. With several heads, they are those
+    """Numbers added to the scores, (1, heads or 1, queries, keys); empty for none. With several heads, they are those
     of relative positions, of which each segment takes its own."""
     rotation: tuple[str, str] | None = None
     """Cosines and sines of rotary positions, (positions, head_size / 2); None without."""
 
+    blocks: Blocks | None = None
+    """Blocks that the text is cut into for a window; mask and bias are then those of a block. None without."""
+    skew: Skew | None = None
+    """Values that terms of disentangled attention need; None without."""
+
     @property
     def plain(self) -> bool:
         """Whether nothing but the mask decides which tokens are seen, and how."""
-        return not self.bias and self.rotation is None
+        return not self.bias and self.rotation is None and self.skew is None
 
 
 Rows = Callable[[Scope, str], str]
@@ -69,6 +76,8 @@ class Recipe:
     """Sum of the terms of a half-layer and what is added to them."""
     floats: type[np.floating] = np.float32
     """Float type of weights and values."""
+    blocks: bool = True
+    """Whether attention within windows goes block by block where texts are long; otherwise windows are masked."""
 
     def to_float32(self, scope: Scope, value: str) -> str:
         """Cast a value of this recipe to float32, the type of a graph's output."""

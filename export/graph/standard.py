@@ -13,6 +13,7 @@ import numpy as np
 from onnx import helper
 
 from gearshift.export.graph.builder import Scope
+from gearshift.export.graph.disentangled import position_scores
 from gearshift.export.graph.recipe import Activate, Recipe, Rows, View, added_in_turn, bias_term, gated, own_bias
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
 from gearshift.trainer.model.encoder.activations import QUICK_GELU
@@ -100,6 +101,8 @@ def _context(scope: Scope, hidden: str, view: View, segment: HeadSegment) -> str
     size = len(segment.output) // segment.heads
     qkv = linear(scope, hidden, f"{segment.name}.qkv", segment.qkv, segment.qkv_bias)
     apart = scope.builder.constant(f"split_{segment.heads}_heads", [0, 0, segment.heads, size])
+    together = scope.builder.constant(f"join_{segment.heads}_heads", [0, 0, segment.heads * size])
+    sides: list[str] = []
     parts: list[str] = []
     for part, order in zip(
         scope.node("Split", [qkv], outputs=3, axis=-1, num_outputs=3),
@@ -109,17 +112,24 @@ def _context(scope: Scope, hidden: str, view: View, segment: HeadSegment) -> str
         value = scope.value("Reshape", [part, apart])
         if view.rotation is not None and len(parts) < 2:  # values have no positions
             value = _rotated(scope, value, view.rotation)
+        if view.blocks is not None:
+            cut = view.blocks.of_keys if parts else view.blocks.of_queries  # keys and values behind queries
+            value = scope.value("Reshape", [cut(scope, scope.value("Reshape", [value, together])), apart])
+        sides.append(value)
         parts.append(scope.value("Transpose", [value], perm=order))
     query, key, value = parts
     # Scaled before the product, so that it does not overflow in float16.
     scale = scope.builder.weight("score_scale", np.array(size**-0.5, segment.qkv.dtype))
     scores = scope.value("MatMul", [scope.value("Mul", [query, scale]), key])
-    for added in (view.mask, own_bias(scope, view, segment)):
+    by_position = ""
+    if view.skew is not None:
+        by_position = position_scores(scope, view.skew, segment.name, segment.position_tables, *sides[:2])
+    for added in (view.mask, own_bias(scope, view, segment), by_position):
         scores = scope.value("Add", [scores, added]) if added else scores
     shares = scope.value("Softmax", [scores], axis=-1)
     context = scope.value("Transpose", [scope.value("MatMul", [shares, value])], perm=[0, 2, 1, 3])
-    together = scope.builder.constant(f"join_{segment.heads}_heads", [0, 0, segment.heads * size])
-    return scope.value("Reshape", [context, together])
+    joined = scope.value("Reshape", [context, together])
+    return joined if view.blocks is None else view.blocks.joined(scope, joined)
 
 
 def _rotated(scope: Scope, value: str, rotation: tuple[str, str]) -> str:

@@ -106,6 +106,8 @@ def _joined(arrays: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
             joined[part] = np.concatenate([third[which] for which in range(3) for third in thirds], axis=-1)
         elif part == "head_ids":
             joined[part] = np.concatenate(pieces)
+        elif part.startswith("position_"):  # vectors of relative positions, (rows, heads, head_size)
+            joined[part] = np.concatenate(pieces, axis=1)
         elif part.startswith("in"):  # columns to activate and, if neurons are gated, then their gates
             halves = [np.split(piece, columns, axis=-1) for piece in pieces]
             joined[part] = np.concatenate([half[which] for which in range(columns) for half in halves], axis=-1)

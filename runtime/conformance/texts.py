@@ -145,9 +145,9 @@ def _flat(output: NDArray[np.float32]) -> list[float]:
 
 
 def _answers(opened: Opened, text: Text) -> Iterator[tuple[str, tuple[NDArray[np.float32], dict[str, Any]]]]:
-    """Yield the output of each subnet of the graph for a text, without padding, and its answer in plain values."""
+    """Yield the output of each subnet and of the DAN for a text, without padding, and its answer in plain values."""
     encoded, manifest = opened.encoder.encode([text]), opened.bundle.manifest
-    for name, entry in opened.bundle.pool(opened.session.precision).items():
+    for name, entry in opened.bundle.entries(opened.session.precision).items():
         (output,) = opened.executors[name](encoded, None)
         answer = read_answer(
             manifest.task,
@@ -229,12 +229,13 @@ def check_text_vectors(folder: Path, opened: Mapping[str, Opened]) -> int:
         )
     vectors = SCHEMA.read_part(fields, lambda raw: [TextVector.from_dict(each) for each in raw["texts"]], place)
     same: list[bool] = []
+    single = single_spreads(vectors)
     for vector in vectors:
         try:
             found = _vector(opened, vector.tokens.text)
         except InputError as error:
             raise _differs(place, vector, f"it is refused ({error})") from error
-        same += _compared(place, vector, found, opened)
+        same += _compared(place, vector, found, opened, single)
     if sum(same) < INT8_AGREEMENT * len(same):
         raise SelfTestError(f"{place}: expected the same answer at int8 in {INT8_AGREEMENT:.0%} of {len(same)}")
     if SCHEMA.read_part(fields, lambda raw: raw["refused"], place) != refusals(first):
@@ -242,7 +243,27 @@ def check_text_vectors(folder: Path, opened: Mapping[str, Opened]) -> int:
     return len(vectors)
 
 
-def _compared(place: Path, vector: TextVector, found: TextVector, opened: Mapping[str, Opened]) -> Iterator[bool]:
+def single_spreads(vectors: Sequence[TextVector]) -> dict[tuple[str, str], float]:
+    """Return the standard deviation over all texts of outputs of one number, which have none of their own.
+
+    By precision and subnet; without those of more numbers.
+    """
+    found: dict[tuple[str, str], list[float]] = {}
+    for vector in vectors:
+        for precision, answers in vector.outputs.items():
+            for name, one in answers.items():
+                if len(one["output"]) == 1:
+                    found.setdefault((precision, name), []).extend(one["output"])
+    return {key: float(np.std(values)) for key, values in found.items()}
+
+
+def _compared(
+    place: Path,
+    vector: TextVector,
+    found: TextVector,
+    opened: Mapping[str, Opened],
+    single: Mapping[tuple[str, str], float],
+) -> Iterator[bool]:
     """Raise SelfTestError if a vector differs; else yield whether each answer at int8 or fp16 is the same."""
     if (found.tokens, found.truncated) != (vector.tokens, vector.truncated):
         raise _differs(place, vector, "other tokens")
@@ -251,7 +272,7 @@ def _compared(place: Path, vector: TextVector, found: TextVector, opened: Mappin
             raise _differs(place, vector, f"other subnets at {precision}")
         for name, theirs in vector.outputs[precision].items():
             mine = found.outputs[precision][name]
-            error = output_error(theirs["output"], mine["output"], precision)
+            error = output_error(theirs["output"], mine["output"], precision, single.get((precision, name)))
             if not error <= 1:
                 raise _differs(place, vector, f"the output of {name} at {precision} is {error:.2g} times the tolerance")
             if precision != "fp32":
@@ -260,14 +281,19 @@ def _compared(place: Path, vector: TextVector, found: TextVector, opened: Mappin
                 raise _differs(place, vector, f"another answer of {name} at {precision}")
 
 
-def output_error(expected: Sequence[float], found: Sequence[float], precision: str) -> float:
-    """Return the difference of an output over the tolerance of a precision; infinity for one of another size."""
+def output_error(
+    expected: Sequence[float], found: Sequence[float], precision: str, spread: float | None = None
+) -> float:
+    """Return the difference of an output over the tolerance of a precision; infinity for one of another size.
+
+    `spread`: standard deviation to compare with, for outputs of one number; None: that of the expected numbers.
+    """
     if len(expected) != len(found):
         return math.inf
     wanted, given = np.asarray(expected), np.asarray(found)
     if precision == "fp32":
         return float(np.abs(given - wanted).max() / FP32_TOLERANCE)
-    spread = max(float(wanted.std()), FP32_TOLERANCE)
+    spread = max(float(wanted.std()) if spread is None else spread, FP32_TOLERANCE)
     limit = ONE_ROW * (INT8_ERROR if precision == "int8" else FP16_ERROR)
     return float(np.abs(given - wanted).mean() / spread / limit)
 

@@ -27,15 +27,18 @@ IR_VERSIONS = (10,)
 OPSETS = {"": (18,), "com.microsoft": (1,)}
 """Versions of the file format and of the sets of operators that the exporter writes."""
 
+ORT_SUFFIX = ".ort"
+"""Ending of a graph in ORT format: `gearshift embed` writes such, and nothing here can check what is in one."""
+
 MOST_BYTES = 256 << 20
 """Bytes of the largest graph; its weights lie beside it. 200 subnets of 24 layers have some 60 MB."""
 
 MOST_NODES = 100_000
 """Nodes of the largest graph, whatever its space: the library takes a second for every 10,000."""
 
-NODES_PER_SEGMENT = 48
-"""Nodes of a segment of heads or neurons, or of a step around them, at most: attention in standard operators has 36
-with rotary positions."""
+NODES_PER_SEGMENT = 64
+"""Nodes of a segment of heads or neurons, or of a step around them, at most: attention in standard operators has 51
+with rotary positions and windows in blocks."""
 
 NODES_BESIDE = 128
 """Nodes of the embeddings or of a head, at most: every option of the last stage has a head."""
@@ -56,6 +59,11 @@ def check_graph(bundle: Bundle, precision: str) -> None:
     if bundle.passed(check):
         return
     for name in sorted({entry.file for entry in bundle.pool(precision).values()}):
+        if name.endswith(ORT_SUFFIX):
+            raise SchemaError(
+                f"{bundle.path / name}: expected an ONNX graph, found one in ORT format, which is for clients in other "
+                "languages; open the bundle that this folder was made of"
+            )
         try:
             content = read_limited(bundle.path / name, most=MOST_BYTES)
             check_content(content, bundle.manifest, bundle.graph_files(precision))

@@ -14,7 +14,15 @@ from dataclasses import dataclass, field
 from gearshift.runtime.graph.model import BOOL, FLOAT, FLOAT16, INT8, INT32, INT64, UINT8, Dims, Node
 from gearshift.runtime.graph.values import (
     ABSENT,
+    BATCH,
+    BLOCKS,
+    FLAT,
     FLOATS,
+    JOINED,
+    ONE_LESS,
+    SKEWED,
+    TOKENS,
+    TWICE,
     Limits,
     RefusedError,
     Value,
@@ -83,7 +91,7 @@ def _sum(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
 
 
 def _difference(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    """Sum or difference, of whole numbers too."""
+    """Sum, difference, product, smaller or larger one of two numbers, of whole ones too."""
     if {value.kind for value in values} == {INT64}:
         return [Value(INT64, broadcast([value.dims for value in values]))]
     return _sum(node, values, limits)
@@ -102,23 +110,31 @@ def _where(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
 
 def _cast(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     kind = node.attributes.get("to")
-    require(kind in (FLOAT, FLOAT16, INT32, BOOL), f"a cast to type {kind}")
+    require(kind in (FLOAT, FLOAT16, INT32, INT64, BOOL), f"a cast to type {kind}")
     return [Value(int(kind or 0), values[0].dims)]
 
 
 def _shape(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     (value,) = values
-    require(node.attributes == {"start": 1, "end": 2} and len(value.dims) == 2, "another part of a shape than one axis")
-    return [Value(INT64, (1,), (value.dims[1],))]
+    axis = node.attributes.get("start", 0)
+    one = axis in (0, 1) and node.attributes == {"start": axis, "end": axis + 1}
+    require(one and len(value.dims) == 2, "another part of a shape than one axis")
+    return [Value(INT64, (1,), (value.dims[axis],))]
 
 
 def _gather(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    """Rows of a stored table by ids, or the places of an axis by one or several stored numbers."""
+    """Rows of a stored table by ids, or the places of an axis by one or several stored numbers. Tokens by the places of
+    a stored table."""
     data, places = values
     axis = node.attributes.get("axis", 0)
     require(places.kind == INT64 and axis_of(axis, data.dims) == axis, f"axis {axis} of shape {shown(data.dims)}")
+    if axis == 1 and data.dims[1] == TOKENS and len(places.dims) == 1 and _is_part(places.dims[0]):
+        return [Value(data.kind, (data.dims[0], *places.dims, *data.dims[2:]))]
+    if places.numbers == (TOKENS,):  # a number for this length, by which others are cut
+        require(data.stored and data.kind == INT64 and len(data.dims) == 1 and axis == 0, "a table of another kind")
+        return [Value(INT64, (1,), (f"{_PART}{node.outputs[0]}",))]
     if places.numbers is None:
-        require(data.stored and axis == 0 and len(data.dims) in (1, 2), "rows of a table that is not stored")
+        require(data.stored and axis == 0 and len(data.dims) in (1, 2, 3), "rows of a table that is not stored")
     else:
         numbers, size = numbers_of(places), data.dims[axis]
         most = size if isinstance(size, int) else 1
@@ -126,14 +142,41 @@ def _gather(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     return [Value(data.kind, data.dims[:axis] + places.dims + data.dims[axis + 1 :])]
 
 
+_PART = "as many as "
+"""Start of the symbol of a number from a stored table, and of an axis that is cut by such numbers."""
+
+
+def _is_part(size: int | str) -> bool:
+    return isinstance(size, str) and size.startswith(_PART)
+
+
+def _slice_of_places(data: Value, start: Value, end: Value, limits: Limits) -> Value:
+    """Return places out of a stored table, from and to numbers of stored tables."""
+    (size,), (first,), (last,) = data.dims, start.numbers or ("",), end.numbers or ("",)
+    fits = data.stored and data.kind == INT64 and isinstance(size, int) and size <= PLACES_PER_TOKEN * limits.tokens
+    require(fits and _is_part(last) and (first == 0 or _is_part(first)), "places of another table")
+    return Value(INT64, (last if first == 0 else f"{last} from {first}",))
+
+
+PLACES_PER_TOKEN = 4
+"""Places that blocks ask for and see, at most, for each token of the longest text."""
+
+
 def _slice(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    """First rows of an axis: as many as there are tokens, or a stored number."""
+    """First rows of an axis: as many as there are tokens, or a stored number. Of a flat product with distances, all but
+    as many as there are tokens."""
     data, start, end = values[:3]
     axis = axis_of(numbers_of(values[3], 1)[0], data.dims) if len(values) == 4 else 0
+    if len(data.dims) == 1 and len(values) == 3 and end.numbers is not None and _is_part(end.numbers[0]):
+        return [_slice_of_places(data, start, end, limits)]
+    if start.numbers == (TOKENS,):
+        require(data.dims[axis] == FLAT and numbers_of(end, 1)[0] >= TO_THE_END, "a slice from elsewhere")
+        return [Value(data.kind, (*data.dims[:axis], SKEWED, *data.dims[axis + 1 :]))]
     require(numbers_of(start, 1) == (0,) and end.dims == (1,) and bool(data.dims), "a slice from elsewhere")
     wanted, size = (end.numbers or (0,))[0], data.dims[axis]
     if isinstance(wanted, str):
-        require(isinstance(size, int) and size >= limits.tokens, f"{shown((size,))} places for {limits.tokens} tokens")
+        enough = wanted == TOKENS and (size in (ONE_LESS, JOINED) or (isinstance(size, int) and size >= limits.tokens))
+        require(enough, f"{shown((size,))} places for {limits.tokens} tokens")
         kept: int | str = wanted
     else:
         require(wanted > 0, f"a slice of {wanted}")
@@ -150,13 +193,42 @@ def _unsqueeze(node: Node, values: Sequence[Value], limits: Limits) -> list[Valu
 
 
 def _reshape(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    data, wanted = values[0], numbers_of(values[1])
-    require(len(data.dims) >= 2 and wanted[:2] == (0, 0) and min(wanted[2:], default=0) > 0, "another reshape")
-    require(values[1].dims == (len(wanted),), "a shape of several axes")
-    old = data.dims[2:]
-    sizes = [size for size in old if isinstance(size, int)]
-    require(len(sizes) == len(old) and math.prod(sizes) == math.prod(wanted[2:]), f"{shown(old)} as {wanted}")
-    return [Value(data.kind, (*data.dims[:2], *wanted[2:]))]
+    """Axes behind the first two, which stay, joined or split, one of them by what is left for it."""
+    data, shape = values
+    wanted, old = shape.numbers or (), data.dims[2:]
+    if wanted[:1] == (-1,) or wanted[1:2] == (-1,):
+        return [_blocks(data, wanted)]
+    require(len(data.dims) >= 2 and wanted[:2] == (0, 0) and shape.dims == (len(wanted),), "another reshape")
+    new = wanted[2:]
+    if (old, new) in _SKEWING:
+        return [Value(data.kind, (*data.dims[:2], *_SKEWING[old, new]))]
+    sizes, asked = ([size for size in sides if isinstance(size, int)] for sides in (old, new))
+    whole, known = math.prod(sizes), math.prod(size for size in asked if size != -1)
+    require(len(sizes) == len(old) and len(asked) == len(new) and asked.count(-1) < 2, f"{shown(old)} as {wanted}")
+    require(min(asked, default=0) >= -1 and 0 not in asked and whole % known == 0, f"{shown(old)} as {wanted}")
+    made = [whole // known if size == -1 else size for size in asked]
+    require(math.prod(made) == whole, f"{shown(old)} as {wanted}")
+    return [Value(data.kind, (*data.dims[:2], *made))]
+
+
+def _blocks(data: Value, wanted: Sequence[int | str]) -> Value:
+    """Return a text's places as blocks, or blocks as a text; the last axis, if there is one, stays."""
+    rest = data.dims[2:]
+    require(len(data.dims) in (2, 3) and tuple(wanted[2:]) == (0,) * len(rest), "another reshape")
+    if wanted[0] == -1 and data.dims[0] == BATCH and _is_part(data.dims[1]) and _is_part(wanted[1]):
+        return Value(data.kind, (BLOCKS, wanted[1], *rest))
+    require(wanted[0] == BATCH and data.dims[0] == BLOCKS and _is_part(data.dims[1]), "another reshape")
+    return Value(data.kind, (BATCH, JOINED, *rest))
+
+
+_SKEWING: Mapping[tuple[Dims, Dims], Dims] = {
+    ((TOKENS, TWICE), (-1,)): (FLAT,),
+    ((SKEWED,), (TOKENS, -1)): (TOKENS, ONE_LESS),
+}
+"""Axes behind the first two, and what they are reshaped to -> the axes that they give."""
+
+TO_THE_END = 1 << 62
+"""End of a slice that goes on to the last place."""
 
 
 def _transpose(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
@@ -177,7 +249,9 @@ def _split(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
 
 
 def _concat(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    """Values side by side on their last axis: vectors, or halves of heads."""
+    """Values side by side on their last axis: vectors, or halves of heads; whole numbers of one axis."""
+    if {value.kind for value in values} == {INT64} and all(len(value.dims) == 1 for value in values):
+        return _numbers_joined(node, values)
     axes = {len(value.dims) for value in values}
     require(node.attributes in ({"axis": 1}, {"axis": -1}) and len(axes) == 1, "another axis")
     last = axes.pop() - 1
@@ -185,6 +259,17 @@ def _concat(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     rows = {value.dims[:-1] for value in values}
     require(len(rows) == 1, "rows of several counts")
     return [Value(same_float(values), (*rows.pop(), sum(map(_last, values))))]
+
+
+def _numbers_joined(node: Node, values: Sequence[Value]) -> list[Value]:
+    """Whole numbers one after another: those of a shape, or the places behind and before each token."""
+    require(node.attributes == {"axis": 0}, "another axis")
+    dims = [value.dims[0] for value in values]
+    if dims == [TOKENS, TOKENS]:
+        return [Value(INT64, (TWICE,))]
+    require(all(value.numbers is not None for value in values), "numbers that are not known")
+    numbers = tuple(number for value in values for number in value.numbers or ())
+    return [Value(INT64, (len(numbers),), numbers)]
 
 
 def _reduced(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
@@ -220,8 +305,9 @@ def _norm(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
 def _matmul(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     left, right = values
     fits = len(left.dims) >= 2 and len(right.dims) >= 2 and left.dims[-1] == right.dims[-2]
-    leading = left.dims[:-2] if len(right.dims) == 2 else right.dims[:-2]
-    require(fits and leading == left.dims[:-2], f"product of {shown(left.dims)} and {shown(right.dims)}")
+    # Right sides of fewer axes, of two or of heads, serve every text.
+    alike = len(right.dims) <= len(left.dims) and right.dims[:-2] == left.dims[len(left.dims) - len(right.dims) : -2]
+    require(fits and (alike or len(right.dims) == 2), f"product of {shown(left.dims)} and {shown(right.dims)}")
     return [Value(same_float(values), (*left.dims[:-1], right.dims[-1]))]
 
 
@@ -279,14 +365,16 @@ def _heads_attention(node: Node, values: Sequence[Value], limits: Limits) -> lis
     require(len(query.dims) == 3 and 0 < heads <= limits.heads, f"{heads} heads")
     kind = same_float([query])
     require(query.dims[2] == heads * limits.head_size, f"shape {shown(query.dims)} of {heads} heads")
+    seen = key.dims if query.dims[0] == BLOCKS and len(key.dims) == 3 else query.dims
+    require(seen[::2] == query.dims[::2], f"keys of shape {shown(key.dims)}")
     for part in (key, value):
-        has_shape(part, (kind,), query.dims)
+        has_shape(part, (kind,), seen)
     if bias is not ABSENT:
         has_shape(bias, (kind,), (3 * heads * limits.head_size,))
-    has_shape(mask, (INT32,), query.dims[:2])
+    has_shape(mask, (INT32,), seen[:2])
     for scores in added:
-        one = scores.dims[1:2] == (1,)
-        has_shape(scores, (kind,), (1, 1 if one else heads, query.dims[1], query.dims[1]))
+        one, own = scores.dims[1:2] == (1,), scores.dims[:1] == (BATCH,)
+        has_shape(scores, (kind,), (BATCH if own else 1, 1 if one else heads, query.dims[1], seen[1]))
     return [Value(kind, query.dims)]
 
 
@@ -363,9 +451,10 @@ OPERATORS: Mapping[str, Operator] = {
     "com.microsoft.FastGelu": Operator(_fast_gelu, (1, 2)),
     "com.microsoft.QuickGelu": Operator(_function, (1,), {"alpha": float}),
     "Softmax": Operator(_softmax, (1,), {"axis": int}),
-    **{name: Operator(_difference, (2,)) for name in ("Add", "Sub")},
-    **{name: Operator(_sum, (2,)) for name in ("Mul", "Div")},
-    **{name: Operator(_sum, _ANY) for name in ("Max", "Sum")},
+    **{name: Operator(_difference, (2,)) for name in ("Add", "Sub", "Mul", "Min")},
+    "Div": Operator(_sum, (2,)),
+    "Max": Operator(_difference, _ANY),
+    "Sum": Operator(_sum, _ANY),
     **{name: Operator(_compared, (2,)) for name in ("Equal", "Greater")},
     "Where": Operator(_where, (3,)),
     "Cast": Operator(_cast, (1,), {"to": int}),

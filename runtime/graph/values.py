@@ -13,6 +13,15 @@ from gearshift.runtime.graph.model import FLOAT, FLOAT16, MOST_AXES, Dims
 
 BATCH, TOKENS = "batch", "tokens"
 
+TWICE = "2 tokens"
+"""Distances of a text's tokens, before and behind."""
+
+FLAT, SKEWED, ONE_LESS = "2 tokens x tokens", "(2 tokens - 1) x tokens", "2 tokens - 1"
+"""Numbers of a product with distances in one row, of those that are left to be skewed, and of one of their rows."""
+
+BLOCKS, JOINED = "batch x blocks", "tokens of all blocks"
+"""Blocks of all texts, and tokens of a text whose blocks were joined."""
+
 FLOATS = (FLOAT, FLOAT16)
 
 
@@ -56,9 +65,9 @@ class Limits:
         """Return a computed value, if it is no larger than any of ours; raise RefusedError."""
         symbols = [size for size in value.dims if isinstance(size, str)]
         count = math.prod([size for size in value.dims if isinstance(size, int)])
-        of_tokens = [symbol for symbol in symbols if symbol != BATCH]
+        of_tokens = [symbol for symbol in symbols if symbol not in (BATCH, BLOCKS)]
         most = (self.per_text, self.per_token, self.heads)[min(len(of_tokens), 2)]
-        if len(value.dims) > MOST_AXES or len(of_tokens) > 2 or symbols.count(BATCH) > 1 or count > most:
+        if len(value.dims) > MOST_AXES or len(of_tokens) > 2 or len(symbols) - len(of_tokens) > 1 or count > most:
             raise RefusedError(f"a result of shape {shown(value.dims)}")
         return value
 

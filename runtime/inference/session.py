@@ -228,6 +228,21 @@ def save_packed(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
         "session.save_external_prepacked_constant_initializers": "1",
     }.items():
         options.add_session_config_entry(key, value)
+    _save(graph, target, options)
+
+
+def save_ort(graph: Path, target: Path, entries: Mapping[str, str]) -> None:
+    """Save a graph in ORT format, as one file with its weights inside.
+
+    `entries`: session options of its manifest. Raises BundleError if onnxruntime cannot save it.
+    """
+    options = session_options(entries, threads=1)
+    options.optimized_model_filepath = str(target)
+    options.add_session_config_entry("session.save_model_format", "ORT")
+    _save(graph, target, options)
+
+
+def _save(graph: Path, target: Path, options: ort.SessionOptions) -> None:
     try:
         open_session(graph, options)
     except Exception as error:  # a full disk among others

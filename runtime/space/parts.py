@@ -24,6 +24,10 @@ class Part:
     """MACs per token outside the matrix products (depthwise convolution)."""
     attended: int = 0
     """Width of all attention heads together; 0 without attention."""
+    position_terms: int = 0
+    """Terms of disentangled attention: each compares all tokens with the positions before and behind them."""
+    position_weights: int = 0
+    """Weights that multiply positions, not tokens: their products are those of an export, not of a text."""
 
     @cached_property
     def weights(self) -> int:
@@ -33,11 +37,12 @@ class Part:
     @cached_property
     def parameters(self) -> int:
         """Number of all trainable parameters."""
-        return self.weights + self.others
+        return self.weights + self.position_weights + self.others
 
     def macs(self, tokens: int) -> int:
         """Return the MACs (multiply-accumulates) for one text."""
-        return tokens * (self.weights + self.filters) + 2 * tokens * tokens * self.attended
+        pairs = 2 * tokens * tokens * (1 + self.position_terms)
+        return tokens * (self.weights + self.filters) + pairs * self.attended
 
     def bytes(self, precision: str) -> int:
         """Return the bytes of the weights at `fp32`, `fp16` or `int8`.
@@ -46,17 +51,35 @@ class Part:
         """
         if precision != "int8":
             return self.parameters * {"fp32": 4, "fp16": 2}[precision]
-        return self.weights + 5 * sum(outputs for _, outputs in self.matrices) + 4 * self.others
+        return (
+            self.weights + 5 * sum(outputs for _, outputs in self.matrices) + 4 * (self.others + self.position_weights)
+        )
 
 
 @lru_cache(maxsize=4096)
-def attention_part(hidden: int, inner: int, *, biases: bool = True, norm: bool = True) -> Part:
+def attention_part(
+    hidden: int,
+    inner: int,
+    *,
+    biases: bool = True,
+    norm: bool = True,
+    position_terms: int = 0,
+    position_products: bool = False,
+) -> Part:
     """Return attention with its norm; `inner` is the width of all heads together.
 
     `biases`: whether its products have biases, and its norm a shift. `norm`: whether it has a norm at all.
+    `position_terms`: number of terms of disentangled attention; `position_products`: whether each has a matrix.
     """
-    others = (3 * inner + hidden) * biases + norm_parameters(hidden, biases=biases) * norm
-    return Part(((hidden, inner),) * 3 + ((inner, hidden),), others, attended=inner)
+    terms = position_terms * position_products
+    others = ((3 + terms) * inner + hidden) * biases + norm_parameters(hidden, biases=biases) * norm
+    return Part(
+        ((hidden, inner),) * 3 + ((inner, hidden),),
+        others,
+        attended=inner,
+        position_terms=position_terms,
+        position_weights=terms * hidden * inner,
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -136,11 +136,16 @@ class Space(Generic[L, S]):
 
     def head_cuts(self: Space, layer: int) -> tuple[int, ...]:
         """Return the ends of the head segments of a layer: the counts that its options keep, ascending."""
-        return tuple(sorted({heads for heads, _ in self.options_of(layer)} - {0}))
+        return tuple(sorted({heads for heads, _ in self._variants(layer)} - {0}))
 
     def neuron_cuts(self: Space, layer: int) -> tuple[int, ...]:
         """Return the ends of the neuron segments of a layer: the counts that its options keep, ascending."""
-        return tuple(sorted({neurons for _, neurons in self.options_of(layer)} - {0}))
+        return tuple(sorted({neurons for _, neurons in self._variants(layer)} - {0}))
+
+    def _variants(self: Space, layer: int) -> Iterator[tuple[int, int]]:
+        """Yield the variants of a layer, and of those that share its weights."""
+        for each in range(self.length) if self.shape.shared else (layer,):
+            yield from self.options_of(each)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the space as plain lists, for JSON."""

@@ -107,6 +107,10 @@ class Shape(ABC, Generic[L]):
     def read_space(cls, raw: dict[str, Any]) -> tuple[Self, list[Options[L]]]:
         """Read the shape and the stages that `plain_space` wrote."""
 
+    def stored(self, layers: Sequence[L]) -> tuple[L, ...]:
+        """Return what the weights of a net with these layers keep: these layers, unless some share their weights."""
+        return tuple(layers)
+
     @property
     def embedding_parameters(self) -> int:
         """Number of parameters of the embedding tables and their norm."""
@@ -177,15 +181,23 @@ class Subnet(Generic[L]):
         """Return the widths at which the layers compute."""
         return [shape.width(layer) for layer in self.layers]
 
-    def parts(self, shape: Shape[L]) -> list[Part]:
-        """Return all parts except the embedding tables and the task head."""
+    def parts(self, shape: Shape[L], *, stored: bool = False) -> list[Part]:
+        """Return all parts except the embedding tables and the task head.
+
+        `stored`: only once those of layers that share their weights.
+        """
+        kept = shape.stored(self.layers) if stored else self.layers
         projections = (projection_part(*pair) for pair in shape.joints(self.widths(shape)))
-        layers = (shape.layer_parts(layer, place) for place, layer in enumerate(self.layers))
+        layers = (shape.layer_parts(layer, place) for place, layer in enumerate(kept))
         return [*projections, *(part for parts in layers for part in parts)]
+
+    def size(self, shape: Shape[L]) -> tuple[int, int]:
+        """Return parameters and MACs for one token, to sort subnets by."""
+        return self.parameters(shape), self.macs(shape, 1)
 
     def parameters(self, shape: Shape[L]) -> int:
         """Return the number of parameters, with the embeddings, without the task head."""
-        return shape.embedding_parameters + sum(part.parameters for part in self.parts(shape))
+        return shape.embedding_parameters + sum(part.parameters for part in self.parts(shape, stored=True))
 
     def macs(self, shape: Shape[L], tokens: int) -> int:
         """Return the MACs for one text of `tokens` tokens."""
@@ -193,7 +205,8 @@ class Subnet(Generic[L]):
 
     def bytes(self, shape: Shape[L], precision: str) -> int:
         """Return the bytes of the weights at a precision, with the embeddings, without the task head."""
-        return shape.embedding_bytes(precision) + sum(part.bytes(precision) for part in self.parts(shape))
+        parts = self.parts(shape, stored=True)
+        return shape.embedding_bytes(precision) + sum(part.bytes(precision) for part in parts)
 
     def to_plain(self) -> Any:
         """Return the subnet as plain lists, for JSON; `space.read_subnet` reads it."""

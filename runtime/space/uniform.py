@@ -67,6 +67,6 @@ def subnet_name(shape: EncoderShape, subnet: Subnet) -> str:
     for name, uniform in uniform_grid(shape).items():
         if uniform == subnet:
             return name
-    full = shape.layers * sum(part.parameters for part in shape.layer_parts((shape.heads, shape.neurons)))
+    full = shape.sets * sum(part.parameters for part in shape.layer_parts((shape.heads, shape.neurons)))
     share = (subnet.parameters(shape) - shape.embedding_parameters) / full
     return f"m{round(100 * share):03d}-{hashlib.sha256(repr(subnet.layers).encode()).hexdigest()[:6]}"

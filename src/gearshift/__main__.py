@@ -34,6 +34,7 @@ COMMANDS = {
     "sign": ("sign:add", "sign a bundle, or make a pair of keys"),
     "verify": ("bundle:add_verify", "check every file, the numbers of every subnet on this CPU, and signatures"),
     "vectors": ("vectors:add", "write what a client in another language must give for a bundle"),
+    "embed": ("embed:add", "write the folder that an app in another language ships"),
     "look-up": ("look_up:add", "find the best subnets of a supernet within any combination of limits"),
     "run": ("run:add", "answer texts with a bundle"),
     "serve": ("serve:add", "answer other programs over HTTP, on this machine unless told otherwise"),

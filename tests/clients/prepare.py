@@ -22,17 +22,25 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from benchmarks.graph.bundles import random_bundle
 from gearshift.__main__ import main as gearshift
 from gearshift.export.checks.tokens import token_vectors
+from gearshift.export.embed import embed_bundle
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.manifest import SELF_TEST, TOKENIZER, Manifest, Vectors
 from gearshift.runtime.bundle.tag_schemes import Scheme
 from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.bundle.words import WordRule
+from gearshift.runtime.dan.ngrams import keys
 from gearshift.runtime.inference.self_test_file import WORD_ARRAYS
 from gearshift.runtime.inference.spans import word_tokens
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.inference.token_vectors import write_token_vectors
+from gearshift.runtime.space.shape import EncoderShape
+from gearshift.runtime.space.uniform import uniform_grid
+from tests.clients.characters import BY_STEP, CHARACTERS
+from tests.clients.dans import KINDS, LONGEST, write_dans
+from tests.clients.refused import write_refused
 from tests.export.test_tasks import write_bundle
 from tests.trainer.encoders import HEADS, HeadCase
 
@@ -104,32 +112,21 @@ CASES: dict[str, tuple[HeadCase, Callable[[Manifest], Manifest], bool]] = {
 """Name -> head of a bundle, what its manifest has beside it, and whether its tokenizer makes text lower case."""
 
 
-BLOCK = 1 << 12
-CHARACTERS = (*range(0xD800), *range(0xE000, 0x30000), *range(0xE0000, 0xE1000))
-"""Code points of the planes that have characters, without those for private use at the end."""
+TWELVE = "twelve"
+"""Name of a bundle of the demo's size: twelve subnets of MiniLM-L6, of random weights and a short word table."""
 
-STEPS: dict[str, dict[str, bool]] = {
-    "cleaned": {"clean_text": True},
-    "apart": {"handle_chinese_chars": True},
-    "bare": {"strip_accents": True},
-    "lower": {"lowercase": True},
-}
-"""Step of BertNormalizer -> the option that it is."""
+SHAPE = EncoderShape(6, 384, 12, 1536, 200, 512, 2)
+
+BLOCK = 1 << 12
 
 
 def write_characters(path: Path) -> None:
     """Write what the parts of BERT's tokenizers make of every character between two letters, as hashes of blocks."""
-    none = dict.fromkeys(("clean_text", "handle_chinese_chars", "strip_accents", "lowercase"), False)
-    made: dict[str, Callable[[str], str]] = {
-        step: normalizers.BertNormalizer(**{**none, **own}).normalize_str for step, own in STEPS.items()
-    }
-    cut = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
-    made["words"] = lambda text: " ".join(word for word, _ in cut(text))
     texts = [f"a{chr(code)}b" for code in CHARACTERS]
     blocks = [texts[start : start + BLOCK] for start in range(0, len(texts), BLOCK)]
     hashes = {
         step: [hashlib.sha256("\n".join(map(of, block)).encode()).hexdigest() for block in blocks]
-        for step, of in made.items()
+        for step, of in BY_STEP.items()
     }
     path.write_text(json.dumps(hashes, indent=1))
 
@@ -147,7 +144,8 @@ RANDOM_TEXTS = 1500
 
 
 def write_random(path: Path) -> None:
-    """Write random texts with their ids and places by a tokenizer that knows letters alone."""
+    """Write random texts with their ids and places by a tokenizer that knows letters alone, and number and sum of the
+    keys of their n-grams."""
     source, tokenizer = random.Random(0), _cased(lowercase=True)
     rows = []
     for _ in range(RANDOM_TEXTS):
@@ -155,7 +153,9 @@ def write_random(path: Path) -> None:
         text = "".join(source.choices(alphabet, k=source.randint(1, 30)))
         if text.strip():
             made = tokenizer.encode(text)
-            rows.append({"text": text, "ids": made.ids, "places": made.offsets})
+            ngrams = keys(text, LONGEST)
+            of_all = [len(ngrams), f"{int(ngrams.sum(dtype=np.uint64)):x}"]
+            rows.append({"text": text, "ids": made.ids, "places": made.offsets, "keys": of_all})
     path.write_text(json.dumps(rows))
 
 
@@ -171,9 +171,20 @@ def prepare(build: Path = BUILD) -> None:
             made = write_bundle(Path(scratch), "BERT", head).path
             _seal(made, change, lowercase)
             shutil.copytree(made, build / f"{name}.gearshift")
-    for name in ("tiny", *CASES):
+    write_refused(build)
+    embed(build)
+    write_dans(build, TINY)
+    random_bundle(build / f"{TWELVE}.gearshift", SHAPE, uniform_grid(SHAPE), layers_per_stage=SHAPE.layers)
+    _seal(build / f"{TWELVE}.gearshift", _plain, True)
+    for name in ("tiny", TWELVE, *CASES, *KINDS):
         if gearshift(["vectors", str(build / f"{name}.gearshift"), "-o", str(build / f"{name}.vectors")]):
             raise SystemExit(f"{name}: no vectors")
+
+
+def embed(build: Path) -> None:
+    """Make `embedded`: the folder that an app ships of the committed bundle, with its vectors."""
+    embed_bundle(open_bundle(build / "tiny.gearshift"), build / "embedded.gearshift")
+    (build / "embedded.gearshift" / "vectors").rename(build / "embedded.vectors")
 
 
 def _seal(folder: Path, change: Callable[[Manifest], Manifest], lowercase: bool) -> None:

@@ -195,6 +195,7 @@ COMMANDS = [
     "sign",
     "verify",
     "vectors",
+    "embed",
     "look-up",
     "run",
     "serve",

@@ -28,7 +28,7 @@ def test_an_unknown_architecture_is_answered_with_those_that_are_known(
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "gpt2"}')
     error = command("train", "--data", small_data, "--model", tmp_path / "model", "-o", tmp_path / "run").error
-    known = "bert, roberta, xlm-roberta, camembert, electra, distilbert, mpnet, modernbert"
+    known = "bert, roberta, xlm-roberta, camembert, electra, distilbert, mpnet, modernbert, deberta-v2, albert"
     assert error == f"{tmp_path}/model: architecture 'gpt2' is not supported; expected one of {known}"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gearshift.errors import ExportError
 from gearshift.export.cut import cut_encoder
 from gearshift.export.extract import small_weights
 from gearshift.runtime.bundle.tasks import TASKS
@@ -37,6 +38,14 @@ def test_a_cut_model_answers_as_the_subnet(encoder: str, head_name: str, tmp_pat
     assert all((one - answers[0]).abs().max() > 1e-2 for one in answers[1:])
 
 
+def test_layers_that_share_their_weights_are_cut_to_one_size(tmp_path: Path) -> None:
+    model = write_model(tmp_path, "ALBERT", HEADS["classification"])
+    with pytest.raises(
+        ExportError, match=r"one number of heads and of neurons for all, found \(2, 17\), \(4, 48\); use"
+    ):
+        cut_encoder(model, Subnet(((4, 48), (0, 0), (2, 17))))
+
+
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_parameters_are_counted_as_a_cut_model_has_them(encoder: str, tmp_path: Path) -> None:
     head = HEADS["embedding, mean"]  # which has no weights
@@ -45,6 +54,6 @@ def test_parameters_are_counted_as_a_cut_model_has_them(encoder: str, tmp_path: 
     shape = elastic.shape
     without_first = Subnet(((0, 0), *((2, 17),) * (shape.layers - 1)))
     for subnet in (*uniform_grid(shape).values(), without_first):
-        weights = small_weights(elastic.state_dict(), subnet, shape.head_size)
+        weights = small_weights(elastic.state_dict(), subnet, shape)
         found = sum(weight.numel() for weight in weights.values() if weight.is_floating_point())
         assert subnet.parameters(shape) == found

@@ -8,7 +8,7 @@ import pytest
 
 import gearshift.export
 
-NAMES = ["export_bundle", "trim_bundle"]
+NAMES = ["embed_bundle", "export_bundle", "trim_bundle"]
 
 
 def test_the_public_names_are_these() -> None:

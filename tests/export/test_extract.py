@@ -23,7 +23,7 @@ from gearshift.trainer.model.run import Run, load_supernet, save_run
 from tests.command_line import PATIENCE_S
 from tests.trainer.encoders import ENCODERS, HEADS, HeadCase, add_tokenizer, answer_of, batch_for, write_model
 
-ALL_HEADS = ("MPNet", "ModernBERT")
+ALL_HEADS = ("MPNet", "ModernBERT", "DeBERTa", "ALBERT")
 """Encoders of whose layers a config cannot say which heads they lack."""
 LABELS = {"classification": 3, "multi-label-classification": 3, "token-classification": 5}
 

@@ -24,7 +24,7 @@ from gearshift.trainer.model.run import Run, encode_held_out, load_supernet, sav
 from tests.trainer.encoders import HEADS, add_tokenizer, write_model
 from tests.trainer.tiny import make_rows
 
-FAMILIES = ("CamemBERT", "MPNet", "ModernBERT", "ModernBERT, mean")
+FAMILIES = ("CamemBERT", "MPNet", "ModernBERT", "ModernBERT, mean", "DeBERTa", "ALBERT")
 LABELS = ("LABEL_0", "LABEL_1", "LABEL_2")
 KEPT = ("w100-d100", "w050-d100", "w050-d050")
 

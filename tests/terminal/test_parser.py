@@ -30,6 +30,7 @@ NEEDED = {
     "inspect": "a",
     "verify": "a",
     "vectors": "a -o b",
+    "embed": "a -o b",
     "look-up": "a",
     "run": "a",
     "serve": "a",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import json
 from dataclasses import dataclass
@@ -31,6 +32,17 @@ _DISTILBERT = {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48, "max_po
 
 _MPNET = {**_SIZES, "max_position_embeddings": POSITIONS + 2}
 _MODERNBERT = {**_SIZES, "num_hidden_layers": 4, "local_attention": 8, "pad_token_id": 0, "reference_compile": False}
+_DEBERTA = {
+    **_SIZES,
+    "relative_attention": True,
+    "norm_rel_ebd": "layer_norm",
+    "position_buckets": 8,
+    "pos_att_type": ["p2c", "c2p"],
+    "share_att_key": True,
+    "position_biased_input": False,
+    "type_vocab_size": 0,
+}
+"""As DeBERTa-v3; 8 buckets on either side of texts of up to 32 tokens."""
 _OTHER_IDS = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 2)
 
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -45,12 +57,28 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "CamemBERT": ("camembert", _ROBERTA),
     "MPNet": ("mpnet", _MPNET),
     "ModernBERT": ("modernbert", {**_MODERNBERT, **_OTHER_IDS}),
+    "DeBERTa": ("deberta-v2", _DEBERTA),
+    "ALBERT": ("albert", {**_SIZES, "embedding_size": 16, "hidden_act": "gelu"}),
 }
 """Name -> `model_type` and what its config sets."""
 
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
     "ModernBERT, mean": ("modernbert", {**_MODERNBERT, **_OTHER_IDS, "classifier_pooling": "mean"}),
     "ModernBERT, SwiGLU": ("modernbert", {**_MODERNBERT, **_OTHER_IDS, "hidden_activation": "silu"}),
+    "DeBERTa with products, positions, types and narrow embeddings": (
+        "deberta-v2",
+        {
+            **_DEBERTA,
+            "share_att_key": False,
+            "position_biased_input": True,
+            "type_vocab_size": 2,
+            "embedding_size": 16,
+            "max_relative_positions": 20,
+            "pooler_hidden_act": "tanh",
+        },
+    ),
+    "DeBERTa, c2p": ("deberta-v2", {**_DEBERTA, "pos_att_type": "c2p", "type_vocab_size": 2}),
+    "DeBERTa, p2c": ("deberta-v2", {**_DEBERTA, "pos_att_type": "p2c", "share_att_key": False}),
     **{f"BERT, {name}": ("bert", {**_SIZES, "hidden_act": name}) for name in ACTIVATIONS if name != "gelu"},
 }
 """Encoders once more, with another activation or pooling."""
@@ -121,7 +149,7 @@ def _scatter(model: torch.nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if "norm.weight" in name.lower():
             parameter.normal_(1, 0.2)
-        elif "embeddings." in name or "relative_attention_bias" in name:
+        elif any(part in name for part in ("embeddings.", "relative_attention_bias")):
             parameter.normal_(0, 1)
         elif parameter.ndim == 1:
             parameter.normal_(0, 0.3)
@@ -141,7 +169,7 @@ def batch_for(model: Any, shape: Any, lengths: list[int]) -> Batch:
 @torch.no_grad()
 def answer_of(model: Any, batch: Batch, head: HeadCase) -> torch.Tensor:
     """Return what transformers' own model answers."""
-    typed = model.config.model_type not in ("distilbert", "mpnet", "modernbert")
+    typed = "token_type_ids" in inspect.signature(model.forward).parameters
     types = {"token_type_ids": batch.token_type_ids} if typed else {}
     found = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, **types)
     if head.task == "question-answering":

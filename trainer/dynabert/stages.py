@@ -73,7 +73,7 @@ class Training:
     def sampler(self, subnets: Sequence[Subnet]) -> Sampler:
         """Return the sampler of these subnets by the settings."""
         settings, shape = self.settings, self.model.shape
-        ordered = sorted(subnets, key=lambda subnet: subnet.parameters(shape), reverse=True)
+        ordered = sorted(subnets, key=lambda subnet: subnet.size(shape), reverse=True)
         return Sampler(
             tuple(ordered), settings.sampling, settings.random_subnets, mixed=settings.mixed_widths, seed=settings.seed
         )

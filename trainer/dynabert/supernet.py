@@ -86,7 +86,7 @@ class Supernet(nn.Module):
             named, self._samplers[DEPTH.name] = list(drawn.ends), drawn
             self._layers = [option.layers for stage in space.stages for option in stage.options]
         else:
-            named = sorted(space, key=lambda one: one.parameters(model.shape), reverse=True)
+            named = sorted(space, key=lambda one: one.size(model.shape), reverse=True)
             for stage, subnets in _by_stage(named, model.full).items():
                 self._samplers[stage] = Sampler(tuple(subnets), sampling, random_subnets, mixed_widths, seed)
             self._layers = [subnet.layers for subnet in named]

@@ -20,9 +20,9 @@ class Importance:
     """Importance scores of one encoder; higher is more important."""
 
     heads: Tensor
-    """Scores of heads, (layers, heads)."""
+    """Scores of heads, (layers, heads); of layers that share their weights one row."""
     neurons: Tensor
-    """Scores of neurons, (layers, neurons)."""
+    """Scores of neurons, (layers, neurons), as those of heads."""
 
 
 def measure_importance(model: ElasticClassifier, batches: Iterable[Batch], *, micro_batch: int = 0) -> Importance:
@@ -41,11 +41,11 @@ def measure_importance(model: ElasticClassifier, batches: Iterable[Batch], *, mi
     shape = model.shape
     loss = OBJECTIVES[model.head.task].loss
     device = model.device
-    heads = torch.zeros(shape.layers, shape.heads, device=device)
-    neurons = torch.zeros(shape.layers, shape.neurons, device=device)
+    heads = torch.zeros(shape.sets, shape.heads, device=device)
+    neurons = torch.zeros(shape.sets, shape.neurons, device=device)
     for batch in (each.to(device) for each in batches):
         model.zero_grad()
-        gates = torch.ones(shape.layers, shape.heads, requires_grad=True, device=device)
+        gates = torch.ones(shape.sets, shape.heads, requires_grad=True, device=device)
         size = micro_batch or len(batch.indices)
         for start in range(0, len(batch.indices), size):
             part = batch.part(start, start + size, batch.counts)
@@ -93,8 +93,9 @@ def _order(scores: Tensor) -> Tensor:
 def _reorder_layer(layer: ElasticLayer, head_order: Tensor, neuron_order: Tensor) -> None:
     size = layer.head_size
     rows = (head_order[:, None] * size + torch.arange(size, device=head_order.device)).flatten()
-    for linear in (layer.query, layer.key, layer.value):
-        _sort_outputs(linear, rows)
+    for linear in (layer.query, layer.key, layer.value, layer.position_key, layer.position_query):
+        if linear is not None:
+            _sort_outputs(linear, rows)
     layer.attention_output.weight.copy_(layer.attention_output.weight[:, rows].clone())
     if layer.head_order is not None:
         layer.head_order.copy_(layer.head_order[head_order].clone())

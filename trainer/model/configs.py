@@ -8,7 +8,7 @@ from typing import Any
 import transformers
 
 from gearshift.errors import ModelError, first_line
-from gearshift.runtime.space.shape import ACTIVATIONS, EncoderShape
+from gearshift.runtime.space.shape import ACTIVATIONS, POSITION_TERMS, EncoderShape
 from gearshift.schema import read_if_whole
 from gearshift.trainer.model.elastic import POOLED, Head
 from gearshift.trainer.model.encoder.layer import Dropout
@@ -32,6 +32,8 @@ _WANTED: Mapping[str, Mapping[str, Any]] = {
         "norm_bias": False,
         "classifier_bias": False,
     },
+    "albert": {"num_hidden_groups": 1, "inner_group_num": 1},
+    "deberta-v2": {"relative_attention": True, "norm_rel_ebd": "layer_norm", "conv_kernel_size": 0},
 }
 """Architecture -> values of its config for which alone it can be made elastic, beside those of all architectures."""
 
@@ -72,11 +74,34 @@ def check_config(config: Any, path: str) -> None:
         strange = [kind for kind in _rotary_kinds(config) if kind != "default"]
         if strange:
             raise ModelError(f"{path}: rotary positions of type {strange[0]!r} are not supported; expected 'default'")
+    if config.model_type == "albert" and config.embedding_size == config.hidden_size:
+        raise ModelError(f"{path}: embedding_size {config.embedding_size} is not supported; expected a narrower one")
+    if config.model_type == "deberta-v2":
+        least["position_buckets"] = 2
+        _check_deberta(config, path)
     for name, minimum in least.items():
         size = getattr(config, name, None)
         if not isinstance(size, int) or size < minimum:
             raise ModelError(f"{path}: {name}: expected a whole number of {minimum} or more, found {size!r}")
     _require_among(config, _activation_field(config), ACTIVATIONS, path)
+
+
+def _check_deberta(config: Any, path: str) -> None:
+    """Raise ModelError for what a config of DeBERTa may state and no elastic model has."""
+    _require_among(config, "pooler_hidden_act", ("tanh", *ACTIVATIONS), path)
+    sizes = {"pooler_hidden_size": config.hidden_size, "attention_head_size": _head_size(config)}
+    for name, expected in sizes.items():
+        if (found := getattr(config, name, expected)) != expected:
+            raise ModelError(f"{path}: {name} {found!r} is not supported; expected {expected!r}")
+    if not config.pos_att_type or not set(config.pos_att_type) <= set(POSITION_TERMS):
+        expected = " and ".join(POSITION_TERMS)
+        raise ModelError(f"{path}: pos_att_type {config.pos_att_type!r} is not supported; expected some of {expected}")
+    if config.type_vocab_size == 1 and not config.position_biased_input:
+        raise ModelError(f"{path}: type_vocab_size 1 without positions is not supported; expected 0, or 2 and more")
+
+
+def _head_size(config: Any) -> int:
+    return int(config.hidden_size // config.num_attention_heads)
 
 
 def _require_supported(model_type: Any, path: str) -> None:
@@ -148,7 +173,23 @@ def _modernbert_form(config: Any) -> dict[str, Any]:
     }
 
 
-_FORMS = {"mpnet": _mpnet_form, "modernbert": _modernbert_form}
+def _deberta_form(config: Any) -> dict[str, Any]:
+    farthest = getattr(config, "max_relative_positions", -1)
+    return {
+        "absolute": bool(config.position_biased_input),
+        "projected_first": getattr(config, "embedding_size", config.hidden_size) != config.hidden_size,
+        "position_terms": tuple(term for term in POSITION_TERMS if term in config.pos_att_type),
+        "position_buckets": config.position_buckets,
+        "position_farthest": config.max_position_embeddings if farthest < 1 else farthest,
+        "position_products": not getattr(config, "share_att_key", False),
+    }
+
+
+def _albert_form(config: Any) -> dict[str, Any]:
+    return {"shared": True}
+
+
+_FORMS = {"mpnet": _mpnet_form, "modernbert": _modernbert_form, "deberta-v2": _deberta_form, "albert": _albert_form}
 """Architecture -> function that reads what differs from BERT's form of layers."""
 
 
@@ -177,11 +218,15 @@ def _rotary_kinds(config: Any) -> list[Any]:
     return [part[name] for part in parts for name in ("rope_type", "type") if name in part]
 
 
+_HEAD_ACTIVATIONS = {"modernbert": "classifier_activation", "deberta-v2": "pooler_hidden_act"}
+"""Architecture -> field of its config that names the activation of its pooler."""
+
+
 def head_of(config: Any, task: str) -> Head:
     """Return the head for a task; that of an embedding without its pooling and steps."""
     architecture = ARCHITECTURES[config.model_type]
     pooling = _POOLINGS[getattr(config, "classifier_pooling", "cls")] if task in POOLED else "first"
-    activation = getattr(config, "classifier_activation", architecture.activation)
+    activation = getattr(config, _HEAD_ACTIVATIONS.get(config.model_type, ""), architecture.activation)
     return Head(task, activation, bool(architecture.prediction), pooling)
 
 

@@ -163,15 +163,19 @@ class ElasticClassifier(TaskModel):
         self.heads = tuple(heads or (shape.heads,) * shape.layers)
         self.embeddings = Embeddings(
             vocabulary=shape.vocabulary,
-            positions=0 if shape.rotary else shape.positions,
+            positions=shape.position_rows,
             types=shape.types,
             width=shape.embedding_width,
             hidden=shape.hidden,
             norm_eps=norm_eps,
             bias=shape.biases,
+            projected_first=shape.projected_first,
         )
         self.relative = nn.Embedding(shape.relative_buckets, shape.heads) if shape.relative_buckets else None
-        self.layers = nn.ModuleList(ElasticLayer(shape, place, self.dropout, norm_eps) for place in range(shape.layers))
+        vectors = 2 * shape.position_buckets
+        self.position_table = nn.Embedding(vectors, shape.hidden) if vectors else None
+        self.position_norm = nn.LayerNorm(shape.hidden, eps=norm_eps, bias=shape.biases) if vectors else None
+        self.layers = nn.ModuleList(ElasticLayer(shape, place, self.dropout, norm_eps) for place in range(shape.sets))
         self.final_norm = nn.LayerNorm(shape.hidden, eps=norm_eps, bias=shape.biases) if shape.norm_first else None
         self.add_head(shape.hidden, labels)
 
@@ -205,16 +209,23 @@ class ElasticClassifier(TaskModel):
     def forward(self, batch: Batch, subnet: Subnet, head_gates: Tensor | None = None) -> Output:
         """Compute the logits and hidden states of a subnet.
 
-        `head_gates`: factors of each head's output, shape (layers, heads).
+        `head_gates`: factors of each head's output, shape (sets of weights, heads).
         """
         drop = self.dropout.hidden
         hidden = F.dropout(self.embeddings(batch.input_ids, batch.token_type_ids), drop, self.training)
-        seen = views(self.shape, self.relative, batch.attention_mask)
+        seen = views(self.shape, self.relative, self._position_vectors(), batch.attention_mask)
         states = [hidden]
         for kept in subnet.kept():
-            gate = None if head_gates is None else head_gates[kept.layer]
-            hidden = self.layers[kept.layer](hidden, seen[kept.layer], kept, gate)
+            weights = self.shape.weights_of(kept.layer)
+            gate = None if head_gates is None else head_gates[weights]
+            hidden = self.layers[weights](hidden, seen[kept.layer], kept, gate)
             states.append(hidden)
         if self.final_norm is not None:
             hidden = self.final_norm(hidden)
         return Output(self.answer(hidden, batch.attention_mask), tuple(states))
+
+    def _position_vectors(self) -> Tensor | None:
+        """Compute the vectors of relative positions, (2 x buckets, hidden); None without."""
+        if self.position_table is None or self.position_norm is None:
+            return None
+        return F.dropout(self.position_norm(self.position_table.weight), self.dropout.hidden, self.training)

@@ -26,7 +26,7 @@ HEAD_ORDER = "gearshift_head_order"
 """Field of a config: for each layer the numbers that its heads have in the checkpoint, most important first. For
 architectures whose layers share a table with a column for each head, which the heads can then not be sorted in."""
 
-ENCODER_PARTS = ("embeddings.", "layers.", "relative", "final_norm")
+ENCODER_PARTS = ("embeddings.", "layers.", "relative", "position_", "final_norm")
 """Prefixes of the names of our encoder's weights."""
 
 HEAD_PARTS = ("pooler", "pooler_norm", "classifier")

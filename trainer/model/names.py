@@ -60,6 +60,31 @@ _MODERNBERT = {
     "final_norm": "final_norm",
 }
 
+_DEBERTA = {
+    **_EMBEDDINGS,
+    "embeddings.project": "embeddings.embed_proj",
+    "position_table": "encoder.rel_embeddings",
+    "position_norm": "encoder.LayerNorm",
+    **_BERT_LAYER,
+    "layers.{}.query": "encoder.layer.{}.attention.self.query_proj",
+    "layers.{}.key": "encoder.layer.{}.attention.self.key_proj",
+    "layers.{}.value": "encoder.layer.{}.attention.self.value_proj",
+    "layers.{}.position_key": "encoder.layer.{}.attention.self.pos_key_proj",
+    "layers.{}.position_query": "encoder.layer.{}.attention.self.pos_query_proj",
+}
+
+_ALBERT_LAYER = "encoder.albert_layer_groups.0.albert_layers.0"
+_ALBERT = {
+    **_EMBEDDINGS,
+    "embeddings.project": "encoder.embedding_hidden_mapping_in",
+    **{f"layers.{{}}.{part}": f"{_ALBERT_LAYER}.attention.{part}" for part in ("query", "key", "value")},
+    "layers.{}.attention_output": f"{_ALBERT_LAYER}.attention.dense",
+    "layers.{}.attention_norm": f"{_ALBERT_LAYER}.attention.LayerNorm",
+    "layers.{}.ffn_in": f"{_ALBERT_LAYER}.ffn",
+    "layers.{}.ffn_out": f"{_ALBERT_LAYER}.ffn_output",
+    "layers.{}.ffn_norm": f"{_ALBERT_LAYER}.full_layer_layer_norm",
+}
+
 _DISTILBERT_LAYER = {
     "layers.{}.query": "transformer.layer.{}.attention.q_lin",
     "layers.{}.key": "transformer.layer.{}.attention.k_lin",
@@ -124,6 +149,10 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "modernbert": Architecture(
         "ModernBert", "model", _MODERNBERT, "head.dense", "classifier", "gelu", "head.norm", prunes_heads=False
     ),
+    "deberta-v2": Architecture(
+        "DebertaV2", "deberta", _DEBERTA, "pooler.dense", "classifier", "gelu", prunes_heads=False
+    ),
+    "albert": Architecture("Albert", "albert", _ALBERT, "albert.pooler", "classifier", "tanh", prunes_heads=False),
 }
 """`model_type` in config.json -> architecture. MiniLM is a BERT."""
 

@@ -183,13 +183,18 @@ def search_run(
     `rescored`: number of candidates whose loss is measured, besides the trained uniform subnets.
     `devices`: latency predictors of the target devices; default synthetic ones of several kinds.
     The same run and rows give the same files. An interrupted search keeps its losses in the run directory, and resumes.
-    Raises InputError for numbers out of range, ProfileError for devices that timed another encoder, StorageError if the
-    files cannot be written.
+    Raises InputError for numbers out of range and for layers that share their weights, ProfileError for devices that
+    timed another encoder, StorageError if the files cannot be written.
     """
     if not 1 <= pool <= rescored:
         raise InputError(f"pool: expected 1 to {rescored} subnets, the number that is rescored, got {pool}")
     checkpoint = run.checkpoint
     model, shape = checkpoint.model, checkpoint.model.shape
+    if shape.shared:
+        raise InputError(
+            f"{run.path}: expected layers with weights of their own, found layers that share them, whose parameters "
+            "are no sum over layers; export the trained subnets"
+        )
     for device in (devices or {}).values():
         device.require(shape)
     chosen_widths = tuple(widths or run.facts.get("settings", {}).get("widths", ()))

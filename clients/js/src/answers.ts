@@ -1,10 +1,10 @@
 /** From the output of a graph to a typed answer (docs/bundle.md, "Answers"). Places are in UTF-16 units. */
 
 import type { Manifest } from "./manifest.js";
-import { begins, Scheme, type Tag } from "./tags.js";
-import type { Encoded } from "./text.js";
-import type { Encoding, Place } from "./tokenizer.js";
-import { joinedPlaces, type SplitText } from "./words.js";
+import { begins, Scheme, type Tag } from "./text/tags.js";
+import type { Encoded } from "./text/encoder.js";
+import type { Encoding, Place } from "./text/tokenizer.js";
+import { joinedPlaces, type SplitText } from "./text/words.js";
 
 const LONGEST_ANSWER = 30;
 const NULL_TOKEN = 0;

@@ -3,15 +3,23 @@
 import { IntegrityError, SchemaError, SelfTestError, repr, UnknownSubnetError } from "./errors.js";
 import { readChecked, type Files } from "./files.js";
 import { readManifest, TASKS, type Manifest, type PoolEntry, type Precision } from "./manifest.js";
-import { readArrays } from "./npz.js";
+import { Dan } from "./dan/dan.js";
+import { readArrays, readTexts } from "./npz.js";
 import { ElasticSession, sessionOptions, type OnnxRuntime } from "./session.js";
-import { TextEncoder, type Text } from "./text.js";
-import { Tokenizer } from "./tokenizer.js";
+import { TextEncoder, type Text } from "./text/encoder.js";
+import { Tokenizer } from "./text/tokenizer.js";
 
 const FP32_TOLERANCE = 1e-3;
 const SPREADS: Readonly<Record<string, number>> = { int8: 0.1, fp16: 0.02 };
 const AGREEMENT = 0.9;
+const MOST_LATENCIES = 4 << 20;
 const CPU_PRECISIONS = ["fp32", "int8"] as const;
+
+/** A DAN, and words that it knows some n-grams of, to be timed with. */
+export interface TestedDan {
+  readonly dan: Dan;
+  readonly words: readonly string[];
+}
 
 export class Bundle {
   private constructor(
@@ -45,7 +53,18 @@ export class Bundle {
     return CPU_PRECISIONS.filter((one) => this.manifest.pool.some((entry) => entry.precision === one && entry.executor === "elastic"));
   }
 
-  /** Subnets of one precision by name. A DAN is left out: this client does not run it. */
+  /** Entry of the DAN; null if the bundle has none. */
+  get danEntry(): PoolEntry | null {
+    return this.manifest.pool.find((entry) => entry.executor === "dan") ?? null;
+  }
+
+  /** All that an engine may switch between: the subnets of one precision, and the DAN if there is one. */
+  entries(precision: Precision): Map<string, PoolEntry> {
+    const dan = this.danEntry;
+    return dan === null ? this.pool(precision) : new Map([...this.pool(precision), [dan.name, dan]]);
+  }
+
+  /** Subnets of the graph of one precision by name. */
   pool(precision: Precision): Map<string, PoolEntry> {
     const own = this.manifest.pool.filter((entry) => entry.precision === precision && entry.executor === "elastic");
     if (!own.length) {
@@ -56,7 +75,7 @@ export class Bundle {
 
   /** A subnet by name; raises UnknownSubnetError, which lists the known names. */
   entry(name: string, precision: Precision): PoolEntry {
-    const pool = this.pool(precision);
+    const pool = this.entries(precision);
     const found = pool.get(name);
     if (found === undefined) {
       throw new UnknownSubnetError(`unknown subnet ${repr(name)}; this bundle has ${[...pool.keys()].join(", ")}`);
@@ -70,8 +89,8 @@ export class Bundle {
     if (names.size !== 1) throw new SchemaError(`${this.place}: expected one ${precision} graph, found ${[...names].join(", ")}; export again`);
     const file = [...names][0]!;
     const model = await this.read(file);
-    const path = file.replace(/\.onnx$/, ".weights");
-    const weights = Object.hasOwn(this.manifest.files, path) ? [{ path, data: await this.read(path) }] : [];
+    const path = file.replace(/\.onnx$/, ".weights"); // a graph in ORT format has its weights inside
+    const weights = path !== file && Object.hasOwn(this.manifest.files, path) ? [{ path, data: await this.read(path) }] : [];
     const options = sessionOptions(this.manifest.session_options, threads);
     const session = await ElasticSession.open(ort, this.manifest, precision, { model, weights, options }, `${this.place}/${file}`);
     try {
@@ -81,6 +100,35 @@ export class Bundle {
       throw error;
     }
     return session;
+  }
+
+  /** Open the DAN and run its self-test; null if the bundle has none. Raises IntegrityError or SelfTestError. */
+  async dan(): Promise<TestedDan | null> {
+    const entry = this.danEntry;
+    if (entry === null) return null;
+    const dan = Dan.open(await this.read(entry.file), `${this.place}/${entry.file}`);
+    const [where, ending] = [`${this.place}/selftest.npz`, `${entry.precision}.${entry.name}`];
+    const content = await this.read("selftest.npz");
+    const { texts, shape } = await readTexts(content, `texts.${ending}`, where);
+    const expected = (await readArrays(content, [`logits.${ending}`], where)).get(`logits.${ending}`)!.data as Float32Array;
+    const [rows, parts] = shape as [number, number];
+    const found = Array.from({ length: rows }, (_, row) => [...dan.run(texts.slice(row * parts, (row + 1) * parts))]).flat();
+    const named = `${this.place}: self-test of ${entry.name}`;
+    if (found.length !== expected.length) {
+      throw new SelfTestError(`${named}: expected ${expected.length} numbers, found ${found.length}; export the bundle again`);
+    }
+    checkNumbers(expected, Float32Array.from(found), () => true, "fp32", named);
+    return { dan, words: texts.join(" ").split(/\s+/) };
+  }
+
+  /** Contents of `latencies.json`, where an app ships the folder of `gearshift embed`; undefined if there are none. */
+  async latencies(): Promise<unknown> {
+    if (!this.manifest.pool.some((entry) => entry.file.endsWith(".ort"))) return undefined;
+    try {
+      return JSON.parse(new TextDecoder().decode(await this.files.read("latencies.json", MOST_LATENCIES)));
+    } catch {
+      return undefined;
+    }
   }
 
   private read(name: string): Promise<Uint8Array<ArrayBuffer>> {

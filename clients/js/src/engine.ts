@@ -1,14 +1,14 @@
 /** The engine: answers each text with the most accurate subnet that keeps its deadline. */
 
 import { readAnswer, type AnyAnswer } from "./answers.js";
-import { Bundle } from "./bundle.js";
+import { Bundle, type TestedDan } from "./bundle.js";
 import { DeadlineTooShortError, EngineClosedError, InputError, SelfTestError, shown } from "./errors.js";
 import type { Files } from "./files.js";
-import { checkedTable, type LatencyTable } from "./latency_table.js";
+import { checkedTable, shippedTable, type LatencyTable } from "./latency_table.js";
 import type { PoolEntry, Precision } from "./manifest.js";
 import { checkedObjective, Controller, type Objective, type Reason } from "./policy/controller.js";
 import { checkVersion, versionOf, type ElasticSession, type OnnxRuntime } from "./session.js";
-import { checkedDeadline, type Encoded, type Text } from "./text.js";
+import { checkedDeadline, type Encoded, type Text } from "./text/encoder.js";
 import { keptOrTimed, timed, type TableStore } from "./timing.js";
 
 /** Time in ms kept out of the slack for what follows the graph. */
@@ -60,6 +60,7 @@ export type Answer = AnyAnswer & RunFacts;
 
 interface Opened {
   readonly session: ElasticSession;
+  readonly dan: TestedDan | null;
   readonly table: LatencyTable;
 }
 
@@ -72,6 +73,7 @@ export class Engine {
   private constructor(
     readonly bundle: Bundle,
     private readonly session: ElasticSession,
+    private readonly dan: TestedDan | null,
     /** Latencies of every subnet on this device. */
     readonly table: LatencyTable,
     private readonly controller: Controller,
@@ -89,11 +91,11 @@ export class Engine {
     if (precision !== undefined) bundle.pool(precision);
     const opened = await fastest(platform, bundle, precision === undefined ? bundle.precisions : [precision], threads, table);
     const { chosen_by, dev_rows = 0 } = bundle.manifest;
-    const pool = [...bundle.pool(opened.session.precision).values()];
+    const pool = [...bundle.entries(opened.session.precision).values()];
     const accuracies = Object.fromEntries(pool.map((one) => [one.name, one.dev_accuracy ?? one.accuracy]));
     const cpus = platform.cpus / threads;
     const controller = new Controller(accuracies, opened.table, objective, chosen_by === undefined ? 0 : dev_rows, cpus);
-    return new Engine(bundle, opened.session, opened.table, controller);
+    return new Engine(bundle, opened.session, opened.dan, opened.table, controller);
   }
 
   get precision(): Precision {
@@ -171,7 +173,8 @@ export class Engine {
   }
 
   /** The graph's numbers for one text, row after row. */
-  private async output({ encoding }: Encoded, entry: PoolEntry): Promise<Float32Array> {
+  private async output({ encoding, parts }: Encoded, entry: PoolEntry): Promise<Float32Array> {
+    if (entry.executor === "dan") return this.dan!.dan.run(parts);
     const column = (values: readonly number[]): BigInt64Array => BigInt64Array.from(values, BigInt);
     const inputs = new Map([
       ["input_ids", column(encoding.ids)],
@@ -189,11 +192,12 @@ export class Engine {
 async function fastest(
   platform: Platform, bundle: Bundle, precisions: readonly Precision[], threads: number, table: LatencyTable | undefined,
 ): Promise<Opened> {
+  const dan = await bundle.dan();
   let best: Opened | null = null;
   let failure: unknown = new SelfTestError(`${bundle.place}: no graph for CPUs in this bundle; export it with fp32 or int8`);
   for (const precision of precisions) {
     try {
-      const opened = await open(platform, bundle, precision, threads, table);
+      const opened = await open(platform, bundle, dan, precision, threads, table);
       const isSlower = best !== null && total(best.table) <= total(opened.table);
       await (isSlower ? opened : best)?.session.close();
       if (!isSlower) best = opened;
@@ -207,15 +211,18 @@ async function fastest(
 }
 
 async function open(
-  platform: Platform, bundle: Bundle, precision: Precision, threads: number, table: LatencyTable | undefined,
+  platform: Platform, bundle: Bundle, dan: TestedDan | null, precision: Precision, threads: number, table: LatencyTable | undefined,
 ): Promise<Opened> {
   const { ort, store, device } = platform;
   const session = await bundle.session(ort, precision, threads);
-  const pool = [...bundle.pool(precision).values()];
+  const pool = [...bundle.entries(precision).values()];
   const names = pool.map((entry) => entry.name);
-  if (table !== undefined) return { session, table: checkedTable(table, names) };
+  if (table !== undefined) return { session, dan, table: checkedTable(table, names) };
+  const wanted = { manifest: bundle.hash, precision, threads, device };
+  const shipped = shippedTable(await bundle.latencies(), wanted, names);
+  if (shipped !== null) return { session, dan, table: shipped };
   const key = [bundle.hash, precision, threads, versionOf(ort), device].join(" ");
-  return { session, table: await keptOrTimed(store, key, names, () => timed(session, bundle.manifest, pool)) };
+  return { session, dan, table: await keptOrTimed(store, key, names, () => timed(session, dan, bundle.manifest, pool)) };
 }
 
 function total({ medianMs }: LatencyTable): number {

@@ -7,4 +7,4 @@ export { Engine, type Answer, type LoadOptions, type RunFacts, type RunOptions }
 export * from "./errors.js";
 export type { LatencyTable } from "./latency_table.js";
 export type { Objective, Reason } from "./policy/controller.js";
-export type { Text } from "./text.js";
+export type { Text } from "./text/encoder.js";

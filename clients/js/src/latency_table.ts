@@ -32,6 +32,22 @@ export function defaultLengths(maxLength: number): number[] {
   return [...lengths, maxLength];
 }
 
+/** The first usable table of a folder's `latencies.json` for a manifest, precision, threads and device; else null. */
+export function shippedTable(raw: unknown, wanted: Readonly<Record<string, unknown>>, names: readonly string[]): LatencyTable | null {
+  const { schema_version, tables } = (raw ?? {}) as { schema_version?: unknown; tables?: unknown };
+  if (schema_version !== 1 || !Array.isArray(tables)) return null;
+  const isMeant = (table: any): boolean =>
+    Object.entries(wanted).every(([name, value]) => table?.[name] === value || (name === "device" && table?.device === null));
+  for (const table of tables.filter(isMeant)) {
+    try {
+      return checkedTable({ lengths: table.lengths, medianMs: table.median_ms }, names);
+    } catch (error) {
+      if (!(error instanceof ProfileError)) throw error;
+    }
+  }
+  return null;
+}
+
 /** The table of plain values; raises ProfileError unless it has these subnets, ascending lengths and positive times. */
 export function checkedTable(raw: unknown, names: readonly string[]): LatencyTable {
   const { lengths, medianMs } = (raw ?? {}) as Partial<LatencyTable>;

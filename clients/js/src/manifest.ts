@@ -146,7 +146,7 @@ function checkFields(manifest: Manifest, where: string): void {
   if (!manifest.labels.every((label) => typeof label === "string") || new Set(manifest.labels).size < manifest.labels.length) {
     fault("labels: expected different texts");
   }
-  if (!manifest.inputs.every((one) => ["input_ids", "attention_mask", "token_type_ids"].includes(one))) {
+  if (!manifest.inputs.length || !manifest.inputs.every((one) => ["input_ids", "attention_mask", "token_type_ids"].includes(one))) {
     fault(`inputs: not usable: ${repr(manifest.inputs)}`);
   }
   if (!isList(manifest.space.stages) || !manifest.space.stages.every((stage) => isList(stage?.options))) fault("space: no stages");

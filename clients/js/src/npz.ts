@@ -7,6 +7,12 @@ export interface NumberArray {
   readonly data: Float32Array | BigInt64Array;
 }
 
+/** An array of texts, row after row. */
+export interface TextArray {
+  readonly shape: readonly number[];
+  readonly texts: readonly string[];
+}
+
 const END = 0x06054b50;
 const ENTRY = 0x02014b50;
 
@@ -25,6 +31,17 @@ export async function readArrays(
       found.set(name, arrayOf(await unpacked(content, entry)));
     }
     return found;
+  } catch (error) {
+    throw new SchemaError(`${where}: not readable (${(error as Error).message}); export the bundle again`);
+  }
+}
+
+/** The array of texts of a name; raises SchemaError if it is missing or of another type. */
+export async function readTexts(content: Uint8Array<ArrayBuffer>, name: string, where: string): Promise<TextArray> {
+  try {
+    const entry = directory(content).get(`${name}.npy`);
+    if (entry === undefined) throw new Error(`no array ${name}`);
+    return textsOf(await unpacked(content, entry));
   } catch (error) {
     throw new SchemaError(`${where}: not readable (${(error as Error).message}); export the bundle again`);
   }
@@ -71,17 +88,41 @@ async function unpacked(content: Uint8Array<ArrayBuffer>, entry: Entry): Promise
   return bytes;
 }
 
-function arrayOf(content: Uint8Array<ArrayBuffer>): NumberArray {
+interface Header {
+  readonly type: string;
+  readonly shape: readonly number[];
+  readonly start: number;
+}
+
+function headerOf(content: Uint8Array<ArrayBuffer>): Header {
   const view = new DataView(content.buffer, content.byteOffset, content.length);
   const long = content[6] === 1 ? view.getUint16(8, true) : view.getUint32(8, true);
   const start = (content[6] === 1 ? 10 : 12) + long;
   const header = new TextDecoder("latin1").decode(content.subarray(0, start));
-  const found = /'descr': '(<f4|<i8)', 'fortran_order': False, 'shape': \(([\d, ]*)\)/.exec(header);
+  const found = /'descr': '(<f4|<i8|<U\d+)', 'fortran_order': False, 'shape': \(([\d, ]*)\)/.exec(header);
   if (found === null) throw new Error("an array of another type");
-  const shape = found[2]!.split(",").filter((size) => size.trim()).map(Number);
-  const count = shape.reduce((product, size) => product * size, 1);
+  return { type: found[1]!, shape: found[2]!.split(",").filter((size) => size.trim()).map(Number), start };
+}
+
+function arrayOf(content: Uint8Array<ArrayBuffer>): NumberArray {
+  const { type, shape, start } = headerOf(content);
+  if (type.startsWith("<U")) throw new Error("an array of another type");
   const bytes = content.slice(start).buffer;
-  const data = found[1] === "<f4" ? new Float32Array(bytes) : new BigInt64Array(bytes);
+  const data = type === "<f4" ? new Float32Array(bytes) : new BigInt64Array(bytes);
+  const count = shape.reduce((product, size) => product * size, 1);
   if (data.length !== count) throw new Error(`expected ${count} numbers, found ${data.length}`);
   return { shape, data };
+}
+
+/** Texts are stored as UTF-32, each filled up with zeros. */
+function textsOf(content: Uint8Array<ArrayBuffer>): TextArray {
+  const { type, shape, start } = headerOf(content);
+  const width = Number(type.slice(2));
+  const codes = new Uint32Array(content.slice(start).buffer);
+  const count = shape.reduce((product, size) => product * size, 1);
+  if (!type.startsWith("<U") || codes.length !== count * width) throw new Error("an array of another type");
+  const texts = Array.from({ length: count }, (_, place) =>
+    String.fromCodePoint(...codes.subarray(place * width, (place + 1) * width)).replace(/\0+$/, ""),
+  );
+  return { shape, texts };
 }

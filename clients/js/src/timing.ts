@@ -1,5 +1,6 @@
 /** Latency table of a bundle on this device, timed once and kept. */
 
+import type { TestedDan } from "./bundle.js";
 import { ProfileError } from "./errors.js";
 import { checkedTable, defaultLengths, type LatencyTable } from "./latency_table.js";
 import type { Manifest, PoolEntry } from "./manifest.js";
@@ -34,13 +35,15 @@ export async function keptOrTimed(
 }
 
 /** Time every subnet at every length, in rounds of a new random order. */
-export async function timed(session: ElasticSession, manifest: Manifest, pool: readonly PoolEntry[]): Promise<LatencyTable> {
+export async function timed(session: ElasticSession, dan: TestedDan | null, manifest: Manifest, pool: readonly PoolEntry[]): Promise<LatencyTable> {
   const lengths = defaultLengths(manifest.max_length);
   const calls = lengths.flatMap((length) => pool.map((entry) => ({ length, entry, times: [] as number[] })));
   const inputs = new Map(lengths.map((length) => [length, randomInputs(length, manifest.space.shape.vocabulary)]));
   const run = async ({ length, entry }: (typeof calls)[number]): Promise<number> => {
+    const text = entry.executor === "dan" ? sample(dan!.words, length) : "";
     const began = performance.now();
-    await session.run(inputs.get(length)!, [1, length], entry);
+    if (entry.executor === "dan") dan!.dan.run([text]);
+    else await session.run(inputs.get(length)!, [1, length], entry);
     return performance.now() - began;
   };
   for (const call of calls) await run(call);
@@ -50,6 +53,11 @@ export async function timed(session: ElasticSession, manifest: Manifest, pool: r
   }
   const medians = (entry: PoolEntry): number[] => calls.filter((call) => call.entry === entry).map((call) => median(call.times));
   return { lengths, medianMs: Object.fromEntries(pool.map((entry) => [entry.name, medians(entry)])) };
+}
+
+/** A text of `length` words. */
+function sample(words: readonly string[], length: number): string {
+  return Array.from({ length }, (_, place) => words[place % words.length]!).join(" ");
 }
 
 function randomInputs(length: number, vocabulary: number): Map<string, BigInt64Array> {

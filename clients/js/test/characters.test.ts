@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 
-import { cleaned, isChinese, isPunctuation, isSpace, withoutAccents } from "../src/characters.js";
+import { cleaned, isChinese, isPunctuation, isSpace, withoutAccents } from "../src/text/characters.js";
 import { MADE } from "./vectors.js";
 
 const BLOCK = 1 << 12;

@@ -1,7 +1,7 @@
 /** Comparison of answers with those of the vectors; for Node and for pages. */
 
 import type { AnyAnswer } from "../src/answers.js";
-import type { Text } from "../src/text.js";
+import type { Text } from "../src/text/encoder.js";
 import type { TextVector } from "./vectors.js";
 
 export const FP32_TOLERANCE = 1e-3;
@@ -47,7 +47,13 @@ export function isSame(expected: unknown, found: unknown, tolerance: number): bo
   );
 }
 
-export function spreadOf(values: readonly number[]): number {
+/** Spread of the outputs of a subnet: of one text, or of all texts where an output is one number. */
+export function spreadAt(vectors: readonly TextVector[], vector: TextVector, precision: string, subnet: string): number {
+  const { output } = vector.precisions[precision]![subnet]!;
+  return spreadOf(output.length > 1 ? output : vectors.flatMap((one) => one.precisions[precision]![subnet]!.output));
+}
+
+function spreadOf(values: readonly number[]): number {
   const mean = values.reduce((sum, one) => sum + one, 0) / values.length;
   return Math.max(Math.sqrt(values.reduce((sum, one) => sum + (one - mean) ** 2, 0) / values.length), FP32_TOLERANCE);
 }

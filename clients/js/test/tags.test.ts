@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { begins, Scheme } from "../src/tags.js";
+import { begins, Scheme } from "../src/text/tags.js";
 
 test("a label is read by its scheme", () => {
   const read = (name: string, form: string, label: string): readonly string[] => new Scheme(name, form).read(label);

@@ -8,8 +8,8 @@ import * as ort from "onnxruntime-node";
 import { readAnswer } from "../src/answers.js";
 import { Bundle, tokensOf } from "../src/bundle.js";
 import { directoryFiles } from "../src/node.js";
-import { checkedDeadline, type Text } from "../src/text.js";
-import { FP32_TOLERANCE, INT8_AGREEMENT, INT8_ERROR, isSame, placedIn, plain, spreadOf, textOf } from "./compare.js";
+import { checkedDeadline, type Text } from "../src/text/encoder.js";
+import { FP32_TOLERANCE, INT8_AGREEMENT, INT8_ERROR, isSame, placedIn, plain, spreadAt, textOf } from "./compare.js";
 import { bundlePath, NAMES, readVectors } from "./vectors.js";
 
 for (const name of NAMES) {
@@ -29,6 +29,7 @@ for (const name of NAMES) {
   test(`${name}: every subnet gives the numbers and answers of Python`, async () => {
     const bundle = await Bundle.open(await directoryFiles(bundlePath(name)));
     const { manifest } = bundle;
+    const dan = await bundle.dan();
     for (const precision of bundle.precisions) {
       const session = await bundle.session(ort, precision, 1);
       let [same, total] = [0, 0];
@@ -40,11 +41,12 @@ for (const name of NAMES) {
           ["input_ids", column(ids)], ["attention_mask", column(ids.map(() => 1))], ["token_type_ids", column(types)],
         ]);
         const wanted = vector.precisions[precision]!;
-        assert.deepEqual(Object.keys(wanted), [...bundle.pool(precision).keys()]);
-        for (const [subnet, entry] of bundle.pool(precision)) {
+        assert.deepEqual(Object.keys(wanted), [...bundle.entries(precision).keys()]);
+        for (const [subnet, entry] of bundle.entries(precision)) {
           const where = `${precision} ${subnet} ${JSON.stringify(textOf(vector)).slice(0, 60)}`;
           const { output, answer } = wanted[subnet]!;
-          const found = (await session.run(inputs, [1, ids.length], entry)).data as Float32Array;
+          const found =
+            entry.executor === "dan" ? dan!.dan.run(encoded.parts) : ((await session.run(inputs, [1, ids.length], entry)).data as Float32Array);
           assert.equal(found.length, output.length, where);
           const errors = output.map((one, place) => Math.abs(one - found[place]!));
           const made = plain(readAnswer(manifest, found, encoded, entry.null_threshold ?? null), placedIn(vector));
@@ -53,7 +55,7 @@ for (const name of NAMES) {
             assert.ok(isSame(answer, made, FP32_TOLERANCE), `${where}: ${JSON.stringify([answer, made])}`);
           } else {
             const mean = errors.reduce((sum, one) => sum + one, 0) / errors.length;
-            assert.ok(mean / spreadOf(output) <= INT8_ERROR, where);
+            assert.ok(mean / spreadAt(texts.texts, vector, precision, subnet) <= INT8_ERROR, where);
             same += Number(isSame(answer, made, Infinity));
             total += 1;
           }

@@ -9,9 +9,10 @@ const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../.
 /** Folder with NAME.gearshift and NAME.vectors of each bundle. */
 export const MADE = process.env["GEARSHIFT_VECTORS"] ?? path.join(ROOT, "build/clients");
 
-/** Bundles that there must be: one of each task, and the committed one. */
+/** Bundles that there must be: one of each task, and the committed one, plain and as an app ships it. */
 export const NAMES = [
   "tiny", "multi-label", "regression", "token", "words", "question", "unanswerable", "embedding",
+  "embedded", "dan", "dan-pairs", "twelve",
 ] as const;
 
 export interface Step {

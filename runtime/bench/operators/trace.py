@@ -112,9 +112,9 @@ def operator_of(kind: str, inputs: Sequence[Shape], outputs: Sequence[Shape], he
         moved = batch * tokens * (hidden + width)
         return Operator(kind, projections + 2 * batch * tokens * tokens * width, 3 * hidden * width, moved, scores)
     if kind == SCORES:  # of queries, keys and values side by side, without projections
-        batch, tokens, width = inputs[0]
-        scores = batch * tokens * tokens * max(1, width // head_size(width))
-        return Operator(kind, 2 * batch * tokens * tokens * width, 0, 4 * batch * tokens * width, scores)
+        (batch, tokens, width), seen = inputs[0], inputs[1][1]
+        scores = batch * tokens * seen * max(1, width // head_size(width))
+        return Operator(kind, 2 * batch * tokens * seen * width, 0, 2 * batch * (tokens + seen) * width, scores)
     if kind in CONTAINERS:
         return Operator(kind)
     if kind == "Gather":  # takes rows of a table, not the table

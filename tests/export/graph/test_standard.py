@@ -19,7 +19,7 @@ from gearshift.export.graph.segments import Array
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import cut_space
 from gearshift.runtime.space.subnet import Subnet
-from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.runtime.space.uniform import uniform_grid, uniform_subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.model.elastic import Head
 from tests.export.cases import branches, inputs_of
@@ -167,4 +167,14 @@ def test_a_weight_that_half_precision_cannot_hold_is_named(tmp_path: Path) -> No
     message = r"layers\.1\.ffn_in\.weight: expected weights of at most 65504, the limit of float16"
     with pytest.raises(ExportError, match=message):
         write_elastic_graph(tmp_path / "fp16.onnx", huge, space, precision="fp16", norm_eps=1e-12)
+    assert not list(tmp_path.iterdir())
+
+
+def test_disentangled_attention_has_no_fp16_in_standard_operators(tmp_path: Path) -> None:
+    shape = dataclasses.replace(SHAPE, position_terms=("c2p",), position_buckets=4, position_farthest=9)
+    space = cut_space(shape, [uniform_subnet(shape, 1, 1)], 1)
+    with pytest.raises(ExportError, match="fp16: disentangled attention has no standard operators; export fp32, or"):
+        write_elastic_graph(
+            tmp_path / "fp16.onnx", WEIGHTS, space, precision="fp16", norm_eps=1e-12, operators="standard"
+        )
     assert not list(tmp_path.iterdir())

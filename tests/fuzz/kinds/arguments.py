@@ -46,6 +46,7 @@ CALLS: dict[str, list[str]] = {
     "inspect": ["bundle.gearshift", "--json"],
     "verify": ["bundle.gearshift"],
     "vectors": ["bundle.gearshift", "-o", "out"],
+    "embed": ["bundle.gearshift", "-o", "out"],
     "look-up": ["bundle.gearshift", "--latency-ms", "5", "--parameters", "1e6", "--length", "16", "--count", "2"],
     "run": ["bundle.gearshift", "turn it on", "--threads", "1", "--profile", "profile.json", "--no-cache",
             "--precision", "int8", "--deadline-ms", "50", "--log", "log.out", "--target", "0.9"],
@@ -71,7 +72,8 @@ IMPORTS = (
 )
 
 SLOW = {
-    "doctor": 0.2, "run": 0.5, "rank": 0.5, "serve": 0.5, "trim": 0.3, "verify": 0.5, "vectors": 0.2, "plot": 0.5,
+    "doctor": 0.2, "run": 0.5, "rank": 0.5, "serve": 0.5, "trim": 0.3, "verify": 0.5, "vectors": 0.2, "embed": 0.2,
+    "plot": 0.5,
 }  # fmt: skip
 """Command -> share of its cases that are called: those that take long, or change nothing, are rarer."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -17,11 +18,13 @@ from gearshift.runtime.conformance.texts import (
     REFUSED,
     SINGLE,
     TEXTS,
+    TextVector,
     check_text_vectors,
     make_text_vectors,
     output_error,
     refusals,
     same_answer,
+    single_spreads,
     write_text_vectors,
 )
 from gearshift.runtime.inference.opened import Opened
@@ -129,6 +132,16 @@ def test_tolerances_are_those_of_the_self_test() -> None:
     assert output_error([-1.0, 1.0], [-0.5, 1.5], "int8") == pytest.approx(1.0)
     assert output_error([-1.0, 1.0], [-0.9, 1.1], "fp16") == pytest.approx(1.0)
     assert output_error([1.0], [1.0, 1.0], "int8") == float("inf")
+    assert output_error([1.0], [1.5], "int8", spread=1.0) == pytest.approx(1.0)
+
+
+def test_outputs_of_one_number_are_compared_with_the_spread_over_all_texts(written: Path) -> None:
+    first = TextVector.from_dict(read(written)["texts"][0])
+    made = [
+        dataclasses.replace(first, outputs={"int8": {"one": {"output": [value]}, "two": {"output": [value, 0.0]}}})
+        for value in (1.0, 3.0)
+    ]
+    assert single_spreads(made) == {("int8", "one"): 1.0}
     assert same_answer([{"a": 1.0, "b": "x"}], [{"a": 1.0005, "b": "x"}], 0.001)
     assert not same_answer([1, 2], [1], 0.001)
     assert not same_answer({"a": 1.0}, {"a": 1.0, "b": 2}, 0.001)

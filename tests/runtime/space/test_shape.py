@@ -19,6 +19,16 @@ FORMS: dict[str, dict[str, Any]] = {
         "rotary": (160000.0, 10000.0, 10000.0),
         "windows": (0, 4, 4),
     },
+    "ALBERT": {"embedding": 16, "shared": True},
+    "DeBERTa": {
+        "embedding": 16,
+        "projected_first": True,
+        "absolute": False,
+        "position_terms": ("c2p", "p2c"),
+        "position_buckets": 8,
+        "position_farthest": 32,
+        "position_products": True,
+    },
     **{name: {"activation": name} for name in ACTIVATIONS},
 }
 
@@ -45,7 +55,13 @@ def test_a_shape_of_berts_form_is_written_as_it_always_was() -> None:
         ({"windows": (0, 4, -1)}, "windows: expected a number for each"),
         ({"windows": (0, 4, 4.5)}, "windows: expected a number for each"),
         ({"relative_buckets": -1}, "relative_buckets: expected 0 or more, got -1"),
-        ({"gated": "yes"}, "gated, norm_first, biases: expected true or false"),
+        ({"shared": True, "norm_first": True}, "layers that share their weights have norms behind them"),
+        ({"gated": "yes"}, "gated: expected true or false, got 'yes'"),
+        ({"absolute": 1}, "absolute: expected true or false, got 1"),
+        ({"position_terms": ("p2p",)}, r"position_terms: expected some of c2p and p2c, got \('p2p',\)"),
+        ({"position_terms": ("c2p",)}, "position_buckets, position_farthest: expected two or more buckets"),
+        ({"position_terms": ("c2p",), "position_buckets": 8, "position_farthest": 5}, "beyond half of them"),
+        ({"position_buckets": 8, "position_farthest": 32}, "and 0 without"),
         ({"heads": 32, "rotary": (1e4,) * 3}, "heads of even size, got 1"),
     ],
 )

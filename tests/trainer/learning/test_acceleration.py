@@ -104,7 +104,14 @@ def test_processes_wait_a_day_for_the_main_one() -> None:
     assert make_accelerator().init_handler.timeout == datetime.timedelta(days=1)
 
 
-def test_bf16_on_a_cpu_trains_a_step_with_attention_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"relative_buckets": 32}, {"position_terms": ("c2p", "p2c"), "position_buckets": 4, "position_farthest": 9}],
+    ids=["masks", "biases", "terms by position"],
+)
+def test_bf16_on_a_cpu_trains_a_step_with_attention_in_fp32(
+    form: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     kinds: set[torch.dtype] = set()
     really_attend = F.scaled_dot_product_attention
 
@@ -113,7 +120,7 @@ def test_bf16_on_a_cpu_trains_a_step_with_attention_in_fp32(monkeypatch: pytest.
         return really_attend(query, *rest, **how)
 
     monkeypatch.setattr(F, "scaled_dot_product_attention", attend)
-    model, batch = random_model().train(), random_batch([5, 9, 2])
+    model, batch = random_model(dataclasses.replace(SHAPE, **form)).train(), random_batch([5, 9, 2])
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
     optimizer = torch.optim.SGD(model.parameters(), 0.1)
     with torch.autocast("cpu", dtype=torch.bfloat16):

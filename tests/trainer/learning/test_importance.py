@@ -21,7 +21,17 @@ BATCHES = [random_batch([9, 4, 12], seed=seed) for seed in (0, 1)]
 
 
 OTHER_FORM = replace(
-    SHAPE, gated=True, norm_first=True, biases=False, relative_buckets=32, rotary=(100.0,) * 4, windows=(0, 4, 4, 0)
+    SHAPE,
+    gated=True,
+    norm_first=True,
+    biases=False,
+    relative_buckets=32,
+    rotary=(100.0,) * 4,
+    windows=(0, 4, 4, 0),
+    position_terms=("c2p", "p2c"),
+    position_buckets=4,
+    position_farthest=20,
+    position_products=True,
 )
 """All that a form may have together, which no family of encoders does."""
 
@@ -35,15 +45,21 @@ def loss_of(model: ElasticClassifier, batch: Batch, gates: Tensor | None = None)
     return F.cross_entropy(model(batch, model.full, gates).logits, batch.labels)
 
 
-def test_a_heads_importance_is_how_fast_the_loss_changes_with_its_output(model: ElasticClassifier) -> None:
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_heads_importance_is_how_fast_the_loss_changes_with_its_output(shared: bool) -> None:
+    """With one set of weights for all layers: with its outputs in all of them."""
+    model = random_model(replace(SHAPE, shared=shared))
+    sets = model.shape.sets
+    assert sets == (1 if shared else SHAPE.layers)
     found = measure_importance(model, BATCHES).heads
     model.double()  # so that a small step is not lost in rounding
     step = 1e-5
-    for layer in range(SHAPE.layers):
+    assert found.shape == (sets, SHAPE.heads)
+    for layer in range(sets):
         for head in range(SHAPE.heads):
             expected = 0.0
             for batch in BATCHES:
-                gates = torch.ones(SHAPE.layers, SHAPE.heads, dtype=torch.float64)
+                gates = torch.ones(sets, SHAPE.heads, dtype=torch.float64)
                 with torch.no_grad():
                     gates[layer, head] = 1 + step
                     above = loss_of(model, batch, gates)

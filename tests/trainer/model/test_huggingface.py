@@ -32,7 +32,7 @@ from tests.trainer.encoders import (
 def shuffle(model: ElasticClassifier) -> None:
     """Put heads and neurons in a random order, another in each layer."""
     source = torch.Generator().manual_seed(3)
-    sizes = (model.shape.layers, model.shape.heads), (model.shape.layers, model.shape.neurons)
+    sizes = (model.shape.sets, model.shape.heads), (model.shape.sets, model.shape.neurons)
     reorder(model, Importance(*(torch.rand(size, generator=source) for size in sizes)))
 
 

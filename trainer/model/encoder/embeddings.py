@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 
 class Embeddings(nn.Module):
-    """Word, position and token-type embeddings: summed, normalised, and projected if narrower than the layers."""
+    """Word, position and token-type embeddings: summed, normalised, and projected if narrower than the layers, behind
+    the norm or, with `projected_first`, before it."""
 
     def __init__(
         self,
@@ -18,14 +19,16 @@ class Embeddings(nn.Module):
         hidden: int,
         norm_eps: float,
         bias: bool = True,
+        projected_first: bool = False,
     ) -> None:
         """Make embeddings with random weights; 0 `positions`: no table of positions. `bias`: that of the norm."""
         super().__init__()
         self.word = nn.Embedding(vocabulary, width)
         self.position = nn.Embedding(positions, width) if positions else None
         self.token_type = nn.Embedding(types, width) if types else None
-        self.norm = nn.LayerNorm(width, eps=norm_eps, bias=bias)
-        self.project = nn.Linear(width, hidden) if width != hidden else None
+        self.projected_first = projected_first
+        self.norm = nn.LayerNorm(hidden if projected_first else width, eps=norm_eps, bias=bias)
+        self.project = nn.Linear(width, hidden, bias=not projected_first) if width != hidden else None
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor) -> Tensor:
         """Embed ids: (batch, tokens) -> (batch, tokens, hidden)."""
@@ -34,5 +37,7 @@ class Embeddings(nn.Module):
             summed = summed + self.position.weight[: input_ids.shape[1]]  # (tokens, width)
         if self.token_type is not None:
             summed = summed + self.token_type(token_type_ids)
+        if self.projected_first and self.project is not None:
+            return self.norm(self.project(summed))  # type: ignore[no-any-return]
         normed: Tensor = self.norm(summed)
         return normed if self.project is None else self.project(normed)  # (batch, tokens, hidden)

@@ -31,9 +31,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, dropout: flo
     at 14 tokens, which would be a third of a training step.
     """
     if query.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        mask = mask if mask.dtype is torch.bool else mask.to(query.dtype)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
     with torch.autocast("cpu", enabled=False):
         parts = (query.float(), key.float(), value.float())
+        mask = mask if mask.dtype is torch.bool else mask.float()
         return F.scaled_dot_product_attention(*parts, attn_mask=mask, dropout_p=dropout)
 
 
@@ -58,6 +60,9 @@ class ElasticLayer(nn.Module):
         self.query = nn.Linear(hidden, hidden, bias=bias)
         self.key = nn.Linear(hidden, hidden, bias=bias)
         self.value = nn.Linear(hidden, hidden, bias=bias)
+        own = shape.position_terms if shape.position_products else ()
+        self.position_key = nn.Linear(hidden, hidden, bias=bias) if "c2p" in own else None
+        self.position_query = nn.Linear(hidden, hidden, bias=bias) if "p2c" in own else None
         self.attention_output = nn.Linear(hidden, hidden, bias=bias)
         # The first pre-norm layer gets what the norm of the embeddings gives.
         normed = not (shape.norm_first and place == 0)
@@ -88,13 +93,24 @@ class ElasticLayer(nn.Module):
         query, key, value = split(self.query), split(self.key), split(self.value)
         if view.rotation is not None:
             query, key = rotate(query, view.rotation), rotate(key, view.rotation)
-        order = None if self.head_order is None else self.head_order[:heads]
+        added = view.bias if view.bias is None or self.head_order is None else view.bias[self.head_order[:heads]]
+        if view.disentangled is not None:
+            terms = view.disentangled.scores(query, key, *self._position_parts(view.disentangled.vectors, heads))
+            added = terms if added is None else added + terms
+            query = query * view.disentangled.scale()
         dropout = self.dropout.attention if self.training else 0.0
-        context = attend(query, key, value, view.scores_mask(order), dropout)
+        context = attend(query, key, value, view.scores_mask(added), dropout)
         if head_gate is not None:
             context = context * head_gate[:heads, None, None]
         merged = context.transpose(1, 2).flatten(2)  # (batch, heads, tokens, head_size) -> (batch, tokens, inner)
         return F.linear(merged, self.attention_output.weight[:, :inner], self.attention_output.bias)
+
+    def _position_parts(self, vectors: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+        """Return vectors of relative positions as keys and as queries of heads, (heads, rows, head_size)."""
+        products = (self.position_key or self.key, self.position_query or self.query)
+        as_keys, as_queries = (first_outputs(each, vectors, heads * self.head_size) for each in products)
+        shape = (len(vectors), heads, self.head_size)
+        return as_keys.view(shape).transpose(0, 1), as_queries.view(shape).transpose(0, 1)
 
     def _ffn(self, hidden: Tensor, neurons: int) -> Tensor:
         # (batch, tokens, hidden) -> (batch, tokens, kept neurons) -> (batch, tokens, hidden)

@@ -1,10 +1,12 @@
 """Positions against transformers' own: buckets, rotations and windows."""
 
+import pytest
 import torch
+from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
 from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 from gearshift.runtime.space.shape import EncoderShape
-from gearshift.trainer.model.encoder.positions import bucket_of, offsets_of, rotate, rotation_of, views
+from gearshift.trainer.model.encoder.positions import bucket_of, log_bucket_of, offsets_of, rotate, rotation_of, views
 
 SHAPE = EncoderShape(
     layers=3,
@@ -26,6 +28,13 @@ def test_buckets_are_those_of_mpnet_at_every_offset() -> None:
     assert set(wanted.tolist()) == set(range(32)) - {16}  # of 0 behind the query there is none
 
 
+@pytest.mark.parametrize(("buckets", "farthest"), [(256, 512), (8, 32), (8, 20), (2, 3), (3, 40), (50, 4000)])
+def test_buckets_are_those_of_deberta_at_every_distance(buckets: int, farthest: int) -> None:
+    distances = torch.arange(-600, 601)
+    wanted = make_log_bucket_position(distances, buckets, farthest).long() + buckets
+    assert torch.equal(log_bucket_of(distances, buckets, farthest), wanted.clamp(0, 2 * buckets - 1))
+
+
 def test_a_product_of_rotated_vectors_depends_on_the_offset_alone() -> None:
     query, key = torch.randn(2, 1, 1, 1, 8, dtype=torch.float64)
     cosines, sines = (part.double() for part in rotation_of(100.0, 30, 8))
@@ -40,7 +49,7 @@ def test_a_product_of_rotated_vectors_depends_on_the_offset_alone() -> None:
 
 def test_a_window_hides_what_is_further_away_and_no_token_sees_nothing() -> None:
     mask = torch.tensor([[1] * 9, [1] + [0] * 8])
-    seen = [view.mask for view in views(SHAPE, None, mask)]
+    seen = [view.mask for view in views(SHAPE, None, None, mask)]
     assert seen[0].shape == (2, 1, 1, 9)
     for window, found in zip(SHAPE.windows[1:], seen[1:], strict=True):
         near = offsets_of(9).abs() <= window

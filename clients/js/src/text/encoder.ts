@@ -1,9 +1,9 @@
 /** From a text to the tokens that a graph takes: checks, prompt, shortening, words (docs/bundle.md). */
 
 import { BLANK, isBlank } from "./characters.js";
-import { InputError, shown, typeName } from "./errors.js";
-import type { Manifest } from "./manifest.js";
-import { TASKS } from "./manifest.js";
+import { InputError, shown, typeName } from "../errors.js";
+import type { Manifest } from "../manifest.js";
+import { TASKS } from "../manifest.js";
 import { Tokenizer, type Encoding } from "./tokenizer.js";
 import { joined, splitWords, WordRule, type SplitText } from "./words.js";
 

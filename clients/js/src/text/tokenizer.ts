@@ -8,7 +8,7 @@
 import { Tokenizer as Stock } from "@huggingface/tokenizers";
 
 import { cleaned, isChinese, isPunctuation, isSpace, withoutAccents } from "./characters.js";
-import { InputError, repr, SchemaError } from "./errors.js";
+import { InputError, repr, SchemaError } from "../errors.js";
 
 /** Start and end of a token in its text, in UTF-16 units, as `slice` takes them. */
 export type Place = readonly [number, number];

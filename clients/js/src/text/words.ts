@@ -1,8 +1,8 @@
 /** The rule by which a text is cut into the words that a model labels (docs/bundle.md, "Words and tags"). */
 
 import { BLANK, countOf } from "./characters.js";
-import { InputError, repr } from "./errors.js";
-import type { WordRuleFields } from "./manifest.js";
+import { InputError, repr } from "../errors.js";
+import type { WordRuleFields } from "../manifest.js";
 import type { Place } from "./tokenizer.js";
 
 const IDEOGRAPHS =

@@ -1,0 +1,57 @@
+/** Reader of the arrays of `selftest.npz`: a zip archive of .npy files. */
+
+package gearshift
+
+import java.io.ByteArrayInputStream
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+import java.util.zip.ZipInputStream
+
+internal class NumberArray(val shape: List<Int>, val floats: FloatArray, val integers: LongArray, val texts: List<String>)
+
+private val HEADER = Regex("'descr': '(<f4|<i8|<U\\d+)', 'fortran_order': False, 'shape': \\(([\\d, ]*)\\)")
+
+/** The arrays of these names; raises FormError if one is missing, or no float32, int64 or text. */
+internal fun readArrays(content: ByteArray, names: Set<String>): Map<String, NumberArray> {
+    val found = HashMap<String, NumberArray>()
+    try {
+        ZipInputStream(ByteArrayInputStream(content)).use { archive ->
+            for (entry in generateSequence { archive.nextEntry }) {
+                val name = entry.name.removeSuffix(".npy")
+                if (name in names) found[name] = arrayOf(archive.readBytes())
+            }
+        }
+    } catch (error: java.io.IOException) {
+        throw FormError("not a whole .npz file: ${error.message}")
+    }
+    names.firstOrNull { it !in found }?.let { throw FormError("no array $it") }
+    return found
+}
+
+private fun arrayOf(content: ByteArray): NumberArray {
+    if (content.size < 12) throw FormError("not a whole array")
+    val bytes = ByteBuffer.wrap(content).order(ByteOrder.LITTLE_ENDIAN)
+    val old = content[6] == 1.toByte()
+    val start = if (old) 10 + bytes.getShort(8).toUShort().toInt() else 12 + bytes.getInt(8)
+    if (start !in 0..content.size) throw FormError("not a whole array")
+    val header = HEADER.find(String(content, 0, start, Charsets.ISO_8859_1)) ?: throw FormError("an array of another type")
+    val shape = header.groupValues[2].split(",").map(String::trim).filter(String::isNotEmpty).map(String::toInt)
+    val count = shape.fold(1, Int::times)
+    val type = header.groupValues[1]
+    val isFloat = type == "<f4"
+    val width = if (type.startsWith("<U")) type.drop(2).toInt() * 4 else if (isFloat) 4 else 8
+    if (content.size - start != count * width) throw FormError("an array of another size")
+    bytes.position(start)
+    if (type.startsWith("<U")) return NumberArray(shape, FloatArray(0), LongArray(0), List(count) { textOf(bytes, width / 4) })
+    val floats = FloatArray(if (isFloat) count else 0)
+    val integers = LongArray(if (isFloat) 0 else count)
+    if (isFloat) bytes.asFloatBuffer().get(floats) else bytes.asLongBuffer().get(integers)
+    return NumberArray(shape, floats, integers, emptyList())
+}
+
+/** The next text of some UTF-32, filled up with zeros. */
+private fun textOf(bytes: ByteBuffer, width: Int): String {
+    val made = StringBuilder()
+    repeat(width) { bytes.int.let { code -> if (code != 0) made.appendCodePoint(code) } }
+    return made.toString()
+}

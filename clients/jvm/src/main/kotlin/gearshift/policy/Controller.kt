@@ -1,0 +1,169 @@
+/**
+ * The controller: decides the subnet of each request and learns from its outcome; no timers, clocks or files.
+ *
+ * The rules of `gearshift.runtime.policy`, for one request after another (docs/bundle.md, "The decision").
+ */
+
+package gearshift.policy
+
+import gearshift.InputError
+import gearshift.LatencyTable
+import gearshift.UnknownSubnetError
+import gearshift.repr
+import kotlin.math.max
+import kotlin.math.min
+
+private const val GAP_MEMORY = 0.1
+
+/**
+ * What an engine is to keep, in the fields of Python's `Objective`.
+ *
+ * `target`: share of the requests that take no longer than predicted. `maxCpuShare`, without a deadline: share of the CPUs
+ * that requests may take on average. `onMiss`, where no subnet keeps a deadline: `best_effort`, or `reject`.
+ */
+public class Objective @JvmOverloads constructor(
+    public val target: Double = 0.99,
+    public val minAccuracy: Double? = null,
+    public val maxCpuShare: Double? = null,
+    public val onMiss: String = "best_effort",
+)
+
+/** Raise InputError for a field that is out of its range. */
+internal fun Objective.checked(): Objective {
+    if (!(target >= 0.5 && target < 1)) {
+        throw InputError("target: expected a share of deadlines from 0.5 to below 1, got ${repr(target)}")
+    }
+    for ((name, share) in listOf("min_accuracy" to minAccuracy, "max_cpu_share" to maxCpuShare)) {
+        if (share != null && !(share > 0 && share <= 1)) {
+            throw InputError("$name: expected a share above 0 and up to 1, got ${repr(share)}")
+        }
+    }
+    if (onMiss != "best_effort" && onMiss != "reject") {
+        throw InputError("on_miss: expected best_effort or reject, got ${repr(onMiss)}")
+    }
+    return this
+}
+
+/**
+ * A request to be decided.
+ *
+ * `slackMs`: time left for the graph, null without a deadline. `now`: in seconds, on a clock that only goes forward.
+ * `first`: first rung that heat, battery or the like allow. `deadlineMs`: slack at its arrival, null if it did not wait.
+ */
+internal class Request(
+    val tokens: Int,
+    val slackMs: Double?,
+    val now: Double,
+    val first: Int = 0,
+    val pinned: String? = null,
+    val deadlineMs: Double? = null,
+)
+
+/**
+ * A decision.
+ *
+ * `expectedMs`: median time of the graph on the unloaded device. `predictedMs`: bound that the graph stays under with the
+ * target's probability. `level`: first rung of the ladder that caps and back-off allowed.
+ */
+internal class Decision(val subnet: String, val expectedMs: Double, val predictedMs: Double, val reason: String, val level: Int)
+
+/** `rows`: number of rows behind the accuracies, 0 to take them as they are. `cpus`: CPUs / threads of a call. */
+internal class Controller(accuracies: ByName, table: LatencyTable, private val objective: Objective, rows: Int, private val cpus: Double) {
+    private val accuracies = smoothed(accuracies, expectedTimes(table), rows)
+
+    /** Names of the subnets that are worth switching between, the most accurate first. */
+    val ladder: List<String> = ladderOf(this.accuracies, expectedTimes(table))
+    private val latency = LatencyModel(table, ladder, objective.target)
+    private val backoff = Backoff()
+    private val arrivals = Arrivals()
+    private val rungs = rungsAbove(accuracies, ladder, objective.minAccuracy)
+    private val last = rungs.last()
+    private var gapS: Double? = null
+    private var decidedAt: Double? = null
+
+    val slowDown: Double get() = latency.slowDown
+
+    /** Decide the subnet of a request. */
+    fun decide(request: Request): Decision {
+        val times = latency.predict(request.tokens, request.now)
+        notePause(request.now)
+        val from = min(request.first, last)
+        if (request.pinned != null) return pinned(request.pinned, request.tokens, times.factor, from)
+        val slackMs = request.slackMs
+        val choice = if (slackMs == null) withoutDeadline(times, from) else withDeadline(times, from, slackMs, request.now)
+        if (slackMs != null) noteTurn(times, choice.reason, slackMs, request.now, request.deadlineMs)
+        return Decision(ladder[choice.rung], times.medians[choice.rung], times.boundMs(choice.rung), choice.reason, choice.level)
+    }
+
+    /** Learn from the time of the graph, and from whether the deadline was met (null: there was none). */
+    fun record(decision: Decision, runMs: Double, met: Boolean?, now: Double) {
+        val ratio = runMs / decision.expectedMs
+        if (!(ratio > 0 && ratio < INFINITY)) return
+        if (decision.reason == "fits" && met != null) backoff.record(decision.expectedMs, met, now)
+        latency.learn(decision.subnet, runMs, decision.expectedMs, decision.predictedMs, now)
+    }
+
+    private class Choice(val rung: Int, val reason: String, val level: Int)
+
+    private fun pinned(name: String, tokens: Int, factor: Double, level: Int): Decision {
+        if (name !in accuracies) {
+            throw UnknownSubnetError("unknown subnet ${repr(name)}; expected one of ${accuracies.keys.joinToString(", ")}")
+        }
+        val (expectedMs, predictedMs) = latency.timesOf(name, tokens, factor)
+        return Decision(name, expectedMs, predictedMs, "pinned", level)
+    }
+
+    private fun withoutDeadline(times: Prediction, first: Int): Choice {
+        if (objective.maxCpuShare != null) {
+            val budgetMs = gapS?.let { objective.maxCpuShare * cpus * it * 1e3 } ?: INFINITY
+            return Choice(allowed(first).firstOrNull { times.medians[it] <= budgetMs } ?: last, "cpu_share", first)
+        }
+        return if (objective.minAccuracy != null) Choice(last, "accuracy_floor", first) else Choice(first, "no_deadline", first)
+    }
+
+    private fun withDeadline(times: Prediction, first: Int, slackMs: Double, now: Double): Choice {
+        val limitMs = backoff.limitMs(now)
+        val held = { rung: Int -> times.medians[rung] >= limitMs && rung != last }
+        var level = first
+        while (level < last && held(level)) level += 1
+        val least = arrivals.madeLate(times.medians[last] * times.usual)
+        val floor = accuracies.getValue(ladder[last])
+        var best = -INFINITY
+        var chosen: Int? = null
+        for (rung in allowed(first)) {
+            if (times.boundMs(rung) > slackMs || held(rung)) continue
+            val madeLate = arrivals.madeLate(times.medians[rung] * times.usual) - least
+            val value = accuracies.getValue(ladder[rung]) - madeLate * floor
+            if (value > best) {
+                best = value
+                chosen = rung
+            }
+            if (madeLate <= 0) break
+        }
+        if (chosen != null) return Choice(chosen, "fits", level)
+        val fastest = allowed(first).minBy { times.medians[it] * times.biases[it] }
+        val reason = when {
+            times.boundMs(fastest) <= slackMs -> "fits"
+            objective.onMiss == "reject" && times.silenceS < IDLE_S -> "rejected"
+            else -> "best_effort"
+        }
+        return Choice(fastest, reason, level)
+    }
+
+    /** The rungs that caps and the floor allow, the most accurate first. */
+    private fun allowed(first: Int): List<Int> = rungs.filter { it >= first }
+
+    private fun notePause(now: Double) {
+        decidedAt?.let { before ->
+            val gap = max(0.0, now - before)
+            gapS = gapS?.let { it + GAP_MEMORY * (gap - it) } ?: gap
+        }
+        decidedAt = now
+    }
+
+    private fun noteTurn(times: Prediction, reason: String, slackMs: Double, now: Double, deadlineMs: Double?) {
+        val waitedMs = deadlineMs?.let { it - slackMs } ?: 0.0
+        arrivals.came(now - waitedMs / 1e3, slackMs + waitedMs, times.medians[last] * times.usual)
+        if (reason != "rejected") arrivals.begins(now)
+    }
+}
