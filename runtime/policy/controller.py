@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -69,7 +68,6 @@ class Controller:
         self._dan_rung = self.ladder.index(dan) if dan in self.ladder else None
         self._probing = Probing()
         self._arrivals = Arrivals()
-        self._made_late = tuple(functools.partial(self._arrivals.made_late, queued) for queued in (False, True))
         self._gap_s: float | None = None
         self._decided_at: float | None = None
 
@@ -135,7 +133,7 @@ class Controller:
             self._last_rung,
             self.backoff.limit_ms(now),
             [(medians(work), slack) for work, slack in backlog] if backlog else (),
-            self._made_late[bool(backlog)],
+            self._arrivals.late(bool(backlog)),
             math.inf,
             self._dan_rung if self._dan_rung is not None and self._probing.due(now) else None,
             self._below,
@@ -174,8 +172,8 @@ class Controller:
         return Decision(name, *self.latency.times_of(name, work, factor), reason, first)
 
     def shed(self, *, work: Work, arrival_s: float, deadline_ms: float) -> None:
-        """Take in a request that was shed: its deadline passed before its turn."""
-        self._arrivals.came(arrival_s, deadline_ms, self.latency.usual_ms(self._last_rung, work))
+        """Take in a request that was shed: its deadline passed before its turn, and it took no time."""
+        self._arrivals.came(arrival_s, deadline_ms, 0.0)
 
     def record(self, decision: Decision, *, run_ms: float, met: bool | None, now: float, single: bool = True) -> None:
         """Learn from the time of the graph and from whether the deadline was met (None: the request had none)."""

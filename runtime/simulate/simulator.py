@@ -5,7 +5,8 @@ passes before its turn is shed. A run takes
 
     table median (subnet, length) x slow-down at its start x noise of the request x first-call factor
 
-or, with a recorded pace, as long as that machine took for this work. The first-call factor is FIRST_CALL for the first call and for any after a pause, else 1.
+or, with a recorded pace, as long as that machine took for this work. The first-call factor is FIRST_CALL for the first
+call and for any after a pause, else 1.
 Machine and policies count in rungs of the ladder: 0 is the most accurate.
 """
 
@@ -91,6 +92,9 @@ class Turn:
     """Indices of the waiting requests."""
     backlog: Sequence[tuple[Work, float]]
     """Work and slack in ms of each waiting request."""
+    queue: Sequence[tuple[float, int]] = ()
+    """(moment of the deadline in s, index) of all that wait, the most urgent first and beyond that in no order, for
+    oracles."""
 
 
 class Policy(Protocol):
@@ -216,6 +220,7 @@ def simulate(policy: Policy, machine: Machine) -> Outcome:
             min(trace.cap(now), len(machine.ladder.names) - 1),
             [other for _, other in behind],
             [(works[lengths[other]], (its_end - now) * 1e3) for its_end, other in behind],
+            waiting,
         )
         rung, outcome.predicted_ms[index] = policy.decide(turn)
         took = machine.run(index, rung, now)

@@ -86,14 +86,15 @@ def record(state: str, seconds: float, seed: int, hog_cpu: int) -> tuple[NDArray
                     memory.switch(on=on and state in ("memory", "both"))
                 seen = sensors.read()
                 values = (seen.others_cpu.value, seen.cpu_pressure.value)
-                senses.append((now, *(np.nan if value is None else value for value in values)))
+                others, pressure = (np.nan if value is None else value for value in values)
+                senses.append((now, others, pressure))
                 sensed = now
                 began = time.perf_counter() - now
     return np.array(ends), np.array(senses)
 
 
 def binned(ends: NDArray[np.float64], unit_ms: float) -> NDArray[np.uint8]:
-    """Return the share of the full speed in each bin, x SCALE: products done in it x their ms at full speed / BIN_MS."""
+    """Return the share of the full speed in each bin, x SCALE: products done x their ms at full speed / BIN_MS."""
     edges = np.arange(0, ends[-1] * 1e3, BIN_MS)
     done = np.interp(edges, np.concatenate(([0.0], ends * 1e3)), np.arange(len(ends) + 1))
     return np.clip(np.rint(np.diff(done) * unit_ms / BIN_MS * SCALE), 0, 255).astype(np.uint8)

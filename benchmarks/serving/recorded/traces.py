@@ -114,7 +114,7 @@ def _requests(
     multiples: Sequence[float],
     unit_ms: float | None = None,
 ) -> Trace:
-    """Make the requests; deadlines are multiples of `unit_ms`, by default of the largest subnet's time for 64 tokens."""
+    """Make the requests; deadlines are multiples of `unit_ms`, by default the largest subnet's time for 64 tokens."""
     unit = predict(scale.table, scale.largest, 64) if unit_ms is None else unit_ms
     deadlines = [float(one) * unit for one in rng.choice(list(multiples), len(arrivals))]
     return Trace(name, scale.duration_s, list(arrivals), list(lengths), deadlines, [1.0] * len(arrivals))
@@ -216,8 +216,8 @@ def job(scale: Scale, rng: np.random.Generator) -> Trace:
 
 
 def superserve_bursts(scale: Scale, rng: np.random.Generator) -> Trace:
-    """Make a trace in the shape of SuperServe's (Khare et al. 2025): an even base beside gamma arrivals whose gaps have a
-    squared coefficient of variation of 8, one deadline."""
+    """Make a trace in the shape of SuperServe's (Khare et al. 2025): an even base beside gamma arrivals whose gaps
+    have a squared coefficient of variation of 8, one deadline."""
     unit = 1e3 / scale.cost_ms(MIXED)
     base = np.arange(0, scale.duration_s, 1 / (0.2 * unit))
     rate, cv2 = 0.3 * unit, 8.0
