@@ -71,7 +71,7 @@ class Controller:
         self._dan_rung = self.ladder.index(dan) if dan in self.ladder else None
         self._probing = Probing()
         self._arrivals = Arrivals()
-        self._made_late = tuple(functools.partial(self._arrivals.made_late, queued) for queued in (False, True))
+        self._made_late = functools.partial(self._arrivals.made_late, False)
         self._gap_s: float | None = None
         self._decided_at: float | None = None
 
@@ -127,7 +127,7 @@ class Controller:
         asked = self._asked(slack_ms, now, first, backlog)
         rung, reason, level = choose(self._values, times, asked, self._objective)
         if ranked and reason == FITS and slack_ms is not None and not backlog:
-            allowed = self._allowed(level, slack_ms, asked.made_late)
+            allowed = self._allowed(level, slack_ms, self._made_late)
             rung = first_pass(self._values, times, allowed, rung, ranked)
         if slack_ms is not None:
             self._note_turn(times, reason, slack_ms, now, deadline_ms, queued=bool(backlog))
@@ -158,7 +158,7 @@ class Controller:
             list(itertools.accumulate(row[rung] * scale[rung] for row in medians))[len(beside) :]
             for rung in range(len(self.ladder))
         ]
-        late = self._made_late[False]
+        late = self._made_late
         allowed = self._allowed(first.level, slack_ms, lambda ms: late(run_ms + ms) - late(run_ms))
         found = second_pass(self._values, bounds, allowed, self.ladder.index(first.name), len(lengths))
         while found is not None:  # a call pads its texts to the longest of them
@@ -186,7 +186,7 @@ class Controller:
             self._last_rung,
             self.backoff.limit_ms(now),
             [(medians(work), slack) for work, slack in backlog] if backlog else (),
-            self._made_late[bool(backlog)],
+            self._arrivals.late(bool(backlog)),
             math.inf,
             self._dan_rung if self._dan_rung is not None and self._probing.due(now) else None,
             self._below,
@@ -225,8 +225,8 @@ class Controller:
         return Decision(name, *self.latency.times_of(name, work, factor), reason, first)
 
     def shed(self, *, work: Work, arrival_s: float, deadline_ms: float) -> None:
-        """Take in a request that was shed: its deadline passed before its turn."""
-        self._arrivals.came(arrival_s, deadline_ms, self.latency.usual_ms(self._last_rung, work))
+        """Take in a request that was shed: its deadline passed before its turn, and it took no time."""
+        self._arrivals.came(arrival_s, deadline_ms, 0.0)
 
     def record(self, decision: Decision, *, run_ms: float, met: bool | None, now: float, single: bool = True) -> None:
         """Learn from the time of the graph and from whether the deadline was met (None: the request had none)."""
