@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gearshift.device_profiles.latency_table import LatencyTable
 from gearshift.errors import UnknownSubnetError
 from gearshift.runtime.batches import Work, one, work_of
-from gearshift.runtime.policy.choose import CONFIDENT, FITS, PINNED, PROBE, REJECTED, Asked, Decision, choose
+from gearshift.runtime.policy.choose import CONFIDENT, FITS, LIKELY, PINNED, PROBE, REJECTED, Asked, Decision, choose
 from gearshift.runtime.policy.ladder import expected, ladder_of, rungs_above, smoothed
 from gearshift.runtime.policy.latency_model import LatencyModel, Prediction
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, DEFAULT_TUNING, Objective, Tuning
@@ -126,9 +126,12 @@ class Controller:
             return self._named(pinned, work, times.factor, PINNED, first)
         asked = self._asked(slack_ms, now, first, backlog)
         rung, reason, level = choose(self._values, times, asked, self._objective)
-        if ranked and reason == FITS and slack_ms is not None and not backlog:
+        if ranked and reason in (FITS, LIKELY) and slack_ms is not None and not backlog:
             allowed = self._allowed(level, slack_ms, self._made_late)
-            rung = first_pass(self._values, times, allowed, rung, ranked)
+            # A list in two passes is planned by bounds: what is merely likely in time would leave none for the second.
+            surest = next((one for one in allowed.rungs if one >= rung and times.bound_ms(one) <= slack_ms), None)
+            if surest is not None:
+                rung, reason = first_pass(self._values, times, allowed, surest, ranked), FITS
         if slack_ms is not None:
             self._note_turn(times, reason, slack_ms, now, deadline_ms, queued=bool(backlog))
         return Decision(self.ladder[rung], times.medians[rung], times.bound_ms(rung), reason, level)
