@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import save
-from benchmarks.serving.policies import ladder_of
+from benchmarks.serving.subjects import ladder_of
 from gearshift.cpus import available_cpus
 from gearshift.runtime import Engine
 from gearshift.runtime.inference.text import Encoded, Text, TextEncoder
@@ -149,7 +149,7 @@ def in_turns(calls: dict[str, Callable[[], object]]) -> dict[str, list[int]]:
 def lines_of(deciding: Sequence[dict[str, Any]], adding: Sequence[dict[str, Any]]) -> list[str]:
     """Format the results as Markdown."""
     return [
-        "### Microseconds of one decision (target: p99 under 50), and of learning from a request",
+        "### Microseconds of one decision (target: p99 under 20), and of learning from a request",
         "",
         "| trace | rungs | decisions | decide p50 | p99 | learn p50 | p99 |",
         "|---|---|---|---|---|---|---|",

@@ -11,7 +11,8 @@ from benchmarks.serving.policies import OURS, TUNED
 from gearshift.runtime import Classification, Engine
 from gearshift.runtime.batches import one
 from gearshift.runtime.sensors.snapshot import Snapshot
-from gearshift.runtime.simulate.policies import POLICIES, Static
+from gearshift.runtime.simulate.policies import POLICIES
+from gearshift.runtime.simulate.rivals import Static
 from gearshift.runtime.simulate.simulator import Ladder, Machine, Turn
 
 

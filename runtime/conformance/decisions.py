@@ -110,6 +110,14 @@ SCENARIOS = {
     "a floor": Scenario({"min_accuracy": 0.0}, slack=(0.1, 2.0), load=(1.0, 2.0)),
     "rejecting": Scenario({"on_miss": "reject"}, slack=(0.02, 0.5), load=(1.0, 4.0), pause_s=(0.03, 1.2)),
     "caps and pins": Scenario({"target": 0.95}, capped=True, pinned=True, noise=0.15),
+    "a target": Scenario({"target": 0.95}, steps=80, slack=(0.2, 1.2), outliers=0.05, noise=0.1, seed=7),
+    "late answers are worth something": Scenario(
+        {"late_value": 0.7}, steps=80, slack=(0.05, 1.0), load=(1.0, 2.0, 1.2), noise=0.15, seed=8
+    ),
+    "close calls": Scenario({}, steps=240, slack=(0.05, 1.1), outliers=0.25, noise=0.2, seed=26),
+    "misses soon after another": Scenario(
+        {"target": 0.6}, steps=160, slack=(0.3, 0.9), outliers=0.3, pause_s=(0.1, 0.3), noise=0.2, seed=20
+    ),
     "no deadlines": Scenario({}, steps=6, slack=None),
     "no deadlines, a floor": Scenario({"min_accuracy": 0.0}, steps=6, slack=None),
     "a share of the CPUs": Scenario({"max_cpu_share": 0.1}, steps=12, slack=None, pause_s=(0.01, 0.05)),

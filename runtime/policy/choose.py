@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gearshift.runtime.policy.latency_model import Prediction
 from gearshift.runtime.policy.objective import REJECT, Objective
-from gearshift.runtime.policy.restraint import LONGEST_S, MARGIN
+from gearshift.runtime.policy.restraint import LEAST_MS, LONGEST_S, MARGIN, Late
 from gearshift.runtime.policy.slow_down import IDLE_S
 
 FITS, BEST_EFFORT, REJECTED, PROBE = "fits", "best_effort", "rejected", "probe"
 NO_DEADLINE, ACCURACY_FLOOR, CPU_SHARE = "no_deadline", "accuracy_floor", "cpu_share"
-PINNED, CONFIDENT = "pinned", "confident"
+PINNED, CONFIDENT, LIKELY = "pinned", "confident", "likely"
 """Reasons of a decision, as `Decision.reason` explains them."""
+
+
+NONE_MS = 1e-6
+"""Slack in ms up to which nothing is in time."""
+
+HOPELESS = 1e-3
+"""Largest probability of being in time at which a request counts as late on every rung."""
+
+SURE = 2.0
+"""Multiple of its bound within which a run is in time for certain, to save time."""
 
 
 class Decision(NamedTuple):
@@ -28,8 +38,9 @@ class Decision(NamedTuple):
     reason: str
     """Reason of the choice:
 
-    `fits`: the most accurate subnet that keeps the deadline.
-    `best_effort`: no subnet keeps it; this is the fastest.
+    `fits`: the subnet of the highest expected value; it keeps the deadline.
+    `likely`: the same, but it is less sure to keep the deadline than a faster one that fits.
+    `best_effort`: no subnet is sure to keep it; this is the one of the highest expected value, mostly the fastest.
     `rejected`: no subnet keeps it, and the objective refuses such requests (load shedding).
     `no_deadline`: the most accurate subnet.
     `accuracy_floor`: the fastest subnet that is accurate enough.
@@ -41,8 +52,7 @@ class Decision(NamedTuple):
     """First rung of the ladder that caps and back-off allowed for this request."""
 
 
-def _no_one(run_ms: float) -> float:
-    return 0.0
+NO_ONE = Late()
 
 
 class Asked(NamedTuple):
@@ -61,8 +71,8 @@ class Asked(NamedTuple):
     """Shortest median in ms that back-off holds back; the last rung is never held back."""
     behind: Sequence[tuple[Sequence[float], float]] = ()
     """(median ms of each rung, slack in ms) of the most urgent requests that wait behind this one."""
-    made_late: Callable[[float], float] = _no_one
-    """Function from the time of a run in ms to the expected number of later requests that it makes late."""
+    late: Late = NO_ONE
+    """Expected number of later requests that runs make late."""
     budget_ms: float = math.inf
     """Longest median in ms that keeps requests without a deadline within the share of the CPUs."""
     dan: int | None = None
@@ -83,20 +93,27 @@ def choose(accuracies: Sequence[float], times: Prediction, asked: Asked, objecti
     """Choose the rung of the ladder that answers a request.
 
     1. Without a deadline: the most accurate subnet that the objective allows.
-    2. With a deadline: the subnet of the highest value among those that keep it and leave the waiting requests enough
-       time. The value is the accuracy, less the expected loss from later requests that the run makes late.
-    3. If no subnet does: the fastest one, or a refusal (load shedding) if the objective asks for it.
+    2. With a deadline: the subnet of the highest expected value. The value is the accuracy x the probability of being
+       in time, with `late_value` for the rest; plus the same for the requests that wait; less the expected loss from
+       later requests that the run makes late. With a `target`, among those that keep the deadline with this
+       probability.
+    3. If no subnet does, or none has a chance: the fastest one, or a refusal (load shedding) if the objective asks for
+       it.
     4. Exploration: now and then the subnet above the DAN in place of the DAN. Without a try it could never be found to
        be fast again.
 
-    More slack never gives a less accurate subnet. If any subnet fits, the chosen one fits.
     `accuracies`: accuracy of each rung, falling.
     """
     if asked.slack_ms is None:
         rung, reason = _without_deadline(times, asked, objective)
         return Chosen(rung, reason, asked.first)
-    level, best = _worthiest(accuracies, times, asked, asked.slack_ms)
-    rung, reason = (best, FITS) if best is not None else _fastest(times, asked, asked.slack_ms, objective)
+    level, best = _worthiest(accuracies, times, asked, asked.slack_ms, objective)
+    if best is not None and times.bound_ms(best) <= asked.slack_ms:
+        rung, reason = best, FITS
+    else:
+        rung, reason = _fastest(times, asked, asked.slack_ms, objective)
+        if best is not None and reason != REJECTED:
+            rung, reason = best, LIKELY if reason == FITS else reason
     if rung == asked.dan and _may_try(rung - 1, times, asked, asked.slack_ms):
         return Chosen(rung - 1, PROBE, level)
     return Chosen(rung, reason, level)
@@ -117,29 +134,70 @@ def _without_deadline(times: Prediction, asked: Asked, objective: Objective) -> 
     return asked.first, NO_DEADLINE
 
 
-def _worthiest(accuracies: Sequence[float], times: Prediction, asked: Asked, slack_ms: float) -> tuple[int, int | None]:
-    """Return the first rung that is not held back, and the best rung that keeps the deadlines (None if none does)."""
+def _worthiest(
+    accuracies: Sequence[float], times: Prediction, asked: Asked, slack_ms: float, objective: Objective
+) -> tuple[int, int | None]:
+    """Return the first rung that is not held back, and the rung of the highest expected value.
+
+    With a target, rungs whose bound is above the slack are left out. None if none is left, or if none has a chance.
+    """
     medians, biases, factor, usual = times.medians, times.biases, times.factor, times.usual
-    limit_ms, last, behind = asked.limit_ms, asked.last, asked.behind
+    limit_ms, last, behind, late_value = asked.limit_ms, asked.last, asked.behind, objective.late_value
     level = first = asked.first
     if medians[first] >= limit_ms:  # seldom, and the search takes its time
         level = next((rung for rung in range(first, last) if medians[rung] < limit_ms), last)
-    best, chosen = -math.inf, None
-    made_late_by = asked.made_late
-    least = made_late_by(medians[last] * usual)
+    best, chosen, most = -math.inf, None, late_value
+    sum_at, outlook = asked.late.sum_at, times.outlook
+    longest = math.inf if objective.target is None else slack_ms / factor
+    sure, left_ms = slack_ms / (SURE * factor), slack_ms / times.first_call
+    log_left = math.log(left_ms) if left_ms > NONE_MS else -math.inf
+    timely = 1 - late_value
+    everyone = 1 + timely * len(behind)
+    scale = math.log(usual / LEAST_MS)
+    least, lost = sum_at(math.log(medians[last] * biases[last]) + scale), asked.late.scale * accuracies[last]
+    ramp = outlook.ramp() if behind else (0.0, 0.0, 0.0)
     for rung in _allowed(asked):
         median = medians[rung]
-        if median * biases[rung] * factor > slack_ms or (median >= limit_ms and rung != last):
+        run_ms = median * biases[rung]
+        if run_ms > longest or (median >= limit_ms and rung != last):
             continue
-        if behind and not clears(behind, rung, last, medians, factor, usual):
+        log_run = math.log(run_ms)
+        chance = 1.0 if run_ms <= sure else outlook.within(log_left - log_run)
+        if chance < HOPELESS and rung != last and not late_value:  # a faster one gives more to the others
             continue
-        made_late = made_late_by(median * usual) - least
-        value = accuracies[rung] - made_late * accuracies[last]
+        made_late = sum_at(log_run + scale) - least
+        waiting = _waiting_value(behind, rung, accuracies[rung], median, ramp) if behind else 0.0
+        value = accuracies[rung] * (late_value + timely * chance) + timely * (waiting - lost * made_late)
         if value > best:
             best, chosen = value, rung
-        if made_late <= 0:  # the rungs below are only faster and less accurate
+        if chance > most:
+            most = chance
+        if rung < last and best >= accuracies[rung + 1] * everyone:  # those below cannot give more
             break
-    return level, chosen
+    return level, chosen if most >= HOPELESS else None
+
+
+def _waiting_value(
+    behind: Sequence[tuple[Sequence[float], float]],
+    rung: int,
+    accuracy: float,
+    median: float,
+    ramp: tuple[float, float, float],
+) -> float:
+    """Return the expected accuracy, summed, of the waiting requests if this request, of this median ms, and all of them
+    run on one rung.
+
+    `ramp`: `Outlook.ramp`, in place of the exact probabilities, which take too long for a queue.
+    """
+    low, high, slope = ramp
+    run_ms, in_time = median, 0.0
+    for those, slack_ms in behind:
+        run_ms += those[rung]
+        if slack_ms >= run_ms * high:
+            in_time += 1
+        elif slack_ms > run_ms * low:
+            in_time += (slack_ms / run_ms - low) * slope
+    return in_time * accuracy
 
 
 def _fastest(times: Prediction, asked: Asked, slack_ms: float, objective: Objective) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gearshift.device_profiles.latency_table import LatencyTable
 from gearshift.errors import UnknownSubnetError
 from gearshift.runtime.batches import Work, one, work_of
-from gearshift.runtime.policy.choose import CONFIDENT, FITS, PINNED, PROBE, REJECTED, Asked, Decision, choose
+from gearshift.runtime.policy.choose import CONFIDENT, FITS, LIKELY, PINNED, PROBE, REJECTED, Asked, Decision, choose
 from gearshift.runtime.policy.ladder import expected, ladder_of, rungs_above, smoothed
 from gearshift.runtime.policy.latency_model import LatencyModel, Prediction
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, DEFAULT_TUNING, Objective, Tuning
@@ -71,7 +71,7 @@ class Controller:
         self._dan_rung = self.ladder.index(dan) if dan in self.ladder else None
         self._probing = Probing()
         self._arrivals = Arrivals()
-        self._made_late = tuple(functools.partial(self._arrivals.made_late, queued) for queued in (False, True))
+        self._made_late = functools.partial(self._arrivals.made_late, False)
         self._gap_s: float | None = None
         self._decided_at: float | None = None
 
@@ -126,9 +126,12 @@ class Controller:
             return self._named(pinned, work, times.factor, PINNED, first)
         asked = self._asked(slack_ms, now, first, backlog)
         rung, reason, level = choose(self._values, times, asked, self._objective)
-        if ranked and reason == FITS and slack_ms is not None and not backlog:
-            allowed = self._allowed(level, slack_ms, asked.made_late)
-            rung = first_pass(self._values, times, allowed, rung, ranked)
+        if ranked and reason in (FITS, LIKELY) and slack_ms is not None and not backlog:
+            allowed = self._allowed(level, slack_ms, self._made_late)
+            # A list in two passes is planned by bounds: what is merely likely in time would leave none for the second.
+            surest = next((one for one in allowed.rungs if one >= rung and times.bound_ms(one) <= slack_ms), None)
+            if surest is not None:
+                rung, reason = first_pass(self._values, times, allowed, surest, ranked), FITS
         if slack_ms is not None:
             self._note_turn(times, reason, slack_ms, now, deadline_ms, queued=bool(backlog))
         return Decision(self.ladder[rung], times.medians[rung], times.bound_ms(rung), reason, level)
@@ -158,7 +161,7 @@ class Controller:
             list(itertools.accumulate(row[rung] * scale[rung] for row in medians))[len(beside) :]
             for rung in range(len(self.ladder))
         ]
-        late = self._made_late[False]
+        late = self._made_late
         allowed = self._allowed(first.level, slack_ms, lambda ms: late(run_ms + ms) - late(run_ms))
         found = second_pass(self._values, bounds, allowed, self.ladder.index(first.name), len(lengths))
         while found is not None:  # a call pads its texts to the longest of them
@@ -186,7 +189,7 @@ class Controller:
             self._last_rung,
             self.backoff.limit_ms(now),
             [(medians(work), slack) for work, slack in backlog] if backlog else (),
-            self._made_late[bool(backlog)],
+            self._arrivals.late(bool(backlog)),
             math.inf,
             self._dan_rung if self._dan_rung is not None and self._probing.due(now) else None,
             self._below,
@@ -225,8 +228,8 @@ class Controller:
         return Decision(name, *self.latency.times_of(name, work, factor), reason, first)
 
     def shed(self, *, work: Work, arrival_s: float, deadline_ms: float) -> None:
-        """Take in a request that was shed: its deadline passed before its turn."""
-        self._arrivals.came(arrival_s, deadline_ms, self.latency.usual_ms(self._last_rung, work))
+        """Take in a request that was shed: its deadline passed before its turn, and it took no time."""
+        self._arrivals.came(arrival_s, deadline_ms, 0.0)
 
     def record(self, decision: Decision, *, run_ms: float, met: bool | None, now: float, single: bool = True) -> None:
         """Learn from the time of the graph and from whether the deadline was met (None: the request had none)."""

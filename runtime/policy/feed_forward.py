@@ -25,7 +25,8 @@ class FeedForward:
 
     A share s counts as -log(1 - s). The weights are never negative. They are learnt by recursive least squares with
     forgetting, from the latencies of the requests that follow a change of the signals. A change while requests were
-    running is already in their latency: only the part of a reading's interval after the last request counts.
+    running is already in their latency: only the part of a reading's interval after the last request counts. Before any
+    request, the first reading is a change too: from the unloaded device that the latency table is of.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class FeedForward:
             for row in range(len(SIGNALS))
         ]
         self._levels: list[float | None] = [None] * len(SIGNALS)
+        self._known = [False] * len(SIGNALS)
         self._changes = [0.0] * len(SIGNALS)
         self._sensed_at: float | None = None
         self.ahead = 0.0
@@ -51,6 +53,9 @@ class FeedForward:
         for index, name in enumerate(SIGNALS):
             level = _level(getattr(snapshot, name))
             before = self._levels[index]
+            if level is not None and not self._known[index]:
+                self._known[index] = True
+                before = 0.0 if last_request is None else None  # the latency table is of the unloaded device
             if level is not None and before is not None:
                 self._changes[index] += unseen * (level - before)
             self._levels[index] = level

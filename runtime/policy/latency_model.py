@@ -17,6 +17,7 @@ from gearshift.device_profiles.latency_table import LatencyTable, predict
 from gearshift.runtime.batches import Work, is_single
 from gearshift.runtime.policy.feed_forward import FeedForward
 from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, DEFAULT_TUNING, Objective, Tuning
+from gearshift.runtime.policy.outlook import Outlook
 from gearshift.runtime.policy.slow_down import IDLE_S, SlowDown
 from gearshift.runtime.sensors.snapshot import Snapshot
 
@@ -37,6 +38,10 @@ class Prediction(NamedTuple):
     """Estimated slow-down, without a tail."""
     silence_s: float
     """Seconds since the last answer; infinity before the first."""
+    outlook: Outlook = Outlook(0.0, 1.0)
+    """Distribution of the log of time / (median x bias), first calls apart."""
+    first_call: float = 1.0
+    """Factor on all times after a pause."""
 
     def bound_ms(self, rung: int) -> float:
         """Return the time in ms that a rung stays under with the target's probability."""
@@ -68,7 +73,7 @@ class LatencyModel:
         self._adaptation = tuning.adaptation
         self._medians = functools.lru_cache(KEPT_SHAPES)(self._looked_up)
         both = (True, False)
-        self._slow_downs = {single: SlowDown(target=objective.target, adaptation=tuning.adaptation) for single in both}
+        self._slow_downs = {single: SlowDown(target=objective.share, adaptation=tuning.adaptation) for single in both}
         self._hysteresis = {single: Hysteresis(margin=tuning.margin, tolerance=tuning.tolerance) for single in both}
         self._ahead = FeedForward()
         self._biases = Biases(len(self._ladder))
@@ -76,7 +81,7 @@ class LatencyModel:
     def aim(self, objective: Objective) -> None:
         """Cover the target of another objective from now on, and keep what was learnt."""
         for slow_down in self._slow_downs.values():
-            slow_down.aim(objective.target, adaptation=self._adaptation)
+            slow_down.aim(objective.share, adaptation=self._adaptation)
 
     def sense(self, snapshot: Snapshot, now: float) -> None:
         """Take in the signals of the machine as they were at `now`."""
@@ -88,9 +93,10 @@ class LatencyModel:
         slow_down = self._slow_downs[single]
         silence_s = _silence(slow_down, now)
         first_call = self._biases.idle_factor(silence_s)
-        tail = slow_down.tail_factor(now, self._ahead.ahead) * first_call
+        tail, outlook = slow_down.predict(now, self._ahead.ahead)
+        tail *= first_call
         factor = max(self._hysteresis[single].smooth(tail, now), slow_down.suspected * first_call)
-        return Prediction(medians, self._biases.factors, factor, slow_down.value, silence_s)
+        return Prediction(medians, self._biases.factors, factor, slow_down.value, silence_s, outlook, first_call)
 
     def medians(self, work: Work) -> Sequence[float]:
         """Return the median ms of each rung on the unloaded device."""

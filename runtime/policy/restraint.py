@@ -7,8 +7,10 @@ from any fixed moment. None of these is safe for several threads by itself.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 FIRST_HOLD_S = 0.5
@@ -105,19 +107,37 @@ class Probing:
         self._pause_s = max(SHORTEST_S, min(LONGEST_S, pause_s))
 
 
-FOLLOWED = 8
-"""Number of last runs that are followed, to count the requests that they would have made late by taking longer."""
+EVERY = 3
+FOLLOWED = 10
+"""Runs that are followed, to count the requests that they would have made late by taking longer: every third one, and
+the last ten of those. A burst of 30 requests is seen whole."""
 
-MEMORY = 0.995
-"""Share of the counts that remains after each run: about the last 200 runs."""
+MEMORY = 0.997
+"""Share of the counts that remains after each followed run: about the last 1000 runs."""
 
 PER_OCTAVE = 4
+PER_LOG = PER_OCTAVE / math.log(2)
 LEAST_MS = 0.05
 STEPS = 80
 """Bins of times: steps of a quarter of an octave, from 0.05 ms to some 50 seconds."""
 
 LARGEST_WEIGHT = 1e12
 """Weight at which all counts are scaled back: old counts fade because new ones weigh more."""
+
+
+class Late:
+    """Average number of later requests that runs make late: `scale` x the sum of the bin of a run's time."""
+
+    __slots__ = ("scale", "sums")
+
+    def __init__(self) -> None:
+        self.sums: Sequence[float] = (0.0,) * (STEPS + 1)
+        self.scale = 0.0
+
+    def sum_at(self, log: float) -> float:
+        """Return the sum of the bin of a time, by the log of the time over LEAST_MS."""
+        place = int(PER_LOG * log)
+        return self.sums[0 if place < 0 else min(place, STEPS - 1)]
 
 
 class Arrivals:
@@ -136,7 +156,9 @@ class Arrivals:
         self._runs: deque[_Run] = deque(maxlen=FOLLOWED)
         self._limits = ([0.0] * STEPS, [0.0] * STEPS)
         self._counts = [0.0, 0.0]
+        self._late = (Late(), Late())
         self._weight = 1.0
+        self._number = 0
 
     def came(self, arrival_s: float, deadline_ms: float, fastest_ms: float) -> None:
         """Record a request at its turn: its arrival, its deadline from then on, its time on the fastest subnet."""
@@ -147,22 +169,31 @@ class Arrivals:
                 self._limits[run.queued][_step(after_ms + deadline_ms - run.served_ms)] += self._weight
 
     def begins(self, now: float, *, queued: bool) -> None:
-        """Record the start of a run; `queued`: whether others wait behind it."""
+        """Record the start of a run; `queued`: whether others wait behind it. One in EVERY is followed."""
+        self._number += 1
+        if self._number % EVERY:
+            return
         self._weight /= MEMORY
         if self._weight > LARGEST_WEIGHT:
             self._counts = [count / self._weight for count in self._counts]
             self._limits = tuple([count / self._weight for count in limits] for limits in self._limits)  # type: ignore[assignment]
             self._weight = 1.0
         self._counts[queued] += self._weight
+        late = self._late[queued]
+        late.sums, late.scale = list(itertools.accumulate(self._limits[queued], initial=0.0)), 1 / self._counts[queued]
         self._runs.append(_Run(now, queued))
 
     def made_late(self, queued: bool, run_ms: float) -> float:
         """Return the average number of requests that a run of `run_ms` makes late; never smaller for a longer run.
 
-        `queued`: whether others wait behind it.
+        As it was at the last followed run. `queued`: whether others wait behind it.
         """
-        count = self._counts[queued]
-        return sum(self._limits[queued][: _step(run_ms)]) / count if count else 0.0
+        late = self._late[queued]
+        return late.scale * late.sums[_step(run_ms)]
+
+    def late(self, queued: bool) -> Late:
+        """Return those averages, for many runs."""
+        return self._late[queued]
 
 
 @dataclass(slots=True)
@@ -178,4 +209,4 @@ class _Run:
 def _step(ms: float) -> int:
     if ms <= LEAST_MS:
         return 0
-    return int(min(STEPS - 1, PER_OCTAVE * math.log2(ms / LEAST_MS)))  # infinite for the longest of deadlines
+    return int(min(STEPS - 1, PER_LOG * math.log(ms / LEAST_MS)))  # infinite for the longest of deadlines

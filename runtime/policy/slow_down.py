@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
+from gearshift.runtime.policy.outlook import Calibration, Outlook
+
 PRIOR_DEVIATION = 0.25
 """Standard deviation of the log slow-down before any request: mostly within a third of the latency table."""
 
@@ -33,8 +35,11 @@ NOISE_RANGE = (0.02, 0.5)
 """Bounds of the standard deviation of one observation: timers and caches jitter by 2 %, and a device whose runs
 differ by half is the noisiest that a filter can use."""
 
+FIRST_NOISE = 0.02
 NOISE_MEMORY = 0.05
-"""Weight of the newest request in the variance of the noise: about the last 20 requests."""
+NOISE_PRIOR_COUNT = 3
+"""Variance of the noise before any request; weight of the newest request in it, about the last 20 requests; at first
+the weight is 1 / (differences + NOISE_PRIOR_COUNT)."""
 
 CALM = 0.2
 """Lower bound of the pace at which noise and tail are learnt; above it the pace is the agility (see `SlowDown`)."""
@@ -47,6 +52,9 @@ ALARMS_FADE_S = 120.0
 LEAST_TRUST = 0.3
 """Decay time in seconds of the count of past outliers, and the share of them that must have begun a step for a lone
 outlier to be treated as the first of one."""
+
+TRUST_IN_TWO = 0.8
+"""Least probability that the load has stepped after a second slow outlier in a row."""
 
 STATE_RANGE = (math.log(0.05), math.log(200.0))
 """Bounds of the log slow-down: beyond them the latency table belongs to another device."""
@@ -81,12 +89,15 @@ class SlowDown:
         self._state = 0.0
         self._variance = PRIOR_DEVIATION**2
         self._last_observed: float | None = None
-        self._noise = NOISE_RANGE[0] ** 2 * 4
+        self._noise = FIRST_NOISE
+        self._differences = 0
         self._tail = NormalDist().inv_cdf(target)
         self._adaptation = adaptation
         self._agility = 1.0
         self._last_innovation = 0.0
         self._suspected = -math.inf
+        self._step = (0.0, 0.0)
+        self._calibration = Calibration()
         self._outliers = 0
         self._alarms = _Alarms()
         self._updated_at: float | None = None
@@ -107,6 +118,23 @@ class SlowDown:
     def updated_at(self) -> float | None:
         """Moment of the last update in seconds; None before the first."""
         return self._updated_at
+
+    def predict(self, now: float, ahead: float = 0.0) -> tuple[float, Outlook]:
+        """Return the tail factor, and the distribution of the log of observed / expected latency, for a request at
+        `now`."""
+        known, centre = self._calibration, self._state + ahead
+        deviation, noise = math.sqrt(self._variance_at(now) + self._noise), math.sqrt(self._noise)
+        step, stepped = self._step
+        outlook = Outlook(
+            centre,
+            known.spread * deviation,
+            step,
+            stepped,
+            known.spread * noise,
+            known.outliers,
+            known.excess,
+        )
+        return math.exp(centre + self._tail * deviation), outlook
 
     def tail_factor(self, now: float, ahead: float = 0.0) -> float:
         """Return the factor on a median that gives the time which a share `target` of the requests stays under.
@@ -137,14 +165,18 @@ class SlowDown:
         deviation = math.sqrt(variance + self._noise)
         innovation = observed - self._state
         limit = OUTLIER_DEVIATIONS * deviation
+        self._calibration.learn(innovation, deviation)
         self._count_outlier(innovation, limit)
-        self._suspected = -math.inf
+        self._suspected, self._step = -math.inf, (0.0, 0.0)
         self._alarms.note(self._outliers, now)
         if abs(self._outliers) >= OUTLIERS_OF_A_STEP:
             variance, self._outliers, self._last_innovation = LARGEST_VARIANCE, 0, 0.0
         else:
             if self._outliers > 1 or (self._outliers == 1 and self._alarms.trust >= LEAST_TRUST):
                 self._suspected = min(observed, STATE_RANGE[1]) + self._tail * math.sqrt(self._noise)
+            if self._outliers > 0:
+                trust = self._alarms.trust
+                self._step = (trust if self._outliers == 1 else max(TRUST_IN_TWO, trust), min(observed, STATE_RANGE[1]))
             innovation = max(-limit, min(limit, innovation))
             self._learn_noise(observed)
             self._learn_agility(innovation, deviation)
@@ -179,7 +211,9 @@ class SlowDown:
         """Learn the noise: half the squared difference of successive observations, for any state (von Neumann 1941)."""
         if self._last_observed is not None:
             square = (observed - self._last_observed) ** 2 / 2
+            self._differences += 1
             memory = NOISE_MEMORY * max(CALM, min(1.0, self._agility))
+            memory = max(memory, 1 / (self._differences + NOISE_PRIOR_COUNT))
             self._noise += memory * (min(square, OUTLIER_DEVIATIONS**2 * self._noise) - self._noise)
             low, high = NOISE_RANGE
             self._noise = max(low**2, min(high**2, self._noise))

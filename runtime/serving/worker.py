@@ -21,7 +21,7 @@ from gearshift.runtime.serving.in_flight import InFlight, Place
 from gearshift.runtime.serving.queue import DeadlineQueue, Waiting
 from gearshift.runtime.serving.request import AnswerFuture, Backlog, Request
 
-MOST_URGENT = 8
+MOST_URGENT = 4
 """Number of waiting requests, the most urgent first, that a decision considers, so that they can be in time too."""
 
 END_S = 5.0

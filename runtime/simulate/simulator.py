@@ -5,15 +5,17 @@ passes before its turn is shed. A run takes
 
     table median (subnet, length) x slow-down at its start x noise of the request x first-call factor
 
-The first-call factor is FIRST_CALL for the first call and for any after a pause, else 1.
+or, with a recorded pace, as long as that machine took for this work. The first-call factor is FIRST_CALL for the first
+call and for any after a pause, else 1.
 Machine and policies count in rungs of the ladder: 0 is the most accurate.
 """
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,6 +67,11 @@ class Ladder:
         """Return the median ms of each rung for one text of `length` tokens."""
         return tuple(predict(self.table, name, length) for name in self.names)
 
+    @functools.cached_property
+    def costs_of(self) -> Callable[[Work], tuple[float, ...]]:
+        """Function from a work of one text to the median ms of each rung."""
+        return functools.lru_cache(None)(lambda work: self.costs(work[0][0]))
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -85,6 +92,9 @@ class Turn:
     """Indices of the waiting requests."""
     backlog: Sequence[tuple[Work, float]]
     """Work and slack in ms of each waiting request."""
+    queue: Sequence[tuple[float, int]] = ()
+    """(moment of the deadline in s, index) of all that wait, the most urgent first and beyond that in no order, for
+    oracles."""
 
 
 class Policy(Protocol):
@@ -157,11 +167,19 @@ class Machine:
 
     def factor(self, now: float) -> float:
         """Return true time / median at `now`, without the noise of the request."""
-        return self.trace.level(now) * (FIRST_CALL if now - self._free_at >= IDLE_S else 1.0)
+        return self.trace.level(now) * self._first_call(now)
+
+    def took_ms(self, index: int, rung: int, now: float, *, first: bool = True) -> float:
+        """Return the milliseconds that a request takes if it runs at `now`; `first`: as the next run of all."""
+        cost = self.costs(index)[rung] * self.trace.noises[index]
+        return self.trace.took_ms(now, cost * self._first_call(now) if first else cost)
+
+    def _first_call(self, now: float) -> float:
+        return FIRST_CALL if now - self._free_at >= IDLE_S else 1.0
 
     def run(self, index: int, rung: int, now: float) -> float:
         """Run a request at `now`; return the milliseconds that it takes."""
-        took = self.costs(index)[rung] * self.factor(now) * self.trace.noises[index]
+        took = self.took_ms(index, rung, now)
         self._free_at = now + took / 1e3
         return took
 
@@ -202,6 +220,7 @@ def simulate(policy: Policy, machine: Machine) -> Outcome:
             min(trace.cap(now), len(machine.ladder.names) - 1),
             [other for _, other in behind],
             [(works[lengths[other]], (its_end - now) * 1e3) for its_end, other in behind],
+            waiting,
         )
         rung, outcome.predicted_ms[index] = policy.decide(turn)
         took = machine.run(index, rung, now)

@@ -7,8 +7,9 @@ device.
 
 from __future__ import annotations
 
+import itertools
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,31 @@ MIXED = {16: 0.5, 32: 0.25, 64: 0.15, 128: 0.1}
 FIXED = {64: 1.0}
 
 
+class Pace:
+    """Recorded pace of a machine: the work that it got done in each of equal bins of time, as a share of full speed.
+
+    A run takes the time in which the machine does its work: a long one is interrupted more often than a short one, and
+    neighbours in time are slow together. Beyond the record the machine works at full speed.
+    """
+
+    def __init__(self, shares: Sequence[float], bin_ms: float) -> None:
+        self._bin_ms = bin_ms
+        self._done = [0.0, *itertools.accumulate(share * bin_ms for share in shares)]
+
+    def took_ms(self, now: float, cost_ms: float) -> float:
+        """Return the ms that work of `cost_ms` at full speed takes from `now` (in s) on."""
+        done, bin_ms = self._done, self._bin_ms
+        start = now * 1e3 / bin_ms
+        place = int(start)
+        if place >= len(done) - 1:
+            return cost_ms
+        aim = done[place] + (start - place) * (done[place + 1] - done[place]) + cost_ms
+        if aim > done[-1]:
+            return (len(done) - 1 - start) * bin_ms + aim - done[-1]
+        end = bisect_left(done, aim, place + 1)
+        return (end - (done[end] - aim) / (done[end] - done[end - 1]) - start) * bin_ms
+
+
 @dataclass(frozen=True)
 class Trace:
     """Requests in the order of arrival, and the state of the machine; times in s, deadlines in ms."""
@@ -52,6 +78,13 @@ class Trace:
     senses: tuple[tuple[float, Snapshot], ...] = ()
     """(moment, snapshot) of every reading of the sensors."""
     noise: float = NOISE
+    """Standard deviation of the log time of one run."""
+    pace: Pace | None = None
+    """Recorded pace of the machine, which times of runs follow; `levels` are its means then."""
+
+    def took_ms(self, now: float, cost_ms: float) -> float:
+        """Return the ms that a run of `cost_ms` on the free machine takes from `now` on."""
+        return cost_ms * self.level(now) if self.pace is None else self.pace.took_ms(now, cost_ms)
 
     def level(self, now: float) -> float:
         """Return the true slow-down at `now`."""
@@ -274,6 +307,29 @@ def sensor_loss(scale: Scale, rng: np.random.Generator) -> Trace:
     return replace(trace, name="sensor-loss", senses=tuple(senses))
 
 
+DEGREES = 3
+PERSISTENCE = 0.97
+CORRELATED_NOISE = 0.12
+"""Degrees of freedom of heavy-tailed noise; for correlated noise, the correlation of the log times of neighbouring
+requests, and the standard deviation of all."""
+
+
+def heavy_tails(scale: Scale, rng: np.random.Generator) -> Trace:
+    """Make a trace as `contention` with heavy-tailed noise: the log times follow Student's t with 3 degrees of freedom,
+    so that one request in 300 takes half as long again, and some take several times as long."""
+    trace = replace(contention(scale, rng), name="heavy-tails")
+    noises = np.exp(NOISE * rng.standard_t(DEGREES, len(trace.arrivals)))
+    return replace(trace, noises=[float(one) for one in noises])
+
+
+def correlated(scale: Scale, rng: np.random.Generator) -> Trace:
+    """Make a trace as `contention` whose noise is correlated from request to request, an autoregressive process."""
+    trace = replace(contention(scale, rng), name="correlated", noise=CORRELATED_NOISE)
+    steps = rng.normal(0, CORRELATED_NOISE * math.sqrt(1 - PERSISTENCE**2), len(trace.arrivals))
+    logs = itertools.accumulate(steps, lambda before, step: PERSISTENCE * before + step)
+    return replace(trace, noises=[math.exp(one) for one in logs])
+
+
 TRACES: dict[str, Callable[[Scale, np.random.Generator], Trace]] = {
     "steady": steady,
     "poisson": poisson,
@@ -288,6 +344,8 @@ TRACES: dict[str, Callable[[Scale, np.random.Generator], Trace]] = {
     "memory-squeeze": memory_squeeze,
     "thermal-soak": thermal_soak,
     "sensor-loss": sensor_loss,
+    "heavy-tails": heavy_tails,
+    "correlated": correlated,
 }
 
 

@@ -71,4 +71,4 @@ def _simulated(model: str, trace: str) -> dict[str, float]:
     _, _, behind = (RESULTS / "policies.md").read_text().partition(f"### {model}: ")
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in behind.splitlines() if line[:1] == "|"]
     values = next(row for row in rows if row[0] == trace)
-    return {name: float(value) for name, value in zip(rows[0][1:9], values[1:9], strict=True)}
+    return {name: float(value) for name, value in zip(rows[0], values, strict=True) if value[:1].isdigit()}

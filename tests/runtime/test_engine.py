@@ -335,7 +335,9 @@ def test_the_size_follows_the_load_down_and_up(bundle: Bundle) -> None:
     quiet, busy, quiet_again = serve(1.0), serve(4.0), serve(1.0, pause_s=0.5)
     settled = [answers[10:] for answers in (quiet, busy, quiet_again)]
     assert all(answer.deadline_met for answers in settled for answer in answers)
-    assert {answer.subnet for answer in settled[0] + settled[2]} == {engine.ladder[0]}
+    assert {answer.subnet for answer in settled[0]} == {engine.ladder[0]}
+    # Its subnets are nearly as accurate as one another: after three late answers a surer one is worth more.
+    assert min(table.median_ms[answer.subnet][0] for answer in settled[2]) > 4.0
     # Under that load 20 ms are worth 5: the subnets of up to 4 ms can be sure to fit.
     assert max(table.median_ms[answer.subnet][0] for answer in settled[1]) <= 4.0
     assert {answer.reason for answer in settled[1]} == {"fits"}

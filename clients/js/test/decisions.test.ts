@@ -15,8 +15,14 @@ function close(found: number, expected: number, what: string): void {
 
 for (const scenario of decisions.scenarios) {
   test(`decisions are those of Python: ${scenario.name}`, () => {
-    const { target, min_accuracy, max_cpu_share, on_miss } = scenario.objective;
-    const objective = checkedObjective({ target, minAccuracy: min_accuracy, maxCpuShare: max_cpu_share, onMiss: on_miss });
+    const wanted = scenario.objective;
+    const objective = checkedObjective({
+      target: wanted.target,
+      lateValue: wanted.late_value,
+      minAccuracy: wanted.min_accuracy,
+      maxCpuShare: wanted.max_cpu_share,
+      onMiss: wanted.on_miss,
+    });
     const table = { lengths: decisions.table.lengths, medianMs: decisions.table.median_ms };
     const controller = new Controller(scenario.accuracies, table, objective, scenario.rows, scenario.cpus);
     assert.deepEqual(controller.ladder, scenario.ladder);
@@ -37,6 +43,6 @@ for (const scenario of decisions.scenarios) {
 
 test("there are decisions of every kind", () => {
   const reasons = new Set(decisions.scenarios.flatMap((one) => one.steps.map((step) => step.reason)));
-  const known = ["accuracy_floor", "best_effort", "cpu_share", "fits", "no_deadline", "pinned", "rejected"];
+  const known = ["accuracy_floor", "best_effort", "cpu_share", "fits", "likely", "no_deadline", "pinned", "rejected"];
   assert.deepEqual([...reasons].sort(), known);
 });

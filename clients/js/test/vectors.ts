@@ -35,7 +35,13 @@ export interface Step {
 
 export interface Scenario {
   name: string;
-  objective: { target: number; min_accuracy: number | null; max_cpu_share: number | null; on_miss: "best_effort" | "reject" };
+  objective: {
+    target: number | null;
+    late_value: number;
+    min_accuracy: number | null;
+    max_cpu_share: number | null;
+    on_miss: "best_effort" | "reject";
+  };
   cpus: number;
   accuracies: Record<string, number>;
   rows: number;

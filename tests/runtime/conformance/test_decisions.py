@@ -16,7 +16,7 @@ from gearshift.runtime.conformance.decisions import (
     make_decision_vectors,
     write_decision_vectors,
 )
-from gearshift.runtime.policy import latency_model, restraint, slow_down
+from gearshift.runtime.policy import choose, latency_model, outlook, restraint, slow_down
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_they_are_the_same_each_time(made: dict[str, Any]) -> None:
 
 def test_every_reason_and_several_subnets_occur(made: dict[str, Any]) -> None:
     steps = [step for scenario in made["scenarios"] for step in scenario["steps"]]
-    reasons = {"fits", "best_effort", "rejected", "no_deadline", "accuracy_floor", "cpu_share", "pinned"}
+    reasons = {"fits", "likely", "best_effort", "rejected", "no_deadline", "accuracy_floor", "cpu_share", "pinned"}
     assert {step["reason"] for step in steps} == reasons
     assert {step["met"] for step in steps} == {True, False, None}
     assert len({step["subnet"] for step in steps if step["reason"] == "fits"}) >= 4
@@ -82,7 +82,7 @@ RULES = [
     for name in (
         "PRIOR_DEVIATION", "DRIFT_PER_SECOND", "DRIFT_PER_UPDATE", "AGILITY_STEP", "CLIPPED_SQUARE",
         "MEAN_CLIPPED_SQUARE", "EXCESS_WEIGHT", "LARGEST_VARIANCE", "NOISE_MEMORY", "CALM", "OUTLIER_DEVIATIONS",
-        "OUTLIERS_OF_A_STEP", "ALARMS_FADE_S", "LEAST_TRUST",
+        "OUTLIERS_OF_A_STEP", "ALARMS_FADE_S", "LEAST_TRUST", "FIRST_NOISE", "NOISE_PRIOR_COUNT",
     )
 ] + [
     (latency_model, name)
@@ -93,10 +93,16 @@ RULES = [
 ] + [
     (restraint, name)
     for name in (
-        "FIRST_HOLD_S", "LONGEST_HOLD_S", "MISSES_TOGETHER_S", "MEMORY", "PER_OCTAVE",
+        "FIRST_HOLD_S", "LONGEST_HOLD_S", "MISSES_TOGETHER_S", "MEMORY", "PER_LOG", "EVERY",
     )
-]  # fmt: skip
-"""Constants of the rules, but for two whose change by one shows in hardly any requests: FOLLOWED, MISSES_TOGETHER."""
+] + [
+    (outlook, name)
+    for name in (
+        "SPREAD_MEMORY", "PRIOR_COUNT", "FIRST_CLIP", "CLIP", "OUTLIER_PRIOR", "EXCESS_PRIOR",
+    )
+] + [(choose, "SURE")]  # fmt: skip
+"""Constants of the rules, but for four whose small change shows in hardly any request: FOLLOWED, MISSES_TOGETHER,
+FIRST_ONES, TRUST_IN_TWO."""
 
 
 @pytest.mark.parametrize(("module", "name"), RULES, ids=[name for _, name in RULES])

@@ -15,6 +15,8 @@ from gearshift.runtime.policy.choose import Asked, Chosen, choose
 from gearshift.runtime.policy.ladder import Candidate, pareto
 from gearshift.runtime.policy.latency_model import Prediction
 from gearshift.runtime.policy.objective import Objective
+from gearshift.runtime.policy.outlook import Outlook
+from gearshift.runtime.policy.restraint import LEAST_MS, PER_OCTAVE, STEPS, Late
 
 ACCURACIES = (0.95, 0.9, 0.8)
 MEDIANS = (8.0, 4.0, 1.0)
@@ -39,9 +41,23 @@ factors = st.floats(0.1, 20)
 def predicted(
     medians: Sequence[float] = MEDIANS, *, factor: float = 1.0, biases: Sequence[float] | None = None, **others: float
 ) -> Prediction:
+    """Times whose bound is sure: what is above it is late, what is within it is in time."""
     return Prediction(
-        medians, biases or [1.0] * len(medians), factor, others.get("usual", factor), others.get("silence_s", 0.01)
+        medians,
+        biases or [1.0] * len(medians),
+        factor,
+        others.get("usual", factor),
+        others.get("silence_s", 0.01),
+        Outlook(math.log(factor) - 0.05, 0.01),
     )
+
+
+def late_from(limit_ms: float, count: float) -> Late:
+    """Return that a run of at least so long makes so many late."""
+    late = Late()
+    late.sums = [float(LEAST_MS * 2 ** (place / PER_OCTAVE) >= limit_ms) for place in range(STEPS + 1)]
+    late.scale = count
+    return late
 
 
 def chosen(
@@ -55,7 +71,7 @@ def chosen(
     **others: Any,
 ) -> Chosen:
     asked = Asked(slack_ms, first, len(accuracies) - 1 if last is None else last)
-    return choose(accuracies, times, asked._replace(**others), objective or Objective())
+    return choose(accuracies, times, asked._replace(**others), objective or Objective(target=0.99))
 
 
 @pytest.mark.parametrize(
@@ -122,7 +138,7 @@ def test_without_a_deadline_a_share_of_the_cpus_takes_the_most_accurate_within_i
 
 @pytest.mark.parametrize(("silence_s", "reason"), [(0.5, "rejected"), (1.0, "best_effort"), (math.inf, "best_effort")])
 def test_a_refusal_is_tried_all_the_same_after_a_second_of_silence(silence_s: float, reason: str) -> None:
-    reject = Objective(on_miss="reject")
+    reject = Objective(target=0.99, on_miss="reject")
     assert chosen(0.5, predicted(silence_s=silence_s), objective=reject)[:2] == (SMALLEST, reason)
 
 
@@ -138,8 +154,9 @@ def test_those_behind_are_left_enough_time() -> None:
 
 
 def test_a_run_is_worth_less_by_the_later_requests_that_it_makes_late() -> None:
-    assert chosen(100.0, predicted(), made_late=lambda run_ms: 0.0 if run_ms < 5 else 1.0).rung == 1
-    assert chosen(100.0, predicted(), made_late=lambda run_ms: 0.01).rung == 0
+    assert chosen(100.0, predicted(), late=late_from(5.0, 1.0)).rung == 1
+    assert chosen(100.0, predicted(), late=late_from(5.0, 0.01)).rung == 0
+    assert chosen(100.0, predicted(), late=late_from(0.0, 1.0)).rung == 0  # on the fastest rung too
 
 
 @pytest.mark.parametrize(
@@ -197,3 +214,75 @@ def test_a_subnet_that_fits_is_taken_where_there_is_one(
     fitting = [rung for rung in range(len(medians)) if times.bound_ms(rung) <= slack_ms]
     assert choice.rung == (fitting[0] if fitting else len(medians) - 1)
     assert choice.reason == ("fits" if fitting else "best_effort")
+
+
+def unsure(deviation: float, factor: float = 1.3, **others: Any) -> Prediction:
+    """Times whose log is normal around that of the medians."""
+    return Prediction(MEDIANS, [1.0] * 3, factor, 1.0, 0.01, Outlook(0.0, deviation), **others)
+
+
+EXPECTED = Objective()
+"""The default: the most right answers in time, without a target."""
+
+
+@pytest.mark.parametrize(
+    ("slack_ms", "rung", "reason"), [(9.6, 0, "likely"), (8.4, 1, "fits"), (4.4, 2, "fits"), (11.0, 0, "fits")]
+)
+def test_the_highest_accuracy_times_probability_is_taken(slack_ms: float, rung: int, reason: str) -> None:
+    chances = [0.5 * math.erfc(-math.log(slack_ms / median) / 0.1 / math.sqrt(2)) for median in MEDIANS]
+    values = [accuracy * chance for accuracy, chance in zip(ACCURACIES, chances, strict=True)]
+    assert values.index(max(values)) == rung
+    assert chosen(slack_ms, unsure(0.1), objective=EXPECTED)[:2] == (rung, reason)
+
+
+def test_a_target_is_a_constraint_beside_it() -> None:
+    assert chosen(9.6, unsure(0.1), objective=Objective(target=0.99))[:2] == (1, "fits")
+
+
+@pytest.mark.parametrize(("late_value", "rung"), [(0.0, 2), (0.4, 2), (0.9, 0), (1.0, 0)])
+def test_the_more_a_late_answer_is_worth_the_more_accurate_is_the_subnet(late_value: float, rung: int) -> None:
+    assert chosen(2.0, unsure(0.1), objective=Objective(late_value=late_value)).rung == rung
+
+
+@pytest.mark.parametrize("slack_ms", [0.5, 0.0, -5.0, 5e-324])
+def test_where_no_rung_has_a_chance_the_fastest_answers(slack_ms: float) -> None:
+    assert chosen(slack_ms, unsure(0.1), objective=EXPECTED)[:2] == (SMALLEST, "best_effort")
+
+
+def test_a_first_call_takes_its_extra_time() -> None:
+    assert chosen(11.0, unsure(0.05, first_call=1.0), objective=EXPECTED).rung == 0
+    assert chosen(11.0, unsure(0.05, first_call=1.5), objective=EXPECTED).rung == 1
+
+
+def test_those_that_wait_count_with_their_own_probability() -> None:
+    waiting: dict[str, Any] = {"behind": ((MEDIANS, 10.0),)}
+    assert chosen(100.0, unsure(0.1), objective=EXPECTED, **waiting).rung == 1
+    assert chosen(100.0, unsure(0.1), objective=EXPECTED, behind=((MEDIANS, 0.2),)).rung == 0  # lost in any case
+    assert chosen(100.0, unsure(0.1), objective=Objective(late_value=1.0), **waiting).rung == 0
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 100), st.floats(-5, 200)), max_size=8), st.floats(-5, 200), st.floats(0.01, 2)
+)
+def test_the_choice_is_the_best_of_all_rungs_by_the_same_rule(
+    waiting: list[tuple[float, float]], slack_ms: float, deviation: float
+) -> None:
+    behind = tuple(((4 * time, 2 * time, time), slack) for time, slack in waiting)
+    times = unsure(deviation, factor=math.exp(3 * deviation))
+    low, _, slope = times.outlook.ramp()
+
+    def in_time(run_ms: float, its_slack: float) -> float:
+        return 0.5 * math.erfc(-math.log(its_slack / run_ms) / deviation / math.sqrt(2)) if its_slack > 1e-6 else 0.0
+
+    def value(rung: int) -> float:
+        run_ms, total = MEDIANS[rung], in_time(MEDIANS[rung], slack_ms)
+        for those, its_slack in behind:
+            run_ms += those[rung]
+            total += min(1.0, max(0.0, (its_slack / run_ms - low) * slope))
+        return ACCURACIES[rung] * total
+
+    found = chosen(slack_ms, times, objective=EXPECTED, behind=behind)
+    if max(in_time(median, slack_ms) for median in MEDIANS) < 1e-3:
+        assert found.reason == "best_effort"
+    else:
+        assert value(found.rung) >= max(map(value, range(3))) - 1e-3 * (1 + len(behind))

@@ -10,7 +10,7 @@ from gearshift.device_profiles.profile import LatencyTable
 from gearshift.errors import InputError
 from gearshift.runtime.batches import Work, one
 from gearshift.runtime.policy.controller import Controller
-from gearshift.runtime.policy.objective import Objective
+from gearshift.runtime.policy.objective import DEFAULT_OBJECTIVE, Objective
 from gearshift.runtime.sensors.caps import Caps
 from gearshift.runtime.sensors.snapshot import UNKNOWN, Reading, Snapshot
 
@@ -27,8 +27,8 @@ def table() -> LatencyTable:
     return LatencyTable("0" * 64, "fp32", "CPUExecutionProvider", 1, (16, 64), TIMES, TIMES, 1, "by hand", "2026-01-31")
 
 
-def controller() -> Controller:
-    return Controller(ACCURACIES, table())
+def controller(objective: Objective = DEFAULT_OBJECTIVE) -> Controller:
+    return Controller(ACCURACIES, table(), objective)
 
 
 def test_the_ladder_holds_what_nothing_dominates() -> None:
@@ -77,8 +77,8 @@ backlogs = st.lists(st.tuples(st.sampled_from([one(16), one(64), ((16, 3), (64, 
 
 
 def lived(history: list[tuple[float, float, int, float, float | None]]) -> tuple[Controller, float]:
-    """A controller after a history, and the time then."""
-    made, now = controller(), 0.0
+    """A controller with a target after a history, and the time then."""
+    made, now = controller(Objective(target=0.99)), 0.0
     for pause, slack, length, ratio, share in history:
         now += pause
         made.sense(Snapshot(Reading(share, 0.0), UNKNOWN, UNKNOWN, now), now)

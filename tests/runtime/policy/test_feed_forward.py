@@ -24,13 +24,16 @@ def after(*shares: float, last_request: float | None = None) -> FeedForward:
     return ahead
 
 
-def test_the_first_reading_is_where_it_begins() -> None:
-    assert after(0.8).ahead == 0.0
+def test_the_first_reading_is_compared_with_the_unloaded_device_or_is_where_it_begins_after_a_request() -> None:
+    assert after(0.0).ahead == 0.0
+    assert after(0.8).ahead == after(0.0, 0.8).ahead > 0.1
+    assert after(0.8, last_request=0.0).ahead == 0.0
 
 
 def test_more_load_of_others_is_a_slower_run_and_less_is_a_faster_one() -> None:
     assert after(0.0, 0.5).ahead > 0.1
-    assert after(0.5, 0.0).ahead < -0.1
+    assert after(0.5, 0.0).ahead == 0.0
+    assert after(0.5, 0.9).ahead > after(0.5).ahead
 
 
 def test_a_change_that_requests_have_felt_already_does_not_count() -> None:

@@ -15,7 +15,8 @@ from gearshift.errors import DataError, InputError
 from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.serving.decision_log import DecisionLog
 from gearshift.runtime.serving.record import LogHeader, ObjectiveChange, RequestRecord
-from gearshift.runtime.simulate.policies import POLICIES, Rival
+from gearshift.runtime.simulate.policies import POLICIES
+from gearshift.runtime.simulate.rivals import Rival
 from gearshift.runtime.simulate.simulator import DROPPED, Ladder, Machine, Outcome, simulate
 from gearshift.runtime.simulate.traces import TRACES, Scale, Trace, make_trace, read_log
 

@@ -14,12 +14,14 @@ const GAP_MEMORY = 0.1;
 
 /** Reason of a choice, in the words of the Python engine. */
 export type Reason =
-  | "fits" | "best_effort" | "rejected" | "no_deadline" | "accuracy_floor" | "cpu_share" | "pinned";
+  | "fits" | "likely" | "best_effort" | "rejected" | "no_deadline" | "accuracy_floor" | "cpu_share" | "pinned";
 
 /** What an engine is to keep, in the fields of Python's `Objective`. */
 export interface Objective {
-  /** Share of the requests that take no longer than predicted. */
-  readonly target: number;
+  /** Share of the deadlines to keep at least; null: as many as give the most right answers in time. */
+  readonly target: number | null;
+  /** What a late answer is worth, from 0 (nothing) to 1 (as much as one in time). */
+  readonly lateValue: number;
   readonly minAccuracy: number | null;
   /** Without a deadline: share of the CPUs that requests may take on average. */
   readonly maxCpuShare: number | null;
@@ -27,14 +29,31 @@ export interface Objective {
   readonly onMiss: "best_effort" | "reject";
 }
 
-export const DEFAULT_OBJECTIVE: Objective = { target: 0.99, minAccuracy: null, maxCpuShare: null, onMiss: "best_effort" };
+export const DEFAULT_OBJECTIVE: Objective = {
+  target: null, lateValue: 0, minAccuracy: null, maxCpuShare: null, onMiss: "best_effort",
+};
+
+/** Share of the requests that a predicted bound covers where no target was asked for. */
+const USUAL_SHARE = 0.99;
+
+/** Largest probability of being in time at which a request counts as late on every rung. */
+const HOPELESS = 1e-3;
+
+/** Multiple of its bound within which a run is in time for certain. */
+const SURE = 2;
+
+/** Slack in ms up to which nothing is in time. */
+const NONE_MS = 1e-6;
 
 /** The objective of these fields; raises InputError for one that is out of its range. */
 export function checkedObjective(wanted: Partial<Objective>): Objective {
   const found = { ...DEFAULT_OBJECTIVE, ...wanted };
   const isShare = (value: unknown): value is number => typeof value === "number" && value > 0 && value <= 1;
-  if (!isShare(found.target) || found.target < 0.5 || found.target === 1) {
+  if (found.target !== null && (!isShare(found.target) || found.target < 0.5 || found.target === 1)) {
     throw new InputError(`target: expected a share of deadlines from 0.5 to below 1, got ${shown(found.target)}`);
+  }
+  if (found.lateValue !== 0 && !isShare(found.lateValue)) {
+    throw new InputError(`late_value: expected a share from 0 to 1, got ${shown(found.lateValue)}`);
   }
   for (const [name, share] of [["min_accuracy", found.minAccuracy], ["max_cpu_share", found.maxCpuShare]] as const) {
     if (share !== null && !isShare(share)) {
@@ -96,7 +115,7 @@ export class Controller {
     const times = expected(table);
     this.accuracies = smoothed(accuracies, times, rows);
     this.ladder = ladderOf(this.accuracies, times);
-    this.latency = new LatencyModel(table, this.ladder, objective.target);
+    this.latency = new LatencyModel(table, this.ladder, objective.target ?? USUAL_SHARE);
     this.rungs = rungsAbove(accuracies, this.ladder, objective.minAccuracy);
     this.last = this.rungs.at(-1)!;
   }
@@ -146,22 +165,37 @@ export class Controller {
   }
 
   private withDeadline(times: Prediction, first: number, slackMs: number, now: number): [number, Reason, number] {
-    const limitMs = this.backoff.limitMs(now);
-    const { medians, usual } = times;
-    const held = (rung: number): boolean => medians[rung]! >= limitMs && rung !== this.last;
     let level = first;
-    while (level < this.last && held(level)) level += 1;
-    const least = this.arrivals.madeLate(medians[this.last]! * usual);
+    const limitMs = this.backoff.limitMs(now);
+    while (level < this.last && times.medians[level]! >= limitMs) level += 1;
+    const best = this.worthiest(times, first, slackMs, limitMs);
+    if (best !== null && boundMs(times, best) <= slackMs) return [best, "fits", level];
+    const [rung, reason] = this.fastest(times, first, slackMs);
+    if (best === null || reason === "rejected") return [rung, reason, level];
+    return [best, reason === "fits" ? "likely" : reason, level];
+  }
+
+  /** The rung of the highest expected value; null if none keeps the target, or none has a chance. */
+  private worthiest(times: Prediction, first: number, slackMs: number, limitMs: number): number | null {
+    const { medians, biases, factor, usual, outlook } = times;
+    const { target, lateValue } = this.objective;
+    const leftMs = slackMs / times.firstCall;
+    const logLeft = leftMs > NONE_MS ? Math.log(leftMs) : -Infinity;
+    const least = this.arrivals.madeLate(medians[this.last]! * biases[this.last]! * usual);
     const values = this.ladder.map((name) => this.accuracies[name]!);
-    let [best, chosen] = [-Infinity, -1];
+    let [best, chosen, most] = [-Infinity, null as number | null, lateValue];
     for (const rung of this.allowed(first)) {
-      if (boundMs(times, rung) > slackMs || held(rung)) continue;
-      const madeLate = this.arrivals.madeLate(medians[rung]! * usual) - least;
-      const value = values[rung]! - madeLate * values[this.last]!;
+      const runMs = medians[rung]! * biases[rung]!;
+      if ((target !== null && runMs * factor > slackMs) || (medians[rung]! >= limitMs && rung !== this.last)) continue;
+      const chance = runMs <= slackMs / (SURE * factor) ? 1 : outlook.within(logLeft - Math.log(runMs));
+      if (chance < HOPELESS && rung !== this.last && lateValue === 0) continue;
+      const madeLate = this.arrivals.madeLate(runMs * usual) - least;
+      const timely = chance * values[rung]! - madeLate * values[this.last]!;
+      const value = values[rung]! * lateValue + (1 - lateValue) * timely;
       if (value > best) [best, chosen] = [value, rung];
-      if (madeLate <= 0) break;
+      most = Math.max(most, chance);
     }
-    return chosen >= 0 ? [chosen, "fits", level] : [...this.fastest(times, first, slackMs), level];
+    return most >= HOPELESS ? chosen : null;
   }
 
   /** The rungs that caps and the floor allow, the most accurate first. */

@@ -4,6 +4,7 @@
  */
 
 import { timeAt, type LatencyTable } from "../latency_table.js";
+import type { Outlook } from "./outlook.js";
 import { clip, IDLE_S, SlowDown } from "./slow_down.js";
 
 const MARGIN = 0.8;
@@ -31,6 +32,10 @@ export interface Prediction {
   readonly usual: number;
   /** Seconds since the last answer; infinite before the first. */
   readonly silenceS: number;
+  /** Distribution of the log of time / (median x bias), first calls apart. */
+  readonly outlook: Outlook;
+  /** Factor on all times after a pause. */
+  readonly firstCall: number;
 }
 
 /** Time in ms that a rung stays under with the target's probability. */
@@ -62,7 +67,8 @@ export class LatencyModel {
     const tail = this.slow.tailFactor(now) * firstCall;
     const factor = Math.max(this.hysteresis.smooth(tail, now), this.slow.suspected * firstCall);
     const medians = this.ladder.map((name) => timeAt(this.table, name, tokens));
-    return { medians, biases: this.biases.factors, factor, usual: this.slow.value, silenceS };
+    const outlook = this.slow.outlook(now);
+    return { medians, biases: this.biases.factors, factor, usual: this.slow.value, silenceS, outlook, firstCall };
   }
 
   /** Median and bound in ms of any subnet of the table, on the ladder or not. */

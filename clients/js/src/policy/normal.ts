@@ -1,4 +1,4 @@
-/** Quantile of the normal distribution: Wichura 1988, algorithm AS 241 (PPND16). */
+/** The normal distribution: its quantile by Wichura 1988, algorithm AS 241 (PPND16), and the share below a number. */
 
 const CENTRAL = [
   [2.50908092873012267e3, 3.3430575583588128105e4, 6.7265770927008700853e4, 4.5921953931549871457e4,
@@ -31,4 +31,31 @@ export function normalQuantile(share: number): number {
   const r = Math.sqrt(-Math.log(q <= 0 ? share : 1 - share));
   const value = r <= 5 ? ratio(MIDDLE, r - 1.6) : ratio(FAR, r - 5);
   return q < 0 ? -value : value;
+}
+
+const SERIES_END = 3;
+
+/** Share of a normal distribution of mean 0 and deviation 1 that lies below a number.
+ *
+ * By the series of Marsaglia 2004, "Evaluating the normal distribution", and Laplace's continued fraction for the tails.
+ */
+export function normalShare(value: number): number {
+  const far = Math.abs(value);
+  if (far < SERIES_END) {
+    let [sum, term] = [far, far];
+    for (let odd = 3; term > 1e-17 * sum; odd += 2) {
+      term *= (far * far) / odd;
+      sum += term;
+    }
+    const half = sum * density(far);
+    return value < 0 ? 0.5 - half : 0.5 + half;
+  }
+  let fraction = 0;
+  for (let level = 60; level > 0; level -= 1) fraction = level / (far + fraction);
+  const tail = far > 40 ? 0 : density(far) / (far + fraction);
+  return value < 0 ? tail : 1 - tail;
+}
+
+function density(value: number): number {
+  return Math.exp((-value * value) / 2) / Math.sqrt(2 * Math.PI);
 }

@@ -46,9 +46,10 @@ export class Backoff {
   }
 }
 
-const FOLLOWED = 8;
-const MEMORY = 0.995;
-const PER_OCTAVE = 4;
+const EVERY = 3;
+const FOLLOWED = 10;
+const MEMORY = 0.997;
+const PER_LOG = 4 / Math.log(2);
 const LEAST_MS = 0.05;
 const STEPS = 80;
 const LARGEST_WEIGHT = 1e12;
@@ -59,6 +60,10 @@ export class Arrivals {
   private limits = new Array<number>(STEPS).fill(0);
   private count = 0;
   private weight = 1;
+  private number = 0;
+  /** Number of limits below each bin, and the factor that makes it an average, as of the last followed run. */
+  private below = new Array<number>(STEPS + 1).fill(0);
+  private scale = 0;
 
   /** Record a request at its turn: its arrival, its deadline from then on, its time on the fastest subnet. */
   came(arrivalS: number, deadlineMs: number, fastestMs: number): void {
@@ -69,8 +74,10 @@ export class Arrivals {
     }
   }
 
-  /** Record the start of a run. */
+  /** Record the start of a run, of which one in three is followed. */
   begins(now: number): void {
+    this.number += 1;
+    if (this.number % EVERY !== 0) return;
     this.weight /= MEMORY;
     if (this.weight > LARGEST_WEIGHT) {
       this.count /= this.weight;
@@ -78,19 +85,19 @@ export class Arrivals {
       this.weight = 1;
     }
     this.count += this.weight;
+    let sum = 0;
+    this.below = [0, ...this.limits.map((one) => (sum += one))];
+    this.scale = 1 / this.count;
     this.runs.push({ beganS: now, servedMs: 0 });
     if (this.runs.length > FOLLOWED) this.runs.shift();
   }
 
   /** Average number of requests that a run of `runMs` makes late; never smaller for a longer run. */
   madeLate(runMs: number): number {
-    if (this.count === 0) return 0;
-    let sum = 0;
-    for (let bin = 0; bin < step(runMs); bin += 1) sum += this.limits[bin]!;
-    return sum / this.count;
+    return this.scale * this.below[step(runMs)]!;
   }
 }
 
 function step(ms: number): number {
-  return ms <= LEAST_MS ? 0 : Math.trunc(Math.min(STEPS - 1, PER_OCTAVE * Math.log2(ms / LEAST_MS)));
+  return ms <= LEAST_MS ? 0 : Math.trunc(Math.min(STEPS - 1, PER_LOG * Math.log(ms / LEAST_MS)));
 }

@@ -4,6 +4,7 @@
  */
 
 import { normalQuantile } from "./normal.js";
+import { Calibration, Outlook } from "./outlook.js";
 
 const PRIOR_DEVIATION = 0.25;
 const DRIFT_PER_SECOND = 0.02;
@@ -15,12 +16,15 @@ const MEAN_CLIPPED_SQUARE = 0.858;
 const EXCESS_WEIGHT = 0.3;
 const LARGEST_VARIANCE = 1;
 const NOISE_RANGE = [0.02, 0.5] as const;
+const FIRST_NOISE = 0.02;
 const NOISE_MEMORY = 0.05;
+const NOISE_PRIOR_COUNT = 3;
 const CALM = 0.2;
 const OUTLIER_DEVIATIONS = 3;
 const OUTLIERS_OF_A_STEP = 3;
 const ALARMS_FADE_S = 120;
 const LEAST_TRUST = 0.3;
+const TRUST_IN_TWO = 0.8;
 const STATE_RANGE = [Math.log(0.05), Math.log(200)] as const;
 const ADAPTATION = 0.3;
 const TAIL_RANGE = [0.5, 6] as const;
@@ -38,7 +42,11 @@ export class SlowDown {
   private state = 0;
   private variance = PRIOR_DEVIATION ** 2;
   private lastObserved: number | null = null;
-  private noise = NOISE_RANGE[0] ** 2 * 4;
+  private noise = FIRST_NOISE;
+  private differences = 0;
+  private readonly calibration = new Calibration();
+  /** Probability that the last request was the first of a step of the load, and the log of the slow-down then. */
+  private step: readonly [number, number] = [0, 0];
   private tail: number;
   private agility = 1;
   private lastInnovation = 0;
@@ -65,6 +73,13 @@ export class SlowDown {
     return Math.exp(this.state + this.tail * Math.sqrt(this.varianceAt(now) + this.noise));
   }
 
+  /** Distribution of the log of observed / expected latency for a request at `now`. */
+  outlook(now: number): Outlook {
+    const { spread, outliers, excess } = this.calibration;
+    const deviation = spread * Math.sqrt(this.varianceAt(now) + this.noise);
+    return new Outlook(this.state, deviation, ...this.step, spread * Math.sqrt(this.noise), outliers, excess);
+  }
+
   /** Learn from one observed / expected latency; `late`: whether it was beyond the tail predicted for it. */
   update(ratio: number, now: number, late: boolean): void {
     if (!(Number.isFinite(ratio) && ratio > 0)) return;
@@ -75,8 +90,10 @@ export class SlowDown {
     const deviation = Math.sqrt(variance + this.noise);
     let innovation = observed - this.state;
     const limit = OUTLIER_DEVIATIONS * deviation;
+    this.calibration.learn(innovation, deviation);
     this.countOutlier(innovation, limit);
     this.suspectedLog = -Infinity;
+    this.step = [0, 0];
     this.alarms.note(this.outliers, now);
     if (Math.abs(this.outliers) >= OUTLIERS_OF_A_STEP) {
       variance = LARGEST_VARIANCE;
@@ -85,6 +102,10 @@ export class SlowDown {
     } else {
       if (this.outliers > 1 || (this.outliers === 1 && this.alarms.trust >= LEAST_TRUST)) {
         this.suspectedLog = Math.min(observed, STATE_RANGE[1]) + this.tail * Math.sqrt(this.noise);
+      }
+      if (this.outliers > 0) {
+        const trust = this.alarms.trust;
+        this.step = [this.outliers === 1 ? trust : Math.max(TRUST_IN_TWO, trust), Math.min(observed, STATE_RANGE[1])];
       }
       innovation = clip(innovation, [-limit, limit]);
       this.learnNoise(observed);
@@ -112,7 +133,9 @@ export class SlowDown {
   private learnNoise(observed: number): void {
     if (this.lastObserved !== null) {
       const square = (observed - this.lastObserved) ** 2 / 2;
-      const memory = NOISE_MEMORY * clip(this.agility, [CALM, 1]);
+      this.differences += 1;
+      const pace = NOISE_MEMORY * clip(this.agility, [CALM, 1]);
+      const memory = Math.max(pace, 1 / (this.differences + NOISE_PRIOR_COUNT));
       this.noise += memory * (Math.min(square, OUTLIER_DEVIATIONS ** 2 * this.noise) - this.noise);
       this.noise = clip(this.noise, [NOISE_RANGE[0] ** 2, NOISE_RANGE[1] ** 2]);
     }

@@ -1,0 +1,1 @@
+"""Recorded traces: how fast a real machine worked while other programs ran, and when real requests came."""
