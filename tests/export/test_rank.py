@@ -120,7 +120,7 @@ def test_the_best_texts_are_read_again_within_the_deadline(made: Made, tmp_path:
     for record, decision, _ in replay(logged):  # of a clock that stands still: nothing is learnt in between
         assert (decision.name, decision.reason) == (record.subnet, record.reason)
     for record in logged.records[3:]:  # on this clock the first pass takes no time
-        assert record.deadline_ms is not None
+        assert record.deadline_ms is not None and record.predicted_ms is not None
         assert record.predicted_ms <= record.deadline_ms
         assert record.second is None or record.second.predicted_ms <= record.deadline_ms
     seconds = [record.second for record in logged.records if record.second is not None]

@@ -13,12 +13,8 @@ from typing import Any
 from gearshift.errors import InputError
 from gearshift.trainer.dynabert.settings import EFFORTS, Settings
 
-_WIDTH_SHARE = 0.25
-"""Share of the distilled rows that the width stage sees; the depth stage, with three times the subnets, sees the rest
-(DynaBERT: one epoch and two to three)."""
-
 _PASSES = 2.4
-"""Number of times that each copy of a row is distilled, width and depth stage together."""
+"""Number of times that each copy of a row is distilled."""
 
 _MOST_COPIES = 12
 
@@ -68,8 +64,8 @@ def with_effort(settings: Settings, *, rows: int, task: str) -> Settings:
     epochs = distilled / (rows * (1 + augment))
     chosen = {
         "teacher_epochs": min(budget.teacher_epochs, budget.teacher / rows),
-        "width_epochs": _WIDTH_SHARE * epochs,
-        "depth_epochs": (1 - _WIDTH_SHARE) * epochs,
+        "width_epochs": 0.0,  # all subnets from the first step on give more than widths first, in as many steps
+        "depth_epochs": epochs,
     }
     unset: dict[str, Any] = {name: value for name, value in chosen.items() if getattr(settings, name) is None}
     return dataclasses.replace(settings, augment=augment, **unset)

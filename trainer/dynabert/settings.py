@@ -48,7 +48,7 @@ class Settings(LoopSettings):
         None,
         "epochs of the width stage: every width, at full depth, learns from the teacher (DynaBERT, stage 1)",
         unit="EPOCHS",
-        unset="by --effort",
+        unset="none",
     )
     depth_only_epochs: float = setting(
         0,
@@ -167,7 +167,7 @@ class Settings(LoopSettings):
         Pruning, "sparsity", 0, "share of the weights that become zeros, for `export --compress`; .3 to .4 costs little"
     )
     prune_stage: str = setting(
-        "width", "stage in which weights become zeros; they stay zeros in later ones", unit="NAME", choices=PRUNING
+        "depth", "stage in which weights become zeros; they stay zeros in later ones", unit="NAME", choices=PRUNING
     )
     prune_scope: str = same_as(Pruning, "scope")
     prune_embeddings: bool = same_as(Pruning, "embeddings")

@@ -85,8 +85,9 @@ def teacher_stage(training: Training) -> Training:
     Where these start from the encoder as it was brought, it is put back, below the tuned head, and the tuned net
     teaches in all of them.
     """
-    model = training.model
-    brought = copy.deepcopy(model.encoder_state()) if training.settings.start == BROUGHT else {}
+    model, settings = training.model, training.settings
+    tuned = settings.start == BROUGHT and settings.epochs(TEACHER.name) > 0  # or it is what was brought
+    brought = copy.deepcopy(model.encoder_state()) if tuned else {}
     _tune(training)
     if not brought:
         return training

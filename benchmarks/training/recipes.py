@@ -1,0 +1,172 @@
+"""Dev metrics of subnets after short trainings by different recipes, from the same teacher, all else equal.
+
+    python -m benchmarks.training.recipes --data DATA --work WORK [--subjects TREC,SST-2] [--recipes one-stage]
+    python -m benchmarks.training.recipes --data DATA --work WORK --recipes base --base RUN
+    python -m benchmarks.training.recipes --report
+
+A budget like that of a demo: at most 3,000 training rows, a teacher of 100 steps, and 120 steps of distillation at a
+rate of 3e-4 with frozen embeddings. WORK keeps teachers and states: an interrupted training continues when called again.
+Test rows are never read. One seed unless more are named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.report import RESULTS, markdown, save
+from benchmarks.training.accuracy_tasks import SUBJECTS, Subject, by_hash, load
+from gearshift.runtime.files.atomic import replace_file
+from gearshift.trainer.data.batches import EncodedRows
+from gearshift.trainer.data.splits import DataSet
+from gearshift.trainer.dynabert.settings import BROUGHT, IMPORTANCE_ROWS, TUNED, Settings
+from gearshift.trainer.dynabert.stages import Training, distil_stage, teacher_stage
+from gearshift.trainer.dynabert.train import encode_split
+from gearshift.trainer.dynabert.training_stages import DEPTH, WIDTH, Stage
+from gearshift.trainer.learning.devices import make_accelerator
+from gearshift.trainer.learning.evaluate import dev_accuracy
+from gearshift.trainer.learning.loop import StagePlan
+from gearshift.trainer.model.checkpoint import load_checkpoint
+from gearshift.trainer.model.pretrained import find_model
+
+COMPARED = ("TREC", "SNIPS", "SICK", "STS-B", "SST-2", "WNUT-17")
+TRAIN_ROWS, DEV_ROWS, BATCH = 3_000, 500, 32
+TEACHER_STEPS, STEPS = 100, 120
+SHOWN = ("w100-d100", "w050-d100", "w025-d100", "w100-d050", "w050-d050", "w025-d050")
+FIGURES = RESULTS / "recipes"
+Stages = tuple[tuple[Stage, float, float], ...]
+"""Stages of a recipe: each with its share of the steps and its weight of hidden states."""
+ONE: Stages = ((DEPTH, 1.0, 1.0),)
+TWO: Stages = ((WIDTH, 0.25, 0.1), (DEPTH, 0.75, 1.0))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A way to distil."""
+
+    stages: Stages = ONE
+    settings: dict[str, Any] = field(default_factory=dict)
+    based: bool = False
+    """Whether it starts from the supernet that is named, beside its tuned copy, in place of the default encoder."""
+
+
+RECIPES = {
+    "two-stages": Recipe(TWO),
+    "two-stages-labels": Recipe(TWO, {"label_weight": 1.0}),
+    "two-stages-anchored": Recipe(TWO, {"sampling": "anchored", "random_subnets": 2}),
+    "one-stage": Recipe(),
+    "one-stage-labels": Recipe(ONE, {"label_weight": 1.0}),
+    "base": Recipe(TWO, based=True),
+}
+
+
+def main() -> None:
+    """Train by every recipe on every data set, or write the table of what is there."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.training.recipes", description=__doc__.split("\n", 1)[0]
+    )
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--subjects", default=",".join(COMPARED))
+    parser.add_argument("--recipes", default=",".join(name for name, one in RECIPES.items() if not one.based))
+    parser.add_argument("--base", type=Path, help="run of an embedding, for recipes that start from it")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--report", action="store_true")
+    options = parser.parse_args()
+    if not options.report:
+        torch.set_num_threads(1)
+        for name in options.subjects.split(","):
+            for recipe in options.recipes.split(","):
+                for seed in map(int, options.seeds.split(",")):
+                    measure(SUBJECTS[name], recipe, seed, options)
+    report()
+
+
+def measure(subject: Subject, name: str, seed: int, options: argparse.Namespace) -> None:
+    """Train a supernet by a recipe and store its dev metrics, unless that is done."""
+    target = FIGURES / f"{subject.name.lower()}-{name}-seed{seed}.json"
+    if target.is_file():
+        return
+    recipe = RECIPES[name]
+    training, dev = _taught(subject, recipe, seed, options)
+    model = training.model
+    teacher = training.taught_by or model
+    taught = dev_accuracy(teacher, teacher.full, dev)
+    states = options.work / f"{subject.name}-{name}-seed{seed}"
+    states.mkdir(parents=True, exist_ok=True)
+    settings = dataclasses.replace(training.settings, **recipe.settings)
+    training = dataclasses.replace(training, states=states, settings=settings)
+    began, grid = time.process_time(), model.grid()
+    for stage, share, hidden_weight in recipe.stages:
+        epochs = (share * STEPS - 0.5) / training.rows.batch_count(BATCH)  # rounded up to the number of steps
+        subnets = [one for one in grid.values() if stage.trains(one, model.full)]
+        distil_stage(training, StagePlan(stage.name, epochs, 3e-4, dropout=False), subnets, hidden_weight)
+    facts = {
+        "subject": subject.name,
+        "recipe": name,
+        "seed": seed,
+        "precision": training.accelerator.mixed_precision,
+        "cpu_s": round(time.process_time() - began, 1),
+        "dev_rows": len(dev),
+        "teacher": taught,
+        "dev": {name: dev_accuracy(model, grid[name], dev) for name in SHOWN},
+    }
+    shutil.rmtree(states)
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    replace_file(target, (json.dumps(facts, indent=1) + "\n").encode())
+
+
+def _taught(subject: Subject, recipe: Recipe, seed: int, options: argparse.Namespace) -> tuple[Training, EncodedRows]:
+    """Return the training of a subject after its teacher stage, which is run once for all recipes, and its dev rows."""
+    data = dev_only(load(subject, options.data))
+    source = options.base if recipe.based else find_model()
+    settings = Settings(
+        teacher_epochs=(TEACHER_STEPS * BATCH - 1e-3) / len(data.splits["train"]),
+        width_epochs=1,
+        depth_epochs=1,
+        augment=0,
+        freeze_embeddings=True,
+        start=BROUGHT if recipe.based else TUNED,
+        seed=seed,
+    )
+    torch.manual_seed(seed)
+    checkpoint = load_checkpoint(source, data.labels, task=data.task)
+    checkpoint.model.embeddings.requires_grad_(False)
+    rows, dev = (encode_split(checkpoint, settings, data.splits[split], split) for split in ("train", "dev"))
+    states = options.work / f"{subject.name}-{'base' if recipe.based else 'teacher'}-seed{seed}"
+    states.mkdir(parents=True, exist_ok=True)
+    ranked = 0 if recipe.based else IMPORTANCE_ROWS
+    training = Training(checkpoint, settings, rows, states, accelerator=make_accelerator("bf16"), ranked=ranked)
+    return teacher_stage(training), dev
+
+
+def dev_only(data: DataSet) -> DataSet:
+    """Return some rows of train and dev, picked by hash, and a few dev rows as test rows: no others are read."""
+    train, dev = by_hash(data.splits["train"])[:TRAIN_ROWS], by_hash(data.splits["dev"])[:DEV_ROWS]
+    return dataclasses.replace(data, splits={"train": train, "dev": dev, "test": dev[:8]}, origin=None)
+
+
+def report() -> None:
+    """Write the table of all stored figures."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FIGURES.glob("*.json"))]
+    order = list(RECIPES)
+    found.sort(key=lambda one: (COMPARED.index(one["subject"]), one["seed"], order.index(one["recipe"])))
+    rows = []
+    for one in found:
+        cells = [f"{100 * one['dev'][name]:.1f}" for name in SHOWN]
+        mean = f"{100 * sum(one['dev'].values()) / len(SHOWN):.1f}"
+        rows.append([one["subject"], one["recipe"], f"{100 * one['teacher']:.1f}", *cells, mean])
+    header = ["dev rows", "recipe", "teacher", *SHOWN, "mean of the six"]
+    save("recipes", {"command": "python -m benchmarks.training.recipes", "figures": found}, markdown(header, rows))
+
+
+if __name__ == "__main__":
+    main()
