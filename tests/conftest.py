@@ -26,6 +26,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("any machine")
 
+gc.disable()  # until all tests are collected: of what they import, nothing is garbage
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests first that install packages and run tests of their own: side by side, nothing waits for them."""
@@ -38,6 +40,7 @@ def pytest_collection_finish() -> None:
     Every training asks for three whole collections, which took more than a third of its time.
     """
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

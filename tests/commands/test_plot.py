@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -51,14 +50,12 @@ def test_what_is_no_log_or_no_picture_is_one_line(command: Command, tiny_bundle:
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_plotting_without_matplotlib_names_the_command(tmp_path: Path, arguments: list[str]) -> None:
-    code = (
-        "import sys; sys.modules['matplotlib'] = None\n"
-        "from gearshift.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    )
-    call = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr == (
-        "gearshift: this needs matplotlib, which is not installed; run: pip install 'gearshift[plot]'\n"
-    )
+def test_plotting_without_matplotlib_names_the_command(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in sys.modules if name.startswith("gearshift.drawing.")]:
+        monkeypatch.delitem(sys.modules, name)  # those that have imported it would not ask for it again
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    error = command(*arguments).error
+    assert error == "this needs matplotlib, which is not installed; run: pip install 'gearshift[plot]'"

@@ -1,11 +1,12 @@
 """Smaller bundles out of bundles: what is left answers as before, and nothing else is left."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -67,15 +68,35 @@ def answers(bundle: Bundle) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
         session.close()
 
 
+@pytest.fixture(scope="module")
+def before(bundle: Bundle) -> dict[tuple[str, str], np.ndarray]:
+    """Answers of the whole bundle."""
+    return dict(answers(bundle))
+
+
 def subsets(names: tuple[str, ...]) -> list[tuple[str, ...]]:
     return [part for size in range(1, len(names) + 1) for part in itertools.combinations(names, size)]
 
 
+@pytest.fixture(scope="module")
+def trimmed(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Callable[[tuple[str, ...]], Bundle]:
+    """Trim the bundle to these subnets, once for all tests. What it gives is not to be written to."""
+    folder = tmp_path_factory.mktemp("trimmed")
+
+    @functools.cache
+    def trim(keep: tuple[str, ...]) -> Bundle:
+        return trim_bundle(bundle, folder / "-".join(keep) / "smaller.gearshift", keep=keep)
+
+    return trim
+
+
 @pytest.mark.parametrize("keep", subsets(tuple(UNEVEN)), ids="+".join)
-def test_every_kept_set_answers_bit_for_bit_as_before(bundle: Bundle, keep: tuple[str, ...], tmp_path: Path) -> None:
-    smaller = trim_bundle(bundle, tmp_path / "smaller.gearshift", keep=keep)
-    assert smaller == open_bundle(tmp_path / "smaller.gearshift")
-    before, after = dict(answers(bundle)), dict(answers(smaller))
+def test_every_kept_set_answers_bit_for_bit_as_before(
+    before: dict[tuple[str, str], np.ndarray], trimmed: Callable[[tuple[str, ...]], Bundle], keep: tuple[str, ...]
+) -> None:
+    smaller = trimmed(keep)
+    assert smaller == open_bundle(smaller.path)
+    after = dict(answers(smaller))
     assert after.keys() == set(itertools.product(PRECISIONS, keep))
     for key, logits in after.items():
         assert np.array_equal(logits, before[key]), key
@@ -84,8 +105,10 @@ def test_every_kept_set_answers_bit_for_bit_as_before(bundle: Bundle, keep: tupl
 
 
 @pytest.mark.parametrize("keep", subsets(tuple(UNEVEN)), ids="+".join)
-def test_only_what_a_kept_subnet_uses_is_left(bundle: Bundle, keep: tuple[str, ...], tmp_path: Path) -> None:
-    smaller = trim_bundle(bundle, tmp_path / "smaller.gearshift", keep=keep)
+def test_only_what_a_kept_subnet_uses_is_left(
+    bundle: Bundle, trimmed: Callable[[tuple[str, ...]], Bundle], keep: tuple[str, ...]
+) -> None:
+    smaller = trimmed(keep)
     subnets = [UNEVEN[name] for name in keep]
     assert isinstance(bundle.manifest.space, Space)
     for precision in PRECISIONS:
@@ -115,10 +138,11 @@ def test_only_what_a_kept_subnet_uses_is_left(bundle: Bundle, keep: tuple[str, .
 
 
 @pytest.mark.parametrize("keep", [("all",), ("early", "late"), tuple(UNEVEN)], ids="+".join)
-def test_the_size_is_known_before_anything_is_written(bundle: Bundle, keep: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_size_is_known_before_anything_is_written(
+    bundle: Bundle, trimmed: Callable[[tuple[str, ...]], Bundle], keep: tuple[str, ...]
+) -> None:
     expected = Trimming(bundle).of(keep, "smaller").bytes
-    trim_bundle(bundle, tmp_path / "smaller.gearshift", keep=keep)
-    assert size_of(tmp_path / "smaller.gearshift") == expected
+    assert size_of(trimmed(keep).path) == expected
 
 
 def size_of(directory: Path) -> int:

@@ -43,9 +43,10 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
         python = place / "bin" / "python"
         _look_into(python, Path(sysconfig.get_path("purelib")))
-        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"]
+        # Thousands of its modules are never imported: those that are get compiled then.
+        install = [str(python), "-m", "pip", "install", "--no-compile", "--quiet", "--disable-pip-version-check"]
         # It complains of optimum and datasets, which no test here uses, and which want older packages.
-        subprocess.run([*install, requirement], check=True)
+        subprocess.run([*install, "--upgrade", requirement], check=True)
         found = [str(python), "-c", "import transformers; print(transformers.__version__)"]
         told = subprocess.run(found, check=True, capture_output=True, text=True).stdout.strip()
         print(f"{place}: transformers {told}")

@@ -362,7 +362,8 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(
     for split, rows in DATA.splits.items():
         lines = "".join(f"{row.text}\t{row.label}\n" for row in rows)
         (folder / f"{split}.tsv").write_text(f"sentence\tlabel\n{lines}")
-    flags = ["--max-length", 16, "--batch-size", 8, "--teacher-epochs", 2, "--width-epochs", 1]
+    few = ["--depth-epochs", 1, "--augment", 0, "--widths", "1,.5", "--depths", "1,.5", "--importance-rows", 16]
+    flags = ["--max-length", 16, "--batch-size", 8, "--teacher-epochs", 2, "--width-epochs", 1, *few]
     call = ["train", "--data", folder, "--model", checkpoint_path, *flags, "--save-every-s", 0, "-o"]
     assert command(*call, tmp_path / "whole").code == 0
     killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, call), tmp_path / "run"], capture_output=True)
