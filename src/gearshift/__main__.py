@@ -101,7 +101,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     # Before Python 3.13, argparse leaves the texts that follow an option: `run BUNDLE --json TEXT`.
     place = rest.index("--") if "--" in rest else len(rest)
     texts = [*rest[:place], *rest[place + 1 :]]
-    if texts and ("texts" not in options or any(text.startswith("-") and text != "-" for text in texts[:place])):
+    takes_texts = isinstance(getattr(options, "texts", None), list)  # a server has a number of them
+    if texts and (not takes_texts or any(text.startswith("-") and text != "-" for text in texts[:place])):
         options.wrong_usage(f"unrecognized arguments: {' '.join(texts)}")
     if texts:
         options.texts = [*options.texts, *texts]
