@@ -59,9 +59,9 @@ def main() -> None:
         f"### Deadlines kept in a page while a worker burns CPU: twelve subnets, {given.precision}, wasm",
         "",
         f"Chromium {found['browser'].split('HeadlessChrome/')[-1].split('.')[0]}; page and worker share {cores}",
-        f"core(s). The largest subnet, {found['largest']}, has a median of {found['medianMs']:.1f} ms there before the worker starts;",
-        f"every deadline is twice that, {found['deadlineMs']:.1f} ms. Load average of the machine, of {os.cpu_count()} CPUs: {load:.1f} at the",
-        "beginning.",
+        f"core(s). The largest subnet, {found['largest']}, has a median of {found['medianMs']:.1f} ms there before the",
+        f"worker starts; every deadline is twice that, {found['deadlineMs']:.1f} ms. Load average of the machine, of",
+        f"{os.cpu_count()} CPUs: {load:.1f} at the beginning.",
         "",
         *markdown(
             ("", "in time", "share", "median / p99 / most, ms", "subnets that ran most"),
