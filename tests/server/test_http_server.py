@@ -74,6 +74,20 @@ def test_a_body_that_comes_byte_by_byte_is_answered(served: Running) -> None:
         assert response(client)[0] == 200
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [b"GARBAGE\r\n\r\n", ASK.replace(b"Host: 127.0.0.1\r\n", b""), ASK.replace(b"Host", b"Content-Length: 3\r\nHost")],
+)
+def test_what_is_no_request_is_refused_in_one_line_of_our_own(served: Running, sent: bytes) -> None:
+    with served.client() as client:
+        client.sendall(sent)
+        status, headers, body = response(client)
+        assert (status, headers["server"], headers["content-type"]) == (400, "gearshift", "application/json")
+        error = json.loads(body)["error"]
+        assert error["type"] == "InputError" and "could not be read as HTTP" in error["message"]
+        assert received(client) == b""
+
+
 @pytest.mark.parametrize("told", [5000, 10**12, 10**30])
 def test_a_body_that_is_announced_too_large_is_not_read(served: Running, told: int) -> None:
     with served.client() as client:

@@ -150,6 +150,23 @@ class _Connection(web.RequestHandler):
         super().__init__(server, **options)
         self._counted_by = server
 
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Refuse what is no request in one line of our own; aiohttp's has several, and names its version."""
+        plain = super().handle_error(request, status, exc, message)
+        if status >= 500:
+            return plain
+        call = Call(request.method, request.path, request.headers)
+        reply = refusal(call, status, "InputError", "the request could not be read as HTTP; ask by a library for HTTP")
+        response = web.Response(status=status, body=reply.body, headers={"Server": NAME, "Content-Type": reply.kind})
+        response.force_close()
+        return response
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self._counted_by.has_room():
             super().connection_made(transport)
