@@ -273,6 +273,7 @@ def test_kserve_s_data_may_be_nested_and_outputs_may_be_chosen(service: Service)
         ({"shape": [2], "data": [["a", "b"]]}, "expected 1 string in each row"),
         ({"data": [5]}, "expected a text (str)"),
         ({"outputs": [{"name": "logits"}]}, "outputs: expected objects with a name, of label, score, scores"),
+        ({"outputs": [{"name": "label"}, {"name": "logits"}]}, "outputs: expected"),
         ({"outputs": []}, "outputs: expected"),
         ({"outputs": [["label"]]}, "outputs: expected"),
         ({"outputs": [{"name": ["label"]}]}, "outputs: expected"),

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gearshift.errors import InputError
 from gearshift.server.limits import Limits
 from gearshift.server.messages import Call, Reply, refusal
 from gearshift.server.service import Service
@@ -36,9 +37,14 @@ class HttpServer:
         self._runner = web.ServerRunner(self._server, shutdown_timeout=self._limits.grace_s)
 
     async def start(self, bound: socket.socket) -> None:
-        """Listen at a bound socket."""
+        """Listen at a bound socket; raise InputError if another program did so since it was bound."""
         await self._runner.setup()
-        await web.SockSite(self._runner, bound, backlog=self._limits.connections).start()
+        try:
+            await web.SockSite(self._runner, bound, backlog=self._limits.connections).start()
+        except OSError as error:
+            raise InputError(
+                f"port: another program took it meanwhile ({error.strerror}); name another port"
+            ) from error
 
     async def stop(self) -> None:
         """Accept no client any more, let requests finish within the grace, and close all connections."""
