@@ -30,7 +30,6 @@ from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.manifest import (
     CPU_PRECISIONS,
     DAN_EXECUTOR,
-    MANIFEST,
     SELF_TEST,
     TOKEN_VECTORS,
     TOKENIZER,
@@ -56,13 +55,14 @@ Progress = Callable[[str, int, int], None]
 def embed_bundle(bundle: Bundle, out: Path, progress: Progress = lambda what, done, total: None) -> Bundle:
     """Write the folder of a bundle, atomically, check its graphs, and return it as a bundle.
 
+    An older such folder is replaced, and nothing else: other directories of apps have a `manifest.json` too.
     Raises InputError for a bundle without a graph for CPUs, SelfTestError if a graph in ORT format gives other numbers,
     StorageError if `out` cannot be written.
     """
     precisions = [one for one in bundle.precisions if one in CPU_PRECISIONS]
     if not precisions:
         raise InputError(f"{bundle.path}: expected a graph for CPUs, found {', '.join(bundle.precisions)}; export fp32")
-    with replacing_directory(out, marker=MANIFEST) as fresh:
+    with replacing_directory(out, marker=OPERATORS) as fresh:
         opened = {}
         for number, precision in enumerate(precisions):
             progress("graphs", number, len(precisions))

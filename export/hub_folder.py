@@ -15,7 +15,7 @@ from gearshift.errors import InputError
 from gearshift.escaping import escaped
 from gearshift.export.card import model_card
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.bundle.manifest import Manifest
+from gearshift.runtime.bundle.manifest import MANIFEST, Manifest
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.files.hub_cache import BUNDLE_FOLDER
 from gearshift.trainer.model.run import SUPERNET, Run
@@ -31,6 +31,9 @@ PIPELINE_TAGS = {
     "embedding": "sentence-similarity",
 }
 """Task of a bundle -> its name on the hub."""
+
+_MARKER = f"{BUNDLE_FOLDER}/{MANIFEST}"
+"""File by which an older folder is known; a README.md lies in directories of every kind."""
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -50,7 +53,7 @@ def write_hub_folder(run: Run[Any, Any], bundle: Bundle, out: Path, table: Laten
         )
     if table.bundle_hash != bundle.hash:
         raise InputError(f"{bundle.path}: expected latencies of this bundle, found those of another one; bench it")
-    with replacing_directory(out, marker=CARD) as fresh:
+    with replacing_directory(out, marker=_MARKER) as fresh:
         shutil.copytree(run.path, fresh, dirs_exist_ok=True, ignore=shutil.ignore_patterns(CARD, ".*"))
         shutil.copytree(bundle.path, fresh / BUNDLE_FOLDER)
         _forget_paths(fresh)

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from gearshift.errors import InputError
+from gearshift.number_checks import is_whole, shown
 from gearshift.runtime.engine import Engine
 from gearshift.runtime.inference.answers import (
     Classification,
@@ -72,9 +73,9 @@ class Pipeline:
             inputs = _questions(inputs, options)
         single = not isinstance(inputs, list)
         texts = [_text(each) for each in ([inputs] if single else inputs)]
-        shown = _shown(options)
+        made_plain = _shown(self.task, options)
         answers = self.engine.run(texts, deadline_ms=deadline_ms, **options)
-        plain = [shown(answer) for answer in answers]
+        plain = [made_plain(answer) for answer in answers]
         if not single:
             return plain
         return plain if isinstance(plain[0], dict) and "label" in plain[0] else plain[0]
@@ -139,25 +140,34 @@ def _questions(inputs: Any, options: Plain) -> Any:
     """Return questions with their texts, as pairs."""
     if inputs is None:
         inputs = {"question": options.pop("question", None), "context": options.pop("context", None)}
+    if isinstance(inputs, list):
+        return [_questions(each, options) for each in inputs]
     if not isinstance(inputs, dict):
         return inputs
     if set(inputs) != {"question", "context"} or None in inputs.values():
         raise InputError(f"pipeline: expected a question and a context, got {', '.join(map(str, inputs))}")
     question, context = inputs["question"], inputs["context"]
     if isinstance(question, list) and isinstance(context, list):
+        if len(question) != len(context):
+            raise InputError(
+                f"pipeline: expected as many contexts as questions, got {len(context)} and {len(question)}"
+            )
         return list(zip(question, context, strict=True))
     if isinstance(question, list):
         return [(each, context) for each in question]
     return (question, context)
 
 
-def _shown(options: Plain) -> Callable[[Any], Any]:
-    """Return the function that makes an answer plain; takes its options out of the others."""
-    top_k, strategy = options.pop("top_k", 1), options.pop("aggregation_strategy", "simple")
+def _shown(task: str, options: Plain) -> Callable[[Any], Any]:
+    """Return the function that makes an answer plain; takes the options of its task out of the others."""
+    top_k = options.pop("top_k", 1) if "classification" in TASKS[task] else 1
+    strategy = options.pop("aggregation_strategy", "simple") if "token-classification" in TASKS[task] else "simple"
+    if top_k is not None and not is_whole(top_k, 1):
+        raise InputError(f"top_k: expected a whole number of at least 1, or None for all labels, got {shown(top_k)}")
     if strategy not in ("simple", "none"):
         raise InputError(f"aggregation_strategy: expected simple or none, got {strategy!r}")
 
-    def shown(answer: Any) -> Any:
+    def plain(answer: Any) -> Any:
         match answer:
             case Classification() | MultiLabelClassification():
                 ranked = sorted(answer.scores.items(), key=lambda each: -each[1])
@@ -173,7 +183,7 @@ def _shown(options: Plain) -> Callable[[Any], Any]:
                 return answer.vector.tolist()
         raise TypeError(f"no answer: {answer!r}")
 
-    return shown
+    return plain
 
 
 def _span(one: Word | Entity) -> Plain:

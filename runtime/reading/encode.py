@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ def encode(
     """
     if manifest.task != "embedding":
         raise InputError(f"encode: expected a bundle for embedding, got {manifest.task}; use run")
+    if not isinstance(sentences, Iterable):
+        raise InputError(f"sentences: expected a text or a list of texts, got {type(sentences).__name__}")
     single = isinstance(sentences, str)
     texts = [sentences] if isinstance(sentences, str) else list(sentences)
     if not is_whole(batch_size, 1):

@@ -26,6 +26,9 @@ class Options(TypedDict, total=False):
     """Text of a prompt, in place of a named one; empty for none."""
 
 
+NAMES = tuple(Options.__annotations__)
+
+
 class RequestReader:
     """Source of rows and readings for requests with options, for one opened bundle."""
 
@@ -36,8 +39,13 @@ class RequestReader:
         self._normalized = vectors is not None and vectors.normalized
 
     def rows(self, texts: Sequence[Any], options: Options) -> tuple[Encoded, Reading | None]:
-        """Return the rows of some texts and their reading, None for the task's own; raise InputError for options that
-        this bundle cannot follow."""
+        """Return the rows of some texts and their reading, None for the task's own.
+
+        Raises InputError for options that this bundle cannot follow, TypeError for those that there are not.
+        """
+        for name in options:
+            if name not in NAMES:
+                raise TypeError(f"unexpected keyword argument {name!r}; expected deadline_ms, {', '.join(NAMES)}")
         given = {name: value for name, value in options.items() if value is not None}
         if not given:
             return self._opened.encoder.encode(texts), None

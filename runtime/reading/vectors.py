@@ -34,7 +34,9 @@ def prompt_of(manifest: Manifest, prompt_name: object, prompt: object) -> str | 
         return None
     vectors = manifest.vectors
     if vectors is None:
-        raise InputError(f"prompt: expected a bundle for embedding, got {manifest.task}; put it into the text")
+        raise InputError(
+            f"prompt: expected a bundle whose manifest has vectors, got {manifest.task}; put it into the text"
+        )
     if prompt is not None:
         if not isinstance(prompt, str):
             raise InputError(f"prompt: expected a text (str) or None, got {type(prompt).__name__}")

@@ -106,6 +106,17 @@ def test_a_batch_that_is_none_is_told(scorer: Scorer, batch: Any, words: str) ->
         scorer(batch)
 
 
+def test_a_row_in_place_of_a_batch_is_told(scorer: Scorer) -> None:
+    """Its characters would be scored as texts."""
+    with pytest.raises(InputError, match=r"batch: expected a column 'text' of texts, got one text; .*batched=True"):
+        scorer({"text": TEXTS[0]})
+
+
+def test_columns_of_two_lengths_are_told(tiny_bundle: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="batch: expected columns of one length, got 2 texts and 1"):
+        Scorer(tiny_bundle, pair="other", **options)({"text": TEXTS[:2], "other": TEXTS[:1]})
+
+
 def test_a_policy_that_is_none_is_told(tiny_bundle: Path) -> None:
     with pytest.raises(InputError, match="on_refused: expected raise or none, got 'skip'"):
         Scorer(tiny_bundle, on_refused="skip")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -94,13 +95,19 @@ def test_a_bundle_for_gpus_alone_is_refused(bundle: Bundle, tmp_path: Path) -> N
         embed_bundle(for_gpus, tmp_path / "app")
 
 
-def test_another_directory_is_not_replaced(command: Command, tiny_bundle: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "file").write_text("x")
-    ended = command("embed", tiny_bundle, "-o", tmp_path / "mine")
-    assert "mine" in ended.error
-    with pytest.raises(StorageError):
-        embed_bundle(open_bundle(tiny_bundle), tmp_path / "mine")
+def test_nothing_but_an_older_folder_is_replaced(
+    command: Command, bundle: Bundle, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "manifest.json").write_text("{}")  # of an app in a browser
+    shutil.copytree(bundle.path, tmp_path / "bundle")
+    shutil.copytree(folder, tmp_path / "app")
+    for name in ("page", "bundle"):
+        assert name in command("embed", bundle.path, "-o", tmp_path / name).error
+        with pytest.raises(StorageError, match=r"is not empty and has no required_operators\.config"):
+            embed_bundle(open_bundle(tmp_path / "bundle"), tmp_path / name)
+    assert open_bundle(tmp_path / "bundle").precisions == bundle.precisions
+    assert command("embed", bundle.path, "-o", tmp_path / "app").code == 0
 
 
 def test_the_command_says_what_it_wrote(command: Command, tiny_bundle: Path, tmp_path: Path) -> None:

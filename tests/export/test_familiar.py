@@ -87,6 +87,7 @@ def test_encode_shows_a_bar_on_a_terminal_unless_told_not_to(
         ({"batch_size": 0}, "batch_size: expected a whole number of at least 1"),
         ({"truncate_dim": HIDDEN + 1}, "dimensions: expected a whole number"),
         ({"sentences": ["a", 3]}, "expected a text"),
+        ({"sentences": None}, "sentences: expected a text or a list of texts, got NoneType"),
         ({"prompt_name": "no"}, "prompt_name: expected one of"),
     ],
     ids=str,
@@ -155,6 +156,15 @@ def test_text_classification_answers_as_transformers(classifier: Made, options: 
         assert mine([]) == []
 
 
+@pytest.mark.parametrize("top_k", [0, -1, "2", 1.5, True])
+def test_a_number_of_labels_that_is_none_is_refused(classifier: Made, top_k: Any) -> None:
+    with (
+        ours(classifier, "text-classification") as mine,
+        pytest.raises(InputError, match="top_k: expected a whole number of at least 1, or None"),
+    ):
+        mine(TEXT, top_k=top_k)
+
+
 def test_zero_shot_classification_answers_as_transformers(classifier: Made) -> None:
     change_manifest(classifier.path, labels=("contradiction", "neutral", "entailment"))
     own = theirs(classifier, "zero-shot-classification", "SequenceClassification")
@@ -180,8 +190,13 @@ def test_question_answering_answers_as_transformers(tmp_path: Path) -> None:
         same(mine({"question": question, "context": context}, overlap=0), wanted)
         several = mine(question=[question, "was there ice"], context=context)
         assert [set(one) for one in several] == [{"score", "start", "end", "answer"}] * 2
+        same(mine([{"question": question, "context": context}], overlap=0), [wanted])
         with pytest.raises(InputError, match="expected a question and a context"):
             mine(question=question)
+        with pytest.raises(InputError, match="expected as many contexts as questions, got 1 and 2"):
+            mine(question=[question] * 2, context=[context])
+        with pytest.raises(TypeError, match="unexpected keyword argument 'top_k'"):
+            mine(question=question, context=context, top_k=2)
 
 
 def test_token_classification_gives_words_or_entities(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import huggingface_hub
 import pytest
 import transformers
 
-from gearshift.errors import InputError
+from gearshift.errors import InputError, StorageError
 from gearshift.export.hub_folder import hub_card, write_hub_folder
 from gearshift.export.pipeline import ExportReport
 from gearshift.runtime import Bundle, Engine
@@ -105,6 +105,14 @@ def test_a_bundle_or_latencies_of_another_model_are_refused(
         with pytest.raises(InputError, match=told):
             write_hub_folder(run, given, tmp_path / "out", other, this_device())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_none_of_these_is_not_replaced(run: Run, exported: ExportReport, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine")
+    table = made_table(dict.fromkeys(run.subnets, (1.0, 2.0)), exported.bundle.hash)
+    with pytest.raises(StorageError, match=r"is not empty and has no bundle/manifest\.json"):
+        write_hub_folder(run, exported.bundle, tmp_path, table, this_device())
+    assert (tmp_path / "README.md").read_text() == "mine"
 
 
 def test_a_model_of_the_hub_is_named_as_its_base(exported: ExportReport) -> None:

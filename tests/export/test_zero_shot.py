@@ -124,3 +124,13 @@ def test_the_command_classifies_by_labels_of_the_call(made: Made, command: Comma
     assert [line.split("  ")[0] in ("snow", "winter") for line in lines] == [True] * 3
     found = json.loads(command(*call, "--json").out)["answers"]
     assert [sorted(one["scores"]) for one in found] == [["snow", "winter"]] * 3
+
+
+def test_the_command_leaves_no_option_out_in_silence(made: Made, command: Command) -> None:
+    for more, told in (
+        (("--labels", "snow", "--overlap", 3), "--labels: expected none of --overlap, --dimensions"),
+        (("--labels", "snow", "--prompt", ""), "--labels: expected none of --overlap, --dimensions"),
+        (("--multi-label",), "--multi-label, --hypothesis: expected --labels beside them"),
+        (("--hypothesis", "it is {}"), "--multi-label, --hypothesis: expected --labels beside them"),
+    ):
+        assert told in command("run", made.path, TEXTS[0], *more, "--threads", 1).error

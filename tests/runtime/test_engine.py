@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import itertools
@@ -210,6 +211,17 @@ def test_what_is_no_text_is_refused_and_counts_as_no_request(engine: Engine, tex
 def test_a_deadline_that_is_no_positive_number_is_refused(engine: Engine, deadline: Any) -> None:
     with pytest.raises(InputError, match="deadline_ms: expected a positive number of milliseconds or None, got"):
         engine.run(TEXT, deadline_ms=deadline)
+
+
+@pytest.mark.parametrize("name", ["deadlin_ms", "truncate_dim"])
+def test_an_option_that_is_not_known_is_an_error_and_no_request(engine: Engine, name: str) -> None:
+    """Left out in silence, a misspelt deadline would be none."""
+    before = engine.stats()["requests"]
+    given: Any = {name: None}
+    for asked in (engine.run, engine.submit, lambda text, **more: asyncio.run(engine.arun(text, **more))):
+        with pytest.raises(TypeError, match=rf"unexpected keyword argument '{name}'; expected deadline_ms, overlap, "):
+            asked("a text", **given)
+    assert engine.stats()["requests"] == before
 
 
 @pytest.mark.parametrize("deadline", [60_000, 60_000.0, np.float32(60_000), np.int64(60_000)])

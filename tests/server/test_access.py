@@ -28,6 +28,13 @@ def test_a_page_whose_name_leads_here_is_refused(host: str) -> None:
     assert reply is not None and reply.status == 421
 
 
+def test_health_alone_is_open_without_a_token(engine: Engine) -> None:
+    service = Service(engine, HELD)
+    paths = {*service._gets, *service.paths, "/", "/nowhere"}
+    opened = {path for path in paths if ask(service, path).status != 401}
+    assert opened == {"/health", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"}
+
+
 @pytest.mark.parametrize("given", ["", TOKEN, f"Basic {TOKEN}", "Bearer", f"Bearer {TOKEN}0", f"Bearer {TOKEN[:-1]}"])
 def test_a_wrong_token_is_refused_whatever_the_path(engine: Engine, given: str) -> None:
     service = Service(engine, HELD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -11,8 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from gearshift.errors import InputError
 from gearshift.runtime import Engine
 from gearshift.server import Limits, Service
+from gearshift.server.http_server import HttpServer
+from gearshift.server.listening import bound_port
 from tests.command_line import PATIENCE_S
 from tests.server.asking import TEXT, Running, received, request_bytes, response, running
 
@@ -72,6 +76,20 @@ def test_a_body_that_comes_byte_by_byte_is_answered(served: Running) -> None:
         for number in range(len(ASK)):
             client.sendall(ASK[number : number + 1])
         assert response(client)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"GARBAGE\r\n\r\n", ASK.replace(b"Host: 127.0.0.1\r\n", b""), ASK.replace(b"Host", b"Content-Length: 3\r\nHost")],
+)
+def test_what_is_no_request_is_refused_in_one_line_of_our_own(served: Running, sent: bytes) -> None:
+    with served.client() as client:
+        client.sendall(sent)
+        status, headers, body = response(client)
+        assert (status, headers["server"], headers["content-type"]) == (400, "gearshift", "application/json")
+        error = json.loads(body)["error"]
+        assert error["type"] == "InputError" and "could not be read as HTTP" in error["message"]
+        assert received(client) == b""
 
 
 @pytest.mark.parametrize("told", [5000, 10**12, 10**30])
@@ -189,3 +207,18 @@ def test_requests_that_run_are_finished_at_the_end_and_no_new_one_is_taken(engin
         served.client()
     for one in (idle, client):
         one.close()
+
+
+# The start
+
+
+def test_a_port_that_another_server_took_in_the_meantime_is_told(engine: Engine) -> None:
+    async def start(bound: socket.socket) -> None:
+        await HttpServer(Service(engine)).start(bound)
+
+    with bound_port("127.0.0.1", 0) as bound, socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(bound.getsockname())  # two may have a port until one of them listens
+        other.listen()
+        with pytest.raises(InputError, match=r"port: another program took it .*; name another port"):
+            asyncio.run(start(bound))

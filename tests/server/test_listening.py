@@ -82,3 +82,12 @@ def test_a_file_in_the_place_of_a_socket_stays(tmp_path: Path) -> None:
 def test_a_limit_that_is_none_is_named(name: str, value: object) -> None:
     with pytest.raises(InputError, match=f"^{name}: expected a "):
         Limits(**{name: value})  # type: ignore[arg-type]
+
+
+def test_the_end_leaves_the_socket_of_a_server_that_took_the_place(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with bound_path(path):
+        path.rename(tmp_path / "moved")  # an inode that is in use is given to no other file
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+    assert path.exists()

@@ -108,6 +108,10 @@ class Scorer:
     def _texts(self, batch: Any) -> list[Any]:
         columns = [self._column(batch, name) for name in (self._text, self._pair) if name is not None]
         if len(columns) == 2:
+            if len(columns[0]) != len(columns[1]):
+                raise InputError(
+                    f"batch: expected columns of one length, got {len(columns[0])} texts and {len(columns[1])}"
+                )
             return list(zip(*columns, strict=True))
         return [text if isinstance(text, str) or not _is_list(text) else Words(list(text)) for text in columns[0]]
 
@@ -116,7 +120,12 @@ class Scorer:
             raise InputError(
                 f"batch: expected a column {name!r}, got {shown(sorted(map(str, batch)))}; name the text's"
             )
-        return [value.item() if isinstance(value, np.generic) else value for value in batch[name]]
+        column = batch[name]
+        if isinstance(column, str):
+            raise InputError(
+                f"batch: expected a column {name!r} of texts, got one text; map batches (batched=True, map_batches)"
+            )
+        return [value.item() if isinstance(value, np.generic) else value for value in column]
 
     def _answers(self, engine: Engine, texts: list[Any]) -> list[Any]:
         """Return an answer for each text; None for one that is refused, if that is wanted."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gearshift.errors import InputError
 from gearshift.server.limits import Limits
 from gearshift.server.messages import Call, Reply, refusal
 from gearshift.server.service import Service
@@ -36,9 +37,14 @@ class HttpServer:
         self._runner = web.ServerRunner(self._server, shutdown_timeout=self._limits.grace_s)
 
     async def start(self, bound: socket.socket) -> None:
-        """Listen at a bound socket."""
+        """Listen at a bound socket; raise InputError if another program did so since it was bound."""
         await self._runner.setup()
-        await web.SockSite(self._runner, bound, backlog=self._limits.connections).start()
+        try:
+            await web.SockSite(self._runner, bound, backlog=self._limits.connections).start()
+        except OSError as error:
+            raise InputError(
+                f"port: another program took it meanwhile ({error.strerror}); name another port"
+            ) from error
 
     async def stop(self) -> None:
         """Accept no client any more, let requests finish within the grace, and close all connections."""
@@ -149,6 +155,23 @@ class _Connection(web.RequestHandler):
     def __init__(self, server: _Server, **options: Any) -> None:
         super().__init__(server, **options)
         self._counted_by = server
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Refuse what is no request in one line of our own; aiohttp's has several, and names its version."""
+        plain = super().handle_error(request, status, exc, message)
+        if status >= 500:
+            return plain
+        call = Call(request.method, request.path, request.headers)
+        reply = refusal(call, status, "InputError", "the request could not be read as HTTP; ask by a library for HTTP")
+        response = web.Response(status=status, body=reply.body, headers={"Server": NAME, "Content-Type": reply.kind})
+        response.force_close()
+        return response
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if self._counted_by.has_room():

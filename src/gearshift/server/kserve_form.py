@@ -97,6 +97,12 @@ def _texts(tensor: Mapping[str, Any], most: int) -> list[Any]:
     check_count(count, most)
     if not isinstance(data, list) or parts not in (1, 2):
         raise InputError(f"inputs: expected the shape [n], [n, 1] or [n, 2] with data, got {shown(dict(tensor))}")
+    for row in data:
+        if isinstance(row, list) and len(row) != parts:  # flattened, its strings would join those of another row
+            strings = "string" if parts == 1 else "strings"
+            raise InputError(
+                f"inputs: expected {parts} {strings} in each row for the shape {shape}, got one of {len(row)}"
+            )
     flat = list(itertools.chain.from_iterable(one if isinstance(one, list) else [one] for one in data))
     if len(flat) != count * parts:
         raise InputError(f"inputs: expected {count * parts} strings for the shape {shape}, got {len(flat)}")
