@@ -19,7 +19,8 @@ std::optional<double> number_of(const Json& owner, const char* name) {
 void check(const Json& scenario, const gearshift::LatencyTable& table, std::set<std::string>& reasons) {
   const Json& wanted = scenario.at("objective");
   const gearshift::Objective objective{number_of(wanted, "target"), wanted.at("late_value").as_number(),
-                                       number_of(wanted, "min_accuracy"), number_of(wanted, "max_cpu_share"), wanted.at("on_miss").as_text()};
+                                       number_of(wanted, "min_accuracy"), number_of(wanted, "max_cpu_share"),
+                                       wanted.at("on_miss").as_text()};
   Accuracies accuracies;
   for (const auto& [name, value] : scenario.at("accuracies").as_object()) accuracies.emplace_back(name, value.as_number());
   Controller controller(accuracies, table, objective, static_cast<int>(scenario.at("rows").as_number()),

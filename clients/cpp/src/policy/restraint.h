@@ -98,7 +98,8 @@ class Arrivals {
 
   static std::size_t bin(double ms) {
     constexpr double least_ms = 0.05, per_octave = 4;
-    return ms <= least_ms ? 0 : static_cast<std::size_t>(std::min<double>(bins - 1, per_octave / std::log(2.0) * std::log(ms / least_ms)));
+    if (ms <= least_ms) return 0;
+    return static_cast<std::size_t>(std::min<double>(bins - 1, per_octave / std::log(2.0) * std::log(ms / least_ms)));
   }
 
   std::deque<Run> runs_;
