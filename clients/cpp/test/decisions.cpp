@@ -18,8 +18,9 @@ std::optional<double> number_of(const Json& owner, const char* name) {
 
 void check(const Json& scenario, const gearshift::LatencyTable& table, std::set<std::string>& reasons) {
   const Json& wanted = scenario.at("objective");
-  const gearshift::Objective objective{wanted.at("target").as_number(), number_of(wanted, "min_accuracy"),
-                                       number_of(wanted, "max_cpu_share"), wanted.at("on_miss").as_text()};
+  const gearshift::Objective objective{number_of(wanted, "target"), wanted.at("late_value").as_number(),
+                                       number_of(wanted, "min_accuracy"), number_of(wanted, "max_cpu_share"),
+                                       wanted.at("on_miss").as_text()};
   Accuracies accuracies;
   for (const auto& [name, value] : scenario.at("accuracies").as_object()) accuracies.emplace_back(name, value.as_number());
   Controller controller(accuracies, table, objective, static_cast<int>(scenario.at("rows").as_number()),
@@ -67,7 +68,8 @@ int main(int, char** arguments) {
   for (const Json& scenario : decisions.at("scenarios").list)
     suite.test("decisions are those of Python: " + scenario.at("name").text, [&] { check(scenario, table, reasons); });
   suite.test("there are decisions of every kind", [&] {
-    const std::set<std::string> known = {"accuracy_floor", "best_effort", "cpu_share", "fits", "no_deadline", "pinned", "rejected"};
+    const std::set<std::string> known = {"accuracy_floor", "best_effort", "cpu_share", "fits",
+                                         "likely", "no_deadline", "pinned", "rejected"};
     testing::require(reasons == known, "other kinds");
   });
   return suite.ended();

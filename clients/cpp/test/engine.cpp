@@ -80,6 +80,8 @@ void check_options(const std::string& tiny, const gearshift::LatencyTable& table
   refused("InputError", threads, [&] { change([](LoadOptions& one) { one.threads = 0; }); });
   refused("InputError", "^target: expected a share of deadlines from 0.5 to below 1, got 1$",
           [&] { change([](LoadOptions& one) { one.objective.target = 1; }); });
+  refused("InputError", "^late_value: expected a share from 0 to 1, got 2$",
+          [&] { change([](LoadOptions& one) { one.objective.late_value = 2; }); });
   refused("InputError", "^on_miss: expected best_effort or reject, got 'x'$",
           [&] { change([](LoadOptions& one) { one.objective.on_miss = "x"; }); });
   refused("InputError", "^min_accuracy: expected at most 0\\.676, that of \\S+, the best on this device's ladder, got 1$",

@@ -99,7 +99,9 @@ struct LatencyTable {
 
 // What an engine is to keep.
 struct Objective {
-  double target = 0.99;  // share of the requests that take no longer than predicted
+  // Share of the deadlines to keep at least; nullopt: as many as give the most right answers in time.
+  std::optional<double> target;
+  double late_value = 0;  // what a late answer is worth, from 0 (nothing) to 1 (as much as one in time)
   std::optional<double> min_accuracy;
   std::optional<double> max_cpu_share;   // without a deadline: share of the CPUs that requests may take on average
   std::string on_miss = "best_effort";   // where no subnet keeps a deadline: answer as fast as can be, or `reject`

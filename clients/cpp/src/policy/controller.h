@@ -16,10 +16,15 @@
 
 namespace gearshift::detail {
 
+// Share of the requests that a predicted bound covers where no target was asked for.
+inline constexpr double usual_share = 0.99;
+
 // The objective; raises InputError for a field that is out of its range.
 inline const Objective& checked_objective(const Objective& wanted) {
-  if (!(wanted.target >= 0.5 && wanted.target < 1))
-    throw InputError("target: expected a share of deadlines from 0.5 to below 1, got " + repr(wanted.target));
+  if (wanted.target && !(*wanted.target >= 0.5 && *wanted.target < 1))
+    throw InputError("target: expected a share of deadlines from 0.5 to below 1, got " + repr(*wanted.target));
+  if (!(wanted.late_value >= 0 && wanted.late_value <= 1))
+    throw InputError("late_value: expected a share from 0 to 1, got " + repr(wanted.late_value));
   const auto check = [](const char* name, const std::optional<double>& share) {
     if (share && !(*share > 0 && *share <= 1))
       throw InputError(std::string(name) + ": expected a share above 0 and up to 1, got " + repr(*share));
@@ -56,7 +61,7 @@ class Controller {
         cpus_(cpus),
         smoothed_(smoothed(accuracies, expected_times(table), rows)),
         ladder_(ladder_of(smoothed_, expected_times(table))),
-        latency_(table, ladder_, objective.target),
+        latency_(table, ladder_, objective.target.value_or(usual_share)),
         rungs_(rungs_above(ByName(accuracies.begin(), accuracies.end()), ladder_, objective.min_accuracy)),
         last_(rungs_.back()) {
     const ByName by_name(smoothed_.begin(), smoothed_.end());
@@ -116,26 +121,44 @@ class Controller {
 
   Choice with_deadline(const Prediction& times, std::size_t first, double slack_ms, double now) {
     const double limit_ms = backoff_.limit_ms(now);
-    const auto held = [&](std::size_t rung) { return times.medians[rung] >= limit_ms && rung != last_; };
     std::size_t level = first;
-    while (level < last_ && held(level)) ++level;
-    const double least = arrivals_.made_late(times.medians[last_] * times.usual);
-    double best = -infinity;
+    while (level < last_ && times.medians[level] >= limit_ms) ++level;
+    const std::optional<std::size_t> best = worthiest(times, first, slack_ms, limit_ms);
+    if (best && times.bound_ms(*best) <= slack_ms) return {*best, "fits", level};
+    const std::size_t rung = fastest(times, first);
+    const bool fits = times.bound_ms(rung) <= slack_ms;
+    if (!fits && objective_.on_miss == "reject" && times.silence_s < idle_s) return {rung, "rejected", level};
+    if (!best) return {rung, fits ? "fits" : "best_effort", level};
+    return {*best, fits ? "likely" : "best_effort", level};
+  }
+
+  // The rung of the highest expected value; nullopt if none keeps the target, or none has a chance.
+  std::optional<std::size_t> worthiest(const Prediction& times, std::size_t first, double slack_ms, double limit_ms) const {
+    // Largest probability of being in time at which a request counts as late on every rung; multiple of its bound within
+    // which a run is in time for certain; slack up to which nothing is in time.
+    constexpr double hopeless = 1e-3, sure = 2, none_ms = 1e-6;
+    const double late_value = objective_.late_value, left_ms = slack_ms / times.first_call;
+    const double log_left = left_ms > none_ms ? std::log(left_ms) : -infinity;
+    const auto run_ms = [&](std::size_t rung) { return times.medians[rung] * times.biases[rung]; };
+    const double least = arrivals_.made_late(run_ms(last_) * times.usual);
+    double best = -infinity, most = late_value;
     std::optional<std::size_t> chosen;
     for (const std::size_t rung : allowed(first)) {
-      if (times.bound_ms(rung) > slack_ms || held(rung)) continue;
-      const double made_late = arrivals_.made_late(times.medians[rung] * times.usual) - least;
-      const double value = values_[rung] - made_late * values_[last_];
+      if (objective_.target && times.bound_ms(rung) > slack_ms) continue;
+      if (times.medians[rung] >= limit_ms && rung != last_) continue;
+      const bool certain = run_ms(rung) <= slack_ms / (sure * times.factor);
+      const double chance = certain ? 1 : times.outlook.within(log_left - std::log(run_ms(rung)));
+      if (chance < hopeless && rung != last_ && late_value == 0) continue;
+      const double made_late = arrivals_.made_late(run_ms(rung) * times.usual) - least;
+      const double timely = chance * values_[rung] - made_late * values_[last_];
+      const double value = values_[rung] * late_value + (1 - late_value) * timely;
       if (value > best) {
         best = value;
         chosen = rung;
       }
-      if (made_late <= 0) break;
+      most = std::max(most, chance);
     }
-    if (chosen) return {*chosen, "fits", level};
-    const std::size_t rung = fastest(times, first);
-    if (times.bound_ms(rung) <= slack_ms) return {rung, "fits", level};
-    return {rung, objective_.on_miss == "reject" && times.silence_s < idle_s ? "rejected" : "best_effort", level};
+    return most >= hopeless ? chosen : std::nullopt;
   }
 
   // The rungs that caps and the floor allow, the most accurate first.

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../latency_table.h"
+#include "outlook.h"
 #include "slow_down.h"
 
 namespace gearshift::detail {
@@ -21,6 +22,8 @@ struct Prediction {
   double factor;                // on the medians: the slow-down with its tail
   double usual;                 // slow-down without a tail
   double silence_s;             // since the last answer; infinite before the first
+  Outlook outlook;              // distribution of the log of time / (median x bias), first calls apart
+  double first_call;            // on all times, after a pause
 
   // Time in ms that a rung stays under with the target's probability.
   double bound_ms(std::size_t rung) const { return medians[rung] * biases[rung] * factor; }
@@ -95,12 +98,13 @@ class LatencyModel {
   Prediction predict(int tokens, double now) {
     Prediction made;
     made.silence_s = silence(now);
-    const double first_call = biases_.idle_factor(made.silence_s);
-    const double tail = slow_.tail_factor(now) * first_call;
-    made.factor = std::max(hysteresis_.smooth(tail, now), slow_.suspected() * first_call);
+    made.first_call = biases_.idle_factor(made.silence_s);
+    const double tail = slow_.tail_factor(now) * made.first_call;
+    made.factor = std::max(hysteresis_.smooth(tail, now), slow_.suspected() * made.first_call);
     for (const std::string& name : ladder_) made.medians.push_back(time_at(table_, name, tokens));
     made.biases = biases_.factors();
     made.usual = slow_.value();
+    made.outlook = slow_.outlook(now);
     return made;
   }
 

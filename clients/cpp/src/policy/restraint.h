@@ -64,10 +64,13 @@ class Arrivals {
     }
   }
 
-  // Record the start of a run.
+  // Record the start of a run, of which one in three is followed.
   void begins(double now) {
-    constexpr double memory = 0.995, largest_weight = 1e12;
-    constexpr std::size_t followed = 8;
+    constexpr double memory = 0.997, largest_weight = 1e12;
+    constexpr std::size_t followed = 10;
+    constexpr int every = 3;
+    number_ = (number_ + 1) % every;
+    if (number_ != 0) return;
     weight_ /= memory;
     if (weight_ > largest_weight) {
       count_ /= weight_;
@@ -75,32 +78,36 @@ class Arrivals {
       weight_ = 1;
     }
     count_ += weight_;
+    double sum = 0;
+    for (std::size_t place = 0; place < bins; ++place) {
+      below_[place] = sum / count_;
+      sum += limits_[place];
+    }
     runs_.push_back({now, 0});
     if (runs_.size() > followed) runs_.pop_front();
   }
 
   // Average number of requests that a run of `run_ms` makes late; never smaller for a longer run.
-  double made_late(double run_ms) const {
-    if (count_ == 0) return 0;
-    double sum = 0;
-    for (std::size_t place = 0; place < bin(run_ms); ++place) sum += limits_[place];
-    return sum / count_;
-  }
+  double made_late(double run_ms) const { return below_[bin(run_ms)]; }
 
  private:
   struct Run {
     double began_s, served_ms;
   };
-  static constexpr int bins = 80;
+  static constexpr std::size_t bins = 80;
 
   static std::size_t bin(double ms) {
     constexpr double least_ms = 0.05, per_octave = 4;
-    return ms <= least_ms ? 0 : static_cast<std::size_t>(std::min<double>(bins - 1, per_octave * std::log2(ms / least_ms)));
+    if (ms <= least_ms) return 0;
+    return static_cast<std::size_t>(std::min<double>(bins - 1, per_octave / std::log(2.0) * std::log(ms / least_ms)));
   }
 
   std::deque<Run> runs_;
   std::vector<double> limits_ = std::vector<double>(bins, 0);
+  // Average number of limits below each bin, as of the last followed run.
+  std::vector<double> below_ = std::vector<double>(bins, 0);
   double count_ = 0, weight_ = 1;
+  int number_ = 0;
 };
 
 }  // namespace gearshift::detail
