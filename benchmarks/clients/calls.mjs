@@ -1,4 +1,4 @@
-/** Answers requests of benchmarks.clients.node, one a line: {text, subnet} in, {ms} out. */
+/** Answers requests of benchmarks.clients.latency, one a line: subnet, tab, text in, milliseconds out. */
 
 import { createInterface } from "node:readline";
 
@@ -8,10 +8,10 @@ const [bundle, precision] = process.argv.slice(2);
 const engine = await load(bundle, { precision, tables: null });
 process.stdout.write("ready\n");
 for await (const line of createInterface({ input: process.stdin })) {
-  const { text, subnet } = JSON.parse(line);
+  const [subnet, text] = line.split("\t");
   engine.pin(subnet);
   const began = performance.now();
   await engine.run(text);
-  process.stdout.write(`${JSON.stringify({ ms: performance.now() - began })}\n`);
+  process.stdout.write(`${performance.now() - began}\n`);
 }
 await engine.close();

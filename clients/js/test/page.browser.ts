@@ -4,61 +4,22 @@
  */
 
 import assert from "node:assert/strict";
-import { createReadStream } from "node:fs";
-import { stat } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
-import path from "node:path";
 import { after, before, test } from "node:test";
-import { fileURLToPath } from "node:url";
 
-import puppeteer, { type Browser, type Page } from "puppeteer-core";
+import type { Page } from "puppeteer-core";
 
-import { MADE, NAMES, readVectors } from "./vectors.js";
+import { startChromium, type Chromium } from "./chromium.js";
+import { NAMES, readVectors } from "./vectors.js";
 
-const JS = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
-const KINDS: Record<string, string> = { ".html": "text/html", ".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm" };
-const ROOTS: Record<string, string> = { js: JS, made: MADE };
-const BLANK = `<!doctype html><title>test</title><script type="importmap">{"imports": {
-  "onnxruntime-web/wasm": "/js/node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs",
-  "@huggingface/tokenizers": "/js/node_modules/@huggingface/tokenizers/dist/tokenizers.mjs"}}</script>`;
-
-let browser: Browser;
-let server: Server;
-let address = "";
+let chromium: Chromium;
 
 before(async () => {
-  server = createServer(async (request, response) => {
-    const { pathname, searchParams } = new URL(request.url!, "http://localhost");
-    const isolated = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
-    const headers = searchParams.has("alone") ? {} : isolated;
-    if (pathname === "/blank") return void response.writeHead(200, { ...headers, "Content-Type": "text/html" }).end(BLANK);
-    const [, root, ...rest] = decodeURIComponent(pathname).split("/");
-    const file = path.join(ROOTS[root!] ?? "/nowhere", ...rest);
-    const facts = await stat(file).catch(() => null);
-    if (!facts?.isFile()) return void response.writeHead(404).end();
-    const kind = KINDS[path.extname(file)] ?? "application/octet-stream";
-    response.writeHead(200, { ...headers, "Content-Type": kind, "Content-Length": facts.size });
-    createReadStream(file).pipe(response);
-  });
-  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
-  address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const executablePath = process.env["CHROMIUM"];
-  assert.ok(executablePath, "CHROMIUM: expected the path of a Chromium");
-  const args = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", ...(process.env["CHROMIUM_ARGS"]?.split(" ") ?? [])];
-  browser = await puppeteer.launch({ executablePath, args, headless: true, protocolTimeout: 300_000 });
+  chromium = await startChromium();
 });
 
-after(async () => {
-  await browser?.close();
-  server?.close();
-});
+after(() => chromium?.close());
 
-async function opened(where: string): Promise<Page> {
-  const page = await browser.newPage();
-  await page.goto(address + where);
-  return page;
-}
+const opened = (where: string): Promise<Page> => chromium.open(where);
 
 /** Run every text through every subnet of a bundle in a page; returns how many answers are the same, and those that are not. */
 async function compared(page: Page, name: string, precision: string): Promise<{ same: number; differing: string[]; isolated: boolean }> {

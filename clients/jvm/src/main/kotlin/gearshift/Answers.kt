@@ -17,10 +17,30 @@ public data class Regression(val value: Double) : Answer
 
 public class Embedding(public val vector: FloatArray) : Answer
 
+/** A word or an entity of a text: `start` and `end` are units of UTF-16 in the text that was given. */
+public data class Word(val text: String, val start: Int, val end: Int, val label: String, val score: Double)
+
+/** `words`: every word with its label; `entities`: words that belong together, without those outside of all. */
+public data class TokenClassification(val words: List<Word>, val entities: List<Word>) : Answer
+
+/**
+ * `answer`: a part of the second text, from `start` to `end` in units of UTF-16, empty if there is none; `nullScoreDiff`:
+ * score of no answer less that of the best one, null for a model that always answers.
+ */
+public data class QuestionAnswering(
+    val answer: String,
+    val start: Int,
+    val end: Int,
+    val score: Double,
+    val answerable: Boolean,
+    val nullScoreDiff: Double?,
+) : Answer
+
 /** Read the answer of a bundle's task from the graph's numbers for one text; raises BundleError for another number. */
-internal fun readAnswer(manifest: Manifest, output: FloatArray): Answer {
+internal fun readAnswer(manifest: Manifest, output: FloatArray, encoded: Encoded, nullThreshold: Double?): Answer {
     val labels = manifest.labels
-    val wanted = labels.size.coerceAtLeast(1)
+    val columns = if (manifest.task == Task.QUESTIONS) 2 else labels.size.coerceAtLeast(1)
+    val wanted = columns * if (manifest.task.perToken) encoded.encoding.ids.size else 1
     if (manifest.task != Task.EMBEDDING && output.size != wanted) {
         throw BundleError("expected $wanted numbers of the graph, found ${output.size}; export the bundle again")
     }
@@ -36,11 +56,13 @@ internal fun readAnswer(manifest: Manifest, output: FloatArray): Answer {
             MultiLabelClassification(order.map { labels[it] }, labels.zip(scores).toMap())
         }
         Task.REGRESSION -> Regression(output[0].toDouble())
-        else -> Embedding(output)
+        Task.TOKENS -> tokenClassification(manifest, output, encoded)
+        Task.QUESTIONS -> questionAnswering(output, encoded, nullThreshold)
+        Task.EMBEDDING -> Embedding(output)
     }
 }
 
-private fun softmax(logits: FloatArray): List<Double> {
+internal fun softmax(logits: FloatArray): List<Double> {
     val highest = logits.max().toDouble()
     val exponents = logits.map { exp(it - highest) }
     val total = exponents.sum()

@@ -88,14 +88,17 @@ public class Engine private constructor(private val bundle: Bundle, private val 
 
     /** Answer a text; as `run(Text)`. */
     @JvmOverloads
+    @Throws(InterruptedException::class)
     public fun run(text: String, deadlineMs: Double? = null): Answered = run(Text(text), deadlineMs)
 
     /**
-     * Answer a text or a pair.
+     * Answer a text, a pair, or words.
      *
-     * Raises InputError, DeadlineTooShortError if such are refused, EngineClosedError after `close`.
+     * A thread that is interrupted takes its request back while it waits for another one: InterruptedException. Raises
+     * InputError, DeadlineTooShortError if such are refused, EngineClosedError after `close`.
      */
     @JvmOverloads
+    @Throws(InterruptedException::class)
     public fun run(text: Text, deadlineMs: Double? = null): Answered {
         val arrived = nowMs()
         return open.read {
@@ -104,7 +107,12 @@ public class Engine private constructor(private val bundle: Bundle, private val 
             val encoded = bundle.encoder.encode(text)
             val waits = waiting.getAndIncrement() > 0
             try {
-                turn.withLock { answer(encoded, arrived, deadlineMs, waits) }
+                turn.lockInterruptibly()
+                try {
+                    answer(encoded, arrived, deadlineMs, waits)
+                } finally {
+                    turn.unlock()
+                }
             } finally {
                 waiting.decrementAndGet()
             }
@@ -139,7 +147,7 @@ public class Engine private constructor(private val bundle: Bundle, private val 
             opened.session.run(columns(encoded.encoding), 1, tokens, entry.choice)
         }
         val ended = nowMs()
-        val answer = readAnswer(bundle.manifest, output)
+        val answer = readAnswer(bundle.manifest, output, encoded, entry.nullThreshold)
         val latencyMs = nowMs() - arrived
         val met = deadlineMs?.let { latencyMs <= it }
         controller.record(decision, ended - began, met, nowMs() / 1e3)

@@ -62,6 +62,8 @@ internal fun texts(value: Any?): List<String> = list(value).map(::text)
 
 internal fun number(value: Any?): Double = value as? Double ?: throw FormError("expected a number")
 
+internal fun truth(value: Any?): Boolean = value as? Boolean ?: throw FormError("expected true or false")
+
 internal fun isCount(value: Any?): Boolean = value is Double && value >= 0 && value <= Int.MAX_VALUE && value == Math.rint(value)
 
 internal fun longs(value: Any?): LongArray = list(value).map { number(it).toLong() }.toLongArray()

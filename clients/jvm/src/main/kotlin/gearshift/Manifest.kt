@@ -2,14 +2,20 @@
 
 package gearshift
 
-internal enum class Task(val title: String, val output: String, val labelled: Boolean, val isAnswered: Boolean) {
-    CLASSIFICATION("classification", "logits", true, true),
-    MULTI_LABEL("multi-label-classification", "logits", true, true),
-    REGRESSION("regression", "logits", false, true),
-    TOKENS("token-classification", "logits", true, false),
-    QUESTIONS("question-answering", "logits", false, false),
-    EMBEDDING("embedding", "embedding", false, true),
+import gearshift.words.Scheme
+import gearshift.words.WordRule
+
+internal enum class Task(val title: String, val output: String, val labelled: Boolean, val perToken: Boolean) {
+    CLASSIFICATION("classification", "logits", true, false),
+    MULTI_LABEL("multi-label-classification", "logits", true, false),
+    REGRESSION("regression", "logits", false, false),
+    TOKENS("token-classification", "logits", true, true),
+    QUESTIONS("question-answering", "logits", false, true),
+    EMBEDDING("embedding", "embedding", false, false),
 }
+
+/** Rule of the words that are labelled, and scheme of their labels. */
+internal class Tagging(val rule: WordRule, val scheme: Scheme)
 
 internal class PoolEntry(
     val name: String,
@@ -19,6 +25,7 @@ internal class PoolEntry(
     val choice: LongArray,
     val accuracy: Double,
     val devAccuracy: Double?,
+    val nullThreshold: Double?,
 )
 
 internal class FileFacts(val bytes: Int, val sha256: String)
@@ -37,6 +44,7 @@ internal class Manifest(
     val minimumOnnxruntime: String,
     val files: Map<String, FileFacts>,
     val prompt: String,
+    val tagging: Tagging?,
     /** Number of rows behind the accuracies; 0 to take them as they are. */
     val rows: Int,
 )
@@ -120,6 +128,7 @@ private class ManifestReader(private val raw: Fields, private val place: String)
             text(raw["minimum_onnxruntime"]),
             fields(raw["files"]).mapValues { (_, one) -> fields(one).let { FileFacts(count("bytes", it), text(it["sha256"])) } },
             raw["vectors"]?.let { text(fields(it)["prompt"]) } ?: "",
+            raw["tagging"]?.let { tagging(fields(it)) },
             if (raw["chosen_by"] == null || raw["dev_rows"] == null) 0 else count("dev_rows"),
         )
         if (labels.isNotEmpty() != task.labelled) {
@@ -143,6 +152,21 @@ private class ManifestReader(private val raw: Fields, private val place: String)
         text(value).also { known(name, it, OPTIONS.getValue(name)) }
     }
 
+    private fun tagging(one: Fields): Tagging {
+        val words = fields(one["words"])
+        val table = { name: String -> fields(words[name]).mapValues { (_, cut) -> truth(cut) } }
+        val rule = WordRule(
+            table("before"), table("after"), texts(words["endings"]), texts(words["kept"]).toSet(), truth(words["initials"]),
+            count("longest_ideographs", words),
+        )
+        val scheme = fields(one["scheme"])
+        return try {
+            Tagging(rule, Scheme(text(scheme["name"]), text(scheme["form"])))
+        } catch (error: IllegalArgumentException) {
+            throw FormError("tagging: ${error.message}")
+        }
+    }
+
     private fun entry(one: Fields, space: Fields): PoolEntry {
         val name = text(one["name"])
         if (!list(one["choice"]).all(::isCount)) throw FormError("pool: expected subnets with name, file, executor, precision and choice")
@@ -152,7 +176,7 @@ private class ManifestReader(private val raw: Fields, private val place: String)
         }
         val made = PoolEntry(
             name, text(one["executor"]), text(one["file"]), text(one["precision"]), longs(one["choice"]),
-            share(one["accuracy"]), one["dev_accuracy"]?.let(share),
+            share(one["accuracy"]), one["dev_accuracy"]?.let(share), one["null_threshold"]?.let(::number),
         )
         known("an executor of $name", made.executor, listOf("elastic", "dan"))
         known("a precision of $name", made.precision, listOf("fp32", "int8", "fp16"))

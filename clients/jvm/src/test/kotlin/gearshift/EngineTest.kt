@@ -11,6 +11,7 @@ import org.junit.jupiter.api.DynamicTest
 import org.junit.jupiter.api.DynamicTest.dynamicTest
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.TestFactory
+import org.junit.jupiter.api.assertThrows
 import org.junit.jupiter.api.io.TempDir
 import java.io.File
 import kotlin.concurrent.thread
@@ -57,6 +58,28 @@ class EngineTest {
         val found = java.util.concurrent.ConcurrentLinkedQueue<String>()
         List(4) { thread { repeat(5) { found.add(labelOf(engine.run("stop the timer", 1e4))) } } }.forEach(Thread::join)
         assertEquals(List(20) { alone }, found.toList())
+    }
+
+    @Test
+    fun `an interrupted thread takes its request back`() = load().use { engine ->
+        Thread.currentThread().interrupt()
+        assertThrows<InterruptedException> { engine.run("stop the timer") }
+        assertEquals("lights_off", labelOf(engine.run("turn the lights off")))
+    }
+
+    @Test
+    fun `labelled words and an answer have places in the text that was given`() {
+        Engine.load(bundleOf("words"), LoadOptions("fp32")).use { engine ->
+            val given = listOf("Karl-Anna", "isn't", "here")
+            val words = (engine.run(Text(given), 1e4).answer as TokenClassification).words
+            assertEquals(given, words.map { it.text })
+            assertEquals(given, words.map { given.joinToString(" ").substring(it.start, it.end) })
+        }
+        Engine.load(bundleOf("question"), LoadOptions("fp32")).use { engine ->
+            val answer = engine.run(Text("where is it?", "\ud83d\ude00 It is in the kitchen.")).answer as QuestionAnswering
+            assertEquals(answer.answer, "\ud83d\ude00 It is in the kitchen.".substring(answer.start, answer.end))
+            assertTrue(answer.answerable && answer.answer.isNotEmpty())
+        }
     }
 
     @Test

@@ -9,8 +9,11 @@ import org.junit.jupiter.api.assertThrows
 
 internal val MADE = File(System.getProperty("made"))
 
-/** Bundles of the tasks that this client answers. */
-internal val NAMES = listOf("tiny", "embedded", "dan", "dan-pairs", "twelve", "multi-label", "regression", "embedding")
+/** Bundles that there must be: one of each task, and the committed one, plain and as an app ships it. */
+internal val NAMES = listOf(
+    "tiny", "multi-label", "regression", "token", "words", "question", "unanswerable", "embedding",
+    "embedded", "dan", "dan-pairs", "twelve",
+)
 
 internal fun bundleOf(name: String): File = File(MADE, "$name.gearshift")
 

@@ -1,4 +1,4 @@
-/** Text vectors: tokens, outputs of every subnet and answers are those of the Python engine, for every task of this client. */
+/** Text vectors: tokens, outputs of every subnet and answers are those of the Python engine. */
 
 package gearshift
 
@@ -37,17 +37,18 @@ class TextsTest {
         }
     }
 
-    private fun textOf(vector: Fields): Text = texts(vector["text"]).let { Text(it[0], it.getOrNull(1)) }
+    private fun textOf(vector: Fields): Text =
+        vector["words"]?.let { Text(texts(it)) } ?: texts(vector["text"]).let { Text(it[0], it.getOrNull(1)) }
+
+    private fun shown(vector: Fields): String = textOf(vector).parts[0].take(60)
 
     private fun checkTokens(bundle: Bundle, texts: Fields, vectors: List<Fields>) {
         assertEquals(texts["digest"], bundle.manifest.digest)
         for (vector in vectors) {
             val found = bundle.encoder.encode(textOf(vector))
-            val which = textOf(vector).first.take(60)
-            val ids = longs(vector["ids"])
-            assertArrayEquals(ids, found.encoding.ids, which)
-            assertArrayEquals(vector["types"]?.let(::longs) ?: LongArray(ids.size), found.encoding.types, which)
-            assertEquals(vector["truncated"], found.truncated, which)
+            assertArrayEquals(longs(vector["ids"]), found.encoding.ids, shown(vector))
+            assertTrue(isAsStated(found, vector), shown(vector))
+            assertEquals(vector["truncated"], found.truncated, shown(vector))
         }
     }
 
@@ -62,13 +63,13 @@ class TextsTest {
                 val wanted = fields(fields(vector["precisions"])[precision])
                 assertEquals(wanted.keys.toList(), bundle.switchable(precision).map { it.name })
                 for (entry in bundle.switchable(precision)) {
-                    val where = "$precision ${entry.name} ${textOf(vector).first.take(40)}"
+                    val where = "$precision ${entry.name} ${shown(vector)}"
                     val output = list(fields(wanted[entry.name])["output"]).map(::number)
                     val isDan = entry.executor == "dan"
                     val found = if (isDan) dan!!.run(encoded.parts) else session.run(columns(encoding), 1, encoding.ids.size, entry.choice)
                     assertEquals(output.size, found.size, where)
                     val errors = output.indices.map { abs(found[it] - output[it]) }
-                    val answer = plain(readAnswer(bundle.manifest, found))
+                    val answer = plain(readAnswer(bundle.manifest, found, encoded, entry.nullThreshold), textOf(vector).parts.last())
                     val expected = fields(wanted[entry.name])["answer"]
                     if (precision == "fp32") {
                         assertTrue(errors.max() <= FP32_TOLERANCE, where)
@@ -91,13 +92,22 @@ class TextsTest {
         return max(sqrt(values.map { (it - values.average()) * (it - values.average()) }.average()), FP32_TOLERANCE)
     }
 
-    /** An answer in the form of the vectors. */
-    private fun plain(answer: Answer): Fields = when (answer) {
+    /** An answer in the form of the vectors, whose places are characters. `text`: the one that places are in. */
+    private fun plain(answer: Answer, text: String): Fields = when (answer) {
         is Classification -> mapOf("label" to answer.label, "score" to answer.score, "scores" to answer.scores)
         is MultiLabelClassification -> mapOf("labels" to answer.labels, "scores" to answer.scores)
         is Regression -> mapOf("value" to answer.value)
         is Embedding -> mapOf("vector" to answer.vector.map(Float::toDouble))
+        is TokenClassification -> mapOf("words" to answer.words.map { plain(it, text) }, "entities" to answer.entities.map { plain(it, text) })
+        is QuestionAnswering -> mapOf("answer" to answer.answer, "score" to answer.score, "answerable" to answer.answerable) +
+            places(answer.start, answer.end, text) + mapOf("null_score_diff" to answer.nullScoreDiff)
     }
+
+    private fun plain(word: Word, text: String): Fields =
+        mapOf("text" to word.text, "label" to word.label, "score" to word.score) + places(word.start, word.end, text)
+
+    private fun places(start: Int, end: Int, text: String): Fields =
+        mapOf("start" to start, "end" to end).mapValues { (_, place) -> text.codePointCount(0, place).toDouble() }
 
     private fun isSame(expected: Any?, found: Any?, tolerance: Double): Boolean = when {
         expected is Double && found is Double -> abs(expected - found) <= tolerance
@@ -127,18 +137,15 @@ class TextsTest {
     }
 
     @Test
-    fun `a task of another client is refused by name`() {
-        for (name in listOf("token", "words", "question", "unanswerable")) {
-            refused("SchemaError", "which this client does not answer; use another client for this bundle$") { Bundle(DirectoryFiles(bundleOf(name))) }
-        }
-    }
-
-    @Test
-    fun `random texts have the tokens of Python`() {
+    fun `random texts have the tokens of Python, at its places`() {
         val rows = list(jsonOf("random.json")).map(::fields)
         assertTrue(rows.size > 1000)
         Tokenizer(DirectoryFiles(bundleOf("token")).read("tokenizer.json", 1 shl 20), "tokenizer.json", 512).use { tokenizer ->
-            for (row in rows) assertArrayEquals(longs(row["ids"]), tokenizer.encode(listOf(text(row["text"]))).ids, text(row["text"]))
+            for (row in rows) {
+                val text = text(row["text"])
+                val found = tokenizer.encode(listOf(text))
+                assertTrue(isAsStated(Encoded(found, listOf(text), false, null), row), text)
+            }
         }
     }
 
