@@ -29,7 +29,8 @@ class DecisionsTest {
         )
         val wanted = fields(scenario["objective"])
         val objective = Objective(
-            number(wanted["target"]), wanted["min_accuracy"] as Double?, wanted["max_cpu_share"] as Double?, text(wanted["on_miss"]),
+            wanted["target"] as Double?, number(wanted["late_value"]), wanted["min_accuracy"] as Double?,
+            wanted["max_cpu_share"] as Double?, text(wanted["on_miss"]),
         )
         val accuracies = fields(scenario["accuracies"]).mapValues { (_, value) -> number(value) }
         val controller = Controller(accuracies, table, objective, number(scenario["rows"]).toInt(), number(scenario["cpus"]))
@@ -58,6 +59,6 @@ class DecisionsTest {
     @Test
     fun `there are decisions of every kind`() {
         val reasons = scenarios.flatMap { one -> list(one["steps"]).map { text(fields(it)["reason"]) } }.toSet()
-        assertEquals(setOf("accuracy_floor", "best_effort", "cpu_share", "fits", "no_deadline", "pinned", "rejected"), reasons)
+        assertEquals(setOf("accuracy_floor", "best_effort", "cpu_share", "fits", "likely", "no_deadline", "pinned", "rejected"), reasons)
     }
 }

@@ -127,6 +127,7 @@ class EngineTest {
         val change = { options: LoadOptions -> Engine.load(tiny, options).close() }
         refused("InputError", "^threads: expected a whole number from 1 to 1024, got 0$") { change(LoadOptions(threads = 0)) }
         refused("InputError", "^target: expected a share of deadlines from 0.5 to below 1, got 1$") { change(LoadOptions(objective = Objective(1.0))) }
+        refused("InputError", "^late_value: expected a share from 0 to 1, got -1$") { change(LoadOptions(objective = Objective(lateValue = -1.0))) }
         refused("InputError", "^on_miss: expected best_effort or reject, got 'x'$") { change(LoadOptions(objective = Objective(onMiss = "x"))) }
         refused("InputError", "^min_accuracy: expected at most 0\\.676, that of \\S+, the best on this device's ladder, got 1$") {
             load(objective = Objective(minAccuracy = 1.0))

@@ -15,14 +15,22 @@ import kotlin.math.min
 
 private const val GAP_MEMORY = 0.1
 
+/** Share of the requests that a predicted bound covers where no target was asked for. */
+private const val USUAL_SHARE = 0.99
+
+/** Largest probability of being in time at which a request counts as late on every rung. */
+private const val HOPELESS = 1e-3
+
 /**
  * What an engine is to keep, in the fields of Python's `Objective`.
  *
- * `target`: share of the requests that take no longer than predicted. `maxCpuShare`, without a deadline: share of the CPUs
- * that requests may take on average. `onMiss`, where no subnet keeps a deadline: `best_effort`, or `reject`.
+ * `target`: share of the deadlines to keep at least; null for as many as give the most right answers in time. `lateValue`:
+ * worth of a late answer, from 0 (nothing) to 1 (as much as one in time). `maxCpuShare`, without a deadline: share of the
+ * CPUs that requests may take on average. `onMiss`, where no subnet keeps a deadline: `best_effort`, or `reject`.
  */
 public class Objective @JvmOverloads constructor(
-    public val target: Double = 0.99,
+    public val target: Double? = null,
+    public val lateValue: Double = 0.0,
     public val minAccuracy: Double? = null,
     public val maxCpuShare: Double? = null,
     public val onMiss: String = "best_effort",
@@ -30,8 +38,11 @@ public class Objective @JvmOverloads constructor(
 
 /** Raise InputError for a field that is out of its range. */
 internal fun Objective.checked(): Objective {
-    if (!(target >= 0.5 && target < 1)) {
+    if (target != null && !(target >= 0.5 && target < 1)) {
         throw InputError("target: expected a share of deadlines from 0.5 to below 1, got ${repr(target)}")
+    }
+    if (!(lateValue >= 0 && lateValue <= 1)) {
+        throw InputError("late_value: expected a share from 0 to 1, got ${repr(lateValue)}")
     }
     for ((name, share) in listOf("min_accuracy" to minAccuracy, "max_cpu_share" to maxCpuShare)) {
         if (share != null && !(share > 0 && share <= 1)) {
@@ -73,7 +84,7 @@ internal class Controller(accuracies: ByName, table: LatencyTable, private val o
 
     /** Names of the subnets that are worth switching between, the most accurate first. */
     val ladder: List<String> = ladderOf(this.accuracies, expectedTimes(table))
-    private val latency = LatencyModel(table, ladder, objective.target)
+    private val latency = LatencyModel(table, ladder, objective.target ?: USUAL_SHARE)
     private val backoff = Backoff()
     private val arrivals = Arrivals()
     private val rungs = rungsAbove(accuracies, ladder, objective.minAccuracy)
@@ -123,31 +134,48 @@ internal class Controller(accuracies: ByName, table: LatencyTable, private val o
 
     private fun withDeadline(times: Prediction, first: Int, slackMs: Double, now: Double): Choice {
         val limitMs = backoff.limitMs(now)
-        val held = { rung: Int -> times.medians[rung] >= limitMs && rung != last }
         var level = first
-        while (level < last && held(level)) level += 1
-        val least = arrivals.madeLate(times.medians[last] * times.usual)
+        while (level < last && times.medians[level] >= limitMs) level += 1
+        val best = worthiest(times, first, slackMs, limitMs)
+        if (best != null && times.boundMs(best) <= slackMs) return Choice(best, "fits", level)
+        val (rung, reason) = fastest(times, first, slackMs)
+        if (best == null || reason == "rejected") return Choice(rung, reason, level)
+        return Choice(best, if (reason == "fits") "likely" else reason, level)
+    }
+
+    /** The rung of the highest expected value; null if none keeps the target, or none has a chance. */
+    private fun worthiest(times: Prediction, first: Int, slackMs: Double, limitMs: Double): Int? {
+        val lateValue = objective.lateValue
+        val least = arrivals.madeLate(times.runMs(last) * times.usual)
         val floor = accuracies.getValue(ladder[last])
         var best = -INFINITY
         var chosen: Int? = null
+        var most = lateValue
         for (rung in allowed(first)) {
-            if (times.boundMs(rung) > slackMs || held(rung)) continue
-            val madeLate = arrivals.madeLate(times.medians[rung] * times.usual) - least
-            val value = accuracies.getValue(ladder[rung]) - madeLate * floor
+            val isOver = objective.target != null && times.boundMs(rung) > slackMs
+            if (isOver || (times.medians[rung] >= limitMs && rung != last)) continue
+            val chance = times.chance(rung, slackMs)
+            if (chance < HOPELESS && rung != last && lateValue == 0.0) continue
+            val accuracy = accuracies.getValue(ladder[rung])
+            val madeLate = arrivals.madeLate(times.runMs(rung) * times.usual) - least
+            val value = accuracy * lateValue + (1 - lateValue) * (chance * accuracy - madeLate * floor)
             if (value > best) {
                 best = value
                 chosen = rung
             }
-            if (madeLate <= 0) break
+            most = max(most, chance)
         }
-        if (chosen != null) return Choice(chosen, "fits", level)
-        val fastest = allowed(first).minBy { times.medians[it] * times.biases[it] }
+        return if (most >= HOPELESS) chosen else null
+    }
+
+    private fun fastest(times: Prediction, first: Int, slackMs: Double): Pair<Int, String> {
+        val rung = allowed(first).minBy(times::runMs)
         val reason = when {
-            times.boundMs(fastest) <= slackMs -> "fits"
+            times.boundMs(rung) <= slackMs -> "fits"
             objective.onMiss == "reject" && times.silenceS < IDLE_S -> "rejected"
             else -> "best_effort"
         }
-        return Choice(fastest, reason, level)
+        return rung to reason
     }
 
     /** The rungs that caps and the floor allow, the most accurate first. */

@@ -24,12 +24,19 @@ private const val DWELL_S = 0.2
 private const val STILL = 1.03
 private const val PERIOD_S = 2
 
+/** Multiple of its bound within which a run is in time for certain. */
+private const val SURE = 2
+
+/** Slack in ms up to which nothing is in time. */
+private const val NONE_MS = 1e-6
+
 /**
  * Predicted times of all rungs of a ladder for one request; rung 0 is the most accurate.
  *
  * `medians`: ms of each rung on the unloaded device; `biases`: observed / expected time of each rung, apart from the
  * slow-down that all have in common; `factor`: on the medians, the slow-down with its tail; `usual`: that without a tail;
- * `silenceS`: seconds since the last answer, infinite before the first.
+ * `silenceS`: seconds since the last answer, infinite before the first; `outlook`: distribution of the log of time /
+ * (median x bias), first calls apart; `firstCall`: factor on all times after a pause.
  */
 internal class Prediction(
     val medians: DoubleArray,
@@ -37,9 +44,21 @@ internal class Prediction(
     val factor: Double,
     val usual: Double,
     val silenceS: Double,
+    val outlook: Outlook,
+    val firstCall: Double,
 ) {
+    /** Usual time in ms of a rung, apart from the slow-down that all have in common. */
+    fun runMs(rung: Int): Double = medians[rung] * biases[rung]
+
     /** Time in ms that a rung stays under with the target's probability. */
-    fun boundMs(rung: Int): Double = medians[rung] * biases[rung] * factor
+    fun boundMs(rung: Int): Double = runMs(rung) * factor
+
+    /** Probability that a rung takes at most `slackMs`. */
+    fun chance(rung: Int, slackMs: Double): Double {
+        if (runMs(rung) <= slackMs / (SURE * factor)) return 1.0
+        val leftMs = slackMs / firstCall
+        return if (leftMs > NONE_MS) outlook.within(ln(leftMs) - ln(runMs(rung))) else 0.0
+    }
 }
 
 internal class LatencyModel(private val table: LatencyTable, private val ladder: List<String>, target: Double) {
@@ -55,7 +74,7 @@ internal class LatencyModel(private val table: LatencyTable, private val ladder:
         val tail = slow.tailFactor(now) * firstCall
         val factor = max(hysteresis.smooth(tail, now), slow.suspected * firstCall)
         val medians = DoubleArray(ladder.size) { table.timeAt(ladder[it], tokens) }
-        return Prediction(medians, biases.factors, factor, slow.value, silenceS)
+        return Prediction(medians, biases.factors, factor, slow.value, silenceS, slow.outlook(now), firstCall)
     }
 
     /** Median and bound in ms of any subnet of the table, on the ladder or not. */

@@ -1,8 +1,10 @@
-/** Quantile of the normal distribution: Wichura 1988, algorithm AS 241 (PPND16). */
+/** The normal distribution: its quantile by Wichura 1988, algorithm AS 241 (PPND16), and the share below a number. */
 
 package gearshift.policy
 
+import kotlin.math.PI
 import kotlin.math.abs
+import kotlin.math.exp
 import kotlin.math.ln
 import kotlin.math.sqrt
 
@@ -51,3 +53,39 @@ internal fun normalQuantile(share: Double): Double {
     val value = if (r <= 5) MIDDLE.at(r - 1.6) else FAR.at(r - 5)
     return if (q < 0) -value else value
 }
+
+private const val SERIES_END = 3
+private const val LEAST_TERM = 1e-17
+private const val LEVELS = 60
+private const val NO_TAIL = 40
+
+/**
+ * Share of a normal distribution of mean 0 and deviation 1 that lies below a number.
+ *
+ * By the series of Marsaglia 2004, "Evaluating the normal distribution", and Laplace's continued fraction for the tails.
+ */
+internal fun normalShare(value: Double): Double {
+    val far = abs(value)
+    if (far < SERIES_END) {
+        val half = series(far) * density(far)
+        return if (value < 0) 0.5 - half else 0.5 + half
+    }
+    var fraction = 0.0
+    for (level in LEVELS downTo 1) fraction = level / (far + fraction)
+    val tail = if (far > NO_TAIL) 0.0 else density(far) / (far + fraction)
+    return if (value < 0) tail else 1 - tail
+}
+
+private fun series(far: Double): Double {
+    var sum = far
+    var term = far
+    var odd = 3
+    while (term > LEAST_TERM * sum) {
+        term *= far * far / odd
+        sum += term
+        odd += 2
+    }
+    return sum
+}
+
+private fun density(value: Double): Double = exp(-value * value / 2) / sqrt(2 * PI)

@@ -51,9 +51,10 @@ internal class Backoff {
     }
 }
 
-private const val FOLLOWED = 8
-private const val MEMORY = 0.995
-private const val PER_OCTAVE = 4
+private const val EVERY = 3
+private const val FOLLOWED = 10
+private const val MEMORY = 0.997
+private val PER_LOG = 4 / ln(2.0)
 private const val LEAST_MS = 0.05
 private const val BINS = 80
 private const val LARGEST_WEIGHT = 1e12
@@ -66,6 +67,11 @@ internal class Arrivals {
     private val limits = DoubleArray(BINS)
     private var count = 0.0
     private var weight = 1.0
+    private var number = 0
+
+    /** Number of limits below each bin, and the factor that makes it an average, as of the last followed run. */
+    private val below = DoubleArray(BINS)
+    private var scale = 0.0
 
     /** Record a request at its turn: its arrival, its deadline from then on, its time on the fastest subnet. */
     fun came(arrivalS: Double, deadlineMs: Double, fastestMs: Double) {
@@ -76,8 +82,10 @@ internal class Arrivals {
         }
     }
 
-    /** Record the start of a run. */
+    /** Record the start of a run, of which one in three is followed. */
     fun begins(now: Double) {
+        number += 1
+        if (number % EVERY != 0) return
         weight /= MEMORY
         if (weight > LARGEST_WEIGHT) {
             count /= weight
@@ -85,18 +93,15 @@ internal class Arrivals {
             weight = 1.0
         }
         count += weight
+        for (bin in 1 until BINS) below[bin] = below[bin - 1] + limits[bin - 1]
+        scale = 1 / count
         runs.addLast(Run(now))
         if (runs.size > FOLLOWED) runs.removeFirst()
     }
 
     /** Average number of requests that a run of `runMs` makes late; never smaller for a longer run. */
-    fun madeLate(runMs: Double): Double {
-        if (count == 0.0) return 0.0
-        var sum = 0.0
-        for (place in 0 until bin(runMs)) sum += limits[place]
-        return sum / count
-    }
+    fun madeLate(runMs: Double): Double = scale * below[bin(runMs)]
 
     private fun bin(ms: Double): Int =
-        if (ms <= LEAST_MS) 0 else min(BINS - 1.0, PER_OCTAVE * (ln(ms / LEAST_MS) / ln(2.0))).toInt()
+        if (ms <= LEAST_MS) 0 else min(BINS - 1.0, PER_LOG * ln(ms / LEAST_MS)).toInt()
 }

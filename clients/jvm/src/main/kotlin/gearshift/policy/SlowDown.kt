@@ -23,12 +23,15 @@ private const val AGILITY_STEP = 0.05
 private const val CLIPPED_SQUARE = 3.0
 private const val MEAN_CLIPPED_SQUARE = 0.858
 private const val EXCESS_WEIGHT = 0.3
+private const val FIRST_NOISE = 0.02
 private const val NOISE_MEMORY = 0.05
+private const val NOISE_PRIOR_COUNT = 3
 private const val CALM = 0.2
 private const val OUTLIER_DEVIATIONS = 3
 private const val OUTLIERS_OF_A_STEP = 3
 private const val ALARMS_FADE_S = 120
 private const val LEAST_TRUST = 0.3
+private const val TRUST_IN_TWO = 0.8
 private const val ADAPTATION = 0.3
 private val HIGHEST = ln(200.0)
 private val LOWEST = ln(0.05)
@@ -42,13 +45,19 @@ internal class SlowDown(private val target: Double) {
     private var state = 0.0
     private var variance = 0.25 * 0.25
     private var lastObserved: Double? = null
-    private var noise = 0.02 * 0.02 * 4
+    private var noise = FIRST_NOISE
+    private var differences = 0
+    private val calibration = Calibration()
     private var tail = normalQuantile(target)
     private var agility = 1.0
     private var lastInnovation = 0.0
     private var suspectedLog = -INFINITY
     private var outliers = 0
     private val alarms = Alarms()
+
+    /** Probability that the last request was the first of a step of the load, and the log of the slow-down then. */
+    private var stepProbability = 0.0
+    private var steppedLog = 0.0
 
     /** Estimated slow-down: 1 is the unloaded device, 2 is half as fast. */
     val value: Double get() = exp(state)
@@ -59,6 +68,13 @@ internal class SlowDown(private val target: Double) {
     /** Factor on a median that gives the time which a share `target` of the requests stays under. */
     fun tailFactor(now: Double): Double = exp(state + tail * sqrt(varianceAt(now) + noise))
 
+    /** Distribution of the log of observed / expected latency for a request at `now`. */
+    fun outlook(now: Double): Outlook {
+        val spread = calibration.spread
+        val step = Step(stepProbability, steppedLog, spread * sqrt(noise))
+        return Outlook(state, spread * sqrt(varianceAt(now) + noise), step, calibration.outliers, calibration.excess)
+    }
+
     /** Learn from one observed / expected latency; `late`: whether it was beyond the tail predicted for it. */
     fun update(ratio: Double, now: Double, late: Boolean) {
         if (!(ratio > 0 && ratio < INFINITY)) return
@@ -68,8 +84,10 @@ internal class SlowDown(private val target: Double) {
         val deviation = sqrt(grown + noise)
         var innovation = observed - state
         val limit = OUTLIER_DEVIATIONS * deviation
+        calibration.learn(innovation, deviation)
         countOutlier(innovation, limit)
         suspectedLog = -INFINITY
+        stepProbability = 0.0
         alarms.note(outliers, now)
         if (abs(outliers) >= OUTLIERS_OF_A_STEP) {
             grown = 1.0
@@ -78,6 +96,10 @@ internal class SlowDown(private val target: Double) {
         } else {
             if (outliers > 1 || (outliers == 1 && alarms.trust >= LEAST_TRUST)) {
                 suspectedLog = min(observed, HIGHEST) + tail * sqrt(noise)
+            }
+            if (outliers > 0) {
+                stepProbability = if (outliers == 1) alarms.trust else max(TRUST_IN_TWO, alarms.trust)
+                steppedLog = min(observed, HIGHEST)
             }
             innovation = clip(innovation, -limit, limit)
             learnNoise(observed)
@@ -108,7 +130,9 @@ internal class SlowDown(private val target: Double) {
     private fun learnNoise(observed: Double) {
         lastObserved?.let { last ->
             val square = (observed - last) * (observed - last) / 2
-            noise += NOISE_MEMORY * pace * (min(square, OUTLIER_DEVIATIONS * OUTLIER_DEVIATIONS * noise) - noise)
+            differences += 1
+            val memory = max(NOISE_MEMORY * pace, 1.0 / (differences + NOISE_PRIOR_COUNT))
+            noise += memory * (min(square, OUTLIER_DEVIATIONS * OUTLIER_DEVIATIONS * noise) - noise)
             noise = clip(noise, 0.02 * 0.02, 0.5 * 0.5)
         }
         lastObserved = observed
