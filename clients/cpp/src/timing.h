@@ -100,29 +100,38 @@ inline LatencyTable timed(const ElasticSession& session, const TestedDan& dan, c
   return table;
 }
 
+// Most tables of a file, of whatever bundles; the oldest are dropped first.
+inline constexpr std::size_t most_tables = 32;
+
 // Keep a table in a file in the form of `latencies.json`, after those of other keys; what cannot be written is not kept.
 inline void keep(const std::string& path, const std::string& before, const TableKey& key, const LatencyTable& table) {
-  std::string others;
+  std::vector<std::string> others;
   try {
     const Json raw = JsonReader::read(before);
     for (const Json& one : raw.at("tables").as_list()) {
-      LatencyTable old;
-      const TableKey own{one.at("manifest").as_text(), one.at("precision").as_text(), one.at("device").as_text(),
-                         static_cast<int>(one.at("threads").as_number())};
-      if (own.manifest != key.manifest || (own.precision == key.precision && own.threads == key.threads && own.device == key.device))
-        continue;  // of a bundle that was replaced, or to be replaced
-      for (const Json& length : one.at("lengths").as_list()) old.lengths.push_back(static_cast<int>(length.as_number()));
-      for (const auto& [name, times] : one.at("median_ms").as_object())
-        for (const Json& time : times.as_list()) old.median_ms[name].push_back(time.as_number());
-      others += table_entry(own, old) + ",\n";
+      try {
+        LatencyTable old;
+        const TableKey own{one.at("manifest").as_text(), one.at("precision").as_text(), one.at("device").as_text(),
+                           static_cast<int>(one.at("threads").as_number())};
+        if (own.manifest == key.manifest && own.precision == key.precision && own.threads == key.threads && own.device == key.device)
+          continue;  // to be replaced
+        for (const Json& length : one.at("lengths").as_list()) old.lengths.push_back(static_cast<int>(length.as_number()));
+        for (const auto& [name, times] : one.at("median_ms").as_object())
+          for (const Json& time : times.as_list()) old.median_ms[name].push_back(time.as_number());
+        others.push_back(table_entry(own, old) + ",\n");
+      } catch (const std::runtime_error&) {  // of another form: the others stay
+      }
     }
   } catch (const std::runtime_error&) {
     others.clear();
   }
+  std::string kept;
+  for (std::size_t place = others.size() < most_tables ? 0 : others.size() - most_tables + 1; place < others.size(); ++place)
+    kept += others[place];
   const std::string fresh = path + ".new";
   {
     std::ofstream file(fresh, std::ios::binary | std::ios::trunc);
-    file << "{\"schema_version\": 1, \"tables\": [\n" << others << table_entry(key, table) << "\n]}\n";
+    file << "{\"schema_version\": 1, \"tables\": [\n" << kept << table_entry(key, table) << "\n]}\n";
     if (!file.good()) return;
   }
   if (std::rename(fresh.c_str(), path.c_str()) != 0) std::remove(fresh.c_str());

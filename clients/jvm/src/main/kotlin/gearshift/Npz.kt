@@ -3,11 +3,15 @@
 package gearshift
 
 import java.io.ByteArrayInputStream
+import java.io.ByteArrayOutputStream
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
 import java.util.zip.ZipInputStream
 
 internal class NumberArray(val shape: List<Int>, val floats: FloatArray, val integers: LongArray, val texts: List<String>)
+
+/** Most unpacked bytes of an array: those of a self-test are some megabytes. */
+private const val MOST_BYTES = 1 shl 28
 
 private val HEADER = Regex("'descr': '(<f4|<i8|<U\\d+)', 'fortran_order': False, 'shape': \\(([\\d, ]*)\\)")
 
@@ -18,7 +22,7 @@ internal fun readArrays(content: ByteArray, names: Set<String>): Map<String, Num
         ZipInputStream(ByteArrayInputStream(content)).use { archive ->
             for (entry in generateSequence { archive.nextEntry }) {
                 val name = entry.name.removeSuffix(".npy")
-                if (name in names) found[name] = arrayOf(archive.readBytes())
+                if (name in names) found[name] = arrayOf(unpacked(archive))
             }
         }
     } catch (error: java.io.IOException) {
@@ -26,6 +30,17 @@ internal fun readArrays(content: ByteArray, names: Set<String>): Map<String, Num
     }
     names.firstOrNull { it !in found }?.let { throw FormError("no array $it") }
     return found
+}
+
+private fun unpacked(archive: ZipInputStream): ByteArray {
+    val content = ByteArrayOutputStream()
+    val part = ByteArray(1 shl 16)
+    while (true) {
+        val count = archive.read(part)
+        if (count < 0) return content.toByteArray()
+        if (content.size() + count > MOST_BYTES) throw FormError("an array of more than $MOST_BYTES bytes")
+        content.write(part, 0, count)
+    }
 }
 
 private fun arrayOf(content: ByteArray): NumberArray {

@@ -11,6 +11,9 @@ private const val FEWEST_RUNS = 3
 private const val BUDGET_MS = 2000
 private const val LEAST_MS = 1e-3
 
+/** Most tables of a file, of whatever bundles; the oldest are dropped first. */
+private const val KEPT = 32
+
 /** Moment in ms on a clock that only goes forward. */
 internal fun nowMs(): Double = System.nanoTime() / 1e6
 
@@ -24,7 +27,7 @@ internal fun tableOf(bundle: Bundle, session: ElasticSession, dan: TestedDan?, p
     val before = options.tables?.let { keptTables(contentOf(it)) }.orEmpty()
     tableFor(before, key, names)?.let { return it }
     val made = timed(session, dan, bundle.manifest, pool)
-    if (options.tables != null) keep(options.tables, before.filter { it.key.manifest == key.manifest && it.key != key } + KeptTable(key, made))
+    if (options.tables != null) keep(options.tables, before.filter { it.key != key }.takeLast(KEPT - 1) + KeptTable(key, made))
     return made
 }
 
