@@ -132,6 +132,15 @@ def test_http_has_the_paths_of_serve_and_passes_the_deadline_on(
     assert (answer["label"], answer["deadline_ms"], answer["reason"]) == (expected[TEXTS[0]], 60000, "fits")
 
 
+def test_a_body_beyond_the_limit_is_refused(handle: Any, port: int) -> None:
+    body = json.dumps({"text": "on " * 400_000}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/text/v1/classify", body)
+    with pytest.raises(urllib.error.HTTPError) as raised, urllib.request.urlopen(request, timeout=PATIENCE_S):
+        pass
+    assert raised.value.code == 413
+    raised.value.close()
+
+
 @pytest.mark.parametrize(
     ("given", "words"), [({"replicas": 0}, "replicas: expected a whole number"), ({"cpus": 0}, "cpus: expected a")]
 )

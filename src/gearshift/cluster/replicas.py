@@ -35,9 +35,21 @@ class Replica:
         """Answer a request of HTTP in the forms of `gearshift serve`."""
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
         arrived = Call(request.method, path, request.headers)
-        call = Call(arrived.method, path, request.headers, await request.body(), arrived.received_s)
-        reply = await self._service.reply(call)
+        body = await self._body(request)
+        if body is None:
+            reply = self._service.too_large(arrived)
+        else:
+            reply = await self._service.reply(Call(arrived.method, path, request.headers, body, arrived.received_s))
         return Response(reply.body, reply.status, dict(reply.headers), reply.kind)
+
+    async def _body(self, request: Request) -> bytes | None:
+        """Return the body of a request, None as soon as it is beyond the limit."""
+        most, body = self._service.limits.body_kb * 1024, bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > most:
+                return None
+        return bytes(body)
 
     async def answer(self, text: Any, *, deadline_ms: float | None = None) -> Any:
         """Answer a text or a list of them as `Engine.run` does, in plain values.
