@@ -77,7 +77,7 @@ class Settings(LoopSettings):
     final_lr: float = setting(2e-5, "peak learning rate of the last stage")
     logit_weight: float = setting(1.0, "weight of the loss on the teacher's answers")
     label_weight: float = setting(
-        0.0, "weight of the loss on labels beside that on the teacher's answers, where the task has labels"
+        0.0, "weight of the loss on labels beside that on the teacher's answers, in the stages that distil"
     )
     width_hidden_weight: float = setting(0.1, "weight of the loss on hidden states, in the width stage")
     depth_hidden_weight: float = setting(1.0, "weight of the loss on hidden states, in the depth stage")

@@ -47,8 +47,11 @@ def order_note(source: Path, *, ranked: bool) -> str:
 
 
 def source_notes(checkpoint: Checkpoint, settings: Settings) -> list[str]:
-    """Return what a user should know of the model that a training starts from, a line each."""
-    source, rows, notes = checkpoint.source, with_source(settings, checkpoint.source).importance_rows, []
+    """Return what a user should know of the model that a training starts from, a line each.
+
+    `settings`: as `with_source` returns them.
+    """
+    source, rows, notes = checkpoint.source, settings.importance_rows, []
     if is_ordered(source):
         notes.append(order_note(source, ranked=bool(rows)))
     elif not rows:

@@ -1,13 +1,14 @@
-"""DynaBERT: fine-tune a teacher, sort its heads and neurons, and make it elastic in two stages.
+"""DynaBERT: fine-tune a teacher, sort its heads and neurons, and make it elastic.
 
 1. teacher: fine-tune the full encoder on labels, if the task has any, or on similarities for a Matryoshka embedding;
    then rank and reorder heads and neurons.
-2. width: every width learns from the fine-tuned teacher.
+2. width, if asked for: every width learns from the fine-tuned teacher.
 3. depth: every width x depth learns from the full net of the previous stage.
 4. final, if asked for: every width x depth learns from the labels.
 
-Each stage starts from the end of the previous one, which is also its teacher. Each step runs some of the subnets, adds
-up their gradients, and updates the weights once; the teacher runs once per batch.
+Each stage starts from the end of the previous one, which is also its teacher; but subnets of a supernet that was
+brought start from what they were, beside its tuned copy (`start`). Each step runs some of the subnets, adds up their
+gradients, and updates the weights once; the teacher runs once per batch.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def train_supernet(
             **_facts(settings, encoded, shape.layers),
             **data.facts,
             "source": str(source),
-            "notes": source_notes(checkpoint, settings),
+            "notes": source_notes(checkpoint, by_source),
             **conditions(accelerator),
             "versions": versions(),
             **metrics.facts,
@@ -241,8 +242,9 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
         )
     if settings.pruning is not None and settings.prune_stage == TEACHER.name and not OBJECTIVES[checkpoint.task].taught:
         raise InputError(f"settings: {checkpoint.task} has no teacher stage to prune in; expected width or depth")
-    if settings.final_epochs and not OBJECTIVES[checkpoint.task].taught:
-        raise InputError("settings: final_epochs: an embedding has no labels to learn from; set it to 0")
+    for name in ("final_epochs", "label_weight"):
+        if getattr(settings, name) and not OBJECTIVES[checkpoint.task].taught:
+            raise InputError(f"settings: {name}: an embedding has no labels to learn from; set it to 0")
     _check_dims(checkpoint, settings)
     if settings.teacher_epochs == 0 and not checkpoint.has_classifier:
         labels = ", ".join(checkpoint.labels)

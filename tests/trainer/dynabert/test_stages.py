@@ -17,10 +17,12 @@ from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch, encode
 from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.dynabert.stages import Training, distil_losses, make_teacher
 from gearshift.trainer.dynabert.train import train_supernet
 from gearshift.trainer.learning.distillation import Targets, Teacher, distill_loss
 from gearshift.trainer.learning.interrupted import STATE
-from gearshift.trainer.learning.losses import hidden_loss, soft_cross_entropy
+from gearshift.trainer.learning.losses import hidden_loss, label_loss, soft_cross_entropy
+from gearshift.trainer.model.checkpoint import load_checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier, Output
 from gearshift.trainer.model.run import Run, load_supernet
 from tests.command_line import Command
@@ -216,10 +218,30 @@ def test_the_final_stage_learns_all_subnets_from_labels_without_a_teacher(
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-def test_an_embedding_has_no_labels_for_a_final_stage(checkpoint_path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["final_epochs", "label_weight"])
+def test_an_embedding_has_no_labels_to_learn_from(checkpoint_path: Path, tmp_path: Path, name: str) -> None:
     data = make_task_data(tmp_path / "data", "embedding")
-    with pytest.raises(InputError, match="final_epochs: an embedding has no labels to learn from; set it to 0"):
-        train_supernet(checkpoint_path, data, changed(final_epochs=1), tmp_path / "run")
+    with pytest.raises(InputError, match=f"{name}: an embedding has no labels to learn from; set it to 0"):
+        train_supernet(checkpoint_path, data, changed(**{name: 1}), tmp_path / "run")
+
+
+def test_labels_weigh_beside_the_teacher_s_answers(checkpoint_path: Path, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(checkpoint_path, LABELS)
+    checkpoint.model.eval()
+    rows = encode(DATA.splits["train"], LABELS, checkpoint.tokenizer, max_length=16)
+    batch = rows.select(range(8))
+
+    def losses(weight: float) -> list[float]:
+        training = Training(checkpoint, changed(label_weight=weight, sampling="all"), rows, tmp_path)
+        made = distil_losses(training, list(GRID.values()), 1.0, make_teacher(training))
+        return [float(loss()) for loss in made(checkpoint.model, batch, 0)]
+
+    with torch.no_grad():
+        subnets = reversed(
+            Training(checkpoint, changed(sampling="all"), rows, tmp_path).sampler(list(GRID.values())).draw(0)
+        )
+        own = [float(label_loss(checkpoint.model(batch, subnet).logits, batch)) for subnet in subnets]
+        assert losses(0.5) == pytest.approx([loss + 0.5 * mine for loss, mine in zip(losses(0.0), own, strict=True)])
 
 
 def test_no_more_rows_are_computed_at_once_than_asked_for(
