@@ -216,24 +216,3 @@ def _may_try(rung: int, times: Prediction, asked: Asked, slack_ms: float) -> boo
     """
     usual = times.usual if times.silence_s < LONGEST_S else min(times.usual, 1.0)
     return not asked.behind and rung in _allowed(asked) and times.medians[rung] * usual * MARGIN <= slack_ms
-
-
-def clears(
-    behind: Sequence[tuple[Sequence[float], float]],
-    rung: int,
-    last: int,
-    medians: Sequence[float],
-    factor: float,
-    usual: float,
-) -> bool:
-    """Return whether the waiting requests are in time if this request and all of them run on this rung.
-
-    A request that would be late even on the fastest rung is not counted.
-    """
-    mine, fastest = medians[rung] * factor, medians[last] * factor
-    for those, slack_ms in behind:
-        mine += those[rung] * usual
-        fastest += those[last] * usual
-        if mine > slack_ms >= fastest:
-            return False
-    return True

@@ -112,11 +112,6 @@ class LatencyModel:
         rung = self._rungs.get(name)
         return median, median * factor * (1.0 if rung is None else self._biases.factors[rung])
 
-    def usual_ms(self, rung: int, work: Work) -> float:
-        """Return the expected time of a rung now in ms, without a tail."""
-        medians, single = self._medians(work)
-        return medians[rung] * self._slow_downs[single].value
-
     def learn(
         self, name: str, *, run_ms: float, expected_ms: float, predicted_ms: float, now: float, single: bool
     ) -> None:

@@ -7,8 +7,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from gearshift.runtime.policy.choose import clears
-from gearshift.runtime.simulate.rivals import NORMAL, Rival
+from gearshift.runtime.simulate.rivals import NORMAL, Rival, clears
 from gearshift.runtime.simulate.simulator import Machine, Turn
 
 

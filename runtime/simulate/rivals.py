@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from statistics import NormalDist
 
 from gearshift.runtime.batches import Work
-from gearshift.runtime.policy.choose import clears
 from gearshift.runtime.sensors.snapshot import Snapshot
 from gearshift.runtime.simulate.simulator import Ladder, Machine, Turn
 
@@ -255,3 +255,24 @@ class Bandit(Rival):
             arm[1] *= self.discount
         arms[rung][0] += 1
         arms[rung][1] += self.ladder.accuracies[rung] * met
+
+
+def clears(
+    behind: Sequence[tuple[Sequence[float], float]],
+    rung: int,
+    last: int,
+    medians: Sequence[float],
+    factor: float,
+    usual: float,
+) -> bool:
+    """Return whether the waiting requests are in time if this request and all of them run on this rung.
+
+    A request that would be late even on the fastest rung is not counted.
+    """
+    mine, fastest = medians[rung] * factor, medians[last] * factor
+    for those, slack_ms in behind:
+        mine += those[rung] * usual
+        fastest += those[last] * usual
+        if mine > slack_ms >= fastest:
+            return False
+    return True
