@@ -14,6 +14,7 @@ from gearshift.number_checks import is_finite, is_whole, shown
 from gearshift.runtime import Engine
 from gearshift.runtime.inference.answers import plain_answer
 from gearshift.server import Limits, Service
+from gearshift.server.limits import TooLargeError
 from gearshift.server.messages import Call
 
 ONGOING = 64
@@ -35,21 +36,13 @@ class Replica:
         """Answer a request of HTTP in the forms of `gearshift serve`."""
         path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
         arrived = Call(request.method, path, request.headers)
-        body = await self._body(request)
-        if body is None:
+        try:
+            body = await self._service.limits.body_of(request.stream())
+        except TooLargeError:
             reply = self._service.too_large(arrived)
         else:
             reply = await self._service.reply(Call(arrived.method, path, request.headers, body, arrived.received_s))
         return Response(reply.body, reply.status, dict(reply.headers), reply.kind)
-
-    async def _body(self, request: Request) -> bytes | None:
-        """Return the body of a request, None as soon as it is beyond the limit."""
-        most, body = self._service.limits.body_kb * 1024, bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > most:
-                return None
-        return bytes(body)
 
     async def answer(self, text: Any, *, deadline_ms: float | None = None) -> Any:
         """Answer a text or a list of them as `Engine.run` does, in plain values.

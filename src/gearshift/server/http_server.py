@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from gearshift.errors import InputError
-from gearshift.server.limits import Limits
+from gearshift.server.limits import Limits, TooLargeError
 from gearshift.server.messages import Call, Reply, refusal
 from gearshift.server.service import Service
 
@@ -21,10 +21,6 @@ NAME = "gearshift"
 
 quiet = logging.getLogger(f"{__name__}.aiohttp")
 quiet.setLevel(logging.CRITICAL)  # it tells of each request that cannot be read, with a traceback
-
-
-class TooLargeError(Exception):
-    """A body beyond the limit."""
 
 
 class HttpServer:
@@ -82,17 +78,9 @@ class HttpServer:
         return await self._service.reply(Call(request.method, request.path, request.headers, body, received_s)), True
 
     async def _body(self, request: web.BaseRequest) -> bytes:
-        most = self._limits.body_kb * 1024
-        if (request.content_length or 0) > most:
+        if (request.content_length or 0) > self._limits.body_kb * 1024:
             raise TooLargeError
-        parts: list[bytes] = []
-        size = 0
-        while part := await request.content.readany():
-            size += len(part)
-            if size > most:
-                raise TooLargeError
-            parts.append(part)
-        return b"".join(parts)
+        return await self._limits.body_of(request.content.iter_any())
 
     async def _sent(self, request: web.BaseRequest, reply: Reply, *, close: bool) -> web.StreamResponse:
         """Write the whole answer here, so that a client that does not take it is given up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from gearshift.errors import InputError
@@ -9,6 +10,10 @@ from gearshift.number_checks import is_finite, is_whole, shown
 from gearshift.settings import setting
 
 MOST = {"body_kb": 1 << 20, "texts": 1 << 16, "connections": 1 << 16}
+
+
+class TooLargeError(Exception):
+    """A body beyond the limit."""
 
 
 @dataclass(frozen=True)
@@ -34,3 +39,12 @@ class Limits:
             seconds = getattr(self, name)
             if not is_finite(seconds) or not 0 < seconds <= 86400:
                 raise InputError(f"{name}: expected a number of seconds above 0 and up to 86400, got {shown(seconds)}")
+
+    async def body_of(self, parts: AsyncIterator[bytes]) -> bytes:
+        """Return the body that arrives in parts; raise TooLargeError as soon as it is beyond the limit."""
+        most, body = self.body_kb * 1024, bytearray()
+        async for part in parts:
+            if len(body) + len(part) > most:
+                raise TooLargeError
+            body += part
+        return bytes(body)
