@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[str, str, Change]] = {
         lambda folder: alter(folder, _swap),
     ),
 }  # fmt: skip
-"""What is wrong -> name of the error, pattern of its message, and how the bundle comes to it."""
+"""Fault -> name of the error, pattern of its message, and how the bundle comes to it."""
 
 
 def write_refused(build: Path) -> None:

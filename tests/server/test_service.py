@@ -1,4 +1,4 @@
-"""What each path answers, for every task and in every form, without sockets."""
+"""Answers of each path, for every task and in every form, without sockets."""
 
 from __future__ import annotations
 

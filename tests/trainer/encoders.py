@@ -42,7 +42,7 @@ _DEBERTA = {
     "position_biased_input": False,
     "type_vocab_size": 0,
 }
-"""As DeBERTa-v3; 8 buckets on either side of texts of up to 32 tokens."""
+"""Config of a small DeBERTa-v3; 8 buckets on either side of texts of up to 32 tokens."""
 _OTHER_IDS = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 2)
 
 ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {

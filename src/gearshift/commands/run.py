@@ -109,18 +109,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _asking(engine: Engine, options: argparse.Namespace) -> Callable[[Any], Any]:
     """Return the function that answers a text as the options say; raise InputError for those that would be left out."""
+    ways = {name: getattr(options, name) for name in ("overlap", "dimensions", "prompt_name", "prompt")}
     if options.labels is None:
         if options.multi_label or options.hypothesis != HYPOTHESIS:
             raise InputError("--multi-label, --hypothesis: expected --labels beside them; name the labels")
-        return functools.partial(
-            engine.run,
-            deadline_ms=options.deadline_ms,
-            overlap=options.overlap,
-            dimensions=options.dimensions,
-            prompt_name=options.prompt_name,
-            prompt=options.prompt,
-        )
-    if any(one is not None for one in (options.overlap, options.dimensions, options.prompt_name, options.prompt)):
+        return functools.partial(engine.run, deadline_ms=options.deadline_ms, **ways)
+    if any(way is not None for way in ways.values()):
         raise InputError("--labels: expected none of --overlap, --dimensions, --prompt-name and --prompt beside it")
     return functools.partial(
         engine.classify,

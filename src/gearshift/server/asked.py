@@ -1,4 +1,4 @@
-"""What a request asks for: texts for the engine, and the way in which their answers are written."""
+"""Contents of a request: texts for the engine, and the way in which their answers are written."""
 
 from __future__ import annotations
 

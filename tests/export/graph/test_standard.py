@@ -121,7 +121,7 @@ def test_no_sum_is_left_that_a_gpu_would_have_to_copy_its_terms_for(tmp_path: Pa
 
 
 def test_added_in_turn_is_added_at_once_bit_for_bit(tmp_path: Path) -> None:
-    """So that a graph which was exported before gives the same numbers."""
+    """A graph that was exported before gives the same numbers."""
     terms = [np.random.default_rng(number).normal(size=(5, 7)).astype(np.float32) for number in range(5)]
     builder = GraphBuilder()
     stored = [builder.weight(f"term{number}", term) for number, term in enumerate(terms)]

@@ -62,7 +62,7 @@ def test_distillation_is_the_mean_over_all_cuts(vectors: tuple[torch.Tensor, tor
 
 
 def test_the_loss_moves_similarities_into_the_first_numbers() -> None:
-    """Of a linear map: its first four of 16 numbers come to hold what 16 equal ones held."""
+    """The first four of a linear map's 16 numbers come to hold what 16 equal ones held."""
     torch.manual_seed(0)
     count = 64
     reference = torch.randn(count, 4) @ torch.randn(4, 16)  # of rank 4, in no basis of its own
