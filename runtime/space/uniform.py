@@ -20,12 +20,15 @@ def kept_layers(layers: int, depth: float) -> tuple[int, ...]:
     """Return the indices of the layers that depth multiplier `depth` keeps.
 
     DynaBERT (section 2.2) drops layer d if (d + 1) mod round(1 / (1 - depth)) = 0. Of twelve layers, .75 drops 3, 7, 11
-    and .5 the odd ones; of six, .75 drops 3.
+    and .5 the odd ones; of six, .75 drops 3. Below .5, which the paper does not have, every round(1 / depth)-th layer
+    stays, the first among them, as at .5: of twelve layers .25 keeps 0, 4 and 8.
     """
-    if not 0.5 <= depth <= 1:
-        raise InputError(f"depth multiplier: expected a number from 0.5 to 1, got {depth!r}")
+    if not 0 < depth <= 1:
+        raise InputError(f"depth multiplier: expected a number above 0, at most 1, got {depth!r}")
     if depth == 1:
         return tuple(range(layers))
+    if depth < 0.5:
+        return tuple(range(0, layers, round(1 / depth)))
     step = round(1 / (1 - depth))
     return tuple(layer for layer in range(layers) if (layer + 1) % step)
 

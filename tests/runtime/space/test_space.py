@@ -34,9 +34,19 @@ def test_a_depth_multiplier_drops_the_layers_of_the_paper(layers: int, depth: fl
     assert kept_layers(layers, depth) == tuple(i for i in range(layers) if i not in dropped)
 
 
-@pytest.mark.parametrize("depth", [0.0, 0.4, 1.1, -1.0, float("nan")])
+@pytest.mark.parametrize(
+    ("layers", "depth", "kept"),
+    [(12, 0.25, (0, 4, 8)), (12, 0.34, (0, 3, 6, 9)), (6, 0.25, (0, 4)), (6, 0.1, (0,)), (1, 0.25, (0,))],
+)
+def test_a_depth_below_a_half_keeps_every_nth_layer_from_the_first_on(
+    layers: int, depth: float, kept: tuple[int, ...]
+) -> None:
+    assert kept_layers(layers, depth) == kept
+
+
+@pytest.mark.parametrize("depth", [0.0, 1.1, -1.0, float("nan")])
 def test_a_depth_out_of_range_is_refused(depth: float) -> None:
-    with pytest.raises(InputError, match=r"depth multiplier: expected a number from 0\.5 to 1"):
+    with pytest.raises(InputError, match="depth multiplier: expected a number above 0, at most 1"):
         kept_layers(12, depth)
 
 
