@@ -50,14 +50,14 @@ RECIPE: dict[str, Any] = {
     "distil_dropout": False,
     "freeze_embeddings": True,
     "random_subnets": 2,
-    "width_epochs": 0.6,
-    "depth_epochs": 1.8,
-    "width_lr": 3e-4,
+    "width_epochs": 0,
+    "depth_epochs": 2.4,
     "depth_lr": 3e-4,
 }
-"""Settings of every supernet unless its subject overrides them: some 2,300 steps, but fewer for long or many rows."""
+"""Settings of every supernet unless its subject overrides them: some 2,300 steps of all widths and depths, fewer for
+long or many rows."""
 
-SLOW: dict[str, Any] = {"width_lr": 1e-4, "depth_lr": 1e-4}
+SLOW: dict[str, Any] = {"depth_lr": 1e-4}
 """Settings with a third of RECIPE's learning rate."""
 
 SHORT: dict[str, Any] = {"random_subnets": 1}
@@ -71,7 +71,7 @@ SUBJECTS = {
             "SNIPS",
             "snips",
             teacher={"teacher_epochs": 2},
-            supernet={"augment": 2, "width_epochs": 0.15, "depth_epochs": 0.45},
+            supernet={"augment": 2, "depth_epochs": 0.6},
         ),
         Subject(
             "RTE",
@@ -79,29 +79,29 @@ SUBJECTS = {
             test_is_dev=True,
             majority=146 / 277,
             teacher={"teacher_epochs": 3, "max_length": 128},
-            supernet={**SHORT, "augment": 12, "width_epochs": 0.03, "depth_epochs": 0.11},
+            supernet={**SHORT, "augment": 12, "depth_epochs": 0.14},
         ),
-        Subject("SICK", "sick", seeds=(0,), teacher={"teacher_epochs": 4}, supernet={"augment": 6, **SLOW}),
+        Subject("SICK", "sick", seeds=(0,), teacher={"teacher_epochs": 4}, supernet={"augment": 6}),
         Subject(
             "STS-B",
             "stsb",
             task="regression",
             teacher={"teacher_epochs": 4},
-            supernet={"augment": 5, "width_epochs": 0.25, "depth_epochs": 0.75},
+            supernet={"augment": 5, "depth_epochs": 1},
         ),
         Subject(
             "WNUT-17",
             "wnut17",
             task="token-classification",
             teacher={"teacher_epochs": 6},
-            supernet={**SHORT, "augment": 8, "width_epochs": 0.12, "depth_epochs": 0.38},
+            supernet={**SHORT, "augment": 8, "depth_epochs": 0.5},
         ),
         Subject(
             "SST-2",
             "sst2",
             train_rows=12_000,
             teacher={"teacher_epochs": 2},
-            supernet={"augment": 2, "width_epochs": 0.25, "depth_epochs": 0.75},
+            supernet={"augment": 2, "depth_epochs": 1},
         ),
         Subject(
             "SQuAD",
@@ -115,7 +115,7 @@ SUBJECTS = {
                 "max_length": 192,
                 "batch_size": 8,
             },
-            supernet={**SHORT, **SLOW, "width_epochs": 0.6, "depth_epochs": 2.4},
+            supernet={**SHORT, **SLOW, "depth_epochs": 3},
         ),
     )
 }
@@ -123,31 +123,27 @@ SUBJECTS = {
 Change = Callable[[Settings], dict[str, Any]]
 
 
-def _one_stage(usual: Settings) -> dict[str, Any]:
-    """Return settings that train all 12 subnets from the first step, with the tuned teacher throughout, in as many
-    steps."""
-    return {"width_epochs": 0, "depth_epochs": usual.epochs("width") + usual.epochs("depth")}
+def _two_stages(usual: Settings) -> dict[str, Any]:
+    """Return settings with DynaBERT's width stage first, a quarter of the steps."""
+    epochs = usual.epochs("depth")
+    return {"width_epochs": epochs / 4, "depth_epochs": 0.75 * epochs, "width_lr": usual.depth_lr}
 
 
 VARIANTS: dict[str, Change] = {
     "one-random-subnet": lambda usual: {"random_subnets": 1},
     "all-subnets": lambda usual: {"sampling": "all"},
     "no-ends": lambda usual: {"sampling": "random", "random_subnets": 4},
-    "lr-1e-4": lambda usual: {"width_lr": 1e-4, "depth_lr": 1e-4},
-    "lr-6e-4": lambda usual: {"width_lr": 6e-4, "depth_lr": 6e-4},
+    "lr-1e-4": lambda usual: {"depth_lr": 1e-4},
+    "lr-6e-4": lambda usual: {"depth_lr": 6e-4},
     "no-augmentation": lambda usual: _as_long(usual, augment=0),
     "twice-the-copies": lambda usual: _as_long(usual, augment=2 * copies_of(usual)),
     "twice-as-long": lambda usual: {"depth_epochs": 2 * usual.epochs("depth")},
-    "quarter-as-long": lambda usual: {
-        "width_epochs": usual.epochs("width") / 4,
-        "depth_epochs": usual.epochs("depth") / 4,
-    },
-    "answers-only": lambda usual: {"width_hidden_weight": 0.0, "depth_hidden_weight": 0.0},
+    "quarter-as-long": lambda usual: {"depth_epochs": usual.epochs("depth") / 4},
+    "answers-only": lambda usual: {"depth_hidden_weight": 0.0},
     "in-place": lambda usual: {"in_place": True},
     "dropout": lambda usual: {"distil_dropout": True},
     "same-width-teacher": lambda usual: {"same_width_teacher": True},
-    "one-stage": _one_stage,
-    "one-stage-lr-1e-4": lambda usual: {**_one_stage(usual), "depth_lr": 1e-4},
+    "two-stages": _two_stages,
     "depth-only-stage": lambda usual: {"depth_only_epochs": 0.6, "depth_epochs": usual.epochs("depth") - 0.6},
     "labels-at-the-end": lambda usual: {"final_epochs": 1},
 }
@@ -162,11 +158,7 @@ def copies_of(settings: Settings) -> int:
 def _as_long(usual: Settings, augment: int) -> dict[str, Any]:
     """Return settings with another number of copies of rows, in the same number of steps."""
     share = (1 + copies_of(usual)) / (1 + augment)
-    return {
-        "augment": augment,
-        "width_epochs": usual.epochs("width") * share,
-        "depth_epochs": usual.epochs("depth") * share,
-    }
+    return {"augment": augment, "depth_epochs": usual.epochs("depth") * share}
 
 
 def load(subject: Subject, folder: Path, *, most_rows: int = 0) -> DataSet:

@@ -158,12 +158,11 @@ def test_alone_has_as_many_steps_and_one_subnet() -> None:
 
 
 def test_other_numbers_of_copies_make_as_many_steps() -> None:
-    usual = Settings(augment=5, width_epochs=1, depth_epochs=3)
+    usual = Settings(augment=5, depth_epochs=3)
     for name, copies in (("no-augmentation", 0), ("twice-the-copies", 10)):
         changed = dataclasses.replace(usual, **VARIANTS[name](usual))
         assert changed.augment == copies
         assert (1 + copies) * changed.epochs("depth") == pytest.approx(6 * 3)
-        assert (1 + copies) * changed.epochs("width") == pytest.approx(6 * 1)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
