@@ -15,6 +15,9 @@ from gearshift.runtime.simulate.policies import POLICIES
 from gearshift.runtime.simulate.rivals import Static
 from gearshift.runtime.simulate.simulator import Ladder, Machine, Turn
 
+Text = str | tuple[str, str]
+"""Text of a request, or its two texts."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -36,7 +39,7 @@ class Rival:
         self._index = 0
 
     def run(
-        self, text: str, length: int, slack_ms: float, deadline_ms: float, sensed: Snapshot | None
+        self, text: Text, length: int, slack_ms: float, deadline_ms: float, sensed: Snapshot | None
     ) -> Classification:
         """Return the answer for a text of `length` tokens with `slack_ms` left of its deadline."""
         now = time.perf_counter()

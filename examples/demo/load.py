@@ -35,11 +35,12 @@ class Schedule:
 class Burners:
     """Processes in a busy loop; stopped at first, and ended on leaving the with-block.
 
-    `program`: Python code that runs until its parent is no longer the process with the given number.
+    `program`: Python code that runs until its parent is no longer the process with the given number, its first
+    argument; `arguments` follow.
     """
 
-    def __init__(self, count: int, program: str = BURN) -> None:
-        command, silent = [sys.executable, "-c", program, str(os.getpid())], subprocess.DEVNULL
+    def __init__(self, count: int, program: str = BURN, *arguments: str) -> None:
+        command, silent = [sys.executable, "-c", program, str(os.getpid()), *arguments], subprocess.DEVNULL
         # Silent, since Ctrl-C reaches these processes too.
         self._processes = [subprocess.Popen(command, stdout=silent, stderr=silent) for _ in range(count)]
         self._on = True
