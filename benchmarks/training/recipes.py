@@ -1,11 +1,12 @@
 """Dev metrics of subnets after short trainings by different recipes, from the same teacher, all else equal.
 
     python -m benchmarks.training.recipes --data DATA --work WORK [--subjects TREC,SST-2] [--recipes one-stage]
+    python -m benchmarks.training.recipes --data DATA --work WORK --steps 600 --recipes one-stage,rate-6e-4
     python -m benchmarks.training.recipes --data DATA --work WORK --recipes base --base RUN
     python -m benchmarks.training.recipes --report
 
-A budget like that of a demo: at most 3,000 training rows, a teacher of 100 steps, and 120 steps of distillation at a
-rate of 3e-4 with frozen embeddings. WORK keeps teachers and states: an interrupted training continues when called
+A budget like that of a demo: at most 3,000 training rows, a teacher of 100 steps, and 120 steps of distillation (or
+`--steps`) at a rate of 3e-4 with frozen embeddings. WORK keeps teachers and states: an interrupted training continues when called
 again. Test rows are never read. One seed unless more are named.
 """
 
@@ -54,6 +55,7 @@ class Recipe:
 
     stages: Stages = ONE
     settings: dict[str, Any] = field(default_factory=dict)
+    rate: float = 3e-4
     based: bool = False
     """Whether it starts from the supernet that is named, beside its tuned copy, in place of the default encoder."""
 
@@ -64,6 +66,17 @@ RECIPES = {
     "two-stages-anchored": Recipe(TWO, {"sampling": "anchored", "random_subnets": 2}),
     "one-stage": Recipe(),
     "one-stage-labels": Recipe(ONE, {"label_weight": 1.0}),
+    "anchored": Recipe(ONE, {"sampling": "anchored", "random_subnets": 2}),
+    "two-random": Recipe(ONE, {"random_subnets": 2}),
+    "all-twelve": Recipe(ONE, {"sampling": "all"}),
+    "same-width-teacher": Recipe(ONE, {"same_width_teacher": True}),
+    "in-place": Recipe(ONE, {"in_place": True}),
+    "rate-1e-4": Recipe(rate=1e-4),
+    "rate-6e-4": Recipe(rate=6e-4),
+    "rate-1e-3": Recipe(rate=1e-3),
+    "answers-only": Recipe(((DEPTH, 1.0, 0.0),)),
+    "hidden-.1": Recipe(((DEPTH, 1.0, 0.1),)),
+    "hidden-10": Recipe(((DEPTH, 1.0, 10.0),)),
     "base": Recipe(TWO, based=True),
 }
 
@@ -79,6 +92,7 @@ def main() -> None:
     parser.add_argument("--recipes", default=",".join(name for name, one in RECIPES.items() if not one.based))
     parser.add_argument("--base", type=Path, help="run of an embedding, for recipes that start from it")
     parser.add_argument("--seeds", default="0")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of distillation")
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     if not options.report:
@@ -92,7 +106,8 @@ def main() -> None:
 
 def measure(subject: Subject, name: str, seed: int, options: argparse.Namespace) -> None:
     """Train a supernet by a recipe and store its dev metrics, unless that is done."""
-    target = FIGURES / f"{subject.name.lower()}-{name}-seed{seed}.json"
+    longer = "" if options.steps == STEPS else f"-{options.steps}-steps"
+    target = FIGURES / f"{subject.name.lower()}-{name}-seed{seed}{longer}.json"
     if target.is_file():
         return
     recipe = RECIPES[name]
@@ -100,19 +115,20 @@ def measure(subject: Subject, name: str, seed: int, options: argparse.Namespace)
     model = training.model
     teacher = training.taught_by or model
     taught = dev_accuracy(teacher, teacher.full, dev)
-    states = options.work / f"{subject.name}-{name}-seed{seed}"
+    states = options.work / f"{subject.name}-{name}-seed{seed}{longer}"
     states.mkdir(parents=True, exist_ok=True)
     settings = dataclasses.replace(training.settings, **recipe.settings)
     training = dataclasses.replace(training, states=states, settings=settings)
     began, grid = time.process_time(), model.grid()
     for stage, share, hidden_weight in recipe.stages:
-        epochs = (share * STEPS - 0.5) / training.rows.batch_count(BATCH)  # rounded up to the number of steps
+        epochs = (share * options.steps - 0.5) / training.rows.batch_count(BATCH)  # rounded up to the number of steps
         subnets = [one for one in grid.values() if stage.trains(one, model.full)]
-        distil_stage(training, StagePlan(stage.name, epochs, 3e-4, dropout=False), subnets, hidden_weight)
+        distil_stage(training, StagePlan(stage.name, epochs, recipe.rate, dropout=False), subnets, hidden_weight)
     facts = {
         "subject": subject.name,
         "recipe": name,
         "seed": seed,
+        "steps": options.steps,
         "precision": training.accelerator.mixed_precision,
         "cpu_s": round(time.process_time() - began, 1),
         "dev_rows": len(dev),
@@ -158,14 +174,18 @@ def report() -> None:
     """Write the table of all stored figures."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FIGURES.glob("*.json"))]
     order = list(RECIPES)
-    found.sort(key=lambda one: (COMPARED.index(one["subject"]), one["seed"], order.index(one["recipe"])))
+    found.sort(key=lambda one: (COMPARED.index(one["subject"]), _steps(one), one["seed"], order.index(one["recipe"])))
     rows = []
     for one in found:
         cells = [f"{100 * one['dev'][name]:.1f}" for name in SHOWN]
         mean = f"{100 * sum(one['dev'].values()) / len(SHOWN):.1f}"
-        rows.append([one["subject"], one["recipe"], f"{100 * one['teacher']:.1f}", *cells, mean])
-    header = ["dev rows", "recipe", "teacher", *SHOWN, "mean of the six"]
+        rows.append([one["subject"], str(_steps(one)), one["recipe"], f"{100 * one['teacher']:.1f}", *cells, mean])
+    header = ["dev rows", "steps", "recipe", "teacher", *SHOWN, "mean of the six"]
     save("recipes", {"command": "python -m benchmarks.training.recipes", "figures": found}, markdown(header, rows))
+
+
+def _steps(figures: dict[str, Any]) -> int:
+    return int(figures.get("steps", STEPS))  # not stored before there was a choice
 
 
 if __name__ == "__main__":
