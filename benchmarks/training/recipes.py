@@ -6,8 +6,8 @@
     python -m benchmarks.training.recipes --report
 
 A budget like that of a demo: at most 3,000 training rows, a teacher of 100 steps, and 120 steps of distillation (or
-`--steps`) at a rate of 3e-4 with frozen embeddings. WORK keeps teachers and states: an interrupted training continues when called
-again. Test rows are never read. One seed unless more are named.
+`--steps`) at a rate of 3e-4 with frozen embeddings. WORK keeps teachers and states: an interrupted training continues
+when called again. Test rows are never read. One seed unless more are named.
 """
 
 from __future__ import annotations
