@@ -17,8 +17,10 @@ import dataclasses
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -142,26 +144,46 @@ def measure(subject: Subject, name: str, seed: int, options: argparse.Namespace)
 
 def _taught(subject: Subject, recipe: Recipe, seed: int, options: argparse.Namespace) -> tuple[Training, EncodedRows]:
     """Return the training of a subject after its teacher stage, which is run once for all recipes, and its dev rows."""
-    data = dev_only(load(subject, options.data))
-    source = options.base if recipe.based else find_model()
-    settings = Settings(
-        teacher_epochs=(TEACHER_STEPS * BATCH - 1e-3) / len(data.splits["train"]),
-        width_epochs=1,
-        depth_epochs=1,
-        augment=0,
-        freeze_embeddings=True,
-        start=BROUGHT if recipe.based else TUNED,
-        seed=seed,
+    states = options.work / f"{subject.name}-{'base' if recipe.based else 'teacher'}-seed{seed}"
+    source = options.base if recipe.based else None
+    training, dev = untaught(subject, states, seed=seed, data=options.data, source=source)
+    return teacher_stage(training), dev
+
+
+def untaught(
+    subject: Subject,
+    states: Path,
+    *,
+    data: Path,
+    seed: int,
+    source: Path | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[Training, EncodedRows]:
+    """Return the training of a subject before its teacher stage, and its dev rows.
+
+    `source`: a supernet to start from, beside its tuned copy; None: the default encoder, ranked by the task.
+    `settings`: those that differ from the budget's.
+    """
+    rows_of = dev_only(load(subject, data))
+    chosen = Settings(
+        **{
+            "teacher_epochs": (TEACHER_STEPS * BATCH - 1e-3) / len(rows_of.splits["train"]),
+            "width_epochs": 1,
+            "depth_epochs": 1,
+            "augment": 0,
+            "freeze_embeddings": True,
+            "start": BROUGHT if source else TUNED,
+            "seed": seed,
+            **settings,
+        }
     )
     torch.manual_seed(seed)
-    checkpoint = load_checkpoint(source, data.labels, task=data.task)
+    checkpoint = load_checkpoint(source or find_model(), rows_of.labels, task=rows_of.task)
     checkpoint.model.embeddings.requires_grad_(False)
-    rows, dev = (encode_split(checkpoint, settings, data.splits[split], split) for split in ("train", "dev"))
-    states = options.work / f"{subject.name}-{'base' if recipe.based else 'teacher'}-seed{seed}"
+    rows, dev = (encode_split(checkpoint, chosen, rows_of.splits[split], split) for split in ("train", "dev"))
     states.mkdir(parents=True, exist_ok=True)
-    ranked = 0 if recipe.based else IMPORTANCE_ROWS
-    training = Training(checkpoint, settings, rows, states, accelerator=make_accelerator("bf16"), ranked=ranked)
-    return teacher_stage(training), dev
+    ranked = 0 if source else IMPORTANCE_ROWS
+    return Training(checkpoint, chosen, rows, states, accelerator=make_accelerator("bf16"), ranked=ranked), dev
 
 
 def dev_only(data: DataSet) -> DataSet:
