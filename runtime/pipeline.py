@@ -28,13 +28,14 @@ from gearshift.runtime.reading.zero_shot import ZeroShot
 Plain = dict[str, Any]
 
 ZERO_SHOT = "zero-shot-classification"
+QUESTIONS = "question-answering"
 
 TASKS: Mapping[str, tuple[str, ...]] = {
     "text-classification": ("classification", "multi-label-classification", "regression"),
     "sentiment-analysis": ("classification", "multi-label-classification", "regression"),
     "token-classification": ("token-classification",),
     "ner": ("token-classification",),
-    "question-answering": ("question-answering",),
+    QUESTIONS: ("question-answering",),
     "feature-extraction": ("embedding",),
     ZERO_SHOT: ("classification",),
 }
@@ -57,19 +58,21 @@ class Pipeline:
             raise InputError(f"pipeline: expected one of {able} for a bundle for {own}, got {task!r}")
         self.task, self.engine, self.deadline_ms = task, engine, deadline_ms
 
-    def __call__(self, inputs: Any = None, **options: Any) -> Any:
+    def __call__(self, inputs: Any = None, *second: Any, **options: Any) -> Any:
         """Answer a text or a list of texts.
 
         `inputs`: texts, or of a classifier of pairs `{"text": ..., "text_pair": ...}`. Question answering takes
         `question` and `context`, texts or lists of them, or such a mapping. `top_k` of a classifier: the number of
         labels, None for all. `aggregation_strategy` of tags: "simple" for entities (default), "none" for words.
         Zero-shot classification takes `candidate_labels`, `hypothesis_template`, `multi_label`. Others go to
-        `Engine.run`, such as `overlap`.
+        `Engine.run`, such as `overlap`. As in transformers, labels and the context of a question may be the second
+        argument.
         """
         deadline_ms = options.pop("deadline_ms", self.deadline_ms)
+        inputs = self._with_second(inputs, second, options)
         if self.task == ZERO_SHOT:
-            return self._zero_shot(inputs, deadline_ms, **options)
-        if self.task == "question-answering":
+            return self._zero_shot(inputs, deadline_ms, **_zero_shot_options(options))
+        if self.task == QUESTIONS:
             inputs = _questions(inputs, options)
         single = not isinstance(inputs, list)
         texts = [_text(each) for each in ([inputs] if single else inputs)]
@@ -79,6 +82,19 @@ class Pipeline:
         if not single:
             return plain
         return plain if isinstance(plain[0], dict) and "label" in plain[0] else plain[0]
+
+    def _with_second(self, inputs: Any, second: tuple[Any, ...], options: Plain) -> Any:
+        """Return the inputs of a call with its second argument among them, or among its options."""
+        if not second:
+            return inputs
+        name = {ZERO_SHOT: "candidate_labels", QUESTIONS: "context"}.get(self.task)
+        if name is None or len(second) > 1 or name in options:
+            takes = f"texts and {name}" if name else "texts alone, a list of them for several"
+            raise InputError(f"pipeline: expected {takes}, got {len(second) + 1} arguments; name the options of a call")
+        if name == "context":
+            return {"question": inputs, "context": second[0]}
+        options[name] = second[0]
+        return inputs
 
     def _zero_shot(
         self,
@@ -127,6 +143,17 @@ def pipeline(task: str, model: str | Path | Engine, *, deadline_ms: float | None
     except BaseException:
         engine.close()
         raise
+
+
+def _zero_shot_options(options: Plain) -> Plain:
+    """Return the options of zero-shot classification; raise TypeError for others, InputError without labels."""
+    known = ("candidate_labels", "hypothesis_template", "multi_label")
+    for name in options:
+        if name not in known:
+            raise TypeError(f"unexpected keyword argument {name!r}; expected deadline_ms, {', '.join(known)}")
+    if "candidate_labels" not in options:
+        raise InputError("pipeline: expected candidate_labels, got none; name the labels to choose from")
+    return options
 
 
 def _text(given: Any) -> Any:

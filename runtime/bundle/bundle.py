@@ -65,6 +65,7 @@ from gearshift.runtime.bundle.signatures import SIGNATURES, Signature
 from gearshift.runtime.bundle.signers import ANYBODY, Signers
 from gearshift.runtime.files.atomic import replace_file, sha256_of
 from gearshift.runtime.files.cache import HashMemory
+from gearshift.runtime.files.given_path import is_directory, named, path_of
 from gearshift.runtime.files.known import Known
 from gearshift.runtime.space.subnet import Subnet
 
@@ -206,12 +207,14 @@ def open_bundle(
     `signers`: those who must have signed it; else SignatureError, before anything but the manifest is parsed.
     `whole`: hash all files now; otherwise a graph and its weights are hashed when a session opens them.
     """
-    directory = Path(path)
+    directory = path_of(path)
     if not _is_utf8(directory):
         raise BundleError(f"{directory}: expected a path in UTF-8, since onnxruntime takes no other; rename it")
     if not os.path.lexists(directory / MANIFEST):
-        found = "no such directory" if not directory.exists() else f"no {MANIFEST} in it"
-        raise BundleError(f"{directory}: expected a bundle directory, found {found}; make one with `gearshift export`")
+        found = f"no {MANIFEST} in it" if is_directory(directory) else "no such directory"
+        raise BundleError(
+            f"{named(directory)}: expected a bundle directory, found {found}; make one with `gearshift export`"
+        )
     with _told(directory):
         opening = _open_unpacked if is_compressed(directory) else _open_verified
         return opening(directory, sha256, signers, whole)

@@ -5,12 +5,15 @@ A port of the policy to another language gives the same decisions (docs/bundle.m
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 from gearshift.device_profiles.latency_table import CPU_PROVIDER, LatencyTable
@@ -61,6 +64,15 @@ leaves out the upper one."""
 ROWS = (0, 700)
 """Numbers of rows behind the accuracies, one scenario after another: taken as they are, and smoothed."""
 
+CLOSE_MS = {
+    **{name: MEDIAN_MS[name] for name in ("w100", "w050")},
+    "w010": (0.3, 0.5, 1.3),
+    "w009": (0.297, 0.495, 1.287),
+}
+CLOSE = {"w100": 0.94, "w050": 0.93, "w010": 0.81, "w009": 0.4}
+"""Another pool: its two fastest subnets take almost the same time, and so the slower one is taken as soon as it has a
+chance."""
+
 FINISH_MS = 0.2
 """Time in ms that a made-up request takes beside the graph."""
 
@@ -89,7 +101,13 @@ class Scenario:
     """Whether a request that comes while another one runs waits for it."""
     capped: bool = False
     pinned: bool = False
+    edges: int = 0
+    """Number of requests of which one has its slack, that at its turn, moved to where another subnet begins to be
+    chosen, so that a small change of any rule shows; 0 for none."""
+    pairs: int = 0
+    """Number of requests of which the last two take three to eight times as long; 0 for none."""
     accuracies: Mapping[str, float] = field(default_factory=lambda: ACCURACIES)
+    median_ms: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MEDIAN_MS)
     rows: int | None = None
     """Rows behind the accuracies; None: those of its turn, one of ROWS."""
     seed: int = 0
@@ -131,44 +149,70 @@ SCENARIOS = {
         pause_s=(0.001, 0.02),
         accuracies=CROSSED,
         rows=700,
+        seed=4,
+    ),
+    "at the edge": Scenario({}, steps=60, slack=(0.05, 1.0), outliers=0.1, noise=0.1, edges=1),
+    "two slow ones at the edge": Scenario({}, steps=80, slack=(0.3, 1.5), pairs=10, edges=1, rows=700, seed=1),
+    "a queue at the edge": Scenario(
+        {}, steps=211, slack=(0.02, 0.08), pause_s=(0.0, 0.0014), waits=True, edges=30, rows=700, seed=1
+    ),
+    "hardly a chance": Scenario(
+        {}, steps=24, slack=(0.04, 0.05), noise=0.1, edges=1, accuracies=CLOSE, median_ms=CLOSE_MS, rows=0
     ),
 }
 """Name -> scenario. A floor of 0 stands for the accuracy in the middle of the ladder."""
 
 
-TABLE = LatencyTable(
-    bundle_hash="",
-    precision="fp32",
-    provider=CPU_PROVIDER,
-    threads=1,
-    lengths=LENGTHS,
-    median_ms=MEDIAN_MS,
-    p95_ms=MEDIAN_MS,
-    runs=1,
-    method="made up",
-    date="2026-01-01",
-)
+SHARES_AT = (-37.0, -9.0, -6.5, -4.2, -3.05, -3.0, -2.95, -1.3, -0.4, 0.0, 0.4, 1.3, 2.95, 3.05, 4.2, 9.0)
+QUANTILES_AT = (1e-13, 1e-6, 0.01, 0.0749, 0.0751, 0.3, 0.5, 0.6, 0.9249, 0.9251, 0.99, 0.9999, 1 - 1e-13)
+"""Places at which the normal distribution is stated: in each part of a usual approximation, and beside their ends."""
+
+
+def _table(lengths: Sequence[int], median_ms: Mapping[str, Sequence[float]]) -> LatencyTable:
+    """Return the latency table of a made-up pool."""
+    times = {name: tuple(values) for name, values in median_ms.items()}
+    return LatencyTable("", "fp32", CPU_PROVIDER, 1, tuple(lengths), times, times, 1, "made up", "2026-01-01")
+
+
+TABLE = _table(LENGTHS, MEDIAN_MS)
 """Latency table of the made-up pool."""
+
+
+def _plain(lengths: Sequence[int], median_ms: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    return {"lengths": list(lengths), "median_ms": {name: list(values) for name, values in median_ms.items()}}
 
 
 def make_decision_vectors() -> dict[str, Any]:
     """Make the decision vectors, as plain values for JSON."""
-    plain = {"lengths": list(LENGTHS), "median_ms": {name: list(values) for name, values in MEDIAN_MS.items()}}
-    scenarios = [_made(name, ROWS[number % len(ROWS)]) for number, name in enumerate(SCENARIOS)]
-    return {"table": plain, "scenarios": scenarios}
+    return {"table": _plain(LENGTHS, MEDIAN_MS), "normal": _normal(), "scenarios": _scenarios()}
+
+
+@functools.cache
+def _scenarios() -> list[dict[str, Any]]:
+    """Make the scenarios, once: they are the same for every bundle."""
+    return [_made(name, ROWS[number % len(ROWS)]) for number, name in enumerate(SCENARIOS)]
+
+
+def _normal() -> dict[str, Any]:
+    """Return shares of the normal distribution below some numbers, and its quantiles at some shares, as pairs."""
+    shares = [[at, 0.5 * math.erfc(-at * math.sqrt(0.5))] for at in SHARES_AT]
+    return {"shares": shares, "quantiles": [[at, NormalDist().inv_cdf(at)] for at in QUANTILES_AT]}
 
 
 def _made(name: str, rows: int) -> dict[str, Any]:
     scenario = SCENARIOS[name]
     rows = rows if scenario.rows is None else scenario.rows
     wanted = dict(scenario.objective)
+    table = TABLE if scenario.median_ms is MEDIAN_MS else _table(LENGTHS, scenario.median_ms)
+    own = {} if table is TABLE else {"table": _plain(LENGTHS, scenario.median_ms)}
     if wanted.get("min_accuracy") == 0:
-        free = Controller(scenario.accuracies, TABLE, rows=rows)
+        free = Controller(scenario.accuracies, table, rows=rows)
         wanted["min_accuracy"] = free.stated[free.ladder[len(free.ladder) // 2]]
     objective = Objective(**wanted)  # type: ignore[arg-type]
-    controller = Controller(scenario.accuracies, TABLE, objective, rows=rows, cpus=CPUS)
+    controller = Controller(scenario.accuracies, table, objective, rows=rows, cpus=CPUS)
     return {
         "name": name,
+        **own,
         "objective": asdict(objective),
         "cpus": CPUS,
         "accuracies": dict(scenario.accuracies),
@@ -195,6 +239,8 @@ def _steps(scenario: Scenario, controller: Controller, source: random.Random) ->
         slack = deadline = None
         if scenario.slack is not None:
             wanted = source.uniform(*scenario.slack) * LARGEST_MS * tokens / longest
+            if scenario.edges and number % scenario.edges == 0:
+                wanted = _edge(controller, tokens, wanted, now, source) + waited_ms
             slack = round(wanted - waited_ms, 4)
             deadline = round(wanted + FINISH_MS, 4) if scenario.waits else None
         request = {
@@ -207,7 +253,8 @@ def _steps(scenario: Scenario, controller: Controller, source: random.Random) ->
         }
         factor = scenario.load[number * len(scenario.load) // scenario.steps]
         factor *= math.exp(scenario.noise * source.gauss(0, 1))
-        if source.random() < (0.5 if ends else scenario.outliers):
+        is_of_pair = scenario.pairs and number % scenario.pairs >= scenario.pairs - 2
+        if source.random() < (1 if is_of_pair else 0.5 if ends else scenario.outliers):
             factor *= source.uniform(3, 8)
         sliced = scenario.slices and source.random() < 0.8
         step = _step(controller, request, _run(factor, sliced=sliced))
@@ -217,6 +264,27 @@ def _steps(scenario: Scenario, controller: Controller, source: random.Random) ->
 
 def _run(factor: float, *, sliced: bool) -> Run:
     return lambda expected_ms: expected_ms * factor * (4 if sliced and expected_ms > 2 else 1)
+
+
+EDGE_REACH, EDGE_HALVINGS = 20.0, 12
+"""Multiple of a slack up to which an edge is looked for, and number of times that the place of one is halved."""
+
+
+def _edge(controller: Controller, tokens: int, slack_ms: float, now: float, source: random.Random) -> float:
+    """Return a slack in ms beside one from which on another subnet is chosen, a little less or more; the given one if
+    there is none up to EDGE_REACH times that."""
+
+    def chosen(slack_ms: float) -> str:
+        return copy.deepcopy(controller).decide(work=one(tokens), slack_ms=slack_ms, now=now).name
+
+    low, high = slack_ms, slack_ms * EDGE_REACH
+    name = chosen(low)
+    if chosen(high) == name:
+        return slack_ms
+    for _ in range(EDGE_HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if chosen(middle) == name else (low, middle)
+    return source.choice((low, high))
 
 
 def _step(controller: Controller, request: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -253,7 +321,7 @@ def check_decision_vectors(folder: Path) -> int:
     """
     place = folder / DECISIONS
     read = SCHEMA.read(
-        place, lambda raw: [(one["name"], one["steps"], _difference(raw, one)) for one in raw["scenarios"]]
+        place, lambda raw: [(one["name"], one["steps"], _difference(raw["table"], one)) for one in raw["scenarios"]]
     )
     for name, _, difference in read:
         if difference is not None:
@@ -261,11 +329,9 @@ def check_decision_vectors(folder: Path) -> int:
     return sum(len(steps) for _, steps, _ in read)
 
 
-def _difference(raw: Mapping[str, Any], scenario: Mapping[str, Any]) -> str | None:
+def _difference(table_of_most: Mapping[str, Any], scenario: Mapping[str, Any]) -> str | None:
     """Return in words how a scenario differs from what the controller makes of it; None if it does not."""
-    lengths = tuple(raw["table"]["lengths"])
-    times = {name: tuple(values) for name, values in raw["table"]["median_ms"].items()}
-    table = LatencyTable("", "fp32", CPU_PROVIDER, 1, lengths, times, times, 1, "made up", "2026-01-01")
+    table = _table(**scenario.get("table", table_of_most))
     objective = Objective(**scenario["objective"])
     controller = Controller(scenario["accuracies"], table, objective, rows=scenario["rows"], cpus=scenario["cpus"])
     if list(controller.ladder) != scenario["ladder"]:

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from gearshift.errors import InputError
+from gearshift.runtime.files.given_path import is_directory, named, path_of
 
 BUNDLE_FOLDER = "bundle"
 """Folder of a bundle within a repository that has a checkpoint beside it."""
@@ -24,12 +25,12 @@ def find_bundle(name: str | Path) -> Path:
 
     Raises InputError if neither has a bundle.
     """
-    here = Path(name)
-    directory = here if here.is_dir() else cached_snapshot(str(name))
+    here = path_of(name)
+    directory = here if is_directory(here) else cached_snapshot(str(name))
     if directory is None:
         raise InputError(
-            f"{name}: expected a directory, or a repository in the hub cache ({cache_directory()}), found neither; "
-            f"fetch it with `hf download {name}`"
+            f"{named(name)}: expected a directory, or a repository in the hub cache ({cache_directory()}), found "
+            f"neither; fetch it with `hf download {named(name)}`"
         )
     for place in (directory, directory / BUNDLE_FOLDER):
         if any((place / file).is_file() for file in _BUNDLE_FILES):

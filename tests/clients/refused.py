@@ -6,11 +6,16 @@ build/clients/refused/NUMBER is a bundle, and refused.json says which is what.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from gearshift.runtime.bundle.manifest import SELF_TEST
 
 TINY = "tiny.gearshift"
 ZEROS = "0" * 64
@@ -33,7 +38,11 @@ def exchange(folder: Path, name: str, change: Callable[[Any], object]) -> None:
     """Alter a JSON file of a bundle, and its entry in the manifest."""
     raw = json.loads((folder / name).read_text(encoding="utf-8"))
     change(raw)
-    content = json.dumps(raw).encode()
+    seal(folder, name, json.dumps(raw).encode())
+
+
+def seal(folder: Path, name: str, content: bytes) -> None:
+    """Write a file of a bundle, and its entry in the manifest."""
     (folder / name).write_bytes(content)
     entry = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     alter(folder, lambda manifest: manifest["files"].update({name: entry}))
@@ -69,6 +78,36 @@ def _rename(folder: Path) -> None:
     path = folder / "manifest.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"tiny"', '"tinz"'), encoding="utf-8")
 
+
+def _with_arrays(change: Callable[[dict[str, Any]], object]) -> Change:
+    """Exchange the arrays of the self-test, and its entry in the manifest."""
+
+    def apply(folder: Path) -> None:
+        with np.load(folder / SELF_TEST) as arrays:
+            found = dict(arrays)
+        change(found)
+        made = io.BytesIO()
+        np.savez(made, allow_pickle=False, **found)
+        seal(folder, SELF_TEST, made.getvalue())
+
+    return apply
+
+
+def _with_shape(shape: bytes) -> Change:
+    """Write another shape into the header of an array of the self-test, which is stored and as long as before."""
+
+    def apply(folder: Path) -> None:
+        _with_arrays(lambda arrays: None)(folder)
+        content = (folder / SELF_TEST).read_bytes()
+        start = content.index(b"'shape': (", content.index(b"input_ids.npy")) + len(b"'shape': (")
+        end = content.index(b"\n", start)
+        written = (shape + b"), }").ljust(end - start)
+        seal(folder, SELF_TEST, content[:start] + written + content[end:])
+
+    return apply
+
+
+NOT_READABLE = r"selftest\.npz: not readable \(.*\); export the bundle again"
 
 REFUSED: dict[str, tuple[str, str, Change]] = {
     "no bundle": (
@@ -128,6 +167,23 @@ REFUSED: dict[str, tuple[str, str, Change]] = {
     "a tokenizer that makes other tokens": (
         "SelfTestError", 'self-test of the tokenizer: expected other tokens for "The quick',
         lambda folder: exchange(folder, "tokenizer.json", lambda raw: raw["normalizer"].update({"lowercase": False})),
+    ),
+    "a self-test that is no archive": (
+        "SchemaError", NOT_READABLE, lambda folder: seal(folder, SELF_TEST, b"PK" * 50),
+    ),
+    "a self-test whose numbers are too few for its shape": ("SchemaError", NOT_READABLE, _with_shape(b"9, 9999")),
+    "a self-test of a shape beyond all measure": (
+        "SchemaError", NOT_READABLE, _with_shape(b"4294967296, 4294967296"),
+    ),
+    "a self-test of a shape beyond all numbers": ("SchemaError", NOT_READABLE, _with_shape(b"9" * 40)),
+    "a self-test without an array": (
+        "SchemaError", NOT_READABLE, _with_arrays(lambda arrays: arrays.pop("logits.fp32.w100-d100")),
+    ),
+    "a self-test whose inputs are no integers": (
+        "SchemaError", NOT_READABLE, _with_arrays(lambda arrays: arrays.update(input_ids=np.zeros((2, 2), np.float32))),
+    ),
+    "a self-test whose inputs have several shapes": (
+        "SchemaError", NOT_READABLE, _with_arrays(lambda arrays: arrays.update(input_ids=arrays["input_ids"][:-1])),
     ),
     "another self-test": (
         "SelfTestError", r"fp32 self-test, subnet w100-d100: largest difference of a logit: expected at most 0\.001",

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gearshift.server.listening import bound_path
 from tests.command_line import PATIENCE_S, Command
 
 TEXT = "turn the lights off"
@@ -87,6 +88,37 @@ def test_it_tells_systemd_and_finishes_on_sigterm_what_was_asked_at_a_unix_socke
     assert (code, err) == (0, "")
     assert out == f"tiny (classification) at unix:{path}: /v1/classify, /v2/models/tiny/infer\n"
     assert not path.exists()
+
+
+def test_a_second_signal_ends_it_at_once_without_a_word(tiny_bundle: Path, profile: Path, tmp_path: Path) -> None:
+    path, notified = tmp_path / "gearshift.socket", tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(notified))
+        systemd.settimeout(PATIENCE_S)
+        more = ("--socket", path, "--texts", 65536, "--json")
+        for first, second in ((signal.SIGINT, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)):
+            with serving(tiny_bundle, profile, *more, NOTIFY_SOCKET=str(notified)) as process:
+                assert systemd.recv(64) == b"READY=1"
+                with contextlib.closing(UnixConnection(str(path))) as client:
+                    client.request("POST", "/v1/classify", json.dumps({"texts": ["lights off"] * 60000}), JSON)
+                    asked_before_others(path)
+                    process.send_signal(first)
+                    assert systemd.recv(64) == b"STOPPING=1"
+                    process.send_signal(second)
+                    code, _, err = ended(process)
+                    with pytest.raises(ConnectionError):
+                        client.getresponse()
+            assert (code, err) == (-second, "")
+
+
+def test_a_second_server_at_a_unix_socket_is_refused_while_the_first_one_loads(
+    command: Command, tiny_bundle: Path, profile: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "gearshift.socket"
+    with bound_path(path):
+        told = command("serve", tiny_bundle, "--profile", profile, "--threads", 1, "--socket", path).error
+        assert told == f"socket: {path} cannot be used (another server has it); name another path"
+        assert path.exists()
 
 
 def asked_before_others(path: Path) -> None:

@@ -4,15 +4,18 @@ import dataclasses
 import json
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gearshift.errors import InputError, SchemaError, StorageError
+from gearshift.errors import InputError, SchemaError, SelfTestError, StorageError
 from gearshift.export.embed import embed_bundle, tokenizer_settings
 from gearshift.runtime import Engine
-from gearshift.runtime.bundle.bundle import Bundle, open_bundle
+from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
+from gearshift.runtime.bundle.manifest import SELF_TEST, Manifest
 from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.session import ElasticSession
 from tests.clients.dans import write_dans
@@ -73,6 +76,45 @@ def test_settings_of_the_tokenizer_name_its_special_tokens(bundle: Bundle) -> No
     assert made["model_max_length"] == 32
     assert "do_lower_case" not in made
     assert tokenizer_settings({"normalizer": {"lowercase": True}}, bundle.manifest)["do_lower_case"] is True
+
+
+def _changed(bundle: Bundle, target: Path, arrays: Mapping[str, Any], manifest: Manifest | None = None) -> Bundle:
+    """A copy of a bundle with arrays of its self-test changed or added, and with another manifest."""
+    shutil.copytree(bundle.path, target, dirs_exist_ok=True)
+    with np.load(target / SELF_TEST) as old:
+        np.savez(target / SELF_TEST, allow_pickle=False, **({name: old[name] for name in old.files} | dict(arrays)))
+    write_manifest(target, manifest or bundle.manifest)
+    return open_bundle(target)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_graph_that_gives_other_numbers_than_the_bundle_states_is_refused_and_nothing_written(
+    bundle: Bundle, tmp_path: Path, precision: str
+) -> None:
+    name = f"logits.{precision}.w050-d050"
+    with np.load(bundle.path / SELF_TEST) as arrays:
+        other = -arrays[name]
+    changed = _changed(bundle, tmp_path / "bundle", {name: other})
+    with pytest.raises(SelfTestError, match=precision):
+        embed_bundle(changed, tmp_path / "app")
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_the_self_test_of_the_folder_is_that_of_its_own_precisions(bundle: Bundle, tmp_path: Path) -> None:
+    pool = bundle.manifest.pool
+    for_gpus = tuple(
+        dataclasses.replace(entry, precision="fp16", file="fp16.onnx") for entry in pool if entry.precision == "fp32"
+    )
+    logits = {f"logits.fp16.{entry.name}": np.zeros((1, 2), np.float32) for entry in for_gpus}
+    shutil.copytree(bundle.path, tmp_path / "bundle")
+    for kind in ("onnx", "weights"):
+        shutil.copyfile(bundle.path / f"fp32.{kind}", tmp_path / "bundle" / f"fp16.{kind}")
+    manifest = dataclasses.replace(bundle.manifest, pool=(*pool, *for_gpus))
+    made = embed_bundle(_changed(bundle, tmp_path / "bundle", logits, manifest), tmp_path / "app")
+    with np.load(made.path / SELF_TEST) as arrays, np.load(bundle.path / SELF_TEST) as own:
+        assert set(arrays.files) == set(own.files)
+        assert not [name for name in arrays.files if "fp16" in name]
+    assert made.precisions == ("fp32", "int8")
 
 
 def test_python_refuses_the_folder_and_names_the_way_out(folder: Path) -> None:

@@ -165,6 +165,16 @@ def test_a_number_of_labels_that_is_none_is_refused(classifier: Made, top_k: Any
         mine(TEXT, top_k=top_k)
 
 
+def test_a_second_argument_where_there_is_none_is_refused(classifier: Made) -> None:
+    with (
+        ours(classifier, "text-classification") as mine,
+        pytest.raises(
+            InputError, match=r"^pipeline: expected texts alone, a list of them for several, got 2 arguments; "
+        ),
+    ):
+        mine(TEXT, ["snow"])
+
+
 def test_zero_shot_classification_answers_as_transformers(classifier: Made) -> None:
     change_manifest(classifier.path, labels=("contradiction", "neutral", "entailment"))
     own = theirs(classifier, "zero-shot-classification", "SequenceClassification")
@@ -175,6 +185,21 @@ def test_zero_shot_classification_answers_as_transformers(classifier: Made) -> N
                 asked = {"candidate_labels": ["snow", "frost"], "hypothesis_template": "it was {}"}
                 options: dict[str, Any] = {**asked, "multi_label": several}
                 same(mine(inputs, **options), own(inputs, **options))
+                labels = options.pop("candidate_labels")
+                same(mine(inputs, labels, **options), own(inputs, labels, **options))
+            with pytest.raises(InputError, match=r"^pipeline: expected candidate_labels, got none; name the labels"):
+                mine(TEXT)
+            with pytest.raises(
+                TypeError, match=r"^unexpected keyword argument 'labels'; expected deadline_ms, candidate_"
+            ):
+                mine(TEXT, labels=["snow"])
+            for wrong in ((["snow"], "it was {}"), (["snow"], ["frost"], True)):
+                with pytest.raises(InputError, match=r"^pipeline: expected texts and candidate_labels, got "):
+                    mine(TEXT, *wrong)
+            with pytest.raises(
+                InputError, match=r"^pipeline: expected texts and candidate_labels, got 2 arguments; name "
+            ):
+                mine(TEXT, ["snow"], candidate_labels=["frost"])
     finally:
         change_manifest(classifier.path, labels=("LABEL_0", "LABEL_1", "LABEL_2"))
 
@@ -188,6 +213,7 @@ def test_question_answering_answers_as_transformers(tmp_path: Path) -> None:
         wanted = own(question=question, context=context)
         same(mine(question=question, context=context, overlap=0), wanted)  # over the beginning of the sequence too
         same(mine({"question": question, "context": context}, overlap=0), wanted)
+        same(mine(question, context, overlap=0), wanted)
         several = mine(question=[question, "was there ice"], context=context)
         assert [set(one) for one in several] == [{"score", "start", "end", "answer"}] * 2
         same(mine([{"question": question, "context": context}], overlap=0), [wanted])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from gearshift.errors import InputError
 from gearshift.server import Limits
 from gearshift.server.listening import bound_path, bound_port, is_loopback, shown_address
+from tests.command_line import PATIENCE_S
 
 
 def test_a_free_port_of_this_machine_is_bound_and_no_client_is_let_in_yet() -> None:
@@ -62,11 +66,76 @@ def test_a_socket_that_was_left_behind_is_replaced_and_one_in_use_is_not(tmp_pat
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(path))
-    with bound_path(path) as bound:
-        bound.listen()
+    with bound_path(path):
+        pass
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
         with pytest.raises(InputError, match="another server listens there"), bound_path(path):
             pass
-        assert path.exists()
+        assert [each.name for each in tmp_path.iterdir()] == ["socket"]
+
+
+def test_a_socket_of_a_server_that_does_not_listen_yet_is_not_taken_away(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with bound_path(path) as bound:
+        for _ in range(2):
+            with pytest.raises(InputError, match=r"another server has it\); name another path$"), bound_path(path):
+                pass
+        bound.listen()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_of_servers_that_start_together_one_gets_the_socket(tmp_path: Path) -> None:
+    path, start, done = tmp_path / "socket", threading.Barrier(8), threading.Barrier(8)
+
+    def bind() -> bool:
+        start.wait(PATIENCE_S)
+        try:
+            with bound_path(path) as bound:
+                done.wait(PATIENCE_S)
+                bound.listen()
+                with socket.socket(socket.AF_UNIX) as client:
+                    client.connect(str(path))
+                return True
+        except InputError as error:
+            assert "another server has it" in str(error), error
+            done.wait(PATIENCE_S)
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(lambda _: bind(), range(8))) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_was_left_behind_is_taken_and_a_file_of_its_name_stays(tmp_path: Path) -> None:
+    path, lock = tmp_path / "socket", tmp_path / "socket.lock"
+    lock.touch()
+    with bound_path(path):
+        pass
+    assert not lock.exists()
+    lock.write_text("mine")
+    with pytest.raises(InputError, match=r"socket\.lock beside it is no lock"), bound_path(path):
+        pass
+    assert lock.read_text() == "mine"
+
+
+def test_a_lock_that_its_holder_removed_meanwhile_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, lock, flock = tmp_path / "socket", tmp_path / "socket.lock", fcntl.flock
+    removed = iter([True])
+
+    def locks_late(descriptor: int, operation: int) -> None:
+        if next(removed, False):
+            lock.unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", locks_late)
+    with bound_path(path):
+        assert lock.exists()
+        with pytest.raises(InputError, match="another server has it"), bound_path(path):
+            pass
 
 
 def test_a_file_in_the_place_of_a_socket_stays(tmp_path: Path) -> None:

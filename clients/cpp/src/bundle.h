@@ -211,10 +211,11 @@ class Bundle {
       const Npz arrays(content);
       for (const std::string& name : manifest_.inputs) {
         NumberArray array = arrays.array(name);
+        if (array.shape.size() != 2 || array.integers.empty() || (!inputs.empty() && array.shape != shape))
+          throw std::runtime_error("inputs of several shapes, or no tokens");
         shape = array.shape;
         inputs[name] = std::move(array.integers);
       }
-      if (shape.size() != 2) throw std::runtime_error("inputs of another shape");
       for (const PoolEntry& entry : pool(precision))
         wanted[entry.name] = arrays.array("logits." + precision + "." + entry.name).floats;
     } catch (const Error&) {

@@ -164,6 +164,7 @@ Engine Engine::load(const Files& files, const LoadOptions& options) {
   if (options.threads < 1 || options.threads > most_threads)
     throw InputError("threads: expected a whole number from 1 to 1024, got " + std::to_string(options.threads));
   checked_objective(options.objective);
+  if (!files.read) throw InputError("files: expected a function `read` that gives the bytes of a file, got none");
   Bundle bundle(files);
   Runtime::check_version(bundle.manifest().minimum_onnxruntime);
   if (!options.precision.empty()) bundle.pool(options.precision);

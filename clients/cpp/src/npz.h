@@ -4,7 +4,6 @@
 
 #include <cstring>
 #include <map>
-#include <regex>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -144,6 +143,68 @@ class Inflater {
   Bytes made_;
 };
 
+// Header of an array, as numpy writes it: {'descr': '<f4', 'fortran_order': False, 'shape': (8, 16), }
+struct NpyHeader {
+  char type = 0;               // f: float32, i: int64, U: text
+  std::size_t characters = 0;  // of a text
+  std::vector<std::int64_t> shape;
+  std::size_t count = 1;  // of all elements
+  std::size_t start = 0;  // of their bytes
+
+  // Raises std::runtime_error for another one.
+  static NpyHeader of(const Bytes& content) {
+    static const std::uint8_t magic[] = {0x93, 'N', 'U', 'M', 'P', 'Y'};
+    if (content.size() < 12 || std::memcmp(content.data(), magic, sizeof magic) != 0)
+      throw std::runtime_error("not a whole array");
+    const bool old = content[6] == 1;
+    std::size_t length = 0;
+    for (std::size_t place = old ? 2 : 4; place-- > 0;) length = length << 8 | content[8 + place];
+    NpyHeader made;
+    made.start = (old ? 10 : 12) + length;
+    if (length > longest || made.start > content.size()) throw std::runtime_error("not a whole array");
+    made.read(std::string(content.begin() + (old ? 10 : 12), content.begin() + static_cast<std::ptrdiff_t>(made.start)));
+    return made;
+  }
+
+ private:
+  // Bytes of a header that numpy itself reads without being told to.
+  static constexpr std::size_t longest = 10000;
+  static constexpr std::size_t most = std::size_t{1} << 28;
+
+  void read(const std::string& text) {
+    std::size_t at = text.find("'descr': '");
+    at = at == std::string::npos ? text.size() : at + 10;
+    if (takes(text, at, "<f4")) type = 'f';
+    else if (takes(text, at, "<i8")) type = 'i';
+    else if (takes(text, at, "<U")) type = 'U', characters = number(text, at);
+    if (!type || !takes(text, at, "', 'fortran_order': False, 'shape': (")) throw std::runtime_error("an array of another type");
+    while (!takes(text, at, ")")) {
+      const std::size_t size = number(text, at);
+      shape.push_back(static_cast<std::int64_t>(size));
+      if (size && count > most / size) throw std::runtime_error("an array of another size");
+      count *= size;
+      if (!takes(text, at, ", ") && !takes(text, at, ",") && text.compare(at, 1, ")") != 0)
+        throw std::runtime_error("an array of another type");
+    }
+  }
+  static bool takes(const std::string& text, std::size_t& at, const char* expected) {
+    const std::size_t length = std::strlen(expected);
+    if (text.compare(at, length, expected) != 0) return false;
+    at += length;
+    return true;
+  }
+  static std::size_t number(const std::string& text, std::size_t& at) {
+    std::size_t found = 0;
+    const std::size_t first = at;
+    for (; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at) {
+      found = found * 10 + static_cast<std::size_t>(text[at] - '0');
+      if (found > most) throw std::runtime_error("an array of another size");
+    }
+    if (at == first) throw std::runtime_error("an array of another type");
+    return found;
+  }
+};
+
 class Npz {
  public:
   // Raises std::runtime_error for what is no archive.
@@ -173,12 +234,16 @@ class Npz {
     range(entry.start, entry.packed);
     const std::uint8_t* data = content_.data() + entry.start;
     if (entry.method == 0) return parsed(Bytes(data, data + entry.packed));
-    if (entry.method != 8 || entry.bytes > most) throw std::runtime_error("a compression of another kind");
+    if (entry.method != 8) throw std::runtime_error("a compression of another kind");
+    if (entry.bytes > most || entry.bytes / most_packed > entry.packed) throw std::runtime_error("an array of another size");
     return parsed(Inflater::unpacked(data, entry.packed, entry.bytes));
   }
 
  private:
-  static constexpr std::size_t most = std::size_t{1} << 30;
+  // Bytes of an array: those of a self-test are some megabytes.
+  static constexpr std::size_t most = std::size_t{1} << 28;
+  // Largest ratio of unpacked to packed bytes of RFC 1951: a match of 258 bytes in 2 bits.
+  static constexpr std::size_t most_packed = 1032;
   struct Entry {
     std::size_t method, packed, bytes, start;
   };
@@ -193,42 +258,30 @@ class Npz {
     return found;
   }
   static NumberArray parsed(const Bytes& content) {
-    if (content.size() < 12) throw std::runtime_error("not a whole array");
-    const bool old = content[6] == 1;
-    const std::size_t length = old ? content[8] | std::size_t{content[9]} << 8
-                                   : content[8] | std::size_t{content[9]} << 8 | std::size_t{content[10]} << 16;
-    const std::size_t start = (old ? 10 : 12) + length;
-    if (start > content.size()) throw std::runtime_error("not a whole array");
-    const std::string header(content.begin(), content.begin() + static_cast<std::ptrdiff_t>(start));
-    static const std::regex form(R"('descr': '(<f4|<i8|<U[0-9]+)', 'fortran_order': False, 'shape': \(([\d, ]*)\))");
-    std::smatch found;
-    if (!std::regex_search(header, found, form)) throw std::runtime_error("an array of another type");
+    const NpyHeader header = NpyHeader::of(content);
+    const std::size_t width = header.type == 'U' ? header.characters * 4 : header.type == 'f' ? 4 : 8;
+    if (width > most || (width && header.count > most / width) || content.size() - header.start != header.count * width)
+      throw std::runtime_error("an array of another size");
     NumberArray made;
-    std::size_t count = 1;
-    const std::string shape = found[2];
-    static const std::regex digits(R"(\d+)");
-    for (std::sregex_iterator one(shape.begin(), shape.end(), digits), end; one != end; ++one) {
-      made.shape.push_back(std::stoll(one->str()));
-      count *= static_cast<std::size_t>(made.shape.back());
-    }
-    if (found.str(1)[1] == 'U') {
-      read_texts(content, start, count, static_cast<std::size_t>(std::stoull(found.str(1).substr(2))), made);
+    made.shape = header.shape;
+    if (header.type == 'U') {
+      read_texts(content, header, made);
       return made;
     }
-    const bool is_float = found[1] == "<f4";
-    if (content.size() - start != count * (is_float ? 4 : 8)) throw std::runtime_error("an array of another size");
-    is_float ? made.floats.resize(count) : made.integers.resize(count);
-    void* target = is_float ? static_cast<void*>(made.floats.data()) : static_cast<void*>(made.integers.data());
-    if (count) std::memcpy(target, content.data() + start, content.size() - start);
+    if (header.type == 'f') made.floats.resize(header.count);
+    else made.integers.resize(header.count);
+    void* target = header.type == 'f' ? static_cast<void*>(made.floats.data()) : static_cast<void*>(made.integers.data());
+    if (header.count) std::memcpy(target, content.data() + header.start, content.size() - header.start);
     return made;
   }
 
   // Texts are stored as UTF-32, each filled up with zeros.
-  static void read_texts(const Bytes& content, std::size_t start, std::size_t count, std::size_t width, NumberArray& made) {
-    if (content.size() - start != count * width * 4) throw std::runtime_error("an array of another size");
-    for (std::size_t text = 0; text < count; ++text) {
+  static void read_texts(const Bytes& content, const NpyHeader& header, NumberArray& made) {
+    const std::size_t width = header.characters;
+    if (width == 0 && header.count) throw std::runtime_error("texts without a character");
+    for (std::size_t text = 0; text < header.count; ++text) {
       std::u32string codes(width, U'\0');
-      if (width) std::memcpy(codes.data(), content.data() + start + text * width * 4, width * 4);
+      std::memcpy(codes.data(), content.data() + header.start + text * width * 4, width * 4);
       while (!codes.empty() && codes.back() == 0) codes.pop_back();
       made.texts.push_back(codes);
     }

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "policy/controller.h"
+#include "policy/normal.h"
 #include "testing.h"
 
 using namespace gearshift::detail;
@@ -16,7 +17,17 @@ std::optional<double> number_of(const Json& owner, const char* name) {
   return found == nullptr ? std::nullopt : std::optional(found->as_number());
 }
 
-void check(const Json& scenario, const gearshift::LatencyTable& table, std::set<std::string>& reasons) {
+gearshift::LatencyTable table_of(const Json& raw) {
+  gearshift::LatencyTable table;
+  for (const Json& length : raw.at("lengths").list) table.lengths.push_back(static_cast<int>(length.number));
+  for (const auto& [name, times] : raw.at("median_ms").fields)
+    for (const Json& time : times.list) table.median_ms[name].push_back(time.number);
+  return table;
+}
+
+void check(const Json& scenario, const Json& table_of_most, std::set<std::string>& reasons) {
+  const Json* own = scenario.given("table");
+  const gearshift::LatencyTable table = table_of(own == nullptr ? table_of_most : *own);
   const Json& wanted = scenario.at("objective");
   const gearshift::Objective objective{number_of(wanted, "target"), wanted.at("late_value").as_number(),
                                        number_of(wanted, "min_accuracy"), number_of(wanted, "max_cpu_share"),
@@ -59,14 +70,23 @@ void check(const Json& scenario, const gearshift::LatencyTable& table, std::set<
 
 int main(int, char** arguments) {
   const Json decisions = testing::json_of(std::string(arguments[1]) + "/tiny.vectors/decisions.json");
-  gearshift::LatencyTable table;
-  for (const Json& length : decisions.at("table").at("lengths").list) table.lengths.push_back(static_cast<int>(length.number));
-  for (const auto& [name, times] : decisions.at("table").at("median_ms").fields)
-    for (const Json& time : times.list) table.median_ms[name].push_back(time.number);
   testing::Suite suite;
   std::set<std::string> reasons;
   for (const Json& scenario : decisions.at("scenarios").list)
-    suite.test("decisions are those of Python: " + scenario.at("name").text, [&] { check(scenario, table, reasons); });
+    suite.test("decisions are those of Python: " + scenario.at("name").text, [&] { check(scenario, decisions.at("table"), reasons); });
+  suite.test("shares and quantiles of the normal distribution are those of Python", [&] {
+    int pairs = 0;
+    const auto compare = [&](const char* which, double (*of)(double)) {
+      for (const Json& pair : decisions.at("normal").at(which).list) {
+        const double at = pair.list[0].as_number(), expected = pair.list[1].as_number();
+        testing::close(of(at), expected, tolerance * std::abs(expected), std::string(which) + " at " + std::to_string(at));
+        ++pairs;
+      }
+    };
+    compare("shares", normal_share);
+    compare("quantiles", normal_quantile);
+    testing::require(pairs > 20, "too few pairs");
+  });
   suite.test("there are decisions of every kind", [&] {
     const std::set<std::string> known = {"accuracy_floor", "best_effort", "cpu_share", "fits",
                                          "likely", "no_deadline", "pinned", "rejected"};

@@ -87,6 +87,8 @@ void check_options(const std::string& tiny, const gearshift::LatencyTable& table
   refused("InputError", "^min_accuracy: expected at most 0\\.676, that of \\S+, the best on this device's ladder, got 1$",
           [&] { change([](LoadOptions& one) { one.objective.min_accuracy = 1; }); });
   refused("SchemaError", "no fp16 graph in this bundle; it has fp32, int8$", [&] { change([](LoadOptions& one) { one.precision = "fp16"; }); });
+  refused("InputError", "^files: expected a function `read` that gives the bytes of a file, got none$",
+          [&] { Engine::load(gearshift::Files{"assets", nullptr}, options_of(table)); });
   refused("ProfileError", "expected positive milliseconds of every subnet", [&] {
     change([](LoadOptions& one) { one.table = gearshift::LatencyTable{{8}, {}}; });
   });

@@ -4,7 +4,7 @@ import { IntegrityError, SchemaError, SelfTestError, repr, UnknownSubnetError } 
 import { readChecked, type Files } from "./files.js";
 import { readManifest, TASKS, type Manifest, type PoolEntry, type Precision } from "./manifest.js";
 import { Dan } from "./dan/dan.js";
-import { readArrays, readTexts } from "./npz.js";
+import { readArrays, readTexts, type NumberArray } from "./npz.js";
 import { ElasticSession, sessionOptions, type OnnxRuntime } from "./session.js";
 import { TextEncoder, type Text } from "./text/encoder.js";
 import { Tokenizer } from "./text/tokenizer.js";
@@ -135,6 +135,19 @@ export class Bundle {
     return readChecked(this.files, name, this.manifest.files[name]!);
   }
 
+  /** Shape of the inputs of the self-test, (texts, tokens); raises SchemaError for others, and for logits that are no floats. */
+  private checkedShape(arrays: ReadonlyMap<string, NumberArray>): readonly [number, number] {
+    const inputs = this.manifest.inputs.map((name) => arrays.get(name)!);
+    const { shape } = inputs[0]!;
+    const isLike = (one: NumberArray): boolean =>
+      one.data instanceof BigInt64Array && one.shape.length === 2 && one.data.length > 0 && one.shape.every((size, at) => size === shape[at]);
+    const others = [...arrays].filter(([name]) => name.startsWith("logits.")).map(([, array]) => array);
+    if (!inputs.every(isLike) || !others.every(({ data }) => data instanceof Float32Array)) {
+      throw new SchemaError(`${this.place}/selftest.npz: not readable (inputs of several shapes, or no tokens); export the bundle again`);
+    }
+    return shape as [number, number];
+  }
+
   /** Raise SelfTestError, which states the figures, unless every subnet gives the numbers of the self-test. */
   private async selfTest(session: ElasticSession): Promise<void> {
     const { precision } = session;
@@ -142,8 +155,8 @@ export class Bundle {
     const { labelled, perToken } = TASKS[this.manifest.task];
     const names = [...this.manifest.inputs, ...[...pool.keys()].map((name) => `logits.${precision}.${name}`)];
     const arrays = await readArrays(await this.read("selftest.npz"), names, `${this.place}/selftest.npz`);
+    const [texts, tokens] = this.checkedShape(arrays);
     const inputs = new Map(this.manifest.inputs.map((name) => [name as string, arrays.get(name)!.data as BigInt64Array]));
-    const [texts, tokens] = arrays.get(this.manifest.inputs[0]!)!.shape as [number, number];
     const mask = perToken ? inputs.get("attention_mask") : undefined;
     let [same, total] = [0, 0];
     for (const [name, entry] of pool) {

@@ -6,7 +6,8 @@ import { DeadlineTooShortError, EngineClosedError, InputError, SelfTestError, sh
 import type { Files } from "./files.js";
 import { checkedTable, shippedTable, type LatencyTable } from "./latency_table.js";
 import type { PoolEntry, Precision } from "./manifest.js";
-import { checkedObjective, Controller, type Objective, type Reason } from "./policy/controller.js";
+import { checkedOptions } from "./options.js";
+import { checkedObjective, Controller, DEFAULT_OBJECTIVE, type Objective, type Reason } from "./policy/controller.js";
 import { checkVersion, versionOf, type ElasticSession, type OnnxRuntime } from "./session.js";
 import { checkedDeadline, type Encoded, type Text } from "./text/encoder.js";
 import { keptOrTimed, timed, type TableStore } from "./timing.js";
@@ -22,6 +23,11 @@ export interface LoadOptions extends Partial<Objective> {
   /** Latency table to use in place of a kept or timed one. */
   readonly table?: LatencyTable;
 }
+
+/** Names of the options of `load` that all platforms have. */
+export const LOAD_OPTIONS: readonly (keyof LoadOptions)[] = [
+  "precision", "threads", "table", ...(Object.keys(DEFAULT_OBJECTIVE) as (keyof Objective)[]),
+];
 
 /** What an engine needs of its platform. */
 export interface Platform {
@@ -41,6 +47,8 @@ export interface RunOptions {
   /** Takes the request back while it waits for another one. */
   readonly signal?: AbortSignal;
 }
+
+const RUN_OPTIONS: readonly (keyof RunOptions)[] = ["deadlineMs", "signal"];
 
 /** Facts of the run behind an answer. */
 export interface RunFacts {
@@ -81,7 +89,10 @@ export class Engine {
 
   /** Load a bundle; raises a BundleError, or InputError for an option that cannot be used. */
   static async open(platform: Platform, options: LoadOptions = {}): Promise<Engine> {
-    const { precision, threads = 1, table, ...wanted } = options;
+    const { precision, threads = 1, table, ...wanted } = checkedOptions("load", options, LOAD_OPTIONS);
+    if (precision !== undefined && typeof precision !== "string") {
+      throw new InputError(`precision: expected fp32 or int8, got ${shown(precision)}`);
+    }
     if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
       throw new InputError(`threads: expected a whole number from 1 to 1024, got ${shown(threads)}`);
     }
@@ -122,8 +133,12 @@ export class Engine {
    *
    * Raises InputError, DeadlineTooShortError if such are refused, EngineClosedError after `close`.
    */
-  async run(text: Text, { deadlineMs, signal }: RunOptions = {}): Promise<Answer> {
+  async run(text: Text, options?: RunOptions): Promise<Answer> {
     const arrived = performance.now();
+    const { deadlineMs, signal } = checkedOptions("run", options, RUN_OPTIONS);
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw new InputError(`signal: expected an AbortSignal, got ${shown(signal)}`);
+    }
     if (this.closed) throw new EngineClosedError("the engine is closed; load it again");
     const deadline = checkedDeadline(deadlineMs);
     const encoded = this.bundle.encoder.encode(text);

@@ -7,9 +7,10 @@ import path from "node:path";
 
 import * as ort from "onnxruntime-node";
 
-import { Engine, type LoadOptions } from "./engine.js";
-import { BundleError, IntegrityError, SchemaError } from "./errors.js";
+import { Engine, LOAD_OPTIONS, type LoadOptions } from "./engine.js";
+import { BundleError, InputError, IntegrityError, SchemaError, shown } from "./errors.js";
 import type { Files } from "./files.js";
+import { checkedOptions } from "./options.js";
 import type { TableStore } from "./timing.js";
 
 export * from "./index.js";
@@ -20,12 +21,16 @@ export interface NodeOptions extends LoadOptions {
 }
 
 /** Load the bundle in a directory. */
-export async function load(directory: string, { tables, ...options }: NodeOptions = {}): Promise<Engine> {
+export async function load(directory: string, options?: NodeOptions): Promise<Engine> {
+  const { tables, ...others } = checkedOptions("load", options, [...LOAD_OPTIONS, "tables"]);
+  if (tables !== undefined && tables !== null && typeof tables !== "string") {
+    throw new InputError(`tables: expected a directory or None, got ${shown(tables)}`);
+  }
   const kept = tables === undefined ? path.join(cacheDirectory(), "js") : tables;
   const cpus = os.availableParallelism();
   const device = `${os.arch()} ${os.cpus()[0]?.model ?? "unknown"} ${cpus}`;
   const store = kept === null ? null : fileStore(kept);
-  return Engine.open({ ort, files: await directoryFiles(directory), store, device, cpus }, options);
+  return Engine.open({ ort, files: await directoryFiles(directory), store, device, cpus }, others);
 }
 
 function cacheDirectory(): string {

@@ -120,7 +120,9 @@ function textsOf(content: Uint8Array<ArrayBuffer>): TextArray {
   const width = Number(type.slice(2));
   const codes = new Uint32Array(content.slice(start).buffer);
   const count = shape.reduce((product, size) => product * size, 1);
-  if (!type.startsWith("<U") || codes.length !== count * width) throw new Error("an array of another type");
+  if (!type.startsWith("<U") || shape.length !== 2 || width === 0 || !codes.length || codes.length !== count * width) {
+    throw new Error("an array of another type");
+  }
   const texts = Array.from({ length: count }, (_, place) =>
     String.fromCodePoint(...codes.subarray(place * width, (place + 1) * width)).replace(/\0+$/, ""),
   );

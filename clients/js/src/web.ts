@@ -2,10 +2,11 @@
 
 import * as ort from "onnxruntime-web/wasm";
 
-import { Engine, type LoadOptions } from "./engine.js";
-import { IntegrityError } from "./errors.js";
+import { Engine, LOAD_OPTIONS, type LoadOptions } from "./engine.js";
+import { BundleError, InputError, IntegrityError, shown } from "./errors.js";
 import type { Files } from "./files.js";
 import type { LatencyTable } from "./latency_table.js";
+import { checkedOptions } from "./options.js";
 import type { TableStore } from "./timing.js";
 
 export * from "./index.js";
@@ -19,18 +20,20 @@ export interface WebOptions extends LoadOptions {
  *
  * More than one thread needs a page that is isolated from other origins; elsewhere one thread is used.
  */
-export async function load(address: string, { keepsTables = true, ...options }: WebOptions = {}): Promise<Engine> {
-  const { threads = 1 } = options;
-  const usable = globalThis.crossOriginIsolated ? threads : Math.min(threads, 1);
+export async function load(address: string, options?: WebOptions): Promise<Engine> {
+  const { keepsTables = true, ...others } = checkedOptions("load", options, [...LOAD_OPTIONS, "keepsTables"]);
+  if (typeof keepsTables !== "boolean") throw new InputError(`keepsTables: expected True or False, got ${shown(keepsTables)}`);
+  const { threads = 1 } = others;
+  const usable = globalThis.crossOriginIsolated || !Number.isInteger(threads) ? threads : Math.min(threads, 1);
   if (Number.isInteger(usable)) ort.env.wasm.numThreads = usable;
   const cpus = navigator.hardwareConcurrency ?? 1;
   const device = `${navigator.userAgent} ${cpus}`;
   const store = keepsTables ? databaseStore() : null;
-  return Engine.open({ ort, files: addressFiles(address), store, device, cpus }, { ...options, threads: usable });
+  return Engine.open({ ort, files: addressFiles(address), store, device, cpus }, { ...others, threads: usable });
 }
 
 function addressFiles(address: string): Files {
-  const base = new URL(address.endsWith("/") ? address : `${address}/`, globalThis.location?.href);
+  const base = baseOf(address);
   return {
     place: address,
     async read(name, atMost) {
@@ -41,6 +44,16 @@ function addressFiles(address: string): Files {
       return limited(response, atMost, where);
     },
   };
+}
+
+/** Address below which a bundle's files lie, with a slash at its end; raises BundleError for what is none. */
+function baseOf(address: unknown): URL {
+  try {
+    if (typeof address === "string") return new URL(address.endsWith("/") ? address : `${address}/`, globalThis.location?.href);
+  } catch {
+    // no address: told below
+  }
+  throw new BundleError(`expected the address of a bundle, got ${shown(address)}`);
 }
 
 /** Body of a response, no more than `atMost` bytes of it. */

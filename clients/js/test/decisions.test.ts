@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { checkedObjective, Controller } from "../src/policy/controller.js";
+import { normalQuantile, normalShare } from "../src/policy/normal.js";
 import { readVectors } from "./vectors.js";
 
 const TOLERANCE = 1e-9;
@@ -23,7 +24,8 @@ for (const scenario of decisions.scenarios) {
       maxCpuShare: wanted.max_cpu_share,
       onMiss: wanted.on_miss,
     });
-    const table = { lengths: decisions.table.lengths, medianMs: decisions.table.median_ms };
+    const { lengths, median_ms: medianMs } = scenario.table ?? decisions.table;
+    const table = { lengths, medianMs };
     const controller = new Controller(scenario.accuracies, table, objective, scenario.rows, scenario.cpus);
     assert.deepEqual(controller.ladder, scenario.ladder);
     for (const [number, step] of scenario.steps.entries()) {
@@ -40,6 +42,12 @@ for (const scenario of decisions.scenarios) {
     }
   });
 }
+
+test("shares and quantiles of the normal distribution are those of Python", () => {
+  for (const [at, share] of decisions.normal.shares) close(normalShare(at), share, `share below ${at}`);
+  for (const [at, value] of decisions.normal.quantiles) close(normalQuantile(at), value, `quantile at ${at}`);
+  assert.ok(decisions.normal.shares.length && decisions.normal.quantiles.length);
+});
 
 test("there are decisions of every kind", () => {
   const reasons = new Set(decisions.scenarios.flatMap((one) => one.steps.map((step) => step.reason)));

@@ -90,6 +90,40 @@ test("bad input is refused, and the next request is answered", async () => {
   await engine.close();
 });
 
+test("an option that is misspelt or none is one error that lists those known", async () => {
+  const loading = "options of load: expected precision, threads, table, target, lateValue, minAccuracy, maxCpuShare, onMiss, tables";
+  const wrong: [unknown, string][] = [
+    [{ deadlin: 1 }, `${loading}, got 'deadlin'`],
+    [{ min_accuracy: 0.5 }, `${loading}, got 'min_accuracy'`],
+    [null, `${loading} in an object, got None`],
+    [7, `${loading} in an object, got 7`],
+    [["fp32"], `${loading} in an object, got ['fp32']`],
+    [{ precision: null }, "precision: expected fp32 or int8, got None"],
+    [{ threads: null }, "threads: expected a whole number from 1 to 1024, got None"],
+    [{ lateValue: null }, "late_value: expected a share from 0 to 1, got None"],
+    [{ onMiss: null }, "on_miss: expected best_effort or reject, got None"],
+    [{ tables: 5 }, "tables: expected a directory or None, got 5"],
+  ];
+  for (const [options, message] of wrong) {
+    await assert.rejects(load(TINY, options as object), { name: "InputError", message });
+  }
+  await assert.rejects(load(TINY, { table: null as never }), { name: "ProfileError" });
+  const engine = await load(TINY, { precision: "fp32", table, target: null, maxCpuShare: null });
+  const running = "options of run: expected deadlineMs, signal";
+  const asked: [unknown, string][] = [
+    [{ deadlin: 5 }, `${running}, got 'deadlin'`],
+    [{ deadline_ms: 5 }, `${running}, got 'deadline_ms'`],
+    [null, `${running} in an object, got None`],
+    [5, `${running} in an object, got 5`],
+    [{ signal: null }, "signal: expected an AbortSignal, got None"],
+  ];
+  for (const [options, message] of asked) {
+    await assert.rejects(engine.run("turn the lights off", options as object), { name: "InputError", message });
+  }
+  assert.ok(await engine.run("turn the lights off", { deadlineMs: null }));
+  await engine.close();
+});
+
 test("tables are timed once, kept, and timed again where they are of another form", async () => {
   const tables = path.join(scratch, "kept");
   const first = await load(TINY, { precision: "fp32", tables });

@@ -46,12 +46,21 @@ export interface Scenario {
   accuracies: Record<string, number>;
   rows: number;
   ladder: string[];
+  /** Of its own pool; without it that of all. */
+  table?: Medians;
   steps: Step[];
 }
 
 export interface Decisions {
-  table: { lengths: number[]; median_ms: Record<string, number[]> };
+  table: Medians;
+  /** Pairs: a number and the share of the normal distribution below it; a share and its quantile. */
+  normal: { shares: [number, number][]; quantiles: [number, number][] };
   scenarios: Scenario[];
+}
+
+interface Medians {
+  lengths: number[];
+  median_ms: Record<string, number[]>;
 }
 
 export interface TextVector {

@@ -8,11 +8,15 @@ import ipaddress
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from gearshift.errors import InputError
 from gearshift.number_checks import is_whole, shown
+
+if sys.platform != "win32":
+    import fcntl
 
 HOST, PORT = "127.0.0.1", 8090
 
@@ -45,19 +49,18 @@ def bound_port(host: str, port: int) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def bound_path(path: Path) -> Iterator[socket.socket]:
-    """Bind a unix socket for this user alone, in place of one that nobody listens at; remove it at the end.
+    """Bind a unix socket for this user alone, in place of one that nobody has; remove it at the end.
 
-    Raises InputError for a path that cannot be used.
+    `PATH.lock` is held meanwhile: a server that still loads its bundle does not listen yet, and would pass for one that
+    was killed. Raises InputError for a path that cannot be used.
     """
-    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as bound:
-        mask = os.umask(0o177)
+    with contextlib.ExitStack() as ending:
+        bound = ending.enter_context(contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)))
         try:
-            _remove_left(path)
-            bound.bind(str(path))
+            ending.enter_context(_held(path.with_name(f"{path.name}.lock")))
+            _bind(bound, path)
         except OSError as error:
             raise InputError(f"socket: {path} cannot be used ({error.strerror or error}); name another path") from error
-        finally:
-            os.umask(mask)
         own = path.lstat().st_ino
         try:
             yield bound
@@ -65,6 +68,59 @@ def bound_path(path: Path) -> Iterator[socket.socket]:
             with contextlib.suppress(OSError):
                 if path.lstat().st_ino == own:  # another server may have taken its place
                     path.unlink()
+
+
+def _bind(bound: socket.socket, path: Path) -> None:
+    """Bind a unix socket that only this user may connect to; raise OSError."""
+    mask = os.umask(0o177)
+    try:
+        _remove_left(path)
+        bound.bind(str(path))
+    finally:
+        os.umask(mask)
+
+
+@contextlib.contextmanager
+def _held(lock: Path) -> Iterator[None]:
+    """Hold a lock file, and remove it at the end; raise OSError if another process holds it.
+
+    The lock ends with its process, however that ends.
+    """
+    descriptor = _locked(lock)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)  # while it is held: whoever opened it before sees that it is gone
+        os.close(descriptor)
+
+
+def _locked(lock: Path) -> int:
+    """Return the descriptor of a lock file, made where there is none, that this process holds now; raise OSError."""
+    if sys.platform == "win32":
+        raise OSError("this system has no unix sockets")
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_size:
+                raise OSError(errno.EEXIST, f"{lock.name} beside it is no lock")
+            if _is_at(lock, descriptor):
+                return descriptor
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise OSError(errno.EADDRINUSE, "another server has it") from error
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # its last holder removed it meanwhile
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Return whether an open file still lies at a path."""
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _remove_left(path: Path) -> None:

@@ -25,9 +25,15 @@ def serve(
 ) -> None:
     """Serve an engine at a bound socket until SIGTERM or Ctrl-C; requests that run then are finished.
 
-    `started` is called as soon as clients are answered. A second signal ends it at once.
+    `started` is called as soon as clients are answered. A second signal ends the process at once: it is left to the
+    system, since Python would tell of every request that breaks off.
     """
-    asyncio.run(_serve(engine, bound, access, limits, started))
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        asyncio.run(_serve(engine, bound, access, limits, started))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 async def _serve(
@@ -46,6 +52,7 @@ async def _serve(
     finally:
         for number in SIGNALS:
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
         notify("STOPPING=1")
         await server.stop()
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from gearshift.runtime.conformance.decisions import (
     make_decision_vectors,
     write_decision_vectors,
 )
-from gearshift.runtime.policy import choose, latency_model, outlook, restraint, slow_down
+from gearshift.runtime.policy import choose, controller, latency_model, outlook, restraint, slow_down
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,7 @@ def test_every_reason_and_several_subnets_occur(made: dict[str, Any]) -> None:
     assert len({step["subnet"] for step in steps if step["reason"] == "fits"}) >= 4
     assert {step["level"] for step in steps} >= {0, 1, 2}
     assert any(scenario["rows"] for scenario in made["scenarios"])
-    assert len({tuple(scenario["ladder"]) for scenario in made["scenarios"]}) == 3
+    assert len({tuple(scenario["ladder"]) for scenario in made["scenarios"]}) == 4
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ RULES = [
     for name in (
         "PRIOR_DEVIATION", "DRIFT_PER_SECOND", "DRIFT_PER_UPDATE", "AGILITY_STEP", "CLIPPED_SQUARE",
         "MEAN_CLIPPED_SQUARE", "EXCESS_WEIGHT", "LARGEST_VARIANCE", "NOISE_MEMORY", "CALM", "OUTLIER_DEVIATIONS",
-        "OUTLIERS_OF_A_STEP", "ALARMS_FADE_S", "LEAST_TRUST", "FIRST_NOISE", "NOISE_PRIOR_COUNT",
+        "OUTLIERS_OF_A_STEP", "ALARMS_FADE_S", "LEAST_TRUST", "FIRST_NOISE", "NOISE_PRIOR_COUNT", "TRUST_IN_TWO",
     )
 ] + [
     (latency_model, name)
@@ -93,16 +95,27 @@ RULES = [
 ] + [
     (restraint, name)
     for name in (
-        "FIRST_HOLD_S", "LONGEST_HOLD_S", "MISSES_TOGETHER_S", "MEMORY", "PER_LOG", "EVERY",
+        "FIRST_HOLD_S", "LONGEST_HOLD_S", "MISSES_TOGETHER_S", "MEMORY", "PER_LOG", "EVERY", "FOLLOWED",
     )
 ] + [
     (outlook, name)
     for name in (
-        "SPREAD_MEMORY", "PRIOR_COUNT", "FIRST_CLIP", "CLIP", "OUTLIER_PRIOR", "EXCESS_PRIOR",
+        "SPREAD_MEMORY", "PRIOR_COUNT", "FIRST_CLIP", "CLIP", "OUTLIER_PRIOR", "EXCESS_PRIOR", "FIRST_ONES",
+        "MEAN_CLIPPED_SQUARE", "OUTLIER_MEMORY", "EXCESS_MEMORY",
     )
-] + [(choose, "SURE")]  # fmt: skip
-"""Constants of the rules, but for four whose small change shows in hardly any request: FOLLOWED, MISSES_TOGETHER,
-FIRST_ONES, TRUST_IN_TWO."""
+] + [(choose, "SURE"), (choose, "HOPELESS"), (controller, "GAP_MEMORY")]  # fmt: skip
+"""Constants of the rules, but for one whose small change shows in hardly any request, MISSES_TOGETHER, and bounds that
+nothing reaches."""
+
+
+def test_the_normal_distribution_is_stated_in_every_part_of_an_approximation(made: dict[str, Any]) -> None:
+    shares, quantiles = made["normal"]["shares"], made["normal"]["quantiles"]
+    assert shares[-2][1] == pytest.approx(0.99998665, abs=1e-8)
+    assert all(one[1] < other[1] for one, other in itertools.pairwise(shares[:-1]))
+    assert {at <= -3 for at, _ in shares} == {at < -0.425 for at, _ in shares} == {True, False}
+    assert all(0.5 * math.erfc(-value * math.sqrt(0.5)) == pytest.approx(share) for share, value in quantiles)
+    assert {abs(share - 0.5) <= 0.425 for share, _ in quantiles} == {True, False}
+    assert any(math.sqrt(-math.log(min(share, 1 - share))) > 5 for share, _ in quantiles)
 
 
 @pytest.mark.parametrize(("module", "name"), RULES, ids=[name for _, name in RULES])

@@ -286,3 +286,12 @@ def test_the_choice_is_the_best_of_all_rungs_by_the_same_rule(
         assert found.reason == "best_effort"
     else:
         assert value(found.rung) >= max(map(value, range(3))) - 1e-3 * (1 + len(behind))
+
+
+def test_rungs_behind_a_value_that_their_accuracy_does_not_reach_are_not_looked_at() -> None:
+    """The contract has this stop: a client without it would take the rung that makes fewer late than the last one."""
+    times = predicted((4.0, 1.0, 0.9), biases=(1.0, 1.0, 3.0))
+    late = late_from(2.0, 1.0)  # the last rung makes one late, by its bias, and the one before it none
+    assert chosen(1e3, times, late=late).rung == 0
+    assert chosen(1e3, times, late=late, accuracies=(0.95, 0.949999, 0.8)).rung == 0
+    assert chosen(1e3, times, late=late, first=1).rung == 1

@@ -157,6 +157,7 @@ class Controller {
         chosen = rung;
       }
       most = std::max(most, chance);
+      if (rung < last_ && best >= values_[rung + 1]) break;
     }
     return most >= hopeless ? chosen : std::nullopt;
   }

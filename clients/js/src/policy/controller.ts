@@ -194,6 +194,7 @@ export class Controller {
       const value = values[rung]! * lateValue + (1 - lateValue) * timely;
       if (value > best) [best, chosen] = [value, rung];
       most = Math.max(most, chance);
+      if (rung < this.last && best >= values[rung + 1]!) break;
     }
     return most >= HOPELESS ? chosen : null;
   }

@@ -55,6 +55,9 @@ internal class Bundle(private val files: Files) : AutoCloseable {
             throw SchemaError("$place/selftest.npz: not readable (${error.message}); export the bundle again")
         }
         val texts = arrays.getValue("texts.$ending")
+        if (texts.shape.size != 2 || texts.texts.isEmpty()) {
+            throw SchemaError("$place/selftest.npz: not readable (texts of another shape); export the bundle again")
+        }
         val expected = arrays.getValue("logits.$ending").floats
         val found = texts.texts.chunked(texts.shape[1]).flatMap { dan.run(it).toList() }.toFloatArray()
         val where = "$place: self-test of ${entry.name}"
@@ -144,8 +147,12 @@ internal class Bundle(private val files: Files) : AutoCloseable {
         } catch (error: FormError) {
             throw SchemaError("$place/selftest.npz: not readable (${error.message}); export the bundle again")
         }
+        val shape = arrays.getValue(manifest.inputs[0]).shape
+        if (shape.size != 2 || manifest.inputs.any { arrays.getValue(it).run { integers.isEmpty() || this.shape != shape } }) {
+            throw SchemaError("$place/selftest.npz: not readable (inputs of several shapes, or no tokens); export the bundle again")
+        }
         val inputs = manifest.inputs.associateWith { arrays.getValue(it).integers }
-        val (texts, tokens) = arrays.getValue(manifest.inputs[0]).shape
+        val (texts, tokens) = shape
         val all = if (manifest.task.perToken) texts * tokens else texts
         val mask = inputs["attention_mask"].takeIf { manifest.task.perToken }
         val rows = (0 until all).filter { mask == null || mask[it] == 1L }

@@ -50,12 +50,12 @@ private fun arrayOf(content: ByteArray): NumberArray {
     val start = if (old) 10 + bytes.getShort(8).toUShort().toInt() else 12 + bytes.getInt(8)
     if (start !in 0..content.size) throw FormError("not a whole array")
     val header = HEADER.find(String(content, 0, start, Charsets.ISO_8859_1)) ?: throw FormError("an array of another type")
-    val shape = header.groupValues[2].split(",").map(String::trim).filter(String::isNotEmpty).map(String::toInt)
-    val count = shape.fold(1, Int::times)
+    val shape = header.groupValues[2].split(",").map(String::trim).filter(String::isNotEmpty).map(::sizeOf)
+    val count = shape.fold(1) { product, size -> sized(product.toLong() * size) }
     val type = header.groupValues[1]
     val isFloat = type == "<f4"
-    val width = if (type.startsWith("<U")) type.drop(2).toInt() * 4 else if (isFloat) 4 else 8
-    if (content.size - start != count * width) throw FormError("an array of another size")
+    val width = if (type.startsWith("<U")) sized(sizeOf(type.drop(2)) * 4L) else if (isFloat) 4 else 8
+    if (width == 0 || content.size - start != sized(count.toLong() * width)) throw FormError("an array of another size")
     bytes.position(start)
     if (type.startsWith("<U")) return NumberArray(shape, FloatArray(0), LongArray(0), List(count) { textOf(bytes, width / 4) })
     val floats = FloatArray(if (isFloat) count else 0)
@@ -64,9 +64,17 @@ private fun arrayOf(content: ByteArray): NumberArray {
     return NumberArray(shape, floats, integers, emptyList())
 }
 
-/** The next text of some UTF-32, filled up with zeros. */
+private fun sizeOf(digits: String): Int = sized(digits.toLongOrNull() ?: Long.MAX_VALUE)
+
+private fun sized(count: Long): Int = if (count <= MOST_BYTES) count.toInt() else throw FormError("an array of another size")
+
+/** The next text of some UTF-32, filled up with zeros; raises FormError for what is no character. */
 private fun textOf(bytes: ByteBuffer, width: Int): String {
     val made = StringBuilder()
-    repeat(width) { bytes.int.let { code -> if (code != 0) made.appendCodePoint(code) } }
+    repeat(width) {
+        val code = bytes.int
+        if (!Character.isValidCodePoint(code)) throw FormError("a text of no characters")
+        if (code != 0) made.appendCodePoint(code)
+    }
     return made.toString()
 }

@@ -5,7 +5,10 @@ package gearshift
 import gearshift.policy.Controller
 import gearshift.policy.Objective
 import gearshift.policy.Request
+import gearshift.policy.normalQuantile
+import gearshift.policy.normalShare
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.DynamicTest
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.TestFactory
@@ -22,7 +25,7 @@ class DecisionsTest {
         scenarios.map { scenario -> DynamicTest.dynamicTest(text(scenario["name"])) { check(scenario) } }
 
     private fun check(scenario: Fields) {
-        val raw = fields(decisions["table"])
+        val raw = fields(scenario["table"] ?: decisions["table"])
         val table = LatencyTable(
             list(raw["lengths"]).map { number(it).toInt() },
             fields(raw["median_ms"]).mapValues { (_, times) -> list(times).map(::number) },
@@ -53,6 +56,16 @@ class DecisionsTest {
             val runMs = step["run_ms"] as Double?
             if (runMs != null) controller.record(decision, runMs, step["met"] as Boolean?, number(step["learnt_s"]))
             close("slow_down", controller.slowDown)
+        }
+    }
+
+    @Test
+    fun `shares and quantiles of the normal distribution are those of Python`() {
+        val normal = fields(decisions["normal"])
+        for ((which, of) in mapOf("shares" to ::normalShare, "quantiles" to ::normalQuantile)) {
+            val pairs = list(normal[which]).map { list(it).map(::number) }
+            for ((at, expected) in pairs) assertEquals(expected, of(at), TOLERANCE * abs(expected), "$which at $at")
+            assertTrue(pairs.isNotEmpty())
         }
     }
 

@@ -164,6 +164,7 @@ internal class Controller(accuracies: ByName, table: LatencyTable, private val o
                 chosen = rung
             }
             most = max(most, chance)
+            if (rung < last && best >= accuracies.getValue(ladder[rung + 1])) break
         }
         return if (most >= HOPELESS) chosen else null
     }
