@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gearshift.escaping import escaped
 from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, Manifest, PoolEntry
+from gearshift.runtime.bundle.task_heads import TaskHead
 
 MEANINGS = {
     "accuracy": "Accuracy is the share of {rows} held-out rows answered right",
@@ -33,6 +34,7 @@ def model_card(manifest: Manifest) -> str:
         "parameters",
         f"MACs at {manifest.macs_tokens} tokens",
         *(f"{manifest.metric} {p}" for p in precisions),
+        *(f"{head.name} {p}" for p in precisions for head in manifest.heads),
         *(f"dev {p}" for p in precisions if manifest.chosen_by),
     ]
     rows = [
@@ -41,6 +43,11 @@ def model_card(manifest: Manifest) -> str:
             _short(sizes[name][0]),
             _short(sizes[name][1]),
             *(f"{100 * found[p].accuracy:.1f} %" if p in found else "" for p in precisions),
+            *(
+                f"{100 * found[p].head_accuracies[head.name]:.1f} %" if p in found else ""
+                for p in precisions
+                for head in manifest.heads
+            ),
             *(
                 f"{100 * found[p].choosing_accuracy:.1f} %" if p in found else ""
                 for p in precisions
@@ -52,10 +59,10 @@ def model_card(manifest: Manifest) -> str:
     table = "\n".join("| " + " | ".join(cells) + " |" for cells in [header, ["---"] * len(header), *rows])
     table = "\n\n".join([table, *_about_dev(manifest), *_about_int8(manifest), *_about_no_answer(manifest)])
     labels = f"{len(manifest.labels)} labels: {escaped(', '.join(manifest.labels))}.\n\n" if manifest.labels else ""
+    if manifest.heads:
+        labels = "".join(f"{_about_head(head)}\n\n" for head in manifest.heads)
     vectors = f"Answers are {manifest.vectors}.\n\n" if manifest.vectors is not None else ""
-    meaning = MEANINGS.get(manifest.metric, f"{manifest.metric} is that of {{rows}} held-out rows").format(
-        rows=manifest.accuracy_rows
-    )
+    meaning = _meaning(manifest)
     asked = '("a question", "a text with its answer")' if manifest.task == "question-answering" else '"some text"'
     title = escaped(manifest.name)
     return f"""# {title}
@@ -75,6 +82,20 @@ with Engine.load("{title}.gearshift") as engine:
     print(engine.run({asked}, deadline_ms=20))
 ```
 """
+
+
+def _about_head(head: TaskHead) -> str:
+    """Write the task and the labels of one of several heads."""
+    return f"{head.name}: {head.task}, {len(head.labels)} labels: {escaped(', '.join(head.labels))}."
+
+
+def _meaning(manifest: Manifest) -> str:
+    """Write the meaning of the metric; of several heads that of each of their metrics."""
+    if manifest.heads:
+        metrics = " and ".join(f"{head.metric} of {head.name}" for head in manifest.heads)
+        return f"Mean is that of {metrics}, over {manifest.accuracy_rows} held-out rows"
+    meaning = MEANINGS.get(manifest.metric, f"{manifest.metric} is that of {{rows}} held-out rows")
+    return meaning.format(rows=manifest.accuracy_rows)
 
 
 def _about_dev(manifest: Manifest) -> list[str]:

@@ -212,7 +212,8 @@ def _answer(loaded: Any, batch: Batch, model: TaskModel) -> Tensor:
     if model.head.task != "embedding":
         logits: Tensor = output.logits
         return logits
-    return model.answer(output.last_hidden_state, batch.attention_mask)
+    vectors: Tensor = model.answer(output.last_hidden_state, batch.attention_mask)
+    return vectors
 
 
 def _card(run: Run, name: str, subnet: Subnet, prunes: bool) -> str:

@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gearshift.export.checks.parity import accuracy_losses, check_fp16, check_parity, measure_accuracy
+from gearshift.export.checks.parity import Logits, accuracy_losses, check_fp16, check_parity, measure_accuracy
 from gearshift.export.checks.widen import choose_wide
-from gearshift.export.graph.segments import Array
 from gearshift.export.prepare import Prepared
 from gearshift.export.write import Graphs, Progress, rewrite_int8, write_graph
 from gearshift.runtime.bundle.bundle import Bundle
@@ -29,7 +28,9 @@ class GraphMeasure:
     """Subnet -> metric of its task on the reported rows."""
     dev_accuracies: Mapping[str, float]
     """Subnet -> metric on the dev rows; empty without any."""
-    logits: Mapping[str, Array]
+    head_accuracies: Mapping[str, Mapping[str, float]]
+    """Subnet -> metric of each head on the reported rows, if there are several."""
+    logits: Mapping[str, Logits]
     """Subnet -> logits that the self-test expects for the sample; for fp32 those of the model."""
     parity: float | None = None
     """Largest difference of a logit from the model's, for an fp32 graph."""
@@ -69,16 +70,17 @@ def _measure_graph(prepared: Prepared, graphs: Graphs, precision: str, progress:
     if precision == "fp16":
         check_fp16(session, bundle, sample, expected)
     inputs, entries = prepared.inputs, bundle.pool(precision)
-    logits, accuracies, of_dev = {}, {}, {}
+    logits, found, of_dev = {}, {}, {}
     for done, (name, entry) in enumerate(entries.items()):
         progress(f"accuracy {precision}", done, len(entries))
-        logits[name] = expected[name] if precision == "fp32" else session.run(inputs, entry.choice)
-        accuracies[name] = measure_accuracy(session, bundle.manifest.inputs, entry, prepared.encoded)
+        logits[name] = expected[name] if precision == "fp32" else session.run_heads(inputs, entry.choice)
+        found[name] = measure_accuracy(session, bundle.manifest.inputs, entry, prepared.encoded)
         if prepared.dev is not None:
-            of_dev[name] = measure_accuracy(session, bundle.manifest.inputs, entry, prepared.dev)
+            of_dev[name] = measure_accuracy(session, bundle.manifest.inputs, entry, prepared.dev).score
     progress(f"accuracy {precision}", len(entries), len(entries))
     session.close()
-    return GraphMeasure(accuracies, of_dev, logits, parity)
+    accuracies = {name: each.score for name, each in found.items()}
+    return GraphMeasure(accuracies, of_dev, {name: each.heads for name, each in found.items()}, logits, parity)
 
 
 def _int8_losses(of: Mapping[str, GraphMeasure], tolerance: float) -> dict[str, float]:
@@ -113,8 +115,8 @@ def _wide_layers(prepared: Prepared, measured: Measured, tolerance: float) -> fr
             return ElasticSession(trial, "int8", threads=_threads())
 
         def still_lost(session: ElasticSession) -> dict[str, float]:
-            found = {name: measure_accuracy(session, manifest.inputs, entry, rows) for name, entry in entries.items()}
-            return accuracy_losses(fp32, found, tolerance)
+            found = {name: measure_accuracy(session, manifest.inputs, each, rows) for name, each in entries.items()}
+            return accuracy_losses(fp32, {name: each.score for name, each in found.items()}, tolerance)
 
         return choose_wide(open_graph, entries, prepared.inputs, prepared.expected, still_lost)
 

@@ -26,6 +26,7 @@ from gearshift.runtime.bundle.compressed import CARD
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, MANIFEST, PRECISIONS, SELF_TEST, TOKENIZER
 from gearshift.runtime.files.atomic import replacing_directory
 from gearshift.runtime.inference.self_test import check_self_test, checked_encoder
+from gearshift.runtime.inference.self_test_file import logits_names
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.token_vectors import write_token_vectors
 from gearshift.runtime.tables.tables_file import TABLES, save_tables
@@ -145,6 +146,7 @@ def seal(prepared: Prepared, measured: Measured) -> Bundle:
             entry,
             accuracy=measured.of[entry.precision].accuracies[entry.name],
             dev_accuracy=measured.of[entry.precision].dev_accuracies.get(entry.name),
+            head_accuracies=dict(measured.of[entry.precision].head_accuracies[entry.name]),
         )
         for entry in draft.pool
     )
@@ -155,10 +157,13 @@ def seal(prepared: Prepared, measured: Measured) -> Bundle:
     if prepared.tables is not None:
         save_tables(folder / TABLES, prepared.tables)
     arrays: dict[str, Any] = dict(prepared.inputs)
-    if prepared.draft.tagging is not None:
-        arrays |= word_arrays(prepared.run.checkpoint, prepared.draft.tagging, prepared.encoded, draft.max_length)
+    tagger = next((place for place, head in enumerate(draft.every_head) if head.tagging is not None), None)
+    if tagger is not None:
+        rows = prepared.encoded.heads[tagger].rows if draft.heads else prepared.encoded
+        arrays |= word_arrays(prepared.run.checkpoint.tokenizer, draft.every_head[tagger], rows, draft.max_length)
     for precision, graph in measured.of.items():
-        arrays |= {f"logits.{precision}.{name}": logits for name, logits in graph.logits.items()}
+        for name, logits in graph.logits.items():
+            arrays |= zip(logits_names(draft, precision, name), logits, strict=True)
     np.savez_compressed(folder / SELF_TEST, **arrays)
     (folder / CARD).write_text(model_card(manifest), encoding="utf-8")
     write_token_vectors(folder, token_vectors(dataclasses.replace(measured.graphs.bundle, manifest=manifest)))

@@ -87,7 +87,8 @@ def export_portable(
     _require_exportable(run)
     chosen = checked_names(run, names)
     batch = _compared(run, rows)
-    expected = torch_logits(run.checkpoint.model, {name: run.subnets[name] for name in chosen}, batch)
+    answers = torch_logits(run.checkpoint.model, {name: run.subnets[name] for name in chosen}, batch)
+    expected = {name: logits for name, (logits,) in answers.items()}
     parity: dict[str, float] = {}
     with replacing_directory(out, marker=PORTABLE) as fresh:
         for done, name in enumerate(chosen):

@@ -9,21 +9,23 @@ from typing import Any
 
 import gearshift
 from gearshift.errors import DataError
-from gearshift.export.checks.parity import graph_inputs, torch_logits
+from gearshift.export.checks.parity import Logits, graph_inputs, torch_logits
 from gearshift.export.checks.samples import telling_sample
 from gearshift.export.graph.segments import Array
 from gearshift.export.graph.switched import token_inputs
 from gearshift.export.vocabulary import VocabularyReport, shrink_vocabulary
 from gearshift.runtime.bundle.manifest import MACS_TOKENS, PRECISIONS, Manifest, PoolEntry, Vectors
 from gearshift.runtime.bundle.tagging import Tagging
+from gearshift.runtime.bundle.task_heads import TaskHead
 from gearshift.runtime.space.space import Space
 from gearshift.runtime.tables.tables import Tables
 from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.data.heads import cut_head_rows
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.unanswerable import has_unanswerable
 from gearshift.trainer.data.words import cut_rows, learn_tagging
 from gearshift.trainer.learning.evaluate import null_thresholds, with_reference
-from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.learning.objectives import OBJECTIVES, objective_of
 from gearshift.trainer.model.elastic import TaskModel
 from gearshift.trainer.model.embedding_head import Normalize
 from gearshift.trainer.model.run import Run, encode_held_out
@@ -54,7 +56,7 @@ class Prepared:
     """Other held-out rows, whose accuracy chooses; None if there are none: then the reported one does."""
     sample: Batch
     """Rows that the logits of every subnet are compared on."""
-    expected: Mapping[str, Array]
+    expected: Mapping[str, Logits]
     """Subnet -> logits of the trained model for the sample."""
     tables: Tables[Any, Any] | None
     """Block tables of the run; None if it was not searched."""
@@ -99,7 +101,11 @@ def prepare(
     tagging = tagging_of(run, rows)
     if tagging is not None:
         rows, dev = (cut_rows(some, tagging, run.labels) if some else some for some in (rows, dev))
-        vocabulary = None if vocabulary is None else [" ".join(tagging.words.words(text)) for text in vocabulary]
+    if run.checkpoint.heads:
+        rows, dev = (cut_head_rows(some, run.checkpoint.heads) if some else some for some in (rows, dev))
+        tagging = next((head.tagging for head in run.checkpoint.heads if head.tagging is not None), None)
+    if tagging is not None and vocabulary is not None:
+        vocabulary = [" ".join(tagging.words.words(text)) for text in vocabulary]
     held_out = {"test": rows, **({"dev": dev} if dev else {})}
     found = {
         split: with_reference(run.checkpoint.model, encode_held_out(run, some)) for split, some in held_out.items()
@@ -110,7 +116,7 @@ def prepare(
     model, max_length, encoded = run.checkpoint.model, int(run.facts["max_length"]), found["test"]
     space = run.space(layers_per_stage)
     draft = _draft(run, space, found, name, precisions, operators, licence)
-    draft = dataclasses.replace(draft, tagging=tagging)
+    draft = draft if draft.heads else dataclasses.replace(draft, tagging=tagging)
     sample = telling_sample(model, run.subnets, encoded, max_length)
     expected = torch_logits(model, run.subnets, sample)
     return Prepared(run, draft, operators, encoded, found.get("dev"), sample, expected, tables, report)
@@ -168,6 +174,10 @@ def _draft(
     licence: str,
 ) -> Manifest:
     subnets: Mapping[str, Any] = run.subnets
+    heads = tuple(
+        TaskHead(head.name, head.task, OBJECTIVES[head.task].metric, head.labels, head.tagging)
+        for head in run.checkpoint.heads
+    )
     encoded, dev = held_out["test"], held_out.get("dev")
     pool = tuple(
         PoolEntry(
@@ -180,6 +190,7 @@ def _draft(
             accuracy=0.0,  # measured before the manifest is written
             dev_accuracy=None if dev is None else 0.0,
             null_threshold=run.thresholds.get(subnet_name),
+            head_accuracies={head.name: 0.0 for head in heads},
             parameters=subnet.parameters(space.shape),
             macs=subnet.macs(space.shape, MACS_TOKENS),
         )
@@ -190,7 +201,8 @@ def _draft(
     return Manifest(
         name=name,
         task=run.checkpoint.task,
-        metric=OBJECTIVES[run.checkpoint.task].metric,
+        metric=objective_of(run.checkpoint.task).metric,
+        heads=heads,
         labels=run.checkpoint.labels,
         max_length=int(run.facts["max_length"]),
         pad_id=encoded.pad_id,

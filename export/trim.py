@@ -54,6 +54,7 @@ def trim_bundle(
     """
     if (keep is None) == (max_mb is None):
         raise InputError("trim: expected either names of subnets to keep or a largest size in MB, not both")
+    bundle.manifest.require_one_head("trim")
     trimming = Trimming(bundle, precisions)
     names = trimming.checked(keep) if keep is not None else trimming.fitting(max_mb or 0)
     trimmed = trimming.of(names, out.name.removesuffix(".gearshift"))

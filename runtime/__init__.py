@@ -23,6 +23,7 @@ from gearshift.runtime.engine import Engine as Engine
 from gearshift.runtime.inference.answers import Classification as Classification
 from gearshift.runtime.inference.answers import Embedding as Embedding
 from gearshift.runtime.inference.answers import MultiLabelClassification as MultiLabelClassification
+from gearshift.runtime.inference.answers import MultiTask as MultiTask
 from gearshift.runtime.inference.answers import QuestionAnswering as QuestionAnswering
 from gearshift.runtime.inference.answers import Regression as Regression
 from gearshift.runtime.inference.answers import TokenClassification as TokenClassification
@@ -67,6 +68,7 @@ __all__ = [
     "IntegrityError",
     "Manifest",
     "MultiLabelClassification",
+    "MultiTask",
     "Objective",
     "Option",
     "Pipeline",

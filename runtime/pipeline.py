@@ -52,6 +52,7 @@ class Pipeline:
     """
 
     def __init__(self, task: str, engine: Engine, deadline_ms: float | None = None) -> None:
+        engine.bundle.manifest.require_one_head("a pipeline")
         own = engine.bundle.manifest.task
         if own not in TASKS.get(task, ()):
             able = ", ".join(name for name, tasks in TASKS.items() if own in tasks)

@@ -85,7 +85,7 @@ def overhead(bundle: Path, precision: str) -> dict[str, Any]:
         subnet = max(engine.pool.values(), key=lambda entry: entry.macs)
         engine.pin(subnet.name)
         choice = np.asarray(subnet.choice, dtype=np.int64)
-        session, output = opened.session._session, opened.session.task.output  # the very session that the engine runs
+        session, output = opened.session._session, opened.session.heads[0].output  # the engine's own session
 
         def bare() -> object:
             inputs = plain.encode([text]).calls[0].inputs

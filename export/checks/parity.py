@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import PoolEntry
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.trainer.data.batches import Batch, EncodedRows
-from gearshift.trainer.learning.evaluate import measure
+from gearshift.trainer.learning.evaluate import Measure, measure
 from gearshift.trainer.learning.no_answer import with_threshold
 from gearshift.trainer.model.elastic import TaskModel
 
@@ -32,11 +33,17 @@ INT8_TOLERANCE = 0.01
 """Largest loss of an int8 subnet against fp32 in the metric of its task, unless another is asked for: one point."""
 
 
+Logits = tuple[Array, ...]
+"""Logits of each head, (batch, labels), or (batch, tokens, labels) for a task per token."""
+
+
 @torch.no_grad()
-def torch_logits(model: TaskModel, subnets: Mapping[str, object], batch: Batch) -> dict[str, Array]:
-    """Return name -> logits (batch, labels) of each subnet of the trained model."""
+def torch_logits(model: TaskModel, subnets: Mapping[str, object], batch: Batch) -> dict[str, Logits]:
+    """Return name -> logits of each subnet of the trained model."""
     model.eval()
-    return {name: model(batch, subnet).logits.numpy() for name, subnet in subnets.items()}
+    answers = {name: model(batch, subnet).logits for name, subnet in subnets.items()}
+    several = bool(model.head.parts)
+    return {name: tuple(part.numpy() for part in (one if several else (one,))) for name, one in answers.items()}
 
 
 def graph_inputs(batch: Batch, names: Sequence[str]) -> dict[str, Array]:
@@ -44,7 +51,7 @@ def graph_inputs(batch: Batch, names: Sequence[str]) -> dict[str, Array]:
     return {name: getattr(batch, name).numpy() for name in names}
 
 
-def check_parity(session: ElasticSession, bundle: Bundle, batch: Batch, expected: Mapping[str, Array]) -> float:
+def check_parity(session: ElasticSession, bundle: Bundle, batch: Batch, expected: Mapping[str, Logits]) -> float:
     """Return the largest difference of a logit over all fp32 pool subnets.
 
     If the inputs separate two subnets by less than SEPARATION, the tolerance shrinks from FP32_TOLERANCE in proportion,
@@ -63,7 +70,7 @@ def check_parity(session: ElasticSession, bundle: Bundle, batch: Batch, expected
         tolerance = min(tolerance, tolerance * apart / SEPARATION)
     worst = 0.0
     for name, entry in bundle.pool(session.precision).items():
-        difference = float(np.abs(session.run(inputs, entry.choice) - expected[name]).max())
+        difference = distance(session.run_heads(inputs, entry.choice), expected[name])
         if not difference <= tolerance:
             raise ExportError(
                 f"{session.path}: subnet {name}: expected logits within {tolerance:.3g} of torch, "
@@ -73,29 +80,34 @@ def check_parity(session: ElasticSession, bundle: Bundle, batch: Batch, expected
     return worst
 
 
-def closest(expected: Mapping[str, Array], batch: Batch) -> tuple[str, str, float]:
+def distance(one: Logits, other: Logits) -> float:
+    """Return the largest difference of a logit; NaN if one is."""
+    return float(np.max([np.abs(mine - theirs).max() for mine, theirs in zip(one, other, strict=True)]))
+
+
+def closest(expected: Mapping[str, Logits], batch: Batch) -> tuple[str, str, float]:
     """Return the two subnets with the most similar answers, and the largest difference of a logit between them.
 
     For a task that answers per token, padding does not count.
     """
     real = {name: _real(logits, batch) for name, logits in expected.items()}
-    distances = {
-        (one, other): float(np.abs(real[one] - real[other]).max()) for one, other in itertools.combinations(real, 2)
-    }
+    distances = {(one, other): distance(real[one], real[other]) for one, other in itertools.combinations(real, 2)}
     one, other = min(distances, key=lambda pair: np.nan_to_num(distances[pair], nan=np.inf))
     return one, other, distances[one, other]
 
 
-def _real(logits: Array, batch: Batch) -> Array:
-    return logits[batch.attention_mask.numpy().astype(bool)] if logits.ndim == 3 else logits
+def _real(logits: Logits, batch: Batch) -> Logits:
+    mask = batch.attention_mask.numpy().astype(bool)
+    return tuple(own[mask] if own.ndim == 3 else own for own in logits)
 
 
-def check_fp16(session: ElasticSession, bundle: Bundle, batch: Batch, expected: Mapping[str, Array]) -> None:
+def check_fp16(session: ElasticSession, bundle: Bundle, batch: Batch, expected: Mapping[str, Logits]) -> None:
     """Raise ExportError if an fp16 subnet is off by more than FP16_TOLERANCE, for example because a value overflows."""
     inputs = graph_inputs(batch, bundle.manifest.inputs)
     for name, entry in bundle.pool(session.precision).items():
-        off = _real(session.run(inputs, entry.choice), batch) - _real(expected[name], batch)
-        error = float(np.abs(off).mean() / max(float(_real(expected[name], batch).std()), FP32_TOLERANCE))
+        pairs = zip(_real(session.run_heads(inputs, entry.choice), batch), _real(expected[name], batch), strict=True)
+        errors = [np.abs(own - wanted).mean() / max(float(wanted.std()), FP32_TOLERANCE) for own, wanted in pairs]
+        error = float(np.max(errors))
         if not error <= FP16_TOLERANCE:
             raise ExportError(
                 f"{session.path}: subnet {name}: expected logits within {FP16_TOLERANCE:g} of their spread of torch, "
@@ -110,10 +122,11 @@ def measure_accuracy(
     rows: EncodedRows,
     *,
     batch_size: int = 32,
-) -> float:
-    """Measure the metric of a graph with one subnet, from 0 to 1, at its threshold of no answer."""
+) -> Measure:
+    """Measure the metric of a graph with one subnet, at its threshold of no answer, and those of several heads."""
     rows = with_threshold(rows, entry.null_threshold)
-    return measure(lambda batch: session.run(graph_inputs(batch, inputs), entry.choice), rows, batch_size=batch_size)
+    run: Callable[..., Any] = session.run_heads if rows.heads else session.run
+    return measure(lambda batch: run(graph_inputs(batch, inputs), entry.choice), rows, batch_size=batch_size)
 
 
 def accuracy_losses(

@@ -67,9 +67,11 @@ def _distances(model: TaskModel, subnets: Mapping[str, object], rows: EncodedRow
     batch = rows.select(list(places))
     logits = torch_logits(model, subnets, batch)
     real = batch.attention_mask.numpy()[..., None]
-    answers = [answer * real if answer.ndim == 3 else answer for answer in logits.values()]
-    both = itertools.combinations(answers, 2)
-    return np.stack([np.abs(one - other).reshape(len(places), -1).max(axis=1) for one, other in both])
+    answers = [
+        np.concatenate([(own * real if own.ndim == 3 else own).reshape(len(places), -1) for own in answer], axis=1)
+        for answer in logits.values()
+    ]
+    return np.stack([np.abs(one - other).max(axis=1) for one, other in itertools.combinations(answers, 2)])
 
 
 def _spread(ordered: Sequence[int], count: int) -> list[int]:
@@ -86,4 +88,5 @@ def _with_random(encoded: EncodedRows, vocabulary: int, least: int, max_length: 
         ids=(*encoded.ids, *(source.choice(words, length) for length in lengths)),
         type_ids=(*encoded.type_ids, *(np.zeros(length, np.int8) for length in lengths)),
         labels=np.zeros(len(encoded) + SEARCHED_ROWS, np.int64),  # never used
+        heads=(),
     )

@@ -117,15 +117,14 @@ def token_vectors(bundle: Bundle) -> list[TokenVector]:
     Pairs and words that are given are among them where the task takes these. Texts that the encoder refuses, such as
     some without blanks between words, are left out.
     """
-    task, encoder = bundle.manifest.task, TextEncoder(bundle)
-    tags = task == "token-classification"
-    long = LONG * (1 + bundle.manifest.max_length // 10)
+    manifest, encoder = bundle.manifest, TextEncoder(bundle)
+    long = LONG * (1 + manifest.max_length // 10)
     texts: list[Text] = [*WRITTEN, *vocabulary_texts(bundle), long]
-    texts += [Words(words) for words in WORDS] if tags else [*PAIRS, ("short", long), (long, "short")]
+    texts += [Words(words) for words in WORDS] if manifest.tags else [*PAIRS, ("short", long), (long, "short")]
     found = []
     for text in texts:
         try:
-            found.append(TokenVector.of(text, encoder, task))
+            found.append(TokenVector.of(text, encoder, manifest))
         except InputError:
             continue
     return found

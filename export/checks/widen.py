@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
+from gearshift.export.checks.parity import Logits
 from gearshift.export.graph.segments import Array
 from gearshift.runtime.bundle.manifest import PoolEntry
 from gearshift.runtime.inference.session import ElasticSession
@@ -21,7 +22,7 @@ def choose_wide(
     open_graph: Open,
     entries: Mapping[str, PoolEntry],
     inputs: Mapping[str, Array],
-    expected: Mapping[str, Array],
+    expected: Mapping[str, Logits],
     losses: Callable[[ElasticSession], Mapping[str, float]],
 ) -> frozenset[int]:
     """Return the fewest layers to keep in fp32 with which these subnets lose least; none if no choice helps.
@@ -52,10 +53,14 @@ def _error(
     wide: Collection[int],
     entries: Mapping[str, PoolEntry],
     inputs: Mapping[str, Array],
-    expected: Mapping[str, Array],
+    expected: Mapping[str, Logits],
 ) -> float:
     """Return the mean difference of the logits from the model's, over all the subnets."""
     session = open_graph(frozenset(wide))
-    errors = [np.abs(session.run(inputs, entry.choice) - expected[name]).mean() for name, entry in entries.items()]
+    errors = [
+        np.abs(own - wanted).mean()
+        for name, entry in entries.items()
+        for own, wanted in zip(session.run_heads(inputs, entry.choice), expected[name], strict=True)
+    ]
     session.close()
     return float(np.mean(errors))

@@ -51,7 +51,8 @@ def write_elastic_graph(
     `longest`: tokens of the longest text, if they are fewer than the net has positions for.
 
     Inputs: `input_ids`, `attention_mask` and, if the model has token types, `token_type_ids`, all int64
-    (batch, tokens); `choice`, int64 (stages,). Output: float32, with the name and shape of the head's task.
+    (batch, tokens); `choice`, int64 (stages,). Output: float32, with the name and shape of the head's task; of several
+    heads one each (`task_heads.output_name`).
     """
     disentangled = isinstance(space.shape, EncoderShape) and bool(space.shape.position_terms)
     if disentangled and (operators, precision) == ("standard", "fp16"):
@@ -136,6 +137,8 @@ class _ElasticGraph(SwitchedGraph):
         last = norm_of(self.weights, "final_norm")
         if last is not None:
             states = self.norm(scope, states, "final_norm", last)
+        if self.head.parts:
+            return states
         return answer(scope, self.weights, self.head, self.recipe, states, INPUTS[1], self.norm)
 
     def _kept(self, stage: int, option: int) -> list[Kept]:

@@ -16,11 +16,21 @@ def needs_first_only(head: Head) -> bool:
     return (head.task in POOLED or head.task == "embedding") and head.poolings == ("first",)
 
 
-def answer(scope: Scope, weights: Weights, head: Head, recipe: Recipe, states: str, mask: str, norm: AppendNorm) -> str:
+def answer(
+    scope: Scope,
+    weights: Weights,
+    head: Head,
+    recipe: Recipe,
+    states: str,
+    mask: str,
+    norm: AppendNorm,
+    own: str = "",
+) -> str:
     """Append the head and return its answer in float32.
 
     `states`: last states, shape (batch, hidden) of the first token if the head needs no other, else
-    (batch, tokens, hidden). `mask`: int64 attention mask, shape (batch, tokens).
+    (batch, tokens, hidden). `mask`: int64 attention mask, shape (batch, tokens). `own`: prefix of the names of its
+    weights, if it is one of several heads.
     """
     if head.task == "embedding":
         states = recipe.to_float32(scope, states)  # float16 cannot represent the square of a length
@@ -31,10 +41,10 @@ def answer(scope: Scope, weights: Weights, head: Head, recipe: Recipe, states: s
         if head.poolings != ("first",):
             states = recipe.from_float32(scope, pooled(scope, head, recipe.to_float32(scope, states), mask))
     if head.pools:
-        states = recipe.activate(scope, head.activation, product(scope, weights, states, "pooler"))
+        states = recipe.activate(scope, head.activation, product(scope, weights, states, f"{own}pooler"))
     if head.pools and head.prediction:
-        states = norm(scope, states, "pooler_norm", (weights["pooler_norm.weight"], None))
-    return recipe.to_float32(scope, product(scope, weights, states, "classifier"))
+        states = norm(scope, states, f"{own}pooler_norm", (weights[f"{own}pooler_norm.weight"], None))
+    return recipe.to_float32(scope, product(scope, weights, states, f"{own}classifier"))
 
 
 def first_row(scope: Scope, value: str) -> str:

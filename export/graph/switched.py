@@ -3,7 +3,7 @@
 1. Every weight is a root initializer, stored once, whichever options use it.
 2. Each option of a stage is the `then` branch of an `If` in the root graph; `else` passes the current value on. An
    option that skips needs no branch. The branches of the last stage end in the answer, so that the value passed on
-   after them is small.
+   after them is small; but of several heads they end in the states that all of them read, in the root graph.
 3. There is no `If` inside an `If`: ONNX Runtime packs root weights only for consumers at depth 0 or 1.
 4. Conditions (`choice[stage] == option`) are computed in the root graph.
 """
@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 
 from gearshift.export.graph.builder import GraphBuilder, Scope
-from gearshift.export.graph.heads import embed
+from gearshift.export.graph.heads import answer, embed, first_row, needs_first_only
 from gearshift.export.graph.recipe import Recipe
 from gearshift.export.graph.segments import Norm, Weights
 from gearshift.runtime.bundle.manifest import CHOICE, INPUTS
+from gearshift.runtime.bundle.task_heads import output_name
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.subnet import Shape
-from gearshift.trainer.model.elastic import Head
+from gearshift.trainer.model.elastic import HEADS, Head
 
 Body = Callable[[Scope, int, int, str], str]
 """Function that appends an option to a scope: (scope, stage, option, value) -> result."""
@@ -53,7 +54,8 @@ class SwitchedGraph(ABC):
         self.recipe = recipe
         self.norm_eps = norm_eps
         self.head = head
-        self.task = TASKS[head.task]
+        self.per_token = bool(head.parts) or TASKS[head.task].per_token
+        """Whether the branches of the last stage end in a value for each token."""
         self.builder = GraphBuilder()
         self.mask = ""
         """Name of the mask for attention; set when the graph is built."""
@@ -69,7 +71,8 @@ class SwitchedGraph(ABC):
 
     @abstractmethod
     def last(self, scope: Scope, stage: int, option: int, hidden: str) -> str:
-        """Append an option of the last stage and the head; returns the answer."""
+        """Append an option of the last stage and the head; returns the answer, or the states that several heads
+        read."""
 
     def build(self) -> GraphBuilder:
         """Build the whole graph."""
@@ -81,11 +84,25 @@ class SwitchedGraph(ABC):
         for stage in range(len(self.options) - 1):
             hidden = self._switch(stage, choice, hidden, self.inner, otherwise=hidden)
         answered = self._switch(len(self.options) - 1, choice, hidden, self.last, otherwise=None)
-        classes = self.weights.get("classifier.bias")
+        if self.head.parts:
+            self._append_heads(answered, attention_mask)
+            return builder
+        task, classes = TASKS[self.head.task], self.weights.get("classifier.bias")
         outputs = self.head.width(self.width) if classes is None else len(classes)
-        axes = ("batch", "tokens", outputs) if self.task.per_token else ("batch", outputs)
-        builder.output(answered, self.task.output, axes)
+        axes = ("batch", "tokens", outputs) if task.per_token else ("batch", outputs)
+        builder.output(answered, task.output, axes)
         return builder
+
+    def _append_heads(self, states: str, mask: str) -> None:
+        """Append several heads to the root graph, each with an output, behind the same states (batch, tokens,
+        width)."""
+        root = self.builder.root
+        for place, part in enumerate(self.head.parts):
+            task, own = TASKS[part.head.task], f"{HEADS}{place}."
+            given = first_row(root, states) if needs_first_only(part.head) else states
+            answered = answer(root, self.weights, part.head, self.recipe, given, mask, self.norm, own)
+            axes = ("batch", "tokens", part.outputs) if task.per_token else ("batch", part.outputs)
+            self.builder.output(answered, output_name(part.head.task, part.name), axes)
 
     def take_mask(self, attention_mask: str) -> None:
         """Append the masks that follow from the int64 mask (batch, tokens) to the root graph."""
@@ -108,10 +125,10 @@ class SwitchedGraph(ABC):
         root = self.builder.root
         if self.options[stage] == 1:  # nothing to switch: the option runs in the root graph
             return body(root, stage, 0, hidden)
-        floats = np.float32 if otherwise is None else self.recipe.floats
+        floats = np.float32 if otherwise is None and not self.head.parts else self.recipe.floats
         if otherwise is None:  # an option that does not exist must give nothing that passes for an answer
-            ones = (1, 1, 1) if self.task.per_token else (1, 1)
-            otherwise = self.builder.weight("no_option", np.full(ones, np.nan, np.float32))
+            ones = (1, 1, 1) if self.per_token else (1, 1)
+            otherwise = self.builder.weight("no_option", np.full(ones, np.nan, floats))
         chosen = root.value("Gather", [choice, self.builder.constant(f"stage{stage}", stage)])
         for option in range(self.options[stage]):
             then = Scope(self.builder)

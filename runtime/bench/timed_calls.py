@@ -102,7 +102,7 @@ class TimedBlock:
             times = []
             for _ in range(WARM_UP):
                 began = self._clock()
-                session.run(inputs, largest)
+                session.run_heads(inputs, largest)
                 times.append((self._clock() - began) * 1e3)
             first = first or times[0]
             self._cost_ms[precision, length] = min(times[1:])

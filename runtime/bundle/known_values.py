@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gearshift.errors import SchemaError
 from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, ELASTIC_EXECUTOR, PRECISIONS, Manifest
-from gearshift.runtime.bundle.tasks import METRICS, TASKS
+from gearshift.runtime.bundle.tasks import MEAN, METRICS, MULTI_TASK, TASKS
 
 SESSION_OPTIONS = {
     "graph_optimization_level": ("disable", "basic", "extended", "all"),
@@ -30,8 +30,8 @@ def check_known_values(manifest: Manifest, directory: Path) -> None:
 
 
 def _values(manifest: Manifest) -> Iterator[Found]:
-    yield "a task", manifest.task, TASKS
-    yield "a metric", manifest.metric, METRICS
+    yield "a task", manifest.task, (*TASKS, MULTI_TASK)
+    yield "a metric", manifest.metric, METRICS if manifest.task != MULTI_TASK else (MEAN,)
     for option, value in manifest.session_options.items():
         yield "session options", option, SESSION_OPTIONS
         yield option, value, SESSION_OPTIONS[option]

@@ -16,9 +16,11 @@ from typing import Any
 from gearshift.errors import InputError, IntegrityError
 from gearshift.number_checks import is_finite, is_whole
 from gearshift.runtime.bundle.digest import DIGEST, checked_digest, with_digest
-from gearshift.runtime.bundle.tag_schemes import Scheme, recognise_known
+from gearshift.runtime.bundle.tag_schemes import Scheme
 from gearshift.runtime.bundle.tagging import Tagging
-from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.bundle.task_heads import TaskHead, check_task_heads
+from gearshift.runtime.bundle.tasks import MEAN, MULTI_TASK, TASKS
+from gearshift.runtime.bundle.words import WordRule
 from gearshift.runtime.space.space import Space, read_subnet
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema
@@ -92,6 +94,8 @@ class PoolEntry:
     rows; None for other tasks, and for a net that was not trained on such questions: it always gives an answer."""
     dev_accuracy: float | None = None
     """Value of the metric on dev rows; None in a bundle that was made without."""
+    head_accuracies: Mapping[str, float] = field(default_factory=dict)
+    """Head -> value of its own metric on the rows of `accuracy`, which is their mean; empty for a model with one."""
 
     @property
     def choosing_accuracy(self) -> float:
@@ -107,14 +111,18 @@ class PoolEntry:
         _require(_is_share(self.accuracy), f"accuracy of {self.name} (a share from 0 to 1)", self.accuracy)
         dev = self.dev_accuracy
         _require(dev is None or _is_share(dev), f"dev_accuracy of {self.name} (a share from 0 to 1)", dev)
+        of_heads = self.head_accuracies
+        shares = isinstance(of_heads, dict) and all(map(_is_share, of_heads.values()))
+        _require(shares, f"head_accuracies of {self.name} (shares from 0 to 1 by head)", of_heads)
         threshold = self.null_threshold
         _require(threshold is None or is_finite(threshold), f"null_threshold of {self.name}", threshold)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values by name, for JSON; a threshold and an accuracy on dev rows only if there is one."""
-        seldom = ("null_threshold", "dev_accuracy")
+        """Return plain values by name, for JSON; a threshold, an accuracy on dev rows and those of heads only if there
+        are some."""
+        seldom = ("null_threshold", "dev_accuracy", "head_accuracies")
         return {
-            **{name: value for name, value in vars(self).items() if name not in seldom or value is not None},
+            **{name: value for name, value in vars(self).items() if name not in seldom or value not in (None, {})},
             "subnet": self.subnet.to_plain(),
             "choice": list(self.choice),
         }
@@ -190,11 +198,11 @@ class Manifest:
 
     name: str
     task: str
-    """Name of one of `tasks.TASKS`."""
+    """Name of one of `tasks.TASKS`, or MULTI_TASK for a model with several heads."""
     metric: str
-    """Name of the task's metric in `PoolEntry.accuracy`, such as `accuracy` or `spearman`."""
+    """Name of the task's metric in `PoolEntry.accuracy`, such as `accuracy` or `spearman`; of several heads MEAN."""
     labels: tuple[str, ...]
-    """Names of the labels in the order of the logits; empty if the task has none."""
+    """Names of the labels in the order of the logits; empty if the task has none, or several heads have their own."""
     max_length: int
     """Greatest length of a text in tokens, including the special ones; longer texts are cut."""
     pad_id: int
@@ -226,6 +234,36 @@ class Manifest:
     """Rows by whose accuracy subnets are chosen: `dev`. Empty for a bundle with one accuracy, which chooses."""
     dev_rows: int = 0
     """Number of dev rows that every `dev_accuracy` was measured on."""
+    heads: tuple[TaskHead, ...] = ()
+    """Heads of a model for MULTI_TASK, in the order of the graph's outputs; empty for a model with one."""
+
+    @property
+    def every_head(self) -> tuple[TaskHead, ...]:
+        """Heads of the model, each with an output of the graph: its `heads`, or the one that it has, without a name."""
+        return self.heads or (TaskHead("", self.task, self.metric, self.labels, self.tagging),)
+
+    def require_one_head(self, what: str) -> None:
+        """Raise InputError for a model with several heads, which `what` cannot take."""
+        if self.heads:
+            names = ", ".join(head.name for head in self.heads)
+            raise InputError(
+                f"{self.name}: has several heads ({names}), which {what} cannot take; use a bundle of one task"
+            )
+
+    @property
+    def per_token(self) -> bool:
+        """Whether some answer has places in the text; not for a task that this version does not know."""
+        return any(TASKS[head.task].per_token for head in self.every_head if head.task in TASKS)
+
+    @property
+    def tags(self) -> bool:
+        """Whether words are tagged, so that a text may be given as words."""
+        return any(head.task == "token-classification" for head in self.every_head)
+
+    @property
+    def words(self) -> WordRule | None:
+        """Rule of the words that are tagged; None if none are, and in bundles that were made without."""
+        return next((head.tagging.words for head in self.every_head if head.tagging is not None), None)
 
     @property
     def prompt(self) -> str:
@@ -242,6 +280,7 @@ class Manifest:
             wanted = "different texts" if known.labelled else "none"
             _require(_texts(self.labels) if known.labelled else not self.labels, f"labels ({wanted})", self.labels)
         _require(_texts(self.inputs) and set(self.inputs) <= set(INPUTS), f"inputs (out of {INPUTS})", self.inputs)
+        self._check_heads()
         thresholds = [entry.null_threshold is not None for entry in self.pool]
         agreed = not any(thresholds) or (all(thresholds) and self.task == "question-answering")
         _require(agreed, "null_threshold (of every subnet, for question answering, or of none)", self.task)
@@ -261,12 +300,25 @@ class Manifest:
         lacking = {entry.dev_accuracy is None for entry in self.pool if entry.executor != DAN_EXECUTOR}
         _require(lacking <= {not self.chosen_by}, "dev_accuracy (of every subnet, or of none)", self.chosen_by)
 
+    def _check_heads(self) -> None:
+        """Raise InputError unless a model for MULTI_TASK, and no other, has heads, each with its accuracies."""
+        several = self.task == MULTI_TASK
+        _require(several == bool(self.heads), f"heads (of {MULTI_TASK}, and of nothing else)", self.task)
+        if several:
+            check_task_heads(self.heads)
+            fits = self.metric == MEAN and not self.labels
+            _require(fits, f"metric and labels (of {MULTI_TASK}: {MEAN}, and none)", (self.metric, self.labels))
+        names = [head.name for head in self.heads]
+        agreed = all(entry.head_accuracies.keys() == set(names) for entry in self.pool)
+        _require(agreed, "head_accuracies (of every head)", names)
+        alone = not several or all(entry.executor != DAN_EXECUTOR for entry in self.pool)
+        _require(alone, f"executors (no DAN beside {MULTI_TASK})", self.task)
+
     @property
     def scheme(self) -> Scheme | None:
-        """Scheme of the labels of token classification, that of the labels' form if none is recorded; else None."""
-        if self.task != "token-classification":
-            return None
-        return recognise_known(self.labels) if self.tagging is None else self.tagging.scheme
+        """Scheme of the labels of token classification, that of the labels' form if none is recorded; else None, and
+        for several heads, each of which has its own."""
+        return None if self.heads else self.every_head[0].scheme
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name, for JSON; rarely used fields only if they are set."""
@@ -277,6 +329,7 @@ class Manifest:
             "vectors": None if self.vectors is None else self.vectors.to_dict(),
             "chosen_by": self.chosen_by,
             "dev_rows": self.dev_rows,
+            "heads": [head.to_dict() for head in self.heads],
         }
         return {
             "schema_version": SCHEMA.version,
@@ -314,6 +367,7 @@ class Manifest:
                 "inputs": _tuple(fields["inputs"]),
                 "wide_layers": _tuple(fields.get("wide_layers", [])),
                 "tagging": None if fields.get("tagging") is None else Tagging.from_dict(fields["tagging"]),
+                "heads": tuple(TaskHead.from_dict(head) for head in _tuple(fields.get("heads", []))),
                 "vectors": Vectors.from_dict(fields["vectors"]) if "vectors" in fields else None,
                 "space": Space.from_dict(fields["space"]),
                 "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),

@@ -37,5 +37,12 @@ TASKS = {
 """Task by name. The two outputs of `question-answering` are logits for a token to be the first and the last of the
 answer. Outputs of `embedding` are vectors, described in the manifest."""
 
+MULTI_TASK = "multi-task"
+"""Task of a model with several heads behind one encoder, each with a task of its own; the manifest lists them
+(`task_heads`). It is none of TASKS, which have one output."""
+
 METRICS = ("accuracy", "micro_f1", "spearman", "entity_f1", "answer_f1", "cosine")
 """Metrics of the tasks; of each a higher value is better."""
+
+MEAN = "mean"
+"""Metric of MULTI_TASK: the mean of the metrics of its heads."""

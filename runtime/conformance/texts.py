@@ -131,7 +131,7 @@ def make_text_vectors(opened: Mapping[str, Opened], progress: Progress) -> list[
 
 def _vector(opened: Mapping[str, Opened], text: Text) -> TextVector:
     first = next(iter(opened.values()))
-    tokens = TokenVector.of(text, first.encoder, first.bundle.manifest.task)
+    tokens = TokenVector.of(text, first.encoder, first.bundle.manifest)
     found = {precision: dict(_answers(one, text)) for precision, one in opened.items()}
     plain = {
         precision: {name: {"output": _flat(output), "answer": answer} for name, (output, answer) in answers.items()}

@@ -90,18 +90,18 @@ def check_content(content: bytes, manifest: Manifest, files: Mapping[str, FileEn
     _check_places(graph.tensors, files)
     values = _given(graph, manifest)
     walk(graph.nodes, values, limits)
-    _check_output(graph, values, manifest)
+    _check_outputs(graph, values, manifest)
 
 
 def limits_of(manifest: Manifest) -> Limits:
     """Return the sizes that follow from a manifest's space and task."""
-    space, task = manifest.space, TASKS.get(manifest.task)
+    space, known = manifest.space, [head for head in manifest.every_head if head.task in TASKS]
     shape, layers = space.shape, list(_layers(space))
     parts = [part for layer in layers for part in shape.layer_parts(layer)]
     heads = max((part.attended // shape.head_size for part in parts), default=0)
     if isinstance(shape, EncoderShape) and shape.relative_buckets:  # biases of all heads, of which segments take theirs
         heads = shape.heads
-    outputs = len(manifest.labels) if task is not None and task.per_token else 0
+    outputs = max((len(head.labels) for head in known if head.form.per_token), default=0)
     widths = [size for part in parts for pair in part.matrices for size in pair]
     joints = [size for layer in layers for pair in shape.joints([shape.width(layer)]) for size in pair]
     widest = max([shape.embedding_width, outputs, *widths, *joints])
@@ -111,7 +111,7 @@ def limits_of(manifest: Manifest) -> Limits:
         heads=heads,
         head_size=shape.head_size,
         tokens=manifest.max_length,
-        nodes=min(MOST_NODES, _most_nodes(space)),
+        nodes=min(MOST_NODES, _most_nodes(space) + NODES_BESIDE * len(manifest.heads)),
     )
 
 
@@ -260,19 +260,17 @@ def _returned(declared: Declared, values: Mapping[str, Value]) -> Value:
     return value
 
 
-def _check_output(graph: Graph, values: Mapping[str, Value], manifest: Manifest) -> None:
-    """Raise RefusedError unless the graph gives one answer, in the form of the manifest's task."""
-    task = TASKS.get(manifest.task)
-    require(len(graph.outputs) == 1, f"{len(graph.outputs)} outputs")
-    value = _returned(graph.outputs[0], values)
-    if task is None:  # the session refuses it, with advice
-        return
+def _check_outputs(graph: Graph, values: Mapping[str, Value], manifest: Manifest) -> None:
+    """Raise RefusedError unless the graph gives one answer of each head, in the form of its task."""
+    heads = manifest.every_head
+    require(len(graph.outputs) == len(heads), f"{len(graph.outputs)} outputs")
     width = None if manifest.vectors is None else manifest.vectors.width
-    count = len(manifest.labels) if task.labelled else task.outputs or width
-    rows: Dims = (BATCH, TOKENS) if task.per_token else (BATCH,)
-    fits = value.dims[:-1] == rows and (count is None or value.dims[-1] == count)
-    fits = fits and value.kind == FLOAT and graph.outputs[0].name == task.output
-    require(
-        fits,
-        f"an output {graph.outputs[0].name[:40]!r} of shape {shown(value.dims)}, which is not that of {manifest.task}",
-    )
+    for output, head in zip(graph.outputs, heads, strict=True):
+        value, task = _returned(output, values), TASKS.get(head.task)
+        if task is None:  # the session refuses it, with advice
+            continue
+        count = len(head.labels) if task.labelled else task.outputs or width
+        rows: Dims = (BATCH, TOKENS) if task.per_token else (BATCH,)
+        fits = value.dims[:-1] == rows and (count is None or value.dims[-1] == count)
+        fits = fits and value.kind == FLOAT and output.name == head.output
+        require(fits, f"an output {output.name[:40]!r} of shape {shown(value.dims)}, which is not that of {head.task}")

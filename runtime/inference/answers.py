@@ -114,12 +114,34 @@ class Embedding(RunFacts):
     their cosine similarity."""
 
 
-Answer = Classification | MultiLabelClassification | Regression | TokenClassification | QuestionAnswering | Embedding
+HeadAnswer = (
+    Classification | MultiLabelClassification | Regression | TokenClassification | QuestionAnswering | Embedding
+)
+"""Answer of one head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiTask(RunFacts):
+    """The answers of several heads to one text, from one run; each has the facts of that run too."""
+
+    heads: dict[str, Any]
+    """Answer of each head, by its name: a Classification or a TokenClassification."""
+
+
+Answer = HeadAnswer | MultiTask
 
 
 def plain_answer(answer: Answer) -> dict[str, Any]:
-    """Return the fields of an answer as values that JSON has."""
-    return {name: _plain(value) for name, value in vars(answer).items()}
+    """Return the fields of an answer as values that JSON has; the facts of a run once, not with each head."""
+    fields = vars(answer)
+    if isinstance(answer, MultiTask):
+        fields = {**fields, "heads": {name: _without_facts(one) for name, one in answer.heads.items()}}
+    return {name: _plain(value) for name, value in fields.items()}
+
+
+def _without_facts(answer: HeadAnswer) -> dict[str, Any]:
+    facts = {field.name for field in dataclasses.fields(RunFacts)}
+    return {name: _plain(value) for name, value in vars(answer).items() if name not in facts}
 
 
 def _plain(value: Any) -> Any:

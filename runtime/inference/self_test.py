@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gearshift.errors import SelfTestError
 from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.bundle.tasks import Task
 from gearshift.runtime.dan.model import Dan, open_dan
 from gearshift.runtime.inference.self_test_file import read_logits, read_texts, read_words
 from gearshift.runtime.inference.session import ElasticSession
@@ -45,7 +46,7 @@ def check_self_test(session: ElasticSession, bundle: Bundle) -> None:
     with labels, the same best label on INT8_AGREEMENT of all rows.
     """
     same = total = 0
-    for name, expected, found in _self_test_runs(session, bundle):
+    for name, form, expected, found in _self_test_runs(session, bundle):
         error = np.abs(found - expected)
         if session.precision == "fp32":
             _require(error.max(), FP32_TOLERANCE, "largest difference of a logit", session, bundle, name)
@@ -53,7 +54,7 @@ def check_self_test(session: ElasticSession, bundle: Bundle) -> None:
             spread = max(float(expected.std()), FP32_TOLERANCE)
             limit = FP16_ERROR if session.precision == "fp16" else INT8_ERROR
             _require(error.mean() / spread, limit, "mean difference / spread", session, bundle, name)
-        if session.task.labelled:
+        if form.labelled:
             same += int((found.argmax(-1) == expected.argmax(-1)).sum())
             total += len(expected)
     if same < INT8_AGREEMENT * total:
@@ -65,21 +66,23 @@ def check_self_test(session: ElasticSession, bundle: Bundle) -> None:
 
 def _self_test_runs(
     session: ElasticSession, bundle: Bundle
-) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield name, expected and found logits (rows, labels) of every pool subnet; a row is a text or one of its tokens.
+) -> Iterator[tuple[str, Task, NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield for every pool subnet and head the name of the subnet, the form of the outputs, and the expected and found
+    logits (rows, labels); a row is a text or one of its tokens.
 
     Raises SchemaError if the self-test cannot be read, SelfTestError if the shapes differ.
     """
     inputs, wanted = read_logits(bundle, session.precision)
     for name, entry in bundle.pool(session.precision).items():
-        found = session.run(inputs, entry.choice)
-        if found.shape != wanted[name].shape:
-            raise SelfTestError(
-                f"{bundle.path}: {session.precision} subnet {name}: expected logits of shape "
-                f"{wanted[name].shape}, found {found.shape}; export the bundle again"
-            )
-        rows = inputs["attention_mask"].astype(bool) if session.task.per_token else ...
-        yield name, wanted[name][rows], found[rows]
+        outputs = session.run_heads(inputs, entry.choice)
+        for head, expected, found in zip(session.heads, wanted[name], outputs, strict=True):
+            if found.shape != expected.shape:
+                raise SelfTestError(
+                    f"{bundle.path}: {session.precision} subnet {name}: expected logits of shape "
+                    f"{expected.shape}, found {found.shape}; export the bundle again"
+                )
+            rows = inputs["attention_mask"].astype(bool) if head.form.per_token else ...
+            yield name, head.form, expected[rows], found[rows]
 
 
 def _require(value: float, limit: float, what: str, session: ElasticSession, bundle: Bundle, name: str) -> None:
@@ -116,7 +119,7 @@ def checked_encoder(bundle: Bundle, *, batch: bool = True) -> TextEncoder:
     """
     encoder = TextEncoder(bundle, batch=batch)
     check_token_vectors(bundle, encoder)
-    if bundle.manifest.tagging is None:
+    if bundle.manifest.words is None:
         return encoder
     texts, ids, places = read_words(bundle.path)
     for text, wanted_ids, wanted in zip(texts.tolist(), ids.tolist(), places.tolist(), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ from numpy.typing import NDArray
 
 from gearshift.errors import SchemaError, one_line
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.bundle.manifest import SELF_TEST, PoolEntry
-from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.bundle.manifest import SELF_TEST, Manifest, PoolEntry
 from gearshift.runtime.files.npz import Expected, read_arrays
 
 MOST_TOKENS = 1 << 16
@@ -28,15 +28,21 @@ MOST_CHARACTERS = 1 << 20
 Arrays = dict[str, NDArray[Any]]
 
 
-def read_logits(bundle: Bundle, precision: str) -> tuple[Arrays, Arrays]:
-    """Return the inputs by name, and the logits that each subnet of a precision must give for them.
+def logits_names(manifest: Manifest, precision: str, subnet: str) -> tuple[str, ...]:
+    """Return the names of the arrays of a subnet's logits: of each head, in the order of the outputs."""
+    return tuple(
+        f"logits.{precision}.{subnet}.{head.name}" if head.name else f"logits.{precision}.{subnet}"
+        for head in manifest.every_head
+    )
+
+
+def read_logits(bundle: Bundle, precision: str) -> tuple[Arrays, dict[str, tuple[NDArray[np.float32], ...]]]:
+    """Return the inputs by name, and the logits of each head that each subnet of a precision must give for them.
 
     Raises SchemaError if one is missing, of another kind, or larger than the manifest asks for.
     """
     manifest, path = bundle.manifest, bundle.path / SELF_TEST
-    task = TASKS.get(manifest.task)
-    per_token = task is not None and task.per_token
-    names = {f"logits.{precision}.{name}": name for name in bundle.pool(precision)}
+    names = {name: logits_names(manifest, precision, name) for name in bundle.pool(precision)}
 
     def is_input(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
         return (
@@ -46,16 +52,19 @@ def read_logits(bundle: Bundle, precision: str) -> tuple[Arrays, Arrays]:
             and 0 < math.prod(shape) <= MOST_TOKENS
         )
 
-    def is_logits(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-        return dtype == np.float32 and len(shape) == 2 + per_token and math.prod(shape) <= MOST_NUMBERS
+    def is_logits(axes: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+        return dtype == np.float32 and len(shape) == axes and math.prod(shape) <= MOST_NUMBERS
 
-    expected: dict[str, Expected] = {**dict.fromkeys(manifest.inputs, is_input), **dict.fromkeys(names, is_logits)}
+    expected: dict[str, Expected] = dict.fromkeys(manifest.inputs, is_input)
+    for arrays_of in names.values():
+        for name, head in zip(arrays_of, manifest.every_head, strict=True):
+            expected[name] = partial(is_logits, 2 + head.form.per_token)
     arrays = _read(path, expected, "not readable")
     inputs = {name: arrays[name] for name in manifest.inputs}
     read = inputs.get("attention_mask", np.ones(0))  # every text has a token
     if len({array.shape for array in inputs.values()}) != 1 or not read.any(axis=-1).all():
         raise SchemaError(f"{path}: not readable (inputs of several shapes, or no tokens); export the bundle again")
-    return inputs, {name: arrays[of] for of, name in names.items()}
+    return inputs, {subnet: tuple(arrays[name] for name in of) for subnet, of in names.items()}
 
 
 def self_test_names(entry: PoolEntry) -> tuple[str, str]:
@@ -117,10 +126,12 @@ def read_self_test(bundle: Bundle) -> Arrays:
     found: Arrays = {}
     for precision in bundle.precisions:
         inputs, logits = read_logits(bundle, precision)
-        found |= inputs | {f"logits.{precision}.{name}": array for name, array in logits.items()}
+        found |= inputs
+        for name, arrays in logits.items():
+            found |= zip(logits_names(bundle.manifest, precision, name), arrays, strict=True)
     if bundle.dan is not None:
         found |= zip(self_test_names(bundle.dan), read_texts(bundle.path, bundle.dan), strict=True)
-    if bundle.manifest.tagging is not None:
+    if bundle.manifest.words is not None:
         found |= zip(WORD_ARRAYS, read_words(bundle.path), strict=True)
     return found
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -16,7 +17,6 @@ from gearshift.errors import BundleError, EngineClosedError, InputError, SchemaE
 from gearshift.number_checks import is_whole, shown
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import weights_of
-from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.graph.check import check_graph
 from gearshift.runtime.inference.onnxruntime_calls import call_options, is_of_onnxruntime, open_session
 from gearshift.runtime.inference.pages import Extent, drop, mapped_by, resident_bytes
@@ -25,8 +25,8 @@ from gearshift.runtime.inference.text import Encoded
 from gearshift.runtime.native_calls import NATIVE_CALLS
 from gearshift.versions import release_numbers
 
-Outputs = Sequence[NDArray[np.float32]]
-"""Output of each text, in the order of the texts."""
+Outputs = Sequence[Any]
+"""Output of each text, in the order of the texts: an array, or for several heads a tuple with one of each."""
 
 OPTIMIZATION_KEY = "graph_optimization_level"
 """Key of the only entry of the manifest's session options that is not a configuration entry of ONNX Runtime."""
@@ -94,7 +94,9 @@ class ElasticSession:
         self.path = path
         self._packed = graph is not None
         self._extents = extents
-        self.task = TASKS[bundle.manifest.task]
+        self.heads = bundle.manifest.every_head
+        """Heads of the model, in the order of the graph's outputs."""
+        self._outputs = [head.output for head in self.heads]
         self.precision = precision
         self.threads = threads
         self.provider: str = session.get_providers()[0]
@@ -110,10 +112,21 @@ class ElasticSession:
         choice: Sequence[int] | NDArray[np.int64],
         options: ort.RunOptions | None = None,
     ) -> NDArray[np.float32]:
-        """Run the subnet of `choice` on inputs int64 (batch, tokens); return its output.
+        """Run the subnet of `choice` on inputs int64 (batch, tokens); return the output of its only head.
 
         The output is logits (batch, labels), or (batch, tokens, labels) for a task per token, or for `embedding` rows
-        (batch, width).
+        (batch, width). Raises as `run_heads` does.
+        """
+        (answer,) = self.run_heads(inputs, choice, options)
+        return answer
+
+    def run_heads(
+        self,
+        inputs: Mapping[str, NDArray[np.int64]],
+        choice: Sequence[int] | NDArray[np.int64],
+        options: ort.RunOptions | None = None,
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Run the subnet of `choice`, as `run` does; return the output of each head.
 
         `options.terminate` ends the call from another thread, with BundleError.
         Safe for several threads at once; the interpreter lock is free during the computation.
@@ -126,7 +139,7 @@ class ElasticSession:
         feeds = {**inputs, "choice": np.asarray(choice, dtype=np.int64)}
         try:
             with NATIVE_CALLS.lock():  # as `NATIVE_CALLS.call` does, in less time
-                (answer,) = session.run([self.task.output], feeds, given)
+                answers = session.run(self._outputs, feeds, given)
         except Exception as error:  # out of memory, or a graph that is not what its manifest says
             NATIVE_CALLS.stay_if_ending()
             if not is_of_onnxruntime(error):
@@ -134,7 +147,7 @@ class ElasticSession:
             if options is None and given.terminate:
                 raise EngineClosedError(CLOSED) from None
             raise BundleError(f"{self.path}: onnxruntime could not run it ({one_line(error)})") from error
-        return answer  # type: ignore[no-any-return]
+        return tuple(answers)
 
     def end_calls(self) -> None:
         """End all calls that were given no options, now and later: between two operators, with EngineClosedError."""
@@ -147,12 +160,19 @@ class ElasticSession:
 
     def outputs(self, choice: NDArray[np.int64], encoded: Encoded, options: ort.RunOptions | None = None) -> Outputs:
         """Return the output of each text; texts of similar length run in one call. Raises as `run` does."""
+        run = self.run if len(self.heads) == 1 else self._run_by_text
         if len(encoded.tokens) == 1:
-            return list(self.run(encoded.calls[0].inputs, choice, options))
-        found: dict[int, NDArray[np.float32]] = {}
+            return list(run(encoded.calls[0].inputs, choice, options))
+        found: dict[int, Any] = {}
         for call in encoded.calls:
-            found.update(zip(call.rows, self.run(call.inputs, choice, options), strict=True))
+            found.update(zip(call.rows, run(call.inputs, choice, options), strict=True))
         return [found[row] for row in range(len(encoded.tokens))]
+
+    def _run_by_text(
+        self, inputs: Mapping[str, NDArray[np.int64]], choice: NDArray[np.int64], options: ort.RunOptions | None
+    ) -> Outputs:
+        """Run as `run_heads` does; return for each text the outputs of all heads."""
+        return list(zip(*self.run_heads(inputs, choice, options), strict=True))
 
     @property
     def packed(self) -> bool:

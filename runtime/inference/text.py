@@ -15,7 +15,6 @@ from gearshift.errors import InputError
 from gearshift.runtime.batches import Work, group, work_of
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import TOKENIZER
-from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.inference.shortening import Shortened, shortened
 from gearshift.runtime.inference.tokenizer_file import failure, open_tokenizer
 from gearshift.runtime.inference.words import SplitText, Words, split_text, split_words
@@ -91,10 +90,8 @@ class TextEncoder:
         self._names, self._batch = bundle.manifest.inputs, batch
         self._prompt = bundle.manifest.prompt
         self._pad_id = bundle.manifest.pad_id
-        task = TASKS.get(bundle.manifest.task)
-        self._keeps_places = task is not None and task.per_token
-        self._tags = bundle.manifest.task == "token-classification"
-        self._rule = None if bundle.manifest.tagging is None else bundle.manifest.tagging.words
+        self._keeps_places = bundle.manifest.per_token
+        self._tags, self._rule = bundle.manifest.tags, bundle.manifest.words
         self._characters = bundle.manifest.max_length * CHARACTERS_PER_TOKEN
 
     def encode(self, texts: Sequence[Text], prompts: Sequence[str | None] | None = None) -> Encoded:

@@ -17,8 +17,7 @@ import tokenizers
 from gearshift.errors import InputError, SelfTestError
 from gearshift.number_checks import is_whole
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.bundle.manifest import TOKEN_VECTORS
-from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.bundle.manifest import TOKEN_VECTORS, Manifest
 from gearshift.runtime.inference.text import Text, TextEncoder
 from gearshift.runtime.inference.words import Words
 from gearshift.schema import Schema
@@ -51,10 +50,10 @@ class TokenVector:
             raise InputError("tokens: expected as many whole numbers of each kind")
 
     @classmethod
-    def of(cls, text: Text, encoder: TextEncoder, task: str) -> Self:
-        """Make the vector of a text by an encoder; raises InputError for a text that the encoder does not take."""
+    def of(cls, text: Text, encoder: TextEncoder, manifest: Manifest) -> Self:
+        """Make the vector of a text by the encoder of a bundle; raises InputError for a text that it does not take."""
         encoding = encoder.encoding(text)
-        places = tuple(encoding.offsets) if TASKS[task].per_token else None
+        places = tuple(encoding.offsets) if manifest.per_token else None
         return cls(text, tuple(encoding.ids), tuple(encoding.type_ids), places)
 
     @property
@@ -108,7 +107,7 @@ def check_token_vectors(bundle: Bundle, encoder: TextEncoder) -> None:
     if TOKEN_VECTORS not in bundle.manifest.files or bundle.passed(check):
         return
     for vector in read_token_vectors(bundle.path / TOKEN_VECTORS):
-        if _made(vector, encoder, bundle.manifest.task) != vector:
+        if _made(vector, encoder, bundle.manifest) != vector:
             raise SelfTestError(
                 f"{bundle.path}: self-test of the tokenizer: expected other tokens for {_shown(vector.text)}; "
                 "use the version of tokenizers that the bundle was made with, or export it again"
@@ -116,9 +115,9 @@ def check_token_vectors(bundle: Bundle, encoder: TextEncoder) -> None:
     bundle.remember(check)
 
 
-def _made(vector: TokenVector, encoder: TextEncoder, task: str) -> TokenVector | None:
+def _made(vector: TokenVector, encoder: TextEncoder, manifest: Manifest) -> TokenVector | None:
     try:
-        return TokenVector.of(vector.text, encoder, task)
+        return TokenVector.of(vector.text, encoder, manifest)
     except InputError:  # of a text, which the bundle's author must not choose
         return None
 

@@ -88,5 +88,5 @@ def measure_table(
 def run_ms(session: ElasticSession, inputs: Inputs, choice: Sequence[int]) -> float:
     """Measure the milliseconds of one call of the graph."""
     began = time.perf_counter_ns()
-    session.run(inputs, choice)
+    session.run_heads(inputs, choice)
     return (time.perf_counter_ns() - began) / 1e6

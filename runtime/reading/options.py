@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from gearshift.runtime.inference.opened import Opened
 from gearshift.runtime.inference.text import Encoded
-from gearshift.runtime.reading.reading import Reading, TaskReading
+from gearshift.runtime.reading.reading import Reading, own_reading
 from gearshift.runtime.reading.vectors import CutReading, checked_dimensions, prompt_of
 from gearshift.runtime.reading.window_reading import WindowReader
 
@@ -34,7 +34,7 @@ class RequestReader:
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
-        self._own, self._windows = TaskReading(opened), WindowReader(opened)
+        self._own, self._windows = own_reading(opened), WindowReader(opened)
         vectors = opened.bundle.manifest.vectors
         self._normalized = vectors is not None and vectors.normalized
 

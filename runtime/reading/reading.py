@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from tokenizers import Encoding
 
-from gearshift.runtime.inference.answers import Output, RunFacts, read_answer
+from gearshift.runtime.bundle.task_heads import TaskHead
+from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.inference.answers import MultiTask, Output, RunFacts, read_answer
 from gearshift.runtime.inference.opened import Opened
 from gearshift.runtime.inference.session import Outputs
 from gearshift.runtime.inference.text import Encoded
@@ -40,7 +43,7 @@ class TaskReading:
 
     def __init__(self, opened: Opened) -> None:
         manifest = opened.bundle.manifest
-        self.task, self._labels, self._scheme = opened.session.task, manifest.labels, manifest.scheme
+        self.task, self._labels, self._scheme = TASKS[manifest.task], manifest.labels, manifest.scheme
         entries = opened.bundle.entries(opened.session.precision)
         self.null_thresholds = {name: entry.null_threshold for name, entry in entries.items()}
 
@@ -75,3 +78,44 @@ class TaskReading:
             split=split,
             starts=starts,
         )
+
+
+class HeadsReading:
+    """Reading of one answer for each row, with an answer of every head in it."""
+
+    def __init__(self, opened: Opened) -> None:
+        self._heads = opened.bundle.manifest.heads
+
+    def read(self, subnet: str, outputs: Outputs, encoded: Encoded) -> list[Read]:
+        """Read one answer for each row, whose output is a tuple with that of each head."""
+        return [self._read(output, encoded, row) for row, output in enumerate(outputs)]
+
+    def _read(self, outputs: Sequence[Output], encoded: Encoded, row: int) -> Read:
+        finish = {
+            head.name: _answer(head, output, encoded, row) for head, output in zip(self._heads, outputs, strict=True)
+        }
+        return Read(functools.partial(_joined, finish), encoded.tokens[row], encoded.truncated[row])
+
+
+def _answer(head: TaskHead, output: Output, encoded: Encoded, row: int) -> Callable[..., RunFacts]:
+    """Read the answer of a head for one row."""
+    return read_answer(
+        head.task,
+        output[: encoded.tokens[row]] if head.form.per_token else output,
+        encoded.encodings[row],
+        encoded.parts[row],
+        head.labels,
+        scheme=head.scheme,
+        split=encoded.splits[row],
+        starts=encoded.starts[row],
+    )
+
+
+def _joined(finish: Mapping[str, Callable[..., Any]], **facts: Any) -> MultiTask:
+    """Return the answers of all heads, each completed by the facts of the run that they share."""
+    return MultiTask(heads={name: complete(**facts) for name, complete in finish.items()}, **facts)
+
+
+def own_reading(opened: Opened) -> Reading:
+    """Return the reading of a bundle's own answers."""
+    return HeadsReading(opened) if opened.bundle.manifest.heads else TaskReading(opened)

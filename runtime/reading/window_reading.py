@@ -72,7 +72,7 @@ class WindowReader:
     """Source of readings in windows, for one opened bundle."""
 
     def __init__(self, opened: Opened) -> None:
-        self._opened, self._own = opened, TaskReading(opened)
+        self._opened = opened
         vectors = opened.bundle.manifest.vectors
         self._normalized = vectors is None or vectors.normalized
 
@@ -83,7 +83,7 @@ class WindowReader:
 
         `prompt`: prompt of every window; None for that of the bundle.
         """
-        task, encoder, tokens = self._own.task.name, self._opened.encoder, checked_overlap(overlap)
+        task, encoder, tokens = self._opened.bundle.manifest.task, self._opened.encoder, checked_overlap(overlap)
         if task not in TASKS:
             raise InputError(f"overlap: expected a bundle for {', '.join(TASKS)}, got {task}; leave it out")
         several, paired = len(texts) > 1, task == "question-answering"
@@ -99,4 +99,4 @@ class WindowReader:
             [None] * len(rows),
             [(0,) * len(text.parts) for text, _ in rows],
         )
-        return encoded, WindowReading(self._own, found, normalized=self._normalized)
+        return encoded, WindowReading(TaskReading(self._opened), found, normalized=self._normalized)

@@ -19,7 +19,7 @@ from gearshift.runtime.policy.choose import REJECTED, Decision
 from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import Wanted
 from gearshift.runtime.reading.ranking import Ranked, RankReading
-from gearshift.runtime.reading.reading import Read, TaskReading
+from gearshift.runtime.reading.reading import Read, own_reading
 from gearshift.runtime.sensors.caps import NO_CAPS, Caps
 from gearshift.runtime.sensors.slow_loop import SlowLoop
 from gearshift.runtime.serving.decision_log import DecisionLog
@@ -60,7 +60,7 @@ class Answering:
     ) -> None:
         self._controller, self._metrics, self._log, self._clock = controller, metrics, log, clock
         self._executors, self._cascade, self._slow_loop = opened.executors, cascade, slow_loop
-        self._encoder, self._reading = opened.encoder, TaskReading(opened)
+        self._encoder, self._reading = opened.encoder, own_reading(opened)
         self._lock = threading.RLock()  # a signal handler may make a request while its thread decides
         self._pinned: str | None = None
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from gearshift.runtime.bundle.manifest import SELF_TEST
+from gearshift.runtime.bundle.manifest import MANIFEST, SELF_TEST, Manifest
+from gearshift.runtime.bundle.tasks import MEAN, MULTI_TASK
 
 TINY = "tiny.gearshift"
 ZEROS = "0" * 64
@@ -109,6 +110,22 @@ def _with_shape(shape: bytes) -> Change:
 
 NOT_READABLE = r"selftest\.npz: not readable \(.*\); export the bundle again"
 
+
+def _several_heads(folder: Path) -> None:
+    """Make the bundle one of two heads, as far as its manifest says."""
+    heads = [
+        {"name": name, "task": "classification", "metric": "accuracy", "labels": ["a", "b"]} for name in ("one", "two")
+    ]
+
+    def change(raw: Any) -> None:
+        raw.update({"task": MULTI_TASK, "metric": MEAN, "labels": [], "heads": heads})
+        for entry in raw["pool"]:
+            entry["head_accuracies"] = {"one": entry["accuracy"], "two": entry["accuracy"]}
+
+    alter(folder, change)
+    Manifest.from_content((folder / MANIFEST).read_bytes(), folder / MANIFEST)  # one that the runtime reads
+
+
 REFUSED: dict[str, tuple[str, str, Change]] = {
     "no bundle": (
         "BundleError", r"expected a bundle directory, found no manifest\.json in it",
@@ -135,6 +152,9 @@ REFUSED: dict[str, tuple[str, str, Change]] = {
     "an unknown task": (
         "SchemaError", "expected a task out of classification, .* found 'translation'; install a newer",
         _set("task", "translation"),
+    ),
+    "several heads": (
+        "SchemaError", "expected a task out of classification, .* found 'multi-task'; install a newer", _several_heads,
     ),
     "an unknown option": (
         "SchemaError", r"expected session options out of .*found 'session\.x'",

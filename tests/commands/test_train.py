@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.command_line import Command
 
 
@@ -39,3 +41,19 @@ def test_a_directory_of_somebody_else_is_refused_before_training(
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     error = command("train", "--data", small_data, "--model", tmp_path, "-o", tmp_path / "mine").error
     assert "the directory is not empty and has no supernet.json" in error
+
+
+@pytest.mark.parametrize("flag", ["--task", "--label-column", "--pair-column", "--label-names"])
+def test_heads_stand_in_place_of_a_task_and_its_columns(
+    command: Command, small_data: Path, tmp_path: Path, flag: str
+) -> None:
+    heads = ("--heads", "intent=label,slots=ner_tags", flag, "classification")
+    error = command("train", "--data", small_data, *heads, "-o", tmp_path / "run").error
+    assert error.startswith("--heads: expected none of --task, --label-column, --pair-column and --label-names with it")
+
+
+def test_heads_that_are_no_columns_are_named(command: Command, small_data: Path, tmp_path: Path) -> None:
+    error = command("train", "--data", small_data, "--heads", "label", "-o", tmp_path / "run").error
+    assert error.startswith("heads: expected two or more names, each with a column of its own, such as intent=label,")
+    error = command("train", "--data", small_data, "--heads", "a=label,b=tags", "-o", tmp_path / "run").error
+    assert "no column 'tags'; found sentence, label" in error

@@ -21,7 +21,8 @@ from gearshift.runtime.bundle.known_values import SESSION_OPTIONS, check_known_v
 from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, PoolEntry, Vectors
 from gearshift.runtime.bundle.tag_schemes import _FORMS, NAMES, Scheme
 from gearshift.runtime.bundle.tagging import Tagging
-from gearshift.runtime.bundle.tasks import METRICS, TASKS
+from gearshift.runtime.bundle.task_heads import HEAD_TASKS, TaskHead
+from gearshift.runtime.bundle.tasks import MEAN, METRICS, MULTI_TASK, TASKS
 from gearshift.runtime.bundle.words import WordRule
 from gearshift.runtime.space.blocks import Block, BlockShape, BlockSubnet
 from gearshift.runtime.space.shape import ACTIVATIONS
@@ -65,6 +66,17 @@ def of_blocks() -> Manifest:
     return dataclasses.replace(PLAIN, space=space, pool=pool)
 
 
+def of_heads(**changes: Any) -> Manifest:
+    tagging = Tagging(WordRule(), Scheme("IOB2"))
+    heads = (
+        TaskHead("intent", "classification", "accuracy", ("cold", "hot")),
+        TaskHead("slots", "token-classification", "entity_f1", ("B-x", "O"), tagging),
+    )
+    pool = tuple(dataclasses.replace(one, head_accuracies={"intent": 0.5, "slots": 1.0}) for one in PLAIN.pool)
+    made: dict[str, Any] = {"task": MULTI_TASK, "metric": "mean", "labels": (), "heads": heads, "pool": pool}
+    return dataclasses.replace(PLAIN, **{**made, **changes})
+
+
 TAKEN = {
     **{task: of_task(task) for task in TASKS},
     "with a DAN": dataclasses.replace(PLAIN, pool=(*PLAIN.pool, DAN)),
@@ -80,6 +92,7 @@ TAKEN = {
     "with thresholds": with_pool(of_task("question-answering"), null_threshold=-1.5),
     "with dev rows": with_dev_rows(),
     "with losses": dataclasses.replace(PLAIN, losses={"w100-d100": 0.02}, wide_layers=(0, 1)),
+    "of heads": of_heads(),
     "without options": dataclasses.replace(PLAIN, session_options={}),
 }
 """Case -> manifest that the runtime writes."""
@@ -182,6 +195,28 @@ REFUSED: dict[str, tuple[str, Callable[[Any], None]]] = {
     "a choice by test rows": ("with dev rows", set_at("chosen_by", value="test")),
     "a subnet without dev accuracy": ("with dev rows", removed("pool", 1, "dev_accuracy")),
     "a loss of 2": ("with losses", set_at("losses", "w100-d100", value=2.0)),
+    "heads of one task": ("classification", set_at("heads", value=of_heads().to_dict()["heads"])),
+    "several tasks without heads": ("of heads", removed("heads")),
+    "a single head": ("of heads", removed("heads", 1)),
+    "a mean of one task": ("classification", set_at("metric", value="mean")),
+    "accuracies of heads that there are not": (
+        "classification", set_at("pool", 0, "head_accuracies", value={"a": 0.5, "b": 0.5}),
+    ),
+    "several heads by one metric": ("of heads", set_at("metric", value="accuracy")),
+    "labels beside heads": ("of heads", set_at("labels", value=["a"])),
+    "no accuracies of heads": ("of heads", removed("pool", 0, "head_accuracies")),
+    "an accuracy of a head of 2": ("of heads", set_at("pool", 0, "head_accuracies", "intent", value=2)),
+    "a head with a dot": ("of heads", set_at("heads", 0, "name", value="in.tent")),
+    "a head of questions": ("of heads", set_at("heads", 0, "task", value="question-answering")),
+    "a head by another metric": ("of heads", set_at("heads", 0, "metric", value="loss")),
+    "a head without labels": ("of heads", set_at("heads", 0, "labels", value=[])),
+    "a head with a label twice": ("of heads", set_at("heads", 0, "labels", value=["a", "a"])),
+    "a head that tags without words": ("of heads", removed("heads", 1, "tagging")),
+    "a head with words that tags none": (
+        "of heads", set_at("heads", 0, "tagging", value=of_heads().to_dict()["heads"][1]["tagging"]),
+    ),
+    "a field of its own in a head": ("of heads", set_at("heads", 0, "more", value=1)),
+    "a DAN beside heads": ("of heads", set_at("pool", 0, "executor", value="dan")),
     "an empty pool": ("classification", set_at("pool", value=[])),
 }  # fmt: skip
 """Case -> manifest of TAKEN that is changed, and the change."""
@@ -218,8 +253,11 @@ def test_the_digest_is_64_digits() -> None:
 
 def test_names_of_the_schema_are_those_of_the_runtime() -> None:
     properties = SCHEMA["properties"]
-    assert properties["task"]["enum"] == list(TASKS)
-    assert properties["metric"]["enum"] == list(METRICS)
+    assert properties["task"]["enum"] == [*TASKS, MULTI_TASK]
+    assert properties["metric"]["enum"] == [*METRICS, MEAN]
+    head = SCHEMA["$defs"]["head"]["properties"]
+    assert (head["task"]["enum"], head["metric"]["enum"]) == (list(HEAD_TASKS), list(METRICS))
+    assert set(head) == {field.name for field in dataclasses.fields(TaskHead)}
     assert properties["inputs"]["items"]["enum"] == list(module.INPUTS)
     assert properties["vectors"]["properties"]["similarity"]["enum"] == list(module.SIMILARITIES)
     options = properties["session_options"]["properties"]

@@ -637,5 +637,5 @@ def test_an_option_that_cannot_be_is_refused(
 
 def test_a_task_of_a_newer_version_is_refused(bundle_copy: Path) -> None:
     change_manifest(bundle_copy, task="tagging")
-    with pytest.raises(SchemaError, match=r"expected a task out of classification, .*embedding, found 'tagging'"):
+    with pytest.raises(SchemaError, match=r"expected a task out of classification, .*multi-task, found 'tagging'"):
         Engine.load(bundle_copy)

@@ -24,6 +24,7 @@ NAMES = [
     "IntegrityError",
     "Manifest",
     "MultiLabelClassification",
+    "MultiTask",
     "Objective",
     "Option",
     "Pipeline",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gearshift.runtime import Engine, Words
-from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.bundle.tasks import MULTI_TASK, TASKS
 from gearshift.runtime.conformance.texts import REFUSED
 from gearshift.runtime.inference.answers import RunFacts, plain_answer
 from gearshift.server import Limits, Service
@@ -35,7 +35,7 @@ def text_for(task: str) -> str | tuple[str, str]:
 
 
 def test_there_is_a_path_for_every_task() -> None:
-    assert TASK_PATHS.keys() == TASKS.keys()
+    assert TASK_PATHS.keys() == {*TASKS, MULTI_TASK}
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from gearshift.trainer.data.rows import Row, Span, Tags
+from gearshift.trainer.data.rows import HeadLabels, Row, Span, Tags
 from gearshift.trainer.data.tokenizer import whole
 
 SHARE = 0.4
@@ -105,10 +105,17 @@ def _changed(row: Row, candidates: Candidates, share: float, source: random.Rand
         moves.append(move)
     label = row.label
     if isinstance(label, Tags):
-        label = Tags(tuple(moves[0](start) for start in label.starts), label.tags)
+        label = _moved(label, moves[0])
+    elif isinstance(label, HeadLabels):
+        each = (_moved(one, moves[0]) if isinstance(one, Tags) else one for one in label.labels)
+        label = HeadLabels(tuple(each))
     elif isinstance(label, tuple):
         label = tuple(Span(moves[1](span.start), span.text) for span in label)
     return dataclasses.replace(row, text=texts[0], pair=texts[1] if len(texts) > 1 else None, label=label)
+
+
+def _moved(tags: Tags, move: Callable[[int], int]) -> Tags:
+    return Tags(tuple(map(move, tags.starts)), tags.tags)
 
 
 def _replaced(

@@ -38,6 +38,24 @@ class Counts:
     """Number of real tokens, without the padding."""
     labels: float
     """Number of labels that are not IGNORED."""
+    heads: tuple[float, ...] = ()
+    """The same of each head, if there are several."""
+
+    def shared(self, count: int) -> Counts:
+        """Return the counts divided by a number of processes."""
+        of_heads = tuple(labels / count for labels in self.heads)
+        return Counts(self.rows / count, self.tokens / count, self.labels / count, of_heads)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadTargets:
+    """Targets of one of several heads."""
+
+    task: str
+    labels: torch.Tensor
+    """Targets as in `Batch.labels`."""
+    weight: float
+    """Weight of its loss in the sum of the heads' losses."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +78,23 @@ class Batch:
     mean_over: Counts | None = None
     """Counts of the whole batch if this is a part of one, so that the losses of the parts add up to that of the
     whole."""
+    heads: tuple[HeadTargets, ...] = ()
+    """Targets of several heads; `labels` is (batch, 0) then."""
 
     @property
     def counts(self) -> Counts:
         """Counts by which losses divide their sums."""
         if self.mean_over is not None:
             return self.mean_over
-        known = self.labels != IGNORED
-        return Counts(len(self.indices), int(self.attention_mask.sum()), max(1, int(known.sum())))
+        of_heads = tuple(_known(head.labels) for head in self.heads)
+        return Counts(len(self.indices), int(self.attention_mask.sum()), _known(self.labels), of_heads)
+
+    def of_head(self, head: int) -> Batch:
+        """Return the batch of one of several heads, by its place."""
+        mean_over = self.mean_over
+        if mean_over is not None:
+            mean_over = replace(mean_over, labels=mean_over.heads[head], heads=())
+        return replace(self, labels=self.heads[head].labels, heads=(), mean_over=mean_over)
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the same batch on another device."""
@@ -80,7 +107,22 @@ class Batch:
     def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         tensors = (self.input_ids, self.attention_mask, self.token_type_ids, self.labels, self.indices)
         ids, mask, types, labels, indices = map(change, tensors)
-        return Batch(ids, mask, types, labels, indices, self.mean_over)
+        heads = tuple(replace(head, labels=change(head.labels)) for head in self.heads)
+        return Batch(ids, mask, types, labels, indices, self.mean_over, heads)
+
+
+def _known(labels: torch.Tensor) -> int:
+    return max(1, int((labels != IGNORED).sum()))
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedHead:
+    """Rows of one of several heads, with the same tokens as those of the others."""
+
+    name: str
+    rows: EncodedRows
+    weight: float
+    """Weight of its loss in the sum of the heads' losses."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +153,8 @@ class EncodedRows:
     null_threshold: float | None = None
     """Threshold of the null score difference above which a question is taken to have no answer; None for other tasks,
     and where every question gets an answer."""
+    heads: tuple[EncodedHead, ...] = ()
+    """Rows of several heads; `labels` is (rows, 0) then, and there are no `names` and `places`."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -169,7 +213,11 @@ class EncodedRows:
             mask[place, :length] = 1
         arrays = (input_ids, mask, type_ids, self._labels_of(rows, tokens), rows)
         ids, mask_, types, labels, indices = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
-        return Batch(ids, mask_, types, labels, indices)
+        heads = tuple(
+            HeadTargets(head.rows.task, torch.from_numpy(head.rows._labels_of(rows, tokens)), head.weight)
+            for head in self.heads
+        )
+        return Batch(ids, mask_, types, labels, indices, heads=heads)
 
     def _labels_of(self, rows: NDArray[np.int64], tokens: int) -> NDArray[Any]:
         if not isinstance(self.labels, tuple):

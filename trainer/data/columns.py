@@ -7,9 +7,11 @@ usual names in their order, and a note says which were taken.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gearshift.errors import DataError
+from gearshift.runtime.bundle.tasks import MULTI_TASK
 from gearshift.trainer.data.files.records import listed
 from gearshift.trainer.data.rows import DEFAULTS, Columns
 
@@ -66,6 +68,8 @@ def resolve_columns(
     """
     if task == "question-answering":
         return columns
+    if task == MULTI_TASK:
+        return _of_heads(where, found, columns, twice)
     text_names = (columns.text,) if "text_column" in named else WORDS if task == "token-classification" else TEXTS
     text = _first(where, text_names, columns.text, found, twice)
     pair, needed = columns.pair, columns.pair_needed
@@ -82,10 +86,20 @@ def resolve_columns(
     return Columns(text, pair, needed, (_first(where, label_names, columns.label, found, twice),))
 
 
+def _of_heads(where: str, found: Collection[str], columns: Columns, twice: Collection[str]) -> Columns:
+    """Return the columns of several heads by their names in a file."""
+    heads = tuple(
+        replace(head, column=_first(where, (head.column,), head.column, found, twice)) for head in columns.heads
+    )
+    taken = [head.column for head in heads]
+    names = (columns.text,) if columns.text else tuple(name for name in (*WORDS, *TEXTS) if name not in taken)
+    return Columns(_first(where, names, columns.text or ("tokens", "sentence"), found, twice), None, False, (), heads)
+
+
 def columns_note(path: Path, task: str, columns: Columns, found: Collection[str], named: Collection[str]) -> list[str]:
     """Return a note on the columns that were taken, if a name is neither the task's own nor one that was given, or if
     another column seems to hold texts."""
-    if task == "question-answering":
+    if task in ("question-answering", MULTI_TASK):
         return []
     own = DEFAULTS[task]
     unusual = [

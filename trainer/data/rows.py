@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gearshift.errors import DataError, InputError
+from gearshift.runtime.bundle.tasks import MULTI_TASK
 from gearshift.trainer.data.answers import IMPOSSIBLE, read_answers
 from gearshift.trainer.data.answers import Span as Span
 from gearshift.trainer.data.files.cells import listed_cell, looks_like_list
@@ -37,9 +38,16 @@ class LabelSet:
     labels: tuple[str, ...]
 
 
-Label = str | float | LabelSet | Tags | tuple[Span, ...] | None
+@dataclass(frozen=True, slots=True)
+class HeadLabels:
+    """Labels of a text for several heads, in the order of the heads."""
+
+    labels: tuple[str | Tags, ...]
+
+
+Label = str | float | LabelSet | Tags | tuple[Span, ...] | HeadLabels | None
 """Label of a row for classification, regression, multi-label classification, token classification, question answering
-(any span is right; () for a question without an answer), embedding."""
+(any span is right; () for a question without an answer), several heads, embedding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,16 @@ def labels_of(row: Row) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class HeadColumn:
+    """Head, and the column of its labels."""
+
+    name: str
+    column: str
+    task: str = ""
+    """Name of one of `tasks.TASKS`; empty until the column was seen."""
+
+
+@dataclass(frozen=True)
 class Columns:
     """Columns of a file that are read."""
 
@@ -73,12 +91,16 @@ class Columns:
     pair_needed: bool
     label: tuple[str, ...]
     """Columns for the label, of which the first that a file has is read; empty for tasks without labels."""
+    heads: tuple[HeadColumn, ...] = ()
+    """Columns for the labels of several heads; empty for one."""
 
     def required(self, task: str) -> tuple[str | tuple[str, ...], ...]:
         """Return the columns that every record must have; of a tuple one is enough."""
         pair = (self.pair,) if self.pair_needed and self.pair is not None else ()
         if task == "question-answering":
             return (*((name, *NESTED) for name in pair), (self.text, QUESTIONS, *NESTED))
+        if self.heads:
+            return (self.text, *(head.column for head in self.heads))
         label = (self.label if len(self.label) > 1 else self.label[0],) if self.label else ()
         return (self.text, *label, *pair)
 
@@ -112,6 +134,8 @@ def read_rows(task: str, where: str, values: Values, columns: Columns) -> Iterat
         yield _tagged(where, values, columns)
     elif task == "question-answering":
         yield from _questions(where, values, columns)
+    elif task == MULTI_TASK:
+        yield _of_heads(where, values, columns)
     else:
         pair = None
         if columns.pair is not None and columns.pair in values:
@@ -137,6 +161,19 @@ def _tagged(where: str, values: Values, columns: Columns) -> Row:
         starts.append(place)
         place += len(_text(where, columns.text, word)) + 1
     return Row(" ".join(words), None, Tags(tuple(starts), tuple(_label(where, column, tag) for tag in tags)))
+
+
+def _of_heads(where: str, values: Values, columns: Columns) -> Row:
+    text, labels = "", list[str | Tags]()
+    for head in columns.heads:
+        if head.task == "token-classification":
+            row = _tagged(where, values, Columns(columns.text, None, False, (head.column,)))
+            assert isinstance(row.label, Tags)
+            text, label = row.text, row.label
+            labels.append(label)
+        else:
+            labels.append(_label(where, head.column, values[head.column]))
+    return Row(text or _text(where, columns.text, values[columns.text]), None, HeadLabels(tuple(labels)))
 
 
 def _cell_list(value: object) -> object:

@@ -18,15 +18,17 @@ from typing import Any
 
 from gearshift.errors import DataError, InputError
 from gearshift.runtime.bundle.tagging import Tagging
+from gearshift.runtime.bundle.tasks import MULTI_TASK
 from gearshift.runtime.bundle.words import WordRule
 from gearshift.trainer.data.files.arrow import SAVED, SAVED_SPLITS, read_parts, read_saved
 from gearshift.trainer.data.files.label_names import FILES, asked_names
 from gearshift.trainer.data.files.records import FileRecords, listed
 from gearshift.trainer.data.files.split_files import STEMS, find_split_files
 from gearshift.trainer.data.formats import PLAIN_SUFFIXES, SUFFIXES, WORD_SUFFIXES, read_file
+from gearshift.trainer.data.heads import DataHead, asked_heads, cut_heads
 from gearshift.trainer.data.hub import SPLITS, glue_columns, hub_records, is_hub_name, named_records
 from gearshift.trainer.data.place import kept_place
-from gearshift.trainer.data.rows import Row, choose_columns, labels_of
+from gearshift.trainer.data.rows import Columns, HeadLabels, Row, choose_columns, labels_of
 from gearshift.trainer.data.tables import Reading, Table, read_table, with_names
 from gearshift.trainer.data.unanswerable import odd_questions
 from gearshift.trainer.data.unseen import unseen_labels
@@ -62,13 +64,15 @@ class DataSet:
     notes: tuple[str, ...] = ()
     """Choices that the files do not show, such as a split held out."""
     task: str = "classification"
-    """Name of one of `tasks.TASKS`."""
+    """Name of one of `tasks.TASKS`, or MULTI_TASK."""
     origin: Origin | None = field(default=None, compare=False)
     """Origin of the rows; None if they were not read by `read_data`."""
     tagging: Tagging | None = field(default=None, compare=False)
     """Words and tags of the rows of token classification; None for other tasks."""
     held_out: tuple[str, ...] = field(default=(), compare=False)
     """Splits that have no file, so that their rows were held out of train."""
+    heads: tuple[DataHead, ...] = ()
+    """Heads with labels of their own, if there are several; `labels` is empty then."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -95,6 +99,7 @@ def read_data(
     label_names: str = "",
     strict_labels: bool = False,
     words: WordRule | None = None,
+    heads: str = "",
 ) -> DataSet:
     """Read the data set of a task from a folder, a single file or the hub; the module's docstring has the rules.
 
@@ -103,10 +108,12 @@ def read_data(
     Labels lose the blanks around them and stay strings ("0", "1"). The same files always give the same splits.
     `label_names`: names of labels that are integers, with commas between, or a file of them (`files.label_names`).
     `strict_labels` refuses dev and test rows with a label that train lacks.
+    `heads`: for the task MULTI_TASK the columns of its heads by name, `intent=label,slots=ner_tags` (`heads`).
     Raises DataError in one line that names the file and, if there is one, the line.
     """
     path = Path(path)
-    asked = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column}
+    _check_heads(task, heads, (pair_column, label_column, label_names))
+    asked = {"text_column": text_column, "pair_column": pair_column, "label_column": label_column, "heads": heads}
     kept = str(Path(label_names).resolve()) if label_names and Path(label_names).is_file() else label_names
     origin = Origin(
         kept_place(path), {name: given for name, given in {**asked, "label_names": kept}.items() if given != ""}
@@ -116,7 +123,10 @@ def read_data(
         text_column = text_column or glue[0]
         pair_column = pair_column if pair_column or pair_column is None else glue[1]
     named = frozenset(name for name, given in asked.items() if given) | ({"text_column"} if glue else frozenset())
-    columns = choose_columns(task, text_column, pair_column, label_column)
+    if heads:
+        columns = Columns(text_column, None, False, (), asked_heads(heads))
+    else:
+        columns = choose_columns(task, text_column, pair_column, label_column)
     names = asked_names(label_names) if label_names else ()
     reading = Reading(task, columns, named, names)
     if is_hub_name(str(path)):
@@ -134,11 +144,22 @@ def read_data(
     return dataclasses.replace(data, origin=origin)
 
 
+def _check_heads(task: str, heads: str, others: Sequence[str | None]) -> None:
+    """Raise InputError unless a task of several heads, and no other, has their columns, and no other column."""
+    if (task == MULTI_TASK) != bool(heads):
+        raise InputError(f"heads: expected columns by head for the task {MULTI_TASK} alone, got {heads!r} for {task}")
+    if heads and any(others):
+        raise InputError("heads: expected no pair column, label column and label names beside them; leave these out")
+
+
 def _by_words(path: Path, data: DataSet, rule: WordRule | None) -> DataSet:
     """Return a data set of token classification with its rows cut by a rule; others as they are."""
-    if data.task != "token-classification":
+    if data.task not in ("token-classification", MULTI_TASK):
         return data
     try:
+        if data.heads:
+            splits, heads, notes = cut_heads(data.splits, data.heads, rule)
+            return dataclasses.replace(data, splits=splits, heads=heads, notes=(*data.notes, *notes))
         splits, tagging, notes = cut_splits(data.splits, data.labels, rule)
     except InputError as error:  # tags of no scheme, or of two
         raise DataError(f"{path}: {error}") from error
@@ -208,13 +229,25 @@ def _join(
     for table in tables.values():
         _check_like_train(table, train)
     said += [*names_note, *_unseen_notes(tables, labels, strict=strict)]
+    heads = _heads_of(train)
+    for place, head in enumerate(heads):
+        of_head = {split: table.of_head(place) for split, table in tables.items()}
+        said += _unseen_notes(of_head, head.labels, strict=strict)
     splits = {split: table.rows for split, table in tables.items()}
     missing = tuple(split for split in HELD_OUT if split not in splits)
     splits |= _held_out(train, missing)
     for split in missing:
         counts = f"{len(splits[split])} of {len(train.rows)} rows"
         said.append(f"{folder}: no {split} file, so {counts} of {train.path.name} are held out as {split}")
-    return DataSet(labels, {split: splits[split] for split in STEMS}, tuple(said), reading.task, held_out=missing)
+    made = {split: splits[split] for split in STEMS}
+    return DataSet(labels, made, tuple(said), reading.task, held_out=missing, heads=heads)
+
+
+def _heads_of(train: Table) -> tuple[DataHead, ...]:
+    """Return the heads of a table of training rows; none for a task with one."""
+    return tuple(
+        DataHead(head.name, head.task, train.of_head(place).labels()) for place, head in enumerate(train.heads)
+    )
 
 
 def _unseen_notes(tables: Mapping[str, Table], labels: tuple[str, ...], *, strict: bool) -> list[str]:
@@ -245,6 +278,10 @@ def _check_like_train(table: Table, train: Table) -> None:
     if (table.rows[0].pair is None) != (train.rows[0].pair is None):
         kinds = ["single texts" if rows[0].pair is None else "pairs" for rows in (table.rows, train.rows)]
         raise DataError(f"{table.path}:{table.lines[0]}: has {kinds[0]}, but {train.path.name} has {kinds[1]}")
+    for own, known in zip(table.heads, train.heads, strict=True):
+        if own.task != known.task:
+            what = f"{known.task} in {known.column!r} as in {train.path.name}, got {own.task}"
+            raise DataError(f"{table.path}:{table.lines[0]}: head {own.name}: expected {what}")
 
 
 def _split_file(table: Table, reading: Reading) -> DataSet:
@@ -262,6 +299,7 @@ def _split_file(table: Table, reading: Reading) -> DataSet:
         (*table.notes, *notes, note),
         table.task,
         held_out=HELD_OUT,
+        heads=_heads_of(table),
     )
 
 
@@ -281,7 +319,7 @@ def _hold_out(table: Table, rows: Sequence[Row], split: str, share: float) -> tu
     """
     label_of: dict[_Key, str] = {}
     for row in rows:
-        label_of.setdefault(_key(row), row.label if isinstance(row.label, str) else "")
+        label_of.setdefault(_key(row), _class_of(row))
     texts_of: dict[str, list[_Key]] = {}
     for text, label in label_of.items():
         texts_of.setdefault(label, []).append(text)
@@ -299,6 +337,12 @@ def _hold_out(table: Table, rows: Sequence[Row], split: str, share: float) -> tu
         )
     kept_rows = tuple(row for row, out in zip(rows, is_held, strict=True) if not out)
     return kept_rows, tuple(row for row, out in zip(rows, is_held, strict=True) if out)
+
+
+def _class_of(row: Row) -> str:
+    """Return the label of a row's text, that of the first head which has one; empty if there is none."""
+    labels = row.label.labels if isinstance(row.label, HeadLabels) else (row.label,)
+    return next((label for label in labels if isinstance(label, str)), "")
 
 
 _Key = str | tuple[str, str | None]

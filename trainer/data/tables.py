@@ -17,7 +17,8 @@ from gearshift.trainer.data.files.label_names import names_beside, places_in, re
 from gearshift.trainer.data.files.multi_hot import columns_of_labels, with_label_lists
 from gearshift.trainer.data.files.records import FileRecords, Record, listed
 from gearshift.trainer.data.formats import PLAIN, require_columns
-from gearshift.trainer.data.rows import Columns, LabelSet, Row, Tags, labels_of, read_rows
+from gearshift.trainer.data.heads import rows_of_head, with_tasks
+from gearshift.trainer.data.rows import Columns, HeadColumn, LabelSet, Row, Tags, labels_of, read_rows
 
 _WHOLE = re.compile(r"-?\d+\.0")
 
@@ -47,6 +48,13 @@ class Table:
     """Column of the labels."""
     notes: tuple[str, ...] = ()
     """Choices that the file does not show."""
+    heads: tuple[HeadColumn, ...] = ()
+    """Heads with their tasks, if there are several; their labels are those of `of_head`."""
+
+    def of_head(self, head: int) -> Table:
+        """Return the table of one of several heads, by its place."""
+        of, rows = self.heads[head], rows_of_head(self.rows, head)
+        return dataclasses.replace(self, task=of.task, rows=rows, column=of.column, heads=())
 
     def labels(self) -> tuple[str, ...]:
         """Return the sorted labels, if the task has any; raise DataError if all rows have the same."""
@@ -85,12 +93,19 @@ def read_table(path: Path, found: FileRecords, reading: Reading) -> Table:
         columns = resolve_columns(
             where, keys, reading.task, columns, named, twice=found.twice, header=found.header is not None
         )
+        if columns.heads:
+            whole = list(records)
+            records, columns = (
+                iter(whole),
+                dataclasses.replace(columns, heads=with_tasks(columns.heads, columns.text, whole, path)),
+            )
         notes += [f"{path}: its labels are the columns {listed(hot)}, where they hold 1"] if hot else []
         notes += columns_note(path, reading.task, columns, keys, named)
     rows, lines = _rows(path, records, reading.task, columns)
     rows, more = _whole_labels(path, rows)
     notes += [*more, *_uncut_labels(path, rows, lines)]
-    return Table(path, reading.task, tuple(rows), tuple(lines), columns.label[0] if columns.label else "", tuple(notes))
+    column = columns.label[0] if columns.label else ""
+    return Table(path, reading.task, tuple(rows), tuple(lines), column, tuple(notes), columns.heads)
 
 
 def _several_columns(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from gearshift.errors import InputError
@@ -78,6 +79,9 @@ class Settings(LoopSettings):
     logit_weight: float = setting(1.0, "weight of the loss on the teacher's answers")
     label_weight: float = setting(
         0.0, "weight of the loss on labels beside that on the teacher's answers, in the stages that distil"
+    )
+    head_weights: tuple[float, ...] = setting(
+        (), "weights of the losses of several heads, in their order", unit="W,W", unset="1 each"
     )
     width_hidden_weight: float = setting(0.1, "weight of the loss on hidden states, in the width stage")
     depth_hidden_weight: float = setting(1.0, "weight of the loss on hidden states, in the depth stage")
@@ -181,6 +185,8 @@ class Settings(LoopSettings):
         dims = list(self.matryoshka_dims)
         if dims != sorted(set(dims)) or any(each < 1 for each in dims):
             raise InputError(f"settings: matryoshka_dims: expected rising numbers from 1 on, got {dims}")
+        if not all(math.isfinite(weight) and weight > 0 for weight in self.head_weights):
+            raise InputError(f"settings: head_weights: expected numbers above 0, got {list(self.head_weights)}")
         if self.warmup > 1:
             raise InputError(f"settings: warmup: expected a share of a stage's steps from 0 to 1, got {self.warmup:g}")
         if self.patience and not self.evaluate_every:

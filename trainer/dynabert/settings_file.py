@@ -62,7 +62,7 @@ def versions() -> dict[str, str]:
 
 def _checked(path: Path, name: str, kind: str, value: object) -> Any:
     if kind == "tuple[float, ...]":
-        if isinstance(value, list) and value and all(type(one) in (int, float) for one in value):
+        if isinstance(value, list) and all(type(one) in (int, float) for one in value):
             return tuple(float(one) for one in value)
         raise InputError(f"{path}: {name}: expected a list of numbers, got {value!r}")
     if kind == "tuple[int, ...]":

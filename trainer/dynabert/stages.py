@@ -25,7 +25,7 @@ from gearshift.trainer.learning.importance import measure_importance, reorder
 from gearshift.trainer.learning.interrupted import STATE, forget_state, load_weights, save_weights
 from gearshift.trainer.learning.loop import Constraint, Evaluation, Losses, StagePlan, run_stage
 from gearshift.trainer.learning.matryoshka import similarity_loss
-from gearshift.trainer.learning.objectives import OBJECTIVES, TaskObjective
+from gearshift.trainer.learning.objectives import TaskObjective, objective_of
 from gearshift.trainer.learning.sampling import Sampler
 from gearshift.trainer.learning.sparsity import Pruner
 from gearshift.trainer.model.checkpoint import Checkpoint
@@ -58,7 +58,7 @@ class Training:
 
     @property
     def objective(self) -> TaskObjective:
-        return OBJECTIVES[self.checkpoint.task]
+        return objective_of(self.checkpoint.task)
 
     @property
     def main(self) -> bool:

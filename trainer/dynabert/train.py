@@ -28,6 +28,7 @@ from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import kept_layers
 from gearshift.trainer.data.augment import augment, near_words
 from gearshift.trainer.data.batches import EncodedRows, encode
+from gearshift.trainer.data.heads import encode_heads
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.splits import DataSet, data_hash
 from gearshift.trainer.data.tokenizer import check_length
@@ -52,7 +53,7 @@ from gearshift.trainer.learning.evaluate import held_out_metrics, null_threshold
 from gearshift.trainer.learning.interrupted import claim, fixed_settings
 from gearshift.trainer.learning.loop import StagePlan
 from gearshift.trainer.learning.no_answer import DEFAULT, with_threshold
-from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.learning.objectives import objective_of
 from gearshift.trainer.learning.sparsity import reached
 from gearshift.trainer.model.checkpoint import Checkpoint, load_checkpoint
 from gearshift.trainer.model.pretrained import find_model
@@ -83,7 +84,7 @@ def train_supernet(
     whole = settings.sampling in ("sandwich", "all") and max(settings.depths) == 1
     accelerator = make_accelerator(settings.mixed_precision, whole=whole, log_to=log_to)
     torch.manual_seed(settings.seed)
-    checkpoint = load_checkpoint(source, data.labels, task=data.task)
+    checkpoint = load_checkpoint(source, data.labels, task=data.task, heads=data.heads)
     settings = with_effort(_within(settings, checkpoint), rows=len(data.splits["train"]), task=data.task)
     by_source = with_source(settings, source)
     _check(checkpoint, settings)
@@ -172,6 +173,15 @@ def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
 
 def encode_split(checkpoint: Checkpoint, settings: Settings, rows: Sequence[Row], split: str) -> EncodedRows:
     """Tokenize the rows of a split; training rows whose answer is cut off are left out."""
+    if checkpoint.heads:
+        return encode_heads(
+            rows,
+            checkpoint.heads,
+            checkpoint.tokenizer,
+            max_length=settings.max_length,
+            held_out=split != "train",
+            weights=settings.head_weights,
+        )
     return encode(
         rows,
         checkpoint.labels,
@@ -228,6 +238,9 @@ def _within(settings: Settings, checkpoint: Checkpoint) -> Settings:
 
 
 def _check(checkpoint: Checkpoint, settings: Settings) -> None:
+    weights, heads = settings.head_weights, checkpoint.heads
+    if weights and len(weights) != len(heads):
+        raise InputError(f"settings: head_weights: expected one for each of {len(heads)} heads, got {len(weights)}")
     if settings.max_length > checkpoint.model.shape.positions:
         raise InputError(
             f"settings: max_length {settings.max_length} is more than the model's "
@@ -240,10 +253,11 @@ def _check(checkpoint: Checkpoint, settings: Settings) -> None:
             f"settings: max_length {settings.max_length} leaves no room for text behind the model's prompt of {prompt} "
             "tokens; raise it"
         )
-    if settings.pruning is not None and settings.prune_stage == TEACHER.name and not OBJECTIVES[checkpoint.task].taught:
+    taught = objective_of(checkpoint.task).taught
+    if settings.pruning is not None and settings.prune_stage == TEACHER.name and not taught:
         raise InputError(f"settings: {checkpoint.task} has no teacher stage to prune in; expected width or depth")
     for name in ("final_epochs", "label_weight"):
-        if getattr(settings, name) and not OBJECTIVES[checkpoint.task].taught:
+        if getattr(settings, name) and not taught:
             raise InputError(f"settings: {name}: an embedding has no labels to learn from; set it to 0")
     _check_dims(checkpoint, settings)
     if settings.teacher_epochs == 0 and not checkpoint.has_classifier:
@@ -273,4 +287,5 @@ def _identity(source: Path, checkpoint: Checkpoint, data: DataSet, settings: Set
         "task": data.task,
         "labels": list(checkpoint.labels),
         "rows": data_hash(data),
+        **({"heads": [head.to_dict() for head in checkpoint.heads]} if checkpoint.heads else {}),
     }

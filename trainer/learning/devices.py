@@ -6,7 +6,6 @@ divided by the counts of the whole batch, so their gradients add up to those of 
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import math
 import os
@@ -109,10 +108,10 @@ def parts_of(batch: Batch, accelerator: Accelerator, micro_batch: int) -> Iterat
     world, own = accelerator.num_processes, accelerator.process_index
     rows = len(batch.indices)
     # Gradients are averaged over the processes, so each divides by its share of the counts.
-    counts = Counts(*(count / world for count in dataclasses.astuple(batch.counts)))
+    counts = batch.counts.shared(world)
     start, stop = rows * own // world, rows * (own + 1) // world
     if start == stop:  # fewer rows than processes: all must take the same steps, this one with no weight
-        start, stop, counts = 0, 1, Counts(math.inf, math.inf, math.inf)
+        start, stop, counts = 0, 1, Counts(math.inf, math.inf, math.inf, (math.inf,) * len(batch.heads))
     size = micro_batch or rows
     for first in range(start, stop, size):
         yield batch.part(first, min(first + size, stop), counts).to(accelerator.device)

@@ -14,7 +14,7 @@ from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.learning.losses import hidden_loss
 from gearshift.trainer.learning.matryoshka import cut_distillation
-from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.learning.objectives import objective_of
 from gearshift.trainer.learning.sampling import same_width
 from gearshift.trainer.learning.teacher_states import TeacherStates
 from gearshift.trainer.model.elastic import ElasticClassifier, Output
@@ -92,6 +92,6 @@ def distill_loss(
     if dims:
         answers = cut_distillation(student.logits, teacher.logits, batch, dims)
     else:
-        answers = OBJECTIVES[task].distillation(student.logits, teacher.logits, batch)
+        answers = objective_of(task).distillation(student.logits, teacher.logits, batch)
     loss = logit_weight * answers
     return loss + hidden_weight * hidden_loss(student, teacher, subnet, batch) if hidden_weight else loss

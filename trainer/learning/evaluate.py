@@ -7,17 +7,30 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning.metrics import Array
 from gearshift.trainer.learning.no_answer import best_threshold, with_threshold
-from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.learning.objectives import OBJECTIVES, head_scores, joint_metrics, objective_of
 from gearshift.trainer.model.elastic import TaskModel
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Metric of some answers."""
+
+    score: float
+    """Metric of the task, from 0 to 1."""
+    heads: dict[str, float]
+    """Metric of each head, if there are several."""
+
 
 NO_THRESHOLDS: Mapping[str, float] = {}
 
@@ -40,22 +53,23 @@ class HeldOutMetrics:
     @property
     def accuracies(self) -> dict[str, float]:
         """Metric of the task by subnet, on the test rows."""
-        return {name: each[OBJECTIVES[self.task].metric] for name, each in self.test.items()}
+        return {name: each[objective_of(self.task).metric] for name, each in self.test.items()}
 
     @property
     def dev_accuracies(self) -> dict[str, float]:
         """Metric of the task by subnet, on the dev rows."""
-        return {name: each[OBJECTIVES[self.task].metric] for name, each in self.dev.items()}
+        return {name: each[objective_of(self.task).metric] for name, each in self.dev.items()}
 
 
-def measure(answer: Callable[[Batch], Array], rows: EncodedRows, *, batch_size: int) -> float:
-    """Return the metric, from 0 to 1, of a function that answers a batch, (batch, ...)."""
-    return OBJECTIVES[rows.task].score(_outputs(answer, rows, batch_size), rows)
+def measure(answer: Callable[[Batch], Any], rows: EncodedRows, *, batch_size: int) -> Measure:
+    """Measure a function that answers a batch, (batch, ...); for several heads with a tuple of their answers."""
+    outputs = _outputs(answer, rows, batch_size)
+    return Measure(objective_of(rows.task).score(outputs, rows), head_scores(outputs, rows))
 
 
 def accuracy(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> float:
     """Return the metric of a subnet; rows of an embedding task must have their reference."""
-    return OBJECTIVES[rows.task].score(outputs_of(model, subnet, rows, batch_size=batch_size), rows)
+    return objective_of(rows.task).score(outputs_of(model, subnet, rows, batch_size=batch_size), rows)
 
 
 def dev_accuracy(model: TaskModel, subnet: object, dev: EncodedRows, *, batch_size: int = 64) -> float:
@@ -63,7 +77,7 @@ def dev_accuracy(model: TaskModel, subnet: object, dev: EncodedRows, *, batch_si
     outputs = outputs_of(model, subnet, dev, batch_size=batch_size)
     if dev.null_threshold is not None:
         dev = with_threshold(dev, best_threshold(outputs, dev))
-    return OBJECTIVES[dev.task].score(outputs, dev)
+    return objective_of(dev.task).score(outputs, dev)
 
 
 def null_thresholds(
@@ -83,6 +97,8 @@ def measurements(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_s
 
 def metrics_of(outputs: Sequence[Array], rows: EncodedRows) -> dict[str, float]:
     """Return name -> every metric of outputs, as in `measurements`."""
+    if rows.heads:
+        return joint_metrics(outputs, rows)
     objective = OBJECTIVES[rows.task]
     listed = {objective.metric: objective.score, **objective.others}
     found = {name: score(outputs, rows) for name, score in listed.items()}
@@ -128,8 +144,9 @@ def with_reference(model: TaskModel, rows: EncodedRows, *, batch_size: int = 64)
 
 
 @torch.no_grad()
-def outputs_of(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> list[Array]:
-    """Return the subnet's answer to each row, in order and without padding."""
+def outputs_of(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> list[Any]:
+    """Return the subnet's answer to each row, in order and without padding: an array, or for several heads a tuple with
+    one of each."""
     was_training = model.training
     model.eval()
     outputs = _outputs(partial(_answer, model, subnet), rows, batch_size)
@@ -137,16 +154,29 @@ def outputs_of(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_siz
     return outputs
 
 
-def _answer(model: TaskModel, subnet: object, batch: Batch) -> Array:
+def _answer(model: TaskModel, subnet: object, batch: Batch) -> Any:
     """Return the subnet's answers, computed on the model's own device, as fp32 arrays."""
-    answers: Array = model(batch.to(model.device), subnet).logits.float().cpu().numpy()
+    logits = model(batch.to(model.device), subnet).logits
+    return tuple(map(_array, logits)) if batch.heads else _array(logits)
+
+
+def _array(logits: Tensor) -> Array:
+    answers: Array = logits.float().cpu().numpy()
     return answers
 
 
-def _outputs(answer: Callable[[Batch], Array], rows: EncodedRows, batch_size: int) -> list[Array]:
+def _outputs(answer: Callable[[Batch], Any], rows: EncodedRows, batch_size: int) -> list[Any]:
     """Return the answer to each row, in order and without padding."""
-    outputs: dict[int, Array] = {}
+    outputs: dict[int, Any] = {}
     for batch in rows.batches(batch_size):
-        for row, output in zip(batch.indices.tolist(), answer(batch), strict=True):
-            outputs[row] = output[: len(rows.ids[row])] if TASKS[rows.task].per_token else output
+        answers = answer(batch)
+        by_row = zip(*answers, strict=True) if rows.heads else answers
+        for row, output in zip(batch.indices.tolist(), by_row, strict=True):
+            outputs[row] = _without_padding(output, rows, row)
     return [outputs[row] for row in range(len(rows))]
+
+
+def _without_padding(output: Any, rows: EncodedRows, row: int) -> Any:
+    if rows.heads:
+        return tuple(_without_padding(own, head.rows, row) for own, head in zip(output, rows.heads, strict=True))
+    return output[: len(rows.ids[row])] if TASKS[rows.task].per_token else output

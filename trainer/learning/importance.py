@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gearshift.trainer.data.batches import Batch
-from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.learning.objectives import objective_of
 from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.encoder.layer import ElasticLayer
 
@@ -39,7 +39,7 @@ def measure_importance(model: ElasticClassifier, batches: Iterable[Batch], *, mi
     was_training = model.training
     model.eval()
     shape = model.shape
-    loss = OBJECTIVES[model.head.task].loss
+    loss = objective_of(model.head.task).loss
     device = model.device
     heads = torch.zeros(shape.sets, shape.heads, device=device)
     neurons = torch.zeros(shape.sets, shape.neurons, device=device)

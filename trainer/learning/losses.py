@@ -36,7 +36,7 @@ def hidden_loss(student: Output, teacher: Output, subnet: Subnet, batch: Batch) 
     layers[-1] = len(teacher.hidden) - 2  # hidden[0] is the embeddings
     targets = [teacher.hidden[0], *(teacher.hidden[layer + 1] for layer in layers)]
     real = batch.attention_mask[:, :, None].float()
-    total = student.logits.new_zeros((), dtype=torch.float32)
+    total = student.hidden[0].new_zeros((), dtype=torch.float32)
     for mine, target in zip(student.hidden, targets, strict=True):
         total = total + ((mine.float() - target.float()) * real).square().sum()
     return total / (batch.counts.tokens * teacher.hidden[0].shape[-1])

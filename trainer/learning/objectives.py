@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
+from gearshift.runtime.bundle.tasks import MEAN, MULTI_TASK
 from gearshift.trainer.data.batches import Batch, EncodedRows
 from gearshift.trainer.learning import losses, metrics
 
@@ -17,10 +20,10 @@ Metric = Callable[[Sequence[metrics.Array], EncodedRows], float]
 class TaskObjective:
     """Losses and metrics of a task."""
 
-    loss: Callable[[Tensor, Batch], Tensor]
+    loss: Callable[[Any, Batch], Tensor]
     """Loss of the model's output for a batch. The teacher stage minimises it, and heads and neurons are ranked by
     it."""
-    distillation: Callable[[Tensor, Tensor, Batch], Tensor]
+    distillation: Callable[[Any, Any, Batch], Tensor]
     """Loss of the outputs of a subnet and the teacher for a batch."""
     metric: str
     """Name of the metric `score`."""
@@ -82,3 +85,56 @@ OBJECTIVES = {
     ),
 }
 """TaskObjective by task name, as in `runtime.bundle.tasks.TASKS`."""
+
+
+def objective_of(task: str) -> TaskObjective:
+    """Return the losses and metrics of a task, one of TASKS or MULTI_TASK."""
+    return JOINT if task == MULTI_TASK else OBJECTIVES[task]
+
+
+def _joint_loss(answers: Any, batch: Batch) -> Tensor:
+    """Return the weighted sum of the heads' losses; `answers`: the answer of each."""
+    return _sum(
+        head.weight * OBJECTIVES[head.task].loss(answers[place], batch.of_head(place))
+        for place, head in enumerate(batch.heads)
+    )
+
+
+def _joint_distillation(answers: Any, taught: Any, batch: Batch) -> Tensor:
+    """Return the weighted sum of the heads' losses on the teacher's answers of the same head."""
+    return _sum(
+        head.weight * OBJECTIVES[head.task].distillation(answers[place], taught[place], batch.of_head(place))
+        for place, head in enumerate(batch.heads)
+    )
+
+
+def _sum(losses: Iterable[Tensor]) -> Tensor:
+    first, *others = losses
+    return sum(others, start=first)
+
+
+def head_scores(outputs: Sequence[Any], rows: EncodedRows) -> dict[str, float]:
+    """Return head -> metric of its task; each output is a tuple with that of every head."""
+    return {
+        head.name: OBJECTIVES[head.rows.task].score([output[place] for output in outputs], head.rows)
+        for place, head in enumerate(rows.heads)
+    }
+
+
+def joint_metrics(outputs: Sequence[Any], rows: EncodedRows) -> dict[str, float]:
+    """Return MEAN and, as `HEAD.METRIC`, every metric of each head."""
+    found = {MEAN: _mean_score(outputs, rows)}
+    for place, head in enumerate(rows.heads):
+        objective, own = OBJECTIVES[head.rows.task], [output[place] for output in outputs]
+        for name, score in {objective.metric: objective.score, **objective.others}.items():
+            found[f"{head.name}.{name}"] = score(own, head.rows)
+    return found
+
+
+def _mean_score(outputs: Sequence[Any], rows: EncodedRows) -> float:
+    scores = head_scores(outputs, rows)
+    return math.fsum(scores.values()) / len(scores)
+
+
+JOINT = TaskObjective(_joint_loss, _joint_distillation, MEAN, _mean_score)
+"""Losses and metrics of MULTI_TASK: sums of the heads' losses, and the mean of their metrics."""

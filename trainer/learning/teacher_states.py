@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,18 @@ class Wanted:
     def files(self, teacher: ElasticClassifier, rows: EncodedRows) -> dict[str, tuple[tuple[int, int], type]]:
         """Return name -> shape and type of each file, states first."""
         tokens, hidden, head = sum(len(ids) for ids in rows.ids), teacher.shape.hidden, teacher.head
+
+        def answers(task: str, outputs: int) -> tuple[tuple[int, int], type]:
+            return (tokens if task in BY_TOKEN else len(rows), outputs), np.float32
+
         found: dict[str, tuple[tuple[int, int], type]] = {
             f"after-{layer}.f16": ((tokens, hidden), np.float16) for layer in self.layers
         }
-        if self.answers:
+        if self.answers and head.parts:
+            found |= {f"answers.{part.name}.f32": answers(part.head.task, part.outputs) for part in head.parts}
+        elif self.answers:
             outputs = head.width(hidden) if head.task == "embedding" else teacher.outputs
-            found["answers.f32"] = ((tokens if head.task in BY_TOKEN else len(rows), outputs), np.float32)
+            found["answers.f32"] = answers(head.task, outputs)
         return found
 
     def bytes(self, teacher: ElasticClassifier, rows: EncodedRows) -> int:
@@ -65,7 +71,7 @@ class Wanted:
 class TeacherStates:
     """States of rows at boundaries, and answers, as they were wanted."""
 
-    def __init__(self, rows: EncodedRows, states: list[Kept], answers: Kept | None = None) -> None:
+    def __init__(self, rows: EncodedRows, states: list[Kept], answers: Sequence[Kept] = ()) -> None:
         self._states, self._answers = states, answers
         self._starts = _starts(rows)
 
@@ -76,12 +82,19 @@ class TeacherStates:
         """
         return self._by_token(self._states[boundary], batch)
 
-    def answers(self, batch: Batch, task: str) -> Tensor:
-        """Return the teacher's answers, shape (batch, outputs), or (batch, tokens, outputs) with zeros for padding."""
-        assert self._answers is not None
+    def answers(self, batch: Batch, task: str) -> Any:
+        """Return the teacher's answers, shape (batch, outputs), or (batch, tokens, outputs) with zeros for padding; of
+        several heads a tuple with those of each."""
+        if batch.heads:
+            pairs = zip(self._answers, batch.heads, strict=True)
+            return tuple(self._answer(file, batch, head.task) for file, head in pairs)
+        (file,) = self._answers
+        return self._answer(file, batch, task)
+
+    def _answer(self, file: Kept, batch: Batch, task: str) -> Tensor:
         if task in BY_TOKEN:
-            return self._by_token(self._answers, batch)
-        return torch.from_numpy(self._answers[batch.indices.cpu().numpy()]).to(batch.indices.device)
+            return self._by_token(file, batch)
+        return torch.from_numpy(file[batch.indices.cpu().numpy()]).to(batch.indices.device)
 
     def _by_token(self, file: Kept, batch: Batch) -> Tensor:
         mask = batch.attention_mask.bool()
@@ -128,7 +141,7 @@ def teacher_states(
                     file.flush()
                 save_note(description, {**about, "done": index + 1})
     kept = [np.asarray(file) for file in files.values()]
-    return TeacherStates(rows, kept[: len(wanted.layers)], kept[-1] if wanted.answers else None)
+    return TeacherStates(rows, kept[: len(wanted.layers)], kept[len(wanted.layers) :])
 
 
 def _write(
@@ -149,7 +162,8 @@ def _write(
             )
     values = [states.cpu().numpy() for states in results.values()]
     if wanted.answers:
-        values.append(output.logits.float().cpu().numpy())
+        answers = output.logits if batch.heads else (output.logits,)
+        values += [each.float().cpu().numpy() for each in answers]
     for file, value in zip(files.values(), values, strict=True):
         for place, row in enumerate(batch.indices.tolist()):
             if value.ndim == 2:

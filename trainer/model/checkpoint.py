@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 from tokenizers import Tokenizer
 
-from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.bundle.tasks import MULTI_TASK, TASKS
+from gearshift.trainer.data.heads import DataHead
 from gearshift.trainer.data.tokenizer import load_tokenizer
 from gearshift.trainer.model.configs import read_config
 from gearshift.trainer.model.elastic import ElasticClassifier, TaskModel
-from gearshift.trainer.model.huggingface import load_model
+from gearshift.trainer.model.head_files import take_heads
+from gearshift.trainer.model.huggingface import load_joint_model, load_model
 from gearshift.trainer.model.labels import known_labels, label_names
 from gearshift.trainer.model.loading import quiet
 from gearshift.trainer.model.names import CLASS_SUFFIXES
@@ -50,21 +52,28 @@ class Checkpoint(Generic[M]):
     """Settings of an embedding model, such as its prompt."""
     lacking: tuple[str, ...] = ()
     """Names of weights of such a head that its config promises and its weights do not have."""
+    heads: tuple[DataHead, ...] = ()
+    """Heads with labels of their own, in the order of the model's answers, if there are several."""
 
     @property
     def task(self) -> str:
-        """Name of the task, one of `tasks.TASKS`; `embedding` before tuning."""
+        """Name of the task, one of `tasks.TASKS` or MULTI_TASK; `embedding` before tuning."""
         return self.model.head.task
 
 
-def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "classification") -> Checkpoint:
+def load_checkpoint(
+    path: Path, labels: Sequence[str] = (), *, task: str = "classification", heads: Sequence[DataHead] = ()
+) -> Checkpoint:
     """Load the encoder of a Hugging Face checkpoint, with a head for a task; raises ModelError.
 
     `labels`: labels of the task, if it has any. If the checkpoint has a head for the same task and set of labels, the
     head and the order of its labels are kept. For `embedding` the modules of sentence-transformers are the head.
+    `heads`: those of MULTI_TASK; they are kept if the checkpoint has the same.
     """
     folder = encoder_folder(path)
     config = read_config(folder)
+    if task == MULTI_TASK:
+        return _load_joint(folder, config, tuple(heads))
     wanted = TASKS[task]
     outputs = wanted.outputs or len(labels) or config.hidden_size
     named = any(name.endswith(CLASS_SUFFIXES[task]) for name in config.architectures or ())
@@ -84,3 +93,10 @@ def load_checkpoint(path: Path, labels: Sequence[str] = (), *, task: str = "clas
     tokenizer = head.tokenizer(tokenizer)
     model, _ = load_model(folder, config, task, outputs, head.modules, head.skipped(tokenizer))
     return Checkpoint(model, tokenizer, ordered, folder, True, head.settings)
+
+
+def _load_joint(folder: Path, config: Any, heads: tuple[DataHead, ...]) -> Checkpoint:
+    with quiet():
+        tokenizer = load_tokenizer(folder, config.vocab_size)
+    model = load_joint_model(folder, config, {head.name: (head.task, len(head.labels)) for head in heads})
+    return Checkpoint(model, tokenizer, (), folder, take_heads(folder, model, heads), heads=heads)

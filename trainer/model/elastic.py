@@ -13,12 +13,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gearshift.runtime.bundle.tasks import MULTI_TASK
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.subnet import Shape, Subnet
 from gearshift.runtime.space.uniform import DEPTHS, WIDTHS, uniform_grid
@@ -29,7 +30,10 @@ from gearshift.trainer.model.encoder.embeddings import Embeddings
 from gearshift.trainer.model.encoder.layer import Dropout, ElasticLayer
 from gearshift.trainer.model.encoder.positions import views
 
-HEAD = ("pooler.", "pooler_norm.", "classifier.")
+HEADS = "task_heads."
+"""Prefix of the parameter names of several heads: behind it stands the place of the head."""
+
+HEAD = ("pooler.", "pooler_norm.", "classifier.", HEADS)
 """Prefixes of the task head's parameter names."""
 
 POOLED = ("classification", "multi-label-classification", "regression")
@@ -41,7 +45,7 @@ class Head:
     """Task head: the step from the states of the last layer to the answer."""
 
     task: str = "classification"
-    """Name of the task, one of `tasks.TASKS`."""
+    """Name of the task, one of `tasks.TASKS`, or MULTI_TASK."""
     activation: str = "tanh"
     """Activation of the pooler, one of `activations.ACTIVATIONS`."""
     prediction: bool = False
@@ -54,11 +58,13 @@ class Head:
     """Steps of an embedding behind its pooling."""
     skipped: int = 0
     """Number of tokens at the start of each text, those of its prompt, that the pooling leaves out."""
+    parts: tuple[HeadPart, ...] = ()
+    """Heads of a model for MULTI_TASK, in the order of its answers."""
 
     @property
     def pools(self) -> bool:
         """Whether a pooler leads to the classifier."""
-        return self.task in POOLED or (self.prediction and self.task != "embedding")
+        return self.task in POOLED or (self.prediction and self.task not in ("embedding", MULTI_TASK))
 
     @property
     def poolings(self) -> tuple[str, ...]:
@@ -74,25 +80,33 @@ class Head:
 
 
 @dataclass(frozen=True)
+class HeadPart:
+    """One of several heads."""
+
+    name: str
+    head: Head
+    outputs: int
+    """Number of outputs of its classifier."""
+
+
+@dataclass(frozen=True)
 class Output:
     """Results of a forward pass."""
 
-    logits: Tensor
-    """Answer, shape (batch, labels); per token (batch, tokens, labels); for an embedding (batch, width)."""
+    logits: Any
+    """Answer, a tensor of shape (batch, labels); per token (batch, tokens, labels); for an embedding (batch, width). Of
+    several heads a tuple with the answer of each."""
     hidden: tuple[Tensor, ...]
     """Embeddings, then the output of every kept layer, each of shape (batch, tokens, hidden), without a norm that
     follows the last one."""
 
 
-HEAD_PARTS = ("pooler", "pooler_norm", "steps", "classifier")
+HEAD_PARTS = ("pooler", "pooler_norm", "steps", "classifier", HEADS.rstrip("."))
 """Names of the modules that `add_head` makes."""
 
 
-class TaskModel(nn.Module, ABC):
-    """Model with a task head over its last states; for tasks in POOLED, a pooler and a linear classifier."""
-
-    shape: Shape[Any]
-    """Sizes shared by all of its subnets."""
+class TaskHead(nn.Module):
+    """Task head; for tasks in POOLED, a pooler and a linear classifier."""
 
     def __init__(self, *, head: Head | None, dropout: Dropout | None, norm_eps: float) -> None:
         super().__init__()
@@ -101,21 +115,15 @@ class TaskModel(nn.Module, ABC):
         self.dropout = dropout or Dropout()
 
     @property
-    def device(self) -> torch.device:
-        """Device of the weights."""
-        return next(self.parameters()).device
-
-    @property
     def outputs(self) -> int:
         """Number of outputs of the classifier; 0 without one."""
-        return int(self.classifier.out_features) if self.head.task != "embedding" else 0
-
-    @abstractmethod
-    def resized(self, **sizes: int) -> Self:
-        """Return a model with random weights whose shape differs in these sizes."""
+        return int(self.classifier.out_features) if self.head.task not in ("embedding", MULTI_TASK) else 0
 
     def add_head(self, hidden: int, labels: int) -> None:
         """Create the weights of the head for states of width `hidden`; called once, after all other weights."""
+        if self.head.parts:
+            self.task_heads = nn.ModuleList(self._part(part, hidden) for part in self.head.parts)
+            return
         if self.head.pools:
             self.pooler = nn.Linear(hidden, hidden, bias=not self.head.prediction)
         if self.head.pools and self.head.prediction:
@@ -125,8 +133,16 @@ class TaskModel(nn.Module, ABC):
         else:
             self.classifier = nn.Linear(hidden, labels)
 
-    def answer(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """Compute the answer of the head from the last states (batch, tokens, hidden) and the mask (batch, tokens)."""
+    def _part(self, part: HeadPart, hidden: int) -> TaskHead:
+        made = TaskHead(head=part.head, dropout=self.dropout, norm_eps=self.norm_eps)
+        made.add_head(hidden, part.outputs)
+        return made
+
+    def answer(self, hidden: Tensor, mask: Tensor) -> Any:
+        """Compute the answer of the head from the last states (batch, tokens, hidden) and the mask (batch, tokens); of
+        several heads a tuple with that of each."""
+        if self.head.parts:
+            return tuple(cast(TaskHead, head).answer(hidden, mask) for head in self.task_heads)
         if self.head.task == "embedding":
             vectors = Pooling(self.head.poolings, self.head.skipped)(hidden, mask)
             for step in self.steps:
@@ -138,8 +154,23 @@ class TaskModel(nn.Module, ABC):
             hidden = ACTIVATIONS[self.head.activation](self.pooler(hidden))
         if self.head.pools and self.head.prediction:
             hidden = self.pooler_norm(hidden)
-        answer: Tensor = self.classifier(F.dropout(hidden, self.dropout.hidden, self.training))
-        return answer
+        return self.classifier(F.dropout(hidden, self.dropout.hidden, self.training))
+
+
+class TaskModel(TaskHead, ABC):
+    """Model with a task head over its last states."""
+
+    shape: Shape[Any]
+    """Sizes shared by all of its subnets."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.parameters()).device
+
+    @abstractmethod
+    def resized(self, **sizes: int) -> Self:
+        """Return a model with random weights whose shape differs in these sizes."""
 
 
 class ElasticClassifier(TaskModel):
@@ -195,6 +226,10 @@ class ElasticClassifier(TaskModel):
     def encoder_state(self) -> dict[str, Tensor]:
         """Return the weights of all but the head, by name; they are those of the model, not copies."""
         return {name: value for name, value in self.state_dict().items() if name.partition(".")[0] not in HEAD_PARTS}
+
+    def head_state(self) -> dict[str, Tensor]:
+        """Return the weights of the head, or of all heads, by name; they are those of the model, not copies."""
+        return {name: value for name, value in self.state_dict().items() if name.partition(".")[0] in HEAD_PARTS}
 
     def clipped(self, layers: tuple[tuple[int, int], ...], first: int = 0) -> tuple[tuple[int, int], ...]:
         """Return layers, the first of which is layer `first`, without the heads that this model does not have."""

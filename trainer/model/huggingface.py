@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from gearshift.errors import ModelError
+from gearshift.runtime.bundle.tasks import MULTI_TASK
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.trainer.model.configs import dropout_of, head_of, norm_eps_of, shape_of, unused_positions
-from gearshift.trainer.model.elastic import ElasticClassifier
-from gearshift.trainer.model.loading import HEADS, filled_up, load_transformers, with_all_heads
+from gearshift.trainer.model.elastic import HEADS, ElasticClassifier, Head, HeadPart
+from gearshift.trainer.model.loading import HEADS as PRUNED
+from gearshift.trainer.model.loading import filled_up, load_transformers, with_all_heads
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES, STEPS, from_checkpoint, to_checkpoint
 from gearshift.trainer.model.sentence_modules import SentenceModules, read_modules
 
@@ -84,10 +86,35 @@ def elastic_model(
         head=head,
         dropout=dropout_of(config),
         norm_eps=norm_eps_of(config),
-        heads=getattr(config, HEADS, None),
+        heads=getattr(config, PRUNED, None),
     )
     encoder = _our_state(filled_up(weights, config), config, model)
     model.load_state_dict({**encoder, **({} if modules is None else modules.weights)})
+    return model
+
+
+def load_joint_model(path: Path, config: Any, parts: Mapping[str, tuple[str, int]]) -> ElasticClassifier:
+    """Load a checkpoint as an elastic model with several heads; raises ModelError.
+
+    `parts`: name of each head -> its task, and the number of its outputs. Each head is as it would be alone: with the
+    checkpoint's pooler, and a classifier that is random unless the checkpoint has one of this task and shape.
+    """
+    single = [load_model(path, config, task, outputs)[0] for task, outputs in parts.values()]
+    heads = tuple(
+        HeadPart(name, one.head, outputs) for (name, (_, outputs)), one in zip(parts.items(), single, strict=True)
+    )
+    model = ElasticClassifier(
+        shape_of(config),
+        0,
+        head=Head(MULTI_TASK, parts=heads),
+        dropout=dropout_of(config),
+        norm_eps=norm_eps_of(config),
+        heads=getattr(config, PRUNED, None),
+    )
+    state = single[0].encoder_state()
+    for place, one in enumerate(single):
+        state |= {f"{HEADS}{place}.{name}": tensor for name, tensor in one.head_state().items()}
+    model.load_state_dict(state)
     return model
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Generic
 
 import safetensors.torch
+from torch import Tensor
 
-from gearshift.errors import ModelError
-from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.errors import InputError, ModelError
+from gearshift.runtime.bundle.tasks import MULTI_TASK, TASKS
 from gearshift.runtime.files.atomic import replacing_directory, sha256_of
 from gearshift.runtime.space.space import Space, cut_space
 from gearshift.runtime.space.subnet import L, Subnet
@@ -24,11 +25,13 @@ from gearshift.runtime.tables.tables import Tables
 from gearshift.runtime.tables.tables_file import TABLES, load_tables
 from gearshift.schema import Schema, read_json
 from gearshift.trainer.data.batches import EncodedRows, encode
+from gearshift.trainer.data.heads import DataHead, encode_heads
 from gearshift.trainer.data.place import find_place
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.tokenizer import save_tokenizer
 from gearshift.trainer.model.checkpoint import PROBLEM_TYPES, Checkpoint, M, load_checkpoint
 from gearshift.trainer.model.configs import read_config
+from gearshift.trainer.model.head_files import HEADS_FILE, heads_content
 from gearshift.trainer.model.huggingface import checkpoint_state, note_head_order
 from gearshift.trainer.model.loading import quiet, set_dtype
 from gearshift.trainer.model.names import ARCHITECTURES
@@ -50,9 +53,10 @@ FACTS: Mapping[str, type] = {
     "dev_metrics": dict,
     "max_length": int,
     "data": str,
+    "heads": list,
 }
 """Field of supernet.json that other commands read, if it is there -> its type."""
-JSON_NAMES = {dict: "object", int: "whole number", str: "text"}
+JSON_NAMES = {dict: "object", int: "whole number", str: "text", list: "list"}
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,14 @@ class Run(Generic[M, L]):
             return None
         return load_tables(path, shape=self.checkpoint.model.shape, supernet=sha256_of(self.path / WEIGHTS))
 
+    def require_one_head(self, what: str) -> None:
+        """Raise InputError if the model has several heads, which `what` cannot take."""
+        if self.checkpoint.heads:
+            names = ", ".join(head.name for head in self.checkpoint.heads)
+            raise InputError(
+                f"{self.path}: has several heads ({names}), which {what} cannot take; use a run of one task"
+            )
+
     def require_tuned(self) -> None:
         """Raise InputError if the subnets were not tuned for a task."""
 
@@ -146,6 +158,7 @@ def save_run(
         "schema_version": SCHEMA.version,
         "task": checkpoint.task,
         "labels": list(checkpoint.labels),
+        **({"heads": [head.to_dict() for head in checkpoint.heads]} if checkpoint.heads else {}),
         "subnets": {name: [list(layer) for layer in subnet.layers] for name, subnet in subnets.items()},
         **facts,
     }
@@ -161,9 +174,11 @@ def save_run(
     with replacing_directory(target, marker=SUPERNET) as fresh, quiet():
         config = _config_of(checkpoint)
         config.save_pretrained(fresh)
-        state = checkpoint_state(checkpoint.model.state_dict(), config, checkpoint.task)
+        state = _checkpoint_state(checkpoint, config)
         # Written as bytes, so that a full disk raises OSError as it does everywhere else.
         (fresh / WEIGHTS).write_bytes(safetensors.torch.save(state, metadata={"format": "pt"}))
+        if checkpoint.heads:
+            (fresh / HEADS_FILE).write_bytes(heads_content(checkpoint.model, checkpoint.heads))
         if checkpoint.task == "embedding":
             write_sentence_model(fresh, checkpoint.model, shape.hidden, checkpoint.sentence)
         save_tokenizer(checkpoint, fresh)
@@ -171,6 +186,13 @@ def save_run(
             (fresh / name).write_text(text, encoding="utf-8")
         for name, content in ((SUPERNET, supernet), (POOL, pool)):
             (fresh / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _checkpoint_state(checkpoint: Checkpoint, config: Any) -> dict[str, Tensor]:
+    """Return the weights of the class of transformers for the task; of several heads those of the encoder alone."""
+    if checkpoint.heads:
+        return checkpoint_state(checkpoint.model.encoder_state(), config, "embedding")
+    return checkpoint_state(checkpoint.model.state_dict(), config, checkpoint.task)
 
 
 def optional_fields(name: str, **values: Mapping[str, float] | None) -> dict[str, float]:
@@ -186,6 +208,9 @@ def read_optional(entries: Sequence[Mapping[str, Any]], field: str) -> dict[str,
 def encode_held_out(run: Run[Any, Any], rows: Sequence[Row]) -> EncodedRows:
     """Tokenize held-out rows as a run reads them: its length, its labels and, if it embeds, its prompt."""
     checkpoint = run.checkpoint
+    if checkpoint.heads:
+        length = int(run.facts["max_length"])
+        return encode_heads(rows, checkpoint.heads, checkpoint.tokenizer, max_length=length, held_out=True)
     return encode(
         rows,
         checkpoint.labels,
@@ -199,7 +224,7 @@ def encode_held_out(run: Run[Any, Any], rows: Sequence[Row]) -> EncodedRows:
 
 def _config_of(checkpoint: Checkpoint) -> Any:
     """Return the source's config with the task and the labels of the model."""
-    task = TASKS[checkpoint.task]
+    task = TASKS["embedding" if checkpoint.heads else checkpoint.task]  # AutoModel loads the encoder of several heads
     names = checkpoint.labels or [f"LABEL_{index}" for index in range(task.outputs or 0)]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
     config = read_config(checkpoint.source, **(labels if names else {}))
@@ -217,12 +242,12 @@ def load_supernet(path: Path) -> Run:
         raise ModelError(
             f"{path}: expected a run directory with {SUPERNET}, found none; make one with `gearshift train`"
         )
-    facts, labels, task, trained = SCHEMA.read(description, _description)
+    facts, labels, task, heads, trained = SCHEMA.read(description, _description)
     chosen, accuracies, dev_accuracies, thresholds = read_json(
         path / POOL, _pool, error=ModelError, advice=SCHEMA.advice
     )
     subnets = chosen or trained
-    checkpoint = load_checkpoint(path, labels, task=task)
+    checkpoint = load_checkpoint(path, labels, task=task, heads=heads)
     if checkpoint.lacking:
         raise ModelError(f"{path / WEIGHTS}: has no {' and no '.join(checkpoint.lacking)}; train again")
     if not checkpoint.has_classifier:
@@ -233,13 +258,18 @@ def load_supernet(path: Path) -> Run:
     return Run(path, checkpoint, subnets, accuracies, facts, thresholds, dev_accuracies)
 
 
-def _description(facts: dict[str, Any]) -> tuple[dict[str, Any], list[str], str, dict[str, Subnet]]:
-    """Return all of supernet.json, its labels, its task, and the trained subnets."""
+def _description(
+    facts: dict[str, Any],
+) -> tuple[dict[str, Any], list[str], str, tuple[DataHead, ...], dict[str, Subnet]]:
+    """Return all of supernet.json, its labels, its task, its heads if there are several, and the trained subnets."""
     labels = read_labels(facts["labels"])
     for name, kind in FACTS.items():
         if facts.get(name) is not None and (not isinstance(facts[name], kind) or isinstance(facts[name], bool)):
             raise ValueError(f"{name}: expected a JSON {JSON_NAMES[kind]}, found {facts[name]!r}")
-    return facts, labels, TASKS[facts.get("task", "classification")].name, _subnets(facts)
+    heads, task = tuple(map(DataHead.from_dict, facts.get("heads", ()))), facts.get("task", "classification")
+    if bool(heads) != (task == MULTI_TASK):
+        raise ValueError(f"heads: expected some with the task {MULTI_TASK} alone, found {len(heads)} with {task!r}")
+    return facts, labels, task if heads else TASKS[task].name, heads, _subnets(facts)
 
 
 def read_labels(raw: Any) -> list[str]:

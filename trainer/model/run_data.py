@@ -49,10 +49,13 @@ def read_run_data(run: Trained, path: Path | None = None, columns: Mapping[str, 
         raise InputError(
             f"{run.path}: expected the path of its training data, found none; pass data or held-out rows with --data"
         )
-    tagging = run.facts.get("tagging")
+    stated = [run.facts, *run.facts.get("heads", ())]
+    tagging = next((each["tagging"] for each in stated if each.get("tagging") is not None), None)
     words = None if tagging is None else Tagging.from_dict(tagging).words
     data = read_data(path, task=run.checkpoint.task, words=words, **{**known, **(columns or {})})
     data = _as_trained(run, path, data) if own else data
+    if data.heads:
+        return data
     return dataclasses.replace(data, notes=(*data.notes, *_unknown(path, data, run.checkpoint.labels)))
 
 

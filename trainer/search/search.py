@@ -35,7 +35,7 @@ from gearshift.trainer.data.batches import EncodedRows
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.learning.devices import training_device
 from gearshift.trainer.learning.evaluate import accuracies, null_thresholds, with_reference
-from gearshift.trainer.learning.objectives import OBJECTIVES
+from gearshift.trainer.learning.objectives import objective_of
 from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.run import POOL, WEIGHTS, Run, encode_held_out
 from gearshift.trainer.search.kept_losses import KeptLosses, rows_hash
@@ -54,7 +54,7 @@ class Scorer:
         device = training_device()
         self._model = model.eval().to(device)
         self.full = model.full
-        self._distillation = OBJECTIVES[rows.task].distillation
+        self._distillation = objective_of(rows.task).distillation
         self._batches = [batch.to(device) for batch in rows.batches(BATCH_SIZE)]
         with torch.no_grad():
             self._answers = [model(batch, model.full).logits for batch in self._batches]
@@ -240,7 +240,7 @@ def search_run(
     return SearchReport(
         tables,
         members,
-        OBJECTIVES[checkpoint.task].metric,
+        objective_of(checkpoint.task).metric,
         len(test),
         len(scorer.known),
         len(likely),

@@ -153,7 +153,7 @@ class ManifestReader {
         "name", "task", "metric", "labels", "max_length", "pad_id", "inputs", "space", "pool", "macs_tokens",
         "session_options", "minimum_onnxruntime", "accuracy_rows", "licence", "made_by", "files"};
     static const std::vector<std::string> others = {"schema_version", "digest",    "losses",   "wide_layers",
-                                                    "tagging",        "vectors",   "chosen_by", "dev_rows"};
+                                                    "tagging",        "vectors",   "chosen_by", "dev_rows", "heads"};
     for (const std::string& name : required)
       if (raw_.find(name) == nullptr) fault("no field " + repr(name));
     for (const auto& [name, value] : raw_.as_object()) {

@@ -79,7 +79,7 @@ const REQUIRED = [
   "name", "task", "metric", "labels", "max_length", "pad_id", "inputs", "space", "pool", "macs_tokens",
   "session_options", "minimum_onnxruntime", "accuracy_rows", "licence", "made_by", "files",
 ];
-const OPTIONAL = ["losses", "wide_layers", "tagging", "vectors", "chosen_by", "dev_rows"];
+const OPTIONAL = ["losses", "wide_layers", "tagging", "vectors", "chosen_by", "dev_rows", "heads"];
 const METRICS = ["accuracy", "micro_f1", "spearman", "entity_f1", "answer_f1", "cosine"];
 const PRECISIONS = ["fp32", "int8", "fp16"];
 const OPTIONS: Readonly<Record<string, readonly string[]>> = {

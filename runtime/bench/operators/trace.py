@@ -59,7 +59,7 @@ def trace(
             inputs = {length: random_inputs(bundle, length) for _, length in cells}
             for _ in range(rounds + warm_up):
                 for choice, length in cells:
-                    session.run(inputs[length], choice)
+                    session.run_heads(inputs[length], choice)
             path = session.end_trace()
         calls = list(read_calls(path, lambda hidden: shape.head_size))
     if len(calls) != (rounds + warm_up) * len(cells):

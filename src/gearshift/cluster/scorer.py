@@ -12,6 +12,7 @@ import numpy as np
 from gearshift.errors import InputError
 from gearshift.number_checks import shown
 from gearshift.runtime import Engine, Words
+from gearshift.runtime.bundle.tasks import MULTI_TASK
 from gearshift.runtime.inference.answers import plain_answer
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -21,6 +22,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "token-classification": ("entities",),
     "question-answering": ("answer", "start", "end", "score", "answerable"),
     "embedding": ("vector",),
+    MULTI_TASK: ("heads",),
 }
 """Task -> fields of an answer that become columns, beside `FACTS`."""
 

@@ -66,6 +66,7 @@ def inspect(options: argparse.Namespace) -> int:
     lines = [
         f"{bundle.origin}: {manifest.task}, {counted}{megabytes(bundle)}, {bundle.hash[:12]}",
         *([f"labels: {', '.join(manifest.labels)}"] if manifest.labels else []),
+        *(f"{head.name}: {head.task}, labels: {', '.join(head.labels)}" for head in manifest.heads),
         *([str(manifest.vectors)] if manifest.vectors is not None else []),
         f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
         rows_line(bundle),
@@ -198,6 +199,7 @@ def pool_table(bundle: Bundle) -> list[str]:
         "parameters",
         f"MACs ({manifest.macs_tokens} tokens)",
         *(f"{manifest.metric} {p}" for p in pools),
+        *(f"{head.name} {p}" for p in pools for head in manifest.heads),
         *(f"dev {p}" for p in pools if manifest.chosen_by),
         *(["no answer above"] if silent else []),
     )
@@ -207,6 +209,11 @@ def pool_table(bundle: Bundle) -> list[str]:
             millions(entry.parameters),
             millions(entry.macs),
             *(percent(pool[name].accuracy) if name in pool else "" for pool in pools.values()),
+            *(
+                percent(pool[name].head_accuracies[head.name]) if name in pool else ""
+                for pool in pools.values()
+                for head in manifest.heads
+            ),
             *(
                 percent(pool[name].choosing_accuracy) if name in pool else ""
                 for pool in pools.values()

@@ -207,6 +207,7 @@ def _extract(options: argparse.Namespace) -> int:
     from gearshift.trainer.model.run import load_supernet
 
     run, name = load_supernet(options.run), options.checkpoint
+    run.require_one_head("--checkpoint")
     made = extract_subnet(run, name, named_subnet(run, name), options.output)
     checked = "not loaded here" if made.parity is None else f"within {made.parity:.1e} of the supernet"
     lines = [
@@ -230,6 +231,7 @@ def _portable(options: argparse.Namespace, run: Run[Any, Any]) -> tuple[tuple[st
     target = options.output.with_name(f"{options.output.name}.portable")
     if options.portable is None:
         return (), target
+    run.require_one_head("--portable")
     run.require_transformers()
     from gearshift.export.portable import checked_names, require_free
 

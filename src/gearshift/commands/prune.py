@@ -28,7 +28,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def prune(options: argparse.Namespace) -> int:
     """Prune a supernet and show its subnets."""
     from gearshift.trainer.dynabert.prune import prune_run
-    from gearshift.trainer.learning.objectives import OBJECTIVES
+    from gearshift.trainer.learning.objectives import objective_of
     from gearshift.trainer.model.run import load_supernet
     from gearshift.trainer.model.run_data import read_run_data
 
@@ -36,7 +36,7 @@ def prune(options: argparse.Namespace) -> int:
     run = load_supernet(options.run)
     data = read_run_data(run, options.data, columns_of(options))
     pruned = prune_run(run, data, pruning, recovery, options.output)
-    metric, zeros = OBJECTIVES[data.task].metric, pruned.facts["sparsity"]
+    metric, zeros = objective_of(data.task).metric, pruned.facts["sparsity"]
     result = {
         "run": str(pruned.path),
         "sparsity": zeros,

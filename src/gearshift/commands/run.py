@@ -18,6 +18,7 @@ from gearshift.runtime.inference.answers import (
     Classification,
     Embedding,
     MultiLabelClassification,
+    MultiTask,
     QuestionAnswering,
     Regression,
     TokenClassification,
@@ -161,6 +162,8 @@ def _shown(answer: Answer | ZeroShot) -> str:
             return ", ".join(f"{entity.text} ({entity.label})" for entity in answer.entities) or "no entity"
         case QuestionAnswering():
             return f"{answer.answer or 'no answer'}  {answer.score:.2f}"
+        case MultiTask():
+            return "  ".join(f"{name}: {_shown(head)}" for name, head in answer.heads.items())
         case Embedding():
             return f"[{', '.join(f'{number:.3f}' for number in answer.vector[:4])}, ...] of {len(answer.vector)}"
 

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gearshift.drawing.numbers import millions, percent
-from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.errors import InputError
+from gearshift.runtime.bundle.tasks import MULTI_TASK, TASKS
 from gearshift.terminal import streams
-from gearshift.terminal.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
+from gearshift.terminal.options import GOES_ON, add_columns, add_settings, columns_of, command, given, read_task_data
 from gearshift.terminal.output import show, table
 from gearshift.trainer.dynabert.settings import Settings
 
 if TYPE_CHECKING:
+    from gearshift.trainer.data.splits import DataSet
     from gearshift.trainer.model.run import Run
 
 
@@ -34,8 +36,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         "embedding; hub:OWNER/NAME; glue/TASK",
     )
     parser.add_argument("--model", help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2)")
+    parser.add_argument("--task", choices=list(TASKS), help="task of the data (default: classification)")
     parser.add_argument(
-        "--task", choices=list(TASKS), default="classification", help="task of the data (default: %(default)s)"
+        "--heads",
+        default="",
+        metavar="NAME=COLUMN,...",
+        help="in place of --task: several heads over one encoder, each with the column of its labels, such as "
+        "intent=label,slots=ner_tags; a column of lists tags the words, others classify the text",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run directory to write")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")
@@ -51,9 +58,13 @@ def train(options: argparse.Namespace) -> int:
     from gearshift.trainer.learning.devices import is_main_process
     from gearshift.trainer.model.pretrained import find_model
 
+    if options.heads and (options.task or options.label_column or options.pair_column or options.label_names):
+        raise InputError(
+            "--heads: expected none of --task, --label-column, --pair-column and --label-names with it; leave them out"
+        )
     typed = given(options, Settings)
     settings = Settings(**typed) if options.config is None else read_settings(options.config, typed)
-    data = read_task_data(options, options.data, options.task)
+    data = _data(options)
     tell = streams.message if sys.stderr.isatty() else None
     run = train_supernet(find_model(options.model), data, settings, options.output, tell=tell)
     if is_main_process():
@@ -62,14 +73,23 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _data(options: argparse.Namespace) -> DataSet:
+    """Read the data set of a task, or of several heads."""
+    if not options.heads:
+        return read_task_data(options, options.data, options.task or "classification")
+    from gearshift.trainer.data.splits import read_data
+
+    return read_data(options.data, task=MULTI_TASK, heads=options.heads, **columns_of(options))
+
+
 def _result(run: Run, notes: tuple[str, ...]) -> dict[str, Any]:
-    from gearshift.trainer.learning.objectives import OBJECTIVES
+    from gearshift.trainer.learning.objectives import objective_of
 
     shape, facts = run.checkpoint.model.shape, run.facts
     return {
         "run": str(run.path),
         "task": run.checkpoint.task,
-        "metric": OBJECTIVES[run.checkpoint.task].metric,
+        "metric": objective_of(run.checkpoint.task).metric,
         "rows": facts["rows"],
         "dropped_rows": facts["dropped_rows"],
         "truncated_rows": facts["truncated_rows"],
@@ -90,11 +110,11 @@ def _result(run: Run, notes: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _lines(run: Run, notes: tuple[str, ...]) -> list[str]:
-    from gearshift.trainer.learning.objectives import OBJECTIVES
+    from gearshift.trainer.learning.objectives import objective_of
 
-    shape, objective = run.checkpoint.model.shape, OBJECTIVES[run.checkpoint.task]
+    shape, objective = run.checkpoint.model.shape, objective_of(run.checkpoint.task)
     dropped, metrics = run.facts["dropped_rows"], run.facts["metrics"]
-    others = [other for other in objective.others if other in next(iter(metrics.values()))]
+    others = [other for other in next(iter(metrics.values())) if other != objective.metric]
     header = ("subnet", "parameters", f"MACs ({SHOWN_TOKENS} tokens)", "dev", objective.metric, *others)
     rows = [
         (

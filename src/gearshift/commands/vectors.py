@@ -30,6 +30,7 @@ def vectors(options: argparse.Namespace) -> int:
     from gearshift.runtime.conformance.texts import make_text_vectors, refusals, write_text_vectors
 
     bundle = open_bundle(options.bundle)
+    bundle.manifest.require_one_head("vectors, which are for clients with one output,")
     with opened_precisions(bundle) as opened, progress_line() as progress:
         texts = make_text_vectors(opened, progress)
         refused = refusals(next(iter(opened.values())))

@@ -14,6 +14,7 @@ from typing import Any
 
 from gearshift.errors import GearshiftError, first_line
 from gearshift.runtime import Engine
+from gearshift.runtime.bundle.tasks import MULTI_TASK
 from gearshift.runtime.inference.answers import Answer
 from gearshift.server.access import Access
 from gearshift.server.asked import Asked, Form, read_fields
@@ -30,6 +31,7 @@ TASK_PATHS: Mapping[str, str] = {
     "token-classification": "/v1/tag",
     "question-answering": "/v1/answer",
     "embedding": "/v1/embed",
+    MULTI_TASK: "/v1/heads",
 }
 """Task -> path of its answers in the contract's form."""
 

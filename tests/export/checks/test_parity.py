@@ -11,6 +11,7 @@ from gearshift.errors import ExportError
 from gearshift.export.checks.parity import (
     FP32_TOLERANCE,
     INT8_TOLERANCE,
+    Logits,
     accuracy_losses,
     check_parity,
     graph_inputs,
@@ -39,7 +40,7 @@ def batch(run: Run) -> Batch:
     return random_batch([9, 3, 22], run.checkpoint.model.shape)
 
 
-def expected_of(run: Run, batch: Batch, model: ElasticClassifier | None = None) -> dict[str, Array]:
+def expected_of(run: Run, batch: Batch, model: ElasticClassifier | None = None) -> dict[str, Logits]:
     return torch_logits(model or run.checkpoint.model, run.subnets, batch)
 
 
@@ -49,7 +50,7 @@ def test_the_largest_difference_over_all_subnets_is_given(
     expected = expected_of(run, batch)
     pool = exported.bundle.pool("fp32")
     inputs = graph_inputs(batch, exported.bundle.manifest.inputs)
-    worst = max(np.abs(session.run(inputs, pool[name].choice) - expected[name]).max() for name in pool)
+    worst = max(np.abs(session.run(inputs, pool[name].choice) - expected[name][0]).max() for name in pool)
     found = check_parity(session, exported.bundle, batch, expected)
     assert found == worst
     assert 0 < found < FP32_TOLERANCE / 10
@@ -75,7 +76,7 @@ def test_one_wrong_logit_of_one_subnet_is_found_out(
 ) -> None:
     for name in run.subnets:
         expected = expected_of(run, batch)
-        expected[name][2, 1] += off
+        expected[name][0][2, 1] += off
         with pytest.raises(ExportError, match=rf"subnet {name}: .* off by (0\.0002|nan)"):
             check_parity(session, exported.bundle, batch, expected)
 
@@ -83,11 +84,11 @@ def test_one_wrong_logit_of_one_subnet_is_found_out(
 class Deaf(ElasticSession):
     """A graph that gives one subnet's answer whatever is chosen."""
 
-    def __init__(self, session: ElasticSession, logits: Array) -> None:
+    def __init__(self, session: ElasticSession, logits: Logits) -> None:
         vars(self).update(vars(session))
         self.logits = logits
 
-    def run(self, inputs: Mapping[str, Array], choice: object, options: object = None) -> Array:
+    def run_heads(self, inputs: Mapping[str, Array], choice: object, options: object = None) -> Logits:
         return self.logits
 
 
@@ -104,8 +105,8 @@ def test_subnets_that_cannot_be_told_apart_prove_nothing(
 def test_torch_answers_without_dropout(run: Run, batch: Batch) -> None:
     calm = expected_of(run, batch)
     loud = copy.deepcopy(run.checkpoint.model).train()
-    for name, logits in expected_of(run, batch, loud).items():
-        assert np.array_equal(logits, calm[name])
+    for name, (logits,) in expected_of(run, batch, loud).items():
+        assert np.array_equal(logits, calm[name][0])
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
@@ -121,8 +122,8 @@ def test_accuracy_is_the_share_of_rows_that_the_graph_answers_right(
         right += checkpoint.labels[int(session.run(inputs, entry.choice)[0].argmax())] == row.label
     inputs_of = exported.bundle.manifest.inputs
     found = measure_accuracy(session, inputs_of, entry, encoded, batch_size=batch_size)
-    assert found == right / len(rows)
-    assert 0 < found < 1
+    assert (found.score, found.heads) == (right / len(rows), {})
+    assert 0 < found.score < 1
 
 
 def test_losses_above_one_point_are_named() -> None:

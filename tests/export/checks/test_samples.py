@@ -79,4 +79,4 @@ def test_the_closest_pair_is_named_and_padding_does_not_count(run: Run, encoded:
     padded = batch.attention_mask.numpy() == 0
     assert padded.any()
     near[padded] = 100
-    assert closest({"a": base, "b": near, "c": far}, batch) == ("a", "b", 1.0)
+    assert closest({"a": (base,), "b": (near,), "c": (far,)}, batch) == ("a", "b", 1.0)

@@ -104,5 +104,5 @@ def test_all_settings_can_be_written_as_json_and_read_again() -> None:
     settings = Settings(widths=(1.0, 0.5), seed=3)
     raw = json.loads(json.dumps(settings.to_dict()))
     assert set(raw) == {field.name for field in fields(Settings)}
-    tuples = {name: tuple(raw[name]) for name in ("widths", "depths", "matryoshka_dims")}
+    tuples = {name: tuple(raw[name]) for name in ("widths", "depths", "matryoshka_dims", "head_weights")}
     assert Settings(**{**raw, **tuples}) == settings

@@ -10,11 +10,14 @@ import torch
 
 from gearshift.errors import ModelError, StorageError
 from gearshift.runtime.space.uniform import uniform_grid
+from gearshift.trainer.data.heads import encode_heads
 from gearshift.trainer.learning import teacher_states as states_module
 from gearshift.trainer.learning.distillation import Teacher, distill_loss
 from gearshift.trainer.learning.teacher_states import Wanted, teacher_states
+from gearshift.trainer.model.checkpoint import load_checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier, Head
-from tests.trainer.tiny import SHAPE, encoded_rows, random_model
+from tests.trainer.heads import make_heads_data
+from tests.trainer.tiny import SHAPE, encoded_rows, random_model, write_checkpoint
 
 ROWS = encoded_rows(150)
 TASKS = ("classification", "regression", "token-classification", "question-answering", "embedding")
@@ -137,3 +140,21 @@ def test_states_of_other_rows_at_once_or_of_other_files_are_computed_anew(tmp_pa
     both = teacher_states(teacher, ROWS, Wanted((4,), answers=True), tmp_path, "x")
     assert torch.allclose(both.of(0, batch), found.of(0, batch), atol=5e-3)
     assert both.answers(batch, "classification").any()
+
+
+def test_answers_of_several_heads_are_kept_each_by_itself(tmp_path: Path) -> None:
+    data = make_heads_data(tmp_path / "data")
+    checkpoint = load_checkpoint(write_checkpoint(tmp_path / "model"), task="multi-task", heads=data.heads)
+    rows = encode_heads(data.splits["train"], data.heads, checkpoint.tokenizer, max_length=16)
+    teacher, wanted = checkpoint.model.eval(), Wanted((1,), answers=True)
+    found = teacher_states(teacher, rows, wanted, tmp_path / "states", "x")
+    files = {path.name: path.stat().st_size for path in (tmp_path / "states").glob("*.f*")}
+    assert files.keys() == {"after-1.f16", "answers.intent.f32", "answers.slots.f32"}
+    assert sum(files.values()) == wanted.bytes(teacher, rows)
+    for batch in rows.batches(7, seed=1):
+        with torch.no_grad():
+            label, tags = teacher(batch, teacher.full).logits
+        mine, of_tokens = found.answers(batch, "multi-task")
+        real = batch.attention_mask.bool()
+        assert torch.allclose(mine, label, atol=1e-5)
+        assert torch.allclose(of_tokens[real], tags[real], atol=1e-5) and not of_tokens[~real].any()

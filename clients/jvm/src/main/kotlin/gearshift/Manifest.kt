@@ -56,7 +56,8 @@ private val REQUIRED = listOf(
     "name", "task", "metric", "labels", "max_length", "pad_id", "inputs", "space", "pool", "macs_tokens",
     "session_options", "minimum_onnxruntime", "accuracy_rows", "licence", "made_by", "files",
 )
-private val OTHERS = listOf("schema_version", "digest", "losses", "wide_layers", "tagging", "vectors", "chosen_by", "dev_rows")
+private val OTHERS =
+    listOf("schema_version", "digest", "losses", "wide_layers", "tagging", "vectors", "chosen_by", "dev_rows", "heads")
 private val METRICS = listOf("accuracy", "micro_f1", "spearman", "entity_f1", "answer_f1", "cosine")
 private val INPUTS = listOf("input_ids", "attention_mask", "token_type_ids")
 private val OPTIONS = mapOf(
