@@ -230,9 +230,11 @@ class Controller:
     def shed(self, *, work: Work, arrival_s: float, deadline_ms: float) -> None:
         """Take in a request that was shed: its deadline passed before its turn, and it took no time."""
         self._arrivals.came(arrival_s, deadline_ms, 0.0)
+        self._arrivals.settle()
 
     def record(self, decision: Decision, *, run_ms: float, met: bool | None, now: float, single: bool = True) -> None:
         """Learn from the time of the graph and from whether the deadline was met (None: the request had none)."""
+        self._arrivals.settle()
         ratio = run_ms / decision.expected_ms
         if not (math.isfinite(ratio) and ratio > 0) or decision.name == self.dan:
             return
