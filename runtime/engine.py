@@ -75,7 +75,7 @@ class Engine(ReadingMethods):
         answering = Answering(opened, controller, metrics, clock=clock, log=log, cascade=cascade, slow_loop=loop)
         super().__init__(loaded, controller, metrics, answering)
         at_end = None if log is None else log.close
-        self._worker = Worker(answering.answer, answering.shed, self._in_flight, clock, queue_limit, at_end)
+        self._worker = Worker(answering, self._in_flight, clock, queue_limit, at_end)
         self._lifetime = Lifetime(self._in_flight, self._worker, opened.session, metrics, loop, log)
         weakref.finalize(self, self._lifetime.drop).atexit = False
         if log is not None:

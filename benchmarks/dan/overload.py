@@ -59,7 +59,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         engines = _engines(open_bundle(options.bundle), stack)
         pool = sorted(engines[WITHOUT].pool.values(), key=lambda entry: entry.macs)
-        largest_ms = _median_ms(engines[WITHOUT], pool[-1].name, rows)
+        largest_ms = median_ms(engines[WITHOUT], pool[-1].name, rows)
         served_most = capacity(engines[WITHOUT], pool[0].name, [text for text, _ in rows])
         rates = {"before": UTILISATION / largest_ms * 1e3, "overload": options.overload * served_most}
         rates["after"] = rates["before"]
@@ -101,7 +101,7 @@ def _engines(bundle: Bundle, stack: contextlib.ExitStack) -> dict[str, Engine]:
     return {name: stack.enter_context(Engine(Loaded.of(which, session, loaded.table))) for name, which in both.items()}
 
 
-def _median_ms(engine: Engine, subnet: str, rows: Sequence[tuple[str, str]]) -> float:
+def median_ms(engine: Engine, subnet: str, rows: Sequence[tuple[str, str]]) -> float:
     """Measure the median ms from text to answer, one request after another."""
     engine.pin(subnet)
     times: list[float] = [

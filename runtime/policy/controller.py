@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gearshift.device_profiles.latency_table import LatencyTable
 from gearshift.errors import UnknownSubnetError
 from gearshift.runtime.batches import Work, one, work_of
+from gearshift.runtime.policy import together
 from gearshift.runtime.policy.choose import CONFIDENT, FITS, LIKELY, PINNED, PROBE, REJECTED, Asked, Decision, choose
 from gearshift.runtime.policy.ladder import expected, ladder_of, rungs_above, smoothed
 from gearshift.runtime.policy.latency_model import LatencyModel, Prediction
@@ -91,6 +92,11 @@ class Controller:
         self._last_rung, self._below = enough[-1], frozenset(range(enough[-1])) - frozenset(enough)
 
     @property
+    def joins(self) -> bool:
+        """Whether the times of calls of several texts are known, so that texts that wait may run in one."""
+        return self.latency.knows_batches
+
+    @property
     def slow_down(self) -> float:
         """Slow-down: observed / expected latency of single texts; 1 is the machine as it was when it was timed."""
         return self.latency.slow_down
@@ -136,6 +142,39 @@ class Controller:
             self._note_turn(times, reason, slack_ms, now, deadline_ms, queued=bool(backlog))
         return Decision(self.ladder[rung], times.medians[rung], times.bound_ms(rung), reason, level)
 
+    def decide_together(
+        self,
+        lengths: Sequence[int],
+        deadlines_ms: Sequence[float],
+        slacks_ms: Sequence[float],
+        *,
+        now: float,
+        more: int = 0,
+        caps: Caps = NO_CAPS,
+    ) -> tuple[Decision, int] | None:
+        """Decide whether several texts that wait run in one call, and how many; None if the first runs alone.
+
+        All have deadlines, and the earliest is the first. `lengths`: their tokens. `deadlines_ms`: their slacks at
+        their arrival. `slacks_ms`: what is left of them. `more`: number of texts that wait behind these.
+        """
+        times, first = self.latency.predict(one(lengths[0]), now), min(caps.largest, self._last_rung)
+        late = self._arrivals.late(True)
+        allowed = together.Allowed(self._rungs_from(first), self.backoff.limit_ms(now), late)
+        queued = together.Queued(lengths, slacks_ms, more)
+        found = together.choose_together(self._values, times, self.latency.medians, queued, allowed, self._objective)
+        if found is None:
+            return None
+        rung, count = found
+        expected_ms = self.latency.medians(((max(lengths[:count]), count),))[rung]
+        predicted_ms = expected_ms * times.biases[rung] * times.factor
+        reason = FITS if predicted_ms <= slacks_ms[0] else LIKELY
+        self._note_pause(now)
+        for deadline_ms, slack_ms in zip(deadlines_ms[:count], slacks_ms, strict=False):
+            waited_s = (deadline_ms - slack_ms) / 1e3
+            self._arrivals.came(now - waited_s, deadline_ms, times.medians[self._last_rung] * times.usual)
+        self._arrivals.begins(now, queued=count < len(lengths) + more)
+        return Decision(self.ladder[rung], expected_ms, predicted_ms, reason, first), count
+
     def decide_again(
         self,
         first: Decision,
@@ -175,8 +214,11 @@ class Controller:
 
     def _allowed(self, level: int, slack_ms: float, made_late: Callable[[float], float]) -> Allowed:
         """Return the rungs that a pass over a list may use, from `level` on."""
-        rungs = [rung for rung in range(level, self._last_rung + 1) if rung not in self._below]
-        return Allowed(rungs, slack_ms, made_late, self._values[self._last_rung])
+        return Allowed(self._rungs_from(level), slack_ms, made_late, self._values[self._last_rung])
+
+    def _rungs_from(self, level: int) -> list[int]:
+        """Return the rungs from `level` on that the accuracy floor allows."""
+        return [rung for rung in range(level, self._last_rung + 1) if rung not in self._below]
 
     def _asked(self, slack_ms: float | None, now: float, first: int, backlog: Sequence[tuple[Work, float]]) -> Asked:
         """Return the request as `choose` sees it, with the restraints of this moment."""

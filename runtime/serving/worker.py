@@ -10,13 +10,18 @@ import functools
 import logging
 import math
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import onnxruntime as ort
 
 from gearshift.errors import DeadlinePassedError, EngineClosedError
 from gearshift.runtime.background import Background, Flag, wait_until
+from gearshift.runtime.inference.onnxruntime_calls import call_options
 from gearshift.runtime.inference.session import CLOSED
 from gearshift.runtime.native_calls import NATIVE_CALLS
+from gearshift.runtime.policy.choose import Decision
+from gearshift.runtime.policy.together import MOST_TOGETHER
 from gearshift.runtime.serving.in_flight import InFlight, Place
 from gearshift.runtime.serving.queue import DeadlineQueue, Waiting
 from gearshift.runtime.serving.request import AnswerFuture, Backlog, Request
@@ -30,29 +35,49 @@ END_S = 5.0
 logger = logging.getLogger(__name__)
 
 
+class Answers(Protocol):
+    """Way of a request from its turn to its answer, as `Answering` has it."""
+
+    def answer(self, place: Place, request: Request, backlog: Backlog) -> Any: ...
+
+    def together(self, requests: Sequence[Request], more: int, now: float) -> tuple[Decision, int] | None: ...
+
+    def answer_together(
+        self,
+        place: Place,
+        requests: Sequence[Request],
+        decided: int,
+        decision: Decision,
+        options: ort.RunOptions,
+        backlog: Backlog,
+    ) -> list[Any]: ...
+
+    def shed(self, request: Request) -> None: ...
+
+
 class Worker:
     """Queue and thread for requests with a Future, until it is closed or the program ends.
 
-    `answer`: answers a request, given its place and its backlog. `shed`: records a request whose deadline passed in the
-    queue. `at_end`: called by the thread when it ends.
+    `answering`: answers a request, several in one call, or records one whose deadline passed in the queue.
+    `at_end`: called by the thread when it ends.
     """
 
     def __init__(
         self,
-        answer: Callable[[Place, Request, Backlog], Any],
-        shed: Callable[[Request], None],
+        answering: Answers,
         in_flight: InFlight,
         clock: Callable[[], float],
         limit: int,
         at_end: Callable[[], object] | None = None,
     ) -> None:
-        self._answer, self._shed, self._in_flight, self._clock = answer, shed, in_flight, clock
+        self._answering, self._in_flight, self._clock = answering, in_flight, clock
         self._at_end = at_end
         self._queue: DeadlineQueue[Request] = DeadlineQueue(limit)
         self._lock = threading.RLock()  # a signal handler may submit while its thread submits
         self._wake = Flag()
         self._closed = self._last = False
-        self._running: AnswerFuture | None = None
+        self._running: tuple[AnswerFuture, ...] = ()
+        self._call: ort.RunOptions | None = None
         self._thread = Background()
 
     def submit(self, request: Request) -> AnswerFuture:
@@ -88,9 +113,11 @@ class Worker:
 
     def end_call(self) -> None:
         """End the running call; its Future gets EngineClosedError."""
-        running = self._running
-        if running is not None:
+        call = self._call
+        for running in self._running:
             running.end(EngineClosedError(CLOSED))
+        if call is not None:
+            call.terminate = True
 
     def finish(self) -> bool:
         """Tell the thread to end after the waiting requests, without waiting for it; return whether there is one.
@@ -110,8 +137,7 @@ class Worker:
     @property
     def calls_back(self) -> bool:
         """Whether a callback of a Future runs, which the worker cannot end."""
-        running = self._running
-        return running is not None and running.done()
+        return any(running.done() for running in self._running)
 
     def __len__(self) -> int:
         return len(self._queue)
@@ -140,21 +166,42 @@ class Worker:
             self._at_end()
 
     def _serve_next(self) -> bool:
-        """Finish the request whose turn it is; return whether there was one."""
+        """Finish the request whose turn it is, and those that run with it; return whether there was one."""
         with self._lock:
             if self._closed or not len(self._queue):
                 return False
             request = self._queue.pop().item
             now = self._clock()
-            behind = [waiting.item for waiting in self._queue.most_urgent(MOST_URGENT)]
+            waiting = self._queue.most_urgent(MOST_TOGETHER - 1)
+            joined = None if now >= request.due_s else self._join(request, waiting, now)
+            texts = 1 if joined is None else joined[1]
+            for one in waiting[: texts - 1]:
+                self._queue.remove(one)
+        requests = (request, *(one.item for one in waiting[: texts - 1]))
+        behind = [one.item for one in waiting[texts - 1 :][:MOST_URGENT]]
         backlog = [(one.encoded.work, (one.due_s - now) * 1e3) for one in behind if one.due_s < math.inf]
-        self._running = request.awaited
+        self._running = tuple(one.awaited for one in requests)
         try:
-            self._finish(request, now, backlog)
+            if joined is None:
+                self._finish(request, now, backlog)
+            else:
+                self._finish_together(requests, joined[0], backlog)
         except BaseException:  # only a callback of the Future comes here, with what `concurrent.futures` lets through
             logger.exception("a callback of a request's Future raised")
-        self._running = None
+        self._running = ()
         return True
+
+    def _join(self, request: Request, waiting: Sequence[Waiting[Request]], now: float) -> tuple[Decision, int] | None:
+        """Decide how many requests run together; whatever goes wrong there, they run one by one."""
+        if not waiting:
+            return None
+        try:
+            return self._answering.together(
+                [request, *(one.item for one in waiting)], len(self._queue) - len(waiting), now
+            )
+        except Exception:
+            logger.exception("requests that wait could not be joined")
+            return None
 
     def _finish(self, request: Request, now: float, backlog: Backlog) -> None:
         """Answer the request whose turn it is, or set its exception."""
@@ -163,16 +210,48 @@ class Worker:
             return
         try:
             if now >= request.due_s:
-                self._shed(request)
+                self._answering.shed(request)
                 late_ms = (now - request.due_s) * 1e3
                 raise DeadlinePassedError(
                     f"dropped: its deadline of {request.deadline_ms:g} ms went by {late_ms:.1f} ms before its turn; "
                     "send fewer requests, or give them more time"
                 )
-            answer = self._in_flight.call(self._answer, request, backlog)
+            answer = self._in_flight.call(self._answering.answer, request, backlog)
         except BaseException as error:
-            ended = None if isinstance(error, DeadlinePassedError) else future.ended_by
-            # An exception refers to the frames it passed through, and these to the future: break the cycle.
-            future.set_exception(error.with_traceback(None) if ended is None else ended)
+            _set_exception(future, error)
         else:
             future.set_result(answer)
+
+    def _finish_together(self, requests: Sequence[Request], decision: Decision, backlog: Backlog) -> None:
+        """Answer requests in one call, or set their exceptions; what was just taken back only makes it shorter."""
+        begun = [request for request in requests if request.awaited.begin()]
+        self._call = call_options()
+        answers: Sequence[Any] = ()
+        try:
+            if begun:
+                arguments = (begun, len(requests), decision, self._call, backlog)
+                answers = self._in_flight.call(self._answering.answer_together, *arguments)
+        except BaseException as error:
+            for request in begun:
+                _set_exception(request.awaited, error)
+        self._call = None
+        for request, answer in zip(begun, answers, strict=False):
+            try:
+                _set_answer(request.awaited, answer)
+            except BaseException:  # of a callback, as above: the others are answered all the same
+                logger.exception("a callback of a request's Future raised")
+
+
+def _set_answer(future: AnswerFuture, answer: Any) -> None:
+    """Set an answer, unless the call was to be ended for this request alone."""
+    if future.ended_by is None:
+        future.set_result(answer)
+    else:
+        future.set_exception(future.ended_by)
+
+
+def _set_exception(future: AnswerFuture, error: BaseException) -> None:
+    """Set what came in place of an answer, or why the call was ended."""
+    ended = None if isinstance(error, DeadlinePassedError) else future.ended_by
+    # An exception refers to the frames it passed through, and these to the future: break the cycle.
+    future.set_exception(error.with_traceback(None) if ended is None else ended)
