@@ -23,6 +23,9 @@ from gearshift.runtime.sensors.snapshot import Snapshot
 GAP_MEMORY = 0.1
 """Weight of the newest pause between two requests in the running mean that the CPU budget is computed from."""
 
+Behind = tuple[Sequence[float], float]
+"""Time in ms on each rung, and slack in ms, of a request that waits behind another."""
+
 
 class Controller:
     """Controller of one engine: combines the latency model and the restraints, and applies the rule `choose`.
@@ -116,6 +119,7 @@ class Controller:
         backlog: Sequence[tuple[Work, float]] = (),
         deadline_ms: float | None = None,
         ranked: int = 0,
+        others: Sequence[Behind] = (),
     ) -> Decision:
         """Decide the subnet for a request that has `slack_ms` left for all of its texts (None: no deadline).
 
@@ -124,6 +128,7 @@ class Controller:
         `deadline_ms`: slack of the request at its arrival; by default it has not waited.
         `ranked`: number of texts that are ranked: the subnet may be a faster one than fits, so that `decide_again` has
         time to read the best texts more closely.
+        `others`: (ms now on each rung of its ladder, slack in ms) of requests that wait for the same CPUs elsewhere.
         """
         times = self.latency.predict(work, now)
         self._note_pause(now)
@@ -131,8 +136,10 @@ class Controller:
         if pinned is not None:
             return self._named(pinned, work, times.factor, PINNED, first)
         asked = self._asked(slack_ms, now, first, backlog)
+        if others and slack_ms is not None:
+            asked = asked._replace(behind=self._with(others, asked.behind, times.usual))
         rung, reason, level = choose(self._values, times, asked, self._objective)
-        if ranked and reason in (FITS, LIKELY) and slack_ms is not None and not backlog:
+        if ranked and reason in (FITS, LIKELY) and slack_ms is not None and not asked.behind:
             allowed = self._allowed(level, slack_ms, self._made_late)
             # A list in two passes is planned by bounds: what is merely likely in time would leave none for the second.
             surest = next((one for one in allowed.rungs if one >= rung and times.bound_ms(one) <= slack_ms), None)
@@ -141,6 +148,35 @@ class Controller:
         if slack_ms is not None:
             self._note_turn(times, reason, slack_ms, now, deadline_ms, queued=bool(backlog))
         return Decision(self.ladder[rung], times.medians[rung], times.bound_ms(rung), reason, level)
+
+    def _with(
+        self,
+        others: Sequence[tuple[Sequence[float], float]],
+        behind: Sequence[tuple[Sequence[float], float]],
+        usual: float,
+    ) -> list[tuple[Sequence[float], float]]:
+        """Return the requests behind one with those that wait elsewhere, the earliest deadline first.
+
+        As all that wait here are taken to run on the rung of this one, those elsewhere are taken to run as far down
+        their own ladders: the load makes all of them smaller alike.
+        """
+        found, steps = list[Behind](behind), max(1, len(self.ladder) - 1)
+        for ms, slack_ms in others:
+            last = len(ms) - 1
+            found.append(([ms[round(rung * last / steps)] / usual for rung in range(len(self.ladder))], slack_ms))
+        return sorted(found, key=lambda one: one[1])
+
+    def times_now(self, work: Work) -> list[float]:
+        """Return the time in ms that a work takes on each rung now; safe beside other calls."""
+        slow_down = self.latency.slow_down
+        return [median * slow_down for median in self.latency.medians(work)]
+
+    def hear(self, arrival_s: float, deadline_ms: float, fastest_ms: float) -> None:
+        """Take in the turn of a request elsewhere, which runs on the same CPUs: a long run here makes such ones late.
+
+        `fastest_ms`: its time on the fastest subnet of its own ladder.
+        """
+        self._arrivals.came(arrival_s, deadline_ms, fastest_ms)
 
     def decide_together(
         self,
@@ -151,16 +187,18 @@ class Controller:
         now: float,
         more: int = 0,
         caps: Caps = NO_CAPS,
+        others: Sequence[Behind] = (),
     ) -> tuple[Decision, int] | None:
         """Decide whether several texts that wait run in one call, and how many; None if the first runs alone.
 
         All have deadlines, and the earliest is the first. `lengths`: their tokens. `deadlines_ms`: their slacks at
-        their arrival. `slacks_ms`: what is left of them. `more`: number of texts that wait behind these.
+        their arrival. `slacks_ms`: what is left of them. `more`: number of texts that wait behind these. `others` as in
+        `decide`.
         """
         times, first = self.latency.predict(one(lengths[0]), now), min(caps.largest, self._last_rung)
         late = self._arrivals.late(True)
         allowed = together.Allowed(self._rungs_from(first), self.backoff.limit_ms(now), late)
-        queued = together.Queued(lengths, slacks_ms, more)
+        queued = together.Queued(lengths, slacks_ms, more, self._with(others, (), times.usual))
         found = together.choose_together(self._values, times, self.latency.medians, queued, allowed, self._objective)
         if found is None:
             return None

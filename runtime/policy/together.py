@@ -35,6 +35,8 @@ class Queued(NamedTuple):
     """Time left for each text in ms."""
     more: int = 0
     """Number of texts that wait behind those, with later deadlines."""
+    others: Sequence[tuple[Sequence[float], float]] = ()
+    """(median ms on each rung, slack in ms) of requests elsewhere that have their turn after the first call."""
 
 
 class Allowed(NamedTuple):
@@ -73,7 +75,7 @@ def choose_together(
     `times`: prediction for the first text alone. `medians`: median ms of each rung for a work.
     """
     waiting, last = len(queued.lengths), allowed.rungs[-1]
-    everyone, timely = waiting + queued.more, 1 - objective.late_value
+    everyone, timely = waiting + queued.more + len(queued.others), 1 - objective.late_value
     plans = {count: _calls(medians, queued.lengths, count) for count in sorted({*COUNTS, waiting}) if count <= waiting}
     lost = allowed.late.scale * accuracies[last] * timely
     pace = _Pace.of(times, queued)
@@ -92,6 +94,8 @@ def choose_together(
             if objective.target is not None and first * bias * times.factor > queued.slacks_ms[0]:
                 continue
             in_time, run_ms = pace.in_time(calls, rung, bias)
+            if queued.others:
+                in_time += pace.others_in_time(queued.others, first * bias, rung)
             value = accuracies[rung] * (objective.late_value * everyone + timely * in_time)
             if lost:
                 value -= lost * max(0.0, allowed.late.sum_at(_log(run_ms - rest_ms, times.usual)) - least)
@@ -137,6 +141,14 @@ class _Pace(NamedTuple):
         if self.more:
             in_time += min(self.more, max(0.0, longest_ms * place / (run_ms * usual) - place))
         return in_time, run_ms
+
+    def others_in_time(self, others: Sequence[tuple[Sequence[float], float]], run_ms: float, rung: int) -> float:
+        """Return the expected number of requests elsewhere that are in time after a first call of `run_ms`."""
+        in_time = 0.0
+        for those, slack_ms in others:
+            run_ms += those[rung]
+            in_time += min(1.0, max(0.0, (slack_ms / run_ms - self.low) * self.slope))
+        return in_time
 
 
 def _calls(

@@ -14,6 +14,7 @@ from typing import Any
 import onnxruntime as ort
 
 from gearshift.errors import DeadlineTooShortError
+from gearshift.runtime.batches import Work
 from gearshift.runtime.inference.answers import RunFacts
 from gearshift.runtime.inference.cascade import Cascade
 from gearshift.runtime.inference.opened import Opened
@@ -30,6 +31,7 @@ from gearshift.runtime.serving.in_flight import Place
 from gearshift.runtime.serving.metrics import Metrics
 from gearshift.runtime.serving.record import CANCELLED, SHED, ObjectiveChange, RequestRecord, SecondPass
 from gearshift.runtime.serving.request import Backlog, Request
+from gearshift.runtime.serving.turns import Came, Share
 
 FINISH_MS = 0.2
 """Time in ms reserved out of the slack for softmax and the answer, after the graph. Everything but tokenizing and the
@@ -47,7 +49,8 @@ class Answering:
     """Pipeline of a request: decide, run, read the answer, learn, log.
 
     Safe for several threads: they use the controller one after another, and the session concurrently.
-    `slow_loop`: source of caps and signals. `cascade`: answers before the graph if its DAN is sure.
+    `slow_loop`: source of caps and signals. `cascade`: answers before the graph if its DAN is sure. `share`: part in a
+    fleet, whose other engines' requests a decision counts.
     """
 
     def __init__(
@@ -60,12 +63,20 @@ class Answering:
         log: DecisionLog | None = None,
         cascade: Cascade | None = None,
         slow_loop: SlowLoop | None = None,
+        share: Share | None = None,
     ) -> None:
         self._controller, self._metrics, self._log, self._clock = controller, metrics, log, clock
         self._executors, self._cascade, self._slow_loop = opened.executors, cascade, slow_loop
-        self._encoder, self._reading = opened.encoder, TaskReading(opened)
+        self._encoder, self._reading, self._share = opened.encoder, TaskReading(opened), share
         self._lock = threading.RLock()  # a signal handler may make a request while its thread decides
         self._pinned: str | None = None
+
+    def answer_at_turn(self, place: Place, request: Request) -> Any:
+        """Answer a request that waits in no queue, as `answer` does; in a fleet at its turn."""
+        if self._share is None:
+            return self.answer(place, request)
+        ms = self.times_now(request.encoded.work)
+        return self._share.take(ms, request.due_s, self.answer, place, request)
 
     def answer(self, place: Place, request: Request, backlog: Backlog = ()) -> Any:
         """Answer a request that has this place; return one answer, or a list of answers for a list of texts.
@@ -98,17 +109,21 @@ class Answering:
         if len(joining) < 2:
             return None
         slacks_ms = [(one.due_s - now) * 1e3 - FINISH_MS for one in joining]
-        caps = self._look()[0]
+        caps, others = self._look()[0], self._others(now)
         with self._lock:
             self._sense(now)
-            return self._controller.decide_together(
+            found = self._controller.decide_together(
                 [one.encoded.tokens[0] for one in joining],
                 [one.deadline_ms or 0.0 for one in joining],
                 slacks_ms,
                 now=now,
                 more=more + len(requests) - len(joining),
                 caps=caps,
+                others=others,
             )
+        if found is not None:
+            self._tell(joining[: found[1]])
+        return found
 
     def answer_together(
         self,
@@ -288,6 +303,7 @@ class Answering:
         slack = None if deadline_ms is None else deadline_ms - (started - request.arrival_s) * 1e3 - FINISH_MS
         controller = self._controller
         record.caps, record.signals = self._look()
+        others = self._others(started)
         with self._lock:
             self._sense(started)
             if sure and self._cascade is not None:
@@ -302,10 +318,33 @@ class Answering:
                     backlog=backlog,
                     deadline_ms=deadline_ms if record.queued else None,
                     ranked=record.ranked,
+                    others=others,
                 )
+        self._tell([request])
         record.slack_ms, record.waited_ms = slack, (started - request.tokenized_s) * 1e3
         _note_decision(record, decision)
         return decision
+
+    def times_now(self, work: Work) -> Sequence[float]:
+        """Return the time in ms that a work takes on each rung now; read without the lock."""
+        return self._controller.times_now(work)
+
+    def _others(self, now: float) -> list[tuple[Sequence[float], float]]:
+        """Return (ms on each rung of its engine, slack in ms) of the requests that wait at other engines of a fleet."""
+        share = self._share
+        if share is None:
+            return []
+        with self._lock:
+            while share.heard:
+                self._controller.hear(*share.heard.popleft())
+        return [(waits.ms, (waits.due_s - now) * 1e3 - FINISH_MS) for waits in share.others()]
+
+    def _tell(self, requests: Sequence[Request]) -> None:
+        """Tell the other engines of a fleet of requests whose turn has come."""
+        for request in requests if self._share is not None else ():
+            if request.deadline_ms is not None and self._share is not None:
+                fastest_ms = self.times_now(request.encoded.work)[-1]
+                self._share.tell(Came(request.arrival_s, request.deadline_ms, fastest_ms))
 
     def _look(self) -> tuple[Caps, Mapping[str, float]]:
         """Return caps and signals of the slow loop's last look, and keep it awake."""

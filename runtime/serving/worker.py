@@ -17,6 +17,7 @@ import onnxruntime as ort
 
 from gearshift.errors import DeadlinePassedError, EngineClosedError
 from gearshift.runtime.background import Background, Flag, wait_until
+from gearshift.runtime.batches import Work
 from gearshift.runtime.inference.onnxruntime_calls import call_options
 from gearshift.runtime.inference.session import CLOSED
 from gearshift.runtime.native_calls import NATIVE_CALLS
@@ -25,6 +26,7 @@ from gearshift.runtime.policy.together import MOST_TOGETHER
 from gearshift.runtime.serving.in_flight import InFlight, Place
 from gearshift.runtime.serving.queue import DeadlineQueue, Waiting
 from gearshift.runtime.serving.request import AnswerFuture, Backlog, Request
+from gearshift.runtime.serving.turns import Share, Waits
 
 MOST_URGENT = 4
 """Number of waiting requests, the most urgent first, that a decision considers, so that they can be in time too."""
@@ -33,6 +35,10 @@ END_S = 5.0
 """Seconds that the running request may take at the end of the program before it is ended."""
 
 logger = logging.getLogger(__name__)
+
+
+Finished = tuple[AnswerFuture, Any, BaseException | None]
+"""Future of a request with its answer, or with what came in place of one."""
 
 
 class Answers(Protocol):
@@ -54,12 +60,14 @@ class Answers(Protocol):
 
     def shed(self, request: Request) -> None: ...
 
+    def times_now(self, work: Work) -> Sequence[float]: ...
+
 
 class Worker:
     """Queue and thread for requests with a Future, until it is closed or the program ends.
 
     `answering`: answers a request, several in one call, or records one whose deadline passed in the queue.
-    `at_end`: called by the thread when it ends.
+    `at_end`: called by the thread when it ends. `share`: its part in a fleet.
     """
 
     def __init__(
@@ -69,9 +77,12 @@ class Worker:
         clock: Callable[[], float],
         limit: int,
         at_end: Callable[[], object] | None = None,
+        share: Share | None = None,
     ) -> None:
         self._answering, self._in_flight, self._clock = answering, in_flight, clock
-        self._at_end = at_end
+        self._at_end, self._share = at_end, share
+        if share is not None:
+            share.waiting = self.waiting
         self._queue: DeadlineQueue[Request] = DeadlineQueue(limit)
         self._lock = threading.RLock()  # a signal handler may submit while its thread submits
         self._wake = Flag()
@@ -167,9 +178,23 @@ class Worker:
 
     def _serve_next(self) -> bool:
         """Finish the request whose turn it is, and those that run with it; return whether there was one."""
+        if self._share is None or not len(self._queue):
+            finished = self._answer_next()
+        else:
+            finished = self._share.take_next(lambda: self._queue.earliest_s, self._answer_next)
+        for future, answer, error in finished or ():
+            try:
+                _set(future, answer, error)
+            except BaseException:  # of a callback of the Future, with what `concurrent.futures` lets through
+                logger.exception("a callback of a request's Future raised")
+        self._running = ()
+        return finished is not None
+
+    def _answer_next(self) -> list[Finished] | None:
+        """Answer the request whose turn it is, and those that run with it; None if none waits."""
         with self._lock:
             if self._closed or not len(self._queue):
-                return False
+                return None
             request = self._queue.pop().item
             now = self._clock()
             waiting = self._queue.most_urgent(MOST_TOGETHER - 1)
@@ -181,15 +206,19 @@ class Worker:
         behind = [one.item for one in waiting[texts - 1 :][:MOST_URGENT]]
         backlog = [(one.encoded.work, (one.due_s - now) * 1e3) for one in behind if one.due_s < math.inf]
         self._running = tuple(one.awaited for one in requests)
-        try:
-            if joined is None:
-                self._finish(request, now, backlog)
-            else:
-                self._finish_together(requests, joined[0], backlog)
-        except BaseException:  # only a callback of the Future comes here, with what `concurrent.futures` lets through
-            logger.exception("a callback of a request's Future raised")
-        self._running = ()
-        return True
+        begun = [request for request in requests if request.awaited.begin()]
+        if not begun:
+            return []
+        if joined is None:
+            return [self._answer(request, now, backlog)]
+        return self._answer_together(begun, len(requests), joined[0], backlog)
+
+    def waiting(self) -> list[Waits]:
+        """Return the most urgent requests that wait, as the decisions of other engines see them."""
+        with self._lock:
+            urgent = [one.item for one in self._queue.most_urgent(MOST_URGENT) if one.due_s < math.inf]
+        priority = 0 if self._share is None else self._share.priority
+        return [Waits(self._answering.times_now(one.encoded.work), one.due_s, priority) for one in urgent]
 
     def _join(self, request: Request, waiting: Sequence[Waiting[Request]], now: float) -> tuple[Decision, int] | None:
         """Decide how many requests run together; whatever goes wrong there, they run one by one."""
@@ -203,11 +232,8 @@ class Worker:
             logger.exception("requests that wait could not be joined")
             return None
 
-    def _finish(self, request: Request, now: float, backlog: Backlog) -> None:
-        """Answer the request whose turn it is, or set its exception."""
-        future = request.awaited
-        if not future.begin():
-            return
+    def _answer(self, request: Request, now: float, backlog: Backlog) -> Finished:
+        """Answer the request whose turn it is, or drop it if its deadline passed."""
         try:
             if now >= request.due_s:
                 self._answering.shed(request)
@@ -216,38 +242,34 @@ class Worker:
                     f"dropped: its deadline of {request.deadline_ms:g} ms went by {late_ms:.1f} ms before its turn; "
                     "send fewer requests, or give them more time"
                 )
-            answer = self._in_flight.call(self._answering.answer, request, backlog)
+            return request.awaited, self._in_flight.call(self._answering.answer, request, backlog), None
         except BaseException as error:
-            _set_exception(future, error)
-        else:
-            future.set_result(answer)
+            return request.awaited, None, error
 
-    def _finish_together(self, requests: Sequence[Request], decision: Decision, backlog: Backlog) -> None:
-        """Answer requests in one call, or set their exceptions; what was just taken back only makes it shorter."""
-        begun = [request for request in requests if request.awaited.begin()]
+    def _answer_together(
+        self, requests: Sequence[Request], decided: int, decision: Decision, backlog: Backlog
+    ) -> list[Finished]:
+        """Answer requests in one call; `decided` as in `Answering.answer_together`."""
         self._call = call_options()
-        answers: Sequence[Any] = ()
+        arguments = (requests, decided, decision, self._call, backlog)
         try:
-            if begun:
-                arguments = (begun, len(requests), decision, self._call, backlog)
-                answers = self._in_flight.call(self._answering.answer_together, *arguments)
+            answers = self._in_flight.call(self._answering.answer_together, *arguments)
+            finished: list[Finished] = [
+                (request.awaited, answer, request.awaited.ended_by)
+                for request, answer in zip(requests, answers, strict=True)
+            ]
         except BaseException as error:
-            for request in begun:
-                _set_exception(request.awaited, error)
+            finished = [(request.awaited, None, error) for request in requests]
         self._call = None
-        for request, answer in zip(begun, answers, strict=False):
-            try:
-                _set_answer(request.awaited, answer)
-            except BaseException:  # of a callback, as above: the others are answered all the same
-                logger.exception("a callback of a request's Future raised")
+        return finished
 
 
-def _set_answer(future: AnswerFuture, answer: Any) -> None:
-    """Set an answer, unless the call was to be ended for this request alone."""
-    if future.ended_by is None:
+def _set(future: AnswerFuture, answer: Any, error: BaseException | None) -> None:
+    """Set an answer, or what came in its place."""
+    if error is None:
         future.set_result(answer)
     else:
-        future.set_exception(future.ended_by)
+        _set_exception(future, error)
 
 
 def _set_exception(future: AnswerFuture, error: BaseException) -> None:
