@@ -222,9 +222,11 @@ class Engine(ReadingMethods):
     def submit(self, text: Any, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> AnswerFuture:
         """Queue a text without waiting; return a Future of the answer that `run` returns for the same arguments.
 
-        Requests are answered one after another, the earliest deadline first. The time in the queue counts, and the
-        subnet is chosen so that waiting requests can be answered in time too. A request whose deadline passes before
-        its turn is shed: its Future raises DeadlinePassedError. `cancel` withdraws a request, even while it runs.
+        Requests are answered one after another, the earliest deadline first, or several texts in one call where that
+        keeps more deadlines. The time in the queue counts, and the subnet is chosen so that waiting requests can be
+        answered in time too. A request whose deadline passes before its turn is shed: its Future raises
+        DeadlinePassedError. So is one that would be late on any subnet, while others wait that would not, unless late
+        answers have a value (`late_value`). `cancel` withdraws a request, even while it runs.
         Raises InputError, EngineClosedError, or QueueFullError if `queue_limit` requests wait already.
         """
         self._in_flight.check_process()

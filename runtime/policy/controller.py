@@ -23,6 +23,9 @@ from gearshift.runtime.sensors.snapshot import Snapshot
 GAP_MEMORY = 0.1
 """Weight of the newest pause between two requests in the running mean that the CPU budget is computed from."""
 
+FAR = 4.0
+"""Multiple of the usual time of the fastest subnet beyond which no deadline is looked at for being hopeless."""
+
 Behind = tuple[Sequence[float], float]
 """Time in ms on each rung, and slack in ms, of a request that waits behind another."""
 
@@ -96,8 +99,11 @@ class Controller:
 
     @property
     def joins(self) -> bool:
-        """Whether the times of calls of several texts are known, so that texts that wait may run in one."""
-        return self.latency.knows_batches
+        """Whether texts that wait may run in one call: the times of such calls are known, and no DAN is on the ladder.
+
+        A DAN answers each of them in less time than it takes to find out how many to join.
+        """
+        return self.latency.knows_batches and self._dan_rung is None
 
     @property
     def slow_down(self) -> float:
@@ -177,6 +183,18 @@ class Controller:
         `fastest_ms`: its time on the fastest subnet of its own ladder.
         """
         self._arrivals.came(arrival_s, deadline_ms, fastest_ms)
+
+    def hopeless(self, work: Work, slack_ms: float, now: float) -> bool:
+        """Return whether a request will be late even on the fastest subnet, and a late answer is worth nothing."""
+        if self._objective.late_value:
+            return False
+        last = self._last_rung
+        median = self.latency.medians(work)[last]
+        if slack_ms > FAR * median * self.latency.slow_down:  # mostly, and without the time of a prediction
+            return False
+        times = self.latency.predict(work, now)
+        low, _, _ = times.outlook.ramp()
+        return slack_ms <= median * times.biases[last] * times.first_call * low
 
     def decide_together(
         self,

@@ -14,7 +14,7 @@ from gearshift.runtime.policy.latency_model import Prediction
 from gearshift.runtime.policy.objective import Objective
 from gearshift.runtime.policy.restraint import LEAST_MS, Late
 
-COUNTS = (1, 2, 4, 8, 16)
+COUNTS = (1, 2, 4, 8)
 MOST_TOGETHER = COUNTS[-1]
 """Numbers of texts of a call that are compared, and the largest of them: a call of more saves little on top."""
 
@@ -84,10 +84,10 @@ def choose_together(
     least = allowed.late.sum_at(_log(first_ms, times.usual))
     best, alone, chosen = -math.inf, -math.inf, None
     for rung in allowed.rungs:
-        if best >= accuracies[rung] * everyone:  # those below cannot give more
-            break
         bias = times.biases[rung]
         for count, calls in plans.items():
+            if best >= accuracies[rung] * everyone:  # neither these nor those below can give more
+                break
             first = calls[0][1][rung]
             if rung != last and first >= allowed.limit_ms:
                 continue

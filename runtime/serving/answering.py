@@ -97,14 +97,24 @@ class Answering:
             self._end(record)
         return answers[0] if request.single else answers
 
+    def hopeless(self, request: Request, now: float) -> bool:
+        """Return whether a request that waits will be late even on the fastest subnet, and is worth nothing then."""
+        if request.deadline_ms is None or self._pinned is not None:
+            return False
+        with self._lock:
+            return self._controller.hopeless(request.encoded.work, (request.due_s - now) * 1e3 - FINISH_MS, now)
+
+    @property
+    def joins(self) -> bool:
+        """Whether requests that wait may run in one call."""
+        return self._cascade is None and self._pinned is None and self._controller.joins
+
     def together(self, requests: Sequence[Request], more: int, now: float) -> tuple[Decision, int] | None:
         """Decide how many requests that wait run in one call, the earliest deadline first; None if the first is alone.
 
         `more`: number of requests that wait behind these.
-        Those are texts with deadlines, without options; while a subnet is pinned, and with a cascade, each is alone.
+        Those are texts with deadlines, without options.
         """
-        if self._cascade is not None or self._pinned is not None or not self._controller.joins:
-            return None
         joining = list(itertools.takewhile(_joins, requests))
         if len(joining) < 2:
             return None

@@ -46,6 +46,9 @@ class Answers(Protocol):
 
     def answer(self, place: Place, request: Request, backlog: Backlog) -> Any: ...
 
+    @property
+    def joins(self) -> bool: ...
+
     def together(self, requests: Sequence[Request], more: int, now: float) -> tuple[Decision, int] | None: ...
 
     def answer_together(
@@ -59,6 +62,8 @@ class Answers(Protocol):
     ) -> list[Any]: ...
 
     def shed(self, request: Request) -> None: ...
+
+    def hopeless(self, request: Request, now: float) -> bool: ...
 
     def times_now(self, work: Work) -> Sequence[float]: ...
 
@@ -197,8 +202,10 @@ class Worker:
                 return None
             request = self._queue.pop().item
             now = self._clock()
-            waiting = self._queue.most_urgent(MOST_TOGETHER - 1)
-            joined = None if now >= request.due_s else self._join(request, waiting, now)
+            joins = self._answering.joins
+            waiting = self._queue.most_urgent(MOST_TOGETHER - 1 if joins else MOST_URGENT)
+            passed = now >= request.due_s or self._gives_way(request, waiting, now)
+            joined = self._join(request, waiting, now) if joins and not passed else None
             texts = 1 if joined is None else joined[1]
             for one in waiting[: texts - 1]:
                 self._queue.remove(one)
@@ -210,7 +217,7 @@ class Worker:
         if not begun:
             return []
         if joined is None:
-            return [self._answer(request, now, backlog)]
+            return [self._drop(request, now) if passed else self._answer(request, backlog)]
         return self._answer_together(begun, len(requests), joined[0], backlog)
 
     def waiting(self) -> list[Waits]:
@@ -232,16 +239,34 @@ class Worker:
             logger.exception("requests that wait could not be joined")
             return None
 
-    def _answer(self, request: Request, now: float, backlog: Backlog) -> Finished:
-        """Answer the request whose turn it is, or drop it if its deadline passed."""
+    def _gives_way(self, request: Request, waiting: Sequence[Waiting[Request]], now: float) -> bool:
+        """Return whether a request is too late for any subnet, while one behind it may still be in time.
+
+        The earliest deadline first without this would, once it is behind, only answer what is just too late (Buttazzo
+        and Stankovic 1993, RED: robust earliest deadline scheduling).
+        """
         try:
-            if now >= request.due_s:
-                self._answering.shed(request)
-                late_ms = (now - request.due_s) * 1e3
-                raise DeadlinePassedError(
-                    f"dropped: its deadline of {request.deadline_ms:g} ms went by {late_ms:.1f} ms before its turn; "
-                    "send fewer requests, or give them more time"
-                )
+            answering = self._answering
+            return bool(waiting) and answering.hopeless(request, now) and not answering.hopeless(waiting[-1].item, now)
+        except Exception:
+            logger.exception("a request that waits could not be weighed")
+            return False
+
+    def _drop(self, request: Request, now: float) -> Finished:
+        """Drop a request whose deadline has passed, or will whatever runs."""
+        try:
+            self._answering.shed(request)
+            past_ms, deadline = (now - request.due_s) * 1e3, f"its deadline of {request.deadline_ms:g} ms"
+            told = f"{deadline} went by {past_ms:.1f} ms before its turn"
+            if past_ms < 0:
+                told = f"{-past_ms:.1f} ms were left of {deadline} at its turn, too few for any subnet"
+            raise DeadlinePassedError(f"dropped: {told}; send fewer requests, or give them more time")
+        except BaseException as error:
+            return request.awaited, None, error
+
+    def _answer(self, request: Request, backlog: Backlog) -> Finished:
+        """Answer the request whose turn it is."""
+        try:
             return request.awaited, self._in_flight.call(self._answering.answer, request, backlog), None
         except BaseException as error:
             return request.awaited, None, error

@@ -12,7 +12,7 @@ import pytest
 from gearshift.device_profiles.batch_times import BatchTimes
 from gearshift.device_profiles.latency_table import LatencyTable
 from gearshift.errors import BundleError
-from gearshift.runtime import Engine, EngineClosedError
+from gearshift.runtime import DeadlinePassedError, Engine, EngineClosedError
 from gearshift.runtime.background import wait_until
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.session import ElasticSession
@@ -213,3 +213,24 @@ def test_a_rule_that_fails_lets_them_run_one_by_one(
     hold.let()
     assert all(future.result(30).label for future in futures)
     assert set(hold.texts) == {1}
+
+
+def test_what_is_too_late_for_any_subnet_gives_way_to_what_is_not(engine: Engine, hold: Hold) -> None:
+    engine.submit(TEXT)
+    hold.until(1)
+    late = engine.submit(TEXT, deadline_ms=1000)  # the fastest takes most of a minute
+    waiting = engine.submit(TEXT, deadline_ms=3_000_000)
+    hold.let()
+    with pytest.raises(DeadlinePassedError, match=r"ms were left of its deadline of 1000 ms at its turn, too few for"):
+        late.result(30)
+    assert waiting.result(30).label
+    assert engine.stats()["failed"] == 1
+
+
+def test_it_is_answered_where_nobody_gains_or_late_answers_have_a_value(engine: Engine, hold: Hold) -> None:
+    hold.let()
+    assert engine.submit(TEXT, deadline_ms=1000).result(30).label
+    engine.steer(late_value=0.5)
+    first = engine.submit(TEXT)
+    both = [engine.submit(TEXT, deadline_ms=deadline_ms) for deadline_ms in (1000, 3_000_000)]
+    assert all(future.result(30).label for future in (first, *both))
