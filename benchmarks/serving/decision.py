@@ -27,6 +27,7 @@ from benchmarks.serving.subjects import ladder_of
 from gearshift.cpus import available_cpus
 from gearshift.runtime import Engine
 from gearshift.runtime.inference.text import Encoded, Text, TextEncoder
+from gearshift.runtime.reading.options import RequestReader
 from gearshift.runtime.simulate.policies import Ours
 from gearshift.runtime.simulate.simulator import Ladder, Machine, Turn, simulate
 from gearshift.runtime.simulate.traces import Scale, make_trace
@@ -80,7 +81,7 @@ def overhead(bundle: Path, precision: str, rounds: int) -> dict[str, Any]:
     with Engine.load(bundle, threads=1, precision=precision) as engine:
         opened = engine._opened
         encoder, plain = Watched(opened.encoder), Watched(opened.encoder)
-        engine._opened = dataclasses.replace(opened, encoder=encoder)  # type: ignore[arg-type]
+        engine._reader = RequestReader(dataclasses.replace(opened, encoder=encoder))  # type: ignore[arg-type]
         text = text_of(opened.encoder, TOKENS)
         subnet = max(engine.pool.values(), key=lambda entry: entry.macs)
         engine.pin(subnet.name)
@@ -160,7 +161,8 @@ def lines_of(deciding: Sequence[dict[str, Any]], adding: Sequence[dict[str, Any]
             for one in deciding
         ),
         "",
-        f"### Engine without tokenizing / bare session, one thread, {TOKENS} tokens, medians of {adding[0]['rounds']} in turns",
+        f"### Engine without tokenizing / bare session, one thread, {TOKENS} tokens, medians of {adding[0]['rounds']} "
+        "in turns",
         "",
         "| precision | subnet | bare, us | engine, us | tokenizing, us | ratio | target |",
         "|---|---|---|---|---|---|---|",
