@@ -1,13 +1,15 @@
-"""Latency table of a bundle on a device, and the interpolation between its lengths."""
+"""Latency table of a bundle on a device, and the interpolation between its lengths and numbers of texts."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gearshift.device_profiles.batch_times import BatchTimes
 from gearshift.device_profiles.checks import check_date, check_names, listed, mapping, positive, require
 from gearshift.number_checks import is_whole
 
@@ -39,6 +41,8 @@ class LatencyTable:
     """Method of timing: batch, warm-up, order, clock."""
     date: str
     """Date of the measurement, in ISO 8601."""
+    batches: BatchTimes | None = None
+    """Times of calls of several texts; None if they were not measured, and count as so many calls of one text."""
 
     def __post_init__(self) -> None:
         for name in ("bundle_hash", "precision", "provider", "method", "date"):
@@ -61,23 +65,33 @@ class LatencyTable:
         for name, columns in (("median_ms", self.median_ms), ("p95_ms", self.p95_ms)):
             for subnet, values in columns.items():
                 _check_latencies(f"{name} of {subnet}", values, len(lengths))
+        if self.batches is not None:
+            unknown = sorted(self.batches.shares.keys() - self.median_ms.keys())
+            require(not unknown, f"batches: expected subnets of the table, found {unknown}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values by name, for JSON."""
-        return {
+        found: dict[str, Any] = {
             **vars(self),
             "lengths": list(self.lengths),
             "median_ms": {subnet: list(values) for subnet, values in self.median_ms.items()},
             "p95_ms": {subnet: list(values) for subnet, values in self.p95_ms.items()},
         }
+        if self.batches is None:
+            del found["batches"]  # as tables without them always were
+        else:
+            found["batches"] = self.batches.to_dict()
+        return found
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> LatencyTable:
         """Read the table that `to_dict` wrote; raises ProfileError."""
-        check_names("latency table", raw, set(cls.__dataclass_fields__))
+        check_names("latency table", {"batches": None, **raw}, set(cls.__dataclass_fields__))
+        batches = raw.get("batches")
         return cls(
             **{
                 **raw,
+                "batches": None if batches is None else BatchTimes.from_dict(mapping("batches", batches)),
                 "lengths": listed("lengths", raw["lengths"]),
                 "median_ms": _columns("median_ms", raw["median_ms"]),
                 "p95_ms": _columns("p95_ms", raw["p95_ms"]),
@@ -97,7 +111,28 @@ def _columns(what: str, raw: object) -> dict[str, tuple[Any, ...]]:
 
 def predict(table: LatencyTable, name: str, length: int, batch: int = 1) -> float:
     """Return the median time in ms of a subnet on the unloaded device, for `batch` texts padded to `length` tokens."""
-    return batch * time_at(table.lengths, table.median_ms[name], length)
+    apart = batch * time_at(table.lengths, table.median_ms[name], length)
+    if batch == 1 or table.batches is None:
+        return apart
+    return apart * batch_share(table, table.batches, name, length, batch)
+
+
+def batch_share(table: LatencyTable, batches: BatchTimes, name: str, length: int, batch: int) -> float:
+    """Return the time of a call of `batch` texts / so many calls of one, of any subnet of the table.
+
+    Of one that was not measured, by linear interpolation over the log of its time between those that were.
+    """
+    if name in batches.shares:
+        return batches.share(name, length, batch)
+    times = {one: time_at(table.lengths, table.median_ms[one], length) for one in batches.shares}
+    own = time_at(table.lengths, table.median_ms[name], length)
+    below = max((one for one in times if times[one] <= own), key=times.__getitem__, default=None)
+    above = min((one for one in times if times[one] >= own), key=times.__getitem__, default=None)
+    if below is None or above is None or times[below] == times[above]:
+        return batches.share(str(above if below is None else below), length, batch)
+    weight = math.log(own / times[below]) / math.log(times[above] / times[below])
+    low, high = (batches.share(one, length, batch) for one in (below, above))
+    return low + weight * (high - low)
 
 
 def time_at(lengths: tuple[int, ...], times: tuple[float, ...], length: int) -> float:

@@ -20,6 +20,7 @@ from gearshift.runtime.bundle.bundle import open_bundle as open_bundle
 from gearshift.runtime.bundle.manifest import Manifest as Manifest
 from gearshift.runtime.bundle.manifest import PoolEntry as PoolEntry
 from gearshift.runtime.engine import Engine as Engine
+from gearshift.runtime.fleet import Fleet as Fleet
 from gearshift.runtime.inference.answers import Classification as Classification
 from gearshift.runtime.inference.answers import Embedding as Embedding
 from gearshift.runtime.inference.answers import MultiLabelClassification as MultiLabelClassification
@@ -63,6 +64,7 @@ __all__ = [
     "Engine",
     "EngineClosedError",
     "Entity",
+    "Fleet",
     "GearshiftError",
     "InputError",
     "IntegrityError",

@@ -34,6 +34,7 @@ from gearshift.runtime.serving.lifetime import CLOSE_S, Lifetime
 from gearshift.runtime.serving.metrics import Metrics
 from gearshift.runtime.serving.queue import LIMIT
 from gearshift.runtime.serving.request import AnswerFuture, Request
+from gearshift.runtime.serving.turns import Share
 from gearshift.runtime.serving.worker import Worker
 from gearshift.runtime.startup import AUTO, Loaded, check_options, open_checked, slow_loop_of, start
 from gearshift.runtime.trust.trust import CHECKED
@@ -60,6 +61,7 @@ class Engine(ReadingMethods):
         sensors: Sensors | None = None,
         rules: Rules = DEFAULT_RULES,
         clock: Callable[[], float] = time.perf_counter,
+        share: Share | None = None,
     ) -> None:
         opened = loaded.opened
         entries, rows = opened.bundle.entries(opened.session.precision), opened.bundle.manifest.dev_rows
@@ -72,10 +74,12 @@ class Engine(ReadingMethods):
         self._reader = RequestReader(opened)
         loop = slow_loop_of(sensors, rules, len(controller.ladder), opened.session, self._in_flight)
         self._slow_loop, cascade = loop, loaded.cascade
-        answering = Answering(opened, controller, metrics, clock=clock, log=log, cascade=cascade, slow_loop=loop)
+        answering = Answering(
+            opened, controller, metrics, clock=clock, log=log, cascade=cascade, slow_loop=loop, share=share
+        )
         super().__init__(loaded, controller, metrics, answering)
         at_end = None if log is None else log.close
-        self._worker = Worker(answering.answer, answering.shed, self._in_flight, clock, queue_limit, at_end)
+        self._worker = Worker(answering, self._in_flight, clock, queue_limit, at_end, share)
         self._lifetime = Lifetime(self._in_flight, self._worker, opened.session, metrics, loop, log)
         weakref.finalize(self, self._lifetime.drop).atexit = False
         if log is not None:
@@ -103,6 +107,7 @@ class Engine(ReadingMethods):
         trust: str = CHECKED,
         keys: Sequence[Key] | None = None,
         not_older: bool = False,
+        share: Share | None = None,
         **objective: Unpack[Wanted],
     ) -> Self:
         """Load an engine for the bundle in directory `path`, which is verified, self-tested and timed on this machine.
@@ -128,6 +133,7 @@ class Engine(ReadingMethods):
         process of its own with limits, which takes as long as a load; once for each bundle if there is a cache.
         `keys`: Ed25519 public keys, each a file of PEM or PEM as bytes, of which one must have signed the bundle; it is
         not tried then. `not_older`: refuse a version older than the newest that was loaded so.
+        `share`: its part in a fleet, as `Fleet.load` gives it.
         `objective`: fields of `Objective` (`target`, `min_accuracy`, `max_cpu_share`, `on_miss`), which `steer` changes
         later.
 
@@ -150,7 +156,15 @@ class Engine(ReadingMethods):
             )
             undo.callback(loaded.opened.session.close)
             watched = Sensors(clock=time.perf_counter) if sensors is True else sensors or None
-            engine = cls(loaded, objective=wanted, log=decisions, queue_limit=queue_limit, sensors=watched, rules=rules)
+            engine = cls(
+                loaded,
+                objective=wanted,
+                log=decisions,
+                queue_limit=queue_limit,
+                sensors=watched,
+                rules=rules,
+                share=share,
+            )
             undo.callback(engine.close)
             if metrics_port is not None:
                 engine.serve_metrics(metrics_port)
@@ -197,7 +211,7 @@ class Engine(ReadingMethods):
 
     def _run(self, place: Place, text: Any, deadline_ms: float | None, options: Options) -> Any:
         request = self._taken(text, deadline_ms, options)
-        return self._answering.answer(place, request) if request.encoded.tokens else []
+        return self._answering.answer_at_turn(place, request) if request.encoded.tokens else []
 
     def _taken(
         self, text: Any, deadline_ms: float | None, options: Options, future: AnswerFuture | None = None
@@ -208,9 +222,11 @@ class Engine(ReadingMethods):
     def submit(self, text: Any, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> AnswerFuture:
         """Queue a text without waiting; return a Future of the answer that `run` returns for the same arguments.
 
-        Requests are answered one after another, the earliest deadline first. The time in the queue counts, and the
-        subnet is chosen so that waiting requests can be answered in time too. A request whose deadline passes before
-        its turn is shed: its Future raises DeadlinePassedError. `cancel` withdraws a request, even while it runs.
+        Requests are answered one after another, the earliest deadline first, or several texts in one call where that
+        keeps more deadlines. The time in the queue counts, and the subnet is chosen so that waiting requests can be
+        answered in time too. A request whose deadline passes before its turn is shed: its Future raises
+        DeadlinePassedError. So is one that would be late on any subnet, while others wait that would not, unless late
+        answers have a value (`late_value`). `cancel` withdraws a request, even while it runs.
         Raises InputError, EngineClosedError, or QueueFullError if `queue_limit` requests wait already.
         """
         self._in_flight.check_process()

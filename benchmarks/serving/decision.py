@@ -1,6 +1,6 @@
 """Cost of a decision, and overhead of the engine over a bare call of the graph.
 
-    python -m benchmarks.serving.decision BUNDLE
+    python -m benchmarks.serving.decision BUNDLE [--rounds 3000]
 
 Decisions: every request of the simulator's bursts (with a queue of up to eight) and of its contention, as the
 controller decides them, on one core.
@@ -27,6 +27,7 @@ from benchmarks.serving.subjects import ladder_of
 from gearshift.cpus import available_cpus
 from gearshift.runtime import Engine
 from gearshift.runtime.inference.text import Encoded, Text, TextEncoder
+from gearshift.runtime.reading.options import RequestReader
 from gearshift.runtime.simulate.policies import Ours
 from gearshift.runtime.simulate.simulator import Ladder, Machine, Turn, simulate
 from gearshift.runtime.simulate.traces import Scale, make_trace
@@ -75,12 +76,12 @@ def decisions(ladder: Ladder, name: str) -> dict[str, Any]:
     }
 
 
-def overhead(bundle: Path, precision: str) -> dict[str, Any]:
+def overhead(bundle: Path, precision: str, rounds: int) -> dict[str, Any]:
     """Measure the engine against the bare session, on the largest subnet and a text of some 16 tokens."""
     with Engine.load(bundle, threads=1, precision=precision) as engine:
         opened = engine._opened
         encoder, plain = Watched(opened.encoder), Watched(opened.encoder)
-        engine._opened = dataclasses.replace(opened, encoder=encoder)  # type: ignore[arg-type]
+        engine._reader = RequestReader(dataclasses.replace(opened, encoder=encoder))  # type: ignore[arg-type]
         text = text_of(opened.encoder, TOKENS)
         subnet = max(engine.pool.values(), key=lambda entry: entry.macs)
         engine.pin(subnet.name)
@@ -95,18 +96,19 @@ def overhead(bundle: Path, precision: str) -> dict[str, Any]:
             "bare": bare,
             "engine": lambda: engine.run(text, deadline_ms=1000),
         }
-        times = in_turns(calls)
+        times = in_turns(calls, rounds)
     medians = {
-        name: statistics.median(whole - its for whole, its in zip(found, watched.times[-ROUNDS:], strict=True))
+        name: statistics.median(whole - its for whole, its in zip(found, watched.times[-rounds:], strict=True))
         for (name, found), watched in zip(times.items(), (plain, encoder), strict=True)
     }
     return {
         "precision": precision,
         "subnet": subnet.name,
         **{f"{name}_us": value / 1e3 for name, value in medians.items()},
-        "tokenizing_us": statistics.median(encoder.times[-ROUNDS:]) / 1e3,
+        "tokenizing_us": statistics.median(encoder.times[-rounds:]) / 1e3,
         "ratio": medians["engine"] / medians["bare"],
         "target": TARGETS[precision],
+        "rounds": rounds,
     }
 
 
@@ -133,11 +135,11 @@ def text_of(encoder: TextEncoder | Watched, tokens: int) -> str:
     raise AssertionError(f"no text of {tokens} tokens")
 
 
-def in_turns(calls: dict[str, Callable[[], object]]) -> dict[str, list[int]]:
+def in_turns(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[int]]:
     """Measure the nanoseconds of each call, in rounds, in random order."""
     times: dict[str, list[int]] = {name: [] for name in calls}
     shuffle = random.Random(0)
-    for number in range(ROUNDS + WARM_UP):
+    for number in range(rounds + WARM_UP):
         for name, call in shuffle.sample([*calls.items()], len(calls)):
             began = time.perf_counter_ns()
             call()
@@ -159,7 +161,8 @@ def lines_of(deciding: Sequence[dict[str, Any]], adding: Sequence[dict[str, Any]
             for one in deciding
         ),
         "",
-        f"### Engine without tokenizing / bare session, one thread, {TOKENS} tokens, medians of {ROUNDS} in turns",
+        f"### Engine without tokenizing / bare session, one thread, {TOKENS} tokens, medians of {adding[0]['rounds']} "
+        "in turns",
         "",
         "| precision | subnet | bare, us | engine, us | tokenizing, us | ratio | target |",
         "|---|---|---|---|---|---|---|",
@@ -174,11 +177,16 @@ def lines_of(deciding: Sequence[dict[str, Any]], adding: Sequence[dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("bundle", type=Path)
-    bundle = parser.parse_args().bundle
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="calls of the engine and of the bare session")
+    options = parser.parse_args()
     os.sched_setaffinity(0, {min(available_cpus())})
     deciding = [decisions(ladder_of("snips", "fp32"), name) for name in TRACES]
-    adding = [overhead(bundle, precision) for precision in TARGETS]
-    facts = {"command": "python -m benchmarks.serving.decision BUNDLE", "decisions": deciding, "overhead": adding}
+    adding = [overhead(options.bundle, precision, options.rounds) for precision in TARGETS]
+    facts = {
+        "command": f"python -m benchmarks.serving.decision BUNDLE --rounds {options.rounds}",
+        "decisions": deciding,
+        "overhead": adding,
+    }
     save("decision", facts, lines_of(deciding, adding))
 
 

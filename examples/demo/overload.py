@@ -39,6 +39,8 @@ class Asked:
     text: str
     label: str
     phase: str
+    sent_late_ms: float = 0.0
+    """Time in ms from its arrival to its sending: the sender shares cores and interpreter with the engine."""
     latency_ms: float = float("inf")
     """Time from arrival to answer in ms, waiting included; infinite if the request was dropped or refused."""
     subnet: str = ""
@@ -86,7 +88,8 @@ def serve(
         while (ahead := due - time.perf_counter()) > 0:
             time.sleep(ahead)
         live(one)
-        left_ms = deadline_ms - (time.perf_counter() - due) * 1e3
+        one.sent_late_ms = (time.perf_counter() - due) * 1e3
+        left_ms = deadline_ms - one.sent_late_ms
         try:
             future = engine.submit(one.text, deadline_ms=max(left_ms, LEAST_DEADLINE_MS))
         except GearshiftError:  # the queue is full

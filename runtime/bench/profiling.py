@@ -39,6 +39,9 @@ OPERATORS_SHARE = 0.2
 MOST_GAPS_S = 6.0
 """Longest time for calls after pauses."""
 
+BATCHES_SHARE = 0.05
+"""Share of the budget for calls of several texts, for each number of threads."""
+
 LEAST_OPERATORS_S = 1.0
 
 MOST_OPERATORS_S = 3.0
@@ -125,7 +128,8 @@ class _Run:
             block.lengths = self.lengths
             gaps_s = min(self.plan.budget_s * GAPS_SHARE, MOST_GAPS_S) if first else 0.0
             operators_s = (end - self.clock()) * OPERATORS_SHARE if self.with_operators else 0.0
-            until = end - gaps_s - operators_s
+            batches_s = share_s * BATCHES_SHARE if self.plan.batch == 1 else 0.0
+            until = end - gaps_s - batches_s - operators_s
             block.time(
                 until,
                 until + OVERTIME * self.plan.budget_s,
@@ -134,6 +138,9 @@ class _Run:
             if gaps_s:
                 self.progress("calls after pauses", self.used_s, self.plan.budget_s)
                 block.time_gaps(gaps_s)
+            if batches_s:
+                self.progress("calls of several texts", self.used_s, self.plan.budget_s)
+                block.time_batches(batches_s)
             contention = self.contention.lap()
             refusal = block.refusal(contention)
             if refusal is not None:

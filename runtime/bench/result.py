@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gearshift.device_profiles import Fingerprint, OperatorCosts
+from gearshift.device_profiles.batch_times import BatchTimes
 from gearshift.device_profiles.latency_table import CPU_PROVIDER, LatencyTable
 from gearshift.runtime.bench.contention import Contention
 from gearshift.runtime.bench.gaps import GapEffect
@@ -95,6 +96,8 @@ class Measured:
     """Effect of pauses before calls; empty if not timed."""
     dan: tuple[dict[int, float], ...] = ()
     """Times of the DAN: percentile (50 for the median) -> milliseconds, for each length; empty without a DAN."""
+    batches: BatchTimes | None = None
+    """Times of calls of several texts; None if they were not timed."""
 
     @property
     def error_median(self) -> float:
@@ -163,6 +166,7 @@ class Measured:
             runs=self.stages.calls,
             method=f"{METHOD}; batch {self.conditions.batch}{self._others()}",
             date=date,
+            batches=self.batches,
         )
 
     def _others(self) -> str:
@@ -182,6 +186,7 @@ class Measured:
             "first_call_ratio": self.first_call_ratio,
             "memory": None if self.memory is None else dict(vars(self.memory)),
             "gaps": [gap.to_dict() for gap in self.gaps],
+            "batches": None if self.batches is None else self.batches.to_dict(),
             "stages": self.stages.to_dict(),
             "check": {
                 "median_error": none_for_nan(self.error_median),

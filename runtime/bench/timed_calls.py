@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from gearshift.device_profiles.batch_times import BatchTimes
 from gearshift.runtime.bench.choices import Switches, designed_choices, random_choices
 from gearshift.runtime.bench.contention import Contention
 from gearshift.runtime.bench.gaps import GapEffect, gap_effects
@@ -22,6 +23,7 @@ from gearshift.runtime.bench.stopwatch import Sample, Stopwatch
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.opened import Opened, random_inputs
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.profiles.batches_timed import measure_batches
 from gearshift.runtime.profiles.timing import WARM_UP
 from gearshift.runtime.sensors.memory import Memory, read_memory
 from gearshift.runtime.space.space import Choice
@@ -81,6 +83,7 @@ class TimedBlock:
         self._cost_ms: dict[tuple[str, int], float] = {}
         self._check_every = CHECK_EVERY if plan.checked <= CHECKED else 1
         self._checks: dict[tuple[str, int, Choice], list[float]] = {}
+        self._batches: dict[str, BatchTimes | None] = {}
         self._calls = self._disturbed = 0
         for precision in plan.precisions:
             self._open(precision, stack)
@@ -191,6 +194,12 @@ class TimedBlock:
         usual = statistics.median(timed_ms() for _ in range(2 * WARM_UP))
         self._gaps[precision] = gap_effects(timed_ms, usual, seconds=seconds)
 
+    def time_batches(self, seconds: float) -> None:
+        """Time calls of several texts for about so many seconds."""
+        for precision, session in self._sessions.items():
+            budget_s = seconds / len(self._sessions)
+            self._batches[precision] = measure_batches(self._bundle, session, self.lengths, budget_s=budget_s)
+
     def refusal(self, contention: Contention) -> str | None:
         """Return the reason to refuse these figures as disturbed by other processes; None if they are usable.
 
@@ -234,6 +243,7 @@ class TimedBlock:
             memory=self._memory[precision],
             gaps=self._gaps.get(precision, ()),
             dan=tuple(_times(self._dan_ms[length]) for length in self.lengths if length in self._dan_ms),
+            batches=self._batches.get(precision),
         )
 
 

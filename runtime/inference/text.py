@@ -127,6 +127,19 @@ class TextEncoder:
             [encoded.starts[row] for row in rows],
         )
 
+    def joined(self, texts: Sequence[Encoded]) -> Encoded:
+        """Return single texts that were encoded as the rows of one call, padded to the longest of them."""
+        encodings = [one.encodings[0] for one in texts]
+        lengths = tuple(one.tokens[0] for one in texts)
+        return Encoded(
+            (Call(tuple(range(len(texts))), self._inputs(encodings)),),
+            lengths,
+            tuple(one.truncated[0] for one in texts),
+            tuple(one.parts[0] for one in texts),
+            tuple(encodings),
+            ((max(lengths), len(texts)),),
+        )
+
     def whole(
         self, text: Text, longest: int, where: str = "", prompt: str | None = None
     ) -> tuple[Encoding, SplitText | None, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gearshift.device_profiles.latency_table import LatencyTable
 from gearshift.errors import UnknownSubnetError
 from gearshift.runtime.batches import Work, one, work_of
+from gearshift.runtime.policy import together
 from gearshift.runtime.policy.choose import CONFIDENT, FITS, LIKELY, PINNED, PROBE, REJECTED, Asked, Decision, choose
 from gearshift.runtime.policy.ladder import expected, ladder_of, rungs_above, smoothed
 from gearshift.runtime.policy.latency_model import LatencyModel, Prediction
@@ -21,6 +22,12 @@ from gearshift.runtime.sensors.snapshot import Snapshot
 
 GAP_MEMORY = 0.1
 """Weight of the newest pause between two requests in the running mean that the CPU budget is computed from."""
+
+FAR = 4.0
+"""Multiple of the usual time of the fastest subnet beyond which no deadline is looked at for being hopeless."""
+
+Behind = tuple[Sequence[float], float]
+"""Time in ms on each rung, and slack in ms, of a request that waits behind another."""
 
 
 class Controller:
@@ -91,6 +98,14 @@ class Controller:
         self._last_rung, self._below = enough[-1], frozenset(range(enough[-1])) - frozenset(enough)
 
     @property
+    def joins(self) -> bool:
+        """Whether texts that wait may run in one call: the times of such calls are known, and no DAN is on the ladder.
+
+        A DAN answers each of them in less time than it takes to find out how many to join.
+        """
+        return self.latency.knows_batches and self._dan_rung is None
+
+    @property
     def slow_down(self) -> float:
         """Slow-down: observed / expected latency of single texts; 1 is the machine as it was when it was timed."""
         return self.latency.slow_down
@@ -110,6 +125,7 @@ class Controller:
         backlog: Sequence[tuple[Work, float]] = (),
         deadline_ms: float | None = None,
         ranked: int = 0,
+        others: Sequence[Behind] = (),
     ) -> Decision:
         """Decide the subnet for a request that has `slack_ms` left for all of its texts (None: no deadline).
 
@@ -118,6 +134,7 @@ class Controller:
         `deadline_ms`: slack of the request at its arrival; by default it has not waited.
         `ranked`: number of texts that are ranked: the subnet may be a faster one than fits, so that `decide_again` has
         time to read the best texts more closely.
+        `others`: (ms now on each rung of its ladder, slack in ms) of requests that wait for the same CPUs elsewhere.
         """
         times = self.latency.predict(work, now)
         self._note_pause(now)
@@ -125,8 +142,10 @@ class Controller:
         if pinned is not None:
             return self._named(pinned, work, times.factor, PINNED, first)
         asked = self._asked(slack_ms, now, first, backlog)
+        if others and slack_ms is not None:
+            asked = asked._replace(behind=self._with(others, asked.behind, times.usual))
         rung, reason, level = choose(self._values, times, asked, self._objective)
-        if ranked and reason in (FITS, LIKELY) and slack_ms is not None and not backlog:
+        if ranked and reason in (FITS, LIKELY) and slack_ms is not None and not asked.behind:
             allowed = self._allowed(level, slack_ms, self._made_late)
             # A list in two passes is planned by bounds: what is merely likely in time would leave none for the second.
             surest = next((one for one in allowed.rungs if one >= rung and times.bound_ms(one) <= slack_ms), None)
@@ -135,6 +154,82 @@ class Controller:
         if slack_ms is not None:
             self._note_turn(times, reason, slack_ms, now, deadline_ms, queued=bool(backlog))
         return Decision(self.ladder[rung], times.medians[rung], times.bound_ms(rung), reason, level)
+
+    def _with(
+        self,
+        others: Sequence[tuple[Sequence[float], float]],
+        behind: Sequence[tuple[Sequence[float], float]],
+        usual: float,
+    ) -> list[tuple[Sequence[float], float]]:
+        """Return the requests behind one with those that wait elsewhere, the earliest deadline first.
+
+        As all that wait here are taken to run on the rung of this one, those elsewhere are taken to run as far down
+        their own ladders: the load makes all of them smaller alike.
+        """
+        found, steps = list[Behind](behind), max(1, len(self.ladder) - 1)
+        for ms, slack_ms in others:
+            last = len(ms) - 1
+            found.append(([ms[round(rung * last / steps)] / usual for rung in range(len(self.ladder))], slack_ms))
+        return sorted(found, key=lambda one: one[1])
+
+    def times_now(self, work: Work) -> list[float]:
+        """Return the time in ms that a work takes on each rung now; safe beside other calls."""
+        slow_down = self.latency.slow_down
+        return [median * slow_down for median in self.latency.medians(work)]
+
+    def hear(self, arrival_s: float, deadline_ms: float, fastest_ms: float) -> None:
+        """Take in the turn of a request elsewhere, which runs on the same CPUs: a long run here makes such ones late.
+
+        `fastest_ms`: its time on the fastest subnet of its own ladder.
+        """
+        self._arrivals.came(arrival_s, deadline_ms, fastest_ms)
+
+    def hopeless(self, work: Work, slack_ms: float, now: float) -> bool:
+        """Return whether a request will be late even on the fastest subnet, and a late answer is worth nothing."""
+        if self._objective.late_value:
+            return False
+        last = self._last_rung
+        median = self.latency.medians(work)[last]
+        if slack_ms > FAR * median * self.latency.slow_down:  # mostly, and without the time of a prediction
+            return False
+        times = self.latency.predict(work, now)
+        low, _, _ = times.outlook.ramp()
+        return slack_ms <= median * times.biases[last] * times.first_call * low
+
+    def decide_together(
+        self,
+        lengths: Sequence[int],
+        deadlines_ms: Sequence[float],
+        slacks_ms: Sequence[float],
+        *,
+        now: float,
+        more: int = 0,
+        caps: Caps = NO_CAPS,
+        others: Sequence[Behind] = (),
+    ) -> tuple[Decision, int] | None:
+        """Decide whether several texts that wait run in one call, and how many; None if the first runs alone.
+
+        All have deadlines, and the earliest is the first. `lengths`: their tokens. `deadlines_ms`: their slacks at
+        their arrival. `slacks_ms`: what is left of them. `more`: number of texts that wait behind these. `others` as in
+        `decide`.
+        """
+        times, first = self.latency.predict(one(lengths[0]), now), min(caps.largest, self._last_rung)
+        late = self._arrivals.late(True)
+        allowed = together.Allowed(self._rungs_from(first), self.backoff.limit_ms(now), late)
+        queued = together.Queued(lengths, slacks_ms, more, self._with(others, (), times.usual))
+        found = together.choose_together(self._values, times, self.latency.medians, queued, allowed, self._objective)
+        if found is None:
+            return None
+        rung, count = found
+        expected_ms = self.latency.medians(((max(lengths[:count]), count),))[rung]
+        predicted_ms = expected_ms * times.biases[rung] * times.factor
+        reason = FITS if predicted_ms <= slacks_ms[0] else LIKELY
+        self._note_pause(now)
+        for deadline_ms, slack_ms in zip(deadlines_ms[:count], slacks_ms, strict=False):
+            waited_s = (deadline_ms - slack_ms) / 1e3
+            self._arrivals.came(now - waited_s, deadline_ms, times.medians[self._last_rung] * times.usual)
+        self._arrivals.begins(now, queued=count < len(lengths) + more)
+        return Decision(self.ladder[rung], expected_ms, predicted_ms, reason, first), count
 
     def decide_again(
         self,
@@ -175,8 +270,11 @@ class Controller:
 
     def _allowed(self, level: int, slack_ms: float, made_late: Callable[[float], float]) -> Allowed:
         """Return the rungs that a pass over a list may use, from `level` on."""
-        rungs = [rung for rung in range(level, self._last_rung + 1) if rung not in self._below]
-        return Allowed(rungs, slack_ms, made_late, self._values[self._last_rung])
+        return Allowed(self._rungs_from(level), slack_ms, made_late, self._values[self._last_rung])
+
+    def _rungs_from(self, level: int) -> list[int]:
+        """Return the rungs from `level` on that the accuracy floor allows."""
+        return [rung for rung in range(level, self._last_rung + 1) if rung not in self._below]
 
     def _asked(self, slack_ms: float | None, now: float, first: int, backlog: Sequence[tuple[Work, float]]) -> Asked:
         """Return the request as `choose` sees it, with the restraints of this moment."""
@@ -230,9 +328,11 @@ class Controller:
     def shed(self, *, work: Work, arrival_s: float, deadline_ms: float) -> None:
         """Take in a request that was shed: its deadline passed before its turn, and it took no time."""
         self._arrivals.came(arrival_s, deadline_ms, 0.0)
+        self._arrivals.settle()
 
     def record(self, decision: Decision, *, run_ms: float, met: bool | None, now: float, single: bool = True) -> None:
         """Learn from the time of the graph and from whether the deadline was met (None: the request had none)."""
+        self._arrivals.settle()
         ratio = run_ms / decision.expected_ms
         if not (math.isfinite(ratio) and ratio > 0) or decision.name == self.dan:
             return

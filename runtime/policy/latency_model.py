@@ -130,6 +130,11 @@ class LatencyModel:
             self._biases.learn(rung, innovation, silence_s)
 
     @property
+    def knows_batches(self) -> bool:
+        """Whether the table has times of calls of several texts."""
+        return self._table.batches is not None
+
+    @property
     def slow_down(self) -> float:
         """Slow-down: observed / expected latency of single texts; 1 is the machine as it was when it was timed."""
         return self._slow_downs[True].value

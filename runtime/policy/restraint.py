@@ -150,9 +150,12 @@ class Arrivals:
 
     The limits of the requests that arrived after S are counted. The number of limits below R, divided by the number of
     runs, is the cost of a run of R. Runs that start while others wait have counts of their own: they are in a burst.
+
+    Turns are noted in a step each, and counted by `settle`: after the run, and not while a request waits for it.
     """
 
     def __init__(self) -> None:
+        self._noted: list[tuple[float, float, float] | tuple[float, bool]] = []
         self._runs: deque[_Run] = deque(maxlen=FOLLOWED)
         self._limits = ([0.0] * STEPS, [0.0] * STEPS)
         self._counts = [0.0, 0.0]
@@ -162,14 +165,29 @@ class Arrivals:
 
     def came(self, arrival_s: float, deadline_ms: float, fastest_ms: float) -> None:
         """Record a request at its turn: its arrival, its deadline from then on, its time on the fastest subnet."""
+        self._noted.append((arrival_s, deadline_ms, fastest_ms))
+
+    def begins(self, now: float, *, queued: bool) -> None:
+        """Record the start of a run; `queued`: whether others wait behind it. One in EVERY is followed."""
+        self._noted.append((now, queued))
+
+    def settle(self) -> None:
+        """Count the turns that were noted."""
+        noted, self._noted = self._noted, []
+        for turn in noted:
+            if len(turn) == 3:
+                self._count_limits(*turn)
+            else:
+                self._follow(*turn)
+
+    def _count_limits(self, arrival_s: float, deadline_ms: float, fastest_ms: float) -> None:
         for run in self._runs:
             run.served_ms += fastest_ms
             after_ms = (arrival_s - run.began_s) * 1e3
             if after_ms > 0:
                 self._limits[run.queued][_step(after_ms + deadline_ms - run.served_ms)] += self._weight
 
-    def begins(self, now: float, *, queued: bool) -> None:
-        """Record the start of a run; `queued`: whether others wait behind it. One in EVERY is followed."""
+    def _follow(self, now: float, queued: bool) -> None:
         self._number += 1
         if self._number % EVERY:
             return
@@ -188,11 +206,13 @@ class Arrivals:
 
         As it was at the last followed run. `queued`: whether others wait behind it.
         """
-        late = self._late[queued]
+        late = self.late(queued)
         return late.scale * late.sums[_step(run_ms)]
 
     def late(self, queued: bool) -> Late:
         """Return those averages, for many runs."""
+        if self._noted:
+            self.settle()
         return self._late[queued]
 
 

@@ -95,12 +95,15 @@ class SlowDown:
         self._adaptation = adaptation
         self._agility = 1.0
         self._last_innovation = 0.0
-        self._suspected = -math.inf
         self._step = (0.0, 0.0)
         self._calibration = Calibration()
         self._outliers = 0
         self._alarms = _Alarms()
         self._updated_at: float | None = None
+        self.value = 1.0
+        """Estimated slow-down: 1 is the unloaded device, 2 is half as fast."""
+        self.suspected = 0.0
+        """Factor that covers a step of the load at the last request if that was slow enough to be one; else 0."""
 
     def aim(self, target: float, *, adaptation: float) -> None:
         """Cover another share of the requests from now on, and keep what was learnt of the distribution."""
@@ -108,11 +111,6 @@ class SlowDown:
         low, high = TAIL_RANGE
         self._tail = max(low, min(high, self._tail + quantile(target) - quantile(self._target)))
         self._target, self._adaptation = target, adaptation
-
-    @property
-    def value(self) -> float:
-        """Estimated slow-down: 1 is the unloaded device, 2 is half as fast."""
-        return math.exp(self._state)
 
     @property
     def updated_at(self) -> float | None:
@@ -144,11 +142,6 @@ class SlowDown:
         spread = math.sqrt(self._variance_at(now) + self._noise)
         return math.exp(self._state + ahead + self._tail * spread)
 
-    @property
-    def suspected(self) -> float:
-        """Factor that covers a step of the load at the last request if that was slow enough to be one; else 0."""
-        return math.exp(self._suspected)
-
     def update(self, ratio: float, now: float, *, ahead: float = 0.0, late: bool | None = None) -> None:
         """Learn from one observed / expected latency; a ratio that is not a positive finite number is ignored.
 
@@ -167,13 +160,13 @@ class SlowDown:
         limit = OUTLIER_DEVIATIONS * deviation
         self._calibration.learn(innovation, deviation)
         self._count_outlier(innovation, limit)
-        self._suspected, self._step = -math.inf, (0.0, 0.0)
+        self.suspected, self._step = 0.0, (0.0, 0.0)
         self._alarms.note(self._outliers, now)
         if abs(self._outliers) >= OUTLIERS_OF_A_STEP:
             variance, self._outliers, self._last_innovation = LARGEST_VARIANCE, 0, 0.0
         else:
             if self._outliers > 1 or (self._outliers == 1 and self._alarms.trust >= LEAST_TRUST):
-                self._suspected = min(observed, STATE_RANGE[1]) + self._tail * math.sqrt(self._noise)
+                self.suspected = math.exp(min(observed, STATE_RANGE[1]) + self._tail * math.sqrt(self._noise))
             if self._outliers > 0:
                 trust = self._alarms.trust
                 self._step = (trust if self._outliers == 1 else max(TRUST_IN_TWO, trust), min(observed, STATE_RANGE[1]))
@@ -184,6 +177,7 @@ class SlowDown:
         low, high = STATE_RANGE
         self._state = max(low, min(high, self._state + gain * innovation))
         self._variance = (1 - gain) * variance
+        self.value = math.exp(self._state)
         self._updated_at = now
 
     def _variance_at(self, now: float) -> float:

@@ -12,6 +12,7 @@ from gearshift.errors import InputError
 from gearshift.number_checks import is_whole
 from gearshift.runtime.inference.opened import Inputs, Opened, checked_lengths
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.profiles.batches_timed import measure_batches
 from gearshift.runtime.profiles.timing import Times, interleave
 
 RUNS = 5
@@ -82,6 +83,7 @@ def measure_table(
         runs=min(cell.runs for cell in times.values()),
         method=METHOD,
         date=datetime.date.today().isoformat(),
+        batches=measure_batches(bundle, session, lengths),
     )
 
 

@@ -43,13 +43,16 @@ def interleave(
     seed: int = 0,
     enough: Callable[[int], bool] = lambda done: False,
     progress: Callable[[int, int], None] | None = None,
+    clock: Callable[[], int] | None = None,
 ) -> dict[Key, list[float]]:
     """Measure the milliseconds of every call; each candidate runs once a round, so that drift affects all alike.
 
     `enough`: called with the number of rounds done before each further one; True ends the measurement.
-    `progress`: called with the rounds done and the rounds planned.
+    `progress`: called with the rounds done and the rounds planned. `clock`: clock of the calls in
+    nanoseconds, by default that of the wall.
     """
     order = list(candidates)
+    clock = time.perf_counter_ns if clock is None else clock
     shuffle = random.Random(seed).shuffle
     for run in candidates.values():
         for _ in range(warm_up):
@@ -60,9 +63,9 @@ def interleave(
             break
         shuffle(order)
         for key in order:
-            began = time.perf_counter_ns()
+            began = clock()
             candidates[key]()
-            times[key].append((time.perf_counter_ns() - began) / 1e6)
+            times[key].append((clock() - began) / 1e6)
         if progress is not None:
             progress(done + 1, rounds)
     return times

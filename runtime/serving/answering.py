@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any
 
+import onnxruntime as ort
+
 from gearshift.errors import DeadlineTooShortError
+from gearshift.runtime.batches import Work
 from gearshift.runtime.inference.answers import RunFacts
 from gearshift.runtime.inference.cascade import Cascade
 from gearshift.runtime.inference.opened import Opened
@@ -27,6 +31,7 @@ from gearshift.runtime.serving.in_flight import Place
 from gearshift.runtime.serving.metrics import Metrics
 from gearshift.runtime.serving.record import CANCELLED, SHED, ObjectiveChange, RequestRecord, SecondPass
 from gearshift.runtime.serving.request import Backlog, Request
+from gearshift.runtime.serving.turns import Came, Share
 
 FINISH_MS = 0.2
 """Time in ms reserved out of the slack for softmax and the answer, after the graph. Everything but tokenizing and the
@@ -44,7 +49,8 @@ class Answering:
     """Pipeline of a request: decide, run, read the answer, learn, log.
 
     Safe for several threads: they use the controller one after another, and the session concurrently.
-    `slow_loop`: source of caps and signals. `cascade`: answers before the graph if its DAN is sure.
+    `slow_loop`: source of caps and signals. `cascade`: answers before the graph if its DAN is sure. `share`: part in a
+    fleet, whose other engines' requests a decision counts.
     """
 
     def __init__(
@@ -57,12 +63,20 @@ class Answering:
         log: DecisionLog | None = None,
         cascade: Cascade | None = None,
         slow_loop: SlowLoop | None = None,
+        share: Share | None = None,
     ) -> None:
         self._controller, self._metrics, self._log, self._clock = controller, metrics, log, clock
         self._executors, self._cascade, self._slow_loop = opened.executors, cascade, slow_loop
-        self._encoder, self._reading = opened.encoder, own_reading(opened)
+        self._encoder, self._reading, self._share = opened.encoder, own_reading(opened), share
         self._lock = threading.RLock()  # a signal handler may make a request while its thread decides
         self._pinned: str | None = None
+
+    def answer_at_turn(self, place: Place, request: Request) -> Any:
+        """Answer a request that waits in no queue, as `answer` does; in a fleet at its turn."""
+        if self._share is None:
+            return self.answer(place, request)
+        ms = self.times_now(request.encoded.work)
+        return self._share.take(ms, request.due_s, self.answer, place, request)
 
     def answer(self, place: Place, request: Request, backlog: Backlog = ()) -> Any:
         """Answer a request that has this place; return one answer, or a list of answers for a list of texts.
@@ -70,18 +84,7 @@ class Answering:
         It counts as failed from its start on, until its answer is ready: so that it counts whatever comes in between.
         Raises BundleError if the graph fails, DeadlineTooShortError if no subnet fits and the objective refuses that.
         """
-        encoded = request.encoded
-        record = RequestRecord(
-            arrival_s=request.arrival_s,
-            tokens=encoded.tokens,
-            batched=encoded.batched,
-            deadline_ms=request.deadline_ms,
-            queued=request.future is not None,
-            backlog=tuple(backlog),
-            tokenizing_ms=(request.tokenized_s - request.arrival_s) * 1e3,
-            ranked=request.reading.texts if isinstance(request.reading, RankReading) else 0,
-            error=INTERRUPTED,
-        )
+        record = _begun(request, backlog)
         self._metrics.begin(record, place)
         try:
             answers = self._answer(request, record, backlog)
@@ -93,6 +96,90 @@ class Answering:
         finally:
             self._end(record)
         return answers[0] if request.single else answers
+
+    def hopeless(self, request: Request, now: float) -> bool:
+        """Return whether a request that waits will be late even on the fastest subnet, and is worth nothing then."""
+        if request.deadline_ms is None or self._pinned is not None:
+            return False
+        with self._lock:
+            return self._controller.hopeless(request.encoded.work, (request.due_s - now) * 1e3 - FINISH_MS, now)
+
+    @property
+    def joins(self) -> bool:
+        """Whether requests that wait may run in one call."""
+        return self._cascade is None and self._pinned is None and self._controller.joins
+
+    def together(self, requests: Sequence[Request], more: int, now: float) -> tuple[Decision, int] | None:
+        """Decide how many requests that wait run in one call, the earliest deadline first; None if the first is alone.
+
+        `more`: number of requests that wait behind these.
+        Those are texts with deadlines, without options.
+        """
+        joining = list(itertools.takewhile(_joins, requests))
+        if len(joining) < 2:
+            return None
+        slacks_ms = [(one.due_s - now) * 1e3 - FINISH_MS for one in joining]
+        caps, others = self._look()[0], self._others(now)
+        with self._lock:
+            self._sense(now)
+            found = self._controller.decide_together(
+                [one.encoded.tokens[0] for one in joining],
+                [one.deadline_ms or 0.0 for one in joining],
+                slacks_ms,
+                now=now,
+                more=more + len(requests) - len(joining),
+                caps=caps,
+                others=others,
+            )
+        if found is not None:
+            self._tell(joining[: found[1]])
+        return found
+
+    def answer_together(
+        self,
+        place: Place,
+        requests: Sequence[Request],
+        decided: int,
+        decision: Decision,
+        options: ort.RunOptions,
+        backlog: Backlog,
+    ) -> list[Any]:
+        """Answer several requests by one call of the graph; return their answers.
+
+        `decided`: number of texts that the decision is for; of a call of fewer, nothing is learnt. `options.terminate`
+        ends the call, and all of them; one that is taken back meanwhile does not.
+        """
+        started = self._clock()
+        records = [_begun(request, backlog) for request in requests]
+        caps, signals = self._look()
+        for record, request in zip(records, requests, strict=True):
+            record.together, record.caps, record.signals = len(requests), caps, signals
+            record.slack_ms = None if request.deadline_ms is None else (request.due_s - started) * 1e3 - FINISH_MS
+            record.waited_ms = (started - request.tokenized_s) * 1e3
+            _note_decision(record, decision)
+            self._metrics.begin(record, place)
+        try:
+            encoded = self._encoder.joined([request.encoded for request in requests])
+            outputs = self._executors[decision.name](encoded, options)
+            run_ms = (self._clock() - started) * 1e3
+            answers = list[Any]()
+            for request, record, output in zip(requests, records, outputs, strict=True):
+                record.run_ms = run_ms
+                (found,) = self._reading.read(decision.name, [output], request.encoded)
+                self._finish_times(request, record)
+                answers.append(_finish(found, decision.predicted_ms, decision, record))
+            if len(requests) == decided:
+                self._learn(decision, records[0], run_ms=run_ms, met=records[0].met)
+            for record in records:
+                record.error, record.slow_down, record.learnt_s = None, records[0].slow_down, records[0].learnt_s
+        except BaseException as error:
+            for record, request in zip(records, requests, strict=True):
+                record.error = _kind(error, request)
+            raise
+        finally:
+            for record in records:
+                self._end(record)
+        return answers
 
     def _answer(self, request: Request, record: RequestRecord, backlog: Backlog) -> list[RunFacts]:
         """Decide, run, read and learn; complete the record on the way."""
@@ -224,10 +311,9 @@ class Answering:
         """Decide for a request that starts now; note the decision in its record."""
         encoded, deadline_ms = request.encoded, request.deadline_ms
         slack = None if deadline_ms is None else deadline_ms - (started - request.arrival_s) * 1e3 - FINISH_MS
-        loop, controller = self._slow_loop, self._controller
-        if loop is not None:
-            loop.touch()
-            record.caps, record.signals = loop.caps, loop.signals
+        controller = self._controller
+        record.caps, record.signals = self._look()
+        others = self._others(started)
         with self._lock:
             self._sense(started)
             if sure and self._cascade is not None:
@@ -242,12 +328,41 @@ class Answering:
                     backlog=backlog,
                     deadline_ms=deadline_ms if record.queued else None,
                     ranked=record.ranked,
+                    others=others,
                 )
+        self._tell([request])
         record.slack_ms, record.waited_ms = slack, (started - request.tokenized_s) * 1e3
-        record.subnet, record.reason, record.level = decision.name, decision.reason, decision.level
-        record.expected_ms, record.predicted_ms = decision.expected_ms, decision.predicted_ms
-        record.factor = decision.predicted_ms / decision.expected_ms
+        _note_decision(record, decision)
         return decision
+
+    def times_now(self, work: Work) -> Sequence[float]:
+        """Return the time in ms that a work takes on each rung now; read without the lock."""
+        return self._controller.times_now(work)
+
+    def _others(self, now: float) -> list[tuple[Sequence[float], float]]:
+        """Return (ms on each rung of its engine, slack in ms) of the requests that wait at other engines of a fleet."""
+        share = self._share
+        if share is None:
+            return []
+        with self._lock:
+            while share.heard:
+                self._controller.hear(*share.heard.popleft())
+        return [(waits.ms, (waits.due_s - now) * 1e3 - FINISH_MS) for waits in share.others()]
+
+    def _tell(self, requests: Sequence[Request]) -> None:
+        """Tell the other engines of a fleet of requests whose turn has come."""
+        for request in requests if self._share is not None else ():
+            if request.deadline_ms is not None and self._share is not None:
+                fastest_ms = self.times_now(request.encoded.work)[-1]
+                self._share.tell(Came(request.arrival_s, request.deadline_ms, fastest_ms))
+
+    def _look(self) -> tuple[Caps, Mapping[str, float]]:
+        """Return caps and signals of the slow loop's last look, and keep it awake."""
+        loop = self._slow_loop
+        if loop is None:
+            return NO_CAPS, {}
+        loop.touch()
+        return loop.caps, loop.signals
 
     def _sense(self, now: float) -> None:
         """Give the controller the snapshots that the slow loop has taken since, each as of when it was taken.
@@ -268,6 +383,34 @@ class Answering:
             single = len(record.tokens) == 1
             self._controller.record(decision, run_ms=run_ms, met=met, now=now, single=single)
             record.slow_down = self._controller.slow_down
+
+
+def _begun(request: Request, backlog: Backlog) -> RequestRecord:
+    """Return the record of a request whose turn it is: failed, until its answer is ready."""
+    encoded = request.encoded
+    return RequestRecord(
+        arrival_s=request.arrival_s,
+        tokens=encoded.tokens,
+        batched=encoded.batched,
+        deadline_ms=request.deadline_ms,
+        queued=request.future is not None,
+        backlog=tuple(backlog),
+        tokenizing_ms=(request.tokenized_s - request.arrival_s) * 1e3,
+        ranked=request.reading.texts if isinstance(request.reading, RankReading) else 0,
+        error=INTERRUPTED,
+    )
+
+
+def _note_decision(record: RequestRecord, decision: Decision) -> None:
+    record.subnet, record.reason, record.level = decision.name, decision.reason, decision.level
+    record.expected_ms, record.predicted_ms = decision.expected_ms, decision.predicted_ms
+    record.factor = decision.predicted_ms / decision.expected_ms
+
+
+def _joins(request: Request) -> bool:
+    """Return whether a request may run with others: a text with a deadline, read as the task has it."""
+    encoded = request.encoded
+    return request.single and encoded.batched and request.reading is None and request.deadline_ms is not None
 
 
 def _kind(error: BaseException, request: Request) -> str:

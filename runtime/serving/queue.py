@@ -69,6 +69,14 @@ class DeadlineQueue(Generic[Item]):
         heapq.heappush(self._heap, (one.due_s, next(self._arrivals), one))
         self._waiting.add(one)
 
+    @property
+    def earliest_s(self) -> float:
+        """Moment of the earliest deadline in seconds; infinity if there is none. Needs no lock."""
+        try:
+            return self._heap[0][0]
+        except IndexError:
+            return math.inf
+
     def pop(self) -> Waiting[Item]:
         """Remove and return the item with the earliest deadline; raise IndexError if the queue is empty."""
         while True:

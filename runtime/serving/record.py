@@ -69,6 +69,9 @@ class RequestRecord:
     """Number of tokens of each text, without padding; empty if it was not tokenized."""
     batched: bool = True
     """Whether texts of similar length ran in one call; absent from the log if they did."""
+    together: int = 1
+    """Number of texts of the queue that ran in the same call, each with a record; absent from the log if it ran alone.
+    Times and slow-down are those of the call."""
     ranked: int = 0
     """Number of texts that were ranked; absent from the log if none were. `subnet` and its times are then of the first
     pass."""
@@ -138,6 +141,7 @@ class RequestRecord:
             **{name: _plain(getattr(self, name)) for name in _NUMBERS_AND_NAMES},
             "tokens": list(self.tokens),
             **({} if self.batched else {"batched": False}),
+            **({} if self.together == 1 else {"together": self.together}),
             **({"ranked": self.ranked} if self.ranked else {}),
             **({} if self.second is None else {"second": self.second.to_dict()}),
             "backlog": [[list(map(list, work)), _plain(slack)] for work, slack in self.backlog],
@@ -167,6 +171,7 @@ class RequestRecord:
             "signals": signals,
         }
         passes = {
+            "together": _whole(values["together"]),
             "ranked": _whole(values["ranked"]),
             "second": None if values["second"] is None else SecondPass.from_dict(values["second"]),
         }
@@ -356,4 +361,4 @@ _PLAIN_KINDS: dict[str, Any] = {
     "error": _optional_name,
 }
 _NUMBERS_AND_NAMES = tuple(_PLAIN_KINDS)
-_SELDOM: dict[str, Any] = {"batched": True, "ranked": 0, "second": None}
+_SELDOM: dict[str, Any] = {"batched": True, "together": 1, "ranked": 0, "second": None}

@@ -19,6 +19,7 @@ NAMES = [
     "Engine",
     "EngineClosedError",
     "Entity",
+    "Fleet",
     "GearshiftError",
     "InputError",
     "IntegrityError",

@@ -107,7 +107,7 @@ def test_progress_is_told_in_seconds_of_the_budget(bundle: Bundle) -> None:
     told: list[tuple[str, float, float]] = []
     plan = Plan.of(bundle, lengths=(4,), threads=(1,), precisions=("int8",), budget_s=1.0)
     Machine(bundle).calibrate(bundle, plan, operators=False, progress=lambda *what: told.append(what))
-    assert {what for what, _, _ in told} == {"1 thread", "calls after pauses"}
+    assert {what for what, _, _ in told} == {"1 thread", "calls after pauses", "calls of several texts"}
     assert all(planned == 1.0 for _, _, planned in told)
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
 

@@ -78,3 +78,22 @@ def test_a_longer_run_never_makes_fewer_late(
     late = [arrivals.made_late(queued, time) for time in sorted(times)]
     assert late == sorted(late)
     assert late[0] >= 0
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 0.05), st.booleans(), st.booleans()), max_size=60),
+    st.floats(0.1, 100.0),
+)
+def test_turns_count_the_same_whether_they_are_settled_after_each_run_or_when_they_are_asked_for(
+    turns: list[tuple[float, bool, bool]], run_ms: float
+) -> None:
+    at_once, later, now = Arrivals(), Arrivals(), 0.0
+    for gap_s, queued, runs in turns:
+        now += gap_s
+        for seen in (at_once, later):
+            seen.came(now, 20.0, 2.0)
+            if runs:
+                seen.begins(now, queued=queued)
+        at_once.settle()
+    for queued in (False, True):
+        assert later.made_late(queued, run_ms) == at_once.made_late(queued, run_ms)

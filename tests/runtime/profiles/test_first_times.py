@@ -9,6 +9,7 @@ from gearshift.errors import InputError
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.opened import Inputs, Opened, random_inputs
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.profiles import first_times
 from gearshift.runtime.profiles.first_times import default_lengths, measure_table
 
 
@@ -56,6 +57,7 @@ def test_every_round_has_an_order_of_its_own(
         return [0]
 
     monkeypatch.setattr(session, "run", noting)
+    monkeypatch.setattr(first_times, "measure_batches", lambda *arguments: None)
     measure_table(Opened.of(bundle, session), lengths=(8,), runs=3)
     rounds = [tuple(ran[first : first + 12]) for first in (12, 24, 36)]  # after one call each to warm up
     assert len({tuple(sorted(order)) for order in rounds}) == 1

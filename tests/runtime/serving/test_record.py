@@ -83,6 +83,7 @@ records = st.builds(
     slack_ms=st.none() | numbers,
     waited_ms=numbers,
     queued=st.booleans(),
+    together=st.integers(1, 16),
     backlog=st.lists(st.tuples(works, numbers | st.just(math.inf))).map(tuple),
     tokenizing_ms=numbers,
     subnet=st.none() | names,
@@ -108,9 +109,10 @@ def test_a_record_survives_json(record: RequestRecord) -> None:
 
 
 def test_the_property_above_fills_every_field() -> None:
-    everything = replace(ANSWERED, batched=False, ranked=2, second=SecondPass("big", (5, 7), 4.0, 6.0, 5.0))
+    everything = replace(ANSWERED, batched=False, together=3, ranked=2, second=SecondPass("big", (5, 7), 4.0, 6.0, 5.0))
     assert set(everything.to_dict()) == {"kind", *(field.name for field in fields(RequestRecord))}
-    assert "batched" not in ANSWERED.to_dict()  # as in logs from before there was a choice
+    for seldom in ("batched", "together"):  # as in logs from before there was a choice
+        assert seldom not in ANSWERED.to_dict()
 
 
 def test_a_change_of_the_objective_survives_json() -> None:

@@ -1,0 +1,66 @@
+"""Times of calls of several texts on this device: a few subnets, lengths and numbers of texts, in a second or so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from gearshift.device_profiles.batch_times import BatchTimes
+from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.inference.opened import random_inputs
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.profiles.timing import interleave
+
+TEXTS = (2, 4, 8, 16)
+
+MOST_TOKENS = 256
+"""Largest number of tokens of a timed call: beyond it a call takes long, and gains little."""
+
+ROUNDS, FEWEST_ROUNDS = 5, 2
+BUDGET_S = 1.0
+"""Number of rounds, of which FEWEST_ROUNDS are made even where they take more than these seconds."""
+
+
+def measure_batches(
+    bundle: Bundle, session: ElasticSession, lengths: Sequence[int], *, budget_s: float = BUDGET_S
+) -> BatchTimes | None:
+    """Measure the largest and the smallest subnet at these lengths; None if all are too long for two in a call, or the
+    clock is too coarse for them.
+
+    The shortest time of each call counts, and with one thread its time on the CPU: of few calls, one that waited
+    would move the median.
+    A DAN reads texts one by one: its shares are 1.
+    """
+    pool = sorted(bundle.pool(session.precision).values(), key=lambda entry: entry.macs)
+    ends = {entry.name: entry.choice for entry in (pool[-1], pool[0])}
+    rows = {length: tuple(n for n in TEXTS if n * length <= MOST_TOKENS) for length in lengths}
+    rows = {length: texts for length, texts in rows.items() if texts}
+    if not rows:
+        return None
+    calls = {
+        (name, length, n): partial(session.run, random_inputs(bundle, length, batch=n), choice)
+        for name, choice in ends.items()
+        for length, texts in rows.items()
+        for n in (1, *texts)
+    }
+    began = time.perf_counter()
+    raw = interleave(
+        calls,
+        rounds=ROUNDS,
+        warm_up=1,
+        enough=lambda done: done >= FEWEST_ROUNDS and time.perf_counter() - began > budget_s,
+        clock=time.thread_time_ns if session.threads == 1 else time.perf_counter_ns,
+    )
+    ms = {call: min(times) for call, times in raw.items()}
+    if not all(ms.values()):
+        return None
+    shares = {
+        name: tuple(
+            tuple(ms[name, length, n] / (n * ms[name, length, 1]) for n in texts) for length, texts in rows.items()
+        )
+        for name in ends
+    }
+    if bundle.dan is not None:
+        shares[bundle.dan.name] = tuple((1.0,) for _ in rows)
+    return BatchTimes(TEXTS, tuple(rows), shares)
