@@ -17,6 +17,9 @@ TEXTS = (2, 4, 8, 16)
 MOST_TOKENS = 256
 """Largest number of tokens of a timed call: beyond it a call takes long, and gains little."""
 
+LONGEST_MS = 100.0
+"""Largest time in ms of so many calls of one text for which a call of all of them is timed; one of two always is."""
+
 ROUNDS, FEWEST_ROUNDS = 5, 2
 BUDGET_S = 1.0
 """Number of rounds, of which FEWEST_ROUNDS are made even where they take more than these seconds."""
@@ -34,33 +37,42 @@ def measure_batches(
     """
     pool = sorted(bundle.pool(session.precision).values(), key=lambda entry: entry.macs)
     ends = {entry.name: entry.choice for entry in (pool[-1], pool[0])}
-    rows = {length: tuple(n for n in TEXTS if n * length <= MOST_TOKENS) for length in lengths}
-    rows = {length: texts for length, texts in rows.items() if texts}
-    if not rows:
+    lengths = [length for length in lengths if TEXTS[0] * length <= MOST_TOKENS]
+    if not lengths:
         return None
+    clock = time.thread_time_ns if session.threads == 1 else time.perf_counter_ns
+    rows: dict[tuple[str, int], tuple[int, ...]] = {}
+    for name, choice in ends.items():
+        for length in lengths:
+            inputs = random_inputs(bundle, length)
+            session.run(inputs, choice)
+            began_ns = clock()
+            session.run(inputs, choice)
+            alone_ms = (clock() - began_ns) / 1e6
+            fitting = [n for n in TEXTS[1:] if n * length <= MOST_TOKENS and n * alone_ms <= LONGEST_MS]
+            rows[name, length] = (TEXTS[0], *fitting)
     calls = {
-        (name, length, n): partial(session.run, random_inputs(bundle, length, batch=n), choice)
-        for name, choice in ends.items()
-        for length, texts in rows.items()
+        (name, length, n): partial(session.run, random_inputs(bundle, length, batch=n), ends[name])
+        for (name, length), texts in rows.items()
         for n in (1, *texts)
     }
     began = time.perf_counter()
     raw = interleave(
         calls,
         rounds=ROUNDS,
-        warm_up=1,
+        warm_up=0,  # the first round is one
         enough=lambda done: done >= FEWEST_ROUNDS and time.perf_counter() - began > budget_s,
-        clock=time.thread_time_ns if session.threads == 1 else time.perf_counter_ns,
+        clock=clock,
     )
     ms = {call: min(times) for call, times in raw.items()}
     if not all(ms.values()):
         return None
     shares = {
         name: tuple(
-            tuple(ms[name, length, n] / (n * ms[name, length, 1]) for n in texts) for length, texts in rows.items()
+            tuple(ms[name, length, n] / (n * ms[name, length, 1]) for n in rows[name, length]) for length in lengths
         )
         for name in ends
     }
     if bundle.dan is not None:
-        shares[bundle.dan.name] = tuple((1.0,) for _ in rows)
-    return BatchTimes(TEXTS, tuple(rows), shares)
+        shares[bundle.dan.name] = tuple((1.0,) for _ in lengths)
+    return BatchTimes(TEXTS, tuple(lengths), shares)

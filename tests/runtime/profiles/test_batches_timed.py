@@ -44,10 +44,10 @@ def test_time_that_is_used_up_leaves_rounds_out(
     monkeypatch.setattr(session, "run", lambda inputs, choice, options=None: ran.append(choice))
     monkeypatch.setattr(time, "thread_time_ns", iter(range(10**9)).__next__)
     measure_batches(bundle, session, (8,), budget_s=60.0)
-    assert len(ran) == 2 * 5 * (1 + ROUNDS)
+    assert len(ran) == 2 * (2 + 5 * ROUNDS)
     ran.clear()
     measure_batches(bundle, session, (8,), budget_s=0.0)
-    assert len(ran) == 2 * 5 * (1 + FEWEST_ROUNDS)
+    assert len(ran) == 2 * (2 + 5 * FEWEST_ROUNDS)
 
 
 def test_a_clock_that_stands_still_meanwhile_measures_nothing(
@@ -55,3 +55,14 @@ def test_a_clock_that_stands_still_meanwhile_measures_nothing(
 ) -> None:
     monkeypatch.setattr(time, "thread_time_ns", lambda: 1)
     assert measure_batches(bundle, session, (8,)) is None
+
+
+def test_of_a_slow_subnet_only_small_batches_are_timed(
+    session: ElasticSession, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = iter(range(10**9))
+    monkeypatch.setattr(session, "run", lambda inputs, choice, options=None: None)
+    monkeypatch.setattr(time, "thread_time_ns", lambda: next(steps) * 20_000_000)  # 20 ms for each call
+    found = measure_batches(bundle, session, (8,))
+    assert found is not None
+    assert {len(found.shares[name][0]) for name in found.shares if "w" in name} == {2}  # 2 and 4 texts, not 8 or 16
