@@ -17,7 +17,6 @@ from gearshift.number_checks import is_whole, shown
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import weights_of
 from gearshift.runtime.bundle.tasks import TASKS
-from gearshift.runtime.graph.check import check_graph
 from gearshift.runtime.inference.onnxruntime_calls import call_options, is_of_onnxruntime, open_session
 from gearshift.runtime.inference.pages import Extent, drop, mapped_by, resident_bytes
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
@@ -78,6 +77,8 @@ class ElasticSession:
         check_providers(providers)
         if graph is None:  # what is packed was made from a graph that passed
             bundle.check_graph_files([precision])
+            from gearshift.runtime.graph.check import check_graph  # a start from packed weights needs none of it
+
             check_graph(bundle, precision)
         try:
             if graph is None:

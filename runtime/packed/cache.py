@@ -33,7 +33,6 @@ from gearshift.runtime.bundle.integrity import check_file
 from gearshift.runtime.files.atomic import flush, sha256_of
 from gearshift.runtime.files.cache import HashMemory, cache_directory
 from gearshift.runtime.files.entries import Entries
-from gearshift.runtime.graph.check import check_graph
 from gearshift.runtime.inference.self_test import check_self_test
 from gearshift.runtime.inference.session import ElasticSession, save_packed
 from gearshift.runtime.packed.entry import (
@@ -164,6 +163,8 @@ class PackedCache:
         return session
 
     def _made(self, bundle: Bundle, precision: str, threads: int) -> ElasticSession:
+        from gearshift.runtime.graph.check import check_graph  # most starts make no entry
+
         place, made_for = self._place(bundle, precision)
         source = bundle.path / next(iter(bundle.pool(precision).values())).file
         try:
