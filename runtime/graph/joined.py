@@ -40,7 +40,7 @@ def join_options(model: Model) -> Joined | None:
     nodes = _joined_nodes(nodes, [each.name for each in graph.outputs], weights)
     if not weights:
         return None
-    used = {name for node in nodes for name in _names(node)}
+    used = {name for node in nodes for name in names_in(node)}
     kept = [tensor for tensor in graph.tensors if tensor.name in used]
     ordered = dict(sorted(weights.items(), key=lambda entry: entry[1][0]))
     return Joined(replace(model, graph=replace(graph, nodes=nodes, tensors=kept)), ordered)
@@ -86,7 +86,7 @@ def _joined_nodes(nodes: Sequence[Node], outputs: Sequence[str], weights: dict[s
             if segment in joined:
                 node = replace(node, attributes={**node.attributes, "num_heads": heads[joined[segment]]})
         changed.append(replace(node, inputs=tuple(_renamed(name, joined, weights) for name in node.inputs)))
-    return _live(changed, outputs)
+    return live(changed, outputs)
 
 
 def _groups(nodes: Sequence[Node]) -> dict[Segment, Group]:
@@ -135,17 +135,17 @@ def _renamed(name: str, joined: Mapping[Segment, Group], weights: dict[str, tupl
     return new
 
 
-def _live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
+def live(nodes: Sequence[Node], outputs: Sequence[str]) -> list[Node]:
     """Return the nodes that these outputs need."""
     needed, kept = set(outputs), []
     for node in reversed(nodes):
         if needed.intersection(node.outputs):
             kept.append(node)
-            needed.update(_names(node))
+            needed.update(names_in(node))
     return kept[::-1]
 
 
-def _names(node: Node) -> Iterable[str]:
+def names_in(node: Node) -> Iterable[str]:
     """Return all names that a node and its branches take."""
-    inner = chain.from_iterable(_names(each) for _, branch in branches(node) for each in branch.nodes)
+    inner = chain.from_iterable(names_in(each) for _, branch in branches(node) for each in branch.nodes)
     return chain(node.inputs, inner)

@@ -72,7 +72,27 @@ def _joined(
 
 
 def _saved(bundle: Bundle, precision: str, source: Path, fresh: Path, threads: int) -> ElasticSession:
+    """Save packed weights, and the graphs of single options where that can be; open what this many threads use."""
     save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
+    session = _tested(bundle, precision, fresh, threads)
+    if _with_options(bundle, source, fresh / GRAPH) and threads == 1:
+        session.close()
+        session = _tested(bundle, precision, fresh, threads)
+    return session
+
+
+def _with_options(bundle: Bundle, source: Path, saved: Path) -> bool:
+    """Write the graphs of single options; return whether there are any."""
+    from gearshift.runtime.packed.option_files import write_options  # most starts make no entry
+
+    try:
+        return write_options(bundle.manifest.space, source, saved)
+    except ValueError as error:
+        logger.info("%s: options stay in one graph (%s)", source, error)
+        return False
+
+
+def _tested(bundle: Bundle, precision: str, fresh: Path, threads: int) -> ElasticSession:
     session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
     with closed_on_error(session):
         check_self_test(session, bundle)
