@@ -24,24 +24,16 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from benchmarks.graph.sessions import our_options, our_session
+from benchmarks.graph.cached import cached_graph, opened
 from benchmarks.report import save
 from gearshift.runtime.bundle.manifest import INPUTS
-from gearshift.runtime.inference.option_sessions import OptionSessions, option_paths
 from gearshift.runtime.inference.pages import drop, mapped_by
-from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.session import save_packed
-from gearshift.runtime.packed.joined_files import JoinedFiles
-from gearshift.runtime.packed.making import GRAPH, JOINED
-from gearshift.runtime.packed.option_files import write_options
 from gearshift.runtime.space.space import Option, Space, Stage, cut_space
 from gearshift.runtime.space.uniform import uniform_grid
 
 TOKENS = 16
 OUTPUT = "logits"
-
-Session = Any
-"""Session of onnxruntime, or sessions of options."""
 
 
 def memory_mb() -> dict[str, float]:
@@ -94,17 +86,11 @@ def measure(graphs: list[Path], choices: list[list[int]], *, mapped: bool) -> di
     return steps
 
 
-def opened(path: Path) -> Session:
-    """Open a graph, or the graphs of its options if there are any, as the cache does."""
-    singles = option_paths(path)
-    return OptionSessions(singles, our_options(), CPU) if singles else our_session(path)
-
-
 def _above(bare: dict[str, float]) -> dict[str, float]:
     return {name: value - bare[name] for name, value in memory_mb().items()}
 
 
-def _run_ms(session: Session, choice: list[int]) -> float:
+def _run_ms(session: Any, choice: list[int]) -> float:
     began = time.perf_counter()
     session.run([OUTPUT], inputs(choice))
     return (time.perf_counter() - began) * 1e3
@@ -136,16 +122,6 @@ def build(folder: Path, shape_name: str, precision: str) -> dict[str, dict[str, 
         "largest alone": {"graphs": alone[:1], "choices": [[0], [0]], "mapped": False},
         "twelve alone": {"graphs": alone, "choices": [[0], [0]], "mapped": False},
     }
-
-
-def cached_graph(folder: Path, graph: Path, space: Space, precision: str) -> Path:
-    """Make the files that the packed-weight cache makes of a graph."""
-    folder.mkdir()
-    joined = JoinedFiles.of(graph) if precision in JOINED else None
-    source = graph if joined is None else joined.write(folder / "joined.onnx")
-    save_packed(source, folder / GRAPH, {})
-    write_options(space, source, folder / GRAPH)
-    return folder / GRAPH
 
 
 def run_case(case: dict[str, Any], core: int) -> dict[str, Any]:
