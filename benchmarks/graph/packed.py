@@ -1,6 +1,7 @@
 """Speed of each subnet as the packed-weight cache keeps a graph: int8 segments joined, a session for each option.
 
-    python -m benchmarks.graph.packed [--shape minilm-l6] [--precision int8] [--lengths 16,64,128] [--graphs DIR] [--clock cpu]
+    python -m benchmarks.graph.packed [--shape minilm-l6] [--precision int8] [--lengths 16,64,128] [--clock cpu]
+        [--graphs DIR]
 
 A graph of one stage that lists DynaBERT's twelve uniform subnets in four segments, as a bundle has it and as the cache
 makes it, against the same operators in a dedicated graph of each subnet. All run in turns in one process, on one core,

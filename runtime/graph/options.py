@@ -16,19 +16,20 @@ def option_models(model: Model, tensors: Mapping[str, Tensor], choice: str) -> I
     Raises ValueError for a graph of another form than the exporter's.
     """
     graph = model.graph
-    (output,) = graph.outputs
-    final = next((node for node in graph.nodes if output.name in node.outputs), None)
+    outputs = [each.name for each in graph.outputs]
     switches = [node for node in graph.nodes if node.operator == "If"]
-    if final is None or not switches or final.inputs != switches[-1].outputs:
-        raise ValueError("no switches that end in the output")
-    root = [node for node in graph.nodes if node.operator != "If" and node is not final]
+    finals = [node for node in graph.nodes if set(node.outputs) & set(outputs)]
+    if not switches or any(not set(node.inputs) <= set(switches[-1].outputs) for node in finals):
+        raise ValueError("no switches that end in the outputs")
+    root = [node for node in graph.nodes if node.operator != "If" and node not in finals]
     inputs = [each for each in graph.inputs if each.name != choice]
     for switch in switches:
         branch = switch.attributes.get("then_branch")
-        if not isinstance(branch, Graph):
-            raise ValueError("a switch without a branch")
-        last = replace(final, inputs=(branch.outputs[0].name,))
-        nodes = live([*root, *branch.nodes, last], [output.name])
+        if not isinstance(branch, Graph) or len(branch.outputs) != len(switches[-1].outputs):
+            raise ValueError("a switch without a branch of its own")
+        given = dict(zip(switches[-1].outputs, (each.name for each in branch.outputs), strict=True))
+        last = [replace(node, inputs=tuple(given[name] for name in node.inputs)) for node in finals]
+        nodes = live([*root, *branch.nodes, *last], outputs)
         yield replace(model, graph=Graph(nodes, _used(nodes, tensors), inputs, graph.outputs))
 
 
