@@ -204,11 +204,11 @@ def _by_row(scope: Scope, value: str, rank: int) -> tuple[str, str]:
     return values, scope.value("Unsqueeze", [scales, axes])
 
 
-def _product(scope: Scope, values: str, scales: str, matrix: tuple[str, str, str]) -> str:
+def _product(scope: Scope, values: str, scales: str, matrix: tuple[str, str]) -> str:
     one = scope.builder.weight("row.one", np.array(1, np.float32))
     middle = scope.builder.weight("row.zero", np.array(MIDDLE, np.uint8))
-    weight, weight_scale, weight_zero = matrix
-    inputs = [values, weight, one, weight_scale, middle, weight_zero]
+    weight, weight_scale = matrix
+    inputs = [values, weight, one, weight_scale, middle]
     return scope.value("Mul", [scope.value("MatMulIntegerToFloat", inputs, domain=CONTRIB), scales])
 
 

@@ -1,7 +1,7 @@
 """Time until a bundle is loaded, by this version and by another checkout.
 
     git worktree add /tmp/before COMMIT
-    python -m benchmarks.graph.loading --against /tmp/before [--shape minilm-l6] [--rounds 15]
+    python -m benchmarks.graph.loading --against /tmp/before [--shape minilm-l6] [--rounds 15] [--granularity pool]
 
 `Engine.load` with a profile, so that no subnet is timed, each in a new process whose imports do not count, of a bundle
 of random weights that each version exports itself. Files lie in the page cache. One core (or two: `--cores 2`), one
@@ -41,7 +41,8 @@ from benchmarks.graph.subjects import SHAPES
 from gearshift.export.compress import compress_bundle
 from gearshift.runtime.space.uniform import uniform_grid
 folder, shape = Path(sys.argv[1]), SHAPES[sys.argv[2]]
-plain = random_bundle(folder / "plain.gearshift", shape, uniform_grid(shape))
+layers = shape.layers if sys.argv[3] == "pool" else 1
+plain = random_bundle(folder / "plain.gearshift", shape, uniform_grid(shape), layers_per_stage=layers)
 compress_bundle(plain, folder / "compressed.gearshift")
 """
 """Program of either version that makes its bundles."""
@@ -103,6 +104,9 @@ def main() -> None:
     parser.add_argument("--against", type=Path, required=True, help="checkout of the other version")
     parser.add_argument("--shape", choices=SHAPES, default="minilm-l6")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument(
+        "--granularity", choices=("layer", "pool"), default="layer", help="what a stage of the graph is"
+    )
     parser.add_argument("--cores", type=int, default=1, help="cores that the processes are pinned to")
     options = parser.parse_args()
     cores = pin(options.cores)
@@ -111,23 +115,25 @@ def main() -> None:
         folder = Path(scratch)
         environments = dict(_environments(folder, checkouts))
         for version, checkout in checkouts.items():
-            make_bundles(folder / version, options.shape, checkout, environments[version])
+            make_bundles(folder / version, (options.shape, options.granularity), checkout, environments[version])
         rows = measure(folder, environments, options.rounds)
     facts = {
         "command": f"python -m benchmarks.graph.loading --against BEFORE --shape {options.shape} "
-        f"--rounds {options.rounds} --cores {options.cores}",
+        f"--rounds {options.rounds} --cores {options.cores} --granularity {options.granularity}",
         "before": _commit(checkouts[BEFORE]),
         "now": _commit(checkouts[NOW]),
         "cores": cores,
         "threads": 1,
         "rows": [asdict(row) for row in rows],
     }
-    save("loading" if options.cores == 1 else f"loading-{options.cores}-cores", facts, table(rows, options.shape))
+    name = "loading" + ("" if options.granularity == "layer" else "-pool")
+    name += "" if options.cores == 1 else f"-{options.cores}-cores"
+    save(name, facts, table(rows, options.shape))
 
 
-def make_bundles(folder: Path, shape: str, checkout: Path, environment: Mapping[str, str]) -> None:
+def make_bundles(folder: Path, made_as: Sequence[str], checkout: Path, environment: Mapping[str, str]) -> None:
     """Let a version make a bundle of random weights with DynaBERT's twelve uniform subnets, as it is and compressed."""
-    command = [sys.executable, "-c", MAKE, str(folder), shape]
+    command = [sys.executable, "-c", MAKE, str(folder), *made_as]
     subprocess.run(command, env=dict(environment), cwd=checkout, check=True, capture_output=True, timeout=600)
 
 

@@ -15,10 +15,10 @@ from onnx import TensorProto
 from gearshift.export.graph.blocks import in_blocks
 from gearshift.export.graph.builder import CONTRIB, Scope
 from gearshift.export.graph.disentangled import position_scores
-from gearshift.export.graph.quantize import TABLE_BITS, quantize
 from gearshift.export.graph.recipe import Recipe, Rows, View, added_at_once, bias_term, gated, own_bias
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
 from gearshift.export.graph.standard import linear, standard_recipe
+from gearshift.runtime.graph.quantize import TABLE_BITS, quantize
 from gearshift.trainer.model.encoder.activations import QUICK_GELU
 
 ACTIVATIONS: Mapping[str, tuple[str, str, Mapping[str, float]]] = {
@@ -125,12 +125,12 @@ def _lookup_float(scope: Scope, name: str, table: Array, ids: str) -> str:
     return scope.value("Gather", [scope.builder.weight(name, table), ids])
 
 
-def quantized(scope: Scope, name: str, matrix: Array) -> tuple[str, str, str]:
-    """Store an int8 matrix, and return the names of its values, scales and zero points."""
-    names = (name, f"{name}.scale", f"{name}.zero")
+def quantized(scope: Scope, name: str, matrix: Array) -> tuple[str, str]:
+    """Store an int8 matrix, and return the names of its values and scales."""
+    names = (name, f"{name}.scale")
     if not scope.builder.has_weight(name):  # every option of the stage asks for the same segments
         packed = quantize(matrix)
-        for part, array in zip(names, (packed.values, packed.scales, packed.zero_points), strict=True):
+        for part, array in zip(names, (packed.values, packed.scales), strict=True):
             scope.builder.weight(part, array)
     return names
 
@@ -168,12 +168,12 @@ def _attention_int8(
 def _context_int8(scope: Scope, quantized_input: Sequence[str], view: View, segment: HeadSegment) -> str:
     """Append the attention of a segment, in one operator where one can."""
     values, scale, zero = quantized_input
-    qkv, qkv_scale, qkv_zero = quantized(scope, f"{segment.name}.qkv", segment.qkv)
+    qkv, qkv_scale = quantized(scope, f"{segment.name}.qkv", segment.qkv)
     bias = "" if segment.qkv_bias is None else scope.builder.weight(f"{segment.name}.qkv_bias", segment.qkv_bias)
     if view.plain and bias:
-        inputs = [values, qkv, bias, scale, qkv_scale, view.mask, zero, qkv_zero]
+        inputs = [values, qkv, bias, scale, qkv_scale, view.mask, zero]
         return scope.value("QAttention", inputs, domain=CONTRIB, num_heads=segment.heads)
-    inputs = [values, qkv, scale, qkv_scale, zero, qkv_zero, *([bias] if bias else [])]
+    inputs = [values, qkv, scale, qkv_scale, zero, *(["", bias] if bias else [])]
     return _attend(scope, view, segment, scope.value("MatMulIntegerToFloat", inputs, domain=CONTRIB), "")
 
 
@@ -184,9 +184,10 @@ def _ffn_int8(
     values, scale, zero = scope.node("DynamicQuantizeLinear", [hidden], outputs=3)
     terms = []
     for index, segment in enumerate(segments):
-        into, into_scale, into_zero = quantized(scope, f"{segment.name}.in", segment.ffn_in)
-        inner_bias = [] if segment.ffn_in_bias is None else [weight(f"{segment.name}.in_bias", segment.ffn_in_bias)]
-        inputs = [values, into, scale, into_scale, zero, into_zero, *inner_bias]
+        into, into_scale = quantized(scope, f"{segment.name}.in", segment.ffn_in)
+        bias_of = segment.ffn_in_bias
+        inner_bias = [] if bias_of is None else ["", weight(f"{segment.name}.in_bias", bias_of)]
+        inputs = [values, into, scale, into_scale, zero, *inner_bias]
         active = _activated(scope, segment, scope.value("MatMulIntegerToFloat", inputs, domain=CONTRIB))
         out = quantized(scope, f"{segment.name}.out", segment.ffn_out)
         added = weight(bias_name, bias) if index == 0 and bias is not None else ""
@@ -198,10 +199,9 @@ def _linear_int8(scope: Scope, value: str, name: str, matrix: Array, bias: Array
     return _dynamic_matmul(scope, value, quantized(scope, name, matrix), scope.builder.weight(f"{name}_bias", bias))
 
 
-def _dynamic_matmul(scope: Scope, value: str, matrix: tuple[str, str, str], bias: str) -> str:
+def _dynamic_matmul(scope: Scope, value: str, matrix: tuple[str, str], bias: str) -> str:
     """Append a product that quantises its float input; `bias` is "" for all but the first segment, always kept."""
-    values, scales, zeros = matrix
-    inputs = [value, values, scales, zeros, *([bias] if bias else [])]
+    inputs = [value, *matrix, *(["", bias] if bias else [])]
     return scope.value("DynamicQuantizeMatMul", inputs, domain=CONTRIB)
 
 

@@ -84,11 +84,10 @@ def write_probe(directory: Path, precision: str) -> tuple[Path, Path]:
 
 
 def _place(tensor: onnx.TensorProto) -> list[object]:
-    """Return type, first byte and bytes of a tensor in the weights file, and whether it is all zeros."""
+    """Return type, first byte and bytes of a tensor in the weights file."""
     place = {entry.key: int(entry.value) for entry in tensor.external_data if entry.key != "location"}
     kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)).name
-    # With zero points that are all 0, the library does less work.
-    return [kind, place["offset"], place["length"], tensor.name.endswith(".zero")]
+    return [kind, place["offset"], place["length"]]
 
 
 def _build(recipe: Recipe) -> GraphBuilder:

@@ -7,28 +7,17 @@ joined rows get common scales, so they are rounded once more.
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import numpy_helper
 
 from gearshift.errors import ExportError
-from gearshift.export.graph.quantize import quantize
 from gearshift.export.graph.segments import Array
 from gearshift.export.rewrite.options import branches, live, with_nodes
 from gearshift.export.rewrite.weights_file import read_tensor
-
-SEGMENT = re.compile(r"(?P<run>layer\d+\.(?:heads|neurons))(?P<start>\d+)\.(?P<part>.+)")
-"""Pattern of the names that the exporter gives to the weights of a segment."""
-
-LAST = ("output", "out")
-"""Parts whose product is a term in the sum of a half-layer."""
-
-Segment = tuple[str, int]
-"""Name of a run of a layer, and the start of the segment in it."""
+from gearshift.runtime.graph.segments import LAST, Segment, joined, segment_of
 
 
 def join_segments(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
@@ -42,7 +31,7 @@ def join_segments(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
     for group in _groups(model.graph):
         firsts |= dict.fromkeys(group, group[0])
         arrays = [_arrays(tensors, segment, directory) for segment in group]
-        for part, array in _joined(arrays).items():
+        for part, array in joined(arrays).items():
             weights.append(numpy_helper.from_array(array, _name(group[0], part)))
     heads = _heads(model.graph, firsts)
     made = _makers(model.graph.node)
@@ -53,17 +42,11 @@ def join_segments(model: onnx.ModelProto, directory: Path) -> onnx.ModelProto:
 def segments_run(model: onnx.ModelProto, layers: Sequence[tuple[int, int]]) -> int:
     """Return the greatest number of segments that a graph cuts a kept layer of a subnet into; 1 if it cuts none."""
     counts: dict[str, int] = {}
-    for run, start in {found[0] for tensor in model.graph.initializer if (found := _segment(tensor.name))}:
+    for run, start in {found[0] for tensor in model.graph.initializer if (found := segment_of(tensor.name))}:
         layer, kind = run.removeprefix("layer").split(".")
         if start < layers[int(layer)][kind == "neurons"]:
             counts[run] = counts.get(run, 0) + 1
     return max(counts.values(), default=1)
-
-
-def _segment(name: str) -> tuple[Segment, str] | None:
-    """Parse the name of a weight into segment and part; None if it is not one of a segment."""
-    found = SEGMENT.fullmatch(name)
-    return ((found["run"], int(found["start"])), found["part"]) if found else None
 
 
 def _name(segment: Segment, part: str) -> str:
@@ -77,7 +60,7 @@ def _groups(graph: onnx.GraphProto) -> Iterator[list[Segment]]:
     users: dict[Segment, set[str]] = {}
     for scope, nodes in scopes.items():
         for name in itertools.chain.from_iterable(node.input for node in nodes):
-            if found := _segment(name):
+            if found := segment_of(name):
                 users.setdefault(found[0], set()).add(scope)
     for _, run in itertools.groupby(sorted(users), key=lambda segment: segment[0]):
         for _, same in itertools.groupby(run, key=lambda segment: users[segment]):
@@ -91,33 +74,8 @@ def _arrays(tensors: Mapping[str, onnx.TensorProto], segment: Segment, directory
     return {
         found[1]: read_tensor(tensor, directory)
         for name, tensor in tensors.items()
-        if (found := _segment(name)) and found[0] == segment
+        if (found := segment_of(name)) and found[0] == segment
     }
-
-
-def _joined(arrays: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """Return part -> array of the joined segments."""
-    joined = {}
-    columns = arrays[0]["in"].shape[-1] // len(arrays[0]["out"]) if "in" in arrays[0] else 1
-    for part in arrays[0]:
-        pieces = [each[part] for each in arrays]
-        if part.startswith("qkv"):  # queries, then keys, then values, each of all heads
-            thirds = [np.split(piece, 3, axis=-1) for piece in pieces]
-            joined[part] = np.concatenate([third[which] for which in range(3) for third in thirds], axis=-1)
-        elif part == "head_ids":
-            joined[part] = np.concatenate(pieces)
-        elif part.startswith("position_"):  # vectors of relative positions, (rows, heads, head_size)
-            joined[part] = np.concatenate(pieces, axis=1)
-        elif part.startswith("in"):  # columns to activate and, if neurons are gated, then their gates
-            halves = [np.split(piece, columns, axis=-1) for piece in pieces]
-            joined[part] = np.concatenate([half[which] for which in range(columns) for half in halves], axis=-1)
-        elif part in LAST and pieces[0].dtype == np.int8:
-            matrix = np.concatenate([each[part] * each[f"{part}.scale"] for each in arrays])
-            packed = quantize(matrix)
-            joined |= {part: packed.values, f"{part}.scale": packed.scales, f"{part}.zero": packed.zero_points}
-        elif part in LAST:
-            joined[part] = np.concatenate(pieces)
-    return joined
 
 
 def _heads(graph: onnx.GraphProto, firsts: Mapping[Segment, Segment]) -> dict[Segment, int]:
@@ -153,7 +111,7 @@ def _makers(nodes: Sequence[onnx.NodeProto]) -> dict[str, onnx.NodeProto]:
 def _segment_of(node: onnx.NodeProto, made: Mapping[str, onnx.NodeProto]) -> Segment | None:
     """Return the segment whose weights a node takes, or that its queries come from."""
     while True:
-        segment = next((found[0] for name in node.input if (found := _segment(name))), None)
+        segment = next((found[0] for name in node.input if (found := segment_of(name))), None)
         if segment is not None:
             return segment
         if not node.input or node.input[0] not in made:
@@ -173,7 +131,7 @@ def _without(
     gone = {
         node.output[0]
         for node in nodes
-        for found in map(_segment, node.input)
+        for found in map(segment_of, node.input)
         if found and found[1] in LAST and firsts.get(found[0], found[0]) != found[0]
     }
     changed = []

@@ -31,10 +31,9 @@ _IDEOGRAPHS = (
 """Characters of Chinese and Japanese, which have no blanks between words."""
 _WIDE_MARKS = "\u3001-\u3003\u3008-\u3011\u3014-\u301f\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f"
 """Marks of these languages, which have no blanks behind them either."""
-_IDEOGRAPH_RUN = re.compile(f"[{_IDEOGRAPHS}]+")
-_APART = re.compile(
-    f"[{_IDEOGRAPHS}][\ufe00-\ufe0f\U000e0100-\U000e01ef]*|[{_WIDE_MARKS}]|[^{_IDEOGRAPHS}{_WIDE_MARKS}]+"
-)
+_IDEOGRAPH_RUN = f"[{_IDEOGRAPHS}]+"
+_APART = f"[{_IDEOGRAPHS}][\ufe00-\ufe0f\U000e0100-\U000e01ef]*|[{_WIDE_MARKS}]|[^{_IDEOGRAPHS}{_WIDE_MARKS}]+"
+"""Patterns that `re` compiles when a text needs them: that takes some milliseconds."""
 _INITIALS = re.compile(r"(?:[^\W\d_]\.){2,}")
 _SIGNS = ".,+-\u2212"
 """Marks that belong to the number behind them."""
@@ -90,7 +89,7 @@ class WordRule:
         """Return a part of a text that must be several words, and has nothing to cut it at; None if there is none."""
         if not self.longest_ideographs:
             return None
-        runs = (run.group() for run in _IDEOGRAPH_RUN.finditer(text))
+        runs = (run.group() for run in re.finditer(_IDEOGRAPH_RUN, text))
         return next((run for run in runs if len(run) > self.longest_ideographs), None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,9 +112,9 @@ class WordRule:
         """Cut what stands between two blanks."""
         if chunk in self.kept or (chunk.isascii() and chunk.isalnum()):
             return [chunk]
-        if self.longest_ideographs or not _IDEOGRAPH_RUN.search(chunk):
+        if self.longest_ideographs or not re.search(_IDEOGRAPH_RUN, chunk):
             return self._without_marks(chunk)
-        return [word for part in _APART.findall(chunk) for word in self._without_marks(part)]
+        return [word for part in re.findall(_APART, chunk) for word in self._without_marks(part)]
 
     def _without_marks(self, part: str) -> list[str]:
         """Cut marks and endings off both ends of a word, one by one, until nothing is left to cut off."""
@@ -184,7 +183,7 @@ def is_initials(word: str) -> bool:
 
 def ideographs(word: str) -> int:
     """Return the length of the longest run of Chinese or Japanese characters in a word."""
-    return max((len(run.group()) for run in _IDEOGRAPH_RUN.finditer(word)), default=0)
+    return max((len(run.group()) for run in re.finditer(_IDEOGRAPH_RUN, word)), default=0)
 
 
 def _run(found: Sequence[str], start: int, stop: int, step: int) -> int:

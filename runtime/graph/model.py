@@ -71,6 +71,18 @@ _MODEL = {
 }
 _TABLE = table(_MODEL)
 
+_SAVED_GRAPH = {
+    1: many("node", "bytes"),
+    2: one("name", "text"),
+    5: inner("initializer", {**_TENSOR, 12: one("doc_string", "text")}, repeated=True),
+    10: one("doc_string", "text"),
+    11: many("input", "bytes"),
+    12: many("output", "bytes"),
+    13: many("value_info", "bytes"),
+}
+_SAVED = table({**_MODEL, 7: inner("graph", _SAVED_GRAPH)})
+"""Table of a model that ONNX Runtime saved: only its tensors are read."""
+
 Dims = tuple[int | str, ...]
 """Dimensions of a value: sizes, and symbols such as `batch`."""
 
@@ -143,6 +155,11 @@ def read_model(content: bytes) -> Model:
     if "graph" not in raw:
         raise ValueError("no graph")
     return Model(raw.get("ir_version", 0), dict(opsets), _graph(raw["graph"]))
+
+
+def read_saved_tensors(content: bytes) -> list[Tensor]:
+    """Read the tensors of a model that ONNX Runtime saved, with the places of their packed forms; raise ValueError."""
+    return [_tensor(each) for each in read_message(content, _SAVED).get("graph", {}).get("initializer", [])]
 
 
 def _graph(raw: Mapping[str, Any]) -> Graph:

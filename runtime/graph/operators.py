@@ -350,7 +350,7 @@ def _attention(node: Node, values: Sequence[Value], limits: Limits) -> list[Valu
 
 
 def _attention_int8(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    data, weight, bias, scale, scales, mask, zero, zeros = values
+    data, weight, bias, scale, scales, mask, zero, *zeros = values
     dims = _attended(node, data.dims, weight, mask, (INT8,), limits)
     has_shape(bias, (FLOAT,), weight.dims[1:])
     _quantized_input(data, scale, zero)
@@ -398,12 +398,13 @@ def _quantized_input(data: Value, scale: Value, zero: Value) -> None:
     has_shape(zero, (UINT8,), ())
 
 
-def _quantized_weight(weight: Value, scales: Value, zeros: Value) -> None:
-    """Raise RefusedError unless an int8 matrix (in, out) has a scale and a zero point for each column."""
+def _quantized_weight(weight: Value, scales: Value, zeros: Sequence[Value]) -> None:
+    """Raise RefusedError unless an int8 matrix (in, out) has a scale for each column, and a zero point if any."""
     if weight.kind != INT8 or len(weight.dims) != 2:
         raise RefusedError(f"weights of type {weight.kind}")
     has_shape(scales, (FLOAT,), weight.dims[1:])
-    has_shape(zeros, (INT8,), weight.dims[1:])
+    if zeros and zeros[0] is not ABSENT:
+        has_shape(zeros[0], (INT8,), weight.dims[1:])
 
 
 def _product_int8(data: Value, weight: Value, biases: Sequence[Value]) -> list[Value]:
@@ -415,16 +416,16 @@ def _product_int8(data: Value, weight: Value, biases: Sequence[Value]) -> list[V
 
 
 def _matmul_int8(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    data, weight, scale, scales, zero, zeros, *bias = values
+    data, weight, scale, scales, zero = values[:5]
     _quantized_input(data, scale, zero)
-    _quantized_weight(weight, scales, zeros)
-    return _product_int8(data, weight, bias)
+    _quantized_weight(weight, scales, values[5:6])
+    return _product_int8(data, weight, values[6:])
 
 
 def _matmul_dynamic(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
-    data, weight, scales, zeros = values[:4]
+    data, weight, scales = values[:3]
     require(data.kind == FLOAT, f"type {data.kind}")
-    _quantized_weight(weight, scales, zeros)
+    _quantized_weight(weight, scales, values[3:4])
     return _product_int8(data, weight, values[4:])
 
 
@@ -473,11 +474,11 @@ OPERATORS: Mapping[str, Operator] = {
     "Gemm": Operator(_gemm, (2, 3), {"transB": int}),
     "Conv": Operator(_conv, (3,), {"group": int, "pads": list}),
     "com.microsoft.Attention": Operator(_attention, (4,), {"num_heads": int}),
-    "com.microsoft.QAttention": Operator(_attention_int8, (8,), {"num_heads": int}),
+    "com.microsoft.QAttention": Operator(_attention_int8, (7, 8), {"num_heads": int}),
     "com.microsoft.MultiHeadAttention": Operator(_heads_attention, (5, 6), {"num_heads": int}, optional=(3,)),
     "com.microsoft.RotaryEmbedding": Operator(_rotated, (4,)),
-    "com.microsoft.MatMulIntegerToFloat": Operator(_matmul_int8, (6, 7)),
-    "com.microsoft.DynamicQuantizeMatMul": Operator(_matmul_dynamic, (4, 5)),
+    "com.microsoft.MatMulIntegerToFloat": Operator(_matmul_int8, (5, 6, 7), optional=(5,)),
+    "com.microsoft.DynamicQuantizeMatMul": Operator(_matmul_dynamic, (3, 4, 5), optional=(3,)),
     "DynamicQuantizeLinear": Operator(_quantize, (1,), outputs=3),
 }
 """Operator, with its domain unless it is ONNX's own -> what it may be; `check` walks an `If` itself."""

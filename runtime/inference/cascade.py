@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from gearshift.errors import InputError
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.dan.model import Dan
 from gearshift.runtime.inference.answers import probabilities
 from gearshift.runtime.inference.executors import DanExecutor
 from gearshift.runtime.inference.session import Outputs
 from gearshift.runtime.inference.text import Encoded
+
+if TYPE_CHECKING:
+    from gearshift.runtime.dan.model import Dan
 
 
 class Cascade:

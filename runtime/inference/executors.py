@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from gearshift.runtime.bundle.manifest import PoolEntry
-from gearshift.runtime.dan.model import Dan, Text
 from gearshift.runtime.inference.session import ElasticSession, Outputs
 from gearshift.runtime.inference.text import Encoded
+
+if TYPE_CHECKING:
+    from gearshift.runtime.dan.model import Dan, Text
 
 Executor = Callable[[Encoded, ort.RunOptions | None], Outputs]
 """Function that returns the output of each text: logits (labels,), or the output of another task. `options.terminate`

@@ -6,6 +6,7 @@ import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,13 @@ from gearshift.errors import InputError
 from gearshift.number_checks import is_whole, shown
 from gearshift.runtime.batches import one
 from gearshift.runtime.bundle.bundle import Bundle
-from gearshift.runtime.dan.model import Dan, open_dan
 from gearshift.runtime.inference.executors import DanExecutor, Executor, elastic_executors
 from gearshift.runtime.inference.self_test_file import read_texts
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.text import Call, Encoded, TextEncoder
+
+if TYPE_CHECKING:
+    from gearshift.runtime.dan.model import Dan
 
 Inputs = dict[str, NDArray[np.int64]]
 
@@ -48,6 +51,8 @@ class Opened:
         `batch`: run texts of similar length in one call.
         """
         if dan is None and bundle.dan is not None:
+            from gearshift.runtime.dan.model import open_dan  # few bundles have one
+
             dan = open_dan(bundle.path / bundle.dan.file)
         return cls(bundle, session, encoder or TextEncoder(bundle, batch=batch), dan)
 

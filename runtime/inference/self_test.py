@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +11,14 @@ from numpy.typing import NDArray
 from gearshift.errors import SelfTestError
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import Task
-from gearshift.runtime.dan.model import Dan, open_dan
 from gearshift.runtime.inference.self_test_file import read_logits, read_texts, read_words
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.spans import word_tokens
 from gearshift.runtime.inference.text import TextEncoder
 from gearshift.runtime.inference.token_vectors import check_token_vectors
+
+if TYPE_CHECKING:
+    from gearshift.runtime.dan.model import Dan
 
 FP32_TOLERANCE = 1e-3
 """Largest difference of a logit. Instruction sets differ in the order of additions, by some 1e-6 a layer: a thousandth
@@ -99,6 +102,8 @@ def check_dan(bundle: Bundle) -> Dan | None:
     entry = bundle.dan
     if entry is None:
         return None
+    from gearshift.runtime.dan.model import open_dan  # few bundles have one
+
     texts, expected = read_texts(bundle.path, entry)
     dan = open_dan(bundle.path / entry.file)
     found = dan.run([row[0] if len(row) == 1 else (row[0], row[1]) for row in texts.tolist()])

@@ -17,8 +17,8 @@ from gearshift.errors import BundleError, EngineClosedError, InputError, SchemaE
 from gearshift.number_checks import is_whole, shown
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import weights_of
-from gearshift.runtime.graph.check import check_graph
 from gearshift.runtime.inference.onnxruntime_calls import call_options, is_of_onnxruntime, open_session
+from gearshift.runtime.inference.option_sessions import OptionSessions, option_paths
 from gearshift.runtime.inference.pages import Extent, drop, mapped_by, resident_bytes
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
 from gearshift.runtime.inference.text import Encoded
@@ -53,7 +53,8 @@ CLOSED = "the engine was closed while this request ran"
 class ElasticSession:
     """Loaded elastic graph: `run` takes a choice with every call, so that switching subnets loads nothing.
 
-    `graph`: file to load in place of the bundle's own, with the same graph and packed weights (`packed`).
+    `graph`: file to load in place of the bundle's own, with the same graph and packed weights (`packed`); where it has
+    graphs of single options beside it, and one thread, those.
     `trace`: directory for the times of single operators, which slow down every call; `end_trace` closes their file.
     Raises BundleError if the graph cannot be loaded or holds what none of ours does (`check_graph`), SchemaError if
     this onnxruntime is too old.
@@ -78,12 +79,16 @@ class ElasticSession:
         check_providers(providers)
         if graph is None:  # what is packed was made from a graph that passed
             bundle.check_graph_files([precision])
+            from gearshift.runtime.graph.check import check_graph  # a start from packed weights needs none of it
+
             check_graph(bundle, precision)
         try:
             if graph is None:
                 session, extents = open_session(path, options, providers), frozenset[Extent]()
             else:
-                session, extents = mapped_by(weights_of(path), partial(open_session, path, options, providers))
+                singles = option_paths(path) if threads == 1 and trace is None else []
+                opening = partial(OptionSessions, singles) if singles else partial(open_session, path)
+                session, extents = mapped_by(weights_of(path), partial(opening, options, providers))
         except Exception as error:
             if not is_of_onnxruntime(error):
                 raise

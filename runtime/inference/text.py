@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -38,6 +39,14 @@ class Tokens(Protocol):
 
     @property
     def attention_mask(self) -> list[int]: ...
+
+
+_COLUMNS = {
+    "input_ids": operator.attrgetter("ids"),
+    "attention_mask": operator.attrgetter("attention_mask"),
+    "token_type_ids": operator.attrgetter("type_ids"),
+}
+"""Input of the graph -> function that gives its numbers for the tokens of a row."""
 
 
 @dataclass(frozen=True)
@@ -210,13 +219,12 @@ class TextEncoder:
         return split, [Shortened(split.joined, cut), *rest]
 
     def _inputs(self, encodings: Sequence[Tokens]) -> dict[str, NDArray[np.int64]]:
-        columns = {
-            "input_ids": ([encoding.ids for encoding in encodings], self._pad_id),
-            "attention_mask": ([encoding.attention_mask for encoding in encodings], 0),
-            "token_type_ids": ([encoding.type_ids for encoding in encodings], 0),
-        }
-        longest = max(len(encoding.ids) for encoding in encodings)
-        return {name: _padded(*columns[name], longest) for name in self._names}
+        columns = {name: [_COLUMNS[name](encoding) for encoding in encodings] for name in self._names}
+        if len(encodings) == 1:  # the usual case, on the path of every request: nothing is padded
+            return {name: np.array(rows, np.int64) for name, rows in columns.items()}
+        longest = max(map(len, columns["input_ids"]))
+        pads = {"input_ids": self._pad_id}
+        return {name: _padded(rows, pads.get(name, 0), longest) for name, rows in columns.items()}
 
     def _encode_one(self, parts: list[str], where: str, tokenizer: Tokenizer) -> Encoding:
         try:

@@ -1,9 +1,9 @@
 """Packed-weight cache: graphs saved with their weights in the layout that ONNX Runtime chose for this CPU.
 
 Weights mapped from the file take memory only when a subnet touches them, processes share them, and the kernel may
-reclaim them. An entry holds all weights twice, as they were and packed, and is valid for one bundle, one version of
-ONNX Runtime and one kind of CPU. ONNX Runtime still packs at every load, once for every branch that uses a weight,
-compares with the saved form, and then drops its own copy: this saves memory, not time.
+reclaim them. An entry holds all weights twice, as they were and packed (`making`), and is valid for one bundle, one
+version of ONNX Runtime and one kind of CPU. ONNX Runtime still packs at every load, once for every branch that uses a
+weight, compares with the saved form, and then drops its own copy: this saves memory, not time.
 
 An entry is made in a directory of its own, and renamed once it is complete and passed the bundle's self-test, so that
 processes that start at the same time find a complete entry or none. `entry` tells what is checked of one that is
@@ -20,7 +20,7 @@ import json
 import logging
 import shutil
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +33,8 @@ from gearshift.runtime.bundle.integrity import check_file
 from gearshift.runtime.files.atomic import flush, sha256_of
 from gearshift.runtime.files.cache import HashMemory, cache_directory
 from gearshift.runtime.files.entries import Entries
-from gearshift.runtime.graph.check import check_graph
 from gearshift.runtime.inference.self_test import check_self_test
-from gearshift.runtime.inference.session import ElasticSession, save_packed
+from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.packed.entry import (
     FORMAT,
     MARKER,
@@ -45,12 +44,9 @@ from gearshift.runtime.packed.entry import (
     require_whole,
     write_marker,
 )
+from gearshift.runtime.packed.making import GRAPH, closed_on_error, packed_session
 from gearshift.runtime.packed.probe import probe, require_same_answer
 from gearshift.runtime.packed.watch import PackedWatch
-
-GRAPH = "graph.onnx"
-SIZE_FACTOR = 2.2
-"""Bytes of an entry / bytes of the bundle's weights file: everything twice, and some padding."""
 
 RESERVED_BYTES = 1_000_000_000
 """Bytes that must stay free on the disk besides an entry."""
@@ -151,7 +147,7 @@ class PackedCache:
         try:
             marker = require_intact(place, made_for, HashMemory().sha256_of)
             session = ElasticSession(bundle, precision, threads=threads, graph=place / GRAPH)
-            with _closed_on_error(session):
+            with closed_on_error(session):
                 require_same_answer(session, bundle, marker)
                 self._watch(session, bundle, place, marker)
         except (OSError, ValueError, BundleError) as error:
@@ -164,18 +160,16 @@ class PackedCache:
         return session
 
     def _made(self, bundle: Bundle, precision: str, threads: int) -> ElasticSession:
+        from gearshift.runtime.graph.check import check_graph  # most starts make no entry
+
         place, made_for = self._place(bundle, precision)
-        source = bundle.path / next(iter(bundle.pool(precision).values())).file
         try:
             with contextlib.ExitStack() as until_kept:
                 with self.kept.adding(place) as fresh:
-                    self._require_room(bundle, precision)
                     _require_same_bytes(bundle, precision)
                     check_graph(bundle, precision)
-                    save_packed(source, fresh / GRAPH, bundle.manifest.session_options)
-                    session = ElasticSession(bundle, precision, threads=threads, graph=fresh / GRAPH)
-                    until_kept.enter_context(_closed_on_error(session))
-                    check_self_test(session, bundle)
+                    session = packed_session(bundle, precision, fresh, threads, self._require_room)
+                    until_kept.enter_context(closed_on_error(session))
                     flush(fresh)  # before the marker, which must not name bytes that never came to the disk
                     marker = describe(fresh, made_for, *probe(session, bundle))
                     write_marker(fresh, marker, bundle.path)
@@ -196,9 +190,8 @@ class PackedCache:
         watch.start()
         session.watched(watch.close)
 
-    def _require_room(self, bundle: Bundle, precision: str) -> None:
-        weights = sum(entry.bytes for entry in bundle.graph_files(precision).values())
-        needed, free = int(SIZE_FACTOR * weights) + RESERVED_BYTES, self._free_bytes(self.directory)
+    def _require_room(self, size: int) -> None:
+        needed, free = size + RESERVED_BYTES, self._free_bytes(self.directory)
         if free < needed:
             raise OSError(f"expected {needed / 1e6:.0f} MB free, found {free / 1e6:.0f} MB")
 
@@ -209,15 +202,6 @@ def _require_same_bytes(bundle: Bundle, precision: str) -> None:
     for name, entry in bundle.graph_files(precision).items():
         if bundle.hashes is None or not bundle.hashes.computed_now(bundle.path / name):
             check_file(bundle.path, name, entry, sha256_of)
-
-
-@contextlib.contextmanager
-def _closed_on_error(session: ElasticSession) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        session.close()
-        raise
 
 
 def _leave(

@@ -26,7 +26,7 @@ from gearshift.sealed_json import sealed, unsealed
 MARKER = "entry.json"
 """File written last, with the names, sizes and hashes of all others."""
 
-FORMAT = 3
+FORMAT = 4
 """Number of the form of an entry: one of another form counts as one of another bundle."""
 
 BLOCK = 1 << 18

@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from gearshift.device_profiles import profile as files
@@ -76,6 +75,8 @@ def find_profile(device: Fingerprint) -> Found | None:
 
 
 def _candidates(device: Fingerprint) -> list[Path]:
+    from importlib import resources
+
     shipped = sorted(Path(str(resources.files("gearshift.device_profiles"))).glob(f"*-{device.key}.json"))
     try:
         own = own_path(device)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from gearshift.runtime.inference.opened import Opened
 from gearshift.runtime.inference.text import Encoded
 from gearshift.runtime.reading.reading import Reading, own_reading
 from gearshift.runtime.reading.vectors import CutReading, checked_dimensions, prompt_of
-from gearshift.runtime.reading.window_reading import WindowReader
+
+if TYPE_CHECKING:
+    from gearshift.runtime.reading.window_reading import WindowReader
 
 
 class Options(TypedDict, total=False):
@@ -34,9 +37,15 @@ class RequestReader:
 
     def __init__(self, opened: Opened) -> None:
         self._opened = opened
-        self._own, self._windows = own_reading(opened), WindowReader(opened)
+        self._own = own_reading(opened)
         vectors = opened.bundle.manifest.vectors
         self._normalized = vectors is not None and vectors.normalized
+
+    @functools.cached_property
+    def _windows(self) -> WindowReader:
+        from gearshift.runtime.reading.window_reading import WindowReader  # most engines read no windows
+
+        return WindowReader(self._opened)
 
     def rows(self, texts: Sequence[Any], options: Options) -> tuple[Encoded, Reading | None]:
         """Return the rows of some texts and their reading, None for the task's own.

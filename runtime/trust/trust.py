@@ -10,7 +10,6 @@ import tokenizers
 from gearshift.errors import InputError
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.files.known import Known
-from gearshift.runtime.trust.trial import try_bundle
 
 CHECKED, TRIED = "checked", "tried"
 
@@ -36,6 +35,8 @@ def trusted(bundle: Bundle, memory: Known | None, trust: str = CHECKED) -> Bundl
     if trust == TRIED:
         trial = f"trial, onnxruntime {ort.__version__}, tokenizers {tokenizers.__version__}"
         if not bundle.passed(trial):
+            from gearshift.runtime.trust.trial import try_bundle  # which brings `subprocess`
+
             try_bundle(bundle)
             bundle.remember(trial)
     return bundle

@@ -110,15 +110,13 @@ def _inputs(session: ort.InferenceSession, length: int, layers: bool) -> Inputs:
     return arrays
 
 
-def _fill(path: Path, places: list[tuple[str, int, int, bool]]) -> None:
-    """Write a weights file of small random numbers, and zeros where the list of places marks them."""
+def _fill(path: Path, places: list[tuple[str, int, int]]) -> None:
+    """Write a weights file of small random numbers."""
     draw = np.random.default_rng(0)
     with path.open("wb") as file:
-        for kind, offset, size, zeros in places:
+        for kind, offset, size in places:
             file.write(b"\0" * (offset - file.tell()))
-            if zeros:
-                file.write(b"\0" * size)
-            elif kind == "float32":
+            if kind == "float32":
                 file.write((0.02 * draw.standard_normal(size // 4, np.float32)).tobytes())
             else:
                 file.write(draw.integers(-127, 128, size, np.int8).tobytes())

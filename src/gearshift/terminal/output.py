@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gearshift.escaping import escaped
 from gearshift.terminal import streams
+
+if TYPE_CHECKING:  # an engine that shows progress parses no arguments
+    import argparse
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

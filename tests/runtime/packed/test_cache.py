@@ -30,8 +30,9 @@ from gearshift.runtime.inference.opened import random_inputs
 from gearshift.runtime.inference.pages import resident_bytes
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.packed.cache import GRAPH, PackedCache
+from gearshift.runtime.packed.cache import PackedCache
 from gearshift.runtime.packed.entry import MARKER
+from gearshift.runtime.packed.making import GRAPH
 from gearshift.runtime.startup import start
 from tests.runtime.kept import flip
 from tests.runtime.serving.interrupts import at_each_point
@@ -75,10 +76,11 @@ def test_every_subnet_gives_the_same_numbers_made_and_found(
     before = (only(cache) / GRAPH).stat().st_ino
     found = opened(cache, bundle, precision)
     assert (only(cache) / GRAPH).stat().st_ino == before
-    for session in (made, found):
-        assert session.path.suffix == ".onnx"
-        for mine, its in zip(answers(session, bundle), plain, strict=True):
-            assert np.array_equal(mine, its)
+    first, again = answers(made, bundle), answers(found, bundle)
+    for mine, its, theirs in zip(first, again, plain, strict=True):
+        assert np.array_equal(mine, its)
+        # Joined int8 segments are rounded together: by a small part of what the self-test allows.
+        assert np.abs(mine - theirs).max() <= (0 if precision == "fp32" else 0.03 * np.std(plain))
     assert not caplog.records
 
 
@@ -224,7 +226,7 @@ def test_an_entry_that_fails_the_self_test_is_not_kept(
     def failing(session: ElasticSession, bundle: Bundle) -> None:
         raise SelfTestError("wrong numbers")
 
-    monkeypatch.setattr("gearshift.runtime.packed.cache.check_self_test", failing)
+    monkeypatch.setattr("gearshift.runtime.packed.making.check_self_test", failing)
     assert cache.open(bundle, "fp32", threads=1) is None
     assert "wrong numbers" in caplog.text
     assert list(cache.directory.iterdir()) == []

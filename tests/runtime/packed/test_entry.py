@@ -16,7 +16,7 @@ from gearshift.errors import IntegrityError
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle
 from gearshift.runtime.files.atomic import sha256_of
 from gearshift.runtime.files.cache import HashMemory
-from gearshift.runtime.packed.cache import GRAPH, PackedCache
+from gearshift.runtime.packed.cache import PackedCache
 from gearshift.runtime.packed.entry import (
     BLOCK,
     MARKER,
@@ -27,6 +27,7 @@ from gearshift.runtime.packed.entry import (
     require_whole,
     write_marker,
 )
+from gearshift.runtime.packed.making import GRAPH
 from gearshift.sealed_json import sealed, unsealed
 from tests.runtime.kept import answers, exchange, flip, make_other, places, remember
 

@@ -19,7 +19,7 @@ from gearshift.runtime.graph import check
 from gearshift.runtime.inference import session, tokenizer_file
 from gearshift.runtime.inference.self_test import checked_encoder
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.trust import trial, trust
+from gearshift.runtime.trust import trial
 from gearshift.runtime.trust.trust import TRIED, trusted
 from tests.runtime.altered import change_manifest
 
@@ -135,7 +135,7 @@ def test_the_oldest_are_forgotten(tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_tried_once(bundle: Bundle, known: Known, monkeypatch: pytest.MonkeyPatch) -> None:
-    trials = counted(monkeypatch, trust, "try_bundle")
+    trials = counted(monkeypatch, trial, "try_bundle")
     trusted(bundle, known)
     assert not trials
     for _ in range(2):

@@ -1,12 +1,17 @@
-"""Symmetric int8 weights with one scale per output column."""
+"""Symmetric int8 weights with one scale per output column.
+
+Their zero points are 0, and are left out of a graph: the library does less where it is not given any.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from gearshift.export.graph.segments import Array
+Array = NDArray[Any]
 
 WEIGHT_BITS = 7
 """Bits of a weight. Seven bits are safe on every CPU (ONNX Runtime's `reduce_range`).
@@ -21,11 +26,10 @@ TABLE_BITS = 8
 
 @dataclass(frozen=True)
 class Quantized:
-    """Int8 matrix (in, out), with scale and zero point of each column."""
+    """Int8 matrix (in, out), with the scale of each column."""
 
     values: Array
     scales: Array
-    zero_points: Array
 
 
 def quantize(matrix: Array, *, bits: int = WEIGHT_BITS) -> Quantized:
@@ -34,4 +38,4 @@ def quantize(matrix: Array, *, bits: int = WEIGHT_BITS) -> Quantized:
     largest = np.abs(matrix).max(axis=0)
     scales = np.where(largest > 0, largest / limit, 1).astype(np.float32)
     values = np.clip(np.rint(matrix / scales), -limit, limit).astype(np.int8)
-    return Quantized(values, scales, np.zeros(matrix.shape[1], np.int8))
+    return Quantized(values, scales)

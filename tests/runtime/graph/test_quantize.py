@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gearshift.export.graph.quantize import WEIGHT_BITS, quantize
+from gearshift.runtime.graph.quantize import WEIGHT_BITS, quantize
 
 MATRIX = np.random.default_rng(0).normal(size=(48, 20)).astype(np.float32) * np.geomspace(1e-3, 1e3, 20)
 MATRIX = MATRIX.astype(np.float32)
@@ -37,8 +37,6 @@ def test_zero_stays_zero_and_nothing_is_shifted() -> None:
     matrix[::3] = 0
     packed = quantize(matrix)
     assert (packed.values[::3] == 0).all()
-    assert (packed.zero_points == 0).all()
-    assert packed.zero_points.dtype == np.int8
     assert np.array_equal(quantize(-matrix).values, -packed.values)
 
 
@@ -51,8 +49,8 @@ def test_a_column_of_zeros_can_be_stored() -> None:
     assert (packed.scales > 0).all()
 
 
-def test_there_is_one_scale_and_one_zero_point_for_each_column() -> None:
+def test_there_is_one_scale_for_each_column() -> None:
     packed = quantize(MATRIX)
     assert packed.values.shape == MATRIX.shape
-    assert packed.scales.shape == packed.zero_points.shape == (20,)
+    assert packed.scales.shape == (20,)
     assert packed.scales.dtype == np.float32
