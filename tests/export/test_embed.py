@@ -152,6 +152,30 @@ def test_nothing_but_an_older_folder_is_replaced(
     assert command("embed", bundle.path, "-o", tmp_path / "app").code == 0
 
 
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        (["fp32.ort", "required_operators.config"], r"no manifest\.json"),
+        (["manifest.json", "model.onnx", "required_operators.config"], r"'model\.onnx'"),
+    ],
+)
+def test_a_folder_with_a_list_of_operators_and_models_of_another_program_stays(
+    bundle: Bundle, tmp_path: Path, there: list[str], told: str
+) -> None:
+    for name in there:
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(StorageError, match=rf"expected a folder of `gearshift embed`, found {told}"):
+        embed_bundle(bundle, tmp_path)
+    assert {one.name: one.read_text() for one in tmp_path.iterdir()} == dict.fromkeys(there, "mine")
+
+
+def test_a_latency_table_stays_when_its_folder_is_written_anew(bundle: Bundle, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "app")
+    (tmp_path / "app" / "latencies.json").write_text("measured")
+    embed_bundle(bundle, tmp_path / "app")
+    assert (tmp_path / "app" / "latencies.json").read_text() == "measured"
+
+
 def test_the_command_says_what_it_wrote(command: Command, tiny_bundle: Path, tmp_path: Path) -> None:
     ended = command("embed", tiny_bundle, "-o", tmp_path / "app")
     assert ended.code == 0, ended.err
