@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 
 from gearshift.errors import InputError, StorageError
-from gearshift.export.dan import FILE as DAN_FILE
 from gearshift.number_checks import shown
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.manifest import (
     CPU_PRECISIONS,
     DAN_EXECUTOR,
+    DAN_FILE,
     MANIFEST,
     SELF_TEST,
     TOKEN_VECTORS,

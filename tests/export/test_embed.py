@@ -4,6 +4,8 @@ import dataclasses
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,12 @@ def test_a_latency_table_stays_when_its_folder_is_written_anew(bundle: Bundle, f
     (tmp_path / "app" / "latencies.json").write_text("measured")
     embed_bundle(bundle, tmp_path / "app")
     assert (tmp_path / "app" / "latencies.json").read_text() == "measured"
+
+
+def test_a_folder_is_made_without_torch() -> None:
+    asked = "import sys, gearshift.export.embed; print('torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n"
 
 
 def test_the_command_says_what_it_wrote(command: Command, tiny_bundle: Path, tmp_path: Path) -> None:
