@@ -20,7 +20,7 @@ from gearshift.errors import DataError, ExportError, InputError
 from gearshift.export.card import model_card
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.compressed import CARD
-from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, MANIFEST, SELF_TEST, PoolEntry
+from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, DAN_FILE, MANIFEST, SELF_TEST, PoolEntry
 from gearshift.runtime.dan.model import Dan, Floats, Text, bytes_per_ngram, fold, open_dan, pack, save_dan
 from gearshift.runtime.dan.threshold import DanCalibration
 from gearshift.runtime.files.atomic import replacing_directory
@@ -82,7 +82,6 @@ def temperature(logits: Floats, classes: NDArray[np.int64]) -> float:
 
 
 NAME = "dan"
-FILE = "dan.safetensors"
 SELF_TEST_ROWS = 8
 AT_ONCE = 16
 """Batch size of the transformer."""
@@ -149,13 +148,13 @@ def add_dan(
     with replacing_directory(bundle.path, marker=MANIFEST) as fresh:
         for name in manifest.files:
             shutil.copyfile(bundle.path / name, fresh / name)
-        save_dan(fresh / FILE, dan)
-        written_dan = open_dan(fresh / FILE)
+        save_dan(fresh / DAN_FILE, dan)
+        written_dan = open_dan(fresh / DAN_FILE)
         entry = PoolEntry(
             NAME,
             Subnet(()),
             DAN_EXECUTOR,
-            FILE,
+            DAN_FILE,
             (),
             dan.precision,
             dan_accuracy(written_dan, run.labels, rows),

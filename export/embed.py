@@ -25,11 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from gearshift.errors import InputError
+from gearshift.errors import InputError, StorageError
+from gearshift.number_checks import shown
 from gearshift.runtime.bundle.bundle import Bundle, open_bundle, write_manifest
 from gearshift.runtime.bundle.manifest import (
     CPU_PRECISIONS,
     DAN_EXECUTOR,
+    DAN_FILE,
+    MANIFEST,
     SELF_TEST,
     TOKEN_VECTORS,
     TOKENIZER,
@@ -48,6 +51,11 @@ OPERATORS = "required_operators.config"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 VECTORS = "vectors"
 LATENCIES = "latencies.json"
+OWN = frozenset({
+    MANIFEST, TOKENIZER, TOKENIZER_CONFIG, SELF_TEST, TOKEN_VECTORS, DAN_FILE, OPERATORS, VECTORS, LATENCIES,
+    *(f"{precision}{ORT_SUFFIX}" for precision in CPU_PRECISIONS),
+})  # fmt: skip
+"""Names that may be in a folder; one with another is not replaced."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -55,11 +63,13 @@ Progress = Callable[[str, int, int], None]
 def embed_bundle(bundle: Bundle, out: Path, progress: Progress = lambda what, done, total: None) -> Bundle:
     """Write the folder of a bundle, atomically, check its graphs, and return it as a bundle.
 
-    An older such folder is replaced, and nothing else: other directories of apps have a `manifest.json` too.
+    An older such folder is replaced but for its latency table, and nothing else: other directories of apps have a
+    `manifest.json` too, and tools of ONNX Runtime leave a list of operators beside their models.
     Raises InputError for a bundle without a graph for CPUs, SelfTestError if a graph in ORT format gives other numbers,
     StorageError if `out` cannot be written.
     """
     bundle.manifest.require_one_head("embed, whose readers have one output,")
+    _refuse_foreign(out)
     precisions = [one for one in bundle.precisions if one in CPU_PRECISIONS]
     if not precisions:
         raise InputError(f"{bundle.path}: expected a graph for CPUs, found {', '.join(bundle.precisions)}; export fp32")
@@ -74,8 +84,28 @@ def embed_bundle(bundle: Bundle, out: Path, progress: Progress = lambda what, do
         write_manifest(fresh, manifest)
         written = open_bundle(fresh)
         _write_vectors(opened, written, fresh / VECTORS, progress)
-        (fresh / LATENCIES).write_text(json.dumps({"schema_version": 1, "tables": []}) + "\n", encoding="utf-8")
+        _keep_latencies(out / LATENCIES, fresh / LATENCIES)
     return dataclasses.replace(written, path=out)
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Raise StorageError if a folder that would be replaced has something that `embed_bundle` did not write."""
+    if not (out / OPERATORS).exists():
+        return  # `replacing_directory` tells of it, unless the folder is empty
+    foreign = sorted({one.name for one in out.iterdir()} - OWN)
+    if foreign or not (out / MANIFEST).exists():
+        raise StorageError(
+            f"{out}: could not be written (expected a folder of `gearshift embed`, found "
+            f"{shown(foreign[0]) if foreign else f'no {MANIFEST}'}); nothing was changed there; name another directory"
+        )
+
+
+def _keep_latencies(old: Path, new: Path) -> None:
+    """Copy the latency table that somebody measured, or make a place for one."""
+    if old.is_file():
+        new.write_bytes(old.read_bytes())
+    else:
+        new.write_text(json.dumps({"schema_version": 1, "tables": []}) + "\n", encoding="utf-8")
 
 
 def _write_graph(bundle: Bundle, folder: Path, precision: str) -> Opened:

@@ -55,6 +55,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 """Inputs that a graph may take besides CHOICE."""
 ELASTIC_EXECUTOR = "elastic"
 DAN_EXECUTOR = "dan"
+DAN_FILE = "dan.safetensors"
 CHOICE = "choice"
 """Input of the graph that selects the subnet: int64, an option for each stage."""
 

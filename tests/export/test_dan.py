@@ -12,12 +12,12 @@ import pytest
 
 from gearshift.__main__ import main
 from gearshift.errors import DataError, ExportError, InputError, IntegrityError
-from gearshift.export.dan import FILE, NAME, add_dan, calibrated, dan_accuracy, pruned_dan
+from gearshift.export.dan import NAME, add_dan, calibrated, dan_accuracy, pruned_dan
 from gearshift.export.pipeline import export_bundle
 from gearshift.export.trim import trim_bundle
 from gearshift.runtime import Engine
 from gearshift.runtime.bundle.bundle import open_bundle
-from gearshift.runtime.bundle.manifest import SELF_TEST
+from gearshift.runtime.bundle.manifest import DAN_FILE, SELF_TEST
 from gearshift.runtime.dan.model import open_dan, save_dan
 from gearshift.runtime.inference.self_test import check_dan
 from gearshift.trainer.dan.run import DanRun, load_dan_run
@@ -44,7 +44,7 @@ def test_the_bundle_has_a_measured_gear_below_its_graph(
     shutil.copytree(bundle_path, tmp_path / "b.gearshift")
     add_dan(open_bundle(tmp_path / "b.gearshift"), dan_run, rows, max_mb=0.03, held_out=rows)
     bundle = open_bundle(tmp_path / "b.gearshift")
-    dan = open_dan(bundle.path / FILE)
+    dan = open_dan(bundle.path / DAN_FILE)
     entry = bundle.dan
     assert entry is not None and (entry.name, entry.precision) == (NAME, "int8")
     assert entry.accuracy == dan_accuracy(dan, bundle.manifest.labels, rows)
@@ -56,7 +56,7 @@ def test_the_bundle_has_a_measured_gear_below_its_graph(
         engine.pin(NAME)
         expected = dan.logits("snow and ice")[0]
         assert engine.run("snow and ice").label == bundle.manifest.labels[int(expected.argmax())]
-    (bundle.path / FILE).write_bytes((bundle.path / FILE).read_bytes()[:-1])
+    (bundle.path / DAN_FILE).write_bytes((bundle.path / DAN_FILE).read_bytes()[:-1])
     with pytest.raises(IntegrityError, match=r"expected .* bytes"):
         open_bundle(bundle.path)
 
@@ -67,7 +67,7 @@ def test_of_a_bundle_that_dev_rows_choose_it_has_an_accuracy_on_them(
     test, dev = rows[:25], rows[25:]
     made = export_bundle(run, tmp_path / "b.gearshift", test, dev=dev, precisions=("fp32",)).bundle
     entry = add_dan(made, dan_run, test, max_mb=0.03, held_out=dev).dan
-    dan = open_dan(made.path / FILE)
+    dan = open_dan(made.path / DAN_FILE)
     assert entry is not None and entry.accuracy == dan_accuracy(dan, run.labels, test)
     assert entry.choosing_accuracy == entry.dev_accuracy == dan_accuracy(dan, run.labels, dev)
 
@@ -77,7 +77,7 @@ def test_without_other_rows_it_is_not_calibrated(
 ) -> None:
     shutil.copytree(bundle_path, tmp_path / "b.gearshift")
     written = add_dan(open_bundle(tmp_path / "b.gearshift"), dan_run, rows, max_mb=0.03)
-    assert open_dan(written.path / FILE).calibration is None
+    assert open_dan(written.path / DAN_FILE).calibration is None
 
 
 def test_trimming_keeps_it_where_it_is_named_or_fits(
@@ -90,7 +90,7 @@ def test_trimming_keeps_it_where_it_is_named_or_fits(
     assert with_it.dan == bundle.dan and list(with_it.pool("fp32")) == [smallest]
     check_dan(with_it)
     without = trim_bundle(bundle, tmp_path / "without.gearshift", keep=[smallest])
-    assert without.dan is None and FILE not in without.manifest.files
+    assert without.dan is None and DAN_FILE not in without.manifest.files
     with np.load(without.path / SELF_TEST, allow_pickle=False) as arrays:
         assert not any(name.endswith(NAME) for name in arrays.files)
     assert trim_bundle(bundle, tmp_path / "fits.gearshift", max_mb=100).dan == bundle.dan

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,36 @@ def test_nothing_but_an_older_folder_is_replaced(
             embed_bundle(open_bundle(tmp_path / "bundle"), tmp_path / name)
     assert open_bundle(tmp_path / "bundle").precisions == bundle.precisions
     assert command("embed", bundle.path, "-o", tmp_path / "app").code == 0
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        (["fp32.ort", "required_operators.config"], r"no manifest\.json"),
+        (["manifest.json", "model.onnx", "required_operators.config"], r"'model\.onnx'"),
+    ],
+)
+def test_a_folder_with_a_list_of_operators_and_models_of_another_program_stays(
+    bundle: Bundle, tmp_path: Path, there: list[str], told: str
+) -> None:
+    for name in there:
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(StorageError, match=rf"expected a folder of `gearshift embed`, found {told}"):
+        embed_bundle(bundle, tmp_path)
+    assert {one.name: one.read_text() for one in tmp_path.iterdir()} == dict.fromkeys(there, "mine")
+
+
+def test_a_latency_table_stays_when_its_folder_is_written_anew(bundle: Bundle, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "app")
+    (tmp_path / "app" / "latencies.json").write_text("measured")
+    embed_bundle(bundle, tmp_path / "app")
+    assert (tmp_path / "app" / "latencies.json").read_text() == "measured"
+
+
+def test_a_folder_is_made_without_torch() -> None:
+    asked = "import sys, gearshift.export.embed; print('torch' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert ended.stdout == "False\n"
 
 
 def test_the_command_says_what_it_wrote(command: Command, tiny_bundle: Path, tmp_path: Path) -> None:

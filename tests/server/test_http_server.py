@@ -209,6 +209,29 @@ def test_requests_that_run_are_finished_at_the_end_and_no_new_one_is_taken(engin
         one.close()
 
 
+def test_a_body_that_is_on_its_way_at_the_end_is_read_and_answered(engine: Engine) -> None:
+    service = Service(engine, limits=Limits(patience_s=FOREVER_S, grace_s=4.0))
+
+    def send_the_rest(client: socket.socket) -> None:
+        while service.ready:
+            time.sleep(0.001)
+        time.sleep(0.1)
+        client.sendall(ASK[-5:])
+
+    with running(service) as served:
+        client = served.client()
+        client.sendall(ASK[:-5])
+        while not served.server.busy:
+            time.sleep(0.001)
+        sender = threading.Thread(target=send_the_rest, args=(client,))
+        sender.start()
+    sender.join(PATIENCE_S)
+    with client:
+        status, headers, body = response(client)
+    assert (status, headers["connection"]) == (200, "close")
+    assert json.loads(body)["label"] == "lights_off"
+
+
 # The start
 
 

@@ -91,7 +91,7 @@ def test_a_text_that_is_none_is_refused_in_the_contract_s_words(service: Service
     assert refused(service, "/v1/classify", body) == str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "0", "nan", "inf", "", "5 ms", "[5]", "1e999"])
+@pytest.mark.parametrize("value", ["soon", "-1", "0", "nan", "inf", "", "5 ms", "[5]", "1e999", "1_0", "\u0661\u0665"])
 def test_a_deadline_that_is_none_is_refused_in_the_contract_s_words(service: Service, value: str) -> None:
     message = refused(service, "/v1/classify", {"text": TEXT}, Gearshift_Deadline_Ms=value)
     assert message.startswith("deadline_ms: expected a positive number of milliseconds or None, got ")

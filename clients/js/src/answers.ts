@@ -1,6 +1,7 @@
 /** From the output of a graph to a typed answer (docs/bundle.md, "Answers"). Places are in UTF-16 units. */
 
-import type { Manifest } from "./manifest.js";
+import { BundleError } from "./errors.js";
+import { TASKS, type Manifest } from "./manifest.js";
 import { begins, Scheme, type Tag } from "./text/tags.js";
 import type { Encoded } from "./text/encoder.js";
 import type { Encoding, Place } from "./text/tokenizer.js";
@@ -65,7 +66,10 @@ export interface Answers {
 }
 export type AnyAnswer = Answers[keyof Answers];
 
-/** Read the answer of a bundle's task for one text. `output`: the graph's numbers for it, row after row. */
+/**
+ * Read the answer of a bundle's task for one text; raises BundleError for another number of numbers than it has.
+ * `output`: the graph's numbers for it, row after row.
+ */
 export function readAnswer(
   manifest: Manifest,
   output: Float32Array,
@@ -73,6 +77,11 @@ export function readAnswer(
   nullThreshold: number | null,
 ): AnyAnswer {
   const { labels, task } = manifest;
+  const columns = task === "question-answering" ? 2 : Math.max(1, labels.length);
+  const wanted = columns * (TASKS[task].perToken ? encoded.encoding.ids.length : 1);
+  if (task !== "embedding" && output.length !== wanted) {
+    throw new BundleError(`expected ${wanted} numbers of the graph, found ${output.length}; export the bundle again`);
+  }
   switch (task) {
     case "classification": {
       const shares = softmax(output);

@@ -18,6 +18,9 @@ from gearshift.server.service import Service
 
 FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 NAME = "gearshift"
+BODIES_S = 1.0
+"""Most of the grace that is spent on bodies whose headers came before the end: libraries send the two one after
+another, and aiohttp reads nothing any more once it shuts down."""
 
 quiet = logging.getLogger(f"{__name__}.aiohttp")
 quiet.setLevel(logging.CRITICAL)  # it tells of each request that cannot be read, with a traceback
@@ -30,7 +33,10 @@ class HttpServer:
         self._service, self._limits = service, service.limits
         self._stopping = False
         self._server = _Server(self._handle, self._limits)
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=self._limits.grace_s)
+        self._reading: set[asyncio.Future[None]] = set()
+        """Bodies that are on their way, each done when it is read or given up."""
+        self._bodies_s = min(BODIES_S, self._limits.grace_s / 2)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=self._limits.grace_s - self._bodies_s)
 
     async def start(self, bound: socket.socket) -> None:
         """Listen at a bound socket; raise InputError if another program did so since it was bound."""
@@ -46,6 +52,10 @@ class HttpServer:
         """Accept no client any more, let requests finish within the grace, and close all connections."""
         self._service.ready = False
         self._stopping = True
+        for site in list(self._runner.sites):
+            await site.stop()
+        if self._reading:
+            await asyncio.wait(set(self._reading), timeout=self._bodies_s)
         await self._runner.cleanup()
 
     @property
@@ -80,7 +90,13 @@ class HttpServer:
     async def _body(self, request: web.BaseRequest) -> bytes:
         if (request.content_length or 0) > self._limits.body_kb * 1024:
             raise TooLargeError
-        return await self._limits.body_of(request.content.iter_any())
+        done = asyncio.get_running_loop().create_future()
+        self._reading.add(done)
+        try:
+            return await self._limits.body_of(request.content.iter_any())
+        finally:
+            self._reading.discard(done)
+            done.set_result(None)
 
     async def _sent(self, request: web.BaseRequest, reply: Reply, *, close: bool) -> web.StreamResponse:
         """Write the whole answer here, so that a client that does not take it is given up."""

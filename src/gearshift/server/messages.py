@@ -55,6 +55,8 @@ class Call:
         given = self.headers.get(DEADLINE)
         if given is None:
             return None
+        if not given.isascii() or "_" in given:  # numbers for Python alone: 1_0
+            return checked_deadline(given)
         try:
             return checked_deadline(float(given))
         except ValueError:  # no number; an InputError is a ValueError too
