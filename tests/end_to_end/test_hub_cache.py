@@ -81,13 +81,13 @@ def test_it_is_opened_from_inside_by_a_relative_path(snapshot: Path, monkeypatch
 
 
 def test_it_answers_as_the_copied_bundle_does(snapshot: Path, tiny_bundle: Path) -> None:
-    scores = []
-    for path in (tiny_bundle, snapshot):
-        for cache in (True, False):
+    for cache in (True, False):  # joined weights of a cache have other numbers
+        scores = []
+        for path in (tiny_bundle, snapshot):
             with Engine.load(path, precision="int8", threads=1, sensors=False, cache=cache) as engine:
                 engine.pin("w050-d050")
                 scores.append(engine.run(TEXT).scores)
-    assert scores == scores[:1] * 4
+        assert scores[0] == scores[1]
 
 
 def test_what_is_made_of_it_has_no_links(snapshot: Path, tmp_path: Path) -> None:

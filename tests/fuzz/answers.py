@@ -72,10 +72,10 @@ def answers_in(opened: Opened) -> Answers:
     return found
 
 
-def are_recorded(base: Path, found: Answers) -> bool:
+def are_recorded(base: Path, found: Answers, place: str = ANSWERS) -> bool:
     """Return whether answers are those of the unaltered bundle: the same labels, and logits within the tolerance of a
-    self-test; there must be some."""
-    recorded = _recorded(base / ANSWERS)
+    self-test; there must be some. `place`: file of the base that has them."""
+    recorded = _recorded(base / place)
     return bool(found) and all(name in recorded and _same(found[name], recorded[name]) for name in found)
 
 

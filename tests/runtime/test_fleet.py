@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,21 @@ class Two:
 
     def __init__(self, bundle: Bundle, monkeypatch: pytest.MonkeyPatch, priorities: tuple[int, int]) -> None:
         turns, self.clock = Turns(), Clock()
+        self.turns = turns
         self.engines = []
         for priority in priorities:
             loaded = Loaded.of(bundle, ElasticSession(bundle, "fp32", threads=1), table_of(bundle))
             self.engines.append(Engine(loaded, clock=self.clock, share=turns.share(priority)))
         self.first, self.second = self.engines
         self.holds = [Hold(engine, monkeypatch) for engine in self.engines]
+
+    def until_in_line(self) -> None:
+        """Wait until the worker of an engine waits for its turn."""
+        for _ in range(30_000):
+            if self.turns._line:
+                return
+            time.sleep(0.001)
+        raise AssertionError("no worker came to wait for its turn")
 
     def close(self) -> None:
         for hold in self.holds:
@@ -72,6 +82,7 @@ def subnet_beside_a_burst(two: Two, burst: int) -> str:
     two.holds[0].until(1)
     waiting = [two.first.submit(TEXT, deadline_ms=5100) for _ in range(burst)]
     asked = two.second.submit(TEXT, deadline_ms=5000)  # its turn is next, but for priorities
+    two.until_in_line()
     two.holds[0].let()
     two.holds[1].let()
     answer = asked.result(30)

@@ -427,7 +427,7 @@ def test_a_time_limit_of_a_signal_handler_comes_out_of_the_cache_as_itself(
         raise TimeoutError("of a signal handler")
 
     with monkeypatch.context() as patch, pytest.raises(TimeoutError, match="of a signal handler"):
-        patch.setattr(ElasticSession, "run", late)
+        patch.setattr(ElasticSession, "run_heads", late)
         PackedCache(tmp_path).open(open_bundle(tiny_bundle), "fp32", threads=1)
     for handled in at_each_point(lambda: late(), lambda: resident_bytes(tiny_bundle / "fp32.weights"), every=1999):
         assert not handled.reached or type(handled.raised) is TimeoutError

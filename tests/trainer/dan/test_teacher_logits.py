@@ -96,7 +96,8 @@ def test_a_teacher_of_other_labels_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_bundle_teaches_with_its_most_accurate_subnet_in_int8(tiny_bundle: Path, tmp_path: Path) -> None:
-    with Engine.load(tiny_bundle, precision="int8", sensors=False) as engine:
+    # Of joined weights, which a device's cache may have, the numbers are others.
+    with Engine.load(tiny_bundle, precision="int8", sensors=False, cache=False) as engine:
         engine.pin(max(engine.pool.values(), key=lambda entry: (entry.accuracy, entry.macs)).name)
         expected = [engine.run(text).scores for text in TEXTS]
         labels = engine.labels[::-1]

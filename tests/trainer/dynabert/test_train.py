@@ -507,7 +507,7 @@ BAD: list[tuple[dict[str, Any], DataSet, type[Exception], str]] = [
     ({"max_length": 33}, DATA, InputError, "max_length 33 is more than the model's 32 positions"),
     ({"max_length": 2}, DATA, InputError, "max_length: expected at least 3"),
     ({"widths": (1.0, 1.5)}, DATA, InputError, "width multiplier: expected a number above 0"),
-    ({"depths": (0.25,)}, DATA, InputError, r"depth multiplier: expected a number from 0\.5 to 1"),
+    ({"depths": (1.25,)}, DATA, InputError, "depth multiplier: expected a number above 0, at most 1"),
     (
         {},
         DataSet(LABELS, {**DATA.splits, "test": (Row("text", None, "warm"),)}),
