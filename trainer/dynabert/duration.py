@@ -90,7 +90,7 @@ def _pass_s(training: Training, teacher: Teacher) -> float:
 def _mean_s(training: Training, run: Callable[[Batch, int], object]) -> float:
     """Return the mean time of a run over a batch of rows picked at random, of the length of most, in its parts."""
     batches = training.rows.batches(training.settings.batch_size, seed=training.settings.seed)
-    picked = sorted(itertools.islice(batches, 2 * _TIMED), key=lambda batch: batch.input_ids.shape[1])
+    picked = sorted(itertools.islice(batches, 2 * _TIMED), key=lambda batch: batch.length)
     middle = picked[len(picked) // 4 :][: _TIMED + 1] or picked
     times = []
     for index in range(_TIMED + 1):

@@ -20,6 +20,7 @@ from gearshift import __version__
 from gearshift.errors import InputError
 from gearshift.settings import settings_of
 from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.learning.settings import TrainingSettings
 
 SETTINGS_FILE = "settings.toml"
 
@@ -47,7 +48,7 @@ def read_settings(path: Path, given: Mapping[str, Any] | None = None) -> Setting
     return Settings(**{**found, **(given or {})})
 
 
-def settings_text(settings: Settings) -> str:
+def settings_text(settings: TrainingSettings) -> str:
     """Return the content of a file that `read_settings` reads as these settings."""
     # Numbers, texts, true and false, and lists of them look the same in JSON and in TOML, which has no null.
     given = {name: value for name, value in settings.to_dict().items() if value is not None}

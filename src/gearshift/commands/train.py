@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gearshift.drawing.numbers import millions, percent
-from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.bundle.tasks import TEXT_TASKS
 from gearshift.terminal import streams
 from gearshift.terminal.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
 from gearshift.terminal.output import show, table
@@ -35,7 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2)")
     parser.add_argument(
-        "--task", choices=list(TASKS), default="classification", help="task of the data (default: %(default)s)"
+        "--task", choices=list(TEXT_TASKS), default="classification", help="task of the data (default: %(default)s)"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run directory to write")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")
