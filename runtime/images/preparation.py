@@ -1,8 +1,8 @@
 """Preparation of an image for a net: resize, crop, normalise, as torchvision's transforms do.
 
 Resizing is that of Pillow, which torchvision calls: a triangle filter as wide as the image shrinks (antialiasing), over
-rows and then over columns, rounded to whole numbers after each. Pillow rounds its filters to 22 bits, so that single
-numbers may differ by 1.
+rows and then over columns, rounded to whole numbers after each, with filters rounded to 22 bits. New releases of Pillow
+begin with the columns of a tall image, so that single numbers may differ by 1.
 """
 
 from __future__ import annotations
@@ -82,29 +82,37 @@ class Preparation:
 
 
 def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Return an image (height, width, 3) at another size, by Pillow's bilinear filter."""
+    """Return an image (height, width, 3) at another size, by Pillow's bilinear filter: over each row, then over each
+    column."""
     if image.shape[1] != width:
-        image = _rounded(np.einsum("hwc,vw->hvc", image.astype(np.float32), _filter(image.shape[1], width)))
-    if image.shape[0] != height:
-        image = _rounded(np.einsum("hwc,vh->vwc", image.astype(np.float32), _filter(image.shape[0], height)))
-    return image
+        image = _filtered(image.transpose(1, 0, 2), width).transpose(1, 0, 2)
+    return image if image.shape[0] == height else _filtered(image, height)
 
 
-def _rounded(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    whole: NDArray[np.uint8] = np.clip(np.floor(values + np.float32(0.5)), 0, 255).astype(np.uint8)
-    return whole
+def _filtered(image: NDArray[np.uint8], wanted: int) -> NDArray[np.uint8]:
+    """Return an image at another size of its first axis."""
+    places, weights = _filter(image.shape[0], wanted)
+    total = np.full((wanted, *image.shape[1:]), 1 << (FILTER_BITS - 1), np.int32)  # half, to round
+    for tap in range(places.shape[1]):
+        total += weights[:, tap, None, None] * image[places[:, tap]]
+    return (total >> FILTER_BITS).astype(np.uint8)
+
+
+FILTER_BITS = 22
+"""Bits to which Pillow rounds its filters, so that sums of 255 times them fit into 32."""
 
 
 @functools.lru_cache(maxsize=32)
-def _filter(size: int, wanted: int) -> NDArray[np.float32]:
-    """Return the weights of the places of one axis for each new place, (wanted, size)."""
+def _filter(size: int, wanted: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Return the places of an axis that each new place is made of, and their weights, (wanted, taps) each."""
     scale = size / wanted
     support = max(scale, 1.0)
-    made = np.zeros((wanted, size), np.float64)
+    taps = int(np.ceil(support)) * 2 + 1
+    places, weights = np.zeros((wanted, taps), np.int64), np.zeros((wanted, taps), np.int32)
     for place in range(wanted):
         centre = (place + 0.5) * scale
         first, end = max(0, int(centre - support + 0.5)), min(size, int(centre + support + 0.5))
-        distances = np.abs((np.arange(first, end) - centre + 0.5) / support)
-        weights = np.maximum(0.0, 1.0 - distances)
-        made[place, first:end] = weights / weights.sum()
-    return made.astype(np.float32)
+        shares = np.maximum(0.0, 1.0 - np.abs((np.arange(first, end) - centre + 0.5) / support))
+        places[place, : end - first] = np.arange(first, end)
+        weights[place, : end - first] = np.floor(shares / shares.sum() * (1 << FILTER_BITS) + 0.5)
+    return places, weights

@@ -43,7 +43,9 @@ def estimate(training: Training, grid: Mapping[str, Subnet]) -> dict[str, float]
         trained = [one for one in subnets if stage.trains(one, model.full)]
         teacher, epochs = make_teacher(training), settings.epochs(stage.name)
         steps = _steps(training, epochs, copies=copies)
-        seconds[stage.name] = steps * _step_s(training, model, distil_losses(training, trained, 1.0, teacher))
+        seconds[stage.name] = steps * _step_s(
+            training, model, distil_losses(training, trained, settings.depth_hidden_weight, teacher)
+        )
         if keeps_teacher(training, epochs, training.rows, copies=copies):
             passes = _steps(training, 1, copies=copies)
             seconds[stage.name] -= (steps - passes) * _pass_s(training, teacher)

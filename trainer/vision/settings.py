@@ -17,6 +17,7 @@ TEXT_ONLY = (
     "same_width_teacher",
     "freeze_embeddings",
     "teacher_cache_gb",
+    "distil_dropout",
     "mixed_widths",
     "start",
     "importance_rows",
@@ -59,6 +60,7 @@ class ImageSettings(Settings):
     weight_decay: float = same_as(Settings, "weight_decay", 0.05)
     width_hidden_weight: float = same_as(Settings, "width_hidden_weight", 0.0)
     depth_hidden_weight: float = same_as(Settings, "depth_hidden_weight", 0.0)
+    distil_dropout: bool = same_as(Settings, "distil_dropout", True)  # norms learn by batches, as dropout does
     teacher_cache_gb: float = same_as(Settings, "teacher_cache_gb", 0.0)
     augment: int | None = same_as(Settings, "augment", 0)
 
