@@ -50,7 +50,9 @@ MOST_COUNTED = (1 << 31) - 1
 """Largest id and number of tokens or rows: arrays and the tokenizer have no room for much larger ones."""
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""Inputs that a graph may take besides CHOICE."""
+"""Inputs that a graph of texts may take besides CHOICE."""
+PIXELS = "pixels"
+"""Input of a graph of images besides CHOICE: float32 (batch, 3, height, width), prepared as the manifest says."""
 ELASTIC_EXECUTOR = "elastic"
 DAN_EXECUTOR = "dan"
 CHOICE = "choice"

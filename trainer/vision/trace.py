@@ -77,6 +77,8 @@ def trace(module: nn.Module, height: int, width: int) -> tuple[Net, dict[str, Te
     first = next(step for step in reader.steps if INPUT in step.inputs)
     channels = int(first.sizes.get("in_channels", 3))
     net = Net(_used(reader.steps, reader.answer), channels, height, width)
+    if channels != 3:
+        raise ModelError(f"{name}: expected images of three colours, got {channels} channels")
     places = net.places  # checks that all shapes fit
     if len(places[net.steps[-1].name]) != 1:
         raise ModelError(f"{name}: expected logits (batch, labels), got a value of shape {places[net.steps[-1].name]}")
