@@ -31,7 +31,7 @@ def model_card(manifest: Manifest) -> str:
     header = [
         "subnet",
         "parameters",
-        f"MACs at {manifest.macs_tokens} tokens",
+        f"MACs at {manifest.counted}",
         *(f"{manifest.metric} {p}" for p in precisions),
         *(f"dev {p}" for p in precisions if manifest.chosen_by),
     ]
@@ -56,7 +56,8 @@ def model_card(manifest: Manifest) -> str:
     meaning = MEANINGS.get(manifest.metric, f"{manifest.metric} is that of {{rows}} held-out rows").format(
         rows=manifest.accuracy_rows
     )
-    asked = '("a question", "a text with its answer")' if manifest.task == "question-answering" else '"some text"'
+    asked = {"question-answering": '("a question", "a text with its answer")', "image-classification": '"image.png"'}
+    given = asked.get(manifest.task, '"some text"')
     title = escaped(manifest.name)
     return f"""# {title}
 
@@ -72,7 +73,7 @@ Licence: {escaped(manifest.licence)}. Made by {escaped(manifest.made_by)}.
 from gearshift.runtime import Engine
 
 with Engine.load("{title}.gearshift") as engine:
-    print(engine.run({asked}, deadline_ms=20))
+    print(engine.run({given}, deadline_ms=20))
 ```
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from gearshift.export.graph.segments import Array
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import PoolEntry
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.data.batches import EncodedRows
 from gearshift.trainer.learning.evaluate import measure
 from gearshift.trainer.learning.no_answer import with_threshold
 from gearshift.trainer.model.elastic import TaskModel
@@ -33,18 +34,18 @@ INT8_TOLERANCE = 0.01
 
 
 @torch.no_grad()
-def torch_logits(model: TaskModel, subnets: Mapping[str, object], batch: Batch) -> dict[str, Array]:
+def torch_logits(model: TaskModel, subnets: Mapping[str, object], batch: Any) -> dict[str, Array]:
     """Return name -> logits (batch, labels) of each subnet of the trained model."""
     model.eval()
     return {name: model(batch, subnet).logits.numpy() for name, subnet in subnets.items()}
 
 
-def graph_inputs(batch: Batch, names: Sequence[str]) -> dict[str, Array]:
+def graph_inputs(batch: Any, names: Sequence[str]) -> dict[str, Array]:
     """Return the input arrays of a graph for a batch."""
     return {name: getattr(batch, name).numpy() for name in names}
 
 
-def check_parity(session: ElasticSession, bundle: Bundle, batch: Batch, expected: Mapping[str, Array]) -> float:
+def check_parity(session: ElasticSession, bundle: Bundle, batch: Any, expected: Mapping[str, Array]) -> float:
     """Return the largest difference of a logit over all fp32 pool subnets.
 
     If the inputs separate two subnets by less than SEPARATION, the tolerance shrinks from FP32_TOLERANCE in proportion,
@@ -73,7 +74,7 @@ def check_parity(session: ElasticSession, bundle: Bundle, batch: Batch, expected
     return worst
 
 
-def closest(expected: Mapping[str, Array], batch: Batch) -> tuple[str, str, float]:
+def closest(expected: Mapping[str, Array], batch: Any) -> tuple[str, str, float]:
     """Return the two subnets with the most similar answers, and the largest difference of a logit between them.
 
     For a task that answers per token, padding does not count.
@@ -86,11 +87,11 @@ def closest(expected: Mapping[str, Array], batch: Batch) -> tuple[str, str, floa
     return one, other, distances[one, other]
 
 
-def _real(logits: Array, batch: Batch) -> Array:
+def _real(logits: Array, batch: Any) -> Array:
     return logits[batch.attention_mask.numpy().astype(bool)] if logits.ndim == 3 else logits
 
 
-def check_fp16(session: ElasticSession, bundle: Bundle, batch: Batch, expected: Mapping[str, Array]) -> None:
+def check_fp16(session: ElasticSession, bundle: Bundle, batch: Any, expected: Mapping[str, Array]) -> None:
     """Raise ExportError if an fp16 subnet is off by more than FP16_TOLERANCE, for example because a value overflows."""
     inputs = graph_inputs(batch, bundle.manifest.inputs)
     for name, entry in bundle.pool(session.precision).items():

@@ -20,7 +20,7 @@ import numpy as np
 
 from gearshift.export.graph.builder import GraphBuilder, Scope
 from gearshift.export.graph.segments import Array
-from gearshift.runtime.inference.blocked import BLOCK, NCHWC, WIDEST_BLOCK
+from gearshift.runtime.graph.image_operators import BLOCK, NCHWC, WIDEST_BLOCK
 from gearshift.trainer.vision.net import INPUT, Step, pair
 
 FUSED: Mapping[str, tuple[str, list[float]]] = {

@@ -19,6 +19,8 @@ from gearshift.runtime.bundle.digest import DIGEST, checked_digest, with_digest
 from gearshift.runtime.bundle.tag_schemes import Scheme, recognise_known
 from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.images.preparation import Preparation
+from gearshift.runtime.space.convolutions import ConvolutionShape
 from gearshift.runtime.space.space import Space, read_subnet
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema
@@ -88,7 +90,7 @@ class PoolEntry:
     `dev_accuracy` beside it, these are test rows, by which nothing is chosen."""
     parameters: int
     macs: int
-    """Multiply-accumulates for a text of `Manifest.macs_tokens` tokens."""
+    """Multiply-accumulates for a text of `Manifest.macs_tokens` tokens, or an image of as many pixels."""
     null_threshold: float | None = None
     """Threshold of the null score difference (`spans.find_answer`) above which a question has no answer, chosen on dev
     rows; None for other tasks, and for a net that was not trained on such questions: it always gives an answer."""
@@ -198,10 +200,10 @@ class Manifest:
     labels: tuple[str, ...]
     """Names of the labels in the order of the logits; empty if the task has none."""
     max_length: int
-    """Greatest length of a text in tokens, including the special ones; longer texts are cut."""
+    """Greatest length of a text in tokens, including the special ones; longer texts are cut. 1 for images."""
     pad_id: int
     inputs: tuple[str, ...]
-    """Names of the graph's token inputs, each int64 of shape (batch, tokens)."""
+    """Names of the graph's token inputs, each int64 of shape (batch, tokens); of images PIXELS alone."""
     space: Space[Any, Any]
     pool: tuple[PoolEntry, ...]
     macs_tokens: int
@@ -228,6 +230,16 @@ class Manifest:
     """Rows by whose accuracy subnets are chosen: `dev`. Empty for a bundle with one accuracy, which chooses."""
     dev_rows: int = 0
     """Number of dev rows that every `dev_accuracy` was measured on."""
+    images: Preparation | None = None
+    """Size and colours of the images that the graph reads; None for a task of texts."""
+    blocked: bool = False
+    """Whether the graphs of images compute in blocks of channels, whose size a session sets."""
+
+    @property
+    def counted(self) -> str:
+        """Text or image that MACs are counted for: `128 tokens`, `32 x 32 pixels`."""
+        images = self.images
+        return f"{self.macs_tokens} tokens" if images is None else f"{images.height} x {images.width} pixels"
 
     @property
     def prompt(self) -> str:
@@ -243,7 +255,13 @@ class Manifest:
         if known is not None:  # an unknown task is refused by the engine, with advice
             wanted = "different texts" if known.labelled else "none"
             _require(_texts(self.labels) if known.labelled else not self.labels, f"labels ({wanted})", self.labels)
-        _require(_texts(self.inputs) and set(self.inputs) <= set(INPUTS), f"inputs (out of {INPUTS})", self.inputs)
+        named = (PIXELS,) if self.images is not None else INPUTS
+        _require(_texts(self.inputs) and set(self.inputs) <= set(named), f"inputs (out of {named})", self.inputs)
+        of_images = self.images is not None
+        _require(known is None or known.images == of_images, "images (of a task of images)", self.task)
+        fits = isinstance(self.space.shape, ConvolutionShape) == of_images and (not of_images or self.max_length == 1)
+        _require(fits, "space (of convolutions, and a max_length of 1, for images alone)", self.space.shape.kind)
+        _require(isinstance(self.blocked, bool) and of_images >= self.blocked, "blocked (for images)", self.blocked)
         thresholds = [entry.null_threshold is not None for entry in self.pool]
         agreed = not any(thresholds) or (all(thresholds) and self.task == "question-answering")
         _require(agreed, "null_threshold (of every subnet, for question answering, or of none)", self.task)
@@ -279,6 +297,8 @@ class Manifest:
             "vectors": None if self.vectors is None else self.vectors.to_dict(),
             "chosen_by": self.chosen_by,
             "dev_rows": self.dev_rows,
+            "images": None if self.images is None else self.images.to_dict(),
+            "blocked": self.blocked,
         }
         return {
             "schema_version": SCHEMA.version,
@@ -317,6 +337,7 @@ class Manifest:
                 "wide_layers": _tuple(fields.get("wide_layers", [])),
                 "tagging": None if fields.get("tagging") is None else Tagging.from_dict(fields["tagging"]),
                 "vectors": Vectors.from_dict(fields["vectors"]) if "vectors" in fields else None,
+                "images": Preparation.from_dict(fields["images"]) if "images" in fields else None,
                 "space": Space.from_dict(fields["space"]),
                 "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
                 "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},

@@ -9,20 +9,14 @@ from __future__ import annotations
 
 import base64
 import functools
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
+from gearshift.errors import BundleError
+from gearshift.runtime.graph.image_operators import BLOCK, WIDEST_BLOCK
 from gearshift.runtime.inference.onnxruntime_calls import is_of_onnxruntime
-
-NCHWC = "com.microsoft.nchwc"
-"""Domain of ONNX Runtime's operators on blocks of channels."""
-
-BLOCK = "channels_of_a_block"
-"""Initializer that holds the number of channels of a block, int64 (1,); a session sets it."""
-
-WIDEST_BLOCK = 16
-"""Channels of the widest block that ONNX Runtime has: with AVX-512, and NEON. AVX2 has 8."""
 
 _CONVERSION = base64.b64decode(
     "CAo6bwozCgZwaXhlbHMSBmJsb2NrcyIMUmVvcmRlcklucHV0OhNjb20ubWljcm9zb2Z0Lm5jaHdjEgZibG9ja3NaIAoGcGl4ZWxz"
@@ -47,3 +41,16 @@ def block_channels() -> int | None:
         return None
     second = int(np.flatnonzero(np.asarray(blocks).ravel() == 1.0)[0])  # the second place of the first channel
     return second if second > 1 else None
+
+
+def set_block(options: ort.SessionOptions, place: Path) -> None:
+    """Let a session bring its weights into the blocks of this CPU; raise BundleError, which names `place`, if it has
+    none."""
+    channels = block_channels()
+    if channels is None:
+        raise BundleError(
+            f"{place}: onnxruntime {ort.__version__} computes in no blocks of channels on this CPU; export the bundle "
+            "with --operators standard"
+        )
+    value = ort.OrtValue.ortvalue_from_numpy(np.array([channels], np.int64))
+    options.add_external_initializers([BLOCK], [value])

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -18,6 +19,7 @@ from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import weights_of
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.graph.check import check_graph
+from gearshift.runtime.inference.blocked import set_block
 from gearshift.runtime.inference.onnxruntime_calls import call_options, is_of_onnxruntime, open_session
 from gearshift.runtime.inference.pages import Extent, drop, mapped_by, resident_bytes
 from gearshift.runtime.inference.providers import CPU, check_providers, check_started
@@ -76,6 +78,8 @@ class ElasticSession:
         path = bundle.path / files.pop() if graph is None else graph
         options = session_options(bundle.manifest.session_options, threads, trace=trace)
         check_providers(providers)
+        if bundle.manifest.blocked:
+            set_block(options, bundle.path)
         if graph is None:  # what is packed was made from a graph that passed
             bundle.check_graph_files([precision])
             check_graph(bundle, precision)
@@ -106,11 +110,11 @@ class ElasticSession:
 
     def run(
         self,
-        inputs: Mapping[str, NDArray[np.int64]],
+        inputs: Mapping[str, NDArray[Any]],
         choice: Sequence[int] | NDArray[np.int64],
         options: ort.RunOptions | None = None,
     ) -> NDArray[np.float32]:
-        """Run the subnet of `choice` on inputs int64 (batch, tokens); return its output.
+        """Run the subnet of `choice` on inputs int64 (batch, tokens), or images float32; return its output.
 
         The output is logits (batch, labels), or (batch, tokens, labels) for a task per token, or for `embedding` rows
         (batch, width).

@@ -60,7 +60,7 @@ class Answering:
     ) -> None:
         self._controller, self._metrics, self._log, self._clock = controller, metrics, log, clock
         self._executors, self._cascade, self._slow_loop = opened.executors, cascade, slow_loop
-        self._encoder, self._reading = opened.encoder, TaskReading(opened)
+        self._opened, self._reading = opened, TaskReading(opened)
         self._lock = threading.RLock()  # a signal handler may make a request while its thread decides
         self._pinned: str | None = None
 
@@ -127,7 +127,7 @@ class Answering:
         if again is not None:
             last, closely = again
             started = self._clock()
-            encoded = self._encoder.picked(request.encoded, reading.rows_of(ranked[:closely]))
+            encoded = self._opened.texts.picked(request.encoded, reading.rows_of(ranked[:closely]))
             outputs = self._executors[last.name](encoded, None)
             run_ms = (self._clock() - started) * 1e3
             ranked = [*reading.again(last.name, outputs, ranked[:closely]), *ranked[closely:]]

@@ -23,6 +23,7 @@ from gearshift.runtime.images.preparation import Preparation
 from gearshift.runtime.space.convolutions import ConvolutionSubnet, Kept
 from gearshift.runtime.space.space import ConvolutionSpace, listed_space
 from gearshift.schema import Schema, read_json
+from gearshift.trainer.data.images import ImageData, read_images
 from gearshift.trainer.model.loading import require_finite
 from gearshift.trainer.model.run import POOL, WEIGHTS, Run, optional_fields, read_labels, read_optional
 from gearshift.trainer.vision.elastic import ConvolutionalNet, net_of
@@ -139,6 +140,17 @@ def load_image_run(path: Path) -> ImageRun:
         ) from error
     checkpoint = ImageCheckpoint(model.eval(), given["labels"], given["preparation"])
     return ImageRun(path, checkpoint, subnets, accuracies, given["facts"], {}, dev_accuracies)
+
+
+def read_run_images(run: ImageRun, path: Path | None = None) -> ImageData:
+    """Read the images that a run was trained on, or those in a folder `path` with its labels.
+
+    Raises InputError if the run does not name its images, DataError if they cannot be read.
+    """
+    place = path or run.data_path
+    if place is None:
+        raise InputError(f"{run.path}: expected the folder of its training images, found none; pass one with --data")
+    return read_images(place, run.checkpoint.preparation, labels=run.labels)
 
 
 def _parsed(raw: dict[str, Any]) -> dict[str, Any]:

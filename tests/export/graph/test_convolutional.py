@@ -13,7 +13,8 @@ from torch import nn
 from gearshift.errors import ExportError
 from gearshift.export.graph.convolutional import write_convolutional_graph
 from gearshift.export.graph.layouts import LAYOUTS
-from gearshift.runtime.inference.blocked import BLOCK, WIDEST_BLOCK, block_channels
+from gearshift.runtime.graph.image_operators import BLOCK, WIDEST_BLOCK
+from gearshift.runtime.inference.blocked import block_channels
 from gearshift.trainer.data.images import ImageBatch
 from gearshift.trainer.vision.elastic import ConvolutionalNet
 from gearshift.trainer.vision.statistics import calibrate
@@ -84,7 +85,7 @@ def test_weights_are_brought_into_blocks_of_the_size_that_the_session_states(tmp
 
 
 def test_fast_operators_refuse_what_they_do_not_have(tmp_path: Path) -> None:
-    first = nn.Sequential(nn.MaxPool2d(2), *made("chain"))
+    first = nn.Sequential(nn.MaxPool2d(2), *made("chain").children())
     grouped = nn.Sequential(
         nn.Conv2d(3, 16, 3),
         nn.ReLU(),
