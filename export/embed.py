@@ -59,6 +59,7 @@ def embed_bundle(bundle: Bundle, out: Path, progress: Progress = lambda what, do
     Raises InputError for a bundle without a graph for CPUs, SelfTestError if a graph in ORT format gives other numbers,
     StorageError if `out` cannot be written.
     """
+    bundle.manifest.require_texts("embed")
     precisions = [one for one in bundle.precisions if one in CPU_PRECISIONS]
     if not precisions:
         raise InputError(f"{bundle.path}: expected a graph for CPUs, found {', '.join(bundle.precisions)}; export fp32")

@@ -235,6 +235,13 @@ class Manifest:
     blocked: bool = False
     """Whether the graphs of images compute in blocks of channels, whose size a session sets."""
 
+    def require_texts(self, doing: str) -> None:
+        """Raise InputError, which names what was to be done, if the bundle is of images."""
+        if self.images is not None:
+            raise InputError(
+                f"{doing}: expected a bundle of texts, got {self.name} ({self.task}), which it cannot take yet"
+            )
+
     @property
     def counted(self) -> str:
         """Text or image that MACs are counted for: `128 tokens`, `32 x 32 pixels`."""

@@ -48,6 +48,11 @@ class ImageCheckpoint:
         """Name of the task."""
         return self.model.head.task
 
+    @property
+    def pixels(self) -> int:
+        """Pixels of the image that MACs are counted for."""
+        return self.preparation.height * self.preparation.width
+
 
 @dataclass(frozen=True)
 class ImageRun(Run[Any, Kept]):

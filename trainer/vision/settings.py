@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gearshift.errors import InputError
+from gearshift.runtime.images.preparation import Preparation
 from gearshift.settings import same_as, setting, settings_of
 from gearshift.trainer.dynabert.settings import Settings
 
@@ -32,6 +33,9 @@ TEXT_ONLY = (
 )
 """Settings of a supernet that a net of convolutions does not take."""
 
+CUT_FROM = 128
+"""Pixels from which the centre of an image is cut out, which most nets for photographs have learnt with."""
+
 EPOCHS = {
     "quick": {"teacher_epochs": 2.0, "width_epochs": 0.0, "depth_epochs": 2.0},
     "normal": {"teacher_epochs": 15.0, "width_epochs": 0.0, "depth_epochs": 15.0},
@@ -42,8 +46,8 @@ encoder."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageSettings(Settings):
-    """Settings of the stages; the defaults suit small images and random weights."""
+class ImagesOnly:
+    """Settings that a supernet of texts does not have."""
 
     image_size: int = setting(
         32, "images: pixels of the height and width that the net reads; images are resized to it", unit="PIXELS"
@@ -51,6 +55,12 @@ class ImageSettings(Settings):
     statistics_images: int = setting(
         2048, "images: training images on which the statistics of each subnet's norms are taken", unit="IMAGES"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSettings(ImagesOnly, Settings):
+    """Settings of the stages; the defaults suit small images and random weights."""
+
     depths: tuple[float, ...] = same_as(Settings, "depths", (1.0, 0.5))
     batch_size: int = same_as(Settings, "batch_size", 128)
     teacher_lr: float = same_as(Settings, "teacher_lr", 4e-3)
@@ -75,6 +85,12 @@ class ImageSettings(Settings):
                 f"{self.image_size} and {self.statistics_images}"
             )
         super().__post_init__()
+
+    @property
+    def preparation(self) -> Preparation:
+        """Preparation of images of this size: of large ones the centre, as ImageNet's are cut; small ones whole."""
+        size = self.image_size
+        return Preparation(size, size, round(size * 256 / 224) if size >= CUT_FROM else 0)
 
     def with_epochs(self) -> ImageSettings:
         """Return the settings with epochs by their effort where they are not set."""

@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gearshift.commands.train_images import train_on_images
 from gearshift.drawing.numbers import millions, percent
-from gearshift.runtime.bundle.tasks import TEXT_TASKS
+from gearshift.errors import InputError
+from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.terminal import streams
 from gearshift.terminal.options import GOES_ON, add_columns, add_settings, command, given, read_task_data
 from gearshift.terminal.output import show, table
 from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.vision.settings import ImagesOnly
 
 if TYPE_CHECKING:
     from gearshift.trainer.model.run import Run
@@ -31,21 +34,32 @@ def add(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DATA",
         help="folder or file of TSV, CSV, JSON, JSONL or Parquet, of CoNLL for token classification, of plain text for "
-        "embedding; hub:OWNER/NAME; glue/TASK",
+        "embedding; hub:OWNER/NAME; glue/TASK; folder of images by class for image-classification",
     )
-    parser.add_argument("--model", help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2)")
     parser.add_argument(
-        "--task", choices=list(TEXT_TASKS), default="classification", help="task of the data (default: %(default)s)"
+        "--model",
+        help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2); of images resnet20 (the "
+        "default), mobilenet-small, torchvision/NAME or timm/NAME",
+    )
+    parser.add_argument(
+        "--pretrained", action="store_true", help="images: begin with the weights that torchvision or timm has"
+    )
+    parser.add_argument(
+        "--task", choices=list(TASKS), default="classification", help="task of the data (default: %(default)s)"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="run directory to write")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")
     parser.set_defaults(when_interrupted=GOES_ON)
     add_columns(parser)
-    add_settings(parser, Settings)
+    add_settings(parser, Settings, ImagesOnly)
 
 
 def train(options: argparse.Namespace) -> int:
     """Train a supernet and show its subnets."""
+    if TASKS[options.task].images:
+        return train_on_images(options)
+    if options.pretrained or given(options, ImagesOnly):
+        raise InputError(f"--pretrained, --image-size, --statistics-images: for images, not for {options.task}")
     from gearshift.trainer.dynabert.settings_file import read_settings
     from gearshift.trainer.dynabert.train import train_supernet
     from gearshift.trainer.learning.devices import is_main_process
