@@ -2,9 +2,9 @@
 
 1. The channels of a group are cut where a subnet cuts them. A value of a group is a list of segments: a dense
    convolution makes each by itself, and one that reads them adds up its products. Weights of a pair of segments are
-   stored once, in the root graph, scaled by the norm behind them as the full net has it.
+   stored once, in the root graph, scaled by the norm behind them as the largest subnet has it.
 2. A norm has statistics of its own in each subnet. So each has its shifts, and where they differ, its scales in
-   relation to those of the full net: depthwise filters are stored for each subnet, other products are scaled behind.
+   relation to those of the largest: depthwise filters are stored for each subnet, other products are scaled behind.
 3. Each subnet is the branch of an `If`, which `choice` selects. No option at all gives NaN.
 """
 
@@ -84,6 +84,8 @@ class _Weights:
         ]
         self.cuts = counts
         """Ends of the segments of each group."""
+        self.largest = max(subnets, key=lambda subnet: subnet.size(model.shape))
+        """Subnet whose norms scale the weights that all share."""
 
     def segments(self, subnet: ConvolutionSubnet, group: int, channels: int) -> list[slice]:
         """Return the segments of a group that a subnet keeps; one of all channels for the trunk."""
@@ -124,7 +126,6 @@ class _Branch:
     def __init__(self, scope: Scope, layout: Layout, model: ConvolutionalNet, weights: _Weights, option: int) -> None:
         self.scope, self.layout, self.model, self.weights, self.option = scope, layout, model, weights, option
         self.subnet = weights.subnets[option]
-        self.full = max(weights.subnets, key=lambda subnet: subnet.size(model.shape))
         self.values: dict[str, list[str]] = {}
         """Segments of each value."""
         self.joined: set[str] = set()
@@ -228,10 +229,10 @@ class _Branch:
         shift = np.zeros(len(weight)) if bias is None else bias.astype(np.float64)
         ratio = None
         if norm is not None:
-            full, _ = self.weights.norm(norm, self.model.full)
+            full, _ = self.weights.norm(norm, self.weights.largest)
             scale, shifts = self.weights.norm(norm, self.subnet)
             shift = shift[: len(scale)] * scale + shifts
-            weight = weight * full.astype(np.float32)[:, None, None, None]
+            weight = weight[: len(full)] * full.astype(np.float32)[:, None, None, None]
             ratio = None if np.array_equal(scale, full[: len(scale)]) else scale / full[: len(scale)]
         made = []
         for place, rows in enumerate(outputs):
