@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gearshift.errors import InputError
 from gearshift.runtime.bundle.manifest import PIXELS, Manifest
 from gearshift.runtime.images.decode import checked_image
 from gearshift.runtime.inference.text import Call, Encoded
+
+Image = NDArray[np.uint8] | Path
+"""Image as a request gives it: an array (height, width, 3) of red, green and blue, or a file (a path may be a text)."""
 
 
 class ImageEncoder:

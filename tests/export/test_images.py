@@ -114,7 +114,8 @@ def test_images_are_arrays_paths_and_lists_of_these_with_a_deadline(engine: Engi
     engine.pin("w100-d100")
     alone = engine.run(image, deadline_ms=1000)
     assert alone.deadline_met and alone.tokens == 1 and not alone.truncated
-    listed = engine.run([image, str(tmp_path / "one.png"), tmp_path / "one.png"], deadline_ms=1000)
+    several: list[Any] = [image, str(tmp_path / "one.png"), tmp_path / "one.png"]
+    listed = engine.run(several, deadline_ms=1000)
     assert [answer.scores for answer in listed] == [alone.scores] * 3
     assert engine.submit(image, deadline_ms=1000).result().scores == alone.scores
     engine.pin(None)
@@ -137,7 +138,7 @@ def test_images_are_arrays_paths_and_lists_of_these_with_a_deadline(engine: Engi
         (Service, "serve: expected a bundle of texts, got "),
     ],
 )
-def test_what_is_for_texts_is_refused_in_one_line(engine: Engine, ask: Callable[[Engine], Any], told: str) -> None:
+def test_what_is_for_texts_is_refused_in_one_line(engine: Engine, ask: Callable[[Any], Any], told: str) -> None:
     with pytest.raises(InputError, match=told) as caught:
         ask(engine)
     assert "\n" not in str(caught.value)

@@ -65,6 +65,11 @@ class ConvolutionalNet(nn.Module):
         """Device of the weights."""
         return next(self.parameters()).device
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load weights; the statistics of subnets are forgotten, as they are those of other weights."""
+        self.statistics.clear()
+        return super().load_state_dict(state_dict, strict, assign)
+
     def grid(
         self, widths: tuple[float, ...] = WIDTHS, depths: tuple[float, ...] = DEPTHS
     ) -> dict[str, ConvolutionSubnet]:
