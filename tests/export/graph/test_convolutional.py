@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -13,7 +14,8 @@ from torch import nn
 from gearshift.errors import ExportError
 from gearshift.export.graph.convolutional import write_convolutional_graph
 from gearshift.export.graph.layouts import LAYOUTS
-from gearshift.runtime.graph.image_operators import BLOCK, WIDEST_BLOCK
+from gearshift.runtime.graph.image_operators import BLOCK, NCHWC, WIDEST_BLOCK
+from gearshift.runtime.inference import blocked
 from gearshift.runtime.inference.blocked import block_channels
 from gearshift.trainer.data.images import ImageBatch
 from gearshift.trainer.vision.elastic import ConvolutionalNet
@@ -104,3 +106,10 @@ def test_fast_operators_refuse_what_they_do_not_have(tmp_path: Path) -> None:
         feeds = {"pixels": images(3).numpy(), "choice": np.array([0])}
         (found,) = session(tmp_path / "fp32.onnx").run(None, feeds)
         assert np.abs(found - net(images(3)).logits.detach().numpy()).max() <= TOLERANCE
+
+
+def test_the_size_of_a_block_is_asked_by_a_graph_of_one_conversion() -> None:
+    model = onnx.load_model_from_string(blocked._CONVERSION)
+    assert [(node.domain, node.op_type) for node in model.graph.node] == [(NCHWC, "ReorderInput")]
+    (shape,) = [[each.dim_value for each in value.type.tensor_type.shape.dim] for value in model.graph.input]
+    assert shape == [1, WIDEST_BLOCK, 1, 2]
