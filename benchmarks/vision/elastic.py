@@ -40,6 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mobilenet-small")
     parser.add_argument("--image-size", type=int, default=32)
+    parser.add_argument(
+        "--shared-variances", action="store_true", help="norms with the variances of the full net: what scales cost"
+    )
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("-o", "--output", type=Path)
     options = parser.parse_args()
@@ -48,12 +51,21 @@ def main() -> None:
     grid = net.grid(depths=(1.0, 0.5))
     pixels = torch.randn(16, 3, options.image_size, options.image_size)
     calibrate(net, grid.values(), [ImageBatch(pixels, torch.zeros(16), torch.arange(16))])
+    if options.shared_variances:
+        share_variances(net)
     with tempfile.TemporaryDirectory() as folder, pinned(1):
         times = measured(net, grid, pixels[:1].numpy(), Path(folder), options.rounds)
     text = report(net, grid, times, options)
     print(text)
     if options.output is not None:
         options.output.write_text(text + "\n", encoding="utf-8")
+
+
+def share_variances(net: ConvolutionalNet) -> None:
+    """Give the norms of every subnet the variances of the full net, so that none needs scales of its own."""
+    full = net.moments(net.full)
+    for subnet, moments in net.statistics.items():
+        net.statistics[subnet] = {name: (mean, full[name][1][: len(mean)]) for name, (mean, _) in moments.items()}
 
 
 def measured(
@@ -101,7 +113,8 @@ def report(
     return "\n".join(
         [
             f"{options.model}, {options.image_size} x {options.image_size} pixels, fp32, 1 thread, batch 1, "
-            f"{options.rounds} rounds in turns, onnxruntime {ort.__version__}; times in ms",
+            f"{options.rounds} rounds in turns, onnxruntime {ort.__version__}; times in ms"
+            + ("; norms share the variances of the full net" if options.shared_variances else ""),
             "",
             "| subnet | MACs | median | p95 | / dedicated | / optimised |",
             "|---|---|---|---|---|---|",

@@ -56,6 +56,10 @@ CALLS: Mapping[Any, str] = {
 SKIPPED = (nn.Identity,)
 """Modules that change nothing."""
 
+DROPPED = ("stochastic_depth",)
+"""Functions that leave out blocks at random while a net learns, and change nothing afterwards: an elastic net learns
+without, as its subnets leave out blocks."""
+
 
 def trace(module: nn.Module, height: int, width: int) -> tuple[Net, dict[str, Tensor]]:
     """Return the steps of a module for images of this size, and its weights by `layers.NAME.weight`.
@@ -145,6 +149,9 @@ class _Reader:
     def _read_call(self, node: fx.Node) -> None:
         kind = CALLS.get(node.target)
         told = getattr(node.target, "__name__", str(node.target))
+        if told in DROPPED:
+            self._names[node.name] = self._values(node)[0]
+            return
         if kind is None:
             raise _strange(node.name, told)
         given = self._values(node)

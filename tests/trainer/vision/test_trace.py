@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from gearshift.errors import ModelError
 from gearshift.trainer.vision.elastic import ConvolutionalNet, net_of
@@ -32,6 +32,36 @@ def test_the_models_by_name_are_traced_whole(name: str) -> None:
     net = ConvolutionalNet.convert(module, 32, 32).eval()
     pixels = torch.randn(2, 3, 32, 32)
     assert torch.allclose(net(pixels).logits, module(pixels), atol=1e-5)
+
+
+def stochastic_depth(value: Tensor, share: float, mode: str, training: bool) -> Tensor:
+    """Leave a value as it is, as that of torchvision does in evaluation."""
+    return value
+
+
+fx.wrap("stochastic_depth")
+
+
+class Deep(nn.Module):
+    """Residual net with stochastic depth in its block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 8, 1), nn.Conv2d(8, 4, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return means over the places."""
+        value = self.stem(pixels)
+        made = self.second(torch.relu(self.first(value)))
+        answer: Tensor = (value + stochastic_depth(made, 0.2, "row", self.training)).mean((2, 3))
+        return answer
+
+
+def test_stochastic_depth_is_left_out_and_its_block_can_be_skipped() -> None:
+    module = Deep().eval()
+    net = ConvolutionalNet.convert(module, SIZE, SIZE).eval()
+    assert torch.allclose(net(images()).logits, module(images()), atol=1e-5)
+    assert [group.block for group in net.shape.groups] == [0]
 
 
 class Twice(nn.Module):
