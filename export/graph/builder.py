@@ -37,6 +37,19 @@ class Scope:
     def __init__(self, builder: GraphBuilder) -> None:
         self.builder = builder
         self.nodes: list[onnx.NodeProto] = []
+        self.own: dict[str, Array] = {}
+        """Tensors of a branch alone, which lie inside the graph's file."""
+
+    def tensor(self, name: str, array: Array) -> str:
+        """Store a small array that no other branch uses, and return its name.
+
+        An `If` takes some time for each value of the root that its branches use, whether they run or not; a tensor of
+        the branch itself costs nothing.
+        """
+        if self is self.builder.root:
+            return self.builder.weight(name, array)
+        self.own[name] = np.asarray(array, order="C")
+        return name
 
     def node(
         self, operator: str, inputs: Sequence[str], *, outputs: int = 1, domain: str = "", **attributes: Any
@@ -129,7 +142,13 @@ class GraphBuilder:
                 "If",
                 [condition],
                 [name],
-                then_branch=helper.make_graph(then.nodes, f"{name}_then", [], [_branch_output(result, floats)]),
+                then_branch=helper.make_graph(
+                    then.nodes,
+                    f"{name}_then",
+                    [],
+                    [_branch_output(result, floats)],
+                    [numpy_helper.from_array(array, tensor) for tensor, array in then.own.items()],
+                ),
                 else_branch=helper.make_graph([identity], f"{name}_else", [], [_branch_output(passed, floats)]),
             )
         )

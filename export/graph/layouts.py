@@ -133,7 +133,7 @@ class Plain(Layout):
     ) -> str:
         """Append a convolution, as in `Layout`."""
         array = weight[1]
-        given = [value, self.builder.weight(*weight), *([] if bias is None else [self.builder.weight(*bias)])]
+        given = [value, self.builder.weight(*weight), *([] if bias is None else [scope.tensor(*bias)])]
         made = scope.value("Conv", given, **window(step), group=_groups(step, array))
         return self.activated(scope, self.summed(scope, [made, *added]), activation)
 
@@ -147,7 +147,7 @@ class Plain(Layout):
         activation: str,
     ) -> str:
         """Append a scale and a shift, as in `Layout`."""
-        parts = [self.builder.weight(name, array[:, None, None]) for name, array in (scale, shift)]
+        parts = [scope.tensor(name, array[:, None, None]) for name, array in (scale, shift)]
         made = scope.value("Add", [scope.value("Mul", [value, parts[0]]), parts[1]])
         return self.activated(scope, self.summed(scope, [made, *added]), activation)
 
@@ -193,9 +193,10 @@ class Blocked(Layout):
         activation: str,
     ) -> str:
         """Append a scale and a shift as a filter of one place for each channel."""
-        count = len(scale[1])
-        filters = self._filters(scale[0], scale[1][:, None, None, None], inner=False)
-        sizes = {"kernel_shape": [1, 1], "group": self.channels(count)}
+        count = self.channels(len(scale[1]))
+        # Filters of one place have the same order in blocks.
+        filters = scope.tensor(scale[0], _padded(scale[1], (count,))[:, None, None, None])
+        sizes = {"kernel_shape": [1, 1], "group": count}
         return self._append(scope, value, filters, shift, added, activation, sizes)
 
     def _append(
@@ -209,7 +210,7 @@ class Blocked(Layout):
         sizes: Mapping[str, Any],
     ) -> str:
         others = [self.summed(scope, added)] if added else []
-        given = "" if bias is None else self.builder.weight(bias[0], _padded(bias[1], (self.channels(len(bias[1])),)))
+        given = "" if bias is None else scope.tensor(bias[0], _padded(bias[1], (self.channels(len(bias[1])),)))
         inputs = [value, filters, *([given, *others] if others or given else [])]
         name, parameters = FUSED.get(activation, ("", []))
         fused: dict[str, Any] = {"activation": name} if name else {}

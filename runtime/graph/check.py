@@ -256,6 +256,10 @@ def _switched(node: Node, given: Sequence[Value], values: Mapping[str, Value], l
 def _result(branch: Graph, outer: Mapping[str, Value], limits: Limits) -> Value:
     """Walk a branch and return its only output."""
     own: dict[str, Value] = {}
+    require(not branch.tensors or limits.operators is not None, "weights in a branch")
+    for tensor in branch.tensors:
+        require(tensor.content is not None and tensor.kind == FLOAT, f"{tensor.name[:40]!r} in a branch")
+        _add(own, tensor.name, Value(tensor.kind, tensor.dims, stored=True), outer)
     walk(branch.nodes, own, limits, outer)
     require(len(branch.outputs) == 1, f"a branch of {len(branch.outputs)} outputs")
     return _returned(branch.outputs[0], own)

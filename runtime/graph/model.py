@@ -56,7 +56,11 @@ _NODE = {
     7: one("domain", "text"),
 }
 _GRAPH = {2: one("name", "text"), 12: inner("output", _VALUE, repeated=True)}
-_BRANCH = {**_GRAPH, 1: inner("node", {**_NODE, 5: inner("attribute", _ATTRIBUTE, repeated=True)}, repeated=True)}
+_BRANCH = {
+    **_GRAPH,
+    1: inner("node", {**_NODE, 5: inner("attribute", _ATTRIBUTE, repeated=True)}, repeated=True),
+    5: inner("initializer", _TENSOR, repeated=True),
+}
 _ROOT_ATTRIBUTE = {**_ATTRIBUTE, 6: inner("g", _BRANCH)}
 _ROOT = {
     **_GRAPH,
@@ -118,7 +122,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in order, with what goes in and comes out; branches have no inputs and no tensors."""
+    """Nodes in order, with what goes in and comes out; branches have no inputs, and tensors of images alone."""
 
     nodes: Sequence[Node]
     tensors: Sequence[Tensor]

@@ -234,3 +234,26 @@ def test_blocked_operators_take_whole_blocks_alone(report: ExportReport) -> None
     changed(convolution, "activation", "Softmax")
     with pytest.raises(ValueError, match="activation 'Softmax'"):
         check_content(model.SerializeToString(), report.bundle.manifest, report.bundle.graph_files("fp32"))
+
+
+def branch_of(model: Any) -> Any:
+    """Return the graph of the first branch."""
+    nodes = (node for node in model.graph.node if node.op_type == "If")
+    return next(part.g for node in nodes for part in node.attribute if part.name == "then_branch")
+
+
+def test_tensors_of_a_branch_lie_in_the_graph_and_are_those_of_images(report: ExportReport, tiny_bundle: Path) -> None:
+    bundle = report.bundle
+    model = onnx.load(bundle.path / "fp32.onnx", load_external_data=False)
+    own = next(tensor for tensor in branch_of(model).initializer)
+    for key, value in (("location", "fp32.weights"), ("offset", "0"), ("length", str(len(own.raw_data)))):
+        own.external_data.add(key=key, value=value)
+    own.data_location = onnx.TensorProto.EXTERNAL
+    own.ClearField("raw_data")
+    with pytest.raises(ValueError, match="in a branch"):
+        check_content(model.SerializeToString(), bundle.manifest, bundle.graph_files("fp32"))
+    texts = open_bundle(tiny_bundle)
+    model = onnx.load(texts.path / "fp32.onnx", load_external_data=False)
+    branch_of(model).initializer.append(onnx.numpy_helper.from_array(np.zeros(4, np.float32), "own"))
+    with pytest.raises(ValueError, match="weights in a branch"):
+        check_content(model.SerializeToString(), texts.manifest, texts.graph_files("fp32"))
