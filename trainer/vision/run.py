@@ -42,6 +42,8 @@ class ImageCheckpoint:
     model: ConvolutionalNet
     labels: tuple[str, ...]
     preparation: Preparation
+    heads: tuple[()] = ()
+    """Heads of a model with several: a net of images has one."""
 
     @property
     def task(self) -> str:
