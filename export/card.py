@@ -32,7 +32,7 @@ def model_card(manifest: Manifest) -> str:
     header = [
         "subnet",
         "parameters",
-        f"MACs at {manifest.macs_tokens} tokens",
+        f"MACs at {manifest.counted}",
         *(f"{manifest.metric} {p}" for p in precisions),
         *(f"{head.name} {p}" for p in precisions for head in manifest.heads),
         *(f"dev {p}" for p in precisions if manifest.chosen_by),
@@ -63,7 +63,8 @@ def model_card(manifest: Manifest) -> str:
         labels = "".join(f"{_about_head(head)}\n\n" for head in manifest.heads)
     vectors = f"Answers are {manifest.vectors}.\n\n" if manifest.vectors is not None else ""
     meaning = _meaning(manifest)
-    asked = '("a question", "a text with its answer")' if manifest.task == "question-answering" else '"some text"'
+    asked = {"question-answering": '("a question", "a text with its answer")', "image-classification": '"image.png"'}
+    given = asked.get(manifest.task, '"some text"')
     title = escaped(manifest.name)
     return f"""# {title}
 
@@ -79,7 +80,7 @@ Licence: {escaped(manifest.licence)}. Made by {escaped(manifest.made_by)}.
 from gearshift.runtime import Engine
 
 with Engine.load("{title}.gearshift") as engine:
-    print(engine.run({asked}, deadline_ms=20))
+    print(engine.run({given}, deadline_ms=20))
 ```
 """
 

@@ -19,9 +19,10 @@ from gearshift.runtime.inference.session import ElasticSession
 def dedicated_graphs(bundle: Bundle) -> Rivals:
     """Return a function that opens the dedicated graph of a subnet; in fp32 its answers are checked.
 
-    Raises InputError for a bundle of several heads.
+    Raises InputError for a bundle of several heads, and for one of images, whose segments cannot be joined yet.
     """
     bundle.manifest.require_one_head("a comparison with dedicated graphs")
+    bundle.manifest.require_texts("compare with dedicated graphs")
 
     @contextlib.contextmanager
     def rival(precision: str, name: str, threads: int) -> Iterator[Rival]:

@@ -69,6 +69,7 @@ def embed_bundle(bundle: Bundle, out: Path, progress: Progress = lambda what, do
     StorageError if `out` cannot be written.
     """
     bundle.manifest.require_one_head("embed, whose readers have one output,")
+    bundle.manifest.require_texts("embed")
     _refuse_foreign(out)
     precisions = [one for one in bundle.precisions if one in CPU_PRECISIONS]
     if not precisions:

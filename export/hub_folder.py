@@ -47,6 +47,7 @@ def write_hub_folder(run: Run[Any, Any], bundle: Bundle, out: Path, table: Laten
     """
     manifest = bundle.manifest
     manifest.require_one_head("a folder for the hub")
+    manifest.require_texts("hub")
     lacking = set(run.subnets) - {entry.name for entry in manifest.pool}
     if manifest.task != run.task or tuple(manifest.labels) != tuple(run.labels) or len(lacking) == len(run.subnets):
         raise InputError(

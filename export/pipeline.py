@@ -18,6 +18,8 @@ from gearshift.export.checks.words import word_arrays
 from gearshift.export.graph.operators import OPERATORS
 from gearshift.export.measure import Measured, measure
 from gearshift.export.prepare import Prepared, prepare, with_thresholds
+from gearshift.export.prepare_images import PRECISIONS as IMAGE_PRECISIONS
+from gearshift.export.prepare_images import prepare_images
 from gearshift.export.vocabulary import VocabularyReport
 from gearshift.export.write import Progress as Progress
 from gearshift.export.write import write
@@ -30,10 +32,12 @@ from gearshift.runtime.inference.self_test_file import logits_names
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.token_vectors import write_token_vectors
 from gearshift.runtime.tables.tables_file import TABLES, save_tables
+from gearshift.trainer.data.images import ImageRows
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.model.run import Run
 from gearshift.trainer.model.run_data import read_run_data
 from gearshift.trainer.nasbert.run import load_run
+from gearshift.trainer.vision.run import ImageRun, read_run_images
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,11 @@ class ExportReport:
 def export_bundle(
     run: Run[Any, Any] | Path | str,
     out: Path | str,
-    rows: Sequence[Row] | None = None,
+    rows: Sequence[Row] | ImageRows | None = None,
     *,
-    dev: Sequence[Row] = (),
-    precisions: Sequence[str] = CPU_PRECISIONS,
-    layers_per_stage: int = 1,
+    dev: Sequence[Row] | ImageRows = (),
+    precisions: Sequence[str] | None = None,
+    layers_per_stage: int | None = None,
     operators: str = "fast",
     int8_tolerance: float = INT8_TOLERANCE,
     wider: bool = False,
@@ -79,9 +83,11 @@ def export_bundle(
     engine switches. Without any, that on `rows` does. Thresholds of no answer are chosen on them too, for a net that a
     training loop of your own saved; other runs have theirs from their training.
 
-    `layers_per_stage`: number of layers that are switched together. With 1, the options of all layers can be mixed
-    freely. With all layers in one stage, its options are the subnets themselves, which runs fastest and loads slowest.
-    A net of mixed operations keeps its stages.
+    `precisions`: fp32 and int8 by default; of a net of convolutions fp32, the only one yet.
+
+    `layers_per_stage`: number of layers that are switched together. With 1, the default, the options of all layers can
+    be mixed freely. With all layers in one stage, its options are the subnets themselves, which runs fastest and loads
+    slowest. A net of mixed operations keeps its stages, and one of convolutions has a single stage.
 
     `operators`: `fast`, or `standard` for a graph that other engines can run.
 
@@ -96,21 +102,32 @@ def export_bundle(
     out = Path(out)
     run = load_run(Path(run)) if isinstance(run, Path | str) else run
     run.require_tuned()
+    of_images = isinstance(run, ImageRun)
+    if precisions is None:
+        precisions = IMAGE_PRECISIONS if of_images else CPU_PRECISIONS
     _check_arguments(precisions, operators, int8_tolerance)
-    if rows is None:
-        splits = read_run_data(run).splits
-        rows, dev = splits["test"], splits["dev"]
-    prepared = prepare(
-        with_thresholds(run, dev),
-        rows,
-        out.name.removesuffix(".gearshift"),
-        dev=dev,
-        precisions=precisions,
-        layers_per_stage=layers_per_stage,
-        operators=operators,
-        vocabulary=vocabulary,
-        licence=licence,
-    )
+    name = out.name.removesuffix(".gearshift")
+    if isinstance(run, ImageRun):
+        if wider or vocabulary is not None or layers_per_stage is not None:
+            raise InputError("export: wider, vocabulary and layers_per_stage are for texts; leave them out")
+        prepared = _prepared_images(run, rows, dev, name, precisions, operators, licence)
+    else:
+        if rows is None:
+            splits = read_run_data(run).splits
+            rows, dev = splits["test"], splits["dev"]
+        of_texts: Any = rows
+        held_out: Any = dev
+        prepared = prepare(
+            with_thresholds(run, held_out),
+            of_texts,
+            name,
+            dev=held_out,
+            precisions=precisions,
+            layers_per_stage=layers_per_stage or 1,
+            operators=operators,
+            vocabulary=vocabulary,
+            licence=licence,
+        )
     with replacing_directory(out, marker=MANIFEST) as fresh:
         graphs = write(prepared, fresh, progress)
         measured = measure(prepared, graphs, int8_tolerance=int8_tolerance, wider=wider, progress=progress)
@@ -123,6 +140,17 @@ def export_bundle(
         wide_layers=bundle.manifest.wide_layers,
         vocabulary=prepared.vocabulary,
     )
+
+
+def _prepared_images(
+    run: ImageRun, rows: Any, dev: Any, name: str, precisions: Sequence[str], operators: str, licence: str
+) -> Prepared:
+    """Prepare a net of convolutions, with the images that it was trained on unless some are given."""
+    if rows is None:
+        splits = read_run_images(run).splits
+        rows, dev = splits["test"], splits["dev"]
+    dev = dev if len(dev) else None
+    return prepare_images(run, rows, name, dev=dev, precisions=precisions, operators=operators, licence=licence)
 
 
 def _check_arguments(precisions: Sequence[str], operators: str, int8_tolerance: float) -> None:
@@ -153,7 +181,8 @@ def seal(prepared: Prepared, measured: Measured) -> Bundle:
     manifest = dataclasses.replace(
         draft, pool=tuple(pool), losses=dict(measured.losses), wide_layers=tuple(sorted(measured.graphs.wide))
     )
-    (folder / TOKENIZER).write_text(prepared.run.checkpoint.tokenizer.to_str(), encoding="utf-8")
+    if draft.images is None:
+        (folder / TOKENIZER).write_text(prepared.run.checkpoint.tokenizer.to_str(), encoding="utf-8")
     if prepared.tables is not None:
         save_tables(folder / TABLES, prepared.tables)
     arrays: dict[str, Any] = dict(prepared.inputs)
@@ -166,7 +195,8 @@ def seal(prepared: Prepared, measured: Measured) -> Bundle:
             arrays |= zip(logits_names(draft, precision, name), logits, strict=True)
     np.savez_compressed(folder / SELF_TEST, **arrays)
     (folder / CARD).write_text(model_card(manifest), encoding="utf-8")
-    write_token_vectors(folder, token_vectors(dataclasses.replace(measured.graphs.bundle, manifest=manifest)))
+    if draft.images is None:
+        write_token_vectors(folder, token_vectors(dataclasses.replace(measured.graphs.bundle, manifest=manifest)))
     write_manifest(folder, manifest)
     written = open_bundle(folder)
     for precision in prepared.precisions:

@@ -19,7 +19,7 @@ from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.bundle.task_heads import TaskHead
 from gearshift.runtime.space.space import Space
 from gearshift.runtime.tables.tables import Tables
-from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.data.batches import EncodedRows
 from gearshift.trainer.data.heads import cut_head_rows
 from gearshift.trainer.data.rows import Row
 from gearshift.trainer.data.unanswerable import has_unanswerable
@@ -50,12 +50,12 @@ class Prepared:
     draft: Manifest
     """Manifest before the measurements."""
     operators: str
-    encoded: EncodedRows
-    """Held-out rows that the reported accuracy is measured on."""
-    dev: EncodedRows | None
+    encoded: Any
+    """Held-out rows, or images, that the reported accuracy is measured on."""
+    dev: Any
     """Other held-out rows, whose accuracy chooses; None if there are none: then the reported one does."""
-    sample: Batch
-    """Rows that the logits of every subnet are compared on."""
+    sample: Any
+    """Rows, or images, that the logits of every subnet are compared on."""
     expected: Mapping[str, Logits]
     """Subnet -> logits of the trained model for the sample."""
     tables: Tables[Any, Any] | None

@@ -52,6 +52,7 @@ def trim_bundle(
     then chooses the subnets. `precisions`: precisions to keep; None keeps all. Raises UnknownSubnetError, InputError if
     the size cannot be reached, StorageError if `out` cannot be written.
     """
+    bundle.manifest.require_texts("trim")
     if (keep is None) == (max_mb is None):
         raise InputError("trim: expected either names of subnets to keep or a largest size in MB, not both")
     bundle.manifest.require_one_head("trim")

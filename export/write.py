@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gearshift.export.checks.guard import check_packed
+from gearshift.export.graph.convolutional import write_convolutional_graph
 from gearshift.export.graph.elastic import write_elastic_graph
 from gearshift.export.prepare import Prepared
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS
+from gearshift.trainer.vision.elastic import ConvolutionalNet
 
 Progress = Callable[[str, int, int], None]
 """Callback with the current work, and the number of its parts done and in all."""
@@ -50,6 +52,9 @@ def rewrite_int8(prepared: Prepared, graphs: Graphs, wide: frozenset[int]) -> Gr
 def write_graph(prepared: Prepared, folder: Path, precision: str, wide: frozenset[int] = frozenset()) -> Path:
     """Write the graph of one precision, and its weights beside it."""
     model, path = prepared.model, folder / f"{precision}.onnx"
+    if isinstance(model, ConvolutionalNet):
+        write_convolutional_graph(path, model, list(prepared.run.subnets.values()), prepared.operators)
+        return path
     write_elastic_graph(
         path,
         {name: tensor.numpy() for name, tensor in model.state_dict().items()},

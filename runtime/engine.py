@@ -14,6 +14,7 @@ from typing import Any, Self, Unpack, overload
 from gearshift.errors import EngineClosedError
 from gearshift.runtime.bundle.signers import Key, Signers
 from gearshift.runtime.files.hub_cache import find_bundle
+from gearshift.runtime.inference.images import Image
 from gearshift.runtime.inference.providers import CPU
 from gearshift.runtime.inference.text import Text
 from gearshift.runtime.inference.words import Words
@@ -181,11 +182,11 @@ class Engine(ReadingMethods):
         return cls.load(find_bundle(name), **options)
 
     @overload
-    def run(self, text: Text, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> Any: ...
+    def run(self, text: Text | Image, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> Any: ...
     @overload
     def run(
         self,
-        text: list[str] | list[tuple[str, str]] | list[Words] | list[Text],
+        text: list[str] | list[tuple[str, str]] | list[Words] | list[Text] | list[Image] | list[str | Image],
         *,
         deadline_ms: float | None = None,
         **options: Unpack[Options],
@@ -193,6 +194,8 @@ class Engine(ReadingMethods):
     def run(self, text: Any, *, deadline_ms: float | None = None, **options: Unpack[Options]) -> Any:
         """Answer a text or a pair (a tuple of two texts), or each item of a list of these.
 
+        Of a bundle of images: an array (height, width, 3) uint8, or the path of an image file, for which Pillow is
+        needed (`gearshift[images]`).
         For token classification a text is cut into words as the training rows were; `Words([...])` gives them instead.
 
         The bundle's task determines the type of an answer: Classification, MultiLabelClassification, Regression,

@@ -33,7 +33,7 @@ class ReadingMethods(EngineState):
 
     def _rank(self, place: Place, query: object, texts: object, deadline_ms: object) -> Ranking:
         reading = rank_reading(Relevance(self.bundle.manifest), query, texts)
-        request = Request.read_by(reading, deadline_ms, self._opened.encoder, self._clock)
+        request = Request.read_by(reading, deadline_ms, self._opened.texts, self._clock)
         ranking: Ranking = self._answering.answer(place, request)
         return ranking
 
@@ -60,7 +60,7 @@ class ReadingMethods(EngineState):
     ) -> Any:
         single = not isinstance(text, list)
         reading = zero_shot_reading(self.bundle.manifest, [text] if single else text, labels, hypothesis, multi_label)
-        request = Request.read_by(reading, deadline_ms, self._opened.encoder, self._clock, single=single)
+        request = Request.read_by(reading, deadline_ms, self._opened.texts, self._clock, single=single)
         return self._answering.answer(place, request) if reading.rows else []
 
     def encode(

@@ -238,7 +238,7 @@ def _tested(
 def _open_tested(
     bundle: Bundle, precision: str, threads: int, providers: Sequence[str], cache: PackedCache | None
 ) -> ElasticSession:
-    if cache is not None and tuple(providers) == CPU:
+    if cache is not None and tuple(providers) == CPU and bundle.manifest.images is None:
         kept = cache.open(bundle, precision, threads=threads)
         if kept is not None:
             return kept

@@ -130,7 +130,20 @@ def test_the_wheel_says_what_a_device_needs_and_what_is_extra(built: Distributio
     }
     assert needed == {"numpy", "onnxruntime", "psutil", "tokenizers"}
     extras = {line.split()[1] for line in lines if line.startswith("Provides-Extra:")}
-    assert extras == {"train", "export", "plot", "tensorboard", "hub", "sign", "serve", "ray", "bench", "all", "dev"}
+    assert extras == {
+        "train",
+        "export",
+        "plot",
+        "tensorboard",
+        "hub",
+        "images",
+        "sign",
+        "serve",
+        "ray",
+        "bench",
+        "all",
+        "dev",
+    }
 
 
 def test_a_device_gets_none_of_the_packages_that_make_models(device: Device) -> None:

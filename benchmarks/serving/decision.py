@@ -80,9 +80,9 @@ def overhead(bundle: Path, precision: str, rounds: int) -> dict[str, Any]:
     """Measure the engine against the bare session, on the largest subnet and a text of some 16 tokens."""
     with Engine.load(bundle, threads=1, precision=precision) as engine:
         opened = engine._opened
-        encoder, plain = Watched(opened.encoder), Watched(opened.encoder)
+        encoder, plain = Watched(opened.texts), Watched(opened.texts)
         engine._reader = RequestReader(dataclasses.replace(opened, encoder=encoder))  # type: ignore[arg-type]
-        text = text_of(opened.encoder, TOKENS)
+        text = text_of(opened.texts, TOKENS)
         subnet = max(engine.pool.values(), key=lambda entry: entry.macs)
         engine.pin(subnet.name)
         choice = np.asarray(subnet.choice, dtype=np.int64)

@@ -31,7 +31,7 @@ def parts_us(bundle: str) -> dict[str, float]:
     from gearshift.runtime import Engine
 
     with Engine.load(bundle, threads=1, precision="fp32", cache=False, sensors=False) as engine:
-        encoder, answering = engine._opened.encoder, engine._answering
+        encoder, answering = engine._opened.texts, engine._answering
         encoded = encoder.encode([TEXT])
         outputs = {name: run(encoded, None) for name, run in engine._opened.executors.items()}
         answering._executors = {name: functools.partial(_given, found) for name, found in outputs.items()}

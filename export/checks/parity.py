@@ -14,7 +14,7 @@ from gearshift.export.graph.segments import Array
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import PoolEntry
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.data.batches import EncodedRows
 from gearshift.trainer.learning.evaluate import Measure, measure
 from gearshift.trainer.learning.no_answer import with_threshold
 from gearshift.trainer.model.elastic import TaskModel
@@ -38,7 +38,7 @@ Logits = tuple[Array, ...]
 
 
 @torch.no_grad()
-def torch_logits(model: TaskModel, subnets: Mapping[str, object], batch: Batch) -> dict[str, Logits]:
+def torch_logits(model: TaskModel, subnets: Mapping[str, object], batch: Any) -> dict[str, Logits]:
     """Return name -> logits of each subnet of the trained model."""
     model.eval()
     answers = {name: model(batch, subnet).logits for name, subnet in subnets.items()}
@@ -46,12 +46,12 @@ def torch_logits(model: TaskModel, subnets: Mapping[str, object], batch: Batch) 
     return {name: tuple(part.numpy() for part in (one if several else (one,))) for name, one in answers.items()}
 
 
-def graph_inputs(batch: Batch, names: Sequence[str]) -> dict[str, Array]:
+def graph_inputs(batch: Any, names: Sequence[str]) -> dict[str, Array]:
     """Return the input arrays of a graph for a batch."""
     return {name: getattr(batch, name).numpy() for name in names}
 
 
-def check_parity(session: ElasticSession, bundle: Bundle, batch: Batch, expected: Mapping[str, Logits]) -> float:
+def check_parity(session: ElasticSession, bundle: Bundle, batch: Any, expected: Mapping[str, Logits]) -> float:
     """Return the largest difference of a logit over all fp32 pool subnets.
 
     If the inputs separate two subnets by less than SEPARATION, the tolerance shrinks from FP32_TOLERANCE in proportion,
@@ -85,7 +85,7 @@ def distance(one: Logits, other: Logits) -> float:
     return float(np.max([np.abs(mine - theirs).max() for mine, theirs in zip(one, other, strict=True)]))
 
 
-def closest(expected: Mapping[str, Logits], batch: Batch) -> tuple[str, str, float]:
+def closest(expected: Mapping[str, Logits], batch: Any) -> tuple[str, str, float]:
     """Return the two subnets with the most similar answers, and the largest difference of a logit between them.
 
     For a task that answers per token, padding does not count.
@@ -96,12 +96,14 @@ def closest(expected: Mapping[str, Logits], batch: Batch) -> tuple[str, str, flo
     return one, other, distances[one, other]
 
 
-def _real(logits: Logits, batch: Batch) -> Logits:
+def _real(logits: Logits, batch: Any) -> Logits:
+    if all(own.ndim < 3 for own in logits):
+        return logits  # of images too, which have no mask
     mask = batch.attention_mask.numpy().astype(bool)
     return tuple(own[mask] if own.ndim == 3 else own for own in logits)
 
 
-def check_fp16(session: ElasticSession, bundle: Bundle, batch: Batch, expected: Mapping[str, Logits]) -> None:
+def check_fp16(session: ElasticSession, bundle: Bundle, batch: Any, expected: Mapping[str, Logits]) -> None:
     """Raise ExportError if an fp16 subnet is off by more than FP16_TOLERANCE, for example because a value overflows."""
     inputs = graph_inputs(batch, bundle.manifest.inputs)
     for name, entry in bundle.pool(session.precision).items():

@@ -37,6 +37,19 @@ class Scope:
     def __init__(self, builder: GraphBuilder) -> None:
         self.builder = builder
         self.nodes: list[onnx.NodeProto] = []
+        self.own: dict[str, Array] = {}
+        """Tensors of a branch alone, which lie inside the graph's file."""
+
+    def tensor(self, name: str, array: Array) -> str:
+        """Store a small array that no other branch uses, and return its name.
+
+        An `If` takes some time for each value of the root that its branches use, whether they run or not; a tensor of
+        the branch itself costs nothing.
+        """
+        if self is self.builder.root:
+            return self.builder.weight(name, array)
+        self.own[name] = np.asarray(array, order="C")
+        return name
 
     def node(
         self, operator: str, inputs: Sequence[str], *, outputs: int = 1, domain: str = "", **attributes: Any
@@ -46,6 +59,12 @@ class Scope:
         self.builder.uses(domain)
         self.nodes.append(helper.make_node(operator, list(inputs), names, domain=domain, **attributes))
         return names
+
+    def named(self, operator: str, inputs: Sequence[str], name: str, *, domain: str = "", **attributes: Any) -> str:
+        """Append a node whose only output has this name, and return it."""
+        self.builder.uses(domain)
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], domain=domain, **attributes))
+        return name
 
     def value(self, operator: str, inputs: Sequence[str], *, domain: str = "", **attributes: Any) -> str:
         """Append a node with one output and return its name."""
@@ -59,6 +78,7 @@ class GraphBuilder:
         self.root = Scope(self)
         self._weights: dict[str, Array] = {}
         self._domains: set[str] = set()
+        self._external: set[str] = set()
         self._counters: dict[str, int] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
@@ -92,9 +112,18 @@ class GraphBuilder:
             assert known.shape == array.shape, f"{name} is {known.shape}, and then {array.shape}"
         return name
 
+    def external(self, name: str, array: Array) -> str:
+        """Store an array as `weight` does, in the weights file however small it is: a session can then replace it."""
+        self._external.add(name)
+        return self.weight(name, array)
+
     def constant(self, name: str, values: int | list[int]) -> str:
         """Store small whole numbers, such as an index or a shape, as an int64 root initializer."""
         return self.weight(name, np.array(values, np.int64))
+
+    def has_value(self, name: str) -> bool:
+        """Return whether a node of the root graph gives a value of that name."""
+        return any(name in node.output for node in self.root.nodes)
 
     def has_weight(self, name: str) -> bool:
         """Return whether a weight of that name is already stored."""
@@ -113,7 +142,13 @@ class GraphBuilder:
                 "If",
                 [condition],
                 [name],
-                then_branch=helper.make_graph(then.nodes, f"{name}_then", [], [_branch_output(result, floats)]),
+                then_branch=helper.make_graph(
+                    then.nodes,
+                    f"{name}_then",
+                    [],
+                    [_branch_output(result, floats)],
+                    [numpy_helper.from_array(array, tensor) for tensor, array in then.own.items()],
+                ),
                 else_branch=helper.make_graph([identity], f"{name}_else", [], [_branch_output(passed, floats)]),
             )
         )
@@ -130,7 +165,7 @@ class GraphBuilder:
         path.write_bytes(model.SerializeToString(deterministic=True))
 
     def _store(self, file: Any, location: str, name: str, array: Array) -> onnx.TensorProto:
-        if array.nbytes < EXTERNAL_FROM_BYTES:
+        if array.nbytes < EXTERNAL_FROM_BYTES and name not in self._external:
             return numpy_helper.from_array(array, name)
         file.write(b"\0" * (-file.tell() % ALIGNMENT))
         tensor = TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape)

@@ -300,7 +300,9 @@ def _others(manifest: Manifest) -> set[str]:
 def _verify_references(directory: Path, manifest: Manifest) -> None:
     if not manifest.pool:
         raise SchemaError(f"{directory}: the pool is empty; export the bundle again")
-    needed = {TOKENIZER, SELF_TEST} | {entry.file for entry in manifest.pool}
+    needed = {SELF_TEST, *([] if manifest.images is not None else [TOKENIZER])} | {
+        entry.file for entry in manifest.pool
+    }
     for name in sorted(needed - manifest.files.keys()):
         raise SchemaError(f"{directory}: the manifest does not list {name!r}; export the bundle again")
     seen = set()

@@ -21,6 +21,8 @@ from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.bundle.task_heads import TaskHead, check_task_heads
 from gearshift.runtime.bundle.tasks import MEAN, MULTI_TASK, TASKS
 from gearshift.runtime.bundle.words import WordRule
+from gearshift.runtime.images.preparation import Preparation
+from gearshift.runtime.space.convolutions import ConvolutionShape
 from gearshift.runtime.space.space import Space, read_subnet
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.schema import Schema
@@ -52,7 +54,9 @@ MOST_COUNTED = (1 << 31) - 1
 """Largest id and number of tokens or rows: arrays and the tokenizer have no room for much larger ones."""
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-"""Inputs that a graph may take besides CHOICE."""
+"""Inputs that a graph of texts may take besides CHOICE."""
+PIXELS = "pixels"
+"""Input of a graph of images besides CHOICE: float32 (batch, 3, height, width), prepared as the manifest says."""
 ELASTIC_EXECUTOR = "elastic"
 DAN_EXECUTOR = "dan"
 DAN_FILE = "dan.safetensors"
@@ -89,7 +93,7 @@ class PoolEntry:
     `dev_accuracy` beside it, these are test rows, by which nothing is chosen."""
     parameters: int
     macs: int
-    """Multiply-accumulates for a text of `Manifest.macs_tokens` tokens."""
+    """Multiply-accumulates for a text of `Manifest.macs_tokens` tokens, or an image of as many pixels."""
     null_threshold: float | None = None
     """Threshold of the null score difference (`spans.find_answer`) above which a question has no answer, chosen on dev
     rows; None for other tasks, and for a net that was not trained on such questions: it always gives an answer."""
@@ -205,10 +209,10 @@ class Manifest:
     labels: tuple[str, ...]
     """Names of the labels in the order of the logits; empty if the task has none, or several heads have their own."""
     max_length: int
-    """Greatest length of a text in tokens, including the special ones; longer texts are cut."""
+    """Greatest length of a text in tokens, including the special ones; longer texts are cut. 1 for images."""
     pad_id: int
     inputs: tuple[str, ...]
-    """Names of the graph's token inputs, each int64 of shape (batch, tokens)."""
+    """Names of the graph's token inputs, each int64 of shape (batch, tokens); of images PIXELS alone."""
     space: Space[Any, Any]
     pool: tuple[PoolEntry, ...]
     macs_tokens: int
@@ -237,6 +241,10 @@ class Manifest:
     """Number of dev rows that every `dev_accuracy` was measured on."""
     heads: tuple[TaskHead, ...] = ()
     """Heads of a model for MULTI_TASK, in the order of the graph's outputs; empty for a model with one."""
+    images: Preparation | None = None
+    """Size and colours of the images that the graph reads; None for a task of texts."""
+    blocked: bool = False
+    """Whether the graphs of images compute in blocks of channels, whose size a session sets."""
 
     @property
     def every_head(self) -> tuple[TaskHead, ...]:
@@ -266,6 +274,19 @@ class Manifest:
         """Rule of the words that are tagged; None if none are, and in bundles that were made without."""
         return next((head.tagging.words for head in self.every_head if head.tagging is not None), None)
 
+    def require_texts(self, doing: str) -> None:
+        """Raise InputError, which names what was to be done, if the bundle is of images."""
+        if self.images is not None:
+            raise InputError(
+                f"{doing}: expected a bundle of texts, got {self.name} ({self.task}), which it cannot take yet"
+            )
+
+    @property
+    def counted(self) -> str:
+        """Text or image that MACs are counted for: `128 tokens`, `32 x 32 pixels`."""
+        images = self.images
+        return f"{self.macs_tokens} tokens" if images is None else f"{images.height} x {images.width} pixels"
+
     @property
     def prompt(self) -> str:
         """Text that is put before every text; empty for none."""
@@ -280,7 +301,14 @@ class Manifest:
         if known is not None:  # an unknown task is refused by the engine, with advice
             wanted = "different texts" if known.labelled else "none"
             _require(_texts(self.labels) if known.labelled else not self.labels, f"labels ({wanted})", self.labels)
-        _require(_texts(self.inputs) and set(self.inputs) <= set(INPUTS), f"inputs (out of {INPUTS})", self.inputs)
+        named = (PIXELS,) if self.images is not None else INPUTS
+        _require(_texts(self.inputs) and set(self.inputs) <= set(named), f"inputs (out of {named})", self.inputs)
+        of_images = self.images is not None
+        reads_images = known.images if known is not None else of_images and self.task != MULTI_TASK
+        _require(reads_images == of_images, "images (of a task of images)", self.task)
+        fits = isinstance(self.space.shape, ConvolutionShape) == of_images and (not of_images or self.max_length == 1)
+        _require(fits, "space (of convolutions, and a max_length of 1, for images alone)", self.space.shape.kind)
+        _require(isinstance(self.blocked, bool) and of_images >= self.blocked, "blocked (for images)", self.blocked)
         self._check_heads()
         thresholds = [entry.null_threshold is not None for entry in self.pool]
         agreed = not any(thresholds) or (all(thresholds) and self.task == "question-answering")
@@ -331,6 +359,8 @@ class Manifest:
             "chosen_by": self.chosen_by,
             "dev_rows": self.dev_rows,
             "heads": [head.to_dict() for head in self.heads],
+            "images": None if self.images is None else self.images.to_dict(),
+            "blocked": self.blocked,
         }
         return {
             "schema_version": SCHEMA.version,
@@ -370,6 +400,7 @@ class Manifest:
                 "tagging": None if fields.get("tagging") is None else Tagging.from_dict(fields["tagging"]),
                 "heads": tuple(TaskHead.from_dict(head) for head in _tuple(fields.get("heads", []))),
                 "vectors": Vectors.from_dict(fields["vectors"]) if "vectors" in fields else None,
+                "images": Preparation.from_dict(fields["images"]) if "images" in fields else None,
                 "space": Space.from_dict(fields["space"]),
                 "pool": tuple(PoolEntry.from_dict(entry) for entry in fields["pool"]),
                 "files": {name: FileEntry(**entry) for name, entry in fields["files"].items()},

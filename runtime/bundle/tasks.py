@@ -21,6 +21,8 @@ class Task:
     """Whether the graph answers for every token, (batch, tokens, outputs), or once per text, (batch, outputs)."""
     outputs: int | None = None
     """Count of numbers in an answer if the task fixes it; None if it is the number of labels, or a vector's width."""
+    images: bool = False
+    """Whether the graph reads images rather than texts."""
 
 
 TASKS = {
@@ -32,10 +34,14 @@ TASKS = {
         Task("token-classification", LOGITS, labelled=True, per_token=True),
         Task("question-answering", LOGITS, labelled=False, per_token=True, outputs=2),
         Task("embedding", EMBEDDING, labelled=False, per_token=False),
+        Task("image-classification", LOGITS, labelled=True, per_token=False, images=True),
     )
 }
 """Task by name. The two outputs of `question-answering` are logits for a token to be the first and the last of the
 answer. Outputs of `embedding` are vectors, described in the manifest."""
+
+TEXT_TASKS = tuple(name for name, task in TASKS.items() if not task.images)
+"""Names of the tasks whose rows are texts."""
 
 MULTI_TASK = "multi-task"
 """Task of a model with several heads behind one encoder, each with a task of its own; the manifest lists them

@@ -131,13 +131,13 @@ def make_text_vectors(opened: Mapping[str, Opened], progress: Progress) -> list[
 
 def _vector(opened: Mapping[str, Opened], text: Text) -> TextVector:
     first = next(iter(opened.values()))
-    tokens = TokenVector.of(text, first.encoder, first.bundle.manifest)
+    tokens = TokenVector.of(text, first.texts, first.bundle.manifest)
     found = {precision: dict(_answers(one, text)) for precision, one in opened.items()}
     plain = {
         precision: {name: {"output": _flat(output), "answer": answer} for name, (output, answer) in answers.items()}
         for precision, answers in found.items()
     }
-    return TextVector(tokens, first.encoder.encode([text]).truncated[0], plain)
+    return TextVector(tokens, first.texts.encode([text]).truncated[0], plain)
 
 
 def _flat(output: NDArray[np.float32]) -> list[float]:
@@ -146,7 +146,7 @@ def _flat(output: NDArray[np.float32]) -> list[float]:
 
 def _answers(opened: Opened, text: Text) -> Iterator[tuple[str, tuple[NDArray[np.float32], dict[str, Any]]]]:
     """Yield the output of each subnet and of the DAN for a text, without padding, and its answer in plain values."""
-    encoded, manifest = opened.encoder.encode([text]), opened.bundle.manifest
+    encoded, manifest = opened.texts.encode([text]), opened.bundle.manifest
     for name, entry in opened.bundle.entries(opened.session.precision).items():
         (output,) = opened.executors[name](encoded, None)
         answer = read_answer(
@@ -186,7 +186,7 @@ def refusals(opened: Opened) -> list[dict[str, Any]]:
 def _refusal(opened: Opened, kind: str, value: Any) -> dict[str, str]:
     try:
         if kind == "text":
-            opened.encoder.encode([tuple(value) if isinstance(value, list) else value])
+            opened.texts.encode([tuple(value) if isinstance(value, list) else value])
         elif kind == "deadline_ms":
             checked_deadline(value)
         else:

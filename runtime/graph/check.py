@@ -16,6 +16,8 @@ from gearshift.json_reader import read_limited
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import CHOICE, FileEntry, Manifest
 from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.graph.image_check import block_value, image_inputs, image_limits
+from gearshift.runtime.graph.image_operators import BLOCK, NCHWC
 from gearshift.runtime.graph.model import BOOL, FLOAT, INT64, Declared, Dims, Graph, Node, Tensor, read_model
 from gearshift.runtime.graph.operators import results
 from gearshift.runtime.graph.values import ABSENT, BATCH, TOKENS, Limits, RefusedError, Value, require, shown
@@ -24,7 +26,7 @@ from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.space import Space
 
 IR_VERSIONS = (10,)
-OPSETS = {"": (18,), "com.microsoft": (1,)}
+OPSETS = {"": (18,), "com.microsoft": (1,), NCHWC: (1,)}
 """Versions of the file format and of the sets of operators that the exporter writes."""
 
 ORT_SUFFIX = ".ort"
@@ -84,7 +86,8 @@ def check_content(content: bytes, manifest: Manifest, files: Mapping[str, FileEn
     require(model.ir_version in IR_VERSIONS, f"version {model.ir_version} of the file format")
     for domain, version in model.opsets.items():
         require(version in OPSETS.get(domain, ()), f"version {version} of the operators {domain or 'ai.onnx'}")
-    limits = limits_of(manifest)
+    images = manifest.images
+    limits = limits_of(manifest) if images is None else image_limits(manifest, images)
     graph = model.graph
     require(_count(graph) <= limits.nodes, f"{_count(graph)} nodes, where its space asks for {limits.nodes} at most")
     _check_places(graph.tensors, files)
@@ -175,14 +178,22 @@ def _whole(text: str) -> int:
 
 def _given(graph: Graph, manifest: Manifest) -> dict[str, Value]:
     """Return name -> value of inputs and tensors."""
+    values = _inputs(graph, manifest) if manifest.images is None else image_inputs(graph, manifest, manifest.images)
+    for tensor in graph.tensors:
+        value = Value(tensor.kind, tensor.dims, _numbers(tensor), stored=True)
+        if manifest.images is not None and tensor.name == BLOCK and (value.kind, value.dims) == (INT64, (1,)):
+            value = block_value()
+        _add(values, tensor.name, value)
+    return values
+
+
+def _inputs(graph: Graph, manifest: Manifest) -> dict[str, Value]:
+    """Return name -> value of the inputs of a graph of texts."""
     wanted: dict[str, Dims] = dict.fromkeys(manifest.inputs, (BATCH, TOKENS))
     wanted[CHOICE] = (len(manifest.space.stages),)
     found = {each.name: each.dims for each in graph.inputs if each.kind == INT64}
     require(found == wanted and len(graph.inputs) == len(wanted), f"inputs {sorted(found)}, not those of the manifest")
-    values = {name: Value(INT64, dims) for name, dims in wanted.items()}
-    for tensor in graph.tensors:
-        _add(values, tensor.name, Value(tensor.kind, tensor.dims, _numbers(tensor), stored=True))
-    return values
+    return {name: Value(INT64, dims) for name, dims in wanted.items()}
 
 
 def _numbers(tensor: Tensor) -> tuple[int, ...] | None:
@@ -245,6 +256,10 @@ def _switched(node: Node, given: Sequence[Value], values: Mapping[str, Value], l
 def _result(branch: Graph, outer: Mapping[str, Value], limits: Limits) -> Value:
     """Walk a branch and return its only output."""
     own: dict[str, Value] = {}
+    require(not branch.tensors or limits.operators is not None, "weights in a branch")
+    for tensor in branch.tensors:
+        require(tensor.content is not None and tensor.kind == FLOAT, f"{tensor.name[:40]!r} in a branch")
+        _add(own, tensor.name, Value(tensor.kind, tensor.dims, stored=True), outer)
     walk(branch.nodes, own, limits, outer)
     require(len(branch.outputs) == 1, f"a branch of {len(branch.outputs)} outputs")
     return _returned(branch.outputs[0], own)

@@ -25,7 +25,7 @@ MOST_AXES = 4
 EXTERNAL = 1
 """Value of `data_location` of a tensor whose bytes lie in another file."""
 
-A_FLOAT, AN_INT, A_GRAPH, INTS = 1, 2, 5, 7
+A_FLOAT, AN_INT, A_TEXT, A_GRAPH, FLOATS, INTS = 1, 2, 3, 5, 6, 7
 """Types of attributes, by ONNX's numbers."""
 
 _TENSOR = {
@@ -43,6 +43,8 @@ _ATTRIBUTE = {
     1: one("name", "text"),
     2: one("f", "float"),
     3: one("i", "int"),
+    4: one("s", "text"),
+    7: many("floats", "float"),
     8: many("ints", "int"),
     20: one("type", "int"),
 }
@@ -54,7 +56,11 @@ _NODE = {
     7: one("domain", "text"),
 }
 _GRAPH = {2: one("name", "text"), 12: inner("output", _VALUE, repeated=True)}
-_BRANCH = {**_GRAPH, 1: inner("node", {**_NODE, 5: inner("attribute", _ATTRIBUTE, repeated=True)}, repeated=True)}
+_BRANCH = {
+    **_GRAPH,
+    1: inner("node", {**_NODE, 5: inner("attribute", _ATTRIBUTE, repeated=True)}, repeated=True),
+    5: inner("initializer", _TENSOR, repeated=True),
+}
 _ROOT_ATTRIBUTE = {**_ATTRIBUTE, 6: inner("g", _BRANCH)}
 _ROOT = {
     **_GRAPH,
@@ -128,7 +134,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in order, with what goes in and comes out; branches have no inputs and no tensors."""
+    """Nodes in order, with what goes in and comes out; branches have no inputs, and tensors of images alone."""
 
     nodes: Sequence[Node]
     tensors: Sequence[Tensor]
@@ -180,8 +186,8 @@ def _node(raw: Mapping[str, Any]) -> Node:
     return Node(name, tuple(raw.get("input", ())), tuple(raw.get("output", ())), attributes)
 
 
-_ATTRIBUTE_FIELDS = {A_FLOAT: "f", AN_INT: "i", A_GRAPH: "g", INTS: "ints"}
-_ABSENT: Mapping[str, Any] = {"f": 0.0, "i": 0, "ints": []}
+_ATTRIBUTE_FIELDS = {A_FLOAT: "f", AN_INT: "i", A_TEXT: "s", A_GRAPH: "g", FLOATS: "floats", INTS: "ints"}
+_ABSENT: Mapping[str, Any] = {"f": 0.0, "i": 0, "s": "", "floats": [], "ints": []}
 """Type of an attribute -> field of its value, and the value if the field is left out."""
 
 

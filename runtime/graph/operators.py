@@ -53,7 +53,8 @@ class Operator:
 
 def results(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     """Return what a node gives for these values; raise RefusedError if none of ours has it, or it gives too much."""
-    operator = OPERATORS.get(node.operator)
+    known: Mapping[str, Operator] = OPERATORS if limits.operators is None else limits.operators
+    operator = known.get(node.operator)
     if operator is None:
         raise RefusedError("no operator of a bundle's graph")
     if len(values) not in operator.inputs:

@@ -6,8 +6,9 @@ A dimension is a number, or the symbol of one that the texts decide.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gearshift.runtime.graph.model import FLOAT, FLOAT16, MOST_AXES, Dims
 
@@ -60,6 +61,9 @@ class Limits:
     """Tokens of the longest text."""
     nodes: int
     """Most nodes, those in branches included."""
+    axes: int = MOST_AXES
+    operators: Mapping[str, Any] | None = None
+    """Operators of a graph of images (`image_operators`); None for those of texts."""
 
     def bounded(self, value: Value) -> Value:
         """Return a computed value, if it is no larger than any of ours; raise RefusedError."""
@@ -67,7 +71,7 @@ class Limits:
         count = math.prod([size for size in value.dims if isinstance(size, int)])
         of_tokens = [symbol for symbol in symbols if symbol not in (BATCH, BLOCKS)]
         most = (self.per_text, self.per_token, self.heads)[min(len(of_tokens), 2)]
-        if len(value.dims) > MOST_AXES or len(of_tokens) > 2 or len(symbols) - len(of_tokens) > 1 or count > most:
+        if len(value.dims) > self.axes or len(of_tokens) > 2 or len(symbols) - len(of_tokens) > 1 or count > most:
             raise RefusedError(f"a result of shape {shown(value.dims)}")
         return value
 

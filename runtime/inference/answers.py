@@ -49,7 +49,7 @@ class RunFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Classification(RunFacts):
-    """One of the bundle's labels for one text."""
+    """One of the bundle's labels for one text or image."""
 
     label: str
     score: float
@@ -276,6 +276,7 @@ _ANSWERS: Mapping[str, tuple[Callable[..., Answer], _Reader]] = {
     "token-classification": (TokenClassification, _token_classification),
     "question-answering": (QuestionAnswering, _question_answering),
     "embedding": (Embedding, _embedding),
+    "image-classification": (Classification, _classification),
 }
 
 

@@ -6,7 +6,7 @@ import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,17 @@ from gearshift.errors import InputError
 from gearshift.number_checks import is_whole, shown
 from gearshift.runtime.batches import one
 from gearshift.runtime.bundle.bundle import Bundle
+from gearshift.runtime.bundle.manifest import PIXELS
 from gearshift.runtime.inference.executors import DanExecutor, Executor, elastic_executors
+from gearshift.runtime.inference.images import ImageEncoder
 from gearshift.runtime.inference.self_test_file import read_texts
 from gearshift.runtime.inference.session import ElasticSession
-from gearshift.runtime.inference.text import Call, Encoded, TextEncoder
+from gearshift.runtime.inference.text import Call, Encoded, Encoder, TextEncoder
 
 if TYPE_CHECKING:
     from gearshift.runtime.dan.model import Dan
 
-Inputs = dict[str, NDArray[np.int64]]
+Inputs = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Opened:
 
     bundle: Bundle
     session: ElasticSession
-    encoder: TextEncoder
+    encoder: Encoder
     dan: Dan | None
     """DAN of the bundle; None if it has none."""
 
@@ -42,7 +44,7 @@ class Opened:
         bundle: Bundle,
         session: ElasticSession,
         dan: Dan | None = None,
-        encoder: TextEncoder | None = None,
+        encoder: Encoder | None = None,
         *,
         batch: bool = True,
     ) -> Opened:
@@ -54,7 +56,14 @@ class Opened:
             from gearshift.runtime.dan.model import open_dan  # few bundles have one
 
             dan = open_dan(bundle.path / bundle.dan.file)
-        return cls(bundle, session, encoder or TextEncoder(bundle, batch=batch), dan)
+        return cls(bundle, session, encoder or encoder_of(bundle, batch=batch), dan)
+
+    @property
+    def texts(self) -> TextEncoder:
+        """Encoder of a bundle of texts; raises InputError for one of images."""
+        if not isinstance(self.encoder, TextEncoder):
+            raise InputError(f"expected a bundle of texts, got one for {self.bundle.manifest.task}")
+        return self.encoder
 
     @functools.cached_property
     def executors(self) -> Mapping[str, Executor]:
@@ -85,7 +94,7 @@ class Opened:
     def _sample(self, length: int) -> str:
         """Make a text of `length` tokens from the DAN's self-test: the DAN knows some of its n-grams, as is usual."""
         words = self._words
-        encoded = self.encoder.encode([" ".join(words * (1 + length // len(words)))])
+        encoded = self.texts.encode([" ".join(words * (1 + length // len(words)))])
         ends = [end for _, end in encoded.encodings[0].offsets[: max(2, length - 1)]]
         return encoded.parts[0][0][: max(ends)]
 
@@ -104,8 +113,18 @@ def checked_lengths(lengths: Sequence[int], bundle: Bundle) -> tuple[int, ...]:
     return tuple(sorted(set(lengths)))
 
 
+def encoder_of(bundle: Bundle, *, batch: bool = True) -> Encoder:
+    """Open the encoder of a bundle; `batch` as in `TextEncoder`."""
+    return TextEncoder(bundle, batch=batch) if bundle.manifest.images is None else ImageEncoder(bundle.manifest)
+
+
 def random_inputs(bundle: Bundle, length: int, seed: int = 0, *, batch: int = 1) -> Inputs:
-    """Make texts of `length` random tokens each: int64 arrays (batch, tokens) by name of the graph's input."""
+    """Make texts of `length` random tokens each: int64 arrays (batch, tokens) by name of the graph's input; or random
+    images."""
+    images = bundle.manifest.images
+    if images is not None:
+        pixels = np.random.default_rng(seed).standard_normal((batch, 3, images.height, images.width), np.float32)
+        return {PIXELS: pixels}
     ids = np.random.default_rng(seed).integers(0, bundle.manifest.space.shape.vocabulary, (batch, length))
     columns = {
         "input_ids": ids.astype(np.int64),

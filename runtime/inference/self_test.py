@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from gearshift.errors import SelfTestError
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.tasks import Task
+from gearshift.runtime.inference.opened import encoder_of
 from gearshift.runtime.inference.self_test_file import read_logits, read_texts, read_words
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.inference.spans import word_tokens
-from gearshift.runtime.inference.text import TextEncoder
+from gearshift.runtime.inference.text import Encoder, TextEncoder
 from gearshift.runtime.inference.token_vectors import check_token_vectors
 
 if TYPE_CHECKING:
@@ -116,13 +117,15 @@ def check_dan(bundle: Bundle) -> Dan | None:
     return dan
 
 
-def checked_encoder(bundle: Bundle, *, batch: bool = True) -> TextEncoder:
+def checked_encoder(bundle: Bundle, *, batch: bool = True) -> Encoder:
     """Return a bundle's encoder, after it has made the tokens of the bundle's own texts (`token_vectors`), and those
     of the words of its training, if the bundle records how words are cut.
 
-    `batch`: as in `TextEncoder`. Raises SelfTestError that shows the text.
+    `batch`: as in `TextEncoder`. Raises SelfTestError that shows the text. Images need no such test.
     """
-    encoder = TextEncoder(bundle, batch=batch)
+    encoder = encoder_of(bundle, batch=batch)
+    if not isinstance(encoder, TextEncoder):
+        return encoder
     check_token_vectors(bundle, encoder)
     if bundle.manifest.words is None:
         return encoder

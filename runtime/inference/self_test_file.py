@@ -52,16 +52,22 @@ def read_logits(bundle: Bundle, precision: str) -> tuple[Arrays, dict[str, tuple
             and 0 < math.prod(shape) <= MOST_TOKENS
         )
 
+    def is_images(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+        images = manifest.images
+        sizes = () if images is None else (3, images.height, images.width)
+        return dtype == np.float32 and shape[1:] == sizes and 0 < math.prod(shape) <= MOST_NUMBERS
+
     def is_logits(axes: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
         return dtype == np.float32 and len(shape) == axes and math.prod(shape) <= MOST_NUMBERS
 
-    expected: dict[str, Expected] = dict.fromkeys(manifest.inputs, is_input)
+    given: Expected = is_input if manifest.images is None else is_images
+    expected: dict[str, Expected] = dict.fromkeys(manifest.inputs, given)
     for arrays_of in names.values():
         for name, head in zip(arrays_of, manifest.every_head, strict=True):
             expected[name] = partial(is_logits, 2 + head.form.per_token)
     arrays = _read(path, expected, "not readable")
     inputs = {name: arrays[name] for name in manifest.inputs}
-    read = inputs.get("attention_mask", np.ones(0))  # every text has a token
+    read = inputs.get("attention_mask", np.ones(int(manifest.images is not None)))  # every text has a token
     if len({array.shape for array in inputs.values()}) != 1 or not read.any(axis=-1).all():
         raise SchemaError(f"{path}: not readable (inputs of several shapes, or no tokens); export the bundle again")
     return inputs, {subnet: tuple(arrays[name] for name in of) for subnet, of in names.items()}

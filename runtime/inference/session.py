@@ -77,6 +77,10 @@ class ElasticSession:
         path = bundle.path / files.pop() if graph is None else graph
         options = session_options(bundle.manifest.session_options, threads, trace=trace)
         check_providers(providers)
+        if bundle.manifest.blocked:
+            from gearshift.runtime.inference.blocked import set_block  # of images alone
+
+            set_block(options, bundle.path)
         if graph is None:  # what is packed was made from a graph that passed
             bundle.check_graph_files([precision])
             from gearshift.runtime.graph.check import check_graph  # a start from packed weights needs none of it
@@ -113,11 +117,12 @@ class ElasticSession:
 
     def run(
         self,
-        inputs: Mapping[str, NDArray[np.int64]],
+        inputs: Mapping[str, NDArray[Any]],
         choice: Sequence[int] | NDArray[np.int64],
         options: ort.RunOptions | None = None,
     ) -> NDArray[np.float32]:
-        """Run the subnet of `choice` on inputs int64 (batch, tokens); return the output of its only head.
+        """Run the subnet of `choice` on inputs int64 (batch, tokens), or images float32; return the output of its only
+        head.
 
         The output is logits (batch, labels), or (batch, tokens, labels) for a task per token, or for `embedding` rows
         (batch, width). Raises as `run_heads` does.
@@ -127,7 +132,7 @@ class ElasticSession:
 
     def run_heads(
         self,
-        inputs: Mapping[str, NDArray[np.int64]],
+        inputs: Mapping[str, NDArray[Any]],
         choice: Sequence[int] | NDArray[np.int64],
         options: ort.RunOptions | None = None,
     ) -> tuple[NDArray[np.float32], ...]:
@@ -174,7 +179,7 @@ class ElasticSession:
         return [found[row] for row in range(len(encoded.tokens))]
 
     def _run_by_text(
-        self, inputs: Mapping[str, NDArray[np.int64]], choice: NDArray[np.int64], options: ort.RunOptions | None
+        self, inputs: Mapping[str, NDArray[Any]], choice: NDArray[np.int64], options: ort.RunOptions | None
     ) -> Outputs:
         """Run as `run_heads` does; return for each text the outputs of all heads."""
         return list(zip(*self.run_heads(inputs, choice, options), strict=True))

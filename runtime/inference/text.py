@@ -55,7 +55,7 @@ class Call:
 
     rows: tuple[int, ...]
     """Indices of the texts, in the order of the inputs."""
-    inputs: dict[str, NDArray[np.int64]]
+    inputs: dict[str, NDArray[Any]]
     """Arrays by name of the graph's input, each (rows, tokens), padded to the longest of these texts."""
 
 
@@ -83,6 +83,13 @@ class Encoded:
     """Place of each of `parts` in the text that was given, for tasks whose answers have places."""
 
 
+class Encoder(Protocol):
+    """Maker of what a graph takes: of texts (`TextEncoder`), or of images (`images.ImageEncoder`)."""
+
+    def encode(self, items: Sequence[Any], prompts: Sequence[str | None] | None = None) -> Encoded:
+        """Convert what a request gives; raise InputError for anything else."""
+
+
 class TextEncoder:
     """Tokenizer of a bundle. Safe to use from several threads.
 
@@ -103,7 +110,7 @@ class TextEncoder:
         self._tags, self._rule = bundle.manifest.tags, bundle.manifest.words
         self._characters = bundle.manifest.max_length * CHARACTERS_PER_TOKEN
 
-    def encode(self, texts: Sequence[Text], prompts: Sequence[str | None] | None = None) -> Encoded:
+    def encode(self, items: Sequence[Text], prompts: Sequence[str | None] | None = None) -> Encoded:
         """Convert one or more texts to token arrays; raise InputError for an empty text and for anything but a text.
 
         `prompts`: for each text the prompt before it; None for that of the bundle.
@@ -114,8 +121,8 @@ class TextEncoder:
         kept: list[tuple[str, ...]] = []
         splits: list[SplitText | None] = []
         starts: list[tuple[int, ...]] = []
-        for index, text in enumerate(texts):
-            where = f"text {index}: " if len(texts) > 1 else ""
+        for index, text in enumerate(items):
+            where = f"text {index}: " if len(items) > 1 else ""
             prompt = None if prompts is None else prompts[index]
             split, parts = self._split(text, where, self._characters, prompt)
             encoding = self._encode_one([part.text for part in parts], where, self._tokenizer)

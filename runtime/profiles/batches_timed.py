@@ -28,13 +28,15 @@ BUDGET_S = 1.0
 def measure_batches(
     bundle: Bundle, session: ElasticSession, lengths: Sequence[int], *, budget_s: float = BUDGET_S
 ) -> BatchTimes | None:
-    """Measure the largest and the smallest subnet at these lengths; None if all are too long for two in a call, or the
-    clock is too coarse for them.
+    """Measure the largest and the smallest subnet at these lengths; None if all are too long for two in a call, the
+    clock is too coarse for them, or the bundle is of images, each of which runs in a call of its own.
 
     The shortest time of each call counts, and with one thread its time on the CPU: of few calls, one that waited
     would move the median.
     A DAN reads texts one by one: its shares are 1.
     """
+    if bundle.manifest.images is not None:
+        return None
     pool = sorted(bundle.pool(session.precision).values(), key=lambda entry: entry.macs)
     ends = {entry.name: entry.choice for entry in (pool[-1], pool[0])}
     lengths = [length for length in lengths if TEXTS[0] * length <= MOST_TOKENS]

@@ -83,9 +83,10 @@ class WindowReader:
 
         `prompt`: prompt of every window; None for that of the bundle.
         """
-        task, encoder, tokens = self._opened.bundle.manifest.task, self._opened.encoder, checked_overlap(overlap)
+        task, tokens = self._opened.bundle.manifest.task, checked_overlap(overlap)
         if task not in TASKS:
             raise InputError(f"overlap: expected a bundle for {', '.join(TASKS)}, got {task}; leave it out")
+        encoder = self._opened.texts
         several, paired = len(texts) > 1, task == "question-answering"
         found = [
             long_text(encoder, text, tokens, paired=paired, where=f"text {n}: " if several else "", prompt=prompt)

@@ -67,7 +67,7 @@ class Answering:
     ) -> None:
         self._controller, self._metrics, self._log, self._clock = controller, metrics, log, clock
         self._executors, self._cascade, self._slow_loop = opened.executors, cascade, slow_loop
-        self._encoder, self._reading, self._share = opened.encoder, own_reading(opened), share
+        self._opened, self._reading, self._share = opened, own_reading(opened), share
         self._lock = threading.RLock()  # a signal handler may make a request while its thread decides
         self._pinned: str | None = None
 
@@ -159,7 +159,7 @@ class Answering:
             _note_decision(record, decision)
             self._metrics.begin(record, place)
         try:
-            encoded = self._encoder.joined([request.encoded for request in requests])
+            encoded = self._opened.texts.joined([request.encoded for request in requests])
             outputs = self._executors[decision.name](encoded, options)
             run_ms = (self._clock() - started) * 1e3
             answers = list[Any]()
@@ -214,7 +214,7 @@ class Answering:
         if again is not None:
             last, closely = again
             started = self._clock()
-            encoded = self._encoder.picked(request.encoded, reading.rows_of(ranked[:closely]))
+            encoded = self._opened.texts.picked(request.encoded, reading.rows_of(ranked[:closely]))
             outputs = self._executors[last.name](encoded, None)
             run_ms = (self._clock() - started) * 1e3
             ranked = [*reading.again(last.name, outputs, ranked[:closely]), *ranked[closely:]]

@@ -28,6 +28,9 @@ class Part:
     """Terms of disentangled attention: each compares all tokens with the positions before and behind them."""
     position_weights: int = 0
     """Weights that multiply positions, not tokens: their products are those of an export, not of a text."""
+    pixels: int = 1
+    """Tokens for which the matrices and filters are applied once; of an image, whose tokens are its pixels, as many as
+    lie between two places of the output."""
 
     @cached_property
     def weights(self) -> int:
@@ -42,7 +45,7 @@ class Part:
     def macs(self, tokens: int) -> int:
         """Return the MACs (multiply-accumulates) for one text."""
         pairs = 2 * tokens * tokens * (1 + self.position_terms)
-        return tokens * (self.weights + self.filters) + pairs * self.attended
+        return tokens * (self.weights + self.filters) // self.pixels + pairs * self.attended
 
     def bytes(self, precision: str) -> int:
         """Return the bytes of the weights at `fp32`, `fp16` or `int8`.

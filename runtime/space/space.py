@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from gearshift.errors import InputError, UnknownSubnetError
 from gearshift.runtime.space.blocks import Block, BlockShape, BlockSubnet
+from gearshift.runtime.space.convolutions import ConvolutionShape, ConvolutionSubnet, Kept
 from gearshift.runtime.space.shape import EncoderShape, read_layers
 from gearshift.runtime.space.subnet import SKIPPED, L, Shape, Subnet
 
@@ -164,14 +165,18 @@ class Space(Generic[L, S]):
         return [(stage.first, tuple(option.layers for option in stage.options)) for stage in self.stages]
 
 
-SHAPES: dict[str, type[Shape[Any]]] = {shape.kind: shape for shape in (EncoderShape, BlockShape)}
+SHAPES: dict[str, type[Shape[Any]]] = {shape.kind: shape for shape in (EncoderShape, BlockShape, ConvolutionShape)}
 """Kind of net, as in files -> class of its shape."""
 
 BlockSpace = Space[Block, BlockShape]
 
+ConvolutionSpace = Space[Kept, ConvolutionShape]
+
 
 def read_subnet(raw: Any) -> Subnet[Any]:
     """Read the subnet that `Subnet.to_plain` wrote."""
+    if "channels" in raw:
+        return ConvolutionSubnet.from_plain(raw)
     return BlockSubnet.from_plain(raw) if "blocks" in raw else Subnet(read_layers(raw))
 
 
@@ -204,3 +209,9 @@ def block_space(shape: BlockShape, subnets: Iterable[Subnet[Block]]) -> BlockSpa
     """Return the space of the blocks that these subnets use, in order of first use."""
     columns = zip(*(subnet.layers for subnet in subnets), strict=True)
     return Space(shape, tuple(block_stage(number, dict.fromkeys(column)) for number, column in enumerate(columns)))
+
+
+def listed_space(shape: ConvolutionShape, subnets: Iterable[Subnet[Kept]]) -> ConvolutionSpace:
+    """Return the space whose only stage lists these subnets: their norms have statistics of their own, so that their
+    groups cannot be mixed."""
+    return Space(shape, (Stage(0, tuple(Option(subnet.layers) for subnet in subnets)),))

@@ -6,8 +6,9 @@ import hashlib
 import itertools
 
 from gearshift.errors import InputError
+from gearshift.runtime.space.convolutions import ConvolutionShape, ConvolutionSubnet
 from gearshift.runtime.space.shape import EncoderShape
-from gearshift.runtime.space.subnet import Subnet
+from gearshift.runtime.space.subnet import SKIPPED, Subnet
 
 WIDTHS = (1.0, 0.75, 0.5, 0.25)
 """Width multipliers of DynaBERT: the share of heads and of neurons that each layer keeps."""
@@ -73,3 +74,43 @@ def subnet_name(shape: EncoderShape, subnet: Subnet) -> str:
     full = shape.sets * sum(part.parameters for part in shape.layer_parts((shape.heads, shape.neurons)))
     share = (subnet.parameters(shape) - shape.embedding_parameters) / full
     return f"m{round(100 * share):03d}-{hashlib.sha256(repr(subnet.layers).encode()).hexdigest()[:6]}"
+
+
+CHANNEL_STEPS = (16, 8, 4, 2)
+"""Numbers that the kept channels of a group are multiples of: the first one that divides all of them. Kernels compute 8
+or 16 channels at once."""
+
+
+def convolution_subnet(shape: ConvolutionShape, width: float, depth: float) -> ConvolutionSubnet:
+    """Return the subnet that keeps this share of the channels of each group, and of the blocks that can be skipped the
+    first ones of each stage: this share of them, rounded."""
+    for name, value in (("width", width), ("depth", depth)):
+        if not 0 < value <= 1:
+            raise InputError(f"{name} multiplier: expected a number above 0, at most 1, got {value!r}")
+    blocks: dict[int, list[int]] = {}
+    for group in shape.groups:
+        if group.block >= 0 and group.block not in blocks.setdefault(group.stage, []):
+            blocks[group.stage].append(group.block)
+    kept = {block for stage in blocks.values() for block in stage[: round(depth * len(stage))]}
+    layers = (
+        (_channels(group.channels, width), group.kernel) if group.block < 0 or group.block in kept else SKIPPED
+        for group in shape.groups
+    )
+    return ConvolutionSubnet(tuple(layers))
+
+
+def _channels(channels: int, width: float) -> int:
+    step = next((step for step in CHANNEL_STEPS if channels % step == 0 and channels > step), 1)
+    return max(step, round(channels * width / step) * step)
+
+
+def convolution_grid(
+    shape: ConvolutionShape, widths: tuple[float, ...] = WIDTHS, depths: tuple[float, ...] = DEPTHS
+) -> dict[str, ConvolutionSubnet]:
+    """Return name -> subnet for every width x depth, largest first; of equal subnets, the first stays."""
+    grid: dict[str, ConvolutionSubnet] = {}
+    for depth, width in itertools.product(depths, widths):
+        subnet = convolution_subnet(shape, width, depth)
+        if subnet not in grid.values():
+            grid[uniform_name(width, depth)] = subnet
+    return grid

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gearshift.errors import MissingExtraError
 
-MODULES = {"scikit-learn": "sklearn", "optimum-onnx": "optimum.exporters.onnx"}
+MODULES = {"scikit-learn": "sklearn", "optimum-onnx": "optimum.exporters.onnx", "pillow": "PIL"}
 """Package -> module, if their names differ."""
 
 _REQUIREMENT = re.compile(

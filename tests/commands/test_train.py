@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.command_line import Command
 
@@ -57,3 +59,48 @@ def test_heads_that_are_no_columns_are_named(command: Command, small_data: Path,
     assert error.startswith("heads: expected two or more names, each with a column of its own, such as intent=label,")
     error = command("train", "--data", small_data, "--heads", "a=label,b=tags", "-o", tmp_path / "run").error
     assert "no column 'tags'; found sentence, label" in error
+
+
+def write_images(folder: Path, count: int) -> None:
+    """Write random images of two classes."""
+    source = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            pixels = source.integers(0, 256, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+
+
+def test_images_are_trained_exported_and_answered(command: Command, tmp_path: Path) -> None:
+    data, run, bundle = tmp_path / "data", tmp_path / "run", tmp_path / "pets.gearshift"
+    for split, count in (("train", 8), ("dev", 4), ("test", 4)):
+        write_images(data / split, count)
+    of_images = ["train", "--task", "image-classification", "--data", data, "-o", run, "--image-size", "8"]
+    trained = command(
+        *of_images, "--teacher-epochs", "1", "--depth-epochs", "1", "--batch-size", "8", "--depths", "1,.5", "--json"
+    ).json
+    assert trained["rows"] == {"train": 16, "dev": 8, "test": 8}
+    assert len(trained["subnets"]) == 8 and all("macs" in subnet for subnet in trained["subnets"])
+    assert "--granularity: not for images" in command("export", run, "-o", bundle, "--granularity", "layer").error
+    exported = command("export", run, "-o", bundle, "--json").json
+    assert exported["parity"] < 1e-5
+    file = data / "test" / "cat" / "0.png"
+    answers = command("run", bundle, file, "--deadline-ms", "1000", "--threads", "1", "--json").json["answers"]
+    assert [answer["label"] in ("cat", "dog") for answer in answers] == [True]
+    assert "images of 8 x 8 pixels" in command("inspect", bundle).out
+
+
+def test_what_is_for_images_is_refused_for_texts_and_the_reverse(
+    command: Command, small_data: Path, tmp_path: Path
+) -> None:
+    out = ["-o", tmp_path / "run"]
+    error = command("train", "--data", small_data, "--image-size", "8", *out).error
+    assert error == "--pretrained, --image-size, --statistics-images: for images, not for classification"
+    of_images = ["train", "--task", "image-classification", "--data", tmp_path / "data"]
+    write_images(tmp_path / "data", 40)
+    assert "columns: images have none" in command(*of_images, "--text-column", "a", *out).error
+    assert "max_length is for texts" in command(*of_images, "--max-length", "8", *out).error
+    known = "expected one of resnet20, mobilenet-small, torchvision/NAME, timm/NAME, got 'alexnet'"
+    assert known in command(*of_images, "--model", "alexnet", "--image-size", "8", *out).error
+    assert "resnet20 has no pretrained weights" in command(*of_images, "--pretrained", "--image-size", "8", *out).error
+    assert not (tmp_path / "run").exists()

@@ -22,11 +22,13 @@ from gearshift.runtime.bundle.manifest import MANIFEST, FileEntry, Manifest, Poo
 from gearshift.runtime.bundle.tag_schemes import _FORMS, NAMES, Scheme
 from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.bundle.task_heads import HEAD_TASKS, TaskHead
-from gearshift.runtime.bundle.tasks import MEAN, METRICS, MULTI_TASK, TASKS
+from gearshift.runtime.bundle.tasks import MEAN, METRICS, MULTI_TASK, TASKS, TEXT_TASKS
 from gearshift.runtime.bundle.words import WordRule
+from gearshift.runtime.images.preparation import Preparation
 from gearshift.runtime.space.blocks import Block, BlockShape, BlockSubnet
+from gearshift.runtime.space.convolutions import Convolution, ConvolutionShape, Group
 from gearshift.runtime.space.shape import ACTIVATIONS
-from gearshift.runtime.space.space import block_space, layer_space
+from gearshift.runtime.space.space import block_space, layer_space, listed_space
 from gearshift.runtime.space.subnet import Subnet
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.model.configs import read_config
@@ -77,8 +79,35 @@ def of_heads(**changes: Any) -> Manifest:
     return dataclasses.replace(PLAIN, **{**made, **changes})
 
 
+def of_images() -> Manifest:
+    shape = ConvolutionShape(
+        (Group(8), Group(16, 3, 0, 0)),
+        (Convolution(3, 8, 9, target=0), Convolution(8, 4, source=0), Convolution(4, 16, target=1, block=0)),
+    )
+    subnets = [shape.full, shape.subnet(((4, 1), (0, 0)))]
+    space = listed_space(shape, subnets)
+    pool = tuple(
+        dataclasses.replace(PLAIN.pool[0], name=f"s{place}", subnet=subnet, choice=(place,))
+        for place, subnet in enumerate(subnets)
+    )
+    files = {name: entry for name, entry in PLAIN.files.items() if name != "tokenizer.json"}
+    return dataclasses.replace(
+        PLAIN,
+        task="image-classification",
+        max_length=1,
+        pad_id=0,
+        inputs=("pixels",),
+        space=space,
+        pool=pool,
+        files=files,
+        images=Preparation(32, 32),
+        blocked=True,
+    )
+
+
 TAKEN = {
-    **{task: of_task(task) for task in TASKS},
+    **{task: of_task(task) for task in TEXT_TASKS},
+    "image-classification": of_images(),
     "with a DAN": dataclasses.replace(PLAIN, pool=(*PLAIN.pool, DAN)),
     "of blocks": of_blocks(),
     "with tags": of_task(
@@ -217,6 +246,15 @@ REFUSED: dict[str, tuple[str, Callable[[Any], None]]] = {
     ),
     "a field of its own in a head": ("of heads", set_at("heads", 0, "more", value=1)),
     "a DAN beside heads": ("of heads", set_at("pool", 0, "executor", value="dan")),
+    "images of a text": ("classification", set_at("images", value=Preparation().to_dict())),
+    "blocks of a text": ("classification", set_at("blocked", value=True)),
+    "pixels of a text": ("classification", set_at("inputs", value=["pixels"])),
+    "tokens of an image": ("image-classification", set_at("inputs", value=["input_ids"])),
+    "an image of no size": ("image-classification", removed("images")),
+    "an image of no height": ("image-classification", set_at("images", "height", value=0)),
+    "two colours": ("image-classification", set_at("images", "mean", value=[0.5, 0.5])),
+    "an image of two tokens": ("image-classification", set_at("max_length", value=2)),
+    "an encoder of images": ("image-classification", set_at("space", value=json.loads(PLAIN.to_content())["space"])),
     "an empty pool": ("classification", set_at("pool", value=[])),
 }  # fmt: skip
 """Case -> manifest of TAKEN that is changed, and the change."""
@@ -258,7 +296,7 @@ def test_names_of_the_schema_are_those_of_the_runtime() -> None:
     head = SCHEMA["$defs"]["head"]["properties"]
     assert (head["task"]["enum"], head["metric"]["enum"]) == (list(HEAD_TASKS), list(METRICS))
     assert set(head) == {field.name for field in dataclasses.fields(TaskHead)}
-    assert properties["inputs"]["items"]["enum"] == list(module.INPUTS)
+    assert properties["inputs"]["items"]["enum"] == [*module.INPUTS, module.PIXELS]
     assert properties["vectors"]["properties"]["similarity"]["enum"] == list(module.SIMILARITIES)
     options = properties["session_options"]["properties"]
     assert {name: tuple(one["enum"]) for name, one in options.items()} == SESSION_OPTIONS
@@ -267,7 +305,7 @@ def test_names_of_the_schema_are_those_of_the_runtime() -> None:
     assert entry["precision"]["enum"] == list(module.PRECISIONS)
     scheme = SCHEMA["$defs"]["tagging"]["properties"]["scheme"]["properties"]
     assert (scheme["name"]["enum"], scheme["form"]["enum"]) == (list(NAMES), list(_FORMS))
-    shape = SCHEMA["$defs"]["space"]["properties"]["shape"]["properties"]
+    shape = SCHEMA["$defs"]["encoder"]["properties"]
     assert shape["activation"]["enum"] == list(ACTIVATIONS)
     check_known_values(PLAIN, Path())
     assert set(properties) == {"schema_version", "digest", *(field.name for field in dataclasses.fields(Manifest))}

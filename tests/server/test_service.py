@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gearshift.runtime import Engine, Words
-from gearshift.runtime.bundle.tasks import MULTI_TASK, TASKS
+from gearshift.runtime.bundle.tasks import MULTI_TASK, TEXT_TASKS
 from gearshift.runtime.conformance.texts import REFUSED
 from gearshift.runtime.inference.answers import RunFacts, plain_answer
 from gearshift.server import Limits, Service
@@ -35,10 +35,10 @@ def text_for(task: str) -> str | tuple[str, str]:
 
 
 def test_there_is_a_path_for_every_task() -> None:
-    assert TASK_PATHS.keys() == {*TASKS, MULTI_TASK}
+    assert TASK_PATHS.keys() == {*TEXT_TASKS, MULTI_TASK}
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TEXT_TASKS)
 def test_a_text_has_the_answer_that_the_engine_gives(engines: dict[str, Engine], task: str) -> None:
     engine, text = engines[task], text_for(task)
     answer = asked(Service(engine), TASK_PATHS[task], {"text": text})
@@ -48,7 +48,7 @@ def test_a_text_has_the_answer_that_the_engine_gives(engines: dict[str, Engine],
     assert answer["subnet"] == wanted["subnet"] and answer["tokens"] == wanted["tokens"]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TEXT_TASKS)
 def test_a_list_has_an_answer_for_each_text(engines: dict[str, Engine], task: str) -> None:
     engine, text = engines[task], text_for(task)
     service = Service(engine)
@@ -223,7 +223,7 @@ def test_embeddings_that_cannot_be_given_are_refused(
 # KServe's form
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TEXT_TASKS)
 def test_every_task_answers_kserve_s_protocol(engines: dict[str, Engine], task: str) -> None:
     engine, text = engines[task], text_for(task)
     service, name = Service(engine), engine.bundle.manifest.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -58,6 +58,33 @@ class HeadTargets:
     """Weight of its loss in the sum of the heads' losses."""
 
 
+class AnyBatch(Protocol):
+    """Rows of a training step: of texts (`Batch`) or of images (`images.ImageBatch`)."""
+
+    @property
+    def labels(self) -> torch.Tensor: ...
+    @property
+    def indices(self) -> torch.Tensor: ...
+    @property
+    def counts(self) -> Counts: ...
+    @property
+    def heads(self) -> tuple[HeadTargets, ...]: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def told(self) -> str: ...
+    def to(self, device: torch.device | str) -> Self: ...
+    def part(self, start: int, stop: int, mean_over: Counts) -> Self: ...
+
+
+class AnyRows(Protocol):
+    """Rows that a stage learns from: texts (`EncodedRows`) or images (`images.ImageRows`)."""
+
+    def __len__(self) -> int: ...
+    def batch_count(self, batch_size: int) -> int: ...
+    def batches(self, batch_size: int, *, seed: int | None = None) -> Iterator[AnyBatch]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Rows padded to the longest of them. All tensors are int64, except labels that are numbers."""
@@ -95,6 +122,17 @@ class Batch:
         if mean_over is not None:
             mean_over = replace(mean_over, labels=mean_over.heads[head], heads=())
         return replace(self, labels=self.heads[head].labels, heads=(), mean_over=mean_over)
+
+    @property
+    def length(self) -> int:
+        """Number of tokens that the rows are padded to."""
+        return self.input_ids.shape[1]
+
+    @property
+    def told(self) -> str:
+        """Size of the batch, for messages."""
+        rows, tokens = self.input_ids.shape
+        return f"{rows} rows of {tokens} tokens"
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the same batch on another device."""

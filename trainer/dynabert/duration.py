@@ -43,7 +43,9 @@ def estimate(training: Training, grid: Mapping[str, Subnet]) -> dict[str, float]
         trained = [one for one in subnets if stage.trains(one, model.full)]
         teacher, epochs = make_teacher(training), settings.epochs(stage.name)
         steps = _steps(training, epochs, copies=copies)
-        seconds[stage.name] = steps * _step_s(training, model, distil_losses(training, trained, 1.0, teacher))
+        seconds[stage.name] = steps * _step_s(
+            training, model, distil_losses(training, trained, settings.depth_hidden_weight, teacher)
+        )
         if keeps_teacher(training, epochs, training.rows, copies=copies):
             passes = _steps(training, 1, copies=copies)
             seconds[stage.name] -= (steps - passes) * _pass_s(training, teacher)
@@ -90,7 +92,7 @@ def _pass_s(training: Training, teacher: Teacher) -> float:
 def _mean_s(training: Training, run: Callable[[Batch, int], object]) -> float:
     """Return the mean time of a run over a batch of rows picked at random, of the length of most, in its parts."""
     batches = training.rows.batches(training.settings.batch_size, seed=training.settings.seed)
-    picked = sorted(itertools.islice(batches, 2 * _TIMED), key=lambda batch: batch.input_ids.shape[1])
+    picked = sorted(itertools.islice(batches, 2 * _TIMED), key=lambda batch: batch.length)
     middle = picked[len(picked) // 4 :][: _TIMED + 1] or picked
     times = []
     for index in range(_TIMED + 1):

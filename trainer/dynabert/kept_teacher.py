@@ -57,7 +57,12 @@ def keeps_teacher(training: Training, epochs: float, rows: EncodedRows, *, copie
     On a GPU a pass costs less than bringing its states there; of several processes each would need those of all rows.
     """
     settings, accelerator = training.settings, training.accelerator
-    if epochs < LEAST_EPOCHS or accelerator.device.type != "cpu" or accelerator.num_processes > 1:
+    if (
+        not settings.teacher_cache_gb
+        or epochs < LEAST_EPOCHS
+        or accelerator.device.type != "cpu"
+        or accelerator.num_processes > 1
+    ):
         return False
     size = (1 + copies) * _outputs(training.model).bytes(training.model, rows)
     return not settings.same_width_teacher and size <= settings.teacher_cache_gb * 1e9

@@ -14,12 +14,13 @@ import platform
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gearshift import __version__
 from gearshift.errors import InputError
 from gearshift.settings import settings_of
 from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.learning.settings import TrainingSettings
 
 SETTINGS_FILE = "settings.toml"
 
@@ -33,21 +34,29 @@ _KINDS: Mapping[str, tuple[str, type | tuple[type, ...]]] = {
 }
 
 
+S = TypeVar("S", bound=Settings)
+
+
 def read_settings(path: Path, given: Mapping[str, Any] | None = None) -> Settings:
     """Read the settings of a file, with those `given` in place of its own; raise InputError, which names the file."""
+    return read_settings_of(Settings, path, given)
+
+
+def read_settings_of(kind: type[S], path: Path, given: Mapping[str, Any] | None = None) -> S:
+    """Read settings of a class, as `read_settings` does."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: expected a TOML file of settings ({error})") from error
-    known = {field.name: str(field.type).removesuffix(" | None") for field in settings_of(Settings)}
+    known = {field.name: str(field.type).removesuffix(" | None") for field in settings_of(kind)}
     for name, value in found.items():
         if name not in known:
             raise InputError(f"{path}: unknown setting {name!r}; expected some of {', '.join(known)}")
         found[name] = _checked(path, name, known[name], value)
-    return Settings(**{**found, **(given or {})})
+    return kind(**{**found, **(given or {})})
 
 
-def settings_text(settings: Settings) -> str:
+def settings_text(settings: TrainingSettings) -> str:
     """Return the content of a file that `read_settings` reads as these settings."""
     # Numbers, texts, true and false, and lists of them look the same in JSON and in TOML, which has no null.
     given = {name: value for name, value in settings.to_dict().items() if value is not None}

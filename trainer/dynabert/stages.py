@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, Protocol
 
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -28,21 +29,30 @@ from gearshift.trainer.learning.matryoshka import similarity_loss
 from gearshift.trainer.learning.objectives import TaskObjective, objective_of
 from gearshift.trainer.learning.sampling import Sampler
 from gearshift.trainer.learning.sparsity import Pruner
-from gearshift.trainer.model.checkpoint import Checkpoint
 from gearshift.trainer.model.elastic import ElasticClassifier
+
+
+class Learner(Protocol):
+    """Elastic model for a task: of a checkpoint, or a net of convolutions."""
+
+    @property
+    def model(self) -> Any: ...
+    @property
+    def task(self) -> str: ...
 
 
 @dataclass(frozen=True)
 class Training:
     """Model, rows, settings and states, shared by the stages."""
 
-    checkpoint: Checkpoint
+    checkpoint: Learner
     settings: Settings
-    rows: EncodedRows
+    rows: Any
+    """Training rows: `EncodedRows`, or `ImageRows`."""
     states: Path
     """Directory of the states from which an interrupted run continues."""
     accelerator: Accelerator = field(default_factory=make_accelerator)
-    dev: EncodedRows | None = None
+    dev: Any = None
     """Rows on which the best weights of a stage are chosen, with their reference for an embedding task, and with a
     threshold of no answer where it is learnt; None: a stage ends with its last weights."""
     augmented: Callable[[], EncodedRows] | None = None
@@ -52,8 +62,11 @@ class Training:
     taught_by: ElasticClassifier | None = None
     """Model whose full net teaches in every stage; None: the full net as it is before each."""
 
+    prepare: Callable[[], None] = lambda: None
+    """Function that is called before subnets are measured: it takes the statistics of their norms, if they have any."""
+
     @property
-    def model(self) -> ElasticClassifier:
+    def model(self) -> Any:
         return self.checkpoint.model
 
     @property
@@ -222,7 +235,7 @@ def label_losses(training: Training, draw: Callable[[int], list[Subnet]]) -> Los
 def _run(
     training: Training,
     plan: StagePlan,
-    rows: EncodedRows,
+    rows: Any,
     losses: Losses,
     subnets: Sequence[Subnet],
     *,
@@ -233,9 +246,14 @@ def _run(
         return
     model, dev, settings = training.model, training.dev, training.settings
     evaluation: Evaluation | None = None
+
+    def score() -> float:
+        training.prepare()
+        return sum(dev_accuracy(model, subnet, dev) for subnet in subnets)
+
     if dev is not None and settings.evaluate_every:
         evaluation = Evaluation(
-            lambda: sum(dev_accuracy(model, subnet, dev) for subnet in subnets),
+            score,
             settings.evaluate_every,
             settings.patience,
         )

@@ -125,7 +125,7 @@ def train_supernet(
         with enough_memory("measuring the full net", MEASURING):
             held_out = {split: with_reference(taught_by, encoded[split]) for split in ("dev", "test")}
         training = replace(training, dev=held_out["dev"])
-    _stages(training, grid)
+    distil_stages(training, grid)
     if accelerator.is_main_process:
         with enough_memory("measuring the held-out rows", MEASURING):
             thresholds = null_thresholds(checkpoint.model, grid, held_out["dev"]) if silent else {}
@@ -157,7 +157,7 @@ def train_supernet(
     return load_supernet(out)
 
 
-def _stages(training: Training, grid: Mapping[str, Subnet]) -> None:
+def distil_stages(training: Training, grid: Mapping[str, Subnet]) -> None:
     """Run all stages behind that of the teacher in order, except those of no epochs."""
     settings, model = training.settings, training.model
     for stage, lr, hidden_weight in (

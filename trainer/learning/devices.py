@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs, PartialState
@@ -20,7 +20,9 @@ from accelerate.state import AcceleratorState
 
 from gearshift.errors import InputError, ModelError
 from gearshift.extras import require
-from gearshift.trainer.data.batches import Batch, Counts
+from gearshift.trainer.data.batches import AnyBatch, Counts
+
+B = TypeVar("B", bound=AnyBatch)
 
 PRECISIONS = ("", "no", "bf16", "fp16", "auto")
 """Mixed precisions. `auto`: bf16 if the device computes in it. "": as set by `accelerate launch` or an accelerator that
@@ -103,7 +105,7 @@ def computes_in_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def parts_of(batch: Batch, accelerator: Accelerator, micro_batch: int) -> Iterator[Batch]:
+def parts_of(batch: B, accelerator: Accelerator, micro_batch: int) -> Iterator[B]:
     """Give this process's share of a batch, on its device, in parts of up to `micro_batch` rows (0: in one)."""
     world, own = accelerator.num_processes, accelerator.process_index
     rows = len(batch.indices)

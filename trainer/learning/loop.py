@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from gearshift.errors import ModelError
-from gearshift.trainer.data.batches import Batch, EncodedRows
+from gearshift.trainer.data.batches import AnyBatch, AnyRows
 from gearshift.trainer.learning.devices import MEASURING, enough_memory, parts_of, smaller_steps
 from gearshift.trainer.learning.interrupted import STATE, read_state, readable, save_state
 from gearshift.trainer.learning.settings import LoopSettings
 from gearshift.trainer.model.elastic import HEAD
 
-Losses = Callable[[nn.Module, Batch, int], Sequence[Callable[[], Tensor]]]
+Losses = Callable[[nn.Module, Any, int], Sequence[Callable[[], Tensor]]]
 """Losses that a step, numbered from 0, adds up over a batch: each is sent backward before the next is computed."""
 
 Score = Callable[[], float]
@@ -68,7 +68,7 @@ class Constraint(Protocol):
 
 def run_stage(
     model: nn.Module,
-    rows: EncodedRows,
+    rows: AnyRows,
     plan: StagePlan,
     settings: LoopSettings,
     losses: Losses,
@@ -188,7 +188,7 @@ class _Stepper:
         self._accelerator.unwrap_model(self._wrapped, keep_fp32_wrapper=False)
         self._accelerator.free_memory()
 
-    def step(self, batch: Batch, index: int, total: int) -> float:
+    def step(self, batch: AnyBatch, index: int, total: int) -> float:
         """Run one step; return the loss, averaged over the processes."""
         accelerator, settings, plan = self._accelerator, self._settings, self._plan
         factor = _schedule(index, total, settings.warmup)
@@ -197,8 +197,7 @@ class _Stepper:
             group["lr"] = group["peak"] * factor
         # Each step is seeded by itself, so that a resumed stage draws the numbers of an uninterrupted one.
         torch.manual_seed(zlib.crc32(f"{settings.seed}/{plan.name}/{index}/{accelerator.process_index}".encode()))
-        rows, tokens = batch.input_ids.shape
-        doing = f"stage {plan.name}: a step of {rows} rows of {tokens} tokens"
+        doing = f"stage {plan.name}: a step of {batch.told}"
         with enough_memory(doing, smaller_steps(self._micro_batch)):
             loss = self._backward(batch, index)
             if not math.isfinite(loss):
@@ -208,7 +207,7 @@ class _Stepper:
             self._optimizer.zero_grad(set_to_none=True)
         return loss
 
-    def _backward(self, batch: Batch, index: int) -> float:
+    def _backward(self, batch: AnyBatch, index: int) -> float:
         """Add up the gradients of all losses of all parts; the processes exchange them with the last."""
         accelerator, total = self._accelerator, torch.zeros((), device=self._accelerator.device)
         parts = list(parts_of(batch, accelerator, self._micro_batch))
@@ -226,8 +225,8 @@ class _Stepper:
 
 
 def _from_step(
-    rows: EncodedRows, settings: LoopSettings, world: int, first: int, total: int
-) -> Iterator[tuple[int, Batch]]:
+    rows: AnyRows, settings: LoopSettings, world: int, first: int, total: int
+) -> Iterator[tuple[int, AnyBatch]]:
     """Give (step, batch) from step `first` to the last: every epoch in its own order, the same in a resumed run."""
     size = settings.batch_size * world
     per_epoch = rows.batch_count(size)

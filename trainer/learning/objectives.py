@@ -83,6 +83,13 @@ OBJECTIVES = {
         metrics.cosine,
         taught=False,
     ),
+    "image-classification": TaskObjective(
+        losses.label_loss,
+        losses.label_distillation,
+        "accuracy",
+        metrics.accuracy,
+        others={"macro_f1": metrics.macro_f1},
+    ),
 }
 """TaskObjective by task name, as in `runtime.bundle.tasks.TASKS`."""
 

@@ -39,6 +39,7 @@ from gearshift.trainer.model.run import (
     read_optional,
 )
 from gearshift.trainer.nasbert.model import MixedModel
+from gearshift.trainer.vision.run import CONVOLUTIONAL, load_image_run
 
 MIXED = "mixed.json"
 SCHEMA = Schema(version=1, advice="train again", error=ModelError)
@@ -156,11 +157,15 @@ def _pool(entries: list[dict[str, Any]]) -> tuple[dict[str, float], dict[str, fl
     return accuracies, read_optional(entries, "dev_accuracy"), read_optional(entries, "null_threshold")
 
 
-READERS: dict[str, Callable[[Path], Run[Any, Any]]] = {MIXED: load_mixed_run, SUPERNET: load_supernet}
+READERS: dict[str, Callable[[Path], Run[Any, Any]]] = {
+    MIXED: load_mixed_run,
+    CONVOLUTIONAL: load_image_run,
+    SUPERNET: load_supernet,
+}
 """Name of the description in a run directory -> function that reads the run."""
 
 
 def load_run(path: Path) -> Run[Any, Any]:
-    """Read the supernet or the net of blocks in a run directory; raises ModelError."""
+    """Read the supernet, or the net of blocks or of convolutions, in a run directory; raises ModelError."""
     name = next((name for name in READERS if (path / name).is_file()), SUPERNET)
     return READERS[name](path)

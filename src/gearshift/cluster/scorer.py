@@ -100,6 +100,7 @@ class Scorer:
     def _columns(self, batch: Any) -> dict[str, list[Any]]:
         """Return name -> values of the columns to add."""
         engine, texts = self._loaded(), self._texts(batch)
+        engine.bundle.manifest.require_texts("score a corpus")
         names = (*COLUMNS[engine.bundle.manifest.task], *FACTS)
         taken = [f"{self._prefix}{name}" for name in names if f"{self._prefix}{name}" in batch]
         if taken:

@@ -12,6 +12,7 @@ from gearshift.drawing.numbers import millions, percent
 from gearshift.errors import StorageError
 from gearshift.runtime import Bundle, open_bundle
 from gearshift.runtime.bundle.keys import shown_key
+from gearshift.runtime.bundle.manifest import Manifest
 from gearshift.runtime.bundle.signatures import readable_signatures
 from gearshift.runtime.bundle.signers import Signers
 from gearshift.terminal.options import command
@@ -68,7 +69,7 @@ def inspect(options: argparse.Namespace) -> int:
         *([f"labels: {', '.join(manifest.labels)}"] if manifest.labels else []),
         *(f"{head.name}: {head.task}, labels: {', '.join(head.labels)}" for head in manifest.heads),
         *([str(manifest.vectors)] if manifest.vectors is not None else []),
-        f"texts up to {manifest.max_length} tokens; licence {manifest.licence}; made by {manifest.made_by}",
+        f"{_read(manifest)}; licence {manifest.licence}; made by {manifest.made_by}",
         rows_line(bundle),
         f"manifest digest {bundle.digest or 'none (made before there were digests; export it again)'}",
         *signature_lines(bundle),
@@ -76,6 +77,13 @@ def inspect(options: argparse.Namespace) -> int:
     ]
     show(options, description(bundle), lines)
     return 0
+
+
+def _read(manifest: Manifest) -> str:
+    """Write what a bundle reads."""
+    if manifest.images is None:
+        return f"texts up to {manifest.max_length} tokens"
+    return f"images of {manifest.images.height} x {manifest.images.width} pixels, or resized to it"
 
 
 def signature_lines(bundle: Bundle) -> list[str]:
@@ -197,7 +205,7 @@ def pool_table(bundle: Bundle) -> list[str]:
     header = (
         "subnet",
         "parameters",
-        f"MACs ({manifest.macs_tokens} tokens)",
+        f"MACs ({manifest.counted})",
         *(f"{manifest.metric} {p}" for p in pools),
         *(f"{head.name} {p}" for p in pools for head in manifest.heads),
         *(f"dev {p}" for p in pools if manifest.chosen_by),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gearshift.commands.bundle import compressed, description, megabytes, pool_table
 from gearshift.drawing.numbers import millions
+from gearshift.errors import InputError
 from gearshift.runtime.bundle.manifest import CPU_PRECISIONS, PRECISIONS
 from gearshift.terminal.options import add_columns, columns_of, command, names, precisions
 from gearshift.terminal.output import progress_line, show
@@ -100,11 +101,17 @@ def export(options: argparse.Namespace) -> int:
     from gearshift.export.pipeline import export_bundle
     from gearshift.trainer.model.run_data import read_run_data
     from gearshift.trainer.nasbert.run import load_run
+    from gearshift.trainer.vision.run import ImageRun, read_run_images
 
     if options.checkpoint is not None:
         return _extract(options)
     run = load_run(options.run)
-    data = read_run_data(run, options.data, columns_of(options))
+    data: Any
+    if isinstance(run, ImageRun):
+        check_image_options(options)
+        data = read_run_images(run, options.data)
+    else:
+        data = read_run_data(run, options.data, columns_of(options))
     chosen, portable = _portable(options, run)
     with progress_line() as progress:
         report = export_bundle(
@@ -112,11 +119,11 @@ def export(options: argparse.Namespace) -> int:
             options.output,
             data.splits["test"],
             dev=data.splits["dev"],
-            precisions=options.precision or (CPU_PRECISIONS if options.operators == "fast" else ("fp32",)),
+            precisions=options.precision or (None if options.operators == "fast" else ("fp32",)),
             operators=options.operators,
             int8_tolerance=options.int8_tolerance,
             wider=options.wider,
-            layers_per_stage=_layers_per_stage(options, run),
+            layers_per_stage=None if isinstance(run, ImageRun) else _layers_per_stage(options, run),
             vocabulary=_vocabulary(options.vocabulary, data),
             licence=options.licence,
             progress=progress,
@@ -131,6 +138,19 @@ def export(options: argparse.Namespace) -> int:
     measured = _measured(report, data, static, portable)
     show(options, {**description(bundle), **measured}, _lines(options, report, bundle, data, static, portable))
     return 0
+
+
+def check_image_options(options: argparse.Namespace) -> None:
+    """Raise InputError for an option that an export of images does not have."""
+    strange = {
+        "--granularity": options.granularity not in (None, "pool"),
+        "--dan": options.dan is not None,
+        "--vocabulary": options.vocabulary is not None,
+        "--wider": options.wider,
+    }
+    for name, typed in strange.items():
+        if typed:
+            raise InputError(f"{name}: not for images, whose subnets are switched whole; leave it out")
 
 
 def _with_dan(options: argparse.Namespace, bundle: Bundle, data: DataSet) -> Bundle:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gearshift.commands.train_images import train_on_images
 from gearshift.drawing.numbers import millions, percent
 from gearshift.errors import InputError
 from gearshift.runtime.bundle.tasks import MULTI_TASK, TASKS
@@ -14,6 +15,7 @@ from gearshift.terminal import streams
 from gearshift.terminal.options import GOES_ON, add_columns, add_settings, columns_of, command, given, read_task_data
 from gearshift.terminal.output import show, table
 from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.vision.settings import ImagesOnly
 
 if TYPE_CHECKING:
     from gearshift.trainer.data.splits import DataSet
@@ -33,9 +35,16 @@ def add(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DATA",
         help="folder or file of TSV, CSV, JSON, JSONL or Parquet, of CoNLL for token classification, of plain text for "
-        "embedding; hub:OWNER/NAME; glue/TASK",
+        "embedding; hub:OWNER/NAME; glue/TASK; folder of images by class for image-classification",
     )
-    parser.add_argument("--model", help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2)")
+    parser.add_argument(
+        "--model",
+        help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2); of images resnet20 (the "
+        "default), mobilenet-small, torchvision/NAME or timm/NAME",
+    )
+    parser.add_argument(
+        "--pretrained", action="store_true", help="images: begin with the weights that torchvision or timm has"
+    )
     parser.add_argument("--task", choices=list(TASKS), help="task of the data (default: classification)")
     parser.add_argument(
         "--heads",
@@ -48,20 +57,25 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings; flags override it")
     parser.set_defaults(when_interrupted=GOES_ON)
     add_columns(parser)
-    add_settings(parser, Settings)
+    add_settings(parser, Settings, ImagesOnly)
 
 
 def train(options: argparse.Namespace) -> int:
     """Train a supernet and show its subnets."""
+    if options.heads and (options.task or options.label_column or options.pair_column or options.label_names):
+        raise InputError(
+            "--heads: expected none of --task, --label-column, --pair-column and --label-names with it; leave them out"
+        )
+    task = options.task or (MULTI_TASK if options.heads else "classification")
+    if task != MULTI_TASK and TASKS[task].images:
+        return train_on_images(options)
+    if options.pretrained or given(options, ImagesOnly):
+        raise InputError(f"--pretrained, --image-size, --statistics-images: for images, not for {task}")
     from gearshift.trainer.dynabert.settings_file import read_settings
     from gearshift.trainer.dynabert.train import train_supernet
     from gearshift.trainer.learning.devices import is_main_process
     from gearshift.trainer.model.pretrained import find_model
 
-    if options.heads and (options.task or options.label_column or options.pair_column or options.label_names):
-        raise InputError(
-            "--heads: expected none of --task, --label-column, --pair-column and --label-names with it; leave them out"
-        )
     typed = given(options, Settings)
     settings = Settings(**typed) if options.config is None else read_settings(options.config, typed)
     data = _data(options)

@@ -31,6 +31,7 @@ def vectors(options: argparse.Namespace) -> int:
 
     bundle = open_bundle(options.bundle)
     bundle.manifest.require_one_head("vectors, which are for clients with one output,")
+    bundle.manifest.require_texts("vectors")
     with opened_precisions(bundle) as opened, progress_line() as progress:
         texts = make_text_vectors(opened, progress)
         refused = refusals(next(iter(opened.values())))

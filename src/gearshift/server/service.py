@@ -57,6 +57,7 @@ class Service:
         self.ready = True
         self._access = access or Access()
         self._manifest = engine.bundle.manifest
+        self._manifest.require_texts("serve")
         model = f"/v2/models/{self._manifest.name}"
         self._gets: dict[str, Handler] = {
             "/health": self._health,

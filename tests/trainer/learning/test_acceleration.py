@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gearshift.errors import InputError
+from gearshift.runtime.bundle.tasks import TEXT_TASKS
 from gearshift.runtime.space.uniform import uniform_grid
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.data.targets import IGNORED
@@ -65,7 +66,7 @@ def model_for(task: str) -> ElasticClassifier:
     return ElasticClassifier(SHAPE, outputs, head=Head(task)).eval()
 
 
-@pytest.mark.parametrize("task", OBJECTIVES)
+@pytest.mark.parametrize("task", TEXT_TASKS)
 def test_the_losses_of_the_parts_add_up_to_that_of_the_batch(task: str) -> None:
     model, subnet = model_for(task), uniform_grid(SHAPE)["w050-d050"]
     batch = random_batch(LENGTHS, labels=3)

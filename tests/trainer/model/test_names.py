@@ -6,20 +6,20 @@ import pytest
 import torch
 import transformers
 
-from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.bundle.tasks import TEXT_TASKS
 from gearshift.trainer.model.names import ARCHITECTURES, CLASS_SUFFIXES, from_checkpoint, to_checkpoint
 from tests.trainer.tiny import random_model
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TEXT_TASKS)
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
 def test_every_architecture_has_a_class_for_every_task(model_type: str, task: str) -> None:
-    assert set(CLASS_SUFFIXES) == set(TASKS)
+    assert set(CLASS_SUFFIXES) == set(TEXT_TASKS)
     lacking = (model_type, task) == ("modernbert", "question-answering") and transformers.__version__.startswith("4.4")
     assert lacking or hasattr(transformers, ARCHITECTURES[model_type].class_name(task))
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TEXT_TASKS)
 @pytest.mark.parametrize("model_type", ARCHITECTURES)
 def test_no_two_of_our_weights_have_the_same_name_in_a_checkpoint(model_type: str, task: str) -> None:
     """But those that lie one below the other in one matrix of ModernBERT's."""

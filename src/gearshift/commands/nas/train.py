@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gearshift.commands.nas.options import add_device, add_text, device_of
 from gearshift.drawing.numbers import millions
 from gearshift.errors import InputError
-from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.bundle.tasks import TEXT_TASKS
 from gearshift.terminal.options import GOES_ON, add_settings, command, given
 from gearshift.terminal.output import show
 from gearshift.trainer.nasbert.settings import NetSettings
@@ -34,7 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency-ms", type=float, metavar="MS", help="longest call on the device of --profile")
     parser.add_argument(
         "--task",
-        choices=list(TASKS),
+        choices=list(TEXT_TASKS),
         default="classification",
         help="task it will be tuned for: --latency-ms is that of such a net (default: %(default)s)",
     )

@@ -1,0 +1,1 @@
+"""Benchmarks of nets of convolutions."""
