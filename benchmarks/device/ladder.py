@@ -50,7 +50,10 @@ def main() -> None:
     ]
     rows.append(["largest / smallest", "", "", *(f"{span:.1f}" for span in spans)])
     name = f"ladder-{options.bundle.name.removesuffix('.gearshift')}"
-    command = f"python -m benchmarks.device.ladder {options.run.name} {options.bundle.name} --rounds {options.rounds}"
+    command = (
+        f"python -m benchmarks.device.ladder {options.run.name} {options.bundle.name} --lengths {options.lengths} "
+        f"--rounds {options.rounds}"
+    )
     described: dict[str, Any] = {
         "command": command,
         "cores": cores,

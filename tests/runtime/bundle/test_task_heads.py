@@ -12,7 +12,7 @@ from gearshift.runtime.bundle.manifest import Manifest
 from gearshift.runtime.bundle.tag_schemes import Scheme
 from gearshift.runtime.bundle.tagging import Tagging
 from gearshift.runtime.bundle.task_heads import TaskHead, is_head_name
-from gearshift.runtime.bundle.tasks import MEAN, MULTI_TASK, TASKS
+from gearshift.runtime.bundle.tasks import MEAN, MULTI_TASK, TASKS, TEXT_TASKS
 from gearshift.runtime.bundle.words import WordRule
 from tests.runtime.bundle.test_manifest import MANIFEST_VALUE
 
@@ -37,7 +37,7 @@ def test_each_head_has_an_output_of_its_own() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TEXT_TASKS)
 def test_a_model_of_one_task_has_one_head_without_a_name(task: str) -> None:
     labels = ("a", "b") if TASKS[task].labelled else ()
     manifest = dataclasses.replace(MANIFEST_VALUE, task=task, labels=labels)

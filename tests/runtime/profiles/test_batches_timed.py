@@ -29,7 +29,7 @@ def test_long_texts_are_timed_in_small_batches_and_those_that_are_too_long_for_t
     def noting(inputs: dict[str, object], choice: object, options: object = None) -> None:
         shapes.add(inputs["input_ids"].shape)  # type: ignore[attr-defined]
 
-    monkeypatch.setattr(session, "run", noting)
+    monkeypatch.setattr(session, "run_heads", noting)
     monkeypatch.setattr(time, "thread_time_ns", iter(range(10**9)).__next__)
     found = measure_batches(bundle, session, (8, 60, MOST_TOKENS))
     assert found is not None and found.lengths == (8, 60)
@@ -41,7 +41,7 @@ def test_time_that_is_used_up_leaves_rounds_out(
     session: ElasticSession, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = list[object]()
-    monkeypatch.setattr(session, "run", lambda inputs, choice, options=None: ran.append(choice))
+    monkeypatch.setattr(session, "run_heads", lambda inputs, choice, options=None: ran.append(choice))
     monkeypatch.setattr(time, "thread_time_ns", iter(range(10**9)).__next__)
     measure_batches(bundle, session, (8,), budget_s=60.0)
     assert len(ran) == 2 * (2 + 5 * ROUNDS)
@@ -61,7 +61,7 @@ def test_of_a_slow_subnet_only_small_batches_are_timed(
     session: ElasticSession, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = iter(range(10**9))
-    monkeypatch.setattr(session, "run", lambda inputs, choice, options=None: None)
+    monkeypatch.setattr(session, "run_heads", lambda inputs, choice, options=None: None)
     monkeypatch.setattr(time, "thread_time_ns", lambda: next(steps) * 20_000_000)  # 20 ms for each call
     found = measure_batches(bundle, session, (8,))
     assert found is not None
