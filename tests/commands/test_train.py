@@ -96,10 +96,13 @@ def test_what_is_for_images_is_refused_for_texts_and_the_reverse(
     out = ["-o", tmp_path / "run"]
     error = command("train", "--data", small_data, "--image-size", "8", *out).error
     assert error == "--pretrained, --image-size, --statistics-images: for images, not for classification"
+    error = command("train", "--data", small_data, "--heads", "a=label,b=label", "--image-size", "8", *out).error
+    assert error == "--pretrained, --image-size, --statistics-images: for images, not for multi-task"
     of_images = ["train", "--task", "image-classification", "--data", tmp_path / "data"]
     write_images(tmp_path / "data", 40)
     assert "columns: images have none" in command(*of_images, "--text-column", "a", *out).error
     assert "max_length is for texts" in command(*of_images, "--max-length", "8", *out).error
+    assert "head_weights is for texts" in command(*of_images, "--head-weights", "1,2", *out).error
     known = "expected one of resnet20, mobilenet-small, torchvision/NAME, timm/NAME, got 'alexnet'"
     assert known in command(*of_images, "--model", "alexnet", "--image-size", "8", *out).error
     assert "resnet20 has no pretrained weights" in command(*of_images, "--pretrained", "--image-size", "8", *out).error

@@ -14,15 +14,19 @@ import pytest
 import torch
 from PIL import Image
 
+from gearshift.__main__ import main
 from gearshift.errors import ExportError, InputError, ModelError
 from gearshift.export.dedicated import dedicated_graphs
 from gearshift.export.embed import embed_bundle
+from gearshift.export.hub_folder import write_hub_folder
 from gearshift.export.pipeline import ExportReport, export_bundle
 from gearshift.export.trim import trim_bundle
-from gearshift.runtime import Engine, open_bundle
+from gearshift.runtime import Engine, Fleet, open_bundle
 from gearshift.runtime.graph.check import check_content
 from gearshift.runtime.graph.image_operators import NCHWC
 from gearshift.runtime.images.preparation import Preparation
+from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.profiles.batches_timed import measure_batches
 from gearshift.server.service import Service
 from gearshift.trainer.data.images import ImageBatch, ImageRows
 from gearshift.trainer.vision.elastic import ConvolutionalNet
@@ -144,8 +148,53 @@ def test_what_is_for_texts_is_refused_in_one_line(engine: Engine, ask: Callable[
     assert "\n" not in str(caught.value)
 
 
-def test_bundles_of_images_are_not_trimmed_embedded_or_compared_yet(report: ExportReport, tmp_path: Path) -> None:
+def test_images_of_a_fleet_run_one_by_one_beside_texts(report: ExportReport, engine: Engine, tiny_bundle: Path) -> None:
+    given = [np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), np.uint8) for seed in range(6)]
+    with Fleet(threads=1) as fleet:
+        texts = fleet.load(tiny_bundle, cache=False)
+        of_images = fleet.load(report.bundle.path, cache=False)
+        for each in (engine, of_images):
+            each.pin("w100-d100")
+        futures = [of_images.submit(image, deadline_ms=10_000) for image in given]
+        assert texts.run("some text", deadline_ms=10_000).subnet
+        assert [future.result().scores for future in futures] == [engine.run(image).scores for image in given]
+    engine.pin(None)
+
+
+def test_a_bundle_of_images_has_one_head_without_a_name(report: ExportReport) -> None:
+    manifest = report.bundle.manifest
+    (head,) = manifest.every_head
+    assert (head.name, head.output, head.labels) == ("", "logits", NAMES)
+    assert not manifest.tags and not manifest.per_token and manifest.words is None
+    manifest.require_one_head("it")
+
+
+def test_calls_of_several_images_are_not_timed(report: ExportReport) -> None:
+    session = ElasticSession(report.bundle, "fp32", threads=1)
+    assert measure_batches(report.bundle, session, [1]) is None
+    session.close()
+
+
+def test_vectors_for_clients_are_of_texts(
+    report: ExportReport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["vectors", str(report.bundle.path), "-o", str(tmp_path / "out")]) == 1
+    assert "vectors: expected a bundle of texts" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_of_images_has_one_head_and_no_class_of_transformers(run: ImageRun) -> None:
+    run.require_one_head("--portable")
+    with pytest.raises(InputError, match="transformers has no class for a net of convolutions"):
+        run.require_transformers()
+
+
+def test_bundles_of_images_are_not_trimmed_embedded_or_compared_yet(
+    report: ExportReport, run: Any, tmp_path: Path
+) -> None:
+    nothing: Any = None
     for attempt in (
+        lambda: write_hub_folder(run, report.bundle, tmp_path / "a", nothing, nothing),
         lambda: trim_bundle(report.bundle, tmp_path / "a", keep=["w100-d100"]),
         lambda: embed_bundle(report.bundle, tmp_path / "a"),
         lambda: dedicated_graphs(report.bundle),

@@ -183,6 +183,15 @@ REQUIRED = [name for name in SCHEMA["required"] if name not in ("schema_version"
 
 OF_SUBNETS = SCHEMA["$defs"]["entry"]["required"]
 
+
+def with_heads(raw: dict[str, Any]) -> None:
+    """Give a manifest the task and the heads of `of_heads`."""
+    heads = of_heads().to_dict()
+    raw.update({name: heads[name] for name in ("task", "metric", "labels", "heads")})
+    for entry in raw["pool"]:
+        entry["head_accuracies"] = heads["pool"][0]["head_accuracies"]
+
+
 REFUSED: dict[str, tuple[str, Callable[[Any], None]]] = {
     **{f"no {name}": ("classification", removed(name)) for name in REQUIRED},
     **{f"no {name} of a subnet": ("classification", removed("pool", 0, name)) for name in OF_SUBNETS},
@@ -255,6 +264,7 @@ REFUSED: dict[str, tuple[str, Callable[[Any], None]]] = {
     "two colours": ("image-classification", set_at("images", "mean", value=[0.5, 0.5])),
     "an image of two tokens": ("image-classification", set_at("max_length", value=2)),
     "an encoder of images": ("image-classification", set_at("space", value=json.loads(PLAIN.to_content())["space"])),
+    "images of several heads": ("image-classification", with_heads),
     "an empty pool": ("classification", set_at("pool", value=[])),
 }  # fmt: skip
 """Case -> manifest of TAKEN that is changed, and the change."""
