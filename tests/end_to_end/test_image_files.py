@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from gearshift.errors import InputError
 from gearshift.runtime.images.decode import checked_image, read_image
 from gearshift.runtime.images.preparation import Preparation, resize
-
-Image = pytest.importorskip("PIL.Image", reason="a device that is given arrays has no Pillow")
 
 SIZES = [(7, 5), (8, 8), (31, 64), (200, 33), (480, 640)]
 
