@@ -61,7 +61,7 @@ SLOW: dict[str, Any] = {"depth_lr": 1e-4}
 """Settings with a third of RECIPE's learning rate."""
 
 SHORT: dict[str, Any] = {"random_subnets": 1}
-"""Settings for long rows: some hundred steps of three subnets each."""
+"""Settings for long rows: steps of three subnets each."""
 
 SUBJECTS = {
     subject.name: subject
@@ -87,14 +87,14 @@ SUBJECTS = {
             "stsb",
             task="regression",
             teacher={"teacher_epochs": 4},
-            supernet={"augment": 5, "depth_epochs": 1},
+            supernet={"augment": 5, "depth_epochs": 2},
         ),
         Subject(
             "WNUT-17",
             "wnut17",
             task="token-classification",
             teacher={"teacher_epochs": 6},
-            supernet={**SHORT, "augment": 8, "depth_epochs": 0.5},
+            supernet={"augment": 8, "depth_epochs": 1.5},
         ),
         Subject(
             "SST-2",
