@@ -7,8 +7,10 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import torch
 from torch import nn
 
 from gearshift.runtime.space.subnet import Subnet
@@ -18,17 +20,22 @@ from gearshift.trainer.dynabert.stages import Training, distil_losses, label_los
 from gearshift.trainer.dynabert.training_stages import DISTILLED, FINAL, TEACHER
 from gearshift.trainer.learning.devices import parts_of
 from gearshift.trainer.learning.distillation import Teacher
+from gearshift.trainer.learning.evaluate import MEASURED_ROWS
 from gearshift.trainer.learning.loop import Losses
 from gearshift.trainer.learning.sampling import ANCHOR_EVERY
 
 _TIMED = ANCHOR_EVERY
 """Number of steps that are timed, after one more that warms up: one round of the anchored scheme."""
 
+MEASURING = "measuring"
+"""Name of the time after the last stage, in which every subnet answers the held-out rows."""
 
-def estimate(training: Training, grid: Mapping[str, Subnet]) -> dict[str, float]:
-    """Return name -> seconds of every stage that will run; the model stays as it is.
 
-    Steps of the optimizer, a few percent, are left out, as are evaluations.
+def estimate(training: Training, grid: Mapping[str, Subnet], held_out: Sequence[Any] = ()) -> dict[str, float]:
+    """Return name -> seconds of every stage that will run, and of measuring subnets on held-out rows afterwards; the
+    model stays as it is.
+
+    Steps of the optimizer, a few percent, are left out, as are evaluations within a stage.
     """
     settings, seconds = training.settings, {}
     model = copy.deepcopy(training.model).train(settings.distil_dropout)
@@ -52,6 +59,8 @@ def estimate(training: Training, grid: Mapping[str, Subnet]) -> dict[str, float]
     if settings.final_epochs:
         steps = _steps(training, settings.final_epochs, copies=0)
         seconds[FINAL.name] = steps * _step_s(training, model, label_losses(training, training.sampler(subnets).draw))
+    if held_out:
+        seconds[MEASURING] = sum(_measuring_s(training, model, subnets, rows) for rows in held_out)
     return seconds
 
 
@@ -87,6 +96,22 @@ def _step_s(training: Training, model: nn.Module, losses: Losses) -> float:
 def _pass_s(training: Training, teacher: Teacher) -> float:
     """Return the mean time of a pass of the teacher."""
     return _mean_s(training, lambda part, _: teacher.output(part, teacher.model.full))
+
+
+@torch.no_grad()
+def _measuring_s(training: Training, model: nn.Module, subnets: Sequence[Subnet], rows: Any) -> float:
+    """Return the time in which every subnet answers rows, from one batch of the middle length for each of them."""
+    batches = sorted(rows.batches(MEASURED_ROWS), key=lambda batch: int(batch.length))
+    middle = batches[len(batches) // 2].to(training.accelerator.device)
+    was_training = model.training
+    model.eval()
+    model(middle, subnets[0])
+    began = time.perf_counter()
+    for subnet in subnets:
+        model(middle, subnet)
+    seconds = time.perf_counter() - began
+    model.train(was_training)
+    return len(batches) * seconds
 
 
 def _mean_s(training: Training, run: Callable[[Batch, int], object]) -> float:

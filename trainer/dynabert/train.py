@@ -118,7 +118,7 @@ def train_supernet(
     )
     if tell is not None and fresh and accelerator.num_processes == 1:
         with enough_memory("a few timed steps", smaller_steps(settings.micro_batch)):
-            tell(told(estimate(training, grid)))
+            tell(told(estimate(training, grid, list(held_out.values()))))
     training = teacher_stage(training)
     if settings.matryoshka_dims:  # vectors of another basis, which every subnet learns from here on
         taught_by = training.taught_by or checkpoint.model

@@ -21,6 +21,9 @@ from gearshift.trainer.learning.no_answer import best_threshold, with_threshold
 from gearshift.trainer.learning.objectives import OBJECTIVES, head_scores, joint_metrics, objective_of
 from gearshift.trainer.model.elastic import TaskModel
 
+MEASURED_ROWS = 64
+"""Number of rows that are answered at once when a subnet is measured."""
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -67,12 +70,12 @@ def measure(answer: Callable[[Batch], Any], rows: EncodedRows, *, batch_size: in
     return Measure(objective_of(rows.task).score(outputs, rows), head_scores(outputs, rows))
 
 
-def accuracy(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> float:
+def accuracy(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = MEASURED_ROWS) -> float:
     """Return the metric of a subnet; rows of an embedding task must have their reference."""
     return objective_of(rows.task).score(outputs_of(model, subnet, rows, batch_size=batch_size), rows)
 
 
-def dev_accuracy(model: TaskModel, subnet: object, dev: EncodedRows, *, batch_size: int = 64) -> float:
+def dev_accuracy(model: TaskModel, subnet: object, dev: EncodedRows, *, batch_size: int = MEASURED_ROWS) -> float:
     """Return the metric of a subnet on dev rows; if they have a threshold of no answer, then at the best one."""
     outputs = outputs_of(model, subnet, dev, batch_size=batch_size)
     if dev.null_threshold is not None:
@@ -81,7 +84,7 @@ def dev_accuracy(model: TaskModel, subnet: object, dev: EncodedRows, *, batch_si
 
 
 def null_thresholds(
-    model: TaskModel, subnets: Mapping[str, object], dev: EncodedRows, *, batch_size: int = 64
+    model: TaskModel, subnets: Mapping[str, object], dev: EncodedRows, *, batch_size: int = MEASURED_ROWS
 ) -> dict[str, float]:
     """Return name -> threshold of no answer that is best for a subnet on dev rows, for a net that learnt of it."""
     return {
@@ -90,7 +93,9 @@ def null_thresholds(
     }
 
 
-def measurements(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> dict[str, float]:
+def measurements(
+    model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = MEASURED_ROWS
+) -> dict[str, float]:
     """Return name -> every metric of the task that the rows have, that of `accuracy` first."""
     return metrics_of(outputs_of(model, subnet, rows, batch_size=batch_size), rows)
 
@@ -136,7 +141,7 @@ def accuracies(
         yield name, accuracy(model, subnet, with_threshold(rows, thresholds.get(name)))
 
 
-def with_reference(model: TaskModel, rows: EncodedRows, *, batch_size: int = 64) -> EncodedRows:
+def with_reference(model: TaskModel, rows: EncodedRows, *, batch_size: int = MEASURED_ROWS) -> EncodedRows:
     """Return rows of an embedding task with the full net's vectors as labels; rows of other tasks unchanged."""
     if rows.task != "embedding":
         return rows
@@ -144,7 +149,7 @@ def with_reference(model: TaskModel, rows: EncodedRows, *, batch_size: int = 64)
 
 
 @torch.no_grad()
-def outputs_of(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = 64) -> list[Any]:
+def outputs_of(model: TaskModel, subnet: object, rows: EncodedRows, *, batch_size: int = MEASURED_ROWS) -> list[Any]:
     """Return the subnet's answer to each row, in order and without padding: an array, or for several heads a tuple with
     one of each."""
     was_training = model.training

@@ -62,6 +62,17 @@ def test_a_stage_takes_as_many_times_a_step_as_it_has_steps(
     assert estimate(copied, one.model.grid()) == {"teacher": 6, "width": 6, "depth": 36}
 
 
+def test_measuring_takes_a_pass_of_every_subnet_over_the_held_out_rows(
+    checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))  # all subnets together take a second
+    one = training(checkpoint_path, tmp_path, teacher_epochs=1, width_epochs=0, depth_epochs=0)
+    row = DATA.splits["train"][0]
+    held_out = [encode_split(one.checkpoint, one.settings, [row] * rows, "test") for rows in (65, 64)]
+    assert estimate(one, one.model.grid(), held_out) == {"teacher": 3, "measuring": 2 + 1}
+
+
 def test_steps_whose_rows_have_a_kept_teacher_take_no_pass_of_it(
     checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
