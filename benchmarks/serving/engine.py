@@ -4,9 +4,9 @@
 
 The test rows of DATA, which `gearshift train` read, are sent as requests: Poisson arrivals that would keep the largest
 subnet busy for half of the time on the free machine, each with a deadline of twice the largest subnet's median from
-text to answer. So a free machine can serve nearly all on the largest subnet: at that load a request waits for half a
-run on average (Pollaczek and Khinchine), and where even a free machine could not, another model would be the answer.
-What other work takes away is left to the policies.
+text to answer. So a free machine can serve most of them on the largest subnet: of runs that take equally long, .82 are
+over within that time (M/D/1: a wait of at most one run has probability .5 exp(.5)), and what other work takes away is
+left to the policies.
 The other work is what a shared device has, each state for 1 to `--longest` seconds at a time, in random order, each
 equally often: nothing; a processor hog per CPU; a memory hog per CPU; both; four processor hogs per CPU, as a build in
 the background leaves; a second model (the bundle's largest subnet, a loop per CPU); and half and a quarter of one CPU's
