@@ -115,12 +115,12 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.device.calibration bundles time error twice hog transfer roofline
 
 # The policies in the simulator (minutes on one core), what a decision costs, and the engine against its rivals on this machine
-# (some 45 minutes): BUNDLE is a bundle, ROWS a TSV of labelled rows that it was not trained on.
+# (some 45 minutes): BUNDLE is a bundle, DATA the data set that it was trained on, whose test rows are sent.
 bench-engine: $(STAMP)
-	@test -n "$(BUNDLE)" -a -n "$(ROWS)" || { echo "name a bundle and labelled rows: make bench-engine BUNDLE=sst2.gearshift ROWS=sst2/test.tsv"; exit 2; }
+	@test -n "$(BUNDLE)" -a -n "$(DATA)" || { echo "name a bundle and its data set: make bench-engine BUNDLE=sst2.gearshift DATA=sst2"; exit 2; }
 	$(BIN)/python -m benchmarks.serving.policies
 	$(BIN)/python -m benchmarks.serving.decision $(BUNDLE)
-	$(BIN)/python -m benchmarks.serving.engine $(BUNDLE) --rows $(ROWS) --precision fp32
+	$(BIN)/python -m benchmarks.serving.engine $(BUNDLE) --data $(DATA) --precision fp32
 
 # Half an hour of everything at once: memory stays flat, an idle engine sleeps.
 soak: $(STAMP)

@@ -12,12 +12,12 @@ from gearshift.runtime.profiles.store import this_device
 RESULTS = Path(__file__).parent / "results"
 
 
-def save(name: str, facts: Mapping[str, object], lines: Sequence[str]) -> None:
+def save(name: str, facts: Mapping[str, object], lines: Sequence[str], *, folder: Path = RESULTS) -> None:
     """Write both, with date and device, and print the table."""
-    RESULTS.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     report = {"date": datetime.date.today().isoformat(), "device": this_device().to_dict(), **facts}
-    (RESULTS / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (folder / f"{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("\n".join(["", *lines]))
 
 

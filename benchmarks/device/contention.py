@@ -1,11 +1,13 @@
 """Other work on a real machine, switched on and off at random: processor hogs, memory hogs, a second model; and a
-throttled processor."""
+throttled processor. Hogs run on the CPUs that this process may use."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import random
+import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,20 +27,31 @@ while os.getppid() == int(sys.argv[1]):
 
 MODEL = """
 import os, sys
+from pathlib import Path
 from gearshift.runtime import Engine
-with Engine.load(sys.argv[2], sensors=False, threads=1) as engine:
+bundle, profile, precision, ready = sys.argv[2:]
+with Engine.load(bundle, sensors=False, threads=1, profile=profile, precision=precision) as engine:
     engine.pin(max(engine.pool.values(), key=lambda entry: entry.macs).name)
+    text = "a second model on the same machine, which answers one text after another"
     while os.getppid() == int(sys.argv[1]):
-        engine.run("a second model on the same machine, which answers one text after another")
+        engine.run((text, text) if engine.bundle.manifest.task == "question-answering" else text)
+        Path(ready).touch()
 """
-"""Code that answers with the largest subnet of a bundle again and again."""
+"""Code that answers with the largest subnet of a bundle again and again, and says with a file that it has begun."""
 
 STATES = ("free", "processor", "memory", "both")
-SECOND, THROTTLED = "second model", "throttled"
+CROWDED, SECOND = "crowded", "second model"
+HALF, QUARTER = "half speed", "quarter speed"
 
-QUOTA_US, PERIOD_US = 1_000, 2_000
-"""Time of the processor that a throttled process has in each period: half of one CPU, in pieces as short as Linux
-allows, as a clock of half the frequency comes nearest to."""
+CROWD = 4
+"""Number of processor hogs per CPU in the state CROWDED."""
+
+QUOTAS_US = {HALF: (1_000, 2_000), QUARTER: (1_000, 4_000)}
+"""State -> time of the processor that a throttled process has in each period, and the period: a share of one CPU, in
+pieces as short as Linux allows, as a clock of that share of the frequency comes nearest to."""
+
+LOADS_S = 300.0
+"""Longest time in seconds that a second model may take to begin."""
 
 CPU_GROUPS = Path("/sys/fs/cgroup/cpu")
 """Place of Linux's control groups of CPU time, version 1."""
@@ -60,14 +73,17 @@ def random_spells(
     longest_s: float = 30.0,
     states: Sequence[str] = STATES,
 ) -> tuple[Spell, ...]:
-    """Draw states, never one twice in a row, each for a time that is uniform between the bounds; the first of them at
-    first."""
+    """Draw states, each for a time that is uniform between the bounds: the first of them at first, each once before any
+    comes again, and never one twice in a row."""
     draw = random.Random(seed)
-    spells, start, state = [], 0.0, states[0]
+    spells, start, state, left = [], 0.0, states[0], list(states[1:])
     while start < seconds:
         spells.append(Spell(start, state))
         start += draw.uniform(shortest_s, longest_s)
-        state = draw.choice([other for other in states if other != state])
+        if not left:
+            left = list(states)
+        state = draw.choice([other for other in left if other != state])
+        left.remove(state)
     return tuple(spells)
 
 
@@ -76,31 +92,57 @@ def state_at(spells: tuple[Spell, ...], time_s: float) -> str:
     return next(spell.state for spell in reversed(spells) if spell.start_s <= time_s)
 
 
-class Hogs:
-    """One processor hog and one memory hog per CPU, and as many loops over the largest subnet of a bundle, if one is
-    named; all held at first, and ended on leaving the with-block."""
+@dataclass(frozen=True)
+class Model:
+    """Second model that answers beside the first: a bundle, its latency profile and its precision."""
 
-    def __init__(self, cpus: int, second: Path | None = None) -> None:
+    bundle: Path
+    profile: Path
+    precision: str
+
+
+class Hogs:
+    """Processor hogs and memory hogs, one of each per CPU and CROWD processor hogs in the state CROWDED, and a loop per
+    CPU over the largest subnet of a second model, if one is named; all held at first, and ended on leaving the
+    with-block."""
+
+    def __init__(self, cpus: int, second: Model | None = None) -> None:
         self._processor = Burners(cpus)
+        self._crowd = Burners((CROWD - 1) * cpus)
         self._memory = Burners(cpus, STREAM)
-        self._second = Burners(cpus if second else 0, MODEL, str(second))
+        self._scratch = tempfile.TemporaryDirectory()
+        self._ready = Path(self._scratch.name) / "ready"
+        named = () if second is None else (second.bundle, second.profile, second.precision, self._ready)
+        self._second = Burners(cpus if second else 0, MODEL, *map(str, named))
 
     def set(self, state: str) -> None:
         """Let the hogs of a state run, and hold the others."""
-        self._processor.switch(on=state in ("processor", "both"))
+        self._processor.switch(on=state in ("processor", "both", CROWDED))
+        self._crowd.switch(on=state == CROWDED)
         self._memory.switch(on=state in ("memory", "both"))
         self._second.switch(on=state == SECOND)
 
+    def load(self) -> None:
+        """Wait until the second model has begun to answer; raises TimeoutError after LOADS_S."""
+        self.set(SECOND)
+        ends = time.monotonic() + LOADS_S
+        while self._second.pids and not self._ready.exists():
+            if time.monotonic() > ends:
+                raise TimeoutError(f"the second model did not answer within {LOADS_S:g} s; load it alone to see why")
+            time.sleep(0.1)
+        self.set(STATES[0])
+
     def __enter__(self) -> Self:
-        for burners in (self._processor, self._memory, self._second):
+        for burners in (self._processor, self._crowd, self._memory, self._second):
             burners.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for burners in (self._processor, self._memory, self._second):
+        for burners in (self._processor, self._crowd, self._memory, self._second):
             burners.__exit__(kind, error, trace)
+        self._scratch.cleanup()
 
 
 class Throttle:
@@ -118,15 +160,20 @@ class Throttle:
         self._before = CPU_GROUPS / own.strip("/")
         self._group = self._before / f"throttled-{os.getpid()}"
         self._group.mkdir()
-        self._on = False
-        (self._group / "cpu.cfs_period_us").write_text(str(PERIOD_US))
+        self._state = ""
 
     def set(self, state: str) -> None:
-        """Throttle the process in the state of that name alone."""
-        on = state == THROTTLED
-        if on != self._on:
-            self._on = on
-            (self._group / "cpu.cfs_quota_us").write_text(str(QUOTA_US if on else -1))
+        """Throttle the process in the states of QUOTAS_US, and in no other."""
+        state = state if state in QUOTAS_US else ""
+        if state == self._state:
+            return
+        self._state = state
+        quota = self._group / "cpu.cfs_quota_us"
+        quota.write_text("-1")  # before the period, which a longer quota would not allow
+        if state:
+            quota_us, period_us = QUOTAS_US[state]
+            (self._group / "cpu.cfs_period_us").write_text(str(period_us))
+            quota.write_text(str(quota_us))
 
     def __enter__(self) -> Self:
         (self._group / "cgroup.procs").write_text(str(os.getpid()))

@@ -6,19 +6,19 @@ import functools
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from benchmarks.device.contention import SECOND, STATES, THROTTLED, Hogs, Spell, Throttle, state_at
-from benchmarks.serving.live_policies import Rival, Text
+from benchmarks.device.contention import CROWDED, QUOTAS_US, SECOND, STATES, Hogs, Model, Spell, Throttle, state_at
+from benchmarks.serving.live_policies import Asked, Rival
+from benchmarks.serving.live_rows import Labelled, Text
 from gearshift.cpus import available_cpus
-from gearshift.errors import InputError
-from gearshift.runtime import AnswerFuture, Classification, DeadlinePassedError, Engine
+from gearshift.runtime import AnswerFuture, DeadlinePassedError, Engine
 from gearshift.runtime.sensors.sensors import Sensors
+from gearshift.runtime.serving.worker import MOST_URGENT
 
 SENSE_EVERY_S = 0.5
 DROPPED = ""
@@ -31,7 +31,8 @@ class Request:
 
     arrives_s: float
     text: Text
-    label: str
+    score: Callable[[Any], float]
+    """Function from an answer to its score, from 0 to 1."""
     tokens: int
 
 
@@ -44,23 +45,33 @@ class Served:
     """Time from arrival to answer in ms, waiting included; infinite if it was dropped."""
     subnet: str
     met: bool
-    right: bool
+    score: float
+    """Score of the answer, from 0 to 1, late or not; 0 if it was dropped."""
     state: str
     slice_s: float = 0.0
     """Start of the slice that it was in."""
+
+    @property
+    def gain(self) -> float:
+        """Score of an answer in time, 0 of another."""
+        return self.score if self.met else 0.0
 
 
 class OtherWork:
     """Hogs, a second model and a throttle of this machine, as far as it has them; `states` names those."""
 
-    def __init__(self, second: Path) -> None:
+    def __init__(self, second: Model) -> None:
         self._hogs = Hogs(len(available_cpus()), second)
         self._throttle: Throttle | None = None
         try:
             self._throttle = Throttle()
         except OSError as error:
-            print(f"the state `{THROTTLED}` is left out: {error}")
-        self.states = (*STATES, SECOND, *((THROTTLED,) if self._throttle else ()))
+            print(f"the states {', '.join(QUOTAS_US)} are left out: {error}")
+        self.states = (*STATES, CROWDED, SECOND, *(QUOTAS_US if self._throttle else ()))
+
+    def load(self) -> None:
+        """Wait until the second model has begun to answer."""
+        self._hogs.load()
 
     def set(self, state: str) -> None:
         """Let the work of a state run, and hold the other."""
@@ -104,30 +115,32 @@ class Stage:
         """Return the ms left until the deadline of a request."""
         return self.deadline_ms - (self.now() - request.arrives_s) * 1e3
 
-    def served(self, request: Request, answer: Classification | None, done_s: float) -> Served:
+    def served(self, request: Request, answer: Any, done_s: float) -> Served:
         """Return the outcome of a request; without an answer it was dropped."""
         state, start = state_at(self._spells, request.arrives_s), self._start_s
         if answer is None:
-            return Served(request.arrives_s, math.inf, DROPPED, met=False, right=False, state=state, slice_s=start)
+            return Served(request.arrives_s, math.inf, DROPPED, met=False, score=0.0, state=state, slice_s=start)
         latency_ms = (done_s - request.arrives_s) * 1e3
-        met, right = latency_ms <= self.deadline_ms, answer.label == request.label
-        return Served(request.arrives_s, latency_ms, answer.subnet, met, right, state, start)
+        met, score = latency_ms <= self.deadline_ms, request.score(answer)
+        return Served(request.arrives_s, latency_ms, answer.subnet, met, score, state, start)
 
 
 def serve(policy: Rival, part: Sequence[Request], stage: Stage) -> list[Served]:
     """Serve a slice under a rival: a request waits while the previous one is answered."""
-    served: list[Served] = []
+    answers: list[tuple[Request, Any, float]] = []
     sensors, sensed_s, sensed = Sensors(), -math.inf, None
-    for request in part:
+    for place, request in enumerate(part):
         stage.wait_for(request)
-        if stage.now() - sensed_s >= SENSE_EVERY_S:
-            sensed, sensed_s = sensors.read(), stage.now()
-        if (left_ms := stage.left_ms(request)) <= 0:
-            served.append(stage.served(request, None, stage.now()))
-            continue
-        answer = policy.run(request.text, request.tokens, left_ms, stage.deadline_ms, sensed)
-        served.append(stage.served(request, answer, stage.now()))
-    return served
+        now_s = stage.now()
+        if now_s - sensed_s >= SENSE_EVERY_S:
+            sensed, sensed_s = sensors.read(), now_s
+        answer = None
+        if (left_ms := stage.left_ms(request)) > 0:
+            later = part[place + 1 : place + 1 + MOST_URGENT]
+            behind = [(one.tokens, stage.left_ms(one)) for one in later if one.arrives_s <= now_s]
+            answer = policy.run(request.text, Asked(request.tokens, left_ms, stage.deadline_ms, behind), sensed)
+        answers.append((request, answer, stage.now()))
+    return [stage.served(*one) for one in answers]  # scored here, where no request waits
 
 
 def serve_submitted(engine: Engine, part: Sequence[Request], stage: Stage) -> list[Served]:
@@ -155,28 +168,12 @@ def _note(done: list[float], stage: Stage, _: object) -> None:
     done.append(stage.now())
 
 
-def arrivals(rows: Sequence[tuple[Text, str, int]], seconds: float, rate: float, seed: int) -> list[Request]:
-    """Return a Poisson stream of that many requests a second, of rows drawn at random."""
+def arrivals(rows: Sequence[tuple[Labelled, int]], seconds: float, rate: float, seed: int) -> list[Request]:
+    """Return a Poisson stream of that many requests a second, of rows drawn at random, each with its tokens."""
     draw = random.Random(seed)
     requests, at = [], draw.expovariate(rate)
     while at < seconds:
-        requests.append(Request(at, *draw.choice(rows)))
+        row, tokens = draw.choice(rows)
+        requests.append(Request(at, row.text, row.score, tokens))
         at += draw.expovariate(rate)
     return requests
-
-
-def read_rows(path: Path) -> list[tuple[Text, str]]:
-    """Return text, or pair of texts, and label of each row of a TSV. Raises InputError."""
-    if not path.exists():
-        raise InputError(
-            f"{path}: expected labelled rows as TSV; name a file with the columns sentence, label and, for pairs, "
-            "sentence2"
-        )
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
-    names = header.split("\t")
-    texts = [names.index(name) for name in ("sentence", "sentence2") if name in names]
-    rows = [line.split("\t") for line in lines]
-    return [
-        (cells[texts[0]] if len(texts) == 1 else (cells[texts[0]], cells[texts[1]]), cells[names.index("label")])
-        for cells in rows
-    ]

@@ -151,7 +151,7 @@ def answer_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:
 def answer_f1s(outputs: Sequence[Array], rows: EncodedRows) -> list[float]:
     """Return the F1 of each row's answer, whose mean is `answer_f1`."""
     return [
-        _score(compute_f1, row, answer if given.answerable else None)
+        answer_score(compute_f1, row, answer if given.answerable else None)
         for row, given, answer in _answers(outputs, rows, rows.null_threshold)
     ]
 
@@ -187,7 +187,7 @@ def _mean_of_answers(
     """Return the mean of a comparison; `answerable`: over the questions that have an answer, or over those without, and
     NaN if one of the two kinds is missing."""
     found = [
-        (row.label != (), _score(compare, row, answer if given.answerable else None))
+        (row.label != (), answer_score(compare, row, answer if given.answerable else None))
         for row, given, answer in _answers(outputs, rows, rows.null_threshold)
     ]
     if answerable is None:
@@ -203,10 +203,10 @@ def answers_with_scores(outputs: Sequence[Array], rows: EncodedRows) -> Iterator
     question whose context has no tokens, which no threshold could change."""
     for row, found, answer in _answers(outputs, rows, math.inf):
         if found.null_score_diff is not None:
-            yield found.null_score_diff, _score(compute_f1, row, answer), _score(compute_f1, row, None)
+            yield found.null_score_diff, answer_score(compute_f1, row, answer), answer_score(compute_f1, row, None)
 
 
-def _score(compare: Callable[[str, str], float], row: Row, answer: str | None) -> float:
+def answer_score(compare: Callable[[str, str], float], row: Row, answer: str | None) -> float:
     """Compare an answer, None if none was given, with the right one that is most similar to it.
 
     Right answers of nothing but articles do not count beside others, as in SQuAD 2.0.
