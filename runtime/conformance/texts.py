@@ -82,6 +82,9 @@ REFUSED: Sequence[tuple[str, Any]] = (
 )
 """Values that a client must refuse: kind, and value as JSON has it; two strings in a list are a pair of texts."""
 
+QUESTION_ALONE: tuple[str, Any] = ("text", "where is it?")
+"""Value that a client must refuse for question answering: "no answer" would pass for one that was looked for."""
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -180,7 +183,9 @@ def _plain(value: Any) -> Any:
 
 def refusals(opened: Opened) -> list[dict[str, Any]]:
     """Return what a bundle refuses, with the name and the words of the error."""
-    return [{"kind": kind, "value": value, **_refusal(opened, kind, value)} for kind, value in REFUSED]
+    asks = opened.bundle.manifest.task == "question-answering"
+    refused = [*REFUSED, QUESTION_ALONE] if asks else REFUSED
+    return [{"kind": kind, "value": value, **_refusal(opened, kind, value)} for kind, value in refused]
 
 
 def _refusal(opened: Opened, kind: str, value: Any) -> dict[str, str]:

@@ -108,6 +108,7 @@ class TextEncoder:
         self._pad_id = bundle.manifest.pad_id
         self._keeps_places = bundle.manifest.per_token
         self._tags, self._rule = bundle.manifest.tags, bundle.manifest.words
+        self._asks = bundle.manifest.task == "question-answering"
         self._characters = bundle.manifest.max_length * CHARACTERS_PER_TOKEN
 
     def encode(self, items: Sequence[Text], prompts: Sequence[str | None] | None = None) -> Encoded:
@@ -218,6 +219,8 @@ class TextEncoder:
             split, cut = split_words(text.checked(where), self._rule, longest)
             return split, [Shortened(split.joined, cut)]
         first, *others = _parts(text, where)
+        if self._asks and not others:
+            raise InputError(f"{where}expected a pair, a question and the text with its answer, got one text")
         rest = [self._shortened(part, longest) for part in others]
         if self._rule is None:
             before = self._prompt if prompt is None else prompt

@@ -58,8 +58,9 @@ def encode(
         return rows[0]
     if not convert_to_numpy:
         return rows
-    empty = np.zeros((0, 0), dtype=np.float32)
-    return np.stack(rows) if rows else empty
+    if rows:
+        return np.stack(rows)
+    return np.zeros((0, width or (manifest.vectors.width if manifest.vectors else 0)), dtype=np.float32)
 
 
 def _length(text: object) -> int:

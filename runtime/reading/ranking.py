@@ -95,8 +95,11 @@ def rank_reading(relevance: Relevance, query: object, texts: object) -> RankRead
     """Return the reading of a query and its texts; raise InputError for anything but a text and a list of texts."""
     if not isinstance(query, str):
         raise InputError(f"query: expected a text (str), got {type(query).__name__}")
-    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise InputError(f"texts: expected a list of texts (str), got {type(texts).__name__} of something else")
+    if not isinstance(texts, list):
+        raise InputError(f"texts: expected a list of texts (str), got {type(texts).__name__}")
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"texts: expected a list of texts (str), got {type(text).__name__} at place {place}")
     if not texts:
         raise InputError("texts: expected at least one text, got an empty list")
     return RankReading(relevance, query, texts)

@@ -50,7 +50,8 @@ def test_encode_gives_one_array_in_the_order_of_the_texts(embedder: Engine) -> N
     one = embedder.encode(TEXTS[2])
     assert one.shape == (HIDDEN,)
     assert np.abs(one - wanted[2]).max() < 1e-5
-    assert embedder.encode([]).shape == (0, 0)
+    assert embedder.encode([]).shape == (0, HIDDEN)
+    assert embedder.encode([], truncate_dim=3).shape == (0, 3)
     listed = embedder.encode(list(TEXTS), convert_to_numpy=False)
     assert isinstance(listed, list) and np.abs(np.stack(listed) - wanted[: len(TEXTS)]).max() < 1e-5
 

@@ -147,8 +147,8 @@ def test_what_is_no_query_or_no_list_of_texts_is_refused(made: Made) -> None:
     with timed(made.path) as engine:
         for query, texts, told in (
             (3, TEXTS, "query: expected a text"),
-            (QUERY, "a text", "texts: expected a list of texts"),
-            (QUERY, ["a", 3], "texts: expected a list of texts"),
+            (QUERY, "a text", "texts: expected a list of texts \\(str\\), got str$"),
+            (QUERY, ["a", 3], "texts: expected a list of texts \\(str\\), got int at place 1$"),
             (QUERY, [], "texts: expected at least one text"),
             (QUERY, ["a", " "], "text 1: empty text|text 2: empty text"),
         ):

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 import gearshift
 from gearshift.__main__ import main
+from gearshift.errors import InputError
 from gearshift.export.graph.elastic import write_elastic_graph
 from gearshift.export.graph.segments import Array
 from gearshift.export.graph.switched import token_inputs
@@ -178,6 +179,13 @@ def test_an_answer_is_the_likeliest_part_of_the_text(made: Made, engine: Engine)
         pairs = itertools.combinations_with_replacement(places, 2)
         first, last = max(pairs, key=lambda pair: logits[pair[0], 0] + logits[pair[1], 1])
         assert (answer.start, answer.end) == (encoding.offsets[first][0], encoding.offsets[last][1])
+
+
+@of("question answering")
+def test_a_question_alone_is_refused_for_it_would_get_no_answer(engine: Engine) -> None:
+    for text, told in ((QUESTION[0], "expected a pair"), ([QUESTION, QUESTION[0]], "text 1: expected a pair")):
+        with pytest.raises(InputError, match=f"^{told}, a question and the text with its answer, got one text$"):
+            engine.run(text)
 
 
 @of(*HEADS)

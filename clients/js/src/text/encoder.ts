@@ -64,6 +64,9 @@ export class TextEncoder {
       return [split, [{ text: joined(split), cut: split.cut, start: 0 }]];
     }
     const [first, ...others] = checkedParts(text);
+    if (this.manifest.task === "question-answering" && !others.length) {
+      throw new InputError("expected a pair, a question and the text with its answer, got one text");
+    }
     const rest = others.map((part) => this.shortened(part, ""));
     if (this.rule === null) return [null, [this.shortened(first!, this.prompt), ...rest]];
     const split = this.rule.split(first!, this.characters);

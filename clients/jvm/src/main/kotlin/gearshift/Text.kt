@@ -43,6 +43,9 @@ internal class TextEncoder(private val manifest: Manifest, private val tokenizer
         if (text.words != null && manifest.task != Task.TOKENS) {
             throw InputError("expected a text, got Words, which are for token classification; pass a text")
         }
+        if (manifest.task == Task.QUESTIONS && text.parts.size == 1 && !text.parts[0].codePoints().allMatch(::isBlank)) {
+            throw InputError("expected a pair, a question and the text with its answer, got one text")
+        }
         val split = split(text)
         for (part in text.parts) {
             if (part.codePoints().allMatch(::isBlank)) throw InputError("empty text; expected at least one word")
