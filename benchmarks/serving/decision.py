@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="calls of the engine and of the bare session")
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(available_cpus())})
-    deciding = [decisions(ladder_of("snips", "fp32"), name) for name in TRACES]
+    deciding = [decisions(ladder_of("snips-fp32"), name) for name in TRACES]
     adding = [overhead(options.bundle, precision, options.rounds) for precision in TARGETS]
     facts = {
         "command": f"python -m benchmarks.serving.decision BUNDLE --rounds {options.rounds}",

@@ -39,12 +39,12 @@ from tqdm import tqdm
 
 from benchmarks.device.contention import STATES, Model, Spell, random_spells
 from benchmarks.report import RESULTS, save
+from benchmarks.serving.days import OURS
 from benchmarks.serving.live_outcome import STATIC, row
 from benchmarks.serving.live_policies import Rival, ladder_of, rivals, smallest
 from benchmarks.serving.live_report import plot, table
 from benchmarks.serving.live_rows import MEANINGS, Labelled, read_rows
 from benchmarks.serving.live_stream import OtherWork, Request, Served, Stage, arrivals, serve, serve_submitted
-from benchmarks.serving.policies import OURS
 from gearshift.cpus import available_cpus
 from gearshift.runtime import Engine
 from gearshift.runtime.bundle.bundle import open_bundle

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from benchmarks.serving.days import OURS
 from benchmarks.serving.live_rows import Text
-from benchmarks.serving.policies import OURS, TUNED
+from benchmarks.serving.policies import TUNED
 from gearshift.runtime import Engine
 from gearshift.runtime.batches import one
 from gearshift.runtime.bundle.manifest import DAN_EXECUTOR

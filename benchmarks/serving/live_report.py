@@ -12,9 +12,9 @@ from matplotlib import colormaps
 from matplotlib import pyplot as plt
 
 from benchmarks.device.contention import CROWDED, HALF, QUARTER, SECOND, STATES, Spell
+from benchmarks.serving.days import OURS
 from benchmarks.serving.live_outcome import STATIC, Interval, Row, best_fixed
 from benchmarks.serving.live_stream import DROPPED, Served
-from benchmarks.serving.policies import OURS
 
 matplotlib.use("Agg")  # a file, no window
 

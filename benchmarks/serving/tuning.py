@@ -24,7 +24,7 @@ GRIDS: dict[str, dict[str, Sequence[float]]] = {
     },
     "schmitt": {
         "on": (1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0),
-        "off": (0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75),
+        "off": (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5, 1.75),
         "votes": (1, 3, 10, 30, 100, 300, 1000),
         "queue": BOTH,
     },
@@ -60,16 +60,20 @@ LIMITS: dict[tuple[str, str], str] = {
 """Settings whose best value may be the first or the last of the grid, since there is nothing beyond that differs."""
 
 START: dict[tuple[str, str], float] = {
-    ("cpu-stepper", "window"): 2,
+    ("cpu-stepper", "window"): 8,
+    ("cpu-stepper", "high"): 0.6,
     ("cpu-stepper", "low"): 0.0,
-    ("schmitt", "on"): 3.0,
+    ("cpu-stepper", "limit"): 0.5,
+    ("schmitt", "on"): 2.0,
+    ("schmitt", "off"): 0.9,
     ("schmitt", "votes"): 30,
-    ("slackfit", "safety"): 4.0,
-    ("kalman", "noise"): 0.1,
-    ("kalman", "memory"): 0.1,
-    ("kalman", "least"): 0.05,
-    ("bandit", "discount"): 0.9995,
-    ("bandit", "width"): 0.03,
+    ("slackfit", "safety"): 3.5,
+    ("slackfit", "buckets"): 256,
+    ("kalman", "noise"): 0.03,
+    ("kalman", "memory"): 0.5,
+    ("kalman", "least"): 0.01,
+    ("bandit", "discount"): 0.995,
+    ("bandit", "width"): 0.01,
     ("bandit", "steps"): 0.5,
 }
 """Settings that were best before; the search begins there, and else in the middle of the grid."""
@@ -82,7 +86,7 @@ def cases() -> list[Case]:
     """Return the traces that settings are tuned on, with their ladders: none of the recorded ones."""
     found = []
     for subject in SUBJECTS:
-        ladder = ladder_of(*subject)
+        ladder = ladder_of(subject)
         for seed, name in itertools.product(SEEDS, TRACES):
             found.append((make_trace(name, Scale(ladder.table, ladder.names[0], seed, DURATION_S)), ladder))
     return found
@@ -106,7 +110,7 @@ def tune(policy: str, grid: Mapping[str, Sequence[float]], where: Sequence[Case]
         before = best
         for place, values in enumerate(grid.values()):
             tries = [(*best[:place], value, *best[place + 1 :]) for value in values]
-            best = max(tries, key=score)
+            best = max(tries, key=lambda one: (score(one), one == before))  # of equals the one that was best before
         if best == before:
             return dict(zip(grid, best, strict=True)), scores[best]
 

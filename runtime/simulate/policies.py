@@ -23,7 +23,7 @@ class Ours:
     def __init__(self, machine: Machine, objective: Objective = DEFAULT_OBJECTIVE, **settings: Any) -> None:
         ladder = machine.ladder
         accuracies = dict(zip(ladder.names, ladder.accuracies, strict=True))
-        self.controller = Controller(accuracies, ladder.table, objective, tuning=Tuning(**settings))
+        self.controller = Controller(accuracies, ladder.table, objective, tuning=Tuning(**settings), dan=ladder.dan)
         if self.controller.ladder != ladder.names:
             raise InputError(f"ladder: expected {self.controller.ladder}, got {ladder.names}")
         self._rungs = {name: rung for rung, name in enumerate(ladder.names)}

@@ -45,6 +45,8 @@ class Ladder:
     table: LatencyTable
     reported: tuple[float, ...]
     """Accuracies that outcomes are measured by."""
+    dan: str | None = None
+    """Name of the rung that is a DAN, if there is one."""
 
     @classmethod
     def of(
@@ -54,14 +56,16 @@ class Ladder:
         *,
         rows: int = 0,
         reported: Mapping[str, float] | None = None,
+        dan: str | None = None,
     ) -> Ladder:
         """Return the ladder that the controller uses, over a pool of these accuracies on `rows` rows.
 
-        `reported`: accuracies of the pool on other rows, for the outcomes; default the same.
+        `reported`: accuracies of the pool on other rows, for the outcomes; default the same. `dan`: name of the DAN in the pool,
+        if there is one.
         """
         chosen_by = smoothed(accuracies, expected(table), rows)
         names, shown = ladder_of(chosen_by, table), accuracies if reported is None else reported
-        return cls(names, tuple(chosen_by[name] for name in names), table, tuple(shown[name] for name in names))
+        return cls(names, tuple(chosen_by[name] for name in names), table, tuple(shown[name] for name in names), dan)
 
     def costs(self, length: int) -> tuple[float, ...]:
         """Return the median ms of each rung for one text of `length` tokens."""

@@ -64,6 +64,7 @@ def simulate(options: argparse.Namespace) -> int:
         latencies,
         rows=bundle.manifest.dev_rows,
         reported={name: entry.accuracy for name, entry in entries.items()},
+        dan=None if bundle.dan is None else bundle.dan.name,
     )
     if Path(options.trace).exists():
         trace = read_log(Path(options.trace))

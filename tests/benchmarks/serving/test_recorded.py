@@ -9,7 +9,7 @@ from benchmarks.serving.recorded.traces import RECORDED, recorded_trace
 from benchmarks.serving.subjects import ladder_of
 from gearshift.runtime.simulate.traces import Pace, Scale, Trace
 
-LADDER = ladder_of("snips", "fp32")
+LADDER = ladder_of("snips-fp32")
 
 
 def made(name: str, seed: int = 3) -> Trace:
