@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.serving.hindsight import WIDTH, all_static, best_by_state, by_state, states_of
 from benchmarks.serving.recorded.traces import RECORDED, recorded_trace
-from benchmarks.serving.subjects import SUBJECTS, ladder_of, play
+from benchmarks.serving.subjects import ladder_of, play
 from gearshift.runtime import policy as policy_folder
 from gearshift.runtime.files.atomic import replace_file
 from gearshift.runtime.simulate.policies import POLICIES
@@ -97,7 +97,9 @@ class Day:
     after_steps: list[str]
 
 
-def measure(settings: Mapping[str, Mapping[str, float]], seeds: Sequence[int], kept: Path) -> Measured:
+def measure(
+    settings: Mapping[str, Mapping[str, float]], subjects: Sequence[str], seeds: Sequence[int], kept: Path
+) -> Measured:
     """Play every policy on every trace, seed by seed.
 
     `kept`: folder of the days that are done, which an interrupted run goes on from. It is of these settings and of the
@@ -106,7 +108,7 @@ def measure(settings: Mapping[str, Mapping[str, float]], seeds: Sequence[int], k
     folder = kept / digest(settings)
     folder.mkdir(parents=True, exist_ok=True)
     days: dict[tuple[str, str], list[Day]] = {}
-    for seed, subject, name in itertools.product(seeds, SUBJECTS, MAKERS):
+    for seed, subject, name in itertools.product(seeds, subjects, MAKERS):
         path = folder / f"{subject}-{name}-{seed}.json"
         if not path.exists():
             replace_file(path, json.dumps(vars(play_day(subject, name, seed, settings))).encode())

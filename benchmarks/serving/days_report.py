@@ -146,6 +146,8 @@ def plot(cells: Sequence[Cell], path: Path) -> None:
     rows = math.ceil(len(subjects) / PANELS)
     figure, grid = pyplot.subplots(rows, PANELS, figsize=(5 * PANELS, 9 * rows), sharey=True)
     axes = list(grid.flat)[: len(subjects)]
+    for unused in list(grid.flat)[len(subjects) :]:
+        unused.set_visible(False)
     colours = iter(pyplot.get_cmap("tab10").colors)
     colour = {policy: "black" if policy == OURS else next(colours) for policy in SHOWN}
     for axis, subject in zip(axes, subjects, strict=True):

@@ -18,6 +18,7 @@ from benchmarks.report import RESULTS, save
 from benchmarks.serving import tuning
 from benchmarks.serving.days import DURATION_S, SEEDS, measure, shares_after
 from benchmarks.serving.days_report import lines_of, plot, verdicts
+from benchmarks.serving.subjects import SUBJECTS
 
 TUNED = Path(__file__).parent / "policies-tuned.json"
 KEPT = Path("build") / "policies"
@@ -28,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--tune", action="store_true", help="choose the rivals' settings anew, and keep them")
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), help="seeds of the days, for a trial")
+    parser.add_argument("--subjects", default=",".join(SUBJECTS), help="models with their ladders")
     options = parser.parse_args()
     seeds = [int(seed) for seed in options.seeds.split(",")]
     if options.tune:
@@ -35,11 +37,11 @@ def main() -> None:
         tuned = {policy: tuning.tune(policy, grid, where)[0] for policy, grid in tuning.GRIDS.items()}
         TUNED.write_text(json.dumps(tuned, indent=1) + "\n")
     settings = json.loads(TUNED.read_text())
-    found = measure(settings, seeds, KEPT)
+    found = measure(settings, options.subjects.split(","), seeds, KEPT)
     verdict = verdicts(found)
     steps = {name: shares_after(those) for name, those in found.after_steps.items()}
     facts = {
-        "command": "python -m benchmarks.serving.policies",
+        "command": f"python -m benchmarks.serving.policies --seeds {options.seeds} --subjects {options.subjects}",
         "seeds": seeds,
         "duration_s": DURATION_S,
         "settings": settings,

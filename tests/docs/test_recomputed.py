@@ -15,7 +15,7 @@ from tests.docs.pages import ROOT
 
 
 def test_the_order_of_policies_is_ranked_as_results_say() -> None:
-    """Spearman over the eight policies of both: the simulator's traces of contention, SST-2, and the real machine."""
+    """Spearman over the eight policies of both: the simulator's traces of contention on SNIPS, and the real machine."""
     real = {row["policy"]: row["goodput"] for row in _result("engine-sst2")["rows"]}
     names = {
         "static w025-d050": "static-small",
@@ -24,7 +24,7 @@ def test_the_order_of_policies_is_ranked_as_results_say() -> None:
     }
     found = {}
     for trace in ("contention", "memory-contention"):
-        simulated = _simulated("sst2-fp32", trace)
+        simulated = _simulated("snips-fp32", trace)
         pairs = [(value, simulated[names.get(policy, policy)]) for policy, value in real.items()]
         assert len(pairs) == 8
         found[trace] = f"{spearmanr(*zip(*pairs, strict=True)).statistic:.2f}".lstrip("0")
