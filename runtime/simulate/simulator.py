@@ -60,8 +60,8 @@ class Ladder:
     ) -> Ladder:
         """Return the ladder that the controller uses, over a pool of these accuracies on `rows` rows.
 
-        `reported`: accuracies of the pool on other rows, for the outcomes; default the same. `dan`: name of the DAN in the pool,
-        if there is one.
+        `reported`: accuracies of the pool on other rows, for the outcomes; default the same. `dan`: name of the pool's
+        DAN, if there is one.
         """
         chosen_by = smoothed(accuracies, expected(table), rows)
         names, shown = ladder_of(chosen_by, table), accuracies if reported is None else reported
