@@ -98,7 +98,7 @@ def in_blocks(matrix: Array, bits: int, *, lopsided: bool) -> InBlocks:
         codes = np.clip(np.rint(blocks / scale) + zero, 0, LEVELS)
         error = np.square((codes - zero) * scale - blocks).sum(1, keepdims=True)
         found = (error, codes, scale, zero)
-        best = tuple(np.where(error < best[0], new, old) for new, old in zip(found, best, strict=True))  # type: ignore[assignment]
+        best = tuple(np.where(error < best[0], new, old) for new, old in zip(found, best, strict=True))
     _, codes, scale, zero = best
     largest = scale.max(0, keepdims=True)
     levels = np.maximum(np.rint(scale / largest * 255), 1)

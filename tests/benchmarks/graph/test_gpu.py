@@ -1,6 +1,7 @@
 """The measurement on a GPU, all of it on a CPU: it works, and conditions as inputs change no number."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_every_graph_answers_as_torch(bench: gpu.Bench) -> None:
 
 def test_the_tables_have_every_candidate(bench: gpu.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "BATCHES", ((1, 16), (2, 16)))
-    facts = {"answers": bench.answers(), "copies": bench.copies(), "switching": bench.switching()}
+    facts: dict[str, Any] = {"answers": bench.answers(), "copies": bench.copies(), "switching": bench.switching()}
     lines = gpu.tables("tiny", {**facts, "times": bench.times()})
     assert sum(line.startswith("| w100-d100") for line in lines) == 2
     assert set(facts["copies"].values()) == {0}  # on a CPU
