@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Only missing pieces are installed: the stamp is older than what decides the installation.
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-js test-cpp test-jvm test-index transformers-environments test-transformers test-transformers-oldest test-transformers-newest test-all test-arm64 test-browser test-ray check fuzz bench bench-engine soak clean
+.PHONY: setup demo test test-js test-cpp test-jvm test-index transformers-environments test-transformers test-transformers-oldest test-transformers-newest test-all test-arm64 test-browser test-gpu test-ray check fuzz bench bench-engine soak clean
 
 setup: $(STAMP)
 
@@ -22,7 +22,7 @@ demo: $(STAMP)
 SIDE_BY_SIDE := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not slow and not index and not arm64 and not browser and not ray'
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not slow and not index and not arm64 and not browser and not gpu and not ray'
 
 # What a device gets from the wheel, and other versions of packages: installs them, so it needs a package index.
 test-index: $(STAMP)
@@ -47,7 +47,7 @@ $(TRANSFORMERS_ENDS): test-transformers-%:
 	build/transformers/$*/bin/python -m pytest -m 'not slow and not index' $(TRANSFORMERS_TESTS)
 
 test-all: $(STAMP)
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not arm64 and not browser and not ray'
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not arm64 and not browser and not gpu and not ray'
 
 # Emulated boards; downloads some 130 MB into build/arm64 once. Debian 12 has what it takes.
 test-arm64: $(STAMP)
@@ -88,6 +88,12 @@ test-jvm: build/clients/.made
 test-browser: build/clients/.made $(JS)/dist/.built
 	$(BIN)/python -m tests.browser.prepare
 	$(BIN)/python -m pytest -m browser tests/browser
+
+# On CUDA, by onnxruntime-gpu in the same environment (docs/devices.md); one line where there is none. It never ran yet.
+HAS_CUDA := $(BIN)/python -c "import sys, onnxruntime; sys.exit('CUDAExecutionProvider' not in onnxruntime.get_available_providers())"
+test-gpu: $(STAMP)
+	@if $(HAS_CUDA); then $(BIN)/python -m pytest -m gpu tests/gpu; \
+	else echo "test-gpu: skipped, onnxruntime has no CUDAExecutionProvider here (docs/devices.md, Providers)"; fi
 
 # Ray, which is large, is installed into the same environment once.
 test-ray: $(STAMP)

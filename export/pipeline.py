@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from gearshift.errors import InputError
+from gearshift.export.calibrate import ROWS, input_products
 from gearshift.export.card import model_card
 from gearshift.export.checks.parity import INT8_TOLERANCE
 from gearshift.export.checks.tokens import token_vectors
 from gearshift.export.checks.words import word_arrays
 from gearshift.export.graph.operators import OPERATORS
+from gearshift.export.graph.quantizer import MOST_STEP, CoarseQuantizer
 from gearshift.export.measure import Measured, measure
 from gearshift.export.prepare import Prepared, prepare, with_thresholds
 from gearshift.export.prepare_images import PRECISIONS as IMAGE_PRECISIONS
@@ -34,6 +36,7 @@ from gearshift.runtime.inference.token_vectors import write_token_vectors
 from gearshift.runtime.tables.tables_file import TABLES, save_tables
 from gearshift.trainer.data.images import ImageRows
 from gearshift.trainer.data.rows import Row
+from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.run import Run
 from gearshift.trainer.model.run_data import read_run_data
 from gearshift.trainer.nasbert.run import load_run
@@ -68,6 +71,7 @@ def export_bundle(
     operators: str = "fast",
     int8_tolerance: float = INT8_TOLERANCE,
     wider: bool = False,
+    coarse: float | None = None,
     vocabulary: Collection[str] | None = None,
     licence: str = "unspecified",
     progress: Progress = lambda what, done, total: None,
@@ -89,10 +93,14 @@ def export_bundle(
     be mixed freely. With all layers in one stage, its options are the subnets themselves, which runs fastest and loads
     slowest. A net of mixed operations keeps its stages, and one of convolutions has a single stage.
 
-    `operators`: `fast`, or `standard` for a graph that other engines can run.
+    `operators`: `fast`, `standard` for a graph that other engines can run, or `gpu` for ONNX Runtime on CUDA.
 
     `int8_tolerance`: accuracy that a subnet may lose in int8, as a share of 1. The manifest names the subnets that lose
     more. With `wider`, the layers that cause the loss are kept in fp32 within the int8 graph, if a few are enough.
+
+    `coarse`: step of the weights of the int8 graph, as a share of their root mean square; a compressed bundle then
+    takes some three bits a weight. Errors are made up for on training rows, which must be there. None: the finest
+    steps.
 
     `vocabulary`: texts whose pieces stay in the word table; other text is spelt by smaller pieces. None keeps all.
 
@@ -106,8 +114,12 @@ def export_bundle(
     if precisions is None:
         precisions = IMAGE_PRECISIONS if of_images else CPU_PRECISIONS
     _check_arguments(precisions, operators, int8_tolerance)
+    if coarse is not None:
+        _check_coarse(run, precisions, coarse)
     name = out.name.removesuffix(".gearshift")
     if isinstance(run, ImageRun):
+        if operators == "gpu":
+            raise InputError("operators gpu: are for texts; a net of convolutions has fast and standard ones")
         if wider or vocabulary is not None or layers_per_stage is not None:
             raise InputError("export: wider, vocabulary and layers_per_stage are for texts; leave them out")
         prepared = _prepared_images(run, rows, dev, name, precisions, operators, licence)
@@ -127,7 +139,10 @@ def export_bundle(
             operators=operators,
             vocabulary=vocabulary,
             licence=licence,
+            typical=[] if coarse is None else read_run_data(run).splits["train"][:ROWS],
         )
+        if coarse is not None:
+            prepared = _with_coarse(prepared, coarse)
     with replacing_directory(out, marker=MANIFEST) as fresh:
         graphs = write(prepared, fresh, progress)
         measured = measure(prepared, graphs, int8_tolerance=int8_tolerance, wider=wider, progress=progress)
@@ -140,6 +155,20 @@ def export_bundle(
         wide_layers=bundle.manifest.wide_layers,
         vocabulary=prepared.vocabulary,
     )
+
+
+def _check_coarse(run: Run[Any, Any], precisions: Sequence[str], step: float) -> None:
+    if not 0 < step <= MOST_STEP:
+        raise InputError(f"coarse: expected a share of 1 up to {MOST_STEP:g}, such as .4, got {step!r}")
+    if "int8" not in precisions or not isinstance(run.checkpoint.model, ElasticClassifier):
+        raise InputError("coarse: is for the int8 graph of an elastic net of texts; leave it out")
+
+
+def _with_coarse(prepared: Prepared, step: float) -> Prepared:
+    """Return an export whose int8 weights have coarse steps, chosen by the inputs of typical rows."""
+    products = input_products(prepared.run.checkpoint.model, prepared.run.subnets, prepared.typical)
+    head_size = prepared.draft.space.shape.head_size
+    return dataclasses.replace(prepared, quantizer=CoarseQuantizer(step, products, head_size))
 
 
 def _prepared_images(

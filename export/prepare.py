@@ -11,6 +11,7 @@ import gearshift
 from gearshift.errors import DataError
 from gearshift.export.checks.parity import Logits, graph_inputs, torch_logits
 from gearshift.export.checks.samples import telling_sample
+from gearshift.export.graph.quantizer import Quantizer
 from gearshift.export.graph.segments import Array
 from gearshift.export.graph.switched import token_inputs
 from gearshift.export.vocabulary import VocabularyReport, shrink_vocabulary
@@ -62,6 +63,10 @@ class Prepared:
     """Block tables of the run; None if it was not searched."""
     vocabulary: VocabularyReport | None
     """Report of the shrinking of the vocabulary; None if it was not shrunk."""
+    typical: Any = None
+    """Encoded rows whose inputs are typical, for coarse weights; None without any."""
+    quantizer: Quantizer | None = None
+    """Quantiser of the weights of an int8 graph; None: the finest."""
 
     @property
     def model(self) -> TaskModel:
@@ -91,22 +96,25 @@ def prepare(
     operators: str,
     vocabulary: Collection[str] | None,
     licence: str,
+    typical: Sequence[Row] = (),
 ) -> Prepared:
     """Encode the rows, draft the manifest, and compute the answers of the model's subnets.
 
-    The arguments are those of `export_bundle`. Raises DataError if the rows cannot be used.
+    The arguments are those of `export_bundle`; `typical`: rows to be encoded as `Prepared.typical`. Raises DataError if
+    the rows cannot be used.
     """
     if not rows:
         raise DataError("export: no held-out rows to measure accuracy on; pass a data set with a test split")
     tagging = tagging_of(run, rows)
     if tagging is not None:
-        rows, dev = (cut_rows(some, tagging, run.labels) if some else some for some in (rows, dev))
+        rows, dev, typical = (cut_rows(some, tagging, run.labels) if some else some for some in (rows, dev, typical))
     if run.checkpoint.heads:
-        rows, dev = (cut_head_rows(some, run.checkpoint.heads) if some else some for some in (rows, dev))
+        heads = run.checkpoint.heads
+        rows, dev, typical = (cut_head_rows(some, heads) if some else some for some in (rows, dev, typical))
         tagging = next((head.tagging for head in run.checkpoint.heads if head.tagging is not None), None)
     if tagging is not None and vocabulary is not None:
         vocabulary = [" ".join(tagging.words.words(text)) for text in vocabulary]
-    held_out = {"test": rows, **({"dev": dev} if dev else {})}
+    held_out = {"test": rows, **{split: some for split, some in (("dev", dev), ("typical", typical)) if some}}
     found = {
         split: with_reference(run.checkpoint.model, encode_held_out(run, some)) for split, some in held_out.items()
     }
@@ -119,7 +127,9 @@ def prepare(
     draft = draft if draft.heads else dataclasses.replace(draft, tagging=tagging)
     sample = telling_sample(model, run.subnets, encoded, max_length)
     expected = torch_logits(model, run.subnets, sample)
-    return Prepared(run, draft, operators, encoded, found.get("dev"), sample, expected, tables, report)
+    return Prepared(
+        run, draft, operators, encoded, found.get("dev"), sample, expected, tables, report, found.get("typical")
+    )
 
 
 def tagging_of(run: Run[Any, Any], rows: Sequence[Row]) -> Tagging | None:
@@ -210,7 +220,7 @@ def _draft(
         space=space,
         pool=pool,
         macs_tokens=MACS_TOKENS,
-        session_options=SESSION_OPTIONS if operators == "fast" else STANDARD_OPTIONS,
+        session_options=STANDARD_OPTIONS if operators == "standard" else SESSION_OPTIONS,
         minimum_onnxruntime=MINIMUM_ONNXRUNTIME,
         accuracy_rows=len(encoded),
         licence=licence,

@@ -65,5 +65,6 @@ def write_graph(prepared: Prepared, folder: Path, precision: str, wide: frozense
         operators=prepared.operators,
         wide=wide,
         longest=prepared.draft.max_length,
+        quantizer=prepared.quantizer,
     )
     return path

@@ -19,7 +19,7 @@ from gearshift.runtime.files.cache import HashMemory
 from gearshift.runtime.files.known import Known
 from gearshift.runtime.inference.cascade import Cascade
 from gearshift.runtime.inference.opened import Opened, random_inputs
-from gearshift.runtime.inference.providers import CPU
+from gearshift.runtime.inference.providers import CPU, has_kernels
 from gearshift.runtime.inference.self_test import check_dan, check_self_test, checked_encoder
 from gearshift.runtime.inference.session import ElasticSession
 from gearshift.runtime.packed.cache import PackedCache
@@ -193,9 +193,15 @@ def usable_precisions(bundle: Bundle, wanted: Sequence[str] | None = None) -> tu
 
 
 def _eligible(bundle: Bundle, providers: Sequence[str]) -> tuple[str, ...]:
-    """Return the precisions that `auto` may take; raise BundleError if there is none for a CPU."""
+    """Return the precisions that `auto` may take; raise BundleError if there is none for these providers."""
     if tuple(providers) != CPU:
-        return bundle.precisions
+        found = tuple(precision for precision in bundle.precisions if has_kernels(precision, providers))
+        if not found:
+            raise BundleError(
+                f"{bundle.path}: expected fp32 or fp16 for {providers[0]}, found {', '.join(bundle.precisions)}; "
+                "export one of these too, or load it with the CPU's provider"
+            )
+        return found
     found = tuple(precision for precision in bundle.precisions if precision in CPU_PRECISIONS)
     if not found:
         raise BundleError(

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from gearshift.export.graph.quantizer import Quantizer
 from gearshift.export.graph.segments import Array
 
 OPSET = 18
@@ -74,8 +75,10 @@ class Scope:
 class GraphBuilder:
     """Builder of a model: collects root nodes, branches, inputs and weights, and writes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, quantizer: Quantizer | None = None) -> None:
         self.root = Scope(self)
+        self.quantizer = quantizer or Quantizer()
+        """Quantiser of the weights of int8 operators."""
         self._weights: dict[str, Array] = {}
         self._domains: set[str] = set()
         self._external: set[str] = set()

@@ -20,6 +20,7 @@ from gearshift.export.graph.builder import Scope
 from gearshift.export.graph.heads import answer, first_row, needs_first_only
 from gearshift.export.graph.mixed import MixedGraph
 from gearshift.export.graph.operators import OPERATORS
+from gearshift.export.graph.quantizer import Quantizer
 from gearshift.export.graph.recipe import Recipe, Rows, View
 from gearshift.export.graph.segments import Array, Norm, Weights, cut_layer, norm_of
 from gearshift.export.graph.switched import SwitchedGraph, all_rows
@@ -44,11 +45,13 @@ def write_elastic_graph(
     operators: str = "fast",
     wide: Collection[int] = (),
     longest: int | None = None,
+    quantizer: Quantizer | None = None,
 ) -> None:
     """Write the graph of a space at one precision, and its weights file beside it.
 
     `operators`: a key of `OPERATORS`. `wide`: layers (mixed operations: stages) that an int8 graph computes in fp32.
-    `longest`: tokens of the longest text, if they are fewer than the net has positions for.
+    `longest`: tokens of the longest text, if they are fewer than the net has positions for. `quantizer`: that of the
+    weights of an int8 graph, by default the finest.
 
     Inputs: `input_ids`, `attention_mask` and, if the model has token types, `token_type_ids`, all int64
     (batch, tokens); `choice`, int64 (stages,). Output: float32, with the name and shape of the head's task; of several
@@ -60,7 +63,7 @@ def write_elastic_graph(
         raise ExportError("fp16: disentangled attention has no standard operators; export fp32, or operators fast")
     recipe = OPERATORS[operators][precision]
     recipes = [OPERATORS[operators]["fp32"] if part in wide else recipe for part in range(space.length)]
-    given = (as_floats(weights, recipe.floats), recipe, recipes, norm_eps, head or Head())
+    given = (as_floats(weights, recipe.floats), recipe, recipes, norm_eps, head or Head(), quantizer)
     if longest is not None:  # tables of positions end there
         space = replace(space, shape=replace(space.shape, positions=min(longest, space.shape.positions)))
     GRAPHS[space.shape.kind](space, *given).build().save(path)
@@ -97,8 +100,10 @@ class _ElasticGraph(SwitchedGraph):
         recipes: Sequence[Recipe],
         norm_eps: float,
         head: Head,
+        quantizer: Quantizer | None = None,
     ) -> None:
-        super().__init__(weights, space.shape, [len(stage.options) for stage in space.stages], recipe, norm_eps, head)
+        options = [len(stage.options) for stage in space.stages]
+        super().__init__(weights, space.shape, options, recipe, norm_eps, head, quantizer)
         self.space = space
         self.recipes = recipes  # of each layer
         vectors = _position_vectors(weights, norm_eps)
@@ -149,32 +154,41 @@ class _ElasticGraph(SwitchedGraph):
         """Append the kept part of a layer, with its norms before or behind its halves."""
         layer = self.layers[kept.layer]
         if not self.space.shape.norm_first:
-            attended = self._attention(scope, kept, hidden, hidden, rows)
-            hidden = self._normed(scope, attended, f"{layer.name}.attention_norm", layer.attention_norm)
-            return self._normed(scope, self._ffn(scope, kept, hidden, hidden), f"{layer.name}.ffn_norm", layer.ffn_norm)
+            terms = self._attention(scope, kept, hidden, hidden, rows)
+            hidden = self._sum_normed(scope, kept, terms, f"{layer.name}.attention_norm", layer.attention_norm)
+            terms = self._ffn(scope, kept, hidden, hidden)
+            return self._sum_normed(scope, kept, terms, f"{layer.name}.ffn_norm", layer.ffn_norm)
+        add = self.recipes[kept.layer].add
         normed = self._normed(scope, hidden, f"{layer.name}.attention_norm", layer.attention_norm)
-        hidden = self._attention(scope, kept, normed, hidden, rows)
+        hidden = add(scope, self._attention(scope, kept, normed, hidden, rows))
         normed = self._normed(scope, hidden, f"{layer.name}.ffn_norm", layer.ffn_norm)
-        return self._ffn(scope, kept, normed, hidden)
+        return add(scope, self._ffn(scope, kept, normed, hidden))
+
+    def _sum_normed(self, scope: Scope, kept: Kept, terms: Sequence[str], name: str, norm: Norm | None) -> str:
+        """Append the sum of the terms of a half-layer, and its norm."""
+        recipe = self.recipes[kept.layer]
+        if recipe.add_norm is not None and norm is not None:
+            return recipe.add_norm(scope, terms, norm, name, self.norm_eps)
+        return self._normed(scope, recipe.add(scope, terms), name, norm)
 
     def _normed(self, scope: Scope, value: str, name: str, norm: Norm | None) -> str:
         return value if norm is None else self.norm(scope, value, name, norm)
 
-    def _attention(self, scope: Scope, kept: Kept, value: str, residual: str, rows: Rows) -> str:
-        """Append the attention of a value, with the residual added, for these rows."""
+    def _attention(self, scope: Scope, kept: Kept, value: str, residual: str, rows: Rows) -> list[str]:
+        """Append the attention of a value for these rows; return the terms of its sum, the residual last."""
         layer = self.layers[kept.layer]
         heads = [segment for segment in layer.heads if segment.end <= kept.heads]
         recipe, view = self.recipes[kept.layer], self.views[kept.layer]
         terms = recipe.attention(scope, value, view, heads, layer.attention_bias, f"{layer.name}.attention_bias", rows)
-        return recipe.add(scope, [*terms, rows(scope, residual)])
+        return [*terms, rows(scope, residual)]
 
-    def _ffn(self, scope: Scope, kept: Kept, value: str, residual: str) -> str:
-        """Append the feed-forward network of a value, with the residual added."""
+    def _ffn(self, scope: Scope, kept: Kept, value: str, residual: str) -> list[str]:
+        """Append the feed-forward network of a value; return the terms of its sum, the residual last."""
         layer = self.layers[kept.layer]
         neurons = [segment for segment in layer.neurons if segment.end <= kept.neurons]
         recipe = self.recipes[kept.layer]
         terms = recipe.ffn(scope, value, neurons, layer.ffn_bias, f"{layer.name}.ffn_bias")
-        return recipe.add(scope, [*terms, residual])
+        return [*terms, residual]
 
 
 def _position_vectors(weights: Weights, norm_eps: float) -> Array | None:

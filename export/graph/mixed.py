@@ -9,6 +9,7 @@ from onnx import helper
 
 from gearshift.export.graph.builder import Scope
 from gearshift.export.graph.heads import answer, first_row, needs_first_only
+from gearshift.export.graph.quantizer import Quantizer
 from gearshift.export.graph.recipe import Recipe, Rows, View
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment, Weights
 from gearshift.export.graph.switched import SwitchedGraph, all_rows
@@ -31,8 +32,10 @@ class MixedGraph(SwitchedGraph):
         recipes: Sequence[Recipe],
         norm_eps: float,
         head: Head,
+        quantizer: Quantizer | None = None,
     ) -> None:
-        super().__init__(weights, space.shape, [len(stage.options) for stage in space.stages], recipe, norm_eps, head)
+        options = [len(stage.options) for stage in space.stages]
+        super().__init__(weights, space.shape, options, recipe, norm_eps, head, quantizer)
         self.space = space
         self.blocks = [tuple(space.options_of(stage)) for stage in range(space.length)]
         self.recipes = recipes  # of each stage

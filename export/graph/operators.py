@@ -8,6 +8,8 @@ adds it. Plain `Sum` and `LayerNormalization` follow, as the fused `SkipLayerNor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from onnx import TensorProto
@@ -15,10 +17,10 @@ from onnx import TensorProto
 from gearshift.export.graph.blocks import in_blocks
 from gearshift.export.graph.builder import CONTRIB, Scope
 from gearshift.export.graph.disentangled import position_scores
+from gearshift.export.graph.gpu import for_gpus
 from gearshift.export.graph.recipe import Recipe, Rows, View, added_at_once, bias_term, gated, own_bias
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
 from gearshift.export.graph.standard import linear, standard_recipe
-from gearshift.runtime.graph.quantize import TABLE_BITS, quantize
 from gearshift.trainer.model.encoder.activations import QUICK_GELU
 
 ACTIVATIONS: Mapping[str, tuple[str, str, Mapping[str, float]]] = {
@@ -82,20 +84,22 @@ def _attention_float(
     bias: Array | None,
     bias_name: str,
     rows: Rows,
+    *,
+    fused: bool = True,
 ) -> list[str]:
     terms = []
     for segment in segments:
-        context = _context_float(scope, hidden, view, segment)
+        context = _context_float(scope, hidden, view, segment, fused)
         output = scope.builder.weight(f"{segment.name}.output", segment.output)
         terms.append(scope.value("MatMul", [rows(scope, context), output]))
     return [*terms, *bias_term(scope, bias_name, bias)]
 
 
-def _context_float(scope: Scope, hidden: str, view: View, segment: HeadSegment) -> str:
-    """Append the attention of a segment, in one operator where one can."""
+def _context_float(scope: Scope, hidden: str, view: View, segment: HeadSegment, fused: bool) -> str:
+    """Append the attention of a segment, with `fused` in one operator where one can."""
     matrix = scope.builder.weight(f"{segment.name}.qkv", segment.qkv)
     bias = "" if segment.qkv_bias is None else scope.builder.weight(f"{segment.name}.qkv_bias", segment.qkv_bias)
-    if view.plain and bias:
+    if fused and view.plain and bias:
         inputs = [hidden, matrix, bias, view.mask]
         return scope.value("Attention", inputs, domain=CONTRIB, num_heads=segment.heads)
     return _attend(scope, view, segment, scope.value("MatMul", [hidden, matrix]), bias)
@@ -129,7 +133,7 @@ def quantized(scope: Scope, name: str, matrix: Array) -> tuple[str, str]:
     """Store an int8 matrix, and return the names of its values and scales."""
     names = (name, f"{name}.scale")
     if not scope.builder.has_weight(name):  # every option of the stage asks for the same segments
-        packed = quantize(matrix)
+        packed = scope.builder.quantizer.matrix(name, matrix)
         for part, array in zip(names, (packed.values, packed.scales), strict=True):
             scope.builder.weight(part, array)
     return names
@@ -139,7 +143,7 @@ def _lookup_int8(scope: Scope, name: str, table: Array, ids: str) -> str:
     """Append the look-up of 8-bit rows with a scale each; they enter no integer product, so that nothing overflows."""
     rows, scales = f"{name}.rows", f"{name}.scales"
     if not scope.builder.has_weight(rows):
-        packed = quantize(table.T, bits=TABLE_BITS)
+        packed = scope.builder.quantizer.table(table)
         scope.builder.weight(rows, packed.values.T)
         scope.builder.weight(scales, packed.scales[:, None])
     words = scope.value("Cast", [scope.value("Gather", [rows, ids])], to=TensorProto.FLOAT)
@@ -217,8 +221,13 @@ RECIPES = {
 }
 """Precision -> recipe of the fastest operators. The fp16 ones have kernels on GPUs; a CPU runs them in float32."""
 
+_APART = partial(_attention_float, fused=False)
+"""Attention whose products are operators of their own."""
+
 OPERATORS: Mapping[str, Mapping[str, Recipe]] = {
     "fast": RECIPES,
     "standard": {"fp32": standard_recipe(np.float32), "fp16": standard_recipe(np.float16)},
+    "gpu": {name: for_gpus(replace(RECIPES[name], attention=_APART)) for name in ("fp32", "fp16")},
 }
-"""Name of a table of operators -> precision -> recipe. `standard` has no ONNX Runtime operators, for other engines."""
+"""Name of a table of operators -> precision -> recipe. `standard` has no ONNX Runtime operators, for other engines;
+`gpu` has those that it runs fastest on CUDA."""

@@ -12,7 +12,7 @@ from onnx import TensorProto
 from gearshift.export.graph.blocks import Blocks
 from gearshift.export.graph.builder import Scope
 from gearshift.export.graph.disentangled import Skew
-from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment
+from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment, Norm
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ Operator = Callable[[Scope, str], str]
 """Function that appends an operator with one input and one output."""
 Add = Callable[[Scope, Sequence[str]], str]
 """Function that appends the sum of two or more terms: (scope, terms) -> sum."""
+AddNorm = Callable[[Scope, Sequence[str], Norm, str, float], str]
+"""Function that appends the norm of a sum: (scope, terms, scales and shifts, name of these, epsilon) -> normed sum."""
 Activate = Callable[[Scope, str, str], str]
 """Function that appends an activation, named as in `shape.ACTIVATIONS`, or `tanh`: (scope, name, value) -> result."""
 
@@ -78,6 +80,9 @@ class Recipe:
     """Float type of weights and values."""
     blocks: bool = True
     """Whether attention within windows goes block by block where texts are long; otherwise windows are masked."""
+
+    add_norm: AddNorm | None = None
+    """Sum of the terms of a half-layer and what is added to them, with the norm behind it; None: two operators."""
 
     def to_float32(self, scope: Scope, value: str) -> str:
         """Cast a value of this recipe to float32, the type of a graph's output."""

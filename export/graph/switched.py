@@ -18,6 +18,7 @@ import numpy as np
 
 from gearshift.export.graph.builder import GraphBuilder, Scope
 from gearshift.export.graph.heads import answer, embed, first_row, needs_first_only
+from gearshift.export.graph.quantizer import Quantizer
 from gearshift.export.graph.recipe import Recipe
 from gearshift.export.graph.segments import Norm, Weights
 from gearshift.runtime.bundle.manifest import CHOICE, INPUTS
@@ -46,6 +47,7 @@ class SwitchedGraph(ABC):
         recipe: Recipe,
         norm_eps: float,
         head: Head,
+        quantizer: Quantizer | None = None,
     ) -> None:
         self.weights = weights
         self.inputs = token_inputs(shape)
@@ -56,7 +58,7 @@ class SwitchedGraph(ABC):
         self.head = head
         self.per_token = bool(head.parts) or TASKS[head.task].per_token
         """Whether the branches of the last stage end in a value for each token."""
-        self.builder = GraphBuilder()
+        self.builder = GraphBuilder(quantizer)
         self.mask = ""
         """Name of the mask for attention; set when the graph is built."""
 

@@ -303,6 +303,17 @@ def _norm(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     return [Value(kind, data.dims)]
 
 
+def _norm_of_sum(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    """Norm of a value, a skip and a bias, added up."""
+    data, skip, *parts = values
+    given = [part for part in parts if part is not ABSENT]
+    kind = same_float([data, skip, *given])
+    has_shape(skip, (kind,), data.dims)
+    for part in given:
+        has_shape(part, FLOATS, (_last(data),))
+    return [Value(kind, data.dims)]
+
+
 def _matmul(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     left, right = values
     fits = len(left.dims) >= 2 and len(right.dims) >= 2 and left.dims[-1] == right.dims[-2]
@@ -372,7 +383,7 @@ def _heads_attention(node: Node, values: Sequence[Value], limits: Limits) -> lis
         has_shape(part, (kind,), seen)
     if bias is not ABSENT:
         has_shape(bias, (kind,), (3 * heads * limits.head_size,))
-    has_shape(mask, (INT32,), seen[:2])
+    has_shape(mask, (INT32,), seen[: len(mask.dims)] if mask.dims == (BATCH,) else seen[:2])
     for scores in added:
         one, own = scores.dims[1:2] == (1,), scores.dims[:1] == (BATCH,)
         has_shape(scores, (kind,), (BATCH if own else 1, 1 if one else heads, query.dims[1], seen[1]))
@@ -471,6 +482,7 @@ OPERATORS: Mapping[str, Operator] = {
     **{name: Operator(_reduced, (2,), {"keepdims": int}) for name in ("ReduceSum", "ReduceMax", "ReduceL2")},
     "CumSum": Operator(_running_sum, (2,)),
     "LayerNormalization": Operator(_norm, (2, 3), {"axis": int, "epsilon": float}),
+    "com.microsoft.SkipLayerNormalization": Operator(_norm_of_sum, (3, 4, 5), {"epsilon": float}, optional=(3,)),
     "MatMul": Operator(_matmul, (2,)),
     "Gemm": Operator(_gemm, (2, 3), {"transB": int}),
     "Conv": Operator(_conv, (3,), {"group": int, "pads": list}),

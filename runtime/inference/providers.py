@@ -33,6 +33,24 @@ WITHOUT_CONTROL_FLOW = {
 """Providers that refuse `If`, or leave its branches to the CPU, which hold all of the encoder."""
 
 
+WITHOUT_INT8 = {"CUDAExecutionProvider"}
+"""Providers without a kernel for the operators of an int8 graph, which would run on the CPU, with copies around each
+(ONNX Runtime's docs/OperatorKernels.md)."""
+
+
+def has_kernels(precision: str, providers: Sequence[str]) -> bool:
+    """Return whether the most wanted provider has kernels for the graph of a precision."""
+    return precision != "int8" or next(iter(providers), "") not in WITHOUT_INT8
+
+
+def check_kernels(precision: str, providers: Sequence[str]) -> None:
+    """Raise InputError if the most wanted provider has no kernels for the graph of a precision."""
+    if not has_kernels(precision, providers):
+        raise InputError(
+            f"precision: {providers[0]} has no kernels for int8, got int8; take fp32 or fp16, or the CPU's provider"
+        )
+
+
 def check_providers(providers: Sequence[str]) -> None:
     """Raise InputError if a provider is not installed, or cannot run an elastic graph."""
     available = ort.get_available_providers()

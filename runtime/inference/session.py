@@ -20,7 +20,7 @@ from gearshift.runtime.bundle.manifest import weights_of
 from gearshift.runtime.inference.onnxruntime_calls import call_options, is_of_onnxruntime, open_session
 from gearshift.runtime.inference.option_sessions import OptionSessions, option_paths
 from gearshift.runtime.inference.pages import Extent, drop, mapped_by, resident_bytes
-from gearshift.runtime.inference.providers import CPU, check_providers, check_started
+from gearshift.runtime.inference.providers import CPU, check_kernels, check_providers, check_started
 from gearshift.runtime.inference.text import Encoded
 from gearshift.runtime.native_calls import NATIVE_CALLS
 from gearshift.versions import release_numbers
@@ -77,6 +77,7 @@ class ElasticSession:
         path = bundle.path / files.pop() if graph is None else graph
         options = session_options(bundle.manifest.session_options, threads, trace=trace)
         check_providers(providers)
+        check_kernels(precision, providers)
         if bundle.manifest.blocked:
             from gearshift.runtime.inference.blocked import set_block  # of images alone
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import shlex
 from pathlib import Path
@@ -25,8 +26,8 @@ LINES = [
 OPTIONS = re.findall(r"`(--[^`]+)`", TEXT)
 
 
-def test_the_path_is_doctor_bench_run() -> None:
-    assert [words[0] for words in LINES] == ["doctor", "bench", "run"]
+def test_the_path_is_doctor_bench_run_and_a_profile_to_send() -> None:
+    assert [words[0] for words in LINES] == ["doctor", "bench", "run", "bench"]
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -46,7 +47,7 @@ def test_a_new_user_gets_from_the_doctor_to_an_answer(
     monkeypatch.setenv("GEARSHIFT_PROFILE_DIR", str(tmp_path / "profiles"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tests").symlink_to(ROOT / "tests")
-    doctor, bench, run = LINES
+    doctor, bench, run, send = LINES
     assert command(*doctor).code in (0, 3)
     assert command(*bench, "--budget", "3s").code == 0
     assert (tmp_path / "report.html").is_file()
@@ -55,3 +56,7 @@ def test_a_new_user_gets_from_the_doctor_to_an_answer(
     assert answered.code == 0
     assert answered.out.startswith("lights_off")
     assert "none of this device" not in command("doctor").out
+    assert command(*send, "--budget", "3s").code == 0
+    profile = (tmp_path / "my-board.json").read_text(encoding="utf-8")
+    assert this_device().cpu_model in profile
+    assert not any(own in profile for own in (platform.node(), str(ROOT), str(tmp_path)))

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 LISTED_SUBNETS = 16
 """Size of the largest pool that one stage lists whole by default: the graph's load time grows with the pool."""
 
+_PRECISIONS: dict[str, tuple[str, ...] | None] = {"fast": None, "standard": ("fp32",), "gpu": ("fp32", "fp16")}
+"""Table of operators -> precisions of a bundle by default; None: those of the kind of net."""
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
@@ -69,13 +72,14 @@ def _add_graph(parser: argparse.ArgumentParser) -> None:
         type=precisions,
         metavar="P,P",
         help=f"some of {','.join(PRECISIONS)}; fp16 is for GPUs (default: {','.join(CPU_PRECISIONS)}; "
-        "with standard operators fp32)",
+        "with standard operators fp32, with those for GPUs fp32,fp16)",
     )
     parser.add_argument(
         "--operators",
-        choices=["fast", "standard"],
+        choices=list(_PRECISIONS),
         default="fast",
-        help="fast (default): with ONNX Runtime's own operators; standard: those of ONNX alone, for other engines",
+        help="fast (default): with ONNX Runtime's own operators; standard: those of ONNX alone, for other engines; "
+        "gpu: for ONNX Runtime on CUDA, where it was not tried yet",
     )
     parser.add_argument(
         "--int8-tolerance",
@@ -86,6 +90,13 @@ def _add_graph(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--wider", action="store_true", help="keep layers in fp32 within the int8 graph if it would lose more"
+    )
+    parser.add_argument(
+        "--coarse",
+        type=float,
+        metavar="STEP",
+        help="coarse steps for the weights of the int8 graph, as a share of their root mean square, by which a "
+        "compressed bundle is smaller (docs/download.md)",
     )
     parser.add_argument(
         "--granularity",
@@ -119,8 +130,9 @@ def export(options: argparse.Namespace) -> int:
             options.output,
             data.splits["test"],
             dev=data.splits["dev"],
-            precisions=options.precision or (None if options.operators == "fast" else ("fp32",)),
+            precisions=options.precision or _PRECISIONS[options.operators],
             operators=options.operators,
+            coarse=options.coarse,
             int8_tolerance=options.int8_tolerance,
             wider=options.wider,
             layers_per_stage=None if isinstance(run, ImageRun) else _layers_per_stage(options, run),

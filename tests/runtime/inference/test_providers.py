@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import onnxruntime as ort
 import pytest
 
-from gearshift.errors import InputError
+from gearshift.errors import BundleError, InputError
 from gearshift.runtime import Engine
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.inference.providers import CPU, PACKAGES, WITHOUT_CONTROL_FLOW, check_providers
 from gearshift.runtime.inference.session import ElasticSession
+from gearshift.runtime.startup import _eligible
 
 
 def available(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
@@ -68,3 +70,21 @@ def test_the_engine_says_so_in_one_line(bundle: Bundle, monkeypatch: pytest.Monk
         InputError, match=r"got CUDAExecutionProvider; install onnxruntime-gpu \(docs/devices.md, Providers\)"
     ):
         Engine.load(bundle.path, providers=["CUDAExecutionProvider"])
+
+
+def test_int8_on_cuda_is_refused_in_one_line(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    available(monkeypatch, "CUDAExecutionProvider")
+    with pytest.raises(
+        InputError, match=r"^precision: CUDAExecutionProvider has no kernels for int8, .*fp16"
+    ) as caught:
+        Engine.load(bundle.path, precision="int8", providers=["CUDAExecutionProvider", *CPU])
+    assert "\n" not in str(caught.value)
+
+
+def test_auto_leaves_int8_out_on_cuda(bundle: Bundle) -> None:
+    assert "int8" in _eligible(bundle, CPU)
+    assert _eligible(bundle, ["CUDAExecutionProvider", *CPU]) == ("fp32",)
+    pool = tuple(entry for entry in bundle.manifest.pool if entry.precision == "int8")
+    alone = dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, pool=pool))
+    with pytest.raises(BundleError, match=r"expected fp32 or fp16 for CUDAExecutionProvider, found int8; export"):
+        _eligible(alone, ["CUDAExecutionProvider"])
