@@ -169,7 +169,7 @@ class TimedBlock:
 
     def _call(self, precision: str, length: int, choice: Choice) -> float | None:
         """Return the time in ms without waiting; None if the call waited and the waiting cannot be subtracted."""
-        call = partial(self._sessions[precision].run, self._inputs[length], choice)
+        call = partial(self._sessions[precision].run_heads, self._inputs[length], choice)
         best: Sample | None = None
         for _ in range(1 + REPEATS):
             sample = self._watch.time(call)
@@ -185,7 +185,7 @@ class TimedBlock:
         """Time calls after pauses: the largest subnet of the fastest precision, on the shortest text."""
         length = min(self.lengths)
         precision = min(self._sessions, key=lambda name: self._cost_ms[name, length])
-        call = partial(self._sessions[precision].run, self._inputs[length], self._largest(precision))
+        call = partial(self._sessions[precision].run_heads, self._inputs[length], self._largest(precision))
 
         def timed_ms() -> float:
             sample = self._watch.time(call)

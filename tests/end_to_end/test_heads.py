@@ -22,6 +22,7 @@ from gearshift.server.service import TASK_PATHS, Service
 from gearshift.trainer.learning.evaluate import measurements
 from gearshift.trainer.model.run import Run, encode_held_out, load_supernet
 from gearshift.trainer.model.run_data import read_run_data
+from tests.runtime.bench.machine import Machine
 from tests.server.asking import asked
 from tests.trainer.heads import HEADS, write_heads_data
 from tests.trainer.tiny import write_checkpoint
@@ -140,6 +141,17 @@ def test_the_server_answers_with_both_heads(made: Path) -> None:
         service = Service(engine)
         answer = asked(service, TASK_PATHS["multi-task"], {"text": TEXT})
     assert answer["heads"]["intent"]["label"] == "cold"
+
+
+def test_bench_measures_it_and_an_engine_takes_what_was_measured(made: Path, folder: Path) -> None:
+    profile = folder / "profile.json"
+    with pytest.MonkeyPatch.context() as patch:
+        Machine(open_bundle(made)).take_over(patch)
+        bench = ["bench", str(made), "--lengths", "8", "--threads", "1", "--precision", "fp32", "--budget", "3s"]
+        assert main([*bench, "-o", str(profile)]) == 0
+    with Engine.load(made, profile=profile, threads=1) as engine:
+        assert engine.precision == "fp32" and engine.ladder
+        assert engine.run(TEXT, deadline_ms=1000).heads.keys() == {"intent", "slots"}
 
 
 def test_a_search_and_a_training_that_goes_on_keep_the_heads(run: Run, folder: Path) -> None:
