@@ -109,6 +109,7 @@ class Engine(ReadingMethods):
         keys: Sequence[Key] | None = None,
         not_older: bool = False,
         share: Share | None = None,
+        at_once: bool = False,
         **objective: Unpack[Wanted],
     ) -> Self:
         """Load an engine for the bundle in directory `path`, which is verified, self-tested and timed on this machine.
@@ -135,6 +136,9 @@ class Engine(ReadingMethods):
         `keys`: Ed25519 public keys, each a file of PEM or PEM as bytes, of which one must have signed the bundle; it is
         not tried then. `not_older`: refuse a version older than the newest that was loaded so.
         `share`: its part in a fleet, as `Fleet.load` gives it.
+        `at_once`: return when the smallest subnet is open, where packed weights are in the cache, each subnet has a
+        session (one thread, one stage), and latencies are known. The others follow, and until then requests with a
+        deadline take those that are open; others wait for the subnet that answers them.
         `objective`: fields of `Objective` (`target`, `min_accuracy`, `max_cpu_share`, `on_miss`), which `steer` changes
         later.
 
@@ -151,7 +155,7 @@ class Engine(ReadingMethods):
                 threads=threads,
                 profile=profile,
                 providers=providers,
-                cache=PackedCache() if cache else None,
+                cache=PackedCache(first=at_once) if cache else None,
                 cascade=cascade,
                 batch=batch,
             )

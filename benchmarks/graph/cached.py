@@ -27,5 +27,7 @@ def cached_graph(folder: Path, graph: Path, space: Space, precision: str) -> Pat
 
 def opened(path: Path) -> Any:
     """Open a graph, or the graphs of its options if there are any, as one thread does."""
-    singles = option_paths(path)
-    return OptionSessions(singles, our_options(), CPU) if singles else our_session(path)
+    singles = len(option_paths(path))
+    if not singles:
+        return our_session(path)
+    return OptionSessions(path, [[option] for option in range(singles)], our_options(), CPU)

@@ -4,7 +4,8 @@
     python -m benchmarks.graph.loading --against /tmp/before [--shape minilm-l6] [--rounds 15] [--granularity pool]
 
 `Engine.load` with a profile, so that no subnet is timed, each in a new process whose imports do not count, of a bundle
-of random weights that each version exports itself. Files lie in the page cache. One core (or two: `--cores 2`), one
+of random weights that each version exports itself; then a first answer with a deadline of 50 ms, and the largest memory
+of the process so far. Files lie in the page cache. One core (or two: `--cores 2`), one
 thread, both versions in turns, in a new order each round; wall time and CPU time of the process. Growth is the median
 of the rounds' own ratios: what else runs on the machine meets both versions of a round alike.
 """
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -43,7 +45,8 @@ from gearshift.runtime.space.uniform import uniform_grid
 folder, shape = Path(sys.argv[1]), SHAPES[sys.argv[2]]
 layers = shape.layers if sys.argv[3] == "pool" else 1
 plain = random_bundle(folder / "plain.gearshift", shape, uniform_grid(shape), layers_per_stage=layers)
-compress_bundle(plain, folder / "compressed.gearshift")
+if sys.argv[4] == "1":
+    compress_bundle(plain, folder / "compressed.gearshift")
 """
 """Program of either version that makes its bundles."""
 
@@ -59,6 +62,7 @@ class Case:
     """Name of the bundle's directory."""
     precision: str
     cache: bool
+    at_once: bool = False
 
     def command(self, folder: Path, version: str) -> list[str]:
         """Return the command of one load; each version has a bundle and a profile of its own."""
@@ -70,16 +74,18 @@ class Case:
             self.precision,
             str(int(self.cache)),
             str(profile),
+            str(int(self.at_once)),
         ]
 
 
 CASES = tuple(
-    Case(f"{precision}, {told}", bundle, precision, cache)
+    Case(f"{precision}, {told}", bundle, precision, cache, at_once)
     for precision in ("fp32", "int8")
-    for told, bundle, cache in (
-        ("no cache", "plain.gearshift", False),
-        ("warm cache", "plain.gearshift", True),
-        ("compressed, warm cache", "compressed.gearshift", True),
+    for told, bundle, cache, at_once in (
+        ("no cache", "plain.gearshift", False, False),
+        ("warm cache", "plain.gearshift", True, False),
+        ("compressed, warm cache", "compressed.gearshift", True, False),
+        ("warm cache, at once", "plain.gearshift", True, True),
     )
 )
 
@@ -96,6 +102,14 @@ class Row:
     before_cpu: float
     now_cpu: float
     cpu_growth: float
+    before_answered_cpu: float
+    now_answered_cpu: float
+    """Milliseconds of CPU until the first answer, load included, from the process's own clock."""
+    answered_growth: float
+    before_peak: float
+    now_peak: float
+    """Largest resident set until then, in MB."""
+    peak_growth: float
 
 
 def main() -> None:
@@ -108,18 +122,24 @@ def main() -> None:
         "--granularity", choices=("layer", "pool"), default="layer", help="what a stage of the graph is"
     )
     parser.add_argument("--cores", type=int, default=1, help="cores that the processes are pinned to")
+    parser.add_argument("--cases", default="", help="only the cases whose name has this pattern")
     options = parser.parse_args()
+    cases = [case for case in CASES if re.search(options.cases, case.label)]
+    compressed = str(int(any("compressed" in case.bundle for case in cases)))
     cores = pin(options.cores)
     checkouts = {BEFORE: options.against.resolve(), NOW: Path(__file__).parents[2]}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         environments = dict(_environments(folder, checkouts))
         for version, checkout in checkouts.items():
-            make_bundles(folder / version, (options.shape, options.granularity), checkout, environments[version])
-        rows = measure(folder, environments, options.rounds)
+            make_bundles(
+                folder / version, (options.shape, options.granularity, compressed), checkout, environments[version]
+            )
+        rows = measure(folder, environments, options.rounds, cases)
     facts = {
         "command": f"python -m benchmarks.graph.loading --against BEFORE --shape {options.shape} "
-        f"--rounds {options.rounds} --cores {options.cores} --granularity {options.granularity}",
+        f"--rounds {options.rounds} --cores {options.cores} --granularity {options.granularity}"
+        + (f" --cases '{options.cases}'" if options.cases else ""),
         "before": _commit(checkouts[BEFORE]),
         "now": _commit(checkouts[NOW]),
         "cores": cores,
@@ -137,22 +157,24 @@ def make_bundles(folder: Path, made_as: Sequence[str], checkout: Path, environme
     subprocess.run(command, env=dict(environment), cwd=checkout, check=True, capture_output=True, timeout=600)
 
 
-def measure(folder: Path, environments: Mapping[str, Mapping[str, str]], rounds: int) -> list[Row]:
+def measure(
+    folder: Path, environments: Mapping[str, Mapping[str, str]], rounds: int, cases: Sequence[Case]
+) -> list[Row]:
     """Load each case with each version: twice so that caches are warm, then once in every round."""
-    for case in CASES:
+    for case in cases:
         for version, environment in environments.items():
             _run(case.command(folder, version), environment)
     time.sleep(SETTLED_S)  # hashes of younger files are not remembered
     times: dict[tuple[str, str], list[dict[str, float]]] = {}
     source = random.Random(0)
-    runs = [(case, version) for case in CASES for version in environments]
+    runs = [(case, version) for case in cases for version in environments]
     for done in tqdm(range(1 + rounds), desc="rounds", disable=None):
         source.shuffle(runs)
         for case, version in runs:
             found = json.loads(_run(case.command(folder, version), environments[version]))
             if done:  # the first one finds the cache, and remembers hashes
                 times.setdefault((case.label, version), []).append(found)
-    return [row_of(case.label, times[case.label, BEFORE], times[case.label, NOW]) for case in CASES]
+    return [row_of(case.label, times[case.label, BEFORE], times[case.label, NOW]) for case in cases]
 
 
 def row_of(label: str, before: Sequence[Mapping[str, float]], now: Sequence[Mapping[str, float]]) -> Row:
@@ -163,7 +185,7 @@ def row_of(label: str, before: Sequence[Mapping[str, float]], now: Sequence[Mapp
         ratios = [there / here for here, there in zip(old, new, strict=True)]
         return statistics.median(old), statistics.median(new), statistics.median(ratios) - 1
 
-    return Row(label, len(now), *column("wall_ms"), *column("cpu_ms"))
+    return Row(label, len(now), *column("wall_ms"), *column("cpu_ms"), *column("answered_cpu_ms"), *column("peak_mb"))
 
 
 def _environments(folder: Path, checkouts: Mapping[str, Path]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -193,10 +215,16 @@ def table(rows: Sequence[Row], shape: str) -> list[str]:
             f"{row.before_cpu:.0f}",
             f"{row.now_cpu:.0f}",
             f"{100 * row.cpu_growth:+.1f} %",
+            f"{row.before_answered_cpu:.0f}",
+            f"{row.now_answered_cpu:.0f}",
+            f"{100 * row.answered_growth:+.1f} %",
+            f"{row.before_peak:.0f}",
+            f"{row.now_peak:.0f}",
         ]
         for row in rows
     ]
     header = ["", "before, ms", "now, ms", "growth", "before, CPU ms", "now, CPU ms", "growth"]
+    header += ["before, CPU ms to the first answer", "now", "growth", "before, peak MB", "now"]
     return [
         f"### {shape}: `Engine.load`, medians of {rows[0].rounds} rounds",
         "",

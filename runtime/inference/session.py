@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -41,6 +42,12 @@ OPTIMIZATION_LEVELS = {
 PACKED_FROM_BYTES = 1024
 """Least bytes of a weight that goes to the file of packed weights; smaller ones stay inside the graph."""
 
+READ_BYTES = 1 << 27
+"""Bytes of weights that may be read for options that are opened together, before their pages are released."""
+
+ITEM_BYTES = {"int8": 1, "fp16": 2}
+"""Precision -> bytes of a weight, where that is not 4."""
+
 MOST_THREADS = 1024
 """Largest number of threads: onnxruntime starts as many as it is told to, and a million take the machine down."""
 
@@ -55,6 +62,7 @@ class ElasticSession:
 
     `graph`: file to load in place of the bundle's own, with the same graph and packed weights (`packed`); where it has
     graphs of single options beside it, and one thread, those.
+    `first`: open only the smallest subnet's of these; each other is opened by its first call, or by `open_next`.
     `trace`: directory for the times of single operators, which slow down every call; `end_trace` closes their file.
     Raises BundleError if the graph cannot be loaded or holds what none of ours does (`check_graph`), SchemaError if
     this onnxruntime is too old.
@@ -68,6 +76,7 @@ class ElasticSession:
         threads: int,
         providers: Sequence[str] = CPU,
         graph: Path | None = None,
+        first: bool = False,
         trace: Path | None = None,
     ) -> None:
         files = {entry.file for entry in bundle.pool(precision).values()}
@@ -92,8 +101,12 @@ class ElasticSession:
                 session, extents = open_session(path, options, providers), frozenset[Extent]()
             else:
                 singles = option_paths(path) if threads == 1 and trace is None else []
-                opening = partial(OptionSessions, singles) if singles else partial(open_session, path)
-                session, extents = mapped_by(weights_of(path), partial(opening, options, providers))
+                if singles:
+                    order = _by_size(bundle, precision, len(singles))
+                    session, extents = OptionSessions(path, order, options, providers, first), frozenset[Extent]()
+                else:
+                    session, extents = mapped_by(weights_of(path), partial(open_session, path, options, providers))
+                    drop(extents)  # packing has read all of the file; a subnet's weights are read again when it runs
         except Exception as error:
             if not is_of_onnxruntime(error):
                 raise
@@ -111,7 +124,7 @@ class ElasticSession:
         self.threads = threads
         self.provider: str = session.get_providers()[0]
         self._session = session
-        self._end_watch: Callable[[], None] | None = None
+        self._to_end: list[Callable[[], None]] = []
         self._refusal: str | None = None
         self._plain = call_options()
         NATIVE_CALLS.end_with_program(self._end_with_program)
@@ -204,12 +217,38 @@ class ElasticSession:
     def drop_pages(self) -> None:
         """Release memory as `release_pages` does, without counting it."""
         session, extents = self._session, self._extents  # the session keeps the mappings meanwhile
-        if session is not None:
+        if isinstance(session, OptionSessions):
+            session.drop_pages()
+        elif session is not None:
             drop(extents)
 
-    def watched(self, end: Callable[[], None]) -> None:
-        """Take on a watch over the session's files, which `end` ends at `close`."""
-        self._end_watch = end
+    @property
+    def whole(self) -> bool:
+        """Whether every subnet can run at once."""
+        session = self._session
+        return not isinstance(session, OptionSessions) or session.whole
+
+    def is_open(self, choice: Sequence[int]) -> bool:
+        """Return whether the subnet of a choice can run at once."""
+        session = self._session
+        return not isinstance(session, OptionSessions) or session.is_open(choice[0])
+
+    def open_next(self) -> bool:
+        """Open the next larger subnet, if one is not open; return whether there was one.
+
+        Raises BundleError if onnxruntime cannot.
+        """
+        session = self._session
+        try:
+            return isinstance(session, OptionSessions) and session.open_next()
+        except Exception as error:
+            if not is_of_onnxruntime(error):
+                raise
+            raise BundleError(f"{self.path}: onnxruntime could not open a subnet ({one_line(error)})") from error
+
+    def until_closed(self, end: Callable[[], None]) -> None:
+        """Take on what goes on beside the session, such as a watch over its files; `end` ends it at `close`."""
+        self._to_end.append(end)
 
     def go_on_as(self, other: ElasticSession) -> None:
         """Run another session's graph from the next call on, of the same bundle, precision and threads.
@@ -235,8 +274,8 @@ class ElasticSession:
 
     def close(self) -> None:
         """Free the weights, as soon as no call is left; the session cannot be used afterwards."""
-        if self._end_watch is not None:
-            self._end_watch()
+        for end in self._to_end:
+            end()
         self._extents = frozenset()
         self._session = None
         _return_free_memory()
@@ -302,6 +341,23 @@ def session_options(entries: Mapping[str, str], threads: int, *, trace: Path | N
         options.enable_profiling = True
         options.profile_file_prefix = str(trace / "operators")
     return options
+
+
+def _by_size(bundle: Bundle, precision: str, options: int) -> list[list[int]]:
+    """Return all options of a stage in groups that are opened together: the smallest alone, and then the next larger
+    ones as long as they read few bytes. To find and release what one has read takes some milliseconds."""
+    pool = {entry.choice[0]: entry for entry in bundle.pool(precision).values()}
+    order = sorted(range(options), key=lambda option: pool[option].macs if option in pool else math.inf)
+    groups, total = [order[:1]], READ_BYTES
+    for option in order[1:]:
+        matrices = pool[option].macs // bundle.manifest.macs_tokens if option in pool else READ_BYTES
+        size = matrices * ITEM_BYTES.get(precision, 4)
+        total += size
+        if total > READ_BYTES:
+            groups.append([])
+            total = size
+        groups[-1].append(option)
+    return groups
 
 
 def _advice(graph: Path, error: Exception) -> str:

@@ -45,6 +45,7 @@ from gearshift.runtime.packed.entry import (
     write_marker,
 )
 from gearshift.runtime.packed.making import GRAPH, closed_on_error, packed_session
+from gearshift.runtime.packed.opening import Opening
 from gearshift.runtime.packed.probe import probe, require_same_answer
 from gearshift.runtime.packed.watch import PackedWatch
 
@@ -55,16 +56,21 @@ logger = logging.getLogger(__name__)
 
 
 class PackedCache:
-    """Packed-weight cache in one directory."""
+    """Packed-weight cache in one directory.
+
+    `first`: return a session with one thread when its smallest subnet is open, and open the others behind it.
+    """
 
     def __init__(
         self,
         directory: Path | None = None,
         *,
+        first: bool = False,
         device: Fingerprint | None = None,
         free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
     ) -> None:
         self._directory = directory
+        self._first = first
         self._device = device
         self._free_bytes = free_bytes
         self._told: set[str] = set()
@@ -91,7 +97,6 @@ class PackedCache:
                 logger.warning("%s: packed weights not kept (%s); loading the bundle itself", bundle.path, error)
             self._told.add(str(error))
             return None
-        session.drop_pages()  # packing has read all of the file; a subnet's weights are read again when it runs
         return session
 
     @property
@@ -146,7 +151,7 @@ class PackedCache:
         state = self.kept.state(place)
         try:
             marker = require_intact(place, made_for, HashMemory().sha256_of)
-            session = ElasticSession(bundle, precision, threads=threads, graph=place / GRAPH)
+            session = ElasticSession(bundle, precision, threads=threads, graph=place / GRAPH, first=self._first)
             with closed_on_error(session):
                 require_same_answer(session, bundle, marker)
                 self._watch(session, bundle, place, marker)
@@ -174,6 +179,7 @@ class PackedCache:
                     marker = describe(fresh, made_for, *probe(session, bundle))
                     write_marker(fresh, marker, bundle.path)
                 session.path = place / GRAPH
+                session.drop_pages()  # the self-test has run all of it
                 self._watch(session, bundle, place, marker)
         except FileExistsError:
             found = self._found(bundle, precision, threads)
@@ -188,7 +194,11 @@ class PackedCache:
         damaged = functools.partial(_leave, weakref.ref(session), bundle, place, remove)
         watch = PackedWatch(place, marker.files, damaged)
         watch.start()
-        session.watched(watch.close)
+        session.until_closed(watch.close)
+        if not session.whole:
+            opening = Opening(session, damaged)
+            opening.start()
+            session.until_closed(opening.close)
 
     def _require_room(self, size: int) -> None:
         needed, free = size + RESERVED_BYTES, self._free_bytes(self.directory)

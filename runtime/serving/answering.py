@@ -24,7 +24,7 @@ from gearshift.runtime.policy.controller import Controller
 from gearshift.runtime.policy.objective import Wanted
 from gearshift.runtime.reading.ranking import Ranked, RankReading
 from gearshift.runtime.reading.reading import Read, own_reading
-from gearshift.runtime.sensors.caps import NO_CAPS, Caps
+from gearshift.runtime.sensors.caps import NO_CAPS, Caps, strictest
 from gearshift.runtime.sensors.slow_loop import SlowLoop
 from gearshift.runtime.serving.decision_log import DecisionLog
 from gearshift.runtime.serving.in_flight import Place
@@ -40,6 +40,9 @@ graph took 0.15 ms (median; 0.3 ms at the 95th percentile) on a busy two-core x8
 
 ODD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 """Exceptions of a reading that is no number, or none that makes sense. Any other is a signal handler's."""
+
+OPENING = "opening"
+"""Reason of a cap: larger subnets are not open yet."""
 
 INTERRUPTED = "interrupted"
 """Outcome of a request that was left before its exception could be noted."""
@@ -68,6 +71,7 @@ class Answering:
         self._controller, self._metrics, self._log, self._clock = controller, metrics, log, clock
         self._executors, self._cascade, self._slow_loop = opened.executors, cascade, slow_loop
         self._opened, self._reading, self._share = opened, own_reading(opened), share
+        self._pool = opened.bundle.pool(opened.session.precision)
         self._lock = threading.RLock()  # a signal handler may make a request while its thread decides
         self._pinned: str | None = None
 
@@ -312,7 +316,7 @@ class Answering:
         encoded, deadline_ms = request.encoded, request.deadline_ms
         slack = None if deadline_ms is None else deadline_ms - (started - request.arrival_s) * 1e3 - FINISH_MS
         controller = self._controller
-        record.caps, record.signals = self._look()
+        record.caps, record.signals = self._look(hurried=slack is not None)
         others = self._others(started)
         with self._lock:
             self._sense(started)
@@ -356,13 +360,28 @@ class Answering:
                 fastest_ms = self.times_now(request.encoded.work)[-1]
                 self._share.tell(Came(request.arrival_s, request.deadline_ms, fastest_ms))
 
-    def _look(self) -> tuple[Caps, Mapping[str, float]]:
-        """Return caps and signals of the slow loop's last look, and keep it awake."""
+    def _look(self, *, hurried: bool = True) -> tuple[Caps, Mapping[str, float]]:
+        """Return caps and signals of the slow loop's last look, and keep it awake.
+
+        `hurried`: a request has a deadline, so that it does not wait for a subnet that is not open yet.
+        """
         loop = self._slow_loop
-        if loop is None:
-            return NO_CAPS, {}
-        loop.touch()
-        return loop.caps, loop.signals
+        caps, signals = (NO_CAPS, {}) if loop is None else (loop.caps, loop.signals)
+        if loop is not None:
+            loop.touch()
+        if hurried and not self._opened.session.whole:
+            caps = strictest([caps, self._open_so_far()])
+        return caps, signals
+
+    def _open_so_far(self) -> Caps:
+        """Return a cap below the last rung of the ladder that is not open yet."""
+        session, ladder = self._opened.session, self._controller.ladder
+        missing = [
+            rung
+            for rung, name in enumerate(ladder)
+            if name in self._pool and not session.is_open(self._pool[name].choice)
+        ]
+        return Caps(missing[-1] + 1, (OPENING,)) if missing else NO_CAPS
 
     def _sense(self, now: float) -> None:
         """Give the controller the snapshots that the slow loop has taken since, each as of when it was taken.
