@@ -5,6 +5,7 @@ from __future__ import annotations
 from gearshift.escaping import escaped
 from gearshift.runtime.bundle.manifest import DAN_EXECUTOR, Manifest, PoolEntry
 from gearshift.runtime.bundle.task_heads import TaskHead
+from gearshift.runtime.bundle.tasks import IMAGE_TASKS
 
 MEANINGS = {
     "accuracy": "Accuracy is the share of {rows} held-out rows answered right",
@@ -12,6 +13,8 @@ MEANINGS = {
     "spearman": "Spearman is the rank correlation with the numbers of {rows} held-out rows",
     "entity_f1": "Entity F1 is that of whole entities in {rows} held-out rows",
     "answer_f1": "Answer F1 is that of the answers' words, the mean over {rows} held-out questions",
+    "pixel_similarity": "Pixel similarity is 1 less the mean absolute error of the colours of {rows} held-out images, "
+    "as a share of their range",
     "cosine": "Cosine is the mean one with the full-size net's vectors in torch, over {rows} held-out texts",
 }
 """Metric -> its meaning in words; `{rows}` is the number of held-out rows.
@@ -63,7 +66,10 @@ def model_card(manifest: Manifest) -> str:
         labels = "".join(f"{_about_head(head)}\n\n" for head in manifest.heads)
     vectors = f"Answers are {manifest.vectors}.\n\n" if manifest.vectors is not None else ""
     meaning = _meaning(manifest)
-    asked = {"question-answering": '("a question", "a text with its answer")', "image-classification": '"image.png"'}
+    asked = {
+        "question-answering": '("a question", "a text with its answer")',
+        **dict.fromkeys(IMAGE_TASKS, '"image.png"'),
+    }
     given = asked.get(manifest.task, '"some text"')
     title = escaped(manifest.name)
     return f"""# {title}

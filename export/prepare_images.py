@@ -69,7 +69,7 @@ def telling_images(model: Any, subnets: Mapping[str, object], rows: ImageRows) -
     many = dataclasses.replace(
         rows,
         images=np.concatenate([rows.images[places], noise]),
-        labels=np.zeros(len(places) + len(noise), np.int64),  # never used
+        labels=rows.labels[np.resize(places, len(places) + len(noise))],  # never used
     )
     return many.select(np.arange(len(many)))
 

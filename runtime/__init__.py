@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gearshift.runtime.fleet import Fleet as Fleet
     from gearshift.runtime.inference.answers import Classification as Classification
     from gearshift.runtime.inference.answers import Embedding as Embedding
+    from gearshift.runtime.inference.answers import ImageToImage as ImageToImage
     from gearshift.runtime.inference.answers import MultiLabelClassification as MultiLabelClassification
     from gearshift.runtime.inference.answers import MultiTask as MultiTask
     from gearshift.runtime.inference.answers import QuestionAnswering as QuestionAnswering
@@ -76,6 +77,7 @@ _HOMES = {
     "Entity": "runtime.inference.spans",
     "Fleet": "runtime.fleet",
     "GearshiftError": "errors",
+    "ImageToImage": "runtime.inference.answers",
     "InputError": "errors",
     "IntegrityError": "errors",
     "Manifest": "runtime.bundle.manifest",

@@ -97,7 +97,7 @@ def closest(expected: Mapping[str, Logits], batch: Any) -> tuple[str, str, float
 
 
 def _real(logits: Logits, batch: Any) -> Logits:
-    if all(own.ndim < 3 for own in logits):
+    if all(own.ndim != 3 for own in logits):
         return logits  # of images too, which have no mask
     mask = batch.attention_mask.numpy().astype(bool)
     return tuple(own[mask] if own.ndim == 3 else own for own in logits)

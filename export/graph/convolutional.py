@@ -21,13 +21,15 @@ from onnx import TensorProto
 from gearshift.errors import ExportError
 from gearshift.export.graph.builder import GraphBuilder, Scope
 from gearshift.export.graph.layouts import LAYOUTS, Layout
+from gearshift.export.graph.plain_order import instance_norm_node, pad_node, transposed_node, widened
 from gearshift.export.graph.segments import Array
 from gearshift.runtime.bundle.manifest import CHOICE, PIXELS
-from gearshift.runtime.bundle.tasks import LOGITS
+from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.runtime.space.convolutions import ConvolutionSubnet
 from gearshift.trainer.vision.elastic import ConvolutionalNet
+from gearshift.trainer.vision.generator_steps import INSTANCE_NORM, PADS, TRANSPOSED
 from gearshift.trainer.vision.groups import is_dense, is_depthwise
-from gearshift.trainer.vision.net import ACTIVATIONS, INPUT, POOLS, Step
+from gearshift.trainer.vision.net import ACTIVATIONS, INPUT, POOLS, Net, Step
 
 IDEMPOTENT = ("relu", "relu6")
 """Activations that change nothing the second time."""
@@ -38,10 +40,11 @@ def write_convolutional_graph(
 ) -> None:
     """Write the graph of these subnets, chosen by their places, and its weights file beside it.
 
-    Inputs: `pixels`, float32 (batch, 3, height, width), and `choice`, int64 (1,). Output: logits (batch, labels).
+    Inputs: `pixels`, float32 (batch, 3, height, width), and `choice`, int64 (1,). Output: logits (batch, labels), or
+    images as wide and high as those that it reads.
     Raises ExportError for a net that the operators do not express.
     """
-    first = [step.place for step in model.net.consumers[INPUT] if not is_dense(step)]
+    first = [step.place for step in _image_readers(model.net) if not is_dense(step)]
     if first and operators == "fast":
         raise ExportError(
             f"{first[0]}: fast operators begin with a convolution of the image; export with standard ones"
@@ -63,15 +66,30 @@ def write_convolutional_graph(
     if len(subnets) == 1:
         answered = _Branch(builder.root, layout, model, parts, 0).answer(entered)
     else:
-        answered = builder.weight("no_option", np.full((1, 1), np.nan, np.float32))
+        axes = 4 if net.makes_images else 2
+        answered = builder.weight("no_option", np.full((1,) * axes, np.nan, np.float32))
         chosen = builder.root.value("Gather", [choice, builder.constant("stage0", 0)])
         for option in range(len(subnets)):
             then = Scope(builder)
             result = _Branch(then, layout, model, parts, option).answer(entered)
             condition = builder.root.value("Equal", [chosen, builder.constant(f"option{option}", option)])
             answered = builder.switch(condition, then, result, answered)
-    builder.output(answered, LOGITS, ("batch", net.labels))
+    places = net.places[net.steps[-1].name]
+    builder.output(answered, TASKS[model.head.task].output, ("batch", *places))
     builder.save(path)
+
+
+def _image_readers(net: Net) -> list[Step]:
+    """Return the steps that read the images, or read what only pads made of them."""
+    readers: list[Step] = []
+    todo = [INPUT]
+    while todo:
+        for step in net.consumers[todo.pop()]:
+            if step.kind in PADS:
+                todo.append(step.name)
+            else:
+                readers.append(step)
+    return readers
 
 
 class _Weights:
@@ -145,7 +163,7 @@ class _Branch:
             elif elastic.block_of.get(step.name, -1) not in skipped and step.name not in self.joined:
                 self._step(step)
         (answer,) = self.values[net.steps[-1].name]
-        return answer
+        return self.layout.answered(self.scope, answer, net.labels) if net.makes_images else answer
 
     def _alias(self, name: str, other: str) -> None:
         self.values[name] = self.values[other]
@@ -168,6 +186,12 @@ class _Branch:
             self.activated[step.name] = step.kind
         elif step.kind in (*POOLS, "global_pool"):
             self.values[step.name] = [layout.pooled(scope, value, step) for value in given[0]]
+        elif step.kind in PADS:
+            self.values[step.name] = [self._padded(step, *each) for each in self._plain(step, given[0])]
+        elif step.kind == INSTANCE_NORM:
+            self.values[step.name] = [self._instance_norm(step, *each) for each in self._plain(step, given[0])]
+        elif step.kind == TRANSPOSED:
+            self._transposed(step, given[0])
         elif step.kind == "flatten":
             self.values[step.name] = [scope.value("Flatten", [value], axis=1) for value in given[0]]
         elif step.kind == "add":
@@ -178,7 +202,7 @@ class _Branch:
     def _multiply(self, step: Step, given: Sequence[list[str]]) -> None:
         places = [self.model.net.places[name] for name in step.inputs]
         if places[0] == places[1]:
-            self.values[step.name] = [self.scope.value("Mul", list(pair)) for pair in zip(*given, strict=True)]
+            self.values[step.name] = [self.layout.summed(self.scope, pair, "Mul") for pair in zip(*given, strict=True)]
             return
         values, gates = given if places[0] == max(places) else given[::-1]
         sizes = self._segments(step)
@@ -302,6 +326,52 @@ class _Branch:
         assert bias is not None
         scale = (self._own(step, "scale", rows), ratio)
         return self.layout.scaled(self.scope, value, scale, bias, added, activation)
+
+    def _plain(self, step: Step, given: list[str]) -> list[tuple[str, slice]]:
+        """Append the segments of a step's input in plain order; return each with its channels."""
+        name = step.inputs[0]
+        channels, group = self.model.net.places[name][0], self.model.elastic.source(step)
+        rows = self.weights.segments(self.subnet, group, channels)
+        wide = [self.layout.channels(each.stop - each.start) for each in rows]
+        return [
+            (self.layout.plain(self.scope, value, count), each)
+            for value, count, each in zip(given, wide, rows, strict=True)
+        ]
+
+    def _padded(self, step: Step, value: str, rows: slice) -> str:
+        return self.layout.in_plain_order(pad_node(self.scope, self.layout.builder, step, value), of=value)
+
+    def _instance_norm(self, step: Step, value: str, rows: slice) -> str:
+        """Append a segment of an instance norm, whose scales and shifts are zero for channels that pad it."""
+        count, wide = rows.stop - rows.start, self.layout.channels(rows.stop - rows.start)
+        scale = np.ones(count, np.float32) if not step.sizes["affine"] else self.weights.array(step, "weight")[rows]
+        shift = np.zeros(count, np.float32) if not step.sizes["affine"] else self.weights.array(step, "bias")[rows]
+        own = [
+            (self._own(step, part, rows), widened(array, (wide,)))
+            for part, array in (("scale", scale), ("shift", shift))
+        ]
+        return self.layout.in_plain_order(instance_norm_node(self.scope, step, value, *own))
+
+    def _transposed(self, step: Step, given: list[str]) -> None:
+        """Append a transposed convolution, segment by segment of its outputs."""
+        weight, bias = self.weights.array(step, "weight"), self.weights.array(step, "bias")
+        assert weight is not None
+        inputs = self._plain(step, given)
+        made = []
+        for rows in self._segments(step):
+            wide = self.layout.channels(rows.stop - rows.start)
+            parts = [
+                (
+                    f"{step.name}.{rows.start}.{columns.start}",
+                    widened(weight[columns, rows], (self.layout.channels(columns.stop - columns.start), wide)),
+                )
+                for _, columns in inputs
+            ]
+            own = None if bias is None else (self._own(step, "shift", rows), widened(bias[rows], (wide,)))
+            values = [value for value, _ in inputs]
+            node = transposed_node(self.scope, self.layout.builder, step, values, parts, own)
+            made.append(self.layout.in_plain_order(node))
+        self.values[step.name] = made
 
     def _norm(self, step: Step, given: list[str]) -> None:
         """Append a norm that follows no convolution."""

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from gearshift.export.graph.builder import GraphBuilder, Scope
+from gearshift.export.graph.plain_order import Orders
 from gearshift.export.graph.segments import Array
 from gearshift.runtime.graph.image_operators import BLOCK, NCHWC, WIDEST_BLOCK
-from gearshift.trainer.vision.net import INPUT, Step, pair
+from gearshift.trainer.vision.net import Step, pair
 
 FUSED: Mapping[str, tuple[str, list[float]]] = {
     "relu": ("Relu", []),
@@ -78,6 +79,18 @@ class Layout(ABC):
     def pooled(self, scope: Scope, value: str, step: Step) -> str:
         """Append a pool."""
 
+    def plain(self, scope: Scope, value: str, channels: int) -> str:
+        """Append the conversion into plain order of a value that has so many channels, those that pad it left out."""
+        return value
+
+    def in_plain_order(self, value: str, of: str = "") -> str:
+        """Record that a value is in plain order, or in that `of` another; return it."""
+        return value
+
+    def answered(self, scope: Scope, value: str, channels: int) -> str:
+        """Append the conversion of the images of an answer, without channels that pad them."""
+        return value
+
     def gated(self, scope: Scope, value: str, gate: str, shape: Sequence[int]) -> str:
         """Append the product of a value with a gate for each channel, (batch, channels, 1, 1)."""
         return scope.value("Mul", [value, gate])
@@ -92,8 +105,8 @@ class Layout(ABC):
             case "relu6":
                 limits = [self.builder.weight(f"clip{limit}", np.array(limit, np.float32)) for limit in (0, 6)]
                 return scope.value("Clip", [value, *limits])
-            case "sigmoid":
-                return scope.value("Sigmoid", [value])
+            case "sigmoid" | "tanh":
+                return scope.value(kind.capitalize(), [value])
             case "hardsigmoid":
                 return scope.value("HardSigmoid", [value], alpha=1 / 6, beta=0.5)
             case "silu":
@@ -102,11 +115,15 @@ class Layout(ABC):
                 return scope.value("Mul", [value, self.activated(scope, value, "hardsigmoid")])
         raise AssertionError(f"no activation {kind}")
 
-    def summed(self, scope: Scope, values: Sequence[str]) -> str:
-        """Append the sum of values of the same shape."""
-        total = values[0]
-        for value in values[1:]:
-            total = scope.value("Add", [total, value])
+    def together(self, scope: Scope, values: Sequence[str]) -> list[str]:
+        """Append conversions of values of the same shape into one order."""
+        return list(values)
+
+    def summed(self, scope: Scope, values: Sequence[str], operator: str = "Add") -> str:
+        """Append the sum, or with another operator the product, of values of the same shape."""
+        total, *others = self.together(scope, values)
+        for value in others:
+            total = self.in_plain_order(scope.value(operator, [total, value]), of=total)
         return total
 
 
@@ -160,13 +177,43 @@ class Plain(Layout):
 class Blocked(Layout):
     """ONNX Runtime's operators on blocks of channels."""
 
+    def __init__(self, builder: GraphBuilder) -> None:
+        super().__init__(builder)
+        self._orders = Orders()
+
     def channels(self, count: int) -> int:
         """Return whole blocks of the widest kind, which are whole blocks of every kind."""
         return -(-count // WIDEST_BLOCK) * WIDEST_BLOCK
 
     def enter(self, scope: Scope, pixels: str) -> str:
         """Return the images as they are: the first convolution reads them, and writes blocks."""
+        self._orders.images.add(pixels)
         return pixels
+
+    def plain(self, scope: Scope, value: str, channels: int) -> str:
+        """Append the conversion of a value in blocks."""
+        return self._orders.in_plain(scope, value, channels)
+
+    def answered(self, scope: Scope, value: str, channels: int) -> str:
+        """Append the conversion of the images of an answer."""
+        return self._orders.in_plain(scope, self._orders.in_blocks(scope, value), channels)
+
+    def in_plain_order(self, value: str, of: str = "") -> str:
+        """Record the order of a value."""
+        if of:
+            return self._orders.as_of(of, value)
+        self._orders.plain.add(value)
+        return value
+
+    def activated(self, scope: Scope, value: str, kind: str) -> str:
+        """Append an activation in the order that the value has."""
+        return self._orders.as_of(value, super().activated(scope, value, kind))
+
+    def together(self, scope: Scope, values: Sequence[str]) -> list[str]:
+        """Append conversions into blocks, unless all values are in plain order."""
+        if all(value in self._orders.plain for value in values):
+            return list(values)
+        return [self._orders.in_blocks(scope, value) for value in values]
 
     def convolved(
         self,
@@ -179,7 +226,7 @@ class Blocked(Layout):
         activation: str,
     ) -> str:
         """Append a convolution, as in `Layout`: one value is added by itself, the first of others before it."""
-        filters = self._filters(*weight, inner=step.inputs[0] != INPUT and _groups(step, weight[1]) == 1)
+        filters = self._filters(*weight, inner=value not in self._orders.images and _groups(step, weight[1]) == 1)
         group = self.channels(weight[1].shape[0]) if _groups(step, weight[1]) > 1 else 1
         return self._append(scope, value, filters, bias, added, activation, {**window(step), "group": group})
 
@@ -209,7 +256,8 @@ class Blocked(Layout):
         activation: str,
         sizes: Mapping[str, Any],
     ) -> str:
-        others = [self.summed(scope, added)] if added else []
+        others = [self._orders.in_blocks(scope, self.summed(scope, added))] if added else []
+        value = self._orders.in_blocks(scope, value)
         given = "" if bias is None else scope.tensor(bias[0], _padded(bias[1], (self.channels(len(bias[1])),)))
         inputs = [value, filters, *([given, *others] if others or given else [])]
         name, parameters = FUSED.get(activation, ("", []))
@@ -221,12 +269,12 @@ class Blocked(Layout):
 
     def pooled(self, scope: Scope, value: str, step: Step) -> str:
         """Append a pool."""
-        operator, inputs, sizes = _pool(step, value)
+        operator, inputs, sizes = _pool(step, self._orders.in_blocks(scope, value))
         return scope.value(operator, inputs, domain=NCHWC, **sizes)
 
     def gated(self, scope: Scope, value: str, gate: str, shape: Sequence[int]) -> str:
         """Append the product with a gate: in plain order, since a block's numbers do not lie beside one another."""
-        plain = scope.value("ReorderOutput", [value], domain=NCHWC, channels=self.channels(shape[0]))
+        plain = self.plain(scope, value, self.channels(shape[0]))
         return scope.value("ReorderInput", [scope.value("Mul", [plain, gate])], domain=NCHWC)
 
     def _filters(self, name: str, array: Array, *, inner: bool) -> str:

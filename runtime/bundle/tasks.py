@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 LOGITS = "logits"
 EMBEDDING = "embedding"
+IMAGE = "image"
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Task:
     images: bool = False
     """Whether the graph reads images rather than texts."""
 
+    @property
+    def makes_images(self) -> bool:
+        """Whether the graph answers with images as wide and high as those that it reads, normalised as they are."""
+        return self.output == IMAGE
+
 
 TASKS = {
     task.name: task
@@ -35,19 +41,24 @@ TASKS = {
         Task("question-answering", LOGITS, labelled=False, per_token=True, outputs=2),
         Task("embedding", EMBEDDING, labelled=False, per_token=False),
         Task("image-classification", LOGITS, labelled=True, per_token=False, images=True),
+        Task("image-to-image", IMAGE, labelled=False, per_token=False, images=True),
     )
 }
 """Task by name. The two outputs of `question-answering` are logits for a token to be the first and the last of the
-answer. Outputs of `embedding` are vectors, described in the manifest."""
+answer. Outputs of `embedding` are vectors, described in the manifest; those of `image-to-image` images (batch, 3,
+height, width)."""
 
 TEXT_TASKS = tuple(name for name, task in TASKS.items() if not task.images)
 """Names of the tasks whose rows are texts."""
+
+IMAGE_TASKS = tuple(name for name, task in TASKS.items() if task.images)
+"""Names of the tasks whose rows are images."""
 
 MULTI_TASK = "multi-task"
 """Task of a model with several heads behind one encoder, each with a task of its own; the manifest lists them
 (`task_heads`). It is none of TASKS, which have one output."""
 
-METRICS = ("accuracy", "micro_f1", "spearman", "entity_f1", "answer_f1", "cosine")
+METRICS = ("accuracy", "micro_f1", "spearman", "entity_f1", "answer_f1", "cosine", "pixel_similarity")
 """Metrics of the tasks; of each a higher value is better."""
 
 MEAN = "mean"

@@ -16,7 +16,7 @@ from gearshift.json_reader import read_limited
 from gearshift.runtime.bundle.bundle import Bundle
 from gearshift.runtime.bundle.manifest import CHOICE, FileEntry, Manifest
 from gearshift.runtime.bundle.tasks import TASKS
-from gearshift.runtime.graph.image_check import block_value, image_inputs, image_limits
+from gearshift.runtime.graph.image_check import block_value, image_dims, image_inputs, image_limits
 from gearshift.runtime.graph.image_operators import BLOCK, NCHWC
 from gearshift.runtime.graph.model import BOOL, FLOAT, INT64, Declared, Dims, Graph, Node, Tensor, read_model
 from gearshift.runtime.graph.operators import results
@@ -287,5 +287,7 @@ def _check_outputs(graph: Graph, values: Mapping[str, Value], manifest: Manifest
         count = len(head.labels) if task.labelled else task.outputs or width
         rows: Dims = (BATCH, TOKENS) if task.per_token else (BATCH,)
         fits = value.dims[:-1] == rows and (count is None or value.dims[-1] == count)
+        if task.makes_images and manifest.images is not None:
+            fits = value.dims == image_dims(manifest.images)
         fits = fits and value.kind == FLOAT and output.name == head.output
         require(fits, f"an output {output.name[:40]!r} of shape {shown(value.dims)}, which is not that of {head.task}")

@@ -10,7 +10,7 @@ from gearshift.runtime.graph.image_operators import COLOURS, IMAGE_OPERATORS, WI
 from gearshift.runtime.graph.model import FLOAT, INT64, Dims, Graph
 from gearshift.runtime.graph.values import BATCH, Limits, Value, require
 from gearshift.runtime.images.preparation import Preparation
-from gearshift.runtime.space.convolutions import ConvolutionShape
+from gearshift.runtime.space.convolutions import Convolution, ConvolutionShape
 
 AXES = 6
 """Axes of weights on their way into blocks."""
@@ -34,8 +34,8 @@ def image_limits(manifest: Manifest, preparation: Preparation) -> Limits:
         (one, -(-one.inputs // WIDEST_BLOCK) * WIDEST_BLOCK, -(-one.outputs // WIDEST_BLOCK) * WIDEST_BLOCK)
         for one in shape.convolutions
     ]
-    # Places are rounded up: windows at the border give some more than their share of the pixels.
-    values = [max(inputs, outputs) * _places(pixels, one.pixels) for one, inputs, outputs in padded]
+    # Windows at the border give some more than their share of the pixels, and pads stand around values.
+    values = [max(inputs, outputs) * _places(pixels, one) for one, inputs, outputs in padded]
     weights = [outputs * inputs * one.taps for one, inputs, outputs in padded]
     options = sum(len(stage.options) for stage in manifest.space.stages)
     return Limits(
@@ -50,9 +50,11 @@ def image_limits(manifest: Manifest, preparation: Preparation) -> Limits:
     )
 
 
-def _places(pixels: int, for_each: int) -> int:
-    side = math.isqrt(max(1, pixels // for_each)) + 2
-    return max(side * side, pixels // for_each + 4 * side)
+def _places(pixels: int, one: Convolution) -> int:
+    """Return the places of a convolution's values at most: more than its outputs by a border as wide as its filter."""
+    border = math.isqrt(one.taps) + 1
+    side = math.isqrt(max(1, pixels // one.pixels)) + border
+    return max(side * side, pixels // one.pixels + 2 * border * side)
 
 
 def _segments(manifest: Manifest, shape: ConvolutionShape) -> int:
@@ -63,10 +65,15 @@ def _segments(manifest: Manifest, shape: ConvolutionShape) -> int:
     return sum(cuts[one.source] * cuts[one.target] for one in shape.convolutions)
 
 
+def image_dims(preparation: Preparation) -> Dims:
+    """Return the shape of the images that a graph reads, and of those that it makes."""
+    return BATCH, COLOURS, preparation.height, preparation.width
+
+
 def image_inputs(graph: Graph, manifest: Manifest, preparation: Preparation) -> dict[str, Value]:
     """Return name -> value of the inputs of a graph of images; raise RefusedError for others."""
-    pixels: Dims = (BATCH, COLOURS, preparation.height, preparation.width)
-    wanted: Mapping[str, tuple[int, Dims]] = {PIXELS: (FLOAT, pixels), CHOICE: (INT64, (len(manifest.space.stages),))}
+    pixels, choice = image_dims(preparation), (len(manifest.space.stages),)
+    wanted: Mapping[str, tuple[int, Dims]] = {PIXELS: (FLOAT, pixels), CHOICE: (INT64, choice)}
     found = {each.name: (each.kind, each.dims) for each in graph.inputs}
     require(found == wanted and len(graph.inputs) == len(wanted), f"inputs {sorted(found)}, not those of the manifest")
     return {name: Value(kind, dims) for name, (kind, dims) in wanted.items()}

@@ -107,8 +107,61 @@ def _global_pool(node: Node, values: Sequence[Value], limits: Limits) -> list[Va
 def _reordered(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
     channels, _, _ = _sizes(values[0])
     _whole_blocks(node, channels)
-    require(node.attributes.get("channels", channels) == channels, "another number of channels")
     return [Value(FLOAT, values[0].dims)]
+
+
+def _to_plain(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    """Blocks in plain order, without some of the channels that pad the last one."""
+    channels, height, width = _sizes(values[0])
+    wanted = node.attributes.get("channels", channels)
+    _whole_blocks(node, channels)
+    require(channels - WIDEST_BLOCK < wanted <= channels, f"{wanted} of {channels} channels")
+    return [Value(FLOAT, (BATCH, wanted, height, width))]
+
+
+def _transposed(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    """Transposed convolution with filters (inputs, outputs, height, width)."""
+    channels, *places = _sizes(values[0])
+    sizes = [size for size in values[1].dims if isinstance(size, int)]
+    require(len(sizes) == len(values[1].dims) == 4 and min(sizes) >= 1, f"filters of shape {shown(values[1].dims)}")
+    inputs, outputs, *kernel = sizes
+    strides, pads, more = (node.attributes.get(name, []) for name in ("strides", "pads", "output_padding"))
+    fits = inputs == channels and len(strides) == len(more) == 2 and len(pads) == 4 and min(strides) >= 1
+    require(fits and node.attributes.get("kernel_shape") == kernel, "windows of another form")
+    inside = all(0 <= pad < taps for pad, taps in zip(pads, [*kernel, *kernel], strict=True))
+    inside = inside and all(0 <= extra < stride for extra, stride in zip(more, strides, strict=True))
+    require(inside, f"pads {pads} and {more}")
+    found = [
+        (size - 1) * stride - before - after + taps + extra
+        for size, stride, before, after, taps, extra in zip(
+            places, strides, pads[:2], pads[2:], kernel, more, strict=True
+        )
+    ]
+    require(min(found) >= 1, f"windows smaller than pads {pads}")
+    for bias in values[2:]:
+        has_shape(bias, (FLOAT,), (outputs,))
+    return [Value(same_float(values), (BATCH, outputs, *found))]
+
+
+def _instance_norm(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    channels, _, _ = _sizes(values[0])
+    for part in values[1:]:
+        has_shape(part, (FLOAT,), (channels,))
+    return [Value(same_float(values), values[0].dims)]
+
+
+PAD_MODES = ("constant", "reflect", "edge")
+
+
+def _pad(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
+    """Pad of height and width, whose sizes are stored; reflected ones are shorter than the image."""
+    channels, height, width = _sizes(values[0])
+    pads, mode = numbers_of(values[1], 8), node.attributes.get("mode", "constant")
+    of_places = [*pads[2:4], *pads[6:]]
+    require(mode in PAD_MODES and not any([*pads[:2], *pads[4:6]]) and min(pads) >= 0, f"pads {pads}")
+    require(mode != "reflect" or max(of_places) < min(height, width), f"pads {pads} of {height} x {width}")
+    top, left, bottom, right = of_places
+    return [Value(same_float(values[:1]), (BATCH, channels, height + top + bottom, width + left + right))]
 
 
 def _flatten(node: Node, values: Sequence[Value], limits: Limits) -> list[Value]:
@@ -156,7 +209,7 @@ _FILTERS: Mapping[str, type] = {**_WINDOW, "dilations": list, "group": int}
 IMAGE_OPERATORS: Mapping[str, Operator] = {
     **{
         name: OPERATORS[name]
-        for name in ("Identity", "Relu", "Sigmoid", "Add", "Mul", "Equal", "Gather", "Concat", "Transpose")
+        for name in ("Identity", "Relu", "Sigmoid", "Tanh", "Add", "Mul", "Equal", "Gather", "Concat", "Transpose")
     },
     "Conv": Operator(_convolution, (2, 3), _FILTERS),
     f"{NCHWC}.Conv": Operator(
@@ -169,7 +222,10 @@ IMAGE_OPERATORS: Mapping[str, Operator] = {
     },
     **{f"{domain}GlobalAveragePool": Operator(_global_pool, (1,)) for domain in ("", f"{NCHWC}.")},
     f"{NCHWC}.ReorderInput": Operator(_reordered, (1,)),
-    f"{NCHWC}.ReorderOutput": Operator(_reordered, (1,), {"channels": int}),
+    f"{NCHWC}.ReorderOutput": Operator(_to_plain, (1,), {"channels": int}),
+    "ConvTranspose": Operator(_transposed, (2, 3), {**_WINDOW, "output_padding": list}),
+    "InstanceNormalization": Operator(_instance_norm, (3,), {"epsilon": float}),
+    "Pad": Operator(_pad, (2,), {"mode": str}),
     "HardSigmoid": Operator(OPERATORS["Relu"].rule, (1,), {"alpha": float, "beta": float}),
     "Clip": Operator(_clip, (3,)),
     "Flatten": Operator(_flatten, (1,), {"axis": int}),

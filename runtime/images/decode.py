@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gearshift.errors import InputError, first_line
+from gearshift.errors import InputError, StorageError, first_line
 from gearshift.extras import require
 
 MOST_FILE_PIXELS = 1 << 26
@@ -29,6 +29,19 @@ def read_image(path: Path | str) -> NDArray[np.uint8]:
             return np.array(image.convert("RGB"), np.uint8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: not readable as an image ({first_line(error)})") from error
+
+
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an image (height, width, 3), in the format of the file's ending; raise InputError or StorageError."""
+    require("images", "pillow")
+    from PIL import Image
+
+    try:
+        Image.fromarray(image).save(path)
+    except ValueError as error:
+        raise InputError(f"{path}: expected the ending of a format of images, such as .png") from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({first_line(error)})") from error
 
 
 def checked_image(image: object, where: str = "") -> NDArray[np.uint8]:

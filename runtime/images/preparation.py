@@ -80,6 +80,12 @@ class Preparation:
         scaled = (images.astype(np.float32) / np.float32(255) - mean) / deviation
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
+    def restored(self, image: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """Return an image that was normalised, (3, height, width), as colours from 0 to 255, (height, width, 3)."""
+        mean, deviation = (np.asarray(values, np.float32)[:, None, None] for values in (self.mean, self.deviation))
+        colours = np.rint((image * deviation + mean) * np.float32(255))
+        return np.ascontiguousarray(np.clip(colours, 0, 255).astype(np.uint8).transpose(1, 2, 0))
+
 
 def resize(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Return an image (height, width, 3) at another size, by Pillow's bilinear filter: over each row, then over each

@@ -15,6 +15,7 @@ from tokenizers import Encoding
 
 from gearshift.runtime.bundle.tag_schemes import OUTSIDE, Scheme
 from gearshift.runtime.bundle.tasks import TASKS
+from gearshift.runtime.images.preparation import Preparation
 from gearshift.runtime.inference.spans import Entity, Word, entities, find_answer, first_tokens, word_tokens
 from gearshift.runtime.inference.words import SplitText
 
@@ -40,7 +41,7 @@ class RunFacts:
     deadline_met: bool | None
     """Whether the answer kept the deadline; None without one."""
     tokens: int
-    """Number of tokens of this text, without padding."""
+    """Number of tokens of this text, without padding; 1 for an image."""
     truncated: bool
     """Whether the end of this text was cut off, or the beginning if the tokenizer cuts that."""
     windows: int = 1
@@ -114,8 +115,22 @@ class Embedding(RunFacts):
     their cosine similarity."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageToImage(RunFacts):
+    """An image that was made of another, at the size that the net reads."""
+
+    image: NDArray[np.uint8]
+    """Red, green and blue of each pixel, (height, width, 3)."""
+
+
 HeadAnswer = (
-    Classification | MultiLabelClassification | Regression | TokenClassification | QuestionAnswering | Embedding
+    Classification
+    | MultiLabelClassification
+    | Regression
+    | TokenClassification
+    | QuestionAnswering
+    | Embedding
+    | ImageToImage
 )
 """Answer of one head."""
 
@@ -267,6 +282,12 @@ def _embedding(output: Output, encoding: Encoding, parts: Sequence[str], labels:
     return {"vector": output.copy()}  # not a view that keeps the whole batch
 
 
+def _image_to_image(
+    output: Output, encoding: Encoding, parts: Sequence[str], labels: Sequence[str], *, images: Preparation
+) -> dict[str, Any]:
+    return {"image": images.restored(output)}
+
+
 _Reader = Callable[..., dict[str, Any]]
 
 _ANSWERS: Mapping[str, tuple[Callable[..., Answer], _Reader]] = {
@@ -277,6 +298,7 @@ _ANSWERS: Mapping[str, tuple[Callable[..., Answer], _Reader]] = {
     "question-answering": (QuestionAnswering, _question_answering),
     "embedding": (Embedding, _embedding),
     "image-classification": (Classification, _classification),
+    "image-to-image": (ImageToImage, _image_to_image),
 }
 
 
@@ -291,6 +313,7 @@ def read_answer(
     scheme: Scheme | None = None,
     split: SplitText | None = None,
     starts: Sequence[int] = (0, 0),
+    images: Preparation | None = None,
 ) -> Callable[..., Answer]:
     """Read the answer of a task for one text: a function that completes it by the fields of `RunFacts`, known later.
 
@@ -298,12 +321,14 @@ def read_answer(
     `null_threshold`: threshold of `find_answer`, for question answering alone.
     `starts`: places of the parts in the texts that were given, if the beginnings were cut off.
     `scheme`, of token classification: that of the labels. `split`: the words of the first text; None for those that the
-    tokenizer cuts.
+    tokenizer cuts. `images`: preparation of the images that a net reads, for one that makes images.
     """
     kind, reader = _ANSWERS[task]
     of_task: dict[str, Any] = {} if null_threshold is None else {"null_threshold": null_threshold}
     if TASKS[task].per_token:
         of_task["starts"] = starts
+    if TASKS[task].makes_images:
+        of_task["images"] = images
     if scheme is not None:
         of_task |= {"scheme": scheme, "split": split}
     return functools.partial(kind, **reader(output, encoding, parts, labels, **of_task))

@@ -64,7 +64,7 @@ def read_logits(bundle: Bundle, precision: str) -> tuple[Arrays, dict[str, tuple
     expected: dict[str, Expected] = dict.fromkeys(manifest.inputs, given)
     for arrays_of in names.values():
         for name, head in zip(arrays_of, manifest.every_head, strict=True):
-            expected[name] = partial(is_logits, 2 + head.form.per_token)
+            expected[name] = is_images if head.form.makes_images else partial(is_logits, 2 + head.form.per_token)
     arrays = _read(path, expected, "not readable")
     inputs = {name: arrays[name] for name in manifest.inputs}
     read = inputs.get("attention_mask", np.ones(int(manifest.images is not None)))  # every text has a token

@@ -44,6 +44,7 @@ class TaskReading:
     def __init__(self, opened: Opened) -> None:
         manifest = opened.bundle.manifest
         self.task, self._labels, self._scheme = TASKS[manifest.task], manifest.labels, manifest.scheme
+        self._images = manifest.images
         entries = opened.bundle.entries(opened.session.precision)
         self.null_thresholds = {name: entry.null_threshold for name, entry in entries.items()}
 
@@ -77,6 +78,7 @@ class TaskReading:
             scheme=self._scheme,
             split=split,
             starts=starts,
+            images=self._images,
         )
 
 

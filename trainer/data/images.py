@@ -173,7 +173,7 @@ def read_images(
     """
     if not path.is_dir():
         raise DataError(f"{path}: expected a folder of images by class, as torchvision's ImageFolder has it")
-    found = {split: _split_folder(path, names) for split, names in SPLITS.items()}
+    found = {split: split_folder(path, names) for split, names in SPLITS.items()}
     train = found["train"]
     if train is None and any(found.values()):
         raise DataError(f"{path}: expected a folder {' or '.join(SPLITS['train'])} beside those of other splits")
@@ -184,7 +184,7 @@ def read_images(
     strange = sorted({label for each in files.values() for label, _ in each} - set(names))
     if strange or len(names) < 2:
         raise DataError(f"{path}: expected the labels {', '.join(names)}, found {', '.join(strange) or 'one alone'}")
-    _check_bytes(path, preparation, sum(map(len, files.values())))
+    check_bytes(path, preparation, sum(map(len, files.values())))
     total, done = sum(map(len, files.values())), 0
     splits: dict[str, ImageRows] = {}
     for split, listed in files.items():
@@ -196,12 +196,13 @@ def read_images(
                 progress("images", done, total)
         classes = np.array([names.index(label) for label, _ in listed], np.int64)
         splits[split] = ImageRows(images, classes, names, preparation)
-    splits, notes = _held_out(path, splits)
+    splits, notes = held_out(path, splits)
     splits["train"] = dataclasses.replace(splits["train"], augmented=True)
     return ImageData(names, splits, str(path.resolve()), notes)
 
 
-def _split_folder(path: Path, names: Sequence[str]) -> Path | None:
+def split_folder(path: Path, names: Sequence[str]) -> Path | None:
+    """Return the folder of a split, by one of its names; None if there is none, DataError if there are several."""
     there = [path / name for name in names if (path / name).is_dir()]
     if len(there) > 1:
         raise DataError(f"{path}: expected one of {', '.join(names)}, found {len(there)}; rename one")
@@ -221,7 +222,8 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
-def _check_bytes(path: Path, preparation: Preparation, count: int) -> None:
+def check_bytes(path: Path, preparation: Preparation, count: int) -> None:
+    """Raise DataError for more images than are kept in memory."""
     size = count * preparation.height * preparation.width * 3
     if size > MOST_BYTES:
         raise DataError(
@@ -230,7 +232,7 @@ def _check_bytes(path: Path, preparation: Preparation, count: int) -> None:
         )
 
 
-def _held_out(path: Path, splits: dict[str, ImageRows]) -> tuple[dict[str, ImageRows], tuple[str, ...]]:
+def held_out(path: Path, splits: dict[str, ImageRows]) -> tuple[dict[str, ImageRows], tuple[str, ...]]:
     """Hold test and dev images out of train where they have no folder: by the hash of each image, so that equal images
     stay together."""
     notes = []

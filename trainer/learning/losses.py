@@ -56,6 +56,17 @@ def labels_loss(logits: Tensor, batch: Batch) -> Tensor:
     return each / (batch.counts.rows * logits.shape[1])
 
 
+def image_loss(images: Tensor, batch: Batch) -> Tensor:
+    """Return the mean absolute error of each number of an image; images and labels (batch, 3, height, width)."""
+    return F.l1_loss(images.float(), batch.labels, reduction="sum") / (batch.counts.rows * images[0].numel())
+
+
+def image_distillation(student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+    """Return the mean absolute difference of each number of the images of a subnet and the teacher."""
+    each = F.l1_loss(student.float(), teacher.float(), reduction="sum")
+    return each / (batch.counts.rows * student[0].numel())
+
+
 def number_loss(logits: Tensor, batch: Batch) -> Tensor:
     """Return the mean squared error; logits (batch, 1)."""
     return F.mse_loss(logits[:, 0].float(), batch.labels, reduction="sum") / batch.counts.rows

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import seqeval.metrics
@@ -30,6 +31,18 @@ def accuracy(outputs: Sequence[Array], rows: EncodedRows) -> float:
     """Return the share of rows whose largest logit, of (labels,), is that of their label."""
     right = sum(int(output.argmax()) == int(label) for output, label in zip(outputs, rows.labels, strict=True))
     return right / len(rows)
+
+
+def pixel_similarity(outputs: Sequence[Array], rows: Any) -> float:
+    """Return 1 less the mean absolute error of the colours, as a share of their range; images (3, height, width).
+
+    `rows`: pairs (`data.image_pairs`), whose labels are the images that should come out.
+    """
+    errors = [
+        np.abs(rows.preparation.restored(output).astype(np.int16) - wanted).mean()
+        for output, wanted in zip(outputs, rows.labels, strict=True)
+    ]
+    return 1 - float(np.mean(errors)) / 255
 
 
 def macro_f1(outputs: Sequence[Array], rows: EncodedRows) -> float:

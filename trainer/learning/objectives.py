@@ -90,6 +90,12 @@ OBJECTIVES = {
         metrics.accuracy,
         others={"macro_f1": metrics.macro_f1},
     ),
+    "image-to-image": TaskObjective(
+        losses.image_loss,
+        losses.image_distillation,
+        "pixel_similarity",
+        metrics.pixel_similarity,
+    ),
 }
 """TaskObjective by task name, as in `runtime.bundle.tasks.TASKS`."""
 

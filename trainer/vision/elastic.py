@@ -20,6 +20,7 @@ from gearshift.runtime.space.convolutions import ConvolutionShape, ConvolutionSu
 from gearshift.runtime.space.uniform import DEPTHS, WIDTHS, convolution_grid
 from gearshift.trainer.data.images import ImageBatch
 from gearshift.trainer.model.elastic import Head, Output
+from gearshift.trainer.vision.generator_steps import INSTANCE_NORM, TRANSPOSED, instance_normed, transposed
 from gearshift.trainer.vision.groups import Elastic, find_elastic, is_depthwise
 from gearshift.trainer.vision.net import INPUT, Net, Step
 from gearshift.trainer.vision.trace import trace
@@ -38,7 +39,7 @@ class ConvolutionalNet(nn.Module):
         super().__init__()
         self.elastic, self.net = elastic, elastic.net
         self.shape: ConvolutionShape = elastic.shape
-        self.head = Head("image-classification")
+        self.head = Head("image-to-image" if self.net.makes_images else "image-classification")
         made = {step.name: step.module() for step in self.net.steps}
         self.layers = nn.ModuleDict({name: module for name, module in made.items() if module is not None})
         self.statistics: dict[ConvolutionSubnet, Statistics] = {}
@@ -77,7 +78,8 @@ class ConvolutionalNet(nn.Module):
         return convolution_grid(self.shape, widths, depths)
 
     def forward(self, batch: ImageBatch | Tensor, subnet: ConvolutionSubnet | None = None) -> Output:
-        """Return the logits of a subnet, by default of the full net; raise ModelError if it has no statistics."""
+        """Return the logits, or images, of a subnet, by default of the full net; raise ModelError if its norms have no
+        statistics."""
         pixels = batch if isinstance(batch, Tensor) else batch.pixels
         run = _Run(self, subnet or self.full, None)
         return Output(run.answer(pixels), ())
@@ -94,12 +96,12 @@ class ConvolutionalNet(nn.Module):
         """Return the statistics of a subnet's norms; raise ModelError if they were not taken."""
         if subnet in self.statistics:
             return self.statistics[subnet]
-        if subnet != self.full:
+        norms: dict[str, Any] = {step.name: self.layers[step.name] for step in self.net.steps if step.kind == "norm"}
+        if norms and subnet != self.full:
             raise ModelError(
                 f"subnet {subnet.name}: its norms have no statistics; take them on training images with "
                 "vision.statistics.calibrate"
             )
-        norms: dict[str, Any] = {step.name: self.layers[step.name] for step in self.net.steps if step.kind == "norm"}
         return {name: (norm.running_mean, norm.running_var) for name, norm in norms.items()}
 
     def kept(self, subnet: ConvolutionSubnet, group: int, of: int) -> int:
@@ -117,7 +119,7 @@ class _Run:
     """Moments of the norms' inputs, if they are to be taken."""
 
     def answer(self, pixels: Tensor) -> Tensor:
-        """Return the logits (batch, labels)."""
+        """Return the logits (batch, labels), or images."""
         elastic = self.model.elastic
         skipped = self.model.shape.skipped(self.subnet.layers)
         ends = {elastic.blocks[number].sum: elastic.blocks[number].kept for number in skipped if number >= 0}
@@ -135,6 +137,12 @@ class _Run:
             return self._normed(step, given[0])
         if step.kind in ("convolution", "linear"):
             return self._product(step, given[0])
+        if step.kind == TRANSPOSED:
+            layer: Any = self.model.layers[step.name]
+            outputs = self.model.kept(self.subnet, self.model.elastic.target(step), layer.out_channels)
+            return transposed(layer, given[0], given[0].shape[1], outputs)
+        if step.kind == INSTANCE_NORM:
+            return instance_normed(self.model.layers[step.name], given[0])
         return step.applied(given, training=self.model.training)
 
     def _product(self, step: Step, value: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from typing import Any
 
 from gearshift.errors import ModelError
 from gearshift.runtime.space.convolutions import Convolution, ConvolutionShape, Group
-from gearshift.trainer.vision.net import INPUT, Net, Step, pair
+from gearshift.trainer.vision.generator_steps import TRANSPOSED
+from gearshift.trainer.vision.net import FILTERED, INPUT, Net, Step, pair
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ class Elastic:
             if step.kind == "linear":
                 sizes = step.sizes["in_features"], step.sizes["out_features"]
                 yield Convolution(*sizes, pixels=pixels, **ends)
+            if step.kind == TRANSPOSED:  # filters go over the places that are read
+                _, height, width = self.net.places[step.inputs[0]]
+                sizes = step.sizes["in_channels"], step.sizes["out_channels"]
+                taps = pair(step.sizes["kernel_size"])
+                yield Convolution(*sizes, taps[0] * taps[1], max(1, round(pixels / (height * width))), **ends)
             if step.kind == "convolution":
                 _, height, width = self.net.places[step.name]
                 taps = pair(step.sizes["kernel_size"])
@@ -102,7 +108,7 @@ def is_depthwise(step: Step) -> bool:
 
 def is_dense(step: Step) -> bool:
     """Return whether every output of a step takes all inputs."""
-    return step.kind == "linear" or (step.kind == "convolution" and step.sizes["groups"] == 1)
+    return step.kind in ("linear", TRANSPOSED) or (step.kind == "convolution" and step.sizes["groups"] == 1)
 
 
 def find_elastic(net: Net, name: str = "model") -> Elastic:
@@ -115,7 +121,7 @@ def find_elastic(net: Net, name: str = "model") -> Elastic:
     fixed = {
         step.place: reasons[owner[step.name]]
         for step in net.steps
-        if step.kind == "convolution" and reasons[owner[step.name]]
+        if step.kind in FILTERED and reasons[owner[step.name]]
     }
     if not group_of:
         told = "; ".join(f"{place}: {reason}" for place, reason in list(fixed.items())[:3])
@@ -147,7 +153,7 @@ def _reason(net: Net, owner: Mapping[str, str], of: str) -> str:
     if INPUT in values:
         return "they are those of the image"
     if net.steps[-1].name in values:
-        return "they are the labels"
+        return "they are the colours of the answer" if net.makes_images else "they are the labels"
     if any(step.kind == "add" for step in steps):
         return "a residual connection adds to them"
     grouped = [step for step in steps if step.kind == "convolution" and not (is_dense(step) or is_depthwise(step))]

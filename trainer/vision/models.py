@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor, nn
 
 from gearshift.errors import InputError, MissingExtraError, first_line
+from gearshift.trainer.vision.generators import GENERATORS
 
 LIBRARIES = ("torchvision", "timm")
 
@@ -89,17 +90,17 @@ MODELS: Mapping[str, Callable[[int], nn.Module]] = {"resnet20": resnet20, "mobil
 
 
 def make_model(name: str, labels: int, *, pretrained: bool = False) -> nn.Module:
-    """Make a model by name: one of MODELS, or `torchvision/NAME` or `timm/NAME`.
+    """Make a model by name: one of MODELS or GENERATORS, or `torchvision/NAME` or `timm/NAME`.
 
     Raises InputError for an unknown name, MissingExtraError if its library is not installed.
     """
-    if name in MODELS:
+    if name in (*MODELS, *GENERATORS):
         if pretrained:
             raise InputError(f"model: {name} has no pretrained weights; leave out --pretrained")
-        return MODELS[name](labels)
+        return MODELS[name](labels) if name in MODELS else GENERATORS[name]()
     library, _, own = name.partition("/")
     if library not in LIBRARIES or not own:
-        known = ", ".join([*MODELS, *(f"{each}/NAME" for each in LIBRARIES)])
+        known = ", ".join([*MODELS, *GENERATORS, *(f"{each}/NAME" for each in LIBRARIES)])
         raise InputError(f"model: expected one of {known}, got {name!r}")
     if importlib.util.find_spec(library) is None:
         raise MissingExtraError(f"{name} needs {library}, which is not installed; run: pip install {library}")

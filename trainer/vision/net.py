@@ -7,10 +7,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gearshift.errors import ModelError
+from gearshift.trainer.vision.generator_steps import (
+    GENERATOR_KINDS,
+    INSTANCE_NORM,
+    PADS,
+    TRANSPOSED,
+    generator_module,
+    generator_shape,
+    padded,
+)
 
 ACTIVATIONS: Mapping[str, Callable[..., Tensor]] = {
     "relu": F.relu,
@@ -19,12 +29,22 @@ ACTIVATIONS: Mapping[str, Callable[..., Tensor]] = {
     "hardsigmoid": F.hardsigmoid,
     "silu": F.silu,
     "sigmoid": F.sigmoid,
+    "tanh": torch.tanh,
 }
 """Kind of step -> function of one value, number by number."""
 
 POOLS = ("max_pool", "average_pool")
 JOINS = ("add", "multiply")
-KINDS = ("convolution", "norm", "linear", "global_pool", "flatten", "dropout", *POOLS, *JOINS, *ACTIVATIONS)
+KINDS = (
+    *("convolution", "norm", "linear", "global_pool", "flatten", "dropout"),
+    *(*GENERATOR_KINDS, *POOLS, *JOINS, *ACTIVATIONS),
+)
+
+FILTERED = ("convolution", TRANSPOSED)
+"""Kinds of steps that are convolutions."""
+
+WEIGHTED = (*FILTERED, "norm", INSTANCE_NORM, "linear")
+"""Kinds of steps with weights."""
 
 INPUT = "pixels"
 """Name of the value that a net reads, (batch, channels, height, width)."""
@@ -62,13 +82,17 @@ class Step:
             return nn.Conv2d(**self.sizes)
         if self.kind == "norm":
             return nn.BatchNorm2d(**self.sizes)
-        return nn.Linear(**self.sizes) if self.kind == "linear" else None
+        if self.kind == "linear":
+            return nn.Linear(**self.sizes)
+        return generator_module(self.kind, self.sizes)
 
     def applied(self, values: Sequence[Tensor], *, training: bool) -> Tensor:
         """Return the value of a step without weights."""
         if self.kind in ACTIVATIONS:
             activated: Tensor = ACTIVATIONS[self.kind](values[0])
             return activated
+        if self.kind in PADS:
+            return padded(self.kind, values[0], self.sizes)
         match self.kind:
             case "add":
                 return values[0] + values[1]
@@ -90,7 +114,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Net:
-    """Steps in the order in which they run; the value of the last is the answer, (batch, labels)."""
+    """Steps in the order in which they run; the value of the last is the answer: (batch, labels), or images."""
 
     steps: tuple[Step, ...]
     channels: int = 3
@@ -118,8 +142,13 @@ class Net:
         return found
 
     @property
+    def makes_images(self) -> bool:
+        """Whether the answer is an image of the size that the net reads, (batch, 3, height, width)."""
+        return len(self.places[self.steps[-1].name]) == 3
+
+    @property
     def labels(self) -> int:
-        """Numbers of an answer."""
+        """Numbers of an answer; of an image its colours."""
         return self.places[self.steps[-1].name][0]
 
     def to_dict(self) -> dict[str, Any]:
@@ -142,6 +171,10 @@ def pair(value: Any) -> tuple[int, int]:
 def _shape(step: Step, given: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Return the shape of a step's value; raise ModelError if its inputs do not fit."""
     first, sizes = given[0], step.sizes
+    if step.kind in GENERATOR_KINDS:
+        made = generator_shape(step.kind, sizes, first)
+        _require(made is not None, step, first)
+        return made or ()
     match step.kind:
         case "convolution":
             _require(len(first) == 3 and first[0] == sizes["in_channels"], step, first)

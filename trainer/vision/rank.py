@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from gearshift.trainer.vision.elastic import ConvolutionalNet
-from gearshift.trainer.vision.groups import is_dense, is_depthwise
+from gearshift.trainer.vision.generator_steps import input_axis, output_axis
+from gearshift.trainer.vision.groups import is_dense
+from gearshift.trainer.vision.net import WEIGHTED
 
 
 @torch.no_grad()
@@ -29,19 +31,21 @@ def channel_importance(model: ConvolutionalNet, group: int) -> Tensor:
     for step in model.net.steps:
         if is_dense(step) and model.elastic.source(step) == group:
             weight: Any = model.layers[step.name].weight
-            total += weight.abs().sum(dim=[axis for axis in range(weight.ndim) if axis != 1])
+            kept = input_axis(step.kind)
+            total += weight.abs().sum(dim=[axis for axis in range(weight.ndim) if axis != kept])
     return total
 
 
 def _reorder(model: ConvolutionalNet, group: int, order: Tensor) -> None:
     for step in model.net.steps:
-        if step.kind not in ("convolution", "norm", "linear"):
+        if step.kind not in WEIGHTED:
             continue
         layer: Any = model.layers[step.name]
         if model.elastic.target(step) == group:
             for name in ("weight", "bias", "running_mean", "running_var"):
                 tensor = getattr(layer, name, None)
                 if tensor is not None:
-                    tensor.data.copy_(tensor[order])
-        if model.elastic.source(step) == group and not is_depthwise(step) and step.kind != "norm":
-            layer.weight.data.copy_(layer.weight[:, order])
+                    axis = output_axis(step.kind) if name == "weight" else 0
+                    tensor.data.copy_(tensor.index_select(axis, order))
+        if model.elastic.source(step) == group and is_dense(step):
+            layer.weight.data.copy_(layer.weight.index_select(input_axis(step.kind), order))

@@ -23,6 +23,7 @@ from gearshift.runtime.images.preparation import Preparation
 from gearshift.runtime.space.convolutions import ConvolutionSubnet, Kept
 from gearshift.runtime.space.space import ConvolutionSpace, listed_space
 from gearshift.schema import Schema, read_json
+from gearshift.trainer.data.image_pairs import read_pairs
 from gearshift.trainer.data.images import ImageData, read_images
 from gearshift.trainer.model.loading import require_finite
 from gearshift.trainer.model.run import POOL, WEIGHTS, Run, optional_fields, read_labels, read_optional
@@ -157,6 +158,8 @@ def read_run_images(run: ImageRun, path: Path | None = None) -> ImageData:
     place = path or run.data_path
     if place is None:
         raise InputError(f"{run.path}: expected the folder of its training images, found none; pass one with --data")
+    if run.checkpoint.model.net.makes_images:
+        return read_pairs(place, run.checkpoint.preparation)
     return read_images(place, run.checkpoint.preparation, labels=run.labels)
 
 

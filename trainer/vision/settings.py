@@ -93,6 +93,11 @@ class ImageSettings(ImagesOnly, Settings):
         size = self.image_size
         return Preparation(size, size, round(size * 256 / 224) if size >= CUT_FROM else 0)
 
+    @property
+    def pair_preparation(self) -> Preparation:
+        """Preparation of the images of a generator, whose colours are from -1 to 1, as its last tanh gives them."""
+        return Preparation(self.image_size, self.image_size, mean=(0.5,) * 3, deviation=(0.5,) * 3)
+
     def with_epochs(self) -> ImageSettings:
         """Return the settings with epochs by their effort where they are not set."""
         unset: dict[str, Any] = {

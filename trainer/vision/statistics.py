@@ -18,6 +18,8 @@ def calibrate(model: ConvolutionalNet, subnets: Iterable[ConvolutionSubnet], bat
     listed = [batch.to(model.device) for batch in batches]
     if not listed:
         raise DataError("statistics: expected training images to take them on, got none")
+    if not any(step.kind == "norm" for step in model.net.steps):
+        return  # instance norms take their moments as they run
     was_training = model.training
     model.eval()
     for subnet in subnets:

@@ -11,7 +11,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from gearshift.errors import ModelError, first_line
-from gearshift.trainer.vision.net import ACTIVATIONS, INPUT, KINDS, Net, Step, pair
+from gearshift.trainer.vision.generator_steps import GENERATOR_MODULES, GENERATOR_SIZES
+from gearshift.trainer.vision.net import ACTIVATIONS, INPUT, KINDS, WEIGHTED, Net, Step, pair
 
 MODULES: Mapping[type[nn.Module], str] = {
     nn.Conv2d: "convolution",
@@ -28,6 +29,7 @@ MODULES: Mapping[type[nn.Module], str] = {
     nn.AdaptiveAvgPool2d: "global_pool",
     nn.Flatten: "flatten",
     nn.Dropout: "dropout",
+    **GENERATOR_MODULES,
 }
 """Class of a module -> kind of step; a class derived from one of these may do something else, and is refused."""
 
@@ -50,6 +52,7 @@ CALLS: Mapping[Any, str] = {
     "mean": "global_pool",
     "relu": "relu",
     "sigmoid": "sigmoid",
+    "tanh": "tanh",
 }
 """Function, or name of a method of a tensor -> kind of step."""
 
@@ -84,12 +87,16 @@ def trace(module: nn.Module, height: int, width: int) -> tuple[Net, dict[str, Te
     if channels != 3:
         raise ModelError(f"{name}: expected images of three colours, got {channels} channels")
     places = net.places  # checks that all shapes fit
-    if len(places[net.steps[-1].name]) != 1:
-        raise ModelError(f"{name}: expected logits (batch, labels), got a value of shape {places[net.steps[-1].name]}")
+    answer = places[net.steps[-1].name]
+    if len(answer) != 1 and answer != places[INPUT]:
+        raise ModelError(
+            f"{name}: expected logits (batch, labels) or images of {height} x {width} pixels in three colours, "
+            f"got a value of shape {answer}"
+        )
     state = {
         f"layers.{step.name}.{key}": value.detach().clone()
         for step in net.steps
-        if step.place and step.kind in ("convolution", "norm", "linear")
+        if step.place and step.kind in WEIGHTED
         for key, value in module.get_submodule(step.place).state_dict().items()
     }
     return net, state
@@ -142,7 +149,7 @@ class _Reader:
         kind = MODULES.get(type(module))
         if kind is None:
             raise _strange(place, type(module).__name__)
-        if kind in ("convolution", "norm", "linear") and self._seen.setdefault(place, node.name) != node.name:
+        if kind in WEIGHTED and self._seen.setdefault(place, node.name) != node.name:
             raise _strange(place, f"{type(module).__name__} that runs twice with the same weights")
         self._add(node, kind, given, SIZES[kind](module) if kind in SIZES else {}, place)
 
@@ -260,5 +267,6 @@ SIZES: Mapping[str, Callable[[Any], dict[str, Any]]] = {
     "global_pool": _global_pool,
     "flatten": _flatten,
     "dropout": lambda module: {"p": module.p},
+    **GENERATOR_SIZES,
 }
 """Kind of step -> function that reads its arguments from a module."""

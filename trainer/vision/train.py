@@ -67,7 +67,10 @@ def train_images(
         raise InputError("train: images are trained by one process; leave out `accelerate launch`")
     torch.manual_seed(settings.seed)
     model = ConvolutionalNet.convert(module, preparation.height, preparation.width)
-    if model.net.labels != len(data.labels):
+    if model.net.makes_images != (not data.labels):
+        wanted = data.splits["train"].task
+        raise InputError(f"model: expected one for {wanted}, got one for {model.head.task}")
+    if data.labels and model.net.labels != len(data.labels):
         raise InputError(f"model: expected {len(data.labels)} labels, as the images have, got {model.net.labels}")
     checkpoint, grid = ImageCheckpoint(model, data.labels, preparation), model.grid(settings.widths, settings.depths)
     states = out.with_name(f"{out.name}.partial")

@@ -13,10 +13,12 @@ from typing import Any
 from gearshift.drawing.live import LiveView
 from gearshift.errors import DeadlineTooShortError, InputError
 from gearshift.runtime import Engine, ZeroShot
+from gearshift.runtime.images.decode import write_image
 from gearshift.runtime.inference.answers import (
     Answer,
     Classification,
     Embedding,
+    ImageToImage,
     MultiLabelClassification,
     MultiTask,
     QuestionAnswering,
@@ -67,6 +69,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--prompt-name", metavar="NAME", help="vectors: the model's prompt of this name, before each text"
     )
     parser.add_argument("--prompt", metavar="TEXT", help="vectors: a prompt of your own, before each text")
+    parser.add_argument(
+        "--image", type=Path, metavar="FILE", help="image to image: file to write the image to, such as made.png"
+    )
     add_deadline(parser)
     add_cascade(parser)
     add_engine_options(parser)
@@ -76,6 +81,8 @@ def run(options: argparse.Namespace) -> int:
     """Answer texts, each as soon as it is read."""
     answers: list[dict[str, Any]] = []
     checked_deadline(options.deadline_ms)
+    if options.image is not None and len(options.texts) != 1:
+        raise InputError(f"--image: expected one image to answer, got {len(options.texts)}")
     with load_engine(
         options, options.save_profile, cascade=options.cascade, null_threshold=options.null_threshold
     ) as engine:
@@ -93,6 +100,8 @@ def run(options: argparse.Namespace) -> int:
                     else:
                         streams.result(str(error))
                     continue
+                if options.image is not None:
+                    _save(answer, options.image)
                 if view is not None:
                     view.add(answer, engine.slow_down)
                 if options.json:
@@ -149,6 +158,13 @@ def _paired(given: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield first, second
 
 
+def _save(answer: Any, path: Path) -> None:
+    """Write the image of an answer; raise InputError for another answer, StorageError."""
+    if not isinstance(answer, ImageToImage):
+        raise InputError("--image: expected a bundle for image-to-image; leave it out")
+    write_image(path, answer.image)
+
+
 def _shown(answer: Answer | ZeroShot) -> str:
     """Format the task's part of an answer on one line."""
     match answer:
@@ -164,6 +180,9 @@ def _shown(answer: Answer | ZeroShot) -> str:
             return f"{answer.answer or 'no answer'}  {answer.score:.2f}"
         case MultiTask():
             return "  ".join(f"{name}: {_shown(head)}" for name, head in answer.heads.items())
+        case ImageToImage():
+            height, width, _ = answer.image.shape
+            return f"image of {height} x {width} pixels"
         case Embedding():
             return f"[{', '.join(f'{number:.3f}' for number in answer.vector[:4])}, ...] of {len(answer.vector)}"
 

@@ -35,12 +35,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DATA",
         help="folder or file of TSV, CSV, JSON, JSONL or Parquet, of CoNLL for token classification, of plain text for "
-        "embedding; hub:OWNER/NAME; glue/TASK; folder of images by class for image-classification",
+        "embedding; hub:OWNER/NAME; glue/TASK; folder of images by class for "
+        "image-classification, with input and target for image-to-image",
     )
     parser.add_argument(
         "--model",
         help="directory or hub name of a BERT-class model (default: all-MiniLM-L6-v2); of images resnet20 (the "
-        "default), mobilenet-small, torchvision/NAME or timm/NAME",
+        "default), mobilenet-small, torchvision/NAME or timm/NAME; from image to image mobile-generator (the "
+        "default) or resnet-generator",
     )
     parser.add_argument(
         "--pretrained", action="store_true", help="images: begin with the weights that torchvision or timm has"

@@ -1,4 +1,4 @@
-"""`gearshift train --task image-classification`: a supernet of convolutions from folders of images."""
+"""`gearshift train --task image-classification` or `image-to-image`: a supernet of convolutions from folders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gearshift.drawing.numbers import millions, percent
 from gearshift.errors import InputError
+from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.terminal import streams
 from gearshift.terminal.options import columns_of, given
 from gearshift.terminal.output import progress_line, show, table
@@ -15,13 +16,18 @@ from gearshift.terminal.output import progress_line, show, table
 if TYPE_CHECKING:
     from gearshift.trainer.vision.run import ImageRun
 
-MODEL = "resnet20"
+MODEL, GENERATOR = "resnet20", "mobile-generator"
+"""Models of images unless one is named, of classes and of pairs."""
+
+METRIC_OF = {"image-classification": "accuracy", "image-to-image": "pixel_similarity"}
+"""Task -> metric of its subnets."""
 
 
 def train_on_images(options: argparse.Namespace) -> int:
     """Train a net of convolutions and show its subnets."""
     import torch
 
+    from gearshift.trainer.data.image_pairs import read_pairs
     from gearshift.trainer.data.images import read_images
     from gearshift.trainer.dynabert.settings_file import read_settings_of
     from gearshift.trainer.vision.models import make_model
@@ -30,16 +36,19 @@ def train_on_images(options: argparse.Namespace) -> int:
 
     if any(columns_of(options).values()):
         raise InputError("columns: images have none; the folder of an image is its label")
-    typed, name = given(options, ImageSettings), options.model or MODEL
+    pairs = TASKS[options.task].makes_images
+    typed, name = given(options, ImageSettings), options.model or (GENERATOR if pairs else MODEL)
     settings = (
         ImageSettings(**typed) if options.config is None else read_settings_of(ImageSettings, options.config, typed)
     )
     with progress_line() as progress:
-        data = read_images(options.data, settings.preparation, progress=progress)
+        preparation = settings.pair_preparation if pairs else settings.preparation
+        read: Any = read_pairs if pairs else read_images
+        data = read(options.data, preparation, progress=progress)
     torch.manual_seed(settings.seed)
     module = make_model(name, len(data.labels), pretrained=options.pretrained)
     tell = streams.message if sys.stderr.isatty() else None
-    run = train_images(module, data, settings.preparation, settings, options.output, source=name, tell=tell)
+    run = train_images(module, data, preparation, settings, options.output, source=name, tell=tell)
     show(options, _result(run), _lines(run))
     return 0
 
@@ -49,7 +58,7 @@ def _result(run: ImageRun) -> dict[str, Any]:
     return {
         "run": str(run.path),
         "task": run.task,
-        "metric": "accuracy",
+        "metric": METRIC_OF[run.task],
         "rows": facts["rows"],
         "notes": facts["notes"],
         "fixed": facts["fixed"],
@@ -68,7 +77,7 @@ def _result(run: ImageRun) -> dict[str, Any]:
 
 def _lines(run: ImageRun) -> list[str]:
     checkpoint, rows = run.checkpoint, run.facts["rows"]
-    size = checkpoint.preparation
+    size, metric = checkpoint.preparation, METRIC_OF[run.task].replace("_", " ")
     cells = [
         (
             name,
@@ -82,9 +91,9 @@ def _lines(run: ImageRun) -> list[str]:
     return [
         *run.facts["notes"],
         *_fixed(run.facts["fixed"]),
-        f"{run.path}: {len(cells)} subnets, accuracy on {rows['test']} test images (dev: {rows['dev']} other images, "
+        f"{run.path}: {len(cells)} subnets, {metric} on {rows['test']} test images (dev: {rows['dev']} other images, "
         "which choose)",
-        *table(("subnet", "parameters", f"MACs ({size.height} x {size.width} pixels)", "dev", "accuracy"), cells),
+        *table(("subnet", "parameters", f"MACs ({size.height} x {size.width} pixels)", "dev", metric), cells),
     ]
 
 

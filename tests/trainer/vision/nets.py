@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gearshift.trainer.vision.generators import resnet_generator
 from gearshift.trainer.vision.models import BasicBlock, InvertedResidual
 
 SIZE = 16
@@ -85,11 +86,36 @@ def chain() -> nn.Module:
     )
 
 
+def stretched() -> nn.Module:
+    """Make a net from image to image without residual connections, with every kind of pad and both kinds of norms."""
+    return nn.Sequential(
+        nn.ZeroPad2d((1, 0, 2, 1)),
+        nn.Conv2d(3, 16, (4, 2)),
+        nn.InstanceNorm2d(16, affine=True),
+        nn.SiLU(),
+        nn.ReplicationPad2d(1),
+        nn.Conv2d(16, 24, 3, 2, bias=False),
+        nn.BatchNorm2d(24),
+        nn.Tanh(),
+        nn.ConvTranspose2d(24, 16, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.ReflectionPad2d((1, 1, 0, 2)),
+        nn.Conv2d(16, 16, 3, groups=16),
+        nn.InstanceNorm2d(16),
+        nn.Conv2d(16, 3, 1),
+        nn.Sigmoid(),
+    )
+
+
 NETS: Mapping[str, Callable[[], nn.Module]] = {
     "residual": residual,
     "inverted": inverted,
     "squeezed": Squeezed,
     "chain": chain,
+    "stretched": stretched,
+    "generator": lambda: resnet_generator(8, 2),
+    "separable": lambda: resnet_generator(8, 2, separable=True),
 }
 
 
@@ -102,16 +128,19 @@ def made(name: str) -> nn.Module:
     for part in module.modules():
         if isinstance(part, nn.BatchNorm2d):
             _fill(part, source)
+        if isinstance(part, nn.InstanceNorm2d) and part.affine:
+            _spread(part, source)
     return module.eval()
 
 
 def _fill(norm: Any, source: torch.Generator) -> None:
-    for tensor, low, high in (
-        (norm.running_mean, -0.5, 0.5),
-        (norm.running_var, 0.5, 2.0),
-        (norm.weight.data, 0.5, 1.5),
-        (norm.bias.data, -0.5, 0.5),
-    ):
+    norm.running_mean.copy_(torch.rand(norm.running_mean.shape, generator=source) - 0.5)
+    norm.running_var.copy_(torch.rand(norm.running_var.shape, generator=source) * 1.5 + 0.5)
+    _spread(norm, source)
+
+
+def _spread(norm: Any, source: torch.Generator) -> None:
+    for tensor, low, high in ((norm.weight.data, 0.5, 1.5), (norm.bias.data, -0.5, 0.5)):
         tensor.copy_(torch.rand(tensor.shape, generator=source) * (high - low) + low)
 
 

@@ -13,6 +13,7 @@ from gearshift.errors import DataError, ModelError
 from gearshift.runtime.space.convolutions import ConvolutionSubnet, Group
 from gearshift.trainer.data.images import ImageBatch
 from gearshift.trainer.vision.elastic import ConvolutionalNet
+from gearshift.trainer.vision.generator_steps import input_axis
 from gearshift.trainer.vision.groups import is_dense, is_depthwise
 from gearshift.trainer.vision.net import INPUT
 from gearshift.trainer.vision.rank import channel_importance, rank
@@ -24,6 +25,9 @@ GROUPS = {
     "inverted": [Group(32, 3), Group(48, 3, 0, 0), Group(32)],
     "squeezed": [Group(32, 5, 0, 0), Group(16, 5, 1, 0)],
     "chain": [Group(16), Group(32), Group(16)],
+    "stretched": [Group(16), Group(24), Group(16, 3)],
+    "generator": [Group(8), Group(16), Group(32, 1, 0, 0), Group(32, 1, 1, 0), Group(16), Group(8)],
+    "separable": [Group(8), Group(16), Group(32, 3, 0, 0), Group(32, 3, 1, 0), Group(16), Group(8)],
 }
 
 
@@ -57,7 +61,8 @@ def masked(net: ConvolutionalNet, subnet: ConvolutionSubnet, pixels: Tensor) -> 
         group = net.elastic.source(step)
         if is_dense(step) and group >= 0:
             layer: Any = cut.layers[step.name]
-            layer.weight.data[:, subnet.layers[group][0] :] = 0
+            read = layer.weight.data.movedim(input_axis(step.kind), 0)
+            read[subnet.layers[group][0] :] = 0
     values = {INPUT: pixels}
     skipped = net.shape.skipped(subnet.layers)
     sums = {block.sum: block.kept for number, block in enumerate(net.elastic.blocks) if number in skipped}
