@@ -344,8 +344,9 @@ class _Branch:
     def _instance_norm(self, step: Step, value: str, rows: slice) -> str:
         """Append a segment of an instance norm, whose scales and shifts are zero for channels that pad it."""
         count, wide = rows.stop - rows.start, self.layout.channels(rows.stop - rows.start)
-        scale = np.ones(count, np.float32) if not step.sizes["affine"] else self.weights.array(step, "weight")[rows]
-        shift = np.zeros(count, np.float32) if not step.sizes["affine"] else self.weights.array(step, "bias")[rows]
+        weight, bias = self.weights.array(step, "weight"), self.weights.array(step, "bias")
+        scale = np.ones(count, np.float32) if weight is None else weight[rows]
+        shift = np.zeros(count, np.float32) if bias is None else bias[rows]
         own = [
             (self._own(step, part, rows), widened(array, (wide,)))
             for part, array in (("scale", scale), ("shift", shift))

@@ -42,7 +42,8 @@ class PairRows(ImageRows):
     def select(self, rows: Sequence[int] | NDArray[np.int64], source: np.random.Generator | None = None) -> ImageBatch:
         """Return the pairs at these places as one batch; `source` of random numbers mirrors half of them."""
         places = np.asarray(rows, np.int64)
-        given, wanted = self.images[places], self.labels[places]
+        given: NDArray[Any] = self.images[places]
+        wanted: NDArray[Any] = self.labels[places]
         if source is not None:
             mirrored = (source.random(len(places)) < 0.5)[:, None, None, None]
             given, wanted = (np.where(mirrored, each[:, :, ::-1], each) for each in (given, wanted))

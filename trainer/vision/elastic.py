@@ -8,7 +8,7 @@ afterwards those that `statistics.calibrate` took on training images.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -77,12 +77,18 @@ class ConvolutionalNet(nn.Module):
         """Return name -> subnet for every width x depth, largest first."""
         return convolution_grid(self.shape, widths, depths)
 
-    def forward(self, batch: ImageBatch | Tensor, subnet: ConvolutionSubnet | None = None) -> Output:
+    def forward(
+        self, batch: ImageBatch | Tensor, subnet: ConvolutionSubnet | None = None, *, watched: Sequence[str] = ()
+    ) -> Output:
         """Return the logits, or images, of a subnet, by default of the full net; raise ModelError if its norms have no
-        statistics."""
+        statistics.
+
+        `watched`: names of steps whose values are returned as hidden states.
+        """
         pixels = batch if isinstance(batch, Tensor) else batch.pixels
         run = _Run(self, subnet or self.full, None)
-        return Output(run.answer(pixels), ())
+        answer = run.answer(pixels)
+        return Output(answer, tuple(run.values[name] for name in watched))
 
     @torch.no_grad()
     def observe(self, pixels: Tensor, subnet: ConvolutionSubnet) -> dict[str, Moments]:
@@ -117,6 +123,8 @@ class _Run:
     subnet: ConvolutionSubnet
     seen: dict[str, Moments] | None
     """Moments of the norms' inputs, if they are to be taken."""
+    values: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    """Value of each step that ran."""
 
     def answer(self, pixels: Tensor) -> Tensor:
         """Return the logits (batch, labels), or images."""
@@ -124,7 +132,8 @@ class _Run:
         skipped = self.model.shape.skipped(self.subnet.layers)
         ends = {elastic.blocks[number].sum: elastic.blocks[number].kept for number in skipped if number >= 0}
         # A third faster on CPUs than channels first.
-        values: dict[str, Tensor] = {INPUT: pixels.contiguous(memory_format=torch.channels_last)}
+        values = self.values
+        values[INPUT] = pixels.contiguous(memory_format=torch.channels_last)
         for step in self.model.net.steps:
             if step.name in ends:
                 values[step.name] = values[ends[step.name]]

@@ -113,7 +113,7 @@ def is_dense(step: Step) -> bool:
 
 def find_elastic(net: Net, name: str = "model") -> Elastic:
     """Find the elastic parts of a net; raise ModelError if there are none, with the reasons."""
-    owner = _channel_sets(net)
+    owner = channel_sets(net)
     reasons = {value: _reason(net, owner, value) for value in set(owner.values())}
     order = dict.fromkeys(owner[step.name] for step in net.steps if not reasons[owner[step.name]])
     numbers = {value: number for number, value in enumerate(order)}
@@ -129,7 +129,7 @@ def find_elastic(net: Net, name: str = "model") -> Elastic:
     return Elastic(net, group_of, tuple(_blocks(net, group_of)), fixed)
 
 
-def _channel_sets(net: Net) -> dict[str, str]:
+def channel_sets(net: Net) -> dict[str, str]:
     """Return value -> a value that stands for all values of the same channels (rule 1)."""
     parent = {name: name for name in (INPUT, *net.by_name)}
 
