@@ -4,7 +4,8 @@
    convolution makes each by itself, and one that reads them adds up its products. Weights of a pair of segments are
    stored once, in the root graph, scaled by the norm behind them as the largest subnet has it.
 2. A norm has statistics of its own in each subnet. So each has its shifts, and where they differ, its scales in
-   relation to those of the largest: depthwise filters are stored for each subnet, other products are scaled behind.
+   relation to those of the largest: depthwise filters are stored for each subnet, in the size that it keeps of them;
+   other products are scaled behind.
 3. Each subnet is the branch of an `If`, which `choice` selects. No option at all gives NaN.
 """
 
@@ -247,9 +248,9 @@ class _Branch:
         """Append a convolution with its tail, segment by segment of its outputs."""
         tail = self._tail(step)
         norm, added, activation = tail.norm, tail.added, tail.activation
-        weight, bias = self.weights.array(step, "weight"), self.weights.array(step, "bias")
-        assert weight is not None
-        outputs = self._segments(step)
+        bias, outputs = self.weights.array(step, "bias"), self._segments(step)
+        step, filters = self.model.filters(step, self.subnet)
+        weight = filters.detach().cpu().numpy()
         shift = np.zeros(len(weight)) if bias is None else bias.astype(np.float64)
         ratio = None
         if norm is not None:
@@ -291,7 +292,7 @@ class _Branch:
     ) -> str:
         """Append a segment of a depthwise convolution; its filters are few, and scaled for each subnet."""
         bias = None if shift is None else (self._own(step, "shift", rows), shift)
-        name = f"{step.name}.{rows.start}"
+        name = f"{step.name}.{rows.start}.k{weight.shape[-1]}"
         if ratio is not None:
             weight, name = weight * ratio[:, None, None, None], self._own(step, "filters", rows)
         return self.layout.convolved(self.scope, value, step, (name, weight), bias, added, activation)

@@ -1,8 +1,8 @@
 """Nets of convolutions (Once-for-All, ICLR 2020): elastic channels inside of blocks, and blocks that can be skipped.
 
 A layer is an *inner group*: channels that one dense convolution makes and another takes, with nothing but operations
-channel by channel between them. It keeps its first channels. A block between the ends of a residual connection may be
-skipped, with all its groups.
+channel by channel between them. It keeps its first channels, and depthwise filters of its own or of a smaller size. A
+block between the ends of a residual connection may be skipped, with all its groups.
 """
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ class Group:
     """Number of the block that can be skipped; -1 if the group always runs."""
     stage: int = -1
     """Number of the stage, whose blocks are skipped from the last on; -1 if the group always runs."""
+    smallest: int = 0
+    """Size of the smallest depthwise filters that a subnet may have; 0 if they keep their size."""
+
+    @property
+    def kernels(self) -> tuple[int, ...]:
+        """Sizes that its depthwise filters can have, largest first: a ring of taps less each time."""
+        return tuple(range(self.kernel, (self.smallest or self.kernel) - 1, -2))
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,9 @@ class Convolution:
         inputs = self.inputs if self.source < 0 else layers[self.source][0]
         outputs = self.outputs if self.target < 0 else layers[self.target][0]
         if self.depthwise:
-            weights = outputs * self.taps
+            # Filters that cannot be smaller have at most the taps of their group's kernel.
+            taps = self.taps if self.target < 0 else min(self.taps, layers[self.target][1] ** 2)
+            weights = outputs * taps
             return Part(others=weights + outputs, filters=weights, pixels=self.pixels)
         return Part(((inputs * self.taps, outputs),), outputs, pixels=self.pixels)
 
@@ -72,6 +81,11 @@ class ConvolutionSubnet(Subnet[Kept]):
                     f"subnet: group {index} keeps {channels} channels of kernel size {kernel}; "
                     "expected both positive, or (0, 0) for one that is skipped"
                 )
+
+    def as_wide_as(self, full: Subnet[Kept]) -> bool:
+        """Return whether all groups that run keep all channels, of whatever kernel size."""
+        pairs = zip(self.layers, full.layers, strict=True)
+        return all(layer[0] in (whole[0], SKIPPED[0]) for layer, whole in pairs)
 
     def parts(self, shape: Shape[Kept], *, stored: bool = False) -> list[Part]:
         """Return all parts; nothing is stored twice."""
@@ -109,6 +123,8 @@ class ConvolutionShape(Shape[Kept]):
         for group in self.groups:
             if group.channels < 1 or group.kernel < 1:
                 raise InputError(f"shape of convolutions: expected channels and a kernel size, found {group}")
+            if group.smallest and (not 0 < group.smallest <= group.kernel or (group.kernel - group.smallest) % 2):
+                raise InputError(f"shape of convolutions: expected a smallest kernel by whole rings, found {group}")
 
     @property
     def full(self) -> ConvolutionSubnet:
@@ -166,7 +182,7 @@ class ConvolutionShape(Shape[Kept]):
         return frozenset(group.block for group, kept in pairs if kept == SKIPPED)
 
     def _has(self, group: Group, kept: Kept) -> bool:
-        return 0 < kept[0] <= group.channels and kept[1] == group.kernel
+        return 0 < kept[0] <= group.channels and kept[1] in group.kernels
 
     def _first_kept(self, skipped: frozenset[int]) -> bool:
         """Return whether no block runs behind a skipped one of its stage."""

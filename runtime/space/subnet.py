@@ -173,6 +173,10 @@ class Subnet(Generic[L]):
         """Return the kept part of each layer that runs, in order; trainer and exporter both call it."""
         return tuple(Kept(i, heads, neurons) for i, (heads, neurons) in enumerate(self.layers) if heads)
 
+    def as_wide_as(self, full: Subnet[L]) -> bool:
+        """Return whether all layers that run are as wide as those of the full net."""
+        return all(layer in (whole, SKIPPED) for layer, whole in zip(self.layers, full.layers, strict=True))
+
     def fits(self, shape: Shape[L]) -> bool:
         """Return whether a net of this shape has the subnet."""
         return shape.fits(self.layers)

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 
 from gearshift.errors import InputError
-from gearshift.runtime.space.convolutions import ConvolutionShape, ConvolutionSubnet
+from gearshift.runtime.space.convolutions import ConvolutionShape, ConvolutionSubnet, Group
 from gearshift.runtime.space.shape import EncoderShape
 from gearshift.runtime.space.subnet import SKIPPED, Subnet
 
@@ -81,22 +81,35 @@ CHANNEL_STEPS = (16, 8, 4, 2)
 or 16 channels at once."""
 
 
-def convolution_subnet(shape: ConvolutionShape, width: float, depth: float) -> ConvolutionSubnet:
+def convolution_subnet(
+    shape: ConvolutionShape, width: float, depth: float, kernel: int | None = None
+) -> ConvolutionSubnet:
     """Return the subnet that keeps this share of the channels of each group, and of the blocks that can be skipped the
-    first ones of each stage: this share of them, rounded."""
-    for name, value in (("width", width), ("depth", depth)):
-        if not 0 < value <= 1:
-            raise InputError(f"{name} multiplier: expected a number above 0, at most 1, got {value!r}")
+    first ones of each stage: this share of them, rounded. At depth 0 all of these are skipped.
+
+    `kernel`: size of depthwise filters; larger ones are cut to it, or as far as they can be. None: they keep theirs.
+    """
+    if not 0 < width <= 1:
+        raise InputError(f"width multiplier: expected a number above 0, at most 1, got {width!r}")
+    if not 0 <= depth <= 1:
+        raise InputError(f"depth multiplier: expected a number from 0 to 1, got {depth!r}")
     blocks: dict[int, list[int]] = {}
     for group in shape.groups:
         if group.block >= 0 and group.block not in blocks.setdefault(group.stage, []):
             blocks[group.stage].append(group.block)
     kept = {block for stage in blocks.values() for block in stage[: round(depth * len(stage))]}
     layers = (
-        (_channels(group.channels, width), group.kernel) if group.block < 0 or group.block in kept else SKIPPED
+        (_channels(group.channels, width), _kernel(group, kernel))
+        if group.block < 0 or group.block in kept
+        else SKIPPED
         for group in shape.groups
     )
     return ConvolutionSubnet(tuple(layers))
+
+
+def _kernel(group: Group, most: int | None) -> int:
+    fitting = (size for size in group.kernels if most is None or size <= most)
+    return next(fitting, group.kernels[-1])
 
 
 def _channels(channels: int, width: float) -> int:
@@ -105,12 +118,20 @@ def _channels(channels: int, width: float) -> int:
 
 
 def convolution_grid(
-    shape: ConvolutionShape, widths: tuple[float, ...] = WIDTHS, depths: tuple[float, ...] = DEPTHS
+    shape: ConvolutionShape,
+    widths: tuple[float, ...] = WIDTHS,
+    depths: tuple[float, ...] = DEPTHS,
+    kernels: tuple[int, ...] = (),
 ) -> dict[str, ConvolutionSubnet]:
-    """Return name -> subnet for every width x depth, largest first; of equal subnets, the first stays."""
+    """Return name -> subnet for every width x depth x kernel size, largest first; of equal subnets, the first stays.
+
+    Where filters are cut, the name has their size: `w050-d100-k3`. Without `kernels` all keep theirs.
+    """
+    largest = max((group.kernel for group in shape.groups if len(group.kernels) > 1), default=0)
     grid: dict[str, ConvolutionSubnet] = {}
-    for depth, width in itertools.product(depths, widths):
-        subnet = convolution_subnet(shape, width, depth)
+    for depth, width, kernel in itertools.product(depths, widths, kernels or (None,)):
+        subnet = convolution_subnet(shape, width, depth, kernel)
         if subnet not in grid.values():
-            grid[uniform_name(width, depth)] = subnet
+            cut = kernel is not None and kernel < largest
+            grid[uniform_name(width, depth) + (f"-k{kernel}" if cut else "")] = subnet
     return grid

@@ -17,7 +17,7 @@ from gearshift.runtime.space.subnet import Subnet
 from gearshift.trainer.data.batches import Batch
 from gearshift.trainer.dynabert.kept_teacher import keeps_teacher
 from gearshift.trainer.dynabert.stages import Training, distil_losses, label_losses, make_teacher, teacher_losses
-from gearshift.trainer.dynabert.training_stages import DISTILLED, FINAL, TEACHER
+from gearshift.trainer.dynabert.training_stages import DISTILLED, FINAL, KERNEL, TEACHER
 from gearshift.trainer.learning.devices import parts_of
 from gearshift.trainer.learning.distillation import Teacher
 from gearshift.trainer.learning.evaluate import MEASURED_ROWS
@@ -44,7 +44,7 @@ def estimate(training: Training, grid: Mapping[str, Subnet], held_out: Sequence[
         steps = _steps(training, settings.epochs(TEACHER.name), copies=0)
         losses = teacher_losses(training)
         seconds[TEACHER.name] = steps * _step_s(training, model, losses)
-    for stage in DISTILLED:
+    for stage in (KERNEL, *DISTILLED):
         if not settings.epochs(stage.name):
             continue
         trained = [one for one in subnets if stage.trains(one, model.full)]

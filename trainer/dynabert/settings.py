@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from gearshift.errors import InputError
 from gearshift.runtime.space.uniform import DEPTHS, WIDTHS
 from gearshift.settings import same_as, setting
-from gearshift.trainer.dynabert.training_stages import PRUNING
+from gearshift.trainer.dynabert.training_stages import KERNEL, PRUNING
 from gearshift.trainer.learning.sampling import SCHEMES, check_sampling
 from gearshift.trainer.learning.settings import LoopSettings, Pruning, TrainingSettings
 
@@ -199,10 +200,18 @@ class Settings(LoopSettings):
             raise InputError(f"settings: expected {self.prune_stage}_epochs above 0, as its stage is to prune, got 0")
 
     def epochs(self, stage: str) -> float:
-        """Return the epochs of a stage, by its name; those that were not set must have been chosen (`with_effort`)."""
-        epochs = getattr(self, f"{stage.replace('-', '_')}_epochs")
+        """Return the epochs of a stage, by its name; those that were not set must have been chosen (`with_effort`).
+
+        The stage of kernels has none but in settings for images.
+        """
+        epochs = 0 if stage == KERNEL.name else getattr(self, f"{stage.replace('-', '_')}_epochs")
         assert epochs is not None
         return float(epochs)
+
+    @property
+    def dimensions(self) -> tuple[Any, ...]:
+        """Multipliers of widths and of depths, as `grid` of a model takes them."""
+        return self.widths, self.depths
 
     @property
     def pruning(self) -> Pruning | None:

@@ -40,7 +40,7 @@ from gearshift.trainer.dynabert.settings import TUNED, Settings
 from gearshift.trainer.dynabert.settings_file import SETTINGS_FILE, settings_text, versions
 from gearshift.trainer.dynabert.source import source_notes, with_source
 from gearshift.trainer.dynabert.stages import Training, distil_stage, final_stage, pruner, teacher_stage
-from gearshift.trainer.dynabert.training_stages import DEPTH, DEPTH_ONLY, TEACHER, WIDTH
+from gearshift.trainer.dynabert.training_stages import DEPTH, DEPTH_ONLY, KERNEL, TEACHER, WIDTH
 from gearshift.trainer.learning.devices import (
     MEASURING,
     conditions,
@@ -161,12 +161,13 @@ def distil_stages(training: Training, grid: Mapping[str, Subnet]) -> None:
     """Run all stages behind that of the teacher in order, except those of no epochs."""
     settings, model = training.settings, training.model
     for stage, lr, hidden_weight in (
+        (KERNEL, settings.width_lr, settings.width_hidden_weight),
         (WIDTH, settings.width_lr, settings.width_hidden_weight),
         (DEPTH_ONLY, settings.depth_lr, settings.depth_hidden_weight),
         (DEPTH, settings.depth_lr, settings.depth_hidden_weight),
     ):
         plan = StagePlan(stage.name, settings.epochs(stage.name), lr, dropout=settings.distil_dropout)
-        subnets = model.grid(*stage.multipliers(settings.widths, settings.depths))
+        subnets = model.grid(*stage.multipliers(*settings.dimensions))
         distil_stage(training, plan, list(subnets.values()), hidden_weight, pruner(training, stage.name))
     final_stage(training, list(grid.values()))
 

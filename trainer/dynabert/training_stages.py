@@ -1,13 +1,15 @@
 """Stages of a training in their order: the subnets that learn, and whether weights may become zeros meanwhile.
 
-The order is DynaBERT's progressive shrinking, with a `depth-only` stage from Once-for-All that DynaBERT lacks.
+The order is DynaBERT's progressive shrinking, with two stages from Once-for-All that DynaBERT lacks: `kernel` and
+`depth-only`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from gearshift.runtime.space.subnet import Subnet
+from gearshift.runtime.space.subnet import SKIPPED, Subnet
 
 Floats = tuple[float, ...]
 
@@ -24,21 +26,19 @@ class Stage:
     prunes: bool = False
     """Whether pruning may begin with this stage (`Settings.prune_stage`)."""
 
-    def multipliers(self, widths: Floats, depths: Floats) -> tuple[Floats, Floats]:
-        """Return the width and depth multipliers of a uniform grid that learn in this stage."""
-        return widths if self.widths else (1.0,), depths if self.depths else (1.0,)
+    def multipliers(self, widths: Floats, depths: Floats, *others: Any) -> tuple[Any, ...]:
+        """Return the width and depth multipliers of a uniform grid that learn in this stage, and all `others`."""
+        return widths if self.widths else (1.0,), depths if self.depths else (1.0,), *others
 
     def trains(self, subnet: Subnet, full: Subnet) -> bool:
         """Return whether a subnet of the full net learns in this stage."""
-        skipped = (0, 0)
-        pairs = zip(subnet.layers, full.layers, strict=True)
-        return (self.depths or skipped not in subnet.layers) and (
-            self.widths or all(layer in (whole, skipped) for layer, whole in pairs)
-        )
+        return (self.depths or SKIPPED not in subnet.layers) and (self.widths or subnet.as_wide_as(full))
 
 
 TEACHER = Stage("teacher", widths=False, depths=False, prunes=True)
 """Fine-tuning of the full net, on labels."""
+KERNEL = Stage("kernel", widths=False, depths=False)
+"""Distillation of every size of depthwise filters at full width and depth: of nets of convolutions alone."""
 WIDTH = Stage("width", widths=True, depths=False, prunes=True)
 """Distillation of every width at full depth, on the teacher's answers."""
 DEPTH_ONLY = Stage("depth-only", widths=False, depths=True)
@@ -48,10 +48,10 @@ DEPTH = Stage("depth", widths=True, depths=True, prunes=True)
 FINAL = Stage("final", widths=True, depths=True)
 """Fine-tuning of every width at every depth, on labels."""
 
-STAGES = (TEACHER, WIDTH, DEPTH_ONLY, DEPTH, FINAL)
+STAGES = (TEACHER, KERNEL, WIDTH, DEPTH_ONLY, DEPTH, FINAL)
 
 DISTILLED = (WIDTH, DEPTH_ONLY, DEPTH)
-"""Stages in which subnets learn from the teacher."""
+"""Stages in which subnets of any net learn from the teacher."""
 
 PRUNING = tuple(stage.name for stage in STAGES if stage.prunes)
 """Names of the stages with which pruning may begin; in later ones zeros stay zeros."""

@@ -1,8 +1,9 @@
 """Elastic net of convolutions: a traced net that runs any of its subnets (Once-for-All, ICLR 2020, section 3).
 
-The channels of a group are sorted by importance, so that a subnet is a prefix of every filter. The subnet is an
-argument of `forward`, as for encoders. Its norms have statistics of their own: while it learns those of the batch,
-afterwards those that `statistics.calibrate` took on training images.
+The channels of a group are sorted by importance, so that a subnet is a prefix of every filter. A smaller depthwise
+filter is the centre of the larger one times a small matrix that is learnt. The subnet is an argument of `forward`, as
+for encoders. Its norms have statistics of their own: while it learns those of the batch, afterwards those that
+`statistics.calibrate` took on training images.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gearshift.trainer.data.images import ImageBatch
 from gearshift.trainer.model.elastic import Head, Output
 from gearshift.trainer.vision.generator_steps import INSTANCE_NORM, TRANSPOSED, instance_normed, transposed
 from gearshift.trainer.vision.groups import Elastic, find_elastic, is_depthwise
-from gearshift.trainer.vision.net import INPUT, Net, Step
+from gearshift.trainer.vision.net import INPUT, Net, Step, of_kernel
 from gearshift.trainer.vision.trace import trace
 
 Moments = tuple[Tensor, Tensor]
@@ -33,7 +34,7 @@ Statistics = Mapping[str, Moments]
 
 
 class ConvolutionalNet(nn.Module):
-    """A net of convolutions with elastic channels and depth."""
+    """A net of convolutions with elastic channels, kernel sizes and depth."""
 
     def __init__(self, elastic: Elastic) -> None:
         super().__init__()
@@ -42,6 +43,14 @@ class ConvolutionalNet(nn.Module):
         self.head = Head("image-to-image" if self.net.makes_images else "image-classification")
         made = {step.name: step.module() for step in self.net.steps}
         self.layers = nn.ModuleDict({name: module for name, module in made.items() if module is not None})
+        self.transforms = nn.ParameterDict(
+            {
+                transform_name(step, size): nn.Parameter(torch.eye(size * size))
+                for step in self.net.steps
+                for size in elastic.smaller_kernels(step)
+            }
+        )
+        """Matrix by which the centre of a depthwise filter becomes one of this size (Once-for-All, section 3.3)."""
         self.statistics: dict[ConvolutionSubnet, Statistics] = {}
         """Statistics of the norms of subnets, besides those of the full net, which its own norms have."""
 
@@ -53,7 +62,9 @@ class ConvolutionalNet(nn.Module):
         """
         net, state = trace(module, height, width)
         made = cls(find_elastic(net, type(module).__name__))
-        made.load_state_dict(state)
+        made.load_state_dict(
+            {**{name: each for name, each in made.state_dict().items() if name.startswith("transforms.")}, **state}
+        )
         return made
 
     @property
@@ -72,10 +83,11 @@ class ConvolutionalNet(nn.Module):
         return super().load_state_dict(state_dict, strict, assign)
 
     def grid(
-        self, widths: tuple[float, ...] = WIDTHS, depths: tuple[float, ...] = DEPTHS
+        self, widths: tuple[float, ...] = WIDTHS, depths: tuple[float, ...] = DEPTHS, kernels: tuple[int, ...] = ()
     ) -> dict[str, ConvolutionSubnet]:
-        """Return name -> subnet for every width x depth, largest first."""
-        return convolution_grid(self.shape, widths, depths)
+        """Return name -> subnet for every width x depth x kernel size, largest first; without `kernels`, of whole
+        filters."""
+        return convolution_grid(self.shape, widths, depths, kernels)
 
     def forward(
         self, batch: ImageBatch | Tensor, subnet: ConvolutionSubnet | None = None, *, watched: Sequence[str] = ()
@@ -113,6 +125,21 @@ class ConvolutionalNet(nn.Module):
     def kept(self, subnet: ConvolutionSubnet, group: int, of: int) -> int:
         """Return the channels that a subnet keeps of a group; all, `of`, for the trunk (-1)."""
         return of if group < 0 else subnet.layers[group][0]
+
+    def filters(self, step: Step, subnet: ConvolutionSubnet) -> tuple[Step, Tensor]:
+        """Return a convolution as a subnet runs it, and its filters for all channels: each size is made of the centre
+        of the next larger one."""
+        filters: Tensor = self.layers[step.name].weight  # type: ignore[assignment]
+        smaller = self.elastic.smaller_kernels(step)
+        if not smaller:
+            return step, filters
+        kernel = subnet.layers[self.elastic.target(step)][1]
+        for size in smaller:
+            if size < kernel:
+                break
+            centre = filters[:, :, 1:-1, 1:-1].flatten(1)
+            filters = F.linear(centre, self.transforms[transform_name(step, size)]).view(-1, 1, size, size)
+        return (step if kernel == smaller[0] + 2 else of_kernel(step, kernel)), filters
 
 
 @dataclasses.dataclass
@@ -159,14 +186,15 @@ class _Run:
         layer: Any = self.model.layers[step.name]
         elastic, depthwise = self.model.elastic, is_depthwise(step)
         outputs = self.model.kept(self.subnet, elastic.target(step), layer.weight.shape[0])
-        weight = layer.weight[:outputs]
+        step, filters = self.model.filters(step, self.subnet)
+        weight = filters[:outputs]
         if not depthwise and elastic.source(step) >= 0:
             weight = weight[:, : self.subnet.layers[elastic.source(step)][0]]
         bias = None if layer.bias is None else layer.bias[:outputs]
         if step.kind == "linear":
             return F.linear(value, weight, bias)
         groups = outputs if depthwise else layer.groups
-        return F.conv2d(value, weight, bias, layer.stride, layer.padding, layer.dilation, groups)
+        return F.conv2d(value, weight, bias, layer.stride, step.sizes["padding"], layer.dilation, groups)
 
     def _normed(self, step: Step, value: Tensor) -> Tensor:
         norm: Any = self.model.layers[step.name]
@@ -184,6 +212,11 @@ class _Run:
             return F.batch_norm(value, mean, variance, weight, bias, True, norm.momentum, norm.eps)
         mean, variance = self.model.moments(self.subnet)[step.name]
         return F.batch_norm(value, mean, variance, weight, bias, training=False, eps=norm.eps)
+
+
+def transform_name(step: Step, size: int) -> str:
+    """Return the name of the matrix that makes a step's filters of this size."""
+    return f"{step.name}_{size}"
 
 
 def net_of(raw: Mapping[str, Any]) -> ConvolutionalNet:

@@ -4,7 +4,8 @@
    pool, a depthwise convolution, a sum or a product. A dense convolution separates its input from its output.
 2. A set of channels is an inner group if dense convolutions make them and dense convolutions or the linear layer behind
    the pooling take them, and no residual connection adds to them: those are the trunk.
-3. A block lies between a value and the sum of that value with what the block makes of it. It can be skipped: the sum is
+3. The depthwise filters of a group can be smaller (7, 5, 3) if their padding keeps the places.
+4. A block lies between a value and the sum of that value with what the block makes of it. It can be skipped: the sum is
    then the value itself. Blocks one behind another form a stage, of which the first ones are kept (Once-for-All).
 """
 
@@ -19,6 +20,9 @@ from gearshift.errors import ModelError
 from gearshift.runtime.space.convolutions import Convolution, ConvolutionShape, Group
 from gearshift.trainer.vision.generator_steps import TRANSPOSED
 from gearshift.trainer.vision.net import FILTERED, INPUT, Net, Step, pair
+
+SMALLEST_KERNEL = 3
+"""Size of the smallest depthwise filters that are cut out of larger ones, as in Once-for-All."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,13 @@ class Elastic:
         kernel = max((max(pair(step.sizes["kernel_size"])) for step in inside), default=1)
         block = self.block_of.get(first.name, -1)
         stage = self.blocks[block].stage if block >= 0 else -1
-        return Group(self.net.places[first.name][0], kernel, block, stage)
+        smallest = SMALLEST_KERNEL if inside and all(_can_shrink(step, kernel) for step in inside) else 0
+        return Group(self.net.places[first.name][0], kernel, block, stage, smallest)
+
+    def smaller_kernels(self, step: Step) -> tuple[int, ...]:
+        """Return the sizes to which a step's filters can be cut, largest first; none for a dense convolution."""
+        group = self.target(step)
+        return self.shape.groups[group].kernels[1:] if group >= 0 and is_depthwise(step) else ()
 
     def _convolutions(self) -> Iterator[Convolution]:
         pixels = self.net.height * self.net.width
@@ -98,6 +108,13 @@ class Elastic:
                     depthwise,
                     **ends,
                 )
+
+
+def _can_shrink(step: Step, kernel: int) -> bool:
+    """Return whether smaller filters give a value with the same places: square ones, padded by half of their size."""
+    sizes = {name: pair(step.sizes[name]) for name in ("kernel_size", "padding", "dilation")}
+    wanted = {"kernel_size": (kernel,) * 2, "padding": (kernel // 2,) * 2, "dilation": (1, 1)}
+    return kernel > SMALLEST_KERNEL and kernel % 2 == 1 and sizes == wanted
 
 
 def is_depthwise(step: Step) -> bool:
@@ -167,7 +184,7 @@ def _reason(net: Net, owner: Mapping[str, str], of: str) -> str:
 
 
 def _blocks(net: Net, group_of: Mapping[str, int]) -> Iterator[Block]:
-    """Yield the blocks that can be skipped, those with inner groups alone (rule 3)."""
+    """Yield the blocks that can be skipped, those with inner groups alone (rule 4)."""
     stage, before = -1, ""
     for step in net.steps:
         if step.kind != "add":

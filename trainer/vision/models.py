@@ -1,10 +1,10 @@
-"""Models to begin with: two small nets for small images, and those of torchvision and timm by name."""
+"""Models to begin with: three small nets for small images, and those of torchvision and timm by name."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -38,13 +38,13 @@ class BasicBlock(nn.Module):
 class InvertedResidual(nn.Module):
     """Inverted residual (MobileNetV2, Sandler et al. 2018, section 3.3): widen, filter channel by channel, narrow."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, widening: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, widening: int, kernel: int = 3) -> None:
         super().__init__()
         inner = inputs * widening
         widen = [nn.Conv2d(inputs, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.ReLU6()] if widening > 1 else []
         self.body = nn.Sequential(
             *widen,
-            nn.Conv2d(inner, inner, 3, stride, 1, groups=inner, bias=False),
+            nn.Conv2d(inner, inner, kernel, stride, kernel // 2, groups=inner, bias=False),
             nn.BatchNorm2d(inner),
             nn.ReLU6(),
             nn.Conv2d(inner, outputs, 1, bias=False),
@@ -67,25 +67,41 @@ def resnet20(labels: int) -> nn.Module:
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, labels))
 
 
-MOBILE_STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 3, 2), (6, 96, 2, 1))
-"""Stages of `mobilenet-small`: (widening, channels, blocks, stride of the first), after table 2 of MobileNetV2, without
-its first two halvings, which images of 32 pixels have no room for."""
+MOBILE_STAGES = ((1, 16, 1, 1, 3), (6, 24, 2, 1, 3), (6, 32, 3, 2, 3), (6, 64, 3, 2, 3), (6, 96, 2, 1, 3))
+"""Stages of `mobilenet-small`: (widening, channels, blocks, stride of the first, kernel size), after table 2 of
+MobileNetV2, without its first two halvings, which images of 32 pixels have no room for."""
+
+KERNEL_STAGES = ((1, 16, 1, 1, 3), (4, 24, 3, 1, 5), (4, 32, 3, 2, 7), (4, 64, 3, 2, 5), (4, 96, 2, 1, 5))
+"""Stages of `ofa-small`: those of `mobilenet-small` with larger filters, of which a subnet keeps the centre."""
 
 
 def mobilenet_small(labels: int) -> nn.Module:
     """Make a net of the shape of MobileNetV2 for images of 32 pixels."""
+    return _mobilenet(labels, MOBILE_STAGES)
+
+
+def ofa_small(labels: int) -> nn.Module:
+    """Make a net in the manner of Once-for-All's for images of 32 pixels: filters of 7, 5 and 3 places."""
+    return _mobilenet(labels, KERNEL_STAGES)
+
+
+def _mobilenet(labels: int, stages: Sequence[tuple[int, int, int, int, int]]) -> nn.Module:
     blocks: list[nn.Module] = [nn.Conv2d(3, 32, 3, 1, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6()]
     inputs = 32
-    for widening, outputs, count, stride in MOBILE_STAGES:
+    for widening, outputs, count, stride, kernel in stages:
         for number in range(count):
-            blocks.append(InvertedResidual(inputs, outputs, stride if number == 0 else 1, widening))
+            blocks.append(InvertedResidual(inputs, outputs, stride if number == 0 else 1, widening, kernel))
             inputs = outputs
     last = [nn.Conv2d(inputs, 384, 1, bias=False), nn.BatchNorm2d(384), nn.ReLU6()]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(384, labels)]
     return nn.Sequential(*blocks, *last, *head)
 
 
-MODELS: Mapping[str, Callable[[int], nn.Module]] = {"resnet20": resnet20, "mobilenet-small": mobilenet_small}
+MODELS: Mapping[str, Callable[[int], nn.Module]] = {
+    "resnet20": resnet20,
+    "mobilenet-small": mobilenet_small,
+    "ofa-small": ofa_small,
+}
 """Name -> function that makes a net with this number of labels, and random weights."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -161,6 +161,11 @@ class Net:
         """Read the net that `to_dict` wrote."""
         steps = tuple(Step.from_dict(step) for step in raw["steps"])
         return cls(steps, int(raw["channels"]), int(raw["height"]), int(raw["width"]))
+
+
+def of_kernel(step: Step, size: int) -> Step:
+    """Return a convolution with square filters of another size, whose value has the same places."""
+    return replace(step, sizes={**step.sizes, "kernel_size": [size, size], "padding": [size // 2, size // 2]})
 
 
 def pair(value: Any) -> tuple[int, int]:

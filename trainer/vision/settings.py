@@ -10,6 +10,7 @@ from gearshift.errors import InputError
 from gearshift.runtime.images.preparation import Preparation
 from gearshift.settings import same_as, setting, settings_of
 from gearshift.trainer.dynabert.settings import Settings
+from gearshift.trainer.dynabert.training_stages import KERNEL
 
 TEXT_ONLY = (
     "max_length",
@@ -53,6 +54,17 @@ class ImagesOnly:
     image_size: int = setting(
         32, "images: pixels of the height and width that the net reads; images are resized to it", unit="PIXELS"
     )
+    kernels: tuple[int, ...] = setting(
+        (7, 5, 3),
+        "images: sizes of the depthwise filters of subnets; larger ones are cut to them, smaller ones stay as they are",
+        unit="N,N",
+    )
+    kernel_epochs: float = setting(
+        0,
+        "images: epochs of a stage before those of widths and depths: every kernel size, at full width and depth "
+        "(progressive shrinking of Once-for-All)",
+        unit="EPOCHS",
+    )
     statistics_images: int = setting(
         2048, "images: training images on which the statistics of each subnet's norms are taken", unit="IMAGES"
     )
@@ -62,7 +74,7 @@ class ImagesOnly:
 class ImageSettings(ImagesOnly, Settings):
     """Settings of the stages; the defaults suit small images and random weights."""
 
-    depths: tuple[float, ...] = same_as(Settings, "depths", (1.0, 0.5))
+    depths: tuple[float, ...] = same_as(Settings, "depths", (1.0, 0.5, 0.0))
     batch_size: int = same_as(Settings, "batch_size", 128)
     teacher_lr: float = same_as(Settings, "teacher_lr", 4e-3)
     head_lr_factor: float = same_as(Settings, "head_lr_factor", 1.0)
@@ -85,7 +97,18 @@ class ImageSettings(ImagesOnly, Settings):
                 f"settings: expected an image_size of 8 pixels or more and statistics_images of 1 or more, got "
                 f"{self.image_size} and {self.statistics_images}"
             )
+        if not self.kernels or any(size < 1 or size % 2 == 0 for size in self.kernels):
+            raise InputError(f"settings: kernels: expected odd sizes of filters, got {list(self.kernels)}")
         super().__post_init__()
+
+    def epochs(self, stage: str) -> float:
+        """Return the epochs of a stage, by its name, as for texts, and of the stage of kernels."""
+        return self.kernel_epochs if stage == KERNEL.name else super().epochs(stage)
+
+    @property
+    def dimensions(self) -> tuple[Any, ...]:
+        """Multipliers of widths and of depths, and kernel sizes."""
+        return *super().dimensions, tuple(sorted(set(self.kernels), reverse=True))
 
     @property
     def preparation(self) -> Preparation:

@@ -1,7 +1,8 @@
 """Training of an elastic net of convolutions, by the stages of `dynabert`.
 
 1. teacher: the full net learns the labels; then the channels of each group are sorted by the L1 norm of their weights.
-2. width, depth-only, depth: subnets learn from the full net (Once-for-All's progressive shrinking; sandwich rule).
+2. kernel, width, depth-only, depth: subnets learn from the full net (Once-for-All's progressive shrinking; sandwich
+   rule).
 3. The statistics of every subnet's norms are taken anew on training images, and the subnets are measured.
 """
 
@@ -72,7 +73,7 @@ def train_images(
         raise InputError(f"model: expected one for {wanted}, got one for {model.head.task}")
     if data.labels and model.net.labels != len(data.labels):
         raise InputError(f"model: expected {len(data.labels)} labels, as the images have, got {model.net.labels}")
-    checkpoint, grid = ImageCheckpoint(model, data.labels, preparation), model.grid(settings.widths, settings.depths)
+    checkpoint, grid = ImageCheckpoint(model, data.labels, preparation), model.grid(*settings.dimensions)
     states = out.with_name(f"{out.name}.partial")
     defaults = {"settings": ImageSettings().to_dict(), **default_conditions(accelerator)}
     fresh = claim(states, {**_identity(checkpoint, data, settings), **conditions(accelerator)}, defaults=defaults)

@@ -46,12 +46,14 @@ def session(path: Path, block: int | None = None) -> ort.InferenceSession:
 
 @pytest.mark.parametrize("operators", LAYOUTS)
 @pytest.mark.parametrize("name", NETS)
-@pytest.mark.parametrize("depths", [(1.0,), (1.0, 0.5, 0.01)], ids=["widths", "widths and depths"])
+@pytest.mark.parametrize("depths", [(1.0,), (1.0, 0.5, 0.0)], ids=["widths", "widths and depths"])
 def test_every_subnet_answers_as_torch_does(
     name: str, operators: str, depths: tuple[float, ...], tmp_path: Path
 ) -> None:
     net = elastic(name)
-    subnets = list(net.grid(depths=depths).values())
+    for matrix in net.transforms.values():
+        matrix.data += 0.2 * torch.randn(matrix.shape, generator=torch.Generator().manual_seed(2))
+    subnets = list(net.grid((1.0, 0.5), depths, (7, 5, 3)).values())
     missing = [subnet for subnet in subnets if subnet not in net.statistics and subnet != net.full]
     if missing:
         calibrate(net, missing, [ImageBatch(images(16, 7), torch.zeros(16), torch.arange(16))])

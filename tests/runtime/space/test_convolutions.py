@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -47,6 +48,47 @@ def test_a_grid_keeps_the_first_blocks_and_whole_steps_of_channels() -> None:
         "w050-d050": ((16, 3), (16, 5), (0, 0)),
     }
     assert all(subnet.fits(SHAPE) for subnet in grid.values())
+
+
+CUT = dataclasses.replace(
+    SHAPE, groups=tuple(dataclasses.replace(group, smallest=3) if group.kernel > 3 else group for group in SHAPE.groups)
+)
+"""The same net, whose larger filters can be cut to 3 x 3."""
+
+
+def test_filters_are_cut_to_each_size_and_the_name_tells_it() -> None:
+    grid = convolution_grid(CUT, (1.0, 0.5), (1.0, 0.0), (7, 5, 3))
+    assert {name: subnet.layers for name, subnet in grid.items()} == {
+        "w100-d100": ((32, 3), (32, 5), (32, 5)),
+        "w100-d100-k3": ((32, 3), (32, 3), (32, 3)),
+        "w050-d100": ((16, 3), (16, 5), (16, 5)),
+        "w050-d100-k3": ((16, 3), (16, 3), (16, 3)),
+        "w100-d000": ((32, 3), (0, 0), (0, 0)),
+        "w050-d000": ((16, 3), (0, 0), (0, 0)),
+    }
+    assert all(subnet.fits(CUT) for subnet in grid.values())
+    assert not ConvolutionSubnet(((32, 3), (32, 4), (32, 5))).fits(CUT)
+    assert not ConvolutionSubnet(((32, 3), (32, 1), (32, 5))).fits(CUT)
+
+
+def test_smaller_filters_have_fewer_parameters_and_macs() -> None:
+    wide = ConvolutionSubnet(((32, 3), (32, 3), (32, 5)))
+    shape = dataclasses.replace(CUT, convolutions=depthwise(25))
+    assert shape.full.parameters(shape) - wide.parameters(shape) == 32 * (25 - 9)
+    assert shape.full.macs(shape, 64) - wide.macs(shape, 64) == 16 * 32 * (25 - 9)
+
+
+def depthwise(taps: int) -> tuple[Convolution, ...]:
+    """Return the convolutions of the net with so many places in the filters of the blocks."""
+    return tuple(
+        dataclasses.replace(one, taps=taps) if one.depthwise and one.block >= 0 else one for one in CUT.convolutions
+    )
+
+
+@pytest.mark.parametrize("smallest", [7, 2, -1])
+def test_a_smallest_kernel_is_whole_rings_below_the_largest(smallest: int) -> None:
+    with pytest.raises(InputError, match="expected a smallest kernel by whole rings"):
+        dataclasses.replace(SHAPE, groups=(Group(8, 5, smallest=smallest),), convolutions=())
 
 
 @pytest.mark.parametrize("width", [0, 1.5])

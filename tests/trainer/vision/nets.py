@@ -21,10 +21,13 @@ LABELS = 5
 class SqueezedBlock(nn.Module):
     """Inverted residual with squeeze-and-excitation (MobileNetV3), written with functions."""
 
-    def __init__(self, width: int, inner: int) -> None:
+    def __init__(self, width: int, inner: int, kernel: int = 5) -> None:
         super().__init__()
         self.widen, self.widen_norm = nn.Conv2d(width, inner, 1, bias=False), nn.BatchNorm2d(inner)
-        self.filter, self.filter_norm = nn.Conv2d(inner, inner, 5, 1, 2, groups=inner), nn.BatchNorm2d(inner)
+        self.filter, self.filter_norm = (
+            nn.Conv2d(inner, inner, kernel, 1, kernel // 2, groups=inner),
+            nn.BatchNorm2d(inner),
+        )
         self.squeeze, self.excite = nn.Conv2d(inner, 8, 1), nn.Conv2d(8, inner, 1)
         self.narrow, self.narrow_norm = nn.Conv2d(inner, width, 1, bias=False), nn.BatchNorm2d(width)
 
@@ -60,7 +63,7 @@ class Squeezed(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 3, 2, 1)
-        self.blocks = nn.Sequential(SqueezedBlock(8, 32), SqueezedBlock(8, 16))
+        self.blocks = nn.Sequential(SqueezedBlock(8, 32), SqueezedBlock(8, 16, 7))
         self.classifier = nn.Linear(8, LABELS)
 
     def forward(self, pixels: Tensor) -> Tensor:

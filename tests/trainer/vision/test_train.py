@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from gearshift.errors import InputError
 from gearshift.runtime.images.preparation import Preparation
 from gearshift.trainer.data.images import ImageData, ImageRows
 from gearshift.trainer.vision.elastic import ConvolutionalNet
+from gearshift.trainer.vision.models import MODELS, make_model
 from gearshift.trainer.vision.run import ImageRun
 from gearshift.trainer.vision.settings import EPOCHS, ImageSettings
 from gearshift.trainer.vision.train import train_images
-from tests.trainer.vision.nets import LABELS, SIZE, residual
+from tests.trainer.vision.nets import LABELS, SIZE, Squeezed, residual
 
 PREPARATION = Preparation(SIZE, SIZE)
 SETTINGS = ImageSettings(
@@ -141,3 +143,30 @@ def test_epochs_follow_from_the_effort_where_they_are_not_set() -> None:
 def test_large_images_are_cut_and_small_ones_whole() -> None:
     assert ImageSettings(image_size=224).preparation == Preparation(224, 224, 256)
     assert ImageSettings(image_size=32).preparation == Preparation(32, 32, 0)
+
+
+def test_a_stage_of_kernels_teaches_smaller_filters_and_their_matrices(tmp_path: Path) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = Squeezed()
+    settings = dataclasses.replace(
+        SETTINGS, widths=(1.0,), depths=(1.0,), teacher_epochs=1, kernel_epochs=1, width_epochs=0, depth_epochs=0
+    )
+    run = train_images(module, DATA, PREPARATION, settings, tmp_path / "run")
+    assert list(run.subnets) == ["w100-d100", "w100-d100-k5", "w100-d100-k3"]
+    for matrix in run.checkpoint.model.transforms.values():
+        assert not torch.equal(matrix, torch.eye(len(matrix)))
+
+
+@pytest.mark.parametrize("kernels", [(), (4,), (3, -1)])
+def test_kernel_sizes_are_odd(kernels: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="kernels: expected odd sizes of filters"):
+        ImageSettings(kernels=kernels)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_by_default_a_net_for_small_images_has_twelve_subnets_over_eight_times_the_macs(name: str) -> None:
+    net = ConvolutionalNet.convert(make_model(name, 10), 32, 32)
+    macs = [subnet.macs(net.shape, 32 * 32) for subnet in net.grid(*ImageSettings().dimensions).values()]
+    assert len(macs) == len(set(macs)) >= 12
+    assert max(macs) > 8 * min(macs)
