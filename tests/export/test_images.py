@@ -48,7 +48,7 @@ def rows(count: int = 24) -> ImageRows:
 def run_of(path: Path, name: str = "inverted") -> ImageRun:
     """Write a run directory of a net that has learnt nothing, and read it."""
     net = ConvolutionalNet.convert(made(name), SIZE, SIZE).eval()
-    grid = net.grid((1.0, 0.5), (1.0, 0.01))
+    grid = net.grid((1.0, 0.5), (1.0, 0.01), (7, 5, 3))
     batch = ImageBatch(images(16, 7), torch.zeros(16), torch.arange(16))
     calibrate(net, grid.values(), [batch])
     shares = dict.fromkeys(grid, 0.5)
@@ -110,6 +110,24 @@ def test_the_engine_answers_as_torch_does_whatever_subnet_runs(engine: Engine, r
         assert list(answer.scores.values()) == pytest.approx(scores, abs=1e-5)
         assert answer.label == NAMES[int(np.argmax(scores))]
     engine.pin(None)
+
+
+@pytest.mark.parametrize("operators", ["fast", "standard"])
+def test_every_kernel_size_ships_and_answers_as_torch_does(operators: str, tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", "squeezed")
+    made = export_bundle(run, tmp_path / "kernels.gearshift", rows(), operators=operators)
+    assert made.parity is not None and made.parity < 1e-5
+    sizes = {name: {kernel for _, kernel in subnet.layers} - {0} for name, subnet in run.subnets.items()}
+    assert (sizes["w100-d100"], sizes["w100-d100-k5"], sizes["w100-d100-k3"]) == ({5, 7}, {5}, {3})
+    manifest = open_bundle(made.bundle.path).manifest
+    assert {entry.name: entry.subnet for entry in manifest.pool} == run.subnets
+    image = np.random.default_rng(5).integers(0, 256, (40, 25, 3), np.uint8)
+    pixels = torch.from_numpy(PREPARATION.normalised(PREPARATION.resized(image)[None]))
+    with Engine.load(made.bundle.path, threads=1, sensors=False, cache=False) as engine:
+        for name, subnet in run.subnets.items():
+            engine.pin(name)
+            scores = torch.softmax(run.checkpoint.model(pixels, subnet).logits[0], 0).tolist()
+            assert list(engine.run(image).scores.values()) == pytest.approx(scores, abs=1e-5)
 
 
 def test_images_are_arrays_paths_and_lists_of_these_with_a_deadline(engine: Engine, tmp_path: Path) -> None:
