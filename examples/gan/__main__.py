@@ -49,7 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--blocks", type=int, default=9, help="residual blocks of the generator")
     parser.add_argument("--batch", type=int, default=1, help="images of a step")
     parser.add_argument("--classifier-steps", type=int, default=4000, help="steps of the classifier of features")
-    for stage, steps in zip(STAGES, (40_000, 20_000, 20_000, 20_000), strict=True):
+    for stage, steps in zip(STAGES, (12_000,) * 4, strict=True):
         parser.add_argument(f"--{stage}-steps", type=int, default=steps, help=f"steps of the stage {stage}")
     parser.add_argument("--fewer", type=float, default=20.0, help="times fewer MACs that the chosen subnet must have")
     parser.add_argument("--save-every", type=int, default=200, help="steps between two saved states")
