@@ -28,7 +28,7 @@ def train_classifier(rows: ImageRows, labels: int, steps: int, seed: int) -> nn.
         for batch in rows.batches(128, seed=seed + done):
             loss = F.cross_entropy(net(batch.pixels), batch.labels)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             done += 1
@@ -42,7 +42,7 @@ def features_of(net: nn.Module, images: Tensor) -> Array:
     """Return the features before the classifier, (images, 64), of images from -1 to 1; those of the net are larger than
     the images that it learnt, so that more places are averaged."""
     layers: nn.Sequential = net[:-1]  # type: ignore[index]
-    features: Array = torch.cat([layers(part) for part in images.split(32)]).double().numpy()
+    features: Array = torch.cat([layers(part) for part in torch.split(images, 32)]).double().numpy()
     return features
 
 

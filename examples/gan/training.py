@@ -52,7 +52,7 @@ class Adam:
     def step(self, loss: Tensor) -> None:
         """Take a step down a loss."""
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.schedule.step()
 

@@ -64,7 +64,8 @@ def test_a_stage_that_was_interrupted_goes_on_to_the_same_weights(tmp_path: Path
     whole = cyclegan(tmp_path / "whole.pt", 4)
     whole.run(cyclegan_step(whole, draw), every=2)
     cut = cyclegan(tmp_path / "cut.pt", 4)
-    step, taken = cyclegan_step(cut, draw), []
+    step = cyclegan_step(cut, draw)
+    taken: list[int] = []
 
     def interrupted() -> dict[str, float]:
         if len(taken) == 3:

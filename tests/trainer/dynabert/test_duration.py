@@ -69,7 +69,8 @@ def test_measuring_takes_a_pass_of_every_subnet_over_the_held_out_rows(
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))  # all subnets together take a second
     one = training(checkpoint_path, tmp_path, teacher_epochs=1, width_epochs=0, depth_epochs=0)
     row = DATA.splits["train"][0]
-    held_out = [encode_split(one.checkpoint, one.settings, [row] * rows, "test") for rows in (65, 64)]
+    checkpoint = load_checkpoint(checkpoint_path, LABELS)
+    held_out = [encode_split(checkpoint, one.settings, [row] * rows, "test") for rows in (65, 64)]
     assert estimate(one, one.model.grid(), held_out) == {"teacher": 3, "measuring": 2 + 1}
 
 
