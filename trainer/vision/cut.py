@@ -68,6 +68,8 @@ def _smaller(step: Step, owner: Mapping[str, str], kept: Mapping[str, Tensor]) -
 
 def _part(net: Net, name: str, value: Tensor, owner: Mapping[str, str], kept: Mapping[str, Tensor]) -> Tensor:
     """Return the kept part of an array of weights."""
+    if not name.startswith("layers."):  # transforms of kernel sizes, which channels share
+        return value.clone()
     _, of, part = name.split(".")
     step = net.by_name[of]
     assert step.kind in WEIGHTED, f"a step of kind {step.kind} has no weights"
