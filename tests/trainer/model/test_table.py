@@ -2,6 +2,8 @@
 
 import itertools
 
+import transformers
+
 from gearshift.runtime.bundle.tasks import TASKS
 from gearshift.trainer.model.names import ARCHITECTURES
 from tests.trainer.encoders import CASES, ENCODERS, FORMS, HEADS
@@ -19,5 +21,7 @@ def test_every_family_and_every_task_of_texts_is_in_the_table() -> None:
 
 
 def test_no_pair_is_missing_in_the_table() -> None:
-    """transformers has a class for each pair in every version that the tests run on."""
-    assert set(CASES) == {*itertools.product(ENCODERS, HEADS), *((form, "classification") for form in FORMS)}
+    """But what early versions of transformers lack."""
+    whole = {*itertools.product(ENCODERS, HEADS), *((form, "classification") for form in FORMS)}
+    early = tuple(map(int, transformers.__version__.split(".")[:2])) < (4, 57)
+    assert whole - set(CASES) <= ({("ModernBERT", "question answering")} if early else set())
