@@ -12,8 +12,9 @@ from gearshift.runtime.profiles.store import this_device
 RESULTS = Path(__file__).parent / "results"
 
 
-def save(name: str, facts: Mapping[str, object], lines: Sequence[str], *, folder: Path = RESULTS) -> None:
-    """Write both, with date and device, and print the table."""
+def save(name: str, facts: Mapping[str, object], lines: Sequence[str], *, folder: Path | None = None) -> None:
+    """Write both, with date and device, to a folder, RESULTS unless given, and print the table."""
+    folder = folder or RESULTS
     folder.mkdir(exist_ok=True)
     report = {"date": datetime.date.today().isoformat(), "device": this_device().to_dict(), **facts}
     (folder / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

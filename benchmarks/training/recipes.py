@@ -28,6 +28,7 @@ import torch
 from benchmarks.report import RESULTS, markdown, save
 from benchmarks.training.accuracy_tasks import SUBJECTS, Subject, by_hash, load
 from gearshift.runtime.files.atomic import replace_file
+from gearshift.runtime.space.subnet import SKIPPED, Subnet
 from gearshift.trainer.data.batches import EncodedRows
 from gearshift.trainer.data.splits import DataSet
 from gearshift.trainer.dynabert.settings import BROUGHT, IMPORTANCE_ROWS, TUNED, Settings
@@ -38,6 +39,7 @@ from gearshift.trainer.learning.devices import make_accelerator
 from gearshift.trainer.learning.evaluate import dev_accuracy
 from gearshift.trainer.learning.loop import StagePlan
 from gearshift.trainer.model.checkpoint import load_checkpoint
+from gearshift.trainer.model.elastic import ElasticClassifier
 from gearshift.trainer.model.pretrained import find_model
 
 COMPARED = ("TREC", "SNIPS", "SICK", "STS-B", "SST-2", "WNUT-17")
@@ -58,6 +60,8 @@ class Recipe:
     stages: Stages = ONE
     settings: dict[str, Any] = field(default_factory=dict)
     rate: float = 3e-4
+    half: tuple[int, ...] = ()
+    """Layers that half depth keeps; none: every second one, as in DynaBERT."""
     based: bool = False
     """Whether it starts from the supernet that is named, beside its tuned copy, in place of the default encoder."""
 
@@ -79,6 +83,8 @@ RECIPES = {
     "answers-only": Recipe(((DEPTH, 1.0, 0.0),)),
     "hidden-.1": Recipe(((DEPTH, 1.0, 0.1),)),
     "hidden-10": Recipe(((DEPTH, 1.0, 10.0),)),
+    "hidden-100": Recipe(((DEPTH, 1.0, 100.0),)),
+    "half-025": Recipe(half=(0, 2, 5)),
     "base": Recipe(TWO, based=True),
 }
 
@@ -121,7 +127,8 @@ def measure(subject: Subject, name: str, seed: int, options: argparse.Namespace)
     states.mkdir(parents=True, exist_ok=True)
     settings = dataclasses.replace(training.settings, **recipe.settings)
     training = dataclasses.replace(training, states=states, settings=settings)
-    began, grid = time.process_time(), model.grid()
+    began, grid = time.process_time(), _grid(model, recipe)
+    before = {name: dev_accuracy(model, grid[name], dev) for name in SHOWN[3:]}
     for stage, share, hidden_weight in recipe.stages:
         epochs = (share * options.steps - 0.5) / training.rows.batch_count(BATCH)  # rounded up to the number of steps
         subnets = [one for one in grid.values() if stage.trains(one, model.full)]
@@ -135,11 +142,23 @@ def measure(subject: Subject, name: str, seed: int, options: argparse.Namespace)
         "cpu_s": round(time.process_time() - began, 1),
         "dev_rows": len(dev),
         "teacher": taught,
+        "dev_before": before,
         "dev": {name: dev_accuracy(model, grid[name], dev) for name in SHOWN},
     }
     shutil.rmtree(states)
     FIGURES.mkdir(parents=True, exist_ok=True)
     replace_file(target, (json.dumps(facts, indent=1) + "\n").encode())
+
+
+def _grid(model: ElasticClassifier, recipe: Recipe) -> dict[str, Subnet]:
+    """Return the subnets of a recipe by name."""
+    grid = model.grid()
+    for name, subnet in grid.items():
+        if recipe.half and name.endswith("d050"):
+            kept = max(subnet.layers)
+            layers = range(model.shape.layers)
+            grid[name] = Subnet(tuple(kept if layer in recipe.half else SKIPPED for layer in layers))
+    return grid
 
 
 def _taught(subject: Subject, recipe: Recipe, seed: int, options: argparse.Namespace) -> tuple[Training, EncodedRows]:

@@ -133,7 +133,8 @@ class TextsTest {
             assertEquals(listOf(refusal["error"], refusal["message"]), listOf(error.name, error.message))
             tried += 1
         }
-        assertEquals(REFUSALS, tried)
+        val alone = if (bundle.manifest.task == Task.QUESTIONS) 1 else 0 // a question without its text
+        assertEquals(REFUSALS + alone, tried)
     }
 
     @Test
