@@ -103,7 +103,7 @@ def test_what_is_for_images_is_refused_for_texts_and_the_reverse(
     assert "columns: images have none" in command(*of_images, "--text-column", "a", *out).error
     assert "max_length is for texts" in command(*of_images, "--max-length", "8", *out).error
     assert "head_weights is for texts" in command(*of_images, "--head-weights", "1,2", *out).error
-    known = "expected one of resnet20, mobilenet-small, torchvision/NAME, timm/NAME, got 'alexnet'"
+    known = "mobilenet-small, ofa-small, resnet-generator, mobile-generator, torchvision/NAME, timm/NAME, got 'alexnet'"
     assert known in command(*of_images, "--model", "alexnet", "--image-size", "8", *out).error
     assert "resnet20 has no pretrained weights" in command(*of_images, "--pretrained", "--image-size", "8", *out).error
     assert not (tmp_path / "run").exists()

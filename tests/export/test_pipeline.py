@@ -388,7 +388,7 @@ def test_standard_operators_are_exported_with_optimisation_on(run: Run, rows: tu
 def test_what_standard_operators_have_not_is_refused(run: Run, rows: tuple[Row, ...], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"precisions of standard operators: expected some of fp32, fp16, .* got int8"):
         export_bundle(run, tmp_path / "b.gearshift", rows, precisions=["int8"], operators="standard")
-    with pytest.raises(InputError, match="operators: expected fast or standard, got 'fused'"):
+    with pytest.raises(InputError, match="operators: expected fast or standard or gpu, got 'fused'"):
         export_bundle(run, tmp_path / "b.gearshift", rows, operators="fused")
 
 

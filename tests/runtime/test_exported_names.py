@@ -23,6 +23,7 @@ NAMES = [
     "Entity",
     "Fleet",
     "GearshiftError",
+    "ImageToImage",
     "InputError",
     "IntegrityError",
     "Manifest",

@@ -159,7 +159,7 @@ def test_auto_leaves_fp16_to_other_providers_than_the_cpus(bundle_copy: Path, mo
 
 def test_auto_takes_fp16_where_it_is_the_fastest_on_another_provider(bundle_copy: Path) -> None:
     with_fp16 = _with_fp16(bundle_copy)
-    assert startup._eligible(with_fp16, ("CUDAExecutionProvider", *CPU)) == ("fp32", "int8", "fp16")
+    assert startup._eligible(with_fp16, ("CUDAExecutionProvider", *CPU)) == ("fp32", "fp16")
 
 
 def test_a_bundle_of_fp16_alone_says_what_a_cpu_needs(bundle_copy: Path) -> None:

@@ -14,7 +14,10 @@ from tests.runtime.altered import edit_manifest, set_field
 
 UNKNOWN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "task": (set_field("task", to="clqssification"), r"a task out of classification, .*, found 'clqssification'"),
-    "metric": (set_field("metric", to="accuracx"), r"a metric out of accuracy, micro_f1, .*cosine, found 'accuracx'"),
+    "metric": (
+        set_field("metric", to="accuracx"),
+        r"a metric out of accuracy, micro_f1, .*cosine, pixel_similarity, found 'accuracx'",
+    ),
     "executor": (
         set_field("pool", 3, "executor", to="elastik"),
         r"an executor of \S+ out of elastic, dan, found 'elastik'",

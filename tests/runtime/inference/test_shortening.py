@@ -100,6 +100,8 @@ def test_nothing_as_long_as_the_text_is_made(
     bundle_copy: Path, text: str | tuple[str, str], side: str, task: str
 ) -> None:
     encoder = encoder_of(bundle_copy, side, task)
+    if task == "question-answering" and isinstance(text, str):
+        text = ("what?", text)
     tracemalloc.start()
     try:
         encoded = encoder.encode([text])
