@@ -11,33 +11,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
 from gearshift.export.graph.builder import CONTRIB, Scope
-from gearshift.export.graph.recipe import Recipe, Rows, View
+from gearshift.export.graph.recipe import Recipe, View
 from gearshift.export.graph.segments import Array, HeadSegment, NeuronSegment, Norm
 
 
 def for_gpus(recipe: Recipe) -> Recipe:
     """Return a recipe with whole matrices, lengths and fused norms, in the operators of `recipe`."""
 
-    def attention(
-        scope: Scope,
-        hidden: str,
-        view: View,
-        segments: Sequence[HeadSegment],
-        bias: Array | None,
-        bias_name: str,
-        rows: Rows,
-    ) -> list[str]:
-        return recipe.attention(scope, hidden, view, [whole_heads(segments)], bias, bias_name, rows)
+    def attention(scope: Scope, hidden: str, view: View, segments: Sequence[HeadSegment], *rest: Any) -> list[str]:
+        return recipe.attention(scope, hidden, view, [whole_heads(segments)], *rest)
 
-    def ffn(
-        scope: Scope, hidden: str, segments: Sequence[NeuronSegment], bias: Array | None, bias_name: str
-    ) -> list[str]:
-        return recipe.ffn(scope, hidden, [whole_neurons(segments)], bias, bias_name)
+    def ffn(scope: Scope, hidden: str, segments: Sequence[NeuronSegment], *rest: Any) -> list[str]:
+        return recipe.ffn(scope, hidden, [whole_neurons(segments)], *rest)
 
     return replace(recipe, attention=attention, ffn=ffn, mask=lengths, add_norm=added_in_norm, blocks=False)
 

@@ -31,14 +31,14 @@ def resident_bytes(path: Path) -> int:
     """Return the bytes of a mapped file that this process holds in memory; 0 if that is unknown."""
     total = 0
     inside = False
-    path = path.resolve()
+    of_file = _line_of(path)
     try:
-        with SMAPS.open(encoding="utf-8", errors="replace") as lines:
+        with SMAPS.open("rb") as lines:
             for line in lines:
-                head, _, rest = line.partition(" ")
-                if not head.endswith(":"):  # the first line of a mapping
-                    inside = _is_of(line, path)
-                elif inside and head == "Rss:":
+                head, _, rest = line.partition(b" ")
+                if not head.endswith(b":"):  # the first line of a mapping
+                    inside = of_file.match(line) is not None
+                elif inside and head == b"Rss:":
                     total += int(rest.split()[0]) * 1024
     except OSError as error:
         if is_time_limit(error):
@@ -110,15 +110,11 @@ def _mappings(path: Path) -> set[Extent]:
             raise
         return set()
     # Twelve sessions have thousands of lines, each of which a split would take some microseconds for.
-    line = (
-        rb"^([0-9a-f]+)-([0-9a-f]+) +\S+ +\S+ +\S+ +\S+ +"
-        + re.escape(os.fsencode(path.resolve()))
-        + rb"(?: \(deleted\))?$"
-    )
-    return {(int(start, 16), int(end, 16)) for start, end in re.findall(line, text, re.MULTILINE)}
+    return {(int(start, 16), int(end, 16)) for start, end in _line_of(path).findall(text)}
 
 
-def _is_of(line: str, path: Path) -> bool:
-    """Return whether a mapping's line names a file, including one removed since, whose pages are still held."""
-    fields = line.rstrip("\n").split(maxsplit=5)
-    return len(fields) == 6 and fields[5] in (str(path), f"{path} (deleted)")
+def _line_of(path: Path) -> re.Pattern[bytes]:
+    """Return the pattern of the first line of a mapping of a file, also of one removed since, whose pages are still
+    held; its groups are start and end address."""
+    name = re.escape(os.fsencode(path.resolve()))
+    return re.compile(rb"^([0-9a-f]+)-([0-9a-f]+) +\S+ +\S+ +\S+ +\S+ +" + name + rb"(?: \(deleted\))?$", re.MULTILINE)

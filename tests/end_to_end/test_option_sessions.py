@@ -175,7 +175,7 @@ def test_the_next_larger_ones_follow_until_all_are_open(listed: Bundle, kept: Pa
 
 
 def test_options_that_read_much_are_opened_one_by_one(listed: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that their pages are released before the next one's come."""
+    """Their pages are released before those of the next one come."""
     many = len(listed.pool("fp32"))
     assert [len(group) for group in _by_size(listed, "fp32", many)] == [1, many - 1]
     monkeypatch.setattr("gearshift.runtime.inference.session.READ_BYTES", 1)

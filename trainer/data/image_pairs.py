@@ -19,12 +19,12 @@ from gearshift.runtime.images.decode import read_image
 from gearshift.runtime.images.preparation import Preparation
 from gearshift.trainer.data.images import (
     SPLITS,
-    SUFFIXES,
     ImageBatch,
     ImageData,
     ImageRows,
     check_bytes,
     held_out,
+    image_files,
     split_folder,
 )
 
@@ -90,15 +90,10 @@ def _files(folder: Path) -> list[tuple[Path, Path]]:
     """Return the pairs of a split, by name; raise DataError for an image without the other."""
     sides = []
     for side in (INPUT, TARGET):
-        there = sorted((folder / side).rglob("*")) if (folder / side).is_dir() else []
-        sides.append({file.relative_to(folder / side).with_suffix(""): file for file in there if _is_image(file)})
+        sides.append({file.relative_to(folder / side).with_suffix(""): file for file in image_files(folder / side)})
     given, wanted = sides
     alone = sorted(given.keys() ^ wanted.keys())
     if alone or not given:
         told = f"found {alone[0]} alone" if alone else "found none"
         raise DataError(f"{folder}: expected images of the same names in {INPUT} and {TARGET}, {told}")
     return [(given[name], wanted[name]) for name in sorted(given)]
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES

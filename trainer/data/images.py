@@ -214,12 +214,16 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
     found = [
         (label.name, file)
         for label in sorted(each for each in folder.iterdir() if each.is_dir())
-        for file in sorted(label.rglob("*"))
-        if file.suffix.lower() in SUFFIXES
+        for file in image_files(label)
     ]
     if not found:
         raise DataError(f"{folder}: expected folders, one for each class, with images ({', '.join(SUFFIXES)})")
     return found
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the image files in a folder and those below it, by name; none if it is not there."""
+    return [file for file in sorted(folder.rglob("*")) if file.suffix.lower() in SUFFIXES]
 
 
 def check_bytes(path: Path, preparation: Preparation, count: int) -> None:

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 MODEL, GENERATOR = "resnet20", "mobile-generator"
 """Models of images unless one is named, of classes and of pairs."""
 
-METRIC_OF = {"image-classification": "accuracy", "image-to-image": "pixel_similarity"}
-"""Task -> metric of its subnets."""
-
 
 def train_on_images(options: argparse.Namespace) -> int:
     """Train a net of convolutions and show its subnets."""
@@ -54,11 +51,13 @@ def train_on_images(options: argparse.Namespace) -> int:
 
 
 def _result(run: ImageRun) -> dict[str, Any]:
+    from gearshift.trainer.learning.objectives import objective_of
+
     shape, facts = run.checkpoint.model.shape, run.facts
     return {
         "run": str(run.path),
         "task": run.task,
-        "metric": METRIC_OF[run.task],
+        "metric": objective_of(run.task).metric,
         "rows": facts["rows"],
         "notes": facts["notes"],
         "fixed": facts["fixed"],
@@ -76,8 +75,10 @@ def _result(run: ImageRun) -> dict[str, Any]:
 
 
 def _lines(run: ImageRun) -> list[str]:
+    from gearshift.trainer.learning.objectives import objective_of
+
     checkpoint, rows = run.checkpoint, run.facts["rows"]
-    size, metric = checkpoint.preparation, METRIC_OF[run.task].replace("_", " ")
+    size, metric = checkpoint.preparation, objective_of(run.task).metric.replace("_", " ")
     cells = [
         (
             name,

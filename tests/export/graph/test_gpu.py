@@ -23,7 +23,7 @@ WEIGHTS = {name: tensor.numpy() for name, tensor in MODEL.state_dict().items()}
 SUBNETS = uniform_grid(SHAPE, (1.0, 0.75, 0.5, 0.25), (1.0, 0.5))
 STAGES = {"layer": 1, "pool": 3}
 TOLERANCE = {"fp32": 1e-5, "fp16": 0.01}
-"""As in test_standard."""
+"""Largest difference by precision, that of test_standard."""
 
 
 def write(folder: Path, precision: str, granularity: str, operators: str = "gpu") -> Path:
